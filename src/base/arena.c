@@ -1,0 +1,63 @@
+/* Arenas: see arena.h. */
+#include "base/arena.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct sy_arena sy_arena_measure(void) { return (struct sy_arena){.size = SIZE_MAX}; }
+
+sy_status sy_arena_init(size_t bytes, const char *what, struct sy_arena *out) {
+    size_t size = bytes ? bytes : SY_ARENA_ALIGN;
+    if (size > SIZE_MAX - SY_ARENA_ALIGN)
+        SY_FAIL(SY_ERR_MEMORY, "%s: %zu bytes cannot be addressed", what, bytes);
+    size = (size + SY_ARENA_ALIGN - 1) / SY_ARENA_ALIGN * SY_ARENA_ALIGN;
+    char *base = aligned_alloc(SY_ARENA_ALIGN, size);
+    if (!base)
+        SY_FAIL(SY_ERR_MEMORY, "%s: no memory for %zu bytes (%.2f GiB)", what, bytes, (double)bytes / (1u << 30));
+    memset(base, 0, size);
+    *out = (struct sy_arena){.base = base, .size = size};
+    return SY_OK;
+}
+
+void sy_arena_fini(struct sy_arena *arena) {
+    free(arena->base);
+    *arena = (struct sy_arena){0};
+}
+
+static void count(struct sy_arena *a, const char *tag, size_t bytes) {
+    for (int i = 0; i < a->n_tags; i++)
+        if (strcmp(a->tags[i].name, tag) == 0) {
+            a->tags[i].bytes += bytes;
+            return;
+        }
+    if (a->n_tags < SY_ARENA_TAGS)
+        a->tags[a->n_tags++] = (struct sy_arena_tag){tag, bytes};
+}
+
+void *sy_arena_take(struct sy_arena *arena, const char *tag, size_t n, size_t size) {
+    if (size && n > (SIZE_MAX - SY_ARENA_ALIGN) / size) {
+        arena->overflow = 1;
+        return NULL;
+    }
+    size_t bytes = (n * size + SY_ARENA_ALIGN - 1) / SY_ARENA_ALIGN * SY_ARENA_ALIGN;
+    if (bytes > arena->size - arena->used) {
+        arena->overflow = 1;
+        return NULL;
+    }
+    void *p = arena->base ? arena->base + arena->used : NULL;
+    arena->used += bytes;
+    if (arena->used > arena->peak)
+        arena->peak = arena->used;
+    count(arena, tag, bytes);
+    return p;
+}
+
+sy_status sy_arena_check(const struct sy_arena *arena, const char *what) {
+    if (arena->overflow)
+        SY_FAIL(SY_ERR_RUNTIME, "%s: the plan's %zu bytes are not enough (used %zu)", what, arena->size, arena->used);
+    return SY_OK;
+}
+
+size_t sy_arena_mark(const struct sy_arena *arena) { return arena->used; }
+
+void sy_arena_reset(struct sy_arena *arena, size_t mark) { arena->used = mark; }

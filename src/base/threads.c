@@ -1,0 +1,147 @@
+/* A pool of pthreads with a fixed partition: see threads.h.
+ *
+ * One generation counter starts a round, one countdown ends it. Both sides spin for a while on the atomic and then sleep on
+ * a condition variable; the mutex is only taken to sleep or to wake a sleeper.
+ */
+#include "base/threads.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { SPINS = 2000 };
+
+struct sy_pool {
+    int n;
+    int spins; /* 0 when there are more threads than processors */
+    pthread_t *threads;
+    void (*fn)(void *, int, int);
+    void *arg;
+    atomic_uint generation;
+    atomic_int pending;
+    atomic_int stop;
+    pthread_mutex_t mutex;
+    pthread_cond_t start, done;
+    struct worker {
+        struct sy_pool *pool;
+        int index;
+    } *workers;
+};
+
+static void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void wait_generation(struct sy_pool *p, unsigned seen) {
+    for (int i = 0; i < p->spins; i++) {
+        if (atomic_load_explicit(&p->generation, memory_order_acquire) != seen)
+            return;
+        relax();
+    }
+    pthread_mutex_lock(&p->mutex);
+    while (atomic_load_explicit(&p->generation, memory_order_acquire) == seen)
+        pthread_cond_wait(&p->start, &p->mutex);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+static void *worker_main(void *arg) {
+    struct worker *w = arg;
+    struct sy_pool *p = w->pool;
+    unsigned seen = 0;
+    for (;;) {
+        wait_generation(p, seen);
+        seen++;
+        if (atomic_load_explicit(&p->stop, memory_order_acquire))
+            return NULL;
+        p->fn(p->arg, w->index, p->n);
+        if (atomic_fetch_sub_explicit(&p->pending, 1, memory_order_acq_rel) == 1) {
+            pthread_mutex_lock(&p->mutex);
+            pthread_cond_signal(&p->done);
+            pthread_mutex_unlock(&p->mutex);
+        }
+    }
+}
+
+static void begin_round(struct sy_pool *p) {
+    pthread_mutex_lock(&p->mutex);
+    atomic_fetch_add_explicit(&p->generation, 1, memory_order_release);
+    pthread_cond_broadcast(&p->start);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+void sy_pool_destroy(struct sy_pool *pool) {
+    if (!pool)
+        return;
+    atomic_store_explicit(&pool->stop, 1, memory_order_release);
+    begin_round(pool);
+    for (int i = 1; i < pool->n; i++)
+        pthread_join(pool->threads[i], NULL);
+    pthread_mutex_destroy(&pool->mutex);
+    pthread_cond_destroy(&pool->start);
+    pthread_cond_destroy(&pool->done);
+    free(pool->threads);
+    free(pool->workers);
+    free(pool);
+}
+
+sy_status sy_pool_create(int n_threads, struct sy_pool **out) {
+    if (n_threads < 0 || n_threads > 1024)
+        SY_FAIL(SY_ERR_USAGE, "run.threads = %d: must be in 0..1024 (0: one per processor)", n_threads);
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    if (online < 1)
+        online = 1;
+    int n = n_threads ? n_threads : (int)online;
+    struct sy_pool *p = calloc(1, sizeof *p);
+    if (p) {
+        p->threads = calloc((size_t)n, sizeof *p->threads);
+        p->workers = calloc((size_t)n, sizeof *p->workers);
+    }
+    if (!p || !p->threads || !p->workers) {
+        if (p) {
+            free(p->threads);
+            free(p->workers);
+        }
+        free(p);
+        SY_FAIL(SY_ERR_MEMORY, "no memory for a pool of %d threads", n);
+    }
+    p->spins = n <= online ? SPINS : 0;
+    pthread_mutex_init(&p->mutex, NULL);
+    pthread_cond_init(&p->start, NULL);
+    pthread_cond_init(&p->done, NULL);
+    p->n = 1;
+    for (int i = 1; i < n; i++, p->n++) {
+        p->workers[i] = (struct worker){p, i};
+        if (pthread_create(&p->threads[i], NULL, worker_main, &p->workers[i]) != 0) {
+            sy_pool_destroy(p);
+            SY_FAIL(SY_ERR_RUNTIME, "thread %d of %d could not be started", i, n);
+        }
+    }
+    *out = p;
+    return SY_OK;
+}
+
+int sy_pool_size(const struct sy_pool *pool) { return pool ? pool->n : 1; }
+
+void sy_pool_run(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg) {
+    if (!pool || pool->n == 1) {
+        fn(arg, 0, 1);
+        return;
+    }
+    pool->fn = fn;
+    pool->arg = arg;
+    atomic_store_explicit(&pool->pending, pool->n - 1, memory_order_release);
+    begin_round(pool);
+    fn(arg, 0, pool->n);
+    for (int i = 0; i < pool->spins; i++) {
+        if (atomic_load_explicit(&pool->pending, memory_order_acquire) == 0)
+            return;
+        relax();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    while (atomic_load_explicit(&pool->pending, memory_order_acquire) != 0)
+        pthread_cond_wait(&pool->done, &pool->mutex);
+    pthread_mutex_unlock(&pool->mutex);
+}

@@ -1,0 +1,30 @@
+/* A pool of pthreads with a fixed partition.
+ *
+ * sy_pool_run calls fn(arg, i, n) once for each i in 0..n-1, i = 0 on the calling thread, and returns when all are done.
+ * What a thread does depends on (i, n) alone; results must not (NUMERICS: threads have no effect on bits). Workers spin
+ * briefly, then sleep. One caller at a time.
+ */
+#ifndef SY_BASE_THREADS_H
+#define SY_BASE_THREADS_H
+
+#include "base/status.h"
+
+struct sy_pool;
+
+/* Local. n_threads >= 1; 0 means the number of online processors. Errors: ERR_USAGE out of 0..1024, ERR_RUNTIME no thread. */
+sy_status sy_pool_create(int n_threads, struct sy_pool **out);
+void sy_pool_destroy(struct sy_pool *pool);
+int sy_pool_size(const struct sy_pool *pool); /* 1 for NULL */
+
+/* Local. With pool NULL, fn runs once as (arg, 0, 1). */
+void sy_pool_run(struct sy_pool *pool, void (*fn)(void *arg, int thread, int n_threads), void *arg);
+
+/* The i-th of `parts` nearly equal pieces of 0..n-1, cut at multiples of `grain`. */
+static inline void sy_range(int64_t n, int64_t grain, int i, int parts, int64_t *lo, int64_t *hi) {
+    int64_t blocks = (n + grain - 1) / grain;
+    int64_t a = blocks * i / parts * grain, b = blocks * (i + 1) / parts * grain;
+    *lo = a < n ? a : n;
+    *hi = b < n ? b : n;
+}
+
+#endif
