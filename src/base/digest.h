@@ -1,0 +1,31 @@
+/* Digests that do not depend on who holds what (NUMERICS 6).
+ *
+ * For salt 1 and 2: the sum mod 2^64 over elements i of mix((k + i*0x9e3779b97f4a7c15) XOR bits_i), k = mix(id + salt),
+ * id = FNV-1a 64 of the tensor's name, NaN as 0x7fc00000. Addition commutes, so parts of a tensor and tensors can be
+ * digested in any order, by any thread or rank, and added.
+ */
+#ifndef SY_BASE_DIGEST_H
+#define SY_BASE_DIGEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct sy_digest {
+    uint64_t sum[2];
+};
+
+enum { SY_DIGEST_CHARS = 33 }; /* 32 hex digits and NUL */
+
+/* Adds elements first .. first+n-1 of the fp32 tensor `id`; x points at element `first`. */
+void sy_digest_add_f32(struct sy_digest *d, uint64_t id, uint64_t first, const float *x, size_t n);
+/* The same for raw 32-bit words (ids, counts): no NaN rule. */
+void sy_digest_add_u32(struct sy_digest *d, uint64_t id, uint64_t first, const uint32_t *x, size_t n);
+
+static inline void sy_digest_join(struct sy_digest *d, const struct sy_digest *other) {
+    d->sum[0] += other->sum[0];
+    d->sum[1] += other->sum[1];
+}
+
+void sy_digest_hex(const struct sy_digest *d, char out[SY_DIGEST_CHARS]);
+
+#endif
