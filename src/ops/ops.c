@@ -1,0 +1,70 @@
+/* Tiers: the table of each, what it needs of the CPU, and the choice. See ops.h. */
+#include "ops/ops.h"
+
+#include <string.h>
+
+extern const struct sy_ops sy_ops_ref;
+#if defined(__x86_64__)
+extern const struct sy_ops sy_ops_avx2, sy_ops_avx512;
+static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+static int has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+}
+#endif
+
+static const struct tier {
+    const struct sy_ops *ops;
+    int (*supported)(void);
+    const char *needs;
+} tiers[] = {
+    {&sy_ops_ref, NULL, ""},
+#if defined(__x86_64__)
+    {&sy_ops_avx2, has_avx2, "this CPU has no AVX2 with FMA (x86-64-v3)"},
+    {&sy_ops_avx512, has_avx512, "this CPU has no AVX-512 (x86-64-v4)"},
+#endif
+};
+
+int sy_ops_n_tiers(void) { return (int)(sizeof tiers / sizeof *tiers); }
+
+const char *sy_ops_tier_name(int tier) { return tiers[tier].ops->tier; }
+
+const struct sy_ops *sy_ops_tier(int tier, const char **why) {
+    if (tiers[tier].supported && !tiers[tier].supported()) {
+        *why = tiers[tier].needs;
+        return NULL;
+    }
+    *why = "";
+    return tiers[tier].ops;
+}
+
+sy_status sy_ops_select(const char *tier, const struct sy_ops **out) {
+    const char *why;
+    for (int i = sy_ops_n_tiers() - 1; i >= 0; i--) {
+        int is_auto = strcmp(tier, "auto") == 0;
+        if (!is_auto && strcmp(tier, sy_ops_tier_name(i)) != 0)
+            continue;
+        const struct sy_ops *ops = sy_ops_tier(i, &why);
+        if (ops) {
+            *out = ops;
+            return SY_OK;
+        }
+        if (!is_auto)
+            SY_FAIL(SY_ERR_UNAVAILABLE, "run.tier = %s: %s; use run.tier=auto", tier, why);
+    }
+    SY_FAIL(SY_ERR_USAGE, "run.tier = %s: must be auto, ref, avx2 or avx512", tier);
+}
+
+static const struct {
+    const char *name;
+    int kb;
+    enum sy_dtype dtype;
+} classes[] = {
+#define X(name, text, kb, dtype) {#text, kb, dtype},
+    SY_CLASS_LIST(X)
+#undef X
+};
+
+const char *sy_class_name(enum sy_numeric_class cls) { return classes[cls].name; }
+int sy_class_kb(enum sy_numeric_class cls) { return classes[cls].kb; }
+enum sy_dtype sy_class_dtype(enum sy_numeric_class cls) { return classes[cls].dtype; }

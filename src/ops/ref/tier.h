@@ -1,0 +1,94 @@
+/* What every file of the reference shares: the name of its tier, rows widened to fp32, one rounding to the stored type, and
+ * the row sum V64.
+ *
+ * The sources of ops/ref are compiled once for each CPU tier (-DSY_TIER=ref, avx2, avx512) with other flags and the same
+ * bits: every innermost loop runs over output columns, so that the compiler vectorises across outputs and the order of the
+ * sums in each stays.
+ */
+#ifndef SY_OPS_REF_TIER_H
+#define SY_OPS_REF_TIER_H
+
+#include <assert.h>
+
+#include "base/fmath.h"
+#include "base/threads.h"
+#include "ops/ops.h"
+
+#ifndef SY_TIER
+#define SY_TIER ref
+#endif
+#define SY_GLUE2(a, b) a##b
+#define SY_GLUE(a, b) SY_GLUE2(a, b)
+/* SY_FN(gemm) is sy_gemm_avx2 in the tier avx2. */
+#define SY_FN(name) SY_GLUE(SY_GLUE(sy_, name), SY_GLUE(_, SY_TIER))
+
+/* bf16 of x, round to nearest even. flush (class x86): a subnormal x becomes a zero of its sign. NaN stays NaN. */
+static inline uint16_t bf16_of(float x, int flush) {
+    uint32_t u = sy_f32_bits(x), r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    r = (u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : r;
+    r = flush && (u & 0x7f800000u) == 0 ? (u >> 16) & 0x8000u : r;
+    return (uint16_t)r;
+}
+
+static inline float f32_of(uint16_t b) { return sy_f32_from_bits((uint32_t)b << 16); }
+
+/* n contiguous elements, widened exactly. */
+static inline void widen(enum sy_dtype t, int64_t n, const void *restrict src, float *restrict dst) {
+    if (t == SY_F32) {
+        memcpy(dst, src, (size_t)n * 4);
+    } else {
+        const uint16_t *s = src;
+        for (int64_t i = 0; i < n; i++)
+            dst[i] = f32_of(s[i]);
+    }
+}
+
+/* n contiguous fp32 values, rounded once to t. */
+static inline void narrow(const struct sy_exec *x, enum sy_dtype t, int64_t n, const float *restrict src, void *restrict dst) {
+    if (t == SY_F32) {
+        memcpy(dst, src, (size_t)n * 4);
+    } else {
+        uint16_t *d = dst;
+        int flush = x->cls == SY_NUMERIC_X86;
+        for (int64_t i = 0; i < n; i++)
+            d[i] = bf16_of(src[i], flush);
+    }
+}
+
+/* BF(x) as an fp32 value. */
+static inline float bf(const struct sy_exec *x, float v) {
+    return x->dtype == SY_F32 ? v : f32_of(bf16_of(v, x->cls == SY_NUMERIC_X86));
+}
+
+static inline float fold64(float *lane) {
+    for (int h = 32; h >= 1; h /= 2)
+        for (int j = 0; j < h; j++)
+            lane[j] += lane[j + h];
+    return lane[0];
+}
+
+/* V64: 64 lanes from +0, lane[i mod 64] += x[i] ascending, then halved. */
+static inline float v64(int64_t n, const float *x) {
+    float lane[64] = {0};
+    int64_t i = 0;
+    for (; i + 64 <= n; i += 64)
+        for (int j = 0; j < 64; j++)
+            lane[j] += x[i + j];
+    for (int j = 0; i + j < n; j++)
+        lane[j] += x[i + j];
+    return fold64(lane);
+}
+
+/* V64 of products: fma(a, b, lane). */
+static inline float v64_dot(int64_t n, const float *a, const float *b) {
+    float lane[64] = {0};
+    int64_t i = 0;
+    for (; i + 64 <= n; i += 64)
+        for (int j = 0; j < 64; j++)
+            lane[j] = fmaf(a[i + j], b[i + j], lane[j]);
+    for (int j = 0; i + j < n; j++)
+        lane[j] = fmaf(a[i + j], b[i + j], lane[j]);
+    return fold64(lane);
+}
+
+#endif
