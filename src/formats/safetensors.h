@@ -107,7 +107,7 @@ sy_status sy_safetensors_writer_metadata(struct sy_safetensors_writer *w, const 
 sy_status sy_safetensors_writer_declare(struct sy_safetensors_writer *w, const char *name, enum sy_safetensors_dtype dtype,
                                         int n_dims, const int64_t *dims);
 
-/* Local. Bytes that the file will have with what is declared so far (header and data); -1 when out of memory. */
+/* Local. Bytes that the file will have with what is declared so far (header and data). */
 int64_t sy_safetensors_writer_file_bytes(const struct sy_safetensors_writer *w);
 
 /* Local. The next bytes of the data, in order of declaration; pieces of any size. The first call writes the header.

@@ -1,0 +1,205 @@
+/* JSON over jansson: see json.h.
+ *
+ * Depth is counted in a first pass over the bytes, outside strings, because jansson's own bound is set at its build.
+ */
+#include "formats/json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static sy_status check_depth(const char *name, const char *s, size_t bytes, int max_depth) {
+    int depth = 0, in_string = 0;
+    size_t line = 1;
+    for (size_t i = 0; i < bytes; i++) {
+        char c = s[i];
+        line += c == '\n';
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = 0;
+        } else if (c == '"') {
+            in_string = 1;
+        } else if (c == '{' || c == '[') {
+            if (++depth > max_depth)
+                SY_FAIL(SY_ERR_DATA, "%s:%zu: nested more than %d levels deep", name, line, max_depth);
+        } else if (c == '}' || c == ']') {
+            depth--;
+        }
+    }
+    return SY_OK;
+}
+
+sy_status sy_json_parse(const char *name, const void *data, size_t bytes, int max_depth, json_t **out) {
+    static const char empty[1] = "";
+    if (!bytes)
+        data = empty;
+    SY_TRY(check_depth(name, data, bytes, max_depth > 0 ? max_depth : SY_JSON_MAX_DEPTH));
+    json_error_t error;
+    json_t *value = json_loadb(data, bytes, JSON_REJECT_DUPLICATES, &error);
+    if (!value) {
+        if (json_error_code(&error) == json_error_out_of_memory)
+            SY_FAIL(SY_ERR_MEMORY, "%s: out of memory for %zu bytes of JSON", name, bytes);
+        SY_FAIL(SY_ERR_DATA, "%s:%d: %s", name, error.line > 0 ? error.line : 1, error.text);
+    }
+    *out = value;
+    return SY_OK;
+}
+
+/* The whole file at `path`; malloc'ed with at least one byte. */
+static sy_status read_file(const char *path, size_t max_bytes, char **text, size_t *bytes) {
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        SY_FAIL(SY_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    sy_status status = SY_OK;
+    size_t capacity = 1 << 14, n = 0;
+    char *buffer = malloc(capacity);
+    while (buffer) {
+        n += fread(buffer + n, 1, capacity - n, f);
+        if (ferror(f)) {
+            status = sy_fail(SY_ERR_IO, "%s: cannot read: %s", path, strerror(errno));
+            break;
+        }
+        if (n > max_bytes) {
+            status = sy_fail(SY_ERR_DATA, "%s: larger than %zu bytes", path, max_bytes);
+            break;
+        }
+        if (n < capacity)
+            break;
+        capacity *= 2;
+        char *larger = realloc(buffer, capacity);
+        if (!larger)
+            free(buffer);
+        buffer = larger;
+    }
+    fclose(f);
+    if (!buffer)
+        SY_FAIL(SY_ERR_MEMORY, "%s: out of memory for %zu bytes", path, capacity);
+    if (status != SY_OK) {
+        free(buffer);
+        return status;
+    }
+    *text = buffer;
+    *bytes = n;
+    return SY_OK;
+}
+
+sy_status sy_json_load(const char *path, size_t max_bytes, json_t **out) {
+    char *text = NULL;
+    size_t bytes = 0;
+    SY_TRY(read_file(path, max_bytes, &text, &bytes));
+    sy_status status = sy_json_parse(path, text, bytes, 0, out);
+    free(text);
+    return status;
+}
+
+static const char *type_name(const json_t *value) {
+    static const char *const names[] = {"an object", "an array", "a string", "an integer", "a real", "true", "false", "null"};
+    return value ? names[json_typeof(value)] : "nothing";
+}
+
+/* The value under `key`. */
+static sy_status get(const char *name, const json_t *object, const char *key, json_t **out) {
+    if (!json_is_object(object))
+        SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" wanted of %s, not of an object", name, key, type_name(object));
+    json_t *value = json_object_get(object, key);
+    if (!value)
+        SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" is missing", name, key);
+    *out = value;
+    return SY_OK;
+}
+
+static sy_status wrong(const char *name, const char *key, const char *want, const json_t *value) {
+    SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" must be %s, is %s", name, key, want, type_name(value));
+}
+
+sy_status sy_json_get_int(const char *name, const json_t *object, const char *key, int64_t low, int64_t high, int64_t *out) {
+    json_t *value = NULL;
+    SY_TRY(get(name, object, key, &value));
+    if (!json_is_integer(value))
+        return wrong(name, key, "an integer", value);
+    int64_t n = json_integer_value(value);
+    if (n < low || n > high)
+        SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" is %" PRId64 ", must be in %" PRId64 " … %" PRId64, name, key, n, low, high);
+    *out = n;
+    return SY_OK;
+}
+
+sy_status sy_json_get_real(const char *name, const json_t *object, const char *key, double low, double high, double *out) {
+    json_t *value = NULL;
+    SY_TRY(get(name, object, key, &value));
+    if (!json_is_number(value))
+        return wrong(name, key, "a number", value);
+    double x = json_number_value(value);
+    if (!(x >= low && x <= high))
+        SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" is %.17g, must be in %.17g … %.17g", name, key, x, low, high);
+    *out = x;
+    return SY_OK;
+}
+
+sy_status sy_json_get_bool(const char *name, const json_t *object, const char *key, int *out) {
+    json_t *value = NULL;
+    SY_TRY(get(name, object, key, &value));
+    if (!json_is_boolean(value))
+        return wrong(name, key, "true or false", value);
+    *out = json_is_true(value);
+    return SY_OK;
+}
+
+sy_status sy_json_get_string(const char *name, const json_t *object, const char *key, const char **out) {
+    json_t *value = NULL;
+    SY_TRY(get(name, object, key, &value));
+    if (!json_is_string(value))
+        return wrong(name, key, "a string", value);
+    *out = json_string_value(value);
+    return SY_OK;
+}
+
+sy_status sy_json_get_object(const char *name, const json_t *object, const char *key, json_t **out) {
+    json_t *value = NULL;
+    SY_TRY(get(name, object, key, &value));
+    if (!json_is_object(value))
+        return wrong(name, key, "an object", value);
+    *out = value;
+    return SY_OK;
+}
+
+sy_status sy_json_get_array(const char *name, const json_t *object, const char *key, json_t **out) {
+    json_t *value = NULL;
+    SY_TRY(get(name, object, key, &value));
+    if (!json_is_array(value))
+        return wrong(name, key, "an array", value);
+    *out = value;
+    return SY_OK;
+}
+
+int sy_json_has(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    return value && !json_is_null(value);
+}
+
+sy_status sy_json_print(const json_t *value, int style, char **text, size_t *bytes) {
+    size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(17);
+    flags |= style & SY_JSON_INDENT ? JSON_INDENT(2) : JSON_COMPACT;
+    flags |= style & SY_JSON_SORTED ? JSON_SORT_KEYS : 0;
+    char *printed = json_dumps(value, flags);
+    if (!printed)
+        SY_FAIL(SY_ERR_MEMORY, "out of memory for JSON text");
+    size_t n = strlen(printed);
+    if (style & SY_JSON_INDENT) {
+        char *longer = realloc(printed, n + 2);
+        if (!longer) {
+            free(printed);
+            SY_FAIL(SY_ERR_MEMORY, "out of memory for JSON text");
+        }
+        printed = longer;
+        printed[n++] = '\n';
+        printed[n] = 0;
+    }
+    *text = printed;
+    *bytes = n;
+    return SY_OK;
+}
