@@ -364,7 +364,8 @@ const char *sy_class_name(enum sy_numeric_class cls);
 int sy_class_kb(enum sy_numeric_class cls);
 enum sy_dtype sy_class_dtype(enum sy_numeric_class cls);
 
-/* Bytes of scratch that one thread needs for every op, for rows up to max_row wide and head sizes up to max_head. */
-size_t sy_ops_scratch_bytes(int64_t max_row, int64_t max_head);
+/* Bytes of scratch that one thread needs for every op: rows up to max_row wide, head sizes (the padded sum of the parts, or
+ * the value's) up to max_head, sequences of seq_len. */
+size_t sy_ops_scratch_bytes(int64_t max_row, int64_t max_head, int64_t seq_len);
 
 #endif

@@ -1,0 +1,88 @@
+# switchyard: `make help` lists what there is. Make never installs anything; ./run does.
+CC ?= gcc
+BUILD ?= build
+OPT ?= -O2 -g
+SAN ?=
+WARN = -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
+CPPFLAGS += -Iinclude -Isrc -D_GNU_SOURCE
+CFLAGS += -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math $(OPT) $(WARN) $(SAN) -MMD -MP -pthread
+LIBS = -ljansson -lzstd -lz -lxxhash -lm -pthread
+LDFLAGS += $(SAN)
+STATIC ?=
+LINK_LIBS = $(if $(STATIC),-Wl$(comma)-Bstatic -ljansson -lzstd -lz -lxxhash -Wl$(comma)-Bdynamic -lm -pthread,$(LIBS))
+comma := ,
+
+MACHINE := $(shell uname -m)
+TIERS := ref $(if $(filter x86_64,$(MACHINE)),avx2 avx512)
+TIER_ref = -O3
+TIER_avx2 = -O3 -mavx2 -mfma
+TIER_avx512 = -O3 -mfma -mavx512f -mavx512vl -mavx512dq -mavx512bw -mprefer-vector-width=512
+
+REF_SRC := $(wildcard src/ops/ref/*.c)
+LIB_SRC := $(filter-out $(REF_SRC),$(wildcard src/*/*.c))
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(REF_SRC:src/ops/ref/%.c=$(BUILD)/src/ops/ref/%.$(t).o))
+CLI_SRC := $(wildcard cli/*.c)
+CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
+LIB := $(BUILD)/libswitchyard.a
+BIN := $(BUILD)/switchyard
+TEST_SRC := $(wildcard tests/unit/test_*.c tests/ops/test_*.c tests/e2e/test_*.c tests/cli/test_*.c)
+TESTS := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+REPLAY := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
+HELPER_SRC := $(wildcard tests/cli/toml_decode.c)
+HELPERS := $(HELPER_SRC:tests/cli/%.c=$(BUILD)/tests/%)
+
+all: $(BIN) ## the program and the library
+help: ## this list
+	@grep -hE '^[a-z][a-z -]*:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 24
+
+$(BUILD)/src/ops/ref/%.ref.o: src/ops/ref/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(TIER_ref) -DSY_TIER=ref -c $< -o $@
+$(BUILD)/src/ops/ref/%.avx2.o: src/ops/ref/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(TIER_avx2) -DSY_TIER=avx2 -c $< -o $@
+$(BUILD)/src/ops/ref/%.avx512.o: src/ops/ref/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(TIER_avx512) -DSY_TIER=avx512 -c $< -o $@
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+$(LIB): $(LIB_OBJ)
+	rm -f $@
+	ar rcs $@ $^
+$(BIN): $(CLI_OBJ) $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
+$(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -lcmocka -o $@
+$(BUILD)/tests/toml_decode: $(BUILD)/tests/cli/toml_decode.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
+.SECONDARY:
+
+demo: $(BIN) ## train configs/tiny.toml on the licence texts, sample, compare the digest
+	sh tools/demo.sh $(BIN)
+test: $(BIN) $(TESTS) $(REPLAY) $(HELPERS) ## every test that needs no GPU, MPI, network or Python
+	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY)
+test-all: test headers layers ## test, and the checks of the house
+
+clean: ## remove build/
+	rm -rf $(BUILD)
+asan ubsan tsan: ## the tests under a sanitizer, built in build-<name>
+	$(MAKE) BUILD=build/$@ OPT="-O1 -g" SAN="$(SAN_$@)" test
+SAN_asan = -fsanitize=address -fno-omit-frame-pointer
+SAN_ubsan = -fsanitize=undefined -fno-sanitize-recover=all
+SAN_tsan = -fsanitize=thread
+format: ## clang-format on every source
+	clang-format -i $$(git ls-files '*.c' '*.h')
+sizes: ## the longest files
+	@wc -l $$(git ls-files '*.c' '*.h') | sort -rn | sed -n '2,12p'
+layers: ## an include may only point to an earlier room
+	sh tools/check_layers.sh
+headers: ## the public header compiles alone as C11 and C++17
+	$(CC) -std=c11 -Wall -Wextra -pedantic -fsyntax-only -x c include/switchyard.h
+	$(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -x c++ include/switchyard.h
+
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d)
+.PHONY: all help demo test test-all clean asan ubsan tsan format sizes layers headers

@@ -1,0 +1,94 @@
+/* What attention forward and backward share: blocks of queries and keys widened to fp32, scores, masks.
+ *
+ * A part of the head dimension (nope, rope) is padded to KB by itself; the packed rows of a block hold the parts one after
+ * the other, each padded, so that one chain over the packed width is the chain over the parts.
+ */
+#ifndef SY_OPS_REF_ATTENTION_H
+#define SY_OPS_REF_ATTENTION_H
+
+#include "ops/ref/chain.h"
+
+enum { QUERIES = 64, KEYS = SY_ATTENTION_BLOCK };
+
+static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Packed width of the head dimension. */
+static inline int64_t packed_width(const struct sy_exec *x, const struct sy_attention *op) {
+    int64_t d = 0;
+    for (int p = 0; p < op->n_parts; p++)
+        d += round_up(op->part[p].d, x->kb);
+    return d;
+}
+
+/* rows [n, d] of tokens t0.. of one head at dst[r * row + first]; columns up to d_pad are zero. */
+static inline void pack_rows(struct sy_heads v, int64_t t0, int64_t n, int64_t head, int64_t d, int64_t d_pad, float *dst,
+                             int64_t row) {
+    for (int64_t r = 0; r < n; r++) {
+        widen(v.dtype, d, sy_at(v.data, v.dtype, (t0 + r) * v.token + head * v.head), dst + r * row);
+        for (int64_t i = d; i < d_pad; i++)
+            dst[r * row + i] = 0.0f;
+    }
+}
+
+/* dst[c * cols + r] = src[r * row + c] for r < n, c < d; columns n..cols-1 are zero. */
+static inline void transpose(const float *src, int64_t row, int64_t n, int64_t d, float *dst, int64_t cols) {
+    for (int64_t c = 0; c < d; c++) {
+        for (int64_t r = 0; r < n; r++)
+            dst[c * cols + r] = src[r * row + c];
+        for (int64_t r = n; r < cols; r++)
+            dst[c * cols + r] = 0.0f;
+    }
+}
+
+static inline void pack_q(const struct sy_exec *x, const struct sy_attention *op, int64_t t0, int64_t n, int64_t head, float *dst,
+                          int64_t row) {
+    for (int p = 0; p < op->n_parts; p++) {
+        int64_t d_pad = round_up(op->part[p].d, x->kb);
+        pack_rows(op->part[p].q, t0, n, head, op->part[p].d, d_pad, dst, row);
+        dst += d_pad;
+    }
+}
+
+static inline void pack_k(const struct sy_exec *x, const struct sy_attention *op, int64_t t0, int64_t n, int64_t head, float *dst,
+                          int64_t row) {
+    for (int p = 0; p < op->n_parts; p++) {
+        int64_t d_pad = round_up(op->part[p].d, x->kb);
+        pack_rows(op->part[p].k, t0, n, head, op->part[p].d, d_pad, dst, row);
+        dst += d_pad;
+    }
+}
+
+/* Keys lo..hi-1 of a sequence that query i of sequence b may see. */
+static inline void allowed_keys(const struct sy_attention *op, int64_t b, int64_t i, int64_t *lo, int64_t *hi) {
+    *lo = op->doc_start ? op->doc_start[b * op->seq_len + i] : 0;
+    if (op->window > 0)
+        *lo = max64(*lo, i - op->window + 1);
+    *hi = i + 1;
+}
+
+/* The first key block that any of n queries from i0 on may see; the last is the one of the last query. */
+static inline int64_t first_block(const struct sy_attention *op, int64_t b, int64_t i0, int64_t n) {
+    int64_t least = op->seq_len, lo, hi;
+    for (int64_t i = i0; i < i0 + n; i++) {
+        allowed_keys(op, b, i, &lo, &hi);
+        least = min64(least, lo);
+    }
+    return least / KEYS;
+}
+
+/* s[n_q, KEYS] = CHAIN over the packed head dimension; k_t is [width, KEYS]. */
+static inline void scores(const struct sy_exec *x, int64_t n_q, int64_t width, const float *q, const float *k_t, float *s) {
+    memset(s, 0, (size_t)(n_q * KEYS) * 4);
+    chain_tile(x->cls, &(struct chain_args){n_q, KEYS, width, q, width, k_t, KEYS, s, KEYS});
+    for (int64_t i = 0; i < n_q * KEYS; i++)
+        s[i] += 0.0f;
+}
+
+static inline float *take(float **next, int64_t n) {
+    float *p = *next;
+    *next += round_up(n, 16);
+    return p;
+}
+
+#endif

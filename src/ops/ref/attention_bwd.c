@@ -1,0 +1,160 @@
+/* Attention backward (NUMERICS 3), one pass per sequence and key-value head, queries outside, keys inside:
+ *
+ *     D = V64(do o); p = EXP2(fma(s, c, -lse)); dp = CHAIN over the value dimension (do, v); ds = BF(p (dp - D))
+ *     dV = CHAIN over (query heads of the group ascending, queries ascending) of (BF(p), do);  dK likewise of (ds, q)
+ *     dQ = CHAIN over keys ascending of (ds, k);  dK and dQ times scale, one BF each
+ *
+ * Each head's queries are a part of the chain, padded to KB by itself. dV and dK of a whole sequence stay in scratch between
+ * blocks of queries; blocks with no allowed pair are zero steps and skipped. A shared key (MLA's rope) gets one dk a head.
+ */
+#include "ops/ref/attention.h"
+#include "ops/ref/protos.h"
+
+struct work {
+    const struct sy_exec *x;
+    const struct sy_attention *op;
+};
+
+struct buffers {
+    float *q, *k, *k_t, *v, *v_t, *g, *o, *s, *dp, *p_t, *ds_t, *dq, *d, *dk, *dv;
+    int64_t width, width_pad, dv_width, dv_pad, dv_kb;
+};
+
+static struct buffers carve(const struct sy_exec *x, const struct sy_attention *op, float *scratch) {
+    struct buffers u = {.width = packed_width(x, op)};
+    u.width_pad = round_up(u.width, CHAIN_N_PAD);
+    u.dv_kb = round_up(op->dv, x->kb);
+    u.dv_pad = round_up(op->dv, CHAIN_N_PAD);
+    u.dv_width = round_up(u.dv_pad, 16);
+    int64_t keys = round_up(op->seq_len, KEYS);
+    u.q = take(&scratch, QUERIES * u.width_pad);
+    u.k = take(&scratch, KEYS * u.width_pad);
+    u.k_t = take(&scratch, u.width * KEYS);
+    u.v = take(&scratch, KEYS * u.dv_width);
+    u.v_t = take(&scratch, u.dv_width * KEYS);
+    u.g = take(&scratch, QUERIES * u.dv_width);
+    u.o = take(&scratch, u.dv_width);
+    u.s = take(&scratch, QUERIES * KEYS);
+    u.dp = take(&scratch, QUERIES * KEYS);
+    u.p_t = take(&scratch, KEYS * QUERIES);
+    u.ds_t = take(&scratch, KEYS * QUERIES);
+    u.dq = take(&scratch, QUERIES * u.width_pad);
+    u.d = take(&scratch, QUERIES);
+    u.dk = take(&scratch, keys * u.width_pad);
+    u.dv = take(&scratch, keys * u.dv_pad);
+    return u;
+}
+
+/* rows n of acc[.., row] times scale, rounded, to the parts' heads. */
+static void store_parts(const struct sy_exec *x, const struct sy_attention *op, int key, int64_t t0, int64_t n, int64_t head,
+                        float scale, float *acc, int64_t row) {
+    for (int p = 0; p < op->n_parts; p++) {
+        struct sy_heads to = key ? op->part[p].dk : op->part[p].dq;
+        int64_t d = op->part[p].d;
+        for (int64_t r = 0; r < n; r++) {
+            float *a = acc + r * row;
+            for (int64_t i = 0; i < d; i++)
+                a[i] = (a[i] + 0.0f) * scale;
+            narrow(x, to.dtype, d, a, sy_at(to.data, to.dtype, (t0 + r) * to.token + head * to.head));
+        }
+        acc += round_up(d, x->kb);
+    }
+}
+
+/* s, dp of a row become BF(p) and ds, zero outside lo..hi-1; written transposed for the sums over queries. */
+static void row_gradient(const struct sy_exec *x, float c, float lse, float d, int64_t lo, int64_t hi, int64_t r,
+                         const struct buffers *u) {
+    float *s = u->s + r * KEYS, *dp = u->dp + r * KEYS;
+    for (int64_t j = 0; j < KEYS; j++) {
+        float p = sy_exp2_f32(fmaf(s[j], c, -lse));
+        s[j] = bf(x, p);
+        dp[j] = bf(x, p * ((dp[j] + 0.0f) - d));
+    }
+    for (int64_t j = 0; j < KEYS; j++)
+        if (j < lo || j >= hi)
+            s[j] = dp[j] = 0.0f;
+    for (int64_t j = 0; j < KEYS; j++) {
+        u->p_t[j * QUERIES + r] = s[j];
+        u->ds_t[j * QUERIES + r] = dp[j];
+    }
+}
+
+static void load_queries(const struct sy_exec *x, const struct sy_attention *op, int64_t t, int64_t n, int64_t head,
+                         struct buffers *u) {
+    memset(u->q, 0, (size_t)(QUERIES * u->width_pad) * 4);
+    memset(u->g, 0, (size_t)(QUERIES * u->dv_width) * 4);
+    memset(u->dq, 0, (size_t)(QUERIES * u->width_pad) * 4);
+    pack_q(x, op, t, n, head, u->q, u->width_pad);
+    pack_rows(op->d_o, t, n, head, op->dv, op->dv, u->g, u->dv_width);
+    for (int64_t r = 0; r < n; r++) {
+        pack_rows(op->o, t + r, 1, head, op->dv, op->dv, u->o, u->dv_width);
+        u->d[r] = v64_dot(op->dv, u->g + r * u->dv_width, u->o);
+    }
+}
+
+static void key_block(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t head, int64_t kv, int64_t i0,
+                      int64_t n, int64_t j0, const struct buffers *u) {
+    int64_t t0 = b * op->seq_len, n_k = min64(KEYS, op->seq_len - j0), w = u->width_pad;
+    float c = op->scale * 1.44269504f;
+    memset(u->k, 0, (size_t)(KEYS * w) * 4);
+    pack_k(x, op, t0 + j0, n_k, kv, u->k, w);
+    transpose(u->k, w, n_k, u->width, u->k_t, KEYS);
+    memset(u->v, 0, (size_t)(KEYS * u->dv_width) * 4);
+    pack_rows(op->v, t0 + j0, n_k, kv, op->dv, op->dv, u->v, u->dv_width);
+    transpose(u->v, u->dv_width, n_k, u->dv_kb, u->v_t, KEYS);
+    memset(u->s, 0, QUERIES * KEYS * 4);
+    memset(u->dp, 0, QUERIES * KEYS * 4);
+    chain_tile(x->cls, &(struct chain_args){QUERIES, KEYS, u->width, u->q, w, u->k_t, KEYS, u->s, KEYS});
+    chain_tile(x->cls, &(struct chain_args){QUERIES, KEYS, u->dv_kb, u->g, u->dv_width, u->v_t, KEYS, u->dp, KEYS});
+    for (int64_t r = 0; r < QUERIES; r++) {
+        int64_t lo = 0, hi = 0;
+        if (r < n)
+            allowed_keys(op, b, i0 + r, &lo, &hi);
+        row_gradient(x, c, r < n ? op->lse[(t0 + i0 + r) * op->heads + head] : 0.0f, r < n ? u->d[r] : 0.0f, lo - j0, hi - j0,
+                     r, u);
+    }
+    chain_tile(x->cls, &(struct chain_args){KEYS, u->dv_pad, QUERIES, u->p_t, QUERIES, u->g, u->dv_width,
+                                            u->dv + j0 * u->dv_pad, u->dv_pad});
+    chain_tile(x->cls, &(struct chain_args){KEYS, w, QUERIES, u->ds_t, QUERIES, u->q, w, u->dk + j0 * w, w});
+    chain_tile(x->cls, &(struct chain_args){QUERIES, w, KEYS, u->dp, KEYS, u->k, w, u->dq, w});
+}
+
+static void store_values(const struct sy_exec *x, const struct sy_attention *op, int64_t t0, int64_t kv, struct buffers *u) {
+    for (int64_t j = 0; j < op->seq_len; j++) {
+        float *a = u->dv + j * u->dv_pad;
+        for (int64_t i = 0; i < op->dv; i++)
+            a[i] += 0.0f;
+        narrow(x, op->d_v.dtype, op->dv, a, sy_at(op->d_v.data, op->d_v.dtype, (t0 + j) * op->d_v.token + kv * op->d_v.head));
+    }
+}
+
+static void kv_head(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t kv, float *scratch) {
+    struct buffers u = carve(x, op, scratch);
+    int64_t t0 = b * op->seq_len, group = op->heads / op->kv_heads, keys = round_up(op->seq_len, KEYS);
+    memset(u.dk, 0, (size_t)(keys * u.width_pad) * 4);
+    memset(u.dv, 0, (size_t)(keys * u.dv_pad) * 4);
+    for (int64_t head = kv * group; head < (kv + 1) * group; head++)
+        for (int64_t i0 = 0; i0 < op->seq_len; i0 += QUERIES) {
+            int64_t n = min64(QUERIES, op->seq_len - i0);
+            load_queries(x, op, t0 + i0, n, head, &u);
+            for (int64_t block = first_block(op, b, i0, n); block * KEYS <= i0 + n - 1; block++)
+                key_block(x, op, b, head, kv, i0, n, block * KEYS, &u);
+            store_parts(x, op, 0, t0 + i0, n, head, op->scale, u.dq, u.width_pad);
+        }
+    store_parts(x, op, 1, t0, op->seq_len, kv, op->scale, u.dk, u.width_pad);
+    store_values(x, op, t0, kv, &u);
+}
+
+static void run(void *arg, int thread, int n_threads) {
+    struct work *w = arg;
+    int64_t turn = 0;
+    for (int64_t b = 0; b < w->op->sequences; b++)
+        for (int64_t kv = 0; kv < w->op->kv_heads; kv++)
+            if (turn++ % n_threads == thread)
+                kv_head(w->x, w->op, b, kv, sy_exec_scratch(w->x, thread));
+}
+
+void SY_FN(attention_bwd)(const struct sy_exec *x, const struct sy_attention *op) {
+    struct work w = {x, op};
+    sy_pool_run(x->pool, run, &w);
+}

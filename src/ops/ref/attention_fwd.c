@@ -1,0 +1,113 @@
+/* Attention forward (NUMERICS 3): an online softmax whose running maximum is an integer power of two, so that rescaling is
+ * exact and may be skipped where it did not move.
+ *
+ * Per query row, keys in blocks of 128 from the start of the sequence, ascending; a block with no allowed key changes nothing:
+ *     s = CHAIN over the head dimension; M' = max(M, rint(c max s)), c = fp32(scale log2 e); O, Z *= EXP2(M - M')
+ *     p = EXP2(fma(s, c, -M')), +0 where masked; Z += V64(p); O = CHAIN over the block's keys of (BF(p), v)
+ * o = BF(O (1/Z)), lse = M + LOG2(Z). EXP2 would hide a non-finite score: an allowed one makes o and lse of its row NaN.
+ */
+#include "ops/ref/attention.h"
+#include "ops/ref/protos.h"
+
+struct work {
+    const struct sy_exec *x;
+    const struct sy_attention *op;
+};
+
+struct row_state {
+    float m, z;
+    int bad;
+};
+
+/* One row's block: s becomes p, stored-rounded; state and the row of O are rescaled. Returns 0 if no key is allowed. */
+static int softmax_row(const struct sy_exec *x, float c, int64_t lo, int64_t hi, float *s, struct row_state *state, float *o,
+                       int64_t dv) {
+    if (lo >= hi) {
+        memset(s, 0, KEYS * 4);
+        return 0;
+    }
+    float top = -INFINITY;
+    for (int64_t j = lo; j < hi; j++) {
+        top = s[j] > top ? s[j] : top;
+        state->bad |= !sy_f32_finite(s[j]);
+    }
+    float m = rintf(c * top);
+    m = m > state->m ? m : state->m;
+    if (m != state->m && state->m != -INFINITY) {
+        float alpha = sy_exp2_f32(state->m - m);
+        state->z *= alpha;
+        for (int64_t i = 0; i < dv; i++)
+            o[i] *= alpha;
+    }
+    state->m = m;
+    for (int64_t j = 0; j < KEYS; j++)
+        s[j] = sy_exp2_f32(fmaf(s[j], c, -m));
+    memset(s, 0, (size_t)lo * 4);
+    memset(s + hi, 0, (size_t)(KEYS - hi) * 4);
+    state->z += v64(KEYS, s);
+    for (int64_t j = 0; j < KEYS; j++)
+        s[j] = bf(x, s[j]);
+    return 1;
+}
+
+static void finish(const struct sy_exec *x, const struct sy_attention *op, int64_t t, int64_t head, struct row_state *state,
+                   float *o) {
+    float inverse = 1.0f / state->z, lse = state->m + sy_log2_f32(state->z);
+    for (int64_t i = 0; i < op->dv; i++)
+        o[i] = (o[i] + 0.0f) * inverse;
+    if (state->bad) {
+        lse = NAN;
+        for (int64_t i = 0; i < op->dv; i++)
+            o[i] = NAN;
+    }
+    narrow(x, op->o.dtype, op->dv, o, sy_at(op->o.data, op->o.dtype, t * op->o.token + head * op->o.head));
+    op->lse[t * op->heads + head] = lse;
+}
+
+/* n queries from i0 on of one sequence and head. */
+static void queries(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t head, int64_t i0, float *scratch) {
+    int64_t t0 = b * op->seq_len, n = min64(QUERIES, op->seq_len - i0), width = packed_width(x, op);
+    int64_t dv_pad = round_up(op->dv, CHAIN_N_PAD), kv = head / (op->heads / op->kv_heads);
+    float c = op->scale * 1.44269504f;
+    float *q = take(&scratch, QUERIES * width), *k = take(&scratch, KEYS * width), *k_t = take(&scratch, width * KEYS);
+    float *v = take(&scratch, KEYS * dv_pad), *s = take(&scratch, QUERIES * KEYS), *o = take(&scratch, QUERIES * dv_pad);
+    struct row_state state[QUERIES];
+    for (int r = 0; r < QUERIES; r++)
+        state[r] = (struct row_state){-INFINITY, 0.0f, 0};
+    memset(o, 0, (size_t)(QUERIES * dv_pad) * 4);
+    memset(q, 0, (size_t)(QUERIES * width) * 4);
+    pack_q(x, op, t0 + i0, n, head, q, width);
+    for (int64_t block = first_block(op, b, i0, n); block * KEYS <= i0 + n - 1; block++) {
+        int64_t j0 = block * KEYS, n_k = min64(KEYS, op->seq_len - j0), k_pad = min64(KEYS, round_up(n_k, 16));
+        pack_k(x, op, t0 + j0, n_k, kv, k, width);
+        transpose(k, width, n_k, width, k_t, KEYS);
+        memset(v, 0, (size_t)(KEYS * dv_pad) * 4);
+        pack_rows(op->v, t0 + j0, n_k, kv, op->dv, dv_pad, v, dv_pad);
+        scores(x, QUERIES, width, q, k_t, s);
+        for (int64_t r = 0; r < QUERIES; r++) {
+            int64_t lo = 0, hi = 0;
+            if (r < n)
+                allowed_keys(op, b, i0 + r, &lo, &hi);
+            softmax_row(x, c, max64(lo - j0, 0), min64(hi - j0, n_k), s + r * KEYS, &state[r], o + r * dv_pad, op->dv);
+        }
+        chain_tile(x->cls, &(struct chain_args){QUERIES, dv_pad, k_pad, s, KEYS, v, dv_pad, o, dv_pad});
+    }
+    for (int64_t r = 0; r < n; r++)
+        finish(x, op, t0 + i0 + r, head, &state[r], o + r * dv_pad);
+}
+
+static void run(void *arg, int thread, int n_threads) {
+    struct work *w = arg;
+    const struct sy_attention *op = w->op;
+    int64_t turn = 0;
+    for (int64_t b = 0; b < op->sequences; b++)
+        for (int64_t h = 0; h < op->heads; h++)
+            for (int64_t i = 0; i < op->seq_len; i += QUERIES)
+                if (turn++ % n_threads == thread)
+                    queries(w->x, op, b, h, i, sy_exec_scratch(w->x, thread));
+}
+
+void SY_FN(attention_fwd)(const struct sy_exec *x, const struct sy_attention *op) {
+    struct work w = {x, op};
+    sy_pool_run(x->pool, run, &w);
+}

@@ -1,0 +1,277 @@
+/* CHAIN (NUMERICS 1): the order of a long sum of products, one step for each block of KB rows, for each numeric class.
+ *
+ * chain_tile continues acc[m, n] with a[m, k] . b[k, n], all fp32 holding stored values. What the callers prepare: k is a
+ * multiple of KB (missing rows are +0 in both), n of CHAIN_NR, and a and acc have rows up to a multiple of CHAIN_MR. The
+ * final "+ 0.0f" is the caller's. A chain may be cut at any block and go on with the accumulator reloaded.
+ *
+ * The micro-kernel holds CHAIN_MR x CHAIN_NR accumulators in registers; every lane is one output's own chain.
+ */
+#ifndef SY_OPS_REF_CHAIN_H
+#define SY_OPS_REF_CHAIN_H
+
+#include "ops/ref/tier.h"
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+enum { VL = 16, CHAIN_MR = 8 };
+#elif defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+enum { VL = 8, CHAIN_MR = 4 };
+#else
+#define CHAIN_PORTABLE 1
+enum { VL = 8, CHAIN_MR = 4 };
+#endif
+enum { CHAIN_NRV = 2, CHAIN_NR = VL * CHAIN_NRV, CHAIN_N_PAD = 32 };
+
+struct chain_args {
+    int64_t m, n, k;
+    const float *a;
+    int64_t a_row;
+    const float *b;
+    int64_t b_row;
+    float *acc;
+    int64_t acc_row;
+};
+
+/* --- fp32 and x86 ------------------------------------------------------------------------------------------------------ */
+
+#ifndef CHAIN_PORTABLE
+
+typedef float vec __attribute__((vector_size(VL * 4)));
+typedef float vec_in_memory __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+
+static inline vec load(const float *p) { return *(const vec_in_memory *)p; }
+static inline void store(float *p, vec v) { *(vec_in_memory *)p = v; }
+static inline vec fma_scalar(float a, vec b, vec c) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_fmadd_ps(_mm512_set1_ps(a), (__m512)b, (__m512)c);
+#else
+    return (vec)_mm256_fmadd_ps(_mm256_set1_ps(a), (__m256)b, (__m256)c);
+#endif
+}
+
+/* One row of b after another: acc = fma(a, b, acc). */
+static __attribute__((noinline)) void micro_fp32(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row,
+                                                 float *acc, int64_t acc_row) {
+    vec c[CHAIN_MR][CHAIN_NRV];
+    for (int i = 0; i < CHAIN_MR; i++)
+        for (int j = 0; j < CHAIN_NRV; j++)
+            c[i][j] = load(acc + i * acc_row + j * VL);
+    for (int64_t p = 0; p < k; p++) {
+        vec row[CHAIN_NRV];
+        for (int j = 0; j < CHAIN_NRV; j++)
+            row[j] = load(b + p * b_row + j * VL);
+        for (int i = 0; i < CHAIN_MR; i++)
+            for (int j = 0; j < CHAIN_NRV; j++)
+                c[i][j] = fma_scalar(a[i * a_row + p], row[j], c[i][j]);
+    }
+    for (int i = 0; i < CHAIN_MR; i++)
+        for (int j = 0; j < CHAIN_NRV; j++)
+            store(acc + i * acc_row + j * VL, c[i][j]);
+}
+
+/* Pairs of rows, the odd one first; runs under FTZ and DAZ. */
+static __attribute__((noinline)) void micro_x86(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row,
+                                                float *acc, int64_t acc_row) {
+    vec c[CHAIN_MR][CHAIN_NRV];
+    for (int i = 0; i < CHAIN_MR; i++)
+        for (int j = 0; j < CHAIN_NRV; j++)
+            c[i][j] = load(acc + i * acc_row + j * VL);
+    for (int64_t p = 0; p < k; p += 2) {
+        vec odd[CHAIN_NRV], even[CHAIN_NRV];
+        for (int j = 0; j < CHAIN_NRV; j++) {
+            even[j] = load(b + p * b_row + j * VL);
+            odd[j] = load(b + (p + 1) * b_row + j * VL);
+        }
+        for (int i = 0; i < CHAIN_MR; i++)
+            for (int j = 0; j < CHAIN_NRV; j++)
+                c[i][j] = fma_scalar(a[i * a_row + p + 1], odd[j], c[i][j]);
+        for (int i = 0; i < CHAIN_MR; i++)
+            for (int j = 0; j < CHAIN_NRV; j++)
+                c[i][j] = fma_scalar(a[i * a_row + p], even[j], c[i][j]);
+    }
+    for (int i = 0; i < CHAIN_MR; i++)
+        for (int j = 0; j < CHAIN_NRV; j++)
+            store(acc + i * acc_row + j * VL, c[i][j]);
+}
+
+static inline unsigned flush_begin(void) {
+    unsigned csr = _mm_getcsr();
+    _mm_setcsr(csr | 0x8040u); /* FTZ, DAZ */
+    __asm__ volatile("" ::: "memory");
+    return csr;
+}
+static inline void flush_end(unsigned csr) {
+    __asm__ volatile("" ::: "memory");
+    _mm_setcsr(csr);
+}
+
+#else
+
+static void micro_fp32(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row, float *acc, int64_t acc_row) {
+    for (int i = 0; i < CHAIN_MR; i++)
+        for (int64_t p = 0; p < k; p++)
+            for (int j = 0; j < CHAIN_NR; j++)
+                acc[i * acc_row + j] = fmaf(a[i * a_row + p], b[p * b_row + j], acc[i * acc_row + j]);
+}
+
+static inline float daz(float x) {
+    uint32_t u = sy_f32_bits(x);
+    return (u & 0x7f800000u) == 0 ? sy_f32_from_bits(u & 0x80000000u) : x;
+}
+
+/* fma with subnormal inputs read as 0 and a flush after rounding. Only a result of exactly 2^-126 is in doubt: it is kept
+ * when the sum rounded to 24 bits with unbounded exponent reaches it, which the same sum scaled by 2^60 tells. */
+static float fma_flush(float a, float b, float c) {
+    a = daz(a);
+    b = daz(b);
+    c = daz(c);
+    float r = fmaf(a, b, c);
+    uint32_t u = sy_f32_bits(r), magnitude = u & 0x7fffffffu;
+    if (magnitude > 0x00800000u || magnitude == 0)
+        return r;
+    if (magnitude == 0x00800000u) {
+        uint32_t ua = sy_f32_bits(a) & 0x7fffffffu, ub = sy_f32_bits(b) & 0x7fffffffu;
+        float scaled = ua < ub ? fmaf(a * 0x1p60f, b, c * 0x1p60f) : fmaf(a, b * 0x1p60f, c * 0x1p60f);
+        if ((sy_f32_bits(scaled) & 0x7fffffffu) >= sy_f32_bits(0x1p-66f))
+            return r;
+    }
+    return sy_f32_from_bits(u & 0x80000000u);
+}
+
+static void micro_x86(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row, float *acc, int64_t acc_row) {
+    for (int i = 0; i < CHAIN_MR; i++)
+        for (int64_t p = 0; p < k; p += 2)
+            for (int j = 0; j < CHAIN_NR; j++) {
+                float *c = acc + i * acc_row + j;
+                *c = fma_flush(a[i * a_row + p + 1], b[(p + 1) * b_row + j], *c);
+                *c = fma_flush(a[i * a_row + p], b[p * b_row + j], *c);
+            }
+}
+
+static inline unsigned flush_begin(void) { return 0; }
+static inline void flush_end(unsigned csr) { (void)csr; }
+
+#endif
+
+/* --- sm90 -------------------------------------------------------------------------------------------------------------- */
+
+enum { SM90_NO_TERM = -5000, SM90_LEAST = -133, SM90_STEP = 16 };
+
+/* Exponent of a term: a subnormal's is -126; a zero is no term. */
+static inline int32_t exponent(float x) {
+    uint32_t u = sy_f32_bits(x) & 0x7fffffffu;
+    int32_t e = (int32_t)(u >> 23);
+    return u == 0 ? SM90_NO_TERM : e == 0 ? -126 : e - 127;
+}
+
+/* v truncated toward zero to fp32; magnitude 2^128 or more is Inf; zero is +0. */
+static inline float truncated(double v) {
+    float f = (float)v;
+    double af = f < 0 ? -(double)f : (double)f, av = v < 0 ? -v : v;
+    uint32_t u = sy_f32_bits(f) - (af > av && av < 0x1p128 ? 1u : 0u);
+    u = (u & 0x7fffffffu) == 0 ? 0u : u;
+    return sy_f32_from_bits(u);
+}
+
+/* One step with Inf or NaN among the terms: NaN, 0 Inf and Inf - Inf give NaN, else an Inf of its sign. Returns 0 if none. */
+static inline int sm90_special(const float *a, const float *b, int64_t b_row, float *c) {
+    int plus = 0, minus = 0, nan = 0;
+    for (int p = 0; p <= SM90_STEP; p++) {
+        float t = p < SM90_STEP ? a[p] * b[p * b_row] : *c; /* finite factors: an overflow here is not a special term */
+        int special = p < SM90_STEP ? !sy_f32_finite(a[p]) || !sy_f32_finite(b[p * b_row]) : !sy_f32_finite(t);
+        if (!special)
+            continue;
+        nan |= t != t;
+        plus |= t > 0;
+        minus |= t < 0;
+    }
+    if (!nan && !plus && !minus)
+        return 0;
+    *c = nan || (plus && minus) ? sy_f32_from_bits(0x7fffffffu) : plus ? INFINITY : -INFINITY;
+    return 1;
+}
+
+/* One block of 16 rows for CHAIN_NR outputs: all terms and acc truncated to multiples of 2^(M-25), added exactly. */
+static inline void sm90_step(const float *a, const float *b, int64_t b_row, float *acc) {
+    int32_t top[CHAIN_NR], e;
+    for (int j = 0; j < CHAIN_NR; j++) {
+        e = exponent(acc[j]);
+        top[j] = e > SM90_LEAST ? e : SM90_LEAST;
+    }
+    for (int p = 0; p < SM90_STEP; p++) {
+        int32_t ea = exponent(a[p]);
+        for (int j = 0; j < CHAIN_NR; j++) {
+            e = ea + exponent(b[p * b_row + j]);
+            top[j] = e > top[j] ? e : top[j];
+        }
+    }
+    double scale[CHAIN_NR], sum[CHAIN_NR];
+    for (int j = 0; j < CHAIN_NR; j++) {
+        scale[j] = sy_f64_from_bits((uint64_t)(int64_t)(1023 + 25 - top[j]) << 52);
+        sum[j] = (double)(int32_t)((double)acc[j] * scale[j]);
+    }
+    for (int p = 0; p < SM90_STEP; p++)
+        for (int j = 0; j < CHAIN_NR; j++)
+            sum[j] += (double)(int32_t)((double)a[p] * (double)b[p * b_row + j] * scale[j]);
+    for (int j = 0; j < CHAIN_NR; j++)
+        acc[j] = truncated(sum[j] * sy_f64_from_bits((uint64_t)(int64_t)(1023 - 25 + top[j]) << 52));
+}
+
+static void micro_sm90(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row, float *acc, int64_t acc_row) {
+    for (int64_t p = 0; p < k; p += SM90_STEP) {
+        int b_finite = 1;
+        for (int q = 0; q < SM90_STEP; q++)
+            for (int j = 0; j < CHAIN_NR; j++)
+                b_finite &= sy_f32_finite(b[(p + q) * b_row + j]);
+        for (int i = 0; i < CHAIN_MR; i++) {
+            const float *ai = a + i * a_row + p, *bp = b + p * b_row;
+            float *c = acc + i * acc_row;
+            int finite = b_finite;
+            for (int q = 0; q < SM90_STEP; q++)
+                finite &= sy_f32_finite(ai[q]);
+            for (int j = 0; j < CHAIN_NR; j++)
+                finite &= sy_f32_finite(c[j]);
+            if (finite) {
+                sm90_step(ai, bp, b_row, c);
+                continue;
+            }
+            for (int j = 0; j < CHAIN_NR; j++) {
+                float one[CHAIN_NR] = {0}, column[SM90_STEP * CHAIN_NR] = {0};
+                one[0] = c[j];
+                if (!sm90_special(ai, bp + j, b_row, one)) {
+                    float row[SM90_STEP];
+                    for (int q = 0; q < SM90_STEP; q++) { /* a 0 Inf is special, so what is left is finite */
+                        row[q] = ai[q];
+                        column[q * CHAIN_NR] = bp[q * b_row + j];
+                    }
+                    sm90_step(row, column, CHAIN_NR, one);
+                }
+                c[j] = one[0];
+            }
+        }
+    }
+}
+
+/* --- a tile ------------------------------------------------------------------------------------------------------------ */
+
+static inline void chain_tile(enum sy_numeric_class cls, const struct chain_args *t) {
+    unsigned csr = cls == SY_NUMERIC_X86 ? flush_begin() : 0;
+    for (int64_t j = 0; j < t->n; j += CHAIN_NR)
+        for (int64_t i = 0; i < t->m; i += CHAIN_MR) {
+            const float *a = t->a + i * t->a_row, *b = t->b + j;
+            float *acc = t->acc + i * t->acc_row + j;
+            if (cls == SY_NUMERIC_X86)
+                micro_x86(t->k, a, t->a_row, b, t->b_row, acc, t->acc_row);
+            else if (cls == SY_NUMERIC_SM90)
+                micro_sm90(t->k, a, t->a_row, b, t->b_row, acc, t->acc_row);
+            else
+                micro_fp32(t->k, a, t->a_row, b, t->b_row, acc, t->acc_row);
+        }
+    if (cls == SY_NUMERIC_X86)
+        flush_end(csr);
+}
+
+static inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+#endif
