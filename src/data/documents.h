@@ -1,7 +1,7 @@
 /* The data set: files to documents, documents to a training and a held-out part, and a fingerprint of it all.
  *
- * Paths are files, or folders that are walked without following symbolic links; all files are sorted bytewise by path. A text
- * file is one document, a JSON line is one document; empty ones are dropped. All bytes stand one after another in memory.
+ * Paths are files, or folders that are walked without following symbolic links; all files are sorted bytewise by path. A
+ * text file is one document, a JSON line is one document; empty ones are dropped. All bytes stand one after another in memory.
  * Held out are documents by ascending XXH3-64 of their bytes (equal hashes: file order) until their bytes reach `holdout` of
  * all bytes: at least one if there are two, never all; so the choice depends on the texts alone, not on seed or file names.
  */
@@ -16,7 +16,7 @@
 struct sy_data_options {
     const char *const *dataset_paths; /* files or folders */
     int n_dataset_paths;
-    const char *format;          /* "auto" (by suffix: .jsonl, .jsonl.gz, .jsonl.zst, also .ndjson and .json), "text",
+    const char *format;          /* "auto" (by suffix: .jsonl, .jsonl.gz, .jsonl.zst; also .ndjson), "text",
                                     "jsonl"; NULL: auto */
     const char *const *suffixes; /* in folders, take only files that end so; none: every file that does not begin with '.' */
     int n_suffixes;

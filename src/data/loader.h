@@ -28,7 +28,7 @@ void sy_loader_destroy(struct sy_loader *loader);
  * May be called from any thread; calls wait for each other. Errors: ERR_USAGE n out of range. */
 sy_status sy_loader_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels, int32_t *doc_start);
 
-/* Local. Tokens in one epoch (BOS and EOS included); the epoch in which sequence n begins. */
+/* Local. Tokens in one epoch (BOS and EOS included); the epoch in which sequence n begins, -1 if n is out of range. */
 int64_t sy_loader_epoch_tokens(const struct sy_loader *loader);
 int64_t sy_loader_epoch(const struct sy_loader *loader, int64_t n);
 

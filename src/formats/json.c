@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static sy_status check_depth(const char *name, const char *s, size_t bytes, int max_depth) {
+size_t sy_json_too_deep(const char *s, size_t bytes, int max_depth) {
     int depth = 0, in_string = 0;
     size_t line = 1;
     for (size_t i = 0; i < bytes; i++) {
@@ -19,25 +19,27 @@ static sy_status check_depth(const char *name, const char *s, size_t bytes, int 
         if (in_string) {
             if (c == '\\')
                 i++;
-            else if (c == '"')
-                in_string = 0;
-        } else if (c == '"') {
-            in_string = 1;
-        } else if (c == '{' || c == '[') {
-            if (++depth > max_depth)
-                SY_FAIL(SY_ERR_DATA, "%s:%zu: nested more than %d levels deep", name, line, max_depth);
-        } else if (c == '}' || c == ']') {
-            depth--;
+            else
+                in_string = c != '"';
+        } else {
+            in_string = c == '"';
+            depth += (c == '{' || c == '[') - (c == '}' || c == ']');
+            if (depth > max_depth)
+                return line;
         }
     }
-    return SY_OK;
+    return 0;
 }
 
 sy_status sy_json_parse(const char *name, const void *data, size_t bytes, int max_depth, json_t **out) {
     static const char empty[1] = "";
     if (!bytes)
         data = empty;
-    SY_TRY(check_depth(name, data, bytes, max_depth > 0 ? max_depth : SY_JSON_MAX_DEPTH));
+    if (max_depth <= 0)
+        max_depth = SY_JSON_MAX_DEPTH;
+    size_t line = sy_json_too_deep(data, bytes, max_depth);
+    if (line)
+        SY_FAIL(SY_ERR_DATA, "%s:%zu: nested more than %d levels deep", name, line, max_depth);
     json_error_t error;
     json_t *value = json_loadb(data, bytes, JSON_REJECT_DUPLICATES, &error);
     if (!value) {

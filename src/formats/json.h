@@ -14,6 +14,9 @@
 
 enum { SY_JSON_MAX_DEPTH = 64 };
 
+/* Local. The line, from 1, where brackets outside strings nest deeper than max_depth; 0 if they do not. */
+size_t sy_json_too_deep(const char *s, size_t bytes, int max_depth);
+
 /* Local. Parses `bytes` bytes at `data`; max_depth 0 means SY_JSON_MAX_DEPTH. The result is the caller's: json_decref. */
 sy_status sy_json_parse(const char *name, const void *data, size_t bytes, int max_depth, json_t **out);
 

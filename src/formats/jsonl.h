@@ -1,7 +1,7 @@
 /* JSON Lines: one object a line, of which one string, the text, is wanted. Plain, .gz and .zst.
  *
- * Streaming: memory is bounded by the longest line allowed. A line that is no object, is longer than that, has no such key or
- * another type there is *broken*: counted, named (`file:line: why`) as a warning, and fatal only when there are more than
+ * Streaming: memory is bounded by the longest line allowed. A line that is no object, is longer than that, has no such key
+ * or another type there is *broken*: counted, named (`file:line: why`) as a warning, and fatal only when there are more than
  * max_bad_lines. Blank lines are skipped. A compressed stream that is damaged or cut off is always fatal.
  */
 #ifndef SY_FORMATS_JSONL_H
@@ -19,7 +19,7 @@ struct sy_jsonl_options {
 };
 
 struct sy_jsonl;
-struct sy_source;
+struct sy_source; /* formats/jsonl_source.h */
 
 /* Local. Opens a file (compression by suffix .gz or .zst) or a buffer, which must outlive *out (compression by its first
  * bytes). Options are copied, pointers inside them must outlive *out. Errors: ERR_IO, ERR_MEMORY. */

@@ -1,0 +1,216 @@
+/* Sequences out of documents: see loader.h.
+ *
+ * A `pass` is documents in one order with `start`, the place in that order's tokens where each begins; start[n] is their
+ * sum. Two passes hold the orders of the two epochs used last, a third the held-out documents.
+ */
+#include "data/loader.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/order.h"
+
+struct pass {
+    int64_t epoch;    /* -1: holds none */
+    uint64_t used;    /* clock of the last use */
+    int64_t n;        /* documents */
+    int64_t *order;   /* places in `document` */
+    int64_t *start;   /* n + 1 */
+};
+
+struct sy_loader {
+    const struct sy_documents *documents;
+    int32_t bos, eos, pad;
+    int64_t seq_len, epoch_tokens, eval_tokens;
+    int shuffle;
+    uint64_t seed, clock;
+    struct pass epochs[2], eval;
+    struct sy_order_key *keys, *scratch;
+    pthread_mutex_t lock;
+};
+
+/* Where fill has come to in a sequence. */
+struct cursor {
+    int64_t i;         /* next token of the sequence */
+    int64_t doc_start; /* of the document at hand */
+};
+
+static void pass_start(struct pass *pass, const struct sy_documents *d, const int64_t *index) {
+    pass->start[0] = 0;
+    for (int64_t i = 0; i < pass->n; i++)
+        pass->start[i + 1] = pass->start[i] + d->document[index[pass->order[i]]].bytes + 2;
+}
+
+static int pass_init(struct pass *pass, int64_t n) {
+    pass->epoch = -1;
+    pass->n = n;
+    pass->order = malloc((size_t)(n + 1) * sizeof *pass->order);
+    pass->start = malloc((size_t)(n + 1) * sizeof *pass->start);
+    return pass->order && pass->start;
+}
+
+static void pass_fini(struct pass *pass) {
+    free(pass->order);
+    free(pass->start);
+}
+
+static sy_status allocate(struct sy_loader *loader) {
+    const struct sy_documents *d = loader->documents;
+    int ok = pass_init(&loader->epochs[0], d->n_train);
+    ok &= pass_init(&loader->epochs[1], d->n_train);
+    ok &= pass_init(&loader->eval, d->n_heldout);
+    loader->keys = malloc((size_t)d->n_train * sizeof *loader->keys);
+    loader->scratch = malloc((size_t)d->n_train * sizeof *loader->scratch);
+    if (!ok || !loader->keys || !loader->scratch)
+        SY_FAIL(SY_ERR_MEMORY, "out of memory for the order of %" PRId64 " documents", d->n_documents);
+    for (int64_t i = 0; i < d->n_heldout; i++)
+        loader->eval.order[i] = i;
+    pass_start(&loader->eval, d, d->heldout);
+    loader->eval_tokens = loader->eval.start[d->n_heldout];
+    return SY_OK;
+}
+
+sy_status sy_loader_create(const struct sy_documents *documents, const struct sy_tokenizer *tokenizer,
+                           const struct sy_data_options *options, int64_t seq_len, struct sy_loader **out) {
+    if (seq_len < 1 || seq_len > SY_SEQ_LEN_MAX)
+        SY_FAIL(SY_ERR_USAGE, "training.seq_len %" PRId64 " must be in 1 … %d", seq_len, SY_SEQ_LEN_MAX);
+    if (documents->n_train < 1 || documents->train_bytes < 1)
+        SY_FAIL(SY_ERR_USAGE, "no training documents: %" PRId64 " documents, %" PRId64 " held out, %" PRId64 " bytes to train on",
+                documents->n_documents, documents->n_heldout, documents->train_bytes);
+    struct sy_loader *loader = calloc(1, sizeof *loader);
+    if (!loader)
+        SY_FAIL(SY_ERR_MEMORY, "out of memory for the loader");
+    loader->documents = documents;
+    loader->bos = sy_tokenizer_bos(tokenizer);
+    loader->eos = sy_tokenizer_eos(tokenizer);
+    loader->pad = sy_tokenizer_pad(tokenizer);
+    loader->seq_len = seq_len;
+    loader->epoch_tokens = documents->train_bytes + 2 * documents->n_train;
+    loader->shuffle = options->shuffle;
+    loader->seed = options->seed;
+    pthread_mutex_init(&loader->lock, NULL);
+    sy_status status = allocate(loader);
+    if (status != SY_OK) {
+        sy_loader_destroy(loader);
+        return status;
+    }
+    *out = loader;
+    return SY_OK;
+}
+
+void sy_loader_destroy(struct sy_loader *loader) {
+    if (!loader)
+        return;
+    pass_fini(&loader->epochs[0]);
+    pass_fini(&loader->epochs[1]);
+    pass_fini(&loader->eval);
+    free(loader->keys);
+    free(loader->scratch);
+    pthread_mutex_destroy(&loader->lock);
+    free(loader);
+}
+
+/* The pass of an epoch; the one that was used longer ago makes room. */
+static const struct pass *epoch_pass(struct sy_loader *loader, int64_t epoch) {
+    struct pass *p = loader->epochs;
+    struct pass *pass = p[0].epoch == epoch ? &p[0] : p[1].epoch == epoch ? &p[1] : p[0].used <= p[1].used ? &p[0] : &p[1];
+    pass->used = ++loader->clock;
+    if (pass->epoch == epoch)
+        return pass;
+    pass->epoch = epoch;
+    if (loader->shuffle)
+        sy_order_shuffle(loader->seed, epoch, pass->n, loader->keys, loader->scratch, pass->order);
+    else
+        for (int64_t i = 0; i < pass->n; i++)
+            pass->order[i] = i;
+    pass_start(pass, loader->documents, loader->documents->train);
+    return pass;
+}
+
+/* The document of a pass that token `at` < start[n] belongs to. */
+static int64_t find_document(const struct pass *pass, int64_t at) {
+    int64_t low = 0, high = pass->n;
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (pass->start[middle] <= at)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Token j of a document: BOS, its bytes, EOS. */
+static int32_t token_at(const struct sy_loader *loader, const struct sy_document *document, int64_t j) {
+    if (j == 0)
+        return loader->bos;
+    if (j > document->bytes)
+        return loader->eos;
+    return (unsigned char)loader->documents->text[document->offset + j - 1];
+}
+
+/* Writes a document's tokens from j on, as far as the sequence reaches. */
+static void fill_document(const struct sy_loader *loader, const struct sy_document *document, int64_t j, struct cursor *c,
+                          int32_t *tokens, int32_t *labels, int32_t *doc_start) {
+    int64_t last = document->bytes + 1;
+    c->doc_start = j == 0 ? c->i : 0; /* j > 0 only for the document that began before the sequence */
+    for (; j <= last && c->i < loader->seq_len; j++, c->i++) {
+        tokens[c->i] = token_at(loader, document, j);
+        labels[c->i] = j < last ? token_at(loader, document, j + 1) : SY_LABEL_NONE;
+        doc_start[c->i] = (int32_t)c->doc_start;
+    }
+}
+
+/* Fills from token `at` of a pass until the sequence or the pass ends. index: the documents of the pass. */
+static void fill_pass(const struct sy_loader *loader, const struct pass *pass, const int64_t *index, int64_t at,
+                      struct cursor *c, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
+    int64_t k = find_document(pass, at);
+    int64_t j = at - pass->start[k];
+    for (; k < pass->n && c->i < loader->seq_len; k++, j = 0)
+        fill_document(loader, &loader->documents->document[index[pass->order[k]]], j, c, tokens, labels, doc_start);
+}
+
+sy_status sy_loader_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
+    int64_t at, end;
+    if (n < 0 || __builtin_mul_overflow(n, loader->seq_len, &at) || __builtin_add_overflow(at, loader->seq_len, &end))
+        SY_FAIL(SY_ERR_USAGE, "sequence %" PRId64 " of %" PRId64 " tokens: out of range", n, loader->seq_len);
+    int64_t epoch = at / loader->epoch_tokens;
+    at %= loader->epoch_tokens;
+    struct cursor c = {0, 0};
+    pthread_mutex_lock(&loader->lock);
+    for (; c.i < loader->seq_len; epoch++, at = 0)
+        fill_pass(loader, epoch_pass(loader, epoch), loader->documents->train, at, &c, tokens, labels, doc_start);
+    pthread_mutex_unlock(&loader->lock);
+    return SY_OK;
+}
+
+int64_t sy_loader_epoch_tokens(const struct sy_loader *loader) { return loader->epoch_tokens; }
+
+int64_t sy_loader_epoch(const struct sy_loader *loader, int64_t n) {
+    int64_t at;
+    if (n < 0 || __builtin_mul_overflow(n, loader->seq_len, &at))
+        return -1;
+    return at / loader->epoch_tokens;
+}
+
+int64_t sy_loader_eval_count(const struct sy_loader *loader) {
+    return (loader->eval_tokens + loader->seq_len - 1) / loader->seq_len;
+}
+
+int64_t sy_loader_eval_labels(const struct sy_loader *loader) { return loader->eval_tokens - loader->eval.n; }
+
+sy_status sy_loader_eval_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
+    if (n < 0 || n >= sy_loader_eval_count(loader))
+        SY_FAIL(SY_ERR_USAGE, "held-out sequence %" PRId64 " of %" PRId64, n, sy_loader_eval_count(loader));
+    struct cursor c = {0, 0};
+    fill_pass(loader, &loader->eval, loader->documents->heldout, n * loader->seq_len, &c, tokens, labels, doc_start);
+    int32_t start = (int32_t)c.i;
+    for (; c.i < loader->seq_len; c.i++) {
+        tokens[c.i] = loader->pad;
+        labels[c.i] = SY_LABEL_NONE;
+        doc_start[c.i] = start;
+    }
+    return SY_OK;
+}

@@ -1,0 +1,195 @@
+/* The JSON Lines reader: see jsonl.h.
+ *
+ *     source -> block[] -> line[] (whole lines, at most max_line_bytes) -> jansson -> text
+ */
+#include "formats/jsonl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/json.h"
+#include "formats/jsonl_source.h"
+
+enum { BLOCK_BYTES = 1 << 16, DEFAULT_LINE_BYTES = 64 << 20 };
+
+struct sy_jsonl {
+    struct sy_jsonl_options options;
+    struct sy_source *source;
+    char block[BLOCK_BYTES];
+    size_t block_at, block_n;
+    int at_end;
+    char *line;
+    size_t line_n, line_capacity;
+    int too_long;
+    int64_t line_number, bad_lines, own_counter;
+    json_t *value; /* holds the text that was returned last */
+};
+
+static sy_status wrap(struct sy_source *source, const struct sy_jsonl_options *options, struct sy_jsonl **out) {
+    struct sy_jsonl *jsonl = calloc(1, sizeof *jsonl);
+    if (!jsonl) {
+        sy_status status = sy_fail(SY_ERR_MEMORY, "%s: out of memory", sy_source_name(source));
+        sy_source_close(source);
+        return status;
+    }
+    jsonl->options = *options;
+    if (!jsonl->options.text_key)
+        jsonl->options.text_key = "text";
+    if (!jsonl->options.max_line_bytes)
+        jsonl->options.max_line_bytes = DEFAULT_LINE_BYTES;
+    if (!jsonl->options.n_bad_lines)
+        jsonl->options.n_bad_lines = &jsonl->own_counter;
+    jsonl->source = source;
+    *out = jsonl;
+    return SY_OK;
+}
+
+sy_status sy_jsonl_open(const char *path, const struct sy_jsonl_options *options, struct sy_jsonl **out) {
+    struct sy_source *source = NULL;
+    SY_TRY(sy_source_open(path, &source));
+    return wrap(source, options, out);
+}
+
+sy_status sy_jsonl_open_memory(const char *name, const void *data, size_t bytes, const struct sy_jsonl_options *options,
+                               struct sy_jsonl **out) {
+    struct sy_source *source = NULL;
+    SY_TRY(sy_source_open_memory(name, data, bytes, &source));
+    return wrap(source, options, out);
+}
+
+void sy_jsonl_close(struct sy_jsonl *jsonl) {
+    if (!jsonl)
+        return;
+    json_decref(jsonl->value);
+    free(jsonl->line);
+    sy_source_close(jsonl->source);
+    free(jsonl);
+}
+
+int64_t sy_jsonl_line(const struct sy_jsonl *jsonl) { return jsonl->line_number; }
+int64_t sy_jsonl_bad_lines(const struct sy_jsonl *jsonl) { return jsonl->bad_lines; }
+const struct sy_source *sy_jsonl_source(const struct sy_jsonl *jsonl) { return jsonl->source; }
+
+static sy_status append(struct sy_jsonl *jsonl, const char *s, size_t n) {
+    if (jsonl->too_long || n > jsonl->options.max_line_bytes - jsonl->line_n) {
+        jsonl->too_long = 1;
+        return SY_OK;
+    }
+    if (jsonl->line_n + n > jsonl->line_capacity) {
+        size_t capacity = 2 * (jsonl->line_n + n);
+        char *larger = realloc(jsonl->line, capacity);
+        if (!larger)
+            SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory for a line of %zu bytes", sy_source_name(jsonl->source),
+                    jsonl->line_number, capacity);
+        jsonl->line = larger;
+        jsonl->line_capacity = capacity;
+    }
+    if (n)
+        memcpy(jsonl->line + jsonl->line_n, s, n);
+    jsonl->line_n += n;
+    return SY_OK;
+}
+
+/* The next line without its newline; *got is 0 at the end. */
+static sy_status read_line(struct sy_jsonl *jsonl, int *got) {
+    int any = 0;
+    jsonl->line_n = 0;
+    jsonl->too_long = 0;
+    jsonl->line_number++;
+    while (!jsonl->at_end) {
+        if (jsonl->block_at == jsonl->block_n) {
+            jsonl->block_at = 0;
+            SY_TRY(sy_source_read(jsonl->source, jsonl->block, BLOCK_BYTES, &jsonl->block_n));
+            jsonl->at_end = jsonl->block_n == 0;
+            continue;
+        }
+        const char *from = jsonl->block + jsonl->block_at;
+        size_t left = jsonl->block_n - jsonl->block_at;
+        const char *newline = memchr(from, '\n', left);
+        size_t n = newline ? (size_t)(newline - from) : left;
+        SY_TRY(append(jsonl, from, n));
+        jsonl->block_at += n + (newline != NULL);
+        any = 1;
+        if (newline)
+            break;
+    }
+    if (!any)
+        jsonl->line_number--;
+    *got = any;
+    return SY_OK;
+}
+
+static int is_blank(const char *s, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (s[i] != ' ' && s[i] != '\t' && s[i] != '\r')
+            return 0;
+    return 1;
+}
+
+/* Parses line[] into jsonl->value and sets *text, or leaves it NULL and says why in `why`. */
+static sy_status parse_line(struct sy_jsonl *jsonl, char *why, size_t why_bytes, const char **text, size_t *bytes) {
+    const char *s = jsonl->line;
+    size_t n = jsonl->line_n;
+    if (jsonl->too_long) {
+        snprintf(why, why_bytes, "longer than %zu bytes", jsonl->options.max_line_bytes);
+        return SY_OK;
+    }
+    if (n && sy_json_too_deep(s, n, SY_JSON_MAX_DEPTH)) {
+        snprintf(why, why_bytes, "nested more than %d levels deep", SY_JSON_MAX_DEPTH);
+        return SY_OK;
+    }
+    json_error_t error;
+    jsonl->value = json_loadb(s, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
+    if (!jsonl->value && json_error_code(&error) == json_error_out_of_memory)
+        SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory", sy_source_name(jsonl->source), jsonl->line_number);
+    json_t *value = json_object_get(jsonl->value, jsonl->options.text_key);
+    if (!jsonl->value)
+        snprintf(why, why_bytes, "column %d: %s", error.column, error.text);
+    else if (!json_is_object(jsonl->value))
+        snprintf(why, why_bytes, "not a JSON object");
+    else if (!value)
+        snprintf(why, why_bytes, "no key \"%s\"", jsonl->options.text_key);
+    else if (!json_is_string(value))
+        snprintf(why, why_bytes, "key \"%s\" is not a string", jsonl->options.text_key);
+    else {
+        *text = json_string_value(value);
+        *bytes = json_string_length(value);
+    }
+    return SY_OK;
+}
+
+static sy_status count_bad(struct sy_jsonl *jsonl, const char *why) {
+    const char *name = sy_source_name(jsonl->source);
+    jsonl->bad_lines++;
+    int64_t n = ++*jsonl->options.n_bad_lines;
+    if (n > jsonl->options.max_bad_lines)
+        SY_FAIL(SY_ERR_DATA, "%s:%" PRId64 ": %s (broken line %" PRId64 ", data.max_bad_lines is %" PRId64 ")", name,
+                jsonl->line_number, why, n, jsonl->options.max_bad_lines);
+    sy_log_warn(jsonl->options.log, "%s:%" PRId64 ": %s; line skipped", name, jsonl->line_number, why);
+    return SY_OK;
+}
+
+sy_status sy_jsonl_next(struct sy_jsonl *jsonl, const char **text, size_t *bytes) {
+    for (;;) {
+        json_decref(jsonl->value);
+        jsonl->value = NULL;
+        int got = 0;
+        SY_TRY(read_line(jsonl, &got));
+        *text = NULL;
+        *bytes = 0;
+        if (!got)
+            return SY_OK;
+        static const char bom[] = "\xef\xbb\xbf";
+        if (jsonl->line_number == 1 && jsonl->line_n >= 3 && memcmp(jsonl->line, bom, 3) == 0)
+            memset(jsonl->line, ' ', 3);
+        if (!jsonl->too_long && is_blank(jsonl->line, jsonl->line_n))
+            continue;
+        char why[512];
+        SY_TRY(parse_line(jsonl, why, sizeof why, text, bytes));
+        if (*text)
+            return SY_OK;
+        SY_TRY(count_bad(jsonl, why));
+    }
+}
