@@ -1,0 +1,76 @@
+/* The parameters of a model: what there is, what it is called in a checkpoint, and where it lies in the flat buffers.
+ *
+ *     offset 0      dense parameters | expert parameters | expert biases (buffers, not trained)      n_floats
+ *                                    n_dense             n_trained
+ *
+ * A parameter is what one op multiplies with: W1 and W3 of an expert are one [2F, D] matrix inside and two tensors in the
+ * checkpoint. A tensor is a contiguous range of rows of its parameter. Every buffer of the run (masters, stored weights,
+ * moments, gradients) has this layout. Listing the parameters needs no memory for them: 671 billion are fine.
+ */
+#ifndef SY_MODEL_PARAMS_H
+#define SY_MODEL_PARAMS_H
+
+#include "config/config.h"
+#include "device/tensor.h"
+
+enum sy_param_kind { SY_PARAM_MATRIX, SY_PARAM_VECTOR, SY_PARAM_EMBEDDING, SY_PARAM_EXPERT, SY_PARAM_BUFFER };
+
+struct sy_param {
+    enum sy_param_kind kind;
+    int layer, expert;  /* -1 where there is none */
+    int64_t rows, cols; /* a vector is [1, cols] */
+    int64_t offset;     /* elements */
+};
+
+enum sy_init { SY_INIT_NORMAL, SY_INIT_ONES, SY_INIT_ZEROS };
+
+struct sy_tensor {
+    char *name;  /* in the checkpoint */
+    uint64_t id; /* FNV-1a 64 of the name */
+    int param;
+    int n_dims;
+    int64_t dims[2];
+    int64_t offset, n; /* elements in the flat buffers */
+    enum sy_init init;
+    double sd, cut; /* normal: deviation, and bound of the absolute value (0: none) */
+};
+
+/* Indices of a layer's parameters; -1 where the layer has none. Experts: w13 of expert e is first_expert + 2e, w2 the next. */
+struct sy_layer_params {
+    int attn_norm, ffn_norm;
+    int wq, wk, wv, wo, bq, bk, bv, q_norm, k_norm;       /* gqa; wq also mla without q_lora */
+    int wqa, qa_norm, wqb, wkva, kva_norm, wkvb;          /* mla */
+    int w13, w2;                                          /* dense feed-forward */
+    int gate, gate_bias, expert_bias, first_expert;       /* experts */
+    int shared_w13, shared_w2, shared_gate;
+};
+
+struct sy_params {
+    struct sy_param *param;
+    int n_params;
+    struct sy_tensor *tensor; /* order of creation; `by_name` is bytewise */
+    int n_tensors;
+    int *by_name;
+    struct sy_layer_params *layer;
+    int n_layers;
+    int embedding, final_norm, head;
+    int64_t n_dense, n_trained, n_floats;
+    int64_t n_parameters; /* what a model card counts: without expert biases */
+    int64_t n_active;     /* of these, used by one token, the embedding included */
+};
+
+/* The Hugging Face class whose semantics are exactly the configuration's, and so whose names are used. */
+enum sy_family { SY_FAMILY_NONE, SY_FAMILY_DEEPSEEK_V2, SY_FAMILY_DEEPSEEK_V3, SY_FAMILY_QWEN3_MOE, SY_FAMILY_OLMOE, SY_FAMILY_MIXTRAL };
+enum sy_family sy_model_family(const struct sy_config_model *model, const struct sy_config_moe *moe);
+
+/* Local. Lists the parameters. Errors: ERR_MEMORY. Owned by the caller: sy_params_destroy (NULL is fine). */
+sy_status sy_params_create(const struct sy_config_model *model, const struct sy_config_moe *moe, struct sy_params **out);
+void sy_params_destroy(struct sy_params *params);
+
+/* Local. Initial value of elements first..first+n-1 of a tensor (SPEC 4 "Init"); a function of seed, name and index. */
+void sy_params_init(const struct sy_tensor *tensor, uint64_t seed, int64_t first, int64_t n, float *out);
+
+/* Whether a layer has experts. */
+static inline int sy_layer_is_moe(const struct sy_config_model *model, int layer) { return layer >= model->n_dense_layers; }
+
+#endif
