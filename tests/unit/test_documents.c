@@ -1,0 +1,387 @@
+/* Documents: what is found in folders and in which order, formats, bounds, the split, entropy, the fingerprint. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+#include <zlib.h>
+
+#include "data/documents.h"
+
+static char folder[] = "/tmp/sy_documents_XXXXXX";
+static const char *const folder_list[] = {folder};
+
+static const char *path_of(const char *name) {
+    static char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static void put(const char *name, const char *text) {
+    FILE *f = fopen(path_of(name), "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
+    assert_int_equal(fclose(f), 0);
+}
+
+static void drop(const char *name) { assert_int_equal(remove(path_of(name)), 0); }
+
+static struct sy_data_options defaults(void) {
+    return (struct sy_data_options){.dataset_paths = folder_list, .n_dataset_paths = 1};
+}
+
+static struct sy_documents *load(const struct sy_data_options *options) {
+    struct sy_documents *d = NULL;
+    sy_status status = sy_documents_load(options, &d);
+    if (status != SY_OK)
+        fail_msg("%s", sy_error_message());
+    return d;
+}
+
+static void refuses(const struct sy_data_options *options, sy_status want, const char *message) {
+    struct sy_documents *d = NULL;
+    assert_int_equal(sy_documents_load(options, &d), want);
+    assert_null(d);
+    if (!strstr(sy_error_message(), message))
+        fail_msg("\"%s\" lacks \"%s\"", sy_error_message(), message);
+}
+
+static void is_text(const struct sy_documents *d, int64_t i, const char *want) {
+    assert_true(i < d->n_documents);
+    assert_int_equal(d->document[i].bytes, strlen(want));
+    assert_memory_equal(d->text + d->document[i].offset, want, strlen(want));
+    assert_true(d->document[i].hash == XXH3_64bits(want, strlen(want)));
+}
+
+static void test_folder(void **state) {
+    (void)state;
+    put("b.txt", "bee");
+    put("Z.txt", "zed");
+    put("e.txt", "");
+    put(".hidden", "never");
+    assert_int_equal(mkdir(path_of("a"), 0777), 0);
+    put("a/y.jsonl", "{\"text\":\"y1\"}\n{\"text\":\"y2\"}\n");
+    assert_int_equal(symlink("b.txt", path_of("link")), 0);
+    assert_int_equal(symlink("..", path_of("a/up")), 0);
+    struct sy_data_options o = defaults();
+    struct sy_documents *d = load(&o);
+    assert_int_equal(d->n_files, 4); /* bytewise: Z before a before b; the empty one is a file without a document */
+    assert_int_equal(d->n_documents, 4);
+    is_text(d, 0, "zed");
+    is_text(d, 1, "y1");
+    is_text(d, 2, "y2");
+    is_text(d, 3, "bee");
+    assert_int_equal(d->document[2].line, 2);
+    assert_int_equal(d->n_empty, 1);
+    assert_int_equal(d->n_heldout, 0);
+    assert_int_equal(d->n_train, 4);
+    sy_documents_destroy(d);
+    const char *const suffixes[] = {".jsonl", "b.txt"};
+    o.suffixes = suffixes;
+    o.n_suffixes = 2;
+    d = load(&o);
+    assert_int_equal(d->n_documents, 3);
+    is_text(d, 2, "bee");
+    sy_documents_destroy(d);
+    o.format = "text";
+    d = load(&o);
+    assert_int_equal(d->n_documents, 2);
+    is_text(d, 0, "{\"text\":\"y1\"}\n{\"text\":\"y2\"}\n");
+    sy_documents_destroy(d);
+    o.format = "jsonl";
+    refuses(&o, SY_ERR_DATA, "b.txt:1: ");
+    const char *const none[] = {".nope"};
+    o.suffixes = none;
+    o.n_suffixes = 1;
+    refuses(&o, SY_ERR_USAGE, "no files");
+    char twice[256];
+    snprintf(twice, sizeof twice, "%s", path_of("b.txt"));
+    const char *const list[] = {folder, twice};
+    o = defaults();
+    o.dataset_paths = list;
+    o.n_dataset_paths = 2;
+    refuses(&o, SY_ERR_USAGE, "twice");
+    drop("link");
+    drop("a/up");
+    drop("a/y.jsonl");
+    drop("a");
+    drop("b.txt");
+    drop("Z.txt");
+    drop(".hidden");
+    refuses(&o, SY_ERR_IO, "b.txt: cannot open");
+    o = defaults();
+    refuses(&o, SY_ERR_USAGE, "no documents: 1 files");
+    drop("e.txt");
+    refuses(&o, SY_ERR_USAGE, "no files");
+}
+
+static void test_named_link_and_gzip(void **state) {
+    (void)state;
+    put("real", "through a link");
+    char link_path[256], gz_path[256];
+    snprintf(link_path, sizeof link_path, "%s", path_of("link"));
+    snprintf(gz_path, sizeof gz_path, "%s", path_of("t.txt.gz"));
+    assert_int_equal(symlink("real", link_path), 0);
+    gzFile gz = gzopen(gz_path, "wb");
+    assert_non_null(gz);
+    assert_int_equal(gzwrite(gz, "unpacked", 8), 8);
+    assert_int_equal(gzclose(gz), Z_OK);
+    const char *const list[] = {gz_path, link_path};
+    struct sy_data_options o = defaults();
+    o.dataset_paths = list;
+    o.n_dataset_paths = 2;
+    struct sy_documents *d = load(&o);
+    assert_int_equal(d->n_documents, 2); /* sorted: link, t.txt.gz */
+    is_text(d, 0, "through a link");
+    is_text(d, 1, "unpacked");
+    sy_documents_destroy(d);
+    drop("real");
+    drop("link");
+    drop("t.txt.gz");
+}
+
+static void test_options(void **state) {
+    (void)state;
+    struct sy_data_options o = defaults();
+    o.format = "parquet";
+    refuses(&o, SY_ERR_USAGE, "\"parquet\" must be auto, text or jsonl");
+    o = defaults();
+    o.holdout = 1.0;
+    refuses(&o, SY_ERR_USAGE, "holdout 1 ");
+    o.holdout = NAN;
+    refuses(&o, SY_ERR_USAGE, "holdout");
+    o = defaults();
+    o.max_bytes = -1;
+    refuses(&o, SY_ERR_USAGE, "max_bytes -1");
+    o = defaults();
+    o.max_bad_lines = -1;
+    refuses(&o, SY_ERR_USAGE, "max_bad_lines -1");
+    o = defaults();
+    o.n_dataset_paths = 0;
+    refuses(&o, SY_ERR_USAGE, "dataset_path is empty");
+    const char *const gone[] = {"/nonexistent"};
+    o = defaults();
+    o.dataset_paths = gone;
+    refuses(&o, SY_ERR_IO, "/nonexistent: ");
+}
+
+static void test_max_bytes_and_bad_lines(void **state) {
+    (void)state;
+    put("a.jsonl", "{\"text\":\"12345\"}\nbroken\n{\"text\":\"678\"}\n");
+    put("b.jsonl", "nor this\n{\"text\":\"9abcdef\"}\n");
+    struct sy_data_options o = defaults();
+    o.max_bad_lines = 1;
+    refuses(&o, SY_ERR_DATA, "b.jsonl:1: ");
+    o.max_bad_lines = 2;
+    struct sy_documents *d = load(&o);
+    assert_int_equal(d->n_bad_lines, 2);
+    assert_int_equal(d->text_bytes, 15);
+    sy_documents_destroy(d);
+    static const struct {
+        int64_t max, n_documents;
+        const char *last;
+    } cases[] = {{1, 1, "1"}, {5, 1, "12345"}, {6, 2, "6"}, {8, 2, "678"}, {9, 3, "9"}, {15, 3, "9abcdef"}, {99, 3, "9abcdef"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        o.max_bytes = cases[i].max;
+        d = load(&o);
+        assert_int_equal(d->n_documents, cases[i].n_documents);
+        is_text(d, d->n_documents - 1, cases[i].last);
+        sy_documents_destroy(d);
+    }
+    drop("a.jsonl");
+    drop("b.jsonl");
+}
+
+/* n documents of different lengths in one file. */
+static void put_many(int n) {
+    FILE *f = fopen(path_of("many.jsonl"), "wb");
+    assert_non_null(f);
+    for (int i = 0; i < n; i++)
+        fprintf(f, "{\"text\":\"%0*d\"}\n", 1 + i * 7 % 23, i);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void check_split(struct sy_documents *d, double holdout) {
+    int64_t held = 0, train = 0;
+    char *seen = calloc((size_t)d->n_documents, 1);
+    assert_non_null(seen);
+    for (int64_t i = 0; i < d->n_heldout; i++) {
+        held += d->document[d->heldout[i]].bytes;
+        seen[d->heldout[i]]++;
+        assert_true(i == 0 || d->document[d->heldout[i - 1]].hash <= d->document[d->heldout[i]].hash);
+    }
+    for (int64_t i = 0; i < d->n_train; i++) {
+        train += d->document[d->train[i]].bytes;
+        seen[d->train[i]]++;
+        assert_true(i == 0 || d->train[i - 1] < d->train[i]);
+        if (d->n_heldout)
+            assert_true(d->document[d->train[i]].hash >= d->document[d->heldout[d->n_heldout - 1]].hash);
+    }
+    for (int64_t i = 0; i < d->n_documents; i++)
+        assert_int_equal(seen[i], 1);
+    assert_int_equal(held, d->heldout_bytes);
+    assert_int_equal(train, d->train_bytes);
+    assert_int_equal(held + train, d->text_bytes);
+    double share = holdout * (double)d->text_bytes;
+    if (d->n_train > 1)
+        assert_true((double)held >= share); /* reached */
+    if (d->n_heldout > 0) /* and no document more than it takes */
+        assert_true((double)(held - d->document[d->heldout[d->n_heldout - 1]].bytes) < share);
+    free(seen);
+}
+
+static void test_holdout(void **state) {
+    (void)state;
+    static const double shares[] = {0.0, 1e-9, 0.01, 0.3, 0.999};
+    for (int n = 1; n < 40; n += n < 4 ? 1 : 17) {
+        put_many(n);
+        for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+            struct sy_data_options o = defaults();
+            o.holdout = shares[i];
+            struct sy_documents *d = load(&o);
+            assert_int_equal(d->n_documents, n);
+            assert_true(d->n_train >= 1);
+            if (shares[i] == 0.0 || n == 1)
+                assert_int_equal(d->n_heldout, 0);
+            else
+                assert_true(d->n_heldout >= 1);
+            check_split(d, shares[i]);
+            sy_documents_destroy(d);
+        }
+    }
+    drop("many.jsonl");
+}
+
+/* The same texts in other files and another order: the same texts are held out. */
+static void test_holdout_depends_on_texts_alone(void **state) {
+    (void)state;
+    put("1.txt", "alpha");
+    put("2.txt", "beta");
+    put("3.txt", "gamma");
+    struct sy_data_options o = defaults();
+    o.holdout = 0.01;
+    struct sy_documents *d = load(&o);
+    assert_int_equal(d->n_heldout, 1);
+    uint64_t hash = d->document[d->heldout[0]].hash;
+    sy_documents_destroy(d);
+    put("1.txt", "gamma");
+    put("3.txt", "alpha");
+    d = load(&o);
+    assert_int_equal(d->n_heldout, 1);
+    assert_true(hash == d->document[d->heldout[0]].hash);
+    sy_documents_destroy(d);
+    drop("1.txt");
+    drop("2.txt");
+    drop("3.txt");
+}
+
+static void test_entropy(void **state) {
+    (void)state;
+    put("a", "aabb");
+    put("b", "cccc");
+    put("c", "dddddddd");
+    struct sy_data_options o = defaults();
+    struct sy_documents *d = load(&o);
+    double all = sy_documents_entropy(d, d->train, 3); /* 1/8 1/8 1/4 1/2: 1.75 bits */
+    assert_true(fabs(all - 1.75 * 0.69314718055994531) < 1e-14);
+    assert_true(fabs(sy_documents_entropy(d, d->train, 1) - 0.69314718055994531) < 1e-15);
+    assert_true(sy_documents_entropy(d, d->train + 1, 1) == 0.0);
+    assert_true(sy_documents_entropy(d, d->train, 0) == 0.0);
+    sy_documents_destroy(d);
+    drop("a");
+    drop("b");
+    drop("c");
+}
+
+static void check_is(const struct sy_data_options *o, const json_t *print, const char *message) {
+    struct sy_documents *d = load(o);
+    sy_status status = sy_documents_check(d, "switchyard.json", print);
+    if (message) {
+        assert_int_equal(status, SY_ERR_DATA);
+        if (!strstr(sy_error_message(), message))
+            fail_msg("\"%s\" lacks \"%s\"", sy_error_message(), message);
+    } else if (status != SY_OK) {
+        fail_msg("%s", sy_error_message());
+    }
+    sy_documents_destroy(d);
+}
+
+static void test_fingerprint(void **state) {
+    (void)state;
+    put("a.txt", "first");
+    put("b.txt", "second");
+    put("c%\xff.txt", "third");
+    struct sy_data_options o = defaults();
+    o.holdout = 0.1;
+    struct sy_documents *d = load(&o);
+    json_t *print = NULL;
+    assert_int_equal(sy_documents_fingerprint(d, &print), SY_OK);
+    sy_documents_destroy(d);
+    check_is(&o, print, NULL);
+    put("b.txt", "secund");
+    check_is(&o, print, "/b.txt: the data file changed");
+    drop("b.txt");
+    check_is(&o, print, "/b.txt: the data file vanished");
+    put("b.txt", "second");
+    put("d.txt", "more");
+    check_is(&o, print, "/d.txt: the data file is new");
+    drop("d.txt");
+    put("c%\xff.txt", "THIRD");
+    check_is(&o, print, "/c%25%FF.txt: the data file changed");
+    put("c%\xff.txt", "third");
+    char elsewhere[64];
+    snprintf(elsewhere, sizeof elsewhere, "%s.moved", folder);
+    assert_int_equal(rename(folder, elsewhere), 0); /* moved as a whole: the same data */
+    const char *const moved[] = {elsewhere};
+    o.dataset_paths = moved;
+    check_is(&o, print, NULL);
+    assert_int_equal(rename(elsewhere, folder), 0);
+    o.dataset_paths = folder_list;
+    o.max_bytes = 12;
+    check_is(&o, print, "the same files give other documents");
+    o.max_bytes = 0;
+    o.holdout = 0.9;
+    check_is(&o, print, "the same files give other documents");
+    o.holdout = 0.1;
+    json_t *files = json_object_get(print, "files");
+    json_object_del(json_array_get(files, 1), "hash");
+    check_is(&o, print, "switchyard.json: key \"hash\" is missing");
+    json_array_set_new(files, 1, json_integer(3));
+    check_is(&o, print, "switchyard.json: ");
+    check_is(&o, files, "switchyard.json: ");
+    json_decref(print);
+    drop("a.txt");
+    drop("b.txt");
+    drop("c%\xff.txt");
+}
+
+static int make_folder(void **state) {
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    return rmdir(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_named_link_and_gzip),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_max_bytes_and_bad_lines),
+        cmocka_unit_test(test_holdout),
+        cmocka_unit_test(test_holdout_depends_on_texts_alone),
+        cmocka_unit_test(test_entropy),
+        cmocka_unit_test(test_fingerprint),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder) != 0;
+}
