@@ -1,0 +1,49 @@
+/* Any bytes as JSON Lines, plain, gzip or zstd: texts come out or an error does; going twice gives the same; the bad lines
+ * counted stay within the bound. Output is limited, since a small input may unpack to very much.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/jsonl.h"
+#include "formats/jsonl_source.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(int condition) {
+    if (!condition)
+        abort();
+}
+
+/* FNV-1a of the texts, their line numbers and the way it ended. */
+static uint64_t run(const uint8_t *data, size_t size) {
+    int64_t n_bad = 0;
+    struct sy_jsonl_options options = {.max_line_bytes = 4096, .max_bad_lines = 8, .n_bad_lines = &n_bad};
+    struct sy_jsonl *jsonl = NULL;
+    require(sy_jsonl_open_memory("fuzz", data, size, &options, &jsonl) == SY_OK);
+    uint64_t h = 0xcbf29ce484222325u;
+    int64_t line = 0;
+    sy_status status = SY_OK;
+    for (int n = 0; n < 2000; n++) {
+        const char *text = NULL;
+        size_t bytes = 0;
+        status = sy_jsonl_next(jsonl, &text, &bytes);
+        if (status != SY_OK || !text)
+            break;
+        require(sy_jsonl_line(jsonl) > line && bytes <= 4096 && text[bytes] == 0);
+        line = sy_jsonl_line(jsonl);
+        for (size_t i = 0; i < bytes; i++)
+            h = (h ^ (unsigned char)text[i]) * 0x100000001b3u;
+        h = (h ^ (uint64_t)line) * 0x100000001b3u;
+    }
+    require(n_bad <= 9 && n_bad == sy_jsonl_bad_lines(jsonl));
+    require(status == SY_OK || status == SY_ERR_DATA || status == SY_ERR_MEMORY);
+    require(sy_source_stored_bytes(sy_jsonl_source(jsonl)) <= (int64_t)size);
+    sy_jsonl_close(jsonl);
+    return h ^ (uint64_t)status;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    require(run(data, size) == run(data, size));
+    return 0;
+}
