@@ -148,6 +148,12 @@ struct sy_join { /* y = BF(((t0 + t1) + t2) + t3), fp32 sums in order; n = 1: a 
     struct sy_mat y;                   /* stored or fp32; may be a term */
 };
 
+struct sy_head_sum { /* y[t] = BF(sum over heads ascending of x[t, h], fp32, from +0): the gradient of a value all heads use */
+    int64_t tokens, heads, d;
+    struct sy_heads x; /* stored */
+    struct sy_heads y; /* stored, its head stride is not used */
+};
+
 struct sy_sigmoid_gate { /* y = BF(SIG(l) y), l one fp32 logit a row */
     int64_t rows, d;
     const float *logit;
@@ -322,6 +328,7 @@ struct sy_cast { /* y = BF(x), n consecutive elements */
     X(swiglu_fwd, sy_swiglu_fwd)             \
     X(swiglu_bwd, sy_swiglu_bwd)             \
     X(join, sy_join)                         \
+    X(head_sum, sy_head_sum)                 \
     X(sigmoid_gate, sy_sigmoid_gate)         \
     X(sigmoid_gate_bwd, sy_sigmoid_gate_bwd) \
     X(embed_fwd, sy_embed_fwd)               \

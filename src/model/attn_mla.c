@@ -1,0 +1,147 @@
+/* Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1):
+ *
+ *     q = Wq n, or Wqb norm(Wqa n);  (c, k_pe) = Wkva n;  (k_nope, v) = Wkvb norm(c);  rope on q_pe and on the one k_pe
+ *     s = CHAIN over (nope, then rope);  y = Wo attention
+ *
+ * q [T, H (nope | rope)], kva [T, kv_lora | rope], kv [T, H (nope | v)]. k_pe is rotated in place in kva: its norm reads the
+ * other columns. Backward: the heads' gradients of the shared k_pe, one BF each, are added ascending in fp32, one BF.
+ */
+#include "model/attn.h"
+
+struct dims {
+    int64_t h, nope, rope, qk, v, kv_lora, q_lora;
+};
+
+static struct dims dims_of(const struct sy_config_model *m) {
+    return (struct dims){m->n_heads, m->qk_nope_head_dim, m->qk_rope_head_dim, m->qk_nope_head_dim + m->qk_rope_head_dim,
+                         m->v_head_dim, m->kv_lora_rank, m->q_lora_rank};
+}
+
+static void take(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_act *act) {
+    struct dims d = dims_of(c->model);
+    int64_t t = c->max_tokens;
+    enum sy_dtype dt = c->x->dtype;
+    *act = (struct sy_attn_act){0};
+    if (d.q_lora > 0) {
+        act->qa = sy_take_mat(a, "attention", t, d.q_lora, dt);
+        act->qan = sy_take_mat(a, "attention", t, d.q_lora, dt);
+        act->r_qa = sy_take_f32(a, "attention", t);
+    }
+    act->q = sy_take_mat(a, "attention", t, d.h * d.qk, dt);
+    act->kva = sy_take_mat(a, "attention", t, d.kv_lora + d.rope, dt);
+    act->kvn = sy_take_mat(a, "attention", t, d.kv_lora, dt);
+    act->r_kva = sy_take_f32(a, "attention", t);
+    act->kv = sy_take_mat(a, "attention", t, d.h * (d.nope + d.v), dt);
+    act->o = sy_take_mat(a, "attention", t, d.h * d.v, dt);
+    act->lse = sy_take_f32(a, "attention", t * d.h);
+}
+
+static void take_grad(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_grad *g) {
+    struct dims d = dims_of(c->model);
+    int64_t t = c->max_tokens;
+    enum sy_dtype dt = c->x->dtype;
+    *g = (struct sy_attn_grad){0};
+    g->d_o = sy_take_mat(a, "gradients of activations", t, d.h * d.v, dt);
+    g->dq = sy_take_mat(a, "gradients of activations", t, d.h * d.qk, dt);
+    g->dkv = sy_take_mat(a, "gradients of activations", t, d.h * (d.nope + d.v), dt);
+    g->dk_rope = sy_take_mat(a, "gradients of activations", t, d.h * d.rope, dt);
+    g->dkva = sy_take_mat(a, "gradients of activations", t, d.kv_lora + d.rope, dt);
+    g->dkvn = sy_take_mat(a, "gradients of activations", t, d.kv_lora, dt);
+    if (d.q_lora > 0) {
+        g->dqa = sy_take_mat(a, "gradients of activations", t, d.q_lora, dt);
+        g->dqan = sy_take_mat(a, "gradients of activations", t, d.q_lora, dt);
+    }
+}
+
+static void rope(const struct sy_layer_ctx *c, int64_t heads, int backward, struct sy_heads x) {
+    c->x->ops->rope(c->x, &(struct sy_rope){.tokens = c->batch.tokens, .heads = heads, .d = c->model->qk_rope_head_dim,
+                                            .halves = c->model->rope == SY_ROPE_HALVES, .backward = backward,
+                                            .position = c->batch.position, .cos = c->rope_cos, .sin = c->rope_sin, .x = x});
+}
+
+static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_attn_act *act,
+                                        const struct sy_attn_grad *g) {
+    struct dims d = dims_of(c->model);
+    struct sy_attention op = {.sequences = c->batch.sequences, .seq_len = c->batch.seq_len, .heads = d.h, .kv_heads = d.h,
+                              .dv = d.v, .n_parts = 2, .v = sy_heads_of(act->kv, d.nope, d.nope + d.v),
+                              .scale = c->attention_scale, .doc_start = c->batch.doc_start, .window = c->model->window,
+                              .o = sy_heads_of(act->o, 0, d.v), .lse = act->lse};
+    op.part[0] = (struct sy_attention_part){.d = d.nope, .q = sy_heads_of(act->q, 0, d.qk),
+                                            .k = sy_heads_of(act->kv, 0, d.nope + d.v)};
+    op.part[1] = (struct sy_attention_part){.d = d.rope, .q = sy_heads_of(act->q, d.nope, d.qk),
+                                            .k = sy_heads_of(act->kva, d.kv_lora, 0)};
+    if (g) {
+        op.part[0].dq = sy_heads_of(g->dq, 0, d.qk);
+        op.part[0].dk = sy_heads_of(g->dkv, 0, d.nope + d.v);
+        op.part[1].dq = sy_heads_of(g->dq, d.nope, d.qk);
+        op.part[1].dk = sy_heads_of(g->dk_rope, 0, d.rope);
+        op.d_o = sy_heads_of(g->d_o, 0, d.v);
+        op.d_v = sy_heads_of(g->dkv, d.nope, d.nope + d.v);
+    }
+    return op;
+}
+
+static void fwd(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n, const struct sy_attn_act *act,
+                struct sy_mat y) {
+    struct dims d = dims_of(c->model);
+    if (d.q_lora > 0) {
+        sy_linear_fwd(c, p->wqa, -1, n, act->qa);
+        sy_norm_fwd(c, p->qa_norm, act->qa, act->qan, act->r_qa);
+        sy_linear_fwd(c, p->wqb, -1, act->qan, act->q);
+    } else {
+        sy_linear_fwd(c, p->wq, -1, n, act->q);
+    }
+    sy_linear_fwd(c, p->wkva, -1, n, act->kva);
+    sy_norm_fwd(c, p->kva_norm, act->kva, act->kvn, act->r_kva);
+    sy_linear_fwd(c, p->wkvb, -1, act->kvn, act->kv);
+    rope(c, d.h, 0, sy_heads_of(act->q, d.nope, d.qk));
+    rope(c, 1, 0, sy_heads_of(act->kva, d.kv_lora, 0));
+    struct sy_attention op = attention_of(c, act, NULL);
+    c->x->ops->attention_fwd(c->x, &op);
+    sy_linear_fwd(c, p->wo, -1, act->o, y);
+}
+
+/* dkva's rope columns = BF of the heads' dk_rope added ascending in fp32: a combine with weight 1 of H rows a token. */
+static void join_rope_keys(const struct sy_layer_ctx *c, struct dims d, const struct sy_attn_grad *g) {
+    c->x->ops->head_sum(c->x, &(struct sy_head_sum){.tokens = c->batch.tokens, .heads = d.h, .d = d.rope,
+                                                    .x = sy_heads_of(g->dk_rope, 0, d.rope),
+                                                    .y = sy_heads_of(g->dkva, d.kv_lora, 0)});
+}
+
+static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat dy,
+                       const struct sy_attn_act *act, const struct sy_attn_grad *g, struct sy_mat dn) {
+    struct dims d = dims_of(c->model);
+    sy_linear_bwd(c, 1, (struct sy_linear_grad[]){{p->wo, dy}}, g->d_o);
+    struct sy_attention op = attention_of(c, act, g);
+    c->x->ops->attention_bwd(c->x, &op);
+    rope(c, d.h, 1, sy_heads_of(g->dq, d.nope, d.qk));
+    join_rope_keys(c, d, g);
+    rope(c, 1, 1, sy_heads_of(g->dkva, d.kv_lora, 0));
+    sy_linear_bwd(c, 1, (struct sy_linear_grad[]){{p->wkvb, g->dkv}}, g->dkvn);
+    sy_norm_bwd(c, p->kva_norm, g->dkvn, act->kva, act->r_kva, g->dkva);
+    struct sy_linear_grad maps[2] = {{p->wq, g->dq}, {p->wkva, g->dkva}};
+    if (d.q_lora > 0) {
+        sy_linear_bwd(c, 1, (struct sy_linear_grad[]){{p->wqb, g->dq}}, g->dqan);
+        sy_norm_bwd(c, p->qa_norm, g->dqan, act->qa, act->r_qa, g->dqa);
+        maps[0] = (struct sy_linear_grad){p->wqa, g->dqa};
+    }
+    sy_linear_bwd(c, 2, maps, dn);
+}
+
+static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_layer_params *p, const struct sy_grad_sink *sink,
+                        struct sy_mat n, struct sy_mat dy, const struct sy_attn_act *act, const struct sy_attn_grad *g) {
+    int64_t t = c->batch.tokens;
+    sink->matrix(sink->self, p->wo, 0, t, dy, act->o);
+    sink->matrix(sink->self, p->wkvb, 0, t, g->dkv, act->kvn);
+    sy_norm_weights(c, sink, p->kva_norm, g->dkvn, act->kva, act->r_kva);
+    sink->matrix(sink->self, p->wkva, 0, t, g->dkva, n);
+    if (c->model->q_lora_rank > 0) {
+        sink->matrix(sink->self, p->wqb, 0, t, g->dq, act->qan);
+        sy_norm_weights(c, sink, p->qa_norm, g->dqan, act->qa, act->r_qa);
+        sink->matrix(sink->self, p->wqa, 0, t, g->dqa, n);
+    } else {
+        sink->matrix(sink->self, p->wq, 0, t, g->dq, n);
+    }
+}
+
+const struct sy_attn_part sy_attn_mla = {take, take_grad, fwd, bwd_inputs, bwd_weights};
