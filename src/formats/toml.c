@@ -332,6 +332,16 @@ static int utf8_length(const unsigned char *p, size_t n) {
     return length;
 }
 
+bool sy_toml_is_utf8(const char *text, size_t n) {
+    for (size_t i = 0; i < n;) {
+        int length = utf8_length((const unsigned char *)text + i, n - i);
+        if (!length)
+            return false;
+        i += (size_t)length;
+    }
+    return true;
+}
+
 /* UTF-8, and no control character but tab and newline (LF or CR LF). */
 static sy_status check_text(struct sy_toml_parser *in) {
     const unsigned char *p = (const unsigned char *)in->p, *end = (const unsigned char *)in->end;

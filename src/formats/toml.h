@@ -86,7 +86,10 @@ sy_status sy_toml_scalar(const char *text, size_t n, struct sy_toml_value *out);
 enum { SY_TOML_REAL_BYTES = 48 };
 void sy_toml_real_print(double x, char out[SY_TOML_REAL_BYTES]);
 
-/* Local. "table", "a string", … for messages. */
+/* Local. Whether n bytes are valid UTF-8 (RFC 3629). */
+bool sy_toml_is_utf8(const char *text, size_t n);
+
+/* Local. "a table", "a string", … for messages. */
 const char *sy_toml_type_name(enum sy_toml_type type);
 
 #endif
