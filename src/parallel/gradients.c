@@ -12,10 +12,10 @@ struct sy_gradients {
     float *leaf_head, *leaf_dense, *leaf_experts, *leaf_embedding, *leaf_vector;
     struct sy_gemm_part *parts; /* [max_sequences] */
     int64_t first, n;           /* the batch's places */
-    int swap_sequences, shuffle_lanes, late_fold;
+    int swap_sequences, shuffle_lanes;
 };
 
-static const char *const plants[] = {"swap_sequences", "shuffle_lanes", "fold_descending"};
+static const char *const plants[] = {"swap_sequences", "shuffle_lanes", "lanes_in_turn"};
 
 const char *sy_gradients_plant(int i) { return i >= 0 && (size_t)i < sizeof plants / sizeof *plants ? plants[i] : NULL; }
 
@@ -104,7 +104,7 @@ sy_status sy_gradients_create(const struct sy_gradients_options *o, struct sy_gr
     const char *plant = o->plant ? o->plant : "";
     g->swap_sequences = strcmp(plant, "swap_sequences") == 0;
     g->shuffle_lanes = strcmp(plant, "shuffle_lanes") == 0;
-    g->late_fold = strcmp(plant, "fold_descending") == 0;
+    g->dense.in_turn = g->experts.in_turn = strcmp(plant, "lanes_in_turn") == 0;
     *out = g;
     return SY_OK;
 }

@@ -62,6 +62,13 @@ void sy_tree_finish(struct sy_tree *t, const struct sy_exec *x, int param, int l
     sy_tree_lane(t, param, lane, offset, n); /* a lane without any leaf is zero */
     int b = p->lane[lane % t->width], level = 0;
     p->lane[lane % t->width] = -1;
+    if (t->in_turn && p->node[t->levels] < 0)
+        level = t->levels;
+    else if (t->in_turn) {
+        x->ops->add_f32(x, &(struct sy_add_f32){.n = n, .x = at(t, b, offset), .y = at(t, p->node[t->levels], offset)});
+        p->used &= ~((uint64_t)1 << b);
+        return;
+    }
     for (int64_t i = lane; level < t->levels; i /= 2, level++) {
         int64_t sibling = i ^ 1;
         if ((sibling << level) >= t->leaves)

@@ -14,6 +14,7 @@ enum { SY_TREE_LEVELS = 18, SY_TREE_MAX_BUFFERS = 64 };
 
 struct sy_tree {
     int leaves, width, n_buffers, levels;
+    int in_turn;                        /* a planted bug: lanes added one after another, no tree */
     int64_t first, n;                   /* the range of elements that the buffers hold */
     float *buffer[SY_TREE_MAX_BUFFERS]; /* element `first` of each */
     int n_params;

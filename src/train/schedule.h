@@ -1,0 +1,10 @@
+/* Learning rate by step (SPEC 5), in fp64 by our own functions. */
+#ifndef SY_TRAIN_SCHEDULE_H
+#define SY_TRAIN_SCHEDULE_H
+
+#include "config/config.h"
+
+/* Local. Step s from 0 of `total`: optimizer.lr times warm-up, stable part or decay. */
+double sy_schedule_lr(const struct sy_config_lr_scheduler *schedule, double lr, int64_t s, int64_t total);
+
+#endif
