@@ -20,8 +20,7 @@ static int ends_with(const char *s, const char *suffix) {
 }
 
 static int is_jsonl(const char *path) {
-    static const char *const suffixes[] = {".jsonl",  ".jsonl.gz",  ".jsonl.zst",
-                                           ".ndjson", ".ndjson.gz", ".ndjson.zst"};
+    static const char *const suffixes[] = {".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst"};
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
         if (ends_with(path, suffixes[i]))
             return 1;
@@ -40,32 +39,33 @@ static sy_status check_options(const struct sy_data_options *o) {
     return SY_OK;
 }
 
-/* 1 if max_bytes of text are there. */
-static int is_full(const struct sy_documents *d, const struct sy_data_options *o) {
-    return o->max_bytes > 0 && d->text_bytes >= o->max_bytes;
-}
-
-/* Adds bytes to the text, at most up to max_bytes. */
+/* Adds bytes to the text, unless that goes beyond max_bytes: then the data set is full. */
 static sy_status append_text(struct sy_documents *d, const struct sy_data_options *o, const char *s, size_t bytes) {
     int64_t n = (int64_t)bytes;
     if (o->max_bytes > 0 && n > o->max_bytes - d->text_bytes)
-        n = o->max_bytes - d->text_bytes;
+        d->is_full = 1;
+    if (d->is_full || n == 0)
+        return SY_OK;
     if (n > d->text_capacity - d->text_bytes) {
         int64_t capacity = d->text_capacity + d->text_capacity / 2 + n + READ_BYTES;
         char *larger = realloc(d->text, (size_t)capacity);
         if (!larger)
-            SY_FAIL(SY_ERR_MEMORY, "out of memory for %" PRId64 " bytes of text; data.max_bytes bounds what is loaded", capacity);
+            SY_FAIL(SY_ERR_MEMORY, "out of memory for %" PRId64 " bytes of text; data.max_bytes bounds what is loaded",
+                    capacity);
         d->text = larger;
         d->text_capacity = capacity;
     }
-    if (n > 0)
-        memcpy(d->text + d->text_bytes, s, (size_t)n);
+    memcpy(d->text + d->text_bytes, s, (size_t)n);
     d->text_bytes += n;
     return SY_OK;
 }
 
-/* The text from `offset` to the end becomes a document. */
+/* The text from `offset` to the end becomes a document; if it did not fit, it is dropped whole. */
 static sy_status end_document(struct sy_documents *d, int64_t offset, int64_t line) {
+    if (d->is_full) {
+        d->text_bytes = offset;
+        return SY_OK;
+    }
     if (d->text_bytes == offset) {
         d->n_empty++;
         return SY_OK;
@@ -108,7 +108,7 @@ static sy_status load_jsonl(struct sy_documents *d, const struct sy_data_options
         SY_TRY(sy_jsonl_next(jsonl, &text, &bytes));
         if (!text)
             return SY_OK;
-        if (is_full(d, o))
+        if (d->is_full) /* the rest is read for the file's hash alone */
             continue;
         int64_t offset = d->text_bytes;
         SY_TRY(append_text(d, o, text, bytes));
@@ -153,18 +153,23 @@ static sy_status load_files(struct sy_documents *d, const struct sy_data_options
     d->file = calloc((size_t)paths->n, sizeof *d->file);
     if (!d->file)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for %" PRId64 " data files", paths->n);
-    for (int64_t i = 0; i < paths->n && !is_full(d, o); i++) {
+    for (int64_t i = 0; i < paths->n && !d->is_full; i++) {
         d->file[d->n_files++].path = paths->path[i];
         paths->path[i] = NULL;
         SY_TRY(load_file(d, o));
     }
-    if (is_full(d, o))
-        sy_log_info(o->log, "data: stopped at data.max_bytes = %" PRId64 " after %" PRId64 " of %" PRId64 " files", o->max_bytes,
-                    d->n_files, paths->n);
+    if (d->n_documents == 0 && d->is_full)
+        SY_FAIL(SY_ERR_USAGE, "%s: no documents: the first is larger than data.max_bytes = %" PRId64, d->file[0].path,
+                o->max_bytes);
     if (d->n_documents == 0)
         SY_FAIL(SY_ERR_USAGE,
                 "%s: no documents: %" PRId64 " files hold no text (%" PRId64 " empty documents, %" PRId64 " broken lines)",
                 o->dataset_paths[0], paths->n, d->n_empty, d->n_bad_lines);
+    if (d->is_full)
+        sy_log_info(o->log,
+                    "data: stopped at data.max_bytes = %" PRId64 ": %" PRId64 " bytes, %" PRId64 " documents, %" PRId64
+                    " of %" PRId64 " files",
+                    o->max_bytes, d->text_bytes, d->n_documents, d->n_files, paths->n);
     return SY_OK;
 }
 

@@ -1,9 +1,10 @@
 /* The data set: files to documents, documents to a training and a held-out part, and a fingerprint of it all.
  *
  * Paths are files, or folders that are walked without following symbolic links; all files are sorted bytewise by path. A
- * text file is one document, a JSON line is one document; empty ones are dropped. All bytes stand one after another in memory.
- * Held out are documents by ascending XXH3-64 of their bytes (equal hashes: file order) until their bytes reach `holdout` of
- * all bytes: at least one if there are two, never all; so the choice depends on the texts alone, not on seed or file names.
+ * text file is one document, a JSON line is one document; empty ones are dropped. All bytes stand one after another in
+ * memory. Held out are documents by ascending XXH3-64 of their bytes (equal hashes: file order) until their bytes reach
+ * `holdout` of all bytes: at least one if there are two, never all; so the choice depends on the texts alone, not on seed or
+ * file names.
  */
 #ifndef SY_DATA_DOCUMENTS_H
 #define SY_DATA_DOCUMENTS_H
@@ -18,10 +19,10 @@ struct sy_data_options {
     int n_dataset_paths;
     const char *format;          /* "auto" (by suffix: .jsonl, .jsonl.gz, .jsonl.zst; also .ndjson), "text",
                                     "jsonl"; NULL: auto */
-    const char *const *suffixes; /* in folders, take only files that end so; none: every file that does not begin with '.' */
+    const char *const *suffixes; /* in folders, take only files that end so; none: all but .hidden ones */
     int n_suffixes;
     const char *text_key;     /* of a JSON line; NULL: "text" */
-    int64_t max_bytes;        /* stop after this many bytes of text, the last document is cut; 0: no bound */
+    int64_t max_bytes;        /* of text: stop before the document that would go beyond it; 0: no bound */
     double holdout;           /* share of the bytes, 0 <= holdout < 1; 0: none */
     int shuffle;              /* 1: order of documents permuted per epoch; 0: file order */
     int64_t max_bad_lines;    /* broken JSON lines that are tolerated, in all */
@@ -54,6 +55,7 @@ struct sy_documents {
     int64_t *heldout; /* indices, ascending hash */
     int64_t n_heldout, heldout_bytes;
     int64_t n_bad_lines, n_empty;
+    int is_full; /* max_bytes ended the reading */
 };
 
 /* Local. Loads everything. Errors: ERR_USAGE options, no files, no documents; ERR_IO names the file that cannot be read;

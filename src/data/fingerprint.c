@@ -67,7 +67,8 @@ sy_status sy_documents_fingerprint(const struct sy_documents *d, json_t **out) {
         ok = json_array_append_new(files, file_entry(&d->file[i])) == 0;
     json_t *value = NULL;
     if (ok)
-        value = json_pack("{s:O, s:I, s:s}", "files", files, "documents", (json_int_t)d->n_documents, "documents_hash", hash);
+        value =
+            json_pack("{s:O, s:I, s:s}", "files", files, "documents", (json_int_t)d->n_documents, "documents_hash", hash);
     json_decref(files);
     if (!value)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for the fingerprint of %" PRId64 " data files", d->n_files);
@@ -104,8 +105,8 @@ static sy_status match(const struct sy_documents *d, char *const *paths, const s
         *matched = i;
         return SY_OK;
     }
-    SY_FAIL(SY_ERR_DATA, "%s: the data file vanished since the run began (%" PRId64 " bytes, hash %s)", was->path, was->bytes,
-            was->hash);
+    SY_FAIL(SY_ERR_DATA, "%s: the data file vanished since the run began (%" PRId64 " bytes, hash %s)", was->path,
+            was->bytes, was->hash);
 }
 
 /* The files differ: names the first that did. */

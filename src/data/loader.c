@@ -13,11 +13,11 @@
 #include "data/order.h"
 
 struct pass {
-    int64_t epoch;    /* -1: holds none */
-    uint64_t used;    /* clock of the last use */
-    int64_t n;        /* documents */
-    int64_t *order;   /* places in `document` */
-    int64_t *start;   /* n + 1 */
+    int64_t epoch;  /* -1: holds none */
+    uint64_t used;  /* clock of the last use */
+    int64_t n;      /* documents */
+    int64_t *order; /* places in `document` */
+    int64_t *start; /* n + 1 */
 };
 
 struct sy_loader {
@@ -77,7 +77,8 @@ sy_status sy_loader_create(const struct sy_documents *documents, const struct sy
     if (seq_len < 1 || seq_len > SY_SEQ_LEN_MAX)
         SY_FAIL(SY_ERR_USAGE, "training.seq_len %" PRId64 " must be in 1 … %d", seq_len, SY_SEQ_LEN_MAX);
     if (documents->n_train < 1 || documents->train_bytes < 1)
-        SY_FAIL(SY_ERR_USAGE, "no training documents: %" PRId64 " documents, %" PRId64 " held out, %" PRId64 " bytes to train on",
+        SY_FAIL(SY_ERR_USAGE,
+                "no training documents: %" PRId64 " documents, %" PRId64 " held out, %" PRId64 " bytes to train on",
                 documents->n_documents, documents->n_heldout, documents->train_bytes);
     struct sy_loader *loader = calloc(1, sizeof *loader);
     if (!loader)
@@ -186,7 +187,9 @@ sy_status sy_loader_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, 
     return SY_OK;
 }
 
-int64_t sy_loader_epoch_tokens(const struct sy_loader *loader) { return loader->epoch_tokens; }
+int64_t sy_loader_epoch_tokens(const struct sy_loader *loader) {
+    return loader->epoch_tokens;
+}
 
 int64_t sy_loader_epoch(const struct sy_loader *loader, int64_t n) {
     int64_t at;
@@ -199,7 +202,9 @@ int64_t sy_loader_eval_count(const struct sy_loader *loader) {
     return (loader->eval_tokens + loader->seq_len - 1) / loader->seq_len;
 }
 
-int64_t sy_loader_eval_labels(const struct sy_loader *loader) { return loader->eval_tokens - loader->eval.n; }
+int64_t sy_loader_eval_labels(const struct sy_loader *loader) {
+    return loader->eval_tokens - loader->eval.n;
+}
 
 sy_status sy_loader_eval_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
     if (n < 0 || n >= sy_loader_eval_count(loader))

@@ -1,5 +1,6 @@
 /* Dataset paths to a list of files. A folder is walked to its end; inside it symbolic links are not followed, names that
- * begin with '.' and what is no regular file are passed over. Paths that are named themselves may be links and have any name.
+ * begin with '.' and what is no regular file are passed over. Paths that are named themselves may be links and have any
+ * name.
  */
 #ifndef SY_DATA_PATHS_H
 #define SY_DATA_PATHS_H

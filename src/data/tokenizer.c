@@ -11,10 +11,11 @@ struct sy_tokenizer {
 
 sy_status sy_tokenizer_create(const char *path, int64_t vocab_size, struct sy_tokenizer **out) {
     if (path && strcmp(path, "byte") != 0)
-        SY_FAIL(SY_ERR_UNAVAILABLE, "tokenizer.path \"%s\": this release has only \"byte\"; tokenizer.json comes in a later one",
-                path);
+        SY_FAIL(SY_ERR_UNAVAILABLE,
+                "tokenizer.path \"%s\": this release has only \"byte\"; tokenizer.json comes in a later one", path);
     if (vocab_size < SY_TOKEN_BYTE_IDS || vocab_size > INT32_MAX)
-        SY_FAIL(SY_ERR_USAGE, "vocab_size %" PRId64 ": the byte tokenizer needs %d … %d", vocab_size, SY_TOKEN_BYTE_IDS, INT32_MAX);
+        SY_FAIL(SY_ERR_USAGE, "vocab_size %" PRId64 ": the byte tokenizer needs %d … %d", vocab_size, SY_TOKEN_BYTE_IDS,
+                INT32_MAX);
     struct sy_tokenizer *tokenizer = malloc(sizeof *tokenizer);
     if (!tokenizer)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for the tokenizer");
@@ -23,7 +24,9 @@ sy_status sy_tokenizer_create(const char *path, int64_t vocab_size, struct sy_to
     return SY_OK;
 }
 
-void sy_tokenizer_destroy(struct sy_tokenizer *tokenizer) { free(tokenizer); }
+void sy_tokenizer_destroy(struct sy_tokenizer *tokenizer) {
+    free(tokenizer);
+}
 
 int32_t sy_tokenizer_n_ids(const struct sy_tokenizer *tokenizer) {
     (void)tokenizer;
@@ -63,7 +66,8 @@ sy_status sy_tokenizer_decode(const struct sy_tokenizer *tokenizer, const int32_
     for (size_t i = 0; i < n_tokens; i++) {
         int32_t token = tokens[i];
         if (token < 0 || token >= tokenizer->vocab_size)
-            SY_FAIL(SY_ERR_DATA, "token %zu is %" PRId32 ", outside the vocabulary of %" PRId32, i, token, tokenizer->vocab_size);
+            SY_FAIL(SY_ERR_DATA, "token %zu is %" PRId32 ", outside the vocabulary of %" PRId32, i, token,
+                    tokenizer->vocab_size);
         if (token > 255)
             continue;
         if (n == capacity)

@@ -99,7 +99,8 @@ sy_status sy_json_load(const char *path, size_t max_bytes, json_t **out) {
 }
 
 static const char *type_name(const json_t *value) {
-    static const char *const names[] = {"an object", "an array", "a string", "an integer", "a real", "true", "false", "null"};
+    static const char *const names[] = {"an object", "an array", "a string", "an integer",
+                                        "a real",    "true",     "false",    "null"};
     return value ? names[json_typeof(value)] : "nothing";
 }
 

@@ -25,8 +25,12 @@ static const struct {
 #undef X
 };
 
-const char *sy_safetensors_dtype_name(enum sy_safetensors_dtype dtype) { return dtypes[dtype].name; }
-int sy_safetensors_dtype_bytes(enum sy_safetensors_dtype dtype) { return dtypes[dtype].bits / 8; }
+const char *sy_safetensors_dtype_name(enum sy_safetensors_dtype dtype) {
+    return dtypes[dtype].name;
+}
+int sy_safetensors_dtype_bytes(enum sy_safetensors_dtype dtype) {
+    return dtypes[dtype].bits / 8;
+}
 
 /* pread of exactly `bytes` bytes. Errors: ERR_IO, ERR_DATA at the end of the file. */
 static sy_status read_at(const struct sy_safetensors *file, int64_t offset, int64_t bytes, void *dst) {
@@ -54,8 +58,8 @@ static sy_status header_length(const char *path, int64_t file_bytes, const unsig
     uint64_t length = 0;
     memcpy(&length, prefix, 8);
     if (length > SY_SAFETENSORS_MAX_HEADER)
-        SY_FAIL(SY_ERR_DATA, "%s: header of %" PRIu64 " bytes, at most %d are allowed: not a safetensors file?", path, length,
-                SY_SAFETENSORS_MAX_HEADER);
+        SY_FAIL(SY_ERR_DATA, "%s: header of %" PRIu64 " bytes, at most %d are allowed: not a safetensors file?", path,
+                length, SY_SAFETENSORS_MAX_HEADER);
     if ((int64_t)length > file_bytes - 8)
         SY_FAIL(SY_ERR_DATA, "%s: header of %" PRIu64 " bytes in a file of %" PRId64 " bytes", path, length, file_bytes);
     *out = (int64_t)length;
@@ -144,9 +148,15 @@ void sy_safetensors_close(struct sy_safetensors *file) {
     free(file);
 }
 
-int64_t sy_safetensors_count(const struct sy_safetensors *file) { return file->n_tensors; }
-int64_t sy_safetensors_metadata_count(const struct sy_safetensors *file) { return file->n_metadata; }
-int64_t sy_safetensors_file_bytes(const struct sy_safetensors *file) { return file->bytes; }
+int64_t sy_safetensors_count(const struct sy_safetensors *file) {
+    return file->n_tensors;
+}
+int64_t sy_safetensors_metadata_count(const struct sy_safetensors *file) {
+    return file->n_metadata;
+}
+int64_t sy_safetensors_file_bytes(const struct sy_safetensors *file) {
+    return file->bytes;
+}
 
 const struct sy_safetensors_tensor *sy_safetensors_at(const struct sy_safetensors *file, int64_t i) {
     return i >= 0 && i < file->n_tensors ? &file->tensors[i] : NULL;
@@ -175,8 +185,8 @@ const struct sy_safetensors_tensor *sy_safetensors_find(const struct sy_safetens
 sy_status sy_safetensors_read(const struct sy_safetensors *file, const struct sy_safetensors_tensor *tensor, int64_t first,
                               int64_t bytes, void *dst) {
     if (first < 0 || bytes < 0 || first > tensor->bytes || bytes > tensor->bytes - first)
-        SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%s\": bytes %" PRId64 " + %" PRId64 " wanted of %" PRId64, file->path, tensor->name,
-                first, bytes, tensor->bytes);
+        SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%s\": bytes %" PRId64 " + %" PRId64 " wanted of %" PRId64, file->path,
+                tensor->name, first, bytes, tensor->bytes);
     if (bytes == 0)
         return SY_OK;
     if (tensor->data) {

@@ -60,11 +60,12 @@ static sy_status parse_offsets(const struct sy_safetensors *file, const char *na
         return bad_tensor(file, name, "no \"data_offsets\" of two integers");
     int64_t begin = json_integer_value(first), end = json_integer_value(last);
     if (begin < 0 || end < begin || end > file->bytes - data_start)
-        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%.200s\": data_offsets %" PRId64 " … %" PRId64 " outside the %" PRId64 " bytes of data",
+        SY_FAIL(SY_ERR_DATA,
+                "%s: tensor \"%.200s\": data_offsets %" PRId64 " … %" PRId64 " outside the %" PRId64 " bytes of data",
                 file->path, name, begin, end, file->bytes - data_start);
     if (end - begin != tensor->bytes)
-        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%.200s\": dtype x shape is %" PRId64 " bytes, data_offsets hold %" PRId64, file->path,
-                name, tensor->bytes, end - begin);
+        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%.200s\": dtype x shape is %" PRId64 " bytes, data_offsets hold %" PRId64,
+                file->path, name, tensor->bytes, end - begin);
     tensor->offset = data_start + begin;
     tensor->data = file->memory ? file->memory + tensor->offset : NULL;
     return SY_OK;
@@ -120,7 +121,8 @@ static sy_status check_contiguous(const struct sy_safetensors *file, int64_t dat
     for (int64_t i = 0; i < file->n_tensors; i++) {
         const struct sy_safetensors_tensor *tensor = &file->tensors[i];
         if (tensor->offset != at)
-            SY_FAIL(SY_ERR_DATA, "%s: tensor \"%.200s\" begins at byte %" PRId64 " of the data, the one before ends at %" PRId64 ": %s",
+            SY_FAIL(SY_ERR_DATA,
+                    "%s: tensor \"%.200s\" begins at byte %" PRId64 " of the data, the one before ends at %" PRId64 ": %s",
                     file->path, tensor->name, tensor->offset - data_start, at - data_start,
                     tensor->offset > at ? "a hole" : "an overlap");
         at += tensor->bytes;

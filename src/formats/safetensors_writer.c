@@ -2,8 +2,8 @@
  *
  *     open -> metadata, declare … -> first write: header goes out -> write … -> finish
  *
- * The header's text is built while declaring: "metadata" and "tensors" each grow by one entry, so that its length is known at
- * any time. Every byte that goes to the file also goes through XXH3-128.
+ * The header's text is built while declaring: "metadata" and "tensors" each grow by one entry, so that its length is known
+ * at any time. Every byte that goes to the file also goes through XXH3-128.
  */
 #include "formats/json.h"
 #include "formats/safetensors.h"
@@ -41,7 +41,9 @@ struct sy_safetensors_writer {
     int64_t data_bytes, written, header; /* declared; of data so far; header with its length, 0 before it is written */
 };
 
-static sy_status out_of_memory(const struct sy_safetensors_writer *w) { SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", w->path); }
+static sy_status out_of_memory(const struct sy_safetensors_writer *w) {
+    SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", w->path);
+}
 
 static sy_status append(const struct sy_safetensors_writer *w, struct text *text, const char *s, size_t n) {
     if (text->n + n + 1 > text->capacity) {
@@ -72,7 +74,8 @@ static sy_status append_string(const struct sy_safetensors_writer *w, struct tex
     return status;
 }
 
-static sy_status append_format(const struct sy_safetensors_writer *w, struct text *text, const char *fmt, ...) SY_PRINTF(3, 4);
+static sy_status append_format(const struct sy_safetensors_writer *w, struct text *text, const char *fmt, ...)
+    SY_PRINTF(3, 4);
 static sy_status append_format(const struct sy_safetensors_writer *w, struct text *text, const char *fmt, ...) {
     char s[160];
     va_list args;
@@ -135,8 +138,8 @@ sy_status sy_safetensors_writer_metadata(struct sy_safetensors_writer *w, const 
     return append_string(w, &w->metadata, value);
 }
 
-static sy_status append_tensor(struct sy_safetensors_writer *w, const char *name, enum sy_safetensors_dtype dtype, int n_dims,
-                               const int64_t *dims, int64_t end) {
+static sy_status append_tensor(struct sy_safetensors_writer *w, const char *name, enum sy_safetensors_dtype dtype,
+                               int n_dims, const int64_t *dims, int64_t end) {
     struct text *text = &w->tensors;
     if (text->n)
         SY_TRY(append(w, text, ",", 1));
@@ -272,7 +275,8 @@ sy_status sy_safetensors_writer_write(struct sy_safetensors_writer *w, const voi
 static sy_status complete(struct sy_safetensors_writer *w, int do_fsync) {
     SY_TRY(sy_safetensors_writer_write(w, NULL, 0));
     if (w->written != w->data_bytes)
-        SY_FAIL(SY_ERR_USAGE, "%s: %" PRId64 " bytes of data written, %" PRId64 " declared", w->path, w->written, w->data_bytes);
+        SY_FAIL(SY_ERR_USAGE, "%s: %" PRId64 " bytes of data written, %" PRId64 " declared", w->path, w->written,
+                w->data_bytes);
     int rc = 0;
     if (do_fsync)
         while ((rc = fsync(w->fd)) != 0 && errno == EINTR)

@@ -31,7 +31,9 @@ static void put(const char *name, const char *text) {
     assert_int_equal(fclose(f), 0);
 }
 
-static void drop(const char *name) { assert_int_equal(remove(path_of(name)), 0); }
+static void drop(const char *name) {
+    assert_int_equal(remove(path_of(name)), 0);
+}
 
 static struct sy_data_options defaults(void) {
     return (struct sy_data_options){.dataset_paths = folder_list, .n_dataset_paths = 1};
@@ -187,14 +189,24 @@ static void test_max_bytes_and_bad_lines(void **state) {
     static const struct {
         int64_t max, n_documents;
         const char *last;
-    } cases[] = {{1, 1, "1"}, {5, 1, "12345"}, {6, 2, "6"}, {8, 2, "678"}, {9, 3, "9"}, {15, 3, "9abcdef"}, {99, 3, "9abcdef"}};
+    } cases[] = {{5, 1, "12345"}, {7, 1, "12345"}, {8, 2, "678"}, {14, 2, "678"}, {15, 3, "9abcdef"}, {99, 3, "9abcdef"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         o.max_bytes = cases[i].max;
         d = load(&o);
         assert_int_equal(d->n_documents, cases[i].n_documents);
         is_text(d, d->n_documents - 1, cases[i].last);
+        assert_int_equal(d->is_full, cases[i].max < 15);
+        assert_int_equal(d->text_bytes, d->document[d->n_documents - 1].offset + d->document[d->n_documents - 1].bytes);
         sy_documents_destroy(d);
     }
+    o.max_bytes = 4;
+    refuses(&o, SY_ERR_USAGE, "the first is larger than data.max_bytes = 4");
+    o.format = "text"; /* two files of 39 and 28 bytes */
+    o.max_bytes = 66;
+    d = load(&o);
+    assert_int_equal(d->n_documents, 1);
+    assert_int_equal(d->text_bytes, d->document[0].bytes);
+    sy_documents_destroy(d);
     drop("a.jsonl");
     drop("b.jsonl");
 }
@@ -232,7 +244,7 @@ static void check_split(struct sy_documents *d, double holdout) {
     double share = holdout * (double)d->text_bytes;
     if (d->n_train > 1)
         assert_true((double)held >= share); /* reached */
-    if (d->n_heldout > 0) /* and no document more than it takes */
+    if (d->n_heldout > 0)                   /* and no document more than it takes */
         assert_true((double)(held - d->document[d->heldout[d->n_heldout - 1]].bytes) < share);
     free(seen);
 }
@@ -374,14 +386,10 @@ static int remove_folder(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_named_link_and_gzip),
-        cmocka_unit_test(test_options),
-        cmocka_unit_test(test_max_bytes_and_bad_lines),
-        cmocka_unit_test(test_holdout),
-        cmocka_unit_test(test_holdout_depends_on_texts_alone),
-        cmocka_unit_test(test_entropy),
-        cmocka_unit_test(test_fingerprint),
+        cmocka_unit_test(test_folder),  cmocka_unit_test(test_named_link_and_gzip),
+        cmocka_unit_test(test_options), cmocka_unit_test(test_max_bytes_and_bad_lines),
+        cmocka_unit_test(test_holdout), cmocka_unit_test(test_holdout_depends_on_texts_alone),
+        cmocka_unit_test(test_entropy), cmocka_unit_test(test_fingerprint),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder) != 0;
 }

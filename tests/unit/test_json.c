@@ -97,7 +97,8 @@ static void prints(const char *text, int style, const char *want) {
 
 static void test_print(void **state) {
     (void)state;
-    prints("{ \"b\" : 1, \"a\": [0.1, \"\xc3\xa4\"] }", SY_JSON_COMPACT, "{\"b\":1,\"a\":[0.10000000000000001,\"\xc3\xa4\"]}");
+    prints("{ \"b\" : 1, \"a\": [0.1, \"\xc3\xa4\"] }", SY_JSON_COMPACT,
+           "{\"b\":1,\"a\":[0.10000000000000001,\"\xc3\xa4\"]}");
     prints("{\"b\":1,\"a\":2}", SY_JSON_SORTED, "{\"a\":2,\"b\":1}");
     prints("{\"b\":1,\"a\":2}", SY_JSON_SORTED | SY_JSON_INDENT, "{\n  \"a\": 2,\n  \"b\": 1\n}\n");
 }
@@ -121,8 +122,9 @@ static void test_load(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_depth_ignores_strings), cmocka_unit_test(test_getters),
-        cmocka_unit_test(test_print),   cmocka_unit_test(test_load),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_depth_ignores_strings),
+        cmocka_unit_test(test_getters), cmocka_unit_test(test_print),
+        cmocka_unit_test(test_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -31,11 +31,8 @@ static struct fixture setup(int n_documents, int shuffle, uint64_t seed, double 
     for (int i = 0; i < n_documents; i++)
         fprintf(f, "{\"text\":\"%0*d\"}\n", 1 + (i * 5 + 3) % 17, i);
     assert_int_equal(fclose(f), 0);
-    struct fixture x = {.options = {.dataset_paths = path_list,
-                                    .n_dataset_paths = 1,
-                                    .shuffle = shuffle,
-                                    .seed = seed,
-                                    .holdout = holdout}};
+    struct fixture x = {
+        .options = {.dataset_paths = path_list, .n_dataset_paths = 1, .shuffle = shuffle, .seed = seed, .holdout = holdout}};
     assert_int_equal(sy_documents_load(&x.options, &x.documents), SY_OK);
     assert_int_equal(sy_tokenizer_create("byte", 259, &x.tokenizer), SY_OK);
     return x;

@@ -47,7 +47,7 @@ static void refuses(const char *header, size_t n_data, const char *message) {
         fail_msg("\"%s\" lacks \"%s\"", sy_error_message(), message);
 }
 
-#define T(name, dtype, shape, begin, end)                                                                                      \
+#define T(name, dtype, shape, begin, end)                                                                                   \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" begin "," end "]}"
 
 static void test_rules(void **state) {
@@ -109,8 +109,8 @@ static void test_read(void **state) {
     (void)state;
     char buffer[ROOM];
     size_t n = make(buffer,
-                    "{" T("b", "BF16", "2,3", "4", "16") ",\"__metadata__\":{\"format\":\"pt\"}," T("z", "I64", "0", "4", "4") "," T(
-                        "a", "F32", "", "0", "4") "}  ",
+                    "{" T("b", "BF16", "2,3", "4", "16") ",\"__metadata__\":{\"format\":\"pt\"}," T(
+                        "z", "I64", "0", "4", "4") "," T("a", "F32", "", "0", "4") "}  ",
                     16);
     struct sy_safetensors *file = NULL;
     assert_int_equal(sy_safetensors_parse("t", buffer, n, &file), SY_OK);
@@ -305,9 +305,8 @@ static int remove_folder(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rules),        cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_read),         cmocka_unit_test(test_writer_bytes),
-        cmocka_unit_test(test_writer_usage), cmocka_unit_test(test_every_truncation),
+        cmocka_unit_test(test_rules),        cmocka_unit_test(test_lengths),      cmocka_unit_test(test_read),
+        cmocka_unit_test(test_writer_bytes), cmocka_unit_test(test_writer_usage), cmocka_unit_test(test_every_truncation),
         cmocka_unit_test(test_write_errors),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder) != 0;
