@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Oracles in double precision: an independent PyTorch implementation of the model, router and attention.
 
-Writes tests/data/oracles/{micro_mla,micro_gqa,router,attention}.json; unit tests compare the C code, in class fp32, with them.
-Needs Python 3.9, numpy and PyTorch (CPU).  Weights, tokens and operands come from integer formulae (section 1 below; repeated
-in every file under "formula"), so no weight file is needed.
+Writes tests/data/oracles/{micro_mla,micro_gqa,router,attention}.json; unit tests compare the C code, in class fp32, with
+them.  Needs Python 3.9, numpy and PyTorch (CPU).  Weights, tokens and operands come from integer formulae (section 1 below;
+repeated in every file under "formula"), so no weight file is needed.
 
   make_oracles.py             regenerate all files (same bytes on the same machine and PyTorch; elsewhere the last digits of
                               a %.17g may differ)
@@ -31,8 +31,8 @@ GOLDEN = 0x9E3779B97F4A7C15
 M64 = (1 << 64) - 1
 PROJECTION_STEP = 0x51ED2701    # salt 1..3: projections; salt 4: indices of samples
 TOKEN_SEED, DOCUMENT_SEED = 0x5EED, 0xD0C
-# Added, times PROJECTION_STEP, to the key of every "….mlp.gate.weight": chosen so that no top-k choice of the 10 steps is nearly
-# tied, for the C code computes in fp32.
+# Added, times PROJECTION_STEP, to the key of every "*.mlp.gate.weight": chosen so that no top-k choice of the 10 steps is
+# nearly tied, for the C code computes in fp32.
 GATE_SALT = {"micro_mla": 72, "micro_gqa": 31}
 
 
@@ -433,7 +433,8 @@ def attention_cases():
                       "results": [dict({"name": n, "shape": list(x.shape)}, **summary("attention." + n, x, 64)) for n, x in (
                           ("o", o[0]), ("lse", lse2), ("dq", dq), ("dk", dk), ("dv", dv_))]})
     return {"formula": dict(FORMULA, **{
-        "q, k, v, do": "[T][heads or kv_heads][d or dv]: unit(fnv(\"attention.q\" …), flat index); q times q_scale",
+        "q, k, v, do": "[T][heads or kv_heads][d_qk or d_v]: unit(fnv(name), flat index), names attention.q, attention.k, "
+                       "attention.v, attention.do; q times q_scale",
         "results": "layout as the operand's; lse [T][heads], to base 2: log2 of the sum of exp(scale*q.k); names for "
                    "projections and samples are attention.o, attention.lse, attention.dq, attention.dk, attention.dv"}),
         "T": T, "heads": heads, "kv_heads": kv_heads, "d_qk": d, "d_v": dv, "scale": d ** -0.5, "cases": cases}
@@ -445,7 +446,7 @@ def attention_cases():
 
 
 def dump(x, digits, depth=0):
-    """JSON with a fixed number of digits; reals always with a point or an exponent; one list element or key a line above depth 3."""
+    """JSON with a fixed number of digits; reals always have a point or an exponent; a line per entry of the outer levels."""
     if isinstance(x, bool) or x is None or isinstance(x, (int, str)):
         return json.dumps(x, ensure_ascii=True)
     if isinstance(x, float):
