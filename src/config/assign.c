@@ -174,7 +174,8 @@ static sy_status assign_option(struct sy_config *cfg, int i, const struct sy_pla
     bool same_load = place->load && place->load == origin->place.load;
     t.append = same_load && place->layer == SY_LAYER_FLAG;
     if (same_load && place->layer == SY_LAYER_FILE)
-        return sy_config_fail_at(place, t.o->key, shown, "it is already set in line %d ('-' equals '_')", origin->place.line);
+        return sy_config_fail_at(place, t.o->key, shown, "it is already set in line %d ('-' equals '_')",
+                                 origin->place.line);
     for (int r = 0; r < sy_n_refused_values; r++)
         if (!strcmp(sy_refused_values[r].key, t.o->key) && !strcmp(sy_refused_values[r].value, raw))
             return sy_config_fail_at(place, t.o->key, shown, "refused: %s", sy_refused_values[r].reason);
@@ -224,15 +225,16 @@ sy_status sy_config_check_pending(const struct sy_config *cfg) {
             continue;
         if (!r->neutral)
             return sy_config_fail_at(&p->place, p->key, p->shown, "refused: %s", r->reason);
-        return sy_config_fail_at(&p->place, p->key, p->shown, "refused unless it is %s: %s", *r->neutral ? r->neutral : "\"\"",
-                                 r->reason);
+        return sy_config_fail_at(&p->place, p->key, p->shown, "refused unless it is %s: %s",
+                                 *r->neutral ? r->neutral : "\"\"", r->reason);
     }
     return SY_OK;
 }
 
 /* ---- any key ---- */
 
-sy_status sy_config_assign(struct sy_config *cfg, const struct sy_place *place, const char *key, const struct sy_toml_value *v) {
+sy_status sy_config_assign(struct sy_config *cfg, const struct sy_place *place, const char *key,
+                           const struct sy_toml_value *v) {
     int i = sy_option_find(key);
     if (i >= 0)
         return assign_option(cfg, i, place, v);
@@ -242,23 +244,30 @@ sy_status sy_config_assign(struct sy_config *cfg, const struct sy_place *place, 
     return sy_config_fail_at(place, key, NULL, "there is no such option: did you mean %s?", sy_option_nearest(key));
 }
 
+/* Text of an option that is no string, or of a refused key, whose type nobody knows: what TOML makes of it. Text that is no
+ * number stays a string, for which the message of the type is the better one. */
+static sy_status guess(const char *text, struct sy_toml_value *v) {
+    struct sy_toml_value scalar = {.type = SY_TOML_STRING};
+    sy_status status = sy_toml_scalar(text, strlen(text), &scalar);
+    if (status == SY_ERR_MEMORY)
+        return status;
+    bool number = scalar.type == SY_TOML_INTEGER || scalar.type == SY_TOML_REAL || scalar.type == SY_TOML_BOOLEAN;
+    if (status == SY_OK && number)
+        *v = scalar;
+    return SY_OK;
+}
+
 sy_status sy_config_assign_text(struct sy_config *cfg, const struct sy_place *place, const char *key, const char *text) {
     struct sy_toml_value v = {.type = SY_TOML_STRING, .as.string = {text, strlen(text)}};
     int i = sy_option_find(key);
     enum sy_option_type type = i < 0 ? SY_OPTION_TEXT : sy_options[i].type;
-    if (type == SY_OPTION_INT || type == SY_OPTION_REAL || type == SY_OPTION_BOOL) {
-        sy_status status = sy_toml_scalar(text, strlen(text), &v);
-        if (status == SY_ERR_MEMORY)
-            return status;
-        if (status != SY_OK) { /* text that is no number: the message of the type is the better one */
-            v.type = SY_TOML_STRING;
-            v.as.string = (struct sy_toml_string){text, strlen(text)};
-        }
-    }
+    if (i < 0 || type == SY_OPTION_INT || type == SY_OPTION_REAL || type == SY_OPTION_BOOL)
+        SY_TRY(guess(text, &v));
     return sy_config_assign(cfg, place, key, &v);
 }
 
-sy_status sy_config_set(struct sy_config *cfg, enum sy_config_layer layer, const char *where, const char *key, const char *text) {
+sy_status sy_config_set(struct sy_config *cfg, enum sy_config_layer layer, const char *where, const char *key,
+                        const char *text) {
     struct sy_config_private *priv = cfg->priv;
     char name[SY_KEY_BYTES];
     bool again = priv->last_where && !strcmp(priv->last_where, where);
