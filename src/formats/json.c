@@ -1,11 +1,13 @@
 /* JSON over jansson: see json.h.
  *
  * Depth is counted in a first pass over the bytes, outside strings, because jansson's own bound is set at its build.
+ * jansson ignores some failed allocations (lex_save), so its allocator, whatever it is, is wrapped in one that notes them.
  */
 #include "formats/json.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +33,35 @@ size_t sy_json_too_deep(const char *s, size_t bytes, int max_depth) {
     return 0;
 }
 
+static json_malloc_t inner_malloc;
+static json_free_t inner_free;
+static pthread_once_t wrapped = PTHREAD_ONCE_INIT;
+static _Thread_local int malloc_failed;
+
+static void *noting_malloc(size_t bytes) {
+    void *p = inner_malloc(bytes);
+    if (!p)
+        malloc_failed = 1;
+    return p;
+}
+
+static void wrap_allocator(void) {
+    json_get_alloc_funcs(&inner_malloc, &inner_free);
+    json_set_alloc_funcs(noting_malloc, inner_free);
+}
+
+json_t *sy_json_decode(const void *data, size_t bytes, size_t flags, json_error_t *error, int *out_of_memory) {
+    pthread_once(&wrapped, wrap_allocator);
+    malloc_failed = 0;
+    json_t *value = json_loadb(data, bytes, flags, error);
+    *out_of_memory = malloc_failed;
+    if (value && malloc_failed) {
+        json_decref(value);
+        value = NULL;
+    }
+    return value;
+}
+
 sy_status sy_json_parse(const char *name, const void *data, size_t bytes, int max_depth, json_t **out) {
     static const char empty[1] = "";
     if (!bytes)
@@ -41,9 +72,10 @@ sy_status sy_json_parse(const char *name, const void *data, size_t bytes, int ma
     if (line)
         SY_FAIL(SY_ERR_DATA, "%s:%zu: nested more than %d levels deep", name, line, max_depth);
     json_error_t error;
-    json_t *value = json_loadb(data, bytes, JSON_REJECT_DUPLICATES, &error);
+    int out_of_memory = 0;
+    json_t *value = sy_json_decode(data, bytes, JSON_REJECT_DUPLICATES, &error, &out_of_memory);
     if (!value) {
-        if (json_error_code(&error) == json_error_out_of_memory)
+        if (out_of_memory)
             SY_FAIL(SY_ERR_MEMORY, "%s: out of memory for %zu bytes of JSON", name, bytes);
         SY_FAIL(SY_ERR_DATA, "%s:%d: %s", name, error.line > 0 ? error.line : 1, error.text);
     }
@@ -204,5 +236,17 @@ sy_status sy_json_print(const json_t *value, int style, char **text, size_t *byt
     }
     *text = printed;
     *bytes = n;
+    return SY_OK;
+}
+
+sy_status sy_json_string(const char *name, const char *s, json_t **out) {
+    pthread_once(&wrapped, wrap_allocator);
+    malloc_failed = 0;
+    json_t *value = json_string(s);
+    if (!value && malloc_failed)
+        SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", name);
+    if (!value)
+        SY_FAIL(SY_ERR_USAGE, "%s: \"%.200s\" is not valid UTF-8", name, s);
+    *out = value;
     return SY_OK;
 }

@@ -17,6 +17,10 @@ enum { SY_JSON_MAX_DEPTH = 64 };
 /* Local. The line, from 1, where brackets outside strings nest deeper than max_depth; 0 if they do not. */
 size_t sy_json_too_deep(const char *s, size_t bytes, int max_depth);
 
+/* Local. json_loadb with the caller's flags, but sure to tell when memory ran out: jansson alone may then call the text
+ * broken, or even drop characters of a string. On failure NULL and *out_of_memory, or else *error. */
+json_t *sy_json_decode(const void *data, size_t bytes, size_t flags, json_error_t *error, int *out_of_memory);
+
 /* Local. Parses `bytes` bytes at `data`; max_depth 0 means SY_JSON_MAX_DEPTH. The result is the caller's: json_decref. */
 sy_status sy_json_parse(const char *name, const void *data, size_t bytes, int max_depth, json_t **out);
 
@@ -34,6 +38,9 @@ sy_status sy_json_get_array(const char *name, const json_t *object, const char *
 
 /* Local. 1 if `object` is an object that has `key` with a value other than null. */
 int sy_json_has(const json_t *object, const char *key);
+
+/* Local. A JSON string, the caller's: json_decref. Errors: ERR_USAGE not valid UTF-8, ERR_MEMORY. */
+sy_status sy_json_string(const char *name, const char *s, json_t **out);
 
 enum sy_json_style {
     SY_JSON_COMPACT = 0, /* one line, no spaces */

@@ -147,8 +147,10 @@ static sy_status parse_line(struct sy_jsonl *jsonl, char *why, size_t why_bytes,
         return SY_OK;
     }
     json_error_t error;
-    jsonl->value = json_loadb(s, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
-    if (!jsonl->value && json_error_code(&error) == json_error_out_of_memory)
+    int out_of_memory = 0;
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL;
+    jsonl->value = sy_json_decode(s, n, flags, &error, &out_of_memory);
+    if (out_of_memory)
         SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory", sy_source_name(jsonl->source), jsonl->line_number);
     json_t *value = json_object_get(jsonl->value, jsonl->options.text_key);
     if (!jsonl->value)

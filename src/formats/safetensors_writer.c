@@ -62,9 +62,8 @@ static sy_status append(const struct sy_safetensors_writer *w, struct text *text
 
 /* A JSON string; ERR_USAGE if it is not valid UTF-8. */
 static sy_status append_string(const struct sy_safetensors_writer *w, struct text *text, const char *s) {
-    json_t *value = json_string(s);
-    if (!value)
-        SY_FAIL(SY_ERR_USAGE, "%s: \"%.200s\" is not valid UTF-8 (or out of memory)", w->path, s);
+    json_t *value = NULL;
+    SY_TRY(sy_json_string(w->path, s, &value));
     char *printed = json_dumps(value, JSON_ENCODE_ANY);
     json_decref(value);
     if (!printed)
