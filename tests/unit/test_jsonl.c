@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -247,12 +248,45 @@ static void test_wrong_suffix(void **state) {
     unlink(path);
 }
 
+/* jansson's allocations fail once, at the n-th call: never a broken line, never another text. */
+static long allocations_left = -1;
+
+static void *failing_malloc(size_t bytes) {
+    return allocations_left >= 0 && allocations_left-- == 0 ? NULL : malloc(bytes);
+}
+
+static void test_memory_runs_out(void **state) {
+    (void)state;
+    static const char line[] =
+        "{\"id\":[1,2,{\"a\":0.5}],\"text\":\"a text that is longer than the first buffer of a string, "
+        "so that it has to grow while it is read, more than once, with \\u00e4 in it\"}";
+    struct sy_jsonl_options options = {.max_bad_lines = 9};
+    int failures = 0;
+    for (long n = 0;; n++) {
+        struct sy_jsonl *jsonl = open_text(line, strlen(line), &options);
+        const char *text = NULL;
+        size_t bytes = 0;
+        allocations_left = n;
+        sy_status status = sy_jsonl_next(jsonl, &text, &bytes);
+        int failed = allocations_left < 0;
+        allocations_left = -1;
+        assert_int_equal(sy_jsonl_bad_lines(jsonl), 0);
+        assert_int_equal(status, failed ? SY_ERR_MEMORY : SY_OK);
+        if (!failed)
+            assert_non_null(strstr(text, "grow while it is read, more than once, with \xc3\xa4 in it"));
+        sy_jsonl_close(jsonl);
+        failures += failed;
+        if (!failed)
+            break;
+    }
+    assert_true(failures > 10);
+}
+
 int main(void) {
+    json_set_alloc_funcs(failing_malloc, free); /* before the library first uses jansson */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_broken),
-        cmocka_unit_test(test_compressed),
-        cmocka_unit_test(test_wrong_suffix),
+        cmocka_unit_test(test_lines),        cmocka_unit_test(test_broken),          cmocka_unit_test(test_compressed),
+        cmocka_unit_test(test_wrong_suffix), cmocka_unit_test(test_memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,6 +182,45 @@ static void test_golden(void **state) {
     teardown(&x);
 }
 
+struct reader {
+    struct sy_loader *loader;
+    int64_t first, step, count;
+    uint64_t *digests; /* one per sequence */
+};
+
+static void *read_some(void *arg) {
+    const struct reader *r = arg;
+    int32_t out[3 * 16];
+    for (int64_t n = r->first; n < r->count; n += r->step) {
+        uint64_t h = 0;
+        if (sy_loader_fetch(r->loader, n, out, out + 16, out + 32) == SY_OK)
+            for (int i = 0; i < 48; i++)
+                h = sy_mix64(h + (uint64_t)(int64_t)out[i]);
+        r->digests[n] = h;
+    }
+    return NULL;
+}
+
+static void test_threads(void **state) {
+    (void)state;
+    enum { COUNT = 300, THREADS = 3 };
+    static uint64_t alone[COUNT], together[COUNT];
+    struct fixture x = setup(50, 1, 5, 0);
+    struct sy_loader *loader = create(&x, 16);
+    struct reader all = {loader, 0, 1, COUNT, alone}, part[THREADS];
+    read_some(&all);
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        part[i] = (struct reader){loader, i, THREADS, COUNT, together};
+        assert_int_equal(pthread_create(&threads[i], NULL, read_some, &part[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    assert_memory_equal(alone, together, sizeof alone);
+    sy_loader_destroy(loader);
+    teardown(&x);
+}
+
 static void test_eval(void **state) {
     (void)state;
     struct fixture x = setup(60, 1, 7, 0.3);
@@ -245,7 +285,7 @@ static int make_path(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_model), cmocka_unit_test(test_seed_and_epoch), cmocka_unit_test(test_golden),
-        cmocka_unit_test(test_eval),          cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_eval),          cmocka_unit_test(test_refused),        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, make_path, NULL) != 0;
 }
