@@ -374,6 +374,20 @@ static void test_fingerprint(void **state) {
     drop("c%\xff.txt");
 }
 
+/* The text that tests and debug configs train on. */
+static void test_prose(void **state) {
+    (void)state;
+    static const char *const prose[] = {"tests/data/prose.jsonl"};
+    struct sy_data_options o = {.dataset_paths = prose, .n_dataset_paths = 1, .holdout = 0.01};
+    struct sy_documents *d = load(&o);
+    assert_true(d->n_documents >= 150 && d->file[0].bytes <= 200000);
+    assert_int_equal(d->n_bad_lines + d->n_empty, 0);
+    assert_true((double)d->heldout_bytes >= 0.01 * (double)d->text_bytes);
+    double entropy = sy_documents_entropy(d, d->train, d->n_train);
+    assert_true(entropy > 2.9 && entropy < 3.2);
+    sy_documents_destroy(d);
+}
+
 static int make_folder(void **state) {
     (void)state;
     return mkdtemp(folder) ? 0 : -1;
@@ -390,6 +404,7 @@ int main(void) {
         cmocka_unit_test(test_options), cmocka_unit_test(test_max_bytes_and_bad_lines),
         cmocka_unit_test(test_holdout), cmocka_unit_test(test_holdout_depends_on_texts_alone),
         cmocka_unit_test(test_entropy), cmocka_unit_test(test_fingerprint),
+        cmocka_unit_test(test_prose),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder) != 0;
 }
