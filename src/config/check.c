@@ -4,12 +4,14 @@
  */
 #include "config/internal.h"
 
+/* clang-format off */
 #define N(x) ((long long)(x))
 #define CHECK(cfg, good, key, ...)                        \
     do {                                                  \
         if (!(good))                                      \
             return sy_config_fail(cfg, key, __VA_ARGS__); \
     } while (0)
+/* clang-format on */
 
 static sy_status check_given(const struct sy_config *cfg) {
     const struct sy_config_model *m = &cfg->model;
@@ -18,15 +20,16 @@ static sy_status check_given(const struct sy_config *cfg) {
     CHECK(cfg, m->n_layers, "model.n_layers", "%s", ask);
     CHECK(cfg, m->n_heads, "model.n_heads", "%s", ask);
     CHECK(cfg, m->vocab_size, "model.vocab_size", "%s", ask);
-    CHECK(cfg, m->n_dense_layers <= m->n_layers, "model.n_dense_layers", "more than model.n_layers = %lld: choose at most that",
-          N(m->n_layers));
+    CHECK(cfg, m->n_dense_layers <= m->n_layers, "model.n_dense_layers",
+          "more than model.n_layers = %lld: choose at most that", N(m->n_layers));
     CHECK(cfg, m->inter_dim || !m->n_dense_layers, "model.inter_dim",
           "model.n_dense_layers = %lld needs it: state the width of the dense layers", N(m->n_dense_layers));
     if (m->n_dense_layers < m->n_layers) {
         CHECK(cfg, m->moe_inter_dim, "model.moe_inter_dim", "%lld MoE layers need it: state the width of an expert",
               N(m->n_layers - m->n_dense_layers));
-        CHECK(cfg, cfg->moe.num_experts, "moe.num_experts", "%lld MoE layers need it: state how many, or set "
-              "model.n_dense_layers = %lld", N(m->n_layers - m->n_dense_layers), N(m->n_layers));
+        CHECK(cfg, cfg->moe.num_experts, "moe.num_experts",
+              "%lld MoE layers need it: state how many, or set model.n_dense_layers = %lld",
+              N(m->n_layers - m->n_dense_layers), N(m->n_layers));
     }
     return SY_OK;
 }
@@ -34,19 +37,22 @@ static sy_status check_given(const struct sy_config *cfg) {
 static sy_status check_attention(const struct sy_config *cfg) {
     const struct sy_config_model *m = &cfg->model;
     if (m->attention == SY_ATTENTION_MLA) {
-        CHECK(cfg, m->qk_rope_head_dim % 2 == 0, "model.qk_rope_head_dim", "rotary embedding turns pairs: choose an even number");
-        CHECK(cfg, m->n_kv_heads == m->n_heads, "model.n_kv_heads", "attention = \"mla\" has model.n_heads = %lld of them: leave "
-              "it out", N(m->n_heads));
+        CHECK(cfg, m->qk_rope_head_dim % 2 == 0, "model.qk_rope_head_dim",
+              "rotary embedding turns pairs: choose an even number");
+        CHECK(cfg, m->n_kv_heads == m->n_heads, "model.n_kv_heads",
+              "attention = \"mla\" has model.n_heads = %lld of them: leave it out", N(m->n_heads));
         CHECK(cfg, m->qk_norm == SY_QK_NORM_NONE, "model.qk_norm", "attention = \"mla\" has its own norms: choose \"none\"");
         CHECK(cfg, !m->attention_bias, "model.attention_bias", "attention = \"mla\" has no biases: choose false");
         CHECK(cfg, !m->window, "model.window", "attention = \"mla\" has no window: choose 0");
     } else {
-        CHECK(cfg, m->n_heads % m->n_kv_heads == 0, "model.n_kv_heads", "does not divide model.n_heads = %lld: choose one that "
-              "does", N(m->n_heads));
-        CHECK(cfg, m->head_dim % 2 == 0 && m->head_dim, "model.head_dim", "rotary embedding turns pairs: choose an even number");
+        CHECK(cfg, m->n_heads % m->n_kv_heads == 0, "model.n_kv_heads",
+              "does not divide model.n_heads = %lld: choose one that does", N(m->n_heads));
+        CHECK(cfg, m->head_dim % 2 == 0 && m->head_dim, "model.head_dim",
+              "rotary embedding turns pairs: choose an even number");
     }
     if (m->rope_factor > 1) {
-        CHECK(cfg, m->rope_theta > 1, "model.rope_theta", "yarn (rope_factor > 1) divides by its logarithm: choose more than 1");
+        CHECK(cfg, m->rope_theta > 1, "model.rope_theta",
+              "yarn (rope_factor > 1) divides by its logarithm: choose more than 1");
         CHECK(cfg, m->beta_fast >= m->beta_slow, "model.beta_fast", "less than model.beta_slow = %g: choose at least that",
               m->beta_slow);
     }
@@ -57,8 +63,8 @@ static sy_status check_attention(const struct sy_config *cfg) {
 static sy_status check_groups(const struct sy_config *cfg) {
     const struct sy_config_moe *e = &cfg->moe;
     if (!e->num_expert_groups) {
-        CHECK(cfg, !e->num_limited_groups, "moe.num_limited_groups", "moe.num_expert_groups = 0, there are no groups to choose "
-              "from: state both or none");
+        CHECK(cfg, !e->num_limited_groups, "moe.num_limited_groups",
+              "moe.num_expert_groups = 0, there are no groups to choose from: state both or none");
         return SY_OK;
     }
     CHECK(cfg, e->num_limited_groups, "moe.num_limited_groups", "moe.num_expert_groups = %lld needs it: choose 1 to %lld",
@@ -69,10 +75,12 @@ static sy_status check_groups(const struct sy_config *cfg) {
           "does not divide moe.num_experts = %lld: choose one that does", N(e->num_experts));
     int64_t size = e->num_experts / e->num_expert_groups, left = size * e->num_limited_groups;
     CHECK(cfg, size >= 2 || e->group_score != SY_GROUP_TOP2_SUM, "moe.num_expert_groups",
-          "of moe.num_experts = %lld leaves %lld expert in a group, and moe.group_score = \"top2_sum\" needs 2: choose fewer "
-          "groups or \"max\"", N(e->num_experts), N(size));
-    CHECK(cfg, e->top_k <= left, "moe.top_k", "only %lld experts remain in moe.num_limited_groups = %lld of %lld groups: choose "
-          "at most that, or more groups", N(left), N(e->num_limited_groups), N(e->num_expert_groups));
+          "of moe.num_experts = %lld leaves %lld expert in a group, and moe.group_score = \"top2_sum\" needs 2: choose "
+          "fewer groups or \"max\"",
+          N(e->num_experts), N(size));
+    CHECK(cfg, e->top_k <= left, "moe.top_k",
+          "only %lld experts remain in moe.num_limited_groups = %lld of %lld groups: choose at most that, or more groups",
+          N(left), N(e->num_limited_groups), N(e->num_expert_groups));
     return SY_OK;
 }
 
@@ -95,13 +103,13 @@ static sy_status check_moe(const struct sy_config *cfg) {
 static sy_status check_recipe(const struct sy_config *cfg) {
     const struct sy_config_numerics *r = &cfg->numerics;
     int64_t batch = cfg->training.global_batch_size;
-    CHECK(cfg, batch % r->cell == 0, "numerics.cell", "does not divide training.global_batch_size = %lld: choose one that does",
-          N(batch));
+    CHECK(cfg, batch % r->cell == 0, "numerics.cell",
+          "does not divide training.global_batch_size = %lld: choose one that does", N(batch));
     CHECK(cfg, batch % (r->lanes * r->cell) == 0, "numerics.lanes",
           "times numerics.cell = %lld is %lld and does not divide training.global_batch_size = %lld: choose lanes that do",
           N(r->cell), N(r->lanes * r->cell), N(batch));
-    CHECK(cfg, r->lanes % r->expert_lanes == 0, "numerics.expert_lanes", "does not divide numerics.lanes = %lld: choose one that "
-          "does", N(r->lanes));
+    CHECK(cfg, r->lanes % r->expert_lanes == 0, "numerics.expert_lanes",
+          "does not divide numerics.lanes = %lld: choose one that does", N(r->lanes));
     CHECK(cfg, cfg->run.device != SY_DEVICE_CUDA || r->class == SY_CLASS_SM90, "numerics.class",
           "run.device = \"cuda\" computes \"sm90\" only: choose that, or run.device = \"cpu\"");
     return SY_OK;
@@ -126,7 +134,8 @@ static sy_status check_rest(const struct sy_config *cfg) {
     const char *tokenizer = cfg->tokenizer.path;
     bool byte = tokenizer[0] == 'b' && tokenizer[1] == 'y' && tokenizer[2] == 't' && tokenizer[3] == 'e' && !tokenizer[4];
     CHECK(cfg, byte, "tokenizer.path", "other tokenizers are not in this release: choose \"byte\"");
-    CHECK(cfg, cfg->model.vocab_size >= 259, "model.vocab_size", "tokenizer.path = \"byte\" has 259 ids: choose at least that");
+    CHECK(cfg, cfg->model.vocab_size >= 259, "model.vocab_size",
+          "tokenizer.path = \"byte\" has 259 ids: choose at least that");
     CHECK(cfg, sy_config_selective_every(&cfg->activation_checkpoint) > 0, "activation_checkpoint.selective_ac_option",
           "a number from 1 is needed, as in \"2\": every n-th layer is recomputed");
     CHECK(cfg, cfg->data.holdout > 0 || !cfg->validation.enable, "validation.enable",

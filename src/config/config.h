@@ -16,16 +16,19 @@
 
 #include "base/status.h"
 
+/* clang-format off */
 #define CHOICES(section, key) enum sy_##section##_##key {
 #define VALUE(constant, word) SY_##constant,
 #define CHOICES_END(section, key) };
 #include "config/choices.def"
+/* clang-format on */
 
 struct sy_config_list {
     int64_t n;
     const char *const *items; /* n strings, never NULL */
 };
 
+/* clang-format off */
 #define SECTION(section, help) struct sy_config_##section {
 #define END(section) };
 #define INT(section, key, def, min, max, effect, help) int64_t key;
@@ -35,6 +38,7 @@ struct sy_config_list {
 #define CHOICE(section, key, def, effect, help) enum sy_##section##_##key key;
 #define LIST(section, key, effect, help) struct sy_config_list key;
 #include "config/fields.def"
+/* clang-format on */
 
 struct sy_config_private;
 
@@ -72,8 +76,9 @@ sy_status sy_config_load_text(struct sy_config *cfg, const char *name, const cha
  * "--". Errors: ERR_USAGE. argv's strings are copied. */
 sy_status sy_config_flags(struct sy_config *cfg, int *argc, char **argv);
 
-/* Local. Sets one key ("section.key", '-' equals '_') from text: a list's text is one item, which is appended to items of the
- * same layer and `where`. A stronger layer's value stays. `where` (copied) starts messages: a path, or "command line". */
+/* Local. Sets one key ("section.key", '-' equals '_') from text: a list's text is one item, which is appended to items of
+ * the same layer and `where`. A stronger layer's value stays. `where` (copied) starts messages: a path, or "command line".
+ */
 sy_status sy_config_set(struct sy_config *cfg, enum sy_config_layer layer, const char *where, const char *key,
                         const char *text);
 

@@ -23,7 +23,8 @@ static sy_status load_table(struct sy_config *cfg, struct sy_place *place, const
         if (e->value->type == SY_TOML_TABLE && whole && sy_section_is_known(key))
             SY_TRY(load_table(cfg, place, key, e->value));
         else if (e->value->type == SY_TOML_TABLE && sy_option_find(key) < 0 && sy_refused_find(key) < 0)
-            return sy_config_fail_at(place, key, NULL, "there is no such section: did you mean [%s]?", sy_section_nearest(key));
+            return sy_config_fail_at(place, key, NULL, "there is no such section: did you mean [%s]?",
+                                     sy_section_nearest(key));
         else if (!whole)
             return sy_config_fail_at(place, key, NULL, "there is no such option: did you mean %s?", sy_option_nearest(key));
         else if (sy_section_is_known(key))

@@ -72,8 +72,10 @@ static sy_status apply_rules(struct sy_config *cfg, bool hopper) {
         choose_int(cfg, "model.n_kv_heads", m->n_heads);
     if (!m->head_dim && m->attention == SY_ATTENTION_GQA && m->n_heads) {
         if (m->dim % m->n_heads)
-            return sy_config_fail(cfg, "model.n_heads", "does not divide model.dim = %lld: choose one that does, or state "
-                                  "model.head_dim", (long long)m->dim);
+            return sy_config_fail(cfg, "model.n_heads",
+                                  "does not divide model.dim = %lld: choose one that does, or state "
+                                  "model.head_dim",
+                                  (long long)m->dim);
         choose_int(cfg, "model.head_dim", m->dim / m->n_heads);
     }
     if (!cfg->numerics.lanes)

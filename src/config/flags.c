@@ -13,7 +13,8 @@ static bool is_boolean(const char *key) {
     int i = sy_option_find(key), r = i < 0 ? sy_refused_find(key) : -1;
     if (i >= 0)
         return sy_options[i].type == SY_OPTION_BOOL;
-    return r >= 0 && sy_refused[r].neutral && (!strcmp(sy_refused[r].neutral, "false") || !strcmp(sy_refused[r].neutral, "true"));
+    return r >= 0 && sy_refused[r].neutral &&
+           (!strcmp(sy_refused[r].neutral, "false") || !strcmp(sy_refused[r].neutral, "true"));
 }
 
 /* section.no_key, where section.key is a boolean and section.no_key is nothing: removes "no_". */

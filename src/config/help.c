@@ -12,7 +12,9 @@ static const char *const effect_sentences[] = {
 };
 static const char *const type_names[] = {"integer", "number", "boolean", "string", "choice", "strings"};
 
-static const char *name_of(const struct sy_option *o) { return strchr(o->key, '.') + 1; }
+static const char *name_of(const struct sy_option *o) {
+    return strchr(o->key, '.') + 1;
+}
 
 static void put_default(const struct sy_out *out, const struct sy_option *o) {
     char real[SY_TOML_REAL_BYTES];
@@ -105,8 +107,8 @@ sy_status sy_config_help(const char *key, sy_config_write_fn write, void *user) 
 
 /* What a new config states; the rest stands there as comments. */
 static bool is_stated(const struct sy_config *cfg, const struct sy_option *o) {
-    static const char *const always[] = {"model.flavor", "training.dataset_path", "training.global_batch_size",
-                                         "training.steps", "optimizer.lr", "lr_scheduler.warmup_steps"};
+    static const char *const always[] = {"model.flavor",   "training.dataset_path", "training.global_batch_size",
+                                         "training.steps", "optimizer.lr",          "lr_scheduler.warmup_steps"};
     static const char *const without_flavor[] = {"model.dim",        "model.n_layers",      "model.n_heads",
                                                  "model.vocab_size", "model.moe_inter_dim", "moe.num_experts"};
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
@@ -158,8 +160,8 @@ sy_status sy_config_init(const char *flavor, sy_config_write_fn write, void *use
 
 static void reference_section(const struct sy_out *out, const struct sy_section *section) {
     char bounds[512];
-    sy_putf(out, "\n## [%s]\n\n%s\n\n| key | type | default | accepts | bits | |\n|---|---|---|---|---|---|\n", section->name,
-            section->help);
+    sy_putf(out, "\n## [%s]\n\n%s\n\n| key | type | default | accepts | bits | |\n|---|---|---|---|---|---|\n",
+            section->name, section->help);
     for (int i = 0; i < sy_n_options; i++) {
         const struct sy_option *o = &sy_options[i];
         if (strcmp(o->section, section->name))
@@ -172,8 +174,10 @@ static void reference_section(const struct sy_out *out, const struct sy_section 
 }
 
 static void reference_refused(const struct sy_out *out) {
-    sy_put(out, "\n## Known and refused\n\nKeys of TorchTitan v0.2.2 and others that people try. They are accepted with the value "
-                "shown, where they mean nothing, and refused otherwise.\n\n| key | accepted | why |\n|---|---|---|\n");
+    sy_put(
+        out,
+        "\n## Known and refused\n\nKeys of TorchTitan v0.2.2 and others that people try. They are accepted with the value "
+        "shown, where they mean nothing, and refused otherwise.\n\n| key | accepted | why |\n|---|---|---|\n");
     for (int i = 0; i < sy_n_refused; i++) {
         const struct sy_refused *r = &sy_refused[i];
         sy_putf(out, "| `%s.%s` | ", r->section, r->name);
@@ -193,18 +197,21 @@ static void reference_refused(const struct sy_out *out) {
     }
     sy_put(out, "\n| value | why |\n|---|---|\n");
     for (int i = 0; i < sy_n_refused_values; i++)
-        sy_putf(out, "| `%s = %s` | %s |\n", sy_refused_values[i].key, sy_refused_values[i].value, sy_refused_values[i].reason);
+        sy_putf(out, "| `%s = %s` | %s |\n", sy_refused_values[i].key, sy_refused_values[i].value,
+                sy_refused_values[i].reason);
 }
 
 void sy_config_reference(sy_config_write_fn write, void *user) {
     struct sy_out out = {write, user};
-    sy_put(&out,
-           "# Configuration\n\nGenerated from `src/config/*.def`; do not edit.\n\n"
-           "A config is a TOML file. Each value comes from, weakest first: the default, `model.flavor`, the checkpoint that is "
-           "resumed, the file, the command line (`--section.key=value`, `--section.key value`; for booleans `--section.key` and "
-           "`--section.no-key`; for lists the flag repeated). In keys, '-' equals '_'.\n\n"
-           "The column *bits*: *recipe* is part of the recipe id, and a resume refuses another value unless "
-           "`checkpoint.new_recipe = true`; *yes* changes the bits of the run; *no* never changes a bit of the weights.\n");
+    sy_put(
+        &out,
+        "# Configuration\n\nGenerated from `src/config/*.def`; do not edit.\n\n"
+        "A config is a TOML file. Each value comes from, weakest first: the default, `model.flavor`, the checkpoint that is "
+        "resumed, the file, the command line (`--section.key=value`, `--section.key value`; for booleans `--section.key` "
+        "and "
+        "`--section.no-key`; for lists the flag repeated). In keys, '-' equals '_'.\n\n"
+        "The column *bits*: *recipe* is part of the recipe id, and a resume refuses another value unless "
+        "`checkpoint.new_recipe = true`; *yes* changes the bits of the run; *no* never changes a bit of the weights.\n");
     for (int s = 0; s < sy_n_sections; s++)
         reference_section(&out, &sy_sections[s]);
     sy_put(&out, "\n## Flavors\n\n| `model.flavor` | |\n|---|---|\n");

@@ -40,7 +40,9 @@ void *sy_config_take(struct sy_config *cfg, size_t bytes);
 const char *sy_config_keep(struct sy_config *cfg, const char *text, size_t n);
 sy_status sy_config_no_memory(void);
 
-static inline void *sy_option_at(const struct sy_config *cfg, const struct sy_option *o) { return (char *)cfg + o->offset; }
+static inline void *sy_option_at(const struct sy_config *cfg, const struct sy_option *o) {
+    return (char *)cfg + o->offset;
+}
 void sy_option_reset(struct sy_config *cfg, int i); /* to the default, layer too */
 
 /* ERR_USAGE `where:line: key = shown: text`; without " = shown" if it is NULL. */
@@ -48,7 +50,8 @@ sy_status sy_config_fail_at(const struct sy_place *place, const char *key, const
     SY_PRINTF(4, 5);
 
 /* Checks one value and stores it unless a stronger layer is there. place->where must live as long as the config. */
-sy_status sy_config_assign(struct sy_config *cfg, const struct sy_place *place, const char *key, const struct sy_toml_value *v);
+sy_status sy_config_assign(struct sy_config *cfg, const struct sy_place *place, const char *key,
+                           const struct sy_toml_value *v);
 
 /* The same from text: strings as they are, everything else as TOML writes it. */
 sy_status sy_config_assign_text(struct sy_config *cfg, const struct sy_place *place, const char *key, const char *text);

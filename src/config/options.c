@@ -6,13 +6,15 @@
 
 #include "formats/toml.h"
 
+/* clang-format off */
 #define CHOICES(section, key) static const char *const words_##section##_##key[] = {
 #define VALUE(constant, word) word,
 #define CHOICES_END(section, key) NULL};
 #include "config/choices.def"
 
 #define ROW(s, k, name, t, e, h) \
-    .section = #s, .key = #s "." name, .type = SY_OPTION_##t, .effect = SY_EFFECT_##e, .offset = offsetof(struct sy_config, s.k), .help = h
+    .section = #s, .key = #s "." name, .type = SY_OPTION_##t, .effect = SY_EFFECT_##e, \
+    .offset = offsetof(struct sy_config, s.k), .help = h
 
 const struct sy_option sy_options[] = {
 #define INT(s, k, def, lo, hi, e, h) {ROW(s, k, #k, INT, e, h), .first = def, .least = lo, .most = hi},
@@ -43,6 +45,8 @@ const struct sy_flavor sy_flavors[] = {
 #define FLAVOR(name, about, values) {name, about, values},
 #include "config/flavors.def"
 };
+
+/* clang-format on */
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
 const int sy_n_options = COUNT(sy_options), sy_n_sections = COUNT(sy_sections), sy_n_refused = COUNT(sy_refused),

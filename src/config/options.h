@@ -1,4 +1,4 @@
-/* The tables behind the config: options (fields.def), what is refused (refused.def), flavors (flavors.def), and their lookup.
+/* The tables behind the config: options (fields.def), refusals (refused.def), flavors (flavors.def), and their lookup.
  *
  * Private to src/config. A key is "section.name" with '_' only; sy_key_normalize makes it so.
  */
@@ -13,11 +13,11 @@ struct sy_option {
     const char *section, *key; /* "model", "model.dim" */
     enum sy_option_type type;
     enum sy_config_effect effect;
-    size_t offset;                 /* in struct sy_config */
-    int64_t first, least, most;    /* INT; first also CHOICE and BOOL: the default */
+    size_t offset;                   /* in struct sy_config */
+    int64_t first, least, most;      /* INT; first also CHOICE and BOOL: the default */
     double r_first, r_least, r_most; /* REAL */
-    const char *text;              /* TEXT: the default */
-    const char *const *words;      /* CHOICE, ends in NULL */
+    const char *text;                /* TEXT: the default */
+    const char *const *words;        /* CHOICE, ends in NULL */
     const char *help;
 };
 

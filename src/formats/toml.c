@@ -1,7 +1,7 @@
 /* TOML documents: memory, tables, headers and key/value pairs. See toml.h.
  *
- * Redefinition rules live in `step_into` and `state` (toml_internal.h): a header may pass through anything but closed values,
- * and may define a table once; a dotted key may only extend tables that dotted keys of the same table made.
+ * Redefinition rules live in `step_into` and `state` (toml_internal.h): a header may pass through anything but closed
+ * values, and may define a table once; a dotted key may only extend tables that dotted keys of the same table made.
  */
 #include "formats/toml_internal.h"
 
@@ -193,7 +193,8 @@ static sy_status read_key_part(struct sy_toml_parser *in, struct sy_toml_string 
 }
 
 /* Reads a.b.c, stepping into all but the last part. */
-static sy_status read_key(struct sy_toml_parser *in, struct sy_toml_value **table, bool header, struct sy_toml_string *last) {
+static sy_status read_key(struct sy_toml_parser *in, struct sy_toml_value **table, bool header,
+                          struct sy_toml_string *last) {
     for (;;) {
         SY_TRY(read_key_part(in, last));
         sy_toml_skip_blanks(in);
@@ -239,7 +240,8 @@ static sy_status define_table(struct sy_toml_parser *in, struct sy_toml_value *t
         return add(in, table, key, *out, in->line);
     }
     if (e->value->type != SY_TOML_TABLE)
-        return sy_toml_fail(in, "'%s' is %s since line %d, not a table", key.text, sy_toml_type_name(e->value->type), e->line);
+        return sy_toml_fail(in, "'%s' is %s since line %d, not a table", key.text, sy_toml_type_name(e->value->type),
+                            e->line);
     if (e->value->state != SY_TOML_OPEN_IMPLICIT)
         return sy_toml_fail(in, "table '%s' was already defined in line %d", key.text, e->line);
     *out = e->value;
@@ -293,9 +295,10 @@ static sy_status end_line(struct sy_toml_parser *in) {
     if (in->p == in->end)
         return SY_OK;
     if (*in->p == '\r')
-        in->p++; /* a newline follows: check_text */
+        in->p++; /* a newline follows: sy_toml_check_text */
     if (*in->p != '\n')
-        return sy_toml_fail(in, "the line should end before '%.*s'", (int)(in->end - in->p < 8 ? in->end - in->p : 8), in->p);
+        return sy_toml_fail(in, "the line should end before '%.*s'", (int)(in->end - in->p < 8 ? in->end - in->p : 8),
+                            in->p);
     in->p++;
     in->line++;
     return SY_OK;
@@ -316,52 +319,6 @@ static sy_status read_document(struct sy_toml_parser *in) {
 
 /* ---- the whole text ---- */
 
-/* The length of the valid UTF-8 sequence at p, 0 if there is none (RFC 3629: no surrogates, nothing longer than needed). */
-static int utf8_length(const unsigned char *p, size_t n) {
-    if (p[0] < 0x80)
-        return 1;
-    int length = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : p[0] >= 0xe0 && p[0] <= 0xef ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
-    if (!length || (size_t)length > n)
-        return 0;
-    for (int i = 1; i < length; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-        (p[0] == 0xf4 && p[1] > 0x8f))
-        return 0;
-    return length;
-}
-
-bool sy_toml_is_utf8(const char *text, size_t n) {
-    for (size_t i = 0; i < n;) {
-        int length = utf8_length((const unsigned char *)text + i, n - i);
-        if (!length)
-            return false;
-        i += (size_t)length;
-    }
-    return true;
-}
-
-/* UTF-8, and no control character but tab and newline (LF or CR LF). */
-static sy_status check_text(struct sy_toml_parser *in) {
-    const unsigned char *p = (const unsigned char *)in->p, *end = (const unsigned char *)in->end;
-    in->line = 1;
-    while (p < end) {
-        int length = utf8_length(p, (size_t)(end - p));
-        if (!length)
-            return sy_toml_fail(in, "not valid UTF-8 (byte 0x%02x)", *p);
-        if (*p == '\n')
-            in->line++;
-        else if (*p == '\r' && (p + 1 == end || p[1] != '\n'))
-            return sy_toml_fail(in, "a carriage return without a newline after it");
-        else if ((*p < 0x20 && *p != '\t' && *p != '\r') || *p == 0x7f)
-            return sy_toml_fail(in, "control character 0x%02x", *p);
-        p += length;
-    }
-    in->line = 1;
-    return SY_OK;
-}
-
 sy_status sy_toml_parse(const char *name, const void *bytes, size_t n, struct sy_toml **out) {
     struct sy_toml_parser in = {.name = name, .line = 1};
     if (n > SY_TOML_MAX_BYTES)
@@ -372,7 +329,7 @@ sy_status sy_toml_parse(const char *name, const void *bytes, size_t n, struct sy
     in.end = in.p + n;
     if (n >= 3 && !memcmp(in.p, "\xef\xbb\xbf", 3))
         in.p += 3; /* a byte order mark */
-    sy_status status = check_text(&in);
+    sy_status status = sy_toml_check_text(&in);
     if (status == SY_OK)
         status = sy_toml_value_new(&in, SY_TOML_TABLE, 0, &in.doc->root);
     if (status == SY_OK) {
@@ -399,7 +356,9 @@ void sy_toml_destroy(struct sy_toml *doc) {
     free(doc);
 }
 
-const struct sy_toml_value *sy_toml_root(const struct sy_toml *doc) { return doc->root; }
+const struct sy_toml_value *sy_toml_root(const struct sy_toml *doc) {
+    return doc->root;
+}
 
 const struct sy_toml_value *sy_toml_get(const struct sy_toml_value *table, const char *key) {
     size_t n = strlen(key);
@@ -411,7 +370,7 @@ const struct sy_toml_value *sy_toml_get(const struct sy_toml_value *table, const
 }
 
 const char *sy_toml_type_name(enum sy_toml_type type) {
-    static const char *const names[] = {"a string",     "an integer", "a float", "a boolean", "a date-time", "a local date-time",
-                                        "a local date", "a local time", "an array", "a table"};
+    static const char *const names[] = {"a string",          "an integer",   "a float",      "a boolean", "a date-time",
+                                        "a local date-time", "a local date", "a local time", "an array",  "a table"};
     return names[type];
 }

@@ -18,7 +18,7 @@ enum sy_toml_type {
     SY_TOML_INTEGER,
     SY_TOML_REAL,
     SY_TOML_BOOLEAN,
-    SY_TOML_DATETIME,       /* with offset */
+    SY_TOML_DATETIME, /* with offset */
     SY_TOML_DATETIME_LOCAL,
     SY_TOML_DATE_LOCAL,
     SY_TOML_TIME_LOCAL,

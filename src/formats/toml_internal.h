@@ -1,5 +1,5 @@
 /* What the files of the TOML reader share: toml.c (documents, tables, statements), toml_value.c (strings, arrays, inline
- * tables), toml_scalar.c (numbers, dates).
+ * tables), toml_scalar.c (numbers, dates), toml_text.c (UTF-8).
  */
 #ifndef SY_FORMATS_TOML_INTERNAL_H
 #define SY_FORMATS_TOML_INTERNAL_H
@@ -40,6 +40,9 @@ sy_status sy_toml_read_value(struct sy_toml_parser *in, int depth, struct sy_tom
 
 /* Reads a quoted string on one line (in->p at the quote): a key. */
 sy_status sy_toml_read_line_string(struct sy_toml_parser *in, struct sy_toml_string *out);
+
+/* The whole text, before anything is read. Errors: the first bad byte's line. */
+sy_status sy_toml_check_text(struct sy_toml_parser *in);
 
 void sy_toml_skip_blanks(struct sy_toml_parser *in); /* spaces and tabs */
 

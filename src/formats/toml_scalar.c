@@ -13,9 +13,13 @@ struct text {
     const char *p, *end;
 };
 
-static bool digit(char c) { return c >= '0' && c <= '9'; }
+static bool digit(char c) {
+    return c >= '0' && c <= '9';
+}
 
-static bool equals(const char *text, size_t n, const char *word) { return n == strlen(word) && !memcmp(text, word, n); }
+static bool equals(const char *text, size_t n, const char *word) {
+    return n == strlen(word) && !memcmp(text, word, n);
+}
 
 static sy_status bad(const char *text, size_t n, const char *what) {
     SY_FAIL(SY_ERR_USAGE, "'%.*s' %s", (int)(n < 60 ? n : 60), text, what);
@@ -136,7 +140,9 @@ static bool read_field(struct text *in, int n, int *out) {
     return true;
 }
 
-static bool read_mark(struct text *in, char c) { return in->p < in->end && *in->p == c ? (in->p++, true) : false; }
+static bool read_mark(struct text *in, char c) {
+    return in->p < in->end && *in->p == c ? (in->p++, true) : false;
+}
 
 static int days_of(int year, int month) {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
@@ -146,7 +152,8 @@ static int days_of(int year, int month) {
 
 static bool read_date(struct text *in, struct sy_toml_time *t) {
     return read_field(in, 4, &t->year) && read_mark(in, '-') && read_field(in, 2, &t->month) && read_mark(in, '-') &&
-           read_field(in, 2, &t->day) && t->month >= 1 && t->month <= 12 && t->day >= 1 && t->day <= days_of(t->year, t->month);
+           read_field(in, 2, &t->day) && t->month >= 1 && t->month <= 12 && t->day >= 1 &&
+           t->day <= days_of(t->year, t->month);
 }
 
 /* hh:mm:ss and an optional fraction, of which nine digits count. A second of 60 is a leap second. */

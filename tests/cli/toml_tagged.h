@@ -41,7 +41,8 @@ static void tagged_time(FILE *f, const struct sy_toml_value *v) {
     if (v->type == SY_TOML_DATETIME && !t->offset_minutes)
         fputc('Z', f);
     else if (v->type == SY_TOML_DATETIME)
-        fprintf(f, "%c%02d:%02d", t->offset_minutes < 0 ? '-' : '+', abs(t->offset_minutes) / 60, abs(t->offset_minutes) % 60);
+        fprintf(f, "%c%02d:%02d", t->offset_minutes < 0 ? '-' : '+', abs(t->offset_minutes) / 60,
+                abs(t->offset_minutes) % 60);
     fprintf(f, "\"}");
 }
 

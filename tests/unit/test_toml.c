@@ -1,6 +1,7 @@
 /* The TOML reader: every document of tests/data/toml, lines, messages, the shortest text of a double, cut input.
  *
- * valid/X.toml must give the tagged JSON of valid/X.json; every document of invalid/ must be refused with its name and a line.
+ * valid/X.toml must give the tagged JSON of valid/X.json; every document of invalid/ must be refused with its name and a
+ * line.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,8 +40,8 @@ static int same(const json_t *a, const json_t *b) {
         json_t *value;
         if (json_object_size(a) != json_object_size(b))
             return 0;
-        json_object_foreach((json_t *)a, key, value) if (!json_object_get(b, key) || !same(value, json_object_get(b, key)))
-            return 0;
+        json_object_foreach((json_t *)a, key,
+                            value) if (!json_object_get(b, key) || !same(value, json_object_get(b, key))) return 0;
         return 1;
     }
     if (json_is_array(a) && json_is_array(b)) {
@@ -263,9 +264,9 @@ static void test_real_round_trip(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_valid),      cmocka_unit_test(test_invalid),    cmocka_unit_test(test_prefixes),
-        cmocka_unit_test(test_messages),   cmocka_unit_test(test_too_large),  cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_many_keys),  cmocka_unit_test(test_real_print), cmocka_unit_test(test_real_round_trip),
+        cmocka_unit_test(test_valid),     cmocka_unit_test(test_invalid),    cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_messages),  cmocka_unit_test(test_too_large),  cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_many_keys), cmocka_unit_test(test_real_print), cmocka_unit_test(test_real_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
