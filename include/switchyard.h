@@ -49,7 +49,92 @@ int sy_status_exit_code(sy_status status);
 /* Local. SY_VERSION of the library that is linked. */
 const char *sy_version(void);
 
-/* @@API@@ */
+/* --- configuration: docs/CONFIG.md lists every key --------------------------------------------------------------------- */
+
+struct sy_config;
+
+typedef void (*sy_write_fn)(void *user, const char *text, size_t n);
+
+/* Local. All defaults. Owned by the caller: sy_config_destroy (NULL is fine). */
+sy_status sy_config_create(struct sy_config **out);
+void sy_config_destroy(struct sy_config *config);
+
+/* Local. Reads a TOML file. Errors: ERR_IO, ERR_USAGE with file:line, key, value, bound and what to do. */
+sy_status sy_config_load_file(struct sy_config *config, const char *path);
+
+/* Local. Takes --section.key=value arguments out of argv (argv[0] stays) and lowers *argc. Errors: ERR_USAGE. */
+sy_status sy_config_flags(struct sy_config *config, int *argc, char **argv);
+
+/* Local. Sets one key from text, as a flag would. Errors: ERR_USAGE. */
+sy_status sy_option_set(struct sy_config *config, const char *key, const char *text);
+
+/* Local. The value of a key as TOML text, valid until sy_config_destroy. Errors: ERR_USAGE, ERR_MEMORY. */
+sy_status sy_config_get(struct sy_config *config, const char *key, const char **text);
+
+/* Local. Help of a key or section; a commented config for a flavor; the text of docs/CONFIG.md. */
+sy_status sy_config_help(const char *key, sy_write_fn write, void *user);
+sy_status sy_config_init(const char *flavor, sy_write_fn write, void *user);
+void sy_config_reference(sy_write_fn write, void *user);
+
+/* --- what a caller lends to a long operation ---------------------------------------------------------------------------- */
+
+struct sy_progress {
+    int64_t step, steps;
+    const char *line; /* one line for a terminal of 80 columns */
+};
+
+struct sy_io {
+    sy_write_fn write; /* results: tables, samples; may be NULL */
+    void (*log)(void *user, int warning, const char *line); /* may be NULL */
+    void (*progress)(void *user, const struct sy_progress *progress); /* may be NULL */
+    void *user;
+    const volatile int *stop; /* becomes non-zero to stop after the step; may be NULL */
+};
+
+/* --- operations ----------------------------------------------------------------------------------------------------------- */
+
+struct sy_train_summary {
+    int64_t step; /* steps done in all, earlier runs included */
+    double loss, eval_loss;       /* last step; held-out, NaN without validation.enable */
+    double unigram_entropy;       /* of the training documents, nats per byte */
+    char weights_digest[33];
+    char run_dir[4096];
+};
+
+/* Local. Trains to training.steps in run.dir (empty: runs/<name>); goes on from the newest valid checkpoint there.
+ * Errors: any; STOPPED after *stop with a checkpoint saved; NONFINITE. *out is filled as far as the run came. */
+sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io, struct sy_train_summary *out);
+
+/* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ. `plant` names a known bug that must
+ * be caught (then OK means caught), or NULL; "list" prints the names. */
+sy_status sy_verify(struct sy_config *config, int64_t steps, const char *plant, const struct sy_io *io);
+
+/* Local. First step, tensor and element in which two runs (or checkpoints) differ. *equal 1 if none does. */
+sy_status sy_diff(const char *a, const char *b, const struct sy_io *io, int *equal);
+
+struct sy_sampling {
+    const char *prompt;
+    int64_t max_tokens;
+    double temperature; /* 0: greedy */
+    int64_t top_k;      /* 0: all */
+    double top_p;       /* 1: all */
+    uint64_t seed;
+};
+
+/* Local. Continues the prompt with a checkpoint's model; text goes to io->write as it is sampled. `config` holds run.* options. */
+sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *sampling, const struct sy_io *io);
+
+/* Local. Parameters, FLOPs and memory of a config on one rank; needs none of the hardware or memory. */
+sy_status sy_plan(struct sy_config *config, const struct sy_io *io);
+
+/* Local. Prints and verifies a checkpoint, a run's newest one, or a safetensors file. */
+sy_status sy_inspect(const char *path, const struct sy_io *io);
+
+/* Local. Version, tiers that run here, classes, ops, flavors with parameter counts. */
+sy_status sy_info(const struct sy_io *io);
+
+/* Local. GFLOP/s and times of ops: `what` is "ops" or "gemm". */
+sy_status sy_bench(const char *what, int json, const struct sy_io *io);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,50 @@
+/* One file per command; public API only. A command gets its own arguments and returns a process exit code. */
+#ifndef SY_CLI_H
+#define SY_CLI_H
+
+#include <stdio.h>
+
+#include "switchyard.h"
+
+/* name, arguments, one line of help */
+#define SY_COMMANDS(X)                                                                                         \
+    X(train, "CONFIG [--section.key=value ...]", "train; go on from run.dir's newest checkpoint")              \
+    X(verify, "CONFIG [--steps 3] [--break NAME]", "many layouts, one digest table; 0 if all are equal")       \
+    X(diff, "RUN_A RUN_B", "first step, tensor and element that differ")                                       \
+    X(plan, "CONFIG", "parameters, FLOPs and memory; needs no hardware")                                       \
+    X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                                    \
+    X(inspect, "PATH", "print and check a checkpoint, a run or a safetensors file")                            \
+    X(init, "--flavor NAME", "a commented config on stdout")                                                   \
+    X(info, "", "this build: tiers, classes, ops, flavors")                                                    \
+    X(bench, "[gemm|ops] [--json]", "speed of the ops on this machine")                                        \
+    X(help, "[COMMAND|KEY]", "this text, or an option's meaning")                                              \
+    X(version, "", "the version")
+
+#define X(name, args, text) int sy_cli_##name(int argc, char **argv);
+SY_COMMANDS(X)
+#undef X
+
+/* Prints `switchyard: <message>` to stderr; the exit code of the status. OK and STOPPED print nothing. */
+int sy_cli_finish(sy_status status);
+/* Usage error: prints the message and the command's usage; 2. */
+int sy_cli_usage(const char *command, const char *fmt, ...);
+
+/* An io that writes to stdout, logs to stderr and shows progress: one live line on a terminal, plain lines elsewhere. */
+struct sy_io sy_cli_io(long long log_freq);
+/* Ends a live progress line. */
+void sy_cli_progress_end(void);
+/* SIGINT and SIGTERM set io.stop; a second one quits at once. Returns the signal that came, or 0, from sy_cli_signal. */
+void sy_cli_catch_signals(void);
+int sy_cli_signal(void);
+
+/* Takes "--name value" or "--name=value" out of argv. Returns 1 if it was there; *value NULL if a value is missing. */
+int sy_cli_take(int *argc, char **argv, const char *name, const char **value);
+/* Takes the flag "--name" out of argv. */
+int sy_cli_take_flag(int *argc, char **argv, const char *name);
+
+/* Loads CONFIG (argv[1]) and the --section.key flags; other leftovers are usage errors. */
+int sy_cli_config(const char *command, int argc, char **argv, struct sy_config **out);
+/* File name of a path without folders and .toml. */
+void sy_cli_config_name(const char *path, char out[256]);
+
+#endif

@@ -1,0 +1,153 @@
+/* What the commands share: errors, progress, signals, arguments. See cli.h. */
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+static volatile int stop_requested;
+static volatile sig_atomic_t signal_number;
+static int live_line;
+static long long progress_every = 10;
+
+int sy_cli_finish(sy_status status) {
+    sy_cli_progress_end();
+    if (status != SY_OK && status != SY_STOPPED)
+        fprintf(stderr, "switchyard: %s\n", sy_error_message());
+    return sy_status_exit_code(status);
+}
+
+int sy_cli_usage(const char *command, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    fprintf(stderr, "switchyard %s: ", command);
+    vfprintf(stderr, fmt, args);
+    fprintf(stderr, "; `switchyard help %s` shows how\n", command);
+    va_end(args);
+    return 2;
+}
+
+/* --- io ---------------------------------------------------------------------------------------------------------------- */
+
+void sy_cli_progress_end(void) {
+    if (live_line)
+        fputc('\n', stderr);
+    live_line = 0;
+}
+
+static void write_out(void *user, const char *text, size_t n) {
+    (void)user;
+    sy_cli_progress_end();
+    fwrite(text, 1, n, stdout);
+    fflush(stdout);
+}
+
+static void log_line(void *user, int warning, const char *line) {
+    (void)user;
+    sy_cli_progress_end();
+    fprintf(stderr, "%s%s\n", warning ? "warning: " : "", line);
+}
+
+static void progress(void *user, const struct sy_progress *p) {
+    (void)user;
+    if (isatty(STDERR_FILENO)) {
+        fprintf(stderr, "\r%s\033[K", p->line);
+        live_line = 1;
+    } else if (p->step % progress_every == 0 || p->step == p->steps || p->step == 1) {
+        fprintf(stderr, "%s\n", p->line);
+    }
+}
+
+struct sy_io sy_cli_io(long long log_freq) {
+    progress_every = log_freq > 0 ? log_freq : 1;
+    return (struct sy_io){.write = write_out, .log = log_line, .progress = progress, .stop = &stop_requested};
+}
+
+/* --- signals ----------------------------------------------------------------------------------------------------------- */
+
+static void on_signal(int number) {
+    if (stop_requested)
+        _exit(128 + number);
+    stop_requested = 1;
+    signal_number = number;
+}
+
+void sy_cli_catch_signals(void) {
+    struct sigaction a;
+    memset(&a, 0, sizeof a);
+    a.sa_handler = on_signal;
+    a.sa_flags = SA_RESTART;
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+}
+
+int sy_cli_signal(void) { return (int)signal_number; }
+
+/* --- arguments --------------------------------------------------------------------------------------------------------- */
+
+static void drop(int *argc, char **argv, int at, int n) {
+    for (int i = at; i + n <= *argc; i++)
+        argv[i] = argv[i + n];
+    *argc -= n;
+}
+
+int sy_cli_take(int *argc, char **argv, const char *name, const char **value) {
+    size_t n = strlen(name);
+    for (int i = 1; i < *argc; i++) {
+        if (strncmp(argv[i], "--", 2) != 0 || strncmp(argv[i] + 2, name, n) != 0)
+            continue;
+        if (argv[i][2 + n] == '=') {
+            *value = argv[i] + 3 + n;
+            drop(argc, argv, i, 1);
+            return 1;
+        }
+        if (argv[i][2 + n] == 0) {
+            *value = i + 1 < *argc ? argv[i + 1] : NULL;
+            drop(argc, argv, i, *value ? 2 : 1);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int sy_cli_take_flag(int *argc, char **argv, const char *name) {
+    for (int i = 1; i < *argc; i++)
+        if (strncmp(argv[i], "--", 2) == 0 && strcmp(argv[i] + 2, name) == 0) {
+            drop(argc, argv, i, 1);
+            return 1;
+        }
+    return 0;
+}
+
+int sy_cli_config(const char *command, int argc, char **argv, struct sy_config **out) {
+    struct sy_config *config;
+    sy_status status = sy_config_create(&config);
+    if (status == SY_OK)
+        status = sy_config_flags(config, &argc, argv);
+    if (status == SY_OK && argc > 2) {
+        sy_config_destroy(config);
+        return sy_cli_usage(command, "'%s' is not understood", argv[2]);
+    }
+    if (status == SY_OK && argc < 2) {
+        sy_config_destroy(config);
+        return sy_cli_usage(command, "a config file is needed");
+    }
+    if (status == SY_OK)
+        status = sy_config_load_file(config, argv[1]);
+    if (status != SY_OK) {
+        sy_config_destroy(config);
+        return sy_cli_finish(status);
+    }
+    *out = config;
+    return 0;
+}
+
+void sy_cli_config_name(const char *path, char out[256]) {
+    const char *slash = strrchr(path, '/');
+    snprintf(out, 256, "%s", slash ? slash + 1 : path);
+    char *dot = strrchr(out, '.');
+    if (dot && dot != out && strcmp(dot, ".toml") == 0)
+        *dot = 0;
+}

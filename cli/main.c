@@ -1,0 +1,75 @@
+/* The program: finds the command and hands it its arguments. */
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+static const struct command {
+    const char *name, *args, *text;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+#define X(name, args, text) {#name, args, text, sy_cli_##name},
+    SY_COMMANDS(X)
+#undef X
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static void print_usage(FILE *f) {
+    fprintf(f, "switchyard %s: mixture-of-experts training, the same bits on every layout\n\n", sy_version());
+    for (int i = 0; i < N_COMMANDS; i++)
+        fprintf(f, "  switchyard %s %s\n      %s\n", commands[i].name, commands[i].args, commands[i].text);
+    fprintf(f, "\nOptions are --section.key=value; `switchyard help training.seq_len` explains one.\n"
+               "exit: 0 done, 1 failed, 2 usage, 3 damaged data, 4 non-finite, 130/143 signal\n");
+}
+
+static void write_stdout(void *user, const char *text, size_t n) { fwrite(text, 1, n, user); }
+
+int sy_cli_help(int argc, char **argv) {
+    if (argc < 2) {
+        print_usage(stdout);
+        return 0;
+    }
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            printf("switchyard %s %s\n    %s\n", commands[i].name, commands[i].args, commands[i].text);
+            return 0;
+        }
+    return sy_cli_finish(sy_config_help(argv[1], write_stdout, stdout));
+}
+
+int sy_cli_version(int argc, char **argv) {
+    (void)argc;
+    (void)argv;
+    printf("switchyard %s\n", sy_version());
+    return 0;
+}
+
+static const struct command *find(const char *name) {
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error, not a death without a checkpoint */
+    if (argc < 2) {
+        print_usage(stderr);
+        return 2;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    const struct command *c = find(name);
+    if (!c) {
+        fprintf(stderr, "switchyard: there is no command '%s'; `switchyard help` lists them\n", name);
+        return 2;
+    }
+    int code = c->run(argc - 1, argv + 1);
+    if (fflush(stdout) != 0 && code == 0)
+        code = 1;
+    return code;
+}

@@ -1,0 +1,51 @@
+/* switchyard train CONFIG: the main job. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+/* The command that goes on with this run: the same arguments; --run.fresh would refuse. */
+static void print_continue(char **args, int n) {
+    fprintf(stderr, "to go on: switchyard train");
+    for (int i = 1; i < n; i++)
+        if (strcmp(args[i], "--run.fresh") != 0 && strcmp(args[i], "--run.fresh=true") != 0)
+            fprintf(stderr, strpbrk(args[i], " \t\"'$*?;&|<>()\\") ? " '%s'" : " %s", args[i]);
+    fprintf(stderr, "\n");
+}
+
+int sy_cli_train(int argc, char **argv) {
+    char **args = calloc((size_t)argc + 1, sizeof *args);
+    if (!args)
+        return 1;
+    memcpy(args, argv, (size_t)argc * sizeof *args);
+    struct sy_config *config = NULL;
+    int n = argc;
+    int code = sy_cli_config("train", argc, argv, &config);
+    if (code) {
+        free(args);
+        return code;
+    }
+    const char *log_freq = "10", *path = argv[1];
+    char name[256];
+    sy_cli_config_name(path, name);
+    if (sy_config_get(config, "metrics.log_freq", &log_freq) != SY_OK)
+        log_freq = "10";
+    sy_cli_catch_signals();
+    struct sy_io io = sy_cli_io(atoll(log_freq));
+    struct sy_train_summary s;
+    sy_status status = sy_train(config, name, &io, &s);
+    code = sy_cli_finish(status);
+    if (status == SY_OK) {
+        if (isfinite(s.eval_loss))
+            printf("held-out loss %.4f nats per token; training text as unigrams %.4f nats per byte\n", s.eval_loss, s.unigram_entropy);
+        printf("run %s\ndigest of step %lld: %s\n", s.run_dir, (long long)s.step, s.weights_digest);
+    } else if (status == SY_STOPPED) {
+        fprintf(stderr, "stopped after step %lld\n", (long long)s.step);
+        print_continue(args, n);
+        code = 128 + (sy_cli_signal() ? sy_cli_signal() : 2);
+    }
+    sy_config_destroy(config);
+    free(args);
+    return code;
+}

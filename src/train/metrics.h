@@ -1,0 +1,40 @@
+/* metrics.jsonl: one JSON object a line, in the order of steps; the names are those of docs/ and fixed.
+ *
+ * A resumed run moves lines past its step to metrics.jsonl.replaced, so that the file always tells one history.
+ */
+#ifndef SY_TRAIN_METRICS_H
+#define SY_TRAIN_METRICS_H
+
+#include <stdio.h>
+
+#include "train/session.h"
+
+struct sy_load { /* of one MoE layer in one step */
+    int layer;
+    int64_t min, max, dead; /* routes an expert got; experts that got none */
+    double cv, entropy;     /* standard deviation / mean; entropy / log E */
+};
+
+struct sy_load sy_load_of(int layer, const int64_t *counts, int64_t experts);
+
+struct sy_metrics_times {
+    double tps, tps_total, tflops, mfu, step_ms, data_ms;
+    int64_t mem_bytes;
+};
+
+struct sy_metrics {
+    FILE *file;
+    char path[4200];
+};
+
+/* Local. Opens <dir>/metrics.jsonl for appending after `step`; later lines and a torn last one go to metrics.jsonl.replaced.
+ * Errors: ERR_IO. */
+sy_status sy_metrics_open(const char *dir, int64_t step, struct sy_metrics *out);
+void sy_metrics_close(struct sy_metrics *m);
+
+/* Local. Writes a step's line and flushes it. Errors: ERR_IO (disk full). */
+sy_status sy_metrics_step(struct sy_metrics *m, const struct sy_session *s, const struct sy_step_result *r,
+                          const struct sy_metrics_times *t);
+sy_status sy_metrics_eval(struct sy_metrics *m, int64_t step, double loss, int64_t tokens);
+
+#endif

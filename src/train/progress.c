@@ -1,0 +1,83 @@
+/* The progress line: see progress.h. */
+#include "train/progress.h"
+
+#include <sys/resource.h>
+#include <time.h>
+
+double sy_clock(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static sy_status measure_peak(const struct sy_exec *x, double *flops) {
+    enum { N = 256 };
+    size_t bytes = N * N * sizeof(float);
+    struct sy_arena a;
+    SY_TRY(sy_arena_init(3 * bytes, "measuring the machine's speed", &a));
+    struct sy_mat p = sy_mat_of(a.base, x->dtype, N), q = sy_mat_of(a.base + bytes, x->dtype, N);
+    struct sy_gemm_part part = {p, q, N};
+    struct sy_gemm op = {.m = N, .n = N, .parts = &part, .n_parts = 1, .c = sy_mat_of(a.base + 2 * bytes, SY_F32, N)};
+    double best = 0, start = sy_clock();
+    do {
+        double t0 = sy_clock();
+        x->ops->gemm(x, &op, 1);
+        double rate = 2.0 * N * N * N / (sy_clock() - t0);
+        best = rate > best ? rate : best;
+    } while (sy_clock() - start < 0.02);
+    sy_arena_fini(&a);
+    *flops = best;
+    return SY_OK;
+}
+
+sy_status sy_progress_init(const struct sy_session *s, int64_t first_step, struct sy_progress_state *p) {
+    *p = (struct sy_progress_state){.first_step = first_step};
+    SY_TRY(measure_peak(&s->exec, &p->peak_flops));
+    p->started = p->last = sy_clock();
+    return SY_OK;
+}
+
+static int64_t resident_bytes(void) {
+    struct rusage u;
+    return getrusage(RUSAGE_SELF, &u) == 0 ? (int64_t)u.ru_maxrss * 1024 : 0;
+}
+
+static double worst_balance(const struct sy_session *s) {
+    const struct sy_config *c = s->config;
+    double worst = 0;
+    for (int l = (int)c->model.n_dense_layers; l < s->params->n_layers; l++) {
+        double cv = sy_load_of(l, s->counts + l * c->moe.num_experts, c->moe.num_experts).cv;
+        worst = cv > worst ? cv : worst;
+    }
+    return worst;
+}
+
+static void eta_text(double seconds, char out[16]) {
+    long s = (long)(seconds + 0.5);
+    if (s < 3600)
+        snprintf(out, 16, "%ld:%02ld", s / 60 % 60, s % 60);
+    else if (s < 360000)
+        snprintf(out, 16, "%ldh%02ld", s / 3600 % 1000, s / 60 % 60);
+    else
+        snprintf(out, 16, "%ldd", s / 86400 % 100000);
+}
+
+void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s, const struct sy_step_result *r,
+                      struct sy_metrics_times *t, char line[80]) {
+    double now = sy_clock(), seconds = now - p->last;
+    double tokens = (double)(s->config->training.global_batch_size * s->config->training.seq_len);
+    p->last = now;
+    *t = (struct sy_metrics_times){.tps = tokens / seconds, .tps_total = tokens / seconds,
+                                   .tflops = tokens * s->flops_per_token / seconds * 1e-12, .step_ms = seconds * 1e3,
+                                   .data_ms = r->data_seconds * 1e3, .mem_bytes = resident_bytes()};
+    t->mfu = p->peak_flops > 0 ? 100.0 * t->tflops * 1e12 / p->peak_flops : 0;
+    int64_t total = s->config->training.steps, done = r->step - p->first_step;
+    char eta[16];
+    eta_text(done > 0 ? (now - p->started) / (double)done * (double)(total - r->step) : 0, eta);
+    char whole[2048];
+    snprintf(whole, sizeof whole, "%lld/%lld loss %.4f |g| %.2f lr %.1e %.0f tok/s %.3f TF %.0f%% %lldM cv %.2f %s", (long long)r->step,
+             (long long)total, r->loss, r->norm, r->lr, t->tps, t->tflops, t->mfu, (long long)(t->mem_bytes >> 20),
+             worst_balance(s), eta);
+    memcpy(line, whole, 79);
+    line[79] = 0;
+}

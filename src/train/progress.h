@@ -1,0 +1,23 @@
+/* The progress line and the speed that it shows. */
+#ifndef SY_TRAIN_PROGRESS_H
+#define SY_TRAIN_PROGRESS_H
+
+#include "train/metrics.h"
+
+struct sy_progress_state {
+    double peak_flops; /* of this machine's product, measured; 0: not yet */
+    double started, last;
+    int64_t first_step;
+};
+
+/* Seconds of the monotonic clock. */
+double sy_clock(void);
+
+/* Measures the machine: a product of 256^3 repeated for some milliseconds. Errors: ERR_MEMORY. */
+sy_status sy_progress_init(const struct sy_session *s, int64_t first_step, struct sy_progress_state *out);
+
+/* Times of the step that just ended, and its line of at most 79 columns. */
+void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s, const struct sy_step_result *r,
+                      struct sy_metrics_times *times, char line[80]);
+
+#endif

@@ -1,0 +1,80 @@
+/* Everything that a run holds in one process: threads, weights, model, gradients, data; and one training step.
+ *
+ * A session is made from a finished configuration. It knows nothing of folders, checkpoints or metrics files: the trainer, verify and
+ * generate are built on it.
+ */
+#ifndef SY_TRAIN_SESSION_H
+#define SY_TRAIN_SESSION_H
+
+#include "base/digest.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "data/loader.h"
+#include "model/model.h"
+#include "parallel/gradients.h"
+#include "train/schedule.h"
+#include "train/update.h"
+
+struct sy_session {
+    struct sy_config *config; /* not owned */
+    const struct sy_log *log;
+    struct sy_pool *pool;
+    struct sy_arena scratch, state, batch;
+    struct sy_exec exec;
+    struct sy_params *params;
+    struct sy_weights weights;
+    float *m, *v; /* [n_trained] */
+    struct sy_model *model;
+    struct sy_gradients *gradients;
+    struct sy_update update;
+    struct sy_documents *documents;
+    struct sy_tokenizer *tokenizer;
+    struct sy_loader *loader;
+    int64_t *counts; /* [n_layers * E] of the last step */
+    int32_t *ids, *labels, *doc_start, *position; /* a step's sequences in the order of the walk, [global batch * S] */
+    int64_t applied; /* steps whose update was applied: the power in AdamW's bias correction */
+    double flops_per_token;
+};
+
+enum sy_session_parts { SY_SESSION_TRAIN = 1, SY_SESSION_DATA = 2, SY_SESSION_INIT = 4 };
+
+/* Local. parts: TRAIN also gradients, moments and backward; DATA loads the data set; INIT fills the weights (else zeros).
+ * Errors: those of the parts. Owned by the caller; `config` and `log` must outlive it. */
+sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts, struct sy_session **out);
+void sy_session_destroy(struct sy_session *session);
+
+struct sy_step_result {
+    int64_t step;        /* from 1: the step that was done */
+    int64_t loss_fixed;  /* 2^-24 nats, summed over valid labels */
+    int64_t n_valid, n_bad;
+    double loss, norm, lr; /* loss and norm are NaN when not finite */
+    int applied;
+    char why[256]; /* not applied: why */
+    char digest[SY_DIGEST_CHARS];
+    double data_seconds;
+};
+
+/* Local. Step s from 0, on sequences s*global_batch_size on. A non-finite loss or gradient leaves the weights as they were. */
+sy_status sy_session_step(struct sy_session *session, int64_t s, struct sy_step_result *out);
+
+/* Local. Mean loss over up to max_batches batches of held-out sequences (negative: all), in nats per valid token. */
+sy_status sy_session_eval(struct sy_session *session, int64_t max_batches, double *loss, int64_t *n_valid);
+
+/* Local. The digest of the weights as they are. */
+void sy_session_digest(const struct sy_session *session, char out[SY_DIGEST_CHARS]);
+
+/* Local. Call after the masters were changed from outside. */
+void sy_session_weights_changed(struct sy_session *session);
+
+/* Sequences of the last step that were used start at this one for step s. */
+static inline int64_t sy_session_next_sequence(const struct sy_session *session, int64_t steps) {
+    return steps * session->config->training.global_batch_size;
+}
+
+/* Training FLOPs of a token (SPEC 5): 6 (active - embedding) + 6 L H (d_qk + d_v) S. */
+double sy_flops_per_token(const struct sy_config *config, const struct sy_params *params);
+
+/* What sy_data_options are in the configuration. `paths` and `suffixes` point into it. */
+struct sy_data_options sy_session_data_options(const struct sy_config *config, const struct sy_log *log);
+
+#endif

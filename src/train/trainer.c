@@ -1,0 +1,295 @@
+/* The main job: train in a run's folder, resume what is there, save, stop on request (DESIGN "A run's folder").
+ *
+ *     folder and lock -> newest valid checkpoint -> finish the config -> session -> load -> steps -> last checkpoint
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ckpt/checkpoint.h"
+#include "train/io.h"
+#include "train/progress.h"
+#include "train/session.h"
+
+struct trainer {
+    struct sy_config *config;
+    const struct sy_io *io;
+    struct sy_train_summary *out;
+    struct sy_log log;
+    FILE *log_file;
+    int lock;
+    struct sy_ckpt *ckpt; /* what was resumed */
+    struct sy_session *session;
+    struct sy_metrics metrics;
+    struct sy_progress_state progress;
+    json_t *fingerprint;
+    int64_t step, saved_step, skipped_in_a_row;
+    char recipe_id[SY_CKPT_HASH_CHARS];
+    const char **former;
+    int n_former;
+};
+
+/* --- the run's folder -------------------------------------------------------------------------------------------------- */
+
+static void log_line(void *user, enum sy_log_level level, const char *line) {
+    struct trainer *t = user;
+    if (t->log_file) {
+        fprintf(t->log_file, "%s%s\n", level == SY_LOG_WARN ? "warning: " : "", line);
+        fflush(t->log_file);
+    }
+    if (t->io->log)
+        t->io->log(t->io->user, level == SY_LOG_WARN, line);
+}
+
+static sy_status make_folders(const char *path) {
+    char part[4096];
+    if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part)
+        SY_FAIL(SY_ERR_USAGE, "run.dir: longer than %zu bytes", sizeof part - 1);
+    for (char *p = part + 1;; p++) {
+        char end = *p;
+        if (end != '/' && end != 0)
+            continue;
+        *p = 0;
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            SY_FAIL(SY_ERR_IO, "run.dir = %s: the folder %s cannot be made: %s", path, part, strerror(errno));
+        *p = end;
+        if (end == 0)
+            return SY_OK;
+    }
+}
+
+static sy_status open_folder(struct trainer *t, const char *name) {
+    char dir[4096], path[4200];
+    if (t->config->run.dir[0] == 0) {
+        snprintf(dir, sizeof dir, "runs/%s", name);
+        SY_TRY(sy_config_set(t->config, SY_LAYER_RULE, "the config's name", "run.dir", dir));
+    }
+    snprintf(t->out->run_dir, sizeof t->out->run_dir, "%s", t->config->run.dir);
+    SY_TRY(make_folders(t->out->run_dir));
+    snprintf(path, sizeof path, "%s/.lock", t->out->run_dir);
+    t->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (t->lock < 0)
+        SY_FAIL(SY_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    if (flock(t->lock, LOCK_EX | LOCK_NB) != 0)
+        SY_FAIL(SY_ERR_RUNTIME, "run.dir = %s: another process is training there; wait for it or give another run.dir",
+                t->out->run_dir);
+    snprintf(path, sizeof path, "%s/log.txt", t->out->run_dir);
+    t->log_file = fopen(path, "a");
+    if (!t->log_file)
+        SY_FAIL(SY_ERR_IO, "%s: cannot be opened for writing: %s", path, strerror(errno));
+    return SY_OK;
+}
+
+static void write_text(void *user, const char *text, size_t n) { fwrite(text, 1, n, user); }
+
+static sy_status write_config(struct trainer *t) {
+    char path[4200], tmp[4300];
+    snprintf(path, sizeof path, "%s/config.toml", t->out->run_dir);
+    snprintf(tmp, sizeof tmp, "%s.tmp", path);
+    FILE *f = fopen(tmp, "w");
+    if (!f)
+        SY_FAIL(SY_ERR_IO, "%s: cannot be written: %s", tmp, strerror(errno));
+    sy_config_print(t->config, write_text, f);
+    int bad = fflush(f) != 0 || ferror(f) || fsync(fileno(f)) != 0;
+    if (fclose(f) != 0 || bad || rename(tmp, path) != 0)
+        SY_FAIL(SY_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    return SY_OK;
+}
+
+/* --- resume ------------------------------------------------------------------------------------------------------------ */
+
+static sy_status find_checkpoint(struct trainer *t) {
+    if (t->config->run.fresh && sy_ckpt_any(t->out->run_dir))
+        SY_FAIL(SY_ERR_USAGE, "run.fresh: %s has checkpoints; give another run.dir, or leave out --run.fresh to go on there",
+                t->out->run_dir);
+    SY_TRY(sy_ckpt_find_latest(t->out->run_dir, &t->log, &t->ckpt));
+    return t->ckpt ? sy_ckpt_config(t->ckpt, 1, t->config) : SY_OK;
+}
+
+/* The chain of recipe ids: the checkpoint's, and its own if the recipe changed with checkpoint.new_recipe. */
+static sy_status check_recipe(struct trainer *t) {
+    SY_TRY(sy_ckpt_recipe_id(t->config, t->recipe_id));
+    if (!t->ckpt)
+        return SY_OK;
+    const struct sy_ckpt_info *info = sy_ckpt_info(t->ckpt);
+    t->former = calloc((size_t)info->n_former_recipes + 1, sizeof *t->former);
+    if (!t->former)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for the chain of recipes");
+    for (int i = 0; i < info->n_former_recipes; i++)
+        t->former[t->n_former++] = info->former_recipes[i];
+    if (strcmp(info->recipe_id, t->recipe_id) == 0)
+        return SY_OK;
+    if (!t->config->checkpoint.new_recipe) {
+        SY_TRY(sy_ckpt_recipe_check(t->ckpt, t->config));
+        SY_FAIL(SY_ERR_USAGE, "recipe id %s of the checkpoint is not this run's %s; checkpoint.new_recipe=true goes on anyway",
+                info->recipe_id, t->recipe_id);
+    }
+    t->former[t->n_former++] = info->recipe_id;
+    sy_log_warn(&t->log, "new recipe %s from step %lld on; it was %s", t->recipe_id, (long long)info->step, info->recipe_id);
+    return SY_OK;
+}
+
+static sy_status load_checkpoint(struct trainer *t) {
+    struct sy_session *s = t->session;
+    const struct sy_ckpt_info *info = sy_ckpt_info(t->ckpt);
+    if (info->data_fingerprint)
+        SY_TRY(sy_documents_check(s->documents, info->path, info->data_fingerprint));
+    struct sy_ckpt_target target = {.params = s->params, .w = s->weights.master, .m = s->m, .v = s->v};
+    SY_TRY(sy_ckpt_load(t->ckpt, &target, &t->log, t->out->weights_digest));
+    sy_session_weights_changed(s);
+    t->step = t->saved_step = info->step;
+    json_t *applied = json_object_get(info->trainer, "applied");
+    s->applied = json_is_integer(applied) ? json_integer_value(applied) : info->step;
+    if (s->applied < 0 || s->applied > info->step)
+        SY_FAIL(SY_ERR_DATA, "%s: trainer.applied = %lld, but %lld steps were done", info->path, (long long)s->applied,
+                (long long)info->step);
+    sy_log_info(&t->log, "resumed from %s at step %lld", info->path, (long long)t->step);
+    return SY_OK;
+}
+
+static sy_status save(struct trainer *t) {
+    struct sy_session *s = t->session;
+    if (!t->config->checkpoint.enable || t->saved_step == t->step)
+        return SY_OK;
+    json_t *trainer = json_pack("{s:I}", "applied", (json_int_t)s->applied);
+    if (!trainer)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for a checkpoint's manifest");
+    struct sy_ckpt_state state = {.config = t->config, .params = s->params, .w = s->weights.master, .m = s->m, .v = s->v,
+                                  .step = t->step, .next_sequence = sy_session_next_sequence(s, t->step),
+                                  .former_recipes = t->former, .n_former_recipes = t->n_former,
+                                  .data_fingerprint = t->fingerprint, .trainer = trainer,
+                                  .weights_digest = t->out->weights_digest};
+    struct sy_ckpt_save_options options = {.keep_latest_k = t->config->checkpoint.keep_latest_k, .log = &t->log};
+    char path[SY_CKPT_PATH_BYTES];
+    sy_status status = sy_ckpt_save(t->out->run_dir, &state, &options, path);
+    json_decref(trainer);
+    if (status != SY_OK)
+        return sy_fail_context(status, "checkpoint of step %lld", (long long)t->step);
+    t->saved_step = t->step;
+    sy_log_info(&t->log, "saved %s", path);
+    return SY_OK;
+}
+
+/* --- steps ------------------------------------------------------------------------------------------------------------- */
+
+static sy_status start(struct trainer *t, const char *name) {
+    SY_TRY(open_folder(t, name));
+    SY_TRY(find_checkpoint(t));
+    SY_TRY(sy_config_finish(t->config, false));
+    if (t->config->run.device == SY_DEVICE_CUDA)
+        SY_FAIL(SY_ERR_UNAVAILABLE, "run.device = cuda: this build computes on the CPU alone; use run.device=cpu");
+    SY_TRY(check_recipe(t));
+    SY_TRY(write_config(t));
+    int parts = SY_SESSION_TRAIN | SY_SESSION_DATA | (t->ckpt ? 0 : SY_SESSION_INIT);
+    SY_TRY(sy_session_create(t->config, &t->log, parts, &t->session));
+    SY_TRY(sy_documents_fingerprint(t->session->documents, &t->fingerprint));
+    if (t->ckpt)
+        SY_TRY(load_checkpoint(t));
+    else
+        sy_session_digest(t->session, t->out->weights_digest);
+    const struct sy_documents *d = t->session->documents;
+    t->out->unigram_entropy = sy_documents_entropy(d, d->train, d->n_train);
+    SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
+    SY_TRY(sy_progress_init(t->session, t->step, &t->progress));
+    const struct sy_session *s = t->session;
+    sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s", (long long)s->params->n_parameters,
+                (long long)s->params->n_active, sy_class_name(s->exec.cls), s->exec.ops->tier, sy_pool_size(s->pool), t->recipe_id);
+    sy_log_info(&t->log, "%lld documents to train on (%lld bytes, %.4f nats per byte as unigrams), %lld held out (%lld bytes)",
+                (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy, (long long)d->n_heldout,
+                (long long)d->heldout_bytes);
+    return SY_OK;
+}
+
+static sy_status evaluate(struct trainer *t) {
+    int64_t n;
+    if (sy_loader_eval_count(t->session->loader) == 0)
+        return SY_OK;
+    SY_TRY(sy_session_eval(t->session, t->config->validation.steps, &t->out->eval_loss, &n));
+    SY_TRY(sy_metrics_eval(&t->metrics, t->step, t->out->eval_loss, n));
+    sy_log_info(&t->log, "step %lld: held-out loss %.4f nats per token over %lld tokens", (long long)t->step, t->out->eval_loss,
+                (long long)n);
+    return SY_OK;
+}
+
+static sy_status nonfinite(struct trainer *t, const struct sy_step_result *r) {
+    const struct sy_config *c = t->config;
+    t->skipped_in_a_row++;
+    if (c->run.nonfinite == SY_NONFINITE_STOP)
+        SY_FAIL(SY_ERR_NONFINITE, "step %lld was not applied: %s; the weights of step %lld are kept (run.nonfinite=skip skips such steps)",
+                (long long)r->step, r->why, (long long)(r->step - 1));
+    if (t->skipped_in_a_row >= c->run.nonfinite_limit)
+        SY_FAIL(SY_ERR_NONFINITE, "step %lld was the %lldth in a row that was not applied (run.nonfinite_limit): %s",
+                (long long)r->step, (long long)t->skipped_in_a_row, r->why);
+    sy_log_warn(&t->log, "step %lld skipped: %s", (long long)r->step, r->why);
+    return SY_OK;
+}
+
+static sy_status one_step(struct trainer *t) {
+    struct sy_step_result r;
+    struct sy_metrics_times times;
+    char line[80];
+    SY_TRY(sy_session_step(t->session, t->step, &r));
+    sy_progress_step(&t->progress, t->session, &r, &times, line);
+    SY_TRY(sy_metrics_step(&t->metrics, t->session, &r, &times));
+    if (!r.applied) {
+        sy_status status = nonfinite(t, &r);
+        if (status != SY_OK) { /* the weights are those of the step before */
+            char why[512];
+            snprintf(why, sizeof why, "%s", sy_error_message());
+            sy_status saved = save(t);
+            return saved == SY_OK ? sy_fail(status, "%s", why) : saved;
+        }
+    } else {
+        t->skipped_in_a_row = 0;
+    }
+    t->step = r.step;
+    t->out->step = t->step;
+    t->out->loss = r.loss;
+    memcpy(t->out->weights_digest, r.digest, sizeof t->out->weights_digest);
+    if (t->io->progress)
+        t->io->progress(t->io->user, &(struct sy_progress){t->step, t->config->training.steps, line});
+    return SY_OK;
+}
+
+static sy_status loop(struct trainer *t) {
+    const struct sy_config *c = t->config;
+    if (t->step >= c->training.steps && t->ckpt)
+        sy_log_info(&t->log, "step %lld of training.steps = %lld is done already", (long long)t->step, (long long)c->training.steps);
+    while (t->step < c->training.steps) {
+        SY_TRY(one_step(t));
+        int last = t->step == c->training.steps, asked = t->io->stop && *t->io->stop;
+        if (c->checkpoint.enable && (last || asked || t->step % c->checkpoint.interval == 0))
+            SY_TRY(save(t));
+        if (asked && !last)
+            SY_FAIL(SY_STOPPED, "stopped after step %lld of %lld", (long long)t->step, (long long)c->training.steps);
+        if (c->validation.enable && !last && t->step % c->validation.freq == 0)
+            SY_TRY(evaluate(t));
+    }
+    return c->validation.enable ? evaluate(t) : SY_OK;
+}
+
+sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io, struct sy_train_summary *out) {
+    *out = (struct sy_train_summary){.loss = NAN, .eval_loss = NAN, .unigram_entropy = NAN};
+    struct trainer t = {.config = config, .io = io, .out = out, .lock = -1, .saved_step = -1};
+    t.log = (struct sy_log){log_line, &t};
+    sy_status status = start(&t, name);
+    out->step = t.step;
+    if (status == SY_OK)
+        status = loop(&t);
+    if (status != SY_OK && t.log_file)
+        fprintf(t.log_file, "error: %s\n", sy_error_message());
+    sy_metrics_close(&t.metrics);
+    sy_session_destroy(t.session);
+    sy_ckpt_close(t.ckpt);
+    json_decref(t.fingerprint);
+    free(t.former);
+    if (t.log_file)
+        fclose(t.log_file);
+    if (t.lock >= 0)
+        close(t.lock);
+    return status;
+}
