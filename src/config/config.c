@@ -121,6 +121,15 @@ enum sy_config_layer sy_config_layer_of(const struct sy_config *cfg, const char 
     return cfg->priv->origins[i].ruled ? SY_LAYER_RULE : cfg->priv->origins[i].place.layer;
 }
 
+const char *sy_config_word(const struct sy_config *cfg, const char *key) {
+    char name[SY_KEY_BYTES];
+    int i = sy_key_normalize(key, strlen(key), name) ? sy_option_find(name) : -1, choice;
+    if (i < 0 || sy_options[i].type != SY_OPTION_CHOICE)
+        return NULL;
+    memcpy(&choice, sy_option_at(cfg, &sy_options[i]), sizeof choice);
+    return sy_options[i].words[choice];
+}
+
 const char *sy_config_key(int i, enum sy_config_effect *effect) {
     if (i < 0 || i >= sy_n_options)
         return NULL;

@@ -95,6 +95,9 @@ sy_status sy_config_fail(const struct sy_config *cfg, const char *key, const cha
 sy_status sy_config_get(struct sy_config *cfg, const char *key, const char **text);
 enum sy_config_layer sy_config_layer_of(const struct sy_config *cfg, const char *key);
 
+/* Local. The word of a choice, as "avx2" for "run.tier"; NULL if the key is no choice. Static. */
+const char *sy_config_word(const struct sy_config *cfg, const char *key);
+
 /* Local. The i-th option's "section.key" and effect, in the order of fields.def; NULL past the last. */
 const char *sy_config_key(int i, enum sy_config_effect *effect);
 

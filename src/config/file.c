@@ -20,17 +20,18 @@ static sy_status load_table(struct sy_config *cfg, struct sy_place *place, const
     for (const struct sy_toml_entry *e = table->as.table.first; e; e = e->next) {
         bool whole = join(prefix, e, key);
         place->line = e->line;
-        if (e->value->type == SY_TOML_TABLE && whole && sy_section_is_known(key))
+        bool known = whole && (sy_option_find(key) >= 0 || sy_refused_find(key) >= 0);
+        if (known)
+            SY_TRY(sy_config_assign(cfg, place, key, e->value));
+        else if (e->value->type == SY_TOML_TABLE && whole && sy_section_is_known(key))
             SY_TRY(load_table(cfg, place, key, e->value));
-        else if (e->value->type == SY_TOML_TABLE && sy_option_find(key) < 0 && sy_refused_find(key) < 0)
+        else if (e->value->type == SY_TOML_TABLE)
             return sy_config_fail_at(place, key, NULL, "there is no such section: did you mean [%s]?",
                                      sy_section_nearest(key));
-        else if (!whole)
-            return sy_config_fail_at(place, key, NULL, "there is no such option: did you mean %s?", sy_option_nearest(key));
-        else if (sy_section_is_known(key))
+        else if (whole && sy_section_is_known(key))
             return sy_config_fail_at(place, key, NULL, "this is a section: write [%s] and its keys below it", key);
         else
-            SY_TRY(sy_config_assign(cfg, place, key, e->value));
+            return sy_config_fail_at(place, key, NULL, "there is no such option: did you mean %s?", sy_option_nearest(key));
     }
     return SY_OK;
 }

@@ -460,6 +460,8 @@ static void test_print(void **state) {
     expect_get(cfg, "training.dataset_path", "[\"x\", \"y \\\" z\"]");
     expect_get(cfg, "moe.score-func", "\"sigmoid\"");
     expect_get(cfg, "model.qk_norm", "\"none\"");
+    assert_string_equal(sy_config_word(cfg, "moe.score-func"), "sigmoid");
+    assert_null(sy_config_word(cfg, "moe.top_k"));
     expect_round_trip(cfg);
     const char *text;
     assert_int_equal(sy_config_get(cfg, "moe.topk", &text), SY_ERR_USAGE);
