@@ -10,8 +10,12 @@
 static bool join(const char *prefix, const struct sy_toml_entry *e, char out[SY_KEY_BYTES]) {
     char name[SY_KEY_BYTES];
     bool whole = sy_key_normalize(e->key.text, e->key.n, name) && !strchr(name, '.');
-    int n = snprintf(out, SY_KEY_BYTES, "%s%s%s", prefix, *prefix ? "." : "", name);
-    return whole && n < SY_KEY_BYTES;
+    struct sy_fixed fixed = {out, 0, SY_KEY_BYTES};
+    const struct sy_out to = {sy_fixed_write, &fixed};
+    sy_put(&to, prefix);
+    sy_put(&to, *prefix ? "." : "");
+    sy_put(&to, name);
+    return whole && strlen(prefix) + 1 + strlen(name) < SY_KEY_BYTES;
 }
 
 static sy_status load_table(struct sy_config *cfg, struct sy_place *place, const char *prefix,
