@@ -198,8 +198,8 @@ static void empty_sides(void **state) {
     random_state = 13;
     for (int cls = 0; cls < SY_N_CLASSES; cls++)
         for (int i = 0; i < 24; i++) {
-            struct problem p = problem_random((enum sy_numeric_class)cls, i % 2 ? NON_FINITE : TINY_RESULTS, i % 3 == 0 ? 0 : 5,
-                                              i % 3 == 1 ? 0 : 7, i % 3 == 2 ? 0 : 9);
+            struct problem p = problem_random((enum sy_numeric_class)cls, i % 2 ? NON_FINITE : TINY_RESULTS,
+                                              i % 3 == 0 ? 0 : 5, i % 3 == 1 ? 0 : 7, i % 3 == 2 ? 0 : 9);
             run_everywhere((enum sy_numeric_class)cls, &p, 1, "empty");
             problem_free(&p);
         }
