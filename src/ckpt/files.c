@@ -1,0 +1,291 @@
+/* Files and folders of a checkpoint: written durably, read suspiciously. See internal.h. */
+#include "ckpt/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PIECE = 1 << 20, MAX_DEPTH = 8 };
+
+sy_status sy_ckpt_join(char out[SY_CKPT_PATH_BYTES], const char *a, const char *b) {
+    int n = snprintf(out, SY_CKPT_PATH_BYTES, "%s/%s", a, b);
+    if (n < 0 || n >= SY_CKPT_PATH_BYTES)
+        SY_FAIL(SY_ERR_USAGE, "%.200s…: the path has %d bytes, at most %d are possible", a, n, SY_CKPT_PATH_BYTES - 1);
+    return SY_OK;
+}
+
+void sy_ckpt_hash_hex(XXH128_hash_t hash, char out[SY_CKPT_HASH_CHARS]) {
+    snprintf(out, SY_CKPT_HASH_CHARS, "%016" PRIx64 "%016" PRIx64, (uint64_t)hash.high64, (uint64_t)hash.low64);
+}
+
+/* ---- records ---- */
+
+sy_status sy_ckpt_files_add(struct sy_ckpt_files *files, const char *name, int64_t bytes, const char *hash) {
+    if (files->n == files->capacity) {
+        int capacity = files->capacity ? 2 * files->capacity : 16;
+        struct sy_ckpt_file *larger = realloc(files->item, (size_t)capacity * sizeof *larger);
+        if (!larger)
+            SY_FAIL(SY_ERR_MEMORY, "out of memory for a list of %d files", capacity);
+        files->item = larger;
+        files->capacity = capacity;
+    }
+    struct sy_ckpt_file *file = &files->item[files->n];
+    if (strlen(name) >= sizeof file->name || strlen(hash) >= sizeof file->hash)
+        SY_FAIL(SY_ERR_USAGE, "%.100s…: the name of a checkpoint's file has at most %d bytes", name, SY_CKPT_NAME_BYTES - 1);
+    memset(file, 0, sizeof *file);
+    memcpy(file->name, name, strlen(name));
+    memcpy(file->hash, hash, strlen(hash));
+    file->bytes = bytes;
+    files->n++;
+    return SY_OK;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const struct sy_ckpt_file *)a)->name, ((const struct sy_ckpt_file *)b)->name);
+}
+
+void sy_ckpt_files_sort(struct sy_ckpt_files *files) {
+    if (files->n > 1)
+        qsort(files->item, (size_t)files->n, sizeof *files->item, by_name);
+}
+
+/* ---- writing ---- */
+
+static int open_again(const char *path, int flags) {
+    int fd;
+    do
+        fd = open(path, flags | O_CLOEXEC, 0666);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+static int sync_again(int fd) {
+    int rc;
+    do
+        rc = fsync(fd);
+    while (rc != 0 && errno == EINTR);
+    return rc;
+}
+
+static sy_status write_all(int fd, const char *path, const char *text, size_t bytes) {
+    while (bytes > 0) {
+        ssize_t n = write(fd, text, bytes);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            SY_FAIL(SY_ERR_IO, "%s: cannot write: %s", path, n < 0 ? strerror(errno) : "nothing was taken");
+        text += n;
+        bytes -= (size_t)n;
+    }
+    if (sync_again(fd) != 0)
+        SY_FAIL(SY_ERR_IO, "%s: cannot fsync: %s", path, strerror(errno));
+    return SY_OK;
+}
+
+sy_status sy_ckpt_write_file(const char *folder, const char *name, const char *text, size_t bytes, struct sy_ckpt_files *files) {
+    char path[SY_CKPT_PATH_BYTES], hash[SY_CKPT_HASH_CHARS];
+    SY_TRY(sy_ckpt_join(path, folder, name));
+    int fd = open_again(path, O_WRONLY | O_CREAT | O_EXCL);
+    if (fd < 0)
+        SY_FAIL(SY_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
+    sy_status status = write_all(fd, path, text, bytes);
+    if (close(fd) != 0 && errno != EINTR && status == SY_OK)
+        status = sy_fail(SY_ERR_IO, "%s: cannot close: %s", path, strerror(errno));
+    if (status != SY_OK || !files)
+        return status;
+    sy_ckpt_hash_hex(XXH3_128bits(text, bytes), hash);
+    return sy_ckpt_files_add(files, name, (int64_t)bytes, hash);
+}
+
+sy_status sy_ckpt_write_json(const char *folder, const char *name, const json_t *value, struct sy_ckpt_files *files) {
+    char *text = NULL;
+    size_t bytes = 0;
+    SY_TRY(sy_json_print(value, SY_JSON_INDENT, &text, &bytes));
+    sy_status status = sy_ckpt_write_file(folder, name, text, bytes, files);
+    free(text);
+    return status;
+}
+
+sy_status sy_ckpt_make_folder(const char *path) {
+    char part[SY_CKPT_PATH_BYTES];
+    size_t n = strlen(path);
+    if (n >= sizeof part)
+        SY_FAIL(SY_ERR_USAGE, "%.200s…: the path has %zu bytes, at most %d are possible", path, n, SY_CKPT_PATH_BYTES - 1);
+    for (size_t i = 1; i <= n; i++) {
+        if (path[i] != '/' && path[i])
+            continue;
+        memcpy(part, path, i);
+        part[i] = 0;
+        if (mkdir(part, 0777) == 0 || errno == EEXIST)
+            continue;
+        int error = errno;
+        struct stat st;
+        if (stat(part, &st) != 0 || !S_ISDIR(st.st_mode)) /* a parent that may only be read is fine if it is there */
+            SY_FAIL(SY_ERR_IO, "%s: cannot make the folder: %s", part, strerror(error));
+    }
+    return SY_OK;
+}
+
+sy_status sy_ckpt_sync_folder(const char *path) {
+    int fd = open_again(path, O_RDONLY | O_DIRECTORY);
+    if (fd < 0)
+        SY_FAIL(SY_ERR_IO, "%s: cannot open the folder: %s", path, strerror(errno));
+    sy_status status = SY_OK;
+    if (sync_again(fd) != 0 && errno != EINVAL) /* EINVAL: a file system that syncs no folders */
+        status = sy_fail(SY_ERR_IO, "%s: cannot fsync the folder: %s", path, strerror(errno));
+    close(fd);
+    return status;
+}
+
+/* ---- removing ---- */
+
+static int remove_at(int parent, const char *name, int depth);
+
+static int remove_inside(int parent, const char *name, int depth) {
+    if (depth >= MAX_DEPTH)
+        return ELOOP;
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    DIR *dir = fdopendir(fd);
+    if (!dir) {
+        int error = errno;
+        close(fd);
+        return error;
+    }
+    int first = 0;
+    struct dirent *entry;
+    while ((entry = readdir(dir))) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        int error = remove_at(fd, entry->d_name, depth + 1);
+        first = first ? first : error;
+    }
+    closedir(dir);
+    return first;
+}
+
+static int remove_at(int parent, const char *name, int depth) {
+    if (unlinkat(parent, name, 0) == 0)
+        return 0;
+    if (errno != EISDIR && errno != EPERM)
+        return errno == ENOENT ? 0 : errno;
+    int error = remove_inside(parent, name, depth);
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0)
+        return 0;
+    return error ? error : errno;
+}
+
+int sy_ckpt_remove(const char *path) { return remove_at(AT_FDCWD, path, 0); }
+
+/* ---- reading ---- */
+
+static sy_status open_to_read(const char *path, int *fd, int64_t *bytes) {
+    struct stat st;
+    *fd = open_again(path, O_RDONLY | O_NONBLOCK);
+    if (*fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        SY_FAIL(SY_ERR_DATA, "%s: is missing", path);
+    if (*fd < 0)
+        SY_FAIL(SY_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        close(*fd);
+        SY_FAIL(SY_ERR_DATA, "%s: is not a file", path);
+    }
+    *bytes = st.st_size;
+    return SY_OK;
+}
+
+/* pread of exactly `bytes` bytes at `at`. */
+static sy_status read_piece(int fd, const char *path, int64_t at, size_t bytes, char *to) {
+    while (bytes > 0) {
+        ssize_t n = pread(fd, to, bytes, at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            SY_FAIL(SY_ERR_IO, "%s: cannot read at byte %" PRId64 ": %s", path, at, strerror(errno));
+        if (n == 0)
+            SY_FAIL(SY_ERR_DATA, "%s: ends at byte %" PRId64 ", %zu bytes early", path, at, bytes);
+        to += n;
+        at += n;
+        bytes -= (size_t)n;
+    }
+    return SY_OK;
+}
+
+sy_status sy_ckpt_file_size(const char *path, int64_t *bytes) {
+    struct stat st;
+    int error = stat(path, &st) == 0 ? 0 : errno;
+    if (error == ENOENT || error == ENOTDIR)
+        SY_FAIL(SY_ERR_DATA, "%s: is missing", path);
+    if (error)
+        SY_FAIL(SY_ERR_IO, "%s: cannot look at it: %s", path, strerror(error));
+    if (!S_ISREG(st.st_mode))
+        SY_FAIL(SY_ERR_DATA, "%s: is not a file", path);
+    *bytes = st.st_size;
+    return SY_OK;
+}
+
+sy_status sy_ckpt_read_file(const char *path, int64_t max_bytes, char **text, size_t *bytes) {
+    int fd = -1;
+    int64_t n = 0;
+    SY_TRY(open_to_read(path, &fd, &n));
+    sy_status status = SY_OK;
+    char *buffer = NULL;
+    if (n > max_bytes)
+        status = sy_fail(SY_ERR_DATA, "%s: %" PRId64 " bytes, at most %" PRId64 " are allowed", path, n, max_bytes);
+    else if (!(buffer = malloc((size_t)n + 1)))
+        status = sy_fail(SY_ERR_MEMORY, "%s: out of memory for %" PRId64 " bytes", path, n);
+    else
+        status = read_piece(fd, path, 0, (size_t)n, buffer);
+    close(fd);
+    if (status != SY_OK) {
+        free(buffer);
+        return status;
+    }
+    buffer[n] = 0;
+    *text = buffer;
+    *bytes = (size_t)n;
+    return SY_OK;
+}
+
+static sy_status hash_file(int fd, const char *path, int64_t bytes, char out[SY_CKPT_HASH_CHARS]) {
+    XXH3_state_t *state = XXH3_createState();
+    char *piece = malloc(PIECE);
+    sy_status status = state && piece ? SY_OK : sy_fail(SY_ERR_MEMORY, "%s: out of memory", path);
+    if (status == SY_OK)
+        XXH3_128bits_reset(state);
+    for (int64_t at = 0; at < bytes && status == SY_OK; at += PIECE) {
+        size_t n = bytes - at < PIECE ? (size_t)(bytes - at) : PIECE;
+        status = read_piece(fd, path, at, n, piece);
+        if (status == SY_OK)
+            XXH3_128bits_update(state, piece, n);
+    }
+    if (status == SY_OK)
+        sy_ckpt_hash_hex(XXH3_128bits_digest(state), out);
+    free(piece);
+    XXH3_freeState(state);
+    return status;
+}
+
+sy_status sy_ckpt_check_file(const char *folder, const struct sy_ckpt_file *file) {
+    char path[SY_CKPT_PATH_BYTES], hash[SY_CKPT_HASH_CHARS];
+    int fd = -1;
+    int64_t bytes = 0;
+    SY_TRY(sy_ckpt_join(path, folder, file->name));
+    SY_TRY(open_to_read(path, &fd, &bytes));
+    sy_status status = SY_OK;
+    if (bytes != file->bytes)
+        status = sy_fail(SY_ERR_DATA, "%s: %" PRId64 " bytes, was written with %" PRId64, path, bytes, file->bytes);
+    else
+        status = hash_file(fd, path, bytes, hash);
+    close(fd);
+    if (status == SY_OK && strcmp(hash, file->hash) != 0)
+        SY_FAIL(SY_ERR_DATA, "%s: damaged: XXH3-128 is %s, was written with %s", path, hash, file->hash);
+    return status;
+}

@@ -1,0 +1,255 @@
+/* Opening, verifying and loading a checkpoint: see checkpoint.h. */
+#include "ckpt/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "ckpt/hf_config.h"
+
+static sy_status check_sizes(const struct sy_ckpt *c) {
+    char path[SY_CKPT_PATH_BYTES];
+    for (int i = 0; i < c->manifest.files.n; i++) {
+        const struct sy_ckpt_file *f = &c->manifest.files.item[i];
+        int64_t bytes = 0;
+        SY_TRY(sy_ckpt_join(path, c->path, f->name));
+        SY_TRY(sy_ckpt_file_size(path, &bytes));
+        if (bytes != f->bytes)
+            SY_FAIL(SY_ERR_DATA, "%s: %" PRId64 " bytes, was written with %" PRId64, path, bytes, f->bytes);
+    }
+    return SY_OK;
+}
+
+static const struct sy_ckpt_file *find_file(const struct sy_ckpt *c, const char *name) {
+    for (int i = 0; i < c->manifest.files.n; i++)
+        if (strcmp(c->manifest.files.item[i].name, name) == 0)
+            return &c->manifest.files.item[i];
+    return NULL;
+}
+
+static sy_status open_manifest(struct sy_ckpt *c, const char *path) {
+    char *text = NULL;
+    size_t bytes = 0;
+    SY_TRY(sy_ckpt_read_file(path, SY_CKPT_MAX_JSON, &text, &bytes));
+    sy_status status = sy_ckpt_manifest_parse(path, text, bytes, &c->manifest);
+    free(text);
+    SY_TRY(status);
+    if (!find_file(c, "config.json"))
+        SY_FAIL(SY_ERR_DATA, "%s: config.json is not in its list of files", path);
+    return check_sizes(c);
+}
+
+static sy_status open_folder(struct sy_ckpt *c, const char *path, int need_manifest) {
+    char manifest[SY_CKPT_PATH_BYTES];
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+        SY_FAIL(SY_ERR_IO, "%s: is no folder", path);
+    SY_TRY(sy_ckpt_join(c->path, path, ""));
+    for (size_t n = strlen(c->path); n > 1 && c->path[n - 1] == '/'; n--)
+        c->path[n - 1] = 0;
+    SY_TRY(sy_ckpt_join(manifest, c->path, SY_CKPT_MANIFEST));
+    if (need_manifest || lstat(manifest, &st) == 0)
+        SY_TRY(open_manifest(c, manifest));
+    c->manifest.info.path = c->path;
+    return SY_OK;
+}
+
+sy_status sy_ckpt_open(const char *path, int need_manifest, struct sy_ckpt **out) {
+    struct sy_ckpt *c = calloc(1, sizeof *c);
+    if (!c)
+        SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", path);
+    sy_status status = open_folder(c, path, need_manifest);
+    if (status != SY_OK) {
+        sy_ckpt_close(c);
+        return status;
+    }
+    *out = c;
+    return SY_OK;
+}
+
+void sy_ckpt_close(struct sy_ckpt *c) {
+    if (!c)
+        return;
+    sy_ckpt_manifest_free(&c->manifest);
+    free(c);
+}
+
+const struct sy_ckpt_info *sy_ckpt_info(const struct sy_ckpt *c) { return &c->manifest.info; }
+
+sy_status sy_ckpt_verify(const struct sy_ckpt *c) {
+    for (int i = 0; i < c->manifest.files.n; i++)
+        SY_TRY(sy_ckpt_check_file(c->path, &c->manifest.files.item[i]));
+    return SY_OK;
+}
+
+/* ---- config ---- */
+
+static sy_status set_recipe(const struct sy_ckpt *c, struct sy_config *config) {
+    static const struct {
+        const char *key, *option;
+    } numbers[] = {{"lanes", "numerics.lanes"}, {"expert_lanes", "numerics.expert_lanes"}, {"cell", "numerics.cell"},
+                   {"combine_groups", "numerics.combine_groups"}, {"seq_len", "training.seq_len"}};
+    char where[SY_CKPT_PATH_BYTES], text[32];
+    const char *class = NULL;
+    SY_TRY(sy_ckpt_join(where, c->path, SY_CKPT_MANIFEST));
+    SY_TRY(sy_json_get_string(where, c->manifest.info.recipe, "class", &class));
+    sy_status status = sy_config_set(config, SY_LAYER_CHECKPOINT, where, "numerics.class", class);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == SY_OK; i++) {
+        int64_t n = 0;
+        SY_TRY(sy_json_get_int(where, c->manifest.info.recipe, numbers[i].key, 0, INT64_MAX, &n));
+        snprintf(text, sizeof text, "%" PRId64, n);
+        status = sy_config_set(config, SY_LAYER_CHECKPOINT, where, numbers[i].option, text);
+    }
+    return status == SY_ERR_USAGE ? SY_ERR_DATA : status;
+}
+
+sy_status sy_ckpt_config(const struct sy_ckpt *c, int recipe, struct sy_config *config) {
+    char path[SY_CKPT_PATH_BYTES];
+    const struct sy_ckpt_file *file = find_file(c, "config.json");
+    json_t *root = NULL;
+    SY_TRY(sy_ckpt_join(path, c->path, "config.json"));
+    if (file)
+        SY_TRY(sy_ckpt_check_file(c->path, file));
+    char *text = NULL;
+    size_t bytes = 0;
+    SY_TRY(sy_ckpt_read_file(path, SY_CKPT_MAX_JSON, &text, &bytes));
+    sy_status status = sy_json_parse(path, text, bytes, 0, &root);
+    free(text);
+    if (status == SY_OK)
+        status = sy_hf_config_apply(path, root, config);
+    json_decref(root);
+    SY_TRY(status);
+    return recipe && c->manifest.info.has_manifest ? set_recipe(c, config) : SY_OK;
+}
+
+/* ---- which files ---- */
+
+/* name is "prefix-00001-of-00002.safetensors". */
+static int is_shard(const char *name, const char *prefix) {
+    size_t n = strlen(prefix), end = strlen(name);
+    static const char suffix[] = ".safetensors";
+    return strncmp(name, prefix, n) == 0 && name[n] == '-' && end > sizeof suffix &&
+           strcmp(name + end - (sizeof suffix - 1), suffix) == 0;
+}
+
+/* The distinct files of an index's weight_map. */
+static sy_status list_index(const char *path, const json_t *root, struct sy_ckpt_files *out) {
+    json_t *map = NULL, *value;
+    const char *key, *last = "";
+    SY_TRY(sy_json_get_object(path, root, "weight_map", &map));
+    json_object_foreach(map, key, value) {
+        const char *file = json_string_value(value);
+        if (!file || !*file || strchr(file, '/') || *file == '.' || strlen(file) >= SY_CKPT_NAME_BYTES)
+            SY_FAIL(SY_ERR_DATA, "%s: tensor \"%.100s\" is in no proper file", path, key);
+        int known = strcmp(file, last) == 0;
+        for (int i = 0; i < out->n && !known; i++)
+            known = strcmp(out->item[i].name, file) == 0;
+        last = file;
+        if (known)
+            continue;
+        if (out->n >= SY_CKPT_MAX_FILES)
+            SY_FAIL(SY_ERR_DATA, "%s: more than %d files", path, (int)SY_CKPT_MAX_FILES);
+        SY_TRY(sy_ckpt_files_add(out, file, -1, ""));
+    }
+    sy_ckpt_files_sort(out);
+    return SY_OK;
+}
+
+static sy_status list_hugging_face(const struct sy_ckpt *c, struct sy_ckpt_files *out) {
+    char path[SY_CKPT_PATH_BYTES], *text = NULL;
+    size_t bytes = 0;
+    struct stat st;
+    json_t *root = NULL;
+    SY_TRY(sy_ckpt_join(path, c->path, SY_CKPT_INDEX));
+    if (lstat(path, &st) != 0)
+        return sy_ckpt_files_add(out, "model.safetensors", -1, "");
+    SY_TRY(sy_ckpt_read_file(path, SY_CKPT_MAX_JSON, &text, &bytes));
+    sy_status status = sy_json_parse(path, text, bytes, 0, &root);
+    free(text);
+    if (status == SY_OK)
+        status = list_index(path, root, out);
+    json_decref(root);
+    return status;
+}
+
+sy_status sy_ckpt_shard_list(const struct sy_ckpt *c, const char *prefix, struct sy_ckpt_files *out) {
+    struct sy_ckpt_files list = {0};
+    sy_status status = SY_OK;
+    if (c->manifest.info.has_manifest) {
+        for (int i = 0; i < c->manifest.files.n && status == SY_OK; i++) {
+            const struct sy_ckpt_file *f = &c->manifest.files.item[i];
+            if (is_shard(f->name, prefix))
+                status = sy_ckpt_files_add(&list, f->name, f->bytes, f->hash);
+        }
+    } else if (strcmp(prefix, "model") == 0) {
+        status = list_hugging_face(c, &list);
+    }
+    if (status != SY_OK) {
+        free(list.item);
+        return status;
+    }
+    *out = list;
+    return SY_OK;
+}
+
+/* ---- tensors ---- */
+
+/* Every tensor must have been there; a Hugging Face folder may lack the expert bias. */
+static sy_status check_seen(const struct sy_ckpt *c, struct sy_ckpt_reading *r, const char *prefix, const struct sy_log *log) {
+    for (int k = 0; k < r->params->n_tensors; k++) {
+        const struct sy_tensor *t = &r->params->tensor[r->params->by_name[k]];
+        int is_buffer = t->offset >= r->params->n_trained;
+        if (r->seen[r->params->by_name[k]] || (r->trained_only && is_buffer))
+            continue;
+        if (!is_buffer || r->exact)
+            SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is in none of the files %s-*.safetensors", c->path, t->name, prefix);
+        memset(r->data + t->offset, 0, 4 * (size_t)t->n);
+        if (r->digest)
+            sy_digest_add_f32(r->digest, t->id, 0, r->data + t->offset, (size_t)t->n);
+        sy_log_info(log, "%s: no tensor \"%s\": it starts as zeros", c->path, t->name);
+    }
+    if (r->n_unknown)
+        sy_log_warn(log, "%s: %" PRId64 " tensors are not the model's and were not read, the first is \"%s\"", c->path,
+                    r->n_unknown, r->first_unknown);
+    return SY_OK;
+}
+
+static sy_status read_set(const struct sy_ckpt *c, const struct sy_params *params, const char *prefix, float *data,
+                          struct sy_digest *digest, const struct sy_log *log) {
+    struct sy_ckpt_files list = {0};
+    struct sy_ckpt_reading r = {.params = params, .data = data, .trained_only = strcmp(prefix, "model") != 0,
+                                .exact = c->manifest.info.has_manifest, .digest = digest};
+    SY_TRY(sy_ckpt_shard_list(c, prefix, &list));
+    r.seen = calloc((size_t)params->n_tensors + 1, 1);
+    sy_status status = r.seen ? SY_OK : sy_fail(SY_ERR_MEMORY, "out of memory for a list of %d tensors", params->n_tensors);
+    for (int i = 0; i < list.n && status == SY_OK; i++)
+        status = sy_ckpt_shard_read(&r, c->path, list.item[i].name, r.exact ? &list.item[i] : NULL);
+    if (status == SY_OK)
+        status = check_seen(c, &r, prefix, log);
+    free(r.seen);
+    free(list.item);
+    return status;
+}
+
+sy_status sy_ckpt_load(const struct sy_ckpt *c, const struct sy_ckpt_target *target, const struct sy_log *log,
+                       char digest_out[SY_DIGEST_CHARS]) {
+    struct sy_digest digest = {{0, 0}};
+    char hex[SY_DIGEST_CHARS];
+    const struct sy_ckpt_info *info = &c->manifest.info;
+    if ((target->m || target->v) && !info->has_manifest)
+        SY_FAIL(SY_ERR_USAGE, "%s: has no %s: its weights can be read, but a run cannot be resumed from it", c->path,
+                SY_CKPT_MANIFEST);
+    SY_TRY(read_set(c, target->params, "model", target->w, &digest, log));
+    sy_digest_hex(&digest, hex);
+    if (info->has_manifest && strcmp(hex, info->weights_digest) != 0)
+        SY_FAIL(SY_ERR_DATA, "%s: the weights' digest is %s, was written with %s", c->path, hex, info->weights_digest);
+    if (target->m)
+        SY_TRY(read_set(c, target->params, "optimizer/adam_m", target->m, NULL, log));
+    if (target->v)
+        SY_TRY(read_set(c, target->params, "optimizer/adam_v", target->v, NULL, log));
+    if (digest_out)
+        memcpy(digest_out, hex, sizeof hex);
+    return SY_OK;
+}
