@@ -4,7 +4,7 @@ BUILD ?= build
 OPT ?= -O2 -g
 SAN ?=
 WARN = -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
-CPPFLAGS += -Iinclude -Isrc -D_GNU_SOURCE
+CPPFLAGS += -Iinclude -Isrc -Icli -D_GNU_SOURCE
 CFLAGS += -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math $(OPT) $(WARN) $(SAN) -MMD -MP -pthread
 LIBS = -ljansson -lzstd -lz -lxxhash -lm -pthread
 LDFLAGS += $(SAN)

@@ -1,0 +1,12 @@
+/* Prototypes of this tier's ops, from the one list. */
+#ifndef SY_OPS_REF_PROTOS_H
+#define SY_OPS_REF_PROTOS_H
+
+#include "ops/ref/tier.h"
+
+void SY_FN(gemm)(const struct sy_exec *x, const struct sy_gemm *problems, int n_problems);
+#define X(name, type) void SY_FN(name)(const struct sy_exec *x, const struct type *op);
+SY_OPS_LIST(X)
+#undef X
+
+#endif

@@ -1,0 +1,133 @@
+/* The router (SPEC 1, NUMERICS 3): scores, group-limited deterministic top-k, weights; and its backward.
+ *
+ * sigmoid: s = SIG(l). softmax: e = EXP(l - max), s = e (1/V64(e)). topk_softmax: choice on logits + bias, s over the chosen of
+ * the unbiased logits, Z added by ascending id. Weights: s of the chosen; with route_norm w = s / n, n = the chosen s added by
+ * ascending id, + 1e-20; then times route_scale. */
+#include "ops/ref/protos.h"
+#include "ops/ref/topk.h"
+
+enum { MAX_THREADS = 1024 };
+
+struct work {
+    const struct sy_exec *x;
+    const struct sy_router_fwd *op;
+    int64_t bad[MAX_THREADS];
+};
+
+static void softmax_all(int64_t n, const float *l, float *s) {
+    float top = -INFINITY;
+    for (int64_t i = 0; i < n; i++)
+        top = l[i] > top ? l[i] : top;
+    for (int64_t i = 0; i < n; i++)
+        s[i] = sy_exp_f32(l[i] - top);
+    float inverse = 1.0f / v64(n, s);
+    for (int64_t i = 0; i < n; i++)
+        s[i] = s[i] * inverse;
+}
+
+static void softmax_chosen(int64_t experts, int64_t k, const int32_t *ids, const float *l, float *s) {
+    float top = -INFINITY, z = 0.0f;
+    for (int64_t i = 0; i < k; i++)
+        top = l[ids[i]] > top ? l[ids[i]] : top;
+    memset(s, 0, (size_t)experts * sizeof(float));
+    for (int64_t i = 0; i < k; i++) {
+        s[ids[i]] = sy_exp_f32(l[ids[i]] - top);
+        z += s[ids[i]];
+    }
+    float inverse = 1.0f / z;
+    for (int64_t i = 0; i < k; i++)
+        s[ids[i]] = s[ids[i]] * inverse;
+}
+
+/* Experts outside the limited groups get -inf in c. */
+static void limit_groups(const struct sy_router_fwd *op, float *c, float *score, int32_t *kept) {
+    int64_t size = op->experts / op->groups;
+    for (int64_t g = 0; g < op->groups; g++) {
+        const float *member = c + g * size;
+        float first = -INFINITY, second = -INFINITY;
+        for (int64_t i = 0; i < size; i++) {
+            float v = member[i];
+            if (v > first) {
+                second = first;
+                first = v;
+            } else if (v > second) {
+                second = v;
+            }
+        }
+        score[g] = op->group_top2_sum ? first + second : first;
+    }
+    top_k(op->groups, op->limited_groups, score, kept);
+    for (int64_t g = 0; g < op->groups; g++) {
+        int in = 0;
+        for (int64_t i = 0; i < op->limited_groups; i++)
+            in |= kept[i] == g;
+        for (int64_t i = 0; !in && i < size; i++)
+            c[g * size + i] = -INFINITY;
+    }
+}
+
+static void weights(const struct sy_router_fwd *op, const int32_t *ids, const float *s, float *w) {
+    float n = 0.0f;
+    for (int64_t i = 0; i < op->top_k; i++)
+        n += s[ids[i]];
+    n += 1e-20f;
+    for (int64_t i = 0; i < op->top_k; i++)
+        w[i] = (op->route_norm ? s[ids[i]] / n : s[ids[i]]) * op->route_scale;
+}
+
+static void token(const struct sy_router_fwd *op, int64_t t, float *scratch) {
+    int64_t e = op->experts, k = op->top_k;
+    const float *l = op->logits + t * e;
+    float *s = op->s + t * e, *c = scratch, *score = scratch + e;
+    int32_t *ids = op->ids + t * k, *kept = (int32_t *)(scratch + 2 * e);
+    int chosen_only = op->score_func == SY_ROUTER_TOPK_SOFTMAX;
+    if (op->score_func == SY_ROUTER_SIGMOID)
+        for (int64_t i = 0; i < e; i++)
+            s[i] = sy_sig_f32(l[i]);
+    else if (!chosen_only)
+        softmax_all(e, l, s);
+    if (op->forced_seq_len > 0) {
+        for (int64_t i = 0; i < k; i++)
+            ids[i] = (int32_t)((t % op->forced_seq_len * k + i) % e);
+    } else {
+        for (int64_t i = 0; i < e; i++)
+            c[i] = (chosen_only ? l[i] : s[i]) + (op->bias ? op->bias[i] : 0.0f);
+        if (op->groups > 0)
+            limit_groups(op, c, score, kept);
+        top_k(e, k, c, ids);
+    }
+    sort_ids(k, ids);
+    if (chosen_only)
+        softmax_chosen(e, k, ids, l, s);
+    weights(op, ids, s, op->w + t * k);
+}
+
+static void run(void *arg, int thread, int n_threads) {
+    struct work *w = arg;
+    const struct sy_router_fwd *op = w->op;
+    int64_t lo, hi;
+    sy_range(op->tokens, 1, thread, n_threads, &lo, &hi);
+    w->bad[thread] = -1;
+    for (int64_t t = lo; t < hi; t++) {
+        int nan = 0;
+        for (int64_t i = 0; i < op->experts; i++)
+            nan |= op->logits[t * op->experts + i] != op->logits[t * op->experts + i];
+        if (!nan) {
+            token(op, t, sy_exec_scratch(w->x, thread));
+            continue;
+        }
+        if (w->bad[thread] < 0)
+            w->bad[thread] = t;
+        for (int64_t i = 0; i < op->top_k; i++) { /* so that nothing later is out of range */
+            op->ids[t * op->top_k + i] = (int32_t)i;
+            op->w[t * op->top_k + i] = 0.0f;
+        }
+    }
+}
+
+void SY_FN(router_fwd)(const struct sy_exec *x, const struct sy_router_fwd *op) {
+    struct work w = {.x = x, .op = op};
+    assert(3 * (size_t)op->experts * sizeof(float) <= x->scratch_bytes && sy_pool_size(x->pool) <= MAX_THREADS);
+    sy_pool_run(x->pool, run, &w);
+    *op->bad_token = lowest_bad(w.bad, sy_pool_size(x->pool));
+}

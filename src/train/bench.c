@@ -1,0 +1,74 @@
+/* switchyard bench: GFLOP/s of products, by class, tier and shape; the ops' own benchmark mode. */
+#include <stdlib.h>
+
+#include "train/io.h"
+#include "train/progress.h"
+
+static void fill(void *p, enum sy_dtype t, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        float f = (float)((i * 2654435761u >> 8) % 2001) * 0x1p-10f - 1.0f;
+        if (t == SY_F32)
+            ((float *)p)[i] = f;
+        else
+            ((uint16_t *)p)[i] = (uint16_t)((uint32_t)(f * 128.0f) % 128 + 0x3f00);
+    }
+}
+
+/* Median of 5 timings of at least 50 ms each. */
+static double seconds_of(const struct sy_exec *x, const struct sy_gemm *op) {
+    double times[5];
+    for (int i = 0; i < 5; i++) {
+        int reps = 0;
+        double t0 = sy_clock();
+        do {
+            x->ops->gemm(x, op, 1);
+            reps++;
+        } while (sy_clock() - t0 < 0.05);
+        times[i] = (sy_clock() - t0) / reps;
+    }
+    for (int i = 1; i < 5; i++)
+        for (int j = i; j > 0 && times[j] < times[j - 1]; j--) {
+            double t = times[j];
+            times[j] = times[j - 1];
+            times[j - 1] = t;
+        }
+    return times[2];
+}
+
+static sy_status one(const struct sy_io *io, int json, int tier, enum sy_numeric_class cls, int64_t n) {
+    static const char *const layout[] = {"x W^T", "dy W", "dy^T x"};
+    const char *why;
+    struct sy_exec x = {.ops = sy_ops_tier(tier, &why), .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls)};
+    if (!x.ops)
+        return SY_OK;
+    struct sy_arena a;
+    x.scratch_bytes = sy_ops_scratch_bytes(n, 64, 64);
+    SY_TRY(sy_arena_init(3 * (size_t)(n * n) * 4 + x.scratch_bytes + 1024, "bench", &a));
+    struct sy_mat p = sy_take_mat(&a, "bench", n, n, x.dtype), q = sy_take_mat(&a, "bench", n, n, x.dtype);
+    struct sy_mat c = sy_take_mat(&a, "bench", n, n, SY_F32);
+    x.scratch = sy_arena_take(&a, "bench", x.scratch_bytes, 1);
+    fill(p.data, x.dtype, n * n);
+    fill(q.data, x.dtype, n * n);
+    for (int t = 0; t < 3; t++) {
+        struct sy_gemm_part part = {t == 2 ? sy_mat_t(p) : p, t == 0 ? sy_mat_t(q) : q, n};
+        struct sy_gemm op = {.m = n, .n = n, .parts = &part, .n_parts = 1, .c = c};
+        double rate = 2.0 * (double)(n * n * n) / seconds_of(&x, &op) * 1e-9;
+        if (json)
+            sy_io_printf(io, "{\"op\":\"gemm\",\"class\":\"%s\",\"tier\":\"%s\",\"layout\":\"%s\",\"n\":%lld,\"threads\":1,\"gflops\":%.2f}\n",
+                         sy_class_name(cls), x.ops->tier, layout[t], (long long)n, rate);
+        else
+            sy_io_printf(io, "gemm  %-5s %-7s %-7s %5lld^3  %8.1f GFLOP/s on one core\n", sy_class_name(cls), x.ops->tier, layout[t],
+                         (long long)n, rate);
+    }
+    sy_arena_fini(&a);
+    return SY_OK;
+}
+
+sy_status sy_bench(const char *what, int json, const struct sy_io *io) {
+    if (strcmp(what, "gemm") != 0)
+        SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm", what);
+    for (int cls = 0; cls < SY_N_CLASSES; cls++)
+        for (int tier = 0; tier < sy_ops_n_tiers(); tier++)
+            SY_TRY(one(io, json, tier, (enum sy_numeric_class)cls, tier == 0 || cls == SY_NUMERIC_SM90 ? 128 : 512));
+    return SY_OK;
+}

@@ -1,0 +1,318 @@
+/* switchyard diff: where two runs part. First the step, from metrics.jsonl; then tensor and element, from the checkpoints.
+ *
+ * Compared are loss_bits, grad_norm_bits and weights_digest of each step that both have, then every tensor of the newest
+ * checkpoints, or of the first ones that both have at or after the step where they part. All NaN are equal.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/fmath.h"
+#include "formats/safetensors.h"
+#include "train/io.h"
+
+enum { PATH = 4096, CHUNK = 1 << 16, MAX_FILES = 4096 };
+
+/* --- steps ------------------------------------------------------------------------------------------------------------- */
+
+struct steps {
+    json_t **line; /* by order in the file */
+    int64_t n;
+};
+
+static void free_steps(struct steps *s) {
+    for (int64_t i = 0; i < s->n; i++)
+        json_decref(s->line[i]);
+    free(s->line);
+}
+
+static int is_step(const json_t *j) {
+    const char *kind = json_string_value(json_object_get(j, "kind"));
+    return kind && strcmp(kind, "train") == 0 && json_is_integer(json_object_get(j, "step"));
+}
+
+static sy_status read_steps(const char *run, struct steps *out) {
+    char path[PATH + 32];
+    snprintf(path, sizeof path, "%s/metrics.jsonl", run);
+    *out = (struct steps){0};
+    FILE *f = fopen(path, "r");
+    if (!f)
+        SY_FAIL(SY_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
+    char *text = NULL;
+    size_t capacity = 0;
+    sy_status status = SY_OK;
+    for (int64_t line = 1; status == SY_OK && getline(&text, &capacity, f) > 0; line++) {
+        json_t *j = json_loads(text, 0, NULL);
+        if (!j) {
+            status = sy_fail(SY_ERR_DATA, "%s:%lld: not a JSON object", path, (long long)line);
+        } else if (!is_step(j)) {
+            json_decref(j);
+        } else {
+            json_t **more = realloc(out->line, (size_t)(out->n + 1) * sizeof *more);
+            if (!more) {
+                json_decref(j);
+                status = sy_fail(SY_ERR_MEMORY, "%s: no memory for its lines", path);
+                break;
+            }
+            out->line = more;
+            out->line[out->n++] = j;
+        }
+    }
+    free(text);
+    fclose(f);
+    return status;
+}
+
+static const json_t *find_step(const struct steps *s, json_int_t step) {
+    for (int64_t i = 0; i < s->n; i++)
+        if (json_integer_value(json_object_get(s->line[i], "step")) == step)
+            return s->line[i];
+    return NULL;
+}
+
+/* The first common step in which the runs differ, or -1; *common counts those compared. */
+static int64_t compare_steps(const struct sy_io *io, const struct steps *a, const struct steps *b, int64_t *common) {
+    static const char *const keys[] = {"loss_bits", "grad_norm_bits", "weights_digest"};
+    *common = 0;
+    for (int64_t i = 0; i < a->n; i++) {
+        json_int_t step = json_integer_value(json_object_get(a->line[i], "step"));
+        const json_t *other = find_step(b, step);
+        if (!other)
+            continue;
+        (*common)++;
+        int differ = 0;
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+            const char *x = json_string_value(json_object_get(a->line[i], keys[k]));
+            const char *y = json_string_value(json_object_get(other, keys[k]));
+            if (!x || !y || strcmp(x, y) != 0) {
+                if (!differ)
+                    sy_io_printf(io, "step %lld differs\n", (long long)step);
+                sy_io_printf(io, "  %-15s %s\n  %-15s %s\n", keys[k], x ? x : "(none)", "", y ? y : "(none)");
+                differ = 1;
+            }
+        }
+        if (differ)
+            return step;
+    }
+    return -1;
+}
+
+/* --- tensors ------------------------------------------------------------------------------------------------------------ */
+
+struct shards {
+    struct sy_safetensors *file[MAX_FILES];
+    int n;
+};
+
+static void close_shards(struct shards *s) {
+    for (int i = 0; i < s->n; i++)
+        sy_safetensors_close(s->file[i]);
+    s->n = 0;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* All safetensors files of a folder, by name. */
+static sy_status open_shards(const char *dir, struct shards *out) {
+    char *names[MAX_FILES];
+    int n = 0;
+    out->n = 0;
+    DIR *d = opendir(dir);
+    if (!d)
+        SY_FAIL(SY_ERR_IO, "%s: cannot be opened: %s", dir, strerror(errno));
+    for (struct dirent *e; (e = readdir(d)) && n < MAX_FILES;) {
+        size_t len = strlen(e->d_name);
+        if (len > 12 && strcmp(e->d_name + len - 12, ".safetensors") == 0 && (names[n] = strdup(e->d_name)))
+            n++;
+    }
+    closedir(d);
+    qsort(names, (size_t)n, sizeof *names, by_text);
+    sy_status status = n ? SY_OK : sy_fail(SY_ERR_DATA, "%s: has no .safetensors files", dir);
+    for (int i = 0; i < n; i++) {
+        char path[2 * PATH];
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        if (status == SY_OK)
+            status = sy_safetensors_open(path, &out->file[out->n]);
+        if (status == SY_OK)
+            out->n++;
+        free(names[i]);
+    }
+    return status;
+}
+
+static const struct sy_safetensors_tensor *find_tensor(const struct shards *s, const char *name, int *file) {
+    for (*file = 0; *file < s->n; (*file)++) {
+        const struct sy_safetensors_tensor *t = sy_safetensors_find(s->file[*file], name);
+        if (t)
+            return t;
+    }
+    return NULL;
+}
+
+static int same_value(const void *a, const void *b, enum sy_safetensors_dtype type, size_t bytes) {
+    if (memcmp(a, b, bytes) == 0)
+        return 1;
+    float x, y;
+    if (type != SY_SAFETENSORS_F32)
+        return 0;
+    memcpy(&x, a, 4);
+    memcpy(&y, b, 4);
+    return x != x && y != y;
+}
+
+static void print_element(const struct sy_io *io, const struct sy_safetensors_tensor *t, int64_t i, const void *a, const void *b) {
+    sy_io_printf(io, "tensor %s, element %lld", t->name, (long long)i);
+    if (t->n_dims == 2)
+        sy_io_printf(io, " (row %lld, column %lld)", (long long)(i / t->dims[1]), (long long)(i % t->dims[1]));
+    if (t->dtype == SY_SAFETENSORS_F32) {
+        uint32_t x, y;
+        memcpy(&x, a, 4);
+        memcpy(&y, b, 4);
+        sy_io_printf(io, "\n  %08x %.9g\n  %08x %.9g\n", x, (double)sy_f32_from_bits(x), y, (double)sy_f32_from_bits(y));
+    } else {
+        sy_io_printf(io, "\n");
+    }
+}
+
+/* The first element in which a tensor differs is printed; *differ counts tensors. */
+static sy_status compare_tensor(const struct sy_io *io, const struct sy_safetensors *fa, const struct sy_safetensors_tensor *ta,
+                                const struct sy_safetensors *fb, const struct sy_safetensors_tensor *tb, int *differ) {
+    static const int shown = 3;
+    if (ta->dtype != tb->dtype || ta->n_dims != tb->n_dims || memcmp(ta->dims, tb->dims, sizeof(int64_t) * (size_t)ta->n_dims)) {
+        if ((*differ)++ < shown)
+            sy_io_printf(io, "tensor %s has another shape or dtype\n", ta->name);
+        return SY_OK;
+    }
+    static _Thread_local char a[CHUNK], b[CHUNK];
+    int64_t size = sy_safetensors_dtype_bytes(ta->dtype);
+    for (int64_t at = 0; at < ta->bytes; at += CHUNK) {
+        int64_t n = ta->bytes - at < CHUNK ? ta->bytes - at : CHUNK;
+        SY_TRY(sy_safetensors_read(fa, ta, at, n, a));
+        SY_TRY(sy_safetensors_read(fb, tb, at, n, b));
+        for (int64_t i = 0; memcmp(a, b, (size_t)n) != 0 && i < n; i += size)
+            if (!same_value(a + i, b + i, ta->dtype, (size_t)size)) {
+                if ((*differ)++ < shown)
+                    print_element(io, ta, (at + i) / size, a + i, b + i);
+                return SY_OK;
+            }
+    }
+    return SY_OK;
+}
+
+static sy_status compare_shards(const struct sy_io *io, const struct shards *a, const struct shards *b, int *differ, int *n) {
+    for (int i = 0; i < a->n; i++)
+        for (int64_t t = 0; t < sy_safetensors_count(a->file[i]); t++) {
+            const struct sy_safetensors_tensor *ta = sy_safetensors_at(a->file[i], t);
+            int other;
+            const struct sy_safetensors_tensor *tb = find_tensor(b, ta->name, &other);
+            (*n)++;
+            if (!tb) {
+                sy_io_printf(io, "tensor %s is only in the first\n", ta->name);
+                (*differ)++;
+                continue;
+            }
+            SY_TRY(compare_tensor(io, a->file[i], ta, b->file[other], tb, differ));
+        }
+    for (int i = 0; i < b->n; i++)
+        for (int64_t t = 0; t < sy_safetensors_count(b->file[i]); t++) {
+            int other;
+            if (!find_tensor(a, sy_safetensors_at(b->file[i], t)->name, &other)) {
+                sy_io_printf(io, "tensor %s is only in the second\n", sy_safetensors_at(b->file[i], t)->name);
+                (*differ)++;
+            }
+        }
+    return SY_OK;
+}
+
+static sy_status compare_folders(const struct sy_io *io, const char *a, const char *b, int *equal) {
+    static struct shards x, y;
+    int differ = 0, n = 0;
+    sy_io_printf(io, "comparing %s and %s\n", a, b);
+    sy_status status = open_shards(a, &x);
+    if (status == SY_OK)
+        status = open_shards(b, &y);
+    else
+        y.n = 0;
+    if (status == SY_OK)
+        status = compare_shards(io, &x, &y, &differ, &n);
+    close_shards(&x);
+    close_shards(&y);
+    if (status == SY_OK)
+        sy_io_printf(io, "%d of %d tensors differ\n", differ, n);
+    *equal &= differ == 0;
+    return status;
+}
+
+/* --- runs --------------------------------------------------------------------------------------------------------------- */
+
+static int is_run(const char *path) {
+    char p[PATH + 32];
+    struct stat st;
+    snprintf(p, sizeof p, "%s/metrics.jsonl", path);
+    return stat(p, &st) == 0;
+}
+
+/* The first step >= `from` at which both runs have a checkpoint (from < 0: the last such step); -1 if none. */
+static int64_t common_checkpoint(const char *a, const char *b, int64_t from) {
+    char dir[PATH + 32], other[2 * PATH];
+    int64_t best = -1;
+    snprintf(dir, sizeof dir, "%s/checkpoints", a);
+    DIR *d = opendir(dir);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        long long step;
+        struct stat st;
+        if (sscanf(e->d_name, "step-%lld", &step) != 1)
+            continue;
+        snprintf(other, sizeof other, "%s/checkpoints/%s", b, e->d_name);
+        if (stat(other, &st) != 0 || (from >= 0 && step < from))
+            continue;
+        if (best < 0 || (from >= 0 ? step < best : step > best))
+            best = step;
+    }
+    if (d)
+        closedir(d);
+    return best;
+}
+
+static sy_status diff_runs(const char *a, const char *b, const struct sy_io *io, int *equal) {
+    struct steps x, y = {0};
+    int64_t common = 0, step = -1;
+    sy_status status = read_steps(a, &x);
+    if (status == SY_OK)
+        status = read_steps(b, &y);
+    if (status == SY_OK) {
+        step = compare_steps(io, &x, &y, &common);
+        *equal &= step < 0;
+        if (step < 0)
+            sy_io_printf(io, "%lld common steps are equal (%lld and %lld in all)\n", (long long)common, (long long)x.n, (long long)y.n);
+        if (common == 0)
+            status = sy_fail(SY_ERR_DATA, "%s and %s have no step in common", a, b);
+    }
+    free_steps(&x);
+    free_steps(&y);
+    if (status != SY_OK)
+        return status;
+    int64_t at = common_checkpoint(a, b, step);
+    if (at < 0) {
+        if (step >= 0)
+            sy_io_printf(io, "no common checkpoint at or after step %lld: run both with --checkpoint.interval=1 to see the tensor\n",
+                         (long long)step);
+        return SY_OK;
+    }
+    char pa[PATH + 64], pb[PATH + 64];
+    snprintf(pa, sizeof pa, "%s/checkpoints/step-%08lld", a, (long long)at);
+    snprintf(pb, sizeof pb, "%s/checkpoints/step-%08lld", b, (long long)at);
+    return compare_folders(io, pa, pb, equal);
+}
+
+sy_status sy_diff(const char *a, const char *b, const struct sy_io *io, int *equal) {
+    *equal = 1;
+    if (strlen(a) >= PATH || strlen(b) >= PATH)
+        SY_FAIL(SY_ERR_USAGE, "a path is longer than %d bytes", PATH - 1);
+    if (is_run(a) != is_run(b))
+        SY_FAIL(SY_ERR_USAGE, "%s is a run's folder and %s is not; give two runs or two checkpoints", is_run(a) ? a : b, is_run(a) ? b : a);
+    return is_run(a) ? diff_runs(a, b, io, equal) : compare_folders(io, a, b, equal);
+}

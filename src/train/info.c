@@ -1,0 +1,65 @@
+/* switchyard info: what this build is and what runs here. */
+#include "train/io.h"
+#include "train/session.h"
+
+static void tiers(const struct sy_io *io) {
+    sy_io_printf(io, "tiers     ");
+    for (int i = 0; i < sy_ops_n_tiers(); i++) {
+        const char *why;
+        const struct sy_ops *ops = sy_ops_tier(i, &why);
+        sy_io_printf(io, " %s%s%s%s", sy_ops_tier_name(i), ops ? "" : " (no: ", ops ? "" : why, ops ? "" : ")");
+    }
+    sy_io_printf(io, "\nclasses   ");
+    for (int c = 0; c < SY_N_CLASSES; c++)
+        sy_io_printf(io, " %s", sy_class_name((enum sy_numeric_class)c));
+    sy_io_printf(io, "\ndevices    cpu (cuda: not in this build)\nranks      one process (threads, MPI, NCCL: not in this build)\n");
+}
+
+static void ops(const struct sy_io *io) {
+    static const char *const names[] = {
+        "gemm",
+#define X(name, type) #name,
+        SY_OPS_LIST(X)
+#undef X
+    };
+    size_t column = 0;
+    sy_io_printf(io, "ops       ");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        column += strlen(names[i]) + 1;
+        if (column > 66) {
+            sy_io_printf(io, "\n          ");
+            column = strlen(names[i]) + 1;
+        }
+        sy_io_printf(io, " %s", names[i]);
+    }
+    sy_io_printf(io, "\n");
+}
+
+static sy_status flavor(const struct sy_io *io, const char *name) {
+    struct sy_config *c;
+    struct sy_params *p = NULL;
+    SY_TRY(sy_config_create(&c));
+    sy_status status = sy_config_set(c, SY_LAYER_FLAG, "info", "model.flavor", name);
+    if (status == SY_OK)
+        status = sy_config_set(c, SY_LAYER_FLAG, "info", "training.dataset_path", "none");
+    if (status == SY_OK)
+        status = sy_config_finish(c, false);
+    if (status == SY_OK)
+        status = sy_params_create(&c->model, &c->moe, &p);
+    if (status == SY_OK)
+        sy_io_printf(io, "  %-18s %16lld %16lld\n", name, (long long)p->n_parameters, (long long)p->n_active);
+    sy_params_destroy(p);
+    sy_config_destroy(c);
+    return status;
+}
+
+sy_status sy_info(const struct sy_io *io) {
+    sy_io_printf(io, "switchyard %s\n", sy_version());
+    tiers(io);
+    ops(io);
+    sy_io_printf(io, "flavors                  parameters           active\n");
+    const char *about;
+    for (int i = 0; sy_config_flavor(i, &about); i++)
+        SY_TRY(flavor(io, sy_config_flavor(i, &about)));
+    return SY_OK;
+}
