@@ -123,7 +123,10 @@ static sy_status make_data(struct sy_session *s) {
     const struct sy_config *c = s->config;
     struct sy_data_options options = sy_session_data_options(c, s->log);
     SY_TRY(sy_documents_load(&options, &s->documents));
-    SY_TRY(sy_loader_create(s->documents, s->tokenizer, &options, c->training.seq_len, &s->loader));
+    return sy_loader_create(s->documents, s->tokenizer, &options, c->training.seq_len, &s->loader);
+}
+
+static sy_status make_batch(struct sy_session *s) {
     struct sy_arena measure = sy_arena_measure();
     carve_batch(s, &measure);
     SY_TRY(sy_arena_check(&measure, "batch"));
@@ -139,6 +142,7 @@ static sy_status build(struct sy_session *s, int parts) {
     SY_TRY(sy_tokenizer_create(s->config->tokenizer.path, s->config->model.vocab_size, &s->tokenizer));
     if (parts & SY_SESSION_DATA)
         SY_TRY(make_data(s));
+    SY_TRY(make_batch(s));
     SY_TRY(make_state(s, train));
     SY_TRY(make_model(s, train));
     if (parts & SY_SESSION_INIT)
@@ -199,17 +203,13 @@ static void positions(int64_t n, int64_t seq_len, const int32_t *doc_start, int3
         position[t] = (int32_t)(t % seq_len) - doc_start[t];
 }
 
-/* All sequences of the step, in the order of the walk; returns the number of valid labels. */
-static sy_status fetch(struct sy_session *s, int64_t step, int64_t *n_valid) {
+/* All sequences of the step, in the order of the walk. */
+static sy_status fetch(struct sy_session *s, int64_t step) {
     int64_t seq = s->config->training.seq_len, batch = s->config->training.global_batch_size;
-    *n_valid = 0;
     for (int64_t k = 0; k < batch; k++) {
         int64_t n = step * batch + sy_gradients_sequence(s->gradients, k);
         SY_TRY(sy_loader_fetch(s->loader, n, s->ids + k * seq, s->labels + k * seq, s->doc_start + k * seq));
-        for (int64_t i = 0; i < seq; i++)
-            *n_valid += s->labels[k * seq + i] >= 0;
     }
-    positions(batch * seq, seq, s->doc_start, s->position);
     return SY_OK;
 }
 
@@ -251,11 +251,21 @@ static void apply(struct sy_session *s, struct sy_step_result *r) {
 }
 
 sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_result *r) {
+    double t0 = now(), seconds;
+    SY_TRY(fetch(s, step));
+    seconds = now() - t0;
+    sy_status status = sy_session_step_filled(s, step, r);
+    r->data_seconds = seconds;
+    return status;
+}
+
+sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_step_result *r) {
     const struct sy_config *c = s->config;
+    int64_t tokens = c->training.global_batch_size * c->training.seq_len;
     *r = (struct sy_step_result){.step = step + 1, .loss = NAN, .norm = NAN};
-    double t0 = now();
-    SY_TRY(fetch(s, step, &r->n_valid));
-    r->data_seconds = now() - t0;
+    positions(tokens, c->training.seq_len, s->doc_start, s->position);
+    for (int64_t t = 0; t < tokens; t++)
+        r->n_valid += s->labels[t] >= 0;
     if (r->n_valid == 0)
         SY_FAIL(SY_ERR_DATA, "step %lld has no valid label: every token of its %lld sequences ends a document", (long long)(step + 1),
                 (long long)c->training.global_batch_size);

@@ -57,6 +57,10 @@ struct sy_step_result {
 /* Local. Step s from 0, on sequences s*global_batch_size on. A non-finite loss or gradient leaves the weights as they were. */
 sy_status sy_session_step(struct sy_session *session, int64_t s, struct sy_step_result *out);
 
+/* Local. The same on the sequences that stand in ids, labels and doc_start, in the order of the walk (place k holds sequence
+ * sy_gradients_sequence(k)). */
+sy_status sy_session_step_filled(struct sy_session *session, int64_t s, struct sy_step_result *out);
+
 /* Local. Mean loss over up to max_batches batches of held-out sequences (negative: all), in nats per valid token. */
 sy_status sy_session_eval(struct sy_session *session, int64_t max_batches, double *loss, int64_t *n_valid);
 
