@@ -123,6 +123,9 @@ sy_status sy_ckpt_shard_read(struct sy_ckpt_reading *reading, const char *folder
 
 sy_status sy_ckpt_recipe_hash(const json_t *recipe, char out[SY_CKPT_HASH_CHARS]);
 
+/* Sets [numerics] and training.seq_len at SY_LAYER_CHECKPOINT. `where` is used in messages. */
+sy_status sy_ckpt_recipe_apply(const char *where, const json_t *recipe, struct sy_config *config);
+
 /* ---- manifest.c ---- */
 
 struct sy_ckpt_manifest {
@@ -146,6 +149,9 @@ struct sy_ckpt {
 };
 
 /* ---- latest and load ---- */
+
+/* The distinct files of the weight_map of a model.safetensors.index.json. */
+sy_status sy_ckpt_index_files(const char *path, const json_t *root, struct sy_ckpt_files *out);
 
 /* The files "prefix-0000i-of-0000n.safetensors" that a checkpoint has, as records; without a manifest, those that its index
  * names or model.safetensors, with bytes -1. Owned by the caller: free(out->item). */

@@ -86,25 +86,6 @@ sy_status sy_ckpt_verify(const struct sy_ckpt *c) {
 
 /* ---- config ---- */
 
-static sy_status set_recipe(const struct sy_ckpt *c, struct sy_config *config) {
-    static const struct {
-        const char *key, *option;
-    } numbers[] = {{"lanes", "numerics.lanes"}, {"expert_lanes", "numerics.expert_lanes"}, {"cell", "numerics.cell"},
-                   {"combine_groups", "numerics.combine_groups"}, {"seq_len", "training.seq_len"}};
-    char where[SY_CKPT_PATH_BYTES], text[32];
-    const char *class = NULL;
-    SY_TRY(sy_ckpt_join(where, c->path, SY_CKPT_MANIFEST));
-    SY_TRY(sy_json_get_string(where, c->manifest.info.recipe, "class", &class));
-    sy_status status = sy_config_set(config, SY_LAYER_CHECKPOINT, where, "numerics.class", class);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == SY_OK; i++) {
-        int64_t n = 0;
-        SY_TRY(sy_json_get_int(where, c->manifest.info.recipe, numbers[i].key, 0, INT64_MAX, &n));
-        snprintf(text, sizeof text, "%" PRId64, n);
-        status = sy_config_set(config, SY_LAYER_CHECKPOINT, where, numbers[i].option, text);
-    }
-    return status == SY_ERR_USAGE ? SY_ERR_DATA : status;
-}
-
 sy_status sy_ckpt_config(const struct sy_ckpt *c, int recipe, struct sy_config *config) {
     char path[SY_CKPT_PATH_BYTES];
     const struct sy_ckpt_file *file = find_file(c, "config.json");
@@ -121,7 +102,10 @@ sy_status sy_ckpt_config(const struct sy_ckpt *c, int recipe, struct sy_config *
         status = sy_hf_config_apply(path, root, config);
     json_decref(root);
     SY_TRY(status);
-    return recipe && c->manifest.info.has_manifest ? set_recipe(c, config) : SY_OK;
+    if (!recipe || !c->manifest.info.has_manifest)
+        return SY_OK;
+    SY_TRY(sy_ckpt_join(path, c->path, SY_CKPT_MANIFEST));
+    return sy_ckpt_recipe_apply(path, c->manifest.info.recipe, config);
 }
 
 /* ---- which files ---- */
@@ -134,27 +118,32 @@ static int is_shard(const char *name, const char *prefix) {
            strcmp(name + end - (sizeof suffix - 1), suffix) == 0;
 }
 
-/* The distinct files of an index's weight_map. */
-static sy_status list_index(const char *path, const json_t *root, struct sy_ckpt_files *out) {
-    json_t *map = NULL, *value;
-    const char *key, *last = "";
-    SY_TRY(sy_json_get_object(path, root, "weight_map", &map));
-    json_object_foreach(map, key, value) {
+static sy_status collect_files(const char *path, const json_t *map, json_t *set, struct sy_ckpt_files *out) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)map, key, value) {
         const char *file = json_string_value(value);
         if (!file || !*file || strchr(file, '/') || *file == '.' || strlen(file) >= SY_CKPT_NAME_BYTES)
             SY_FAIL(SY_ERR_DATA, "%s: tensor \"%.100s\" is in no proper file", path, key);
-        int known = strcmp(file, last) == 0;
-        for (int i = 0; i < out->n && !known; i++)
-            known = strcmp(out->item[i].name, file) == 0;
-        last = file;
-        if (known)
+        if (json_object_get(set, file))
             continue;
         if (out->n >= SY_CKPT_MAX_FILES)
             SY_FAIL(SY_ERR_DATA, "%s: more than %d files", path, (int)SY_CKPT_MAX_FILES);
+        if (json_object_set_new(set, file, json_true()) != 0)
+            SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", path);
         SY_TRY(sy_ckpt_files_add(out, file, -1, ""));
     }
-    sy_ckpt_files_sort(out);
     return SY_OK;
+}
+
+sy_status sy_ckpt_index_files(const char *path, const json_t *root, struct sy_ckpt_files *out) {
+    json_t *map = NULL, *set = NULL;
+    SY_TRY(sy_json_get_object(path, root, "weight_map", &map));
+    set = json_object();
+    sy_status status = set ? collect_files(path, map, set, out) : sy_fail(SY_ERR_MEMORY, "%s: out of memory", path);
+    json_decref(set);
+    sy_ckpt_files_sort(out);
+    return status;
 }
 
 static sy_status list_hugging_face(const struct sy_ckpt *c, struct sy_ckpt_files *out) {
@@ -169,7 +158,7 @@ static sy_status list_hugging_face(const struct sy_ckpt *c, struct sy_ckpt_files
     sy_status status = sy_json_parse(path, text, bytes, 0, &root);
     free(text);
     if (status == SY_OK)
-        status = list_index(path, root, out);
+        status = sy_ckpt_index_files(path, root, out);
     json_decref(root);
     return status;
 }

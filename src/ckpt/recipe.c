@@ -73,6 +73,24 @@ sy_status sy_ckpt_recipe_id(const struct sy_config *config, char out[SY_CKPT_HAS
     return status;
 }
 
+sy_status sy_ckpt_recipe_apply(const char *where, const json_t *recipe, struct sy_config *config) {
+    static const struct {
+        const char *key, *option;
+    } numbers[] = {{"lanes", "numerics.lanes"}, {"expert_lanes", "numerics.expert_lanes"}, {"cell", "numerics.cell"},
+                   {"combine_groups", "numerics.combine_groups"}, {"seq_len", "training.seq_len"}};
+    char text[32];
+    const char *class = NULL;
+    SY_TRY(sy_json_get_string(where, recipe, "class", &class));
+    sy_status status = sy_config_set(config, SY_LAYER_CHECKPOINT, where, "numerics.class", class);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == SY_OK; i++) {
+        int64_t n = 0;
+        SY_TRY(sy_json_get_int(where, recipe, numbers[i].key, 0, INT64_MAX, &n));
+        snprintf(text, sizeof text, "%" PRId64, n);
+        status = sy_config_set(config, SY_LAYER_CHECKPOINT, where, numbers[i].option, text);
+    }
+    return status == SY_ERR_USAGE ? SY_ERR_DATA : status;
+}
+
 /* A value of a recipe for a message. */
 static void show(const json_t *value, char *out, size_t size) {
     if (json_is_string(value))

@@ -62,6 +62,15 @@ static void eta_text(double seconds, char out[16]) {
         snprintf(out, 16, "%ldd", s / 86400 % 100000);
 }
 
+/* Three digits and a decimal prefix: 26.8k, 174GF. */
+static void short_number(double v, const char *unit, char out[16]) {
+    static const char *const prefixes[] = {"", "k", "M", "G", "T", "P"};
+    int p = 0;
+    for (; v >= 999.5 && p < 5; p++)
+        v /= 1000.0;
+    snprintf(out, 16, v < 9.995 ? "%.2f%s%s" : v < 99.95 ? "%.1f%s%s" : "%.0f%s%s", v < 1e6 ? v : 1e6, prefixes[p], unit);
+}
+
 void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s, const struct sy_step_result *r,
                       struct sy_metrics_times *t, char line[80]) {
     double now = sy_clock(), seconds = now - p->last;
@@ -72,12 +81,14 @@ void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s, c
                                    .data_ms = r->data_seconds * 1e3, .mem_bytes = resident_bytes()};
     t->mfu = p->peak_flops > 0 ? 100.0 * t->tflops * 1e12 / p->peak_flops : 0;
     int64_t total = s->config->training.steps, done = r->step - p->first_step;
-    char eta[16];
+    char eta[16], rate[16], flops[16], memory[16];
+    short_number(t->tps, "", rate);
+    short_number(t->tflops * 1e12, "F", flops);
+    short_number((double)t->mem_bytes, "B", memory);
     eta_text(done > 0 ? (now - p->started) / (double)done * (double)(total - r->step) : 0, eta);
     char whole[2048];
-    snprintf(whole, sizeof whole, "%lld/%lld loss %.4f |g| %.2f lr %.1e %.0f tok/s %.3f TF %.0f%% %lldM cv %.2f %s", (long long)r->step,
-             (long long)total, r->loss, r->norm, r->lr, t->tps, t->tflops, t->mfu, (long long)(t->mem_bytes >> 20),
-             worst_balance(s), eta);
+    snprintf(whole, sizeof whole, "%lld/%lld loss %.4f |g| %.2f lr %.1e %s tok/s %s %.0f%% %s cv %.2f %s", (long long)r->step,
+             (long long)total, r->loss, r->norm, r->lr, rate, flops, t->mfu, memory, worst_balance(s), eta);
     memcpy(line, whole, 79);
     line[79] = 0;
 }
