@@ -578,7 +578,7 @@ static void fill_near_the_flush(struct chains *s) {
                               (random_bits() % 2 ? (uint32_t)random_bits() & 0x7u : 0x7fffffu - (random_bits() & 3u)));
 }
 
-/* The definition against VDPBF16PS (tier -1) and every tier. A sum just below 2^-126 that gradual underflow would round up to
+/* The definition against VDPBF16PS (tier -1) and every tier. A sum just below 2^-126 that gradual underflow would round to
  * it must have come up, or nothing here tells the flush after 24 bits from one after rounding. */
 static void near_the_flush(void **state) {
     (void)state;
