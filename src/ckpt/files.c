@@ -106,7 +106,7 @@ sy_status sy_ckpt_write_file(const char *folder, const char *name, const char *t
 sy_status sy_ckpt_write_json(const char *folder, const char *name, const json_t *value, struct sy_ckpt_files *files) {
     char *text = NULL;
     size_t bytes = 0;
-    SY_TRY(sy_json_print(value, SY_JSON_INDENT, &text, &bytes));
+    SY_TRY(sy_ckpt_print_json(value, &text, &bytes));
     sy_status status = sy_ckpt_write_file(folder, name, text, bytes, files);
     free(text);
     return status;

@@ -65,6 +65,11 @@ sy_status sy_ckpt_check_file(const char *folder, const struct sy_ckpt_file *file
 /* 32 hex of a hash or of bytes. */
 void sy_ckpt_hash_hex(XXH128_hash_t hash, char out[SY_CKPT_HASH_CHARS]);
 
+/* ---- print_json.c ---- */
+
+/* A value's text, the same on every machine; *text is malloc'ed and NUL-terminated. */
+sy_status sy_ckpt_print_json(const json_t *value, char **text, size_t *bytes);
+
 /* ---- folders.c: step-%08d and .tmp-* under <run_dir>/checkpoints ---- */
 
 struct sy_ckpt_steps {

@@ -75,7 +75,7 @@ sy_status sy_ckpt_manifest_print(const struct sy_ckpt_state *state, const char *
     json_t *root = NULL;
     char hash[SY_CKPT_HASH_CHARS];
     SY_TRY(build(state, digest, files, &root));
-    sy_status status = sy_json_print(root, SY_JSON_INDENT, text, bytes);
+    sy_status status = sy_ckpt_print_json(root, text, bytes);
     json_decref(root);
     SY_TRY(status);
     size_t body = *bytes - TAIL;
