@@ -66,7 +66,10 @@ static void combine_row(const struct sy_exec *x, const void *arg, int64_t t, flo
     narrow(x, op->y.dtype, d, sum, mat_row(op->y, t));
 }
 
-void SY_FN(combine)(const struct sy_exec *x, const struct sy_combine *op) { run_rows(x, op, op->tokens, 3 * op->d, combine_row); }
+void SY_FN(combine)(const struct sy_exec *x, const struct sy_combine *op) {
+    assert(op->groups == 0 || (op->groups <= op->experts && op->experts % op->groups == 0));
+    run_rows(x, op, op->tokens, 3 * op->d, combine_row);
+}
 
 void SY_FN(gather_f32)(const struct sy_exec *x, const struct sy_gather_f32 *op) {
     (void)x;

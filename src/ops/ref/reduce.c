@@ -72,8 +72,12 @@ struct square_work {
 
 static double square_block(const float *x, int64_t n, int64_t *bad) {
     double lane[LANES] = {0};
-    for (int64_t i = 0; i < n; i++)
-        lane[i % LANES] += (double)x[i] * (double)x[i];
+    int64_t whole = n / LANES * LANES;
+    for (int64_t i = 0; i < whole; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            lane[j] += (double)x[i + j] * (double)x[i + j];
+    for (int64_t i = whole; i < n; i++)
+        lane[i - whole] += (double)x[i] * (double)x[i];
     for (int64_t i = 0; i < n; i++)
         *bad += !sy_f32_finite(x[i]);
     for (int h = LANES / 2; h >= 1; h /= 2)

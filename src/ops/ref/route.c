@@ -1,4 +1,4 @@
-/* The router (SPEC 1, NUMERICS 3): scores, group-limited deterministic top-k, weights; and its backward.
+/* The router (SPEC 1, NUMERICS 3): scores, group-limited deterministic top-k, weights. Backward: route_bwd.c.
  *
  * sigmoid: s = SIG(l). softmax: e = EXP(l - max), s = e (1/V64(e)). topk_softmax: choice on logits + bias, s over the chosen of
  * the unbiased logits, Z added by ascending id. Weights: s of the chosen; with route_norm w = s / n, n = the chosen s added by
@@ -39,31 +39,34 @@ static void softmax_chosen(int64_t experts, int64_t k, const int32_t *ids, const
         s[ids[i]] = s[ids[i]] * inverse;
 }
 
-/* Experts outside the limited groups get -inf in c. */
-static void limit_groups(const struct sy_router_fwd *op, float *c, float *score, int32_t *kept) {
-    int64_t size = op->experts / op->groups;
-    for (int64_t g = 0; g < op->groups; g++) {
-        const float *member = c + g * size;
-        float first = -INFINITY, second = -INFINITY;
-        for (int64_t i = 0; i < size; i++) {
-            float v = member[i];
-            if (v > first) {
-                second = first;
-                first = v;
-            } else if (v > second) {
-                second = v;
-            }
+/* Group score: the sum of the two largest c, or the largest. */
+static float group_score(int64_t size, const float *member, int top2_sum) {
+    float first = -INFINITY, second = -INFINITY;
+    for (int64_t i = 0; i < size; i++) {
+        float v = member[i];
+        if (v > first) {
+            second = first;
+            first = v;
+        } else if (v > second) {
+            second = v;
         }
-        score[g] = op->group_top2_sum ? first + second : first;
     }
+    return top2_sum ? first + second : first;
+}
+
+/* The choice among the experts of the best groups alone: their c moves to the front of c, ids ascending, and back comes the
+ * id of each place that was chosen. So no expert of another group is chosen, whatever the values are. */
+static void top_k_limited(const struct sy_router_fwd *op, float *c, float *score, int32_t *kept, int32_t *ids) {
+    int64_t size = op->experts / op->groups;
+    for (int64_t g = 0; g < op->groups; g++)
+        score[g] = group_score(size, c + g * size, op->group_top2_sum);
     top_k(op->groups, op->limited_groups, score, kept);
-    for (int64_t g = 0; g < op->groups; g++) {
-        int in = 0;
-        for (int64_t i = 0; i < op->limited_groups; i++)
-            in |= kept[i] == g;
-        for (int64_t i = 0; !in && i < size; i++)
-            c[g * size + i] = -INFINITY;
-    }
+    sort_ids(op->limited_groups, kept);
+    for (int64_t j = 0; j < op->limited_groups; j++)
+        memmove(c + j * size, c + kept[j] * size, (size_t)size * sizeof *c);
+    top_k(op->limited_groups * size, op->top_k, c, ids);
+    for (int64_t i = 0; i < op->top_k; i++)
+        ids[i] = (int32_t)(kept[ids[i] / size] * size + ids[i] % size);
 }
 
 static void weights(const struct sy_router_fwd *op, const int32_t *ids, const float *s, float *w) {
@@ -93,13 +96,23 @@ static void token(const struct sy_router_fwd *op, int64_t t, float *scratch) {
         for (int64_t i = 0; i < e; i++)
             c[i] = (chosen_only ? l[i] : s[i]) + (op->bias ? op->bias[i] : 0.0f);
         if (op->groups > 0)
-            limit_groups(op, c, score, kept);
-        top_k(e, k, c, ids);
+            top_k_limited(op, c, score, kept, ids);
+        else
+            top_k(e, k, c, ids);
     }
     sort_ids(k, ids);
     if (chosen_only)
         softmax_chosen(e, k, ids, l, s);
     weights(op, ids, s, op->w + t * k);
+}
+
+/* A token with a NaN: finite, in range and defined, so that nothing later is not. */
+static void reported_token(const struct sy_router_fwd *op, int64_t t) {
+    memset(op->s + t * op->experts, 0, (size_t)op->experts * sizeof(float));
+    for (int64_t i = 0; i < op->top_k; i++) {
+        op->ids[t * op->top_k + i] = (int32_t)i;
+        op->w[t * op->top_k + i] = 0.0f;
+    }
 }
 
 static void run(void *arg, int thread, int n_threads) {
@@ -118,15 +131,13 @@ static void run(void *arg, int thread, int n_threads) {
         }
         if (w->bad[thread] < 0)
             w->bad[thread] = t;
-        for (int64_t i = 0; i < op->top_k; i++) { /* so that nothing later is out of range */
-            op->ids[t * op->top_k + i] = (int32_t)i;
-            op->w[t * op->top_k + i] = 0.0f;
-        }
+        reported_token(op, t);
     }
 }
 
 void SY_FN(router_fwd)(const struct sy_exec *x, const struct sy_router_fwd *op) {
     struct work w = {.x = x, .op = op};
+    assert(op->groups == 0 || (op->experts % op->groups == 0 && op->top_k <= op->experts / op->groups * op->limited_groups));
     assert(3 * (size_t)op->experts * sizeof(float) <= x->scratch_bytes && sy_pool_size(x->pool) <= MAX_THREADS);
     sy_pool_run(x->pool, run, &w);
     *op->bad_token = lowest_bad(w.bad, sy_pool_size(x->pool));

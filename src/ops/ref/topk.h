@@ -4,7 +4,7 @@
 
 #include "ops/ref/tier.h"
 
-/* ids of the k best of c[0..n-1], best first. Values at or below `out` (use -INFINITY) are chosen last. No NaN. */
+/* ids of the k best of c[0..n-1], best first. A NaN gives some choice of distinct ids in range. */
 static inline void top_k(int64_t n, int64_t k, const float *c, int32_t *ids) {
     int64_t count = 0;
     for (int64_t i = 0; i < n; i++) {

@@ -1,0 +1,375 @@
+/* Routing: every op of every tier, class and number of threads with == against its definition, in which every choice is made
+ * by sorting (value descending, id ascending); laws of the choice, of the sort of routes and of combine.
+ * The router against double precision and finite differences: test_gradients.c.
+ */
+#include "ops_harness.h"
+
+/* --- choice by sorting ---------------------------------------------------------------------------------------------------- */
+
+struct item {
+    float value;
+    int32_t id;
+};
+
+static int better_first(const void *a, const void *b) {
+    const struct item *x = a, *y = b;
+    if (x->value > y->value)
+        return -1;
+    if (x->value < y->value)
+        return 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int ascending(const void *a, const void *b) { return *(const int32_t *)a - *(const int32_t *)b; }
+
+/* --- router --------------------------------------------------------------------------------------------------------------- */
+
+enum { E_MAX = 130, K_MAX = 9 };
+
+static int has_nan(int64_t n, const float *x) {
+    int nan = 0;
+    for (int64_t i = 0; i < n; i++)
+        nan += x[i] != x[i];
+    return nan > 0;
+}
+
+/* The experts that remain after group-limited routing, in `in`. */
+static void choose_groups(const struct sy_router_fwd *op, const float *c, int *in) {
+    int64_t size = op->experts / op->groups;
+    struct item group[E_MAX], member[E_MAX];
+    for (int64_t g = 0; g < op->groups; g++) {
+        for (int64_t i = 0; i < size; i++)
+            member[i] = (struct item){c[g * size + i], (int32_t)i};
+        qsort(member, (size_t)size, sizeof *member, better_first);
+        group[g] = (struct item){op->group_top2_sum ? member[0].value + member[1].value : member[0].value, (int32_t)g};
+    }
+    qsort(group, (size_t)op->groups, sizeof *group, better_first);
+    for (int64_t i = 0; i < op->experts; i++)
+        in[i] = 0;
+    for (int64_t j = 0; j < op->limited_groups; j++)
+        for (int64_t i = 0; i < size; i++)
+            in[group[j].id * size + i] = 1;
+}
+
+/* One token without NaN, as SPEC 1 and NUMERICS 3 say. */
+static void router_token(const struct sy_router_fwd *op, const float *l, const float *bias, int64_t t, float *s, int32_t *ids,
+                         float *w) {
+    int64_t e = op->experts, k = op->top_k, n = 0;
+    int in[E_MAX], chosen[E_MAX] = {0}, few = op->score_func == SY_ROUTER_TOPK_SOFTMAX;
+    float top = -INFINITY, z = 0.0f, norm = 0.0f, ex[E_MAX], c[E_MAX];
+    struct item item[E_MAX];
+    for (int64_t i = 0; i < e; i++)
+        top = fmaxf(top, l[i]);
+    for (int64_t i = 0; i < e; i++)
+        ex[i] = def_exp(l[i] - top);
+    for (int64_t i = 0; i < e; i++)
+        s[i] = op->score_func == SY_ROUTER_SIGMOID ? def_sig(l[i]) : ex[i] * (1.0f / def_v64(e, ex, NULL));
+    for (int64_t i = 0; i < e; i++) {
+        c[i] = (few ? l[i] : s[i]) + (bias ? bias[i] : 0.0f);
+        in[i] = 1;
+    }
+    if (op->groups)
+        choose_groups(op, c, in);
+    for (int64_t i = 0; i < e; i++)
+        if (in[i])
+            item[n++] = (struct item){c[i], (int32_t)i};
+    qsort(item, (size_t)n, sizeof *item, better_first);
+    for (int64_t j = 0; j < k; j++)
+        ids[j] = op->forced_seq_len ? (int32_t)(((t % op->forced_seq_len) * k + j) % e) : item[j].id;
+    qsort(ids, (size_t)k, sizeof *ids, ascending);
+    for (int64_t j = 0; j < k; j++)
+        chosen[ids[j]] = 1;
+    if (few) {
+        top = -INFINITY;
+        for (int64_t i = 0; i < e; i++)
+            top = chosen[i] ? fmaxf(top, l[i]) : top;
+        for (int64_t i = 0; i < e; i++)
+            z += chosen[i] ? def_exp(l[i] - top) : 0.0f;
+        for (int64_t i = 0; i < e; i++)
+            s[i] = chosen[i] ? def_exp(l[i] - top) * (1.0f / z) : 0.0f;
+    }
+    for (int64_t j = 0; j < k; j++)
+        norm += s[ids[j]];
+    norm = norm + 1e-20f;
+    for (int64_t j = 0; j < k; j++)
+        w[j] = (op->route_norm ? s[ids[j]] / norm : s[ids[j]]) * op->route_scale;
+}
+
+static void router_token_bwd(const struct sy_router_bwd *op, const float *s, const int32_t *ids, const float *dw, float *dl) {
+    int64_t e = op->experts, k = op->top_k;
+    float norm = 0.0f, t = 0.0f, t2 = 0.0f, ds[E_MAX] = {0};
+    int chosen[E_MAX] = {0};
+    for (int64_t j = 0; j < k; j++)
+        norm += s[ids[j]];
+    norm = norm + 1e-20f;
+    for (int64_t j = 0; j < k; j++)
+        t = fmaf(dw[j] * op->route_scale, s[ids[j]] / norm, t);
+    for (int64_t j = 0; j < k; j++) {
+        float g = dw[j] * op->route_scale;
+        ds[ids[j]] = op->route_norm ? (g - t) / norm : g;
+        chosen[ids[j]] = 1;
+    }
+    for (int64_t j = 0; j < k; j++)
+        t2 = fmaf(ds[ids[j]], s[ids[j]], t2);
+    for (int64_t i = 0; i < e; i++) {
+        if (op->score_func == SY_ROUTER_SIGMOID)
+            dl[i] = chosen[i] ? ds[i] * (s[i] * (1.0f - s[i])) : 0.0f;
+        else if (op->score_func == SY_ROUTER_SOFTMAX || chosen[i])
+            dl[i] = s[i] * (ds[i] - t2);
+        else
+            dl[i] = 0.0f;
+    }
+}
+
+/* Values of few kinds, so that ties and -0 beside +0 are common, or ordinary ones. NaN on request, never infinities. */
+static void fill_logits(struct buf b, enum regime r) {
+    for (int64_t i = 0; i < b.n; i++) {
+        float v = 4.0f * uniform();
+        if (r == ZEROS)
+            v = (float)(below(3) - 1) * (below(2) ? 1.0f : -1.0f);
+        else if (r == BIG)
+            v = 60.0f * v;
+        else if (r == TINY)
+            v = 1e-30f * v;
+        else if (r == WIDE)
+            v = 1e36f * v;
+        else if (r == SPECIAL && below(40) == 0)
+            v = NAN;
+        set_both(b, i, v);
+    }
+}
+
+static void router_case(struct lab *l, int64_t tokens, int64_t e, enum regime r) {
+    int64_t k = 1 + below(e < K_MAX ? e : K_MAX), groups = 0, limited = 0, top2 = below(2), row = e + below(3);
+    if (e % 4 == 0 && e >= 8 && below(4)) {
+        groups = e % 8 == 0 && e >= 16 && below(2) ? 8 : 4;
+        limited = 1 + below(groups);
+        k = k < e / groups * limited ? k : e / groups * limited;
+    }
+    struct buf logits = buf_new(l, "logits", SY_F32, tokens * e, PLAIN), bias = buf_new(l, "bias", SY_F32, e, PLAIN);
+    struct buf s = buf_new(l, "s", SY_F32, tokens * e, PLAIN), ids = buf_i32(l, "ids", tokens * k);
+    struct buf w = buf_new(l, "w", SY_F32, tokens * k, PLAIN), dw = buf_new(l, "dw", SY_F32, tokens * k, PLAIN);
+    struct buf dl = buf_new(l, "dlogits", l->x.dtype, tokens * row, PLAIN);
+    fill_logits(logits, r);
+    fill_logits(bias, r == SPECIAL ? PLAIN : r == WIDE ? PLAIN : r);
+    int64_t bad = -7, want_bad = -1, with_bias = below(3), forced = below(4) == 0 ? 1 + below(5) : 0;
+    struct sy_router_fwd fwd = {.tokens = tokens, .experts = e, .top_k = k, .score_func = (enum sy_score_func)below(3),
+        .groups = groups, .limited_groups = limited, .group_top2_sum = (int)top2, .route_norm = (int)below(2),
+        .route_scale = below(2) ? 1.0f : 2.5f, .forced_seq_len = forced, .logits = logits.got,
+        .bias = with_bias ? bias.got : NULL, .s = s.got, .ids = ids.got, .w = w.got, .bad_token = &bad};
+    l->x.ops->router_fwd(&l->x, &fwd);
+    struct sy_router_bwd bwd = {tokens, e, k, fwd.score_func, fwd.route_norm, fwd.route_scale, s.got, ids.got, dw.got,
+                                mat_of(dl, row)};
+    l->x.ops->router_bwd(&l->x, &bwd);
+    for (int64_t t = 0; t < tokens; t++) {
+        float *ws = (float *)s.want + t * e, *ww = (float *)w.want + t * k, grad[E_MAX];
+        int32_t *wi = i32_of(ids.want) + t * k;
+        if (has_nan(e, (float *)logits.want + t * e)) { /* reported; everything after it stays finite and in range */
+            want_bad = want_bad < 0 ? t : want_bad;
+            for (int64_t i = 0; i < e; i++)
+                ws[i] = 0.0f;
+            for (int64_t j = 0; j < k; j++) {
+                wi[j] = (int32_t)j;
+                ww[j] = 0.0f;
+            }
+        } else {
+            router_token(&fwd, (float *)logits.want + t * e, with_bias ? bias.want : NULL, t, ws, wi, ww);
+        }
+        router_token_bwd(&bwd, ws, wi, (float *)dw.want + t * k, grad);
+        for (int64_t i = 0; i < e; i++)
+            put(l, dl, t * row + i, grad[i]);
+    }
+    assert_int_equal(bad, want_bad);
+    lab_check(l, "router");
+}
+
+static void routers(struct lab *l) {
+    static const int64_t experts[] = {1, 2, 3, 8, 12, 16, 63, 64, 65, 96, 128, 130};
+    for (size_t i = 0; i < sizeof experts / sizeof *experts; i++)
+        for (int r = 0; r < 4 * N_REGIMES; r++)
+            router_case(l, 1 + below(17), experts[i], (enum regime)(r % N_REGIMES));
+}
+
+/* An expert outside the kept groups is never chosen, even where all that remains is as low as a value can be. */
+static void test_limited_groups_are_strict(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    float logits[8] = {5, -INFINITY, 9, 9, -INFINITY, 20, 0, 0}, s[8], w[3];
+    int32_t ids[3];
+    int64_t bad;
+    struct sy_router_fwd op = {.tokens = 1, .experts = 8, .top_k = 2, .score_func = SY_ROUTER_TOPK_SOFTMAX, .groups = 4,
+        .limited_groups = 1, .route_scale = 1.0f, .logits = logits, .s = s, .ids = ids, .w = w, .bad_token = &bad};
+    l.x.ops->router_fwd(&l.x, &op);
+    assert_int_equal(ids[0], 4);
+    assert_int_equal(ids[1], 5);
+    lab_close(&l);
+}
+
+/* Infinite logits, for which scores are NaN: nothing is out of range. */
+static void infinities(struct lab *l) {
+    for (int n = 0; n < 200; n++) {
+        float logits[32], s[32], w[4], bias[16];
+        int32_t ids[4];
+        int64_t bad;
+        for (int i = 0; i < 32; i++)
+            logits[i] = below(2) ? uniform() : below(2) ? INFINITY : -INFINITY;
+        for (int i = 0; i < 16; i++)
+            bias[i] = below(8) ? 0.0f : below(2) ? INFINITY : -INFINITY;
+        struct sy_router_fwd op = {.tokens = 2, .experts = 16, .top_k = 2, .score_func = (enum sy_score_func)below(3),
+            .groups = below(2) ? 4 : 0, .limited_groups = 2, .group_top2_sum = (int)below(2), .route_norm = 1,
+            .route_scale = 1.0f, .logits = logits, .bias = bias, .s = s, .ids = ids, .w = w, .bad_token = &bad};
+        l->x.ops->router_fwd(&l->x, &op);
+        for (int i = 0; i < 4; i++)
+            assert_true(ids[i] >= 0 && ids[i] < 16 && (i % 2 == 0 || ids[i] > ids[i - 1]));
+    }
+}
+
+static void test_router(void **state) {
+    (void)state;
+    labs_each(routers);
+    labs_each(infinities);
+}
+
+/* --- top-k ---------------------------------------------------------------------------------------------------------------- */
+
+static void topk(struct lab *l, int64_t rows, int64_t n, enum regime r) {
+    int64_t k = 1 + below(n < 20 ? n : 20), with_values = below(3), bad = -7, want_bad = -1;
+    int smallest = (int)below(2), sorted = (int)below(2);
+    struct buf x = buf_new(l, "x", SY_F32, rows * n, r), v = buf_new(l, "values", SY_F32, rows * k, PLAIN);
+    struct buf ids = buf_i32(l, "ids", rows * k);
+    struct item item[512];
+    l->x.ops->topk(&l->x, &(struct sy_topk){rows, n, k, smallest, sorted, x.got, with_values ? v.got : NULL, ids.got, &bad});
+    for (int64_t t = 0; t < rows; t++) {
+        int32_t *out = i32_of(ids.want) + t * k, *got = i32_of(ids.got) + t * k;
+        int nan = has_nan(n, (float *)x.want + t * n);
+        want_bad = nan && want_bad < 0 ? t : want_bad;
+        for (int64_t i = 0; i < n; i++)
+            item[i] = (struct item){smallest ? -take(x, t * n + i) : take(x, t * n + i), (int32_t)i};
+        if (!nan)
+            qsort(item, (size_t)n, sizeof *item, better_first);
+        for (int64_t j = 0; j < k; j++) {
+            assert_true(got[j] >= 0 && got[j] < n);
+            out[j] = nan ? got[j] : item[j].id; /* with a NaN: any ids in range */
+        }
+        if (!nan && !sorted)
+            qsort(out, (size_t)k, sizeof *out, ascending);
+        for (int64_t j = 0; with_values && j < k; j++)
+            put(l, v, t * k + j, take(x, t * n + out[j]));
+    }
+    assert_int_equal(bad, want_bad);
+    lab_check(l, "topk");
+}
+
+static void test_topk_laws(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    float x[3][6] = {{1, 1, 1, 1, 1, 1}, {-0.0f, 0.0f, -0.0f, 0.0f, -1, -0.0f}, {2, NAN, 7, 1, NAN, 3}};
+    int32_t ids[3][4];
+    int64_t bad;
+    struct sy_topk op = {.rows = 3, .n = 6, .k = 4, .sorted = 1, .x = x[0], .ids = ids[0], .bad_row = &bad};
+    l.x.ops->topk(&l.x, &op);
+    for (int j = 0; j < 4; j++) {
+        assert_int_equal(ids[0][j], j); /* all tied: the lowest ids */
+        assert_int_equal(ids[1][j], j); /* zeros of both signs are equal */
+    }
+    assert_int_equal(bad, 2);
+    op.rows = 2;
+    l.x.ops->topk(&l.x, &op);
+    assert_int_equal(bad, -1);
+    lab_close(&l);
+}
+
+/* --- moving rows ------------------------------------------------------------------------------------------------------------ */
+
+/* Random ascending ids; skew: one expert takes all that it can, another none. */
+static void fill_ids(struct buf ids, int64_t tokens, int64_t e, int64_t k) {
+    int skew = (int)below(3);
+    for (int64_t t = 0; t < tokens; t++) {
+        struct item item[E_MAX];
+        int32_t out[K_MAX];
+        for (int64_t i = 0; i < e; i++)
+            item[i] = (struct item){skew && i == 0 ? 2.0f : skew == 2 && i == e - 1 ? -2.0f : uniform(), (int32_t)i};
+        qsort(item, (size_t)e, sizeof *item, better_first);
+        for (int64_t j = 0; j < k; j++)
+            out[j] = item[j].id;
+        qsort(out, (size_t)k, sizeof *out, ascending);
+        for (int64_t j = 0; j < k; j++)
+            set_both_i32(ids, t * k + j, out[j]);
+    }
+}
+
+static void moves(struct lab *l, int64_t seq_len, int64_t d, enum regime r) {
+    int64_t sequences = 1 + below(3), e = 1 + below(3) * 4 + below(4), k = 1 + below(e < 5 ? e : 5), tokens = sequences * seq_len;
+    int64_t n = tokens * k, x_row = d + below(3), y_row = d + below(3), at = 0, weighted = below(2), with_shared = below(2);
+    int64_t groups = below(2) && e % 4 == 0 ? 4 : below(2) ? e : 0;
+    int64_t *offset = must_alloc((size_t)(e * sequences + 1) * sizeof *offset);
+    struct buf ids = buf_i32(l, "ids", n), row = buf_i32(l, "row", n), route = buf_i32(l, "route", n);
+    struct buf x = buf_new(l, "x", l->x.dtype, tokens * x_row, r), w = buf_new(l, "w", SY_F32, n, r == BIG ? PLAIN : r);
+    struct buf rows = buf_new(l, "rows", l->x.dtype, n * y_row, PLAIN), y = buf_new(l, "y", l->x.dtype, tokens * x_row, r);
+    struct buf shared = buf_new(l, "shared", l->x.dtype, tokens * x_row, r), f = buf_new(l, "f", SY_F32, n, r);
+    struct buf g = buf_new(l, "gathered", SY_F32, n, r), back = buf_new(l, "scattered", SY_F32, n, r);
+    fill_ids(ids, tokens, e, k);
+    l->x.ops->route_sort(&l->x, &(struct sy_route_sort){sequences, seq_len, e, k, ids.got, offset, row.got, route.got});
+    for (int64_t bin = 0; bin < e * sequences; bin++) { /* rows by (expert, sequence, token) */
+        assert_int_equal(offset[bin], at);
+        for (int64_t t = bin % sequences * seq_len; t < (bin % sequences + 1) * seq_len; t++)
+            for (int64_t j = 0; j < k; j++)
+                if (i32_of(ids.want)[t * k + j] == bin / sequences) {
+                    i32_of(row.want)[t * k + j] = (int32_t)at;
+                    i32_of(route.want)[at++] = (int32_t)(t * k + j);
+                }
+    }
+    assert_int_equal(offset[e * sequences], n);
+    assert_int_equal(at, n);
+    l->x.ops->permute(&l->x, &(struct sy_permute){n, k, d, route.got, weighted ? w.got : NULL, mat_of(x, x_row), mat_of(rows, y_row)});
+    for (int64_t q = 0; q < n; q++)
+        for (int64_t i = 0; i < d; i++) {
+            int64_t from = i32_of(route.want)[q];
+            float v = take(x, from / k * x_row + i);
+            if (weighted)
+                put(l, rows, q * y_row + i, take(w, from) * v);
+            else
+                store(rows.t, rows.want, q * y_row + i, v);
+        }
+    struct sy_mat none = {0};
+    weighted = below(2);
+    l->x.ops->combine(&l->x, &(struct sy_combine){tokens, k, d, e, groups, ids.got, row.got, weighted ? w.got : NULL,
+                                                  mat_of(rows, y_row), with_shared ? mat_of(shared, x_row) : none, mat_of(y, x_row)});
+    for (int64_t t = 0; t < tokens; t++)
+        for (int64_t i = 0; i < d; i++) {
+            float sum = 0.0f;
+            for (int64_t c = 0; c < (groups ? groups : 1); c++) {
+                float part = 0.0f;
+                for (int64_t j = 0; j < k; j++)
+                    if (!groups || i32_of(ids.want)[t * k + j] / (e / groups) == c)
+                        part = fmaf(weighted ? take(w, t * k + j) : 1.0f, take(rows, i32_of(row.want)[t * k + j] * y_row + i), part);
+                sum = groups ? sum + bf_if(l, l->x.dtype, part) : part;
+            }
+            put(l, y, t * x_row + i, with_shared ? sum + take(shared, t * x_row + i) : sum);
+        }
+    l->x.ops->gather_f32(&l->x, &(struct sy_gather_f32){n, 0, route.got, f.got, g.got});
+    l->x.ops->gather_f32(&l->x, &(struct sy_gather_f32){n, 1, route.got, g.got, back.got});
+    for (int64_t q = 0; q < n; q++) {
+        put(l, g, q, take(f, i32_of(route.want)[q]));
+        put(l, back, q, take(f, q)); /* scatter undoes gather */
+    }
+    lab_check(l, "route_sort, permute, combine or gather_f32");
+    free(offset);
+}
+
+#define EACH(name)                                                     \
+    static void name##_shapes(struct lab *l) { shapes_each(l, name); } \
+    static void test_##name(void **state) {                            \
+        (void)state;                                                   \
+        labs_each(name##_shapes);                                      \
+    }
+EACH(topk)
+EACH(moves)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_router),    cmocka_unit_test(test_limited_groups_are_strict), cmocka_unit_test(test_topk),
+        cmocka_unit_test(test_topk_laws), cmocka_unit_test(test_moves),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
