@@ -1,8 +1,6 @@
 /* Files and folders of a checkpoint: written durably, read suspiciously. See internal.h. */
 #include "ckpt/internal.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -67,9 +65,21 @@ static int open_again(const char *path, int flags) {
 
 static int sync_again(int fd) {
     int rc;
+    SY_CKPT_AGAIN(rc, fsync(fd));
+    return rc;
+}
+
+DIR *sy_ckpt_open_folder(const char *path) {
+    DIR *dir;
     do
-        rc = fsync(fd);
-    while (rc != 0 && errno == EINTR);
+        dir = opendir(path);
+    while (!dir && errno == EINTR);
+    return dir;
+}
+
+int sy_ckpt_rename(const char *from, const char *to) {
+    int rc;
+    SY_CKPT_AGAIN(rc, rename(from, to));
     return rc;
 }
 
@@ -122,7 +132,9 @@ sy_status sy_ckpt_make_folder(const char *path) {
             continue;
         memcpy(part, path, i);
         part[i] = 0;
-        if (mkdir(part, 0777) == 0 || errno == EEXIST)
+        int rc;
+        SY_CKPT_AGAIN(rc, mkdir(part, 0777));
+        if (rc == 0 || errno == EEXIST)
             continue;
         int error = errno;
         struct stat st;
@@ -150,7 +162,10 @@ static int remove_at(int parent, const char *name, int depth);
 static int remove_inside(int parent, const char *name, int depth) {
     if (depth >= MAX_DEPTH)
         return ELOOP;
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd;
+    do
+        fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    while (fd < 0 && errno == EINTR);
     if (fd < 0)
         return errno;
     DIR *dir = fdopendir(fd);

@@ -5,8 +5,6 @@
  */
 #include "ckpt/internal.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -55,7 +53,7 @@ static sy_status add_step(struct sy_ckpt_steps *steps, int64_t step) {
 
 sy_status sy_ckpt_steps_list(const char *folder, struct sy_ckpt_steps *out) {
     struct sy_ckpt_steps steps = {0};
-    DIR *dir = opendir(folder);
+    DIR *dir = sy_ckpt_open_folder(folder);
     *out = steps;
     if (!dir && errno == ENOENT)
         return SY_OK;
@@ -100,7 +98,7 @@ static void remove_logged(const char *folder, const char *name, const struct sy_
 }
 
 void sy_ckpt_leftovers_remove(const char *folder, const struct sy_log *log) {
-    DIR *dir = opendir(folder);
+    DIR *dir = sy_ckpt_open_folder(folder);
     struct dirent *entry;
     while (dir && (entry = readdir(dir)))
         if (strncmp(entry->d_name, ".tmp-", 5) == 0) {
@@ -116,16 +114,20 @@ sy_status sy_ckpt_put_in_place(const char *folder, const char *tmp, const char *
     SY_TRY(sy_ckpt_join(from, folder, tmp));
     SY_TRY(sy_ckpt_join(to, folder, final));
     if (access(to, F_OK) != 0) {
-        if (rename(from, to) != 0)
+        if (sy_ckpt_rename(from, to) != 0)
             SY_FAIL(SY_ERR_IO, "%s: cannot rename to %s: %s", from, final, strerror(errno));
-    } else if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE) != 0) {
+        return sy_ckpt_sync_folder(folder);
+    }
+    int rc;
+    SY_CKPT_AGAIN(rc, renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE));
+    if (rc != 0) {
         int error = errno;
         SY_TRY(sy_ckpt_join(old, folder, ".tmp-replaced")); /* a file system without exchange: two motions */
-        if ((error != EINVAL && error != ENOSYS) || rename(to, old) != 0)
+        if ((error != EINVAL && error != ENOSYS) || sy_ckpt_rename(to, old) != 0)
             SY_FAIL(SY_ERR_IO, "%s: cannot replace %s: %s", from, final, strerror(error));
-        if (rename(from, to) != 0) {
+        if (sy_ckpt_rename(from, to) != 0) {
             error = errno;
-            if (rename(old, to) != 0)
+            if (sy_ckpt_rename(old, to) != 0)
                 SY_FAIL(SY_ERR_IO, "%s: cannot rename to %s (%s), and the one that was there is now %s", from, final,
                         strerror(error), old);
             SY_FAIL(SY_ERR_IO, "%s: cannot rename to %s: %s", from, final, strerror(error));
@@ -141,7 +143,7 @@ static void retire(const char *folder, int64_t step, const struct sy_log *log) {
     if (snprintf(from, sizeof from, "%s/%s", folder, name) >= (int)sizeof from ||
         snprintf(to, sizeof to, "%s/%s", folder, tmp) >= (int)sizeof to)
         return;
-    if (rename(from, to) != 0)
+    if (sy_ckpt_rename(from, to) != 0)
         sy_log_warn(log, "%s: cannot be removed: %s", from, strerror(errno));
     else
         remove_logged(folder, tmp, log);

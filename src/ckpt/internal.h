@@ -2,6 +2,8 @@
 #ifndef SY_CKPT_INTERNAL_H
 #define SY_CKPT_INTERNAL_H
 
+#include <dirent.h>
+#include <errno.h>
 #include <xxhash.h>
 
 #include "ckpt/checkpoint.h"
@@ -30,7 +32,19 @@ struct sy_ckpt_files {
     int n, capacity;
 };
 
+/* Repeats a call that a signal interrupted: SY_CKPT_AGAIN(rc, rename(a, b)) leaves the last result in rc. */
+#define SY_CKPT_AGAIN(rc, call)          \
+    do                                   \
+        (rc) = (call);                   \
+    while ((rc) != 0 && errno == EINTR)
+
 /* ---- files.c ---- */
+
+/* opendir that no signal interrupts. */
+DIR *sy_ckpt_open_folder(const char *path);
+
+/* rename, likewise. */
+int sy_ckpt_rename(const char *from, const char *to);
 
 /* a/b. Errors: ERR_USAGE too long. */
 sy_status sy_ckpt_join(char out[SY_CKPT_PATH_BYTES], const char *a, const char *b);

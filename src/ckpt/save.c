@@ -5,7 +5,6 @@
  */
 #include "ckpt/internal.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,7 +95,9 @@ static sy_status write_manifest(struct saving *s) {
 }
 
 static sy_status write_all(struct saving *s) {
-    if (mkdir(s->folder, 0777) != 0)
+    int rc;
+    SY_CKPT_AGAIN(rc, mkdir(s->folder, 0777));
+    if (rc != 0)
         SY_FAIL(SY_ERR_IO, "%s: cannot make the folder: %s", s->folder, strerror(errno));
     SY_TRY(write_config(s));
     SY_TRY(write_tokenizer(s));

@@ -1,7 +1,6 @@
 /* safetensors files to the flat buffers: each byte is read once, hashed, widened if need be, and digested. See internal.h. */
 #include "ckpt/internal.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
