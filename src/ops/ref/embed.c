@@ -34,5 +34,5 @@ static void bwd(void *arg, int thread, int n_threads) {
 void SY_FN(embed_bwd)(const struct sy_exec *x, const struct sy_embed_bwd *op) {
     struct work w = {x, op};
     assert((size_t)op->d * sizeof(float) <= x->scratch_bytes);
-    sy_pool_run(x->pool, bwd, &w);
+    sy_pool_run(pool_for(x, op->tokens * op->d), bwd, &w);
 }

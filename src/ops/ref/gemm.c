@@ -124,5 +124,9 @@ static void run(void *arg, int thread, int n_threads) {
 
 void SY_FN(gemm)(const struct sy_exec *x, const struct sy_gemm *problems, int n_problems) {
     struct work w = {x, problems, n_problems};
-    sy_pool_run(x->pool, run, &w);
+    int64_t madds = 0;
+    for (int i = 0; i < n_problems; i++)
+        for (int q = 0; q < problems[i].n_parts; q++)
+            madds += problems[i].m * problems[i].n * problems[i].parts[q].k;
+    sy_pool_run(pool_for(x, madds / 16), run, &w);
 }

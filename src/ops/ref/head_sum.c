@@ -27,5 +27,5 @@ static void run(void *arg, int thread, int n_threads) {
 
 void SY_FN(head_sum)(const struct sy_exec *x, const struct sy_head_sum *op) {
     struct work w = {x, op};
-    sy_pool_run(x->pool, run, &w);
+    sy_pool_run(pool_for(x, op->tokens * op->heads * op->d), run, &w);
 }

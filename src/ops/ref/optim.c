@@ -30,7 +30,7 @@ static void adamw_part(void *arg, int thread, int n_threads) {
 
 void SY_FN(adamw)(const struct sy_exec *x, const struct sy_adamw *op) {
     struct work w = {x, op};
-    sy_pool_run(x->pool, adamw_part, &w);
+    sy_pool_run(pool_for(x, op->n), adamw_part, &w);
 }
 
 static void cast_part(void *arg, int thread, int n_threads) {
@@ -43,5 +43,5 @@ static void cast_part(void *arg, int thread, int n_threads) {
 
 void SY_FN(cast)(const struct sy_exec *x, const struct sy_cast *op) {
     struct work w = {x, op};
-    sy_pool_run(x->pool, cast_part, &w);
+    sy_pool_run(pool_for(x, op->n), cast_part, &w);
 }

@@ -2,7 +2,7 @@
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 
-/* --- R64: per 64 rows of a sequence one fma chain from +0, block sums added ascending; columns dealt to the threads ------- */
+/* --- R64: per 64 rows of a sequence one fma chain from +0, block sums added ascending; columns dealt to the threads ---- */
 
 struct row_sum_work {
     const struct sy_exec *x;
@@ -43,10 +43,10 @@ static void row_sum_part(void *arg, int thread, int n_threads) {
 void SY_FN(row_sum)(const struct sy_exec *x, const struct sy_row_sum *op) {
     struct row_sum_work w = {x, op};
     assert(3 * (size_t)op->d * sizeof(float) <= x->scratch_bytes);
-    sy_pool_run(x->pool, row_sum_part, &w);
+    sy_pool_run(pool_for(x, op->sequences * op->rows_per_sequence * op->d), row_sum_part, &w);
 }
 
-/* --- y = y + x ------------------------------------------------------------------------------------------------------------ */
+/* --- y = y + x --------------------------------------------------------------------------------------------------------- */
 
 static void add_part(void *arg, int thread, int n_threads) {
     const struct sy_add_f32 *op = arg;
@@ -58,10 +58,10 @@ static void add_part(void *arg, int thread, int n_threads) {
 
 void SY_FN(add_f32)(const struct sy_exec *x, const struct sy_add_f32 *op) {
     struct sy_add_f32 copy = *op;
-    sy_pool_run(x->pool, add_part, &copy);
+    sy_pool_run(pool_for(x, op->n), add_part, &copy);
 }
 
-/* --- blocks of squares --------------------------------------------------------------------------------------------------- */
+/* --- blocks of squares ------------------------------------------------------------------------------------------------- */
 
 enum { BLOCK = 1024, LANES = 16, MAX_THREADS = 1024 };
 

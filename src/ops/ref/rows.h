@@ -26,7 +26,7 @@ static inline void run_rows_part(void *arg, int thread, int n_threads) {
 static inline void run_rows(const struct sy_exec *x, const void *op, int64_t rows, int64_t scratch_floats,
                             void (*row)(const struct sy_exec *, const void *, int64_t, float *)) {
     struct row_work w = {x, op, rows, (size_t)scratch_floats, row};
-    sy_pool_run(x->pool, run_rows_part, &w);
+    sy_pool_run(pool_for(x, rows * (scratch_floats + 16)), run_rows_part, &w);
 }
 
 static inline void *mat_row(struct sy_mat m, int64_t r) { return sy_at(m.data, m.dtype, r * m.row); }

@@ -22,6 +22,10 @@
 /* SY_FN(gemm) is sy_gemm_avx2 in the tier avx2. */
 #define SY_FN(name) SY_GLUE(SY_GLUE(sy_, name), SY_GLUE(_, SY_TIER))
 
+/* Work this small is done by the calling thread: waking the others costs more. Elements touched, or FLOPs / 32. */
+enum { SMALL_WORK = 16384 };
+static inline struct sy_pool *pool_for(const struct sy_exec *x, int64_t work) { return work < SMALL_WORK ? NULL : x->pool; }
+
 /* bf16 of x, round to nearest even. flush (class x86): a subnormal x becomes a zero of its sign. NaN stays NaN. */
 static inline uint16_t bf16_of(float x, int flush) {
     uint32_t u = sy_f32_bits(x), r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
