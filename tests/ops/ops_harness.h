@@ -90,7 +90,7 @@ static inline float random_value(enum regime r) {
     }
 }
 
-/* --- the definitions of NUMERICS 1 and 2 -------------------------------------------------------------------------------- */
+/* --- the definitions of NUMERICS 1 and 2 ------------------------------------------------------------------------------- */
 
 /* Nearest bf16 value, ties to even; in class x86 a subnormal x gives a zero of its sign; fp32: x. */
 static inline float def_bf(enum sy_numeric_class cls, float x) {
@@ -223,7 +223,8 @@ static inline void lab_drop(struct lab *l) {
 static inline struct lab lab_open(const struct sy_ops *ops, enum sy_numeric_class cls, int threads) {
     struct lab l = {.threads = threads};
     size_t bytes = (12 * LAB_MAX_ROW + 4096) * sizeof(float);
-    l.x = (struct sy_exec){.ops = ops, .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls), .scratch_bytes = bytes};
+    l.x = (struct sy_exec){
+        .ops = ops, .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls), .scratch_bytes = bytes};
     l.x.scratch = aligned_alloc(64, bytes * (size_t)threads);
     assert_non_null(l.x.scratch);
     memset(l.x.scratch, 0xff, bytes * (size_t)threads); /* NaN: nothing may depend on what was there */
@@ -253,12 +254,17 @@ static inline void labs_each(void (*body)(struct lab *l)) {
             }
 }
 
-/* body(lab, rows, width, regime) for widths that nothing divides, rows 1..17 and every regime. */
+/* body(lab, rows, width, regime) for widths that nothing divides, rows 1..17 and every regime; then some that are large
+ * enough for an op to use its threads. */
 static inline void shapes_each(struct lab *l, void (*body)(struct lab *l, int64_t rows, int64_t d, enum regime r)) {
     static const int64_t widths[] = {1, 2, 7, 63, 64, 65, 127, 128, 130, 257};
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
         for (int r = 0; r < N_REGIMES; r++)
             body(l, 1 + below(17), widths[i], (enum regime)r);
+    body(l, 70, 600, PLAIN);
+    body(l, 70, 601, ZEROS);
+    body(l, 1100, 17, PLAIN);
+    body(l, 1101, 16, SPECIAL);
 }
 
 /* The reference in class fp32 on two threads: where laws and differences are tested. */

@@ -6,7 +6,7 @@
 
 static float row_a[LAB_MAX_ROW], row_b[LAB_MAX_ROW], row_c[LAB_MAX_ROW];
 
-/* --- rmsnorm ------------------------------------------------------------------------------------------------------------ */
+/* --- rmsnorm ----------------------------------------------------------------------------------------------------------- */
 
 static void rmsnorm_fwd(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t heads = 1 + below(3), head = d + below(2), token = heads * head + below(3), in_place = below(2);
@@ -35,8 +35,9 @@ static void rmsnorm_bwd(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     struct buf x = buf_new(l, "x", l->x.dtype, rows * token, r), dy = buf_new(l, "dy", l->x.dtype, rows * token, r);
     struct buf dx = in_place ? dy : buf_new(l, "dx", l->x.dtype, rows * token, PLAIN);
     struct buf g = buf_new(l, "g", SY_F32, d, PLAIN), q = buf_new(l, "r", SY_F32, rows * heads, PLAIN);
-    l->x.ops->rmsnorm_bwd(&l->x, &(struct sy_rmsnorm_bwd){rows, heads, d, heads_of(dy, token, head), heads_of(x, token, head),
-                                                          g.got, q.got, heads_of(dx, token, head)});
+    l->x.ops->rmsnorm_bwd(&l->x,
+                          &(struct sy_rmsnorm_bwd){rows, heads, d, heads_of(dy, token, head), heads_of(x, token, head),
+                                                   g.got, q.got, heads_of(dx, token, head)});
     for (int64_t t = 0; t < rows; t++)
         for (int64_t h = 0; h < heads; h++) {
             int64_t at = t * token + h * head;
@@ -51,17 +52,19 @@ static void rmsnorm_bwd(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     lab_check(l, "rmsnorm_bwd");
 }
 
-/* --- rope --------------------------------------------------------------------------------------------------------------- */
+/* --- rope -------------------------------------------------------------------------------------------------------------- */
 
 static void rope(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     d += d % 2;
     int64_t heads = 1 + below(3), head = d + below(2), token = heads * head + below(3), half = d / 2, positions = 9;
     int halves = (int)below(2), backward = (int)below(2);
     struct buf x = buf_new(l, "x", l->x.dtype, rows * token, r), p = buf_i32(l, "position", rows);
-    struct buf c = buf_new(l, "cos", SY_F32, positions * half, PLAIN), s = buf_new(l, "sin", SY_F32, positions * half, PLAIN);
+    struct buf c = buf_new(l, "cos", SY_F32, positions * half, PLAIN),
+               s = buf_new(l, "sin", SY_F32, positions * half, PLAIN);
     for (int64_t t = 0; t < rows; t++)
         set_both_i32(p, t, (int32_t)below(positions));
-    l->x.ops->rope(&l->x, &(struct sy_rope){rows, heads, d, halves, backward, p.got, c.got, s.got, heads_of(x, token, head)});
+    l->x.ops->rope(&l->x,
+                   &(struct sy_rope){rows, heads, d, halves, backward, p.got, c.got, s.got, heads_of(x, token, head)});
     for (int64_t t = 0; t < rows; t++)
         for (int64_t h = 0; h < heads; h++)
             for (int64_t i = 0; i < half; i++) {
@@ -76,7 +79,7 @@ static void rope(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     lab_check(l, "rope");
 }
 
-/* --- swiglu ------------------------------------------------------------------------------------------------------------- */
+/* --- swiglu ------------------------------------------------------------------------------------------------------------ */
 
 static void swiglu_fwd(struct lab *l, int64_t rows, int64_t f, enum regime r) {
     int64_t gu_row = 2 * f + below(3), h_row = f + below(3);
@@ -93,7 +96,8 @@ static void swiglu_fwd(struct lab *l, int64_t rows, int64_t f, enum regime r) {
 static void swiglu_bwd(struct lab *l, int64_t rows, int64_t f, enum regime r) {
     int64_t gu_row = 2 * f + below(3), a_row = f + below(3), hw_row = f + below(3), weighted = below(3), with_dw = below(3);
     struct buf gu = buf_new(l, "gu", l->x.dtype, rows * gu_row, r), a = buf_new(l, "a", SY_F32, rows * a_row, r);
-    struct buf dgu = buf_new(l, "dgu", l->x.dtype, rows * gu_row, PLAIN), hw = buf_new(l, "hw", l->x.dtype, rows * hw_row, PLAIN);
+    struct buf dgu = buf_new(l, "dgu", l->x.dtype, rows * gu_row, PLAIN),
+               hw = buf_new(l, "hw", l->x.dtype, rows * hw_row, PLAIN);
     struct buf w = buf_new(l, "w", SY_F32, rows, r), dw = buf_new(l, "dw", SY_F32, rows, PLAIN);
     l->x.ops->swiglu_bwd(&l->x, &(struct sy_swiglu_bwd){rows, f, mat_of(gu, gu_row), mat_of(a, a_row),
                                                         weighted ? w.got : NULL, mat_of(dgu, gu_row), mat_of(hw, hw_row),
@@ -115,7 +119,7 @@ static void swiglu_bwd(struct lab *l, int64_t rows, int64_t f, enum regime r) {
     lab_check(l, "swiglu_bwd");
 }
 
-/* --- sums of terms ------------------------------------------------------------------------------------------------------- */
+/* --- sums of terms ----------------------------------------------------------------------------------------------------- */
 
 static void join(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t row = d + below(3), n = 1 + below(SY_JOIN_TERMS), in_place = below(2);
@@ -152,7 +156,7 @@ static void head_sum(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     lab_check(l, "head_sum");
 }
 
-/* --- the gate of the shared experts --------------------------------------------------------------------------------------- */
+/* --- the gate of the shared experts ------------------------------------------------------------------------------------ */
 
 static void sigmoid_gate(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t row = d + below(3);
@@ -182,7 +186,7 @@ static void sigmoid_gate_bwd(struct lab *l, int64_t rows, int64_t d, enum regime
     lab_check(l, "sigmoid_gate_bwd");
 }
 
-/* --- embedding, dot products of rows -------------------------------------------------------------------------------------- */
+/* --- embedding, dot products of rows ----------------------------------------------------------------------------------- */
 
 static void embed(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t vocab = 5, w_row = d + below(3), y_row = d + below(3);

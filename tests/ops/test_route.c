@@ -4,7 +4,7 @@
  */
 #include "ops_harness.h"
 
-/* --- choice by sorting ---------------------------------------------------------------------------------------------------- */
+/* --- choice by sorting ------------------------------------------------------------------------------------------------- */
 
 struct item {
     float value;
@@ -22,7 +22,7 @@ static int better_first(const void *a, const void *b) {
 
 static int ascending(const void *a, const void *b) { return *(const int32_t *)a - *(const int32_t *)b; }
 
-/* --- router --------------------------------------------------------------------------------------------------------------- */
+/* --- router ------------------------------------------------------------------------------------------------------------ */
 
 enum { E_MAX = 130, K_MAX = 9 };
 
@@ -52,8 +52,8 @@ static void choose_groups(const struct sy_router_fwd *op, const float *c, int *i
 }
 
 /* One token without NaN, as SPEC 1 and NUMERICS 3 say. */
-static void router_token(const struct sy_router_fwd *op, const float *l, const float *bias, int64_t t, float *s, int32_t *ids,
-                         float *w) {
+static void router_token(const struct sy_router_fwd *op, const float *l, const float *bias, int64_t t, float *s,
+                         int32_t *ids, float *w) {
     int64_t e = op->experts, k = op->top_k, n = 0;
     int in[E_MAX], chosen[E_MAX] = {0}, few = op->score_func == SY_ROUTER_TOPK_SOFTMAX;
     float top = -INFINITY, z = 0.0f, norm = 0.0f, ex[E_MAX], c[E_MAX];
@@ -95,7 +95,8 @@ static void router_token(const struct sy_router_fwd *op, const float *l, const f
         w[j] = (op->route_norm ? s[ids[j]] / norm : s[ids[j]]) * op->route_scale;
 }
 
-static void router_token_bwd(const struct sy_router_bwd *op, const float *s, const int32_t *ids, const float *dw, float *dl) {
+static void router_token_bwd(const struct sy_router_bwd *op, const float *s, const int32_t *ids, const float *dw,
+                             float *dl) {
     int64_t e = op->experts, k = op->top_k;
     float norm = 0.0f, t = 0.0f, t2 = 0.0f, ds[E_MAX] = {0};
     int chosen[E_MAX] = {0};
@@ -188,6 +189,8 @@ static void routers(struct lab *l) {
     for (size_t i = 0; i < sizeof experts / sizeof *experts; i++)
         for (int r = 0; r < 4 * N_REGIMES; r++)
             router_case(l, 1 + below(17), experts[i], (enum regime)(r % N_REGIMES));
+    for (int r = 0; r < N_REGIMES; r++)
+        router_case(l, 90, 128, (enum regime)r); /* enough for several threads */
 }
 
 /* An expert outside the kept groups is never chosen, even where all that remains is as low as a value can be. */
@@ -230,14 +233,14 @@ static void test_router(void **state) {
     labs_each(infinities);
 }
 
-/* --- top-k ---------------------------------------------------------------------------------------------------------------- */
+/* --- top-k ------------------------------------------------------------------------------------------------------------- */
 
 static void topk(struct lab *l, int64_t rows, int64_t n, enum regime r) {
     int64_t k = 1 + below(n < 20 ? n : 20), with_values = below(3), bad = -7, want_bad = -1;
     int smallest = (int)below(2), sorted = (int)below(2);
     struct buf x = buf_new(l, "x", SY_F32, rows * n, r), v = buf_new(l, "values", SY_F32, rows * k, PLAIN);
     struct buf ids = buf_i32(l, "ids", rows * k);
-    struct item item[512];
+    struct item item[LAB_MAX_ROW];
     l->x.ops->topk(&l->x, &(struct sy_topk){rows, n, k, smallest, sorted, x.got, with_values ? v.got : NULL, ids.got, &bad});
     for (int64_t t = 0; t < rows; t++) {
         int32_t *out = i32_of(ids.want) + t * k, *got = i32_of(ids.got) + t * k;
@@ -279,7 +282,7 @@ static void test_topk_laws(void **state) {
     lab_close(&l);
 }
 
-/* --- moving rows ------------------------------------------------------------------------------------------------------------ */
+/* --- moving rows ------------------------------------------------------------------------------------------------------- */
 
 /* Random ascending ids; skew: one expert takes all that it can, another none. */
 static void fill_ids(struct buf ids, int64_t tokens, int64_t e, int64_t k) {
@@ -299,7 +302,8 @@ static void fill_ids(struct buf ids, int64_t tokens, int64_t e, int64_t k) {
 }
 
 static void moves(struct lab *l, int64_t seq_len, int64_t d, enum regime r) {
-    int64_t sequences = 1 + below(3), e = 1 + below(3) * 4 + below(4), k = 1 + below(e < 5 ? e : 5), tokens = sequences * seq_len;
+    int64_t sequences = 1 + below(3), e = 1 + below(3) * 4 + below(4), k = 1 + below(e < 5 ? e : 5),
+            tokens = sequences * seq_len;
     int64_t n = tokens * k, x_row = d + below(3), y_row = d + below(3), at = 0, weighted = below(2), with_shared = below(2);
     int64_t groups = below(2) && e % 4 == 0 ? 4 : below(2) ? e : 0;
     int64_t *offset = must_alloc((size_t)(e * sequences + 1) * sizeof *offset);
@@ -321,7 +325,8 @@ static void moves(struct lab *l, int64_t seq_len, int64_t d, enum regime r) {
     }
     assert_int_equal(offset[e * sequences], n);
     assert_int_equal(at, n);
-    l->x.ops->permute(&l->x, &(struct sy_permute){n, k, d, route.got, weighted ? w.got : NULL, mat_of(x, x_row), mat_of(rows, y_row)});
+    l->x.ops->permute(
+        &l->x, &(struct sy_permute){n, k, d, route.got, weighted ? w.got : NULL, mat_of(x, x_row), mat_of(rows, y_row)});
     for (int64_t q = 0; q < n; q++)
         for (int64_t i = 0; i < d; i++) {
             int64_t from = i32_of(route.want)[q];
@@ -334,7 +339,8 @@ static void moves(struct lab *l, int64_t seq_len, int64_t d, enum regime r) {
     struct sy_mat none = {0};
     weighted = below(2);
     l->x.ops->combine(&l->x, &(struct sy_combine){tokens, k, d, e, groups, ids.got, row.got, weighted ? w.got : NULL,
-                                                  mat_of(rows, y_row), with_shared ? mat_of(shared, x_row) : none, mat_of(y, x_row)});
+                                                  mat_of(rows, y_row), with_shared ? mat_of(shared, x_row) : none,
+                                                  mat_of(y, x_row)});
     for (int64_t t = 0; t < tokens; t++)
         for (int64_t i = 0; i < d; i++) {
             float sum = 0.0f;
@@ -342,7 +348,8 @@ static void moves(struct lab *l, int64_t seq_len, int64_t d, enum regime r) {
                 float part = 0.0f;
                 for (int64_t j = 0; j < k; j++)
                     if (!groups || i32_of(ids.want)[t * k + j] / (e / groups) == c)
-                        part = fmaf(weighted ? take(w, t * k + j) : 1.0f, take(rows, i32_of(row.want)[t * k + j] * y_row + i), part);
+                        part = fmaf(weighted ? take(w, t * k + j) : 1.0f,
+                                    take(rows, i32_of(row.want)[t * k + j] * y_row + i), part);
                 sum = groups ? sum + bf_if(l, l->x.dtype, part) : part;
             }
             put(l, y, t * x_row + i, with_shared ? sum + take(shared, t * x_row + i) : sum);

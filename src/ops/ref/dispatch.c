@@ -1,7 +1,7 @@
 /* Moving rows between tokens and experts: a stable counting sort of the routes, gathers, and the combining sum.
  *
- * combine: y = BF(sum over a token's experts ascending of fma(w, o, y), from +0, shared last); with C groups each of C equal id
- * ranges is summed so, one BF each, and the ranges are added ascending in fp32. */
+ * combine: y = BF(sum over a token's experts ascending of fma(w, o, y), from +0, shared last); with C groups each of C equal
+ * id ranges is summed so, one BF each, and the ranges are added ascending in fp32, from +0. */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 

@@ -1,4 +1,5 @@
-/* Deterministic top-k of each row as an op of its own: see topk.h. smallest: of the negated values, so ties go the same way. */
+/* Deterministic top-k of each row as an op of its own: see topk.h. smallest: of the negated values, so that
+ * ties go the same way. */
 #include "ops/ref/topk.h"
 
 #include "ops/ref/protos.h"

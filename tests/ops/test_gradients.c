@@ -1,0 +1,420 @@
+/* What the backward ops mean, in class fp32: finite differences of the forward op, adjoint pairs, and the router against
+ * tests/data/oracles/router.json (PyTorch in double precision; its operands are an integer formula).
+ *
+ * A difference is taken along g/|g| plus a random unit vector, so that the true answer is near |g| and no error of an
+ * element hides. sum g (x+ - x-), with the x+ and x- that fp32 holds, must be value(x+) - value(x-) to 1e-3. As a control,
+ * the same check refuses a gradient that is 1 % too large.
+ */
+#include "ops_harness.h"
+
+#include <jansson.h>
+
+enum { ROWS = 7, N_MAX = 4096 };
+
+/* --- finite differences ------------------------------------------------------------------------------------------------ */
+
+struct study {
+    struct lab *l;
+    const void *op;
+    const float *y, *dy; /* the value is the sum of dy y over n elements */
+    int64_t n;
+    double (*value)(const struct study *s);
+};
+
+static double dot(int64_t n, const float *a, const float *b) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+/* The relative error of the gradient `g` of s->value at x, along one direction. */
+static double difference(const struct study *s, int64_t n, float *x, const float *g) {
+    static float at[N_MAX], up[N_MAX], down[N_MAX];
+    double size = sqrt(dot(n, g, g)), expected = 0, h = 4e-3 * sqrt((double)n), random[N_MAX], length = 0, value;
+    assert_true(n <= N_MAX && size > 0);
+    memcpy(at, x, (size_t)n * sizeof *x);
+    for (int64_t i = 0; i < n; i++) {
+        random[i] = uniform();
+        length += random[i] * random[i];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        double v = (double)g[i] / size + random[i] / sqrt(length);
+        up[i] = (float)((double)at[i] + h * v);
+        down[i] = (float)((double)at[i] - h * v);
+        expected += (double)g[i] * ((double)up[i] - (double)down[i]);
+    }
+    memcpy(x, up, (size_t)n * sizeof *x);
+    value = s->value(s);
+    memcpy(x, down, (size_t)n * sizeof *x);
+    value -= s->value(s);
+    memcpy(x, at, (size_t)n * sizeof *x);
+    return fabs(value - expected) / (2 * h * size);
+}
+
+static void check_gradient(const char *what, const struct study *s, int64_t n, float *x, const float *g) {
+    static float broken[N_MAX];
+    for (int round = 0; round < 3; round++) {
+        double error = difference(s, n, x, g);
+        if (!(error < 1e-3))
+            fail_msg("%s: the finite difference is off by %g of the gradient's norm", what, error);
+    }
+    for (int64_t i = 0; i < n; i++)
+        broken[i] = 1.01f * g[i];
+    if (difference(s, n, x, broken) < 1e-3)
+        fail_msg("%s: a gradient that is 1 %% too large passed", what);
+}
+
+static void fill(int64_t n, float *x, float size) {
+    for (int64_t i = 0; i < n; i++)
+        x[i] = size * uniform();
+}
+
+static struct sy_mat mat(float *p, int64_t cols) { return sy_mat_of(p, SY_F32, cols); }
+static struct sy_heads heads(float *p, int64_t token, int64_t head) { return (struct sy_heads){p, SY_F32, token, head}; }
+
+/* --- norm and rope ----------------------------------------------------------------------------------------------------- */
+
+static double rmsnorm_value(const struct study *s) {
+    s->l->x.ops->rmsnorm_fwd(&s->l->x, s->op);
+    return dot(s->n, s->dy, s->y);
+}
+
+static void test_rmsnorm(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { D = 67, H = 2, N = ROWS * H * D };
+    float x[N], y[N], dy[N], dx[N], g[D], dg[D] = {0}, r[ROWS * H];
+    fill(N, x, 2.0f);
+    fill(N, dy, 1.0f);
+    fill(D, g, 1.0f);
+    struct sy_rmsnorm_fwd fwd = {ROWS, H, D, 1e-5f, heads(x, H * D, D), g, heads(y, H * D, D), r};
+    struct study s = {&l, &fwd, y, dy, N, rmsnorm_value};
+    l.x.ops->rmsnorm_fwd(&l.x, &fwd);
+    l.x.ops->rmsnorm_bwd(
+        &l.x, &(struct sy_rmsnorm_bwd){ROWS, H, D, heads(dy, H * D, D), heads(x, H * D, D), g, r, heads(dx, H * D, D)});
+    l.x.ops->row_sum(&l.x, &(struct sy_row_sum){1, ROWS * H, H, D, heads(dy, H * D, D), heads(x, H * D, D), r, dg});
+    check_gradient("rmsnorm, x", &s, N, x, dx);
+    check_gradient("rmsnorm, g", &s, D, g, dg);
+    lab_close(&l);
+}
+
+/* The rotation is orthogonal: backward is its inverse and its adjoint. */
+static void test_rope(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { D = 34, H = 3, N = ROWS * H * D };
+    float x[N], y[N], b[N], c[N], cs[ROWS * D / 2], sn[ROWS * D / 2];
+    int32_t position[ROWS];
+    for (int i = 0; i < ROWS * D / 2; i++) {
+        float angle = 3.0f * uniform();
+        cs[i] = cosf(angle);
+        sn[i] = sinf(angle);
+    }
+    for (int t = 0; t < ROWS; t++)
+        position[t] = (int32_t)below(ROWS);
+    for (int halves = 0; halves < 2; halves++) {
+        fill(N, x, 1.0f);
+        fill(N, b, 1.0f);
+        memcpy(y, x, sizeof x);
+        memcpy(c, b, sizeof b);
+        struct sy_rope op = {ROWS, H, D, halves, 0, position, cs, sn, heads(y, H * D, D)};
+        l.x.ops->rope(&l.x, &op);
+        op.backward = 1;
+        op.x.data = c;
+        l.x.ops->rope(&l.x, &op);
+        assert_true(fabs(dot(N, y, b) - dot(N, x, c)) < 1e-5);
+        assert_true(fabs(dot(N, y, b) - dot(N, x, b)) > 1e-2);
+        op.x.data = y;
+        l.x.ops->rope(&l.x, &op);
+        for (int i = 0; i < N; i++)
+            assert_true(fabsf(y[i] - x[i]) < 1e-6f);
+    }
+    lab_close(&l);
+}
+
+/* --- swiglu ------------------------------------------------------------------------------------------------------------ */
+
+struct weighted { /* the value is the sum of w a h */
+    struct sy_swiglu_fwd fwd;
+    const float *a, *w, *h;
+};
+
+static double swiglu_value(const struct study *s) {
+    const struct weighted *q = s->op;
+    double sum = 0;
+    s->l->x.ops->swiglu_fwd(&s->l->x, &q->fwd);
+    for (int64_t t = 0; t < q->fwd.rows; t++)
+        sum += (double)q->w[t] * dot(q->fwd.f, q->a + t * q->fwd.f, q->h + t * q->fwd.f);
+    return sum;
+}
+
+static void test_swiglu(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { F = 150, N = ROWS * F };
+    float gu[2 * N], dgu[2 * N], h[N], hw[N], a[N], w[ROWS], dw[ROWS];
+    fill(2 * N, gu, 3.0f);
+    fill(N, a, 1.0f);
+    fill(ROWS, w, 1.0f);
+    struct weighted q = {{ROWS, F, mat(gu, 2 * F), mat(h, F)}, a, w, h};
+    struct study s = {.l = &l, .op = &q, .value = swiglu_value};
+    struct sy_swiglu_bwd bwd = {ROWS, F, mat(gu, 2 * F), mat(a, F), w, mat(dgu, 2 * F), mat(hw, F), dw};
+    l.x.ops->swiglu_bwd(&l.x, &bwd);
+    check_gradient("swiglu, g and u", &s, 2 * N, gu, dgu);
+    check_gradient("swiglu, the route's weight", &s, ROWS, w, dw);
+    for (int t = 0; t < ROWS; t++)
+        w[t] = 1.0f;
+    bwd.w = NULL;
+    bwd.dw = NULL;
+    l.x.ops->swiglu_bwd(&l.x, &bwd);
+    check_gradient("swiglu without weights", &s, 2 * N, gu, dgu);
+    lab_close(&l);
+}
+
+/* --- the sigmoid gate -------------------------------------------------------------------------------------------------- */
+
+struct gated {
+    float *y_in, *y, *logit;
+};
+
+static double gate_value(const struct study *s) {
+    const struct gated *q = s->op;
+    int64_t d = s->n / ROWS;
+    memcpy(q->y, q->y_in, (size_t)s->n * sizeof(float));
+    s->l->x.ops->sigmoid_gate(&s->l->x, &(struct sy_sigmoid_gate){ROWS, d, q->logit, mat(q->y, d)});
+    return dot(s->n, s->y, s->dy);
+}
+
+static void test_sigmoid_gate(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { D = 70, N = ROWS * D };
+    float y_in[N], y[N], dy[N], dy_in[N], logit[ROWS], dlogit[ROWS];
+    fill(N, y_in, 1.0f);
+    fill(N, dy, 1.0f);
+    fill(ROWS, logit, 3.0f);
+    struct gated q = {y_in, y, logit};
+    struct study s = {&l, &q, y, dy, N, gate_value};
+    l.x.ops->sigmoid_gate_bwd(
+        &l.x, &(struct sy_sigmoid_gate_bwd){ROWS, D, logit, mat(y_in, D), mat(dy, D), mat(dy_in, D), mat(dlogit, 1)});
+    check_gradient("sigmoid gate, y", &s, N, y_in, dy_in);
+    check_gradient("sigmoid gate, logit", &s, ROWS, logit, dlogit);
+    lab_close(&l);
+}
+
+/* --- cross entropy ----------------------------------------------------------------------------------------------------- */
+
+static double loss_value(const struct study *s) {
+    struct sy_cross_entropy op = *(const struct sy_cross_entropy *)s->op;
+    int64_t loss = 0, n_valid = 0, n_bad = 0;
+    op.dlogits.data = NULL;
+    op.loss = &loss;
+    op.n_valid = &n_valid;
+    op.n_bad = &n_bad;
+    s->l->x.ops->cross_entropy(&s->l->x, &op);
+    assert_int_equal(n_bad, 0);
+    return (double)loss * 0x1p-24 * (double)op.w;
+}
+
+static void test_cross_entropy(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { V = 97, N = ROWS * V };
+    float logits[N], dlogits[N];
+    int32_t labels[ROWS] = {0, 96, -100, 5, 5, 64, 63};
+    int64_t loss = 0, n_valid = 0, n_bad = 0;
+    fill(N, logits, 4.0f);
+    struct sy_cross_entropy op = {ROWS, V, logits, labels, 1.0f / 6.0f, mat(dlogits, V), &loss, &n_valid, &n_bad};
+    l.x.ops->cross_entropy(&l.x, &op);
+    struct study s = {.l = &l, .op = &op, .value = loss_value};
+    check_gradient("cross entropy", &s, N, logits, dlogits);
+    lab_close(&l);
+}
+
+/* --- router ------------------------------------------------------------------------------------------------------------ */
+
+static double router_value(const struct study *s) {
+    s->l->x.ops->router_fwd(&s->l->x, s->op);
+    return dot(s->n, s->y, s->dy);
+}
+
+/* The choice is fixed by forced balance: the weights are then smooth in the logits. */
+static void test_router(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { E = 70, K = 6 };
+    float logits[ROWS * E], score[ROWS * E], w[ROWS * K], dw[ROWS * K], dlogits[ROWS * E];
+    int32_t ids[ROWS * K];
+    int64_t bad;
+    fill(ROWS * E, logits, 2.0f);
+    fill(ROWS * K, dw, 1.0f);
+    for (int norm = 0; norm < 2; norm++)
+        for (int f = 0; f < 3; f++) {
+            enum sy_score_func func = (enum sy_score_func)f;
+            struct sy_router_fwd fwd = {.tokens = ROWS,
+                                        .experts = E,
+                                        .top_k = K,
+                                        .score_func = func,
+                                        .route_norm = norm,
+                                        .route_scale = 2.5f,
+                                        .forced_seq_len = ROWS,
+                                        .logits = logits,
+                                        .s = score,
+                                        .ids = ids,
+                                        .w = w,
+                                        .bad_token = &bad};
+            struct study s = {&l, &fwd, w, dw, ROWS * K, router_value};
+            l.x.ops->router_fwd(&l.x, &fwd);
+            l.x.ops->router_bwd(&l.x,
+                                &(struct sy_router_bwd){ROWS, E, K, func, norm, 2.5f, score, ids, dw, mat(dlogits, E)});
+            check_gradient("router", &s, ROWS * E, logits, dlogits);
+        }
+    lab_close(&l);
+}
+
+/* --- permute and combine are adjoint ----------------------------------------------------------------------------------- */
+
+enum { MOVE_T = 22, MOVE_S = 11, MOVE_E = 6, MOVE_K = 3, MOVE_D = 37, MOVE_N = MOVE_T * MOVE_K };
+
+static void routes_random(struct lab *l, int32_t *ids, int32_t *row, int32_t *route) {
+    int64_t offset[MOVE_E * 2 + 1];
+    for (int t = 0; t < MOVE_T; t++) { /* K of E, ascending */
+        int32_t n = 0;
+        for (int32_t e = 0; e < MOVE_E && n < MOVE_K; e++)
+            if (below(MOVE_E - e) < MOVE_K - n)
+                ids[t * MOVE_K + n++] = e;
+    }
+    l->x.ops->route_sort(&l->x, &(struct sy_route_sort){MOVE_T / MOVE_S, MOVE_S, MOVE_E, MOVE_K, ids, offset, row, route});
+}
+
+static void test_permute_combine(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    float x[MOVE_T * MOVE_D], y[MOVE_T * MOVE_D], o[MOVE_N * MOVE_D], rows[MOVE_N * MOVE_D], w[MOVE_N], sum_w[MOVE_T],
+        shared[MOVE_T * MOVE_D];
+    int32_t ids[MOVE_N], row[MOVE_N], route[MOVE_N];
+    routes_random(&l, ids, row, route);
+    fill(MOVE_N, w, 1.0f);
+    fill(MOVE_T * MOVE_D, x, 1.0f);
+    fill(MOVE_T * MOVE_D, shared, 1.0f);
+    fill(MOVE_N * MOVE_D, o, 1.0f);
+    struct sy_mat none = {0};
+    for (int weighted = 0; weighted < 2; weighted++) {
+        const float *weight = weighted ? w : NULL;
+        l.x.ops->permute(&l.x,
+                         &(struct sy_permute){MOVE_N, MOVE_K, MOVE_D, route, weight, mat(x, MOVE_D), mat(rows, MOVE_D)});
+        struct sy_combine op = {MOVE_T, MOVE_K, MOVE_D, MOVE_E, 0, ids, row, weight, mat(o, MOVE_D), none, mat(y, MOVE_D)};
+        l.x.ops->combine(&l.x, &op);
+        double left = dot(MOVE_N * MOVE_D, rows, o), right = dot(MOVE_T * MOVE_D, x, y);
+        assert_true(fabs(left - right) < 1e-4 && fabs(left) > 1e-2);
+        op.o = mat(rows, MOVE_D); /* combine of permute: every token times the sum of its weights, the shared term once */
+        op.w = w;
+        op.shared = mat(shared, MOVE_D);
+        l.x.ops->permute(&l.x, &(struct sy_permute){MOVE_N, MOVE_K, MOVE_D, route, NULL, mat(x, MOVE_D), mat(rows, MOVE_D)});
+        l.x.ops->combine(&l.x, &op);
+        for (int t = 0; t < MOVE_T; t++) {
+            sum_w[t] = w[t * MOVE_K] + w[t * MOVE_K + 1] + w[t * MOVE_K + 2];
+            for (int i = 0; i < MOVE_D; i++)
+                assert_true(fabsf(y[t * MOVE_D + i] - (sum_w[t] * x[t * MOVE_D + i] + shared[t * MOVE_D + i])) < 2e-6f);
+        }
+    }
+    lab_close(&l);
+}
+
+/* --- the router in double precision ------------------------------------------------------------------------------------ */
+
+static uint64_t mix(uint64_t z) {
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static void operand(const char *name, int64_t n, float size, float *out) {
+    uint64_t key = 0xcbf29ce484222325u;
+    for (; *name; name++)
+        key = (key ^ (unsigned char)*name) * 0x100000001b3u;
+    for (int64_t i = 0; i < n; i++)
+        out[i] = size * (float)((int64_t)(mix(key + (uint64_t)i * 0x9e3779b97f4a7c15u) >> 40) - (1 << 23)) * 0x1p-23f;
+}
+
+/* |got - want| / |want| of a [rows][cols] list. */
+static double distance(const json_t *list, int64_t rows, int64_t cols, const float *got) {
+    double error = 0, size = 0;
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t i = 0; i < cols; i++) {
+            double want = json_number_value(json_array_get(json_array_get(list, (size_t)t), (size_t)i));
+            error += (want - (double)got[t * cols + i]) * (want - (double)got[t * cols + i]);
+            size += want * want;
+        }
+    return sqrt(error / size);
+}
+
+static int names(const json_t *q, const char *key, const char *value) {
+    const char *s = json_string_value(json_object_get(q, key));
+    return s && strcmp(s, value) == 0;
+}
+
+static int64_t integer(const json_t *q, const char *key) { return json_integer_value(json_object_get(q, key)); }
+
+static void oracle_case(struct lab *l, const json_t *file, const json_t *q) {
+    enum { T = 24, E = 16, K = 4 };
+    float logits[T * E], bias[E], dw[T * K], s[T * E], w[T * K], dlogits[T * E];
+    int32_t ids[T * K];
+    int64_t bad;
+    assert_true(integer(file, "T") == T && integer(file, "E") == E && integer(file, "K") == K);
+    operand("router.logits", T * E, 4.0f, logits);
+    operand("router.bias", E, 0x1p-4f, bias);
+    operand("router.dw", T * K, 1.0f, dw);
+    struct sy_router_fwd fwd = {.tokens = T,
+                                .experts = E,
+                                .top_k = K,
+                                .score_func = names(q, "score_func", "sigmoid")   ? SY_ROUTER_SIGMOID
+                                              : names(q, "score_func", "softmax") ? SY_ROUTER_SOFTMAX
+                                                                                  : SY_ROUTER_TOPK_SOFTMAX,
+                                .groups = integer(q, "groups"),
+                                .limited_groups = integer(q, "limited"),
+                                .group_top2_sum = names(q, "group_score", "top2_sum"),
+                                .route_norm = (int)integer(q, "route_norm"),
+                                .route_scale = (float)json_number_value(json_object_get(file, "route_scale")),
+                                .logits = logits,
+                                .bias = bias,
+                                .s = s,
+                                .ids = ids,
+                                .w = w,
+                                .bad_token = &bad};
+    l->x.ops->router_fwd(&l->x, &fwd);
+    l->x.ops->router_bwd(&l->x, &(struct sy_router_bwd){T, E, K, fwd.score_func, fwd.route_norm, fwd.route_scale, s, ids, dw,
+                                                        mat(dlogits, E)});
+    for (int64_t i = 0; i < T * K; i++)
+        assert_int_equal(ids[i], json_integer_value(json_array_get(
+                                     json_array_get(json_object_get(q, "ids"), (size_t)(i / K)), (size_t)(i % K))));
+    double w_error = distance(json_object_get(q, "w"), T, K, w),
+           d_error = distance(json_object_get(q, "dlogits"), T, E, dlogits);
+    if (!(w_error < 2e-5 && d_error < 2e-5))
+        fail_msg("router oracle, %s: weights are off by %g, gradients by %g",
+                 json_string_value(json_object_get(q, "score_func")), w_error, d_error);
+}
+
+static void test_router_oracle(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    json_error_t e;
+    json_t *file = json_load_file("tests/data/oracles/router.json", 0, &e), *cases = json_object_get(file, "cases");
+    if (!file)
+        fail_msg("tests/data/oracles/router.json: %s", e.text);
+    assert_int_equal(json_array_size(cases), 18);
+    for (size_t i = 0; i < json_array_size(cases); i++)
+        oracle_case(&l, file, json_array_get(cases, i));
+    json_decref(file);
+    lab_close(&l);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rmsnorm),         cmocka_unit_test(test_rope),          cmocka_unit_test(test_swiglu),
+        cmocka_unit_test(test_sigmoid_gate),    cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_router),
+        cmocka_unit_test(test_permute_combine), cmocka_unit_test(test_router_oracle),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
