@@ -84,12 +84,24 @@ static sy_status write_moments(struct saving *s) {
     return sy_ckpt_sync_folder(folder);
 }
 
+/* What is about to be written must be what a reader accepts: a mistake here would cost the run its checkpoint. */
+static sy_status read_back(const struct saving *s, const char *text, size_t bytes) {
+    struct sy_ckpt_manifest m;
+    sy_status status = sy_ckpt_manifest_parse(SY_CKPT_MANIFEST, text, bytes, &m);
+    if (status == SY_OK && (m.info.step != s->state->step || m.files.n != s->files.n))
+        status = sy_fail(SY_ERR_RUNTIME, "it says step %" PRId64 " and %d files", m.info.step, m.files.n);
+    sy_ckpt_manifest_free(&m);
+    return status == SY_OK ? SY_OK : sy_fail_context(SY_ERR_RUNTIME, "%s: the new manifest does not read back", s->folder);
+}
+
 static sy_status write_manifest(struct saving *s) {
     char *text = NULL;
     size_t bytes = 0;
     sy_ckpt_files_sort(&s->files);
     SY_TRY(sy_ckpt_manifest_print(s->state, s->digest, &s->files, &text, &bytes));
-    sy_status status = sy_ckpt_write_file(s->folder, SY_CKPT_MANIFEST, text, bytes, NULL);
+    sy_status status = read_back(s, text, bytes);
+    if (status == SY_OK)
+        status = sy_ckpt_write_file(s->folder, SY_CKPT_MANIFEST, text, bytes, NULL);
     free(text);
     return status;
 }

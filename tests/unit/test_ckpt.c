@@ -491,6 +491,24 @@ static void test_digest_known(void **unused) {
     remove_run("known");
 }
 
+/* A manifest that no reader would accept is never written. */
+static void test_unreadable_state(void **unused) {
+    (void)unused;
+    struct model x = make_model("micro_gqa");
+    struct sy_ckpt_state state = state_of(&x, 1);
+    struct sy_ckpt_save_options options = {0};
+    const char *former[] = {"not an id"};
+    state.former_recipes = former;
+    state.n_former_recipes = 1;
+    assert_int_equal(sy_ckpt_save(run_of("state"), &state, &options, NULL), SY_ERR_RUNTIME);
+    assert_non_null(strstr(sy_error_message(), "does not read back"));
+    assert_int_equal(latest("state"), 0);
+    state.step = -1;
+    assert_int_equal(sy_ckpt_save(run_of("state"), &state, &options, NULL), SY_ERR_USAGE);
+    free_model(&x);
+    remove_run("state");
+}
+
 /* Data state, trainer's state and the chain of recipes come back. */
 static void test_manifest_fields(void **unused) {
     (void)unused;
@@ -526,6 +544,40 @@ static void test_manifest_fields(void **unused) {
     json_decref(trainer);
     free_model(&x);
     remove_run("fields");
+}
+
+/* A resume without any [model] or [numerics] takes both from the checkpoint; what was stated stays. */
+static void test_config_of_checkpoint(void **unused) {
+    (void)unused;
+    struct model x = make_model("micro_mla");
+    struct sy_config *config = NULL;
+    struct sy_ckpt *c = NULL;
+    char path[SY_CKPT_PATH_BYTES], id[SY_CKPT_HASH_CHARS];
+    static const char stated[] = "[numerics]\ncombine_groups = 4\n";
+    x.config->numerics.lanes = 2;
+    x.config->numerics.class = SY_CLASS_FP32;
+    x.config->training.seq_len = 64;
+    save(&x, "config", 1, 0, 0, path);
+    for (int state = 0; state < 2; state++) {
+        assert_int_equal(sy_config_create(&config), SY_OK);
+        if (state)
+            assert_int_equal(sy_config_load_text(config, "f", stated, strlen(stated)), SY_OK);
+        assert_int_equal(sy_ckpt_open(path, 1, &c), SY_OK);
+        assert_int_equal(sy_ckpt_config(c, 1, config), SY_OK);
+        assert_int_equal(sy_config_finish(config, false), SY_OK);
+        assert_int_equal(config->numerics.lanes, 2);
+        assert_int_equal(config->numerics.class, SY_CLASS_FP32);
+        assert_int_equal(config->training.seq_len, 64);
+        assert_int_equal(config->model.kv_lora_rank, 16);
+        assert_int_equal(config->moe.num_limited_groups, 2);
+        assert_int_equal(sy_ckpt_recipe_id(config, id), SY_OK);
+        assert_int_equal(strcmp(id, sy_ckpt_info(c)->recipe_id) == 0, !state);
+        assert_int_equal(sy_ckpt_recipe_check(c, config), state ? SY_ERR_USAGE : SY_OK);
+        sy_ckpt_close(c);
+        sy_config_destroy(config);
+    }
+    free_model(&x);
+    remove_run("config");
 }
 
 /* The recipe id of a config does not change by accident. */
@@ -719,7 +771,9 @@ int main(void) {
         cmocka_unit_test(test_disk_full),
         cmocka_unit_test(test_read_only),
         cmocka_unit_test(test_digest_known),
+        cmocka_unit_test(test_unreadable_state),
         cmocka_unit_test(test_manifest_fields),
+        cmocka_unit_test(test_config_of_checkpoint),
         cmocka_unit_test(test_recipe_id_is_stable),
         cmocka_unit_test(test_hugging_face),
         cmocka_unit_test(test_wrong_model),
