@@ -1,0 +1,280 @@
+/* The tree of sums over lanes against a recursive definition, ==, for every number of leaves and every width that divides it.
+ *
+ * node(level, i) = node(level - 1, 2i) + node(level - 1, 2i + 1), an absent node is skipped: the root of leaves [0, n) is that of
+ * the aligned halves of the next power of two. Buffers are exactly as many as sy_tree_shape says: they are taken from an arena
+ * and start as NaN, so that a buffer that is reused without being cleared, or a lane that is never cleared, shows.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "parallel/tree.h"
+
+enum { PARAMS = 3, WIDE = 37, FIRST = 100, TOTAL = PARAMS * (WIDE + 3), MOST_LEAVES = 70, ROUNDS = 3 };
+
+static uint64_t state = 5;
+static uint64_t random_bits(void) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    uint64_t z = (state ^ state >> 29) * 0xff51afd7ed558ccdu;
+    return z ^ z >> 32;
+}
+static int below(int n) { return (int)((random_bits() >> 33) % (uint64_t)n); }
+
+/* Magnitudes that differ, so that nearly every other order of adding shows. */
+static float number(void) { return ldexpf((float)(int32_t)(random_bits() >> 32), below(24) - 40); }
+
+static int64_t offset_of(int p) { return FIRST + p * (WIDE + 3); }
+
+/* leaf[p][lane][round][i] */
+static float leaf[PARAMS][MOST_LEAVES][ROUNDS][WIDE];
+
+static float defined_lane(int p, int lane, int i) {
+    float a = 0.0f;
+    for (int j = 0; j < ROUNDS; j++)
+        a = a + leaf[p][lane][j][i];
+    return a;
+}
+
+/* The node of leaves [first, first + size), size a power of two; at least one leaf is there. */
+static float defined_node(int p, int first, int size, int leaves, int i) {
+    if (size == 1)
+        return defined_lane(p, first, i);
+    float left = defined_node(p, first, size / 2, leaves, i);
+    if (first + size / 2 >= leaves)
+        return left;
+    return left + defined_node(p, first + size / 2, size / 2, leaves, i);
+}
+
+static float defined_root(int p, int leaves, int i) {
+    int size = 1;
+    while (size < leaves)
+        size *= 2;
+    return defined_node(p, 0, size, leaves, i);
+}
+
+static float in_turn(int p, int leaves, int i) {
+    float a = defined_lane(p, 0, i);
+    for (int lane = 1; lane < leaves; lane++)
+        a = a + defined_lane(p, lane, i);
+    return a;
+}
+
+static void fill(void) {
+    for (int p = 0; p < PARAMS; p++)
+        for (int lane = 0; lane < MOST_LEAVES; lane++)
+            for (int j = 0; j < ROUNDS; j++)
+                for (int i = 0; i < WIDE; i++)
+                    leaf[p][lane][j][i] = number();
+}
+
+struct lab {
+    struct sy_arena arena;
+    struct sy_tree tree;
+    struct sy_exec x;
+};
+
+static void open_lab(struct lab *l, int leaves, int width) {
+    const char *why;
+    int n_buffers = 0;
+    struct sy_arena measure = sy_arena_measure();
+    *l = (struct lab){.x = {.ops = sy_ops_tier(sy_ops_n_tiers() > 1 && sy_ops_tier(1, &why) ? 1 : 0, &why)}};
+    assert_int_equal(sy_tree_shape(leaves, width, &n_buffers), SY_OK);
+    sy_tree_take(&measure, "tree", leaves, width, n_buffers, PARAMS, FIRST, TOTAL, &l->tree);
+    assert_int_equal(sy_arena_init(measure.used, "tree", &l->arena), SY_OK);
+    sy_tree_take(&l->arena, "tree", leaves, width, n_buffers, PARAMS, FIRST, TOTAL, &l->tree);
+    assert_int_equal(sy_arena_check(&l->arena, "tree"), SY_OK);
+    for (int b = 0; b < n_buffers; b++)
+        memset(l->tree.buffer[b], 0xff, TOTAL * sizeof(float));
+}
+
+static void shuffle(int n, int *order) {
+    for (int i = 0; i < n; i++)
+        order[i] = i;
+    for (int i = n - 1; i > 0; i--) {
+        int j = below(i + 1), t = order[i];
+        order[i] = order[j];
+        order[j] = t;
+    }
+}
+
+/* One lane group: its lanes are opened in any order, every round adds to them in any order, and they finish ascending. */
+static void group(struct lab *l, int p, int first, int width) {
+    int order[MOST_LEAVES];
+    for (int j = 0; j < ROUNDS; j++) {
+        shuffle(width, order);
+        for (int k = 0; k < width; k++) {
+            float *a = sy_tree_lane(&l->tree, p, first + order[k], offset_of(p), WIDE);
+            for (int i = 0; i < WIDE; i++)
+                a[i] = a[i] + leaf[p][first + order[k]][j][i];
+        }
+    }
+    for (int k = 0; k < width; k++)
+        sy_tree_finish(&l->tree, &l->x, p, first + k, offset_of(p), WIDE);
+}
+
+static int differs(struct lab *l, int leaves, float (*want)(int, int, int)) {
+    int n = 0;
+    for (int p = 0; p < PARAMS; p++) {
+        const float *root = sy_tree_root(&l->tree, p, offset_of(p));
+        for (int i = 0; i < WIDE; i++)
+            n += !(root[i] == want(p, leaves, i));
+    }
+    return n;
+}
+
+static void run(struct lab *l, int leaves, int width) {
+    sy_tree_begin(&l->tree);
+    for (int first = 0; first < leaves; first += width)
+        for (int p = 0; p < PARAMS; p++)
+            group(l, p, first, width);
+}
+
+static int is_tree(int leaves, int width) {
+    struct lab l;
+    int wrong = 0;
+    fill();
+    open_lab(&l, leaves, width);
+    for (int step = 0; step < 2; step++) { /* the second step reuses what the first left behind */
+        run(&l, leaves, width);
+        wrong += differs(&l, leaves, defined_root);
+        fill();
+    }
+    sy_arena_fini(&l.arena);
+    return wrong == 0;
+}
+
+static void test_tree(void **unused) {
+    (void)unused;
+    for (int leaves = 1; leaves <= MOST_LEAVES; leaves += leaves < 17 ? 1 : leaves < 32 ? 3 : 13)
+        for (int width = 1; width <= leaves; width *= 2)
+            if (leaves % width == 0 && !is_tree(leaves, width))
+                fail_msg("%d leaves, %d at a time: not the tree", leaves, width);
+}
+
+/* Widths that are no power of two leave more unfinished nodes behind a group: 6 leaves, 3 at a time, leave two (0-1 and 2). The
+ * library asserts when buffers do not suffice, so each shape runs in a process of its own. */
+static void test_odd_widths(void **unused) {
+    (void)unused;
+    for (int leaves = 3; leaves <= 24; leaves++)
+        for (int width = 3; width <= leaves; width++) {
+            if (leaves % width || (width & (width - 1)) == 0)
+                continue;
+            int status = -1;
+            pid_t child = fork();
+            if (child == 0)
+                _exit(is_tree(leaves, width) ? 0 : 1);
+            assert_true(child > 0 && waitpid(child, &status, 0) == child);
+            if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+                fail_msg("%d leaves, %d at a time: %s", leaves, width, WIFSIGNALED(status) ? "aborted" : "not the tree");
+        }
+}
+
+/* How many buffers there are does not show, nor does the width: the same leaves give the same root. */
+static void test_width_does_not_show(void **unused) {
+    (void)unused;
+    static const int widths[] = {1, 2, 4, 8, 16};
+    fill();
+    for (size_t k = 0; k < 5; k++) {
+        struct lab l;
+        open_lab(&l, 16, widths[k]);
+        run(&l, 16, widths[k]);
+        assert_int_equal(differs(&l, 16, defined_root), 0);
+        sy_arena_fini(&l.arena);
+    }
+}
+
+static void test_in_turn_differs(void **unused) {
+    (void)unused;
+    fill();
+    for (int leaves = 1; leaves <= 17; leaves++) {
+        struct lab l;
+        open_lab(&l, leaves, 1);
+        run(&l, leaves, 1);
+        if (leaves > 3) /* of 1, 2 and 3 leaves the two are the same sum */
+            assert_true(differs(&l, leaves, in_turn) > 0);
+        l.tree.in_turn = 1; /* planted */
+        run(&l, leaves, 1);
+        assert_int_equal(differs(&l, leaves, in_turn), 0);
+        if (leaves > 3)
+            assert_true(differs(&l, leaves, defined_root) > 0);
+        sy_arena_fini(&l.arena);
+    }
+}
+
+static void test_lane_without_leaf_is_zero(void **unused) {
+    (void)unused;
+    struct lab l;
+    fill();
+    memset(leaf[1][2], 0, sizeof leaf[1][2]);
+    memset(leaf[1][5], 0, sizeof leaf[1][5]);
+    open_lab(&l, 6, 2);
+    sy_tree_begin(&l.tree);
+    for (int first = 0; first < 6; first += 2)
+        for (int k = 0; k < 2; k++) {
+            int lane = first + k;
+            float *a = lane == 2 || lane == 5 ? NULL : sy_tree_lane(&l.tree, 1, lane, offset_of(1), WIDE);
+            for (int j = 0; a && j < ROUNDS; j++)
+                for (int i = 0; i < WIDE; i++)
+                    a[i] = a[i] + leaf[1][lane][j][i];
+            sy_tree_finish(&l.tree, &l.x, 1, lane, offset_of(1), WIDE);
+        }
+    const float *root = sy_tree_root(&l.tree, 1, offset_of(1));
+    for (int i = 0; i < WIDE; i++)
+        assert_true(root[i] == defined_root(1, 6, i));
+    sy_arena_fini(&l.arena);
+}
+
+/* A parameter's sums stay in its own range. */
+static void test_neighbours(void **unused) {
+    (void)unused;
+    struct lab l;
+    fill();
+    open_lab(&l, 8, 2);
+    sy_tree_begin(&l.tree);
+    for (int first = 0; first < 8; first += 2)
+        group(&l, 1, first, 2);
+    for (int b = 0; b < l.tree.n_buffers; b++)
+        for (int64_t i = 0; i < TOTAL; i++)
+            if (FIRST + i < offset_of(1) || FIRST + i >= offset_of(1) + WIDE)
+                assert_true(isnan(l.tree.buffer[b][i]));
+    sy_arena_fini(&l.arena);
+}
+
+static void test_shape(void **unused) {
+    (void)unused;
+    int n = -1;
+    assert_int_equal(sy_tree_shape(1, 1, &n), SY_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(sy_tree_shape(8, 8, &n), SY_OK);
+    assert_int_equal(n, 8);
+    assert_int_equal(sy_tree_shape(8, 1, &n), SY_OK);
+    assert_int_equal(n, 4);
+    assert_int_equal(sy_tree_shape(1 << 16, 1, &n), SY_OK);
+    assert_int_equal(n, 17);
+    n = -1;
+    assert_int_equal(sy_tree_shape(1 << 16, 64, &n), SY_ERR_USAGE); /* 74 buffers */
+    assert_int_equal(n, -1);
+    assert_non_null(strstr(sy_error_message(), "74"));
+    assert_non_null(strstr(sy_error_message(), "64"));
+    assert_non_null(strstr(sy_error_message(), "65536"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tree),
+        cmocka_unit_test(test_width_does_not_show),
+        cmocka_unit_test(test_in_turn_differs),
+        cmocka_unit_test(test_lane_without_leaf_is_zero),
+        cmocka_unit_test(test_neighbours),
+        cmocka_unit_test(test_shape),
+        cmocka_unit_test(test_odd_widths),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
