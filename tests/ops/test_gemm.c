@@ -219,16 +219,18 @@ static void empty_sides(void **state) {
     }
 }
 
-/* Grouped: unequal and empty problems in one call. */
+/* Grouped: unequal and empty problems in one call; the last round is work enough for several threads. */
 static void many_problems(void **state) {
     (void)state;
     random_state = 14;
     for (int cls = 0; cls < SY_N_CLASSES; cls++)
-        for (int i = 0; i < 6; i++) {
+        for (int i = 0; i < 7; i++) {
             struct problem p[5];
+            int64_t least = i == 6 ? 70 : 1;
             for (int q = 0; q < 5; q++)
                 p[q] = problem_random((enum sy_numeric_class)cls, (enum regime)(q % N_REGIMES),
-                                      (q + i) % 5 == 0 ? 0 : random_below(90), 1 + random_below(140), random_below(50));
+                                      (q + i) % 5 == 0 ? 0 : least - 1 + random_below(90), least + random_below(140),
+                                      least - 1 + random_below(50));
             run_everywhere((enum sy_numeric_class)cls, p, 5, "grouped");
             for (int q = 0; q < 5; q++)
                 problem_free(&p[q]);
