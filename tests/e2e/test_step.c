@@ -1,0 +1,214 @@
+/* What a step promises: it allocates nothing after the first, leaves the weights alone when something is not finite, counts
+ * routes once, and recompute that differs is named.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "train/session.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#endif
+
+/* --- every allocation of the process is counted -------------------------------------------------------------------------- */
+
+static long n_allocations;
+
+#if defined(__GLIBC__) && !defined(SANITIZED)
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
+void *malloc(size_t n) {
+    __atomic_add_fetch(&n_allocations, 1, __ATOMIC_RELAXED);
+    return __libc_malloc(n);
+}
+void *calloc(size_t n, size_t size) {
+    __atomic_add_fetch(&n_allocations, 1, __ATOMIC_RELAXED);
+    return __libc_calloc(n, size);
+}
+void *realloc(void *p, size_t n) {
+    __atomic_add_fetch(&n_allocations, 1, __ATOMIC_RELAXED);
+    return __libc_realloc(p, n);
+}
+void *aligned_alloc(size_t align, size_t n) {
+    __atomic_add_fetch(&n_allocations, 1, __ATOMIC_RELAXED);
+    return __libc_memalign(align, n);
+}
+#define COUNTED 1
+#endif
+
+/* --- sessions ------------------------------------------------------------------------------------------------------------- */
+
+static void set(struct sy_config *c, const char *key, const char *value) {
+    if (sy_config_set(c, SY_LAYER_FLAG, "test", key, value) != SY_OK)
+        fail_msg("%s", sy_error_message());
+}
+
+static struct sy_session *open_session(const char *flavor, const char *(*keys)[2], size_t n) {
+    struct sy_config *c;
+    struct sy_session *s;
+    assert_int_equal(sy_config_create(&c), SY_OK);
+    set(c, "model.flavor", flavor);
+    set(c, "training.dataset_path", "tests/data/prose.jsonl");
+    set(c, "training.global_batch_size", "16");
+    set(c, "training.seq_len", "32");
+    set(c, "training.steps", "10");
+    set(c, "run.threads", "2");
+    for (size_t i = 0; i < n; i++)
+        set(c, keys[i][0], keys[i][1]);
+    if (sy_config_finish(c, false) != SY_OK ||
+        sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &s) != SY_OK)
+        fail_msg("%s", sy_error_message());
+    return s;
+}
+
+static void close_session(struct sy_session *s) {
+    struct sy_config *c = s->config;
+    sy_session_destroy(s);
+    sy_config_destroy(c);
+}
+
+static struct sy_step_result step(struct sy_session *s, int64_t i) {
+    struct sy_step_result r;
+    if (sy_session_step(s, i, &r) != SY_OK)
+        fail_msg("%s", sy_error_message());
+    return r;
+}
+
+static float *first_of(struct sy_session *s, const char *name) {
+    for (int i = 0; i < s->params->n_tensors; i++)
+        if (strcmp(s->params->tensor[i].name, name) == 0)
+            return s->weights.master + s->params->tensor[i].offset;
+    fail_msg("no tensor %s", name);
+    return NULL;
+}
+
+static void allocates_nothing(void **state) {
+    (void)state;
+#ifdef COUNTED
+    const char *cut[][2] = {{"numerics.lanes", "4"}, {"numerics.cell", "2"}, {"training.local_batch_size", "3"}};
+    for (int variant = 0; variant < 2; variant++) {
+        struct sy_session *s = open_session(variant ? "micro_gqa" : "micro_mla", cut, variant ? 3 : 0);
+        step(s, 0);
+        long before = n_allocations;
+        for (int64_t i = 1; i < 5; i++)
+            step(s, i);
+        assert_int_equal(n_allocations - before, 0);
+        char *probe = malloc(1); /* the counter counts */
+        assert_non_null(probe);
+        assert_true(n_allocations > before);
+        free(probe);
+        close_session(s);
+    }
+#else
+    skip();
+#endif
+}
+
+/* A poisoned weight: the step says what is wrong, and every weight stays as it was. */
+static void poisoned(const char *name, int64_t at, float value, const char *why) {
+    struct sy_session *s = open_session("micro_mla", NULL, 0);
+    step(s, 0);
+    first_of(s, name)[at] = value;
+    sy_session_weights_changed(s);
+    char before[SY_DIGEST_CHARS];
+    sy_session_digest(s, before);
+    struct sy_step_result r = step(s, 1);
+    if (r.applied)
+        fail_msg("%s poisoned with %g: the step was applied", name, value);
+    assert_int_equal(s->applied, 1);
+    assert_string_equal(r.digest, before);
+    if (!strstr(r.why, why))
+        fail_msg("%s poisoned with %g: says '%s', not '%s'", name, value, r.why, why);
+    close_session(s);
+}
+
+static void not_finite(void **state) {
+    (void)state;
+    poisoned("lm_head.weight", 0, NAN, "losses are not finite");
+    poisoned("lm_head.weight", 0, INFINITY, "losses are not finite");
+    poisoned("model.embed_tokens.weight", 'e' * 32, NAN, "NaN logit");
+    poisoned("model.layers.0.mlp.down_proj.weight", 0, NAN, "NaN logit");
+    poisoned("model.layers.1.self_attn.kv_b_proj.weight", 0, INFINITY, "NaN logit");
+    poisoned("model.layers.1.mlp.gate.weight", 0, NAN, "layer 1: router");
+}
+
+/* A non-finite gradient element is counted, and the norm says so. */
+static void bad_gradient(void **state) {
+    (void)state;
+    struct sy_session *s = open_session("micro_gqa", NULL, 0);
+    step(s, 0);
+    int64_t bad = 0;
+    assert_true(isfinite(sy_update_norm(&s->update, s->gradients, &bad)));
+    assert_int_equal(bad, 0);
+    sy_gradients_root(s->gradients, s->params->head)[17] = INFINITY;
+    sy_gradients_root(s->gradients, s->params->layer[1].first_expert)[3] = NAN;
+    assert_false(isfinite(sy_update_norm(&s->update, s->gradients, &bad)));
+    assert_int_equal(bad, 2);
+    close_session(s);
+}
+
+/* Routes are counted once a token, whatever is recomputed, and not in evaluation. */
+static void counted_once(void **state) {
+    (void)state;
+    static const char *const modes[] = {"none", "full", "selective"};
+    for (int m = 0; m < 3; m++) {
+        const char *keys[][2] = {{"activation_checkpoint.mode", modes[m]}, {"activation_checkpoint.selective_ac_option", "1"}};
+        struct sy_session *s = open_session("micro_gqa", keys, 2);
+        step(s, 0);
+        int64_t sum = 0, n;
+        double loss;
+        for (int i = 0; i < 2 * 8; i++)
+            sum += s->counts[i];
+        assert_int_equal(sum, 2 * 16 * 32 * 2); /* layers x tokens x top_k */
+        assert_int_equal(sy_session_eval(s, -1, &loss, &n), SY_OK);
+        for (int i = 0; i < 2 * 8; i++)
+            sum -= s->counts[i];
+        assert_int_equal(sum, 0);
+        assert_true(n > 0 && loss > 0);
+        close_session(s);
+    }
+}
+
+/* Evaluation between steps changes nothing. */
+static void evaluation_is_silent(void **state) {
+    (void)state;
+    struct sy_session *a = open_session("micro_mla", NULL, 0), *b = open_session("micro_mla", NULL, 0);
+    for (int64_t i = 0; i < 3; i++) {
+        double loss;
+        int64_t n;
+        struct sy_step_result x = step(a, i), y = step(b, i);
+        assert_int_equal(sy_session_eval(a, 2, &loss, &n), SY_OK);
+        assert_string_equal(x.digest, y.digest);
+    }
+    close_session(a);
+    close_session(b);
+}
+
+/* Forced balance: every expert gets the same number of routes in every sequence. */
+static void forced_balance(void **state) {
+    (void)state;
+    const char *keys[][2] = {{"debug.moe_force_load_balance", "true"}};
+    struct sy_session *s = open_session("micro_mla", keys, 1);
+    step(s, 0);
+    for (int e = 0; e < 8; e++)
+        assert_int_equal(s->counts[8 + e], 16 * 32 * 2 / 8);
+    close_session(s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(allocates_nothing),    cmocka_unit_test(not_finite),
+                                       cmocka_unit_test(bad_gradient),        cmocka_unit_test(counted_once),
+                                       cmocka_unit_test(evaluation_is_silent), cmocka_unit_test(forced_balance)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
