@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Recomputes a checkpoint's weights_digest from its files alone, by the rule of docs/NUMERICS.md:
 
-for salt 1 and 2, the sum mod 2^64 over tensors and elements i of mix((k + i*G) xor bits_i), where k = mix(id + salt), id is the
-FNV-1a 64 of the tensor's name, bits_i the fp32 element as an integer (any NaN: 0x7fc00000), G = 0x9e3779b97f4a7c15 and mix the
-finaliser of SplitMix64. Prints 32 hex digits and whether switchyard.json says the same; exit 0 if so, 1 if not.
+for salt 1 and 2, the sum mod 2^64 over tensors and elements i of mix((k + i*G) xor bits_i), where k = mix(id + salt), id is
+the FNV-1a 64 of the tensor's name, bits_i the fp32 element as an integer (any NaN: 0x7fc00000), G = 0x9e3779b97f4a7c15 and
+mix the finaliser of SplitMix64. Prints 32 hex digits and whether switchyard.json says the same; exit 0 if so, 1 if not.
 Needs nothing but Python; with numpy it is some hundred times faster.   usage: recompute_digest.py CHECKPOINT
 """
 import glob, json, os, struct, sys

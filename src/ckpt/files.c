@@ -98,7 +98,8 @@ static sy_status write_all(int fd, const char *path, const char *text, size_t by
     return SY_OK;
 }
 
-sy_status sy_ckpt_write_file(const char *folder, const char *name, const char *text, size_t bytes, struct sy_ckpt_files *files) {
+sy_status sy_ckpt_write_file(const char *folder, const char *name, const char *text, size_t bytes,
+                             struct sy_ckpt_files *files) {
     char path[SY_CKPT_PATH_BYTES], hash[SY_CKPT_HASH_CHARS];
     SY_TRY(sy_ckpt_join(path, folder, name));
     int fd = open_again(path, O_WRONLY | O_CREAT | O_EXCL);
@@ -122,6 +123,34 @@ sy_status sy_ckpt_write_json(const char *folder, const char *name, const json_t 
     return status;
 }
 
+sy_status sy_ckpt_sync_folder(const char *path) {
+    int fd = open_again(path, O_RDONLY | O_DIRECTORY);
+    if (fd < 0)
+        SY_FAIL(SY_ERR_IO, "%s: cannot open the folder: %s", path, strerror(errno));
+    sy_status status = SY_OK;
+    if (sync_again(fd) != 0 && errno != EINVAL) /* EINVAL: a file system that syncs no folders */
+        status = sy_fail(SY_ERR_IO, "%s: cannot fsync the folder: %s", path, strerror(errno));
+    close(fd);
+    return status;
+}
+
+/* Makes one folder; a new one is durable only when its parent is synced. */
+static sy_status make_one(const char *path) {
+    char parent[SY_CKPT_PATH_BYTES];
+    struct stat st;
+    int rc;
+    SY_CKPT_AGAIN(rc, mkdir(path, 0777));
+    if (rc != 0) {
+        int error = errno;
+        if (stat(path, &st) != 0 ||
+            !S_ISDIR(st.st_mode)) /* a folder that is there is fine, also where nothing may be made */
+            SY_FAIL(SY_ERR_IO, "%s: cannot make the folder: %s", path, strerror(error));
+        return SY_OK;
+    }
+    SY_TRY(sy_ckpt_join(parent, path, ".."));
+    return sy_ckpt_sync_folder(parent);
+}
+
 sy_status sy_ckpt_make_folder(const char *path) {
     char part[SY_CKPT_PATH_BYTES];
     size_t n = strlen(path);
@@ -132,27 +161,9 @@ sy_status sy_ckpt_make_folder(const char *path) {
             continue;
         memcpy(part, path, i);
         part[i] = 0;
-        int rc;
-        SY_CKPT_AGAIN(rc, mkdir(part, 0777));
-        if (rc == 0 || errno == EEXIST)
-            continue;
-        int error = errno;
-        struct stat st;
-        if (stat(part, &st) != 0 || !S_ISDIR(st.st_mode)) /* a parent that may only be read is fine if it is there */
-            SY_FAIL(SY_ERR_IO, "%s: cannot make the folder: %s", part, strerror(error));
+        SY_TRY(make_one(part));
     }
     return SY_OK;
-}
-
-sy_status sy_ckpt_sync_folder(const char *path) {
-    int fd = open_again(path, O_RDONLY | O_DIRECTORY);
-    if (fd < 0)
-        SY_FAIL(SY_ERR_IO, "%s: cannot open the folder: %s", path, strerror(errno));
-    sy_status status = SY_OK;
-    if (sync_again(fd) != 0 && errno != EINVAL) /* EINVAL: a file system that syncs no folders */
-        status = sy_fail(SY_ERR_IO, "%s: cannot fsync the folder: %s", path, strerror(errno));
-    close(fd);
-    return status;
 }
 
 /* ---- removing ---- */
@@ -197,7 +208,9 @@ static int remove_at(int parent, const char *name, int depth) {
     return error ? error : errno;
 }
 
-int sy_ckpt_remove(const char *path) { return remove_at(AT_FDCWD, path, 0); }
+int sy_ckpt_remove(const char *path) {
+    return remove_at(AT_FDCWD, path, 0);
+}
 
 /* ---- reading ---- */
 

@@ -30,11 +30,21 @@ struct making {
 static void put(struct making *m, const char *key, json_t *value) {
     m->failed |= json_object_set_new(m->root, key, value) != 0;
 }
-static void put_int(struct making *m, const char *key, int64_t x) { put(m, key, json_integer(x)); }
-static void put_real(struct making *m, const char *key, double x) { put(m, key, json_real(x)); }
-static void put_bool(struct making *m, const char *key, int x) { put(m, key, json_boolean(x)); }
-static void put_text(struct making *m, const char *key, const char *x) { put(m, key, json_string(x)); }
-static void put_null(struct making *m, const char *key) { put(m, key, json_null()); }
+static void put_int(struct making *m, const char *key, int64_t x) {
+    put(m, key, json_integer(x));
+}
+static void put_real(struct making *m, const char *key, double x) {
+    put(m, key, json_real(x));
+}
+static void put_bool(struct making *m, const char *key, int x) {
+    put(m, key, json_boolean(x));
+}
+static void put_text(struct making *m, const char *key, const char *x) {
+    put(m, key, json_string(x));
+}
+static void put_null(struct making *m, const char *key) {
+    put(m, key, json_null());
+}
 
 static void put_common(struct making *m, const struct sy_config *c) {
     const struct sy_config_model *model = &c->model;
@@ -55,8 +65,8 @@ static void put_common(struct making *m, const struct sy_config *c) {
     if (yarn)
         put(m, "rope_scaling",
             json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:I}", "type", "yarn", "rope_type", "yarn", "factor",
-                      model->rope_factor, "beta_fast", model->beta_fast, "beta_slow", model->beta_slow, "mscale", model->mscale,
-                      "mscale_all_dim", model->mscale, "original_max_position_embeddings",
+                      model->rope_factor, "beta_fast", model->beta_fast, "beta_slow", model->beta_slow, "mscale",
+                      model->mscale, "mscale_all_dim", model->mscale, "original_max_position_embeddings",
                       (json_int_t)model->original_seq_len));
     else
         put_null(m, "rope_scaling");

@@ -1,5 +1,5 @@
-/* Reading config.json: see hf_config.h. One table per Hugging Face class: which key is which of ours, what is fixed, and what
- * is refused because switchyard would compute something else. */
+/* Reading config.json: see hf_config.h. One table per Hugging Face class: which key is which of ours, what is fixed, and
+ * what is refused because switchyard would compute something else. */
 #include "ckpt/hf_config.h"
 
 #include <inttypes.h>
@@ -78,21 +78,24 @@ static const struct mapping mixtral[] = {
     {NULL, NULL, NULL},
 };
 
-static const char *const v3_fixed[] = {"model.attention=mla", "model.rope=pairs", "moe.score_func=sigmoid",
+static const char *const v3_fixed[] = {"model.attention=mla",         "model.rope=pairs",         "moe.score_func=sigmoid",
                                        "moe.load_balance_coeff=1e-3", "moe.group_score=top2_sum", NULL};
-static const char *const v2_fixed[] = {"model.attention=mla", "model.rope=pairs", "moe.score_func=softmax",
+static const char *const v2_fixed[] = {"model.attention=mla",        "model.rope=pairs",    "moe.score_func=softmax",
                                        "moe.load_balance_coeff=0.0", "moe.group_score=max", NULL};
 #define GQA_FIXED                                                                                                           \
-    "model.attention=gqa", "model.rope=halves", "model.n_dense_layers=0", "moe.score_func=softmax", "moe.num_shared_experts=0", \
-        "moe.load_balance_coeff=0.0", "moe.route_scale=1.0", "moe.num_expert_groups=0", "moe.num_limited_groups=0"
+    "model.attention=gqa", "model.rope=halves", "model.n_dense_layers=0", "moe.score_func=softmax",                         \
+        "moe.num_shared_experts=0", "moe.load_balance_coeff=0.0", "moe.route_scale=1.0", "moe.num_expert_groups=0",         \
+        "moe.num_limited_groups=0"
 static const char *const qwen3_fixed[] = {GQA_FIXED, "model.qk_norm=head", NULL};
 static const char *const olmoe_fixed[] = {GQA_FIXED, "model.qk_norm=full", NULL};
 static const char *const mixtral_fixed[] = {GQA_FIXED, "model.qk_norm=none", "moe.route_norm=true", NULL};
-static const char *const every_fixed[] = {"model.window=0", "model.attention_bias=false", "moe.gate_bias=false",
+static const char *const every_fixed[] = {"model.window=0",        "model.attention_bias=false",     "moe.gate_bias=false",
                                           "moe.shared_gate=false", "moe.score_before_experts=false", NULL};
 
-static const struct wanted v3_wanted[] = {{"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""},
-                                          {"moe_layer_freq", "1"},         {"rope_interleave", "true"},
+static const struct wanted v3_wanted[] = {{"scoring_func", "\"sigmoid\""},
+                                          {"topk_method", "\"noaux_tc\""},
+                                          {"moe_layer_freq", "1"},
+                                          {"rope_interleave", "true"},
                                           {NULL, NULL}};
 static const struct wanted v2_wanted[] = {
     {"scoring_func", "\"softmax\""}, {"norm_topk_prob", "false"}, {"moe_layer_freq", "1"}, {NULL, NULL}};
@@ -171,8 +174,9 @@ static sy_status check_wanted(const struct reading *r, const struct wanted *w) {
         size_t bytes = 0;
         SY_TRY(sy_json_print(value, SY_JSON_COMPACT, &text, &bytes));
         int same = strcmp(text, w->value) == 0;
-        sy_status status = same ? SY_OK : sy_fail(SY_ERR_DATA, "%s: %s = %.60s is not supported, only %s is", r->name, w->key,
-                                                  text, w->value);
+        sy_status status =
+            same ? SY_OK
+                 : sy_fail(SY_ERR_DATA, "%s: %s = %.60s is not supported, only %s is", r->name, w->key, text, w->value);
         free(text);
         SY_TRY(status);
     }
@@ -183,24 +187,23 @@ static sy_status check_wanted(const struct reading *r, const struct wanted *w) {
 
 static sy_status apply_yarn(const struct reading *r, const json_t *rope) {
     static const struct mapping yarn[] = {
-        {"factor", "model.rope_factor", NULL},
-        {"original_max_position_embeddings", "model.original_seq_len", NULL},
-        {"beta_fast", "model.beta_fast", "32.0"},
-        {"beta_slow", "model.beta_slow", "1.0"},
-        {"mscale_all_dim", "model.mscale", NULL},
-        {NULL, NULL, NULL},
+        {"factor", "model.rope_factor", NULL},    {"original_max_position_embeddings", "model.original_seq_len", NULL},
+        {"beta_fast", "model.beta_fast", "32.0"}, {"beta_slow", "model.beta_slow", "1.0"},
+        {"mscale_all_dim", "model.mscale", NULL}, {NULL, NULL, NULL},
     };
     struct reading inner = {r->name, rope, r->config};
     double mscale = 0, all = 0;
     SY_TRY(sy_json_get_real(r->name, rope, "mscale", 0, 1e3, &mscale));
     SY_TRY(sy_json_get_real(r->name, rope, "mscale_all_dim", 0, 1e3, &all));
     if (mscale != all)
-        SY_FAIL(SY_ERR_DATA, "%s: rope mscale = %g and mscale_all_dim = %g differ, which is not supported", r->name, mscale, all);
+        SY_FAIL(SY_ERR_DATA, "%s: rope mscale = %g and mscale_all_dim = %g differ, which is not supported", r->name, mscale,
+                all);
     return apply_mapped(&inner, yarn);
 }
 
 static sy_status apply_rope(const struct reading *r, int may_yarn) {
-    const json_t *parameters = json_object_get(r->root, "rope_parameters"), *scaling = json_object_get(r->root, "rope_scaling");
+    const json_t *parameters = json_object_get(r->root, "rope_parameters"),
+                 *scaling = json_object_get(r->root, "rope_scaling");
     const json_t *rope = json_is_object(parameters) ? parameters : scaling, *theta = json_object_get(r->root, "rope_theta");
     if (!theta)
         theta = json_object_get(rope, "rope_theta");
@@ -225,7 +228,8 @@ static sy_status apply_groups(const struct reading *r) {
         SY_TRY(sy_json_get_int(r->name, r->root, "n_group", 0, 1 << 16, &groups));
     if (sy_json_has(r->root, "topk_group"))
         SY_TRY(sy_json_get_int(r->name, r->root, "topk_group", 0, 1 << 16, &limited));
-    if (method && strcmp(method, "greedy") != 0 && strcmp(method, "group_limited_greedy") != 0 && strcmp(method, "noaux_tc") != 0)
+    if (method && strcmp(method, "greedy") != 0 && strcmp(method, "group_limited_greedy") != 0 &&
+        strcmp(method, "noaux_tc") != 0)
         SY_FAIL(SY_ERR_DATA, "%s: topk_method = \"%.40s\" is not supported", r->name, method);
     int is_grouped = groups > 1 && !(method && strcmp(method, "greedy") == 0);
     char text[32];
@@ -274,8 +278,10 @@ sy_status sy_hf_config_apply(const char *name, const json_t *root, struct sy_con
     const struct class *class = find_class(root);
     if (!class) {
         const char *architecture = json_string_value(json_array_get(json_object_get(root, "architectures"), 0));
-        SY_FAIL(SY_ERR_DATA, "%s: architecture \"%.80s\" is not one of DeepseekV3, DeepseekV2, Qwen3Moe, Olmoe, Mixtral "
-                "(ForCausalLM)", name, architecture ? architecture : "?");
+        SY_FAIL(SY_ERR_DATA,
+                "%s: architecture \"%.80s\" is not one of DeepseekV3, DeepseekV2, Qwen3Moe, Olmoe, Mixtral "
+                "(ForCausalLM)",
+                name, architecture ? architecture : "?");
     }
     int is_mla = class->mapped == deepseek;
     SY_TRY(check_wanted(&r, common_wanted));

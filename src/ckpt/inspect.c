@@ -1,7 +1,7 @@
 /* `switchyard inspect`: prints what a checkpoint, a Hugging Face folder or a safetensors file holds, and checks all of it.
  *
- * A damaged file of ours names the tensors and byte ranges that changed, by the XXH3-64 of each tensor in its metadata; if all
- * of these hold it is the header. The first fault is the result; printing goes on after it.
+ * A damaged file of ours names the tensors and byte ranges that changed, by the XXH3-64 of each tensor in its metadata; if
+ * all of these hold it is the header. The first fault is the result; printing goes on after it.
  */
 #include "ckpt/internal.h"
 
@@ -102,8 +102,10 @@ static int64_t check_tensors(struct inspection *in, const char *path, const stru
         print_tensor(in, t);
         sy_status status = hash_tensor(in, file, t, digest, hash);
         if (status == SY_OK && hashes && strncmp(hash, hashes + 16 * i, 16) != 0)
-            status = sy_fail(SY_ERR_DATA, "%.600s: tensor \"%.600s\", bytes %" PRId64 " … %" PRId64 ": XXH3-64 is %s, was written "
-                             "with %.16s", path, t->name, t->offset, t->offset + t->bytes - 1, hash, hashes + 16 * i);
+            status = sy_fail(SY_ERR_DATA,
+                             "%.600s: tensor \"%.600s\", bytes %" PRId64 " … %" PRId64 ": XXH3-64 is %s, was written "
+                             "with %.16s",
+                             path, t->name, t->offset, t->offset + t->bytes - 1, hash, hashes + 16 * i);
         if (status == SY_OK)
             continue;
         fault(in, status);
@@ -136,7 +138,10 @@ static void inspect_file(struct inspection *in, const char *folder, const char *
     }
     if (hashed == SY_OK)
         say(in, "%.1000s  %" PRId64 " bytes, %" PRId64 " tensors%s", name, sy_safetensors_file_bytes(file),
-            sy_safetensors_count(file), record ? ", hash ok" : tensor_hashes(file) ? "" : ", no hashes to compare with");
+            sy_safetensors_count(file),
+            record                ? ", hash ok"
+            : tensor_hashes(file) ? ""
+                                  : ", no hashes to compare with");
     int64_t bad = check_tensors(in, path, file, digest);
     if (hashed == SY_ERR_DATA && !bad && tensor_hashes(file))
         say(in, "  every tensor's bytes are as written: the damage is in the header, bytes 0 … %" PRId64,
@@ -183,7 +188,8 @@ static void inspect_ours(struct inspection *in, const struct sy_ckpt *c) {
     if (strcmp(hex, info->weights_digest) == 0)
         say(in, "weights digest recomputed: ok");
     else
-        fault(in, sy_fail(SY_ERR_DATA, "%s: the weights' digest is %s, was written with %s", c->path, hex, info->weights_digest));
+        fault(in, sy_fail(SY_ERR_DATA, "%s: the weights' digest is %s, was written with %s", c->path, hex,
+                          info->weights_digest));
 }
 
 static void inspect_hugging_face(struct inspection *in, const struct sy_ckpt *c) {

@@ -33,9 +33,9 @@ struct sy_ckpt_files {
 };
 
 /* Repeats a call that a signal interrupted: SY_CKPT_AGAIN(rc, rename(a, b)) leaves the last result in rc. */
-#define SY_CKPT_AGAIN(rc, call)          \
-    do                                   \
-        (rc) = (call);                   \
+#define SY_CKPT_AGAIN(rc, call)                                                                                             \
+    do                                                                                                                      \
+        (rc) = (call);                                                                                                      \
     while ((rc) != 0 && errno == EINTR)
 
 /* ---- files.c ---- */
@@ -54,7 +54,8 @@ sy_status sy_ckpt_files_add(struct sy_ckpt_files *files, const char *name, int64
 void sy_ckpt_files_sort(struct sy_ckpt_files *files);
 
 /* Creates folder/name with these bytes, synced, and records it in `files` (may be NULL). */
-sy_status sy_ckpt_write_file(const char *folder, const char *name, const char *text, size_t bytes, struct sy_ckpt_files *files);
+sy_status sy_ckpt_write_file(const char *folder, const char *name, const char *text, size_t bytes,
+                             struct sy_ckpt_files *files);
 
 /* The same for a JSON value, indented. */
 sy_status sy_ckpt_write_json(const char *folder, const char *name, const json_t *value, struct sy_ckpt_files *files);

@@ -76,7 +76,9 @@ void sy_ckpt_close(struct sy_ckpt *c) {
     free(c);
 }
 
-const struct sy_ckpt_info *sy_ckpt_info(const struct sy_ckpt *c) { return &c->manifest.info; }
+const struct sy_ckpt_info *sy_ckpt_info(const struct sy_ckpt *c) {
+    return &c->manifest.info;
+}
 
 sy_status sy_ckpt_verify(const struct sy_ckpt *c) {
     for (int i = 0; i < c->manifest.files.n; i++)
@@ -186,7 +188,8 @@ sy_status sy_ckpt_shard_list(const struct sy_ckpt *c, const char *prefix, struct
 /* ---- tensors ---- */
 
 /* Every tensor must have been there; a Hugging Face folder may lack the expert bias. */
-static sy_status check_seen(const struct sy_ckpt *c, struct sy_ckpt_reading *r, const char *prefix, const struct sy_log *log) {
+static sy_status check_seen(const struct sy_ckpt *c, struct sy_ckpt_reading *r, const char *prefix,
+                            const struct sy_log *log) {
     for (int k = 0; k < r->params->n_tensors; k++) {
         const struct sy_tensor *t = &r->params->tensor[r->params->by_name[k]];
         int is_buffer = t->offset >= r->params->n_trained;
@@ -208,8 +211,11 @@ static sy_status check_seen(const struct sy_ckpt *c, struct sy_ckpt_reading *r, 
 static sy_status read_set(const struct sy_ckpt *c, const struct sy_params *params, const char *prefix, float *data,
                           struct sy_digest *digest, const struct sy_log *log) {
     struct sy_ckpt_files list = {0};
-    struct sy_ckpt_reading r = {.params = params, .data = data, .trained_only = strcmp(prefix, "model") != 0,
-                                .exact = c->manifest.info.has_manifest, .digest = digest};
+    struct sy_ckpt_reading r = {.params = params,
+                                .data = data,
+                                .trained_only = strcmp(prefix, "model") != 0,
+                                .exact = c->manifest.info.has_manifest,
+                                .digest = digest};
     SY_TRY(sy_ckpt_shard_list(c, prefix, &list));
     r.seen = calloc((size_t)params->n_tensors + 1, 1);
     sy_status status = r.seen ? SY_OK : sy_fail(SY_ERR_MEMORY, "out of memory for a list of %d tensors", params->n_tensors);

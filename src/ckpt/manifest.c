@@ -44,9 +44,12 @@ static json_t *former_array(const struct sy_ckpt_state *state) {
     return array;
 }
 
-static json_t *or_null(const json_t *value) { return value ? json_incref((json_t *)value) : json_null(); }
+static json_t *or_null(const json_t *value) {
+    return value ? json_incref((json_t *)value) : json_null();
+}
 
-static sy_status build(const struct sy_ckpt_state *state, const char *digest, const struct sy_ckpt_files *files, json_t **out) {
+static sy_status build(const struct sy_ckpt_state *state, const char *digest, const struct sy_ckpt_files *files,
+                       json_t **out) {
     char id[SY_CKPT_HASH_CHARS], *config = NULL;
     json_t *recipe = NULL;
     SY_TRY(sy_ckpt_recipe_id(state->config, id));
@@ -57,12 +60,12 @@ static sy_status build(const struct sy_ckpt_state *state, const char *digest, co
         return status;
     }
     /* o of a NULL makes json_pack fail, so every part may be built in place */
-    json_t *root = json_pack("{s:s, s:i, s:I, s:I, s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:s}", "format", format_word,
-                             "version", (int)VERSION, "step", (json_int_t)state->step, "next_sequence",
-                             (json_int_t)state->next_sequence, "seed", (json_int_t)state->config->debug.seed, "weights_digest",
-                             digest, "recipe_id", id, "recipe", recipe, "former_recipes", former_array(state), "data",
-                             or_null(state->data_fingerprint), "trainer", or_null(state->trainer), "config", config, "files",
-                             files_array(files), "hash", "00000000000000000000000000000000");
+    json_t *root = json_pack(
+        "{s:s, s:i, s:I, s:I, s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:s}", "format", format_word, "version",
+        (int)VERSION, "step", (json_int_t)state->step, "next_sequence", (json_int_t)state->next_sequence, "seed",
+        (json_int_t)state->config->debug.seed, "weights_digest", digest, "recipe_id", id, "recipe", recipe, "former_recipes",
+        former_array(state), "data", or_null(state->data_fingerprint), "trainer", or_null(state->trainer), "config", config,
+        "files", files_array(files), "hash", "00000000000000000000000000000000");
     free(config);
     if (!root)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for %s", SY_CKPT_MANIFEST);

@@ -1,7 +1,7 @@
 /* The recipe: what the bits of a run depend on beside data, seed and the config's answers (NUMERICS 6).
  *
- * The id is the XXH3-128 of the recipe's canonical JSON: one line, keys sorted, no spaces. An op whose rounding points change
- * gets a new version here, and the CHANGELOG a `numerics:` line.
+ * The id is the XXH3-128 of the recipe's canonical JSON: one line, keys sorted, no spaces. An op whose rounding points
+ * change gets a new version here, and the CHANGELOG a `numerics:` line.
  */
 #include "ckpt/internal.h"
 
@@ -76,8 +76,11 @@ sy_status sy_ckpt_recipe_id(const struct sy_config *config, char out[SY_CKPT_HAS
 sy_status sy_ckpt_recipe_apply(const char *where, const json_t *recipe, struct sy_config *config) {
     static const struct {
         const char *key, *option;
-    } numbers[] = {{"lanes", "numerics.lanes"}, {"expert_lanes", "numerics.expert_lanes"}, {"cell", "numerics.cell"},
-                   {"combine_groups", "numerics.combine_groups"}, {"seq_len", "training.seq_len"}};
+    } numbers[] = {{"lanes", "numerics.lanes"},
+                   {"expert_lanes", "numerics.expert_lanes"},
+                   {"cell", "numerics.cell"},
+                   {"combine_groups", "numerics.combine_groups"},
+                   {"seq_len", "training.seq_len"}};
     char text[32];
     const char *class = NULL;
     SY_TRY(sy_json_get_string(where, recipe, "class", &class));

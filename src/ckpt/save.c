@@ -47,8 +47,13 @@ static sy_status write_weights(struct saving *s) {
     json_t *map = json_object(), *index = NULL;
     if (!map)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for %s", SY_CKPT_INDEX);
-    struct sy_ckpt_shards shards = {.folder = s->folder, .prefix = "model", .params = s->state->params, .data = s->state->w,
-                                    .max_file_bytes = s->max_file_bytes, .files = &s->files, .digest = &digest,
+    struct sy_ckpt_shards shards = {.folder = s->folder,
+                                    .prefix = "model",
+                                    .params = s->state->params,
+                                    .data = s->state->w,
+                                    .max_file_bytes = s->max_file_bytes,
+                                    .files = &s->files,
+                                    .digest = &digest,
                                     .weight_map = map};
     sy_status status = sy_ckpt_shards_write(&shards);
     if (status == SY_OK) {
@@ -76,8 +81,12 @@ static sy_status write_moments(struct saving *s) {
     SY_TRY(sy_ckpt_join(folder, s->folder, "optimizer"));
     SY_TRY(sy_ckpt_make_folder(folder));
     for (int i = 0; i < 2; i++) {
-        struct sy_ckpt_shards shards = {.folder = s->folder, .prefix = moments[i].prefix, .params = s->state->params,
-                                        .data = moments[i].data, .trained_only = 1, .max_file_bytes = s->max_file_bytes,
+        struct sy_ckpt_shards shards = {.folder = s->folder,
+                                        .prefix = moments[i].prefix,
+                                        .params = s->state->params,
+                                        .data = moments[i].data,
+                                        .trained_only = 1,
+                                        .max_file_bytes = s->max_file_bytes,
                                         .files = &s->files};
         SY_TRY(sy_ckpt_shards_write(&shards));
     }
@@ -122,7 +131,8 @@ static sy_status write_all(struct saving *s) {
 static sy_status check_state(const struct sy_ckpt_state *state) {
     if (state->step < 0 || state->step > SY_CKPT_MAX_STEP || state->next_sequence < 0 || state->n_former_recipes < 0 ||
         state->n_former_recipes > SY_CKPT_MAX_FORMER)
-        SY_FAIL(SY_ERR_USAGE, "a checkpoint of step %" PRId64 ", next sequence %" PRId64 ", with %d former recipes is not possible",
+        SY_FAIL(SY_ERR_USAGE,
+                "a checkpoint of step %" PRId64 ", next sequence %" PRId64 ", with %d former recipes is not possible",
                 state->step, state->next_sequence, state->n_former_recipes);
     return SY_OK;
 }

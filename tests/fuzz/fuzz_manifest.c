@@ -1,5 +1,6 @@
 /* The JSON of a checkpoint: the manifest as it is, the manifest with the input as its body under a hash that holds (else no
- * input would get past it), its recipe put into a config, and the input as config.json and as model.safetensors.index.json. */
+ * input would get past it), its recipe put into a config, and the input as config.json and as model.safetensors.index.json.
+ */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -24,7 +24,9 @@ struct model {
     float *w, *m, *v;
 };
 
-static float filler(uint64_t i) { return (float)((int64_t)(i * 2654435761u % 65521u) - 32760) * 0x1p-12f; }
+static float filler(uint64_t i) {
+    return (float)((int64_t)(i * 2654435761u % 65521u) - 32760) * 0x1p-12f;
+}
 
 static struct model make_model(const char *flavor) {
     struct model x = {0};
@@ -66,11 +68,13 @@ static const char *run_of(const char *name) {
     return p;
 }
 
-static void remove_run(const char *name) { assert_int_equal(sy_ckpt_remove(run_of(name)), 0); }
+static void remove_run(const char *name) {
+    assert_int_equal(sy_ckpt_remove(run_of(name)), 0);
+}
 
 static struct sy_ckpt_state state_of(const struct model *x, int64_t step) {
-    return (struct sy_ckpt_state){.config = x->config, .params = x->params, .w = x->w, .m = x->m, .v = x->v, .step = step,
-                                  .next_sequence = 8 * step};
+    return (struct sy_ckpt_state){
+        .config = x->config, .params = x->params, .w = x->w, .m = x->m, .v = x->v, .step = step, .next_sequence = 8 * step};
 }
 
 static void save(const struct model *x, const char *run, int64_t step, int64_t keep, int64_t max_bytes, char *path) {
@@ -599,7 +603,8 @@ static void test_recipe_id_is_stable(void **unused) {
 /* ---- a folder without our manifest ---- */
 
 /* Makes <run>/hf: config.json of the checkpoint and one file with every tensor in `dtype`, but the expert bias. */
-static void make_hugging_face(const struct model *x, const char *path, enum sy_safetensors_dtype dtype, int break_shape, int skip) {
+static void make_hugging_face(const struct model *x, const char *path, enum sy_safetensors_dtype dtype, int break_shape,
+                              int skip) {
     struct sy_safetensors_writer *w = NULL;
     char file[1200], *json = NULL;
     size_t n = 0;
@@ -630,7 +635,8 @@ static void make_hugging_face(const struct model *x, const char *path, enum sy_s
             memcpy(&bits, x->w + t->offset + k, 4);
             uint16_t half = (uint16_t)(bits >> 16);
             assert_int_equal(dtype == SY_SAFETENSORS_F32 ? sy_safetensors_writer_write(w, &bits, 4)
-                                                         : sy_safetensors_writer_write(w, &half, 2), SY_OK);
+                                                         : sy_safetensors_writer_write(w, &half, 2),
+                             SY_OK);
         }
     }
     uint32_t zero = 0;
@@ -709,7 +715,9 @@ static void test_wrong_model(void **unused) {
     remove_run("other");
 }
 
-static void inspect_write(void *user, const char *text, size_t n) { fwrite(text, 1, n, user); }
+static void inspect_write(void *user, const char *text, size_t n) {
+    fwrite(text, 1, n, user);
+}
 
 static void test_inspect(void **unused) {
     (void)unused;

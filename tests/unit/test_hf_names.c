@@ -1,4 +1,5 @@
-/* config.json both ways, and the names and shapes of tensors, against what Hugging Face's classes and published models say. */
+/* config.json both ways, and the names and shapes of tensors, against what Hugging Face's classes and published models say.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,7 +45,9 @@ static struct sy_config *read_back(const json_t *root, const char *what) {
     return c;
 }
 
-static const char *model_type(const json_t *root) { return json_string_value(json_object_get(root, "model_type")); }
+static const char *model_type(const json_t *root) {
+    return json_string_value(json_object_get(root, "model_type"));
+}
 
 /* Every flavor comes back from its own config.json; those of a Hugging Face class also without our object. */
 static void test_all_flavors(void **unused) {
@@ -74,9 +77,11 @@ static void test_all_flavors(void **unused) {
 static void test_types(void **unused) {
     (void)unused;
     static const char *const types[][2] = {
-        {"dsv3-671b", "deepseek_v3"}, {"moonlight-16b", "deepseek_v3"}, {"dsv2-236b", "deepseek_v2"},
-        {"qwen3-30b-a3b", "qwen3_moe"}, {"olmoe-7b", "olmoe"}, {"mixtral-8x7b", "mixtral"},
-        {"dsv3-debug", "switchyard"}, {"gqa-debug", "switchyard"}, {"micro_gqa", "switchyard"},
+        {"dsv3-671b", "deepseek_v3"}, {"moonlight-16b", "deepseek_v3"},
+        {"dsv2-236b", "deepseek_v2"}, {"qwen3-30b-a3b", "qwen3_moe"},
+        {"olmoe-7b", "olmoe"},        {"mixtral-8x7b", "mixtral"},
+        {"dsv3-debug", "switchyard"}, {"gqa-debug", "switchyard"},
+        {"micro_gqa", "switchyard"},
     };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         struct sy_config *c = new_config(types[i][0], "");
@@ -96,7 +101,8 @@ static const char deepseek_v3[] =
     "{\"architectures\":[\"DeepseekV3ForCausalLM\"],\"model_type\":\"deepseek_v3\"," COMMON
     "\"vocab_size\":129280,\"hidden_size\":7168,\"intermediate_size\":18432,\"moe_intermediate_size\":2048,"
     "\"num_hidden_layers\":61,\"num_attention_heads\":128,\"num_key_value_heads\":128,\"n_shared_experts\":1,"
-    "\"n_routed_experts\":256,\"routed_scaling_factor\":2.5,\"kv_lora_rank\":512,\"q_lora_rank\":1536,\"qk_rope_head_dim\":64,"
+    "\"n_routed_experts\":256,\"routed_scaling_factor\":2.5,\"kv_lora_rank\":512,\"q_lora_rank\":1536,\"qk_rope_head_dim\":"
+    "64,"
     "\"v_head_dim\":128,\"qk_nope_head_dim\":128,\"n_group\":8,\"topk_group\":4,\"num_experts_per_tok\":8,"
     "\"first_k_dense_replace\":3,\"norm_topk_prob\":true,\"scoring_func\":\"sigmoid\",\"topk_method\":\"noaux_tc\","
     "\"moe_layer_freq\":1,\"num_nextn_predict_layers\":1,\"rms_norm_eps\":1e-06,\"rope_theta\":10000,"
@@ -106,7 +112,8 @@ static const char deepseek_v3_rope_parameters[] = /* as transformers 5 writes it
     "{\"architectures\":[\"DeepseekV3ForCausalLM\"],\"model_type\":\"deepseek_v3\"," COMMON
     "\"vocab_size\":129280,\"hidden_size\":7168,\"intermediate_size\":18432,\"moe_intermediate_size\":2048,"
     "\"num_hidden_layers\":61,\"num_attention_heads\":128,\"num_key_value_heads\":128,\"n_shared_experts\":1,"
-    "\"n_routed_experts\":256,\"routed_scaling_factor\":2.5,\"kv_lora_rank\":512,\"q_lora_rank\":1536,\"qk_rope_head_dim\":64,"
+    "\"n_routed_experts\":256,\"routed_scaling_factor\":2.5,\"kv_lora_rank\":512,\"q_lora_rank\":1536,\"qk_rope_head_dim\":"
+    "64,"
     "\"v_head_dim\":128,\"qk_nope_head_dim\":128,\"n_group\":8,\"topk_group\":4,\"num_experts_per_tok\":8,"
     "\"first_k_dense_replace\":3,\"norm_topk_prob\":true,\"rms_norm_eps\":1e-06,\"rope_interleave\":true,"
     "\"rope_parameters\":{\"beta_fast\":32.0,\"beta_slow\":1.0,\"factor\":40.0,\"mscale\":1.0,\"mscale_all_dim\":1.0,"
@@ -121,7 +128,8 @@ static const char qwen3[] =
 static const char olmoe[] =
     "{\"architectures\":[\"OlmoeForCausalLM\"],\"model_type\":\"olmoe\"," COMMON
     "\"clip_qkv\":null,\"hidden_size\":2048,\"intermediate_size\":1024,\"norm_topk_prob\":false,\"num_attention_heads\":16,"
-    "\"num_experts\":64,\"num_experts_per_tok\":8,\"num_hidden_layers\":16,\"num_key_value_heads\":16,\"rms_norm_eps\":1e-05,"
+    "\"num_experts\":64,\"num_experts_per_tok\":8,\"num_hidden_layers\":16,\"num_key_value_heads\":16,\"rms_norm_eps\":1e-"
+    "05,"
     "\"rope_scaling\":null,\"rope_theta\":10000.0,\"vocab_size\":50304}";
 static const char mixtral[] =
     "{\"architectures\":[\"MixtralForCausalLM\"],\"model_type\":\"mixtral\",\"hidden_act\":\"silu\","
@@ -139,8 +147,11 @@ static void test_published(void **unused) {
     (void)unused;
     static const struct {
         const char *flavor, *text;
-    } models[] = {{"dsv3-671b", deepseek_v3}, {"dsv3-671b", deepseek_v3_rope_parameters}, {"qwen3-30b-a3b", qwen3},
-                  {"olmoe-7b", olmoe}, {"mixtral-8x7b", mixtral}};
+    } models[] = {{"dsv3-671b", deepseek_v3},
+                  {"dsv3-671b", deepseek_v3_rope_parameters},
+                  {"qwen3-30b-a3b", qwen3},
+                  {"olmoe-7b", olmoe},
+                  {"mixtral-8x7b", mixtral}};
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         struct sy_config *a = new_config(models[i].flavor, ""), *b;
         json_t *root = parse(models[i].text);
@@ -287,8 +298,12 @@ static void test_gqa_names(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_flavors),  cmocka_unit_test(test_types),          cmocka_unit_test(test_published),
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_deepseek_names), cmocka_unit_test(test_gqa_names),
+        cmocka_unit_test(test_all_flavors),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_published),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_deepseek_names),
+        cmocka_unit_test(test_gqa_names),
         cmocka_unit_test(test_stronger_layers_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
