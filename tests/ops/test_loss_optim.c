@@ -302,13 +302,96 @@ static void test_square_order_shows(void **state) {
     lab_close(&l);
 }
 
+/* The loss is a sum of integers: calls of a few rows each, in any order, give what one call gives. Rows of dlogit add to 0. */
+static void test_loss_of_pieces(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { R = 23, V = 130 };
+    float x[R * V], d[R * V];
+    int32_t labels[R];
+    int64_t whole[3] = {0}, pieces[3] = {0};
+    for (int i = 0; i < R * V; i++)
+        x[i] = 9.0f * uniform();
+    for (int t = 0; t < R; t++)
+        labels[t] = t % 6 ? (int32_t)below(V) : -100;
+    x[3 * V + 5] = NAN;
+    struct sy_cross_entropy op = {R, V, x, labels, 0.125f, {d, SY_F32, V, 1}, whole, whole + 1, whole + 2};
+    l.x.ops->cross_entropy(&l.x, &op);
+    for (int t = 0; t < R; t++) {
+        double sum = 0, most = 0;
+        for (int i = 0; i < V; i++) {
+            sum += d[t * V + i];
+            most = fmax(most, fabs(d[t * V + i]));
+        }
+        assert_true(t == 3 || (fabs(sum) < 1e-6 && (most > 1e-3) == (t % 6 != 0)));
+    }
+    for (int first = R - 1; first >= 0; first -= 4) {
+        int from = first > 3 ? first - 3 : 0;
+        l.x.ops->cross_entropy(&l.x, &(struct sy_cross_entropy){first - from + 1, V, x + from * V, labels + from, 0.125f,
+                                         {0}, pieces, pieces + 1, pieces + 2});
+    }
+    assert_memory_equal(whole, pieces, sizeof whole);
+    assert_true(whole[1] == 19 && whole[2] == 1 && whole[0] > 0);
+    lab_close(&l);
+}
+
+/* Negative control: R64 is blocks of 64 rows, not one chain, nor blocks of 128; up to 64 rows it is one chain. */
+static void test_row_sum_blocks_show(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { D = 65, MOST = 200 };
+    struct buf a = buf_new(&l, "a", SY_F32, MOST * D, PLAIN);
+    for (int64_t rows = 64; rows <= MOST; rows += 68) {
+        float out[D] = {0};
+        int chain_differs = 0, wide_differs = 0;
+        l.x.ops->row_sum(&l.x, &(struct sy_row_sum){.sequences = 1, .rows_per_sequence = rows, .heads = 1, .d = D,
+                                     .a = heads_of(a, D, D), .out = out});
+        for (int i = 0; i < D; i++) {
+            float chain = 0.0f, wide = 0.0f, block = 0.0f;
+            for (int64_t r = 0; r < rows; r++) {
+                chain += take(a, r * D + i);
+                block += take(a, r * D + i);
+                if (r % 128 == 127 || r == rows - 1) {
+                    wide += block;
+                    block = 0.0f;
+                }
+            }
+            chain_differs += out[i] != chain;
+            wide_differs += out[i] != wide;
+        }
+        assert_true((chain_differs > 0) == (rows > 64) && (wide_differs > 0) == (rows > 64));
+    }
+    lab_close(&l);
+}
+
+/* A weight without gradient or moments only decays; without decay too, it does not move. Below 2^-126 moments become +0. */
+static void test_adamw_at_rest(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    float g[3] = {0.0f, -0.0f, -0x1p-126f}, m[3] = {0.0f, -0x1p-126f, 0.0f}, v[3] = {0.0f, 0x1p-126f, 0.0f}, w[3] = {3, -3, 5};
+    struct sy_adamw op = {.n = 2, .clip = 1.0f, .b1 = 0.9f, .one_b1 = 0.1f, .b2 = 0.95f, .one_b2 = 0.05f, .c1 = 10.0f,
+                          .c2 = 20.0f, .eps = 1e-8f, .lr = 0.5f, .wd = 0.0f, .g = g, .m = m, .v = v, .w = w};
+    l.x.ops->adamw(&l.x, &op);
+    for (int i = 0; i < 2; i++)
+        assert_true(bits_of(m[i]) == 0 && bits_of(v[i]) == 0 && w[i] == (i ? -3.0f : 3.0f));
+    op.wd = 0.5f;
+    l.x.ops->adamw(&l.x, &op);
+    assert_true(w[0] == 2.25f && w[1] == -2.25f);
+    op = (struct sy_adamw){.n = 1, .clip = 1.0f, .b1 = 0.9f, .one_b1 = 0.1f, .b2 = 0.95f, .one_b2 = 0.05f, .c1 = 10.0f,
+                           .c2 = 20.0f, .eps = 1e-8f, .lr = 0.5f, .g = g + 2, .m = m + 2, .v = v + 2, .w = w + 2};
+    l.x.ops->adamw(&l.x, &op); /* 0.1 of the gradient is subnormal */
+    assert_true(bits_of(m[2]) == 0 && bits_of(v[2]) == 0 && w[2] == 5.0f);
+    lab_close(&l);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cross_entropy),    cmocka_unit_test(test_cross_entropy_values),
         cmocka_unit_test(test_row_sum),          cmocka_unit_test(test_row_sum_restarts),
         cmocka_unit_test(test_flat),             cmocka_unit_test(test_casts),
         cmocka_unit_test(test_adamw),            cmocka_unit_test(test_adamw_in_double),
-        cmocka_unit_test(test_square_order_shows),
+        cmocka_unit_test(test_square_order_shows), cmocka_unit_test(test_loss_of_pieces),
+        cmocka_unit_test(test_row_sum_blocks_show), cmocka_unit_test(test_adamw_at_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

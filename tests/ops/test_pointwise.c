@@ -261,6 +261,70 @@ static void test_v64_order_shows(void **state) {
     lab_close(&l);
 }
 
+/* Negative control: B64 shows. Over a row of more than 128 it is not V64 of the row; up to 128 it is. */
+static void test_b64_is_not_v64(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { ROWS = 16, F = 257 };
+    float gu[ROWS * 2 * F], a[ROWS * F], dgu[ROWS * 2 * F], hw[ROWS * F], h[ROWS * F], w[ROWS], dw[ROWS];
+    for (int64_t f = 128; f <= F; f += 129) {
+        int differs = 0;
+        for (int i = 0; i < ROWS * F; i++) {
+            gu[i] = 2.0f * uniform();
+            gu[ROWS * F + i] = 2.0f * uniform();
+            a[i] = uniform();
+        }
+        for (int t = 0; t < ROWS; t++)
+            w[t] = 1.0f;
+        struct sy_mat pair = {gu, SY_F32, 2 * f, 1}, out = {dgu, SY_F32, 2 * f, 1}, one = {h, SY_F32, f, 1};
+        l.x.ops->swiglu_fwd(&l.x, &(struct sy_swiglu_fwd){ROWS, f, pair, one});
+        l.x.ops->swiglu_bwd(&l.x, &(struct sy_swiglu_bwd){ROWS, f, pair, {a, SY_F32, f, 1}, w, out, {hw, SY_F32, f, 1}, dw});
+        for (int t = 0; t < ROWS; t++) {
+            assert_true(same_f32(dw[t], def_b64(f, a + t * f, h + t * f)));
+            differs += !same_f32(dw[t], def_v64(f, a + t * f, h + t * f));
+        }
+        assert_true((differs > 0) == (f > 128));
+    }
+    lab_close(&l);
+}
+
+static double dot_of(int64_t n, const float *a, const float *b) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+/* head_sum is the adjoint of giving every head the same value; embed_bwd of embed_fwd: <A x, y> = <x, A' y>. The operands are
+ * small integers, so the sums are exact and the two sides equal. */
+static void test_adjoints(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { T = 19, H = 5, D = 67, V = 7 };
+    float x[T * D], every[T * H * D], y[T * H * D], sum[T * D], w[V * D], taken[T * D], leaf[V * D] = {0};
+    int32_t ids[T];
+    for (int i = 0; i < T * D; i++)
+        x[i] = (float)(below(17) - 8);
+    for (int i = 0; i < T * H * D; i++) {
+        y[i] = (float)(below(17) - 8);
+        every[i] = x[i / (H * D) * D + i % D];
+    }
+    struct sy_heads all = {y, SY_F32, H * D, D}, one = {sum, SY_F32, D, 0};
+    l.x.ops->head_sum(&l.x, &(struct sy_head_sum){T, H, D, all, one});
+    assert_true(dot_of(T * H * D, every, y) == dot_of(T * D, x, sum));
+    assert_true(dot_of(T * D, x, sum) != dot_of(T * D, x, y)); /* which one head alone is not */
+    for (int i = 0; i < V * D; i++)
+        w[i] = (float)(below(17) - 8);
+    for (int t = 0; t < T; t++)
+        ids[t] = (int32_t)below(V - 1); /* the last row is never used */
+    l.x.ops->embed_fwd(&l.x, &(struct sy_embed_fwd){T, D, ids, {w, SY_F32, D, 1}, {taken, SY_F32, D, 1}});
+    l.x.ops->embed_bwd(&l.x, &(struct sy_embed_bwd){T, D, V, ids, {x, SY_F32, D, 1}, leaf});
+    assert_true(dot_of(T * D, taken, x) == dot_of(V * D, w, leaf));
+    for (int i = (V - 1) * D; i < V * D; i++)
+        assert_true(leaf[i] == 0.0f);
+    lab_close(&l);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rmsnorm_fwd),      cmocka_unit_test(test_rmsnorm_bwd),
@@ -269,6 +333,7 @@ int main(void) {
         cmocka_unit_test(test_head_sum),         cmocka_unit_test(test_sigmoid_gate),
         cmocka_unit_test(test_sigmoid_gate_bwd), cmocka_unit_test(test_embed),
         cmocka_unit_test(test_rowdot),           cmocka_unit_test(test_v64_order_shows),
+        cmocka_unit_test(test_b64_is_not_v64),   cmocka_unit_test(test_adjoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -373,10 +373,178 @@ static void moves(struct lab *l, int64_t seq_len, int64_t d, enum regime r) {
 EACH(topk)
 EACH(moves)
 
+/* K = n takes all; smallest of a tie is the lowest id too; best first or by id; infinities are ordinary values. */
+static void test_topk_order(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    float x[7] = {3, -INFINITY, 3, -0.0f, INFINITY, 0.0f, -INFINITY}, values[7];
+    static const int32_t best[7] = {4, 0, 2, 3, 5, 1, 6}, least[7] = {1, 6, 3, 5, 0, 2, 4};
+    int32_t ids[7], sorted[7];
+    int64_t bad;
+    for (int smallest = 0; smallest < 2; smallest++)
+        for (int k = 1; k <= 7; k++) {
+            const int32_t *want = smallest ? least : best;
+            struct sy_topk op = {1, 7, k, smallest, 1, x, values, ids, &bad};
+            l.x.ops->topk(&l.x, &op);
+            assert_memory_equal(ids, want, (size_t)k * sizeof *ids);
+            for (int j = 0; j < k; j++)
+                assert_int_equal(bits_of(values[j]), bits_of(x[want[j]]));
+            op.sorted = 0;
+            l.x.ops->topk(&l.x, &op);
+            memcpy(sorted, want, sizeof sorted);
+            qsort(sorted, (size_t)k, sizeof *sorted, ascending);
+            assert_memory_equal(ids, sorted, (size_t)k * sizeof *ids);
+            assert_int_equal(bad, -1);
+        }
+    for (int i = 0; i < 7; i++)
+        x[i] = i % 2 ? 0.0f : -0.0f;
+    l.x.ops->topk(&l.x, &(struct sy_topk){1, 7, 7, 1, 1, x, NULL, ids, &bad});
+    for (int j = 0; j < 7; j++)
+        assert_int_equal(ids[j], j);
+    lab_close(&l);
+}
+
+/* One token, topk_softmax (the choice is on the logits as they are), 8 experts in 4 groups. */
+static void choose(struct lab *l, const float *logits, const float *bias, int64_t limited, int top2, int64_t k, int32_t *ids) {
+    float s[8], w[8];
+    int64_t bad;
+    l->x.ops->router_fwd(&l->x, &(struct sy_router_fwd){
+                                    .tokens = 1, .experts = 8, .top_k = k, .score_func = SY_ROUTER_TOPK_SOFTMAX, .groups = 4,
+                                    .limited_groups = limited, .group_top2_sum = top2, .route_scale = 1.0f, .logits = logits,
+                                    .bias = bias, .s = s, .ids = ids, .w = w, .bad_token = &bad});
+    assert_int_equal(bad, -1);
+}
+
+static void test_group_ties(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    int32_t ids[8];
+    const float tied[8] = {1, 1, 1, 1, 1, 1, 1, 1}, sums[8] = {4, 0, 2, 2, 1, 3, 0, 5}, bias[8] = {0, 0, 0, 0, 0, 0, 1, 0};
+    choose(&l, tied, NULL, 2, 1, 3, ids); /* all tied: the lowest groups, then the lowest experts */
+    for (int j = 0; j < 3; j++)
+        assert_int_equal(ids[j], j);
+    choose(&l, sums, NULL, 2, 1, 2, ids); /* sums 4 4 4 5: group 3, then group 0 of the tie: experts 0 and 7 */
+    assert_true(ids[0] == 0 && ids[1] == 7);
+    choose(&l, sums, NULL, 2, 1, 4, ids);
+    assert_true(ids[0] == 0 && ids[1] == 1 && ids[2] == 6 && ids[3] == 7);
+    choose(&l, sums, NULL, 3, 0, 3, ids); /* largest 4 2 3 5: groups 0, 2, 3 */
+    assert_true(ids[0] == 0 && ids[1] == 5 && ids[2] == 7);
+    choose(&l, sums, NULL, 1, 0, 2, ids);
+    assert_true(ids[0] == 6 && ids[1] == 7);
+    choose(&l, tied, bias, 1, 1, 1, ids); /* the bias chooses group and expert */
+    assert_int_equal(ids[0], 6);
+    const float zeros[8] = {-0.0f, -0.0f, 0.0f, 0.0f, 0.0f, -0.0f, 0.0f, 0.0f};
+    choose(&l, zeros, NULL, 1, 0, 1, ids); /* -0 equals +0 between groups and experts */
+    assert_int_equal(ids[0], 0);
+    lab_close(&l);
+}
+
+/* The bias chooses and never weighs: with the choice unchanged, the weights' bits are. */
+static void test_bias_never_weighs(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { T = 20, E = 8, K = 3 };
+    float logits[T * E], s[2][T * E], w[2][T * K], bias[E];
+    int32_t ids[2][T * K];
+    int64_t bad;
+    for (int i = 0; i < T * E; i++)
+        logits[i] = 3.0f * uniform();
+    for (int e = 0; e < E; e++)
+        bias[e] = 0.75f; /* the same for all */
+    for (int f = 0; f < 3; f++) {
+        for (int with = 0; with < 2; with++)
+            l.x.ops->router_fwd(&l.x, &(struct sy_router_fwd){.tokens = T, .experts = E, .top_k = K,
+                                          .score_func = (enum sy_score_func)f, .route_norm = 1, .route_scale = 2.5f,
+                                          .logits = logits, .bias = with ? bias : NULL, .s = s[with], .ids = ids[with],
+                                          .w = w[with], .bad_token = &bad});
+        assert_memory_equal(ids[0], ids[1], sizeof ids[0]);
+        assert_memory_equal(w[0], w[1], sizeof w[0]);
+        for (int t = 0; t < T; t++)
+            assert_true(fabsf(w[0][t * K] + w[0][t * K + 1] + w[0][t * K + 2] - 2.5f) < 1e-6f);
+    }
+    lab_close(&l);
+}
+
+/* Forced balance, where E divides S K: every expert has N/E rows, and position p = e (N/E) + j is of the token of route j E + e
+ * (SPEC 3.4; N of one sequence). Tokens count from the start of their sequence, so all sequences agree. */
+static void test_forced_balance(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { S = 12, B = 3, K = 3, E = 4, N = B * S * K, PER = S * K / E };
+    float logits[B * S * E], s[B * S * E], w[N];
+    int32_t ids[N], row[N], route[N];
+    int64_t offset[E * B + 1], bad;
+    for (int i = 0; i < B * S * E; i++)
+        logits[i] = uniform();
+    l.x.ops->router_fwd(&l.x, &(struct sy_router_fwd){.tokens = B * S, .experts = E, .top_k = K, .route_scale = 1.0f,
+                                  .forced_seq_len = S, .logits = logits, .s = s, .ids = ids, .w = w, .bad_token = &bad});
+    l.x.ops->route_sort(&l.x, &(struct sy_route_sort){B, S, E, K, ids, offset, row, route});
+    for (int e = 0; e < E; e++)
+        for (int b = 0; b < B; b++) {
+            assert_int_equal(offset[e * B + b + 1] - offset[e * B + b], PER);
+            for (int j = 0; j < PER; j++)
+                assert_int_equal(route[offset[e * B + b] + j] / K, b * S + (j * E + e) / K);
+        }
+    for (int i = 0; i < N; i++) /* the weights are those of the scores, as ever */
+        assert_true(w[i] == def_sig(logits[i / K * E + ids[i]]) && row[route[i]] == i);
+    lab_close(&l);
+}
+
+/* combine_groups = C: what the experts of one range give to a token may travel as one row, summed and rounded where they are.
+ * In bf16 that differs from the plain sum, which is why C belongs to the recipe. */
+static void ranges_travel(struct lab *l) {
+    enum { T = 9, E = 12, K = 5, C = 3, D = 130 };
+    struct buf o = buf_new(l, "o", l->x.dtype, T * K * D, PLAIN), w = buf_new(l, "w", SY_F32, T * K, PLAIN);
+    struct buf y = buf_new(l, "y", l->x.dtype, T * D, PLAIN), plain = buf_new(l, "plain", l->x.dtype, T * D, PLAIN);
+    struct buf part = buf_new(l, "part", l->x.dtype, C * T * D, ZEROS), ids = buf_i32(l, "ids", T * K);
+    struct buf row = buf_i32(l, "row", T * K), cut = buf_i32(l, "cut", T * K);
+    float *w_range = must_alloc(T * K * sizeof(float));
+    struct sy_mat none = {0};
+    fill_ids(ids, T, E, K);
+    for (int i = 0; i < T * K; i++)
+        set_both_i32(row, i, i);
+    struct sy_combine op = {T, K, D, E, C, ids.got, row.got, w.got, mat_of(o, D), none, mat_of(y, D)};
+    l->x.ops->combine(&l->x, &op);
+    op.groups = 0;
+    op.y = mat_of(plain, D);
+    l->x.ops->combine(&l->x, &op);
+    struct sy_join join = {.rows = T, .d = D, .n = C, .y = mat_of(plain, D)};
+    for (int c = 0; c < C; c++) { /* a rank per range: its experts alone, token by token */
+        for (int t = 0; t < T; t++) {
+            int n = 0;
+            for (int k = 0; k < K; k++)
+                if (i32_of(ids.got)[t * K + k] / (E / C) == c) {
+                    i32_of(cut.got)[n] = t * K + k;
+                    w_range[n++] = ((float *)w.got)[t * K + k];
+                }
+            int32_t chosen[K] = {0, 1, 2, 3, 4};
+            l->x.ops->combine(&l->x, &(struct sy_combine){1, n, D, E, 0, chosen, cut.got, w_range, mat_of(o, D), none,
+                                                          {sy_at(part.got, part.t, (c * T + t) * D), part.t, D, 1}});
+        }
+        join.term[c] = (struct sy_mat){sy_at(part.got, part.t, c * T * D), part.t, D, 1};
+    }
+    int differs = 0;
+    for (int64_t i = 0; i < T * D; i++)
+        differs += !same_f32(load(y.t, y.got, i), load(plain.t, plain.got, i));
+    assert_true(differs > 0 || l->x.cls == SY_NUMERIC_FP32);
+    l->x.ops->join(&l->x, &join);
+    for (int64_t i = 0; i < T * D; i++)
+        assert_true(load(y.t, y.got, i) == load(plain.t, plain.got, i));
+    free(w_range);
+    lab_drop(l);
+}
+
+static void test_combine_groups(void **state) {
+    (void)state;
+    labs_each(ranges_travel);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_router),    cmocka_unit_test(test_limited_groups_are_strict), cmocka_unit_test(test_topk),
-        cmocka_unit_test(test_topk_laws), cmocka_unit_test(test_moves),
+        cmocka_unit_test(test_topk_laws), cmocka_unit_test(test_topk_order),               cmocka_unit_test(test_group_ties),
+        cmocka_unit_test(test_moves),     cmocka_unit_test(test_bias_never_weighs),        cmocka_unit_test(test_forced_balance),
+        cmocka_unit_test(test_combine_groups),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
