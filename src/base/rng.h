@@ -33,7 +33,8 @@ void sy_rng_philox(uint64_t key, uint64_t index, uint32_t retry, uint32_t out[4]
 /* Standard normal in fp64 from words 0 and 1. */
 double sy_rng_normal(uint64_t key, uint64_t index, uint32_t retry);
 
-/* Normal of deviation `sd`; with cut > 0, values beyond |cut| are drawn again with the next retry. */
+/* Normal of deviation `sd`; with cut > 0, values beyond |cut| are drawn again with the next retry,
+ * at most 1000 times: a cut below a thousandth of sd is not meant. */
 double sy_rng_normal_cut(uint64_t key, uint64_t index, double sd, double cut);
 
 /* (word 0 + 1/2) 2^-32, in (0, 1). */

@@ -1,7 +1,7 @@
 /* Status and the one error message.
  *
  * The message is written once, where the fault is first known (SY_FAIL); everyone else forwards it (SY_TRY). It lives in
- * thread-local storage, so threads never share it; a pool hands a worker's message to its caller (base/threads.h).
+ * thread-local storage, so threads never share it; what runs on a pool's workers does not fail (ops count what is wrong).
  */
 #ifndef SY_BASE_STATUS_H
 #define SY_BASE_STATUS_H

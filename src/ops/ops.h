@@ -63,7 +63,7 @@ struct sy_gemm {
     const struct sy_gemm_part *parts;
     int n_parts;
     const float *bias; /* [n] or NULL; not with FOLD */
-    const float *acc;  /* [m, n] rows acc_row apart: the chain goes on from here; NULL: from +0. May be c of STORE */
+    const float *acc;  /* [m, n] rows acc_row apart: the chain goes on from here; NULL: from +0. May be an fp32 c of STORE */
     int64_t acc_row;
     enum sy_gemm_out out;
     struct sy_mat c; /* [m, n], col = 1; stored or fp32 */
@@ -104,7 +104,7 @@ enum { SY_ATTENTION_BLOCK = 128, SY_ATTENTION_PARTS = 2 };
 struct sy_attention_part { /* a part of the head dimension: nope, rope */
     int64_t d;
     struct sy_heads q, k;   /* q [T, H, d], k [T, Hkv, d] (head stride 0: one shared key) */
-    struct sy_heads dq, dk; /* backward: stored; dk is [T, Hkv, d], or [T, H, d] of a shared key: one BF a head */
+    struct sy_heads dq, dk; /* backward: stored; dk is [T, Hkv, d] also where k's head stride is 0: one BF a head */
 };
 
 struct sy_attention {

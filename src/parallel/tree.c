@@ -12,7 +12,10 @@ static int ceil_log2(int n) {
 }
 
 sy_status sy_tree_shape(int leaves, int width, int *n_buffers) {
-    int n = width + ceil_log2((leaves + width - 1) / width);
+    int waiting = 0; /* after n lanes one node waits for each 1 in n */
+    for (int n = width; n < leaves; n += width)
+        waiting = __builtin_popcount((unsigned)n) > waiting ? __builtin_popcount((unsigned)n) : waiting;
+    int n = width + waiting;
     if (n > SY_TREE_MAX_BUFFERS)
         SY_FAIL(SY_ERR_USAGE, "numerics.lanes = %d with numerics.expert_lanes = %d needs %d gradient buffers on one rank, at most %d "
                 "are possible: use more ranks or a smaller numerics.expert_lanes", leaves, width, n, SY_TREE_MAX_BUFFERS);

@@ -1,8 +1,8 @@
 /* Accumulators that add up to the tree of NUMERICS 4: node(l, i) = node(l-1, 2i) + node(l-1, 2i+1), absent nodes skipped.
  *
  * For each parameter, `leaves` lanes (or lane groups) arrive in ascending order, `width` of them at a time: their
- * accumulators live side by side, and finished nodes wait as in a binary counter. So width + ceil(log2(leaves / width))
- * buffers are enough, and no lane is ever copied: a buffer changes its role. Each buffer has the layout of sy_params.
+ * accumulators live side by side, and finished nodes wait as in a binary counter. So width + (the most ones of a multiple of
+ * width below leaves, in binary) buffers are enough, and no lane is ever copied: a buffer changes its role. Each buffer has the layout of sy_params.
  */
 #ifndef SY_PARALLEL_TREE_H
 #define SY_PARALLEL_TREE_H

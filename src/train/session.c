@@ -259,6 +259,12 @@ sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_res
     return status;
 }
 
+/* debug.break = nan_at_step_N: a gradient element becomes NaN in step N; 0 if another or none. */
+static int64_t planted_nan(const char *plant) {
+    static const char name[] = "nan_at_step_";
+    return strncmp(plant, name, sizeof name - 1) == 0 ? atoll(plant + sizeof name - 1) : 0;
+}
+
 sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_step_result *r) {
     const struct sy_config *c = s->config;
     int64_t tokens = c->training.global_batch_size * c->training.seq_len;
@@ -279,6 +285,8 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
         snprintf(r->why, sizeof r->why, "%lld of %lld token losses are not finite", (long long)r->n_bad, (long long)r->n_valid);
     } else {
         int64_t bad = 0;
+        if (step + 1 == planted_nan(c->debug.break_))
+            sy_gradients_root(s->gradients, s->params->head)[0] = NAN;
         r->norm = sy_update_norm(&s->update, s->gradients, &bad);
         if (bad || !isfinite(r->norm))
             snprintf(r->why, sizeof r->why, "%lld gradient elements are not finite, or their norm is not", (long long)bad);

@@ -21,6 +21,7 @@ struct buffers {
 };
 
 static struct buffers carve(const struct sy_exec *x, const struct sy_attention *op, float *scratch) {
+    const char *end = (const char *)scratch + x->scratch_bytes;
     struct buffers u = {.width = packed_width(x, op)};
     u.width_pad = round_up(u.width, CHAIN_N_PAD);
     u.dv_kb = round_up(op->dv, x->kb);
@@ -42,6 +43,8 @@ static struct buffers carve(const struct sy_exec *x, const struct sy_attention *
     u.d = take(&scratch, QUERIES);
     u.dk = take(&scratch, keys * u.width_pad);
     u.dv = take(&scratch, keys * u.dv_pad);
+    assert((const char *)scratch <= end);
+    (void)end;
     return u;
 }
 

@@ -4,7 +4,8 @@
  * Per query row, keys in blocks of 128 from the start of the sequence, ascending; a block with no allowed key changes nothing:
  *     s = CHAIN over the head dimension; M' = max(M, rint(c max s)), c = fp32(scale log2 e); O, Z *= EXP2(M - M')
  *     p = EXP2(fma(s, c, -M')), +0 where masked; Z += V64(p); O = CHAIN over the block's keys of (BF(p), v)
- * o = BF(O (1/Z)), lse = M + LOG2(Z). EXP2 would hide a non-finite score: an allowed one makes o and lse of its row NaN.
+ * o = BF(O (1/Z)), lse = M + LOG2(Z). EXP2 would hide a non-finite score: an allowed one makes o and lse of its row NaN, as
+ * does Z = 0 (scores so large that fp32 has no fraction left).
  */
 #include "ops/ref/attention.h"
 #include "ops/ref/protos.h"
@@ -55,7 +56,7 @@ static void finish(const struct sy_exec *x, const struct sy_attention *op, int64
     float inverse = 1.0f / state->z, lse = state->m + sy_log2_f32(state->z);
     for (int64_t i = 0; i < op->dv; i++)
         o[i] = (o[i] + 0.0f) * inverse;
-    if (state->bad) {
+    if (state->bad || !(state->z > 0.0f)) {
         lse = NAN;
         for (int64_t i = 0; i < op->dv; i++)
             o[i] = NAN;
@@ -64,13 +65,41 @@ static void finish(const struct sy_exec *x, const struct sy_attention *op, int64
     op->lse[t * op->heads + head] = lse;
 }
 
+static int all_finite(const float *v, int64_t n) {
+    int finite = 1;
+    for (int64_t i = 0; i < n; i++)
+        finite &= sy_f32_finite(v[i]);
+    return finite;
+}
+
+/* O = CHAIN over the block's keys. Rows with no allowed key have p = 0: nothing changes, unless v holds NaN or Inf; then they
+ * are kept aside. */
+static void add_values(const struct sy_exec *x, const float *p, const float *v, int64_t k, int64_t dv_pad, const int *any,
+                       float *kept, float *o) {
+    struct chain_args chain = {QUERIES, dv_pad, k, p, KEYS, v, dv_pad, o, dv_pad};
+    if (all_finite(v, k * dv_pad)) {
+        chain_tile(x->cls, &chain);
+        return;
+    }
+    memcpy(kept, o, (size_t)(QUERIES * dv_pad) * 4);
+    chain_tile(x->cls, &chain);
+    for (int64_t r = 0; r < QUERIES; r++)
+        if (!any[r])
+            memcpy(o + r * dv_pad, kept + r * dv_pad, (size_t)dv_pad * 4);
+}
+
 /* n queries from i0 on of one sequence and head. */
 static void queries(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t head, int64_t i0, float *scratch) {
+    const char *end = (const char *)scratch + x->scratch_bytes;
     int64_t t0 = b * op->seq_len, n = min64(QUERIES, op->seq_len - i0), width = packed_width(x, op);
     int64_t dv_pad = round_up(op->dv, CHAIN_N_PAD), kv = head / (op->heads / op->kv_heads);
     float c = op->scale * 1.44269504f;
     float *q = take(&scratch, QUERIES * width), *k = take(&scratch, KEYS * width), *k_t = take(&scratch, width * KEYS);
     float *v = take(&scratch, KEYS * dv_pad), *s = take(&scratch, QUERIES * KEYS), *o = take(&scratch, QUERIES * dv_pad);
+    float *kept = take(&scratch, QUERIES * dv_pad);
+    assert((const char *)scratch <= end);
+    (void)end;
+    int any[QUERIES];
     struct row_state state[QUERIES];
     for (int r = 0; r < QUERIES; r++)
         state[r] = (struct row_state){-INFINITY, 0.0f, 0};
@@ -88,9 +117,9 @@ static void queries(const struct sy_exec *x, const struct sy_attention *op, int6
             int64_t lo = 0, hi = 0;
             if (r < n)
                 allowed_keys(op, b, i0 + r, &lo, &hi);
-            softmax_row(x, c, max64(lo - j0, 0), min64(hi - j0, n_k), s + r * KEYS, &state[r], o + r * dv_pad, op->dv);
+            any[r] = softmax_row(x, c, max64(lo - j0, 0), min64(hi - j0, n_k), s + r * KEYS, &state[r], o + r * dv_pad, op->dv);
         }
-        chain_tile(x->cls, &(struct chain_args){QUERIES, dv_pad, k_pad, s, KEYS, v, dv_pad, o, dv_pad});
+        add_values(x, s, v, k_pad, dv_pad, any, kept, o);
     }
     for (int64_t r = 0; r < n; r++)
         finish(x, op, t0 + i0 + r, head, &state[r], o + r * dv_pad);
