@@ -302,7 +302,8 @@ static void test_square_order_shows(void **state) {
     lab_close(&l);
 }
 
-/* The loss is a sum of integers: calls of a few rows each, in any order, give what one call gives. Rows of dlogit add to 0. */
+/* The loss is a sum of integers: calls of a few rows each, in any order, give what one call gives. Rows of dlogit
+ * add to 0. */
 static void test_loss_of_pieces(void **state) {
     (void)state;
     struct lab l = lab_fp32();
@@ -368,7 +369,8 @@ static void test_row_sum_blocks_show(void **state) {
 static void test_adamw_at_rest(void **state) {
     (void)state;
     struct lab l = lab_fp32();
-    float g[3] = {0.0f, -0.0f, -0x1p-126f}, m[3] = {0.0f, -0x1p-126f, 0.0f}, v[3] = {0.0f, 0x1p-126f, 0.0f}, w[3] = {3, -3, 5};
+    float g[3] = {0.0f, -0.0f, -0x1p-126f}, w[3] = {3, -3, 5};
+    float m[3] = {0.0f, -0x1p-126f, 0.0f}, v[3] = {0.0f, 0x1p-126f, 0.0f};
     struct sy_adamw op = {.n = 2, .clip = 1.0f, .b1 = 0.9f, .one_b1 = 0.1f, .b2 = 0.95f, .one_b2 = 0.05f, .c1 = 10.0f,
                           .c2 = 20.0f, .eps = 1e-8f, .lr = 0.5f, .wd = 0.0f, .g = g, .m = m, .v = v, .w = w};
     l.x.ops->adamw(&l.x, &op);

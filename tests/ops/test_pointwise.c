@@ -295,8 +295,8 @@ static double dot_of(int64_t n, const float *a, const float *b) {
     return sum;
 }
 
-/* head_sum is the adjoint of giving every head the same value; embed_bwd of embed_fwd: <A x, y> = <x, A' y>. The operands are
- * small integers, so the sums are exact and the two sides equal. */
+/* head_sum is the adjoint of giving every head the same value; embed_bwd of embed_fwd: <A x, y> = <x, A' y>. The operands
+ * are small integers, so the sums are exact and the two sides equal. */
 static void test_adjoints(void **state) {
     (void)state;
     struct lab l = lab_fp32();

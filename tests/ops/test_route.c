@@ -405,7 +405,8 @@ static void test_topk_order(void **state) {
 }
 
 /* One token, topk_softmax (the choice is on the logits as they are), 8 experts in 4 groups. */
-static void choose(struct lab *l, const float *logits, const float *bias, int64_t limited, int top2, int64_t k, int32_t *ids) {
+static void choose(struct lab *l, const float *logits, const float *bias, int64_t limited, int top2, int64_t k,
+                   int32_t *ids) {
     float s[8], w[8];
     int64_t bad;
     l->x.ops->router_fwd(&l->x, &(struct sy_router_fwd){
@@ -465,8 +466,8 @@ static void test_bias_never_weighs(void **state) {
     lab_close(&l);
 }
 
-/* Forced balance, where E divides S K: every expert has N/E rows, and position p = e (N/E) + j is of the token of route j E + e
- * (SPEC 3.4; N of one sequence). Tokens count from the start of their sequence, so all sequences agree. */
+/* Forced balance, where E divides S K: every expert has N/E rows, and position p = e (N/E) + j is of the token of route
+ * j E + e (SPEC 3.4; N of one sequence). Tokens count from the start of their sequence, so all sequences agree. */
 static void test_forced_balance(void **state) {
     (void)state;
     struct lab l = lab_fp32();
@@ -490,8 +491,8 @@ static void test_forced_balance(void **state) {
     lab_close(&l);
 }
 
-/* combine_groups = C: what the experts of one range give to a token may travel as one row, summed and rounded where they are.
- * In bf16 that differs from the plain sum, which is why C belongs to the recipe. */
+/* combine_groups = C: what the experts of one range give to a token may travel as one row, summed and rounded where they
+ * are. In bf16 that differs from the plain sum, which is why C belongs to the recipe. */
 static void ranges_travel(struct lab *l) {
     enum { T = 9, E = 12, K = 5, C = 3, D = 130 };
     struct buf o = buf_new(l, "o", l->x.dtype, T * K * D, PLAIN), w = buf_new(l, "w", SY_F32, T * K, PLAIN);
@@ -543,8 +544,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_router),    cmocka_unit_test(test_limited_groups_are_strict), cmocka_unit_test(test_topk),
         cmocka_unit_test(test_topk_laws), cmocka_unit_test(test_topk_order),               cmocka_unit_test(test_group_ties),
-        cmocka_unit_test(test_moves),     cmocka_unit_test(test_bias_never_weighs),        cmocka_unit_test(test_forced_balance),
-        cmocka_unit_test(test_combine_groups),
+        cmocka_unit_test(test_moves),     cmocka_unit_test(test_bias_never_weighs),
+        cmocka_unit_test(test_combine_groups), cmocka_unit_test(test_forced_balance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

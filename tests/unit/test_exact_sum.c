@@ -1,7 +1,7 @@
 /* The exact sum against a sum of single bits: 2400 binary places from 2^-1074 on, added and rounded by hand.
  *
- * Any order and any split into joined parts give the same bits, which a plain fp64 sum does not (negative control); ties go to
- * even, also when what breaks them lies 2000 places below; subnormals, overflow, and numbers that are not finite.
+ * Any order and any split into joined parts give the same bits, which a plain fp64 sum does not (negative control); ties go
+ * to even, also when what breaks them lies 2000 places below; subnormals, overflow, and numbers that are not finite.
  */
 #include <float.h>
 #include <math.h>
@@ -25,7 +25,9 @@ static uint64_t random_bits(void) {
     uint64_t z = (state ^ state >> 29) * 0xff51afd7ed558ccdu;
     return z ^ z >> 32;
 }
-static int64_t below(int64_t n) { return (int64_t)(random_bits() >> 33) % n; }
+static int64_t below(int64_t n) {
+    return (int64_t)(random_bits() >> 33) % n;
+}
 
 static uint64_t bits_of(double x) {
     uint64_t u;
@@ -38,7 +40,7 @@ static double from_bits(uint64_t u) {
     return x;
 }
 
-/* --- the definition: place[p] counts 2^(p - 1074) ------------------------------------------------------------------------ */
+/* --- the definition: place[p] counts 2^(p - 1074) ---------------------------------------------------------------------- */
 
 struct places {
     int8_t bit[PLACES];
@@ -117,7 +119,7 @@ static double number(int lo, int hi) {
     return from_bits((random_bits() & 0xfffffffffffffu) | (uint64_t)(lo + below(hi - lo + 1)) << 52);
 }
 
-/* --- tests --------------------------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------------------------------- */
 
 static void test_definition_of_the_test(void **unused) { /* the places themselves, where __int128 is enough */
     (void)unused;
@@ -167,7 +169,7 @@ static void test_cancellation(void **unused) {
     check((double[]){0x1p1023, 0x1p-1074, -0x1p1023}, 3, 0x1p-1074);
     check((double[]){-0x1p1023, -0x1p1023, 0x1p1023, 3.0, 0x1p1023}, 5, 3.0);
     check((double[]){1.0, -0x1p-1074}, 2, 1.0);
-    check((double[]){1.0, -0x1p-54}, 2, 1.0);             /* a tie of the smaller spacing below 1: to even */
+    check((double[]){1.0, -0x1p-54}, 2, 1.0); /* a tie of the smaller spacing below 1: to even */
     check((double[]){1.0, -0x1p-54, -0x1p-1074}, 3, 0x1.fffffffffffffp-1);
     check((double[]){5.0, -5.0}, 2, 0.0);
     check((double[]){0.0, -0.0}, 2, 0.0);
@@ -206,7 +208,7 @@ static void test_ties(void **unused) {
     check((double[]){two53, 0x1.fffffffffffffp-1, 0x1p-53}, 3, two53);
     check((double[]){two53, 0x1.fffffffffffffp-1, 0x1p-53, 0x1p-900}, 4, two53 + 2.0);
     check((double[]){0x1.fffffffffffffp52, 0x1p-1}, 2, 0x1p53); /* the carry makes one place more */
-    for (int k = -1020; k < 970; k++) { /* the leading digit at every place of a bin */
+    for (int k = -1020; k < 970; k++) {                         /* the leading digit at every place of a bin */
         double one = ldexp(1.0, k), half = ldexp(1.0, k - 53), least = 0x1p-1074;
         int has_half = k - 53 >= -1074;
         if (has_half)
@@ -273,9 +275,14 @@ static void test_not_finite(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_definition_of_the_test), cmocka_unit_test(test_random), cmocka_unit_test(test_cancellation),
-        cmocka_unit_test(test_order),                  cmocka_unit_test(test_ties),   cmocka_unit_test(test_edges),
-        cmocka_unit_test(test_many),                   cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_definition_of_the_test),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_cancellation),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

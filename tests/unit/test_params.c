@@ -1,8 +1,8 @@
-/* The list of parameters: exact counts of every flavour of SPEC 4's table, names and shapes of the checkpoint, the layout of the
- * flat buffers, and the initial values (deviation, cut, and that a value depends on seed, name and index alone).
+/* The list of parameters: exact counts of every flavour of SPEC 4's table, names and shapes of the checkpoint, the layout of
+ * the flat buffers, and the initial values (deviation, cut, and that a value depends on seed, name and index alone).
  *
- * The counts are the published models', from the table; the layout is checked element by element range for each flavour and for
- * variants that turn every optional tensor on.
+ * The counts are the published models', from the table; the layout is checked element by element range for each flavour and
+ * for variants that turn every optional tensor on.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -77,7 +77,7 @@ static void check_shape(const struct sy_params *p, const char *name, int n_dims,
         fail_msg("%s is [%lld, %lld]", name, (long long)t->dims[0], (long long)t->dims[1]);
 }
 
-/* --- counts -------------------------------------------------------------------------------------------------------------- */
+/* --- counts ------------------------------------------------------------------------------------------------------------ */
 
 static int is_inactive_expert(const struct sy_params *p, const struct sy_tensor *t, int64_t top_k) {
     const struct sy_param *q = &p->param[t->param];
@@ -121,7 +121,7 @@ static void test_bias_is_not_counted(void **state) {
     close_lab(&without);
 }
 
-/* --- names and layout ------------------------------------------------------------------------------------------------------ */
+/* --- names and layout -------------------------------------------------------------------------------------------------- */
 
 static void check_names(const struct sy_params *p) {
     char *seen = calloc((size_t)p->n_tensors, 1);
@@ -282,7 +282,7 @@ static void test_published_names(void **state) {
     close_lab(&l);
 }
 
-/* --- initial values -------------------------------------------------------------------------------------------------------- */
+/* --- initial values ---------------------------------------------------------------------------------------------------- */
 
 struct stats {
     double mean, sd, most;
@@ -318,7 +318,8 @@ static void check_normal(const struct sy_params *p, const char *name, double sd,
 
 static void test_deviations(void **state) {
     (void)state;
-    struct lab l = open_lab("gqa-debug", "moe.num_experts=64 model.attention_bias=true moe.gate_bias=true moe.shared_gate=true");
+    struct lab l =
+        open_lab("gqa-debug", "moe.num_experts=64 model.attention_bias=true moe.gate_bias=true moe.shared_gate=true");
     /* of 8000 normal values the largest lies beyond 3.3 deviations, but for one time in 2000 */
     check_normal(l.p, "model.embed_tokens.weight", 1.0, 3.3, 6);
     check_normal(l.p, "model.layers.3.self_attn.q_proj.weight", 0.02, 0.066, 0.12);
@@ -327,9 +328,9 @@ static void test_deviations(void **state) {
     check_normal(l.p, "model.layers.0.mlp.gate_proj.weight", 0.02, 0.066, 0.12);
     check_normal(l.p, "model.layers.3.mlp.experts.5.gate_proj.weight", 0.02, 0.066, 0.12);
     check_normal(l.p, "model.layers.3.mlp.shared_experts.gate_proj.weight", 0.02, 0.066, 0.12);
-    static const char *const scaled[] = {"self_attn.o_proj.weight", "mlp.experts.63.up_proj.weight",
-                                         "mlp.experts.0.down_proj.weight", "mlp.shared_experts.up_proj.weight",
-                                         "mlp.shared_experts.down_proj.weight", "mlp.gate.weight"};
+    static const char *const scaled[] = {
+        "self_attn.o_proj.weight",           "mlp.experts.63.up_proj.weight",       "mlp.experts.0.down_proj.weight",
+        "mlp.shared_experts.up_proj.weight", "mlp.shared_experts.down_proj.weight", "mlp.gate.weight"};
     for (int layer = 1; layer < 6; layer += 2)
         for (size_t i = 0; i < sizeof scaled / sizeof *scaled; i++) {
             char name[128];
@@ -427,9 +428,11 @@ static void test_any_split(void **state) {
 static void test_seed_and_name(void **state) {
     (void)state;
     enum { N = 256 };
-    struct lab l = open_lab("micro_gqa", ""), other = open_lab("micro_gqa", "moe.num_experts=6 model.qk_norm=head model.n_layers=3");
+    struct lab l = open_lab("micro_gqa", ""),
+               other = open_lab("micro_gqa", "moe.num_experts=6 model.qk_norm=head model.n_layers=3");
     float a[N], b[N];
-    const char *name = "model.layers.1.mlp.experts.3.gate_proj.weight", *next = "model.layers.1.mlp.experts.4.gate_proj.weight";
+    const char *name = "model.layers.1.mlp.experts.3.gate_proj.weight",
+               *next = "model.layers.1.mlp.experts.4.gate_proj.weight";
     int same = 0;
     sy_params_init(find(l.p, name), 1, 0, N, a);
     sy_params_init(find(other.p, name), 1, 0, N, b);
@@ -447,11 +450,10 @@ static void test_seed_and_name(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),          cmocka_unit_test(test_bias_is_not_counted),
-        cmocka_unit_test(test_layout),          cmocka_unit_test(test_options),
-        cmocka_unit_test(test_published_names), cmocka_unit_test(test_deviations),
-        cmocka_unit_test(test_head_is_cut),     cmocka_unit_test(test_constants),
-        cmocka_unit_test(test_any_split),       cmocka_unit_test(test_seed_and_name),
+        cmocka_unit_test(test_counts),        cmocka_unit_test(test_bias_is_not_counted), cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_options),       cmocka_unit_test(test_published_names),     cmocka_unit_test(test_deviations),
+        cmocka_unit_test(test_head_is_cut),   cmocka_unit_test(test_constants),           cmocka_unit_test(test_any_split),
+        cmocka_unit_test(test_seed_and_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* The learning rate of SPEC 5: its formula written out, the corners (warm-up longer than the run, no warm-up, ratio 0 and 1, a
- * warm-up and a decay that overlap), the three shapes, and the ten steps that the PyTorch oracle takes.
+/* The learning rate of SPEC 5: its formula written out, the corners (warm-up longer than the run, no warm-up, ratio 0 and 1,
+ * a warm-up and a decay that overlap), the three shapes, and the ten steps that the PyTorch oracle takes.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -78,7 +78,8 @@ static void test_corners(void **state) {
     for (int s = 0; s < 8; s++)
         assert_true(sy_schedule_lr(&c, 1.0, s, 8) == 1.0 - s / 8.0);
     for (size_t t = 0; t < 3; t++) { /* ratio 0: never decays */
-        struct sy_config_lr_scheduler flat = {.warmup_steps = 4, .decay_ratio = 0, .decay_type = types[t], .min_lr_factor = .5};
+        struct sy_config_lr_scheduler flat = {
+            .warmup_steps = 4, .decay_ratio = 0, .decay_type = types[t], .min_lr_factor = .5};
         for (int s = 0; s < 64; s++)
             assert_true(sy_schedule_lr(&flat, 1.0, s, 64) == (s < 4 ? (s + 1) / 4.0 : 1.0));
     }
@@ -113,7 +114,8 @@ static void test_shapes(void **state) {
     for (int s = 0; s < 64; s++)
         close_to(sy_schedule_lr(&c, 1.0, s, 64), 1.0);
     for (size_t t = 0; t < 3; t++) { /* never up again, never below the least */
-        struct sy_config_lr_scheduler d = {.warmup_steps = 5, .decay_ratio = -1, .decay_type = types[t], .min_lr_factor = .125};
+        struct sy_config_lr_scheduler d = {
+            .warmup_steps = 5, .decay_ratio = -1, .decay_type = types[t], .min_lr_factor = .125};
         for (int s = 5; s < 500; s++) {
             double now = sy_schedule_lr(&d, 1.0, s, 500);
             assert_true(now <= sy_schedule_lr(&d, 1.0, s - 1, 500) && now >= .125);
