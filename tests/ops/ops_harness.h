@@ -85,8 +85,8 @@ static inline float random_value(enum regime r) {
         return from_bits(sign_and_fraction | (uint32_t)(240 + below(15)) << 23);
     case SPECIAL:
         return below(24) ? 2.0f * uniform() : specials[below(4)];
-    default:
-        return 2.0f * uniform();
+    default: /* all bits of the fraction, magnitudes 2^-19 to 4: sums of few such values round already */
+        return from_bits(sign_and_fraction | (uint32_t)(108 + below(21)) << 23);
     }
 }
 

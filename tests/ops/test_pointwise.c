@@ -192,17 +192,18 @@ static void embed(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t vocab = 5, w_row = d + below(3), y_row = d + below(3);
     struct buf w = buf_new(l, "w", l->x.dtype, vocab * w_row, r), y = buf_new(l, "y", l->x.dtype, rows * y_row, r);
     struct buf ids = buf_i32(l, "ids", rows), leaf = buf_new(l, "leaf", SY_F32, vocab * d, r);
+    struct buf dy = buf_new(l, "dy", l->x.dtype, rows * y_row, r);
     for (int64_t t = 0; t < rows; t++)
         set_both_i32(ids, t, (int32_t)below(vocab));
     l->x.ops->embed_fwd(&l->x, &(struct sy_embed_fwd){rows, d, ids.got, mat_of(w, w_row), mat_of(y, y_row)});
     for (int64_t t = 0; t < rows; t++)
         for (int64_t i = 0; i < d; i++)
             store(y.t, y.want, t * y_row + i, take(w, i32_of(ids.want)[t] * w_row + i));
-    l->x.ops->embed_bwd(&l->x, &(struct sy_embed_bwd){rows, d, vocab, ids.got, mat_of(y, y_row), leaf.got});
+    l->x.ops->embed_bwd(&l->x, &(struct sy_embed_bwd){rows, d, vocab, ids.got, mat_of(dy, y_row), leaf.got});
     for (int64_t t = 0; t < rows; t++)
         for (int64_t i = 0; i < d; i++) {
             int64_t at = i32_of(ids.want)[t] * d + i;
-            put(l, leaf, at, take(leaf, at) + take(y, t * y_row + i));
+            put(l, leaf, at, take(leaf, at) + take(dy, t * y_row + i));
         }
     lab_check(l, "embed");
 }
