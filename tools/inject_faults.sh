@@ -1,8 +1,8 @@
 #!/bin/sh
 # Lets every system call of a resume and of a save fail, one after another, and checks what is left.
 #
-# A run of 3 steps is copied with its checkpoints of steps 1 and 2 and resumed under tools/fault_shim.c: it finds, verifies and
-# loads step 2, trains one step and saves step 3. The n-th call on a file under checkpoints/ fails, for every n and kind.
+# A run of 3 steps is copied with its checkpoints of steps 1 and 2 and resumed under tools/fault_shim.c: it finds, verifies
+# and loads step 2, trains one step and saves step 3. The n-th call on a file under checkpoints/ fails, for every n and kind.
 #   eintr, short    must not be noticed: exit 0, the same digest
 #   enospc, eio     a clear error (exit 1 or 3) or a warning (exit 0), never a crash. Then the same command without the
 #                   shim must end with the digest of the undisturbed run: what was there is whole, nothing half-written
