@@ -25,20 +25,26 @@ static float b64_dot(int64_t n, const float *a, const float *b) {
     return sum;
 }
 
+/* h before its rounding, and dg | du; w is 1 where routes have no weight. */
+static void swiglu_back(int64_t f, float w, const float *restrict gu, const float *restrict a, float *restrict h,
+                        float *restrict dgu) {
+    for (int64_t i = 0; i < f; i++) {
+        float g = gu[i], u = gu[f + i], sig = sy_sig_f32(g), s = g * sig, ai = w * a[i];
+        h[i] = s * u;
+        dgu[f + i] = ai * s;
+        dgu[i] = ai * u * (sig * fmaf(g, 1.0f - sig, 1.0f));
+    }
+}
+
 static void swiglu_bwd_row(const struct sy_exec *x, const void *arg, int64_t row, float *scratch) {
     const struct sy_swiglu_bwd *op = arg;
     int64_t f = op->f;
-    float *g = scratch, *u = g + f, *h = u + f, *d = h + f; /* d [2f]: dg | du */
+    float *gu = scratch, *h = gu + 2 * f, *dgu = h + f;
     const float *a = (const float *)op->a.data + row * op->a.row;
     float w = op->w ? op->w[row] : 1.0f;
-    widen(op->gu.dtype, 2 * f, mat_row(op->gu, row), g);
-    for (int64_t i = 0; i < f; i++) {
-        float sig = sy_sig_f32(g[i]), s = g[i] * sig, ai = op->w ? w * a[i] : a[i];
-        h[i] = s * u[i];
-        d[f + i] = ai * s;
-        d[i] = ai * u[i] * (sig * fmaf(g[i], 1.0f - sig, 1.0f));
-    }
-    narrow(x, op->dgu.dtype, 2 * f, d, mat_row(op->dgu, row));
+    widen(op->gu.dtype, 2 * f, mat_row(op->gu, row), gu);
+    swiglu_back(f, w, gu, a, h, dgu);
+    narrow(x, op->dgu.dtype, 2 * f, dgu, mat_row(op->dgu, row));
     for (int64_t i = 0; i < f; i++)
         h[i] = bf(x, h[i]);
     if (op->dw)

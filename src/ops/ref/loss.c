@@ -15,10 +15,8 @@ struct work {
 
 /* e becomes EXP(x - m); returns Z. A NaN logit would vanish in max and EXP: it is looked for. */
 static float exponentials(int64_t v, const float *x, float *e, float *top, int *finite) {
-    float m = -INFINITY;
+    float m = max_of(v, x);
     int ok = 1;
-    for (int64_t i = 0; i < v; i++)
-        m = x[i] > m ? x[i] : m;
     for (int64_t i = 0; i < v; i++)
         ok &= sy_f32_finite(x[i]);
     for (int64_t i = 0; i < v; i++)

@@ -4,6 +4,7 @@
  * of the unbiased logits, Z added by ascending id. Weights: s of the chosen; with route_norm w = s / n, n = the chosen s
  * added by ascending id, + 1e-20; then times route_scale. */
 #include "ops/ref/protos.h"
+#include "ops/ref/rows.h"
 #include "ops/ref/topk.h"
 
 enum { MAX_THREADS = 1024 };
@@ -15,9 +16,7 @@ struct work {
 };
 
 static void softmax_all(int64_t n, const float *l, float *s) {
-    float top = -INFINITY;
-    for (int64_t i = 0; i < n; i++)
-        top = l[i] > top ? l[i] : top;
+    float top = max_of(n, l);
     for (int64_t i = 0; i < n; i++)
         s[i] = sy_exp_f32(l[i] - top);
     float inverse = 1.0f / v64(n, s);

@@ -1,5 +1,5 @@
-/* Row-wise ops: the rows are dealt to the threads, each row is widened into the thread's scratch, computed in fp32 and rounded
- * once. What a file gives is one function per row. */
+/* Row-wise ops: the rows are dealt to the threads, each row is widened into the thread's scratch, computed in fp32 and
+ * rounded once. What a file gives is one function per row. */
 #ifndef SY_OPS_REF_ROWS_H
 #define SY_OPS_REF_ROWS_H
 
@@ -27,6 +27,22 @@ static inline void run_rows(const struct sy_exec *x, const void *op, int64_t row
                             void (*row)(const struct sy_exec *, const void *, int64_t, float *)) {
     struct row_work w = {x, op, rows, (size_t)scratch_floats, row};
     sy_pool_run(pool_for(x, rows * (scratch_floats + 16)), run_rows_part, &w);
+}
+
+/* The largest of n values, NaN loses; -INFINITY if there is none. Which zero it is, is open: no use of it may tell. */
+static inline float max_of(int64_t n, const float *x) {
+    float lane[16], top = -INFINITY;
+    int64_t i = 0;
+    for (int j = 0; j < 16; j++)
+        lane[j] = -INFINITY;
+    for (; i + 16 <= n; i += 16)
+        for (int j = 0; j < 16; j++)
+            lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    for (; i < n; i++)
+        top = x[i] > top ? x[i] : top;
+    for (int j = 0; j < 16; j++)
+        top = lane[j] > top ? lane[j] : top;
+    return top;
 }
 
 static inline void *mat_row(struct sy_mat m, int64_t r) { return sy_at(m.data, m.dtype, r * m.row); }
