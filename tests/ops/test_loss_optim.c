@@ -183,6 +183,7 @@ static void casts(struct lab *l) {
                                  -0x1p-130f, 0x1.fffffep-127f, 0x1p-149f, INFINITY, -0.0f};
     static const uint16_t to[] = {0x3f80, 0x3f82, 0x3f81, 0xbf80, 0x4000, 0x7f80, 0x0008, 0x8008, 0x0080, 0, 0x7f80, 0x8000};
     enum { N = sizeof from / sizeof *from };
+    static const uint32_t nan[] = {0x7f800001, 0xff800001, 0x7fffffff, 0xffffffff, 0x7fc00000};
     uint16_t out[N];
     if (l->x.dtype == SY_F32)
         return;
@@ -192,6 +193,9 @@ static void casts(struct lab *l) {
             assert_int_equal(out[i], signbit(from[i]) ? 0x8000 : 0);
         else
             assert_int_equal(out[i], to[i]);
+    l->x.ops->cast(&l->x, &(struct sy_cast){5, (const float *)(const void *)nan, out}); /* none rounds to Inf or wraps to 0 */
+    for (int i = 0; i < 5; i++)
+        assert_true((out[i] & 0x7fff) > 0x7f80);
 }
 
 /* --- AdamW ------------------------------------------------------------------------------------------------------------- */
@@ -383,6 +387,13 @@ static void test_adamw_at_rest(void **state) {
                            .c2 = 20.0f, .eps = 1e-8f, .lr = 0.5f, .g = g + 2, .m = m + 2, .v = v + 2, .w = w + 2};
     l.x.ops->adamw(&l.x, &op); /* 0.1 of the gradient is subnormal */
     assert_true(bits_of(m[2]) == 0 && bits_of(v[2]) == 0 && w[2] == 5.0f);
+    m[2] = -0x1p-126f; /* the least that is kept, of either sign */
+    v[2] = 0x1p-126f;
+    op.b1 = op.one_b1 = 0.5f;
+    op.b2 = 1.0f;
+    op.one_b2 = 0.0f;
+    l.x.ops->adamw(&l.x, &op);
+    assert_true(m[2] == -0x1p-126f && v[2] == 0x1p-126f);
     lab_close(&l);
 }
 
