@@ -282,6 +282,27 @@ static void test_published_names(void **state) {
     close_lab(&l);
 }
 
+/* Every key within its bounds, and 2^63 elements or more in all: an error, never a negative count. */
+static void test_too_many_elements(void **state) {
+    (void)state;
+    struct sy_config *c;
+    struct sy_params *p = NULL;
+    static const char *const keys[][2] = {{"model.flavor", "micro_gqa"},       {"model.dim", "1048576"},
+                                          {"moe.num_experts", "65536"},        {"model.moe_inter_dim", "4194304"},
+                                          {"model.n_layers", "12"}};
+    assert_int_equal(sy_config_create(&c), SY_OK);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        assert_int_equal(sy_config_set(c, SY_LAYER_FLAG, "test", keys[i][0], keys[i][1]), SY_OK);
+    sy_status status = sy_config_finish(c, false); /* may refuse it already */
+    if (status == SY_OK)
+        status = sy_params_create(&c->model, &c->moe, &p);
+    long long count = p ? (long long)p->n_parameters : 0;
+    sy_params_destroy(p);
+    sy_config_destroy(c);
+    if (status == SY_OK)
+        fail_msg("12 layers of 65536 experts of 3 x 2^42 elements: %lld", count);
+}
+
 /* --- initial values ---------------------------------------------------------------------------------------------------- */
 
 struct stats {
@@ -453,7 +474,7 @@ int main(void) {
         cmocka_unit_test(test_counts),        cmocka_unit_test(test_bias_is_not_counted), cmocka_unit_test(test_layout),
         cmocka_unit_test(test_options),       cmocka_unit_test(test_published_names),     cmocka_unit_test(test_deviations),
         cmocka_unit_test(test_head_is_cut),   cmocka_unit_test(test_constants),           cmocka_unit_test(test_any_split),
-        cmocka_unit_test(test_seed_and_name),
+        cmocka_unit_test(test_seed_and_name), cmocka_unit_test(test_too_many_elements),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
