@@ -80,9 +80,13 @@ sizes: ## the longest files
 	@wc -l $$(git ls-files '*.c' '*.h') | sort -rn | sed -n '2,12p'
 layers: ## an include may only point to an earlier room
 	sh tools/check_layers.sh
+docs: $(BUILD)/tools/config_reference ## docs/CONFIG.md from the tables in src/config
+	$< > docs/CONFIG.md.tmp && mv docs/CONFIG.md.tmp docs/CONFIG.md
+$(BUILD)/tools/config_reference: $(BUILD)/tools/config_reference.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 headers: ## the public header compiles alone as C11 and C++17
 	$(CC) -std=c11 -Wall -Wextra -pedantic -fsyntax-only -x c include/switchyard.h
 	$(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -x c++ include/switchyard.h
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d)
-.PHONY: all help demo test test-all clean asan ubsan tsan format sizes layers headers
+.PHONY: all help demo test test-all clean asan ubsan tsan format sizes layers docs headers
