@@ -1,0 +1,61 @@
+# Where output goes: pipes, closed pipes, a full disk, a terminal. Nothing crashes, nothing is lost in silence.
+. tests/lib/check.sh
+
+# closed WHAT COMMAND...: its reader reads one line (or none) and leaves; the exit code must be no signal's.
+closed() {
+    what=$1
+    shift
+    for reader in "head -n 1" true; do
+        { code=0; "$BIN" "$@" 2>"$room/err" || code=$?; echo $code >"$room/code"; } | $reader >/dev/null
+        code=$(cat "$room/code")
+        [ "$code" -le 2 ] || fail "$what | $reader: exit $code"
+    done
+}
+closed help help
+closed "help model" help model
+closed init init --flavor dsv3-671b
+closed info info
+closed plan plan configs/micro_gqa.toml
+closed verify verify $config --steps 1
+train run --training.steps=2
+closed inspect inspect "$room/run"
+closed generate generate "$room/run" --prompt x --max-tokens 300
+
+# A trainer whose readers all left goes on and saves.
+{ code=0; "$BIN" train $config --run.dir="$room/piped" --training.steps=8 --metrics.log_freq=1 2>&1 || code=$?; echo $code >"$room/code"; } |
+    head -n 1 >/dev/null
+[ "$(cat "$room/code")" -le 1 ] || fail "train | head: exit $(cat "$room/code")"
+[ -e "$(checkpoint piped 8)/switchyard.json" ] || fail "train | head: not trained to the end"
+code=0
+"$BIN" train $config --run.dir="$room/closed" --training.steps=3 >&- 2>&- || code=$?
+[ $code -le 1 ] || fail "train with stdout and stderr closed: exit $code"
+[ -e "$(checkpoint closed 3)/switchyard.json" ] || fail "train with stdout and stderr closed: not trained to the end"
+train open --training.steps=3
+cmp "$(checkpoint closed 3)/model-00001-of-00001.safetensors" "$(checkpoint open 3)/model-00001-of-00001.safetensors" ||
+    fail "train with stdout and stderr closed: another result"
+
+# A full disk is an error, not a success.
+if [ -w /dev/full ]; then
+    for command in help info "plan $config" "init --flavor micro_mla" "help training"; do
+        code=0
+        # shellcheck disable=SC2086
+        "$BIN" $command >/dev/full 2>"$room/err" || code=$?
+        [ $code -eq 1 ] || fail "$command to a full disk: exit $code, not 1"
+    done
+fi
+
+# In a pipe: plain lines; each every log_freq steps. On a terminal: one live line that fits.
+train plain --training.steps=20 --metrics.log_freq=5
+same "$(grep -c '^[0-9]*/20 loss' "$room/out")" 5 "progress lines in a pipe: steps 1, 5, 10, 15, 20"
+esc=$(printf '[\033\r]')
+grep -q "$esc" "$room/out" && fail "control characters in a pipe"
+if script -qec true /dev/null >/dev/null 2>&1; then
+    script -qec "$BIN train $config --run.dir=$room/tty --training.steps=20" /dev/null </dev/null >"$room/out" 2>&1 ||
+        fail "train on a terminal: exit $?"
+    live=$(tr '\r' '\n' <"$room/out" | grep -c '^[0-9]*/20 loss')
+    same "$live" 20 "live lines on a terminal"
+    tr '\r' '\n' <"$room/out" | sed 's/.\[K$//' | awk '/^[0-9]+\/20 loss/ && length($0) > 79 { bad = 1 } END { exit bad }' ||
+        fail "a live line is wider than 79 columns"
+    tr '\r' '\n' <"$room/out" | grep -q '^digest of step 20: ' || fail "the digest does not stand on a line of its own"
+fi
+finish

@@ -1,0 +1,60 @@
+# The commands that show equality: verify finds every planted bug, diff names where runs part, a stranger recomputes a digest.
+. tests/lib/check.sh
+
+run verify $config --steps 1
+expect 0 "verify"
+says "layouts, 1 steps: one digest" "verify"
+run verify configs/micro_mla.toml --steps 1 --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
+expect 0 "verify, P 4 F 2 W 2"
+
+# Each planted bug is caught in a recipe that can show it; the two that reorder a lane group need one of several lanes.
+run verify $config --break list
+expect 0 "--break list"
+names=$(grep '^[a-z_]*$' "$room/out")
+same "$(echo "$names" | grep -c swap_sequences)" 1 "--break list names swap_sequences"
+for name in $names; do
+    caught=0
+    for recipe in 1 2; do
+        run verify $config --break "$name" --numerics.expert_lanes=8
+        [ $code -eq 0 ] && grep -q "^caught: $name" "$room/out" && caught=1 && break
+        run verify $config --break "$name"
+        [ $code -eq 0 ] && grep -q "^caught: $name" "$room/out" && caught=1 && break
+    done
+    [ $caught -eq 1 ] || { fail "--break $name was not caught"; cat "$room/out"; }
+done
+run verify $config --break no_such_bug
+expect 2 "--break of an unknown name"
+
+# diff
+train a --training.steps=4 --checkpoint.interval=1
+train b --training.steps=4 --checkpoint.interval=1 --run.threads=3 --training.local_batch_size=3
+run diff "$room/a" "$room/b"
+expect 0 "diff of equal runs"
+train c --training.steps=4 --checkpoint.interval=1 --debug.seed=43
+run diff "$room/a" "$room/c"
+expect 1 "diff of different runs"
+says "step 1" "diff names the step"
+says "weight" "diff names a tensor"
+run diff "$room/a" "$room/no such run"
+[ $code -ge 1 ] && [ $code -le 3 ] || fail "diff with a run that is not there: exit $code"
+says "no such run" "diff names what is not there"
+
+# inspect
+run inspect "$room/a"
+expect 0 "inspect a run"
+run inspect "$(checkpoint a 3)"
+expect 0 "inspect a checkpoint"
+run inspect "$(checkpoint a 3)/model-00001-of-00001.safetensors"
+expect 0 "inspect a file"
+says "embed" "inspect prints tensors"
+run inspect "$room/nothing"
+[ $code -eq 1 ] || [ $code -eq 3 ] || fail "inspect of nothing: exit $code"
+
+# A stranger's digest.
+if python3 -c 'import json' 2>/dev/null; then
+    for step in 1 4; do
+        python3 tools/recompute_digest.py "$(checkpoint a $step)" >"$room/out" 2>&1 || fail "recompute_digest: $(cat "$room/out")"
+        says "$(history a | sed -n ${step}p | cut -d' ' -f4) as saved" "recomputed digest of step $step"
+    done
+fi
+finish

@@ -1,0 +1,61 @@
+#!/bin/sh
+# Runs test programs and scripts: a line each with its seconds, the log of those that failed, a summary; exit 1 if any did.
+#   usage: tools/run_tests.sh BUILD PROGRAM...     also tests/e2e/*.sh and tests/cli/*.sh, with BIN=BUILD/switchyard
+#   JOBS=n   so many at a time (default: the processors)      ONLY="name ..."   only these
+#   QUICK=1  fewer layouts and repeats, for the sanitizers
+# A program replay_<x> gets tests/fuzz/corpus/<x>. With --one TEST it runs that test alone; LOGS says where its log goes.
+set -u
+command_of() { # TEST: sets name and command
+    case $1 in
+    *.sh) name=$(basename "$(dirname "$1")")_$(basename "$1" .sh) command="sh $1" ;;
+    */replay_*) name=${1##*/} command="$1 tests/fuzz/corpus/${1##*/replay_}" ;;
+    *) name=${1##*/} command=$1 ;;
+    esac
+}
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+if [ "${1-}" = --one ]; then
+    command_of "$2"
+    begin=$(now_ms)
+    verdict=ok
+    $command >"$LOGS/$name.log" 2>&1 </dev/null || verdict=FAILED
+    ms=$(($(now_ms) - begin))
+    [ $verdict = ok ] && touch "$LOGS/$name.ok"
+    printf '%-6s %4d.%d s  %s\n' $verdict $((ms / 1000)) $((ms / 100 % 10)) "$name"
+    exit 0
+fi
+
+if [ $# -lt 1 ]; then
+    echo "usage: tools/run_tests.sh BUILD PROGRAM..." >&2
+    exit 2
+fi
+build=$1
+shift
+LOGS=$(mktemp -d "${TMPDIR:-/tmp}/switchyard-tests.XXXXXX")
+trap 'rm -rf "$LOGS"' EXIT
+trap 'exit 130' INT TERM HUP
+BIN=$build/switchyard QUICK=${QUICK-}
+export BIN LOGS QUICK
+
+names=
+for test in tests/e2e/*.sh tests/cli/*.sh "$@"; do
+    command_of "$test"
+    case " ${ONLY-$name} " in *" $name "*) ;; *) continue ;; esac
+    [ -e "$test" ] && names="$names $name" && echo "$test" >>"$LOGS/tests"
+done
+if [ -z "$names" ]; then
+    echo "there is no test '${ONLY-}'" >&2
+    exit 2
+fi
+begin=$(date +%s)
+xargs -n 1 -P "${JOBS:-$(nproc 2>/dev/null || echo 2)}" sh tools/run_tests.sh --one <"$LOGS/tests"
+all=0 failed=0
+for name in $names; do
+    all=$((all + 1))
+    [ -e "$LOGS/$name.ok" ] && continue
+    failed=$((failed + 1))
+    echo "---- $name"
+    tail -n 60 "$LOGS/$name.log"
+done
+echo "$((all - failed)) of $all tests passed in $(($(date +%s) - begin)) s"
+[ $failed -eq 0 ]
