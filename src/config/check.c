@@ -1,4 +1,4 @@
-/* Checks between options, for one process: SPEC 1.4 (router), SPEC 6 (mesh), NUMERICS 5 and 6 (recipe). Values are resolved.
+/* Checks between options, for one process: attention, router, recipe (NUMERICS 4), mesh (NUMERICS 5). Values are resolved.
  *
  * Every message has both numbers and what to do; the place is that of the first key.
  */
@@ -59,7 +59,7 @@ static sy_status check_attention(const struct sy_config *cfg) {
     return SY_OK;
 }
 
-/* SPEC 1.4: group-limited routing. */
+/* Group-limited routing: NUMERICS 3, "Router". */
 static sy_status check_groups(const struct sy_config *cfg) {
     const struct sy_config_moe *e = &cfg->moe;
     if (!e->num_expert_groups) {
@@ -99,7 +99,7 @@ static sy_status check_moe(const struct sy_config *cfg) {
     return SY_OK;
 }
 
-/* NUMERICS 5, 6: a batch is lanes x rounds of cells. */
+/* NUMERICS 4: a batch is lanes x rounds of cells. */
 static sy_status check_recipe(const struct sy_config *cfg) {
     const struct sy_config_numerics *r = &cfg->numerics;
     int64_t batch = cfg->training.global_batch_size;
@@ -115,7 +115,7 @@ static sy_status check_recipe(const struct sy_config *cfg) {
     return SY_OK;
 }
 
-/* SPEC 6: what this version does not spread over ranks. */
+/* NUMERICS 5: what this version does not spread over ranks. */
 static sy_status check_mesh(const struct sy_config *cfg) {
     const struct sy_config_parallelism *p = &cfg->parallelism;
     static const char one[] = "layouts over ranks are not in this release: choose 1";

@@ -1,4 +1,4 @@
-/* The three linear maps and the norms over whole rows, as ops on a layer's weights. See layer.h. */
+/* Linear maps, the input gradient of a pair W1, W3, and norms over whole rows, as ops on a layer's weights. See layer.h. */
 #include "model/layer.h"
 
 void sy_linear_fwd(const struct sy_layer_ctx *c, int weight, int bias, struct sy_mat x, struct sy_mat y) {

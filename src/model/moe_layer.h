@@ -1,4 +1,4 @@
-/* The mixture-of-experts feed-forward: router, dispatch, routed and shared experts, combine (SPEC 1 to 3).
+/* The mixture-of-experts feed-forward: router, dispatch, routed and shared experts, combine (NUMERICS 3).
  *
  * take, take_grad, fwd, bwd_inputs, bwd_weights, as the attention parts. n [T, D] is the block's input, y its output.
  */

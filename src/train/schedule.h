@@ -1,4 +1,4 @@
-/* Learning rate by step (SPEC 5), in fp64 by our own functions. */
+/* Learning rate by step (NUMERICS 3, "Learning rate"), in fp64 by our own functions. */
 #ifndef SY_TRAIN_SCHEDULE_H
 #define SY_TRAIN_SCHEDULE_H
 

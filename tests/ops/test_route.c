@@ -51,7 +51,7 @@ static void choose_groups(const struct sy_router_fwd *op, const float *c, int *i
             in[group[j].id * size + i] = 1;
 }
 
-/* One token without NaN, as SPEC 1 and NUMERICS 3 say. */
+/* One token without NaN, as NUMERICS 3, "Router", says. */
 static void router_token(const struct sy_router_fwd *op, const float *l, const float *bias, int64_t t, float *s,
                          int32_t *ids, float *w) {
     int64_t e = op->experts, k = op->top_k, n = 0;
@@ -467,7 +467,7 @@ static void test_bias_never_weighs(void **state) {
 }
 
 /* Forced balance, where E divides S K: every expert has N/E rows, and position p = e (N/E) + j is of the token of route
- * j E + e (SPEC 3.4; N of one sequence). Tokens count from the start of their sequence, so all sequences agree. */
+ * j E + e (N of one sequence). Tokens count from the start of their sequence, so all sequences agree. */
 static void test_forced_balance(void **state) {
     (void)state;
     struct lab l = lab_fp32();

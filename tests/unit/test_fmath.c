@@ -78,7 +78,7 @@ static void exp2_is_nearly_monotone(void **state) {
         assert_true(sy_exp2_f32(x + 0x1p-10f) > sy_exp2_f32(x));
 }
 
-/* LOG and LOG2 of normal numbers: NUMERICS gives no bound; these are what the formulae reach, 8.1e-8 and 1.23e-7. */
+/* LOG and LOG2 of normal numbers: NUMERICS 2 gives no bound; these are what the formulae reach, 8.1e-8 and 1.23e-7. */
 static void log_bounds(void **state) {
     (void)state;
     for (int i = 0; i < 1000000; i++) {

@@ -1,7 +1,7 @@
-/* The list of parameters: exact counts of every flavour of SPEC 4's table, names and shapes of the checkpoint, the layout of
+/* The list of parameters: exact counts of every flavour, names and shapes of the checkpoint, the layout of
  * the flat buffers, and the initial values (deviation, cut, and that a value depends on seed, name and index alone).
  *
- * The counts are the published models', from the table; the layout is checked element by element range for each flavour and
+ * The counts are the published models'; the layout is checked element by element range for each flavour and
  * for variants that turn every optional tensor on.
  */
 #include <math.h>

@@ -1,4 +1,4 @@
-/* The learning rate of SPEC 5: its formula written out, the corners (warm-up longer than the run, no warm-up, ratio 0 and 1,
+/* The learning rate of NUMERICS 3: its formula written out, the corners (warm-up longer than the run, no warm-up, ratio 0 and 1,
  * a warm-up and a decay that overlap), the three shapes, and the ten steps that the PyTorch oracle takes.
  */
 #include <math.h>
@@ -16,7 +16,7 @@ static double shape(enum sy_lr_scheduler_decay_type type, double p) {
     return type == SY_DECAY_SQRT ? 1.0 - sqrt(p) : 1.0 - p;
 }
 
-/* SPEC 5; the decay's length is given, so that nothing here depends on how a half is rounded. */
+/* NUMERICS 3, "Learning rate"; the decay's length is given, so that nothing here depends on how a half is rounded. */
 static double defined(const struct sy_config_lr_scheduler *c, int64_t decay, double lr, int64_t s, int64_t total) {
     int64_t w = c->warmup_steps < total ? c->warmup_steps : total, stable = total + 1 - w - decay;
     if (s < w)

@@ -1,4 +1,4 @@
-/* The router (SPEC 1, NUMERICS 3): scores, group-limited deterministic top-k, weights. Backward: route_bwd.c.
+/* The router (NUMERICS 3, "Router"): scores, group-limited deterministic top-k, weights. Backward: route_bwd.c.
  *
  * sigmoid: s = SIG(l). softmax: e = EXP(l - max), s = e (1/V64(e)). topk_softmax: choice on logits + bias, s over the chosen
  * of the unbiased logits, Z added by ascending id. Weights: s of the chosen; with route_norm w = s / n, n = the chosen s
