@@ -101,7 +101,7 @@ static void fwd(const struct sy_layer_ctx *c, const struct sy_layer_params *p, s
     sy_linear_fwd(c, p->wo, -1, act->o, y);
 }
 
-/* dkva's rope columns = BF of the heads' dk_rope added ascending in fp32: a combine with weight 1 of H rows a token. */
+/* dkva's rope columns = BF of the heads' dk_rope added ascending in fp32: a head_sum over H heads. */
 static void join_rope_keys(const struct sy_layer_ctx *c, struct dims d, const struct sy_attn_grad *g) {
     c->x->ops->head_sum(c->x, &(struct sy_head_sum){.tokens = c->batch.tokens, .heads = d.h, .d = d.rope,
                                                     .x = sy_heads_of(g->dk_rope, 0, d.rope),

@@ -1,4 +1,4 @@
-/* What the parts of the model share: weights, the batch, and the three linear maps.
+/* What the parts of the model share: weights, the batch, linear maps forward and backward, norms over whole rows.
  *
  * A part has a struct of activations that backward needs (act), a struct of gradients (grad), both views into arenas, and
  * functions take (carve the arena), fwd, bwd_inputs, bwd_weights. Backward is two functions so that a schedule may put other
@@ -79,7 +79,7 @@ void sy_norm_bwd(const struct sy_layer_ctx *c, int g, struct sy_mat dy, struct s
 void sy_norm_weights(const struct sy_layer_ctx *c, const struct sy_grad_sink *sink, int g, struct sy_mat dy, struct sy_mat x,
                      const float *r);
 
-/* Rotary tables (SPEC 4), yarn included: cos and sin [positions, d/2] of fp64 angles, rounded once. */
+/* Rotary tables (NUMERICS 3, "RoPE"), yarn included: cos and sin [positions, d/2] of fp64 angles, rounded once. */
 void sy_rope_tables(const struct sy_config_model *model, int64_t d, int64_t positions, float *cos_out, float *sin_out);
 /* Softmax scale: (head dimension)^-1/2, times yarn's mscale squared under mla. */
 float sy_attention_scale(const struct sy_config_model *model);
