@@ -21,23 +21,9 @@ static const struct {
     {"gradient_tree", 1}, {"rmsnorm", 1},   {"rope", 1},    {"router", 1},        {"swiglu", 1},
 };
 
-static const char *class_word(enum sy_numerics_class class) {
-    switch (class) {
-    case SY_CLASS_X86:
-        return "x86";
-    case SY_CLASS_SM90:
-        return "sm90";
-    case SY_CLASS_FP32:
-        return "fp32";
-    default:
-        return NULL;
-    }
-}
-
 sy_status sy_ckpt_recipe(const struct sy_config *config, json_t **out) {
     const struct sy_config_numerics *n = &config->numerics;
-    const char *class = class_word(n->class);
-    if (!class)
+    if (n->class == SY_CLASS_AUTO)
         SY_FAIL(SY_ERR_USAGE, "numerics.class is not resolved: there is no recipe before sy_config_finish");
     json_t *ops = json_object();
     int ok = ops != NULL;
@@ -45,7 +31,8 @@ sy_status sy_ckpt_recipe(const struct sy_config *config, json_t **out) {
         ok = json_object_set_new(ops, versions[i].op, json_integer(versions[i].version)) == 0;
     json_t *recipe = NULL;
     if (ok)
-        recipe = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:i, s:O}", "class", class, "lanes", (json_int_t)n->lanes,
+        recipe = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:i, s:O}", "class",
+                           sy_config_word(config, "numerics.class"), "lanes", (json_int_t)n->lanes,
                            "expert_lanes", (json_int_t)n->expert_lanes, "cell", (json_int_t)n->cell, "seq_len",
                            (json_int_t)config->training.seq_len, "combine_groups", (json_int_t)n->combine_groups,
                            "attention_block", (int)SY_ATTENTION_BLOCK, "ops", ops);

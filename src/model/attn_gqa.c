@@ -76,7 +76,7 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
     int64_t hd = m->head_dim;
     struct sy_attention op = {.sequences = c->batch.sequences, .seq_len = c->batch.seq_len, .heads = m->n_heads,
                               .kv_heads = m->n_kv_heads, .dv = hd, .n_parts = 1, .v = sy_heads_of(act->v, 0, hd),
-                              .scale = c->attention_scale, .doc_start = c->batch.doc_start, .window = m->window,
+                              .scale = (float)c->attention_scale, .c = (float)(c->attention_scale * 0x1.71547652b82fep+0), .doc_start = c->batch.doc_start, .window = m->window,
                               .o = sy_heads_of(act->o, 0, hd), .lse = act->lse};
     op.part[0] = (struct sy_attention_part){.d = hd, .q = sy_heads_of(act->q, 0, hd), .k = sy_heads_of(act->k, 0, hd)};
     if (g) {

@@ -64,7 +64,7 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
     struct dims d = dims_of(c->model);
     struct sy_attention op = {.sequences = c->batch.sequences, .seq_len = c->batch.seq_len, .heads = d.h, .kv_heads = d.h,
                               .dv = d.v, .n_parts = 2, .v = sy_heads_of(act->kv, d.nope, d.nope + d.v),
-                              .scale = c->attention_scale, .doc_start = c->batch.doc_start, .window = c->model->window,
+                              .scale = (float)c->attention_scale, .c = (float)(c->attention_scale * 0x1.71547652b82fep+0), .doc_start = c->batch.doc_start, .window = c->model->window,
                               .o = sy_heads_of(act->o, 0, d.v), .lse = act->lse};
     op.part[0] = (struct sy_attention_part){.d = d.nope, .q = sy_heads_of(act->q, 0, d.qk),
                                             .k = sy_heads_of(act->kv, 0, d.nope + d.v)};

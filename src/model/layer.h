@@ -8,6 +8,7 @@
 #define SY_MODEL_LAYER_H
 
 #include "base/arena.h"
+#include "comm/comm.h"
 #include "model/params.h"
 #include "model/sink.h"
 #include "ops/ops.h"
@@ -30,13 +31,14 @@ struct sy_weights {
 
 struct sy_layer_ctx {
     const struct sy_exec *x;
+    struct sy_groups groups;
     const struct sy_config_model *model;
     const struct sy_config_moe *moe;
     int64_t combine_groups;
     int forced_balance;
     struct sy_weights w;
     const float *rope_cos, *rope_sin; /* [max positions, rope dim / 2] */
-    float attention_scale;
+    double attention_scale;
     int64_t max_tokens, max_sequences, seq_len; /* what buffers are sized for */
     struct sy_batch batch;
 };
@@ -82,6 +84,6 @@ void sy_norm_weights(const struct sy_layer_ctx *c, const struct sy_grad_sink *si
 /* Rotary tables (NUMERICS 3, "RoPE"), yarn included: cos and sin [positions, d/2] of fp64 angles, rounded once. */
 void sy_rope_tables(const struct sy_config_model *model, int64_t d, int64_t positions, float *cos_out, float *sin_out);
 /* Softmax scale: (head dimension)^-1/2, times yarn's mscale squared under mla. */
-float sy_attention_scale(const struct sy_config_model *model);
+double sy_attention_scale(const struct sy_config_model *model);
 
 #endif

@@ -129,7 +129,7 @@ static void lay_out(struct sy_model *m, const struct sy_model_options *o, struct
     m->log_recompute = o->recompute && o->recompute->debug;
     m->log = o->log;
     m->attn = o->model->attention == SY_ATTENTION_MLA ? &sy_attn_mla : &sy_attn_gqa;
-    *c = (struct sy_layer_ctx){.x = o->exec, .model = o->model, .moe = o->moe, .combine_groups = o->combine_groups,
+    *c = (struct sy_layer_ctx){.x = o->exec, .groups = o->groups, .model = o->model, .moe = o->moe, .combine_groups = o->combine_groups,
                                .forced_balance = o->forced_balance, .w = o->weights,
                                .attention_scale = sy_attention_scale(o->model), .max_tokens = o->max_sequences * o->seq_len,
                                .max_sequences = o->max_sequences, .seq_len = o->seq_len};

@@ -1,4 +1,4 @@
-/* The decoder (SPEC 4): embedding, layers, final norm, chunked head with loss; forward and backward of one batch.
+/* The decoder: embedding, layers, final norm, chunked head with loss; forward and backward of one batch.
  *
  * The model knows one batch of whole sequences, not lanes, ranks or steps: weight gradients go to a sink. What backward needs
  * is kept in slots: a layer has its own, or, when it is recomputed, shares one and keeps its input alone. Nothing is allocated
@@ -15,6 +15,7 @@ struct sy_model_options {
     const struct sy_config_moe *moe;
     const struct sy_config_activation_checkpoint *recompute; /* NULL: forward only, no backward buffers */
     const struct sy_exec *exec;
+    struct sy_groups groups;
     struct sy_weights weights;
     int64_t max_sequences, seq_len;
     int64_t combine_groups;

@@ -12,17 +12,29 @@ enum { ALIGN_FLOATS = 16, NAME_BYTES = 128 };
 
 struct builder {
     struct sy_params *p;
-    int filling, failed;
+    int filling, failed, too_many;
     int64_t offset, parameters, active;
+    int64_t top_k; /* experts beyond are not active */
 };
+
+/* More elements than this cannot be addressed as bytes of fp32 masters, moments and gradients. */
+static const int64_t max_elements = (int64_t)1 << 58;
 
 static int add_param(struct builder *b, struct sy_param param) {
     int index = b->p->n_params++;
-    b->offset = (b->offset + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+    int64_t n;
+    if (__builtin_mul_overflow(param.rows, param.cols, &n) || n > max_elements - b->offset) {
+        b->too_many = 1;
+        return index;
+    }
     param.offset = b->offset;
-    b->offset += param.rows * param.cols;
+    b->offset = (b->offset + n + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
     if (b->filling)
         b->p->param[index] = param;
+    if (param.kind != SY_PARAM_BUFFER) {
+        b->parameters += n;
+        b->active += param.expert < b->top_k ? n : 0;
+    }
     return index;
 }
 
@@ -66,16 +78,12 @@ static int vector(struct builder *b, int layer, int64_t n, struct init_rule rule
         add_tensor(b, p, 0, 1, rule, "model.layers.%d.%s", layer, name);
     else
         add_tensor(b, p, 0, 1, rule, "%s", name);
-    b->parameters += n;
-    b->active += n;
     return p;
 }
 
 static int matrix(struct builder *b, int layer, int64_t rows, int64_t cols, struct init_rule rule, const char *name) {
     int p = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, rows, cols, 0});
     add_tensor(b, p, 0, rows, rule, "model.layers.%d.%s", layer, name);
-    b->parameters += rows * cols;
-    b->active += rows * cols;
     return p;
 }
 
@@ -86,8 +94,6 @@ static void swiglu(struct builder *b, int layer, int64_t d, int64_t f, const cha
     add_tensor(b, *w13, f, f, depth_scaled(layer), "model.layers.%d.%s.up_proj.weight", layer, prefix);
     *w2 = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, d, f, 0});
     add_tensor(b, *w2, 0, d, depth_scaled(layer), "model.layers.%d.%s.down_proj.weight", layer, prefix);
-    b->parameters += 3 * d * f;
-    b->active += 3 * d * f;
 }
 
 static void gqa(struct builder *b, int l, const struct sy_config_model *m, struct sy_layer_params *q) {
@@ -159,8 +165,6 @@ static void dense_parameters(struct builder *b, const struct sy_config_model *m,
     p->head = add_param(b, (struct sy_param){SY_PARAM_MATRIX, -1, -1, m->vocab_size, m->dim, 0});
     double sd = 1.0 / sqrt((double)m->dim);
     add_tensor(b, p->head, 0, m->vocab_size, (struct init_rule){SY_INIT_NORMAL, sd, 3.0 * sd}, "lm_head.weight");
-    b->parameters += 2 * m->vocab_size * m->dim;
-    b->active += 2 * m->vocab_size * m->dim;
 }
 
 static void expert(struct builder *b, int l, int e, int64_t d, int64_t f, int mixtral) {
@@ -181,8 +185,6 @@ static void expert_parameters(struct builder *b, const struct sy_config_model *m
             b->p->layer[l].first_expert = b->p->n_params;
         for (int i = 0; i < e->num_experts; i++)
             expert(b, l, i, m->dim, m->moe_inter_dim, mixtral);
-        b->parameters += e->num_experts * 3 * m->dim * m->moe_inter_dim;
-        b->active += e->top_k * 3 * m->dim * m->moe_inter_dim;
     }
 }
 
@@ -241,8 +243,14 @@ sy_status sy_params_create(const struct sy_config_model *model, const struct sy_
     struct sy_params *p = calloc(1, sizeof *p);
     if (!p)
         SY_FAIL(SY_ERR_MEMORY, "no memory for the list of parameters");
-    struct builder count = {.p = p}, fill = {.p = p, .filling = 1};
+    struct builder count = {.p = p, .top_k = moe->top_k}, fill = {.p = p, .filling = 1, .top_k = moe->top_k};
     build(&count, model, moe);
+    if (count.too_many) {
+        int n_tensors = p->n_tensors;
+        free(p);
+        SY_FAIL(SY_ERR_USAGE, "the model has more than 2^58 parameters in %d tensors: model.dim, model.n_layers, moe.num_experts or "
+                "another dimension is too large", n_tensors);
+    }
     p->param = calloc((size_t)p->n_params, sizeof *p->param);
     p->tensor = calloc((size_t)p->n_tensors, sizeof *p->tensor);
     p->by_name = calloc((size_t)p->n_tensors, sizeof *p->by_name);

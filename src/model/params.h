@@ -67,7 +67,7 @@ enum sy_family sy_model_family(const struct sy_config_model *model, const struct
 sy_status sy_params_create(const struct sy_config_model *model, const struct sy_config_moe *moe, struct sy_params **out);
 void sy_params_destroy(struct sy_params *params);
 
-/* Local. Initial value of elements first..first+n-1 of a tensor (SPEC 4 "Init"); a function of seed, name and index. */
+/* Local. Initial value of elements first..first+n-1 of a tensor (NUMERICS 2 "Random numbers"); a function of seed, name and index. */
 void sy_params_init(const struct sy_tensor *tensor, uint64_t seed, int64_t first, int64_t n, float *out);
 
 /* Whether a layer has experts. */

@@ -40,13 +40,13 @@ void sy_rope_tables(const struct sy_config_model *m, int64_t d, int64_t position
     }
 }
 
-float sy_attention_scale(const struct sy_config_model *m) {
+double sy_attention_scale(const struct sy_config_model *m) {
     if (m->attention != SY_ATTENTION_MLA)
-        return (float)(1.0 / sqrt((double)m->head_dim));
+        return 1.0 / sqrt((double)m->head_dim);
     double scale = 1.0 / sqrt((double)(m->qk_nope_head_dim + m->qk_rope_head_dim));
     if (m->rope_factor > 1.0) {
         double mscale = 0.1 * m->mscale * sy_log_f64(m->rope_factor) + 1.0;
         scale *= mscale * mscale;
     }
-    return (float)scale;
+    return scale;
 }

@@ -1,4 +1,4 @@
-/* Dispatch and combine on one process: the local path of SPEC 3.
+/* Dispatch and combine on one process: the local path.
  *
  * A handle is a value that says where each route's row lies: rows of an expert stand together, inside by (sequence, token).
  * dispatch sorts and gathers, combine gathers back and adds in ascending expert id; the backward of one is the other.
@@ -25,7 +25,7 @@ void sy_dispatch_take(struct sy_arena *a, int64_t max_sequences, int64_t seq_len
 /* Fills the places for a batch of `sequences` with these ids. */
 void sy_dispatch_sort(const struct sy_exec *x, struct sy_dispatch *d, int64_t sequences, const int32_t *ids);
 
-/* First row of expert e; experts_first(d, E) is N. */
+/* First row of expert e; of E it is N. */
 static inline int64_t sy_dispatch_first(const struct sy_dispatch *d, int64_t e) { return d->offset[e * d->sequences]; }
 
 /* rows[row] = x[token] or BF(w x[token]): [T, width] to [N, width]. */

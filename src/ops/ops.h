@@ -112,7 +112,8 @@ struct sy_attention {
     int n_parts;
     struct sy_attention_part part[SY_ATTENTION_PARTS];
     struct sy_heads v;        /* [T, Hkv, dv] */
-    float scale;              /* (head dimension)^-1/2 and yarn's factor */
+    float scale;              /* (head dimension)^-1/2 and yarn's factor: of dq and dk */
+    float c;                  /* fp32(scale log2 e), rounded once: of the scores */
     const int32_t *doc_start; /* [T] index in its sequence of the first token of a token's document; NULL: 0 */
     int64_t window;           /* keys j with i - j < window; 0: all */
     struct sy_heads o;        /* [T, H, dv] stored: written forward, read backward */
@@ -185,7 +186,7 @@ struct sy_embed_bwd { /* leaf[id[t]] += dy[t], fp32, t ascending */
 
 enum sy_score_func { SY_ROUTER_SIGMOID, SY_ROUTER_SOFTMAX, SY_ROUTER_TOPK_SOFTMAX };
 
-struct sy_router_fwd { /* SPEC 1, steps 2 to 7; equal scores: lower expert id first; -0 equals +0 */
+struct sy_router_fwd { /* scores, groups, top-k, weights (NUMERICS 3); equal scores: lower expert id first; -0 equals +0 */
     int64_t tokens, experts, top_k;
     enum sy_score_func score_func;
     int64_t groups, limited_groups; /* 0: none */

@@ -34,7 +34,7 @@ static struct place place_of(const struct sy_gradients *g, int64_t k) {
 
 int64_t sy_gradients_sequence(const struct sy_gradients *g, int64_t k) {
     struct place p = place_of(g, k);
-    if (g->swap_sequences && p.lane < 2 && p.round == 0) /* planted */
+    if (g->swap_sequences && g->o.lanes > 1 && p.lane < 2 && p.round == 0) /* planted */
         p.lane ^= 1;
     return (p.round * g->o.lanes + p.lane) * g->o.cell + p.w;
 }
@@ -225,8 +225,7 @@ static void sink_experts(void *self, const struct sy_sink_experts *r) {
         expert(g, r->first_param + (int)e * r->param_step, r->offset + e * g->n, r->dy, r->x);
 }
 
-/* Calls `add` with each whole sequence of the batch on the leaf of its cell, and folds complete leaves. */
-struct piece {
+struct piece { /* of a vector's or the embedding's gradient: the batch's rows */
     int param;
     int64_t heads;
     struct sy_heads a, x;
@@ -253,6 +252,7 @@ static void add_embedding(struct sy_gradients *g, const struct piece *q, int64_t
                                                                 .ids = q->ids + t, .dy = sy_mat_rows(q->dy, t), .leaf = leaf});
 }
 
+/* Calls `add` with each whole sequence of the batch on the leaf of its cell, and folds complete leaves. */
 static void by_sequence(struct sy_gradients *g, const struct piece *q,
                         void (*add)(struct sy_gradients *, const struct piece *, int64_t, float *)) {
     const struct sy_param *param = &g->o.params->param[q->param];

@@ -1,8 +1,9 @@
 /* switchyard bench: GFLOP/s of products, by class, tier and shape; the ops' own benchmark mode. */
 #include <stdlib.h>
 
+#include "base/clock.h"
+#include "model/layer.h"
 #include "train/io.h"
-#include "train/progress.h"
 
 static void fill(void *p, enum sy_dtype t, int64_t n) {
     for (int64_t i = 0; i < n; i++) {

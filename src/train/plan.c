@@ -1,5 +1,6 @@
 /* switchyard plan: what a run on one rank will hold and compute, from the code that allocates it, without the memory. */
 #include "model/head.h"
+#include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
 
@@ -38,16 +39,13 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
     sy_io_printf(io, "FLOPs        %.3f GFLOP a token, %.3f TFLOP a step of %lld tokens\n", flops * 1e-9, flops * (double)tokens * 1e-12,
                  (long long)tokens);
     sy_io_printf(io, "recipe       class %s, lanes %lld, expert_lanes %lld, cell %lld, seq_len %lld, rounds %lld\n",
-                 c->numerics.class == SY_CLASS_SM90 ? "sm90" : c->numerics.class == SY_CLASS_FP32 ? "fp32" : "x86",
-                 (long long)c->numerics.lanes, (long long)c->numerics.expert_lanes, (long long)c->numerics.cell,
+                 sy_config_word(c, "numerics.class"), (long long)c->numerics.lanes, (long long)c->numerics.expert_lanes, (long long)c->numerics.cell,
                  (long long)c->training.seq_len,
                  (long long)(c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell)));
 }
 
 static sy_status print_memory(const struct sy_io *io, const struct sy_config *c, const struct sy_params *p) {
-    struct sy_exec x = {.cls = c->numerics.class == SY_CLASS_SM90   ? SY_NUMERIC_SM90
-                               : c->numerics.class == SY_CLASS_FP32 ? SY_NUMERIC_FP32
-                                                                    : SY_NUMERIC_X86};
+    struct sy_exec x = {.cls = sy_config_numeric_class(c)};
     x.dtype = sy_class_dtype(x.cls);
     x.kb = sy_class_kb(x.cls);
     int64_t local = c->training.local_batch_size < c->training.global_batch_size ? c->training.local_batch_size
@@ -65,9 +63,7 @@ static sy_status print_memory(const struct sy_io *io, const struct sy_config *c,
     double weights = 4.0 * (double)p->n_floats, stored = x.dtype == SY_F32 ? 0 : 2.0 * (double)p->n_floats;
     double moments = 8.0 * (double)p->n_trained;
     sy_io_printf(io, "memory of one rank, %lld sequences at a time, activation_checkpoint.mode %s\n", (long long)local,
-                 c->activation_checkpoint.mode == SY_AC_NONE   ? "none"
-                 : c->activation_checkpoint.mode == SY_AC_FULL ? "full"
-                                                               : "selective");
+                 sy_config_word(c, "activation_checkpoint.mode"));
     amount(io, "master weights", weights);
     amount(io, "stored weights", stored);
     amount(io, "moments", moments);

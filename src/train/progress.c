@@ -2,13 +2,8 @@
 #include "train/progress.h"
 
 #include <sys/resource.h>
-#include <time.h>
 
-double sy_clock(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "base/clock.h"
 
 static sy_status measure_peak(const struct sy_exec *x, double *flops) {
     enum { N = 256 };

@@ -10,9 +10,6 @@ struct sy_progress_state {
     int64_t first_step;
 };
 
-/* Seconds of the monotonic clock. */
-double sy_clock(void);
-
 /* Measures the machine: a product of 256^3 repeated for some milliseconds. Errors: ERR_MEMORY. */
 sy_status sy_progress_init(const struct sy_session *s, int64_t first_step, struct sy_progress_state *out);
 

@@ -98,7 +98,7 @@ static int64_t batch_sequences(const struct sy_config *c) {
 static sy_status make_model(struct sy_session *s, int train) {
     const struct sy_config *c = s->config;
     struct sy_model_options mo = {.model = &c->model, .moe = &c->moe, .recompute = train ? &c->activation_checkpoint : NULL,
-                                  .exec = &s->exec, .weights = s->weights, .max_sequences = batch_sequences(c),
+                                  .exec = &s->exec, .groups = s->groups, .weights = s->weights, .max_sequences = batch_sequences(c),
                                   .seq_len = c->training.seq_len, .combine_groups = c->numerics.combine_groups,
                                   .forced_balance = c->debug.moe_force_load_balance, .log = s->log};
     SY_TRY(sy_model_create(&mo, &s->model));
@@ -135,8 +135,27 @@ static sy_status make_batch(struct sy_session *s) {
     return sy_arena_check(&s->batch, "batch");
 }
 
+/* debug.break = nan_at_step_N: a gradient element becomes NaN in step N; 0 if another or none. */
+static const char planted_nan_name[] = "nan_at_step_";
+static int64_t planted_nan(const char *plant) {
+    size_t n = sizeof planted_nan_name - 1;
+    return strncmp(plant, planted_nan_name, n) == 0 ? atoll(plant + n) : 0;
+}
+
+static sy_status check_plant(const struct sy_config *c) {
+    const char *plant = c->debug.break_;
+    int known = plant[0] == 0 || planted_nan(plant) > 0;
+    for (int i = 0; sy_gradients_plant(i); i++)
+        known |= strcmp(sy_gradients_plant(i), plant) == 0;
+    if (!known)
+        return sy_config_fail(c, "debug.break", "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn and "
+                                                "nan_at_step_N");
+    return SY_OK;
+}
+
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
+    SY_TRY(check_plant(s->config));
     SY_TRY(make_exec(s));
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
     SY_TRY(sy_tokenizer_create(s->config->tokenizer.path, s->config->model.vocab_size, &s->tokenizer));
@@ -158,6 +177,7 @@ sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, 
         SY_FAIL(SY_ERR_MEMORY, "no memory for a session");
     s->config = config;
     s->log = log;
+    s->groups = sy_groups_self();
     sy_status status = build(s, parts);
     if (status != SY_OK) {
         sy_session_destroy(s);
@@ -207,7 +227,7 @@ static void positions(int64_t n, int64_t seq_len, const int32_t *doc_start, int3
 static sy_status fetch(struct sy_session *s, int64_t step) {
     int64_t seq = s->config->training.seq_len, batch = s->config->training.global_batch_size;
     for (int64_t k = 0; k < batch; k++) {
-        int64_t n = step * batch + sy_gradients_sequence(s->gradients, k);
+        int64_t n = sy_session_sequence(s, step) + sy_gradients_sequence(s->gradients, k);
         SY_TRY(sy_loader_fetch(s->loader, n, s->ids + k * seq, s->labels + k * seq, s->doc_start + k * seq));
     }
     return SY_OK;
@@ -231,6 +251,10 @@ static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
         sy_gradients_batch(s->gradients, k, b.sequences);
         SY_TRY(sy_model_train(s->model, &b, (float)(1.0 / (double)r->n_valid), &sink, &stats));
     }
+    const struct sy_comm *dp = &s->groups.dp;
+    dp->ops->sum_i64(dp, s->counts, s->params->n_layers * s->config->moe.num_experts);
+    dp->ops->sum_i64(dp, &stats.loss, 1);
+    dp->ops->sum_i64(dp, &stats.n_bad, 1);
     r->loss_fixed = stats.loss;
     r->n_bad = stats.n_bad;
     r->loss = stats.n_bad ? NAN : (double)stats.loss * 0x1p-24 / (double)r->n_valid;
@@ -259,12 +283,6 @@ sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_res
     return status;
 }
 
-/* debug.break = nan_at_step_N: a gradient element becomes NaN in step N; 0 if another or none. */
-static int64_t planted_nan(const char *plant) {
-    static const char name[] = "nan_at_step_";
-    return strncmp(plant, name, sizeof name - 1) == 0 ? atoll(plant + sizeof name - 1) : 0;
-}
-
 sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_step_result *r) {
     const struct sy_config *c = s->config;
     int64_t tokens = c->training.global_batch_size * c->training.seq_len;
@@ -272,6 +290,7 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
     positions(tokens, c->training.seq_len, s->doc_start, s->position);
     for (int64_t t = 0; t < tokens; t++)
         r->n_valid += s->labels[t] >= 0;
+    s->groups.dp.ops->sum_i64(&s->groups.dp, &r->n_valid, 1);
     if (r->n_valid == 0)
         SY_FAIL(SY_ERR_DATA, "step %lld has no valid label: every token of its %lld sequences ends a document", (long long)(step + 1),
                 (long long)c->training.global_batch_size);
@@ -279,7 +298,8 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
     sy_status status = accumulate(s, r);
     if (status != SY_OK && status != SY_ERR_NONFINITE)
         return status;
-    if (status == SY_ERR_NONFINITE) {
+    if (status == SY_ERR_NONFINITE) { /* which part of the batch was counted depends on the layout: nothing is */
+        memset(s->counts, 0, (size_t)(s->params->n_layers * c->moe.num_experts) * sizeof *s->counts);
         snprintf(r->why, sizeof r->why, "%s", sy_error_message());
     } else if (r->n_bad) {
         snprintf(r->why, sizeof r->why, "%lld of %lld token losses are not finite", (long long)r->n_bad, (long long)r->n_valid);
@@ -299,9 +319,11 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
 
 sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *loss, int64_t *n_valid) {
     int64_t seq = s->config->training.seq_len, local = batch_sequences(s->config);
-    int64_t total = sy_loader_eval_count(s->loader);
+    int64_t total = sy_loader_eval_count(s->loader), batch = s->config->training.global_batch_size;
     struct sy_model_stats stats = {0};
-    for (int64_t k = 0, i = 0; k < total && (max_batches < 0 || i < max_batches); k += local, i++) {
+    if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)
+        total = max_batches * batch;
+    for (int64_t k = 0; k < total; k += local) {
         int64_t n = total - k < local ? total - k : local;
         for (int64_t q = 0; q < n; q++)
             SY_TRY(sy_loader_eval_fetch(s->loader, k + q, s->ids + q * seq, s->labels + q * seq, s->doc_start + q * seq));

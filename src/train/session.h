@@ -8,6 +8,7 @@
 
 #include "base/digest.h"
 #include "base/log.h"
+#include "comm/comm.h"
 #include "config/config.h"
 #include "data/loader.h"
 #include "model/model.h"
@@ -21,6 +22,7 @@ struct sy_session {
     struct sy_pool *pool;
     struct sy_arena scratch, state, batch;
     struct sy_exec exec;
+    struct sy_groups groups;
     struct sy_params *params;
     struct sy_weights weights;
     float *m, *v; /* [n_trained] */
@@ -32,6 +34,7 @@ struct sy_session {
     struct sy_loader *loader;
     int64_t *counts; /* [n_layers * E] of the last step */
     int32_t *ids, *labels, *doc_start, *position; /* a step's sequences in the order of the walk, [global batch * S] */
+    int64_t base_step, base_sequence; /* step base_step begins at sequence base_sequence of the stream */
     int64_t applied; /* steps whose update was applied: the power in AdamW's bias correction */
     double flops_per_token;
 };
@@ -61,7 +64,7 @@ sy_status sy_session_step(struct sy_session *session, int64_t s, struct sy_step_
  * sy_gradients_sequence(k)). */
 sy_status sy_session_step_filled(struct sy_session *session, int64_t s, struct sy_step_result *out);
 
-/* Local. Mean loss over up to max_batches batches of held-out sequences (negative: all), in nats per valid token. */
+/* Local. Mean loss over up to max_batches global batches of held-out sequences (negative: all), in nats per valid token. */
 sy_status sy_session_eval(struct sy_session *session, int64_t max_batches, double *loss, int64_t *n_valid);
 
 /* Local. The digest of the weights as they are. */
@@ -70,12 +73,13 @@ void sy_session_digest(const struct sy_session *session, char out[SY_DIGEST_CHAR
 /* Local. Call after the masters were changed from outside. */
 void sy_session_weights_changed(struct sy_session *session);
 
-/* Sequences of the last step that were used start at this one for step s. */
-static inline int64_t sy_session_next_sequence(const struct sy_session *session, int64_t steps) {
-    return steps * session->config->training.global_batch_size;
+/* The first sequence of step s (from 0) in the stream of data. A resume sets the base from its checkpoint, so that a batch of
+ * another size goes on where the former ended. */
+static inline int64_t sy_session_sequence(const struct sy_session *session, int64_t s) {
+    return session->base_sequence + (s - session->base_step) * session->config->training.global_batch_size;
 }
 
-/* Training FLOPs of a token (SPEC 5): 6 (active - embedding) + 6 L H (d_qk + d_v) S. */
+/* Training FLOPs of a token: 6 (active - embedding) + 6 L H (d_qk + d_v) S. */
 double sy_flops_per_token(const struct sy_config *config, const struct sy_params *params);
 
 /* What sy_data_options are in the configuration. `paths` and `suffixes` point into it. */

@@ -1,4 +1,4 @@
-/* The main job: train in a run's folder, resume what is there, save, stop on request (DESIGN "A run's folder").
+/* The main job: train in a run's folder, resume what is there, save, stop on request (docs/ARCHITECTURE.md).
  *
  *     folder and lock -> newest valid checkpoint -> finish the config -> session -> load -> steps -> last checkpoint
  */
@@ -133,6 +133,37 @@ static sy_status check_recipe(struct trainer *t) {
     return SY_OK;
 }
 
+/* A warning for each option that changes bits and is not what the checkpoint was trained with. */
+static sy_status compare_options(struct trainer *t, struct sy_config *before) {
+    enum sy_config_effect effect;
+    const char *key, *was, *is;
+    for (int i = 0; (key = sy_config_key(i, &effect)); i++) {
+        if (effect == SY_EFFECT_LAYOUT)
+            continue;
+        SY_TRY(sy_config_get(before, key, &was));
+        SY_TRY(sy_config_get(t->config, key, &is));
+        if (strcmp(was, is) != 0)
+            sy_log_warn(&t->log, "%s was %s up to step %lld, now %s: the bits go another way than those of a run without the change",
+                        key, was, (long long)sy_ckpt_info(t->ckpt)->step, is);
+    }
+    return SY_OK;
+}
+
+static sy_status note_changes(struct trainer *t) {
+    const struct sy_ckpt_info *info = sy_ckpt_info(t->ckpt);
+    struct sy_config *before;
+    if (!info->config)
+        return SY_OK;
+    SY_TRY(sy_config_create(&before));
+    sy_status status = sy_config_load_text(before, info->path, info->config, strlen(info->config));
+    if (status == SY_OK)
+        status = sy_config_finish(before, false);
+    if (status == SY_OK)
+        status = compare_options(t, before);
+    sy_config_destroy(before);
+    return status;
+}
+
 static sy_status load_checkpoint(struct trainer *t) {
     struct sy_session *s = t->session;
     const struct sy_ckpt_info *info = sy_ckpt_info(t->ckpt);
@@ -141,14 +172,15 @@ static sy_status load_checkpoint(struct trainer *t) {
     struct sy_ckpt_target target = {.params = s->params, .w = s->weights.master, .m = s->m, .v = s->v};
     SY_TRY(sy_ckpt_load(t->ckpt, &target, &t->log, t->out->weights_digest));
     sy_session_weights_changed(s);
-    t->step = t->saved_step = info->step;
+    t->step = t->saved_step = s->base_step = info->step;
+    s->base_sequence = info->next_sequence;
     json_t *applied = json_object_get(info->trainer, "applied");
     s->applied = json_is_integer(applied) ? json_integer_value(applied) : info->step;
     if (s->applied < 0 || s->applied > info->step)
         SY_FAIL(SY_ERR_DATA, "%s: trainer.applied = %lld, but %lld steps were done", info->path, (long long)s->applied,
                 (long long)info->step);
     sy_log_info(&t->log, "resumed from %s at step %lld", info->path, (long long)t->step);
-    return SY_OK;
+    return note_changes(t);
 }
 
 static sy_status save(struct trainer *t) {
@@ -159,7 +191,7 @@ static sy_status save(struct trainer *t) {
     if (!trainer)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a checkpoint's manifest");
     struct sy_ckpt_state state = {.config = t->config, .params = s->params, .w = s->weights.master, .m = s->m, .v = s->v,
-                                  .step = t->step, .next_sequence = sy_session_next_sequence(s, t->step),
+                                  .step = t->step, .next_sequence = sy_session_sequence(s, t->step),
                                   .former_recipes = t->former, .n_former_recipes = t->n_former,
                                   .data_fingerprint = t->fingerprint, .trainer = trainer,
                                   .weights_digest = t->out->weights_digest};

@@ -55,6 +55,10 @@ static int same(const struct outcome *a, const struct outcome *b) {
     return sy_f64_bits(a->loss) == sy_f64_bits(b->loss) && strcmp(a->digest, b->digest) == 0;
 }
 
+static void print_head(const struct sy_io *io) {
+    sy_io_printf(io, "threads  batch  recompute  tier    loss bits         weights digest\n");
+}
+
 static void print_row(const struct sy_io *io, const struct layout *l, const struct outcome *o, const char *verdict) {
     sy_io_printf(io, "%7d  %5d  %-9s  %-6s  %016llx  %.16s  %s\n", l->threads, l->batch, l->recompute, l->tier,
                  (unsigned long long)sy_f64_bits(o->loss), o->digest, verdict);
@@ -100,6 +104,7 @@ static sy_status planted(struct sy_config *c, int64_t steps, const char *plant, 
             return SY_OK;
         SY_FAIL(SY_ERR_USAGE, "--break %s: there is no planted bug of that name; they are listed above", plant);
     }
+    print_head(io);
     SY_TRY(run_layout(c, &l, "", steps, &log, &good));
     print_row(io, &l, &good, "as it should be");
     SY_TRY(run_layout(c, &l, plant, steps, &log, &bad));
@@ -115,9 +120,9 @@ static sy_status planted(struct sy_config *c, int64_t steps, const char *plant, 
 sy_status sy_verify(struct sy_config *c, int64_t steps, const char *plant, const struct sy_io *io) {
     if (steps < 1 || steps > 1000000)
         SY_FAIL(SY_ERR_USAGE, "--steps %lld: must be in 1..1000000", (long long)steps);
-    sy_io_printf(io, "threads  batch  recompute  tier    loss bits         weights digest\n");
     if (plant)
         return planted(c, steps, plant, io);
+    print_head(io);
     int n, differ;
     SY_TRY(all_layouts(c, steps, io, &n, &differ));
     if (differ)

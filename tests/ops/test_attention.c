@@ -65,6 +65,7 @@ static struct call call_new(enum sy_numeric_class cls, const struct shape *s) {
     c.op = (struct sy_attention){.sequences = s->sequences, .seq_len = s->seq_len, .heads = s->heads,
                                  .kv_heads = s->kv_heads, .dv = s->dv, .n_parts = s->n_parts, .window = s->window};
     c.op.scale = (s->spread == 3 ? 64.0f : 1.0f) / sqrtf((float)width);
+    c.op.c = (float)((double)c.op.scale * 0x1.71547652b82fep+0);
     for (int p = 0; p < s->n_parts; p++) {
         int shared = p == 1 && s->shared_rope;
         struct sy_attention_part *part = &c.op.part[p];
@@ -166,7 +167,7 @@ enum blocks { BLOCKS_OF_128, BLOCKS_OF_64, BLOCKS_FROM_DOCUMENT };
 static void row_forward(const struct call *c, int64_t b, int64_t h, int64_t i, enum blocks blocks, struct answer *a) {
     const struct sy_attention *op = &c->op;
     int64_t t0 = b * op->seq_len, lo = first_key(op, b, i), size = blocks == BLOCKS_OF_64 ? 64 : 128, kv = kv_of(op, h);
-    float scale = op->scale * 1.44269504f, m = 0, z = 0, o[D_MAX] = {0};
+    float scale = op->c, m = 0, z = 0, o[D_MAX] = {0};
     int started = 0, bad = 0;
     for (int64_t j0 = blocks == BLOCKS_FROM_DOCUMENT ? lo : 0; j0 <= i; j0 += size) {
         float s[128], p[128] = {0}, v[128], lane[64] = {0}, top = 0;
@@ -215,7 +216,7 @@ static void row_forward(const struct call *c, int64_t b, int64_t h, int64_t i, e
 static void pairs(const struct call *c, int64_t b, int64_t h, const struct answer *a, float *p, float *ds) {
     const struct sy_attention *op = &c->op;
     int64_t n = op->seq_len, t0 = b * n;
-    float scale = op->scale * 1.44269504f;
+    float scale = op->c;
     memset(p, 0, (size_t)(n * n) * 4);
     memset(ds, 0, (size_t)(n * n) * 4);
     for (int64_t i = 0; i < n; i++) {
@@ -747,6 +748,7 @@ static void run_oracle_case(const json_t *one, double scale, const struct sy_ops
         for (int64_t t = (int64_t)number(starts, i); t < 200; t++)
             c.doc_start[t] = (int32_t)number(starts, i);
     c.op.scale = (float)scale;
+    c.op.c = (float)(scale * 0x1.71547652b82fep+0);
     fill_formula(&c, c.op.part[0].q, 4, 24, "attention.q", json_number_value(json_object_get(one, "q_scale")));
     fill_formula(&c, c.op.part[0].k, 2, 24, "attention.k", 1.0);
     fill_formula(&c, c.op.v, 2, 16, "attention.v", 1.0);

@@ -98,7 +98,7 @@ static void load_queries(const struct sy_exec *x, const struct sy_attention *op,
 static void key_block(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t head, int64_t kv, int64_t i0,
                       int64_t n, int64_t j0, const struct buffers *u) {
     int64_t t0 = b * op->seq_len, n_k = min64(KEYS, op->seq_len - j0), w = u->width_pad;
-    float c = op->scale * 1.44269504f;
+    float c = op->c;
     memset(u->k, 0, (size_t)(KEYS * w) * 4);
     pack_k(x, op, t0 + j0, n_k, kv, u->k, w);
     transpose(u->k, w, n_k, u->width, u->k_t, KEYS);

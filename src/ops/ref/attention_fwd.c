@@ -93,7 +93,7 @@ static void queries(const struct sy_exec *x, const struct sy_attention *op, int6
     const char *end = (const char *)scratch + x->scratch_bytes;
     int64_t t0 = b * op->seq_len, n = min64(QUERIES, op->seq_len - i0), width = packed_width(x, op);
     int64_t dv_pad = round_up(op->dv, CHAIN_N_PAD), kv = head / (op->heads / op->kv_heads);
-    float c = op->scale * 1.44269504f;
+    float c = op->c;
     float *q = take(&scratch, QUERIES * width), *k = take(&scratch, KEYS * width), *k_t = take(&scratch, width * KEYS);
     float *v = take(&scratch, KEYS * dv_pad), *s = take(&scratch, QUERIES * KEYS), *o = take(&scratch, QUERIES * dv_pad);
     float *kept = take(&scratch, QUERIES * dv_pad);

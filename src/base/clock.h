@@ -1,0 +1,14 @@
+/* Time for progress lines, metrics and benchmarks; no result depends on it. */
+#ifndef SY_BASE_CLOCK_H
+#define SY_BASE_CLOCK_H
+
+#include <time.h>
+
+/* Seconds of the monotonic clock. */
+static inline double sy_clock(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+#endif
