@@ -39,8 +39,8 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
     sy_io_printf(io, "FLOPs        %.3f GFLOP a token, %.3f TFLOP a step of %lld tokens\n", flops * 1e-9, flops * (double)tokens * 1e-12,
                  (long long)tokens);
     sy_io_printf(io, "recipe       class %s, lanes %lld, expert_lanes %lld, cell %lld, seq_len %lld, rounds %lld\n",
-                 sy_config_word(c, "numerics.class"), (long long)c->numerics.lanes, (long long)c->numerics.expert_lanes, (long long)c->numerics.cell,
-                 (long long)c->training.seq_len,
+                 sy_config_word(c, "numerics.class"), (long long)c->numerics.lanes, (long long)c->numerics.expert_lanes,
+                 (long long)c->numerics.cell, (long long)c->training.seq_len,
                  (long long)(c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell)));
 }
 
