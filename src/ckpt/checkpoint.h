@@ -112,11 +112,9 @@ sy_status sy_ckpt_recipe_id(const struct sy_config *config, char out[SY_CKPT_HAS
  * none. The caller decides whether checkpoint.new_recipe allows it. */
 sy_status sy_ckpt_recipe_check(const struct sy_ckpt *ckpt, const struct sy_config *config);
 
-typedef void (*sy_ckpt_write_fn)(void *user, const char *text, size_t n);
-
 /* Local. Prints and checks a checkpoint folder, a Hugging Face folder, or one safetensors file: files with hash ok or what
  * is damaged, tensors with dtype, shape and bytes. Errors: the first fault found (ERR_DATA, ERR_IO), after everything was
  * printed. */
-sy_status sy_ckpt_inspect(const char *path, sy_ckpt_write_fn write, void *user);
+sy_status sy_ckpt_inspect(const char *path, sy_write_fn write, void *user);
 
 #endif

@@ -17,7 +17,7 @@
 enum { PIECE = 1 << 20 };
 
 struct inspection {
-    sy_ckpt_write_fn write;
+    sy_write_fn write;
     void *user;
     sy_status status; /* of the first fault */
     char message[1024];
@@ -232,7 +232,7 @@ static void inspect_folder(struct inspection *in, const char *path) {
     sy_ckpt_close(c);
 }
 
-sy_status sy_ckpt_inspect(const char *path, sy_ckpt_write_fn write, void *user) {
+sy_status sy_ckpt_inspect(const char *path, sy_write_fn write, void *user) {
     struct inspection in = {.write = write, .user = user, .status = SY_OK};
     struct stat st;
     if (strlen(path) >= SY_CKPT_PATH_BYTES || stat(path, &st) != 0)

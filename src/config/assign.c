@@ -282,3 +282,7 @@ sy_status sy_config_set(struct sy_config *cfg, enum sy_config_layer layer, const
         return sy_config_fail_at(&place, name, NULL, "there is no option with so long a name");
     return sy_config_assign_text(cfg, &place, name, text);
 }
+
+sy_status sy_option_set(struct sy_config *cfg, const char *key, const char *text) {
+    return sy_config_set(cfg, SY_LAYER_FLAG, "option", key, text);
+}

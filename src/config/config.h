@@ -60,8 +60,6 @@ enum sy_config_layer {
 
 enum sy_config_effect { SY_EFFECT_RECIPE, SY_EFFECT_ANSWER, SY_EFFECT_LAYOUT };
 
-typedef void (*sy_config_write_fn)(void *user, const char *text, size_t n);
-
 /* Local. All defaults. Errors: ERR_MEMORY. Owned by the caller: sy_config_destroy (NULL is fine). */
 sy_status sy_config_create(struct sy_config **out);
 void sy_config_destroy(struct sy_config *cfg);
@@ -102,7 +100,7 @@ const char *sy_config_word(const struct sy_config *cfg, const char *key);
 const char *sy_config_key(int i, enum sy_config_effect *effect);
 
 /* Local. All values as TOML that loads back to the same values. */
-void sy_config_print(const struct sy_config *cfg, sy_config_write_fn write, void *user);
+void sy_config_print(const struct sy_config *cfg, sy_write_fn write, void *user);
 
 /* Local. n for activation_checkpoint.selective_ac_option = "n"; valid after sy_config_finish. */
 int64_t sy_config_selective_every(const struct sy_config_activation_checkpoint *ac);
@@ -112,8 +110,8 @@ const char *sy_config_flavor(int i, const char **about);
 
 /* Local. Text made from fields.def. help: `switchyard help KEY` for an option, a section, or a key that is refused; errors:
  * ERR_USAGE naming the nearest key. init: a commented config for a flavor ("" for none). reference: docs/CONFIG.md. */
-sy_status sy_config_help(const char *key, sy_config_write_fn write, void *user);
-sy_status sy_config_init(const char *flavor, sy_config_write_fn write, void *user);
-void sy_config_reference(sy_config_write_fn write, void *user);
+sy_status sy_config_help(const char *key, sy_write_fn write, void *user);
+sy_status sy_config_init(const char *flavor, sy_write_fn write, void *user);
+void sy_config_reference(sy_write_fn write, void *user);
 
 #endif

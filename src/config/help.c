@@ -88,7 +88,7 @@ static bool help_section(const struct sy_out *out, const char *name) {
     return false;
 }
 
-sy_status sy_config_help(const char *key, sy_config_write_fn write, void *user) {
+sy_status sy_config_help(const char *key, sy_write_fn write, void *user) {
     struct sy_out out = {write, user};
     char name[SY_KEY_BYTES];
     bool whole = sy_key_normalize(key, strlen(key), name);
@@ -140,7 +140,7 @@ static void init_body(const struct sy_out *out, const struct sy_config *cfg) {
     }
 }
 
-sy_status sy_config_init(const char *flavor, sy_config_write_fn write, void *user) {
+sy_status sy_config_init(const char *flavor, sy_write_fn write, void *user) {
     struct sy_out out = {write, user};
     struct sy_config *cfg;
     SY_TRY(sy_config_create(&cfg));
@@ -201,7 +201,7 @@ static void reference_refused(const struct sy_out *out) {
                 sy_refused_values[i].reason);
 }
 
-void sy_config_reference(sy_config_write_fn write, void *user) {
+void sy_config_reference(sy_write_fn write, void *user) {
     struct sy_out out = {write, user};
     sy_put(
         &out,

@@ -65,7 +65,7 @@ sy_status sy_config_check(const struct sy_config *cfg);
 /* ---- text ---- */
 
 struct sy_out {
-    sy_config_write_fn write;
+    sy_write_fn write;
     void *user;
 };
 

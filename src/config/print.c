@@ -97,7 +97,7 @@ void sy_fixed_write(void *user, const char *text, size_t n) {
     f->text[f->n] = 0;
 }
 
-void sy_config_print(const struct sy_config *cfg, sy_config_write_fn write, void *user) {
+void sy_config_print(const struct sy_config *cfg, sy_write_fn write, void *user) {
     struct sy_out out = {write, user};
     const char *section = "";
     for (int i = 0; i < sy_n_options; i++) {

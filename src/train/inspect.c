@@ -12,7 +12,3 @@ sy_status sy_inspect(const char *path, const struct sy_io *io) {
     sy_ckpt_close(ckpt);
     return status;
 }
-
-sy_status sy_option_set(struct sy_config *config, const char *key, const char *text) {
-    return sy_config_set(config, SY_LAYER_FLAG, "option", key, text);
-}
