@@ -15,16 +15,19 @@ enum sy_family sy_model_family(const struct sy_config_model *m, const struct sy_
             return SY_FAMILY_NONE;
         if (e->score_func == SY_SCORE_SIGMOID && e->route_norm && (!groups || e->group_score == SY_GROUP_TOP2_SUM))
             return SY_FAMILY_DEEPSEEK_V3;
-        if (e->score_func == SY_SCORE_SOFTMAX && !e->route_norm && !bias && (!groups || e->group_score == SY_GROUP_MAX))
+        /* DeepseekV2Attention's softmax scale has no mscale squared under yarn, ours has (NUMERICS 3, "Attention") */
+        if (e->score_func == SY_SCORE_SOFTMAX && !e->route_norm && !bias && m->rope_factor == 1 &&
+            (!groups || e->group_score == SY_GROUP_MAX))
             return SY_FAMILY_DEEPSEEK_V2;
         return SY_FAMILY_NONE;
     }
     if (m->rope != SY_ROPE_HALVES || m->rope_factor != 1 || bias || groups || e->num_shared_experts > 0 ||
         m->n_dense_layers > 0 || e->score_func != SY_SCORE_SOFTMAX || e->route_scale != 1)
         return SY_FAMILY_NONE;
+    int square = m->head_dim * m->n_heads == m->dim; /* these classes have no head_dim of their own */
     if (m->qk_norm == SY_QK_NORM_HEAD)
         return SY_FAMILY_QWEN3_MOE;
     if (m->qk_norm == SY_QK_NORM_FULL)
-        return e->route_norm ? SY_FAMILY_NONE : SY_FAMILY_OLMOE;
-    return e->route_norm && m->head_dim * m->n_heads == m->dim ? SY_FAMILY_MIXTRAL : SY_FAMILY_NONE;
+        return !e->route_norm && square ? SY_FAMILY_OLMOE : SY_FAMILY_NONE;
+    return e->route_norm && square ? SY_FAMILY_MIXTRAL : SY_FAMILY_NONE;
 }

@@ -74,20 +74,28 @@ static void test_all_flavors(void **unused) {
     assert_true(n_theirs >= 7);
 }
 
+/* Flavor, what is laid over it, model_type. DeepseekV2's scale has no mscale squared, OLMoE and Mixtral no head_dim. */
 static void test_types(void **unused) {
     (void)unused;
-    static const char *const types[][2] = {
-        {"dsv3-671b", "deepseek_v3"}, {"moonlight-16b", "deepseek_v3"},
-        {"dsv2-236b", "deepseek_v2"}, {"qwen3-30b-a3b", "qwen3_moe"},
-        {"olmoe-7b", "olmoe"},        {"mixtral-8x7b", "mixtral"},
-        {"dsv3-debug", "switchyard"}, {"gqa-debug", "switchyard"},
-        {"micro_gqa", "switchyard"},
+    static const char *const types[][3] = {
+        {"dsv3-671b", "", "deepseek_v3"},
+        {"moonlight-16b", "", "deepseek_v3"},
+        {"dsv2-236b", "", "switchyard"},
+        {"dsv2-236b", "rope_factor = 1", "deepseek_v2"},
+        {"qwen3-30b-a3b", "", "qwen3_moe"},
+        {"olmoe-7b", "", "olmoe"},
+        {"olmoe-7b", "head_dim = 64", "switchyard"},
+        {"mixtral-8x7b", "", "mixtral"},
+        {"mixtral-8x7b", "head_dim = 64", "switchyard"},
+        {"dsv3-debug", "", "switchyard"},
+        {"gqa-debug", "", "switchyard"},
+        {"micro_gqa", "", "switchyard"},
     };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        struct sy_config *c = new_config(types[i][0], "");
+        struct sy_config *c = new_config(types[i][0], types[i][1]);
         json_t *root = NULL;
         assert_int_equal(sy_hf_config_make(c, &root), SY_OK);
-        assert_string_equal(model_type(root), types[i][1]);
+        assert_string_equal(model_type(root), types[i][2]);
         assert_string_equal(json_string_value(json_object_get(root, "torch_dtype")), "float32");
         json_decref(root);
         sy_config_destroy(c);
