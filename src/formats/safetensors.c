@@ -82,7 +82,9 @@ static sy_status new_file(const char *path, struct sy_safetensors **out) {
 
 static sy_status open_and_read(struct sy_safetensors *file) {
     /* O_NONBLOCK: a FIFO must not hang us; no effect on files */
-    file->fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    do
+        file->fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    while (file->fd < 0 && errno == EINTR);
     if (file->fd < 0)
         SY_FAIL(SY_ERR_IO, "%s: cannot open: %s", file->path, strerror(errno));
     struct stat st;
