@@ -14,7 +14,7 @@
 #include "formats/safetensors.h"
 #include "train/io.h"
 
-enum { PATH = 4096, CHUNK = 1 << 16, MAX_FILES = 4096 };
+enum { PATH = 4096, CHUNK = 1 << 16 };
 
 /* --- steps ------------------------------------------------------------------------------------------------------------- */
 
@@ -102,50 +102,74 @@ static int64_t compare_steps(const struct sy_io *io, const struct steps *a, cons
 
 /* --- tensors ------------------------------------------------------------------------------------------------------------ */
 
-struct shards {
-    struct sy_safetensors *file[MAX_FILES];
+struct shard {
+    char *name;
+    struct sy_safetensors *file; /* NULL until it is open */
+};
+
+struct shards { /* of one folder, by name */
+    struct shard *shard;
     int n;
 };
 
+/* Two folders under comparison. */
+struct comparison {
+    const struct sy_io *io;
+    struct shards a, b;
+    int differ, n; /* tensors */
+    char piece_a[CHUNK], piece_b[CHUNK];
+};
+
 static void close_shards(struct shards *s) {
-    for (int i = 0; i < s->n; i++)
-        sy_safetensors_close(s->file[i]);
-    s->n = 0;
+    for (int i = 0; i < s->n; i++) {
+        sy_safetensors_close(s->shard[i].file);
+        free(s->shard[i].name);
+    }
+    free(s->shard);
 }
 
-static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const struct shard *)a)->name, ((const struct shard *)b)->name);
+}
 
-/* All safetensors files of a folder, by name. */
+static sy_status add_shard(struct shards *s, const char *dir, const char *name) {
+    struct shard *more = realloc(s->shard, (size_t)(s->n + 1) * sizeof *more);
+    if (more)
+        s->shard = more;
+    char *copy = more ? strdup(name) : NULL;
+    if (!copy)
+        SY_FAIL(SY_ERR_MEMORY, "%s: no memory for its list of files", dir);
+    s->shard[s->n++] = (struct shard){copy, NULL};
+    return SY_OK;
+}
+
+/* All safetensors files of a folder. Close also after an error. */
 static sy_status open_shards(const char *dir, struct shards *out) {
-    char *names[MAX_FILES];
-    int n = 0;
-    out->n = 0;
+    sy_status status = SY_OK;
     DIR *d = opendir(dir);
     if (!d)
         SY_FAIL(SY_ERR_IO, "%s: cannot be opened: %s", dir, strerror(errno));
-    for (struct dirent *e; (e = readdir(d)) && n < MAX_FILES;) {
+    for (struct dirent *e; status == SY_OK && (e = readdir(d));) {
         size_t len = strlen(e->d_name);
-        if (len > 12 && strcmp(e->d_name + len - 12, ".safetensors") == 0 && (names[n] = strdup(e->d_name)))
-            n++;
+        if (len > 12 && strcmp(e->d_name + len - 12, ".safetensors") == 0)
+            status = add_shard(out, dir, e->d_name);
     }
     closedir(d);
-    qsort(names, (size_t)n, sizeof *names, by_text);
-    sy_status status = n ? SY_OK : sy_fail(SY_ERR_DATA, "%s: has no .safetensors files", dir);
-    for (int i = 0; i < n; i++) {
+    SY_TRY(status);
+    if (out->n == 0)
+        SY_FAIL(SY_ERR_DATA, "%s: has no .safetensors files", dir);
+    qsort(out->shard, (size_t)out->n, sizeof *out->shard, by_name);
+    for (int i = 0; i < out->n; i++) {
         char path[2 * PATH];
-        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
-        if (status == SY_OK)
-            status = sy_safetensors_open(path, &out->file[out->n]);
-        if (status == SY_OK)
-            out->n++;
-        free(names[i]);
+        snprintf(path, sizeof path, "%s/%s", dir, out->shard[i].name);
+        SY_TRY(sy_safetensors_open(path, &out->shard[i].file));
     }
-    return status;
+    return SY_OK;
 }
 
 static const struct sy_safetensors_tensor *find_tensor(const struct shards *s, const char *name, int *file) {
     for (*file = 0; *file < s->n; (*file)++) {
-        const struct sy_safetensors_tensor *t = sy_safetensors_find(s->file[*file], name);
+        const struct sy_safetensors_tensor *t = sy_safetensors_find(s->shard[*file].file, name);
         if (t)
             return t;
     }
@@ -177,72 +201,83 @@ static void print_element(const struct sy_io *io, const struct sy_safetensors_te
     }
 }
 
-/* The first element in which a tensor differs is printed; *differ counts tensors. */
-static sy_status compare_tensor(const struct sy_io *io, const struct sy_safetensors *fa, const struct sy_safetensors_tensor *ta,
-                                const struct sy_safetensors *fb, const struct sy_safetensors_tensor *tb, int *differ) {
+/* The first element in which a tensor differs is printed, of the first few tensors that differ. */
+static sy_status compare_tensor(struct comparison *c, const struct sy_safetensors *fa, const struct sy_safetensors_tensor *ta,
+                                const struct sy_safetensors *fb, const struct sy_safetensors_tensor *tb) {
     static const int shown = 3;
     if (ta->dtype != tb->dtype || ta->n_dims != tb->n_dims || memcmp(ta->dims, tb->dims, sizeof(int64_t) * (size_t)ta->n_dims)) {
-        if ((*differ)++ < shown)
-            sy_io_printf(io, "tensor %s has another shape or dtype\n", ta->name);
+        if (c->differ++ < shown)
+            sy_io_printf(c->io, "tensor %s has another shape or dtype\n", ta->name);
         return SY_OK;
     }
-    static _Thread_local char a[CHUNK], b[CHUNK];
+    const char *a = c->piece_a, *b = c->piece_b;
     int64_t size = sy_safetensors_dtype_bytes(ta->dtype);
     for (int64_t at = 0; at < ta->bytes; at += CHUNK) {
         int64_t n = ta->bytes - at < CHUNK ? ta->bytes - at : CHUNK;
-        SY_TRY(sy_safetensors_read(fa, ta, at, n, a));
-        SY_TRY(sy_safetensors_read(fb, tb, at, n, b));
-        for (int64_t i = 0; memcmp(a, b, (size_t)n) != 0 && i < n; i += size)
+        SY_TRY(sy_safetensors_read(fa, ta, at, n, c->piece_a));
+        SY_TRY(sy_safetensors_read(fb, tb, at, n, c->piece_b));
+        int64_t first = memcmp(a, b, (size_t)n) == 0 ? n : 0; /* else some differ, perhaps only in NaN */
+        for (int64_t i = first; i < n; i += size)
             if (!same_value(a + i, b + i, ta->dtype, (size_t)size)) {
-                if ((*differ)++ < shown)
-                    print_element(io, ta, (at + i) / size, a + i, b + i);
+                if (c->differ++ < shown)
+                    print_element(c->io, ta, (at + i) / size, a + i, b + i);
                 return SY_OK;
             }
     }
     return SY_OK;
 }
 
-static sy_status compare_shards(const struct sy_io *io, const struct shards *a, const struct shards *b, int *differ, int *n) {
-    for (int i = 0; i < a->n; i++)
-        for (int64_t t = 0; t < sy_safetensors_count(a->file[i]); t++) {
-            const struct sy_safetensors_tensor *ta = sy_safetensors_at(a->file[i], t);
+/* Tensors of the first folder, each with its like in the second. */
+static sy_status compare_first(struct comparison *c) {
+    for (int i = 0; i < c->a.n; i++) {
+        const struct sy_safetensors *file = c->a.shard[i].file;
+        for (int64_t t = 0; t < sy_safetensors_count(file); t++) {
+            const struct sy_safetensors_tensor *ta = sy_safetensors_at(file, t);
             int other;
-            const struct sy_safetensors_tensor *tb = find_tensor(b, ta->name, &other);
-            (*n)++;
-            if (!tb) {
-                sy_io_printf(io, "tensor %s is only in the first\n", ta->name);
-                (*differ)++;
-                continue;
-            }
-            SY_TRY(compare_tensor(io, a->file[i], ta, b->file[other], tb, differ));
-        }
-    for (int i = 0; i < b->n; i++)
-        for (int64_t t = 0; t < sy_safetensors_count(b->file[i]); t++) {
-            int other;
-            if (!find_tensor(a, sy_safetensors_at(b->file[i], t)->name, &other)) {
-                sy_io_printf(io, "tensor %s is only in the second\n", sy_safetensors_at(b->file[i], t)->name);
-                (*differ)++;
+            const struct sy_safetensors_tensor *tb = find_tensor(&c->b, ta->name, &other);
+            c->n++;
+            if (tb) {
+                SY_TRY(compare_tensor(c, file, ta, c->b.shard[other].file, tb));
+            } else {
+                sy_io_printf(c->io, "tensor %s is only in the first\n", ta->name);
+                c->differ++;
             }
         }
+    }
     return SY_OK;
 }
 
+static void find_only_in_second(struct comparison *c) {
+    for (int i = 0; i < c->b.n; i++)
+        for (int64_t t = 0; t < sy_safetensors_count(c->b.shard[i].file); t++) {
+            const char *name = sy_safetensors_at(c->b.shard[i].file, t)->name;
+            int other;
+            if (!find_tensor(&c->a, name, &other)) {
+                sy_io_printf(c->io, "tensor %s is only in the second\n", name);
+                c->differ++;
+            }
+        }
+}
+
 static sy_status compare_folders(const struct sy_io *io, const char *a, const char *b, int *equal) {
-    static struct shards x, y;
-    int differ = 0, n = 0;
+    struct comparison *c = calloc(1, sizeof *c);
+    if (!c)
+        SY_FAIL(SY_ERR_MEMORY, "no memory to compare %s and %s", a, b);
+    c->io = io;
     sy_io_printf(io, "comparing %s and %s\n", a, b);
-    sy_status status = open_shards(a, &x);
+    sy_status status = open_shards(a, &c->a);
     if (status == SY_OK)
-        status = open_shards(b, &y);
-    else
-        y.n = 0;
+        status = open_shards(b, &c->b);
     if (status == SY_OK)
-        status = compare_shards(io, &x, &y, &differ, &n);
-    close_shards(&x);
-    close_shards(&y);
-    if (status == SY_OK)
-        sy_io_printf(io, "%d of %d tensors differ\n", differ, n);
-    *equal &= differ == 0;
+        status = compare_first(c);
+    if (status == SY_OK) {
+        find_only_in_second(c);
+        sy_io_printf(io, "%d of %d tensors differ\n", c->differ, c->n);
+    }
+    *equal &= c->differ == 0;
+    close_shards(&c->a);
+    close_shards(&c->b);
+    free(c);
     return status;
 }
 
