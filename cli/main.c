@@ -1,4 +1,5 @@
 /* The program: finds the command and hands it its arguments. */
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,7 +20,7 @@ static void print_usage(FILE *f) {
     fprintf(f, "switchyard %s: mixture-of-experts training, the same bits on every layout\n\n", sy_version());
     for (int i = 0; i < N_COMMANDS; i++)
         fprintf(f, "  switchyard %s %s\n      %s\n", commands[i].name, commands[i].args, commands[i].text);
-    fprintf(f, "\nOptions are --section.key=value; `switchyard help training.seq_len` explains one.\n"
+    fprintf(f, "\nOptions are --section.key=value; `switchyard help run.dir` explains one.\n"
                "exit: 0 done, 1 failed, 2 usage, 3 damaged data, 4 non-finite, 130/143 signal\n");
 }
 
@@ -69,7 +70,10 @@ int main(int argc, char **argv) {
         return 2;
     }
     int code = c->run(argc - 1, argv + 1);
-    if (fflush(stdout) != 0 && code == 0)
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0) {
+        if (errno != EPIPE) /* a reader that has seen enough needs no message */
+            fprintf(stderr, "switchyard: the output could not be written: %s\n", strerror(errno));
         code = 1;
+    }
     return code;
 }

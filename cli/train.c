@@ -5,12 +5,25 @@
 
 #include "cli.h"
 
+/* One word of a shell's command line. */
+static void print_quoted(const char *word) {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=./,:+@%";
+    if (*word && word[strspn(word, plain)] == 0) {
+        fprintf(stderr, " %s", word);
+        return;
+    }
+    fprintf(stderr, " '");
+    for (; *word; word++)
+        fprintf(stderr, *word == '\'' ? "'\\''" : "%c", *word);
+    fprintf(stderr, "'");
+}
+
 /* The command that goes on with this run: the same arguments; --run.fresh would refuse. */
 static void print_continue(char **args, int n) {
     fprintf(stderr, "to go on: switchyard train");
     for (int i = 1; i < n; i++)
         if (strcmp(args[i], "--run.fresh") != 0 && strcmp(args[i], "--run.fresh=true") != 0)
-            fprintf(stderr, strpbrk(args[i], " \t\"'$*?;&|<>()\\") ? " '%s'" : " %s", args[i]);
+            print_quoted(args[i]);
     fprintf(stderr, "\n");
 }
 

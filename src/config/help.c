@@ -75,7 +75,8 @@ static bool help_section(const struct sy_out *out, const char *name) {
     for (int s = 0; s < sy_n_sections; s++) {
         if (strcmp(sy_sections[s].name, name))
             continue;
-        sy_putf(out, "[%s] %s\n", name, sy_sections[s].help);
+        sy_putf(out, "[%s]\n", name);
+        sy_put_wrapped(out, "  ", sy_sections[s].help, 78);
         for (int i = 0; i < sy_n_options; i++)
             if (!strcmp(sy_options[i].section, name)) {
                 sy_putf(out, "\n%s = ", sy_options[i].key);
