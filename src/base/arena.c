@@ -46,8 +46,6 @@ void *sy_arena_take(struct sy_arena *arena, const char *tag, size_t n, size_t si
     }
     void *p = arena->base ? arena->base + arena->used : NULL;
     arena->used += bytes;
-    if (arena->used > arena->peak)
-        arena->peak = arena->used;
     count(arena, tag, bytes);
     return p;
 }
@@ -57,7 +55,3 @@ sy_status sy_arena_check(const struct sy_arena *arena, const char *what) {
         SY_FAIL(SY_ERR_RUNTIME, "%s: the plan's %zu bytes are not enough (used %zu)", what, arena->size, arena->used);
     return SY_OK;
 }
-
-size_t sy_arena_mark(const struct sy_arena *arena) { return arena->used; }
-
-void sy_arena_reset(struct sy_arena *arena, size_t mark) { arena->used = mark; }

@@ -4,7 +4,7 @@
  *     base                                              base+used            base+size
  *
  * A measuring arena (base NULL) counts what the same calls would take, so that a plan is the code that allocates, run once
- * without memory. Blocks are 64-byte aligned and zeroed when the arena is created; there is no free, only reset to a mark.
+ * without memory. Blocks are 64-byte aligned and zeroed when the arena is created; blocks are not given back one by one.
  */
 #ifndef SY_BASE_ARENA_H
 #define SY_BASE_ARENA_H
@@ -17,7 +17,6 @@ struct sy_arena {
     char *base;   /* NULL while measuring */
     size_t size;  /* bytes; SIZE_MAX while measuring */
     size_t used;
-    size_t peak;
     int overflow; /* a take did not fit or a size overflowed: reported by sy_arena_check */
     int n_tags;
     struct sy_arena_tag {
@@ -38,8 +37,5 @@ void *sy_arena_take(struct sy_arena *arena, const char *tag, size_t n, size_t si
 
 /* Local. ERR_RUNTIME if any take did not fit. */
 sy_status sy_arena_check(const struct sy_arena *arena, const char *what);
-
-size_t sy_arena_mark(const struct sy_arena *arena);
-void sy_arena_reset(struct sy_arena *arena, size_t mark);
 
 #endif

@@ -8,27 +8,17 @@
 
 static const uint64_t golden = 0x9e3779b97f4a7c15u;
 
-static void add(struct sy_digest *d, uint64_t id, uint64_t first, const void *x, size_t n, int is_float) {
-    const unsigned char *p = x;
+void sy_digest_add_f32(struct sy_digest *d, uint64_t id, uint64_t first, const float *x, size_t n) {
     for (int s = 0; s < 2; s++) {
         uint64_t k = sy_mix64(id + (uint64_t)s + 1) + first * golden, sum = 0;
         for (size_t i = 0; i < n; i++) {
             uint32_t bits;
-            memcpy(&bits, p + 4 * i, sizeof bits);
-            if (is_float)
-                bits = (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc00000u : bits;
+            memcpy(&bits, x + i, sizeof bits);
+            bits = (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc00000u : bits;
             sum += sy_mix64((k + (uint64_t)i * golden) ^ bits);
         }
         d->sum[s] += sum;
     }
-}
-
-void sy_digest_add_f32(struct sy_digest *d, uint64_t id, uint64_t first, const float *x, size_t n) {
-    add(d, id, first, x, n, 1);
-}
-
-void sy_digest_add_u32(struct sy_digest *d, uint64_t id, uint64_t first, const uint32_t *x, size_t n) {
-    add(d, id, first, x, n, 0);
 }
 
 void sy_digest_hex(const struct sy_digest *d, char out[SY_DIGEST_CHARS]) {

@@ -38,8 +38,6 @@ sy_status sy_fail_context(sy_status status, const char *fmt, ...) {
     return status;
 }
 
-void sy_error_clear(void) { message[0] = 0; }
-
 const char *sy_error_message(void) { return message; }
 
 int sy_status_exit_code(sy_status status) {

@@ -20,8 +20,6 @@ sy_status sy_fail(sy_status status, const char *fmt, ...) SY_PRINTF(2, 3);
 /* Puts "prefix: " before the calling thread's message and returns `status` unchanged. For adding where, never what. */
 sy_status sy_fail_context(sy_status status, const char *fmt, ...) SY_PRINTF(2, 3);
 
-void sy_error_clear(void);
-
 #define SY_FAIL(status, ...) return sy_fail(status, __VA_ARGS__)
 #define SY_TRY(call)                        \
     do {                                    \
