@@ -187,17 +187,6 @@ sy_status sy_loader_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, 
     return SY_OK;
 }
 
-int64_t sy_loader_epoch_tokens(const struct sy_loader *loader) {
-    return loader->epoch_tokens;
-}
-
-int64_t sy_loader_epoch(const struct sy_loader *loader, int64_t n) {
-    int64_t at;
-    if (n < 0 || __builtin_mul_overflow(n, loader->seq_len, &at))
-        return -1;
-    return at / loader->epoch_tokens;
-}
-
 int64_t sy_loader_eval_count(const struct sy_loader *loader) {
     return (loader->eval_tokens + loader->seq_len - 1) / loader->seq_len;
 }

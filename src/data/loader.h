@@ -28,10 +28,6 @@ void sy_loader_destroy(struct sy_loader *loader);
  * May be called from any thread; calls wait for each other. Errors: ERR_USAGE n out of range. */
 sy_status sy_loader_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels, int32_t *doc_start);
 
-/* Local. Tokens in one epoch (BOS and EOS included); the epoch in which sequence n begins, -1 if n is out of range. */
-int64_t sy_loader_epoch_tokens(const struct sy_loader *loader);
-int64_t sy_loader_epoch(const struct sy_loader *loader, int64_t n);
-
 /* Local. The held-out documents by ascending hash, cut the same way; the last sequence is filled up with PAD, label
  * SY_LABEL_NONE, as a document of its own. count is 0 when nothing is held out; valid labels over all of them. */
 int64_t sy_loader_eval_count(const struct sy_loader *loader);
