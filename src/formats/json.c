@@ -5,7 +5,6 @@
  */
 #include "formats/json.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -83,53 +82,6 @@ sy_status sy_json_parse(const char *name, const void *data, size_t bytes, int ma
     return SY_OK;
 }
 
-/* The whole file at `path`; malloc'ed with at least one byte. */
-static sy_status read_file(const char *path, size_t max_bytes, char **text, size_t *bytes) {
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        SY_FAIL(SY_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
-    sy_status status = SY_OK;
-    size_t capacity = 1 << 14, n = 0;
-    char *buffer = malloc(capacity);
-    while (buffer) {
-        n += fread(buffer + n, 1, capacity - n, f);
-        if (ferror(f)) {
-            status = sy_fail(SY_ERR_IO, "%s: cannot read: %s", path, strerror(errno));
-            break;
-        }
-        if (n > max_bytes) {
-            status = sy_fail(SY_ERR_DATA, "%s: larger than %zu bytes", path, max_bytes);
-            break;
-        }
-        if (n < capacity)
-            break;
-        capacity *= 2;
-        char *larger = realloc(buffer, capacity);
-        if (!larger)
-            free(buffer);
-        buffer = larger;
-    }
-    fclose(f);
-    if (!buffer)
-        SY_FAIL(SY_ERR_MEMORY, "%s: out of memory for %zu bytes", path, capacity);
-    if (status != SY_OK) {
-        free(buffer);
-        return status;
-    }
-    *text = buffer;
-    *bytes = n;
-    return SY_OK;
-}
-
-sy_status sy_json_load(const char *path, size_t max_bytes, json_t **out) {
-    char *text = NULL;
-    size_t bytes = 0;
-    SY_TRY(read_file(path, max_bytes, &text, &bytes));
-    sy_status status = sy_json_parse(path, text, bytes, 0, out);
-    free(text);
-    return status;
-}
-
 static const char *type_name(const json_t *value) {
     static const char *const names[] = {"an object", "an array", "a string", "an integer",
                                         "a real",    "true",     "false",    "null"};
@@ -172,15 +124,6 @@ sy_status sy_json_get_real(const char *name, const json_t *object, const char *k
     if (!(x >= low && x <= high))
         SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" is %.17g, must be in %.17g … %.17g", name, key, x, low, high);
     *out = x;
-    return SY_OK;
-}
-
-sy_status sy_json_get_bool(const char *name, const json_t *object, const char *key, int *out) {
-    json_t *value = NULL;
-    SY_TRY(get(name, object, key, &value));
-    if (!json_is_boolean(value))
-        return wrong(name, key, "true or false", value);
-    *out = json_is_true(value);
     return SY_OK;
 }
 

@@ -3,7 +3,7 @@
  * Strict: UTF-8, no duplicate keys, nothing after the value, objects or arrays only, depth and size bounded before jansson
  * sees a byte. Errors read `name:line: why`; those of getters `name: key "k": why`, where `name` is the file's name or any
  * text that leads a user to the place. A getter's object may be NULL or no object: that is an error too, never a crash.
- * Broken JSON is ERR_DATA; a file that cannot be read ERR_IO.
+ * Broken JSON is ERR_DATA.
  */
 #ifndef SY_FORMATS_JSON_H
 #define SY_FORMATS_JSON_H
@@ -24,14 +24,10 @@ json_t *sy_json_decode(const void *data, size_t bytes, size_t flags, json_error_
 /* Local. Parses `bytes` bytes at `data`; max_depth 0 means SY_JSON_MAX_DEPTH. The result is the caller's: json_decref. */
 sy_status sy_json_parse(const char *name, const void *data, size_t bytes, int max_depth, json_t **out);
 
-/* Local. The same from a file of at most max_bytes bytes. */
-sy_status sy_json_load(const char *path, size_t max_bytes, json_t **out);
-
 /* Local. Typed getters: the key must be there and of the type; integers and reals inside [low, high]. An integer is also a
  * real. Strings and containers are borrowed from `object`; a string holds no NUL. */
 sy_status sy_json_get_int(const char *name, const json_t *object, const char *key, int64_t low, int64_t high, int64_t *out);
 sy_status sy_json_get_real(const char *name, const json_t *object, const char *key, double low, double high, double *out);
-sy_status sy_json_get_bool(const char *name, const json_t *object, const char *key, int *out);
 sy_status sy_json_get_string(const char *name, const json_t *object, const char *key, const char **out);
 sy_status sy_json_get_object(const char *name, const json_t *object, const char *key, json_t **out);
 sy_status sy_json_get_array(const char *name, const json_t *object, const char *key, json_t **out);

@@ -23,7 +23,7 @@ struct sy_jsonl {
     char *line;
     size_t line_n, line_capacity;
     int too_long;
-    int64_t line_number, bad_lines, own_counter;
+    int64_t line_number, own_counter;
     json_t *value; /* holds the text that was returned last */
 };
 
@@ -70,9 +70,6 @@ void sy_jsonl_close(struct sy_jsonl *jsonl) {
 
 int64_t sy_jsonl_line(const struct sy_jsonl *jsonl) {
     return jsonl->line_number;
-}
-int64_t sy_jsonl_bad_lines(const struct sy_jsonl *jsonl) {
-    return jsonl->bad_lines;
 }
 const struct sy_source *sy_jsonl_source(const struct sy_jsonl *jsonl) {
     return jsonl->source;
@@ -170,7 +167,6 @@ static sy_status parse_line(struct sy_jsonl *jsonl, char *why, size_t why_bytes,
 
 static sy_status count_bad(struct sy_jsonl *jsonl, const char *why) {
     const char *name = sy_source_name(jsonl->source);
-    jsonl->bad_lines++;
     int64_t n = ++*jsonl->options.n_bad_lines;
     if (n > jsonl->options.max_bad_lines)
         SY_FAIL(SY_ERR_DATA, "%s:%" PRId64 ": %s (broken line %" PRId64 ", data.max_bad_lines is %" PRId64 ")", name,

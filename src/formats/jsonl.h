@@ -32,9 +32,8 @@ void sy_jsonl_close(struct sy_jsonl *jsonl);
  * Errors: ERR_DATA (too many broken lines; damaged stream), ERR_IO. */
 sy_status sy_jsonl_next(struct sy_jsonl *jsonl, const char **text, size_t *bytes);
 
-/* Local. Number of the line that was returned last, from 1; broken lines of this file so far. */
+/* Local. Number of the line that was returned last, from 1. */
 int64_t sy_jsonl_line(const struct sy_jsonl *jsonl);
-int64_t sy_jsonl_bad_lines(const struct sy_jsonl *jsonl);
 
 /* Local. The byte source, for its size and hash after the end. */
 const struct sy_source *sy_jsonl_source(const struct sy_jsonl *jsonl);

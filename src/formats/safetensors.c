@@ -8,9 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
-
-#include "formats/safetensors_hash.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "safetensors files are little-endian, this machine is not"
@@ -196,36 +193,4 @@ sy_status sy_safetensors_read(const struct sy_safetensors *file, const struct sy
         return SY_OK;
     }
     return read_at(file, tensor->offset + first, bytes, dst);
-}
-
-static sy_status hash_file(const struct sy_safetensors *file, XXH3_state_t *state) {
-    enum { PIECE = 1 << 20 };
-    char *piece = malloc(PIECE);
-    if (!piece)
-        SY_FAIL(SY_ERR_MEMORY, "%s: out of memory for %d bytes", file->path, PIECE);
-    sy_status status = SY_OK;
-    for (int64_t at = 0; at < file->bytes && status == SY_OK; at += PIECE) {
-        int64_t n = file->bytes - at < PIECE ? file->bytes - at : PIECE;
-        status = read_at(file, at, n, piece);
-        if (status == SY_OK)
-            XXH3_128bits_update(state, piece, (size_t)n);
-    }
-    free(piece);
-    return status;
-}
-
-sy_status sy_safetensors_hash(const struct sy_safetensors *file, char out[SY_SAFETENSORS_HASH_CHARS]) {
-    XXH3_state_t *state = XXH3_createState();
-    if (!state)
-        SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", file->path);
-    XXH3_128bits_reset(state);
-    sy_status status = SY_OK;
-    if (file->memory)
-        XXH3_128bits_update(state, file->memory, (size_t)file->bytes);
-    else
-        status = hash_file(file, state);
-    if (status == SY_OK)
-        sy_safetensors_hash_hex(XXH3_128bits_digest(state), out);
-    XXH3_freeState(state);
-    return status;
 }

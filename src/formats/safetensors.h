@@ -86,15 +86,12 @@ const struct sy_safetensors_tensor *sy_safetensors_find(const struct sy_safetens
 sy_status sy_safetensors_read(const struct sy_safetensors *file, const struct sy_safetensors_tensor *tensor, int64_t first,
                               int64_t bytes, void *dst);
 
-/* Local. Reads the whole file once more: XXH3-128 of its bytes as 32 hex digits (as `xxhsum -H128` prints). */
-sy_status sy_safetensors_hash(const struct sy_safetensors *file, char out[SY_SAFETENSORS_HASH_CHARS]);
-
 /* ---- writer: open, metadata*, declare*, write*, finish ------------------------------------------------------------ */
 struct sy_safetensors_writer;
 
 struct sy_safetensors_written {
     int64_t bytes;                        /* of the whole file */
-    char hash[SY_SAFETENSORS_HASH_CHARS]; /* XXH3-128 of the whole file, 32 hex digits */
+    char hash[SY_SAFETENSORS_HASH_CHARS]; /* XXH3-128 of the whole file, as `xxhsum -H128` prints it */
 };
 
 /* Local. Creates `path`, which must not exist. The writer ends with finish or abandon. */
@@ -106,9 +103,6 @@ sy_status sy_safetensors_writer_metadata(struct sy_safetensors_writer *w, const 
 /* Local. Declares the next tensor; names in bytewise ascending order; before the first write. */
 sy_status sy_safetensors_writer_declare(struct sy_safetensors_writer *w, const char *name, enum sy_safetensors_dtype dtype,
                                         int n_dims, const int64_t *dims);
-
-/* Local. Bytes that the file will have with what is declared so far (header and data). */
-int64_t sy_safetensors_writer_file_bytes(const struct sy_safetensors_writer *w);
 
 /* Local. The next bytes of the data, in order of declaration; pieces of any size. The first call writes the header.
  * Errors: ERR_IO with path, tensor and errno's text; ERR_USAGE more bytes than declared. After an error: abandon. */

@@ -198,10 +198,6 @@ static size_t header_bytes(const struct sy_safetensors_writer *w) {
     return (n + 7) / 8 * 8;
 }
 
-int64_t sy_safetensors_writer_file_bytes(const struct sy_safetensors_writer *w) {
-    return 8 + (int64_t)header_bytes(w) + w->data_bytes;
-}
-
 /* write(2) of everything, and into the hash. `what` names it for the message. */
 static sy_status put(struct sy_safetensors_writer *w, const void *data, size_t bytes, const char *what) {
     const char *from = data;

@@ -28,7 +28,6 @@ static unsigned read_all(const struct sy_safetensors *file, const struct sy_safe
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct sy_safetensors *file = NULL;
-    char hash[SY_SAFETENSORS_HASH_CHARS];
     if (sy_safetensors_parse("fuzz", data, size, &file) != SY_OK) {
         require(file == NULL && sy_error_message()[0]);
         return 0;
@@ -47,7 +46,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     require(end < 0 || end == (int64_t)size);
     for (int64_t i = 0; i < sy_safetensors_metadata_count(file); i++)
         sum += (unsigned)strlen(sy_safetensors_metadata_at(file, i).value);
-    require(sy_safetensors_hash(file, hash) == SY_OK);
     sy_safetensors_close(file);
     return 0;
 }

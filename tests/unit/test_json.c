@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "formats/json.h"
 
@@ -52,7 +51,6 @@ static void test_getters(void **state) {
     int64_t i = 0;
     double r = 0;
     const char *s = NULL;
-    int b = 0;
     json_t *inner = NULL;
     assert_int_equal(sy_json_get_int("t", value, "i", 0, 7, &i), SY_OK);
     assert_int_equal(i, 7);
@@ -70,9 +68,6 @@ static void test_getters(void **state) {
     assert_int_equal(sy_json_get_string("t", value, "s", &s), SY_OK);
     assert_string_equal(s, "x");
     assert_int_equal(sy_json_get_string("t", value, "z", &s), SY_ERR_DATA);
-    assert_int_equal(sy_json_get_bool("t", value, "b", &b), SY_OK);
-    assert_int_equal(b, 1);
-    assert_int_equal(sy_json_get_bool("t", value, "i", &b), SY_ERR_DATA);
     assert_int_equal(sy_json_get_object("t", value, "o", &inner), SY_OK);
     assert_int_equal(sy_json_get_object("t", value, "a", &inner), SY_ERR_DATA);
     assert_int_equal(sy_json_get_array("t", value, "a", &inner), SY_OK);
@@ -103,28 +98,10 @@ static void test_print(void **state) {
     prints("{\"b\":1,\"a\":2}", SY_JSON_SORTED | SY_JSON_INDENT, "{\n  \"a\": 2,\n  \"b\": 1\n}\n");
 }
 
-static void test_load(void **state) {
-    (void)state;
-    char path[] = "/tmp/sy_json_XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, "{\"a\":\n1x}", 9), 9);
-    close(fd);
-    json_t *value = NULL;
-    assert_int_equal(sy_json_load(path, 100, &value), SY_ERR_DATA);
-    assert_non_null(strstr(sy_error_message(), ":2: "));
-    assert_int_equal(sy_json_load(path, 8, &value), SY_ERR_DATA);
-    assert_non_null(strstr(sy_error_message(), "larger than 8 bytes"));
-    unlink(path);
-    assert_int_equal(sy_json_load(path, 100, &value), SY_ERR_IO);
-    assert_int_equal(sy_json_load("/tmp", 100, &value), SY_ERR_IO);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused), cmocka_unit_test(test_depth_ignores_strings),
         cmocka_unit_test(test_getters), cmocka_unit_test(test_print),
-        cmocka_unit_test(test_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -155,17 +155,13 @@ static sy_status write_sample(const char *path, size_t piece, struct sy_safetens
         sy_safetensors_writer_abandon(w);
         return status;
     }
-    int64_t promised = sy_safetensors_writer_file_bytes(w);
     for (size_t at = 0; at < sizeof data && status == SY_OK; at += piece)
         status = sy_safetensors_writer_write(w, data + at, sizeof data - at < piece ? sizeof data - at : piece);
     if (status != SY_OK) {
         sy_safetensors_writer_abandon(w);
         return status;
     }
-    status = sy_safetensors_writer_finish(w, 1, written);
-    if (status == SY_OK)
-        assert_int_equal(written->bytes, promised);
-    return status;
+    return sy_safetensors_writer_finish(w, 1, written);
 }
 
 static size_t slurp(const char *path, char *to) {
@@ -193,6 +189,7 @@ static void test_writer_bytes(void **state) {
     for (size_t i = strlen(header); i < length; i++)
         assert_int_equal(got[8 + i], ' ');
     assert_int_equal(n, 8 + length + 20);
+    assert_int_equal(written.bytes, n);
     assert_int_equal(got[n - 1], 20);
     XXH128_hash_t hash = XXH3_128bits(got, n);
     char hex[33];
@@ -211,9 +208,6 @@ static void test_writer_bytes(void **state) {
     char b[4];
     assert_int_equal(sy_safetensors_read(file, sy_safetensors_find(file, "b"), 0, 4, b), SY_OK);
     assert_int_equal(b[3], 20);
-    char again_hex[33];
-    assert_int_equal(sy_safetensors_hash(file, again_hex), SY_OK);
-    assert_string_equal(again_hex, hex);
     assert_int_equal(truncate(path_of("w1"), (off_t)n - 2), 0); /* shrinks while open: an error, not a signal */
     assert_int_equal(sy_safetensors_read(file, sy_safetensors_find(file, "b"), 0, 4, b), SY_ERR_DATA);
     sy_safetensors_close(file);
