@@ -79,11 +79,11 @@ void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s, c
     char eta[16], rate[16], flops[16], memory[16];
     short_number(t->tps, "", rate);
     short_number(t->tflops * 1e12, "F", flops);
-    short_number((double)t->mem_bytes, "B", memory);
+    short_number((double)t->mem_bytes, "", memory);
     eta_text(done > 0 ? (now - p->started) / (double)done * (double)(total - r->step) : 0, eta);
     char whole[2048];
-    snprintf(whole, sizeof whole, "%lld/%lld loss %.4f |g| %.2f lr %.1e %s tok/s %s %.0f%% %s cv %.2f %s", (long long)r->step,
-             (long long)total, r->loss, r->norm, r->lr, rate, flops, t->mfu, memory, worst_balance(s), eta);
+    snprintf(whole, sizeof whole, "%lld/%lld loss %.4f |g| %.2f lr %.1e %s tok/s %s %.0f%% %s %s cv %.2f", (long long)r->step,
+             (long long)total, r->loss, r->norm, r->lr, rate, flops, t->mfu, eta, memory, worst_balance(s));
     memcpy(line, whole, 79);
     line[79] = 0;
 }
