@@ -2,8 +2,7 @@
  * test_chain.c; laws (documents do not mix, NaN stays in its row), finite differences, wrong blocks that must be seen; class
  * fp32 against the fp64 oracle tests/data/oracles/attention.json, whose operands are an integer formula.
  */
-#define CHAIN_MODEL_ONLY
-#include "test_chain.c"
+#include "chain_model.h"
 
 #include <jansson.h>
 

@@ -1,8 +1,7 @@
-/* gemm of every tier and number of threads against the scalar CHAIN of test_chain.c: shapes that no tile divides, transposed
+/* gemm of every tier and number of threads against the scalar CHAIN of chain_model.h: shapes that no tile divides, transposed
  * and strided operands, parts with odd k, bias, accumulators, folds, both kinds of output, several problems in one call.
  */
-#define CHAIN_MODEL_ONLY
-#include "test_chain.c"
+#include "chain_model.h"
 
 enum { PARTS = 3, MAX_SIDE = 129, CANARY = 0x7b };
 
