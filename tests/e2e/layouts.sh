@@ -60,13 +60,17 @@ END
 }
 few() { some | sed -n '1p;2p;3p'; }
 
-many=all
-some=some
+many=all some=some
 [ -z "${QUICK-}" ] || many=few some=few
 for config in configs/micro_mla.toml configs/micro_gqa.toml; do
     $many | layouts
     $some | layouts --numerics.class=fp32
     few | layouts --numerics.class=sm90
+    if [ -n "${QUICK-}" ]; then
+        few | layouts --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
+        few | layouts --training.seq_len=37 --model.moe_inter_dim=24
+        continue
+    fi
     for class in x86 fp32; do
         $some | layouts --numerics.class=$class --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
         $some | layouts --numerics.class=$class --numerics.expert_lanes=8
