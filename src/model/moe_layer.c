@@ -58,8 +58,8 @@ void sy_moe_take_grad(const struct sy_layer_ctx *c, struct sy_arena *a, struct s
 static struct sy_expert_weights expert_weights(const struct sy_layer_ctx *c, const struct sy_layer_params *p) {
     const struct sy_param *q = c->w.params->param;
     int64_t step = c->moe->num_experts > 1 ? q[p->first_expert + 2].offset - q[p->first_expert].offset : 0;
-    return (struct sy_expert_weights){sy_weight(c, p->first_expert), sy_weight(c, p->first_expert + 1), step, c->model->dim,
-                                      c->model->moe_inter_dim};
+    return (struct sy_expert_weights){sy_weight(c, p->first_expert), sy_weight(c, p->first_expert + 1), step, step,
+                                      c->model->dim, c->model->moe_inter_dim};
 }
 
 static sy_status route(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n, struct sy_moe_act *act,

@@ -1,6 +1,6 @@
 /* The routed experts: y = W2 (silu(W1 x) * (W3 x)) for the rows of each expert, all experts in one list of products.
  *
- * Saved for backward: x and the pre-activation, nothing else. Expert e's weights lie `step` elements after expert e-1's.
+ * Saved for backward: x and the pre-activation, nothing else. Expert e's weights lie w13_step and w2_step elements after e-1's.
  */
 #ifndef SY_MOE_EXPERTS_H
 #define SY_MOE_EXPERTS_H
@@ -8,8 +8,8 @@
 #include "moe/dispatch.h"
 
 struct sy_expert_weights {
-    struct sy_mat w13, w2; /* of expert 0: [2f, d], [d, f] */
-    int64_t step;          /* elements */
+    struct sy_mat w13, w2;       /* of expert 0: [2f, d], [d, f] */
+    int64_t w13_step, w2_step;   /* elements */
     int64_t d, f;
 };
 
