@@ -16,7 +16,7 @@
     X(inspect, "PATH", "print and check a checkpoint, a run or a safetensors file")                            \
     X(init, "--flavor NAME", "a commented config on stdout")                                                   \
     X(info, "", "this build: tiers, classes, ops, flavors")                                                    \
-    X(bench, "[gemm] [--json]", "speed of the ops on this machine")                                        \
+    X(bench, "[gemm|moe] [--json]", "speed of the ops on this machine")                                        \
     X(help, "[COMMAND|KEY]", "this text, or an option's meaning")                                              \
     X(version, "", "the version")
 

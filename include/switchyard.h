@@ -133,7 +133,8 @@ sy_status sy_inspect(const char *path, const struct sy_io *io);
 /* Local. Version, tiers that run here, classes, ops, flavors with parameter counts. */
 sy_status sy_info(const struct sy_io *io);
 
-/* Local. GFLOP/s of the products in every class and tier: `what` is "gemm". */
+/* Local. GFLOP/s of the products in every class and tier: `what` is "gemm"; routing, permute
+ * and combine beside memcpy: "moe". */
 sy_status sy_bench(const char *what, int json, const struct sy_io *io);
 
 #ifdef __cplusplus

@@ -205,8 +205,6 @@ sy_status sy_model_create(const struct sy_model_options *o, struct sy_model **ou
     return SY_OK;
 }
 
-size_t sy_model_bytes(const struct sy_model *m) { return m->arena.used; }
-
 /* y = BF(a + b) over the batch's rows. */
 static void add(const struct sy_layer_ctx *c, struct sy_mat a, struct sy_mat b, struct sy_mat y) {
     c->x->ops->join(c->x, &(struct sy_join){.rows = c->batch.tokens, .d = c->model->dim, .n = 2, .term = {a, b}, .y = y});

@@ -37,7 +37,6 @@ void sy_model_measure(const struct sy_model_options *options, struct sy_arena *a
 /* Local. Errors: ERR_MEMORY with the bytes. Owned by the caller. */
 sy_status sy_model_create(const struct sy_model_options *options, struct sy_model **out);
 void sy_model_destroy(struct sy_model *model);
-size_t sy_model_bytes(const struct sy_model *model);
 
 /* Local. Widest row and head of all ops, for sy_ops_scratch_bytes. */
 void sy_model_extent(const struct sy_config_model *model, const struct sy_config_moe *moe, int64_t *max_row, int64_t *max_head);

@@ -3,18 +3,15 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/fmath.h"
 #include "model/head.h"
-
-static const char *const format_names[] = {[SY_FORMAT_AUTO] = "auto", [SY_FORMAT_TEXT] = "text", [SY_FORMAT_JSONL] = "jsonl"};
-static const char *const tier_names[] = {[SY_TIER_AUTO] = "auto", [SY_TIER_REF] = "ref", [SY_TIER_AVX2] = "avx2",
-                                         [SY_TIER_AVX512] = "avx512"};
+#include "train/classes.h"
 
 struct sy_data_options sy_session_data_options(const struct sy_config *c, const struct sy_log *log) {
     return (struct sy_data_options){.dataset_paths = c->training.dataset_path.items,
-                                    .n_dataset_paths = (int)c->training.dataset_path.n, .format = format_names[c->data.format],
+                                    .n_dataset_paths = (int)c->training.dataset_path.n, .format = sy_config_word(c, "data.format"),
                                     .suffixes = c->data.suffixes.items, .n_suffixes = (int)c->data.suffixes.n,
                                     .text_key = c->data.text_key, .max_bytes = c->data.max_bytes, .holdout = c->data.holdout,
                                     .shuffle = c->data.shuffle, .max_bad_lines = c->data.max_bad_lines,
@@ -34,13 +31,11 @@ double sy_flops_per_token(const struct sy_config *c, const struct sy_params *par
 
 static sy_status make_exec(struct sy_session *s) {
     const struct sy_config *c = s->config;
-    SY_TRY(sy_ops_select(tier_names[c->run.tier], &s->exec.ops));
+    SY_TRY(sy_ops_select(sy_config_word(c, "run.tier"), &s->exec.ops));
     SY_TRY(sy_pool_create((int)c->run.threads, &s->pool));
     int64_t row, head;
     sy_model_extent(&c->model, &c->moe, &row, &head);
-    s->exec.cls = c->numerics.class == SY_CLASS_SM90   ? SY_NUMERIC_SM90
-                  : c->numerics.class == SY_CLASS_FP32 ? SY_NUMERIC_FP32
-                                                       : SY_NUMERIC_X86;
+    s->exec.cls = sy_config_numeric_class(c);
     s->exec.dtype = sy_class_dtype(s->exec.cls);
     s->exec.kb = sy_class_kb(s->exec.cls);
     s->exec.pool = s->pool;
@@ -212,12 +207,6 @@ void sy_session_digest(const struct sy_session *s, char out[SY_DIGEST_CHARS]) {
 
 /* --- a step ------------------------------------------------------------------------------------------------------------ */
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void positions(int64_t n, int64_t seq_len, const int32_t *doc_start, int32_t *position) {
     for (int64_t t = 0; t < n; t++)
         position[t] = (int32_t)(t % seq_len) - doc_start[t];
@@ -275,9 +264,9 @@ static void apply(struct sy_session *s, struct sy_step_result *r) {
 }
 
 sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_result *r) {
-    double t0 = now(), seconds;
+    double t0 = sy_clock(), seconds;
     SY_TRY(fetch(s, step));
-    seconds = now() - t0;
+    seconds = sy_clock() - t0;
     sy_status status = sy_session_step_filled(s, step, r);
     r->data_seconds = seconds;
     return status;

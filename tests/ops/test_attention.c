@@ -1,5 +1,5 @@
 /* Attention forward and backward (NUMERICS 3) against a naive definition, one row at a time, on the scalar CHAIN of
- * test_chain.c; laws (documents do not mix, NaN stays in its row), finite differences, wrong blocks that must be seen; class
+ * chain_model.h; laws (documents do not mix, NaN stays in its row), finite differences, wrong blocks that must be seen; class
  * fp32 against the fp64 oracle tests/data/oracles/attention.json, whose operands are an integer formula.
  */
 #include "chain_model.h"
