@@ -81,12 +81,12 @@ if [ $# -gt 0 ]; then
 fi
 # The README's line holds `digest of step N` and 32 hex digits between backticks.
 step=$(echo "$digest" | sed 's/^digest of step \([0-9]*\): .*/\1/')
-want=$(sed -n "s/.*digest of step $step[^0-9].*\`\([0-9a-f]\{32\}\)\`.*/\1/p" README.md | head -n 1)
+want=$(sed -n "s/.*digest of step ${step}[^0-9].*\`\([0-9a-f]\{32\}\)\`.*/\1/p" README.md | head -n 1)
 if [ -z "$want" ]; then
     echo "$digest — README.md states none to compare with"
     exit 1
 elif [ "$digest" != "digest of step $step: $want" ]; then
-    echo "$digest — NOT the README's $want"
+    echo "$digest — NOT the README's $want: please report this with the output of \`$program info\`"
     exit 1
 fi
 echo "$digest — the same as in the README"

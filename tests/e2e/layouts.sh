@@ -1,11 +1,13 @@
 # Layout never changes a bit: threads x local batch x recompute x tier, and the recipes that sum in other shapes.
 . tests/lib/check.sh
 
-tiers=$("$BIN" info | sed -n 's/^tiers *//p')
+tiers=$("$BIN" info | sed -n 's/ [a-z0-9_]* (no: [^()]*([^()]*))//g; s/^tiers *//p') # those that run here
 echo "$tiers" | grep -q ref || fail "info names no tier ref: $tiers"
 
-# layout RECIPE... < "threads batch mode tier" lines: all end with the digest of the first.
+# layouts LIST [option...]: every layout that LIST prints, as "threads batch mode tier", ends with the digest of the first.
 layouts() {
+    $1 >"$room/list"
+    shift
     first=
     n=0
     while read -r threads batch mode tier; do
@@ -17,7 +19,8 @@ layouts() {
         [ -n "$first" ] || first=$now
         same "$now" "$first" "$config $*: $threads threads, batch $batch, $mode, $tier"
         n=$((n + 1))
-    done
+    done <"$room/list"
+    [ $n -gt 2 ] || fail "$config $*: $n layouts"
     seen=$(echo "$first" | tail -n 1 | cut -d' ' -f4)
     echo "$seen $config $*, $n layouts" >>"$room/seen"
 }
@@ -63,33 +66,33 @@ few() { some | sed -n '1p;2p;3p'; }
 many=all some=some
 [ -z "${QUICK-}" ] || many=few some=few
 for config in configs/micro_mla.toml configs/micro_gqa.toml; do
-    $many | layouts
-    $some | layouts --numerics.class=fp32
-    few | layouts --numerics.class=sm90
+    layouts $many
+    layouts $some --numerics.class=fp32
+    layouts few --numerics.class=sm90
     if [ -n "${QUICK-}" ]; then
-        few | layouts --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
-        few | layouts --training.seq_len=37 --model.moe_inter_dim=24
+        layouts few --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
+        layouts few --training.seq_len=37 --model.moe_inter_dim=24
         continue
     fi
     for class in x86 fp32; do
-        $some | layouts --numerics.class=$class --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
-        $some | layouts --numerics.class=$class --numerics.expert_lanes=8
-        few | layouts --numerics.class=$class --numerics.expert_lanes=4 --numerics.cell=2
-        few | layouts --numerics.class=$class --numerics.lanes=1
-        few | layouts --numerics.class=$class --numerics.lanes=2 --numerics.cell=8 --numerics.combine_groups=2
+        layouts $some --numerics.class=$class --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
+        layouts $some --numerics.class=$class --numerics.expert_lanes=8
+        layouts few --numerics.class=$class --numerics.expert_lanes=4 --numerics.cell=2
+        layouts few --numerics.class=$class --numerics.lanes=1
+        layouts few --numerics.class=$class --numerics.lanes=2 --numerics.cell=8 --numerics.combine_groups=2
     done
     # S, E and expert widths that no tile divides; a score before the experts; everything forced to balance
-    few | layouts --training.seq_len=37 --model.moe_inter_dim=24 --moe.route_scale=2.5
-    few | layouts --moe.score_before_experts=true --training.seq_len=33
-    few | layouts --debug.moe_force_load_balance=true
-    few | layouts --moe.top_k=4 --moe.num_shared_experts=2 --moe.shared_gate=true --moe.gate_bias=true
+    layouts few --training.seq_len=37 --model.moe_inter_dim=24 --moe.route_scale=2.5
+    layouts few --moe.score_before_experts=true --training.seq_len=33
+    layouts few --debug.moe_force_load_balance=true
+    layouts few --moe.top_k=4 --moe.num_shared_experts=2 --moe.shared_gate=true --moe.gate_bias=true
     # more than one block of 128 keys
-    few | layouts --training.seq_len=150 --training.global_batch_size=4 --numerics.lanes=4
+    layouts few --training.seq_len=150 --training.global_batch_size=4 --numerics.lanes=4
 done
 config=configs/micro_gqa.toml
-few | layouts --model.window=7
-few | layouts --model.qk_norm=head --model.attention_bias=true
-few | layouts --model.qk_norm=full --moe.score_func=topk_softmax
+layouts few --model.window=7
+layouts few --model.qk_norm=head --model.attention_bias=true
+layouts few --model.qk_norm=full --moe.score_func=topk_softmax
 
 # A recipe is a recipe: each has its own bits.
 same "$(cut -d' ' -f1 "$room/seen" | sort | uniq -d)" "" "two recipes with one digest ($(cut -d' ' -f1 "$room/seen" | sort | uniq -d |
