@@ -18,6 +18,8 @@ static void take_number(int *argc, char **argv, const char *name, double *out, c
         *out = v;
 }
 
+static int is_whole(double v, double below) { return v >= 0 && v < below && v == (double)(long long)v; }
+
 int sy_cli_generate(int argc, char **argv) {
     struct sy_sampling how = {.prompt = "", .top_p = 1.0};
     double max_tokens = 200, temperature = 0.8, top_k = 0, top_p = 1, seed = 42;
@@ -31,7 +33,7 @@ int sy_cli_generate(int argc, char **argv) {
     take_number(&argc, argv, "seed", &seed, &bad);
     if (bad)
         return sy_cli_usage("generate", "--%s needs a number", bad);
-    if (!(seed >= 0 && seed < 0x1p53) || !(top_k >= 0 && top_k < 0x1p31) || !(max_tokens >= 0 && max_tokens < 0x1p31))
+    if (!is_whole(seed, 0x1p53) || !is_whole(top_k, 0x1p31) || !is_whole(max_tokens, 0x1p31))
         return sy_cli_usage("generate", "--seed, --top-k and --max-tokens must be whole numbers from 0");
     how.max_tokens = (int64_t)max_tokens;
     how.temperature = temperature;
