@@ -33,6 +33,8 @@ TEST_SRC := $(wildcard tests/unit/test_*.c tests/ops/test_*.c tests/e2e/test_*.c
 TESTS := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAY := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
+FAILING := $(FUZZ:%=$(BUILD)/tests/fuzz/failing_%)
+FAILING_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc strdup aligned_alloc free sy_fail inflateInit2_ ZSTD_createDCtx)
 HELPER_SRC := $(wildcard tests/cli/toml_decode.c)
 HELPERS := $(HELPER_SRC:tests/cli/%.c=$(BUILD)/tests/%)
 
@@ -61,6 +63,14 @@ $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/r
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $^ $(LINK_LIBS) -o $@
+$(BUILD)/tests/fuzz/failing_%.o: tests/fuzz/fuzz_%.c tests/fuzz/failing_malloc.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -include tests/fuzz/failing_malloc.h -c $< -o $@
+$(BUILD)/tests/fuzz/failing_%: $(BUILD)/tests/fuzz/failing_%.o $(BUILD)/tests/fuzz/failing_malloc.o $(BUILD)/tests/fuzz/replay.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(FAILING_WRAP) -Wl,--wrap=main $^ $(LINK_LIBS) -o $@
+$(BUILD)/failing/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/failing_%.o $(BUILD)/tests/fuzz/failing_malloc.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $(FAILING_WRAP) $^ $(LINK_LIBS) -o $@
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -lcmocka -o $@
 $(BUILD)/tests/toml_decode: $(BUILD)/tests/cli/toml_decode.o $(LIB)
@@ -69,8 +79,8 @@ $(BUILD)/tests/toml_decode: $(BUILD)/tests/cli/toml_decode.o $(LIB)
 
 demo: $(BIN) ## train configs/tiny.toml on the licence texts, sample, compare the digest
 	sh tools/demo.sh $(BIN)
-test: $(BIN) $(TESTS) $(REPLAY) $(HELPERS) ## every test that needs no GPU, MPI, network or Python
-	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY)
+test: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) ## every test that needs no GPU, MPI, network or Python
+	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING)
 test-all: test headers layers ## test, and the checks of the house
 goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt anew and show what changed
 	BIN=$(BIN) sh tests/e2e/goldens.sh write
@@ -98,10 +108,11 @@ SAN_asan = -fsanitize=address -fno-omit-frame-pointer
 SAN_ubsan = -fsanitize=undefined -fno-sanitize-recover=all
 SAN_tsan = -fsanitize=thread
 FUZZ_SECONDS ?= 60
-fuzz: ## every fuzz target for FUZZ_SECONDS=60 (clang); a finding stops, its input stays in build/fuzz
+fuzz: ## every fuzz target for FUZZ_SECONDS=60 (clang), then with failing allocations; a finding stops, its input stays in build/fuzz
 	$(MAKE) BUILD=build/fuzz CC=clang OPT="-O1 -g" SAN="-fsanitize=fuzzer-no-link,address" fuzz-run
-fuzz-run: $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%)
+fuzz-run: $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%) $(FUZZ:%=$(BUILD)/failing/tests/fuzz/fuzz_%)
 	sh tools/fuzz.sh $(BUILD) $(FUZZ_SECONDS) $(FUZZ)
+	sh tools/fuzz.sh $(BUILD)/failing $(FUZZ_SECONDS) $(FUZZ)
 tidy: ## clang-tidy: the analyzer and what is bug-prone
 	clang-tidy --quiet $(LIB_SRC) $(REF_SRC) $(CLI_SRC) -- -std=c11 $(CPPFLAGS)
 format: ## clang-format on every source
@@ -119,6 +130,6 @@ headers: ## the public header compiles alone as C11 and C++17
 	@if ! command -v $(CXX) >/dev/null; then echo "headers: no $(CXX) here, C++17 is not checked"; else set -x; \
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -x c++ include/switchyard.h; fi
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo test test-all goldens configure install clean asan ubsan tsan fuzz fuzz-run tidy
 .PHONY: format sizes layers docs headers
