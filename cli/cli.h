@@ -7,17 +7,17 @@
 #include "switchyard.h"
 
 /* name, arguments, one line of help */
-#define SY_COMMANDS(X)                                                                                         \
-    X(train, "CONFIG [--section.key=value ...]", "train; go on from run.dir's newest checkpoint")              \
-    X(verify, "CONFIG [--steps 3] [--break NAME]", "many layouts, one digest table; 0 if all are equal")       \
-    X(diff, "RUN_A RUN_B", "first step, tensor and element that differ")                                       \
-    X(plan, "CONFIG", "parameters, FLOPs and memory; needs no hardware")                                       \
-    X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                                    \
-    X(inspect, "PATH", "print and check a checkpoint, a run or a safetensors file")                            \
-    X(init, "--flavor NAME", "a commented config on stdout")                                                   \
-    X(info, "", "this build: tiers, classes, ops, flavors")                                                    \
-    X(bench, "[gemm|moe] [--json]", "speed of the ops on this machine")                                        \
-    X(help, "[COMMAND|KEY]", "this text, or an option's meaning")                                              \
+#define SY_COMMANDS(X)                                                                                   \
+    X(train, "CONFIG [--section.key=value ...]", "train; go on from run.dir's newest checkpoint")        \
+    X(verify, "CONFIG [--steps 3] [--break NAME]", "many layouts, one digest table; 0 if all are equal") \
+    X(diff, "RUN_A RUN_B", "first step, tensor and element that differ")                                 \
+    X(plan, "CONFIG", "parameters, FLOPs and memory; needs no hardware")                                 \
+    X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                              \
+    X(inspect, "PATH", "print and check a checkpoint, a run or a safetensors file")                      \
+    X(init, "--flavor NAME", "a commented config on stdout")                                             \
+    X(info, "", "this build: tiers, classes, ops, flavors")                                              \
+    X(bench, "[gemm|moe] [--json]", "speed of the ops on this machine")                                  \
+    X(help, "[COMMAND|KEY]", "this text, or an option's meaning")                                        \
     X(version, "", "the version")
 
 #define X(name, args, text) int sy_cli_##name(int argc, char **argv);

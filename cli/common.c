@@ -29,7 +29,7 @@ int sy_cli_usage(const char *command, const char *fmt, ...) {
     return 2;
 }
 
-/* --- io ---------------------------------------------------------------------------------------------------------------- */
+/* --- io ------------------------------------------------------------------------------------------------------- */
 
 void sy_cli_progress_end(void) {
     if (live_line)
@@ -65,7 +65,7 @@ struct sy_io sy_cli_io(long long log_freq) {
     return (struct sy_io){.write = write_out, .log = log_line, .progress = progress, .stop = &stop_requested};
 }
 
-/* --- signals ----------------------------------------------------------------------------------------------------------- */
+/* --- signals -------------------------------------------------------------------------------------------------- */
 
 static void on_signal(int number) {
     if (stop_requested)
@@ -85,7 +85,7 @@ void sy_cli_catch_signals(void) {
 
 int sy_cli_signal(void) { return (int)signal_number; }
 
-/* --- arguments --------------------------------------------------------------------------------------------------------- */
+/* --- arguments ------------------------------------------------------------------------------------------------ */
 
 static void drop(int *argc, char **argv, int at, int n) {
     for (int i = at; i + n <= *argc; i++)

@@ -46,7 +46,8 @@ int sy_cli_generate(int argc, char **argv) {
         status = sy_config_flags(config, &argc, argv);
     int code = 0;
     if (status == SY_OK && argc != 2)
-        code = sy_cli_usage("generate", argc < 2 ? "a checkpoint or run is needed%s" : "'%s' is not understood", argc < 2 ? "" : argv[2]);
+        code = sy_cli_usage("generate", argc < 2 ? "a checkpoint or run is needed%s" : "'%s' is not understood",
+                            argc < 2 ? "" : argv[2]);
     sy_cli_catch_signals();
     struct sy_io io = sy_cli_io(1);
     if (status == SY_OK && code == 0)

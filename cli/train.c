@@ -51,7 +51,8 @@ int sy_cli_train(int argc, char **argv) {
     code = sy_cli_finish(status);
     if (status == SY_OK) {
         if (isfinite(s.eval_loss))
-            printf("held-out loss %.4f nats per token; training text as unigrams %.4f nats per byte\n", s.eval_loss, s.unigram_entropy);
+            printf("held-out loss %.4f nats per token; training text as unigrams %.4f nats per byte\n", s.eval_loss,
+                   s.unigram_entropy);
         printf("run %s\ndigest of step %lld: %s\n", s.run_dir, (long long)s.step, s.weights_digest);
     } else if (status == SY_STOPPED) {
         fprintf(stderr, "stopped after step %lld\n", (long long)s.step);

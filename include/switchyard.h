@@ -22,16 +22,16 @@ extern "C" {
 #define SY_VERSION "0.1.0"
 
 /* name, process exit code, what it means to a user */
-#define SY_STATUS_LIST(X)                                                         \
-    X(OK, 0, "done")                                                              \
-    X(ERR_RUNTIME, 1, "failed at run time")                                       \
-    X(ERR_MEMORY, 1, "out of memory")                                             \
-    X(ERR_IO, 1, "a file could not be read or written")                           \
-    X(ERR_UNAVAILABLE, 1, "a part that this build or machine does not have")      \
-    X(ERR_USAGE, 2, "wrong usage or configuration")                               \
-    X(ERR_DATA, 3, "a checkpoint or data file is damaged")                        \
-    X(ERR_NONFINITE, 4, "stopped on a non-finite loss or gradient")               \
-    X(ERR_PEER, 5, "another rank failed")                                         \
+#define SY_STATUS_LIST(X)                                                    \
+    X(OK, 0, "done")                                                         \
+    X(ERR_RUNTIME, 1, "failed at run time")                                  \
+    X(ERR_MEMORY, 1, "out of memory")                                        \
+    X(ERR_IO, 1, "a file could not be read or written")                      \
+    X(ERR_UNAVAILABLE, 1, "a part that this build or machine does not have") \
+    X(ERR_USAGE, 2, "wrong usage or configuration")                          \
+    X(ERR_DATA, 3, "a checkpoint or data file is damaged")                   \
+    X(ERR_NONFINITE, 4, "stopped on a non-finite loss or gradient")          \
+    X(ERR_PEER, 5, "another rank failed")                                    \
     X(STOPPED, 130, "stopped on request, a checkpoint was saved")
 
 typedef enum sy_status {
@@ -49,7 +49,7 @@ int sy_status_exit_code(sy_status status);
 /* Local. SY_VERSION of the library that is linked. */
 const char *sy_version(void);
 
-/* --- configuration: docs/CONFIG.md lists every key --------------------------------------------------------------------- */
+/* --- configuration: docs/CONFIG.md lists every key ------------------------------------------------------------ */
 
 struct sy_config;
 
@@ -76,7 +76,7 @@ sy_status sy_config_help(const char *key, sy_write_fn write, void *user);
 sy_status sy_config_init(const char *flavor, sy_write_fn write, void *user);
 void sy_config_reference(sy_write_fn write, void *user);
 
-/* --- what a caller lends to a long operation ---------------------------------------------------------------------------- */
+/* --- what a caller lends to a long operation ------------------------------------------------------------------ */
 
 struct sy_progress {
     int64_t step, steps;
@@ -84,19 +84,19 @@ struct sy_progress {
 };
 
 struct sy_io {
-    sy_write_fn write; /* results: tables, samples; may be NULL */
-    void (*log)(void *user, int warning, const char *line); /* may be NULL */
+    sy_write_fn write;                                                /* results: tables, samples; may be NULL */
+    void (*log)(void *user, int warning, const char *line);           /* may be NULL */
     void (*progress)(void *user, const struct sy_progress *progress); /* may be NULL */
     void *user;
     const volatile int *stop; /* becomes non-zero to stop after the step; may be NULL */
 };
 
-/* --- operations ----------------------------------------------------------------------------------------------------------- */
+/* --- operations ----------------------------------------------------------------------------------------------- */
 
 struct sy_train_summary {
-    int64_t step; /* steps done in all, earlier runs included */
-    double loss, eval_loss;       /* last step; held-out, NaN without validation.enable */
-    double unigram_entropy;       /* of the training documents, nats per byte */
+    int64_t step;           /* steps done in all, earlier runs included */
+    double loss, eval_loss; /* last step; held-out, NaN without validation.enable */
+    double unigram_entropy; /* of the training documents, nats per byte */
     char weights_digest[33];
     char run_dir[4096];
 };
@@ -105,8 +105,8 @@ struct sy_train_summary {
  * Errors: any; STOPPED after *stop with a checkpoint saved; NONFINITE. *out is filled as far as the run came. */
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io, struct sy_train_summary *out);
 
-/* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ. `plant` names a known bug that must
- * be caught (then OK means caught), or NULL; "list" prints the names. */
+/* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ. `plant` names a known
+ * bug that must be caught (then OK means caught), or NULL; "list" prints the names. */
 sy_status sy_verify(struct sy_config *config, int64_t steps, const char *plant, const struct sy_io *io);
 
 /* Local. First step, tensor and element in which two runs (or checkpoints) differ. *equal 1 if none does. */
@@ -121,8 +121,10 @@ struct sy_sampling {
     uint64_t seed;
 };
 
-/* Local. Continues the prompt with a checkpoint's model; text goes to io->write as it is sampled. `config` holds run.* options. */
-sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *sampling, const struct sy_io *io);
+/* Local. Continues the prompt with a checkpoint's model; text goes to io->write as it is sampled. `config` holds run.*
+ * options. */
+sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *sampling,
+                      const struct sy_io *io);
 
 /* Local. Parameters, FLOPs and memory of a config on one rank; needs none of the hardware or memory. */
 sy_status sy_plan(struct sy_config *config, const struct sy_io *io);

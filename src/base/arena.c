@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct sy_arena sy_arena_measure(void) { return (struct sy_arena){.size = SIZE_MAX}; }
+struct sy_arena sy_arena_measure(void) {
+    return (struct sy_arena){.size = SIZE_MAX};
+}
 
 sy_status sy_arena_init(size_t bytes, const char *what, struct sy_arena *out) {
     size_t size = bytes ? bytes : SY_ARENA_ALIGN;

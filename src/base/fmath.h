@@ -85,11 +85,11 @@ static inline float sy_log2_f32(float z) {
 }
 
 /* fp64, relative error below 6e-16 in the range given (sin and cos: absolute, 3e-16). */
-double sy_exp2_f64(double x);               /* any x; overflow to inf, underflow gradual */
-double sy_log2_f64(double x);               /* x > 0 normal */
-double sy_sin_f64(double x);                /* |x| <= 2^20, absolute error below 3e-16 */
-double sy_cos_f64(double x);                /* |x| <= 2^20, absolute error below 3e-16 */
-double sy_pow_f64(double base, double e);   /* base > 0: exp2(e log2 base); the error grows with |e log2 base| */
-double sy_log_f64(double x);                /* x > 0 normal */
+double sy_exp2_f64(double x);             /* any x; overflow to inf, underflow gradual */
+double sy_log2_f64(double x);             /* x > 0 normal */
+double sy_sin_f64(double x);              /* |x| <= 2^20, absolute error below 3e-16 */
+double sy_cos_f64(double x);              /* |x| <= 2^20, absolute error below 3e-16 */
+double sy_pow_f64(double base, double e); /* base > 0: exp2(e log2 base); the error grows with |e log2 base| */
+double sy_log_f64(double x);              /* x > 0 normal */
 
 #endif

@@ -21,11 +21,11 @@ sy_status sy_fail(sy_status status, const char *fmt, ...) SY_PRINTF(2, 3);
 sy_status sy_fail_context(sy_status status, const char *fmt, ...) SY_PRINTF(2, 3);
 
 #define SY_FAIL(status, ...) return sy_fail(status, __VA_ARGS__)
-#define SY_TRY(call)                        \
-    do {                                    \
-        sy_status try_status_ = (call);     \
-        if (try_status_ != SY_OK)           \
-            return try_status_;             \
+#define SY_TRY(call)                    \
+    do {                                \
+        sy_status try_status_ = (call); \
+        if (try_status_ != SY_OK)       \
+            return try_status_;         \
     } while (0)
 
 #endif

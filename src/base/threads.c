@@ -26,7 +26,7 @@ struct sy_pool {
     struct worker {
         struct sy_pool *pool;
         int index;
-    } *workers;
+    } * workers;
 };
 
 static void relax(void) {

@@ -208,9 +208,7 @@ static int remove_at(int parent, const char *name, int depth) {
     return error ? error : errno;
 }
 
-int sy_ckpt_remove(const char *path) {
-    return remove_at(AT_FDCWD, path, 0);
-}
+int sy_ckpt_remove(const char *path) { return remove_at(AT_FDCWD, path, 0); }
 
 /* ---- reading ---- */
 

@@ -16,9 +16,7 @@
 #define RENAME_EXCHANGE 2
 #endif
 
-void sy_ckpt_step_name(int64_t step, char out[32]) {
-    snprintf(out, 32, "step-%08" PRId64, step);
-}
+void sy_ckpt_step_name(int64_t step, char out[32]) { snprintf(out, 32, "step-%08" PRId64, step); }
 
 /* The step of a folder's name; -1 if it is not exactly as sy_ckpt_step_name writes it. */
 static int64_t step_of(const char *name) {

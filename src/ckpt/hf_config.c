@@ -30,21 +30,11 @@ struct making {
 static void put(struct making *m, const char *key, json_t *value) {
     m->failed |= json_object_set_new(m->root, key, value) != 0;
 }
-static void put_int(struct making *m, const char *key, int64_t x) {
-    put(m, key, json_integer(x));
-}
-static void put_real(struct making *m, const char *key, double x) {
-    put(m, key, json_real(x));
-}
-static void put_bool(struct making *m, const char *key, int x) {
-    put(m, key, json_boolean(x));
-}
-static void put_text(struct making *m, const char *key, const char *x) {
-    put(m, key, json_string(x));
-}
-static void put_null(struct making *m, const char *key) {
-    put(m, key, json_null());
-}
+static void put_int(struct making *m, const char *key, int64_t x) { put(m, key, json_integer(x)); }
+static void put_real(struct making *m, const char *key, double x) { put(m, key, json_real(x)); }
+static void put_bool(struct making *m, const char *key, int x) { put(m, key, json_boolean(x)); }
+static void put_text(struct making *m, const char *key, const char *x) { put(m, key, json_string(x)); }
+static void put_null(struct making *m, const char *key) { put(m, key, json_null()); }
 
 static void put_common(struct making *m, const struct sy_config *c) {
     const struct sy_config_model *model = &c->model;

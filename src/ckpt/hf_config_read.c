@@ -82,9 +82,9 @@ static const char *const v3_fixed[] = {"model.attention=mla",         "model.rop
                                        "moe.load_balance_coeff=1e-3", "moe.group_score=top2_sum", NULL};
 static const char *const v2_fixed[] = {"model.attention=mla",        "model.rope=pairs",    "moe.score_func=softmax",
                                        "moe.load_balance_coeff=0.0", "moe.group_score=max", NULL};
-#define GQA_FIXED                                                                                                           \
-    "model.attention=gqa", "model.rope=halves", "model.n_dense_layers=0", "moe.score_func=softmax",                         \
-        "moe.num_shared_experts=0", "moe.load_balance_coeff=0.0", "moe.route_scale=1.0", "moe.num_expert_groups=0",         \
+#define GQA_FIXED                                                                                                   \
+    "model.attention=gqa", "model.rope=halves", "model.n_dense_layers=0", "moe.score_func=softmax",                 \
+        "moe.num_shared_experts=0", "moe.load_balance_coeff=0.0", "moe.route_scale=1.0", "moe.num_expert_groups=0", \
         "moe.num_limited_groups=0"
 static const char *const qwen3_fixed[] = {GQA_FIXED, "model.qk_norm=head", NULL};
 static const char *const olmoe_fixed[] = {GQA_FIXED, "model.qk_norm=full", NULL};

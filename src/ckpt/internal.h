@@ -33,9 +33,9 @@ struct sy_ckpt_files {
 };
 
 /* Repeats a call that a signal interrupted: SY_CKPT_AGAIN(rc, rename(a, b)) leaves the last result in rc. */
-#define SY_CKPT_AGAIN(rc, call)                                                                                             \
-    do                                                                                                                      \
-        (rc) = (call);                                                                                                      \
+#define SY_CKPT_AGAIN(rc, call) \
+    do                          \
+        (rc) = (call);          \
     while ((rc) != 0 && errno == EINTR)
 
 /* ---- files.c ---- */

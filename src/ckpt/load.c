@@ -76,9 +76,7 @@ void sy_ckpt_close(struct sy_ckpt *c) {
     free(c);
 }
 
-const struct sy_ckpt_info *sy_ckpt_info(const struct sy_ckpt *c) {
-    return &c->manifest.info;
-}
+const struct sy_ckpt_info *sy_ckpt_info(const struct sy_ckpt *c) { return &c->manifest.info; }
 
 sy_status sy_ckpt_verify(const struct sy_ckpt *c) {
     for (int i = 0; i < c->manifest.files.n; i++)

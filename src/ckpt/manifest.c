@@ -44,9 +44,7 @@ static json_t *former_array(const struct sy_ckpt_state *state) {
     return array;
 }
 
-static json_t *or_null(const json_t *value) {
-    return value ? json_incref((json_t *)value) : json_null();
-}
+static json_t *or_null(const json_t *value) { return value ? json_incref((json_t *)value) : json_null(); }
 
 static sy_status build(const struct sy_ckpt_state *state, const char *digest, const struct sy_ckpt_files *files,
                        json_t **out) {

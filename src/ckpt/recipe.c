@@ -31,11 +31,10 @@ sy_status sy_ckpt_recipe(const struct sy_config *config, json_t **out) {
         ok = json_object_set_new(ops, versions[i].op, json_integer(versions[i].version)) == 0;
     json_t *recipe = NULL;
     if (ok)
-        recipe = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:i, s:O}", "class",
-                           sy_config_word(config, "numerics.class"), "lanes", (json_int_t)n->lanes,
-                           "expert_lanes", (json_int_t)n->expert_lanes, "cell", (json_int_t)n->cell, "seq_len",
-                           (json_int_t)config->training.seq_len, "combine_groups", (json_int_t)n->combine_groups,
-                           "attention_block", (int)SY_ATTENTION_BLOCK, "ops", ops);
+        recipe = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:i, s:O}", "class", sy_config_word(config, "numerics.class"),
+                           "lanes", (json_int_t)n->lanes, "expert_lanes", (json_int_t)n->expert_lanes, "cell",
+                           (json_int_t)n->cell, "seq_len", (json_int_t)config->training.seq_len, "combine_groups",
+                           (json_int_t)n->combine_groups, "attention_block", (int)SY_ATTENTION_BLOCK, "ops", ops);
     json_decref(ops);
     if (!recipe)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for the recipe");

@@ -1,4 +1,4 @@
-/* safetensors files to the flat buffers: each byte is read once, hashed, widened if need be, and digested. See internal.h.
+/* safetensors files to the flat buffers: each byte is read once, hashed, widened, digested. See internal.h.
  */
 #include "ckpt/internal.h"
 

@@ -1,9 +1,9 @@
 /* Transports: moving bits between ranks. Floats are never added here; only integers are (counts, loss, digests).
  *
- * A communicator is a value: a silhouette of functions, the transport's own state, this rank and how many there are. `self` is
- * a transport of one rank; `threads` has N ranks as threads of this process. All calls but rank and size are collective: every
- * rank calls them in the same order, and each returns when this rank's part is done. A collective that ends with a status
- * agrees on it: all ranks get the status and message of the lowest rank that failed.
+ * A communicator is a value: a silhouette of functions, the transport's own state, this rank and how many there are. `self`
+ * is a transport of one rank; `threads` has N ranks as threads of this process. All calls but rank and size are collective:
+ * every rank calls them in the same order, and each returns when this rank's part is done. A collective that ends with a
+ * status agrees on it: all ranks get the status and message of the lowest rank that failed.
  */
 #ifndef SY_COMM_COMM_H
 #define SY_COMM_COMM_H
@@ -17,9 +17,10 @@ struct sy_comm_ops {
     void (*barrier)(const struct sy_comm *c);
     /* recv [size * bytes]: part r is rank r's send. */
     void (*all_gather)(const struct sy_comm *c, const void *send, size_t bytes, void *recv);
-    /* Part r of send (send_at[r] .. send_at[r+1] bytes) goes to rank r; recv_at [size + 1] says where each rank's part lands.
-     * Both sides must agree on the sizes. send and recv do not overlap. */
-    void (*all_to_all)(const struct sy_comm *c, const void *send, const int64_t *send_at, void *recv, const int64_t *recv_at);
+    /* Part r of send (send_at[r] .. send_at[r+1] bytes) goes to rank r; recv_at [size + 1] says where each rank's part
+     * lands. Both sides must agree on the sizes. send and recv do not overlap. */
+    void (*all_to_all)(const struct sy_comm *c, const void *send, const int64_t *send_at, void *recv,
+                       const int64_t *recv_at);
     /* v [n] becomes the sum over ranks, modulo 2^64. */
     void (*sum_i64)(const struct sy_comm *c, int64_t *v, int64_t n);
     /* The agreed status; message and all. */

@@ -11,7 +11,8 @@ static void all_gather(const struct sy_comm *c, const void *send, size_t bytes, 
         memcpy(recv, send, bytes);
 }
 
-static void all_to_all(const struct sy_comm *c, const void *send, const int64_t *send_at, void *recv, const int64_t *recv_at) {
+static void all_to_all(const struct sy_comm *c, const void *send, const int64_t *send_at, void *recv,
+                       const int64_t *recv_at) {
     (void)c;
     if (send_at[1] > send_at[0])
         memcpy((char *)recv + recv_at[0], (const char *)send + send_at[0], (size_t)(send_at[1] - send_at[0]));
@@ -30,6 +31,10 @@ static sy_status agree(const struct sy_comm *c, sy_status status) {
 
 static const struct sy_comm_ops ops = {"self", barrier, all_gather, all_to_all, sum_i64, agree};
 
-struct sy_comm sy_comm_self(void) { return (struct sy_comm){&ops, NULL, 0, 1}; }
+struct sy_comm sy_comm_self(void) {
+    return (struct sy_comm){&ops, NULL, 0, 1};
+}
 
-struct sy_groups sy_groups_self(void) { return (struct sy_groups){sy_comm_self(), sy_comm_self(), sy_comm_self()}; }
+struct sy_groups sy_groups_self(void) {
+    return (struct sy_groups){sy_comm_self(), sy_comm_self(), sy_comm_self()};
+}

@@ -56,7 +56,8 @@ static void all_gather(const struct sy_comm *c, const void *send, size_t bytes, 
     barrier(c);
 }
 
-static void all_to_all(const struct sy_comm *c, const void *send, const int64_t *send_at, void *recv, const int64_t *recv_at) {
+static void all_to_all(const struct sy_comm *c, const void *send, const int64_t *send_at, void *recv,
+                       const int64_t *recv_at) {
     struct team *t = c->state;
     show(c, send, send_at);
     for (int i = 0; i < c->size; i++) {
@@ -102,7 +103,7 @@ static sy_status agree(const struct sy_comm *c, sy_status status) {
 
 static const struct sy_comm_ops ops = {"threads", barrier, all_gather, all_to_all, sum_i64, agree};
 
-/* --- starting and ending ------------------------------------------------------------------------------------------------- */
+/* --- starting and ending -------------------------------------------------------------------------------------- */
 
 struct member {
     struct sy_comm comm;

@@ -12,9 +12,7 @@ struct sy_block {
     max_align_t data[];
 };
 
-sy_status sy_config_no_memory(void) {
-    SY_FAIL(SY_ERR_MEMORY, "no memory for the configuration");
-}
+sy_status sy_config_no_memory(void) { SY_FAIL(SY_ERR_MEMORY, "no memory for the configuration"); }
 
 void *sy_config_take(struct sy_config *cfg, size_t bytes) {
     struct sy_block *b = calloc(1, sizeof *b + bytes);

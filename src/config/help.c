@@ -12,9 +12,7 @@ static const char *const effect_sentences[] = {
 };
 static const char *const type_names[] = {"integer", "number", "boolean", "string", "choice", "strings"};
 
-static const char *name_of(const struct sy_option *o) {
-    return strchr(o->key, '.') + 1;
-}
+static const char *name_of(const struct sy_option *o) { return strchr(o->key, '.') + 1; }
 
 static void put_default(const struct sy_out *out, const struct sy_option *o) {
     char real[SY_TOML_REAL_BYTES];

@@ -40,9 +40,7 @@ void *sy_config_take(struct sy_config *cfg, size_t bytes);
 const char *sy_config_keep(struct sy_config *cfg, const char *text, size_t n);
 sy_status sy_config_no_memory(void);
 
-static inline void *sy_option_at(const struct sy_config *cfg, const struct sy_option *o) {
-    return (char *)cfg + o->offset;
-}
+static inline void *sy_option_at(const struct sy_config *cfg, const struct sy_option *o) { return (char *)cfg + o->offset; }
 void sy_option_reset(struct sy_config *cfg, int i); /* to the default, layer too */
 
 /* ERR_USAGE `where:line: key = shown: text`; without " = shown" if it is NULL. */

@@ -5,9 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void sy_put(const struct sy_out *out, const char *text) {
-    out->write(out->user, text, strlen(text));
-}
+void sy_put(const struct sy_out *out, const char *text) { out->write(out->user, text, strlen(text)); }
 
 void sy_putf(const struct sy_out *out, const char *fmt, ...) {
     char text[1024];

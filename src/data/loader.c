@@ -191,9 +191,7 @@ int64_t sy_loader_eval_count(const struct sy_loader *loader) {
     return (loader->eval_tokens + loader->seq_len - 1) / loader->seq_len;
 }
 
-int64_t sy_loader_eval_labels(const struct sy_loader *loader) {
-    return loader->eval_tokens - loader->eval.n;
-}
+int64_t sy_loader_eval_labels(const struct sy_loader *loader) { return loader->eval_tokens - loader->eval.n; }
 
 sy_status sy_loader_eval_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
     if (n < 0 || n >= sy_loader_eval_count(loader))

@@ -90,9 +90,7 @@ static sy_status walk(const struct sy_data_options *options, const char *folder,
     return status;
 }
 
-static int bytewise(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
+static int bytewise(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 static sy_status find(const struct sy_data_options *options, struct sy_paths *paths) {
     for (int i = 0; i < options->n_dataset_paths; i++) {

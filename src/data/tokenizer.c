@@ -24,9 +24,7 @@ sy_status sy_tokenizer_create(const char *path, int64_t vocab_size, struct sy_to
     return SY_OK;
 }
 
-void sy_tokenizer_destroy(struct sy_tokenizer *tokenizer) {
-    free(tokenizer);
-}
+void sy_tokenizer_destroy(struct sy_tokenizer *tokenizer) { free(tokenizer); }
 
 int32_t sy_tokenizer_n_ids(const struct sy_tokenizer *tokenizer) {
     (void)tokenizer;

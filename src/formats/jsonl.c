@@ -68,12 +68,8 @@ void sy_jsonl_close(struct sy_jsonl *jsonl) {
     free(jsonl);
 }
 
-int64_t sy_jsonl_line(const struct sy_jsonl *jsonl) {
-    return jsonl->line_number;
-}
-const struct sy_source *sy_jsonl_source(const struct sy_jsonl *jsonl) {
-    return jsonl->source;
-}
+int64_t sy_jsonl_line(const struct sy_jsonl *jsonl) { return jsonl->line_number; }
+const struct sy_source *sy_jsonl_source(const struct sy_jsonl *jsonl) { return jsonl->source; }
 
 static sy_status append(struct sy_jsonl *jsonl, const char *s, size_t n) {
     if (jsonl->too_long || n > jsonl->options.max_line_bytes - jsonl->line_n) {

@@ -126,13 +126,9 @@ void sy_source_close(struct sy_source *source) {
     free(source);
 }
 
-const char *sy_source_name(const struct sy_source *source) {
-    return source->name;
-}
+const char *sy_source_name(const struct sy_source *source) { return source->name; }
 
-int64_t sy_source_stored_bytes(const struct sy_source *source) {
-    return source->stored;
-}
+int64_t sy_source_stored_bytes(const struct sy_source *source) { return source->stored; }
 
 void sy_source_stored_hash(const struct sy_source *source, char out[33]) {
     sy_safetensors_hash_hex(XXH3_128bits_digest(source->hash), out);

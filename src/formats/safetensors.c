@@ -22,12 +22,8 @@ static const struct {
 #undef X
 };
 
-const char *sy_safetensors_dtype_name(enum sy_safetensors_dtype dtype) {
-    return dtypes[dtype].name;
-}
-int sy_safetensors_dtype_bytes(enum sy_safetensors_dtype dtype) {
-    return dtypes[dtype].bits / 8;
-}
+const char *sy_safetensors_dtype_name(enum sy_safetensors_dtype dtype) { return dtypes[dtype].name; }
+int sy_safetensors_dtype_bytes(enum sy_safetensors_dtype dtype) { return dtypes[dtype].bits / 8; }
 
 /* pread of exactly `bytes` bytes. Errors: ERR_IO, ERR_DATA at the end of the file. */
 static sy_status read_at(const struct sy_safetensors *file, int64_t offset, int64_t bytes, void *dst) {
@@ -147,15 +143,9 @@ void sy_safetensors_close(struct sy_safetensors *file) {
     free(file);
 }
 
-int64_t sy_safetensors_count(const struct sy_safetensors *file) {
-    return file->n_tensors;
-}
-int64_t sy_safetensors_metadata_count(const struct sy_safetensors *file) {
-    return file->n_metadata;
-}
-int64_t sy_safetensors_file_bytes(const struct sy_safetensors *file) {
-    return file->bytes;
-}
+int64_t sy_safetensors_count(const struct sy_safetensors *file) { return file->n_tensors; }
+int64_t sy_safetensors_metadata_count(const struct sy_safetensors *file) { return file->n_metadata; }
+int64_t sy_safetensors_file_bytes(const struct sy_safetensors *file) { return file->bytes; }
 
 const struct sy_safetensors_tensor *sy_safetensors_at(const struct sy_safetensors *file, int64_t i) {
     return i >= 0 && i < file->n_tensors ? &file->tensors[i] : NULL;

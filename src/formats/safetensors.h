@@ -13,23 +13,23 @@
 #include "base/status.h"
 
 /* enumerator, name in the file, bits of one element */
-#define SY_SAFETENSORS_DTYPE_LIST(X)                                                                                        \
-    X(BOOL, "BOOL", 8)                                                                                                      \
-    X(U8, "U8", 8)                                                                                                          \
-    X(I8, "I8", 8)                                                                                                          \
-    X(F8_E5M2, "F8_E5M2", 8)                                                                                                \
-    X(F8_E4M3, "F8_E4M3", 8)                                                                                                \
-    X(F8_E8M0, "F8_E8M0", 8)                                                                                                \
-    X(U16, "U16", 16)                                                                                                       \
-    X(I16, "I16", 16)                                                                                                       \
-    X(F16, "F16", 16)                                                                                                       \
-    X(BF16, "BF16", 16)                                                                                                     \
-    X(U32, "U32", 32)                                                                                                       \
-    X(I32, "I32", 32)                                                                                                       \
-    X(F32, "F32", 32)                                                                                                       \
-    X(U64, "U64", 64)                                                                                                       \
-    X(I64, "I64", 64)                                                                                                       \
-    X(F64, "F64", 64)                                                                                                       \
+#define SY_SAFETENSORS_DTYPE_LIST(X) \
+    X(BOOL, "BOOL", 8)               \
+    X(U8, "U8", 8)                   \
+    X(I8, "I8", 8)                   \
+    X(F8_E5M2, "F8_E5M2", 8)         \
+    X(F8_E4M3, "F8_E4M3", 8)         \
+    X(F8_E8M0, "F8_E8M0", 8)         \
+    X(U16, "U16", 16)                \
+    X(I16, "I16", 16)                \
+    X(F16, "F16", 16)                \
+    X(BF16, "BF16", 16)              \
+    X(U32, "U32", 32)                \
+    X(I32, "I32", 32)                \
+    X(F32, "F32", 32)                \
+    X(U64, "U64", 64)                \
+    X(I64, "I64", 64)                \
+    X(F64, "F64", 64)                \
     X(C64, "C64", 64)
 
 enum sy_safetensors_dtype {

@@ -356,9 +356,7 @@ void sy_toml_destroy(struct sy_toml *doc) {
     free(doc);
 }
 
-const struct sy_toml_value *sy_toml_root(const struct sy_toml *doc) {
-    return doc->root;
-}
+const struct sy_toml_value *sy_toml_root(const struct sy_toml *doc) { return doc->root; }
 
 const struct sy_toml_value *sy_toml_get(const struct sy_toml_value *table, const char *key) {
     size_t n = strlen(key);

@@ -13,13 +13,9 @@ struct text {
     const char *p, *end;
 };
 
-static bool digit(char c) {
-    return c >= '0' && c <= '9';
-}
+static bool digit(char c) { return c >= '0' && c <= '9'; }
 
-static bool equals(const char *text, size_t n, const char *word) {
-    return n == strlen(word) && !memcmp(text, word, n);
-}
+static bool equals(const char *text, size_t n, const char *word) { return n == strlen(word) && !memcmp(text, word, n); }
 
 static sy_status bad(const char *text, size_t n, const char *what) {
     SY_FAIL(SY_ERR_USAGE, "'%.*s' %s", (int)(n < 60 ? n : 60), text, what);
@@ -140,9 +136,7 @@ static bool read_field(struct text *in, int n, int *out) {
     return true;
 }
 
-static bool read_mark(struct text *in, char c) {
-    return in->p < in->end && *in->p == c ? (in->p++, true) : false;
-}
+static bool read_mark(struct text *in, char c) { return in->p < in->end && *in->p == c ? (in->p++, true) : false; }
 
 static int days_of(int year, int month) {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};

@@ -11,23 +11,23 @@ struct sy_attn_act {
     struct sy_mat q, k, v, o; /* gqa: [T, H hd], [T, Hkv hd] twice, [T, H hd]; mla: q [T, H (nope+rope)], o [T, H v] */
     float *lse;               /* [T, H] */
     struct sy_mat q_raw, k_raw;
-    float *rq, *rk; /* with qk_norm: before the norm, and its r */
+    float *rq, *rk;                      /* with qk_norm: before the norm, and its r */
     struct sy_mat qa, qan, kva, kvn, kv; /* mla: [T, q_lora], its norm, [T, kv_lora | rope], its norm, [T, H (nope | v)] */
     float *r_qa, *r_kva;
 };
 
 struct sy_attn_grad {
     struct sy_mat d_o, dq, dk, dv;
-    struct sy_mat dq_norm, dk_norm;             /* at the norms' outputs */
-    struct sy_mat dqa, dqan, dkv, dkva, dkvn;   /* mla */
-    struct sy_mat dk_rope;                      /* [T, H rope], one a head of the shared key */
+    struct sy_mat dq_norm, dk_norm;           /* at the norms' outputs */
+    struct sy_mat dqa, dqan, dkv, dkva, dkvn; /* mla */
+    struct sy_mat dk_rope;                    /* [T, H rope], one a head of the shared key */
 };
 
 struct sy_attn_part {
     void (*take)(const struct sy_layer_ctx *c, struct sy_arena *act_arena, struct sy_attn_act *act);
     void (*take_grad)(const struct sy_layer_ctx *c, struct sy_arena *arena, struct sy_attn_grad *grad);
-    void (*fwd)(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n, const struct sy_attn_act *act,
-                struct sy_mat y);
+    void (*fwd)(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n,
+                const struct sy_attn_act *act, struct sy_mat y);
     void (*bwd_inputs)(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat dy,
                        const struct sy_attn_act *act, const struct sy_attn_grad *grad, struct sy_mat dn);
     void (*bwd_weights)(const struct sy_layer_ctx *c, const struct sy_layer_params *p, const struct sy_grad_sink *sink,

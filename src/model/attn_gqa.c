@@ -1,6 +1,7 @@
 /* Grouped-query attention: q, k, v = norm(Wq n), norm(Wk n), Wv n; rope on q and k; y = Wo attention(q, k, v).
  *
- * qk_norm: none; head, over each head (Qwen3); full, over the whole projection (OLMoE). H query heads, G = kv heads, hd wide.
+ * qk_norm: none; head, over each head (Qwen3); full, over the whole projection (OLMoE). H query heads, G = kv heads, hd
+ * wide.
  */
 #include "model/attn.h"
 
@@ -49,24 +50,39 @@ static struct norm_shape norm_shape(const struct sy_config_model *m, int64_t hea
 
 static void qk_norm_fwd(const struct sy_layer_ctx *c, int g, int64_t heads, struct sy_mat raw, struct sy_mat y, float *r) {
     struct norm_shape s = norm_shape(c->model, heads);
-    c->x->ops->rmsnorm_fwd(c->x, &(struct sy_rmsnorm_fwd){.tokens = c->batch.tokens, .heads = s.heads, .d = s.d,
-                                                          .eps = (float)c->model->norm_eps, .x = sy_heads_of(raw, 0, s.d),
-                                                          .g = sy_vector(c, g), .y = sy_heads_of(y, 0, s.d), .r = r});
+    c->x->ops->rmsnorm_fwd(c->x, &(struct sy_rmsnorm_fwd){.tokens = c->batch.tokens,
+                                                          .heads = s.heads,
+                                                          .d = s.d,
+                                                          .eps = (float)c->model->norm_eps,
+                                                          .x = sy_heads_of(raw, 0, s.d),
+                                                          .g = sy_vector(c, g),
+                                                          .y = sy_heads_of(y, 0, s.d),
+                                                          .r = r});
 }
 
-static void qk_norm_bwd(const struct sy_layer_ctx *c, int g, int64_t heads, struct sy_mat dy, struct sy_mat raw, const float *r,
-                        struct sy_mat dx) {
+static void qk_norm_bwd(const struct sy_layer_ctx *c, int g, int64_t heads, struct sy_mat dy, struct sy_mat raw,
+                        const float *r, struct sy_mat dx) {
     struct norm_shape s = norm_shape(c->model, heads);
-    c->x->ops->rmsnorm_bwd(c->x, &(struct sy_rmsnorm_bwd){.tokens = c->batch.tokens, .heads = s.heads, .d = s.d,
-                                                          .dy = sy_heads_of(dy, 0, s.d), .x = sy_heads_of(raw, 0, s.d),
-                                                          .g = sy_vector(c, g), .r = r, .dx = sy_heads_of(dx, 0, s.d)});
+    c->x->ops->rmsnorm_bwd(c->x, &(struct sy_rmsnorm_bwd){.tokens = c->batch.tokens,
+                                                          .heads = s.heads,
+                                                          .d = s.d,
+                                                          .dy = sy_heads_of(dy, 0, s.d),
+                                                          .x = sy_heads_of(raw, 0, s.d),
+                                                          .g = sy_vector(c, g),
+                                                          .r = r,
+                                                          .dx = sy_heads_of(dx, 0, s.d)});
 }
 
 static void rope(const struct sy_layer_ctx *c, int64_t heads, int backward, struct sy_mat x) {
     const struct sy_config_model *m = c->model;
-    c->x->ops->rope(c->x, &(struct sy_rope){.tokens = c->batch.tokens, .heads = heads, .d = m->head_dim,
-                                            .halves = m->rope == SY_ROPE_HALVES, .backward = backward,
-                                            .position = c->batch.position, .cos = c->rope_cos, .sin = c->rope_sin,
+    c->x->ops->rope(c->x, &(struct sy_rope){.tokens = c->batch.tokens,
+                                            .heads = heads,
+                                            .d = m->head_dim,
+                                            .halves = m->rope == SY_ROPE_HALVES,
+                                            .backward = backward,
+                                            .position = c->batch.position,
+                                            .cos = c->rope_cos,
+                                            .sin = c->rope_sin,
                                             .x = sy_heads_of(x, 0, m->head_dim)});
 }
 
@@ -74,10 +90,19 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
                                         const struct sy_attn_grad *g) {
     const struct sy_config_model *m = c->model;
     int64_t hd = m->head_dim;
-    struct sy_attention op = {.sequences = c->batch.sequences, .seq_len = c->batch.seq_len, .heads = m->n_heads,
-                              .kv_heads = m->n_kv_heads, .dv = hd, .n_parts = 1, .v = sy_heads_of(act->v, 0, hd),
-                              .scale = (float)c->attention_scale, .c = (float)(c->attention_scale * 0x1.71547652b82fep+0), .doc_start = c->batch.doc_start, .window = m->window,
-                              .o = sy_heads_of(act->o, 0, hd), .lse = act->lse};
+    struct sy_attention op = {.sequences = c->batch.sequences,
+                              .seq_len = c->batch.seq_len,
+                              .heads = m->n_heads,
+                              .kv_heads = m->n_kv_heads,
+                              .dv = hd,
+                              .n_parts = 1,
+                              .v = sy_heads_of(act->v, 0, hd),
+                              .scale = (float)c->attention_scale,
+                              .c = (float)(c->attention_scale * 0x1.71547652b82fep+0),
+                              .doc_start = c->batch.doc_start,
+                              .window = m->window,
+                              .o = sy_heads_of(act->o, 0, hd),
+                              .lse = act->lse};
     op.part[0] = (struct sy_attention_part){.d = hd, .q = sy_heads_of(act->q, 0, hd), .k = sy_heads_of(act->k, 0, hd)};
     if (g) {
         op.part[0].dq = sy_heads_of(g->dq, 0, hd);
@@ -88,8 +113,8 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
     return op;
 }
 
-static void fwd(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n, const struct sy_attn_act *act,
-                struct sy_mat y) {
+static void fwd(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n,
+                const struct sy_attn_act *act, struct sy_mat y) {
     int normed = c->model->qk_norm != SY_QK_NORM_NONE;
     sy_linear_fwd(c, p->wq, p->bq, n, normed ? act->q_raw : act->q);
     sy_linear_fwd(c, p->wk, p->bk, n, normed ? act->k_raw : act->k);

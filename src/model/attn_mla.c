@@ -13,8 +13,8 @@ struct dims {
 };
 
 static struct dims dims_of(const struct sy_config_model *m) {
-    return (struct dims){m->n_heads, m->qk_nope_head_dim, m->qk_rope_head_dim, m->qk_nope_head_dim + m->qk_rope_head_dim,
-                         m->v_head_dim, m->kv_lora_rank, m->q_lora_rank};
+    return (struct dims){m->n_heads,    m->qk_nope_head_dim, m->qk_rope_head_dim, m->qk_nope_head_dim + m->qk_rope_head_dim,
+                         m->v_head_dim, m->kv_lora_rank,     m->q_lora_rank};
 }
 
 static void take(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_act *act) {
@@ -54,22 +54,37 @@ static void take_grad(const struct sy_layer_ctx *c, struct sy_arena *a, struct s
 }
 
 static void rope(const struct sy_layer_ctx *c, int64_t heads, int backward, struct sy_heads x) {
-    c->x->ops->rope(c->x, &(struct sy_rope){.tokens = c->batch.tokens, .heads = heads, .d = c->model->qk_rope_head_dim,
-                                            .halves = c->model->rope == SY_ROPE_HALVES, .backward = backward,
-                                            .position = c->batch.position, .cos = c->rope_cos, .sin = c->rope_sin, .x = x});
+    c->x->ops->rope(c->x, &(struct sy_rope){.tokens = c->batch.tokens,
+                                            .heads = heads,
+                                            .d = c->model->qk_rope_head_dim,
+                                            .halves = c->model->rope == SY_ROPE_HALVES,
+                                            .backward = backward,
+                                            .position = c->batch.position,
+                                            .cos = c->rope_cos,
+                                            .sin = c->rope_sin,
+                                            .x = x});
 }
 
 static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_attn_act *act,
                                         const struct sy_attn_grad *g) {
     struct dims d = dims_of(c->model);
-    struct sy_attention op = {.sequences = c->batch.sequences, .seq_len = c->batch.seq_len, .heads = d.h, .kv_heads = d.h,
-                              .dv = d.v, .n_parts = 2, .v = sy_heads_of(act->kv, d.nope, d.nope + d.v),
-                              .scale = (float)c->attention_scale, .c = (float)(c->attention_scale * 0x1.71547652b82fep+0), .doc_start = c->batch.doc_start, .window = c->model->window,
-                              .o = sy_heads_of(act->o, 0, d.v), .lse = act->lse};
-    op.part[0] = (struct sy_attention_part){.d = d.nope, .q = sy_heads_of(act->q, 0, d.qk),
-                                            .k = sy_heads_of(act->kv, 0, d.nope + d.v)};
-    op.part[1] = (struct sy_attention_part){.d = d.rope, .q = sy_heads_of(act->q, d.nope, d.qk),
-                                            .k = sy_heads_of(act->kva, d.kv_lora, 0)};
+    struct sy_attention op = {.sequences = c->batch.sequences,
+                              .seq_len = c->batch.seq_len,
+                              .heads = d.h,
+                              .kv_heads = d.h,
+                              .dv = d.v,
+                              .n_parts = 2,
+                              .v = sy_heads_of(act->kv, d.nope, d.nope + d.v),
+                              .scale = (float)c->attention_scale,
+                              .c = (float)(c->attention_scale * 0x1.71547652b82fep+0),
+                              .doc_start = c->batch.doc_start,
+                              .window = c->model->window,
+                              .o = sy_heads_of(act->o, 0, d.v),
+                              .lse = act->lse};
+    op.part[0] = (struct sy_attention_part){
+        .d = d.nope, .q = sy_heads_of(act->q, 0, d.qk), .k = sy_heads_of(act->kv, 0, d.nope + d.v)};
+    op.part[1] = (struct sy_attention_part){
+        .d = d.rope, .q = sy_heads_of(act->q, d.nope, d.qk), .k = sy_heads_of(act->kva, d.kv_lora, 0)};
     if (g) {
         op.part[0].dq = sy_heads_of(g->dq, 0, d.qk);
         op.part[0].dk = sy_heads_of(g->dkv, 0, d.nope + d.v);
@@ -81,8 +96,8 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
     return op;
 }
 
-static void fwd(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n, const struct sy_attn_act *act,
-                struct sy_mat y) {
+static void fwd(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n,
+                const struct sy_attn_act *act, struct sy_mat y) {
     struct dims d = dims_of(c->model);
     if (d.q_lora > 0) {
         sy_linear_fwd(c, p->wqa, -1, n, act->qa);
@@ -103,7 +118,9 @@ static void fwd(const struct sy_layer_ctx *c, const struct sy_layer_params *p, s
 
 /* dkva's rope columns = BF of the heads' dk_rope added ascending in fp32: a head_sum over H heads. */
 static void join_rope_keys(const struct sy_layer_ctx *c, struct dims d, const struct sy_attn_grad *g) {
-    c->x->ops->head_sum(c->x, &(struct sy_head_sum){.tokens = c->batch.tokens, .heads = d.h, .d = d.rope,
+    c->x->ops->head_sum(c->x, &(struct sy_head_sum){.tokens = c->batch.tokens,
+                                                    .heads = d.h,
+                                                    .d = d.rope,
                                                     .x = sy_heads_of(g->dk_rope, 0, d.rope),
                                                     .y = sy_heads_of(g->dkva, d.kv_lora, 0)});
 }

@@ -23,10 +23,12 @@ void sy_ffn_bwd_inputs(const struct sy_layer_ctx *c, int w13, int w2, struct sy_
                        const struct sy_ffn_grad *g, struct sy_mat dn) {
     int64_t f = c->w.params->param[w2].cols, t = c->batch.tokens;
     sy_linear_bwd(c, 1, (struct sy_linear_grad[]){{w2, dy}}, g->a);
-    c->x->ops->swiglu_bwd(c->x, &(struct sy_swiglu_bwd){.rows = t, .f = f, .gu = act->gu, .a = g->a, .dgu = g->dgu, .hw = g->h});
+    c->x->ops->swiglu_bwd(c->x,
+                          &(struct sy_swiglu_bwd){.rows = t, .f = f, .gu = act->gu, .a = g->a, .dgu = g->dgu, .hw = g->h});
     struct sy_gemm_part parts[2];
     sy_swiglu_input_parts(g->dgu, sy_weight(c, w13), f, parts);
-    c->x->ops->gemm(c->x, &(struct sy_gemm){.m = t, .n = c->w.params->param[w13].cols, .parts = parts, .n_parts = 2, .c = dn}, 1);
+    c->x->ops->gemm(c->x,
+                    &(struct sy_gemm){.m = t, .n = c->w.params->param[w13].cols, .parts = parts, .n_parts = 2, .c = dn}, 1);
 }
 
 void sy_ffn_bwd_weights(const struct sy_layer_ctx *c, int w13, int w2, const struct sy_grad_sink *sink, struct sy_mat n,

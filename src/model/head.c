@@ -18,22 +18,28 @@ void sy_head_take(const struct sy_layer_ctx *c, struct sy_arena *a, int backward
 static void logits_of(const struct sy_layer_ctx *c, const struct sy_head *h, int64_t first, int64_t n, float *logits) {
     int64_t v = c->model->vocab_size;
     struct sy_gemm_part part = {sy_mat_rows(h->xn, first), sy_mat_t(sy_weight(c, c->w.params->head)), c->model->dim};
-    c->x->ops->gemm(c->x, &(struct sy_gemm){.m = n, .n = v, .parts = &part, .n_parts = 1, .c = sy_mat_of(logits, SY_F32, v)}, 1);
+    c->x->ops->gemm(c->x, &(struct sy_gemm){.m = n, .n = v, .parts = &part, .n_parts = 1, .c = sy_mat_of(logits, SY_F32, v)},
+                    1);
 }
 
 static void chunk_loss(const struct sy_layer_ctx *c, const struct sy_head *h, int64_t first, int64_t n, float w,
                        const struct sy_grad_sink *sink, struct sy_model_stats *stats) {
     logits_of(c, h, first, n, h->logits);
-    c->x->ops->cross_entropy(c->x, &(struct sy_cross_entropy){.rows = n, .vocab = c->model->vocab_size, .logits = h->logits,
-                                                              .labels = c->batch.labels + first, .w = w,
+    c->x->ops->cross_entropy(c->x, &(struct sy_cross_entropy){.rows = n,
+                                                              .vocab = c->model->vocab_size,
+                                                              .logits = h->logits,
+                                                              .labels = c->batch.labels + first,
+                                                              .w = w,
                                                               .dlogits = sink ? h->dlogits : (struct sy_mat){0},
-                                                              .loss = &stats->loss, .n_valid = &stats->n_valid,
+                                                              .loss = &stats->loss,
+                                                              .n_valid = &stats->n_valid,
                                                               .n_bad = &stats->n_bad});
     if (!sink)
         return;
     struct sy_gemm_part part = {h->dlogits, sy_weight(c, c->w.params->head), c->model->vocab_size};
-    c->x->ops->gemm(c->x, &(struct sy_gemm){.m = n, .n = c->model->dim, .parts = &part, .n_parts = 1,
-                                            .c = sy_mat_rows(h->dxn, first)}, 1);
+    c->x->ops->gemm(
+        c->x, &(struct sy_gemm){.m = n, .n = c->model->dim, .parts = &part, .n_parts = 1, .c = sy_mat_rows(h->dxn, first)},
+        1);
     sink->matrix(sink->self, c->w.params->head, first, n, h->dlogits, sy_mat_rows(h->xn, first));
 }
 

@@ -4,8 +4,11 @@
 void sy_linear_fwd(const struct sy_layer_ctx *c, int weight, int bias, struct sy_mat x, struct sy_mat y) {
     const struct sy_param *p = &c->w.params->param[weight];
     struct sy_gemm_part part = {x, sy_mat_t(sy_weight(c, weight)), p->cols};
-    c->x->ops->gemm(c->x, &(struct sy_gemm){.m = c->batch.tokens, .n = p->rows, .parts = &part, .n_parts = 1,
-                                            .bias = sy_vector(c, bias), .c = y}, 1);
+    c->x->ops->gemm(
+        c->x,
+        &(struct sy_gemm){
+            .m = c->batch.tokens, .n = p->rows, .parts = &part, .n_parts = 1, .bias = sy_vector(c, bias), .c = y},
+        1);
 }
 
 void sy_linear_bwd(const struct sy_layer_ctx *c, int n, const struct sy_linear_grad *maps, struct sy_mat dx) {
@@ -13,8 +16,11 @@ void sy_linear_bwd(const struct sy_layer_ctx *c, int n, const struct sy_linear_g
     struct sy_gemm_part parts[MAX_MAPS];
     for (int i = 0; i < n && i < MAX_MAPS; i++)
         parts[i] = (struct sy_gemm_part){maps[i].dy, sy_weight(c, maps[i].weight), c->w.params->param[maps[i].weight].rows};
-    c->x->ops->gemm(c->x, &(struct sy_gemm){.m = c->batch.tokens, .n = c->w.params->param[maps[0].weight].cols, .parts = parts,
-                                            .n_parts = n, .c = dx}, 1);
+    c->x->ops->gemm(
+        c->x,
+        &(struct sy_gemm){
+            .m = c->batch.tokens, .n = c->w.params->param[maps[0].weight].cols, .parts = parts, .n_parts = n, .c = dx},
+        1);
 }
 
 void sy_swiglu_input_parts(struct sy_mat dgu, struct sy_mat w13, int64_t f, struct sy_gemm_part parts[2]) {
@@ -24,16 +30,26 @@ void sy_swiglu_input_parts(struct sy_mat dgu, struct sy_mat w13, int64_t f, stru
 
 void sy_norm_fwd(const struct sy_layer_ctx *c, int g, struct sy_mat x, struct sy_mat y, float *r) {
     int64_t d = c->w.params->param[g].cols;
-    c->x->ops->rmsnorm_fwd(c->x, &(struct sy_rmsnorm_fwd){.tokens = c->batch.tokens, .heads = 1, .d = d,
-                                                          .eps = (float)c->model->norm_eps, .x = sy_heads_of(x, 0, d),
-                                                          .g = sy_vector(c, g), .y = sy_heads_of(y, 0, d), .r = r});
+    c->x->ops->rmsnorm_fwd(c->x, &(struct sy_rmsnorm_fwd){.tokens = c->batch.tokens,
+                                                          .heads = 1,
+                                                          .d = d,
+                                                          .eps = (float)c->model->norm_eps,
+                                                          .x = sy_heads_of(x, 0, d),
+                                                          .g = sy_vector(c, g),
+                                                          .y = sy_heads_of(y, 0, d),
+                                                          .r = r});
 }
 
 void sy_norm_bwd(const struct sy_layer_ctx *c, int g, struct sy_mat dy, struct sy_mat x, const float *r, struct sy_mat dx) {
     int64_t d = c->w.params->param[g].cols;
-    c->x->ops->rmsnorm_bwd(c->x, &(struct sy_rmsnorm_bwd){.tokens = c->batch.tokens, .heads = 1, .d = d,
-                                                          .dy = sy_heads_of(dy, 0, d), .x = sy_heads_of(x, 0, d),
-                                                          .g = sy_vector(c, g), .r = r, .dx = sy_heads_of(dx, 0, d)});
+    c->x->ops->rmsnorm_bwd(c->x, &(struct sy_rmsnorm_bwd){.tokens = c->batch.tokens,
+                                                          .heads = 1,
+                                                          .d = d,
+                                                          .dy = sy_heads_of(dy, 0, d),
+                                                          .x = sy_heads_of(x, 0, d),
+                                                          .g = sy_vector(c, g),
+                                                          .r = r,
+                                                          .dx = sy_heads_of(dx, 0, d)});
 }
 
 void sy_norm_weights(const struct sy_layer_ctx *c, const struct sy_grad_sink *sink, int g, struct sy_mat dy, struct sy_mat x,

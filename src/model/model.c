@@ -129,10 +129,17 @@ static void lay_out(struct sy_model *m, const struct sy_model_options *o, struct
     m->log_recompute = o->recompute && o->recompute->debug;
     m->log = o->log;
     m->attn = o->model->attention == SY_ATTENTION_MLA ? &sy_attn_mla : &sy_attn_gqa;
-    *c = (struct sy_layer_ctx){.x = o->exec, .groups = o->groups, .model = o->model, .moe = o->moe, .combine_groups = o->combine_groups,
-                               .forced_balance = o->forced_balance, .w = o->weights,
-                               .attention_scale = sy_attention_scale(o->model), .max_tokens = o->max_sequences * o->seq_len,
-                               .max_sequences = o->max_sequences, .seq_len = o->seq_len};
+    *c = (struct sy_layer_ctx){.x = o->exec,
+                               .groups = o->groups,
+                               .model = o->model,
+                               .moe = o->moe,
+                               .combine_groups = o->combine_groups,
+                               .forced_balance = o->forced_balance,
+                               .w = o->weights,
+                               .attention_scale = sy_attention_scale(o->model),
+                               .max_tokens = o->max_sequences * o->seq_len,
+                               .max_sequences = o->max_sequences,
+                               .seq_len = o->seq_len};
     m->rope_cos = sy_take_f32(a, "rotary tables", o->seq_len * rope_dim(o->model) / 2);
     m->rope_sin = sy_take_f32(a, "rotary tables", o->seq_len * rope_dim(o->model) / 2);
     c->rope_cos = m->rope_cos;
@@ -190,8 +197,8 @@ sy_status sy_model_create(const struct sy_model_options *o, struct sy_model **ou
     lay_out(m, o, &measure);
     sy_status status = sy_arena_check(&measure, "activations");
     if (status == SY_OK)
-        status = sy_arena_init(measure.used, "activations (lower training.local_batch_size, or activation_checkpoint.mode = full)",
-                               &m->arena);
+        status = sy_arena_init(
+            measure.used, "activations (lower training.local_batch_size, or activation_checkpoint.mode = full)", &m->arena);
     if (status == SY_OK) {
         lay_out(m, o, &m->arena);
         status = sy_arena_check(&m->arena, "activations");
@@ -219,7 +226,8 @@ static sy_status layer_fwd(struct sy_model *m, int l, int64_t *counts) {
     add(c, m->x[l], m->s.y, s->x_mid);
     sy_norm_fwd(c, p->ffn_norm, s->x_mid, s->n2, s->r2);
     if (sy_layer_is_moe(c->model, l)) {
-        sy_status status = sy_moe_fwd(c, p, s->n2, &s->moe, &m->s.moe, counts ? counts + l * c->moe->num_experts : NULL, m->s.y);
+        sy_status status =
+            sy_moe_fwd(c, p, s->n2, &s->moe, &m->s.moe, counts ? counts + l * c->moe->num_experts : NULL, m->s.y);
         if (status != SY_OK)
             return sy_fail_context(status, "layer %d", l);
     } else {
@@ -280,8 +288,11 @@ static sy_status check_routes(struct sy_model *m, int l) {
 
 static void embed(struct sy_model *m) {
     struct sy_layer_ctx *c = &m->c;
-    c->x->ops->embed_fwd(c->x, &(struct sy_embed_fwd){.tokens = c->batch.tokens, .d = c->model->dim, .ids = c->batch.ids,
-                                                      .w = sy_weight(c, c->w.params->embedding), .y = m->x[0]});
+    c->x->ops->embed_fwd(c->x, &(struct sy_embed_fwd){.tokens = c->batch.tokens,
+                                                      .d = c->model->dim,
+                                                      .ids = c->batch.ids,
+                                                      .w = sy_weight(c, c->w.params->embedding),
+                                                      .y = m->x[0]});
 }
 
 static sy_status forward(struct sy_model *m, const struct sy_batch *batch, int64_t *counts) {

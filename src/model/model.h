@@ -1,8 +1,8 @@
 /* The decoder: embedding, layers, final norm, chunked head with loss; forward and backward of one batch.
  *
- * The model knows one batch of whole sequences, not lanes, ranks or steps: weight gradients go to a sink. What backward needs
- * is kept in slots: a layer has its own, or, when it is recomputed, shares one and keeps its input alone. Nothing is allocated
- * after sy_model_create.
+ * The model knows one batch of whole sequences, not lanes, ranks or steps: weight gradients go to a sink. What backward
+ * needs is kept in slots: a layer has its own, or, when it is recomputed, shares one and keeps its input alone. Nothing is
+ * allocated after sy_model_create.
  */
 #ifndef SY_MODEL_MODEL_H
 #define SY_MODEL_MODEL_H
@@ -39,7 +39,8 @@ sy_status sy_model_create(const struct sy_model_options *options, struct sy_mode
 void sy_model_destroy(struct sy_model *model);
 
 /* Local. Widest row and head of all ops, for sy_ops_scratch_bytes. */
-void sy_model_extent(const struct sy_config_model *model, const struct sy_config_moe *moe, int64_t *max_row, int64_t *max_head);
+void sy_model_extent(const struct sy_config_model *model, const struct sy_config_moe *moe, int64_t *max_row,
+                     int64_t *max_head);
 
 /* Local. Forward and backward; each valid label's loss has weight w. Errors: ERR_NONFINITE names layer and token. */
 sy_status sy_model_train(struct sy_model *model, const struct sy_batch *batch, float w, const struct sy_grad_sink *sink,

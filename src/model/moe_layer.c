@@ -58,24 +58,37 @@ void sy_moe_take_grad(const struct sy_layer_ctx *c, struct sy_arena *a, struct s
 static struct sy_expert_weights expert_weights(const struct sy_layer_ctx *c, const struct sy_layer_params *p) {
     const struct sy_param *q = c->w.params->param;
     int64_t step = c->moe->num_experts > 1 ? q[p->first_expert + 2].offset - q[p->first_expert].offset : 0;
-    return (struct sy_expert_weights){sy_weight(c, p->first_expert), sy_weight(c, p->first_expert + 1), step, step,
-                                      c->model->dim, c->model->moe_inter_dim};
+    return (struct sy_expert_weights){
+        sy_weight(c, p->first_expert), sy_weight(c, p->first_expert + 1), step, step, c->model->dim,
+        c->model->moe_inter_dim};
 }
 
-static sy_status route(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n, struct sy_moe_act *act,
-                       const struct sy_moe_grad *g) {
+static enum sy_score_func score_func(const struct sy_config_moe *m) {
+    return m->score_func == SY_SCORE_SIGMOID   ? SY_ROUTER_SIGMOID
+           : m->score_func == SY_SCORE_SOFTMAX ? SY_ROUTER_SOFTMAX
+                                               : SY_ROUTER_TOPK_SOFTMAX;
+}
+
+static sy_status route(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n,
+                       struct sy_moe_act *act, const struct sy_moe_grad *g) {
     const struct sy_config_moe *m = c->moe;
     int64_t t = c->batch.tokens, e = m->num_experts;
     sy_linear_fwd(c, p->gate, p->gate_bias, n, sy_mat_of(g->logits, SY_F32, e));
-    struct sy_router_fwd op = {.tokens = t, .experts = e, .top_k = m->top_k,
-                               .score_func = m->score_func == SY_SCORE_SIGMOID   ? SY_ROUTER_SIGMOID
-                                             : m->score_func == SY_SCORE_SOFTMAX ? SY_ROUTER_SOFTMAX
-                                                                                 : SY_ROUTER_TOPK_SOFTMAX,
-                               .groups = m->num_expert_groups, .limited_groups = m->num_limited_groups,
-                               .group_top2_sum = m->group_score == SY_GROUP_TOP2_SUM, .route_norm = m->route_norm,
+    struct sy_router_fwd op = {.tokens = t,
+                               .experts = e,
+                               .top_k = m->top_k,
+                               .score_func = score_func(m),
+                               .groups = m->num_expert_groups,
+                               .limited_groups = m->num_limited_groups,
+                               .group_top2_sum = m->group_score == SY_GROUP_TOP2_SUM,
+                               .route_norm = m->route_norm,
                                .route_scale = (float)m->route_scale,
-                               .forced_seq_len = c->forced_balance ? c->batch.seq_len : 0, .logits = g->logits,
-                               .bias = sy_vector(c, p->expert_bias), .s = act->s, .ids = act->ids, .w = act->w,
+                               .forced_seq_len = c->forced_balance ? c->batch.seq_len : 0,
+                               .logits = g->logits,
+                               .bias = sy_vector(c, p->expert_bias),
+                               .s = act->s,
+                               .ids = act->ids,
+                               .w = act->w,
                                .bad_token = g->bad_token};
     c->x->ops->router_fwd(c->x, &op);
     if (*g->bad_token >= 0)
@@ -119,9 +132,13 @@ sy_status sy_moe_fwd(const struct sy_layer_ctx *c, const struct sy_layer_params 
 static void shared_bwd(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat dy,
                        const struct sy_moe_act *act, const struct sy_moe_grad *g) {
     if (c->moe->shared_gate) {
-        c->x->ops->sigmoid_gate_bwd(c->x, &(struct sy_sigmoid_gate_bwd){.rows = c->batch.tokens, .d = c->model->dim,
-                                                                        .logit = act->shared_logit, .y_in = act->shared_y,
-                                                                        .dy = dy, .dy_in = g->dys, .dlogit = g->dshared_logit});
+        c->x->ops->sigmoid_gate_bwd(c->x, &(struct sy_sigmoid_gate_bwd){.rows = c->batch.tokens,
+                                                                        .d = c->model->dim,
+                                                                        .logit = act->shared_logit,
+                                                                        .y_in = act->shared_y,
+                                                                        .dy = dy,
+                                                                        .dy_in = g->dys,
+                                                                        .dlogit = g->dshared_logit});
         sy_linear_bwd(c, 1, (struct sy_linear_grad[]){{p->shared_gate, g->dshared_logit}}, g->d_shared_gate);
         dy = g->dys;
     }
@@ -131,11 +148,12 @@ static void shared_bwd(const struct sy_layer_ctx *c, const struct sy_layer_param
 /* g->dw [T, K]: gradient of the routes' weights. */
 static void weight_gradient(const struct sy_layer_ctx *c, struct sy_mat n, const struct sy_moe_act *act,
                             const struct sy_moe_grad *g) {
-    if (c->moe->score_before_experts) { /* dw = V64(dxw x) with x before its weight; dy's rows are not needed any more here */
+    if (c->moe
+            ->score_before_experts) { /* dw = V64(dxw x) with x before its weight; dy's rows are not needed any more here */
         struct sy_mat x = g->dy;
         sy_dispatch_rows(c->x, &act->routes, c->model->dim, NULL, n, x);
-        c->x->ops->rowdot(c->x, &(struct sy_rowdot){.rows = act->routes.rows, .d = c->model->dim, .a = g->dx, .b = x,
-                                                    .y = g->row_dw});
+        c->x->ops->rowdot(
+            c->x, &(struct sy_rowdot){.rows = act->routes.rows, .d = c->model->dim, .a = g->dx, .b = x, .y = g->row_dw});
     }
     sy_dispatch_to_routes(c->x, &act->routes, g->row_dw, g->dw);
 }
@@ -147,18 +165,21 @@ void sy_moe_bwd_inputs(const struct sy_layer_ctx *c, const struct sy_layer_param
     struct sy_expert_weights w = expert_weights(c, p);
     sy_dispatch_rows(c->x, &act->routes, d, NULL, dy, g->dy);
     sy_dispatch_to_rows(c->x, &act->routes, act->w, g->row_w);
-    sy_experts_bwd(c->x, &act->routes, &w, g->problems, g->parts, g->dy, act->gu, before ? NULL : g->row_w, g->a, g->dgu, g->h,
-                   before ? NULL : g->row_dw, g->dx);
+    sy_experts_bwd(c->x, &act->routes, &w, g->problems, g->parts, g->dy, act->gu, before ? NULL : g->row_w, g->a, g->dgu,
+                   g->h, before ? NULL : g->row_dw, g->dx);
     weight_gradient(c, n, act, g);
     if (before) /* what was overwritten is a row of W2's gradient */
         sy_dispatch_rows(c->x, &act->routes, d, NULL, dy, g->dy);
-    c->x->ops->router_bwd(c->x, &(struct sy_router_bwd){
-                                    .tokens = t, .experts = e, .top_k = k,
-                                    .score_func = c->moe->score_func == SY_SCORE_SIGMOID   ? SY_ROUTER_SIGMOID
-                                                  : c->moe->score_func == SY_SCORE_SOFTMAX ? SY_ROUTER_SOFTMAX
-                                                                                           : SY_ROUTER_TOPK_SOFTMAX,
-                                    .route_norm = c->moe->route_norm, .route_scale = (float)c->moe->route_scale, .s = act->s,
-                                    .ids = act->ids, .dw = g->dw, .dlogits = g->dlogits});
+    c->x->ops->router_bwd(c->x, &(struct sy_router_bwd){.tokens = t,
+                                                        .experts = e,
+                                                        .top_k = k,
+                                                        .score_func = score_func(c->moe),
+                                                        .route_norm = c->moe->route_norm,
+                                                        .route_scale = (float)c->moe->route_scale,
+                                                        .s = act->s,
+                                                        .ids = act->ids,
+                                                        .dw = g->dw,
+                                                        .dlogits = g->dlogits});
     sy_linear_bwd(c, 1, (struct sy_linear_grad[]){{p->gate, g->dlogits}}, g->d_gate);
     sy_dispatch_combine(c->x, &act->routes, d, before ? act->w : NULL, g->dx, (struct sy_mat){0}, g->d_routed);
     struct sy_join join = {.rows = t, .d = d, .n = 2, .term = {g->d_gate, g->d_routed}, .y = dn};

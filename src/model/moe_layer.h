@@ -19,15 +19,15 @@ struct sy_moe_act {
 };
 
 struct sy_moe_grad {
-    float *logits;                 /* [T, E] fp32, forward scratch */
-    int64_t *bad_token;            /* [1] */
-    struct sy_mat o, h;            /* [N, D], [N, F]: forward scratch; h backward: rows of W2's gradient */
-    struct sy_mat ys;              /* [T, D] shared output */
-    struct sy_gemm *problems;      /* [E] */
-    struct sy_gemm_part *parts;    /* [2 E] */
-    struct sy_mat dy, a, dgu, dx;  /* [N, D], [N, F] fp32, [N, 2F], [N, D] */
-    float *row_w, *row_dw, *dw;    /* [N], [N], [T, K] */
-    struct sy_mat dlogits;         /* [T, E] */
+    float *logits;                            /* [T, E] fp32, forward scratch */
+    int64_t *bad_token;                       /* [1] */
+    struct sy_mat o, h;                       /* [N, D], [N, F]: forward scratch; h backward: rows of W2's gradient */
+    struct sy_mat ys;                         /* [T, D] shared output */
+    struct sy_gemm *problems;                 /* [E] */
+    struct sy_gemm_part *parts;               /* [2 E] */
+    struct sy_mat dy, a, dgu, dx;             /* [N, D], [N, F] fp32, [N, 2F], [N, D] */
+    float *row_w, *row_dw, *dw;               /* [N], [N], [T, K] */
+    struct sy_mat dlogits;                    /* [T, E] */
     struct sy_mat d_gate, d_routed, d_shared; /* [T, D] terms of the input's gradient */
     struct sy_ffn_grad shared;
     struct sy_mat dys, dshared_logit, d_shared_gate;
@@ -36,7 +36,7 @@ struct sy_moe_grad {
 void sy_moe_take(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_moe_act *act);
 void sy_moe_take_grad(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_moe_grad *grad);
 
-/* Adds each expert's routes to counts [E] (NULL: evaluation or recompute). ERR_NONFINITE names the token with a NaN logit. */
+/* Adds each expert's routes to counts [E] (NULL: evaluation or recompute). ERR_NONFINITE names the token of a NaN logit. */
 sy_status sy_moe_fwd(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n, struct sy_moe_act *act,
                      const struct sy_moe_grad *grad, int64_t *counts, struct sy_mat y);
 void sy_moe_bwd_inputs(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n, struct sy_mat dy,

@@ -44,8 +44,10 @@ struct init_rule {
 };
 
 /* A tensor of `rows` rows of `param` from row `first`. */
-static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows, struct init_rule rule, const char *fmt, ...) SY_PRINTF(6, 7);
-static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows, struct init_rule rule, const char *fmt, ...) {
+static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows, struct init_rule rule, const char *fmt,
+                       ...) SY_PRINTF(6, 7);
+static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows, struct init_rule rule, const char *fmt,
+                       ...) {
     int index = b->p->n_tensors++;
     if (!b->filling)
         return;
@@ -57,8 +59,14 @@ static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows
     const struct sy_param *q = &b->p->param[param];
     struct sy_tensor *t = &b->p->tensor[index];
     int is_vector = q->kind == SY_PARAM_VECTOR || q->kind == SY_PARAM_BUFFER;
-    *t = (struct sy_tensor){.name = strdup(name), .id = sy_fnv1a64(name), .param = param, .n_dims = is_vector ? 1 : 2,
-                            .offset = q->offset + first * q->cols, .n = rows * q->cols, .init = rule.init, .sd = rule.sd,
+    *t = (struct sy_tensor){.name = strdup(name),
+                            .id = sy_fnv1a64(name),
+                            .param = param,
+                            .n_dims = is_vector ? 1 : 2,
+                            .offset = q->offset + first * q->cols,
+                            .n = rows * q->cols,
+                            .init = rule.init,
+                            .sd = rule.sd,
                             .cut = rule.cut};
     t->dims[0] = is_vector ? q->cols : rows;
     t->dims[1] = is_vector ? 1 : q->cols;
@@ -123,17 +131,18 @@ static void mla(struct builder *b, int l, const struct sy_config_model *m, struc
     } else {
         q->wq = matrix(b, l, m->n_heads * dqk, m->dim, cut_normal(0.02), "self_attn.q_proj.weight");
     }
-    q->wkva = matrix(b, l, m->kv_lora_rank + m->qk_rope_head_dim, m->dim, cut_normal(0.02),
-                     "self_attn.kv_a_proj_with_mqa.weight");
+    q->wkva =
+        matrix(b, l, m->kv_lora_rank + m->qk_rope_head_dim, m->dim, cut_normal(0.02), "self_attn.kv_a_proj_with_mqa.weight");
     q->kva_norm = vector(b, l, m->kv_lora_rank, ones, "self_attn.kv_a_layernorm.weight");
     q->wkvb = matrix(b, l, m->n_heads * (m->qk_nope_head_dim + m->v_head_dim), m->kv_lora_rank, cut_normal(0.02),
                      "self_attn.kv_b_proj.weight");
     q->wo = matrix(b, l, m->dim, m->n_heads * m->v_head_dim, depth_scaled(l), "self_attn.o_proj.weight");
 }
 
-static void moe_dense_part(struct builder *b, int l, const struct sy_config_model *m, const struct sy_config_moe *e, int mixtral,
-                           struct sy_layer_params *q) {
-    q->gate = matrix(b, l, e->num_experts, m->dim, depth_scaled(l), mixtral ? "block_sparse_moe.gate.weight" : "mlp.gate.weight");
+static void moe_dense_part(struct builder *b, int l, const struct sy_config_model *m, const struct sy_config_moe *e,
+                           int mixtral, struct sy_layer_params *q) {
+    q->gate =
+        matrix(b, l, e->num_experts, m->dim, depth_scaled(l), mixtral ? "block_sparse_moe.gate.weight" : "mlp.gate.weight");
     if (e->gate_bias)
         q->gate_bias = vector(b, l, e->num_experts, zeros, "mlp.gate.bias");
     if (e->num_shared_experts > 0) {
@@ -143,7 +152,8 @@ static void moe_dense_part(struct builder *b, int l, const struct sy_config_mode
     }
 }
 
-static void dense_parameters(struct builder *b, const struct sy_config_model *m, const struct sy_config_moe *e, int mixtral) {
+static void dense_parameters(struct builder *b, const struct sy_config_model *m, const struct sy_config_moe *e,
+                             int mixtral) {
     struct sy_params *p = b->p;
     p->embedding = add_param(b, (struct sy_param){SY_PARAM_EMBEDDING, -1, -1, m->vocab_size, m->dim, 0});
     add_tensor(b, p->embedding, 0, m->vocab_size, (struct init_rule){SY_INIT_NORMAL, 1.0, 0.0}, "model.embed_tokens.weight");
@@ -177,7 +187,8 @@ static void expert(struct builder *b, int l, int e, int64_t d, int64_t f, int mi
     add_tensor(b, w2, 0, d, depth_scaled(l), "model.layers.%d.%s.experts.%d.%s.weight", l, block, e, names[mixtral][2]);
 }
 
-static void expert_parameters(struct builder *b, const struct sy_config_model *m, const struct sy_config_moe *e, int mixtral) {
+static void expert_parameters(struct builder *b, const struct sy_config_model *m, const struct sy_config_moe *e,
+                              int mixtral) {
     for (int l = 0; l < m->n_layers; l++) {
         if (!sy_layer_is_moe(m, l))
             continue;
@@ -248,8 +259,10 @@ sy_status sy_params_create(const struct sy_config_model *model, const struct sy_
     if (count.too_many) {
         int n_tensors = p->n_tensors;
         free(p);
-        SY_FAIL(SY_ERR_USAGE, "the model has more than 2^58 parameters in %d tensors: model.dim, model.n_layers, moe.num_experts or "
-                "another dimension is too large", n_tensors);
+        SY_FAIL(SY_ERR_USAGE,
+                "the model has more than 2^58 parameters in %d tensors: model.dim, model.n_layers, moe.num_experts or "
+                "another dimension is too large",
+                n_tensors);
     }
     p->param = calloc((size_t)p->n_params, sizeof *p->param);
     p->tensor = calloc((size_t)p->n_tensors, sizeof *p->tensor);

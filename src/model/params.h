@@ -35,13 +35,13 @@ struct sy_tensor {
     double sd, cut; /* normal: deviation, and bound of the absolute value (0: none) */
 };
 
-/* Indices of a layer's parameters; -1 where the layer has none. Experts: w13 of expert e is first_expert + 2e, w2 the next. */
+/* Indices of a layer's parameters; -1 where the layer has none. Expert e: w13 is first_expert + 2e, w2 the next. */
 struct sy_layer_params {
     int attn_norm, ffn_norm;
-    int wq, wk, wv, wo, bq, bk, bv, q_norm, k_norm;       /* gqa; wq also mla without q_lora */
-    int wqa, qa_norm, wqb, wkva, kva_norm, wkvb;          /* mla */
-    int w13, w2;                                          /* dense feed-forward */
-    int gate, gate_bias, expert_bias, first_expert;       /* experts */
+    int wq, wk, wv, wo, bq, bk, bv, q_norm, k_norm; /* gqa; wq also mla without q_lora */
+    int wqa, qa_norm, wqb, wkva, kva_norm, wkvb;    /* mla */
+    int w13, w2;                                    /* dense feed-forward */
+    int gate, gate_bias, expert_bias, first_expert; /* experts */
     int shared_w13, shared_w2, shared_gate;
 };
 
@@ -60,14 +60,22 @@ struct sy_params {
 };
 
 /* The Hugging Face class whose semantics are exactly the configuration's, and so whose names are used. */
-enum sy_family { SY_FAMILY_NONE, SY_FAMILY_DEEPSEEK_V2, SY_FAMILY_DEEPSEEK_V3, SY_FAMILY_QWEN3_MOE, SY_FAMILY_OLMOE, SY_FAMILY_MIXTRAL };
+enum sy_family {
+    SY_FAMILY_NONE,
+    SY_FAMILY_DEEPSEEK_V2,
+    SY_FAMILY_DEEPSEEK_V3,
+    SY_FAMILY_QWEN3_MOE,
+    SY_FAMILY_OLMOE,
+    SY_FAMILY_MIXTRAL
+};
 enum sy_family sy_model_family(const struct sy_config_model *model, const struct sy_config_moe *moe);
 
 /* Local. Lists the parameters. Errors: ERR_MEMORY. Owned by the caller: sy_params_destroy (NULL is fine). */
 sy_status sy_params_create(const struct sy_config_model *model, const struct sy_config_moe *moe, struct sy_params **out);
 void sy_params_destroy(struct sy_params *params);
 
-/* Local. Initial value of elements first..first+n-1 of a tensor (NUMERICS 2 "Random numbers"); a function of seed, name and index. */
+/* Local. Initial value of elements first..first+n-1 of a tensor (NUMERICS 2 "Random numbers"); a function of seed, name and
+ * index. */
 void sy_params_init(const struct sy_tensor *tensor, uint64_t seed, int64_t first, int64_t n, float *out);
 
 /* Whether a layer has experts. */

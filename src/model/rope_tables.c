@@ -1,7 +1,8 @@
-/* Rotary frequencies and the softmax scale, with yarn (Peng et al., "YaRN", arXiv 2309.00071; NUMERICS 3, "RoPE"). See layer.h.
+/* Rotary frequencies and the softmax scale, with yarn (Peng et al., "YaRN", arXiv 2309.00071; NUMERICS 3, "RoPE"). See
+ * layer.h.
  *
- * freq_i = theta^(-2i/d). Yarn: dim(r) = d ln(L / (2 pi r)) / (2 ln theta), low = floor dim(beta_fast), high = ceil dim(beta_slow);
- * freq_i = freq_i/factor * ramp + freq_i * (1 - ramp), ramp = (i - low)/(high - low) clamped to [0, 1].
+ * freq_i = theta^(-2i/d). Yarn: dim(r) = d ln(L / (2 pi r)) / (2 ln theta), low = floor dim(beta_fast), high = ceil
+ * dim(beta_slow); freq_i = freq_i/factor * ramp + freq_i * (1 - ramp), ramp = (i - low)/(high - low) clamped to [0, 1].
  */
 #include "base/fmath.h"
 #include "model/layer.h"

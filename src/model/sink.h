@@ -19,8 +19,8 @@ struct sy_sink_experts {
 
 struct sy_grad_sink {
     void *self;
-    /* dW = CHAIN over tokens first..first+n-1 of (dy, x): dy [n, rows], x [n, cols]. A piece ends at the end of a sequence or
-     * at a multiple of KB from its start, pieces come in token order, and one call may cover several sequences. */
+    /* dW = CHAIN over tokens first..first+n-1 of (dy, x): dy [n, rows], x [n, cols]. A piece ends at the end of a sequence
+     * or at a multiple of KB from its start, pieces come in token order, and one call may cover several sequences. */
     void (*matrix)(void *self, int param, int64_t first, int64_t n, struct sy_mat dy, struct sy_mat x);
     void (*experts)(void *self, const struct sy_sink_experts *rows);
     /* R64 over (token, head) of a * (x * r); x.data NULL: of a. */

@@ -15,22 +15,36 @@ void sy_dispatch_sort(const struct sy_exec *x, struct sy_dispatch *d, int64_t se
     d->tokens = sequences * d->seq_len;
     d->rows = d->tokens * d->top_k;
     d->ids = ids;
-    x->ops->route_sort(x, &(struct sy_route_sort){.sequences = sequences, .seq_len = d->seq_len, .experts = d->experts,
-                                                  .top_k = d->top_k, .ids = ids, .offset = d->offset, .row = d->row,
+    x->ops->route_sort(x, &(struct sy_route_sort){.sequences = sequences,
+                                                  .seq_len = d->seq_len,
+                                                  .experts = d->experts,
+                                                  .top_k = d->top_k,
+                                                  .ids = ids,
+                                                  .offset = d->offset,
+                                                  .row = d->row,
                                                   .route = d->route});
 }
 
-void sy_dispatch_rows(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w, struct sy_mat tokens,
-                      struct sy_mat rows) {
-    x->ops->permute(x, &(struct sy_permute){.rows = d->rows, .top_k = d->top_k, .d = width, .route = d->route, .w = w,
-                                            .x = tokens, .y = rows});
+void sy_dispatch_rows(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
+                      struct sy_mat tokens, struct sy_mat rows) {
+    x->ops->permute(x,
+                    &(struct sy_permute){
+                        .rows = d->rows, .top_k = d->top_k, .d = width, .route = d->route, .w = w, .x = tokens, .y = rows});
 }
 
-void sy_dispatch_combine(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w, struct sy_mat rows,
-                         struct sy_mat shared, struct sy_mat y) {
-    x->ops->combine(x, &(struct sy_combine){.tokens = d->tokens, .top_k = d->top_k, .d = width, .experts = d->experts,
-                                            .groups = d->combine_groups, .ids = d->ids, .row = d->row, .w = w, .o = rows,
-                                            .shared = shared, .y = y});
+void sy_dispatch_combine(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
+                         struct sy_mat rows, struct sy_mat shared, struct sy_mat y) {
+    x->ops->combine(x, &(struct sy_combine){.tokens = d->tokens,
+                                            .top_k = d->top_k,
+                                            .d = width,
+                                            .experts = d->experts,
+                                            .groups = d->combine_groups,
+                                            .ids = d->ids,
+                                            .row = d->row,
+                                            .w = w,
+                                            .o = rows,
+                                            .shared = shared,
+                                            .y = y});
 }
 
 void sy_dispatch_to_rows(const struct sy_exec *x, const struct sy_dispatch *d, const float *routes, float *rows) {

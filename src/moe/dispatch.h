@@ -29,12 +29,12 @@ void sy_dispatch_sort(const struct sy_exec *x, struct sy_dispatch *d, int64_t se
 static inline int64_t sy_dispatch_first(const struct sy_dispatch *d, int64_t e) { return d->offset[e * d->sequences]; }
 
 /* rows[row] = x[token] or BF(w x[token]): [T, width] to [N, width]. */
-void sy_dispatch_rows(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w, struct sy_mat tokens,
-                      struct sy_mat rows);
+void sy_dispatch_rows(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
+                      struct sy_mat tokens, struct sy_mat rows);
 
 /* y[T] = BF(sum over a token's experts ascending of fma(w, rows, y), + shared). w NULL: 1; shared.data NULL: none. */
-void sy_dispatch_combine(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w, struct sy_mat rows,
-                         struct sy_mat shared, struct sy_mat y);
+void sy_dispatch_combine(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
+                         struct sy_mat rows, struct sy_mat shared, struct sy_mat y);
 
 /* One float a route: [T, K] order to row order, and back. */
 void sy_dispatch_to_rows(const struct sy_exec *x, const struct sy_dispatch *d, const float *routes, float *rows);

@@ -10,11 +10,12 @@ void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int6
     *n = base + (rank < more);
 }
 
-void sy_exchange_take(struct sy_arena *a, const struct sy_comm *comm, int64_t experts, int64_t max_sequences, int64_t seq_len,
-                      int64_t top_k, int64_t max_row_bytes, struct sy_exchange *e) {
+void sy_exchange_take(struct sy_arena *a, const struct sy_comm *comm, int64_t experts, int64_t max_sequences,
+                      int64_t seq_len, int64_t top_k, int64_t max_row_bytes, struct sy_exchange *e) {
     static const char *const tag = "exchange of rows";
     size_t size = (size_t)comm->size, bins = (size_t)(experts * max_sequences);
-    *e = (struct sy_exchange){.comm = *comm, .experts = experts, .max_sequences = max_sequences, .max_row_bytes = max_row_bytes};
+    *e = (struct sy_exchange){
+        .comm = *comm, .experts = experts, .max_sequences = max_sequences, .max_row_bytes = max_row_bytes};
     sy_exchange_share(experts, comm->rank, comm->size, &e->first_expert, &e->n_experts);
     e->max_rows = comm->size * max_sequences * seq_len * top_k;
     e->received = (struct sy_dispatch){.seq_len = seq_len, .experts = e->n_experts, .top_k = top_k};

@@ -16,8 +16,8 @@
 #include "device/tensor.h"
 
 /* Numeric classes (NUMERICS 1). KB is the rows of one chain step. */
-#define SY_CLASS_LIST(X)   \
-    X(X86, x86, 2, SY_BF16) \
+#define SY_CLASS_LIST(X)       \
+    X(X86, x86, 2, SY_BF16)    \
     X(SM90, sm90, 16, SY_BF16) \
     X(FP32, fp32, 1, SY_F32)
 
@@ -25,7 +25,7 @@ enum sy_numeric_class {
 #define X(name, text, kb, dtype) SY_NUMERIC_##name,
     SY_CLASS_LIST(X)
 #undef X
-    SY_N_CLASSES
+        SY_N_CLASSES
 };
 
 struct sy_ops;
@@ -45,7 +45,7 @@ static inline void *sy_exec_scratch(const struct sy_exec *x, int thread) {
     return x->scratch + (size_t)thread * x->scratch_bytes;
 }
 
-/* --- gemm: c = [acc +] CHAIN over the parts in order, each part padded to KB by itself ------------------------------- */
+/* --- gemm: c = [acc +] CHAIN over the parts in order, each part padded to KB by itself ------------------------ */
 
 struct sy_gemm_part {
     struct sy_mat a; /* [m, k] stored */
@@ -69,7 +69,7 @@ struct sy_gemm {
     struct sy_mat c; /* [m, n], col = 1; stored or fp32 */
 };
 
-/* --- norm: rows are (token, head); heads = 1 for a whole row --------------------------------------------------------- */
+/* --- norm: rows are (token, head); heads = 1 for a whole row -------------------------------------------------- */
 
 struct sy_rmsnorm_fwd { /* r = 1/sqrt(fma(V64(x x), fp32(1/d), eps)); y = BF((x r) g) */
     int64_t tokens, heads, d;
@@ -87,7 +87,7 @@ struct sy_rmsnorm_bwd { /* t = dy g; c = V64(t x); k = ((c r) r) fp32(1/d); dx =
     struct sy_heads dx; /* stored; may be dy */
 };
 
-/* --- rope: in place on heads of d values, pairs (2i, 2i+1) or halves (i, i + d/2) ------------------------------------ */
+/* --- rope: in place on heads of d values, pairs (2i, 2i+1) or halves (i, i + d/2) ----------------------------- */
 
 struct sy_rope { /* y0 = BF(fma(-x1, s, x0 c)), y1 = BF(fma(x1, c, x0 s)); backward: -s for s */
     int64_t tokens, heads, d;
@@ -97,7 +97,7 @@ struct sy_rope { /* y0 = BF(fma(-x1, s, x0 c)), y1 = BF(fma(x1, c, x0 s)); backw
     struct sy_heads x;       /* stored */
 };
 
-/* --- attention: per sequence, head and query row, keys in blocks of 128 from the start of the sequence ---------------- */
+/* --- attention: per sequence, head and query row, keys in blocks of 128 from the start of the sequence -------- */
 
 enum { SY_ATTENTION_BLOCK = 128, SY_ATTENTION_PARTS = 2 };
 
@@ -121,7 +121,7 @@ struct sy_attention {
     struct sy_heads d_o, d_v; /* backward: in, out (stored) */
 };
 
-/* --- pointwise -------------------------------------------------------------------------------------------------------- */
+/* --- pointwise ------------------------------------------------------------------------------------------------ */
 
 struct sy_swiglu_fwd { /* s = g SIG(g); h = BF(s u) */
     int64_t rows, f;
@@ -149,7 +149,7 @@ struct sy_join { /* y = BF(((t0 + t1) + t2) + t3), fp32 sums in order; n = 1: a 
     struct sy_mat y;                   /* stored or fp32; may be a term */
 };
 
-struct sy_head_sum { /* y[t] = BF(sum over heads ascending of x[t, h], fp32, from +0): the gradient of a value all heads use */
+struct sy_head_sum { /* y[t] = BF(sum over heads ascending of x[t, h], fp32, from +0): gradient of what all heads use */
     int64_t tokens, heads, d;
     struct sy_heads x; /* stored */
     struct sy_heads y; /* stored, its head stride is not used */
@@ -182,7 +182,7 @@ struct sy_embed_bwd { /* leaf[id[t]] += dy[t], fp32, t ascending */
     float *leaf; /* [vocab, d] */
 };
 
-/* --- routing ----------------------------------------------------------------------------------------------------------- */
+/* --- routing -------------------------------------------------------------------------------------------------- */
 
 enum sy_score_func { SY_ROUTER_SIGMOID, SY_ROUTER_SOFTMAX, SY_ROUTER_TOPK_SOFTMAX };
 
@@ -263,7 +263,7 @@ struct sy_rowdot { /* y[r] = V64(a b), fp32 */
     float *y;
 };
 
-/* --- loss -------------------------------------------------------------------------------------------------------------- */
+/* --- loss ----------------------------------------------------------------------------------------------------- */
 
 /* m = row max; e = EXP(x - m); Z = V64 over exactly V columns; loss = LOG(Z) - (x_t - m);
  * dlogit = BF((e (1/Z) - [i = t]) w). Label < 0: no loss, dlogit +0. A non-finite loss is counted, not summed. */
@@ -278,7 +278,7 @@ struct sy_cross_entropy {
     int64_t *n_bad;        /* += non-finite losses */
 };
 
-/* --- sums over tokens and over lanes ----------------------------------------------------------------------------------- */
+/* --- sums over tokens and over lanes -------------------------------------------------------------------------- */
 
 /* R64: out[j] += for each 64 rows of a sequence, ascending, one fma chain of a[row, j] * (x[row, j] * r[row]) from +0.
  * Rows are (token, head) of whole sequences; x.data NULL: the chain adds a. */
@@ -302,7 +302,7 @@ struct sy_square_sum { /* fp64 sums of squares of blocks of 1024 consecutive ele
     int64_t *n_bad; /* += non-finite elements */
 };
 
-/* --- update ------------------------------------------------------------------------------------------------------------ */
+/* --- update --------------------------------------------------------------------------------------------------- */
 
 /* g = clip G; m = fma(b1, m, one_b1 g); v = fma(b2, v, (one_b2 g) g); below 2^-126 both are stored as +0;
  * q = (m c1)/(sqrt(v c2) + eps); w = fma(-lr, fma(wd, w, q), w). */
@@ -357,7 +357,7 @@ struct sy_ops {
 #undef X
 };
 
-/* --- tiers and execution ------------------------------------------------------------------------------------------------ */
+/* --- tiers and execution -------------------------------------------------------------------------------------- */
 
 /* The tiers of this build, weakest first: ref, avx2, avx512. */
 int sy_ops_n_tiers(void);

@@ -19,7 +19,7 @@ static const char *const plants[] = {"swap_sequences", "shuffle_lanes", "lanes_i
 
 const char *sy_gradients_plant(int i) { return i >= 0 && (size_t)i < sizeof plants / sizeof *plants ? plants[i] : NULL; }
 
-/* --- places ------------------------------------------------------------------------------------------------------------ */
+/* --- places --------------------------------------------------------------------------------------------------- */
 
 struct place {
     int64_t lane, round, w;
@@ -39,7 +39,7 @@ int64_t sy_gradients_sequence(const struct sy_gradients *g, int64_t k) {
     return (p.round * g->o.lanes + p.lane) * g->o.cell + p.w;
 }
 
-/* --- creation ---------------------------------------------------------------------------------------------------------- */
+/* --- creation ------------------------------------------------------------------------------------------------- */
 
 /* Leaves of `sequences` sequences in batches of `batch`: is any cut? */
 static int cut(int64_t sequences, int64_t batch) { return batch % sequences != 0; }
@@ -66,7 +66,8 @@ static sy_status lay_out(struct sy_gradients *g, struct sy_arena *a) {
             if (p->param[i].kind == SY_PARAM_VECTOR && p->param[i].cols > widest)
                 widest = p->param[i].cols;
         g->leaf_vector = sy_arena_take(a, "leaf of a vector", (size_t)widest, sizeof(float));
-        g->leaf_embedding = sy_arena_take(a, "leaf of the embedding", (size_t)(embedding->rows * embedding->cols), sizeof(float));
+        g->leaf_embedding =
+            sy_arena_take(a, "leaf of the embedding", (size_t)(embedding->rows * embedding->cols), sizeof(float));
     }
     g->parts = sy_arena_take(a, "gradients", (size_t)o->max_sequences, sizeof *g->parts);
     return SY_OK;
@@ -120,7 +121,7 @@ void sy_gradients_batch(struct sy_gradients *g, int64_t first, int64_t n) {
     g->n = n;
 }
 
-/* --- leaves ------------------------------------------------------------------------------------------------------------ */
+/* --- leaves --------------------------------------------------------------------------------------------------- */
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -143,7 +144,8 @@ static void fold(struct sy_gradients *g, int64_t n, const float *leaf, float *su
 }
 
 /* A piece of a leaf's chain. begins: from +0; ends: the leaf is complete and folded into `sum`. */
-static void chain(struct sy_gradients *g, const struct sy_param *q, int n_parts, int begins, int ends, float *leaf, float *sum) {
+static void chain(struct sy_gradients *g, const struct sy_param *q, int n_parts, int begins, int ends, float *leaf,
+                  float *sum) {
     struct sy_gemm op = {.m = q->rows, .n = q->cols, .parts = g->parts, .n_parts = n_parts};
     if (begins && ends) {
         op.out = SY_GEMM_FOLD;
@@ -185,7 +187,8 @@ static void sink_matrix(void *self, int param, int64_t first, int64_t n, struct 
         while (t < end && !ends) {
             p = place_of(g, g->first + t / s);
             int64_t stop = min64(end, (t / s + 1) * s);
-            g->parts[n_parts++] = (struct sy_gemm_part){sy_mat_t(sy_mat_rows(dy, t - first)), sy_mat_rows(x, t - first), stop - t};
+            g->parts[n_parts++] =
+                (struct sy_gemm_part){sy_mat_t(sy_mat_rows(dy, t - first)), sy_mat_rows(x, t - first), stop - t};
             ends = stop % s == 0 && p.w == g->o.cell - 1;
             t = stop;
         }
@@ -240,16 +243,25 @@ static void add_vector(struct sy_gradients *g, const struct piece *q, int64_t b,
     a.data = sy_at(a.data, a.dtype, t * a.token);
     if (x.data)
         x.data = sy_at(x.data, x.dtype, t * x.token);
-    g->o.exec->ops->row_sum(g->o.exec, &(struct sy_row_sum){.sequences = 1, .rows_per_sequence = rows, .heads = q->heads,
-                                                            .d = g->o.params->param[q->param].cols, .a = a, .x = x,
-                                                            .r = q->r ? q->r + b * rows : NULL, .out = leaf});
+    g->o.exec->ops->row_sum(g->o.exec, &(struct sy_row_sum){.sequences = 1,
+                                                            .rows_per_sequence = rows,
+                                                            .heads = q->heads,
+                                                            .d = g->o.params->param[q->param].cols,
+                                                            .a = a,
+                                                            .x = x,
+                                                            .r = q->r ? q->r + b * rows : NULL,
+                                                            .out = leaf});
 }
 
 static void add_embedding(struct sy_gradients *g, const struct piece *q, int64_t b, float *leaf) {
     const struct sy_param *e = &g->o.params->param[q->param];
     int64_t t = b * g->o.seq_len;
-    g->o.exec->ops->embed_bwd(g->o.exec, &(struct sy_embed_bwd){.tokens = g->o.seq_len, .d = e->cols, .vocab = e->rows,
-                                                                .ids = q->ids + t, .dy = sy_mat_rows(q->dy, t), .leaf = leaf});
+    g->o.exec->ops->embed_bwd(g->o.exec, &(struct sy_embed_bwd){.tokens = g->o.seq_len,
+                                                                .d = e->cols,
+                                                                .vocab = e->rows,
+                                                                .ids = q->ids + t,
+                                                                .dy = sy_mat_rows(q->dy, t),
+                                                                .leaf = leaf});
 }
 
 /* Calls `add` with each whole sequence of the batch on the leaf of its cell, and folds complete leaves. */

@@ -1,11 +1,10 @@
 /* Gradients of a step on one process: leaf, fold and tree (NUMERICS 4) behind the model's sink.
  *
- * The step's batch is P lanes x Q rounds of cells of W sequences; sequence base + (j P + p) W + w is w of cell (p, j). They are
- * walked lane group by lane group, round by round, lane by lane, w by w, in batches of any size:
+ * The step's batch is P lanes x Q rounds of cells of W sequences; sequence base + (j P + p) W + w is w of cell (p, j). They
+ * are walked lane group by lane group, round by round, lane by lane, w by w, in batches of any size:
  *
- *     leaf  dense: one chain over a cell; experts: one over a round's cells of the group; vectors and embedding: sums over a cell
- *     fold  A = A + leaf, j ascending
- *     tree  over lanes (experts: over groups)
+ *     leaf  dense: one chain over a cell; experts: one over a round's cells of the group; vectors and embedding: sums over a
+ * cell fold  A = A + leaf, j ascending tree  over lanes (experts: over groups)
  *
  * A leaf that one call completes is folded straight from the product; one that is cut waits in a leaf buffer and its chain
  * goes on there. The leaf buffers exist only when the batch size or the head's chunks cut leaves.

@@ -17,16 +17,23 @@ sy_status sy_tree_shape(int leaves, int width, int *n_buffers) {
         waiting = __builtin_popcount((unsigned)n) > waiting ? __builtin_popcount((unsigned)n) : waiting;
     int n = width + waiting;
     if (n > SY_TREE_MAX_BUFFERS)
-        SY_FAIL(SY_ERR_USAGE, "numerics.lanes = %d with numerics.expert_lanes = %d needs %d gradient buffers on one rank, at most %d "
-                "are possible: use more ranks or a smaller numerics.expert_lanes", leaves, width, n, SY_TREE_MAX_BUFFERS);
+        SY_FAIL(SY_ERR_USAGE,
+                "numerics.lanes = %d with numerics.expert_lanes = %d needs %d gradient buffers on one rank, at most %d "
+                "are possible: use more ranks or a smaller numerics.expert_lanes",
+                leaves, width, n, SY_TREE_MAX_BUFFERS);
     *n_buffers = n;
     return SY_OK;
 }
 
 void sy_tree_take(struct sy_arena *a, const char *tag, int leaves, int width, int n_buffers, int n_params, int64_t first,
                   int64_t n, struct sy_tree *t) {
-    *t = (struct sy_tree){.leaves = leaves, .width = width, .n_buffers = n_buffers, .levels = ceil_log2(leaves), .first = first,
-                          .n = n, .n_params = n_params};
+    *t = (struct sy_tree){.leaves = leaves,
+                          .width = width,
+                          .n_buffers = n_buffers,
+                          .levels = ceil_log2(leaves),
+                          .first = first,
+                          .n = n,
+                          .n_params = n_params};
     for (int i = 0; i < n_buffers; i++)
         t->buffer[i] = sy_arena_take(a, tag, (size_t)n, sizeof(float));
     t->param = sy_arena_take(a, tag, (size_t)n_params, sizeof *t->param);
@@ -87,4 +94,6 @@ void sy_tree_finish(struct sy_tree *t, const struct sy_exec *x, int param, int l
     p->node[level] = (int8_t)b;
 }
 
-float *sy_tree_root(const struct sy_tree *t, int param, int64_t offset) { return at(t, t->param[param].node[t->levels], offset); }
+float *sy_tree_root(const struct sy_tree *t, int param, int64_t offset) {
+    return at(t, t->param[param].node[t->levels], offset);
+}

@@ -2,7 +2,8 @@
  *
  * For each parameter, `leaves` lanes (or lane groups) arrive in ascending order, `width` of them at a time: their
  * accumulators live side by side, and finished nodes wait as in a binary counter. So width + (the most ones of a multiple of
- * width below leaves, in binary) buffers are enough, and no lane is ever copied: a buffer changes its role. Each buffer has the layout of sy_params.
+ * width below leaves, in binary) buffers are enough, and no lane is ever copied: a buffer changes its role. Each buffer has
+ * the layout of sy_params.
  */
 #ifndef SY_PARALLEL_TREE_H
 #define SY_PARALLEL_TREE_H
@@ -19,10 +20,10 @@ struct sy_tree {
     float *buffer[SY_TREE_MAX_BUFFERS]; /* element `first` of each */
     int n_params;
     struct sy_tree_param {
-        uint64_t used; /* buffers in use */
+        uint64_t used;               /* buffers in use */
         int8_t node[SY_TREE_LEVELS]; /* buffer of the waiting node of a level, or -1 */
         int8_t *lane;                /* [width] buffer of a lane's accumulator, or -1 */
-    } *param;
+    } * param;
 };
 
 /* Buffers needed. Errors: ERR_USAGE when more than SY_TREE_MAX_BUFFERS. */

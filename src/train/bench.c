@@ -56,11 +56,13 @@ static sy_status one(const struct sy_io *io, int json, int tier, enum sy_numeric
         struct sy_gemm op = {.m = n, .n = n, .parts = &part, .n_parts = 1, .c = c};
         double rate = 2.0 * (double)(n * n * n) / seconds_of(&x, &op) * 1e-9;
         if (json)
-            sy_io_printf(io, "{\"op\":\"gemm\",\"class\":\"%s\",\"tier\":\"%s\",\"layout\":\"%s\",\"n\":%lld,\"threads\":1,\"gflops\":%.2f}\n",
+            sy_io_printf(io,
+                         "{\"op\":\"gemm\",\"class\":\"%s\",\"tier\":\"%s\",\"layout\":\"%s\",\"n\":%lld,\"threads\":1,"
+                         "\"gflops\":%.2f}\n",
                          sy_class_name(cls), x.ops->tier, layout[t], (long long)n, rate);
         else
-            sy_io_printf(io, "gemm  %-5s %-7s %-7s %5lld^3  %8.1f GFLOP/s on one core\n", sy_class_name(cls), x.ops->tier, layout[t],
-                         (long long)n, rate);
+            sy_io_printf(io, "gemm  %-5s %-7s %-7s %5lld^3  %8.1f GFLOP/s on one core\n", sy_class_name(cls), x.ops->tier,
+                         layout[t], (long long)n, rate);
     }
     sy_arena_fini(&a);
     return SY_OK;

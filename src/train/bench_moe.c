@@ -38,9 +38,18 @@ static void take(struct sy_arena *a, enum sy_dtype t, struct buffers *b) {
 }
 
 static void forward(const struct sy_exec *x, struct buffers *b) {
-    x->ops->router_fwd(x, &(struct sy_router_fwd){.tokens = T, .experts = E, .top_k = K, .score_func = SY_ROUTER_SIGMOID,
-                                                  .route_norm = 1, .route_scale = 1.0f, .logits = b->logits, .bias = b->bias,
-                                                  .s = b->s, .ids = b->ids, .w = b->w, .bad_token = b->bad});
+    x->ops->router_fwd(x, &(struct sy_router_fwd){.tokens = T,
+                                                  .experts = E,
+                                                  .top_k = K,
+                                                  .score_func = SY_ROUTER_SIGMOID,
+                                                  .route_norm = 1,
+                                                  .route_scale = 1.0f,
+                                                  .logits = b->logits,
+                                                  .bias = b->bias,
+                                                  .s = b->s,
+                                                  .ids = b->ids,
+                                                  .w = b->w,
+                                                  .bad_token = b->bad});
     sy_dispatch_sort(x, &b->d, SEQUENCES, b->ids);
     sy_dispatch_rows(x, &b->d, D, NULL, b->x, b->rows);
     sy_dispatch_combine(x, &b->d, D, b->w, b->rows, (struct sy_mat){0}, b->y);
@@ -48,8 +57,15 @@ static void forward(const struct sy_exec *x, struct buffers *b) {
 
 static void backward(const struct sy_exec *x, struct buffers *b) {
     sy_dispatch_rows(x, &b->d, D, NULL, b->x, b->rows);
-    x->ops->router_bwd(x, &(struct sy_router_bwd){.tokens = T, .experts = E, .top_k = K, .score_func = SY_ROUTER_SIGMOID,
-                                                  .route_norm = 1, .route_scale = 1.0f, .s = b->s, .ids = b->ids, .dw = b->dw,
+    x->ops->router_bwd(x, &(struct sy_router_bwd){.tokens = T,
+                                                  .experts = E,
+                                                  .top_k = K,
+                                                  .score_func = SY_ROUTER_SIGMOID,
+                                                  .route_norm = 1,
+                                                  .route_scale = 1.0f,
+                                                  .s = b->s,
+                                                  .ids = b->ids,
+                                                  .dw = b->dw,
                                                   .dlogits = b->dlogits});
     sy_dispatch_combine(x, &b->d, D, NULL, b->rows, (struct sy_mat){0}, b->y);
 }
@@ -94,10 +110,11 @@ static sy_status measure(const struct sy_exec *x, struct buffers *b, int json, c
     qsort(bwd, ROUNDS, sizeof *bwd, by_value);
     qsort(copy, ROUNDS, sizeof *copy, by_value);
     double f = fwd[ROUNDS / 2] * 1e3, r = bwd[ROUNDS / 2] * 1e3, m = copy[ROUNDS / 2] * 1e3;
-    const char *format = json ? "{\"bench\":\"moe\",\"tier\":\"%s\",\"threads\":%d,\"T\":%d,\"D\":%d,\"E\":%d,\"K\":%d,\"fwd_ms\":%.3f,"
-                                "\"bwd_ms\":%.3f,\"memcpy_ms\":%.3f,\"ratio\":%.3f}\n"
-                              : "moe  %-7s %d threads  T %d D %d E %d K %d  fwd %.2f ms, bwd %.2f ms, memcpy of the rows %.2f ms: "
-                                "%.2f times\n";
+    const char *format =
+        json ? "{\"bench\":\"moe\",\"tier\":\"%s\",\"threads\":%d,\"T\":%d,\"D\":%d,\"E\":%d,\"K\":%d,\"fwd_ms\":%.3f,"
+               "\"bwd_ms\":%.3f,\"memcpy_ms\":%.3f,\"ratio\":%.3f}\n"
+             : "moe  %-7s %d threads  T %d D %d E %d K %d  fwd %.2f ms, bwd %.2f ms, memcpy of the rows %.2f ms: "
+               "%.2f times\n";
     sy_io_printf(io, format, x->ops->tier, sy_pool_size(x->pool), T, D, E, K, f, r, m, (f + r) / m);
     return SY_OK;
 }
@@ -112,7 +129,8 @@ sy_status sy_bench_moe(int json, const struct sy_io *io) {
     x.pool = pool;
     x.scratch_bytes = sy_ops_scratch_bytes(D, 64, 64);
     take(&need, x.dtype, &b);
-    sy_status status = sy_arena_init(need.used + (x.scratch_bytes + SY_ARENA_ALIGN) * (size_t)sy_pool_size(pool), "bench", &arena);
+    sy_status status =
+        sy_arena_init(need.used + (x.scratch_bytes + SY_ARENA_ALIGN) * (size_t)sy_pool_size(pool), "bench", &arena);
     if (status == SY_OK) {
         take(&arena, x.dtype, &b);
         x.scratch = sy_arena_take(&arena, "scratch", x.scratch_bytes, (size_t)sy_pool_size(pool));

@@ -16,7 +16,7 @@
 
 enum { PATH = 4096, CHUNK = 1 << 16 };
 
-/* --- steps ------------------------------------------------------------------------------------------------------------- */
+/* --- steps ---------------------------------------------------------------------------------------------------- */
 
 struct steps {
     json_t **line; /* by order in the file */
@@ -100,7 +100,7 @@ static int64_t compare_steps(const struct sy_io *io, const struct steps *a, cons
     return -1;
 }
 
-/* --- tensors ------------------------------------------------------------------------------------------------------------ */
+/* --- tensors -------------------------------------------------------------------------------------------------- */
 
 struct shard {
     char *name;
@@ -187,7 +187,8 @@ static int same_value(const void *a, const void *b, enum sy_safetensors_dtype ty
     return x != x && y != y;
 }
 
-static void print_element(const struct sy_io *io, const struct sy_safetensors_tensor *t, int64_t i, const void *a, const void *b) {
+static void print_element(const struct sy_io *io, const struct sy_safetensors_tensor *t, int64_t i, const void *a,
+                          const void *b) {
     sy_io_printf(io, "tensor %s, element %lld", t->name, (long long)i);
     if (t->n_dims == 2)
         sy_io_printf(io, " (row %lld, column %lld)", (long long)(i / t->dims[1]), (long long)(i % t->dims[1]));
@@ -202,10 +203,12 @@ static void print_element(const struct sy_io *io, const struct sy_safetensors_te
 }
 
 /* The first element in which a tensor differs is printed, of the first few tensors that differ. */
-static sy_status compare_tensor(struct comparison *c, const struct sy_safetensors *fa, const struct sy_safetensors_tensor *ta,
-                                const struct sy_safetensors *fb, const struct sy_safetensors_tensor *tb) {
+static sy_status compare_tensor(struct comparison *c, const struct sy_safetensors *fa,
+                                const struct sy_safetensors_tensor *ta, const struct sy_safetensors *fb,
+                                const struct sy_safetensors_tensor *tb) {
     static const int shown = 3;
-    if (ta->dtype != tb->dtype || ta->n_dims != tb->n_dims || memcmp(ta->dims, tb->dims, sizeof(int64_t) * (size_t)ta->n_dims)) {
+    if (ta->dtype != tb->dtype || ta->n_dims != tb->n_dims ||
+        memcmp(ta->dims, tb->dims, sizeof(int64_t) * (size_t)ta->n_dims)) {
         if (c->differ++ < shown)
             sy_io_printf(c->io, "tensor %s has another shape or dtype\n", ta->name);
         return SY_OK;
@@ -281,7 +284,7 @@ static sy_status compare_folders(const struct sy_io *io, const char *a, const ch
     return status;
 }
 
-/* --- runs --------------------------------------------------------------------------------------------------------------- */
+/* --- runs ----------------------------------------------------------------------------------------------------- */
 
 static int is_run(const char *path) {
     char p[PATH + 32];
@@ -322,7 +325,8 @@ static sy_status diff_runs(const char *a, const char *b, const struct sy_io *io,
         step = compare_steps(io, &x, &y, &common);
         *equal &= step < 0;
         if (step < 0)
-            sy_io_printf(io, "%lld common steps are equal (%lld and %lld in all)\n", (long long)common, (long long)x.n, (long long)y.n);
+            sy_io_printf(io, "%lld common steps are equal (%lld and %lld in all)\n", (long long)common, (long long)x.n,
+                         (long long)y.n);
         if (common == 0)
             status = sy_fail(SY_ERR_DATA, "%s and %s have no step in common", a, b);
     }
@@ -333,8 +337,9 @@ static sy_status diff_runs(const char *a, const char *b, const struct sy_io *io,
     int64_t at = common_checkpoint(a, b, step);
     if (at < 0) {
         if (step >= 0)
-            sy_io_printf(io, "no common checkpoint at or after step %lld: run both with --checkpoint.interval=1 to see the tensor\n",
-                         (long long)step);
+            sy_io_printf(
+                io, "no common checkpoint at or after step %lld: run both with --checkpoint.interval=1 to see the tensor\n",
+                (long long)step);
         return SY_OK;
     }
     char pa[PATH + 64], pb[PATH + 64];
@@ -348,6 +353,7 @@ sy_status sy_diff(const char *a, const char *b, const struct sy_io *io, int *equ
     if (strlen(a) >= PATH || strlen(b) >= PATH)
         SY_FAIL(SY_ERR_USAGE, "a path is longer than %d bytes", PATH - 1);
     if (is_run(a) != is_run(b))
-        SY_FAIL(SY_ERR_USAGE, "%s is a run's folder and %s is not; give two runs or two checkpoints", is_run(a) ? a : b, is_run(a) ? b : a);
+        SY_FAIL(SY_ERR_USAGE, "%s is a run's folder and %s is not; give two runs or two checkpoints", is_run(a) ? a : b,
+                is_run(a) ? b : a);
     return is_run(a) ? diff_runs(a, b, io, equal) : compare_folders(io, a, b, equal);
 }

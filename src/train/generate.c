@@ -1,8 +1,8 @@
 /* Sampling from a checkpoint: temperature, top-k, top-p; a function of model, prompt and seed alone.
  *
- * Each token is one forward pass over the last seq_len tokens as one sequence (no key-value cache yet), so its bits are those
- * of training. Choice i uses the uniform number of (seed, purpose sample, index i); candidates are ordered by probability,
- * equal ones by id; sums are fp64 in that order.
+ * Each token is one forward pass over the last seq_len tokens as one sequence (no key-value cache yet), so its bits are
+ * those of training. Choice i uses the uniform number of (seed, purpose sample, index i); candidates are ordered by
+ * probability, equal ones by id; sums are fp64 in that order.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -81,8 +81,8 @@ static sy_status next_logits(struct generator *g) {
         g->doc_start[i] = 0;
         g->position[i] = (int32_t)i;
     }
-    struct sy_batch b = {.sequences = 1, .seq_len = s, .tokens = s, .ids = g->ids, .doc_start = g->doc_start,
-                         .position = g->position};
+    struct sy_batch b = {
+        .sequences = 1, .seq_len = s, .tokens = s, .ids = g->ids, .doc_start = g->doc_start, .position = g->position};
     return sy_model_logits(g->s->model, &b, used - 1, g->logits);
 }
 
@@ -157,7 +157,8 @@ static sy_status load(struct sy_config *config, struct sy_ckpt *ckpt, const stru
     return status;
 }
 
-sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *how, const struct sy_io *io) {
+sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *how,
+                      const struct sy_io *io) {
     struct sy_log log = sy_io_log(io);
     struct sy_ckpt *ckpt = NULL;
     struct generator g = {.how = how, .io = io};

@@ -12,14 +12,14 @@ static void tiers(const struct sy_io *io) {
     sy_io_printf(io, "\nclasses   ");
     for (int c = 0; c < SY_N_CLASSES; c++)
         sy_io_printf(io, " %s", sy_class_name((enum sy_numeric_class)c));
-    sy_io_printf(io, "\ndevices    cpu (cuda: not in this build)\nranks      one process (threads, MPI, NCCL: not in this build)\n");
+    sy_io_printf(
+        io, "\ndevices    cpu (cuda: not in this build)\nranks      one process (threads, MPI, NCCL: not in this build)\n");
 }
 
 static void ops(const struct sy_io *io) {
-    static const char *const names[] = {
-        "gemm",
+    static const char *const names[] = {"gemm",
 #define X(name, type) #name,
-        SY_OPS_LIST(X)
+                                        SY_OPS_LIST(X)
 #undef X
     };
     size_t column = 0;

@@ -21,4 +21,6 @@ static void forward(void *user, enum sy_log_level level, const char *line) {
         io->log(io->user, level == SY_LOG_WARN, line);
 }
 
-struct sy_log sy_io_log(const struct sy_io *io) { return (struct sy_log){forward, (void *)(uintptr_t)io}; }
+struct sy_log sy_io_log(const struct sy_io *io) {
+    return (struct sy_log){forward, (void *)(uintptr_t)io};
+}

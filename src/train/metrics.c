@@ -29,7 +29,7 @@ struct sy_load sy_load_of(int layer, const int64_t *counts, int64_t experts) {
     return l;
 }
 
-/* --- opening ----------------------------------------------------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------------------------------------------- */
 
 /* The step of a line, or -1 when it is not a line of ours. */
 static int64_t step_of(const char *line, size_t n) {
@@ -105,7 +105,7 @@ void sy_metrics_close(struct sy_metrics *m) {
     m->file = NULL;
 }
 
-/* --- lines ------------------------------------------------------------------------------------------------------------- */
+/* --- lines ---------------------------------------------------------------------------------------------------- */
 
 static void number(FILE *f, const char *key, double x) {
     if (isfinite(x))
@@ -148,8 +148,8 @@ sy_status sy_metrics_step(struct sy_metrics *m, const struct sy_session *s, cons
         if (!sy_layer_is_moe(&c->model, l))
             continue;
         struct sy_load load = sy_load_of(l, s->counts + l * c->moe.num_experts, c->moe.num_experts);
-        fprintf(f, "%s{\"layer\":%d,\"load_min\":%lld,\"load_max\":%lld,\"load_cv\":%.6g,\"entropy\":%.6g,\"dead\":%lld}", comma,
-                l, (long long)load.min, (long long)load.max, load.cv, load.entropy, (long long)load.dead);
+        fprintf(f, "%s{\"layer\":%d,\"load_min\":%lld,\"load_max\":%lld,\"load_cv\":%.6g,\"entropy\":%.6g,\"dead\":%lld}",
+                comma, l, (long long)load.min, (long long)load.max, load.cv, load.entropy, (long long)load.dead);
         comma = ",";
     }
     fputs("]}\n", f);

@@ -36,8 +36,8 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
     double flops = sy_flops_per_token(c, p);
     int64_t tokens = c->training.global_batch_size * c->training.seq_len;
     sy_io_printf(io, "parameters   %s, %s active for a token\n", total, active);
-    sy_io_printf(io, "FLOPs        %.3f GFLOP a token, %.3f TFLOP a step of %lld tokens\n", flops * 1e-9, flops * (double)tokens * 1e-12,
-                 (long long)tokens);
+    sy_io_printf(io, "FLOPs        %.3f GFLOP a token, %.3f TFLOP a step of %lld tokens\n", flops * 1e-9,
+                 flops * (double)tokens * 1e-12, (long long)tokens);
     sy_io_printf(io, "recipe       class %s, lanes %lld, expert_lanes %lld, cell %lld, seq_len %lld, rounds %lld\n",
                  sy_config_word(c, "numerics.class"), (long long)c->numerics.lanes, (long long)c->numerics.expert_lanes,
                  (long long)c->numerics.cell, (long long)c->training.seq_len,
@@ -49,14 +49,24 @@ static sy_status print_memory(const struct sy_io *io, const struct sy_config *c,
     x.dtype = sy_class_dtype(x.cls);
     x.kb = sy_class_kb(x.cls);
     int64_t local = c->training.local_batch_size < c->training.global_batch_size ? c->training.local_batch_size
-                                                                                  : c->training.global_batch_size;
-    struct sy_model_options mo = {.model = &c->model, .moe = &c->moe, .recompute = &c->activation_checkpoint, .exec = &x,
-                                  .weights = {.params = p, .dtype = x.dtype}, .max_sequences = local,
-                                  .seq_len = c->training.seq_len, .combine_groups = c->numerics.combine_groups};
-    struct sy_gradients_options go = {.params = p, .exec = &x, .lanes = (int)c->numerics.lanes,
-                                      .expert_lanes = (int)c->numerics.expert_lanes, .cell = (int)c->numerics.cell,
+                                                                                 : c->training.global_batch_size;
+    struct sy_model_options mo = {.model = &c->model,
+                                  .moe = &c->moe,
+                                  .recompute = &c->activation_checkpoint,
+                                  .exec = &x,
+                                  .weights = {.params = p, .dtype = x.dtype},
+                                  .max_sequences = local,
+                                  .seq_len = c->training.seq_len,
+                                  .combine_groups = c->numerics.combine_groups};
+    struct sy_gradients_options go = {.params = p,
+                                      .exec = &x,
+                                      .lanes = (int)c->numerics.lanes,
+                                      .expert_lanes = (int)c->numerics.expert_lanes,
+                                      .cell = (int)c->numerics.cell,
                                       .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
-                                      .seq_len = c->training.seq_len, .max_sequences = local, .head_chunk = SY_HEAD_CHUNK};
+                                      .seq_len = c->training.seq_len,
+                                      .max_sequences = local,
+                                      .head_chunk = SY_HEAD_CHUNK};
     struct sy_arena model = sy_arena_measure(), gradients = sy_arena_measure();
     sy_model_measure(&mo, &model);
     SY_TRY(sy_gradients_measure(&go, &gradients));

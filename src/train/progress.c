@@ -71,9 +71,12 @@ void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s, c
     double now = sy_clock(), seconds = now - p->last;
     double tokens = (double)(s->config->training.global_batch_size * s->config->training.seq_len);
     p->last = now;
-    *t = (struct sy_metrics_times){.tps = tokens / seconds, .tps_total = tokens / seconds,
-                                   .tflops = tokens * s->flops_per_token / seconds * 1e-12, .step_ms = seconds * 1e3,
-                                   .data_ms = r->data_seconds * 1e3, .mem_bytes = resident_bytes()};
+    *t = (struct sy_metrics_times){.tps = tokens / seconds,
+                                   .tps_total = tokens / seconds,
+                                   .tflops = tokens * s->flops_per_token / seconds * 1e-12,
+                                   .step_ms = seconds * 1e3,
+                                   .data_ms = r->data_seconds * 1e3,
+                                   .mem_bytes = resident_bytes()};
     t->mfu = p->peak_flops > 0 ? 100.0 * t->tflops * 1e12 / p->peak_flops : 0;
     int64_t total = s->config->training.steps, done = r->step - p->first_step;
     char eta[16], rate[16], flops[16], memory[16];
@@ -82,8 +85,9 @@ void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s, c
     short_number((double)t->mem_bytes, "", memory);
     eta_text(done > 0 ? (now - p->started) / (double)done * (double)(total - r->step) : 0, eta);
     char whole[2048];
-    snprintf(whole, sizeof whole, "%lld/%lld loss %.4f |g| %.2f lr %.1e %s tok/s %s %.0f%% %s %s cv %.2f", (long long)r->step,
-             (long long)total, r->loss, r->norm, r->lr, rate, flops, t->mfu, eta, memory, worst_balance(s));
+    snprintf(whole, sizeof whole, "%lld/%lld loss %.4f |g| %.2f lr %.1e %s tok/s %s %.0f%% %s %s cv %.2f",
+             (long long)r->step, (long long)total, r->loss, r->norm, r->lr, rate, flops, t->mfu, eta, memory,
+             worst_balance(s));
     memcpy(line, whole, 79);
     line[79] = 0;
 }

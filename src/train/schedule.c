@@ -1,5 +1,6 @@
 /* Learning rate by step: W = min(warmup, total); Dk = round(total decay_ratio), or total - W; St = total + 1 - W - Dk.
- * s < W: (s+1)/W; s < W + St: 1; then p = (s + 1 - W - St)/Dk and f = min + (1 - min) (1-p | 1-sqrt p | (1 + cos pi p)/2). */
+ * s < W: (s+1)/W; s < W + St: 1; then p = (s + 1 - W - St)/Dk and f = min + (1 - min) (1-p | 1-sqrt p | (1 + cos pi p)/2).
+ */
 #include "train/schedule.h"
 
 #include "base/fmath.h"

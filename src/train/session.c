@@ -11,11 +11,17 @@
 
 struct sy_data_options sy_session_data_options(const struct sy_config *c, const struct sy_log *log) {
     return (struct sy_data_options){.dataset_paths = c->training.dataset_path.items,
-                                    .n_dataset_paths = (int)c->training.dataset_path.n, .format = sy_config_word(c, "data.format"),
-                                    .suffixes = c->data.suffixes.items, .n_suffixes = (int)c->data.suffixes.n,
-                                    .text_key = c->data.text_key, .max_bytes = c->data.max_bytes, .holdout = c->data.holdout,
-                                    .shuffle = c->data.shuffle, .max_bad_lines = c->data.max_bad_lines,
-                                    .seed = (uint64_t)c->debug.seed, .log = log};
+                                    .n_dataset_paths = (int)c->training.dataset_path.n,
+                                    .format = sy_config_word(c, "data.format"),
+                                    .suffixes = c->data.suffixes.items,
+                                    .n_suffixes = (int)c->data.suffixes.n,
+                                    .text_key = c->data.text_key,
+                                    .max_bytes = c->data.max_bytes,
+                                    .holdout = c->data.holdout,
+                                    .shuffle = c->data.shuffle,
+                                    .max_bad_lines = c->data.max_bad_lines,
+                                    .seed = (uint64_t)c->debug.seed,
+                                    .log = log};
 }
 
 double sy_flops_per_token(const struct sy_config *c, const struct sy_params *params) {
@@ -27,7 +33,7 @@ double sy_flops_per_token(const struct sy_config *c, const struct sy_params *par
            6.0 * (double)(m->n_layers * m->n_heads) * (qk + v) * (double)c->training.seq_len;
 }
 
-/* --- creation ---------------------------------------------------------------------------------------------------------- */
+/* --- creation ------------------------------------------------------------------------------------------------- */
 
 static sy_status make_exec(struct sy_session *s) {
     const struct sy_config *c = s->config;
@@ -87,23 +93,35 @@ static void init_part(void *arg, int thread, int n_threads) {
 
 static int64_t batch_sequences(const struct sy_config *c) {
     return c->training.local_batch_size < c->training.global_batch_size ? c->training.local_batch_size
-                                                                         : c->training.global_batch_size;
+                                                                        : c->training.global_batch_size;
 }
 
 static sy_status make_model(struct sy_session *s, int train) {
     const struct sy_config *c = s->config;
-    struct sy_model_options mo = {.model = &c->model, .moe = &c->moe, .recompute = train ? &c->activation_checkpoint : NULL,
-                                  .exec = &s->exec, .groups = s->groups, .weights = s->weights, .max_sequences = batch_sequences(c),
-                                  .seq_len = c->training.seq_len, .combine_groups = c->numerics.combine_groups,
-                                  .forced_balance = c->debug.moe_force_load_balance, .log = s->log};
+    struct sy_model_options mo = {.model = &c->model,
+                                  .moe = &c->moe,
+                                  .recompute = train ? &c->activation_checkpoint : NULL,
+                                  .exec = &s->exec,
+                                  .groups = s->groups,
+                                  .weights = s->weights,
+                                  .max_sequences = batch_sequences(c),
+                                  .seq_len = c->training.seq_len,
+                                  .combine_groups = c->numerics.combine_groups,
+                                  .forced_balance = c->debug.moe_force_load_balance,
+                                  .log = s->log};
     SY_TRY(sy_model_create(&mo, &s->model));
     if (!train)
         return SY_OK;
-    struct sy_gradients_options go = {.params = s->params, .exec = &s->exec, .lanes = (int)c->numerics.lanes,
-                                      .expert_lanes = (int)c->numerics.expert_lanes, .cell = (int)c->numerics.cell,
+    struct sy_gradients_options go = {.params = s->params,
+                                      .exec = &s->exec,
+                                      .lanes = (int)c->numerics.lanes,
+                                      .expert_lanes = (int)c->numerics.expert_lanes,
+                                      .cell = (int)c->numerics.cell,
                                       .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
-                                      .seq_len = c->training.seq_len, .max_sequences = batch_sequences(c),
-                                      .head_chunk = SY_HEAD_CHUNK, .plant = c->debug.break_};
+                                      .seq_len = c->training.seq_len,
+                                      .max_sequences = batch_sequences(c),
+                                      .head_chunk = SY_HEAD_CHUNK,
+                                      .plant = c->debug.break_};
     return sy_gradients_create(&go, &s->gradients);
 }
 
@@ -143,8 +161,9 @@ static sy_status check_plant(const struct sy_config *c) {
     for (int i = 0; sy_gradients_plant(i); i++)
         known |= strcmp(sy_gradients_plant(i), plant) == 0;
     if (!known)
-        return sy_config_fail(c, "debug.break", "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn and "
-                                                "nan_at_step_N");
+        return sy_config_fail(c, "debug.break",
+                              "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn and "
+                              "nan_at_step_N");
     return SY_OK;
 }
 
@@ -205,7 +224,7 @@ void sy_session_digest(const struct sy_session *s, char out[SY_DIGEST_CHARS]) {
     sy_digest_hex(&d, out);
 }
 
-/* --- a step ------------------------------------------------------------------------------------------------------------ */
+/* --- a step --------------------------------------------------------------------------------------------------- */
 
 static void positions(int64_t n, int64_t seq_len, const int32_t *doc_start, int32_t *position) {
     for (int64_t t = 0; t < n; t++)
@@ -224,8 +243,13 @@ static sy_status fetch(struct sy_session *s, int64_t step) {
 
 static struct sy_batch batch_at(const struct sy_session *s, int64_t first, int64_t n) {
     int64_t seq = s->config->training.seq_len, t = first * seq;
-    return (struct sy_batch){.sequences = n, .seq_len = seq, .tokens = n * seq, .ids = s->ids + t, .labels = s->labels + t,
-                             .doc_start = s->doc_start + t, .position = s->position + t};
+    return (struct sy_batch){.sequences = n,
+                             .seq_len = seq,
+                             .tokens = n * seq,
+                             .ids = s->ids + t,
+                             .labels = s->labels + t,
+                             .doc_start = s->doc_start + t,
+                             .position = s->position + t};
 }
 
 /* Gradients and loss of the step's batch. */
@@ -252,9 +276,14 @@ static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
 
 static void apply(struct sy_session *s, struct sy_step_result *r) {
     const struct sy_config *c = s->config;
-    struct sy_update_step u = {.t = ++s->applied, .lr = r->lr, .beta1 = c->optimizer.beta1, .beta2 = c->optimizer.beta2,
-                               .eps = c->optimizer.eps, .weight_decay = c->optimizer.weight_decay,
-                               .max_norm = c->training.max_norm, .norm = r->norm};
+    struct sy_update_step u = {.t = ++s->applied,
+                               .lr = r->lr,
+                               .beta1 = c->optimizer.beta1,
+                               .beta2 = c->optimizer.beta2,
+                               .eps = c->optimizer.eps,
+                               .weight_decay = c->optimizer.weight_decay,
+                               .max_norm = c->training.max_norm,
+                               .norm = r->norm};
     sy_update_adamw(&s->update, s->gradients, &u);
     for (int l = 0; l < s->params->n_layers; l++)
         sy_update_expert_bias(&s->update, l, &c->moe, c->training.global_batch_size * c->training.seq_len,
@@ -281,8 +310,8 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
         r->n_valid += s->labels[t] >= 0;
     s->groups.dp.ops->sum_i64(&s->groups.dp, &r->n_valid, 1);
     if (r->n_valid == 0)
-        SY_FAIL(SY_ERR_DATA, "step %lld has no valid label: every token of its %lld sequences ends a document", (long long)(step + 1),
-                (long long)c->training.global_batch_size);
+        SY_FAIL(SY_ERR_DATA, "step %lld has no valid label: every token of its %lld sequences ends a document",
+                (long long)(step + 1), (long long)c->training.global_batch_size);
     r->lr = sy_schedule_lr(&c->lr_scheduler, c->optimizer.lr, step, c->training.steps);
     sy_status status = accumulate(s, r);
     if (status != SY_OK && status != SY_ERR_NONFINITE)
@@ -291,7 +320,8 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
         memset(s->counts, 0, (size_t)(s->params->n_layers * c->moe.num_experts) * sizeof *s->counts);
         snprintf(r->why, sizeof r->why, "%s", sy_error_message());
     } else if (r->n_bad) {
-        snprintf(r->why, sizeof r->why, "%lld of %lld token losses are not finite", (long long)r->n_bad, (long long)r->n_valid);
+        snprintf(r->why, sizeof r->why, "%lld of %lld token losses are not finite", (long long)r->n_bad,
+                 (long long)r->n_valid);
     } else {
         int64_t bad = 0;
         if (step + 1 == planted_nan(c->debug.break_))

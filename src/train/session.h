@@ -1,7 +1,7 @@
 /* Everything that a run holds in one process: threads, weights, model, gradients, data; and one training step.
  *
- * A session is made from a finished configuration. It knows nothing of folders, checkpoints or metrics files: the trainer, verify and
- * generate are built on it.
+ * A session is made from a finished configuration. It knows nothing of folders, checkpoints or metrics files: the trainer,
+ * verify and generate are built on it.
  */
 #ifndef SY_TRAIN_SESSION_H
 #define SY_TRAIN_SESSION_H
@@ -32,10 +32,10 @@ struct sy_session {
     struct sy_documents *documents;
     struct sy_tokenizer *tokenizer;
     struct sy_loader *loader;
-    int64_t *counts; /* [n_layers * E] of the last step */
+    int64_t *counts;                              /* [n_layers * E] of the last step */
     int32_t *ids, *labels, *doc_start, *position; /* a step's sequences in the order of the walk, [global batch * S] */
-    int64_t base_step, base_sequence; /* step base_step begins at sequence base_sequence of the stream */
-    int64_t applied; /* steps whose update was applied: the power in AdamW's bias correction */
+    int64_t base_step, base_sequence;             /* step base_step begins at sequence base_sequence of the stream */
+    int64_t applied;                              /* steps whose update was applied: the power in AdamW's bias correction */
     double flops_per_token;
 };
 
@@ -47,8 +47,8 @@ sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, 
 void sy_session_destroy(struct sy_session *session);
 
 struct sy_step_result {
-    int64_t step;        /* from 1: the step that was done */
-    int64_t loss_fixed;  /* 2^-24 nats, summed over valid labels */
+    int64_t step;       /* from 1: the step that was done */
+    int64_t loss_fixed; /* 2^-24 nats, summed over valid labels */
     int64_t n_valid, n_bad;
     double loss, norm, lr; /* loss and norm are NaN when not finite */
     int applied;
@@ -57,7 +57,7 @@ struct sy_step_result {
     double data_seconds;
 };
 
-/* Local. Step s from 0, on sequences s*global_batch_size on. A non-finite loss or gradient leaves the weights as they were. */
+/* Local. Step s from 0, on sequences s*global_batch_size on. A non-finite loss or gradient leaves the weights alone. */
 sy_status sy_session_step(struct sy_session *session, int64_t s, struct sy_step_result *out);
 
 /* Local. The same on the sequences that stand in ids, labels and doc_start, in the order of the walk (place k holds sequence
@@ -73,8 +73,8 @@ void sy_session_digest(const struct sy_session *session, char out[SY_DIGEST_CHAR
 /* Local. Call after the masters were changed from outside. */
 void sy_session_weights_changed(struct sy_session *session);
 
-/* The first sequence of step s (from 0) in the stream of data. A resume sets the base from its checkpoint, so that a batch of
- * another size goes on where the former ended. */
+/* The first sequence of step s (from 0) in the stream of data. A resume sets the base from its checkpoint, so that a batch
+ * of another size goes on where the former ended. */
 static inline int64_t sy_session_sequence(const struct sy_session *session, int64_t s) {
     return session->base_sequence + (s - session->base_step) * session->config->training.global_batch_size;
 }

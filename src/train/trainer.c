@@ -33,7 +33,7 @@ struct trainer {
     int n_former;
 };
 
-/* --- the run's folder -------------------------------------------------------------------------------------------------- */
+/* --- the run's folder ----------------------------------------------------------------------------------------- */
 
 static void log_line(void *user, enum sy_log_level level, const char *line) {
     struct trainer *t = user;
@@ -100,7 +100,7 @@ static sy_status write_config(struct trainer *t) {
     return SY_OK;
 }
 
-/* --- resume ------------------------------------------------------------------------------------------------------------ */
+/* --- resume --------------------------------------------------------------------------------------------------- */
 
 static sy_status find_checkpoint(struct trainer *t) {
     if (t->config->run.fresh && sy_ckpt_any(t->out->run_dir))
@@ -125,7 +125,8 @@ static sy_status check_recipe(struct trainer *t) {
         return SY_OK;
     if (!t->config->checkpoint.new_recipe) {
         SY_TRY(sy_ckpt_recipe_check(t->ckpt, t->config));
-        SY_FAIL(SY_ERR_USAGE, "recipe id %s of the checkpoint is not this run's %s; checkpoint.new_recipe=true goes on anyway",
+        SY_FAIL(SY_ERR_USAGE,
+                "recipe id %s of the checkpoint is not this run's %s; checkpoint.new_recipe=true goes on anyway",
                 info->recipe_id, t->recipe_id);
     }
     t->former[t->n_former++] = info->recipe_id;
@@ -143,7 +144,8 @@ static sy_status compare_options(struct trainer *t, struct sy_config *before) {
         SY_TRY(sy_config_get(before, key, &was));
         SY_TRY(sy_config_get(t->config, key, &is));
         if (strcmp(was, is) != 0)
-            sy_log_warn(&t->log, "%s was %s up to step %lld, now %s: the bits go another way than those of a run without the change",
+            sy_log_warn(&t->log,
+                        "%s was %s up to step %lld, now %s: the bits go another way than those of a run without the change",
                         key, was, (long long)sy_ckpt_info(t->ckpt)->step, is);
     }
     return SY_OK;
@@ -190,10 +192,17 @@ static sy_status save(struct trainer *t) {
     json_t *trainer = json_pack("{s:I}", "applied", (json_int_t)s->applied);
     if (!trainer)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a checkpoint's manifest");
-    struct sy_ckpt_state state = {.config = t->config, .params = s->params, .w = s->weights.master, .m = s->m, .v = s->v,
-                                  .step = t->step, .next_sequence = sy_session_sequence(s, t->step),
-                                  .former_recipes = t->former, .n_former_recipes = t->n_former,
-                                  .data_fingerprint = t->fingerprint, .trainer = trainer,
+    struct sy_ckpt_state state = {.config = t->config,
+                                  .params = s->params,
+                                  .w = s->weights.master,
+                                  .m = s->m,
+                                  .v = s->v,
+                                  .step = t->step,
+                                  .next_sequence = sy_session_sequence(s, t->step),
+                                  .former_recipes = t->former,
+                                  .n_former_recipes = t->n_former,
+                                  .data_fingerprint = t->fingerprint,
+                                  .trainer = trainer,
                                   .weights_digest = t->out->weights_digest};
     struct sy_ckpt_save_options options = {.keep_latest_k = t->config->checkpoint.keep_latest_k, .log = &t->log};
     char path[SY_CKPT_PATH_BYTES];
@@ -206,7 +215,7 @@ static sy_status save(struct trainer *t) {
     return SY_OK;
 }
 
-/* --- steps ------------------------------------------------------------------------------------------------------------- */
+/* --- steps ---------------------------------------------------------------------------------------------------- */
 
 static sy_status start(struct trainer *t, const char *name) {
     SY_TRY(open_folder(t, name));
@@ -228,9 +237,11 @@ static sy_status start(struct trainer *t, const char *name) {
     SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
     SY_TRY(sy_progress_init(t->session, t->step, &t->progress));
     const struct sy_session *s = t->session;
-    sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s", (long long)s->params->n_parameters,
-                (long long)s->params->n_active, sy_class_name(s->exec.cls), s->exec.ops->tier, sy_pool_size(s->pool), t->recipe_id);
-    sy_log_info(&t->log, "%lld documents to train on (%lld bytes, %.4f nats per byte as unigrams), %lld held out (%lld bytes)",
+    sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
+                (long long)s->params->n_parameters, (long long)s->params->n_active, sy_class_name(s->exec.cls),
+                s->exec.ops->tier, sy_pool_size(s->pool), t->recipe_id);
+    sy_log_info(&t->log,
+                "%lld documents to train on (%lld bytes, %.4f nats per byte as unigrams), %lld held out (%lld bytes)",
                 (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy, (long long)d->n_heldout,
                 (long long)d->heldout_bytes);
     return SY_OK;
@@ -242,8 +253,8 @@ static sy_status evaluate(struct trainer *t) {
         return SY_OK;
     SY_TRY(sy_session_eval(t->session, t->config->validation.steps, &t->out->eval_loss, &n));
     SY_TRY(sy_metrics_eval(&t->metrics, t->step, t->out->eval_loss, n));
-    sy_log_info(&t->log, "step %lld: held-out loss %.4f nats per token over %lld tokens", (long long)t->step, t->out->eval_loss,
-                (long long)n);
+    sy_log_info(&t->log, "step %lld: held-out loss %.4f nats per token over %lld tokens", (long long)t->step,
+                t->out->eval_loss, (long long)n);
     return SY_OK;
 }
 
@@ -251,7 +262,8 @@ static sy_status nonfinite(struct trainer *t, const struct sy_step_result *r) {
     const struct sy_config *c = t->config;
     t->skipped_in_a_row++;
     if (c->run.nonfinite == SY_NONFINITE_STOP)
-        SY_FAIL(SY_ERR_NONFINITE, "step %lld was not applied: %s; the weights of step %lld are kept (run.nonfinite=skip skips such steps)",
+        SY_FAIL(SY_ERR_NONFINITE,
+                "step %lld was not applied: %s; the weights of step %lld are kept (run.nonfinite=skip skips such steps)",
                 (long long)r->step, r->why, (long long)(r->step - 1));
     if (t->skipped_in_a_row >= c->run.nonfinite_limit)
         SY_FAIL(SY_ERR_NONFINITE, "step %lld was the %lldth in a row that was not applied (run.nonfinite_limit): %s",
@@ -290,7 +302,8 @@ static sy_status one_step(struct trainer *t) {
 static sy_status loop(struct trainer *t) {
     const struct sy_config *c = t->config;
     if (t->step >= c->training.steps && t->ckpt)
-        sy_log_info(&t->log, "step %lld of training.steps = %lld is done already", (long long)t->step, (long long)c->training.steps);
+        sy_log_info(&t->log, "step %lld of training.steps = %lld is done already", (long long)t->step,
+                    (long long)c->training.steps);
     while (t->step < c->training.steps) {
         SY_TRY(one_step(t));
         int last = t->step == c->training.steps, asked = t->io->stop && *t->io->stop;

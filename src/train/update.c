@@ -35,10 +35,16 @@ double sy_update_norm(const struct sy_update *u, const struct sy_gradients *g, i
 
 void sy_update_adamw(const struct sy_update *u, const struct sy_gradients *g, const struct sy_update_step *s) {
     double ratio = s->max_norm / (s->norm + 1e-6), clip = ratio < 1.0 ? ratio : 1.0;
-    struct sy_adamw op = {.clip = (float)clip, .b1 = (float)s->beta1, .one_b1 = (float)(1.0 - s->beta1), .b2 = (float)s->beta2,
-                          .one_b2 = (float)(1.0 - s->beta2), .c1 = (float)(1.0 / (1.0 - sy_pow_f64(s->beta1, (double)s->t))),
-                          .c2 = (float)(1.0 / (1.0 - sy_pow_f64(s->beta2, (double)s->t))), .eps = (float)s->eps,
-                          .lr = (float)s->lr, .wd = (float)s->weight_decay};
+    struct sy_adamw op = {.clip = (float)clip,
+                          .b1 = (float)s->beta1,
+                          .one_b1 = (float)(1.0 - s->beta1),
+                          .b2 = (float)s->beta2,
+                          .one_b2 = (float)(1.0 - s->beta2),
+                          .c1 = (float)(1.0 / (1.0 - sy_pow_f64(s->beta1, (double)s->t))),
+                          .c2 = (float)(1.0 / (1.0 - sy_pow_f64(s->beta2, (double)s->t))),
+                          .eps = (float)s->eps,
+                          .lr = (float)s->lr,
+                          .wd = (float)s->weight_decay};
     if (s->beta1 == 0.0)
         op.c1 = 1.0f;
     if (s->beta2 == 0.0)
@@ -77,7 +83,8 @@ void sy_update_expert_bias(const struct sy_update *u, int layer, const struct sy
 
 void sy_update_stored(const struct sy_update *u) {
     if (u->weights.stored != (void *)u->weights.master)
-        u->exec->ops->cast(u->exec, &(struct sy_cast){.n = u->params->n_floats, .x = u->weights.master, .y = u->weights.stored});
+        u->exec->ops->cast(u->exec,
+                           &(struct sy_cast){.n = u->params->n_floats, .x = u->weights.master, .y = u->weights.stored});
 }
 
 static void digest_part(void *arg, int thread, int n_threads) {

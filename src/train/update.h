@@ -10,8 +10,8 @@ struct sy_update {
     const struct sy_params *params;
     const struct sy_exec *exec;
     struct sy_weights weights;
-    float *m, *v;         /* [n_trained] */
-    double *blocks;       /* scratch of sy_update_blocks(params) sums */
+    float *m, *v;              /* [n_trained] */
+    double *blocks;            /* scratch of sy_update_blocks(params) sums */
     struct sy_digest *digests; /* scratch, one a thread */
 };
 

@@ -36,8 +36,8 @@ static sy_status set_layout(struct sy_config *c, const struct layout *l, const c
     return sy_config_finish(c, false);
 }
 
-static sy_status run_layout(struct sy_config *c, const struct layout *l, const char *plant, int64_t steps, const struct sy_log *log,
-                            struct outcome *out) {
+static sy_status run_layout(struct sy_config *c, const struct layout *l, const char *plant, int64_t steps,
+                            const struct sy_log *log, struct outcome *out) {
     struct sy_session *s;
     struct sy_step_result r = {.loss = NAN};
     SY_TRY(set_layout(c, l, plant));
@@ -110,9 +110,10 @@ static sy_status planted(struct sy_config *c, int64_t steps, const char *plant, 
     SY_TRY(run_layout(c, &l, plant, steps, &log, &bad));
     print_row(io, &l, &bad, plant);
     if (same(&good, &bad))
-        SY_FAIL(SY_ERR_RUNTIME, "the planted bug %s was not caught: same digest; this recipe (lanes %lld, expert_lanes %lld, cell %lld) "
-                "may not show it", plant, (long long)c->numerics.lanes, (long long)c->numerics.expert_lanes,
-                (long long)c->numerics.cell);
+        SY_FAIL(SY_ERR_RUNTIME,
+                "the planted bug %s was not caught: same digest; this recipe (lanes %lld, expert_lanes %lld, cell %lld) "
+                "may not show it",
+                plant, (long long)c->numerics.lanes, (long long)c->numerics.expert_lanes, (long long)c->numerics.cell);
     sy_io_printf(io, "caught: %s\n", plant);
     return SY_OK;
 }
@@ -126,8 +127,8 @@ sy_status sy_verify(struct sy_config *c, int64_t steps, const char *plant, const
     int n, differ;
     SY_TRY(all_layouts(c, steps, io, &n, &differ));
     if (differ)
-        SY_FAIL(SY_ERR_RUNTIME, "%d of %d layouts differ after %lld steps; `switchyard diff` on two runs finds where", differ, n,
-                (long long)steps);
+        SY_FAIL(SY_ERR_RUNTIME, "%d of %d layouts differ after %lld steps; `switchyard diff` on two runs finds where",
+                differ, n, (long long)steps);
     sy_io_printf(io, "%d layouts, %lld steps: one digest\n", n, (long long)steps);
     return SY_OK;
 }

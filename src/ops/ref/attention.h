@@ -41,8 +41,8 @@ static inline void transpose(const float *src, int64_t row, int64_t n, int64_t d
     }
 }
 
-static inline void pack_q(const struct sy_exec *x, const struct sy_attention *op, int64_t t0, int64_t n, int64_t head, float *dst,
-                          int64_t row) {
+static inline void pack_q(const struct sy_exec *x, const struct sy_attention *op, int64_t t0, int64_t n, int64_t head,
+                          float *dst, int64_t row) {
     for (int p = 0; p < op->n_parts; p++) {
         int64_t d_pad = round_up(op->part[p].d, x->kb);
         pack_rows(op->part[p].q, t0, n, head, op->part[p].d, d_pad, dst, row);
@@ -50,8 +50,8 @@ static inline void pack_q(const struct sy_exec *x, const struct sy_attention *op
     }
 }
 
-static inline void pack_k(const struct sy_exec *x, const struct sy_attention *op, int64_t t0, int64_t n, int64_t head, float *dst,
-                          int64_t row) {
+static inline void pack_k(const struct sy_exec *x, const struct sy_attention *op, int64_t t0, int64_t n, int64_t head,
+                          float *dst, int64_t row) {
     for (int p = 0; p < op->n_parts; p++) {
         int64_t d_pad = round_up(op->part[p].d, x->kb);
         pack_rows(op->part[p].k, t0, n, head, op->part[p].d, d_pad, dst, row);

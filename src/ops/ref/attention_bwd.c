@@ -95,8 +95,8 @@ static void load_queries(const struct sy_exec *x, const struct sy_attention *op,
     }
 }
 
-static void key_block(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t head, int64_t kv, int64_t i0,
-                      int64_t n, int64_t j0, const struct buffers *u) {
+static void key_block(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t head, int64_t kv,
+                      int64_t i0, int64_t n, int64_t j0, const struct buffers *u) {
     int64_t t0 = b * op->seq_len, n_k = min64(KEYS, op->seq_len - j0), w = u->width_pad;
     float c = op->c;
     memset(u->k, 0, (size_t)(KEYS * w) * 4);
@@ -113,8 +113,8 @@ static void key_block(const struct sy_exec *x, const struct sy_attention *op, in
         int64_t lo = 0, hi = 0;
         if (r < n)
             allowed_keys(op, b, i0 + r, &lo, &hi);
-        row_gradient(x, c, r < n ? op->lse[(t0 + i0 + r) * op->heads + head] : 0.0f, r < n ? u->d[r] : 0.0f, lo - j0, hi - j0,
-                     r, u);
+        row_gradient(x, c, r < n ? op->lse[(t0 + i0 + r) * op->heads + head] : 0.0f, r < n ? u->d[r] : 0.0f, lo - j0,
+                     hi - j0, r, u);
     }
     chain_tile(x->cls, &(struct chain_args){KEYS, u->dv_pad, QUERIES, u->p_t, QUERIES, u->g, u->dv_width,
                                             u->dv + j0 * u->dv_pad, u->dv_pad});
@@ -127,7 +127,8 @@ static void store_values(const struct sy_exec *x, const struct sy_attention *op,
         float *a = u->dv + j * u->dv_pad;
         for (int64_t i = 0; i < op->dv; i++)
             a[i] += 0.0f;
-        narrow(x, op->d_v.dtype, op->dv, a, sy_at(op->d_v.data, op->d_v.dtype, (t0 + j) * op->d_v.token + kv * op->d_v.head));
+        narrow(x, op->d_v.dtype, op->dv, a,
+               sy_at(op->d_v.data, op->d_v.dtype, (t0 + j) * op->d_v.token + kv * op->d_v.head));
     }
 }
 

@@ -1,11 +1,11 @@
 /* Attention forward (NUMERICS 3): an online softmax whose running maximum is an integer power of two, so that rescaling is
  * exact and may be skipped where it did not move.
  *
- * Per query row, keys in blocks of 128 from the start of the sequence, ascending; a block with no allowed key changes nothing:
- *     s = CHAIN over the head dimension; M' = max(M, rint(c max s)), c = fp32(scale log2 e); O, Z *= EXP2(M - M')
- *     p = EXP2(fma(s, c, -M')), +0 where masked; Z += V64(p); O = CHAIN over the block's keys of (BF(p), v)
- * o = BF(O (1/Z)), lse = M + LOG2(Z). EXP2 would hide a non-finite score: an allowed one makes o and lse of its row NaN, as
- * does Z = 0 (scores so large that fp32 has no fraction left).
+ * Per query row, keys in blocks of 128 from the start of the sequence, ascending; a block with no allowed key changes
+ * nothing: s = CHAIN over the head dimension; M' = max(M, rint(c max s)), c = fp32(scale log2 e); O, Z *= EXP2(M - M') p =
+ * EXP2(fma(s, c, -M')), +0 where masked; Z += V64(p); O = CHAIN over the block's keys of (BF(p), v) o = BF(O (1/Z)), lse = M
+ * + LOG2(Z). EXP2 would hide a non-finite score: an allowed one makes o and lse of its row NaN, as does Z = 0 (scores so
+ * large that fp32 has no fraction left).
  */
 #include "ops/ref/attention.h"
 #include "ops/ref/protos.h"
@@ -72,8 +72,8 @@ static int all_finite(const float *v, int64_t n) {
     return finite;
 }
 
-/* O = CHAIN over the block's keys. Rows with no allowed key have p = 0: nothing changes, unless v holds NaN or Inf; then they
- * are kept aside. */
+/* O = CHAIN over the block's keys. Rows with no allowed key have p = 0: nothing changes, unless v holds NaN or Inf; then
+ * they are kept aside. */
 static void add_values(const struct sy_exec *x, const float *p, const float *v, int64_t k, int64_t dv_pad, const int *any,
                        float *kept, float *o) {
     struct chain_args chain = {QUERIES, dv_pad, k, p, KEYS, v, dv_pad, o, dv_pad};
@@ -89,7 +89,8 @@ static void add_values(const struct sy_exec *x, const float *p, const float *v, 
 }
 
 /* n queries from i0 on of one sequence and head. */
-static void queries(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t head, int64_t i0, float *scratch) {
+static void queries(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t head, int64_t i0,
+                    float *scratch) {
     const char *end = (const char *)scratch + x->scratch_bytes;
     int64_t t0 = b * op->seq_len, n = min64(QUERIES, op->seq_len - i0), width = packed_width(x, op);
     int64_t dv_pad = round_up(op->dv, CHAIN_N_PAD), kv = head / (op->heads / op->kv_heads);
@@ -117,7 +118,8 @@ static void queries(const struct sy_exec *x, const struct sy_attention *op, int6
             int64_t lo = 0, hi = 0;
             if (r < n)
                 allowed_keys(op, b, i0 + r, &lo, &hi);
-            any[r] = softmax_row(x, c, max64(lo - j0, 0), min64(hi - j0, n_k), s + r * KEYS, &state[r], o + r * dv_pad, op->dv);
+            any[r] =
+                softmax_row(x, c, max64(lo - j0, 0), min64(hi - j0, n_k), s + r * KEYS, &state[r], o + r * dv_pad, op->dv);
         }
         add_values(x, s, v, k_pad, dv_pad, any, kept, o);
     }

@@ -33,7 +33,7 @@ struct chain_args {
     int64_t acc_row;
 };
 
-/* --- fp32 and x86 ------------------------------------------------------------------------------------------------------ */
+/* --- fp32 and x86 --------------------------------------------------------------------------------------------- */
 
 #ifndef CHAIN_PORTABLE
 
@@ -108,7 +108,8 @@ static inline void flush_end(unsigned csr) {
 
 #else
 
-static void micro_fp32(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row, float *acc, int64_t acc_row) {
+static void micro_fp32(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row, float *acc,
+                       int64_t acc_row) {
     for (int i = 0; i < CHAIN_MR; i++)
         for (int64_t p = 0; p < k; p++)
             for (int j = 0; j < CHAIN_NR; j++)
@@ -154,7 +155,7 @@ static inline void flush_end(unsigned csr) { (void)csr; }
 
 #endif
 
-/* --- sm90 -------------------------------------------------------------------------------------------------------------- */
+/* --- sm90 ----------------------------------------------------------------------------------------------------- */
 
 enum { SM90_NO_TERM = -5000, SM90_LEAST = -133, SM90_STEP = 16 };
 
@@ -174,7 +175,7 @@ static inline float truncated(double v) {
     return sy_f32_from_bits(u);
 }
 
-/* One step with Inf or NaN among the terms: NaN, 0 Inf and Inf - Inf give NaN, else an Inf of its sign. Returns 0 if none. */
+/* One step with Inf or NaN among the terms: NaN, 0 Inf and Inf - Inf give NaN, else an Inf of its sign. 0 if none. */
 static inline int sm90_special(const float *a, const float *b, int64_t b_row, float *c) {
     int plus = 0, minus = 0, nan = 0;
     for (int p = 0; p <= SM90_STEP; p++) {
@@ -218,7 +219,8 @@ static inline void sm90_step(const float *a, const float *b, int64_t b_row, floa
         acc[j] = truncated(sum[j] * sy_f64_from_bits((uint64_t)(int64_t)(1023 - 25 + top[j]) << 52));
 }
 
-static void micro_sm90(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row, float *acc, int64_t acc_row) {
+static void micro_sm90(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row, float *acc,
+                       int64_t acc_row) {
     for (int64_t p = 0; p < k; p += SM90_STEP) {
         int b_finite = 1;
         for (int q = 0; q < SM90_STEP; q++)
@@ -253,7 +255,7 @@ static void micro_sm90(int64_t k, const float *a, int64_t a_row, const float *b,
     }
 }
 
-/* --- a tile ------------------------------------------------------------------------------------------------------------ */
+/* --- a tile --------------------------------------------------------------------------------------------------- */
 
 static inline void chain_tile(enum sy_numeric_class cls, const struct chain_args *t) {
     unsigned csr = cls == SY_NUMERIC_X86 ? flush_begin() : 0;

@@ -1,7 +1,7 @@
 /* Products of matrices: c = [acc +] CHAIN over the parts, each part padded to KB by itself.
  *
- * Tiles of MC x NC outputs are dealt to the threads in turn. A tile walks the parts in order in blocks of KC rows; each block
- * is packed (widened to fp32, zeros where rows are missing) and the chain goes on in the tile's accumulators:
+ * Tiles of MC x NC outputs are dealt to the threads in turn. A tile walks the parts in order in blocks of KC rows; each
+ * block is packed (widened to fp32, zeros where rows are missing) and the chain goes on in the tile's accumulators:
  *
  *     for tile            threads in turn
  *       for part, KC      pack a[MC, KC], b[KC, NC]

@@ -46,7 +46,7 @@ void SY_FN(row_sum)(const struct sy_exec *x, const struct sy_row_sum *op) {
     sy_pool_run(pool_for(x, op->sequences * op->rows_per_sequence * op->d), row_sum_part, &w);
 }
 
-/* --- y = y + x --------------------------------------------------------------------------------------------------------- */
+/* --- y = y + x ------------------------------------------------------------------------------------------------ */
 
 static void add_part(void *arg, int thread, int n_threads) {
     const struct sy_add_f32 *op = arg;
@@ -61,7 +61,7 @@ void SY_FN(add_f32)(const struct sy_exec *x, const struct sy_add_f32 *op) {
     sy_pool_run(pool_for(x, op->n), add_part, &copy);
 }
 
-/* --- blocks of squares ------------------------------------------------------------------------------------------------- */
+/* --- blocks of squares ---------------------------------------------------------------------------------------- */
 
 enum { BLOCK = 1024, LANES = 16, MAX_THREADS = 1024 };
 

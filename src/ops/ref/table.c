@@ -5,10 +5,9 @@
 #define TEXT(x) TEXT2(x)
 
 extern const struct sy_ops SY_GLUE(sy_ops_, SY_TIER);
-const struct sy_ops SY_GLUE(sy_ops_, SY_TIER) = {
-    .tier = TEXT(SY_TIER),
-    .gemm = SY_FN(gemm),
+const struct sy_ops SY_GLUE(sy_ops_, SY_TIER) = {.tier = TEXT(SY_TIER),
+                                                 .gemm = SY_FN(gemm),
 #define X(name, type) .name = SY_FN(name),
-    SY_OPS_LIST(X)
+                                                 SY_OPS_LIST(X)
 #undef X
 };

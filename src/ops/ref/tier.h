@@ -48,7 +48,8 @@ static inline void widen(enum sy_dtype t, int64_t n, const void *restrict src, f
 }
 
 /* n contiguous fp32 values, rounded once to t. */
-static inline void narrow(const struct sy_exec *x, enum sy_dtype t, int64_t n, const float *restrict src, void *restrict dst) {
+static inline void narrow(const struct sy_exec *x, enum sy_dtype t, int64_t n, const float *restrict src,
+                          void *restrict dst) {
     if (t == SY_F32) {
         memcpy(dst, src, (size_t)n * 4);
     } else {
