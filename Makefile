@@ -34,8 +34,9 @@ TESTS := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAY := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
 FAILING := $(FUZZ:%=$(BUILD)/tests/fuzz/failing_%)
-FAILING_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc strdup aligned_alloc free sy_fail json_loadb json_dumps \
-    inflateInit2_ ZSTD_createDCtx)
+FAILING_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc strdup aligned_alloc free sy_fail json_loadb \
+    json_dumps inflateInit2_ ZSTD_createDCtx)
+FAILING_OBJ = $(BUILD)/tests/fuzz/failing_%.o $(BUILD)/tests/fuzz/failing_malloc.o
 HELPER_SRC := $(wildcard tests/cli/toml_decode.c)
 HELPERS := $(HELPER_SRC:tests/cli/%.c=$(BUILD)/tests/%)
 
@@ -67,9 +68,9 @@ $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIB)
 $(BUILD)/tests/fuzz/failing_%.o: tests/fuzz/fuzz_%.c tests/fuzz/failing_malloc.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -include tests/fuzz/failing_malloc.h -c $< -o $@
-$(BUILD)/tests/fuzz/failing_%: $(BUILD)/tests/fuzz/failing_%.o $(BUILD)/tests/fuzz/failing_malloc.o $(BUILD)/tests/fuzz/replay.o $(LIB)
+$(BUILD)/tests/fuzz/failing_%: $(FAILING_OBJ) $(BUILD)/tests/fuzz/replay.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(FAILING_WRAP) -Wl,--wrap=main $^ $(LINK_LIBS) -o $@
-$(BUILD)/failing/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/failing_%.o $(BUILD)/tests/fuzz/failing_malloc.o $(LIB)
+$(BUILD)/failing/tests/fuzz/fuzz_%: $(FAILING_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $(FAILING_WRAP) $^ $(LINK_LIBS) -o $@
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB)
@@ -109,7 +110,7 @@ SAN_asan = -fsanitize=address -fno-omit-frame-pointer
 SAN_ubsan = -fsanitize=undefined -fno-sanitize-recover=all
 SAN_tsan = -fsanitize=thread
 FUZZ_SECONDS ?= 60
-fuzz: ## every fuzz target for FUZZ_SECONDS=60 (clang), then with failing allocations; a finding stops, its input stays in build/fuzz
+fuzz: ## every fuzz target for FUZZ_SECONDS=60 (clang), then with failing malloc; a finding stops, its input stays
 	$(MAKE) BUILD=build/fuzz CC=clang OPT="-O1 -g" SAN="-fsanitize=fuzzer-no-link,address" fuzz-run
 fuzz-run: $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%) $(FUZZ:%=$(BUILD)/failing/tests/fuzz/fuzz_%)
 	sh tools/fuzz.sh $(BUILD) $(FUZZ_SECONDS) $(FUZZ)

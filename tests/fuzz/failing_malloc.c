@@ -1,9 +1,9 @@
 /* Runs a fuzz target with allocations that fail: the n-th alone, or the n-th and all later ones.
  *
  * The allocator is wrapped at link (--wrap of malloc, calloc, realloc, strdup, aligned_alloc, free, sy_fail); jansson, zlib
- * and zstd are shared libraries, so they are handed the wrapped one. An input is first run undisturbed; that run's statuses
- * given to sy_fail are its trace. With a failure planted, one of two things must come out: an ERR_MEMORY, then the target may
- * see other results than it asks for; or the trace of the undisturbed run and every check of the target. So a failure that is
+ * and zstd are shared libraries, so they are handed the wrapped one. An input is first run undisturbed; the statuses that it
+ * gives to sy_fail are its trace. With a failure planted, one of two things must come out: an ERR_MEMORY, which excuses a
+ * check of the target that does not hold; or the trace of the undisturbed run, with every check. So a failure that is
  * swallowed, or taken for damaged data, is found. When the target has returned, nothing it allocated may be left.
  *
  * Under libFuzzer a hash of the input chooses n. Linked with replay.c (and --wrap=main) n goes from 1 to CAP or until no
@@ -46,7 +46,7 @@ WRAPPED(ZSTD_DCtx *, ZSTD_createDCtx, void);
 sy_status __wrap_sy_fail(sy_status status, const char *fmt, ...) SY_PRINTF(2, 3);
 sy_status __real_sy_fail(sy_status status, const char *fmt, ...) SY_PRINTF(2, 3);
 
-/* --- what is planted, and what came of it; of the thread that runs the target ----------------------------------------------- */
+/* --- what is planted, and what came of it; of the thread that runs the target ------------------------------------------ */
 
 static _Thread_local struct {
     int armed, all_later;
@@ -67,7 +67,7 @@ static int fails(void) {
     return now;
 }
 
-/* --- live allocations: a hash table of pointers, linear probing ------------------------------------------------------------- */
+/* --- live allocations: a hash table of pointers, linear probing -------------------------------------------------------- */
 
 static void *live[SLOTS];
 static int64_t n_live;
@@ -120,12 +120,15 @@ static void free_all_live(void) {
         }
 }
 
-/* --- the wrapped allocator -------------------------------------------------------------------------------------------------- */
+/* --- the wrapped allocator --------------------------------------------------------------------------------------------- */
 
 void *__wrap_malloc(size_t bytes) { return fails() ? NULL : add(__real_malloc(bytes)); }
 void *__wrap_calloc(size_t n, size_t bytes) { return fails() ? NULL : add(__real_calloc(n, bytes)); }
-void *__wrap_aligned_alloc(size_t alignment, size_t bytes) { return fails() ? NULL : add(__real_aligned_alloc(alignment, bytes)); }
 char *__wrap_strdup(const char *s) { return fails() ? NULL : add(__real_strdup(s)); }
+
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes) {
+    return fails() ? NULL : add(__real_aligned_alloc(alignment, bytes));
+}
 
 void *__wrap_realloc(void *p, size_t bytes) {
     if (fails())
@@ -166,9 +169,9 @@ ZSTD_DCtx *__wrap_ZSTD_createDCtx(void) {
     return ZSTD_createDCtx_advanced((ZSTD_customMem){zstd_alloc, other_free, NULL});
 }
 
-/* jansson reads a token into, and prints into, a buffer of 16 bytes that doubles, and goes on when that fails: its parser then
- * asserts on, or reads past, what is there, and json_dumps returns a text with a hole. Until src/formats/json.c shields us from
- * both, allocations of these sizes do not fail in there. */
+/* jansson reads a token into, and prints into, a buffer of 16 bytes that doubles, and goes on when that fails: its parser
+ * then asserts on, or reads past, what is there, and json_dumps returns a text with a hole. Until src/formats/json.c shields
+ * us from both, allocations of these sizes do not fail in there. */
 static void *jansson_alloc(size_t bytes) {
     if (run.in_jansson && bytes >= 32 && (bytes & (bytes - 1)) == 0)
         return failing_malloc_own(bytes);
@@ -202,7 +205,7 @@ sy_status __wrap_sy_fail(sy_status status, const char *fmt, ...) {
     return __real_sy_fail(status, "%s", text);
 }
 
-/* --- runs ------------------------------------------------------------------------------------------------------------------- */
+/* --- runs -------------------------------------------------------------------------------------------------------------- */
 
 static _Noreturn void complain(const char *what) {
     run.armed = 0;
@@ -213,7 +216,7 @@ static _Noreturn void complain(const char *what) {
 
 void failing_malloc_abort(void) {
     if (!run.reported)
-        complain(run.fail_at ? "no ERR_MEMORY, and the target's check does not hold" : "(none) the target's check does not hold");
+        complain(run.fail_at ? "no ERR_MEMORY, and a check does not hold" : "(none) a check does not hold");
     longjmp(run.out, 1);
 }
 

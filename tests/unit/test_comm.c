@@ -34,7 +34,7 @@ static uint32_t hash(int a, int b, int round) {
     return h ^ h >> 13;
 }
 
-/* --- one collective each, seen from one rank; `round` varies what is sent ------------------------------------------------- */
+/* --- one collective each, seen from one rank; `round` varies what is sent ---------------------------------------------- */
 
 static void gather(struct room *room, const struct sy_comm *c, int round) {
     unsigned char send[33], recv[MOST * 33 + 1];
@@ -132,7 +132,7 @@ static sy_status concur(struct room *room, const struct sy_comm *c, int failing,
     return status;
 }
 
-/* --- tests ----------------------------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------------------------------- */
 
 static void assert_all_right(const struct room *room, int ranks) {
     for (int r = 0; r < ranks; r++) {
