@@ -16,7 +16,7 @@ closed "help model" help model
 closed init init --flavor dsv3-671b
 closed info info
 closed plan plan configs/micro_gqa.toml
-closed verify verify $config --steps 1
+closed verify verify $config --steps 1 --break swap_sequences
 train run --training.steps=2
 closed inspect inspect "$room/run"
 closed generate generate "$room/run" --prompt x --max-tokens 300
