@@ -35,7 +35,7 @@ FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAY := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
 FAILING := $(FUZZ:%=$(BUILD)/tests/fuzz/failing_%)
 FAILING_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc strdup aligned_alloc free sy_fail json_loadb \
-    json_dumps inflateInit2_ ZSTD_createDCtx)
+    inflateInit2_ ZSTD_createDCtx)
 FAILING_OBJ = $(BUILD)/tests/fuzz/failing_%.o $(BUILD)/tests/fuzz/failing_malloc.o
 HELPER_SRC := $(wildcard tests/cli/toml_decode.c)
 HELPERS := $(HELPER_SRC:tests/cli/%.c=$(BUILD)/tests/%)

@@ -24,6 +24,9 @@
 SY_COMMANDS(X)
 #undef X
 
+/* The program as it was called. */
+extern const char *sy_cli_program;
+
 /* Prints `switchyard: <message>` to stderr; the exit code of the status. OK and STOPPED print nothing. */
 int sy_cli_finish(sy_status status);
 /* Usage error: prints the message and the command's usage; 2. */

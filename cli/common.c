@@ -7,6 +7,8 @@
 
 #include "cli.h"
 
+const char *sy_cli_program = "switchyard";
+
 static volatile int stop_requested;
 static volatile sig_atomic_t signal_number;
 static int live_line;
@@ -138,7 +140,8 @@ int sy_cli_config(const char *command, int argc, char **argv, struct sy_config *
         status = sy_config_load_file(config, argv[1]);
     if (status != SY_OK) {
         sy_config_destroy(config);
-        return sy_cli_finish(status);
+        int code = sy_cli_finish(status);
+        return status == SY_ERR_IO ? 2 : code; /* a config that is not there is a wrong call */
     }
     *out = config;
     return 0;

@@ -19,7 +19,8 @@ enum { N_COMMANDS = sizeof commands / sizeof *commands };
 static void print_usage(FILE *f) {
     fprintf(f, "switchyard %s: mixture-of-experts training, the same bits on every layout\n\n", sy_version());
     for (int i = 0; i < N_COMMANDS; i++)
-        fprintf(f, "  switchyard %s %s\n      %s\n", commands[i].name, commands[i].args, commands[i].text);
+        fprintf(f, "  switchyard %s%s%s\n      %s\n", commands[i].name, *commands[i].args ? " " : "", commands[i].args,
+                commands[i].text);
     fprintf(f, "\nOptions are --section.key=value; `switchyard help run.dir` explains one.\n"
                "exit: 0 done, 1 failed, 2 usage, 3 damaged data, 4 non-finite, 130/143 signal\n");
 }
@@ -33,7 +34,8 @@ int sy_cli_help(int argc, char **argv) {
     }
     for (int i = 0; i < N_COMMANDS; i++)
         if (strcmp(argv[1], commands[i].name) == 0) {
-            printf("switchyard %s %s\n    %s\n", commands[i].name, commands[i].args, commands[i].text);
+            printf("switchyard %s%s%s\n    %s\n", commands[i].name, *commands[i].args ? " " : "", commands[i].args,
+                   commands[i].text);
             return 0;
         }
     return sy_cli_finish(sy_config_help(argv[1], write_stdout, stdout));
@@ -60,6 +62,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     const char *name = argv[1];
+    sy_cli_program = argv[0];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         name = "help";
     if (strcmp(name, "--version") == 0)

@@ -18,12 +18,19 @@ static void print_quoted(const char *word) {
     fprintf(stderr, "'");
 }
 
-/* The command that goes on with this run: the same arguments; --run.fresh would refuse. */
-static void print_continue(char **args, int n) {
-    fprintf(stderr, "to go on: switchyard train");
-    for (int i = 1; i < n; i++)
-        if (strcmp(args[i], "--run.fresh") != 0 && strcmp(args[i], "--run.fresh=true") != 0)
+static int is_truth(const char *word) { return word && (strcmp(word, "true") == 0 || strcmp(word, "false") == 0); }
+
+/* The command that goes on with this run: the same arguments; --run.fresh would refuse. args ends with NULL. */
+static void print_continue(char **args) {
+    fprintf(stderr, "to go on:");
+    print_quoted(sy_cli_program);
+    fprintf(stderr, " train");
+    for (int i = 1; args[i]; i++) {
+        if (strncmp(args[i], "--run.fresh", 11) != 0)
             print_quoted(args[i]);
+        else if (args[i][11] == 0 && is_truth(args[i + 1]))
+            i++;
+    }
     fprintf(stderr, "\n");
 }
 
@@ -33,17 +40,18 @@ int sy_cli_train(int argc, char **argv) {
         return 1;
     memcpy(args, argv, (size_t)argc * sizeof *args);
     struct sy_config *config = NULL;
-    int n = argc;
     int code = sy_cli_config("train", argc, argv, &config);
     if (code) {
         free(args);
         return code;
     }
-    const char *log_freq = "10", *path = argv[1];
+    const char *log_freq = "10", *saving = "true", *path = argv[1];
     char name[256];
     sy_cli_config_name(path, name);
     if (sy_config_get(config, "metrics.log_freq", &log_freq) != SY_OK)
         log_freq = "10";
+    if (sy_config_get(config, "checkpoint.enable", &saving) != SY_OK)
+        saving = "true";
     sy_cli_catch_signals();
     struct sy_io io = sy_cli_io(atoll(log_freq));
     struct sy_train_summary s;
@@ -56,7 +64,10 @@ int sy_cli_train(int argc, char **argv) {
         printf("run %s\ndigest of step %lld: %s\n", s.run_dir, (long long)s.step, s.weights_digest);
     } else if (status == SY_STOPPED) {
         fprintf(stderr, "stopped after step %lld\n", (long long)s.step);
-        print_continue(args, n);
+        if (strcmp(saving, "true") == 0)
+            print_continue(args);
+        else
+            fprintf(stderr, "nothing was saved: checkpoint.enable is false\n");
         code = 128 + (sy_cli_signal() ? sy_cli_signal() : 2);
     }
     sy_config_destroy(config);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/json.h"
 #include "formats/toml.h"
 
 enum { MAX_DEPTH = SY_JSON_MAX_DEPTH };
@@ -45,7 +46,7 @@ static sy_status put_scalar(struct printing *p, const json_t *value) {
         sy_toml_real_print(json_real_value(value), real);
         return put(p, real, strlen(real));
     }
-    char *text = json_dumps(value, JSON_ENCODE_ANY);
+    char *text = sy_json_dumps(value, JSON_ENCODE_ANY);
     if (!text)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for JSON text");
     sy_status status = put(p, text, strlen(text));

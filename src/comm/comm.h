@@ -3,7 +3,7 @@
  * A communicator is a value: a silhouette of functions, the transport's own state, this rank and how many there are. `self`
  * is a transport of one rank; `threads` has N ranks as threads of this process. All calls but rank and size are collective:
  * every rank calls them in the same order, and each returns when this rank's part is done. A collective that ends with a
- * status agrees on it: all ranks get the status and message of the lowest rank that failed.
+ * status agrees on it: all ranks get the status and message of the lowest rank that failed ("rank r: " before it elsewhere).
  */
 #ifndef SY_COMM_COMM_H
 #define SY_COMM_COMM_H

@@ -159,11 +159,22 @@ int sy_json_has(const json_t *object, const char *key) {
     return value && !json_is_null(value);
 }
 
+char *sy_json_dumps(const json_t *value, size_t flags) {
+    pthread_once(&wrapped, wrap_allocator);
+    malloc_failed = 0;
+    char *text = json_dumps(value, flags);
+    if (text && malloc_failed) {
+        free(text);
+        text = NULL;
+    }
+    return text;
+}
+
 sy_status sy_json_print(const json_t *value, int style, char **text, size_t *bytes) {
     size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(17);
     flags |= style & SY_JSON_INDENT ? JSON_INDENT(2) : JSON_COMPACT;
     flags |= style & SY_JSON_SORTED ? JSON_SORT_KEYS : 0;
-    char *printed = json_dumps(value, flags);
+    char *printed = sy_json_dumps(value, flags);
     if (!printed)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for JSON text");
     size_t n = strlen(printed);

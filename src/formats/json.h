@@ -21,6 +21,9 @@ size_t sy_json_too_deep(const char *s, size_t bytes, int max_depth);
  * broken, or even drop characters of a string. On failure NULL and *out_of_memory, or else *error. */
 json_t *sy_json_decode(const void *data, size_t bytes, size_t flags, json_error_t *error, int *out_of_memory);
 
+/* Local. json_dumps, but NULL whenever memory ran out: jansson alone may then return a text with a hole. Freed with free. */
+char *sy_json_dumps(const json_t *value, size_t flags);
+
 /* Local. Parses `bytes` bytes at `data`; max_depth 0 means SY_JSON_MAX_DEPTH. The result is the caller's: json_decref. */
 sy_status sy_json_parse(const char *name, const void *data, size_t bytes, int max_depth, json_t **out);
 

@@ -64,7 +64,7 @@ static sy_status append(const struct sy_safetensors_writer *w, struct text *text
 static sy_status append_string(const struct sy_safetensors_writer *w, struct text *text, const char *s) {
     json_t *value = NULL;
     SY_TRY(sy_json_string(w->path, s, &value));
-    char *printed = json_dumps(value, JSON_ENCODE_ANY);
+    char *printed = sy_json_dumps(value, JSON_ENCODE_ANY);
     json_decref(value);
     if (!printed)
         return out_of_memory(w);

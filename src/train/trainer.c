@@ -62,13 +62,19 @@ static sy_status make_folders(const char *path) {
     }
 }
 
-static sy_status open_folder(struct trainer *t, const char *name) {
-    char dir[4096], path[4200];
+/* Where the run is; a config that is refused leaves no folder behind. */
+static sy_status name_folder(struct trainer *t, const char *name) {
+    char dir[4096];
     if (t->config->run.dir[0] == 0) {
         snprintf(dir, sizeof dir, "runs/%s", name);
         SY_TRY(sy_config_set(t->config, SY_LAYER_RULE, "the config's name", "run.dir", dir));
     }
     snprintf(t->out->run_dir, sizeof t->out->run_dir, "%s", t->config->run.dir);
+    return sy_ckpt_any(t->out->run_dir) ? SY_OK : sy_config_finish(t->config, false);
+}
+
+static sy_status open_folder(struct trainer *t) {
+    char path[4200];
     SY_TRY(make_folders(t->out->run_dir));
     snprintf(path, sizeof path, "%s/.lock", t->out->run_dir);
     t->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
@@ -218,7 +224,8 @@ static sy_status save(struct trainer *t) {
 /* --- steps ---------------------------------------------------------------------------------------------------- */
 
 static sy_status start(struct trainer *t, const char *name) {
-    SY_TRY(open_folder(t, name));
+    SY_TRY(name_folder(t, name));
+    SY_TRY(open_folder(t));
     SY_TRY(find_checkpoint(t));
     SY_TRY(sy_config_finish(t->config, false));
     if (t->config->run.device == SY_DEVICE_CUDA)
@@ -266,7 +273,7 @@ static sy_status nonfinite(struct trainer *t, const struct sy_step_result *r) {
                 "step %lld was not applied: %s; the weights of step %lld are kept (run.nonfinite=skip skips such steps)",
                 (long long)r->step, r->why, (long long)(r->step - 1));
     if (t->skipped_in_a_row >= c->run.nonfinite_limit)
-        SY_FAIL(SY_ERR_NONFINITE, "step %lld was the %lldth in a row that was not applied (run.nonfinite_limit): %s",
+        SY_FAIL(SY_ERR_NONFINITE, "step %lld was not applied, the last of %lld in a row (run.nonfinite_limit): %s",
                 (long long)r->step, (long long)t->skipped_in_a_row, r->why);
     sy_log_warn(&t->log, "step %lld skipped: %s", (long long)r->step, r->why);
     return SY_OK;

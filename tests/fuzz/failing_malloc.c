@@ -40,7 +40,6 @@ WRAPPED(void *, aligned_alloc, size_t alignment, size_t bytes);
 WRAPPED(char *, strdup, const char *s);
 WRAPPED(void, free, void *p);
 WRAPPED(json_t *, json_loadb, const char *text, size_t bytes, size_t flags, json_error_t *error);
-WRAPPED(char *, json_dumps, const json_t *value, size_t flags);
 WRAPPED(int, inflateInit2_, z_streamp z, int bits, const char *version, int bytes);
 WRAPPED(ZSTD_DCtx *, ZSTD_createDCtx, void);
 sy_status __wrap_sy_fail(sy_status status, const char *fmt, ...) SY_PRINTF(2, 3);
@@ -169,9 +168,8 @@ ZSTD_DCtx *__wrap_ZSTD_createDCtx(void) {
     return ZSTD_createDCtx_advanced((ZSTD_customMem){zstd_alloc, other_free, NULL});
 }
 
-/* jansson reads a token into, and prints into, a buffer of 16 bytes that doubles, and goes on when that fails: its parser
- * then asserts on, or reads past, what is there, and json_dumps returns a text with a hole. Until src/formats/json.c shields
- * us from both, allocations of these sizes do not fail in there. */
+/* jansson 2.14 reads a token into a buffer of 16 bytes that doubles, and goes on when that fails: its parser then asserts on,
+ * or reads past, what is there. Nothing outside it can help, so allocations of these sizes do not fail in there. */
 static void *jansson_alloc(size_t bytes) {
     if (run.in_jansson && bytes >= 32 && (bytes & (bytes - 1)) == 0)
         return failing_malloc_own(bytes);
@@ -183,13 +181,6 @@ json_t *__wrap_json_loadb(const char *text, size_t bytes, size_t flags, json_err
     json_t *value = __real_json_loadb(text, bytes, flags, error);
     run.in_jansson = 0;
     return value;
-}
-
-char *__wrap_json_dumps(const json_t *value, size_t flags) {
-    run.in_jansson = 1;
-    char *text = __real_json_dumps(value, flags);
-    run.in_jansson = 0;
-    return text;
 }
 
 __attribute__((constructor)) static void hand_over(void) { json_set_alloc_funcs(jansson_alloc, __wrap_free); }
