@@ -125,6 +125,8 @@ static sy_status check_mesh(const struct sy_config *cfg) {
     CHECK(cfg, p->pipeline_parallel_degree == 1, "parallelism.pipeline_parallel_degree", "%s", one);
     CHECK(cfg, p->expert_parallel_degree == 1, "parallelism.expert_parallel_degree", "%s", one);
     CHECK(cfg, cfg->run.ranks == 1, "run.ranks", "%s", one);
+    CHECK(cfg, p->expert_parallel_comm_backend != SY_COMM_DIRECT, "parallelism.expert_parallel_comm_backend",
+          "direct needs GPUs that see each other's memory, which this release does not use: choose \"auto\" or \"standard\"");
     CHECK(cfg, cfg->metrics.moe_counters_rank < cfg->run.ranks, "metrics.moe_counters_rank",
           "ranks are 0 to %lld (run.ranks = %lld): choose one of them", N(cfg->run.ranks - 1), N(cfg->run.ranks));
     return SY_OK;

@@ -273,8 +273,8 @@ static void test_refused(void **state) {
         "on it; state the number of sequences");
     expect_load(
         "[parallelism]\nexpert_parallel_comm_backend = \"deepep\"\n",
-        "f.toml:2: parallelism.expert_parallel_comm_backend = \"deepep\": refused: use \"direct\", which does the same "
-        "without that library");
+        "f.toml:2: parallelism.expert_parallel_comm_backend = \"deepep\": refused: \"direct\" is what will do the "
+        "same without that library; until then use \"auto\"");
     expect_load(
         "[activation_checkpoint]\nselective_ac_option = \"op\"\n",
         "f.toml:2: activation_checkpoint.selective_ac_option = \"op\": refused: choosing single operations is not in this "
@@ -357,6 +357,9 @@ static void test_more_checks(void **state) {
     expect_finish(
         "micro_mla", "--parallelism.expert_parallel_degree=2",
         "command line: parallelism.expert_parallel_degree = 2: layouts over ranks are not in this release: choose 1");
+    expect_finish("micro_mla", "--parallelism.expert_parallel_comm_backend=direct",
+                  "command line: parallelism.expert_parallel_comm_backend = \"direct\": direct needs GPUs that see each "
+                  "other's memory, which this release does not use: choose \"auto\" or \"standard\"");
     expect_finish("micro_mla", "--run.ranks=4",
                   "command line: run.ranks = 4: layouts over ranks are not in this release: choose 1");
     expect_finish("micro_mla", "--model.vocab_size=100",
