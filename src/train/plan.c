@@ -1,5 +1,4 @@
 /* switchyard plan: what a run on one rank will hold and compute, from the code that allocates it, without the memory. */
-#include "model/head.h"
 #include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
@@ -48,32 +47,15 @@ static sy_status print_memory(const struct sy_io *io, const struct sy_config *c,
     struct sy_exec x = {.cls = sy_config_numeric_class(c)};
     x.dtype = sy_class_dtype(x.cls);
     x.kb = sy_class_kb(x.cls);
-    int64_t local = c->training.local_batch_size < c->training.global_batch_size ? c->training.local_batch_size
-                                                                                 : c->training.global_batch_size;
-    struct sy_model_options mo = {.model = &c->model,
-                                  .moe = &c->moe,
-                                  .recompute = &c->activation_checkpoint,
-                                  .exec = &x,
-                                  .weights = {.params = p, .dtype = x.dtype},
-                                  .max_sequences = local,
-                                  .seq_len = c->training.seq_len,
-                                  .combine_groups = c->numerics.combine_groups};
-    struct sy_gradients_options go = {.params = p,
-                                      .exec = &x,
-                                      .lanes = (int)c->numerics.lanes,
-                                      .expert_lanes = (int)c->numerics.expert_lanes,
-                                      .cell = (int)c->numerics.cell,
-                                      .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
-                                      .seq_len = c->training.seq_len,
-                                      .max_sequences = local,
-                                      .head_chunk = SY_HEAD_CHUNK};
+    struct sy_model_options mo = sy_session_model_options(c, &x, (struct sy_weights){.params = p, .dtype = x.dtype}, 1);
+    struct sy_gradients_options go = sy_session_gradients_options(c, &x, p);
     struct sy_arena model = sy_arena_measure(), gradients = sy_arena_measure();
     sy_model_measure(&mo, &model);
     SY_TRY(sy_gradients_measure(&go, &gradients));
     double weights = 4.0 * (double)p->n_floats, stored = x.dtype == SY_F32 ? 0 : 2.0 * (double)p->n_floats;
     double moments = 8.0 * (double)p->n_trained;
-    sy_io_printf(io, "memory of one rank, %lld sequences at a time, activation_checkpoint.mode %s\n", (long long)local,
-                 sy_config_word(c, "activation_checkpoint.mode"));
+    sy_io_printf(io, "memory of one rank, %lld sequences at a time, activation_checkpoint.mode %s\n",
+                 (long long)mo.max_sequences, sy_config_word(c, "activation_checkpoint.mode"));
     amount(io, "master weights", weights);
     amount(io, "stored weights", stored);
     amount(io, "moments", moments);

@@ -58,11 +58,12 @@ static void carve_state(struct sy_session *s, int train, struct sy_arena *a) {
     s->weights.stored = s->exec.dtype == SY_F32
                             ? s->weights.master
                             : sy_arena_take(a, "stored weights", (size_t)p->n_floats, sy_dtype_bytes(s->exec.dtype));
+    s->update = (struct sy_update){.params = p, .exec = &s->exec, .weights = s->weights};
+    s->update.digests = sy_arena_take(a, "update", (size_t)sy_pool_size(s->pool), sizeof(struct sy_digest));
     if (!train)
         return;
-    s->m = sy_take_f32(a, "moments", p->n_trained);
-    s->v = sy_take_f32(a, "moments", p->n_trained);
-    s->update = (struct sy_update){.params = p, .exec = &s->exec, .weights = s->weights, .m = s->m, .v = s->v};
+    s->update.m = s->m = sy_take_f32(a, "moments", p->n_trained);
+    s->update.v = s->v = sy_take_f32(a, "moments", p->n_trained);
     s->update.blocks = sy_arena_take(a, "update", (size_t)sy_update_blocks(p), sizeof(double));
     s->counts = sy_arena_take(a, "update", (size_t)(p->n_layers * s->config->moe.num_experts) + 1, sizeof(int64_t));
 }
@@ -70,14 +71,9 @@ static void carve_state(struct sy_session *s, int train, struct sy_arena *a) {
 static sy_status make_state(struct sy_session *s, int train) {
     struct sy_arena measure = sy_arena_measure();
     carve_state(s, train, &measure);
-    sy_arena_take(&measure, "update", (size_t)sy_pool_size(s->pool), sizeof(struct sy_digest));
     SY_TRY(sy_arena_check(&measure, "weights"));
     SY_TRY(sy_arena_init(measure.used, "weights and moments", &s->state));
     carve_state(s, train, &s->state);
-    s->update.digests = sy_arena_take(&s->state, "update", (size_t)sy_pool_size(s->pool), sizeof(struct sy_digest));
-    s->update.params = s->params;
-    s->update.exec = &s->exec;
-    s->update.weights = s->weights;
     return sy_arena_check(&s->state, "weights");
 }
 
@@ -91,38 +87,48 @@ static void init_part(void *arg, int thread, int n_threads) {
     }
 }
 
-static int64_t batch_sequences(const struct sy_config *c) {
+int64_t sy_session_batch(const struct sy_config *c) {
     return c->training.local_batch_size < c->training.global_batch_size ? c->training.local_batch_size
                                                                         : c->training.global_batch_size;
 }
 
+struct sy_model_options sy_session_model_options(const struct sy_config *c, const struct sy_exec *exec,
+                                                 struct sy_weights weights, int train) {
+    return (struct sy_model_options){.model = &c->model,
+                                     .moe = &c->moe,
+                                     .recompute = train ? &c->activation_checkpoint : NULL,
+                                     .exec = exec,
+                                     .groups = sy_groups_self(),
+                                     .weights = weights,
+                                     .max_sequences = sy_session_batch(c),
+                                     .seq_len = c->training.seq_len,
+                                     .combine_groups = c->numerics.combine_groups,
+                                     .forced_balance = c->debug.moe_force_load_balance};
+}
+
+struct sy_gradients_options sy_session_gradients_options(const struct sy_config *c, const struct sy_exec *exec,
+                                                         const struct sy_params *params) {
+    return (struct sy_gradients_options){.params = params,
+                                         .exec = exec,
+                                         .lanes = (int)c->numerics.lanes,
+                                         .expert_lanes = (int)c->numerics.expert_lanes,
+                                         .cell = (int)c->numerics.cell,
+                                         .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
+                                         .seq_len = c->training.seq_len,
+                                         .max_sequences = sy_session_batch(c),
+                                         .head_chunk = SY_HEAD_CHUNK,
+                                         .plant = c->debug.break_};
+}
+
 static sy_status make_model(struct sy_session *s, int train) {
-    const struct sy_config *c = s->config;
-    struct sy_model_options mo = {.model = &c->model,
-                                  .moe = &c->moe,
-                                  .recompute = train ? &c->activation_checkpoint : NULL,
-                                  .exec = &s->exec,
-                                  .groups = s->groups,
-                                  .weights = s->weights,
-                                  .max_sequences = batch_sequences(c),
-                                  .seq_len = c->training.seq_len,
-                                  .combine_groups = c->numerics.combine_groups,
-                                  .forced_balance = c->debug.moe_force_load_balance,
-                                  .log = s->log};
-    SY_TRY(sy_model_create(&mo, &s->model));
+    struct sy_model_options model = sy_session_model_options(s->config, &s->exec, s->weights, train);
+    model.groups = s->groups;
+    model.log = s->log;
+    SY_TRY(sy_model_create(&model, &s->model));
     if (!train)
         return SY_OK;
-    struct sy_gradients_options go = {.params = s->params,
-                                      .exec = &s->exec,
-                                      .lanes = (int)c->numerics.lanes,
-                                      .expert_lanes = (int)c->numerics.expert_lanes,
-                                      .cell = (int)c->numerics.cell,
-                                      .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
-                                      .seq_len = c->training.seq_len,
-                                      .max_sequences = batch_sequences(c),
-                                      .head_chunk = SY_HEAD_CHUNK,
-                                      .plant = c->debug.break_};
-    return sy_gradients_create(&go, &s->gradients);
+    struct sy_gradients_options gradients = sy_session_gradients_options(s->config, &s->exec, s->params);
+    return sy_gradients_create(&gradients, &s->gradients);
 }
 
 static void carve_batch(struct sy_session *s, struct sy_arena *a) {
@@ -254,7 +260,7 @@ static struct sy_batch batch_at(const struct sy_session *s, int64_t first, int64
 
 /* Gradients and loss of the step's batch. */
 static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
-    int64_t batch = s->config->training.global_batch_size, local = batch_sequences(s->config);
+    int64_t batch = s->config->training.global_batch_size, local = sy_session_batch(s->config);
     struct sy_grad_sink sink = sy_gradients_sink(s->gradients);
     struct sy_model_stats stats = {.counts = s->counts};
     memset(s->counts, 0, (size_t)(s->params->n_layers * s->config->moe.num_experts) * sizeof *s->counts);
@@ -337,7 +343,7 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
 }
 
 sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *loss, int64_t *n_valid) {
-    int64_t seq = s->config->training.seq_len, local = batch_sequences(s->config);
+    int64_t seq = s->config->training.seq_len, local = sy_session_batch(s->config);
     int64_t total = sy_loader_eval_count(s->loader), batch = s->config->training.global_batch_size;
     struct sy_model_stats stats = {0};
     if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)

@@ -82,6 +82,14 @@ static inline int64_t sy_session_sequence(const struct sy_session *session, int6
 /* Training FLOPs of a token: 6 (active - embedding) + 6 L H (d_qk + d_v) S. */
 double sy_flops_per_token(const struct sy_config *config, const struct sy_params *params);
 
+/* Sequences of one forward pass, and what the model and the gradients of a configuration are made of: for a run, and for the
+ * plan of one. */
+int64_t sy_session_batch(const struct sy_config *config);
+struct sy_model_options sy_session_model_options(const struct sy_config *config, const struct sy_exec *exec,
+                                                 struct sy_weights weights, int train);
+struct sy_gradients_options sy_session_gradients_options(const struct sy_config *config, const struct sy_exec *exec,
+                                                         const struct sy_params *params);
+
 /* What sy_data_options are in the configuration. `paths` and `suffixes` point into it. */
 struct sy_data_options sy_session_data_options(const struct sy_config *config, const struct sy_log *log);
 
