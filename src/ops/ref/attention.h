@@ -41,20 +41,13 @@ static inline void transpose(const float *src, int64_t row, int64_t n, int64_t d
     }
 }
 
-static inline void pack_q(const struct sy_exec *x, const struct sy_attention *op, int64_t t0, int64_t n, int64_t head,
-                          float *dst, int64_t row) {
+/* Queries (key 0) or keys (key 1) of one head, the parts side by side. */
+static inline void pack_parts(const struct sy_exec *x, const struct sy_attention *op, int key, int64_t t0, int64_t n,
+                              int64_t head, float *dst, int64_t row) {
     for (int p = 0; p < op->n_parts; p++) {
-        int64_t d_pad = round_up(op->part[p].d, x->kb);
-        pack_rows(op->part[p].q, t0, n, head, op->part[p].d, d_pad, dst, row);
-        dst += d_pad;
-    }
-}
-
-static inline void pack_k(const struct sy_exec *x, const struct sy_attention *op, int64_t t0, int64_t n, int64_t head,
-                          float *dst, int64_t row) {
-    for (int p = 0; p < op->n_parts; p++) {
-        int64_t d_pad = round_up(op->part[p].d, x->kb);
-        pack_rows(op->part[p].k, t0, n, head, op->part[p].d, d_pad, dst, row);
+        const struct sy_attention_part *part = &op->part[p];
+        int64_t d_pad = round_up(part->d, x->kb);
+        pack_rows(key ? part->k : part->q, t0, n, head, part->d, d_pad, dst, row);
         dst += d_pad;
     }
 }

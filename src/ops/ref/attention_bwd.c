@@ -87,7 +87,7 @@ static void load_queries(const struct sy_exec *x, const struct sy_attention *op,
     memset(u->q, 0, (size_t)(QUERIES * u->width_pad) * 4);
     memset(u->g, 0, (size_t)(QUERIES * u->dv_width) * 4);
     memset(u->dq, 0, (size_t)(QUERIES * u->width_pad) * 4);
-    pack_q(x, op, t, n, head, u->q, u->width_pad);
+    pack_parts(x, op, 0, t, n, head, u->q, u->width_pad);
     pack_rows(op->d_o, t, n, head, op->dv, op->dv, u->g, u->dv_width);
     for (int64_t r = 0; r < n; r++) {
         pack_rows(op->o, t + r, 1, head, op->dv, op->dv, u->o, u->dv_width);
@@ -100,7 +100,7 @@ static void key_block(const struct sy_exec *x, const struct sy_attention *op, in
     int64_t t0 = b * op->seq_len, n_k = min64(KEYS, op->seq_len - j0), w = u->width_pad;
     float c = op->c;
     memset(u->k, 0, (size_t)(KEYS * w) * 4);
-    pack_k(x, op, t0 + j0, n_k, kv, u->k, w);
+    pack_parts(x, op, 1, t0 + j0, n_k, kv, u->k, w);
     transpose(u->k, w, n_k, u->width, u->k_t, KEYS);
     memset(u->v, 0, (size_t)(KEYS * u->dv_width) * 4);
     pack_rows(op->v, t0 + j0, n_k, kv, op->dv, op->dv, u->v, u->dv_width);

@@ -106,10 +106,10 @@ static void queries(const struct sy_exec *x, const struct sy_attention *op, int6
         state[r] = (struct row_state){-INFINITY, 0.0f, 0};
     memset(o, 0, (size_t)(QUERIES * dv_pad) * 4);
     memset(q, 0, (size_t)(QUERIES * width) * 4);
-    pack_q(x, op, t0 + i0, n, head, q, width);
+    pack_parts(x, op, 0, t0 + i0, n, head, q, width);
     for (int64_t block = first_block(op, b, i0, n); block * KEYS <= i0 + n - 1; block++) {
         int64_t j0 = block * KEYS, n_k = min64(KEYS, op->seq_len - j0), k_pad = min64(KEYS, round_up(n_k, 16));
-        pack_k(x, op, t0 + j0, n_k, kv, k, width);
+        pack_parts(x, op, 1, t0 + j0, n_k, kv, k, width);
         transpose(k, width, n_k, width, k_t, KEYS);
         memset(v, 0, (size_t)(KEYS * dv_pad) * 4);
         pack_rows(op->v, t0 + j0, n_k, kv, op->dv, dv_pad, v, dv_pad);
