@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/fmath.h"
 #include "model/layer.h"
 #include "train/bench.h"
 #include "train/io.h"
@@ -12,8 +13,13 @@ static void fill(void *p, enum sy_dtype t, int64_t n) {
         if (t == SY_F32)
             ((float *)p)[i] = f;
         else
-            ((uint16_t *)p)[i] = (uint16_t)((uint32_t)(f * 128.0f) % 128 + 0x3f00);
+            ((uint16_t *)p)[i] = (uint16_t)(sy_f32_bits(f) >> 16);
     }
+}
+
+int sy_bench_by_time(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
 /* Median of 5 timings of at least 50 ms each. */
@@ -28,12 +34,7 @@ static double seconds_of(const struct sy_exec *x, const struct sy_gemm *op) {
         } while (sy_clock() - t0 < 0.05);
         times[i] = (sy_clock() - t0) / reps;
     }
-    for (int i = 1; i < 5; i++)
-        for (int j = i; j > 0 && times[j] < times[j - 1]; j--) {
-            double t = times[j];
-            times[j] = times[j - 1];
-            times[j - 1] = t;
-        }
+    qsort(times, 5, sizeof *times, sy_bench_by_time);
     return times[2];
 }
 

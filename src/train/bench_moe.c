@@ -82,11 +82,6 @@ static void copy_part(void *arg, int thread, int n_threads) {
     memcpy(c->to + lo, c->from + lo, (size_t)(hi - lo));
 }
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static sy_status measure(const struct sy_exec *x, struct buffers *b, int json, const struct sy_io *io) {
     double fwd[ROUNDS], bwd[ROUNDS], copy[ROUNDS];
     struct copy c = {b->rows.data, b->y.data, (int64_t)T * K * D * (int64_t)sy_dtype_bytes(x->dtype)};
@@ -106,9 +101,9 @@ static sy_status measure(const struct sy_exec *x, struct buffers *b, int json, c
         bwd[round] = t2 - t1;
         copy[round] = sy_clock() - t2;
     }
-    qsort(fwd, ROUNDS, sizeof *fwd, by_value);
-    qsort(bwd, ROUNDS, sizeof *bwd, by_value);
-    qsort(copy, ROUNDS, sizeof *copy, by_value);
+    qsort(fwd, ROUNDS, sizeof *fwd, sy_bench_by_time);
+    qsort(bwd, ROUNDS, sizeof *bwd, sy_bench_by_time);
+    qsort(copy, ROUNDS, sizeof *copy, sy_bench_by_time);
     double f = fwd[ROUNDS / 2] * 1e3, r = bwd[ROUNDS / 2] * 1e3, m = copy[ROUNDS / 2] * 1e3;
     const char *format =
         json ? "{\"bench\":\"moe\",\"tier\":\"%s\",\"threads\":%d,\"T\":%d,\"D\":%d,\"E\":%d,\"K\":%d,\"fwd_ms\":%.3f,"
