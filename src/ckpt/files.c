@@ -18,10 +18,6 @@ sy_status sy_ckpt_join(char out[SY_CKPT_PATH_BYTES], const char *a, const char *
     return SY_OK;
 }
 
-void sy_ckpt_hash_hex(XXH128_hash_t hash, char out[SY_CKPT_HASH_CHARS]) {
-    snprintf(out, SY_CKPT_HASH_CHARS, "%016" PRIx64 "%016" PRIx64, (uint64_t)hash.high64, (uint64_t)hash.low64);
-}
-
 /* ---- records ---- */
 
 sy_status sy_ckpt_files_add(struct sy_ckpt_files *files, const char *name, int64_t bytes, const char *hash) {
@@ -110,7 +106,7 @@ sy_status sy_ckpt_write_file(const char *folder, const char *name, const char *t
         status = sy_fail(SY_ERR_IO, "%s: cannot close: %s", path, strerror(errno));
     if (status != SY_OK || !files)
         return status;
-    sy_ckpt_hash_hex(XXH3_128bits(text, bytes), hash);
+    sy_xxh128_hex(XXH3_128bits(text, bytes), hash);
     return sy_ckpt_files_add(files, name, (int64_t)bytes, hash);
 }
 
@@ -293,7 +289,7 @@ static sy_status hash_file(int fd, const char *path, int64_t bytes, char out[SY_
             XXH3_128bits_update(state, piece, n);
     }
     if (status == SY_OK)
-        sy_ckpt_hash_hex(XXH3_128bits_digest(state), out);
+        sy_xxh128_hex(XXH3_128bits_digest(state), out);
     free(piece);
     XXH3_freeState(state);
     return status;

@@ -9,6 +9,7 @@
 #include "ckpt/checkpoint.h"
 #include "formats/json.h"
 #include "formats/safetensors.h"
+#include "formats/xxh128.h"
 
 #define SY_CKPT_MANIFEST "switchyard.json"
 #define SY_CKPT_INDEX "model.safetensors.index.json"
@@ -76,9 +77,6 @@ sy_status sy_ckpt_read_file(const char *path, int64_t max_bytes, char **text, si
 
 /* Hashes a file and compares with its record. ERR_DATA says what differs. */
 sy_status sy_ckpt_check_file(const char *folder, const struct sy_ckpt_file *file);
-
-/* 32 hex of a hash or of bytes. */
-void sy_ckpt_hash_hex(XXH128_hash_t hash, char out[SY_CKPT_HASH_CHARS]);
 
 /* ---- print_json.c ---- */
 

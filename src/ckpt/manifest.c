@@ -80,7 +80,7 @@ sy_status sy_ckpt_manifest_print(const struct sy_ckpt_state *state, const char *
     json_decref(root);
     SY_TRY(status);
     size_t body = *bytes - TAIL;
-    sy_ckpt_hash_hex(XXH3_128bits(*text, body), hash);
+    sy_xxh128_hex(XXH3_128bits(*text, body), hash);
     memcpy(*text + body + sizeof tail_begin - 1, hash, HEX);
     return SY_OK;
 }
@@ -102,7 +102,7 @@ static sy_status check_own_hash(const char *name, const char *text, size_t bytes
     if (memcmp(tail, tail_begin, sizeof tail_begin - 1) != 0 ||
         memcmp(text + bytes - (sizeof tail_end - 1), tail_end, sizeof tail_end - 1) != 0)
         SY_FAIL(SY_ERR_DATA, "%s: damaged or cut: does not end with its own hash", name);
-    sy_ckpt_hash_hex(XXH3_128bits(text, bytes - TAIL), hash);
+    sy_xxh128_hex(XXH3_128bits(text, bytes - TAIL), hash);
     if (memcmp(tail + sizeof tail_begin - 1, hash, HEX) != 0)
         SY_FAIL(SY_ERR_DATA, "%s: damaged: XXH3-128 of its text is %s, was written with %.32s", name, hash,
                 tail + sizeof tail_begin - 1);

@@ -46,7 +46,7 @@ sy_status sy_ckpt_recipe_hash(const json_t *recipe, char out[SY_CKPT_HASH_CHARS]
     char *text = NULL;
     size_t bytes = 0;
     SY_TRY(sy_json_print(recipe, SY_JSON_COMPACT | SY_JSON_SORTED, &text, &bytes));
-    sy_ckpt_hash_hex(XXH3_128bits(text, bytes), out);
+    sy_xxh128_hex(XXH3_128bits(text, bytes), out);
     free(text);
     return SY_OK;
 }

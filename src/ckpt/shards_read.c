@@ -176,7 +176,7 @@ static sy_status read_all(struct shard *s, const struct sy_ckpt_file *record) {
         SY_TRY(read_or_skip(s, sy_safetensors_at(s->file, i)));
     if (!record)
         return SY_OK;
-    sy_ckpt_hash_hex(XXH3_128bits_digest(s->hash), hash);
+    sy_xxh128_hex(XXH3_128bits_digest(s->hash), hash);
     if (strcmp(hash, record->hash) != 0)
         SY_FAIL(SY_ERR_DATA, "%s: damaged: XXH3-128 is %s, was written with %s", s->path, hash, record->hash);
     return SY_OK;

@@ -15,7 +15,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "formats/safetensors_hash.h"
+#include "formats/xxh128.h"
 
 enum { INPUT_BYTES = 1 << 17 };
 enum packing { PLAIN, GZIP, ZSTD };
@@ -131,7 +131,7 @@ const char *sy_source_name(const struct sy_source *source) { return source->name
 int64_t sy_source_stored_bytes(const struct sy_source *source) { return source->stored; }
 
 void sy_source_stored_hash(const struct sy_source *source, char out[33]) {
-    sy_safetensors_hash_hex(XXH3_128bits_digest(source->hash), out);
+    sy_xxh128_hex(XXH3_128bits_digest(source->hash), out);
 }
 
 /* Fills input[] when it is empty. */

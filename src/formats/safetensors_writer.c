@@ -18,7 +18,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "formats/safetensors_hash.h"
+#include "formats/xxh128.h"
 
 struct text {
     char *s;
@@ -293,7 +293,7 @@ sy_status sy_safetensors_writer_finish(struct sy_safetensors_writer *w, int do_f
     }
     if (out) {
         out->bytes = w->header + w->data_bytes;
-        sy_safetensors_hash_hex(XXH3_128bits_digest(w->hash), out->hash);
+        sy_xxh128_hex(XXH3_128bits_digest(w->hash), out->hash);
     }
     writer_free(w);
     return SY_OK;

@@ -32,7 +32,7 @@ static void with_hash(const uint8_t *data, size_t size) {
         return;
     if (size)
         memcpy(text, data, size);
-    sy_ckpt_hash_hex(XXH3_128bits(text, size), hash);
+    sy_xxh128_hex(XXH3_128bits(text, size), hash);
     int n = snprintf(text + size, 128, "  \"hash\": \"%s\"\n}\n", hash);
     check(&m, sy_ckpt_manifest_parse("m", text, size + (size_t)n, &m));
     free(text);
