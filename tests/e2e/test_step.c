@@ -24,9 +24,8 @@
 
 /* --- every allocation of the process is counted -------------------------------------------------------------------------- */
 
-static long n_allocations;
-
 #if defined(__GLIBC__) && !defined(SANITIZED)
+static long n_allocations;
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
 void *malloc(size_t n) {
     __atomic_add_fetch(&n_allocations, 1, __ATOMIC_RELAXED);
