@@ -102,7 +102,7 @@ const char *sy_config_key(int i, enum sy_config_effect *effect);
 /* Local. All values as TOML that loads back to the same values. */
 void sy_config_print(const struct sy_config *cfg, sy_write_fn write, void *user);
 
-/* Local. n for activation_checkpoint.selective_ac_option = "n"; valid after sy_config_finish. */
+/* Local. n for activation_checkpoint.selective_ac_option = "n", 1 for "op"; 0 if it is neither (a check refuses that). */
 int64_t sy_config_selective_every(const struct sy_config_activation_checkpoint *ac);
 
 /* Local. The i-th flavor's name, and in *about (if not NULL) what it is; NULL past the last. */

@@ -98,6 +98,8 @@ sy_status sy_config_finish(struct sy_config *cfg, bool hopper) {
 
 int64_t sy_config_selective_every(const struct sy_config_activation_checkpoint *ac) {
     int64_t n = 0;
+    if (strcmp(ac->selective_ac_option, "op") == 0)
+        return 1;
     for (const char *p = ac->selective_ac_option; *p; p++) {
         if (*p < '0' || *p > '9' || n > 1000000)
             return 0;

@@ -178,7 +178,9 @@ static void test_rules(void **state) {
     must(flags(cfg, "--numerics.class=fp32", ""));
     must(sy_config_finish(cfg, true)); /* the GPU does not compute fp32 */
     assert_int_equal(cfg->run.device, SY_DEVICE_CPU);
-    assert_int_equal(sy_config_selective_every(&cfg->activation_checkpoint), 2);
+    assert_int_equal(sy_config_selective_every(&cfg->activation_checkpoint), 1); /* "op" */
+    must(flags(cfg, "--activation_checkpoint.selective_ac_option=3", ""));
+    assert_int_equal(sy_config_selective_every(&cfg->activation_checkpoint), 3);
     sy_config_destroy(cfg);
 }
 
@@ -275,10 +277,6 @@ static void test_refused(void **state) {
         "[parallelism]\nexpert_parallel_comm_backend = \"deepep\"\n",
         "f.toml:2: parallelism.expert_parallel_comm_backend = \"deepep\": refused: \"direct\" is what will do the "
         "same without that library; until then use \"auto\"");
-    expect_load(
-        "[activation_checkpoint]\nselective_ac_option = \"op\"\n",
-        "f.toml:2: activation_checkpoint.selective_ac_option = \"op\": refused: choosing single operations is not in this "
-        "release; use a number n, as in \"2\": every n-th layer");
     expect_finish(
         "micro_mla", "--parallelism.tensor_parallel_degree=2",
         "command line: parallelism.tensor_parallel_degree = 2: refused unless it is 1: a product split over ranks is "
@@ -369,7 +367,7 @@ static void test_more_checks(void **state) {
         "command line: validation.enable = true: data.holdout = 0 holds nothing out: choose false, or a share such as 0.01");
     expect_finish(
         "micro_mla", "--activation_checkpoint.selective_ac_option=two",
-        "command line: activation_checkpoint.selective_ac_option = \"two\": a number from 1 is needed, as in \"2\": every "
+        "command line: activation_checkpoint.selective_ac_option = \"two\": \"op\" is needed, or a number from 1, as in \"2\": every "
         "n-th layer is recomputed");
     expect_finish(
         "micro_mla", "--run.device=cuda --numerics.class=x86",
