@@ -194,6 +194,7 @@ struct sy_router_fwd { /* scores, groups, top-k, weights (NUMERICS 3); equal sco
     int route_norm;
     float route_scale;
     int64_t forced_seq_len; /* > 0: forced balance, expert of route k of token i of its sequence = (i K + k) mod E */
+    const int32_t *given;   /* [tokens, top_k] ascending ids chosen elsewhere: nothing else chooses; NULL: choose */
     const float *logits;    /* [tokens, experts] */
     const float *bias;      /* [experts] or NULL: chooses, never weighs */
     float *s;               /* [tokens, experts] scores; topk_softmax: s[t, e] of the chosen, +0 elsewhere */
@@ -210,7 +211,25 @@ struct sy_router_bwd { /* NUMERICS 3 "Router" */
     const float *s;
     const int32_t *ids;
     const float *dw;       /* [tokens, top_k] */
-    struct sy_mat dlogits; /* [tokens, experts] stored */
+    const float *aux;      /* [tokens, experts] added to dl before it is rounded (router_losses), or NULL */
+    struct sy_mat dlogits; /* [tokens, experts] stored: BF(dl + aux) */
+};
+
+/* Per sequence of S tokens, and so the same in any batch cut between sequences (NUMERICS 3 "Router losses").
+ * Balance: p = s / V64(s) (sigmoid), s (softmax), the softmax of all E logits (topk_softmax); f = fp32(count E / (K S));
+ * P = R64(p) fp32(1/S), plain adds; loss V64(f P); g = fp32(balance f / S), t = V64(g p), dl = p (g - t);
+ * sigmoid: dl = ((g - t) / n) (s (1 - s)).
+ * z: lse = m + LOG(V64(EXP(l - m))); loss R64(lse lse) fp32(1/S); dl = dl + (fp32(2 z / S) lse) (e (1/Z)). */
+struct sy_router_losses {
+    int64_t sequences, seq_len, experts, top_k;
+    enum sy_score_func score_func;
+    float balance, z;    /* coefficient / sequences of the global batch; 0: this loss is not computed */
+    const float *logits; /* [T, E] */
+    const float *s;      /* [T, E] scores of router_fwd */
+    const int32_t *ids;  /* [T, K] */
+    float *dl;           /* [T, E] gradient of both losses at the logits: written, +0 without any */
+    int64_t *loss;       /* [2] balance, z, without weights: += sum over sequences of rint(min(loss, 4096) 2^24) */
+    int64_t *n_bad;      /* += sequences with a non-finite logit or loss; neither of their losses is added */
 };
 
 struct sy_topk { /* the k largest (or smallest) of each row; ties: lower index first; NaN: the row is reported */
@@ -336,6 +355,7 @@ struct sy_cast { /* y = BF(x), n consecutive elements */
     X(embed_bwd, sy_embed_bwd)               \
     X(router_fwd, sy_router_fwd)             \
     X(router_bwd, sy_router_bwd)             \
+    X(router_losses, sy_router_losses)       \
     X(topk, sy_topk)                         \
     X(route_sort, sy_route_sort)             \
     X(permute, sy_permute)                   \

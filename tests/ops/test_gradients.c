@@ -267,7 +267,7 @@ static void test_router(void **state) {
             struct study s = {&l, &fwd, w, dw, ROWS * K, router_value};
             l.x.ops->router_fwd(&l.x, &fwd);
             l.x.ops->router_bwd(&l.x,
-                                &(struct sy_router_bwd){ROWS, E, K, func, norm, 2.5f, score, ids, dw, mat(dlogits, E)});
+                                &(struct sy_router_bwd){ROWS, E, K, func, norm, 2.5f, score, ids, dw, NULL, mat(dlogits, E)});
             check_gradient("router", &s, ROWS * E, logits, dlogits);
         }
     lab_close(&l);
@@ -385,7 +385,7 @@ static void oracle_case(struct lab *l, const json_t *file, const json_t *q) {
                                 .bad_token = &bad};
     l->x.ops->router_fwd(&l->x, &fwd);
     l->x.ops->router_bwd(&l->x, &(struct sy_router_bwd){T, E, K, fwd.score_func, fwd.route_norm, fwd.route_scale, s, ids, dw,
-                                                        mat(dlogits, E)});
+                                                        NULL, mat(dlogits, E)});
     for (int64_t i = 0; i < T * K; i++)
         assert_int_equal(ids[i], json_integer_value(json_array_get(
                                      json_array_get(json_object_get(q, "ids"), (size_t)(i / K)), (size_t)(i % K))));

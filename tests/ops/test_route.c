@@ -160,7 +160,7 @@ static void router_case(struct lab *l, int64_t tokens, int64_t e, enum regime r)
         .bias = with_bias ? bias.got : NULL, .s = s.got, .ids = ids.got, .w = w.got, .bad_token = &bad};
     l->x.ops->router_fwd(&l->x, &fwd);
     struct sy_router_bwd bwd = {tokens, e, k, fwd.score_func, fwd.route_norm, fwd.route_scale, s.got, ids.got, dw.got,
-                                mat_of(dl, row)};
+                                NULL, mat_of(dl, row)};
     l->x.ops->router_bwd(&l->x, &bwd);
     for (int64_t t = 0; t < tokens; t++) {
         float *ws = (float *)s.want + t * e, *ww = (float *)w.want + t * k, grad[E_MAX];

@@ -88,7 +88,9 @@ static void token(const struct sy_router_fwd *op, int64_t t, float *scratch) {
             s[i] = sy_sig_f32(l[i]);
     else if (!chosen_only)
         softmax_all(e, l, s);
-    if (op->forced_seq_len > 0) {
+    if (op->given) {
+        memcpy(ids, op->given + t * k, (size_t)k * sizeof *ids);
+    } else if (op->forced_seq_len > 0) {
         for (int64_t i = 0; i < k; i++)
             ids[i] = (int32_t)((t % op->forced_seq_len * k + i) % e);
     } else {

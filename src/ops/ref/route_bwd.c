@@ -2,7 +2,7 @@
  *
  * g_k = dw_k scale; with norm t = sum of fma(g_k, s_k/n, t) and ds_k = (g_k - t)/n, else ds_k = g_k.
  * sigmoid: dl = ds (s (1 - s)). softmax: t' = sum of fma(ds_k, s_k, t'), dl_e = s_e (ds_e - t') for all e, ds +0 if not
- * chosen; topk_softmax: so for the chosen only. */
+ * chosen; topk_softmax: so for the chosen only. dlogits = BF(dl + aux). */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 
@@ -37,6 +37,8 @@ static void token(const struct sy_exec *x, const void *arg, int64_t t, float *sc
             for (int64_t i = 0; i < k; i++)
                 dl[ids[i]] = s[ids[i]] * (ds[ids[i]] - mean);
     }
+    for (int64_t i = 0; op->aux && i < e; i++)
+        dl[i] = dl[i] + op->aux[t * e + i];
     narrow(x, op->dlogits.dtype, e, dl, mat_row(op->dlogits, t));
 }
 
