@@ -1,19 +1,20 @@
 /* N ranks as threads of one process. See comm.h.
  *
  * Each rank posts where its data lie, all meet at a barrier, each copies what is meant for it out of the others' memory, and
- * all meet again before anyone's buffer may change:   post | barrier | copy | barrier.
+ * all meet again before anyone's buffer may change:   post | barrier | copy | barrier.   All-to-alls need no meeting:
+ * flights.h.
  */
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "comm/comm.h"
+#include "comm/flights.h"
 
 enum { MAX_RANKS = 1024, MESSAGE_BYTES = 2048 };
 
 struct post { /* what a rank shows the others */
     const void *data;
-    const int64_t *at;
     sy_status status;
     char message[MESSAGE_BYTES];
 };
@@ -23,7 +24,8 @@ struct team {
     unsigned generation;
     pthread_mutex_t mutex;
     pthread_cond_t all_here;
-    struct post *post;
+    struct post *post; /* [size] */
+    struct sy_flights *flights;
 };
 
 static void barrier(const struct sy_comm *c) {
@@ -41,33 +43,29 @@ static void barrier(const struct sy_comm *c) {
     pthread_mutex_unlock(&t->mutex);
 }
 
-static void show(const struct sy_comm *c, const void *data, const int64_t *at) {
+static void show(const struct sy_comm *c, const void *data) {
     struct team *t = c->state;
     t->post[c->rank].data = data;
-    t->post[c->rank].at = at;
     barrier(c);
 }
 
 static void all_gather(const struct sy_comm *c, const void *send, size_t bytes, void *recv) {
     struct team *t = c->state;
-    show(c, send, NULL);
+    show(c, send);
     for (int r = 0; bytes && r < c->size; r++)
         memcpy((char *)recv + (size_t)r * bytes, t->post[r].data, bytes);
     barrier(c);
 }
 
-static void all_to_all(const struct sy_comm *c, const void *send, const int64_t *send_at, void *recv,
-                       const int64_t *recv_at) {
+static void all_to_all_begin(const struct sy_comm *c, const void *send, const int64_t *send_at, void *recv,
+                             const int64_t *recv_at, struct sy_comm_request *request) {
     struct team *t = c->state;
-    show(c, send, send_at);
-    for (int i = 0; i < c->size; i++) {
-        int r = (c->rank + i) % c->size; /* not all from the same rank at once */
-        const struct post *p = &t->post[r];
-        int64_t bytes = p->at[c->rank + 1] - p->at[c->rank];
-        if (bytes)
-            memcpy((char *)recv + recv_at[r], (const char *)p->data + p->at[c->rank], (size_t)bytes);
-    }
-    barrier(c);
+    sy_flights_begin(t->flights, c->rank, send, send_at, recv, recv_at, request);
+}
+
+static void wait_for(const struct sy_comm *c, struct sy_comm_request *request) {
+    struct team *t = c->state;
+    sy_flights_wait(t->flights, c->rank, request);
 }
 
 static void sum_i64(const struct sy_comm *c, int64_t *v, int64_t n) {
@@ -76,7 +74,7 @@ static void sum_i64(const struct sy_comm *c, int64_t *v, int64_t n) {
     for (int64_t first = 0; first < n; first += PIECE) {
         int64_t count = n - first < PIECE ? n - first : PIECE;
         uint64_t sum[PIECE] = {0};
-        show(c, v + first, NULL);
+        show(c, v + first);
         for (int r = 0; r < c->size; r++)
             for (int64_t i = 0; i < count; i++)
                 sum[i] += (uint64_t)((const int64_t *)t->post[r].data)[i];
@@ -101,7 +99,8 @@ static sy_status agree(const struct sy_comm *c, sy_status status) {
     return agreed;
 }
 
-static const struct sy_comm_ops ops = {"threads", barrier, all_gather, all_to_all, sum_i64, agree};
+static const struct sy_comm_ops ops = {"threads",        barrier,  all_gather, sy_comm_all_to_all,
+                                       all_to_all_begin, wait_for, sum_i64,    agree};
 
 /* --- starting and ending -------------------------------------------------------------------------------------- */
 
@@ -116,6 +115,7 @@ struct member {
 static void *run_member(void *arg) {
     struct member *m = arg;
     m->status = m->fn(&m->comm, m->arg);
+    assert(sy_flights_open(((struct team *)m->comm.state)->flights, m->comm.rank) == 0); /* a wait is missing */
     if (m->status != SY_OK)
         strncpy(m->message, sy_error_message(), MESSAGE_BYTES - 1);
     return NULL;
@@ -182,8 +182,9 @@ sy_status sy_comm_threads_run(int ranks, sy_status (*fn)(const struct sy_comm *,
     struct start *starts = calloc((size_t)ranks, sizeof *starts);
     pthread_t *threads = calloc((size_t)ranks, sizeof *threads);
     t.post = calloc((size_t)ranks, sizeof *t.post);
+    t.flights = sy_flights_create(ranks);
     sy_status status = SY_OK;
-    if (!members || !starts || !threads || !t.post)
+    if (!members || !starts || !threads || !t.post || !t.flights)
         status = sy_fail(SY_ERR_MEMORY, "no memory for %d ranks", ranks);
     if (status == SY_OK) {
         pthread_mutex_init(&t.mutex, NULL);
@@ -198,5 +199,6 @@ sy_status sy_comm_threads_run(int ranks, sy_status (*fn)(const struct sy_comm *,
     free(starts);
     free(threads);
     free(t.post);
+    sy_flights_destroy(t.flights);
     return status;
 }
