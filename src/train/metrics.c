@@ -124,6 +124,24 @@ static sy_status flushed(struct sy_metrics *m) {
     return SY_OK;
 }
 
+/* Nats, without their coefficients, mean over MoE layers and sequences; a loss that was not computed has no field. */
+static inline void aux_losses(FILE *f, int has_balance_loss, double balance_loss, int has_z_loss, double z_loss) {
+    if (has_balance_loss)
+        number(f, "balance_loss", balance_loss);
+    if (has_z_loss)
+        number(f, "z_loss", z_loss);
+}
+
+static void moe_layer(FILE *f, int layer, const int64_t *counts, int64_t experts) {
+    struct sy_load load = sy_load_of(layer, counts, experts);
+    fprintf(f,
+            "{\"layer\":%d,\"load_min\":%lld,\"load_max\":%lld,\"load_cv\":%.6g,\"entropy\":%.6g,\"dead\":%lld,\"load\":[",
+            layer, (long long)load.min, (long long)load.max, load.cv, load.entropy, (long long)load.dead);
+    for (int64_t e = 0; e < experts; e++)
+        fprintf(f, "%s%lld", e ? "," : "", (long long)counts[e]);
+    fputs("]}", f);
+}
+
 sy_status sy_metrics_step(struct sy_metrics *m, const struct sy_session *s, const struct sy_step_result *r,
                           const struct sy_metrics_times *t) {
     const struct sy_config *c = s->config;
@@ -147,9 +165,8 @@ sy_status sy_metrics_step(struct sy_metrics *m, const struct sy_session *s, cons
     for (int l = 0; l < s->params->n_layers; l++) {
         if (!sy_layer_is_moe(&c->model, l))
             continue;
-        struct sy_load load = sy_load_of(l, s->counts + l * c->moe.num_experts, c->moe.num_experts);
-        fprintf(f, "%s{\"layer\":%d,\"load_min\":%lld,\"load_max\":%lld,\"load_cv\":%.6g,\"entropy\":%.6g,\"dead\":%lld}",
-                comma, l, (long long)load.min, (long long)load.max, load.cv, load.entropy, (long long)load.dead);
+        fputs(comma, f);
+        moe_layer(f, l, s->counts + l * c->moe.num_experts, c->moe.num_experts);
         comma = ",";
     }
     fputs("]}\n", f);
@@ -161,5 +178,17 @@ sy_status sy_metrics_eval(struct sy_metrics *m, int64_t step, double loss, int64
     number(m->file, "loss", loss);
     bits(m->file, "loss_bits", loss);
     fprintf(m->file, "\"tokens\":%lld}\n", (long long)tokens);
+    return flushed(m);
+}
+
+sy_status sy_metrics_counters(struct sy_metrics *m, int64_t step, const struct sy_moe_counters *c) {
+    const char *comma = "";
+    fprintf(m->file, "{\"kind\":\"counters\",\"step\":%lld,\"counters\":{", (long long)step);
+#define X(name, text)                                                    \
+    fprintf(m->file, "%s\"" #name "\":%lld", comma, (long long)c->name); \
+    comma = ",";
+    SY_MOE_COUNTER_LIST(X)
+#undef X
+    fputs("}}\n", m->file);
     return flushed(m);
 }

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "moe/counters.h"
 #include "train/session.h"
 
 struct sy_load { /* of one MoE layer in one step */
@@ -32,9 +33,14 @@ struct sy_metrics {
 sy_status sy_metrics_open(const char *dir, int64_t step, struct sy_metrics *out);
 void sy_metrics_close(struct sy_metrics *m);
 
-/* Local. Writes a step's line and flushes it. Errors: ERR_IO (disk full). */
+/* Local. Writes a step's line and flushes it; of each MoE layer also "load": the routes of every expert in the step's global
+ * batch, in the order of their ids. Errors: ERR_IO (disk full). */
 sy_status sy_metrics_step(struct sy_metrics *m, const struct sy_session *s, const struct sy_step_result *r,
                           const struct sy_metrics_times *t);
 sy_status sy_metrics_eval(struct sy_metrics *m, int64_t step, double loss, int64_t tokens);
+
+/* Local. Writes what was counted in this process up to `step`, at exit: {"kind":"counters","step":N,"counters":{...}}. A
+ * resume from N or later keeps the line, one from before moves it away with the steps that it is about. Errors: ERR_IO. */
+sy_status sy_metrics_counters(struct sy_metrics *m, int64_t step, const struct sy_moe_counters *counters);
 
 #endif
