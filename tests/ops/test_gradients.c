@@ -266,9 +266,83 @@ static void test_router(void **state) {
                                         .bad_token = &bad};
             struct study s = {&l, &fwd, w, dw, ROWS * K, router_value};
             l.x.ops->router_fwd(&l.x, &fwd);
-            l.x.ops->router_bwd(&l.x,
-                                &(struct sy_router_bwd){ROWS, E, K, func, norm, 2.5f, score, ids, dw, NULL, mat(dlogits, E)});
+            l.x.ops->router_bwd(
+                &l.x, &(struct sy_router_bwd){ROWS, E, K, func, norm, 2.5f, score, ids, dw, NULL, mat(dlogits, E)});
             check_gradient("router", &s, ROWS * E, logits, dlogits);
+        }
+    lab_close(&l);
+}
+
+/* --- router losses ----------------------------------------------------------------------------------------------------- */
+
+struct auxiliary {
+    struct sy_router_fwd fwd;
+    struct sy_router_losses losses;
+};
+
+static double losses_value(const struct study *s) {
+    struct auxiliary q = *(const struct auxiliary *)s->op;
+    float unused[2 * ROWS * 70];
+    int64_t loss[2] = {0, 0}, n_bad = 0;
+    q.losses.dl = unused;
+    q.losses.loss = loss;
+    q.losses.n_bad = &n_bad;
+    s->l->x.ops->router_fwd(&s->l->x, &q.fwd);
+    s->l->x.ops->router_losses(&s->l->x, &q.losses);
+    assert_int_equal(n_bad, 0);
+    return ((double)loss[0] * (double)q.losses.balance + (double)loss[1] * (double)q.losses.z) * 0x1p-24;
+}
+
+/* Two sequences; the routes are given, so the counts stay. Control: the balance loss of another score is refused. */
+static void test_router_losses(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { E = 70, K = 6, T = 2 * ROWS };
+    float logits[T * E], score[T * E], w[T * K], dl[T * E];
+    int32_t ids[T * K], given[T * K];
+    int64_t bad, loss[2], n_bad;
+    fill(T * E, logits, 2.0f);
+    for (int i = 0; i < T * K; i++) /* few experts have all routes, so that the gradient is large */
+        given[i] = (int32_t)(i / K % 3 + i % K * 2);
+    for (int f = 0; f < 3; f++)
+        for (int which = 1; which < 4; which++) {
+            enum sy_score_func func = (enum sy_score_func)f;
+            struct auxiliary q = {{.tokens = T,
+                                   .experts = E,
+                                   .top_k = K,
+                                   .score_func = func,
+                                   .route_scale = 1.0f,
+                                   .given = given,
+                                   .logits = logits,
+                                   .s = score,
+                                   .ids = ids,
+                                   .w = w,
+                                   .bad_token = &bad},
+                                  {.sequences = 2,
+                                   .seq_len = ROWS,
+                                   .experts = E,
+                                   .top_k = K,
+                                   .score_func = func,
+                                   .balance = which & 1 ? 1.0f : 0.0f,
+                                   .z = which & 2 ? 0.125f : 0.0f,
+                                   .logits = logits,
+                                   .s = score,
+                                   .ids = ids,
+                                   .dl = dl,
+                                   .loss = loss,
+                                   .n_bad = &n_bad}};
+            struct study s = {.l = &l, .op = &q, .value = losses_value};
+            l.x.ops->router_fwd(&l.x, &q.fwd);
+            assert_memory_equal(ids, given, sizeof ids);
+            l.x.ops->router_losses(&l.x, &q.losses);
+            check_gradient("router losses", &s, T * E, logits, dl);
+            if (which == 1) {
+                q.losses.score_func = func == SY_ROUTER_SIGMOID ? SY_ROUTER_SOFTMAX : SY_ROUTER_SIGMOID;
+                l.x.ops->router_losses(&l.x, &q.losses);
+                q.losses.score_func = func;
+                if (func != SY_ROUTER_TOPK_SOFTMAX)
+                    assert_true(difference(&s, T * E, logits, dl) > 1e-2);
+            }
         }
     lab_close(&l);
 }
@@ -414,7 +488,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rmsnorm),         cmocka_unit_test(test_rope),          cmocka_unit_test(test_swiglu),
         cmocka_unit_test(test_sigmoid_gate),    cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_router),
-        cmocka_unit_test(test_permute_combine), cmocka_unit_test(test_router_oracle),
+        cmocka_unit_test(test_permute_combine), cmocka_unit_test(test_router_oracle), cmocka_unit_test(test_router_losses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

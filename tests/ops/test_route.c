@@ -75,7 +75,8 @@ static void router_token(const struct sy_router_fwd *op, const float *l, const f
             item[n++] = (struct item){c[i], (int32_t)i};
     qsort(item, (size_t)n, sizeof *item, better_first);
     for (int64_t j = 0; j < k; j++)
-        ids[j] = op->forced_seq_len ? (int32_t)(((t % op->forced_seq_len) * k + j) % e) : item[j].id;
+        ids[j] = op->given            ? op->given[t * k + j]
+                 : op->forced_seq_len ? (int32_t)(((t % op->forced_seq_len) * k + j) % e) : item[j].id;
     qsort(ids, (size_t)k, sizeof *ids, ascending);
     for (int64_t j = 0; j < k; j++)
         chosen[ids[j]] = 1;
@@ -140,6 +141,23 @@ static void fill_logits(struct buf b, enum regime r) {
     }
 }
 
+/* Random ascending ids; skew: one expert takes all that it can, another none. */
+static void fill_ids(struct buf ids, int64_t tokens, int64_t e, int64_t k) {
+    int skew = (int)below(3);
+    for (int64_t t = 0; t < tokens; t++) {
+        struct item item[E_MAX];
+        int32_t out[K_MAX];
+        for (int64_t i = 0; i < e; i++)
+            item[i] = (struct item){skew && i == 0 ? 2.0f : skew == 2 && i == e - 1 ? -2.0f : uniform(), (int32_t)i};
+        qsort(item, (size_t)e, sizeof *item, better_first);
+        for (int64_t j = 0; j < k; j++)
+            out[j] = item[j].id;
+        qsort(out, (size_t)k, sizeof *out, ascending);
+        for (int64_t j = 0; j < k; j++)
+            set_both_i32(ids, t * k + j, out[j]);
+    }
+}
+
 static void router_case(struct lab *l, int64_t tokens, int64_t e, enum regime r) {
     int64_t k = 1 + below(e < K_MAX ? e : K_MAX), groups = 0, limited = 0, top2 = below(2), row = e + below(3);
     if (e % 4 == 0 && e >= 8 && below(4)) {
@@ -151,16 +169,19 @@ static void router_case(struct lab *l, int64_t tokens, int64_t e, enum regime r)
     struct buf s = buf_new(l, "s", SY_F32, tokens * e, PLAIN), ids = buf_i32(l, "ids", tokens * k);
     struct buf w = buf_new(l, "w", SY_F32, tokens * k, PLAIN), dw = buf_new(l, "dw", SY_F32, tokens * k, PLAIN);
     struct buf dl = buf_new(l, "dlogits", l->x.dtype, tokens * row, PLAIN);
+    struct buf given = buf_i32(l, "given", tokens * k), aux = buf_new(l, "aux", SY_F32, tokens * e, r);
     fill_logits(logits, r);
+    fill_ids(given, tokens, e, k);
     fill_logits(bias, r == SPECIAL ? PLAIN : r == WIDE ? PLAIN : r);
-    int64_t bad = -7, want_bad = -1, with_bias = below(3), forced = below(4) == 0 ? 1 + below(5) : 0;
+    int64_t bad = -7, want_bad = -1, with_bias = below(3), forced = below(4) == 0 ? 1 + below(5) : 0,
+            with_given = below(4) == 0, with_aux = below(2);
     struct sy_router_fwd fwd = {.tokens = tokens, .experts = e, .top_k = k, .score_func = (enum sy_score_func)below(3),
         .groups = groups, .limited_groups = limited, .group_top2_sum = (int)top2, .route_norm = (int)below(2),
-        .route_scale = below(2) ? 1.0f : 2.5f, .forced_seq_len = forced, .logits = logits.got,
+        .route_scale = below(2) ? 1.0f : 2.5f, .forced_seq_len = forced, .given = with_given ? given.got : NULL, .logits = logits.got,
         .bias = with_bias ? bias.got : NULL, .s = s.got, .ids = ids.got, .w = w.got, .bad_token = &bad};
     l->x.ops->router_fwd(&l->x, &fwd);
     struct sy_router_bwd bwd = {tokens, e, k, fwd.score_func, fwd.route_norm, fwd.route_scale, s.got, ids.got, dw.got,
-                                NULL, mat_of(dl, row)};
+                                with_aux ? aux.got : NULL, mat_of(dl, row)};
     l->x.ops->router_bwd(&l->x, &bwd);
     for (int64_t t = 0; t < tokens; t++) {
         float *ws = (float *)s.want + t * e, *ww = (float *)w.want + t * k, grad[E_MAX];
@@ -178,7 +199,7 @@ static void router_case(struct lab *l, int64_t tokens, int64_t e, enum regime r)
         }
         router_token_bwd(&bwd, ws, wi, (float *)dw.want + t * k, grad);
         for (int64_t i = 0; i < e; i++)
-            put(l, dl, t * row + i, grad[i]);
+            put(l, dl, t * row + i, with_aux ? grad[i] + take(aux, t * e + i) : grad[i]);
     }
     assert_int_equal(bad, want_bad);
     lab_check(l, "router");
@@ -283,23 +304,6 @@ static void test_topk_laws(void **state) {
 }
 
 /* --- moving rows ------------------------------------------------------------------------------------------------------- */
-
-/* Random ascending ids; skew: one expert takes all that it can, another none. */
-static void fill_ids(struct buf ids, int64_t tokens, int64_t e, int64_t k) {
-    int skew = (int)below(3);
-    for (int64_t t = 0; t < tokens; t++) {
-        struct item item[E_MAX];
-        int32_t out[K_MAX];
-        for (int64_t i = 0; i < e; i++)
-            item[i] = (struct item){skew && i == 0 ? 2.0f : skew == 2 && i == e - 1 ? -2.0f : uniform(), (int32_t)i};
-        qsort(item, (size_t)e, sizeof *item, better_first);
-        for (int64_t j = 0; j < k; j++)
-            out[j] = item[j].id;
-        qsort(out, (size_t)k, sizeof *out, ascending);
-        for (int64_t j = 0; j < k; j++)
-            set_both_i32(ids, t * k + j, out[j]);
-    }
-}
 
 static void moves(struct lab *l, int64_t seq_len, int64_t d, enum regime r) {
     int64_t sequences = 1 + below(3), e = 1 + below(3) * 4 + below(4), k = 1 + below(e < 5 ? e : 5),
