@@ -13,20 +13,21 @@ struct flight {      /* a rank's side of one exchange */
     const int64_t *send_at;
     char *recv;
     const int64_t *recv_at;
-    int left;             /* parts in and out that are not there yet; 0: the rank's buffers are its own again */
-    unsigned char *taken; /* [size] part of that rank to this one is there or on its way */
+    int left;               /* parts in and out that are not there yet; 0: the rank's buffers are its own again */
+    unsigned char *taken;   /* [size] part of that rank to this one is there or on its way */
+    pthread_cond_t changed; /* all have begun, or left became 0: this rank may sleep on it */
 };
 
 struct slot {
     pthread_mutex_t mutex;
-    pthread_cond_t changed; /* someone began, or someone's left became 0 */
-    struct flight *flight;  /* [size] */
+    int begun;             /* ranks that have begun its newest exchange; all have: 0. Nobody is two exchanges ahead. */
+    struct flight *flight; /* [size] */
 };
 
 struct sy_flights {
     int size;
     struct slot slot[SLOTS];
-    uint64_t *begun; /* [size] each rank its own */
+    uint64_t *newest; /* [size] number of a rank's last begin; each rank its own */
     struct flight *flight;
     unsigned char *taken;
 };
@@ -36,33 +37,34 @@ struct sy_flights *sy_flights_create(int size) {
     struct sy_flights *f = calloc(1, sizeof *f);
     if (!f)
         return NULL;
-    f->size = size;
-    f->begun = calloc(n, sizeof *f->begun);
+    f->newest = calloc(n, sizeof *f->newest);
     f->flight = calloc(n * SLOTS, sizeof *f->flight);
     f->taken = calloc(n * n, SLOTS);
-    for (int s = 0; s < SLOTS; s++) {
-        pthread_mutex_init(&f->slot[s].mutex, NULL);
-        pthread_cond_init(&f->slot[s].changed, NULL);
-    }
-    if (!f->begun || !f->flight || !f->taken) {
+    if (!f->newest || !f->flight || !f->taken) {
         sy_flights_destroy(f);
         return NULL;
     }
-    for (size_t i = 0; i < n * SLOTS; i++)
+    for (size_t i = 0; i < n * SLOTS; i++) {
         f->flight[i].taken = f->taken + i * n;
-    for (size_t s = 0; s < SLOTS; s++)
+        pthread_cond_init(&f->flight[i].changed, NULL);
+    }
+    for (size_t s = 0; s < SLOTS; s++) {
         f->slot[s].flight = f->flight + s * n;
+        pthread_mutex_init(&f->slot[s].mutex, NULL);
+    }
+    f->size = size; /* complete */
     return f;
 }
 
 void sy_flights_destroy(struct sy_flights *f) {
     if (!f)
         return;
-    for (int s = 0; s < SLOTS; s++) {
-        pthread_cond_destroy(&f->slot[s].changed);
+    for (int s = 0; s < SLOTS && f->size; s++) {
         pthread_mutex_destroy(&f->slot[s].mutex);
+        for (int r = 0; r < f->size; r++)
+            pthread_cond_destroy(&f->slot[s].flight[r].changed);
     }
-    free(f->begun);
+    free(f->newest);
     free(f->flight);
     free(f->taken);
     free(f);
@@ -83,10 +85,10 @@ static int carry(struct slot *s, uint64_t number, int from, int to) {
         memcpy(recv, send, (size_t)bytes);
         pthread_mutex_lock(&s->mutex);
     }
-    source->left--;
-    target->left--; /* from == to: twice the same */
-    if (source->left == 0 || target->left == 0)
-        pthread_cond_broadcast(&s->changed);
+    if (--source->left == 0)
+        pthread_cond_signal(&source->changed);
+    if (--target->left == 0) /* from == to: twice the same */
+        pthread_cond_signal(&target->changed);
     return 1;
 }
 
@@ -101,17 +103,18 @@ static int carry_all(const struct sy_flights *f, struct slot *s, uint64_t number
 }
 
 /* Until all parts of this rank's request are there. The lock is held before and after. A round that carried nothing never
- * let the lock go, so that no change was missed when it goes to sleep. */
+ * let the lock go, so that no change was missed when it goes to sleep. It is not woken by every begin, only by the last:
+ * a part whose other end was posted in between is moved then, unless the other end has moved it. */
 static void finish(const struct sy_flights *f, struct slot *s, uint64_t number, int rank) {
-    const struct flight *mine = &s->flight[rank];
+    struct flight *mine = &s->flight[rank];
     while (mine->number == number && mine->left > 0)
         if (!carry_all(f, s, number, rank))
-            pthread_cond_wait(&s->changed, &s->mutex);
+            pthread_cond_wait(&mine->changed, &s->mutex);
 }
 
 void sy_flights_begin(struct sy_flights *f, int rank, const void *send, const int64_t *send_at, void *recv,
                       const int64_t *recv_at, struct sy_comm_request *request) {
-    uint64_t number = ++f->begun[rank];
+    uint64_t number = ++f->newest[rank];
     struct slot *s = &f->slot[number % SLOTS];
     struct flight *mine = &s->flight[rank];
     pthread_mutex_lock(&s->mutex);
@@ -123,7 +126,11 @@ void sy_flights_begin(struct sy_flights *f, int rank, const void *send, const in
     mine->recv_at = recv_at;
     mine->left = 2 * f->size;
     memset(mine->taken, 0, (size_t)f->size);
-    pthread_cond_broadcast(&s->changed);
+    if (++s->begun == f->size) {
+        s->begun = 0;
+        for (int r = 0; r < f->size; r++)
+            pthread_cond_signal(&s->flight[r].changed);
+    }
     pthread_mutex_unlock(&s->mutex);
     request->number = number;
 }
