@@ -13,7 +13,8 @@
     X(diff, "RUN_A RUN_B", "first step, tensor and element that differ")                                 \
     X(plan, "CONFIG", "parameters, FLOPs and memory; needs no hardware")                                 \
     X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                              \
-    X(inspect, "PATH", "print and check a checkpoint, a run or a safetensors file")                      \
+    X(inspect, "PATH | --experts RUN [--layer L] [--rows 32] [--json]",                                  \
+      "check a checkpoint, a run or a safetensors file; show the load of experts")                       \
     X(init, "--flavor NAME", "a commented config on stdout")                                             \
     X(info, "", "this build: tiers, classes, ops, flavors")                                              \
     X(bench, "[gemm|moe] [--json]", "speed of the ops on this machine")                                  \

@@ -149,6 +149,17 @@ sy_status sy_plan(struct sy_config *config, const struct sy_io *io);
 /* Local. Prints and verifies a checkpoint, a run's newest one, or a safetensors file. */
 sy_status sy_inspect(const char *path, const struct sy_io *io);
 
+struct sy_experts_options {
+    int64_t layer; /* of the model, from 0; negative: all MoE layers */
+    int64_t rows;  /* of a layer's table; more experts: the heaviest, the rest as one row, the lightest; 0: 32 */
+    int json;      /* one JSON object with every expert instead of tables */
+    int utf8;      /* bars of block characters instead of # */
+};
+
+/* Local. Prints the load of every expert over time from a run's metrics.jsonl (the folder or the file). Errors: ERR_IO no
+ * such run or no metrics, ERR_DATA damaged, ERR_RUNTIME no steps yet, ERR_USAGE no MoE layers or not that one. */
+sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *options, const struct sy_io *io);
+
 /* Local. Version, tiers that run here, classes, ops, flavors with parameter counts. */
 sy_status sy_info(const struct sy_io *io);
 
