@@ -6,27 +6,32 @@
  */
 #include <assert.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "comm/flights.h"
 
-enum { MAX_RANKS = 1024, MESSAGE_BYTES = 2048 };
+enum { MAX_RANKS = 1024, MESSAGE_BYTES = 2048 }; /* all that base/status.c keeps */
 
-struct post { /* what a rank shows the others */
+struct post { /* what a rank shows the others from one barrier to the next */
     const void *data;
-    sy_status status;
+    sy_status status; /* of agree, with its message if not OK */
     char message[MESSAGE_BYTES];
 };
 
 struct team {
-    int size, waiting;
-    unsigned generation;
-    pthread_mutex_t mutex;
+    pthread_mutex_t mutex; /* of the three below */
     pthread_cond_t all_here;
+    int waiting;         /* ranks at the barrier */
+    unsigned generation; /* barriers passed: a rank sleeps until it changes, whatever woke it */
+    int size;
     struct post *post; /* [size] */
     struct sy_flights *flights;
 };
+
+/* This thread's error message, for other threads to read. */
+static void keep_message(char to[MESSAGE_BYTES]) { snprintf(to, MESSAGE_BYTES, "%s", sy_error_message()); }
 
 static void barrier(const struct sy_comm *c) {
     struct team *t = c->state;
@@ -89,7 +94,7 @@ static sy_status agree(const struct sy_comm *c, sy_status status) {
     struct post *mine = &t->post[c->rank];
     mine->status = status;
     if (status != SY_OK)
-        strncpy(mine->message, sy_error_message(), MESSAGE_BYTES - 1);
+        keep_message(mine->message);
     barrier(c);
     sy_status agreed = SY_OK;
     for (int r = 0; r < c->size && agreed == SY_OK; r++)
@@ -104,100 +109,96 @@ static const struct sy_comm_ops ops = {"threads",        barrier,  all_gather, s
 
 /* --- starting and ending -------------------------------------------------------------------------------------- */
 
-struct member {
+/* Closed until all threads are started, so that a failed start leaves nobody waiting at a barrier. */
+struct gate {
+    pthread_mutex_t mutex;
+    pthread_cond_t moved;
+    enum { CLOSED, OPEN, GIVEN_UP } is;
+};
+
+struct member { /* a rank and its thread */
     struct sy_comm comm;
     sy_status (*fn)(const struct sy_comm *, void *);
     void *arg;
+    struct gate *gate;
+    pthread_t thread; /* not of rank 0 */
     sy_status status;
     char message[MESSAGE_BYTES];
 };
 
-static void *run_member(void *arg) {
-    struct member *m = arg;
+static void run_member(struct member *m) {
     m->status = m->fn(&m->comm, m->arg);
-    assert(sy_flights_open(((struct team *)m->comm.state)->flights, m->comm.rank) == 0); /* a wait is missing */
     if (m->status != SY_OK)
-        strncpy(m->message, sy_error_message(), MESSAGE_BYTES - 1);
+        keep_message(m->message);
+    assert(sy_flights_open(((struct team *)m->comm.state)->flights, m->comm.rank) == 0); /* fn lacks a wait */
+}
+
+static void *thread_main(void *arg) {
+    struct member *m = arg;
+    pthread_mutex_lock(&m->gate->mutex);
+    while (m->gate->is == CLOSED)
+        pthread_cond_wait(&m->gate->moved, &m->gate->mutex);
+    int go = m->gate->is == OPEN;
+    pthread_mutex_unlock(&m->gate->mutex);
+    if (go)
+        run_member(m);
     return NULL;
 }
 
-/* Threads are all started before any is let go, so that a failed start leaves nobody waiting at a barrier. */
-struct gate {
-    pthread_mutex_t mutex;
-    pthread_cond_t cond;
-    int open; /* 1 go, -1 give up */
-};
-
-struct start {
-    struct member *member;
-    struct gate *gate;
-};
-
-static void *wait_and_run(void *arg) {
-    struct start *s = arg;
-    pthread_mutex_lock(&s->gate->mutex);
-    while (s->gate->open == 0)
-        pthread_cond_wait(&s->gate->cond, &s->gate->mutex);
-    int go = s->gate->open > 0;
-    pthread_mutex_unlock(&s->gate->mutex);
-    return go ? run_member(s->member) : NULL;
-}
-
-static void open_gate(struct gate *g, int how) {
+static void move_gate(struct gate *g, int to) {
     pthread_mutex_lock(&g->mutex);
-    g->open = how;
-    pthread_cond_broadcast(&g->cond);
+    g->is = to;
+    pthread_cond_broadcast(&g->moved);
     pthread_mutex_unlock(&g->mutex);
 }
 
-static sy_status run_team(struct team *t, struct member *members, struct start *starts, pthread_t *threads) {
-    struct gate gate = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
-    int started = 1;
-    for (; started < t->size; started++) {
-        starts[started] = (struct start){&members[started], &gate};
-        if (pthread_create(&threads[started], NULL, wait_and_run, &starts[started]) != 0)
-            break;
+/* Starts ranks 1.., runs rank 0 here, joins. A thread that does not start: nobody runs. */
+static sy_status run_members(struct member *members, int ranks, struct gate *gate) {
+    int started = 1, why = 0;
+    while (started < ranks && why == 0) {
+        why = pthread_create(&members[started].thread, NULL, thread_main, &members[started]);
+        started += why == 0;
     }
-    int all = started == t->size;
-    open_gate(&gate, all ? 1 : -1);
-    if (all)
+    move_gate(gate, why == 0 ? OPEN : GIVEN_UP);
+    if (why == 0)
         run_member(&members[0]);
     for (int r = 1; r < started; r++)
-        pthread_join(threads[r], NULL);
-    pthread_cond_destroy(&gate.cond);
-    pthread_mutex_destroy(&gate.mutex);
-    if (!all)
-        SY_FAIL(SY_ERR_RUNTIME, "the thread of rank %d of %d could not be started", started, t->size);
-    for (int r = 0; r < t->size; r++)
+        pthread_join(members[r].thread, NULL);
+    if (why != 0)
+        SY_FAIL(SY_ERR_RUNTIME,
+                "the thread of rank %d of %d could not be started (%s): fewer ranks, or raise ulimit -u or -v", started,
+                ranks, strerror(why));
+    for (int r = 0; r < ranks; r++)
         if (members[r].status != SY_OK)
             return sy_fail(members[r].status, "%s", members[r].message);
     return SY_OK;
 }
 
+static sy_status run_team(struct team *t, struct member *members, sy_status (*fn)(const struct sy_comm *, void *),
+                          void *arg) {
+    struct gate gate = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, CLOSED};
+    pthread_mutex_init(&t->mutex, NULL);
+    pthread_cond_init(&t->all_here, NULL);
+    for (int r = 0; r < t->size; r++)
+        members[r] = (struct member){.comm = {&ops, t, r, t->size}, .fn = fn, .arg = arg, .gate = &gate};
+    sy_status status = run_members(members, t->size, &gate);
+    pthread_cond_destroy(&t->all_here);
+    pthread_mutex_destroy(&t->mutex);
+    pthread_cond_destroy(&gate.moved);
+    pthread_mutex_destroy(&gate.mutex);
+    return status;
+}
+
 sy_status sy_comm_threads_run(int ranks, sy_status (*fn)(const struct sy_comm *, void *), void *arg) {
     if (ranks < 1 || ranks > MAX_RANKS)
-        SY_FAIL(SY_ERR_USAGE, "run.ranks = %d: must be in 1..%d", ranks, MAX_RANKS);
+        SY_FAIL(SY_ERR_USAGE, "ranks = %d: must be in 1..%d", ranks, MAX_RANKS);
     struct team t = {.size = ranks};
     struct member *members = calloc((size_t)ranks, sizeof *members);
-    struct start *starts = calloc((size_t)ranks, sizeof *starts);
-    pthread_t *threads = calloc((size_t)ranks, sizeof *threads);
     t.post = calloc((size_t)ranks, sizeof *t.post);
     t.flights = sy_flights_create(ranks);
-    sy_status status = SY_OK;
-    if (!members || !starts || !threads || !t.post || !t.flights)
-        status = sy_fail(SY_ERR_MEMORY, "no memory for %d ranks", ranks);
-    if (status == SY_OK) {
-        pthread_mutex_init(&t.mutex, NULL);
-        pthread_cond_init(&t.all_here, NULL);
-        for (int r = 0; r < ranks; r++)
-            members[r] = (struct member){.comm = {&ops, &t, r, ranks}, .fn = fn, .arg = arg};
-        status = run_team(&t, members, starts, threads);
-        pthread_mutex_destroy(&t.mutex);
-        pthread_cond_destroy(&t.all_here);
-    }
+    sy_status status = members && t.post && t.flights ? run_team(&t, members, fn, arg)
+                                                      : sy_fail(SY_ERR_MEMORY, "no memory for %d ranks", ranks);
     free(members);
-    free(starts);
-    free(threads);
     free(t.post);
     sy_flights_destroy(t.flights);
     return status;

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -451,6 +452,26 @@ static void bad_ranks(void **state) {
     assert_int_equal(calls, 0);
 }
 
+/* A thread that cannot be started: its rank is named and nobody runs. The sanitizers need all the address space. */
+static void no_thread(void **state) {
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip();
+#else
+    struct rlimit all, few;
+    int calls = 0;
+    assert_int_equal(getrlimit(RLIMIT_AS, &all), 0);
+    few = all;
+    few.rlim_cur = (rlim_t)400 << 20; /* bytes: 1024 stacks need gigabytes */
+    assert_int_equal(setrlimit(RLIMIT_AS, &few), 0);
+    sy_status status = sy_comm_threads_run(1024, never, &calls);
+    assert_int_equal(setrlimit(RLIMIT_AS, &all), 0);
+    assert_int_equal(status, SY_ERR_RUNTIME);
+    assert_non_null(strstr(sy_error_message(), "of 1024 could not be started"));
+    assert_int_equal(calls, 0);
+#endif
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(self_is_a_transport),
@@ -462,6 +483,7 @@ int main(void) {
         cmocka_unit_test(nobody_waits_for_more_than_begins),
         cmocka_unit_test(mixed_up_places_are_seen),
         cmocka_unit_test(no_request),
+        cmocka_unit_test(no_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
