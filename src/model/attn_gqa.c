@@ -126,7 +126,8 @@ static void fwd(const struct sy_layer_ctx *c, const struct sy_layer_params *p, s
     rope(c, c->model->n_heads, 0, act->q);
     rope(c, c->model->n_kv_heads, 0, act->k);
     struct sy_attention op = attention_of(c, act, NULL);
-    c->x->ops->attention_fwd(c->x, &op);
+    if (!c->kept)
+        c->x->ops->attention_fwd(c->x, &op);
     sy_linear_fwd(c, p->wo, -1, act->o, y);
 }
 

@@ -112,7 +112,8 @@ static void fwd(const struct sy_layer_ctx *c, const struct sy_layer_params *p, s
     rope(c, d.h, 0, sy_heads_of(act->q, d.nope, d.qk));
     rope(c, 1, 0, sy_heads_of(act->kva, d.kv_lora, 0));
     struct sy_attention op = attention_of(c, act, NULL);
-    c->x->ops->attention_fwd(c->x, &op);
+    if (!c->kept)
+        c->x->ops->attention_fwd(c->x, &op);
     sy_linear_fwd(c, p->wo, -1, act->o, y);
 }
 

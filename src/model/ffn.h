@@ -1,27 +1,20 @@
-/* The dense feed-forward y = W2 (silu(W1 n) * (W3 n)), also used for shared experts: take, fwd, bwd_inputs, bwd_weights. */
+/* The dense feed-forward of a layer: moe/mlp.h with the layer's weights, its gradients to the sink. */
 #ifndef SY_MODEL_FFN_H
 #define SY_MODEL_FFN_H
 
 #include "model/layer.h"
+#include "moe/mlp.h"
 
-struct sy_ffn_act {
-    struct sy_mat gu; /* [T, 2f] pre-activation g | u */
-};
+/* W1|W3 and W2 as views. */
+static inline struct sy_mlp_weights sy_ffn_weights(const struct sy_layer_ctx *c, int w13, int w2) {
+    return (struct sy_mlp_weights){sy_weight(c, w13), sy_weight(c, w2), c->model->dim, c->w.params->param[w2].cols};
+}
 
-struct sy_ffn_grad {
-    struct sy_mat a;   /* [T, f] fp32: gradient of h */
-    struct sy_mat dgu; /* [T, 2f] */
-    struct sy_mat h;   /* [T, f]: h again, the rows of W2's gradient; also forward's h */
-};
-
-void sy_ffn_take(const struct sy_layer_ctx *c, struct sy_arena *a, int64_t f, struct sy_ffn_act *act);
-void sy_ffn_take_grad(const struct sy_layer_ctx *c, struct sy_arena *a, int64_t f, struct sy_ffn_grad *grad);
-/* Forward needs only h of grad, as scratch. */
-void sy_ffn_fwd(const struct sy_layer_ctx *c, int w13, int w2, struct sy_mat n, const struct sy_ffn_act *act,
-                const struct sy_ffn_grad *grad, struct sy_mat y);
-void sy_ffn_bwd_inputs(const struct sy_layer_ctx *c, int w13, int w2, struct sy_mat dy, const struct sy_ffn_act *act,
-                       const struct sy_ffn_grad *grad, struct sy_mat dn);
-void sy_ffn_bwd_weights(const struct sy_layer_ctx *c, int w13, int w2, const struct sy_grad_sink *sink, struct sy_mat n,
-                        struct sy_mat dy, const struct sy_ffn_grad *grad);
+/* After sy_mlp_bwd: dy [T, D] is the output's gradient, n the input. */
+static inline void sy_ffn_bwd_weights(const struct sy_layer_ctx *c, int w13, int w2, const struct sy_grad_sink *sink,
+                                      struct sy_mat n, struct sy_mat dy, const struct sy_mlp_grad *g) {
+    sink->matrix(sink->self, w13, 0, c->batch.tokens, g->dgu, n);
+    sink->matrix(sink->self, w2, 0, c->batch.tokens, dy, g->h);
+}
 
 #endif

@@ -7,11 +7,10 @@
 #ifndef SY_MODEL_LAYER_H
 #define SY_MODEL_LAYER_H
 
-#include "base/arena.h"
-#include "comm/comm.h"
+#include "device/carve.h"
 #include "model/params.h"
 #include "model/sink.h"
-#include "ops/ops.h"
+#include "moe/layer.h"
 
 struct sy_batch {
     int64_t sequences, seq_len, tokens; /* tokens = sequences * seq_len */
@@ -19,6 +18,8 @@ struct sy_batch {
     const int32_t *labels;              /* [tokens], negative: none; NULL without loss */
     const int32_t *doc_start;           /* [tokens] */
     const int32_t *position;            /* [tokens] */
+    const struct sy_routes *given;      /* [layers] routes to follow; NULL: the router chooses */
+    const struct sy_routes *taken;      /* [layers] where the routes of a forward pass are written; NULL: nowhere */
 };
 
 /* Weights in the layout of sy_params: fp32 masters, and BF of them. In class fp32 they are the same memory. */
@@ -27,29 +28,21 @@ struct sy_weights {
     float *master;
     void *stored;
     enum sy_dtype dtype;
+    int64_t version; /* another one whenever a weight has changed, from 1 */
 };
 
 struct sy_layer_ctx {
     const struct sy_exec *x;
-    struct sy_groups groups;
     const struct sy_config_model *model;
-    const struct sy_config_moe *moe;
-    int64_t combine_groups;
-    int forced_balance;
+    struct sy_moe_env moe;
     struct sy_weights w;
     const float *rope_cos, *rope_sin; /* [max positions, rope dim / 2] */
     double attention_scale;
     int64_t max_tokens, max_sequences, seq_len; /* what buffers are sized for */
     struct sy_batch batch;
+    enum sy_pass pass;
+    int kept; /* pass RECOMPUTE: attention output and dispatched rows are still there */
 };
-
-static inline struct sy_mat sy_take_mat(struct sy_arena *a, const char *tag, int64_t rows, int64_t cols, enum sy_dtype t) {
-    return sy_mat_of(sy_arena_take(a, tag, (size_t)(rows * cols), sy_dtype_bytes(t)), t, cols);
-}
-
-static inline float *sy_take_f32(struct sy_arena *a, const char *tag, int64_t n) {
-    return sy_arena_take(a, tag, (size_t)n, sizeof(float));
-}
 
 /* The stored matrix [rows, cols] of a parameter. */
 static inline struct sy_mat sy_weight(const struct sy_layer_ctx *c, int param) {
@@ -71,9 +64,6 @@ struct sy_linear_grad {
     struct sy_mat dy;
 };
 void sy_linear_bwd(const struct sy_layer_ctx *c, int n, const struct sy_linear_grad *maps, struct sy_mat dx);
-
-/* SwiGLU's input gradient for `rows` rows: one chain over W1's outputs, then W3's. dgu [rows, 2f], w13 [2f, d]. */
-void sy_swiglu_input_parts(struct sy_mat dgu, struct sy_mat w13, int64_t f, struct sy_gemm_part parts[2]);
 
 /* norm over whole rows [T, d] with parameter g. r [T]. */
 void sy_norm_fwd(const struct sy_layer_ctx *c, int g, struct sy_mat x, struct sy_mat y, float *r);

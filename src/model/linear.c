@@ -1,4 +1,4 @@
-/* Linear maps, the input gradient of a pair W1, W3, and norms over whole rows, as ops on a layer's weights. See layer.h. */
+/* Linear maps and norms over whole rows, as ops on a layer's weights. See layer.h. */
 #include "model/layer.h"
 
 void sy_linear_fwd(const struct sy_layer_ctx *c, int weight, int bias, struct sy_mat x, struct sy_mat y) {
@@ -21,11 +21,6 @@ void sy_linear_bwd(const struct sy_layer_ctx *c, int n, const struct sy_linear_g
         &(struct sy_gemm){
             .m = c->batch.tokens, .n = c->w.params->param[maps[0].weight].cols, .parts = parts, .n_parts = n, .c = dx},
         1);
-}
-
-void sy_swiglu_input_parts(struct sy_mat dgu, struct sy_mat w13, int64_t f, struct sy_gemm_part parts[2]) {
-    parts[0] = (struct sy_gemm_part){dgu, w13, f};
-    parts[1] = (struct sy_gemm_part){sy_mat_cols(dgu, f), sy_mat_rows(w13, f), f};
 }
 
 void sy_norm_fwd(const struct sy_layer_ctx *c, int g, struct sy_mat x, struct sy_mat y, float *r) {

@@ -1,7 +1,8 @@
 /* The decoder: embedding, layers, final norm, chunked head with loss; forward and backward of one batch.
  *
  * The model knows one batch of whole sequences, not lanes, ranks or steps: weight gradients go to a sink. What backward
- * needs is kept in slots: a layer has its own, or, when it is recomputed, shares one and keeps its input alone. Nothing is
+ * needs is kept in slots: a layer has its own, or, when it is recomputed, shares one and keeps its input, and with selective
+ * recompute the attention output and the dispatched rows. Nothing is
  * allocated after sy_model_create.
  */
 #ifndef SY_MODEL_MODEL_H
@@ -20,13 +21,16 @@ struct sy_model_options {
     int64_t max_sequences, seq_len;
     int64_t combine_groups;
     int forced_balance;
+    int64_t loss_sequences; /* of the global batch, for balance and z-loss */
+    int cache_weights;      /* keep prepared expert weights for passes without gradients: as many bytes again */
     const struct sy_log *log;
 };
 
 struct sy_model_stats { /* added to */
     int64_t loss;       /* 2^-24 nats */
     int64_t n_valid, n_bad;
-    int64_t *counts; /* [n_layers * E] routes of each expert, or NULL */
+    int64_t *counts;        /* [n_layers * E] routes of each expert, or NULL */
+    int64_t router_loss[2]; /* balance and z-loss over layers and sequences, without coefficients, 2^-24 */
 };
 
 struct sy_model;
@@ -51,5 +55,11 @@ sy_status sy_model_eval(struct sy_model *model, const struct sy_batch *batch, st
 
 /* Local. logits [vocab] after `token` of the batch. */
 sy_status sy_model_logits(struct sy_model *model, const struct sy_batch *batch, int64_t token, float *logits);
+
+/* Local. To be called whenever a weight has changed. */
+void sy_model_weights_changed(struct sy_model *model);
+
+/* Local. What the MoE layers did since creation. */
+const struct sy_moe_counters *sy_model_counters(const struct sy_model *model);
 
 #endif

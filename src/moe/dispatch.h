@@ -1,12 +1,15 @@
-/* Dispatch and combine on one process: the local path.
+/* Dispatch and combine within one rank.
  *
- * A handle is a value that says where each route's row lies: rows of an expert stand together, inside by (sequence, token).
- * dispatch sorts and gathers, combine gathers back and adds in ascending expert id; the backward of one is the other.
+ * A handle is a value that says where each route's row lies: rows of an expert stand together, inside by (sequence, token),
+ * the sequences in the order of the call: round by round. dispatch sorts and gathers, combine gathers back and adds in
+ * ascending expert id; the backward of one is the other. Under forced balance the places have a closed form: in a sequence,
+ * position e (S K / E) + j holds route j E + e, so nothing is counted and nothing sorted.
  */
 #ifndef SY_MOE_DISPATCH_H
 #define SY_MOE_DISPATCH_H
 
-#include "base/arena.h"
+#include "device/carve.h"
+#include "moe/counters.h"
 #include "ops/ops.h"
 
 struct sy_dispatch {
@@ -25,8 +28,20 @@ void sy_dispatch_take(struct sy_arena *a, int64_t max_sequences, int64_t seq_len
 /* Fills the places for a batch of `sequences` with these ids. */
 void sy_dispatch_sort(const struct sy_exec *x, struct sy_dispatch *d, int64_t sequences, const int32_t *ids);
 
+/* Whether forced balance gives every expert the same number of a sequence's routes: E divides S K. */
+static inline int sy_dispatch_is_closed(int64_t seq_len, int64_t experts, int64_t top_k) {
+    return seq_len * top_k % experts == 0;
+}
+/* As sort, for the ids of forced balance, when they are closed. */
+void sy_dispatch_forced(const struct sy_exec *x, struct sy_dispatch *d, int64_t sequences, const int32_t *ids);
+
 /* First row of expert e; of E it is N. */
 static inline int64_t sy_dispatch_first(const struct sy_dispatch *d, int64_t e) { return d->offset[e * d->sequences]; }
+
+/* Rows of expert e. */
+static inline int64_t sy_dispatch_count(const struct sy_dispatch *d, int64_t e) {
+    return sy_dispatch_first(d, e + 1) - sy_dispatch_first(d, e);
+}
 
 /* rows[row] = x[token] or BF(w x[token]): [T, width] to [N, width]. */
 void sy_dispatch_rows(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
@@ -35,6 +50,19 @@ void sy_dispatch_rows(const struct sy_exec *x, const struct sy_dispatch *d, int6
 /* y[T] = BF(sum over a token's experts ascending of fma(w, rows, y), + shared). w NULL: 1; shared.data NULL: none. */
 void sy_dispatch_combine(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
                          struct sy_mat rows, struct sy_mat shared, struct sy_mat y);
+
+/* The same bits by scatter-add, rows ascending; without combine_groups. In place into y when y is fp32 and overlaps neither
+ * the rows nor `protect` (what backward reads), else by way of `spare`. */
+struct sy_scatter {
+    int32_t *index;      /* [N] scratch: token of a row */
+    float *scale;        /* [N] scratch: weight of a row */
+    float *spare;        /* [T, width] scratch */
+    const void *protect; /* may be NULL */
+    size_t protect_bytes;
+};
+void sy_dispatch_scatter(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
+                         struct sy_mat rows, struct sy_mat shared, const struct sy_scatter *s,
+                         struct sy_moe_counters *counters, struct sy_mat y);
 
 /* One float a route: [T, K] order to row order, and back. */
 void sy_dispatch_to_rows(const struct sy_exec *x, const struct sy_dispatch *d, const float *routes, float *rows);

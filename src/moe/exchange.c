@@ -10,106 +10,334 @@ void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int6
     *n = base + (rank < more);
 }
 
-void sy_exchange_take(struct sy_arena *a, const struct sy_comm *comm, int64_t experts, int64_t max_sequences,
-                      int64_t seq_len, int64_t top_k, int64_t max_row_bytes, struct sy_exchange *e) {
-    static const char *const tag = "exchange of rows";
-    size_t size = (size_t)comm->size, bins = (size_t)(experts * max_sequences);
-    *e = (struct sy_exchange){
-        .comm = *comm, .experts = experts, .max_sequences = max_sequences, .max_row_bytes = max_row_bytes};
-    sy_exchange_share(experts, comm->rank, comm->size, &e->first_expert, &e->n_experts);
-    e->max_rows = comm->size * max_sequences * seq_len * top_k;
-    e->received = (struct sy_dispatch){.seq_len = seq_len, .experts = e->n_experts, .top_k = top_k};
-    e->received.offset = sy_arena_take(a, tag, (size_t)(e->n_experts * comm->size * max_sequences + 1), sizeof(int64_t));
-    e->counts = sy_arena_take(a, tag, size * bins, sizeof(int64_t));
-    e->mine = sy_arena_take(a, tag, bins, sizeof(int64_t));
-    e->sequences = sy_arena_take(a, tag, size, sizeof(int64_t));
-    int64_t **edges[] = {&e->send_at, &e->recv_at, &e->send_bytes, &e->recv_bytes};
-    for (int i = 0; i < 4; i++)
-        *edges[i] = sy_arena_take(a, tag, size + 1, sizeof(int64_t));
-    e->place = sy_arena_take(a, tag, (size_t)e->max_rows, sizeof(int32_t));
-    e->staging = sy_arena_take(a, tag, (size_t)e->max_rows, (size_t)max_row_bytes);
+int64_t sy_exchange_max_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
+    return comm->size * s->max_sequences * s->seq_len * s->top_k;
 }
 
-static int64_t count(const struct sy_exchange *e, int rank, int64_t expert, int64_t sequence) {
-    return e->counts[(rank * e->experts + expert) * e->max_sequences + sequence];
+/* --- buffers -------------------------------------------------------------------------------------------------- */
+
+static const char tag[] = "exchange of rows";
+
+/* What a rank tells of itself: sequences of each round, then routes of each (expert, sequence). */
+static int64_t message_length(const struct sy_exchange_shape *s) { return s->max_rounds + s->experts * s->max_sequences; }
+
+void sy_exchange_take(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *s,
+                      struct sy_exchange *e) {
+    size_t size = (size_t)comm->size, rounds = (size_t)s->max_rounds;
+    *e = (struct sy_exchange){.comm = *comm, .shape = *s};
+    sy_exchange_share(s->experts, comm->rank, comm->size, &e->first_expert, &e->n_experts);
+    e->received = (struct sy_dispatch){.seq_len = s->seq_len, .experts = e->n_experts, .top_k = s->top_k};
+    e->received.offset = sy_arena_take(a, tag, (size_t)(e->n_experts * comm->size * s->max_sequences + 1), sizeof(int64_t));
+    e->sequences = sy_arena_take(a, tag, size * rounds, sizeof(int64_t));
+    e->first_sequence = sy_arena_take(a, tag, size * rounds, sizeof(int64_t));
+    e->segment_from = sy_arena_take(a, tag, (size_t)e->n_experts * rounds * size, sizeof(int64_t));
+    e->send_at = sy_arena_take(a, tag, size + 1, sizeof(int64_t));
+    e->recv_at = sy_arena_take(a, tag, size + 1, sizeof(int64_t));
 }
 
-static void gather_counts(struct sy_exchange *e, const struct sy_dispatch *d) {
-    int64_t bins = e->experts * e->max_sequences;
-    memset(e->mine, 0, (size_t)bins * sizeof *e->mine);
-    for (int64_t i = 0; i < e->experts; i++)
+void sy_exchange_take_counts(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *s,
+                             struct sy_exchange_counts *c) {
+    size_t n = (size_t)message_length(s);
+    c->mine = sy_arena_take(a, tag, n, sizeof(int64_t));
+    c->all = sy_arena_take(a, tag, n * (size_t)comm->size, sizeof(int64_t));
+}
+
+void sy_exchange_take_buffer(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *s,
+                             int64_t max_row_bytes, struct sy_exchange_buffer *b) {
+    size_t rows = (size_t)sy_exchange_max_rows(comm, s);
+    *b = (struct sy_exchange_buffer){.max_row_bytes = max_row_bytes};
+    b->staging = sy_arena_take(a, tag, rows, (size_t)max_row_bytes);
+    if (s->pad)
+        b->padded = sy_arena_take(a, tag, rows, (size_t)max_row_bytes);
+    for (int i = 0; i < 2; i++)
+        b->at[i] = sy_arena_take(a, tag, (size_t)comm->size + 1, sizeof(int64_t));
+}
+
+/* --- the plan ------------------------------------------------------------------------------------------------- */
+
+struct plan { /* while it is made */
+    struct sy_exchange *e;
+    const int64_t *all; /* [size, message] */
+};
+
+static int64_t sequences_of(const struct sy_exchange *e, int rank, int round) {
+    return e->sequences[rank * e->shape.max_rounds + round];
+}
+
+static int64_t count(const struct plan *p, int rank, int64_t expert, int64_t sequence) {
+    const struct sy_exchange_shape *s = &p->e->shape;
+    return p->all[rank * message_length(s) + s->max_rounds + expert * s->max_sequences + sequence];
+}
+
+/* Routes of a rank to experts first..first+n-1. */
+static int64_t part(const struct plan *p, int rank, int64_t first, int64_t n) {
+    int64_t sum = 0;
+    for (int64_t x = first; x < first + n; x++)
+        for (int64_t b = 0; b < p->e->shape.max_sequences; b++)
+            sum += count(p, rank, x, b);
+    return sum;
+}
+
+static void exchange_counts(struct sy_exchange *e, const struct sy_exchange_counts *c, const struct sy_dispatch *d,
+                            const struct sy_sequences *s) {
+    int64_t n = message_length(&e->shape), *routes = c->mine + e->shape.max_rounds;
+    memset(c->mine, 0, (size_t)n * sizeof *c->mine);
+    for (int j = 0; j < s->rounds; j++)
+        c->mine[j] = s->of[s->known ? e->comm.rank * s->rounds + j : j];
+    for (int64_t x = 0; x < d->experts; x++)
         for (int64_t b = 0; b < d->sequences; b++)
-            e->mine[i * e->max_sequences + b] = d->offset[i * d->sequences + b + 1] - d->offset[i * d->sequences + b];
-    e->comm.ops->all_gather(&e->comm, &d->sequences, sizeof d->sequences, e->sequences);
-    e->comm.ops->all_gather(&e->comm, e->mine, (size_t)bins * sizeof *e->mine, e->counts);
+            routes[x * e->shape.max_sequences + b] = d->offset[x * d->sequences + b + 1] - d->offset[x * d->sequences + b];
+    e->comm.ops->all_gather(&e->comm, c->mine, (size_t)n * sizeof *c->mine, c->all);
 }
 
-/* First row of (expert, rank, sequence) for this rank's experts. */
-static void fill_offsets(struct sy_exchange *e) {
-    struct sy_dispatch *r = &e->received;
-    int64_t row = 0, i = 0;
-    r->sequences = 0;
-    for (int rank = 0; rank < e->comm.size; rank++)
-        r->sequences += e->sequences[rank];
+/* What the exchange would have brought under closed forced balance. */
+static void close_counts(struct sy_exchange *e, const struct sy_exchange_counts *c, const struct sy_sequences *s) {
+    const struct sy_exchange_shape *h = &e->shape;
+    int64_t n = message_length(h), each = h->seq_len * h->top_k / h->experts;
+    memset(c->all, 0, (size_t)(n * e->comm.size) * sizeof *c->all);
+    for (int r = 0; r < e->comm.size; r++) {
+        int64_t *message = c->all + r * n, sequences = 0;
+        for (int j = 0; j < s->rounds; j++)
+            sequences += message[j] = s->of[r * s->rounds + j];
+        for (int64_t x = 0; x < h->experts; x++)
+            for (int64_t b = 0; b < sequences; b++)
+                message[h->max_rounds + x * h->max_sequences + b] = each;
+    }
+}
+
+/* The group's sequences in canonical order: round, rank, sequence. */
+static void place_sequences(const struct plan *p) {
+    struct sy_exchange *e = p->e;
+    int64_t place = 0, n = message_length(&e->shape);
+    for (int j = 0; j < e->rounds; j++)
+        for (int r = 0; r < e->comm.size; r++) {
+            int at = r * e->shape.max_rounds + j;
+            e->sequences[at] = p->all[r * n + j];
+            e->first_sequence[at] = place;
+            place += e->sequences[at];
+        }
+    e->received.sequences = place;
+    e->received.tokens = place * e->shape.seq_len;
+}
+
+/* First row of (expert, round, rank, sequence) for this rank's experts, and of each segment in its rank's part. */
+static void place_rows(const struct plan *p) {
+    struct sy_exchange *e = p->e;
+    int64_t row = 0, *offset = e->received.offset;
     for (int64_t x = 0; x < e->n_experts; x++)
-        for (int rank = 0; rank < e->comm.size; rank++)
-            for (int64_t b = 0; b < e->sequences[rank]; b++) {
-                r->offset[i++] = row;
-                row += count(e, rank, e->first_expert + x, b);
+        for (int j = 0; j < e->rounds; j++)
+            for (int r = 0; r < e->comm.size; r++) {
+                int64_t first = 0;
+                for (int i = 0; i < j; i++)
+                    first += sequences_of(e, r, i);
+                for (int64_t b = first; b < first + sequences_of(e, r, j); b++) {
+                    *offset++ = row;
+                    row += count(p, r, e->first_expert + x, b);
+                }
             }
-    r->offset[i] = row;
-    r->rows = row;
-    r->tokens = r->sequences * r->seq_len;
-    assert(row <= e->max_rows);
+    *offset = row;
+    e->received.rows = row;
+    assert(row <= sy_exchange_max_rows(&e->comm, &e->shape));
 }
 
-/* Where a row that arrived as (rank, expert, sequence, token) stands among (expert, rank, sequence, token). */
-static void fill_places(struct sy_exchange *e) {
-    int64_t arrived = 0, first_sequence = 0;
-    for (int rank = 0; rank < e->comm.size; rank++) {
-        e->recv_at[rank] = arrived;
+static int64_t segment_rows(const struct sy_exchange *e, int64_t x, int j, int r) {
+    const struct sy_dispatch *d = &e->received;
+    const int64_t *at = d->offset + x * d->sequences + e->first_sequence[r * e->shape.max_rounds + j];
+    return at[sequences_of(e, r, j)] - at[0];
+}
+
+static void place_parts(const struct plan *p, const struct sy_dispatch *d) {
+    struct sy_exchange *e = p->e;
+    int size = e->comm.size;
+    e->recv_at[0] = 0;
+    for (int r = 0; r < size; r++) {
+        int64_t in_part = 0;
         for (int64_t x = 0; x < e->n_experts; x++)
-            for (int64_t b = 0; b < e->sequences[rank]; b++) {
-                int64_t to = e->received.offset[x * e->received.sequences + first_sequence + b];
-                for (int64_t n = count(e, rank, e->first_expert + x, b); n > 0; n--)
-                    e->place[arrived++] = (int32_t)to++;
+            for (int j = 0; j < e->rounds; j++) {
+                e->segment_from[(x * e->rounds + j) * size + r] = in_part;
+                in_part += segment_rows(e, x, j, r);
             }
-        first_sequence += e->sequences[rank];
+        e->recv_at[r + 1] = e->recv_at[r] + in_part;
+        int64_t first, n;
+        sy_exchange_share(e->shape.experts, r, size, &first, &n);
+        e->send_at[r] = d->offset[first * d->sequences];
     }
-    e->recv_at[e->comm.size] = arrived;
+    e->send_at[size] = d->rows;
 }
 
-void sy_exchange_plan(struct sy_exchange *e, const struct sy_dispatch *d) {
-    assert(d->sequences <= e->max_sequences && d->experts == e->experts);
-    gather_counts(e, d);
-    fill_offsets(e);
-    fill_places(e);
-    for (int rank = 0; rank <= e->comm.size; rank++) {
-        int64_t first = e->experts, n;
-        if (rank < e->comm.size)
-            sy_exchange_share(e->experts, rank, e->comm.size, &first, &n);
-        e->send_at[rank] = d->offset[first * d->sequences];
+/* The rows of every (rank, expert), or -1 when they are not all the same. */
+static int64_t equal_blocks(const struct plan *p) {
+    int64_t rows = part(p, 0, 0, 1);
+    for (int r = 0; r < p->e->comm.size; r++)
+        for (int64_t x = 0; x < p->e->shape.experts; x++)
+            if (part(p, r, x, 1) != rows)
+                return -1;
+    return rows;
+}
+
+static int64_t largest_part(const struct plan *p) {
+    int64_t most = 0, first, n;
+    for (int to = 0; to < p->e->comm.size; to++) {
+        sy_exchange_share(p->e->shape.experts, to, p->e->comm.size, &first, &n);
+        for (int r = 0; r < p->e->comm.size; r++) {
+            int64_t rows = part(p, r, first, n);
+            most = rows > most ? rows : most;
+        }
+    }
+    return most;
+}
+
+static void choose_path(const struct plan *p, int closed, struct sy_moe_counters *counters) {
+    struct sy_exchange *e = p->e;
+    e->block_rows = !closed && e->rounds == 1 ? equal_blocks(p) : -1;
+    if (closed) {
+        e->path = SY_PATH_FORCED;
+        counters->path_forced++;
+    } else if (e->block_rows >= 0) {
+        e->path = SY_PATH_EQUAL;
+        counters->path_equal++;
+    } else if (e->shape.pad) {
+        e->path = SY_PATH_EQUAL_PADDED;
+        e->padded_rows = largest_part(p);
+        counters->path_equal_padded++;
+    } else {
+        e->path = SY_PATH_STANDARD;
+        counters->path_standard++;
     }
 }
 
-static void in_bytes(const struct sy_exchange *e, int64_t row_bytes) {
-    assert(row_bytes <= e->max_row_bytes);
-    for (int rank = 0; rank <= e->comm.size; rank++) {
-        e->send_bytes[rank] = e->send_at[rank] * row_bytes;
-        e->recv_bytes[rank] = e->recv_at[rank] * row_bytes;
+void sy_exchange_plan(struct sy_exchange *e, const struct sy_exchange_counts *scratch, const struct sy_dispatch *d,
+                      const struct sy_sequences *sequences, int forced, struct sy_moe_counters *counters) {
+    const struct sy_exchange_shape *s = &e->shape;
+    assert(d->sequences <= s->max_sequences && d->experts == s->experts && sequences->rounds <= s->max_rounds);
+    struct plan p = {e, scratch->all};
+    int closed = forced && sequences->known && sy_dispatch_is_closed(s->seq_len, s->experts, s->top_k);
+    if (closed) {
+        close_counts(e, scratch, sequences);
+    } else {
+        exchange_counts(e, scratch, d, sequences);
+        counters->counts_exchanged++;
+    }
+    e->rounds = sequences->rounds;
+    place_sequences(&p);
+    place_rows(&p);
+    place_parts(&p, d);
+    choose_path(&p, closed, counters);
+}
+
+/* --- rows ----------------------------------------------------------------------------------------------------- */
+
+struct permute {
+    const struct sy_exchange *e;
+    int64_t row_bytes;
+    char *received, *arrived;
+    int back;
+};
+
+static void move(const struct permute *m, int64_t received, int64_t arrived, int64_t rows) {
+    char *a = m->received + received * m->row_bytes, *b = m->arrived + arrived * m->row_bytes;
+    if (rows == 0)
+        return;
+    if (m->back)
+        memcpy(b, a, (size_t)(rows * m->row_bytes));
+    else
+        memcpy(a, b, (size_t)(rows * m->row_bytes));
+}
+
+/* (rank, expert) to (expert, rank): a transpose of blocks. */
+static void transpose_part(void *arg, int thread, int n_threads) {
+    const struct permute *m = arg;
+    int64_t size = m->e->comm.size, n = m->e->n_experts, rows = m->e->block_rows;
+    for (int64_t i = thread; i < n * size; i += n_threads)
+        move(m, i * rows, (i % size * n + i / size) * rows, rows);
+}
+
+static void segments_part(void *arg, int thread, int n_threads) {
+    const struct permute *m = arg;
+    const struct sy_exchange *e = m->e;
+    int64_t size = e->comm.size, segments = e->n_experts * e->rounds * size;
+    for (int64_t i = thread; i < segments; i += n_threads) {
+        int64_t x = i / (e->rounds * size);
+        int j = (int)(i / size % e->rounds), r = (int)(i % size);
+        int64_t to = e->received.offset[x * e->received.sequences + e->first_sequence[r * e->shape.max_rounds + j]];
+        int64_t part_at = e->path == SY_PATH_EQUAL_PADDED ? r * e->padded_rows : e->recv_at[r];
+        move(m, to, part_at + e->segment_from[i], segment_rows(e, x, j, r));
     }
 }
 
-void sy_exchange_dispatch(struct sy_exchange *e, int64_t row_bytes, const void *local, void *received) {
-    in_bytes(e, row_bytes);
-    e->comm.ops->all_to_all(&e->comm, local, e->send_bytes, e->staging, e->recv_bytes);
-    for (int64_t i = 0; i < e->received.rows; i++)
-        memcpy((char *)received + e->place[i] * row_bytes, (char *)e->staging + i * row_bytes, (size_t)row_bytes);
+static void permute(const struct sy_exec *x, const struct permute *m) {
+    sy_pool_run(x->pool, m->e->path == SY_PATH_EQUAL ? transpose_part : segments_part, (void *)(uintptr_t)m);
 }
 
-void sy_exchange_combine(struct sy_exchange *e, int64_t row_bytes, const void *received, void *local) {
-    in_bytes(e, row_bytes);
-    for (int64_t i = 0; i < e->received.rows; i++)
-        memcpy((char *)e->staging + i * row_bytes, (const char *)received + e->place[i] * row_bytes, (size_t)row_bytes);
-    e->comm.ops->all_to_all(&e->comm, e->staging, e->recv_bytes, local, e->send_bytes);
+/* Bytes of the parts that ranks send, and of those that come. */
+static void in_bytes(const struct sy_exchange *e, struct sy_exchange_buffer *b, int64_t row_bytes) {
+    assert(row_bytes <= b->max_row_bytes);
+    b->row_bytes = row_bytes;
+    for (int r = 0; r <= e->comm.size; r++) {
+        int padded = e->path == SY_PATH_EQUAL_PADDED;
+        b->at[0][r] = (padded ? r * e->padded_rows : e->send_at[r]) * row_bytes;
+        b->at[1][r] = (padded ? r * e->padded_rows : e->recv_at[r]) * row_bytes;
+    }
+}
+
+static void pad_ends(const struct sy_exchange *e, const int64_t *rows_at, int64_t row_bytes, char *parts) {
+    for (int r = 0; r < e->comm.size; r++) {
+        int64_t rows = rows_at[r + 1] - rows_at[r];
+        memset(parts + (r * e->padded_rows + rows) * row_bytes, 0, (size_t)((e->padded_rows - rows) * row_bytes));
+    }
+}
+
+/* Between the rows as they are and the parts with padding. */
+static void with_padding(const struct sy_exchange *e, int64_t row_bytes, char *rows, char *parts, int compact) {
+    for (int r = 0; r < e->comm.size; r++) {
+        char *a = rows + e->send_at[r] * row_bytes, *b = parts + r * e->padded_rows * row_bytes;
+        size_t bytes = (size_t)((e->send_at[r + 1] - e->send_at[r]) * row_bytes);
+        if (bytes)
+            memcpy(compact ? a : b, compact ? b : a, bytes);
+    }
+}
+
+static void count_rows(const struct sy_exchange *e, const int64_t *rows_at, struct sy_moe_counters *counters) {
+    for (int r = 0; r < e->comm.size; r++) {
+        int64_t rows = rows_at[r + 1] - rows_at[r], padding = e->path == SY_PATH_EQUAL_PADDED ? e->padded_rows - rows : 0;
+        if (r == e->comm.rank)
+            continue;
+        counters->rows_sent += rows + padding;
+        counters->rows_padded += padding;
+    }
+}
+
+void sy_exchange_dispatch_begin(const struct sy_exchange *e, struct sy_exchange_buffer *b, int64_t row_bytes,
+                                const void *from, struct sy_moe_counters *counters) {
+    in_bytes(e, b, row_bytes);
+    if (e->path == SY_PATH_EQUAL_PADDED) {
+        with_padding(e, row_bytes, (char *)(uintptr_t)from, b->padded, 0);
+        pad_ends(e, e->send_at, row_bytes, b->padded);
+        from = b->padded;
+    }
+    e->comm.ops->all_to_all_begin(&e->comm, from, b->at[0], b->staging, b->at[1], &b->request);
+    count_rows(e, e->send_at, counters);
+}
+
+void sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                               void *received) {
+    e->comm.ops->wait(&e->comm, &b->request);
+    permute(x, &(struct permute){e, b->row_bytes, received, b->staging, 0});
+}
+
+void sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                               int64_t row_bytes, const void *from, void *local, struct sy_moe_counters *counters) {
+    in_bytes(e, b, row_bytes);
+    permute(x, &(struct permute){e, row_bytes, (char *)(uintptr_t)from, b->staging, 1});
+    int padded = e->path == SY_PATH_EQUAL_PADDED;
+    if (padded)
+        pad_ends(e, e->recv_at, row_bytes, b->staging);
+    e->comm.ops->all_to_all_begin(&e->comm, b->staging, b->at[1], padded ? b->padded : local, b->at[0], &b->request);
+    count_rows(e, e->recv_at, counters);
+}
+
+void sy_exchange_combine_wait(const struct sy_exchange *e, struct sy_exchange_buffer *b, void *local) {
+    e->comm.ops->wait(&e->comm, &b->request);
+    if (e->path == SY_PATH_EQUAL_PADDED)
+        with_padding(e, b->row_bytes, local, b->padded, 1);
 }

@@ -1,11 +1,19 @@
-/* Rows between the ranks of an expert-parallel group: the standard path, counts and an all-to-all.
+/* Rows between the ranks of an expert-parallel group, so that every sum over an expert's rows runs in the order that it has
+ * without ranks.
  *
- *     rank's rows by (expert, sequence, token)  --all-to-all-->  (rank, expert, sequence, token)  --permute-->
- *     the owner's rows by (expert, rank, sequence, token): the order of one process that has all sequences, rank after rank
+ *     rank's rows by (expert, round, sequence, token)   --all-to-all-->   (rank, expert, round, sequence, token)
+ *                    --permute-->   the owner's rows by (expert, round, rank, sequence, token)
  *
- * so that every sum over an expert's rows runs in the order that it has without ranks. The first E mod EP ranks own one
- * expert more. Ranks may have different numbers of sequences, or none. `received` is a handle like that of local dispatch,
- * for the experts of this rank and the sequences of all ranks. Rows move as bytes: nothing is added.
+ * A segment is what one rank sends for one (expert, round); it moves as one piece of bytes, nothing is added. The first E
+ * mod EP ranks own one expert more. Ranks may have different numbers of sequences in a round, or none. Paths:
+ *
+ *   standard      counts are exchanged, parts have any size
+ *   equal         all (rank, expert) counts turned out equal, one round: the permute is a transpose of blocks
+ *   equal padded  each part is filled at its end with zero rows up to the largest part of all, and compacted on arrival
+ *   forced        counts are known in closed form: nothing is exchanged before the rows
+ *
+ * The plan (struct sy_exchange) is a value that lives as long as its micro-batch; the buffers (struct sy_exchange_buffer)
+ * are used between a begin and its wait alone.
  */
 #ifndef SY_MOE_EXCHANGE_H
 #define SY_MOE_EXCHANGE_H
@@ -13,33 +21,76 @@
 #include "comm/comm.h"
 #include "moe/dispatch.h"
 
+/* How the sequences of a call lie in rounds, in this order. */
+struct sy_sequences {
+    int rounds;        /* 1..max_rounds */
+    const int64_t *of; /* [rounds] of this rank; known: [size, rounds] of all ranks, the same on each */
+    int known;
+};
+
+enum sy_exchange_path { SY_PATH_STANDARD, SY_PATH_EQUAL, SY_PATH_EQUAL_PADDED, SY_PATH_FORCED };
+
+struct sy_exchange_shape { /* what buffers are sized for */
+    int64_t experts, top_k, seq_len, max_sequences;
+    int max_rounds;
+    int pad; /* moe.equal_split = "pad" */
+};
+
 struct sy_exchange {
     struct sy_comm comm;
-    int64_t experts, max_sequences;  /* of all; of a rank */
+    struct sy_exchange_shape shape;
+    enum sy_exchange_path path;
+    int rounds;
     int64_t first_expert, n_experts; /* this rank's */
-    struct sy_dispatch received;     /* experts = n_experts, sequences of all ranks in rank order; offset and rows alone */
-    int64_t *counts;                 /* [size, E * max_sequences] routes of (rank, expert, sequence) */
-    int64_t *mine;                   /* [E * max_sequences] */
-    int64_t *sequences;              /* [size] */
-    int64_t *send_at, *recv_at;      /* [size + 1] rows, then bytes */
-    int64_t *send_bytes, *recv_bytes;
-    int32_t *place; /* [received.rows] row of the expert order for a row as it arrived */
-    void *staging;  /* [max received rows * max_row_bytes] */
-    int64_t max_rows, max_row_bytes;
+    struct sy_dispatch received;     /* experts = n_experts, the group's sequences by (round, rank); offset and rows alone */
+    int64_t *sequences;              /* [size, max_rounds] */
+    int64_t *first_sequence;         /* [size, max_rounds] place of a (round, rank)'s first sequence among the group's */
+    int64_t *segment_from;           /* [n_experts, rounds, size] row of a segment in its rank's part */
+    int64_t *send_at, *recv_at;      /* [size + 1] rows of each rank's part */
+    int64_t padded_rows;             /* rows of every part, with padding */
+    int64_t block_rows;              /* equal: rows of a (rank, expert) */
+};
+
+/* Buffers of one exchange in flight, for rows up to max_row_bytes. May be shared by plans; not by two in flight. */
+struct sy_exchange_buffer {
+    int64_t max_row_bytes;
+    void *staging, *padded;
+    int64_t *at[2]; /* [size + 1] bytes: of what is sent, of what arrives */
+    struct sy_comm_request request;
+    int64_t row_bytes;
+};
+
+/* Scratch of a plan: every rank's counts. */
+struct sy_exchange_counts {
+    int64_t *mine, *all;
 };
 
 /* First expert of a rank, and how many it owns. */
 void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int64_t *n);
 
-/* Carves buffers. A rank may receive every route of every rank: size * max_sequences * seq_len * top_k rows at most. */
-void sy_exchange_take(struct sy_arena *a, const struct sy_comm *comm, int64_t experts, int64_t max_sequences,
-                      int64_t seq_len, int64_t top_k, int64_t max_row_bytes, struct sy_exchange *e);
+/* Most rows that a rank can receive: every route of every rank. */
+int64_t sy_exchange_max_rows(const struct sy_comm *comm, const struct sy_exchange_shape *shape);
 
-/* Collective. Agrees on counts after sy_dispatch_sort; fills `received` and the places. */
-void sy_exchange_plan(struct sy_exchange *e, const struct sy_dispatch *local);
+void sy_exchange_take(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *shape,
+                      struct sy_exchange *e);
+void sy_exchange_take_counts(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *shape,
+                             struct sy_exchange_counts *counts);
+void sy_exchange_take_buffer(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *shape,
+                             int64_t max_row_bytes, struct sy_exchange_buffer *b);
 
-/* Collective. Rows of `row_bytes` in the local dispatch's order to the owners' expert order, and back. */
-void sy_exchange_dispatch(struct sy_exchange *e, int64_t row_bytes, const void *local, void *received);
-void sy_exchange_combine(struct sy_exchange *e, int64_t row_bytes, const void *received, void *local);
+/* Collective. After the local sort. forced: the ids are those of closed forced balance on every rank; with `known` sequences
+ * nothing is sent. Chooses the path and fills `received`. */
+void sy_exchange_plan(struct sy_exchange *e, const struct sy_exchange_counts *scratch, const struct sy_dispatch *local,
+                      const struct sy_sequences *sequences, int forced, struct sy_moe_counters *counters);
+
+/* Collective. Rows of `row_bytes` from the local order to the owners' expert order (dispatch), and back (combine). What
+ * `from` points to stays untouched until the wait. */
+void sy_exchange_dispatch_begin(const struct sy_exchange *e, struct sy_exchange_buffer *b, int64_t row_bytes,
+                                const void *from, struct sy_moe_counters *counters);
+void sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                               void *received);
+void sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                               int64_t row_bytes, const void *from, void *local, struct sy_moe_counters *counters);
+void sy_exchange_combine_wait(const struct sy_exchange *e, struct sy_exchange_buffer *b, void *local);
 
 #endif

@@ -1,55 +1,100 @@
 /* The routed experts: see experts.h. */
 #include "moe/experts.h"
 
+#include "moe/mlp.h"
+
+enum { BLOCK_BYTES = 1 << 20 }; /* batched: pre-activation and h of a block of experts */
+
 static struct sy_mat at_expert(struct sy_mat m, int64_t step, int64_t e) {
     m.data = sy_at(m.data, m.dtype, e * step);
     return m;
 }
 
-/* One product c = a b per expert that has rows, a and c by rows; returns how many. */
-static int per_expert(const struct sy_dispatch *r, struct sy_gemm *problems, struct sy_gemm_part *parts, struct sy_mat a,
-                      struct sy_mat b, int64_t b_step, int64_t k, struct sy_mat c, int64_t n) {
-    int count = 0;
-    for (int64_t e = 0; e < r->experts; e++) {
-        int64_t lo = sy_dispatch_first(r, e), hi = sy_dispatch_first(r, e + 1);
-        if (lo == hi)
-            continue;
-        parts[count] = (struct sy_gemm_part){sy_mat_rows(a, lo), at_expert(b, b_step, e), k};
-        problems[count] =
-            (struct sy_gemm){.m = hi - lo, .n = n, .parts = &parts[count], .n_parts = 1, .c = sy_mat_rows(c, lo)};
-        count++;
-    }
-    return count;
+struct sy_expert_operands sy_expert_operands_of(const struct sy_expert_weights *w) {
+    return (struct sy_expert_operands){sy_mat_t(w->w13), sy_mat_t(w->w2), w->w13_step, w->w2_step};
 }
 
-void sy_experts_fwd(const struct sy_exec *x, const struct sy_dispatch *r, const struct sy_expert_weights *w,
-                    struct sy_gemm *problems, struct sy_gemm_part *parts, struct sy_mat in, struct sy_mat gu,
-                    struct sy_mat h, struct sy_mat o) {
-    int n = per_expert(r, problems, parts, in, sy_mat_t(w->w13), w->w13_step, w->d, gu, 2 * w->f);
-    x->ops->gemm(x, problems, n);
-    x->ops->swiglu_fwd(x, &(struct sy_swiglu_fwd){.rows = r->rows, .f = w->f, .gu = gu, .h = h});
-    n = per_expert(r, problems, parts, h, sy_mat_t(w->w2), w->w2_step, w->f, o, w->d);
-    x->ops->gemm(x, problems, n);
+/* What one list of products has in common: c = a b per expert, a and c by rows. */
+struct product {
+    struct sy_mat a, b, c;
+    int64_t b_step, k, n;
+};
+
+static void run(const struct sy_exec *x, const struct sy_dispatch *r, int64_t first, int64_t end,
+                const struct sy_expert_lists *l, const struct product *p) {
+    int count = 0;
+    for (int64_t e = first; e < end; e++) {
+        int64_t lo = sy_dispatch_first(r, e), rows = sy_dispatch_count(r, e);
+        if (rows == 0)
+            continue;
+        l->parts[count] = (struct sy_gemm_part){sy_mat_rows(p->a, lo), at_expert(p->b, p->b_step, e), p->k};
+        l->problems[count] =
+            (struct sy_gemm){.m = rows, .n = p->n, .parts = &l->parts[count], .n_parts = 1, .c = sy_mat_rows(p->c, lo)};
+        count++;
+    }
+    x->ops->gemm(x, l->problems, count);
+}
+
+static void pre(const struct sy_exec *x, const struct sy_dispatch *r, int64_t first, int64_t end,
+                const struct sy_expert_weights *w, const struct sy_expert_operands *b, const struct sy_expert_lists *l,
+                struct sy_mat in, struct sy_mat gu) {
+    run(x, r, first, end, l, &(struct product){in, b->w13_t, gu, b->w13_step, w->d, 2 * w->f});
+}
+
+static void post(const struct sy_exec *x, const struct sy_dispatch *r, int64_t first, int64_t end,
+                 const struct sy_expert_weights *w, const struct sy_expert_operands *b, const struct sy_expert_lists *l,
+                 struct sy_mat gu, struct sy_mat h, struct sy_mat o) {
+    int64_t lo = sy_dispatch_first(r, first), hi = sy_dispatch_first(r, end);
+    x->ops->swiglu_fwd(
+        x, &(struct sy_swiglu_fwd){.rows = hi - lo, .f = w->f, .gu = sy_mat_rows(gu, lo), .h = sy_mat_rows(h, lo)});
+    run(x, r, first, end, l, &(struct product){h, b->w2_t, o, b->w2_step, w->f, w->d});
+}
+
+void sy_experts_pre(const struct sy_exec *x, const struct sy_dispatch *r, const struct sy_expert_weights *w,
+                    const struct sy_expert_operands *b, const struct sy_expert_lists *l, struct sy_mat in,
+                    struct sy_mat gu) {
+    pre(x, r, 0, r->experts, w, b, l, in, gu);
+}
+
+void sy_experts_post(const struct sy_exec *x, const struct sy_dispatch *r, const struct sy_expert_weights *w,
+                     const struct sy_expert_operands *b, const struct sy_expert_lists *l, struct sy_mat gu, struct sy_mat h,
+                     struct sy_mat o) {
+    post(x, r, 0, r->experts, w, b, l, gu, h, o);
+}
+
+int sy_experts_are_equal(const struct sy_dispatch *r) {
+    for (int64_t e = 0; e < r->experts; e++)
+        if (sy_dispatch_count(r, e) * r->experts != r->rows)
+            return 0;
+    return r->rows > 0;
+}
+
+void sy_experts_batched(const struct sy_exec *x, const struct sy_dispatch *r, const struct sy_expert_weights *w,
+                        const struct sy_expert_operands *b, const struct sy_expert_lists *l, struct sy_mat in,
+                        struct sy_mat gu, struct sy_mat h, struct sy_mat o) {
+    int64_t bytes = sy_dispatch_count(r, 0) * 3 * w->f * (int64_t)sy_dtype_bytes(x->dtype);
+    int64_t block = bytes < BLOCK_BYTES ? BLOCK_BYTES / bytes : 1;
+    for (int64_t e = 0; e < r->experts; e += block) {
+        int64_t end = e + block < r->experts ? e + block : r->experts;
+        pre(x, r, e, end, w, b, l, in, gu);
+        post(x, r, e, end, w, b, l, gu, h, o);
+    }
 }
 
 void sy_experts_bwd(const struct sy_exec *x, const struct sy_dispatch *r, const struct sy_expert_weights *w,
-                    struct sy_gemm *problems, struct sy_gemm_part *parts, struct sy_mat dy, struct sy_mat gu,
-                    const float *row_w, struct sy_mat a, struct sy_mat dgu, struct sy_mat hw, float *dw, struct sy_mat dx) {
-    int n = per_expert(r, problems, parts, dy, w->w2, w->w2_step, w->d, a, w->f);
-    x->ops->gemm(x, problems, n);
+                    const struct sy_expert_lists *l, struct sy_mat dy, struct sy_mat gu, const float *row_w, struct sy_mat a,
+                    struct sy_mat dgu, struct sy_mat hw, float *dw, struct sy_mat dx) {
+    run(x, r, 0, r->experts, l, &(struct product){dy, w->w2, a, w->w2_step, w->d, w->f});
     x->ops->swiglu_bwd(x, &(struct sy_swiglu_bwd){
                               .rows = r->rows, .f = w->f, .gu = gu, .a = a, .w = row_w, .dgu = dgu, .hw = hw, .dw = dw});
-    n = 0;
-    for (int64_t e = 0; e < r->experts; e++) { /* one chain over W1's outputs, then W3's */
-        int64_t lo = sy_dispatch_first(r, e), hi = sy_dispatch_first(r, e + 1);
-        if (lo == hi)
+    int n = 0;
+    for (int64_t e = 0; e < r->experts; e++) {
+        int64_t lo = sy_dispatch_first(r, e), rows = sy_dispatch_count(r, e);
+        if (rows == 0)
             continue;
-        struct sy_mat rows = sy_mat_rows(dgu, lo), w13 = at_expert(w->w13, w->w13_step, e);
-        parts[2 * n] = (struct sy_gemm_part){rows, w13, w->f};
-        parts[2 * n + 1] = (struct sy_gemm_part){sy_mat_cols(rows, w->f), sy_mat_rows(w13, w->f), w->f};
-        problems[n] =
-            (struct sy_gemm){.m = hi - lo, .n = w->d, .parts = &parts[2 * n], .n_parts = 2, .c = sy_mat_rows(dx, lo)};
-        n++;
+        struct sy_gemm_part *parts = l->parts + 2 * n;
+        sy_swiglu_input_parts(sy_mat_rows(dgu, lo), at_expert(w->w13, w->w13_step, e), w->f, parts);
+        l->problems[n++] = (struct sy_gemm){.m = rows, .n = w->d, .parts = parts, .n_parts = 2, .c = sy_mat_rows(dx, lo)};
     }
-    x->ops->gemm(x, problems, n);
+    x->ops->gemm(x, l->problems, n);
 }

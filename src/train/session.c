@@ -103,7 +103,9 @@ struct sy_model_options sy_session_model_options(const struct sy_config *c, cons
                                      .max_sequences = sy_session_batch(c),
                                      .seq_len = c->training.seq_len,
                                      .combine_groups = c->numerics.combine_groups,
-                                     .forced_balance = c->debug.moe_force_load_balance};
+                                     .forced_balance = c->debug.moe_force_load_balance,
+                                     .loss_sequences = c->training.global_batch_size,
+                                     .cache_weights = !train || c->validation.enable};
 }
 
 struct sy_gradients_options sy_session_gradients_options(const struct sy_config *c, const struct sy_exec *exec,
@@ -223,7 +225,10 @@ void sy_session_destroy(struct sy_session *s) {
     free(s);
 }
 
-void sy_session_weights_changed(struct sy_session *s) { sy_update_stored(&s->update); }
+void sy_session_weights_changed(struct sy_session *s) {
+    sy_update_stored(&s->update);
+    sy_model_weights_changed(s->model);
+}
 
 void sy_session_digest(const struct sy_session *s, char out[SY_DIGEST_CHARS]) {
     struct sy_digest d = sy_update_digest(&s->update);
@@ -274,6 +279,12 @@ static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
     dp->ops->sum_i64(dp, s->counts, s->params->n_layers * s->config->moe.num_experts);
     dp->ops->sum_i64(dp, &stats.loss, 1);
     dp->ops->sum_i64(dp, &stats.n_bad, 1);
+    dp->ops->sum_i64(dp, stats.router_loss, 2);
+    int64_t summed = s->config->training.global_batch_size * (s->params->n_layers - s->config->model.n_dense_layers);
+    r->has_balance_loss = s->config->moe.seq_aux_loss_coeff > 0 && summed > 0;
+    r->has_z_loss = s->config->moe.z_loss_coeff > 0 && summed > 0;
+    r->balance_loss = r->has_balance_loss ? (double)stats.router_loss[0] * 0x1p-24 / (double)summed : 0.0;
+    r->z_loss = r->has_z_loss ? (double)stats.router_loss[1] * 0x1p-24 / (double)summed : 0.0;
     r->loss_fixed = stats.loss;
     r->n_bad = stats.n_bad;
     r->loss = stats.n_bad ? NAN : (double)stats.loss * 0x1p-24 / (double)r->n_valid;
@@ -294,7 +305,7 @@ static void apply(struct sy_session *s, struct sy_step_result *r) {
     for (int l = 0; l < s->params->n_layers; l++)
         sy_update_expert_bias(&s->update, l, &c->moe, c->training.global_batch_size * c->training.seq_len,
                               s->counts + l * c->moe.num_experts);
-    sy_update_stored(&s->update);
+    sy_session_weights_changed(s);
     r->applied = 1;
 }
 

@@ -51,6 +51,8 @@ struct sy_step_result {
     int64_t loss_fixed; /* 2^-24 nats, summed over valid labels */
     int64_t n_valid, n_bad;
     double loss, norm, lr; /* loss and norm are NaN when not finite */
+    int has_balance_loss, has_z_loss; /* with their coefficients */
+    double balance_loss, z_loss;      /* without them: means over MoE layers and sequences */
     int applied;
     char why[256]; /* not applied: why */
     char digest[SY_DIGEST_CHARS];
