@@ -167,6 +167,33 @@ sy_status sy_info(const struct sy_io *io);
  * and combine beside memcpy: "moe". */
 sy_status sy_bench(const char *what, int json, const struct sy_io *io);
 
+/* --- experimental: ops on their own --------------------------------------------------------------------------- */
+
+/* fp32 arrays of the caller, row-major; the calling thread computes, with the same bits on every CPU. Sizes may be 0. */
+
+/* Local. Shape [*out_rows, *out_k] of what sy_topk writes for x [rows, n]. Errors: ERR_USAGE k outside 1..n, both named. */
+sy_status sy_topk_shape(int64_t rows, int64_t n, int64_t k, int64_t *out_rows, int64_t *out_k);
+
+/* Local. values [rows, k] (or NULL) and ids [rows, k] of the k largest (smallest != 0: smallest) of each row of x [rows, n].
+ * Equal values, and -0 and +0: lower id first. sorted != 0: best first, else by ascending id. Infinities are values.
+ * Errors: ERR_USAGE, ERR_MEMORY; ERR_NONFINITE names the row of a NaN. */
+sy_status sy_topk(const float *x, int64_t rows, int64_t n, int64_t k, int smallest, int sorted, float *values, int32_t *ids);
+
+/* Local. dx [rows, n]: dvalues [rows, k] at ids [rows, k], 0 elsewhere. Errors: ERR_MEMORY; ERR_USAGE names an id that is
+ * out of range, or twice in its row. */
+sy_status sy_topk_bwd(const float *dvalues, const int32_t *ids, int64_t rows, int64_t n, int64_t k, float *dx);
+
+/* Local. out [out_rows, d] = base (NULL: zeros); then for i = 0 .. n-1 in this order row index[i] of out becomes
+ * fma(scale[i], row i of src [n, d], itself); scale NULL: 1. out overlaps no other array, else ERR_USAGE with both byte
+ * ranges; an index outside 0 .. out_rows-1 is ERR_USAGE with its place, value and bound. */
+sy_status sy_scatter_add(const float *src, const int32_t *index, const float *scale, int64_t n, int64_t d, const float *base,
+                         int64_t out_rows, float *out);
+
+/* Local. The same onto what out holds. Refused (ERR_USAGE, both byte ranges) also where out overlaps the protect_bytes at
+ * protect (NULL: nothing), memory that must stay as it is: sy_scatter_add, with the old out as base, writes elsewhere. */
+sy_status sy_scatter_add_in_place(const float *src, const int32_t *index, const float *scale, int64_t n, int64_t d,
+                                  const void *protect, size_t protect_bytes, int64_t out_rows, float *out);
+
 #ifdef __cplusplus
 }
 #endif

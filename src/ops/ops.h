@@ -175,11 +175,14 @@ struct sy_embed_fwd { /* y[t] = w[id[t]] */
     struct sy_mat w, y; /* stored */
 };
 
-struct sy_embed_bwd { /* leaf[id[t]] += dy[t], fp32, t ascending */
-    int64_t tokens, d, vocab;
-    const int32_t *ids;
-    struct sy_mat dy;
-    float *leaf; /* [vocab, d] */
+/* out[index[i]] = fma(scale[i], src[i], out[index[i]]), fp32, i ascending for every element; scale NULL: out + src, the same
+ * as scale 1. out overlaps nothing that is read. Gradient of the embedding: index the ids, src dy, out the leaf. */
+struct sy_scatter_add {
+    int64_t n, d, out_rows;
+    const int32_t *index; /* [n] row of out */
+    const float *scale;   /* [n] or NULL */
+    struct sy_mat src;    /* [n, d] stored or fp32, col = 1 */
+    struct sy_mat out;    /* [out_rows, d] fp32, col = 1 */
 };
 
 /* --- routing -------------------------------------------------------------------------------------------------- */
@@ -232,13 +235,22 @@ struct sy_router_losses {
     int64_t *n_bad;      /* += sequences with a non-finite logit or loss; neither of their losses is added */
 };
 
-struct sy_topk { /* the k largest (or smallest) of each row; ties: lower index first; NaN: the row is reported */
+/* The k largest (or smallest) of each row; equal values (and -0, +0): lower index first. A row with a NaN is reported, its
+ * ids are 0 .. k-1. A row lies in a thread's scratch: n at most scratch_bytes / 4. */
+struct sy_topk {
     int64_t rows, n, k;
     int smallest, sorted; /* sorted: best first, else by ascending index */
     const float *x;       /* [rows, n] */
     float *values;        /* [rows, k] or NULL */
     int32_t *ids;         /* [rows, k] */
     int64_t *bad_row;     /* lowest row with a NaN, or -1 */
+};
+
+struct sy_topk_bwd { /* dx[r, ids[r, j]] = dvalues[r, j], +0 elsewhere */
+    int64_t rows, n, k;
+    const int32_t *ids;   /* [rows, k] distinct in a row */
+    const float *dvalues; /* [rows, k] */
+    float *dx;            /* [rows, n] */
 };
 
 /* A stable counting sort of the routes by (expert, sequence, token), no padding. */
@@ -352,11 +364,12 @@ struct sy_cast { /* y = BF(x), n consecutive elements */
     X(sigmoid_gate, sy_sigmoid_gate)         \
     X(sigmoid_gate_bwd, sy_sigmoid_gate_bwd) \
     X(embed_fwd, sy_embed_fwd)               \
-    X(embed_bwd, sy_embed_bwd)               \
+    X(scatter_add, sy_scatter_add)           \
     X(router_fwd, sy_router_fwd)             \
     X(router_bwd, sy_router_bwd)             \
     X(router_losses, sy_router_losses)       \
     X(topk, sy_topk)                         \
+    X(topk_bwd, sy_topk_bwd)                 \
     X(route_sort, sy_route_sort)             \
     X(permute, sy_permute)                   \
     X(combine, sy_combine)                   \
@@ -391,6 +404,14 @@ sy_status sy_ops_select(const char *tier, const struct sy_ops **out);
 const char *sy_class_name(enum sy_numeric_class cls);
 int sy_class_kb(enum sy_numeric_class cls);
 enum sy_dtype sy_class_dtype(enum sy_numeric_class cls);
+
+/* Local. Shape [rows, k] of what topk gives for [rows, n]. Errors: ERR_USAGE, naming k and n, or a count out of range. */
+sy_status sy_topk_check(int64_t rows, int64_t n, int64_t k, int64_t *out_rows, int64_t *out_k);
+
+/* Local. The rule of sharing memory of scatter_add: out must not overlap src, index or protect (any may be NULL or empty).
+ * Errors: ERR_USAGE, naming both and their byte ranges. A caller whose out overlaps protect adds to a copy instead. */
+sy_status sy_scatter_add_check(const void *out, size_t out_bytes, const void *src, size_t src_bytes, const void *index,
+                               size_t index_bytes, const void *protect, size_t protect_bytes);
 
 /* Bytes of scratch that one thread needs for every op: rows up to max_row wide, head sizes (the padded sum of the parts, or
  * the value's) up to max_head, sequences of seq_len. */

@@ -256,12 +256,12 @@ static void add_vector(struct sy_gradients *g, const struct piece *q, int64_t b,
 static void add_embedding(struct sy_gradients *g, const struct piece *q, int64_t b, float *leaf) {
     const struct sy_param *e = &g->o.params->param[q->param];
     int64_t t = b * g->o.seq_len;
-    g->o.exec->ops->embed_bwd(g->o.exec, &(struct sy_embed_bwd){.tokens = g->o.seq_len,
-                                                                .d = e->cols,
-                                                                .vocab = e->rows,
-                                                                .ids = q->ids + t,
-                                                                .dy = sy_mat_rows(q->dy, t),
-                                                                .leaf = leaf});
+    g->o.exec->ops->scatter_add(g->o.exec, &(struct sy_scatter_add){.n = g->o.seq_len,
+                                                                    .d = e->cols,
+                                                                    .out_rows = e->rows,
+                                                                    .index = q->ids + t,
+                                                                    .src = sy_mat_rows(q->dy, t),
+                                                                    .out = sy_mat_of(leaf, SY_F32, e->cols)});
 }
 
 /* Calls `add` with each whole sequence of the batch on the leaf of its cell, and folds complete leaves. */

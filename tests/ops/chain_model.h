@@ -235,11 +235,21 @@ static inline uint64_t random_bits(void) {
 static inline int64_t random_below(int64_t n) { return (int64_t)((random_bits() >> 16) % (uint64_t)n); }
 
 enum regime {
-    NORMAL, FULL_RANGE, TINY_OPERANDS, TINY_RESULTS, BELOW_FLOOR, ZERO_AND_HUGE, ZEROS, CANCELLING, OVERFLOWING, NON_FINITE,
+    NORMAL,
+    FULL_RANGE,
+    TINY_OPERANDS,
+    TINY_RESULTS,
+    BELOW_FLOOR,
+    ZERO_AND_HUGE,
+    ZEROS,
+    CANCELLING,
+    OVERFLOWING,
+    NON_FINITE,
     N_REGIMES
 };
-static const char *const regime_name[N_REGIMES] = {"normal", "full range", "subnormal operands", "subnormal results",
-    "products about 2^-150", "zeros beside huge", "+0 and -0", "cancelling", "overflow", "Inf and NaN"};
+static const char *const regime_name[N_REGIMES] = {
+    "normal",    "full range", "subnormal operands", "subnormal results", "products about 2^-150", "zeros beside huge",
+    "+0 and -0", "cancelling", "overflow",           "Inf and NaN"};
 
 /* A bf16 value (wide_fraction: fp32) of the regime. */
 static inline float random_value(enum regime r, int wide_fraction) {
@@ -247,16 +257,39 @@ static inline float random_value(enum regime r, int wide_fraction) {
     uint32_t sign = (uint32_t)(z >> 63) << 31, pick = (uint32_t)(z >> 48) & 0x7fff;
     uint32_t fraction = (uint32_t)z & (wide_fraction ? 0x7fffffu : 0x7f0000u), e = 120 + pick % 15;
     switch (r) {
-    case FULL_RANGE: e = pick % 255; break;
-    case TINY_OPERANDS: e = pick % 3 ? pick % 4 : 100 + pick % 60; break;
-    case TINY_RESULTS: e = 60 + pick % 9; break;
-    case BELOW_FLOOR: e = 50 + pick % 5; break;
-    case ZERO_AND_HUGE: e = pick % 3 ? 170 + pick % 20 : 0; fraction = pick % 3 ? fraction : 0; break;
-    case ZEROS: e = 0; fraction = 0; break;
-    case CANCELLING: e = 125 + pick % 3 * (pick % 7 ? 1 : 12); fraction &= 0x600000u; break;
-    case OVERFLOWING: e = 185 + pick % 8; break;
-    case NON_FINITE: e = pick % 29 == 0 ? 255 : pick % 31 == 0 ? 0 : e; fraction = pick % 3 ? 0 : fraction; break;
-    default: break;
+    case FULL_RANGE:
+        e = pick % 255;
+        break;
+    case TINY_OPERANDS:
+        e = pick % 3 ? pick % 4 : 100 + pick % 60;
+        break;
+    case TINY_RESULTS:
+        e = 60 + pick % 9;
+        break;
+    case BELOW_FLOOR:
+        e = 50 + pick % 5;
+        break;
+    case ZERO_AND_HUGE:
+        e = pick % 3 ? 170 + pick % 20 : 0;
+        fraction = pick % 3 ? fraction : 0;
+        break;
+    case ZEROS:
+        e = 0;
+        fraction = 0;
+        break;
+    case CANCELLING:
+        e = 125 + pick % 3 * (pick % 7 ? 1 : 12);
+        fraction &= 0x600000u;
+        break;
+    case OVERFLOWING:
+        e = 185 + pick % 8;
+        break;
+    case NON_FINITE:
+        e = pick % 29 == 0 ? 255 : pick % 31 == 0 ? 0 : e;
+        fraction = pick % 3 ? 0 : fraction;
+        break;
+    default:
+        break;
     }
     return from_bits(sign | e << 23 | fraction);
 }

@@ -147,6 +147,31 @@ static inline float def_b64(int64_t n, const float *a, const float *b) {
     return sum;
 }
 
+/* Choice by sorting: value descending, equal values by ascending id. */
+
+struct item {
+    float value;
+    int32_t id;
+};
+
+static inline int better_first(const void *a, const void *b) {
+    const struct item *x = a, *y = b;
+    if (x->value > y->value)
+        return -1;
+    if (x->value < y->value)
+        return 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static inline int ascending(const void *a, const void *b) { return *(const int32_t *)a - *(const int32_t *)b; }
+
+static inline int has_nan(int64_t n, const float *x) {
+    int nan = 0;
+    for (int64_t i = 0; i < n; i++)
+        nan += x[i] != x[i];
+    return nan > 0;
+}
+
 /* --- buffers ----------------------------------------------------------------------------------------------------------- */
 
 static inline float load(enum sy_dtype t, const void *p, int64_t i) {

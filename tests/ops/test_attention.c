@@ -1,6 +1,6 @@
 /* Attention forward and backward (NUMERICS 3) against a naive definition, one row at a time, on the scalar CHAIN of
- * chain_model.h; laws (documents do not mix, NaN stays in its row), finite differences, wrong blocks that must be seen; class
- * fp32 against the fp64 oracle tests/data/oracles/attention.json, whose operands are an integer formula.
+ * chain_model.h; laws (documents do not mix, NaN stays in its row), finite differences, wrong blocks that must be seen;
+ * class fp32 against the fp64 oracle tests/data/oracles/attention.json, whose operands are an integer formula.
  */
 #include "chain_model.h"
 
@@ -15,7 +15,7 @@ struct shape {
     int shared_rope; /* part 1: one key of all heads */
     int documents;
     int64_t window;
-    int spread;     /* 0 ordinary, 1 score jumps over 127, 2 huge finite scores, 3 scores whose c s overflows */
+    int spread; /* 0 ordinary, 1 score jumps over 127, 2 huge finite scores, 3 scores whose c s overflows */
 };
 
 /* One call: its tensors in plain rows [T, heads * d] with two columns of gap. */
@@ -61,8 +61,13 @@ static void fill_heads(const struct call *c, struct sy_heads v, int64_t heads, i
 static struct call call_new(enum sy_numeric_class cls, const struct shape *s) {
     struct call c = {.cls = cls};
     int64_t tokens = s->sequences * s->seq_len, width = s->d[0] + (s->n_parts > 1 ? s->d[1] : 0);
-    c.op = (struct sy_attention){.sequences = s->sequences, .seq_len = s->seq_len, .heads = s->heads,
-                                 .kv_heads = s->kv_heads, .dv = s->dv, .n_parts = s->n_parts, .window = s->window};
+    c.op = (struct sy_attention){.sequences = s->sequences,
+                                 .seq_len = s->seq_len,
+                                 .heads = s->heads,
+                                 .kv_heads = s->kv_heads,
+                                 .dv = s->dv,
+                                 .n_parts = s->n_parts,
+                                 .window = s->window};
     c.op.scale = (s->spread == 3 ? 64.0f : 1.0f) / sqrtf((float)width);
     c.op.c = (float)((double)c.op.scale * 0x1.71547652b82fep+0);
     for (int p = 0; p < s->n_parts; p++) {
@@ -118,7 +123,7 @@ static float exp2_definition(float x) {
 
 static float log2_definition(float z) {
     static const float c[] = {-1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f,
-        -1.6668057665e-1f, 2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f};
+                              -1.6668057665e-1f, 2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f};
     int64_t i = (int32_t)(bits_of(z) - 0x3f3504f3u);
     int32_t e = (int32_t)(i >= 0 ? i / (1 << 23) : -((-i + (1 << 23) - 1) / (1 << 23)));
     float f = from_bits(bits_of(z) - ((uint32_t)e << 23)) - 1.0f, q = 7.0376836292e-2f;
@@ -157,7 +162,7 @@ static float score(const struct call *c, int64_t tq, int64_t h, int64_t tk) {
     return no_minus_zero(acc);
 }
 
-struct answer { /* what the definition gives, in the layouts of the call */
+struct answer {                          /* what the definition gives, in the layouts of the call */
     float *o, *lse, *dq[2], *dk[2], *dv; /* [T, H, dv], [T, H], [T, H, d], [T, Hkv, d], [T, Hkv, dv] */
 };
 
@@ -302,7 +307,8 @@ static float *floats(int64_t n) {
 static struct answer definition(const struct call *c, enum blocks blocks, int backward) {
     const struct sy_attention *op = &c->op;
     int64_t tokens = op->sequences * op->seq_len, n = op->seq_len;
-    struct answer a = {.o = floats(tokens * op->heads * op->dv), .lse = floats(tokens * op->heads),
+    struct answer a = {.o = floats(tokens * op->heads * op->dv),
+                       .lse = floats(tokens * op->heads),
                        .dv = floats(tokens * op->kv_heads * op->dv)};
     for (int p = 0; p < op->n_parts; p++) {
         a.dq[p] = floats(tokens * op->heads * op->part[p].d);
@@ -412,15 +418,27 @@ enum { N_LENGTHS = sizeof lengths / sizeof *lengths };
 static void gqa(void **state) {
     (void)state;
     for (int i = 0; i < N_LENGTHS; i++)
-        everywhere(&(struct shape){.sequences = lengths[i] < 100 ? 2 : 1, .seq_len = lengths[i], .heads = 4, .kv_heads = 2,
-                                   .dv = 10, .n_parts = 1, .d = {10}}, "gqa");
+        everywhere(&(struct shape){.sequences = lengths[i] < 100 ? 2 : 1,
+                                   .seq_len = lengths[i],
+                                   .heads = 4,
+                                   .kv_heads = 2,
+                                   .dv = 10,
+                                   .n_parts = 1,
+                                   .d = {10}},
+                   "gqa");
 }
 
 static void mla(void **state) {
     (void)state;
     for (int i = 0; i < N_LENGTHS; i++) {
-        struct shape s = {.sequences = lengths[i] < 100 ? 2 : 1, .seq_len = lengths[i], .heads = 2, .kv_heads = 2, .dv = 16,
-                          .n_parts = 2, .d = {i % 2 ? 24 : 16, 8}, .shared_rope = 1};
+        struct shape s = {.sequences = lengths[i] < 100 ? 2 : 1,
+                          .seq_len = lengths[i],
+                          .heads = 2,
+                          .kv_heads = 2,
+                          .dv = 16,
+                          .n_parts = 2,
+                          .d = {i % 2 ? 24 : 16, 8},
+                          .shared_rope = 1};
         everywhere(&s, "mla");
     }
 }
@@ -435,8 +453,15 @@ static void documents_and_windows(void **state) {
         for (s.documents = i != 2; s.documents < 2; s.documents++)
             everywhere(&s, "masks");
     }
-    s = (struct shape){.sequences = 2, .seq_len = 140, .heads = 2, .kv_heads = 2, .dv = 16, .n_parts = 2, .d = {16, 8},
-                       .shared_rope = 1, .documents = 1};
+    s = (struct shape){.sequences = 2,
+                       .seq_len = 140,
+                       .heads = 2,
+                       .kv_heads = 2,
+                       .dv = 16,
+                       .n_parts = 2,
+                       .d = {16, 8},
+                       .shared_rope = 1,
+                       .documents = 1};
     everywhere(&s, "mla documents");
 }
 
@@ -452,8 +477,8 @@ static void score_jumps(void **state) {
 static void wrong_blocks_are_seen(void **state) {
     (void)state;
     const char *why;
-    const struct shape s = {.sequences = 1, .seq_len = 300, .heads = 2, .kv_heads = 1, .dv = 8, .n_parts = 1, .d = {8},
-                            .documents = 1};
+    const struct shape s = {
+        .sequences = 1, .seq_len = 300, .heads = 2, .kv_heads = 1, .dv = 8, .n_parts = 1, .d = {8}, .documents = 1};
     for (int cls = 0; cls < SY_N_CLASSES; cls++) {
         random_state = 31;
         struct call c = call_new((enum sy_numeric_class)cls, &s);
@@ -475,8 +500,10 @@ static void wrong_blocks_are_seen(void **state) {
 static struct answer outputs(const struct call *c) {
     const struct sy_attention *op = &c->op;
     int64_t tokens = op->sequences * op->seq_len;
-    struct answer a = {.o = floats(tokens * op->heads * op->dv), .lse = floats(tokens * op->heads),
-                       .dv = floats(tokens * op->kv_heads * op->dv), .dq = {floats(tokens * op->heads * op->part[0].d)},
+    struct answer a = {.o = floats(tokens * op->heads * op->dv),
+                       .lse = floats(tokens * op->heads),
+                       .dv = floats(tokens * op->kv_heads * op->dv),
+                       .dq = {floats(tokens * op->heads * op->part[0].d)},
                        .dk = {floats(tokens * op->kv_heads * op->part[0].d)}};
     memcpy(a.lse, op->lse, (size_t)(tokens * op->heads) * 4);
     for (int64_t t = 0; t < tokens; t++) {
@@ -513,8 +540,8 @@ static int equal_outputs(const struct call *c, const struct answer *a, const str
            equal_tokens(a->dk[0], b->dk[0], lo, hi, op->kv_heads * d);
 }
 
-static const struct shape law_shape = {.sequences = 2, .seq_len = 200, .heads = 2, .kv_heads = 1, .dv = 8, .n_parts = 1,
-                                       .d = {8}, .documents = 1};
+static const struct shape law_shape = {
+    .sequences = 2, .seq_len = 200, .heads = 2, .kv_heads = 1, .dv = 8, .n_parts = 1, .d = {8}, .documents = 1};
 
 /* New values in tokens 37..129 (one document) of sequence 0 leave every other token as it was, forward and backward. */
 static void documents_do_not_mix(void **state) {
@@ -739,8 +766,8 @@ static void check_oracle(const struct call *c, const json_t *want, struct sy_hea
 }
 
 static void run_oracle_case(const json_t *one, double scale, const struct sy_ops *ops) {
-    struct shape s = {.sequences = 1, .seq_len = 200, .heads = 4, .kv_heads = 2, .dv = 16, .n_parts = 1, .d = {24},
-                      .documents = 1};
+    struct shape s = {
+        .sequences = 1, .seq_len = 200, .heads = 4, .kv_heads = 2, .dv = 16, .n_parts = 1, .d = {24}, .documents = 1};
     struct call c = call_new(SY_NUMERIC_FP32, &s);
     const json_t *starts = json_object_get(one, "document_starts"), *results = json_object_get(one, "results");
     for (size_t i = 0; i < json_array_size(starts); i++)
@@ -757,8 +784,11 @@ static void run_oracle_case(const json_t *one, double scale, const struct sy_ops
         const char *name;
         struct sy_heads v;
         int64_t heads, d;
-    } of[] = {{"o", c.op.o, 4, 16}, {"lse", {c.lse, SY_F32, 4, 1}, 4, 1}, {"dq", c.op.part[0].dq, 4, 24},
-              {"dk", c.op.part[0].dk, 2, 24}, {"dv", c.op.d_v, 2, 16}};
+    } of[] = {{"o", c.op.o, 4, 16},
+              {"lse", {c.lse, SY_F32, 4, 1}, 4, 1},
+              {"dq", c.op.part[0].dq, 4, 24},
+              {"dk", c.op.part[0].dk, 2, 24},
+              {"dv", c.op.d_v, 2, 16}};
     assert_int_equal(json_array_size(results), 5);
     for (size_t i = 0; i < 5; i++) {
         const json_t *want = json_array_get(results, i);

@@ -36,7 +36,12 @@ static void run_gemm(const struct sy_exec *x, struct chains *s, int64_t first, i
     enum sy_dtype t = x->dtype;
     struct sy_gemm_part part = {sy_mat_cols(sy_mat_of(s->a_stored, t, s->k), first),
                                 sy_mat_rows(sy_mat_of(s->b_stored, t, COLUMNS), first), k};
-    struct sy_gemm g = {.m = ROWS, .n = COLUMNS, .parts = &part, .n_parts = 1, .acc = acc, .acc_row = COLUMNS,
+    struct sy_gemm g = {.m = ROWS,
+                        .n = COLUMNS,
+                        .parts = &part,
+                        .n_parts = 1,
+                        .acc = acc,
+                        .acc_row = COLUMNS,
                         .c = sy_mat_of(c, SY_F32, COLUMNS)};
     x->ops->gemm(x, &g, 1);
 }
@@ -122,16 +127,11 @@ static void wrong_orders_are_seen(void **state) {
         enum regime regime;
         int64_t k, at_least;
     } controls[] = {
-        {EVEN_FIRST, SY_NUMERIC_X86, NORMAL, 256, 4000},
-        {NO_FLUSH, SY_NUMERIC_X86, TINY_RESULTS, 3, 1000},
-        {NO_FLUSH, SY_NUMERIC_X86, TINY_OPERANDS, 33, 20},
-        {SPLIT_K, SY_NUMERIC_X86, NORMAL, 256, 4000},
-        {SPLIT_K, SY_NUMERIC_SM90, NORMAL, 256, 4000},
-        {SPLIT_K, SY_NUMERIC_FP32, NORMAL, 256, 4000},
-        {REVERSED_BLOCKS, SY_NUMERIC_X86, NORMAL, 256, 4000},
-        {REVERSED_BLOCKS, SY_NUMERIC_SM90, NORMAL, 256, 4000},
-        {REVERSED_BLOCKS, SY_NUMERIC_FP32, NORMAL, 256, 4000},
-        {HALF_BLOCKS, SY_NUMERIC_SM90, NORMAL, 256, 4000},
+        {EVEN_FIRST, SY_NUMERIC_X86, NORMAL, 256, 4000},       {NO_FLUSH, SY_NUMERIC_X86, TINY_RESULTS, 3, 1000},
+        {NO_FLUSH, SY_NUMERIC_X86, TINY_OPERANDS, 33, 20},     {SPLIT_K, SY_NUMERIC_X86, NORMAL, 256, 4000},
+        {SPLIT_K, SY_NUMERIC_SM90, NORMAL, 256, 4000},         {SPLIT_K, SY_NUMERIC_FP32, NORMAL, 256, 4000},
+        {REVERSED_BLOCKS, SY_NUMERIC_X86, NORMAL, 256, 4000},  {REVERSED_BLOCKS, SY_NUMERIC_SM90, NORMAL, 256, 4000},
+        {REVERSED_BLOCKS, SY_NUMERIC_FP32, NORMAL, 256, 4000}, {HALF_BLOCKS, SY_NUMERIC_SM90, NORMAL, 256, 4000},
         {NO_FLOOR, SY_NUMERIC_SM90, BELOW_FLOOR, 16, 5},
     };
     static struct chains s;
@@ -260,12 +260,13 @@ static void x86_is_vdpbf16ps(void **state) {
 static void fill_near_the_flush(struct chains *s) {
     fill(s, SY_NUMERIC_X86, 2, TINY_RESULTS);
     for (int i = 0; i < ROWS * 2; i++)
-        put(SY_BF16, s->a_stored, i, s->a[i] = from_bits((uint32_t)(random_bits() >> 63) << 31 | 64u << 23 |
-                                                         (random_bits() % 2 ? 0 : (uint32_t)random_bits() & 0x7f0000u)));
+        put(SY_BF16, s->a_stored, i,
+            s->a[i] = from_bits((uint32_t)(random_bits() >> 63) << 31 | 64u << 23 |
+                                (random_bits() % 2 ? 0 : (uint32_t)random_bits() & 0x7f0000u)));
     for (int i = 0; i < 2 * COLUMNS; i++)
-        put(SY_BF16, s->b_stored, i, s->b[i] = from_bits((uint32_t)(random_bits() >> 63) << 31 |
-                                                         (38u + (uint32_t)random_below(28)) << 23 |
-                                                         (random_bits() % 3 ? 0 : (uint32_t)random_bits() & 0x7f0000u)));
+        put(SY_BF16, s->b_stored, i,
+            s->b[i] = from_bits((uint32_t)(random_bits() >> 63) << 31 | (38u + (uint32_t)random_below(28)) << 23 |
+                                (random_bits() % 3 ? 0 : (uint32_t)random_bits() & 0x7f0000u)));
     for (int i = 0; i < ROWS * COLUMNS; i++)
         s->acc[i] = from_bits((uint32_t)(random_bits() >> 63) << 31 | (uint32_t)random_below(3) << 23 |
                               (random_bits() % 2 ? (uint32_t)random_bits() & 0x7u : 0x7fffffu - (random_bits() & 3u)));

@@ -1,5 +1,6 @@
-/* gemm of every tier and number of threads against the scalar CHAIN of chain_model.h: shapes that no tile divides, transposed
- * and strided operands, parts with odd k, bias, accumulators, folds, both kinds of output, several problems in one call.
+/* gemm of every tier and number of threads against the scalar CHAIN of chain_model.h: shapes that no tile divides,
+ * transposed and strided operands, parts with odd k, bias, accumulators, folds, both kinds of output, several problems in
+ * one call.
  */
 #include "chain_model.h"
 
@@ -114,10 +115,17 @@ static void problem_free(struct problem *p) {
 
 static struct sy_gemm call_of(struct problem *p) {
     memcpy(p->c, p->c_first, p->c_bytes);
-    return (struct sy_gemm){.m = p->m, .n = p->n, .parts = p->parts, .n_parts = p->n_parts,
+    return (struct sy_gemm){.m = p->m,
+                            .n = p->n,
+                            .parts = p->parts,
+                            .n_parts = p->n_parts,
                             .bias = p->with_bias ? p->bias : NULL,
-                            .acc = p->acc_kind == 0 ? NULL : p->acc_kind == 1 ? p->acc : (const float *)(const void *)p->c,
-                            .acc_row = p->acc_row, .out = p->out, .c = sy_mat_of(p->c, p->c_type, p->c_row)};
+                            .acc = p->acc_kind == 0   ? NULL
+                                   : p->acc_kind == 1 ? p->acc
+                                                      : (const float *)(const void *)p->c,
+                            .acc_row = p->acc_row,
+                            .out = p->out,
+                            .c = sy_mat_of(p->c, p->c_type, p->c_row)};
 }
 
 static void check(const struct problem *p, const char *where) {
@@ -174,9 +182,18 @@ static void shapes(enum sy_numeric_class cls) {
     problem_free(&p);
 }
 
-static void shapes_x86(void **state) { (void)state; shapes(SY_NUMERIC_X86); }
-static void shapes_sm90(void **state) { (void)state; shapes(SY_NUMERIC_SM90); }
-static void shapes_fp32(void **state) { (void)state; shapes(SY_NUMERIC_FP32); }
+static void shapes_x86(void **state) {
+    (void)state;
+    shapes(SY_NUMERIC_X86);
+}
+static void shapes_sm90(void **state) {
+    (void)state;
+    shapes(SY_NUMERIC_SM90);
+}
+static void shapes_fp32(void **state) {
+    (void)state;
+    shapes(SY_NUMERIC_FP32);
+}
 
 static void every_regime(void **state) {
     (void)state;
@@ -288,9 +305,14 @@ static void one_bit_is_seen(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes_x86),   cmocka_unit_test(shapes_sm90),   cmocka_unit_test(shapes_fp32),
-        cmocka_unit_test(every_regime), cmocka_unit_test(empty_sides),   cmocka_unit_test(many_problems),
-        cmocka_unit_test(parts_pad_by_themselves), cmocka_unit_test(one_bit_is_seen),
+        cmocka_unit_test(shapes_x86),
+        cmocka_unit_test(shapes_sm90),
+        cmocka_unit_test(shapes_fp32),
+        cmocka_unit_test(every_regime),
+        cmocka_unit_test(empty_sides),
+        cmocka_unit_test(many_problems),
+        cmocka_unit_test(parts_pad_by_themselves),
+        cmocka_unit_test(one_bit_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

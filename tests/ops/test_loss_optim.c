@@ -65,8 +65,14 @@ static void test_cross_entropy_values(void **state) {
     float x[5][4] = {{3, 3, 3, 3}, {0, -9000, 0, 0}, {1, NAN, 2, 3}, {1, -INFINITY, 2, 3}, {-3e38f, 3e38f, 0, 0}};
     int32_t labels[5] = {2, 1, 0, 0, 0};
     int64_t loss = 0, n_valid = 0, n_bad = 0;
-    struct sy_cross_entropy op = {.rows = 1, .vocab = 4, .logits = x[0], .labels = labels, .w = 1.0f, .loss = &loss,
-                                  .n_valid = &n_valid, .n_bad = &n_bad};
+    struct sy_cross_entropy op = {.rows = 1,
+                                  .vocab = 4,
+                                  .logits = x[0],
+                                  .labels = labels,
+                                  .w = 1.0f,
+                                  .loss = &loss,
+                                  .n_valid = &n_valid,
+                                  .n_bad = &n_bad};
     l.x.ops->cross_entropy(&l.x, &op);
     assert_true(fabs((double)loss * 0x1p-24 - 1.3862943611198906) < 3e-7);
     loss = 0;
@@ -120,8 +126,13 @@ static void test_row_sum_restarts(void **state) {
     int64_t rows = 70, d = 65;
     struct buf a = buf_new(&l, "a", SY_F32, 2 * rows * d, PLAIN), x = buf_new(&l, "x", SY_F32, 2 * rows * d, PLAIN);
     float once[65] = {0}, twice[65] = {0}, longer[65] = {0};
-    struct sy_row_sum op = {.sequences = 2, .rows_per_sequence = rows, .heads = 1, .d = d, .a = heads_of(a, d, d),
-                            .x = heads_of(x, d, d), .out = once};
+    struct sy_row_sum op = {.sequences = 2,
+                            .rows_per_sequence = rows,
+                            .heads = 1,
+                            .d = d,
+                            .a = heads_of(a, d, d),
+                            .x = heads_of(x, d, d),
+                            .out = once};
     l.x.ops->row_sum(&l.x, &op);
     op.sequences = 1;
     op.out = twice;
@@ -179,8 +190,8 @@ static void flat(struct lab *l, int64_t rows, int64_t d, enum regime r) {
 
 /* Ties go to even, a carry reaches the exponent, subnormals are flushed in class x86 alone. */
 static void casts(struct lab *l) {
-    static const float from[] = {0x1.01p0f, 0x1.03p0f, 0x1.010002p0f, -0x1.01p0f, 0x1.ffp0f, 0x1.fffffep127f, 0x1p-130f,
-                                 -0x1p-130f, 0x1.fffffep-127f, 0x1p-149f, INFINITY, -0.0f};
+    static const float from[] = {0x1.01p0f, 0x1.03p0f,  0x1.010002p0f,    -0x1.01p0f, 0x1.ffp0f, 0x1.fffffep127f,
+                                 0x1p-130f, -0x1p-130f, 0x1.fffffep-127f, 0x1p-149f,  INFINITY,  -0.0f};
     static const uint16_t to[] = {0x3f80, 0x3f82, 0x3f81, 0xbf80, 0x4000, 0x7f80, 0x0008, 0x8008, 0x0080, 0, 0x7f80, 0x8000};
     enum { N = sizeof from / sizeof *from };
     static const uint32_t nan[] = {0x7f800001, 0xff800001, 0x7fffffff, 0xffffffff, 0x7fc00000};
@@ -193,7 +204,8 @@ static void casts(struct lab *l) {
             assert_int_equal(out[i], signbit(from[i]) ? 0x8000 : 0);
         else
             assert_int_equal(out[i], to[i]);
-    l->x.ops->cast(&l->x, &(struct sy_cast){5, (const float *)(const void *)nan, out}); /* none rounds to Inf or wraps to 0 */
+    l->x.ops->cast(&l->x,
+                   &(struct sy_cast){5, (const float *)(const void *)nan, out}); /* none rounds to Inf or wraps to 0 */
     for (int i = 0; i < 5; i++)
         assert_true((out[i] & 0x7fff) > 0x7f80);
 }
@@ -332,8 +344,9 @@ static void test_loss_of_pieces(void **state) {
     }
     for (int first = R - 1; first >= 0; first -= 4) {
         int from = first > 3 ? first - 3 : 0;
-        l.x.ops->cross_entropy(&l.x, &(struct sy_cross_entropy){first - from + 1, V, x + from * V, labels + from, 0.125f,
-                                         {0}, pieces, pieces + 1, pieces + 2});
+        l.x.ops->cross_entropy(
+            &l.x, &(struct sy_cross_entropy){
+                      first - from + 1, V, x + from * V, labels + from, 0.125f, {0}, pieces, pieces + 1, pieces + 2});
     }
     assert_memory_equal(whole, pieces, sizeof whole);
     assert_true(whole[1] == 19 && whole[2] == 1 && whole[0] > 0);
@@ -349,8 +362,9 @@ static void test_row_sum_blocks_show(void **state) {
     for (int64_t rows = 64; rows <= MOST; rows += 68) {
         float out[D] = {0};
         int chain_differs = 0, wide_differs = 0;
-        l.x.ops->row_sum(&l.x, &(struct sy_row_sum){.sequences = 1, .rows_per_sequence = rows, .heads = 1, .d = D,
-                                     .a = heads_of(a, D, D), .out = out});
+        l.x.ops->row_sum(
+            &l.x, &(struct sy_row_sum){
+                      .sequences = 1, .rows_per_sequence = rows, .heads = 1, .d = D, .a = heads_of(a, D, D), .out = out});
         for (int i = 0; i < D; i++) {
             float chain = 0.0f, wide = 0.0f, block = 0.0f;
             for (int64_t r = 0; r < rows; r++) {
@@ -375,16 +389,41 @@ static void test_adamw_at_rest(void **state) {
     struct lab l = lab_fp32();
     float g[3] = {0.0f, -0.0f, -0x1p-126f}, w[3] = {3, -3, 5};
     float m[3] = {0.0f, -0x1p-126f, 0.0f}, v[3] = {0.0f, 0x1p-126f, 0.0f};
-    struct sy_adamw op = {.n = 2, .clip = 1.0f, .b1 = 0.9f, .one_b1 = 0.1f, .b2 = 0.95f, .one_b2 = 0.05f, .c1 = 10.0f,
-                          .c2 = 20.0f, .eps = 1e-8f, .lr = 0.5f, .wd = 0.0f, .g = g, .m = m, .v = v, .w = w};
+    struct sy_adamw op = {.n = 2,
+                          .clip = 1.0f,
+                          .b1 = 0.9f,
+                          .one_b1 = 0.1f,
+                          .b2 = 0.95f,
+                          .one_b2 = 0.05f,
+                          .c1 = 10.0f,
+                          .c2 = 20.0f,
+                          .eps = 1e-8f,
+                          .lr = 0.5f,
+                          .wd = 0.0f,
+                          .g = g,
+                          .m = m,
+                          .v = v,
+                          .w = w};
     l.x.ops->adamw(&l.x, &op);
     for (int i = 0; i < 2; i++)
         assert_true(bits_of(m[i]) == 0 && bits_of(v[i]) == 0 && w[i] == (i ? -3.0f : 3.0f));
     op.wd = 0.5f;
     l.x.ops->adamw(&l.x, &op);
     assert_true(w[0] == 2.25f && w[1] == -2.25f);
-    op = (struct sy_adamw){.n = 1, .clip = 1.0f, .b1 = 0.9f, .one_b1 = 0.1f, .b2 = 0.95f, .one_b2 = 0.05f, .c1 = 10.0f,
-                           .c2 = 20.0f, .eps = 1e-8f, .lr = 0.5f, .g = g + 2, .m = m + 2, .v = v + 2, .w = w + 2};
+    op = (struct sy_adamw){.n = 1,
+                           .clip = 1.0f,
+                           .b1 = 0.9f,
+                           .one_b1 = 0.1f,
+                           .b2 = 0.95f,
+                           .one_b2 = 0.05f,
+                           .c1 = 10.0f,
+                           .c2 = 20.0f,
+                           .eps = 1e-8f,
+                           .lr = 0.5f,
+                           .g = g + 2,
+                           .m = m + 2,
+                           .v = v + 2,
+                           .w = w + 2};
     l.x.ops->adamw(&l.x, &op); /* 0.1 of the gradient is subnormal */
     assert_true(bits_of(m[2]) == 0 && bits_of(v[2]) == 0 && w[2] == 5.0f);
     m[2] = -0x1p-126f; /* the least that is kept, of either sign */
@@ -399,12 +438,18 @@ static void test_adamw_at_rest(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cross_entropy),    cmocka_unit_test(test_cross_entropy_values),
-        cmocka_unit_test(test_row_sum),          cmocka_unit_test(test_row_sum_restarts),
-        cmocka_unit_test(test_flat),             cmocka_unit_test(test_casts),
-        cmocka_unit_test(test_adamw),            cmocka_unit_test(test_adamw_in_double),
-        cmocka_unit_test(test_square_order_shows), cmocka_unit_test(test_loss_of_pieces),
-        cmocka_unit_test(test_row_sum_blocks_show), cmocka_unit_test(test_adamw_at_rest),
+        cmocka_unit_test(test_cross_entropy),
+        cmocka_unit_test(test_cross_entropy_values),
+        cmocka_unit_test(test_row_sum),
+        cmocka_unit_test(test_row_sum_restarts),
+        cmocka_unit_test(test_flat),
+        cmocka_unit_test(test_casts),
+        cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_adamw_in_double),
+        cmocka_unit_test(test_square_order_shows),
+        cmocka_unit_test(test_loss_of_pieces),
+        cmocka_unit_test(test_row_sum_blocks_show),
+        cmocka_unit_test(test_adamw_at_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -199,7 +199,8 @@ static void embed(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     for (int64_t t = 0; t < rows; t++)
         for (int64_t i = 0; i < d; i++)
             store(y.t, y.want, t * y_row + i, take(w, i32_of(ids.want)[t] * w_row + i));
-    l->x.ops->embed_bwd(&l->x, &(struct sy_embed_bwd){rows, d, vocab, ids.got, mat_of(dy, y_row), leaf.got});
+    l->x.ops->scatter_add(&l->x,
+                          &(struct sy_scatter_add){rows, d, vocab, ids.got, NULL, mat_of(dy, y_row), mat_of(leaf, d)});
     for (int64_t t = 0; t < rows; t++)
         for (int64_t i = 0; i < d; i++) {
             int64_t at = i32_of(ids.want)[t] * d + i;
@@ -221,11 +222,11 @@ static void rowdot(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     lab_check(l, "rowdot");
 }
 
-#define EACH(name)                                                                \
-    static void name##_shapes(struct lab *l) { shapes_each(l, name); }            \
-    static void test_##name(void **state) {                                       \
-        (void)state;                                                              \
-        labs_each(name##_shapes);                                                 \
+#define EACH(name)                                                     \
+    static void name##_shapes(struct lab *l) { shapes_each(l, name); } \
+    static void test_##name(void **state) {                            \
+        (void)state;                                                   \
+        labs_each(name##_shapes);                                      \
     }
 EACH(rmsnorm_fwd)
 EACH(rmsnorm_bwd)
@@ -296,7 +297,7 @@ static double dot_of(int64_t n, const float *a, const float *b) {
     return sum;
 }
 
-/* head_sum is the adjoint of giving every head the same value; embed_bwd of embed_fwd: <A x, y> = <x, A' y>. The operands
+/* head_sum is the adjoint of giving every head the same value; scatter_add of embed_fwd: <A x, y> = <x, A' y>. The operands
  * are small integers, so the sums are exact and the two sides equal. */
 static void test_adjoints(void **state) {
     (void)state;
@@ -319,7 +320,7 @@ static void test_adjoints(void **state) {
     for (int t = 0; t < T; t++)
         ids[t] = (int32_t)below(V - 1); /* the last row is never used */
     l.x.ops->embed_fwd(&l.x, &(struct sy_embed_fwd){T, D, ids, {w, SY_F32, D, 1}, {taken, SY_F32, D, 1}});
-    l.x.ops->embed_bwd(&l.x, &(struct sy_embed_bwd){T, D, V, ids, {x, SY_F32, D, 1}, leaf});
+    l.x.ops->scatter_add(&l.x, &(struct sy_scatter_add){T, D, V, ids, NULL, {x, SY_F32, D, 1}, {leaf, SY_F32, D, 1}});
     assert_true(dot_of(T * D, taken, x) == dot_of(V * D, w, leaf));
     for (int i = (V - 1) * D; i < V * D; i++)
         assert_true(leaf[i] == 0.0f);
@@ -328,13 +329,11 @@ static void test_adjoints(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rmsnorm_fwd),      cmocka_unit_test(test_rmsnorm_bwd),
-        cmocka_unit_test(test_rope),             cmocka_unit_test(test_swiglu_fwd),
-        cmocka_unit_test(test_swiglu_bwd),       cmocka_unit_test(test_join),
-        cmocka_unit_test(test_head_sum),         cmocka_unit_test(test_sigmoid_gate),
-        cmocka_unit_test(test_sigmoid_gate_bwd), cmocka_unit_test(test_embed),
-        cmocka_unit_test(test_rowdot),           cmocka_unit_test(test_v64_order_shows),
-        cmocka_unit_test(test_b64_is_not_v64),   cmocka_unit_test(test_adjoints),
+        cmocka_unit_test(test_rmsnorm_fwd),    cmocka_unit_test(test_rmsnorm_bwd),  cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_swiglu_fwd),     cmocka_unit_test(test_swiglu_bwd),   cmocka_unit_test(test_join),
+        cmocka_unit_test(test_head_sum),       cmocka_unit_test(test_sigmoid_gate), cmocka_unit_test(test_sigmoid_gate_bwd),
+        cmocka_unit_test(test_embed),          cmocka_unit_test(test_rowdot),       cmocka_unit_test(test_v64_order_shows),
+        cmocka_unit_test(test_b64_is_not_v64), cmocka_unit_test(test_adjoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,34 +4,9 @@
  */
 #include "ops_harness.h"
 
-/* --- choice by sorting ------------------------------------------------------------------------------------------------- */
-
-struct item {
-    float value;
-    int32_t id;
-};
-
-static int better_first(const void *a, const void *b) {
-    const struct item *x = a, *y = b;
-    if (x->value > y->value)
-        return -1;
-    if (x->value < y->value)
-        return 1;
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
-static int ascending(const void *a, const void *b) { return *(const int32_t *)a - *(const int32_t *)b; }
-
 /* --- router ------------------------------------------------------------------------------------------------------------ */
 
 enum { E_MAX = 130, K_MAX = 9 };
-
-static int has_nan(int64_t n, const float *x) {
-    int nan = 0;
-    for (int64_t i = 0; i < n; i++)
-        nan += x[i] != x[i];
-    return nan > 0;
-}
 
 /* The experts that remain after group-limited routing, in `in`. */
 static void choose_groups(const struct sy_router_fwd *op, const float *c, int *in) {
@@ -76,7 +51,8 @@ static void router_token(const struct sy_router_fwd *op, const float *l, const f
     qsort(item, (size_t)n, sizeof *item, better_first);
     for (int64_t j = 0; j < k; j++)
         ids[j] = op->given            ? op->given[t * k + j]
-                 : op->forced_seq_len ? (int32_t)(((t % op->forced_seq_len) * k + j) % e) : item[j].id;
+                 : op->forced_seq_len ? (int32_t)(((t % op->forced_seq_len) * k + j) % e)
+                                      : item[j].id;
     qsort(ids, (size_t)k, sizeof *ids, ascending);
     for (int64_t j = 0; j < k; j++)
         chosen[ids[j]] = 1;
@@ -175,13 +151,27 @@ static void router_case(struct lab *l, int64_t tokens, int64_t e, enum regime r)
     fill_logits(bias, r == SPECIAL ? PLAIN : r == WIDE ? PLAIN : r);
     int64_t bad = -7, want_bad = -1, with_bias = below(3), forced = below(4) == 0 ? 1 + below(5) : 0,
             with_given = below(4) == 0, with_aux = below(2);
-    struct sy_router_fwd fwd = {.tokens = tokens, .experts = e, .top_k = k, .score_func = (enum sy_score_func)below(3),
-        .groups = groups, .limited_groups = limited, .group_top2_sum = (int)top2, .route_norm = (int)below(2),
-        .route_scale = below(2) ? 1.0f : 2.5f, .forced_seq_len = forced, .given = with_given ? given.got : NULL, .logits = logits.got,
-        .bias = with_bias ? bias.got : NULL, .s = s.got, .ids = ids.got, .w = w.got, .bad_token = &bad};
+    struct sy_router_fwd fwd = {.tokens = tokens,
+                                .experts = e,
+                                .top_k = k,
+                                .score_func = (enum sy_score_func)below(3),
+                                .groups = groups,
+                                .limited_groups = limited,
+                                .group_top2_sum = (int)top2,
+                                .route_norm = (int)below(2),
+                                .route_scale = below(2) ? 1.0f : 2.5f,
+                                .forced_seq_len = forced,
+                                .given = with_given ? given.got : NULL,
+                                .logits = logits.got,
+                                .bias = with_bias ? bias.got : NULL,
+                                .s = s.got,
+                                .ids = ids.got,
+                                .w = w.got,
+                                .bad_token = &bad};
     l->x.ops->router_fwd(&l->x, &fwd);
-    struct sy_router_bwd bwd = {tokens, e, k, fwd.score_func, fwd.route_norm, fwd.route_scale, s.got, ids.got, dw.got,
-                                with_aux ? aux.got : NULL, mat_of(dl, row)};
+    struct sy_router_bwd bwd = {tokens,          e,     k,       fwd.score_func, fwd.route_norm,
+                                fwd.route_scale, s.got, ids.got, dw.got,         with_aux ? aux.got : NULL,
+                                mat_of(dl, row)};
     l->x.ops->router_bwd(&l->x, &bwd);
     for (int64_t t = 0; t < tokens; t++) {
         float *ws = (float *)s.want + t * e, *ww = (float *)w.want + t * k, grad[E_MAX];
@@ -221,8 +211,18 @@ static void test_limited_groups_are_strict(void **state) {
     float logits[8] = {5, -INFINITY, 9, 9, -INFINITY, 20, 0, 0}, s[8], w[3];
     int32_t ids[3];
     int64_t bad;
-    struct sy_router_fwd op = {.tokens = 1, .experts = 8, .top_k = 2, .score_func = SY_ROUTER_TOPK_SOFTMAX, .groups = 4,
-        .limited_groups = 1, .route_scale = 1.0f, .logits = logits, .s = s, .ids = ids, .w = w, .bad_token = &bad};
+    struct sy_router_fwd op = {.tokens = 1,
+                               .experts = 8,
+                               .top_k = 2,
+                               .score_func = SY_ROUTER_TOPK_SOFTMAX,
+                               .groups = 4,
+                               .limited_groups = 1,
+                               .route_scale = 1.0f,
+                               .logits = logits,
+                               .s = s,
+                               .ids = ids,
+                               .w = w,
+                               .bad_token = &bad};
     l.x.ops->router_fwd(&l.x, &op);
     assert_int_equal(ids[0], 4);
     assert_int_equal(ids[1], 5);
@@ -239,9 +239,21 @@ static void infinities(struct lab *l) {
             logits[i] = below(2) ? uniform() : below(2) ? INFINITY : -INFINITY;
         for (int i = 0; i < 16; i++)
             bias[i] = below(8) ? 0.0f : below(2) ? INFINITY : -INFINITY;
-        struct sy_router_fwd op = {.tokens = 2, .experts = 16, .top_k = 2, .score_func = (enum sy_score_func)below(3),
-            .groups = below(2) ? 4 : 0, .limited_groups = 2, .group_top2_sum = (int)below(2), .route_norm = 1,
-            .route_scale = 1.0f, .logits = logits, .bias = bias, .s = s, .ids = ids, .w = w, .bad_token = &bad};
+        struct sy_router_fwd op = {.tokens = 2,
+                                   .experts = 16,
+                                   .top_k = 2,
+                                   .score_func = (enum sy_score_func)below(3),
+                                   .groups = below(2) ? 4 : 0,
+                                   .limited_groups = 2,
+                                   .group_top2_sum = (int)below(2),
+                                   .route_norm = 1,
+                                   .route_scale = 1.0f,
+                                   .logits = logits,
+                                   .bias = bias,
+                                   .s = s,
+                                   .ids = ids,
+                                   .w = w,
+                                   .bad_token = &bad};
         l->x.ops->router_fwd(&l->x, &op);
         for (int i = 0; i < 4; i++)
             assert_true(ids[i] >= 0 && ids[i] < 16 && (i % 2 == 0 || ids[i] > ids[i - 1]));
@@ -252,55 +264,6 @@ static void test_router(void **state) {
     (void)state;
     labs_each(routers);
     labs_each(infinities);
-}
-
-/* --- top-k ------------------------------------------------------------------------------------------------------------- */
-
-static void topk(struct lab *l, int64_t rows, int64_t n, enum regime r) {
-    int64_t k = 1 + below(n < 20 ? n : 20), with_values = below(3), bad = -7, want_bad = -1;
-    int smallest = (int)below(2), sorted = (int)below(2);
-    struct buf x = buf_new(l, "x", SY_F32, rows * n, r), v = buf_new(l, "values", SY_F32, rows * k, PLAIN);
-    struct buf ids = buf_i32(l, "ids", rows * k);
-    struct item item[LAB_MAX_ROW];
-    l->x.ops->topk(&l->x, &(struct sy_topk){rows, n, k, smallest, sorted, x.got, with_values ? v.got : NULL, ids.got, &bad});
-    for (int64_t t = 0; t < rows; t++) {
-        int32_t *out = i32_of(ids.want) + t * k, *got = i32_of(ids.got) + t * k;
-        int nan = has_nan(n, (float *)x.want + t * n);
-        want_bad = nan && want_bad < 0 ? t : want_bad;
-        for (int64_t i = 0; i < n; i++)
-            item[i] = (struct item){smallest ? -take(x, t * n + i) : take(x, t * n + i), (int32_t)i};
-        if (!nan)
-            qsort(item, (size_t)n, sizeof *item, better_first);
-        for (int64_t j = 0; j < k; j++) {
-            assert_true(got[j] >= 0 && got[j] < n);
-            out[j] = nan ? got[j] : item[j].id; /* with a NaN: any ids in range */
-        }
-        if (!nan && !sorted)
-            qsort(out, (size_t)k, sizeof *out, ascending);
-        for (int64_t j = 0; with_values && j < k; j++)
-            put(l, v, t * k + j, take(x, t * n + out[j]));
-    }
-    assert_int_equal(bad, want_bad);
-    lab_check(l, "topk");
-}
-
-static void test_topk_laws(void **state) {
-    (void)state;
-    struct lab l = lab_fp32();
-    float x[3][6] = {{1, 1, 1, 1, 1, 1}, {-0.0f, 0.0f, -0.0f, 0.0f, -1, -0.0f}, {2, NAN, 7, 1, NAN, 3}};
-    int32_t ids[3][4];
-    int64_t bad;
-    struct sy_topk op = {.rows = 3, .n = 6, .k = 4, .sorted = 1, .x = x[0], .ids = ids[0], .bad_row = &bad};
-    l.x.ops->topk(&l.x, &op);
-    for (int j = 0; j < 4; j++) {
-        assert_int_equal(ids[0][j], j); /* all tied: the lowest ids */
-        assert_int_equal(ids[1][j], j); /* zeros of both signs are equal */
-    }
-    assert_int_equal(bad, 2);
-    op.rows = 2;
-    l.x.ops->topk(&l.x, &op);
-    assert_int_equal(bad, -1);
-    lab_close(&l);
 }
 
 /* --- moving rows ------------------------------------------------------------------------------------------------------- */
@@ -374,49 +337,27 @@ static void moves(struct lab *l, int64_t seq_len, int64_t d, enum regime r) {
         (void)state;                                                   \
         labs_each(name##_shapes);                                      \
     }
-EACH(topk)
 EACH(moves)
-
-/* K = n takes all; smallest of a tie is the lowest id too; best first or by id; infinities are ordinary values. */
-static void test_topk_order(void **state) {
-    (void)state;
-    struct lab l = lab_fp32();
-    float x[7] = {3, -INFINITY, 3, -0.0f, INFINITY, 0.0f, -INFINITY}, values[7];
-    static const int32_t best[7] = {4, 0, 2, 3, 5, 1, 6}, least[7] = {1, 6, 3, 5, 0, 2, 4};
-    int32_t ids[7], sorted[7];
-    int64_t bad;
-    for (int smallest = 0; smallest < 2; smallest++)
-        for (int k = 1; k <= 7; k++) {
-            const int32_t *want = smallest ? least : best;
-            struct sy_topk op = {1, 7, k, smallest, 1, x, values, ids, &bad};
-            l.x.ops->topk(&l.x, &op);
-            assert_memory_equal(ids, want, (size_t)k * sizeof *ids);
-            for (int j = 0; j < k; j++)
-                assert_int_equal(bits_of(values[j]), bits_of(x[want[j]]));
-            op.sorted = 0;
-            l.x.ops->topk(&l.x, &op);
-            memcpy(sorted, want, sizeof sorted);
-            qsort(sorted, (size_t)k, sizeof *sorted, ascending);
-            assert_memory_equal(ids, sorted, (size_t)k * sizeof *ids);
-            assert_int_equal(bad, -1);
-        }
-    for (int i = 0; i < 7; i++)
-        x[i] = i % 2 ? 0.0f : -0.0f;
-    l.x.ops->topk(&l.x, &(struct sy_topk){1, 7, 7, 1, 1, x, NULL, ids, &bad});
-    for (int j = 0; j < 7; j++)
-        assert_int_equal(ids[j], j);
-    lab_close(&l);
-}
 
 /* One token, topk_softmax (the choice is on the logits as they are), 8 experts in 4 groups. */
 static void choose(struct lab *l, const float *logits, const float *bias, int64_t limited, int top2, int64_t k,
                    int32_t *ids) {
     float s[8], w[8];
     int64_t bad;
-    l->x.ops->router_fwd(&l->x, &(struct sy_router_fwd){
-                                    .tokens = 1, .experts = 8, .top_k = k, .score_func = SY_ROUTER_TOPK_SOFTMAX, .groups = 4,
-                                    .limited_groups = limited, .group_top2_sum = top2, .route_scale = 1.0f, .logits = logits,
-                                    .bias = bias, .s = s, .ids = ids, .w = w, .bad_token = &bad});
+    l->x.ops->router_fwd(&l->x, &(struct sy_router_fwd){.tokens = 1,
+                                                        .experts = 8,
+                                                        .top_k = k,
+                                                        .score_func = SY_ROUTER_TOPK_SOFTMAX,
+                                                        .groups = 4,
+                                                        .limited_groups = limited,
+                                                        .group_top2_sum = top2,
+                                                        .route_scale = 1.0f,
+                                                        .logits = logits,
+                                                        .bias = bias,
+                                                        .s = s,
+                                                        .ids = ids,
+                                                        .w = w,
+                                                        .bad_token = &bad});
     assert_int_equal(bad, -1);
 }
 
@@ -458,10 +399,18 @@ static void test_bias_never_weighs(void **state) {
         bias[e] = 0.75f; /* the same for all */
     for (int f = 0; f < 3; f++) {
         for (int with = 0; with < 2; with++)
-            l.x.ops->router_fwd(&l.x, &(struct sy_router_fwd){.tokens = T, .experts = E, .top_k = K,
-                                          .score_func = (enum sy_score_func)f, .route_norm = 1, .route_scale = 2.5f,
-                                          .logits = logits, .bias = with ? bias : NULL, .s = s[with], .ids = ids[with],
-                                          .w = w[with], .bad_token = &bad});
+            l.x.ops->router_fwd(&l.x, &(struct sy_router_fwd){.tokens = T,
+                                                              .experts = E,
+                                                              .top_k = K,
+                                                              .score_func = (enum sy_score_func)f,
+                                                              .route_norm = 1,
+                                                              .route_scale = 2.5f,
+                                                              .logits = logits,
+                                                              .bias = with ? bias : NULL,
+                                                              .s = s[with],
+                                                              .ids = ids[with],
+                                                              .w = w[with],
+                                                              .bad_token = &bad});
         assert_memory_equal(ids[0], ids[1], sizeof ids[0]);
         assert_memory_equal(w[0], w[1], sizeof w[0]);
         for (int t = 0; t < T; t++)
@@ -481,8 +430,16 @@ static void test_forced_balance(void **state) {
     int64_t offset[E * B + 1], bad;
     for (int i = 0; i < B * S * E; i++)
         logits[i] = uniform();
-    l.x.ops->router_fwd(&l.x, &(struct sy_router_fwd){.tokens = B * S, .experts = E, .top_k = K, .route_scale = 1.0f,
-                                  .forced_seq_len = S, .logits = logits, .s = s, .ids = ids, .w = w, .bad_token = &bad});
+    l.x.ops->router_fwd(&l.x, &(struct sy_router_fwd){.tokens = B * S,
+                                                      .experts = E,
+                                                      .top_k = K,
+                                                      .route_scale = 1.0f,
+                                                      .forced_seq_len = S,
+                                                      .logits = logits,
+                                                      .s = s,
+                                                      .ids = ids,
+                                                      .w = w,
+                                                      .bad_token = &bad});
     l.x.ops->route_sort(&l.x, &(struct sy_route_sort){B, S, E, K, ids, offset, row, route});
     for (int e = 0; e < E; e++)
         for (int b = 0; b < B; b++) {
@@ -523,7 +480,16 @@ static void ranges_travel(struct lab *l) {
                     w_range[n++] = ((float *)w.got)[t * K + k];
                 }
             int32_t chosen[K] = {0, 1, 2, 3, 4};
-            l->x.ops->combine(&l->x, &(struct sy_combine){1, n, D, E, 0, chosen, cut.got, w_range, mat_of(o, D), none,
+            l->x.ops->combine(&l->x, &(struct sy_combine){1,
+                                                          n,
+                                                          D,
+                                                          E,
+                                                          0,
+                                                          chosen,
+                                                          cut.got,
+                                                          w_range,
+                                                          mat_of(o, D),
+                                                          none,
                                                           {sy_at(part.got, part.t, (c * T + t) * D), part.t, D, 1}});
         }
         join.term[c] = (struct sy_mat){sy_at(part.got, part.t, c * T * D), part.t, D, 1};
@@ -546,10 +512,10 @@ static void test_combine_groups(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_router),    cmocka_unit_test(test_limited_groups_are_strict), cmocka_unit_test(test_topk),
-        cmocka_unit_test(test_topk_laws), cmocka_unit_test(test_topk_order),               cmocka_unit_test(test_group_ties),
-        cmocka_unit_test(test_moves),     cmocka_unit_test(test_bias_never_weighs),
-        cmocka_unit_test(test_combine_groups), cmocka_unit_test(test_forced_balance),
+        cmocka_unit_test(test_router),         cmocka_unit_test(test_limited_groups_are_strict),
+        cmocka_unit_test(test_group_ties),     cmocka_unit_test(test_moves),
+        cmocka_unit_test(test_combine_groups), cmocka_unit_test(test_bias_never_weighs),
+        cmocka_unit_test(test_forced_balance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,19 +39,6 @@ static void permute_row(const struct sy_exec *x, const void *arg, int64_t row, f
 
 void SY_FN(permute)(const struct sy_exec *x, const struct sy_permute *op) { run_rows(x, op, op->rows, op->d, permute_row); }
 
-/* y = fma(w, src, y), widened on the way. */
-static void add_scaled(enum sy_dtype t, int64_t d, float w, const void *restrict src, float *restrict y) {
-    if (t == SY_F32) {
-        const float *s = src;
-        for (int64_t i = 0; i < d; i++)
-            y[i] = fmaf(w, s[i], y[i]);
-    } else {
-        const uint16_t *s = src;
-        for (int64_t i = 0; i < d; i++)
-            y[i] = fmaf(w, f32_of(s[i]), y[i]);
-    }
-}
-
 static void combine_row(const struct sy_exec *x, const void *arg, int64_t t, float *scratch) {
     const struct sy_combine *op = arg;
     int64_t d = op->d, size = op->groups > 0 ? op->experts / op->groups : op->experts, k = 0;

@@ -50,4 +50,17 @@ static inline void *heads_row(struct sy_heads m, int64_t t, int64_t h) {
     return sy_at(m.data, m.dtype, t * m.token + h * m.head);
 }
 
+/* y = fma(w, src, y), widened on the way. */
+static inline void add_scaled(enum sy_dtype t, int64_t d, float w, const void *restrict src, float *restrict y) {
+    if (t == SY_F32) {
+        const float *s = src;
+        for (int64_t i = 0; i < d; i++)
+            y[i] = fmaf(w, s[i], y[i]);
+    } else {
+        const uint16_t *s = src;
+        for (int64_t i = 0; i < d; i++)
+            y[i] = fmaf(w, f32_of(s[i]), y[i]);
+    }
+}
+
 #endif
