@@ -18,9 +18,6 @@ int64_t sy_exchange_max_rows(const struct sy_comm *comm, const struct sy_exchang
 
 static const char tag[] = "exchange of rows";
 
-/* What a rank tells of itself: sequences of each round, then routes of each (expert, sequence). */
-static int64_t message_length(const struct sy_exchange_shape *s) { return s->max_rounds + s->experts * s->max_sequences; }
-
 void sy_exchange_take(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *s,
                       struct sy_exchange *e) {
     size_t size = (size_t)comm->size, rounds = (size_t)s->max_rounds;
@@ -37,7 +34,7 @@ void sy_exchange_take(struct sy_arena *a, const struct sy_comm *comm, const stru
 
 void sy_exchange_take_counts(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *s,
                              struct sy_exchange_counts *c) {
-    size_t n = (size_t)message_length(s);
+    size_t n = (size_t)sy_exchange_message_length(s);
     c->mine = sy_arena_take(a, tag, n, sizeof(int64_t));
     c->all = sy_arena_take(a, tag, n * (size_t)comm->size, sizeof(int64_t));
 }
@@ -51,178 +48,6 @@ void sy_exchange_take_buffer(struct sy_arena *a, const struct sy_comm *comm, con
         b->padded = sy_arena_take(a, tag, rows, (size_t)max_row_bytes);
     for (int i = 0; i < 2; i++)
         b->at[i] = sy_arena_take(a, tag, (size_t)comm->size + 1, sizeof(int64_t));
-}
-
-/* --- the plan ------------------------------------------------------------------------------------------------- */
-
-struct plan { /* while it is made */
-    struct sy_exchange *e;
-    const int64_t *all; /* [size, message] */
-};
-
-static int64_t sequences_of(const struct sy_exchange *e, int rank, int round) {
-    return e->sequences[rank * e->shape.max_rounds + round];
-}
-
-static int64_t count(const struct plan *p, int rank, int64_t expert, int64_t sequence) {
-    const struct sy_exchange_shape *s = &p->e->shape;
-    return p->all[rank * message_length(s) + s->max_rounds + expert * s->max_sequences + sequence];
-}
-
-/* Routes of a rank to experts first..first+n-1. */
-static int64_t part(const struct plan *p, int rank, int64_t first, int64_t n) {
-    int64_t sum = 0;
-    for (int64_t x = first; x < first + n; x++)
-        for (int64_t b = 0; b < p->e->shape.max_sequences; b++)
-            sum += count(p, rank, x, b);
-    return sum;
-}
-
-static void exchange_counts(struct sy_exchange *e, const struct sy_exchange_counts *c, const struct sy_dispatch *d,
-                            const struct sy_sequences *s) {
-    int64_t n = message_length(&e->shape), *routes = c->mine + e->shape.max_rounds;
-    memset(c->mine, 0, (size_t)n * sizeof *c->mine);
-    for (int j = 0; j < s->rounds; j++)
-        c->mine[j] = s->of[s->known ? e->comm.rank * s->rounds + j : j];
-    for (int64_t x = 0; x < d->experts; x++)
-        for (int64_t b = 0; b < d->sequences; b++)
-            routes[x * e->shape.max_sequences + b] = d->offset[x * d->sequences + b + 1] - d->offset[x * d->sequences + b];
-    e->comm.ops->all_gather(&e->comm, c->mine, (size_t)n * sizeof *c->mine, c->all);
-}
-
-/* What the exchange would have brought under closed forced balance. */
-static void close_counts(struct sy_exchange *e, const struct sy_exchange_counts *c, const struct sy_sequences *s) {
-    const struct sy_exchange_shape *h = &e->shape;
-    int64_t n = message_length(h), each = h->seq_len * h->top_k / h->experts;
-    memset(c->all, 0, (size_t)(n * e->comm.size) * sizeof *c->all);
-    for (int r = 0; r < e->comm.size; r++) {
-        int64_t *message = c->all + r * n, sequences = 0;
-        for (int j = 0; j < s->rounds; j++)
-            sequences += message[j] = s->of[r * s->rounds + j];
-        for (int64_t x = 0; x < h->experts; x++)
-            for (int64_t b = 0; b < sequences; b++)
-                message[h->max_rounds + x * h->max_sequences + b] = each;
-    }
-}
-
-/* The group's sequences in canonical order: round, rank, sequence. */
-static void place_sequences(const struct plan *p) {
-    struct sy_exchange *e = p->e;
-    int64_t place = 0, n = message_length(&e->shape);
-    for (int j = 0; j < e->rounds; j++)
-        for (int r = 0; r < e->comm.size; r++) {
-            int at = r * e->shape.max_rounds + j;
-            e->sequences[at] = p->all[r * n + j];
-            e->first_sequence[at] = place;
-            place += e->sequences[at];
-        }
-    e->received.sequences = place;
-    e->received.tokens = place * e->shape.seq_len;
-}
-
-/* First row of (expert, round, rank, sequence) for this rank's experts, and of each segment in its rank's part. */
-static void place_rows(const struct plan *p) {
-    struct sy_exchange *e = p->e;
-    int64_t row = 0, *offset = e->received.offset;
-    for (int64_t x = 0; x < e->n_experts; x++)
-        for (int j = 0; j < e->rounds; j++)
-            for (int r = 0; r < e->comm.size; r++) {
-                int64_t first = 0;
-                for (int i = 0; i < j; i++)
-                    first += sequences_of(e, r, i);
-                for (int64_t b = first; b < first + sequences_of(e, r, j); b++) {
-                    *offset++ = row;
-                    row += count(p, r, e->first_expert + x, b);
-                }
-            }
-    *offset = row;
-    e->received.rows = row;
-    assert(row <= sy_exchange_max_rows(&e->comm, &e->shape));
-}
-
-static int64_t segment_rows(const struct sy_exchange *e, int64_t x, int j, int r) {
-    const struct sy_dispatch *d = &e->received;
-    const int64_t *at = d->offset + x * d->sequences + e->first_sequence[r * e->shape.max_rounds + j];
-    return at[sequences_of(e, r, j)] - at[0];
-}
-
-static void place_parts(const struct plan *p, const struct sy_dispatch *d) {
-    struct sy_exchange *e = p->e;
-    int size = e->comm.size;
-    e->recv_at[0] = 0;
-    for (int r = 0; r < size; r++) {
-        int64_t in_part = 0;
-        for (int64_t x = 0; x < e->n_experts; x++)
-            for (int j = 0; j < e->rounds; j++) {
-                e->segment_from[(x * e->rounds + j) * size + r] = in_part;
-                in_part += segment_rows(e, x, j, r);
-            }
-        e->recv_at[r + 1] = e->recv_at[r] + in_part;
-        int64_t first, n;
-        sy_exchange_share(e->shape.experts, r, size, &first, &n);
-        e->send_at[r] = d->offset[first * d->sequences];
-    }
-    e->send_at[size] = d->rows;
-}
-
-/* The rows of every (rank, expert), or -1 when they are not all the same. */
-static int64_t equal_blocks(const struct plan *p) {
-    int64_t rows = part(p, 0, 0, 1);
-    for (int r = 0; r < p->e->comm.size; r++)
-        for (int64_t x = 0; x < p->e->shape.experts; x++)
-            if (part(p, r, x, 1) != rows)
-                return -1;
-    return rows;
-}
-
-static int64_t largest_part(const struct plan *p) {
-    int64_t most = 0, first, n;
-    for (int to = 0; to < p->e->comm.size; to++) {
-        sy_exchange_share(p->e->shape.experts, to, p->e->comm.size, &first, &n);
-        for (int r = 0; r < p->e->comm.size; r++) {
-            int64_t rows = part(p, r, first, n);
-            most = rows > most ? rows : most;
-        }
-    }
-    return most;
-}
-
-static void choose_path(const struct plan *p, int closed, struct sy_moe_counters *counters) {
-    struct sy_exchange *e = p->e;
-    e->block_rows = !closed && e->rounds == 1 ? equal_blocks(p) : -1;
-    if (closed) {
-        e->path = SY_PATH_FORCED;
-        counters->path_forced++;
-    } else if (e->block_rows >= 0) {
-        e->path = SY_PATH_EQUAL;
-        counters->path_equal++;
-    } else if (e->shape.pad) {
-        e->path = SY_PATH_EQUAL_PADDED;
-        e->padded_rows = largest_part(p);
-        counters->path_equal_padded++;
-    } else {
-        e->path = SY_PATH_STANDARD;
-        counters->path_standard++;
-    }
-}
-
-void sy_exchange_plan(struct sy_exchange *e, const struct sy_exchange_counts *scratch, const struct sy_dispatch *d,
-                      const struct sy_sequences *sequences, int forced, struct sy_moe_counters *counters) {
-    const struct sy_exchange_shape *s = &e->shape;
-    assert(d->sequences <= s->max_sequences && d->experts == s->experts && sequences->rounds <= s->max_rounds);
-    struct plan p = {e, scratch->all};
-    int closed = forced && sequences->known && sy_dispatch_is_closed(s->seq_len, s->experts, s->top_k);
-    if (closed) {
-        close_counts(e, scratch, sequences);
-    } else {
-        exchange_counts(e, scratch, d, sequences);
-        counters->counts_exchanged++;
-    }
-    e->rounds = sequences->rounds;
-    place_sequences(&p);
-    place_rows(&p);
-    place_parts(&p, d);
-    choose_path(&p, closed, counters);
 }
 
 /* --- rows ----------------------------------------------------------------------------------------------------- */
@@ -261,7 +86,7 @@ static void segments_part(void *arg, int thread, int n_threads) {
         int j = (int)(i / size % e->rounds), r = (int)(i % size);
         int64_t to = e->received.offset[x * e->received.sequences + e->first_sequence[r * e->shape.max_rounds + j]];
         int64_t part_at = e->path == SY_PATH_EQUAL_PADDED ? r * e->padded_rows : e->recv_at[r];
-        move(m, to, part_at + e->segment_from[i], segment_rows(e, x, j, r));
+        move(m, to, part_at + e->segment_from[i], sy_exchange_segment_rows(e, x, j, r));
     }
 }
 

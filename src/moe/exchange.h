@@ -68,6 +68,23 @@ struct sy_exchange_counts {
 /* First expert of a rank, and how many it owns. */
 void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int64_t *n);
 
+/* What a rank tells of itself, in numbers: sequences of each round, then routes of each (expert, sequence). */
+static inline int64_t sy_exchange_message_length(const struct sy_exchange_shape *s) {
+    return s->max_rounds + s->experts * s->max_sequences;
+}
+
+static inline int64_t sy_exchange_sequences_of(const struct sy_exchange *e, int rank, int round) {
+    return e->sequences[rank * e->shape.max_rounds + round];
+}
+
+/* Rows of the segment (expert, round, rank) that this rank receives; its first is at
+ * received.offset[expert * received.sequences + first_sequence of (rank, round)]. */
+static inline int64_t sy_exchange_segment_rows(const struct sy_exchange *e, int64_t expert, int round, int rank) {
+    const struct sy_dispatch *d = &e->received;
+    const int64_t *at = d->offset + expert * d->sequences + e->first_sequence[rank * e->shape.max_rounds + round];
+    return at[sy_exchange_sequences_of(e, rank, round)] - at[0];
+}
+
 /* Most rows that a rank can receive: every route of every rank. */
 int64_t sy_exchange_max_rows(const struct sy_comm *comm, const struct sy_exchange_shape *shape);
 
