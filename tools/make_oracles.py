@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Oracles in double precision: an independent PyTorch implementation of the model, router and attention.
 
-Writes tests/data/oracles/{micro_mla,micro_gqa,router,attention}.json; unit tests compare the C code, in class fp32, with
+Writes tests/data/oracles/{micro_mla,micro_gqa,router,router_losses,attention}.json; unit tests compare the C code, in class fp32, with
 them.  Needs Python 3.9, numpy and PyTorch (CPU).  Weights, tokens and operands come from integer formulae (section 1 below;
 repeated in every file under "formula"), so no weight file is needed.
 
@@ -414,6 +414,47 @@ def router():
         "T": ROUTER_T, "E": ROUTER_E, "K": ROUTER_K, "route_scale": ROUTER_SCALE, "min_topk_gap": smallest, "cases": cases}
 
 
+LOSSES_B, LOSSES_S, LOSSES_BALANCE, LOSSES_Z = 2, 72, 0.5, 0.25
+
+
+def router_losses():
+    """Sequence balance loss (arXiv:2412.19437, eq. 17-20) and z-loss (arXiv:2202.08906, eq. 5) with every router."""
+    B, S, E, K = LOSSES_B, LOSSES_S, ROUTER_E, ROUTER_K
+    logits = operand("router_losses.logits", (B * S, E), 4.0)
+    bias = operand("router.bias", (E,), 2.0 ** -4)
+    dw = operand("router_losses.dw", (B * S, K))
+    cases, smallest = [], math.inf
+    for score_func in ("sigmoid", "softmax", "topk_softmax"):
+        for norm in (0, 1):
+            for groups, limited, kind in ((0, 0, "none"), (4, 2, "top2_sum"), (4, 2, "max")):
+                x = logits.clone().requires_grad_()
+                ids, w, gap = route(x, bias, K, score_func, norm, ROUTER_SCALE, groups, limited, kind)
+                smallest = min(smallest, gap)
+                s = torch.sigmoid(x) if score_func == "sigmoid" else x.softmax(-1)
+                p = (s / s.sum(-1, keepdim=True)).reshape(B, S, E)
+                count = torch.stack([torch.bincount(i.reshape(-1), minlength=E) for i in ids.reshape(B, S, K)])
+                balance = (count.double() * E / (K * S) * p.mean(1)).sum(-1)
+                z = torch.logsumexp(x, -1).pow(2).reshape(B, S).mean(-1)
+                both = LOSSES_BALANCE * balance.sum() + LOSSES_Z * z.sum()
+                results = []
+                for name, value in (("balance", balance.sum()), ("both", both), ("dlogits", both + (w * dw).sum())):
+                    g, = torch.autograd.grad(value, x, retain_graph=True)
+                    results.append(dict({"name": name}, **summary("router_losses." + name, g, 32)))
+                cases.append({"score_func": score_func, "route_norm": norm, "groups": groups, "limited": limited,
+                              "group_score": kind, "count": count.tolist(), "balance": balance.tolist(), "z": z.tolist(),
+                              "results": results})
+    return {"formula": dict(FORMULA, **{
+        "logits": "[B*S][E]: 4 * unit(fnv(\"router_losses.logits\"), t*E + e)",
+        "bias": "[E]: 2^-4 * unit(fnv(\"router.bias\"), e)",
+        "dw": "[B*S][K]: unit(fnv(\"router_losses.dw\"), t*K + k), k over the chosen by ascending id",
+        "samples": "n = 32; sample j = 0..n-1 is element mix(fnv(name) + 4*0x51ed2701 + j*G) % size",
+        "count, balance, z": "of each sequence, without weights",
+        "results": "gradients at the logits, names router_losses.NAME: of the sum of the balance losses; of both losses with "
+                   "their weights; of both and of sum w*dw"}),
+        "B": B, "S": S, "E": E, "K": K, "route_scale": ROUTER_SCALE, "balance_weight": LOSSES_BALANCE,
+        "z_weight": LOSSES_Z, "min_topk_gap": smallest, "cases": cases}
+
+
 def attention_cases():
     T, heads, kv_heads, d, dv = 200, 4, 2, 24, 16
     cases = []
@@ -492,7 +533,8 @@ def main(arguments):
         return __doc__
     os.makedirs(OUT, exist_ok=True)
     for name, make, digits in (("micro_mla", lambda: micro("micro_mla"), 17), ("micro_gqa", lambda: micro("micro_gqa"), 17),
-                               ("router", router, 9), ("attention", attention_cases, 17)):
+                               ("router", router, 9), ("router_losses", router_losses, 9),
+                               ("attention", attention_cases, 17)):
         path = os.path.join(OUT, name + ".json")
         text = dump(make(), digits) + "\n"
         if arguments:

@@ -1,13 +1,10 @@
-/* What the backward ops mean, in class fp32: finite differences of the forward op, adjoint pairs, and the router against
- * tests/data/oracles/router.json (PyTorch in double precision; its operands are an integer formula).
+/* What the backward ops mean, in class fp32: finite differences of the forward op, and adjoint pairs.
  *
  * A difference is taken along g/|g| plus a random unit vector, so that the true answer is near |g| and no error of an
  * element hides. sum g (x+ - x-), with the x+ and x- that fp32 holds, must be value(x+) - value(x-) to 1e-3. As a control,
  * the same check refuses a gradient that is 1 % too large.
  */
 #include "ops_harness.h"
-
-#include <jansson.h>
 
 enum { ROWS = 7, N_MAX = 4096 };
 
@@ -396,99 +393,12 @@ static void test_permute_combine(void **state) {
     lab_close(&l);
 }
 
-/* --- the router in double precision ------------------------------------------------------------------------------------ */
-
-static uint64_t mix(uint64_t z) {
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-static void operand(const char *name, int64_t n, float size, float *out) {
-    uint64_t key = 0xcbf29ce484222325u;
-    for (; *name; name++)
-        key = (key ^ (unsigned char)*name) * 0x100000001b3u;
-    for (int64_t i = 0; i < n; i++)
-        out[i] = size * (float)((int64_t)(mix(key + (uint64_t)i * 0x9e3779b97f4a7c15u) >> 40) - (1 << 23)) * 0x1p-23f;
-}
-
-/* |got - want| / |want| of a [rows][cols] list. */
-static double distance(const json_t *list, int64_t rows, int64_t cols, const float *got) {
-    double error = 0, size = 0;
-    for (int64_t t = 0; t < rows; t++)
-        for (int64_t i = 0; i < cols; i++) {
-            double want = json_number_value(json_array_get(json_array_get(list, (size_t)t), (size_t)i));
-            error += (want - (double)got[t * cols + i]) * (want - (double)got[t * cols + i]);
-            size += want * want;
-        }
-    return sqrt(error / size);
-}
-
-static int names(const json_t *q, const char *key, const char *value) {
-    const char *s = json_string_value(json_object_get(q, key));
-    return s && strcmp(s, value) == 0;
-}
-
-static int64_t integer(const json_t *q, const char *key) { return json_integer_value(json_object_get(q, key)); }
-
-static void oracle_case(struct lab *l, const json_t *file, const json_t *q) {
-    enum { T = 24, E = 16, K = 4 };
-    float logits[T * E], bias[E], dw[T * K], s[T * E], w[T * K], dlogits[T * E];
-    int32_t ids[T * K];
-    int64_t bad;
-    assert_true(integer(file, "T") == T && integer(file, "E") == E && integer(file, "K") == K);
-    operand("router.logits", T * E, 4.0f, logits);
-    operand("router.bias", E, 0x1p-4f, bias);
-    operand("router.dw", T * K, 1.0f, dw);
-    struct sy_router_fwd fwd = {.tokens = T,
-                                .experts = E,
-                                .top_k = K,
-                                .score_func = names(q, "score_func", "sigmoid")   ? SY_ROUTER_SIGMOID
-                                              : names(q, "score_func", "softmax") ? SY_ROUTER_SOFTMAX
-                                                                                  : SY_ROUTER_TOPK_SOFTMAX,
-                                .groups = integer(q, "groups"),
-                                .limited_groups = integer(q, "limited"),
-                                .group_top2_sum = names(q, "group_score", "top2_sum"),
-                                .route_norm = (int)integer(q, "route_norm"),
-                                .route_scale = (float)json_number_value(json_object_get(file, "route_scale")),
-                                .logits = logits,
-                                .bias = bias,
-                                .s = s,
-                                .ids = ids,
-                                .w = w,
-                                .bad_token = &bad};
-    l->x.ops->router_fwd(&l->x, &fwd);
-    l->x.ops->router_bwd(&l->x, &(struct sy_router_bwd){T, E, K, fwd.score_func, fwd.route_norm, fwd.route_scale, s, ids, dw,
-                                                        NULL, mat(dlogits, E)});
-    for (int64_t i = 0; i < T * K; i++)
-        assert_int_equal(ids[i], json_integer_value(json_array_get(
-                                     json_array_get(json_object_get(q, "ids"), (size_t)(i / K)), (size_t)(i % K))));
-    double w_error = distance(json_object_get(q, "w"), T, K, w),
-           d_error = distance(json_object_get(q, "dlogits"), T, E, dlogits);
-    if (!(w_error < 2e-5 && d_error < 2e-5))
-        fail_msg("router oracle, %s: weights are off by %g, gradients by %g",
-                 json_string_value(json_object_get(q, "score_func")), w_error, d_error);
-}
-
-static void test_router_oracle(void **state) {
-    (void)state;
-    struct lab l = lab_fp32();
-    json_error_t e;
-    json_t *file = json_load_file("tests/data/oracles/router.json", 0, &e), *cases = json_object_get(file, "cases");
-    if (!file)
-        fail_msg("tests/data/oracles/router.json: %s", e.text);
-    assert_int_equal(json_array_size(cases), 18);
-    for (size_t i = 0; i < json_array_size(cases); i++)
-        oracle_case(&l, file, json_array_get(cases, i));
-    json_decref(file);
-    lab_close(&l);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rmsnorm),         cmocka_unit_test(test_rope),          cmocka_unit_test(test_swiglu),
-        cmocka_unit_test(test_sigmoid_gate),    cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_router),
-        cmocka_unit_test(test_permute_combine), cmocka_unit_test(test_router_oracle), cmocka_unit_test(test_router_losses),
+        cmocka_unit_test(test_rmsnorm),       cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_swiglu),        cmocka_unit_test(test_sigmoid_gate),
+        cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_router),
+        cmocka_unit_test(test_router_losses), cmocka_unit_test(test_permute_combine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* Routing: every op of every tier, class and number of threads with == against its definition, in which every choice is made
  * by sorting (value descending, id ascending); laws of the choice, of the sort of routes and of combine.
- * The router against double precision and finite differences: test_gradients.c.
+ * Top-k alone: test_topk.c. The router against double precision: test_router_oracle.c; finite differences: test_gradients.c.
  */
 #include "ops_harness.h"
 

@@ -1,6 +1,6 @@
 /* The router's auxiliary losses: every tier, class and number of threads with == against the definition of NUMERICS 3,
  * "Router losses", written out per element; laws with known values; wrong orders and wrong scopes that must show.
- * Finite differences and PyTorch: test_gradients.c.
+ * Finite differences: test_gradients.c; PyTorch: test_router_oracle.c.
  */
 #include "ops_harness.h"
 
