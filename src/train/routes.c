@@ -1,0 +1,283 @@
+/* Files of routes, opened and written: see routes.h. routes_load.c reads them. */
+#include "train/routes_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "formats/safetensors.h"
+
+/* In bytewise order of the keys. */
+void sy_routes_metadata(const struct sy_routes_files *f, int64_t step, struct sy_routes_metadata m[SY_ROUTES_METADATA]) {
+    const struct {
+        const char *key;
+        int64_t number;
+    } numbers[] = {{"num_experts", f->o.experts}, {"seq_len", f->o.seq_len},
+                   {"sequences", f->o.sequences}, {"step", step},
+                   {"top_k", f->o.top_k},         {"version", 1}};
+    m[0] = (struct sy_routes_metadata){"format", SY_ROUTES_FORMAT};
+    for (int i = 1; i < SY_ROUTES_METADATA; i++) {
+        m[i].key = numbers[i - 1].key;
+        snprintf(m[i].value, sizeof m[i].value, "%lld", (long long)numbers[i - 1].number);
+    }
+}
+
+void sy_routes_name(char out[SY_ROUTES_NAME], int layer, const char *what) {
+    snprintf(out, SY_ROUTES_NAME, "layers.%d.%s", layer, what);
+}
+
+sy_status sy_routes_path(const struct sy_routes_files *f, const char *before, int64_t step, char out[SY_ROUTES_PATH]) {
+    int n = snprintf(out, SY_ROUTES_PATH, "%s/%sstep-%08lld.safetensors", f->dir, before, (long long)step);
+    if (n < 0 || n >= SY_ROUTES_PATH)
+        SY_FAIL(SY_ERR_USAGE, "%.200s…: the path has %d bytes, at most %d are possible", f->dir, n, SY_ROUTES_PATH - 1);
+    return SY_OK;
+}
+
+/* --- the folder ----------------------------------------------------------------------------------------------- */
+
+static sy_status make_folders(const char *path) {
+    char part[SY_ROUTES_PATH];
+    struct stat st;
+    snprintf(part, sizeof part, "%s", path);
+    for (char *p = part + 1;; p++) {
+        char end = *p;
+        if (end != '/' && end != 0)
+            continue;
+        *p = 0;
+        if (mkdir(part, 0777) != 0) {
+            int error = errno;
+            if (stat(part, &st) != 0 || !S_ISDIR(st.st_mode))
+                SY_FAIL(SY_ERR_IO, "moe.routes_out = %s: the folder %s cannot be made: %s", path, part, strerror(error));
+        }
+        *p = end;
+        if (end == 0)
+            return SY_OK;
+    }
+}
+
+/* Before the first step and not after an hour: can a file be made here? */
+static sy_status try_folder(const char *dir) {
+    char path[SY_ROUTES_PATH + 32];
+    snprintf(path, sizeof path, "%s/.tmp-routes-%ld", dir, (long)getpid());
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0)
+        SY_FAIL(SY_ERR_IO, "moe.routes_out = %s: no file can be made there: %s", dir, strerror(errno));
+    close(fd);
+    unlink(path);
+    return SY_OK;
+}
+
+static sy_status open_folder(const struct sy_routes_files *f) {
+    struct stat st;
+    if (f->o.write) {
+        SY_TRY(make_folders(f->dir));
+        return try_folder(f->dir);
+    }
+    if (stat(f->dir, &st) != 0)
+        SY_FAIL(SY_ERR_IO, "moe.routes_in = %s: cannot be opened: %s", f->dir, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        SY_FAIL(SY_ERR_IO, "moe.routes_in = %s: is no folder", f->dir);
+    return SY_OK;
+}
+
+static sy_status sync_folder(const char *dir) {
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int bad = fd < 0 || (fsync(fd) != 0 && errno != EINVAL), error = errno; /* EINVAL: a file system that syncs no folders */
+    if (fd >= 0)
+        close(fd);
+    if (bad)
+        SY_FAIL(SY_ERR_IO, "%s: cannot fsync the folder: %s", dir, strerror(error));
+    return SY_OK;
+}
+
+/* --- open and close ------------------------------------------------------------------------------------------- */
+
+/* Bytes of one sequence in `staging`. */
+static int64_t staging_bytes(const struct sy_routes_options *o) {
+    return o->seq_len * o->top_k * 8 * (1 + (o->ranks > 0 ? o->ranks : 0));
+}
+
+int64_t sy_routes_bytes(const struct sy_routes_options *o) {
+    return o->n_layers * (o->sequences * o->seq_len * o->top_k * 8 + 12) + staging_bytes(o);
+}
+
+static sy_status check_options(const struct sy_routes_options *o) {
+    int64_t n = 8;
+    if (o->sequences < 1 || o->seq_len < 1 || o->top_k < 1 || o->experts < o->top_k || o->experts > INT32_MAX ||
+        o->n_layers < 1 || strlen(o->dir) == 0 || strlen(o->dir) >= SY_ROUTES_PATH - 64)
+        SY_FAIL(SY_ERR_USAGE,
+                "%.200s: routes of %lld sequences of %lld tokens to %lld of %lld experts in %d layers cannot be in files",
+                o->dir, (long long)o->sequences, (long long)o->seq_len, (long long)o->top_k, (long long)o->experts,
+                o->n_layers);
+    if (__builtin_mul_overflow(n, o->sequences, &n) || __builtin_mul_overflow(n, o->seq_len, &n) ||
+        __builtin_mul_overflow(n, o->top_k, &n) || __builtin_mul_overflow(n, (int64_t)o->n_layers, &n) || n > INT64_MAX / 4)
+        SY_FAIL(SY_ERR_MEMORY, "%s: the routes of a step are too many for this machine", o->dir);
+    return SY_OK;
+}
+
+/* No sequence is filled. */
+static void mark_empty(struct sy_routes_files *f) {
+    for (int64_t s = 0; s < f->o.n_layers * f->o.sequences; s++)
+        f->ids[s * sy_routes_of_sequence(f)] = -1;
+}
+
+static void sort_names(struct sy_routes_files *f) {
+    char a[SY_ROUTES_NAME], b[SY_ROUTES_NAME];
+    for (int i = 0; i < f->o.n_layers; i++) {
+        int at = i;
+        sy_routes_name(a, f->layers[i], "");
+        for (; at > 0; at--) {
+            sy_routes_name(b, f->layers[f->by_name[at - 1]], "");
+            if (strcmp(b, a) < 0)
+                break;
+            f->by_name[at] = f->by_name[at - 1];
+        }
+        f->by_name[at] = i;
+    }
+}
+
+static sy_status take_memory(struct sy_routes_files *f, const int *layers) {
+    size_t n = (size_t)f->o.n_layers, routes = n * (size_t)sy_routes_of_layer(f);
+    f->layers = calloc(n, sizeof *f->layers);
+    f->by_name = calloc(n, sizeof *f->by_name);
+    f->has_w = calloc(n, sizeof *f->has_w);
+    f->ids = calloc(routes, sizeof *f->ids);
+    f->w = calloc(routes, sizeof *f->w);
+    f->staging = malloc((size_t)staging_bytes(&f->o));
+    if (!f->layers || !f->by_name || !f->has_w || !f->ids || !f->w || !f->staging)
+        SY_FAIL(SY_ERR_MEMORY, "%s: out of memory: the routes of a step take %lld bytes", f->dir,
+                (long long)sy_routes_bytes(&f->o));
+    memcpy(f->layers, layers, n * sizeof *layers);
+    f->o.layers = f->layers;
+    for (int i = 0; i < f->o.n_layers; i++)
+        f->has_w[i] = 1;
+    sort_names(f);
+    mark_empty(f);
+    return SY_OK;
+}
+
+sy_status sy_routes_open(const struct sy_routes_options *o, struct sy_routes_files **out) {
+    SY_TRY(check_options(o));
+    struct sy_routes_files *f = calloc(1, sizeof *f);
+    if (!f)
+        SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", o->dir);
+    f->o = *o;
+    memcpy(f->dir, o->dir, strlen(o->dir) + 1);
+    f->o.dir = f->dir;
+    sy_status status = open_folder(f);
+    if (status == SY_OK)
+        status = take_memory(f, o->layers);
+    if (status != SY_OK) {
+        sy_routes_close(f);
+        return status;
+    }
+    *out = f;
+    return SY_OK;
+}
+
+void sy_routes_close(struct sy_routes_files *f) {
+    if (!f)
+        return;
+    free(f->layers);
+    free(f->by_name);
+    free(f->has_w);
+    free(f->ids);
+    free(f->w);
+    free(f->staging);
+    free(f);
+}
+
+struct sy_routes sy_routes_at(const struct sy_routes_files *f, int layer, int64_t sequence) {
+    int64_t at = sequence * sy_routes_of_sequence(f);
+    for (int i = 0; i < f->o.n_layers; i++)
+        if (f->layers[i] == layer) {
+            at += i * sy_routes_of_layer(f);
+            return (struct sy_routes){.ids = f->ids + at, .w = f->has_w[i] ? f->w + at : NULL};
+        }
+    return (struct sy_routes){0};
+}
+
+void sy_routes_gather(struct sy_routes_files *f, const struct sy_comm *comm) {
+    int64_t n = sy_routes_of_sequence(f);
+    size_t bytes = (size_t)n * 8, half = (size_t)n * 4;
+    char *all = f->staging + bytes;
+    for (int64_t s = 0; s < f->o.n_layers * f->o.sequences; s++) {
+        memcpy(f->staging, f->ids + s * n, half);
+        memcpy(f->staging + half, f->w + s * n, half);
+        comm->ops->all_gather(comm, f->staging, bytes, all);
+        for (int r = 0; r < comm->size; r++) {
+            int32_t first;
+            memcpy(&first, all + (size_t)r * bytes, sizeof first);
+            if (first < 0)
+                continue;
+            memcpy(f->ids + s * n, all + (size_t)r * bytes, half);
+            memcpy(f->w + s * n, all + (size_t)r * bytes + half, half);
+            break;
+        }
+    }
+}
+
+/* --- save ----------------------------------------------------------------------------------------------------- */
+
+static sy_status check_filled(const struct sy_routes_files *f, int64_t step) {
+    for (int i = 0; i < f->o.n_layers; i++)
+        for (int64_t s = 0; s < f->o.sequences; s++)
+            if (f->ids[i * sy_routes_of_layer(f) + s * sy_routes_of_sequence(f)] < 0)
+                SY_FAIL(SY_ERR_RUNTIME, "%s: step %lld: the routes of layer %d, sequence %lld are not there", f->dir,
+                        (long long)step, f->layers[i], (long long)s);
+    return SY_OK;
+}
+
+static sy_status declare(const struct sy_routes_files *f, int64_t step, struct sy_safetensors_writer *w) {
+    const int64_t dims[] = {f->o.sequences, f->o.seq_len, f->o.top_k};
+    struct sy_routes_metadata m[SY_ROUTES_METADATA];
+    char name[SY_ROUTES_NAME];
+    sy_routes_metadata(f, step, m);
+    for (int i = 0; i < SY_ROUTES_METADATA; i++)
+        SY_TRY(sy_safetensors_writer_metadata(w, m[i].key, m[i].value));
+    for (int i = 0; i < f->o.n_layers; i++) {
+        sy_routes_name(name, f->layers[f->by_name[i]], "ids");
+        SY_TRY(sy_safetensors_writer_declare(w, name, SY_SAFETENSORS_I32, 3, dims));
+        sy_routes_name(name, f->layers[f->by_name[i]], "weights");
+        SY_TRY(sy_safetensors_writer_declare(w, name, SY_SAFETENSORS_F32, 3, dims));
+    }
+    return SY_OK;
+}
+
+static sy_status write_all(const struct sy_routes_files *f, int64_t step, struct sy_safetensors_writer *w) {
+    int64_t n = sy_routes_of_layer(f);
+    SY_TRY(declare(f, step, w));
+    for (int i = 0; i < f->o.n_layers; i++) {
+        SY_TRY(sy_safetensors_writer_write(w, f->ids + f->by_name[i] * n, (size_t)n * sizeof *f->ids));
+        SY_TRY(sy_safetensors_writer_write(w, f->w + f->by_name[i] * n, (size_t)n * sizeof *f->w));
+    }
+    return SY_OK;
+}
+
+sy_status sy_routes_save(struct sy_routes_files *f, int64_t step) {
+    char tmp[SY_ROUTES_PATH], path[SY_ROUTES_PATH];
+    struct sy_safetensors_writer *w = NULL;
+    SY_TRY(sy_routes_path(f, ".tmp-", step, tmp));
+    SY_TRY(sy_routes_path(f, "", step, path));
+    SY_TRY(check_filled(f, step));
+    if (unlink(tmp) != 0 && errno != ENOENT)
+        SY_FAIL(SY_ERR_IO, "%s: cannot be removed: %s", tmp, strerror(errno));
+    SY_TRY(sy_safetensors_writer_open(tmp, &w));
+    sy_status status = write_all(f, step, w);
+    if (status != SY_OK) {
+        sy_safetensors_writer_abandon(w);
+        return status;
+    }
+    SY_TRY(sy_safetensors_writer_finish(w, 1, NULL));
+    if (rename(tmp, path) != 0) {
+        int error = errno;
+        unlink(tmp);
+        SY_FAIL(SY_ERR_IO, "%s: cannot rename to %s: %s", tmp, path, strerror(error));
+    }
+    mark_empty(f);
+    return sync_folder(f->dir);
+}
