@@ -24,7 +24,8 @@ struct lines {
 };
 
 static sy_status more_text(struct lines *l) {
-    memmove(l->text, l->text + l->begin, l->end - l->begin);
+    if (l->begin)
+        memmove(l->text, l->text + l->begin, l->end - l->begin);
     l->end -= l->begin;
     l->begin = 0;
     if (l->end + PIECE > l->capacity) {
