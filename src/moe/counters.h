@@ -5,25 +5,25 @@
 #include <stdint.h>
 
 /* name, what one count is */
-#define SY_MOE_COUNTER_LIST(X)                                                           \
-    X(path_local, "dispatches without other ranks, sorted")                              \
-    X(path_standard, "dispatches by counts and an all-to-all")                           \
-    X(path_equal, "dispatches whose parts were all equal")                               \
-    X(path_equal_padded, "dispatches whose parts were padded to be equal")               \
-    X(path_forced, "dispatches in closed form, under forced balance")                    \
-    X(path_direct, "dispatches straight into the peers' memory")                         \
-    X(counts_exchanged, "exchanges of counts between ranks")                             \
-    X(host_waits, "waits of the host for a device; 0 on a CPU")                          \
-    X(rows_sent, "rows sent to other ranks, forward and backward, padding included")     \
-    X(rows_padded, "rows of zeros among them")                                           \
-    X(a2a_in_backward, "all-to-alls of forward that recompute had to repeat")            \
-    X(cached_w13_hit, "forwards that found W1 and W3 prepared for the weights' version") \
-    X(cached_w13_miss, "forwards that had to prepare them")                              \
-    X(cached_w2t_hit, "forwards that found W2 prepared for the weights' version")        \
-    X(cached_w2t_miss, "forwards that had to prepare it")                                \
-    X(batched_no_grad, "forwards without gradients whose experts had equal counts")      \
-    X(buffer_regrown, "steps run again with a larger buffer")                            \
-    X(scatter_add, "combines by scatter-add, out of place")                              \
+#define SY_MOE_COUNTER_LIST(X)                                             \
+    X(path_local, "dispatches without other ranks, sorted")                \
+    X(path_standard, "dispatches by counts and an all-to-all")             \
+    X(path_equal, "dispatches whose parts were all equal")                 \
+    X(path_equal_padded, "dispatches whose parts were padded to be equal") \
+    X(path_forced, "dispatches in closed form, under forced balance")      \
+    X(path_direct, "dispatches straight into the peers' memory")           \
+    X(counts_exchanged, "exchanges of counts between ranks")               \
+    X(host_waits, "waits of the host for a device; 0 on a CPU")            \
+    X(rows_sent, "rows sent to other ranks, padding included")             \
+    X(rows_padded, "rows of zeros among them")                             \
+    X(a2a_in_backward, "all-to-alls of forward that recompute repeated")   \
+    X(cached_w13_hit, "found W1 and W3 prepared, without gradients")       \
+    X(cached_w13_miss, "had to prepare them")                              \
+    X(cached_w2t_hit, "found W2 prepared, without gradients")              \
+    X(cached_w2t_miss, "had to prepare it")                                \
+    X(batched_no_grad, "passes without gradients with equal counts")       \
+    X(buffer_regrown, "steps run again with a larger buffer")              \
+    X(scatter_add, "combines by scatter-add, out of place")                \
     X(scatter_add_inplace, "combines by scatter-add, in place")
 
 struct sy_moe_counters {

@@ -186,6 +186,8 @@ static sy_status build(struct sy_session *s, int parts) {
     SY_TRY(make_batch(s));
     SY_TRY(make_state(s, train));
     SY_TRY(make_model(s, train));
+    if (train)
+        SY_TRY(sy_step_routes_create(s->config, sy_session_batch(s->config), &s->routes));
     if (parts & SY_SESSION_INIT)
         sy_pool_run(s->pool, init_part, s);
     sy_update_stored(&s->update);
@@ -212,6 +214,7 @@ sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, 
 void sy_session_destroy(struct sy_session *s) {
     if (!s)
         return;
+    sy_step_routes_destroy(s->routes);
     sy_gradients_destroy(s->gradients);
     sy_model_destroy(s->model);
     sy_loader_destroy(s->loader);
@@ -270,11 +273,15 @@ static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
     struct sy_model_stats stats = {.counts = s->counts};
     memset(s->counts, 0, (size_t)(s->params->n_layers * s->config->moe.num_experts) * sizeof *s->counts);
     sy_gradients_begin(s->gradients);
+    SY_TRY(sy_step_routes_begin(s->routes, r->step));
     for (int64_t k = 0; k < batch; k += local) {
         struct sy_batch b = batch_at(s, k, batch - k < local ? batch - k : local);
         sy_gradients_batch(s->gradients, k, b.sequences);
+        sy_step_routes_before(s->routes, s->gradients, k, &b);
         SY_TRY(sy_model_train(s->model, &b, (float)(1.0 / (double)r->n_valid), &sink, &stats));
+        sy_step_routes_after(s->routes, s->gradients, k, &b);
     }
+    SY_TRY(sy_step_routes_end(s->routes, r->step));
     const struct sy_comm *dp = &s->groups.dp;
     dp->ops->sum_i64(dp, s->counts, s->params->n_layers * s->config->moe.num_experts);
     dp->ops->sum_i64(dp, &stats.loss, 1);

@@ -14,6 +14,7 @@
 #include "model/model.h"
 #include "parallel/gradients.h"
 #include "train/schedule.h"
+#include "train/step_routes.h"
 #include "train/update.h"
 
 struct sy_session {
@@ -28,6 +29,7 @@ struct sy_session {
     float *m, *v; /* [n_trained] */
     struct sy_model *model;
     struct sy_gradients *gradients;
+    struct sy_step_routes *routes; /* NULL: neither written nor followed */
     struct sy_update update;
     struct sy_documents *documents;
     struct sy_tokenizer *tokenizer;
@@ -50,7 +52,7 @@ struct sy_step_result {
     int64_t step;       /* from 1: the step that was done */
     int64_t loss_fixed; /* 2^-24 nats, summed over valid labels */
     int64_t n_valid, n_bad;
-    double loss, norm, lr; /* loss and norm are NaN when not finite */
+    double loss, norm, lr;            /* loss and norm are NaN when not finite */
     int has_balance_loss, has_z_loss; /* with their coefficients */
     double balance_loss, z_loss;      /* without them: means over MoE layers and sequences */
     int applied;

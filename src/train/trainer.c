@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "ckpt/checkpoint.h"
+#include "train/counters_print.h"
 #include "train/io.h"
 #include "train/progress.h"
 #include "train/session.h"
@@ -324,6 +325,23 @@ static sy_status loop(struct trainer *t) {
     return c->validation.enable ? evaluate(t) : SY_OK;
 }
 
+static void counters_line(void *user, const char *text, size_t n) {
+    const struct trainer *t = user;
+    if (t->log_file)
+        fwrite(text, 1, n, t->log_file);
+    if (t->io->write)
+        t->io->write(t->io->user, text, n);
+}
+
+/* What the MoE layers did, at the end of a run or when it is asked to stop. */
+static sy_status report_counters(struct trainer *t) {
+    if (!t->config->metrics.moe_counters || !t->session || !t->metrics.file)
+        return SY_OK;
+    const struct sy_moe_counters *counters = sy_model_counters(t->session->model);
+    sy_counters_print(counters, counters_line, t);
+    return sy_metrics_counters(&t->metrics, t->step, counters);
+}
+
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io, struct sy_train_summary *out) {
     *out = (struct sy_train_summary){.loss = NAN, .eval_loss = NAN, .unigram_entropy = NAN};
     struct trainer t = {.config = config, .io = io, .out = out, .lock = -1, .saved_step = -1};
@@ -334,6 +352,10 @@ sy_status sy_train(struct sy_config *config, const char *name, const struct sy_i
         status = loop(&t);
     if (status != SY_OK && t.log_file)
         fprintf(t.log_file, "error: %s\n", sy_error_message());
+    if (status == SY_OK || status == SY_STOPPED) {
+        sy_status reported = report_counters(&t);
+        status = status == SY_OK ? reported : status;
+    }
     sy_metrics_close(&t.metrics);
     sy_session_destroy(t.session);
     sy_ckpt_close(t.ckpt);

@@ -30,7 +30,7 @@ static sy_status set_layout(struct sy_config *c, const struct layout *l, const c
     SY_TRY(set_int(c, "run.threads", l->threads));
     SY_TRY(set_int(c, "training.local_batch_size", l->batch));
     SY_TRY(set(c, "activation_checkpoint.mode", l->recompute));
-    SY_TRY(set(c, "activation_checkpoint.selective_ac_option", "2"));
+    SY_TRY(set(c, "activation_checkpoint.selective_ac_option", "op"));
     SY_TRY(set(c, "run.tier", l->tier));
     SY_TRY(set(c, "debug.break", plant));
     return sy_config_finish(c, false);

@@ -1,0 +1,31 @@
+/* The routes of a step between the files of routes.h and the batches of the model.
+ *
+ * A file has the sequences in the order of the data; a batch has some of them in the order of the walk. Before a batch what
+ * is to be followed is gathered for it, after it what was chosen is put in place.
+ */
+#ifndef SY_TRAIN_STEP_ROUTES_H
+#define SY_TRAIN_STEP_ROUTES_H
+
+#include "model/model.h"
+#include "parallel/gradients.h"
+#include "train/routes.h"
+
+struct sy_step_routes;
+
+/* Local. *out is NULL when neither moe.routes_in nor moe.routes_out is set, or there is no MoE layer; the functions below
+ * then do nothing. batch: most sequences of one. Errors: those of sy_routes_open. Owned by the caller. */
+sy_status sy_step_routes_create(const struct sy_config *config, int64_t batch, struct sy_step_routes **out);
+void sy_step_routes_destroy(struct sy_step_routes *routes);
+
+/* Local. Steps count from 1. begin reads the step's file, end writes one. */
+sy_status sy_step_routes_begin(struct sy_step_routes *routes, int64_t step);
+sy_status sy_step_routes_end(struct sy_step_routes *routes, int64_t step);
+
+/* Local. Around the batch that holds the places first..first+batch->sequences-1 of the walk. before sets batch's given and
+ * taken. */
+void sy_step_routes_before(struct sy_step_routes *routes, const struct sy_gradients *walk, int64_t first,
+                           struct sy_batch *batch);
+void sy_step_routes_after(struct sy_step_routes *routes, const struct sy_gradients *walk, int64_t first,
+                          const struct sy_batch *batch);
+
+#endif
