@@ -6,7 +6,7 @@
 
 /* --- router ------------------------------------------------------------------------------------------------------------ */
 
-enum { E_MAX = 130, K_MAX = 9 };
+enum { E_MAX = 130, K_MAX = 24 };
 
 /* The experts that remain after group-limited routing, in `in`. */
 static void choose_groups(const struct sy_router_fwd *op, const float *c, int *in) {
@@ -229,19 +229,20 @@ static void test_limited_groups_are_strict(void **state) {
     lab_close(&l);
 }
 
-/* Infinite logits, for which scores are NaN: nothing is out of range. */
+/* Infinite logits, for which scores are NaN: ids stay in range, distinct and ascending, for few experts a token and many. */
 static void infinities(struct lab *l) {
+    enum { T = 2, E = 48, K = 20 };
     for (int n = 0; n < 200; n++) {
-        float logits[32], s[32], w[4], bias[16];
-        int32_t ids[4];
-        int64_t bad;
-        for (int i = 0; i < 32; i++)
+        float logits[T * E], s[T * E], w[T * K], bias[E];
+        int32_t ids[T * K];
+        int64_t bad, k = below(2) ? 2 : K;
+        for (int i = 0; i < T * E; i++)
             logits[i] = below(2) ? uniform() : below(2) ? INFINITY : -INFINITY;
-        for (int i = 0; i < 16; i++)
+        for (int i = 0; i < E; i++)
             bias[i] = below(8) ? 0.0f : below(2) ? INFINITY : -INFINITY;
-        struct sy_router_fwd op = {.tokens = 2,
-                                   .experts = 16,
-                                   .top_k = 2,
+        struct sy_router_fwd op = {.tokens = T,
+                                   .experts = E,
+                                   .top_k = k,
                                    .score_func = (enum sy_score_func)below(3),
                                    .groups = below(2) ? 4 : 0,
                                    .limited_groups = 2,
@@ -255,8 +256,8 @@ static void infinities(struct lab *l) {
                                    .w = w,
                                    .bad_token = &bad};
         l->x.ops->router_fwd(&l->x, &op);
-        for (int i = 0; i < 4; i++)
-            assert_true(ids[i] >= 0 && ids[i] < 16 && (i % 2 == 0 || ids[i] > ids[i - 1]));
+        for (int64_t i = 0; i < T * k; i++)
+            assert_true(ids[i] >= 0 && ids[i] < E && (i % k == 0 || ids[i] > ids[i - 1]));
     }
 }
 
