@@ -10,19 +10,19 @@ struct sy_arena sy_arena_measure(void) {
 
 sy_status sy_arena_init(size_t bytes, const char *what, struct sy_arena *out) {
     size_t size = bytes ? bytes : SY_ARENA_ALIGN;
-    if (size > SIZE_MAX - SY_ARENA_ALIGN)
+    if (size > SIZE_MAX - 2 * SY_ARENA_ALIGN)
         SY_FAIL(SY_ERR_MEMORY, "%s: %zu bytes cannot be addressed", what, bytes);
     size = (size + SY_ARENA_ALIGN - 1) / SY_ARENA_ALIGN * SY_ARENA_ALIGN;
-    char *base = aligned_alloc(SY_ARENA_ALIGN, size);
-    if (!base)
+    void *memory = calloc(1, size + SY_ARENA_ALIGN); /* a page that is never touched costs none */
+    if (!memory)
         SY_FAIL(SY_ERR_MEMORY, "%s: no memory for %zu bytes (%.2f GiB)", what, bytes, (double)bytes / (1u << 30));
-    memset(base, 0, size);
-    *out = (struct sy_arena){.base = base, .size = size};
+    char *base = (char *)(((uintptr_t)memory + SY_ARENA_ALIGN - 1) / SY_ARENA_ALIGN * SY_ARENA_ALIGN);
+    *out = (struct sy_arena){.memory = memory, .base = base, .size = size};
     return SY_OK;
 }
 
 void sy_arena_fini(struct sy_arena *arena) {
-    free(arena->base);
+    free(arena->memory);
     *arena = (struct sy_arena){0};
 }
 

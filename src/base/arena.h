@@ -14,8 +14,9 @@
 enum { SY_ARENA_TAGS = 48, SY_ARENA_ALIGN = 64 };
 
 struct sy_arena {
-    char *base;  /* NULL while measuring */
-    size_t size; /* bytes; SIZE_MAX while measuring */
+    void *memory; /* as allocated */
+    char *base;   /* NULL while measuring */
+    size_t size;  /* bytes; SIZE_MAX while measuring */
     size_t used;
     int overflow; /* a take did not fit or a size overflowed: reported by sy_arena_check */
     int n_tags;
