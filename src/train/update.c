@@ -3,6 +3,7 @@
 
 #include "base/exact_sum.h"
 #include "base/fmath.h"
+#include "moe/bias.h"
 
 enum { BLOCK = 1024 };
 
@@ -62,23 +63,11 @@ void sy_update_adamw(const struct sy_update *u, const struct sy_gradients *g, co
     }
 }
 
-static int64_t sign_of(int64_t x) { return (x > 0) - (x < 0); }
-
 void sy_update_expert_bias(const struct sy_update *u, int layer, const struct sy_config_moe *moe, int64_t tokens,
                            const int64_t *counts) {
     int param = u->params->layer[layer].expert_bias;
-    if (param < 0)
-        return;
-    float *b = u->weights.master + u->params->param[param].offset;
-    int64_t e_count = moe->num_experts, sum = 0;
-    for (int64_t e = 0; e < e_count; e++)
-        sum += sign_of(tokens * moe->top_k - counts[e] * e_count);
-    for (int64_t e = 0; e < e_count; e++) {
-        int64_t d = sign_of(tokens * moe->top_k - counts[e] * e_count);
-        double delta = moe->bias_center ? moe->load_balance_coeff * (double)(d * e_count - sum) / (double)e_count
-                                        : moe->load_balance_coeff * (double)d;
-        b[e] = b[e] + (float)delta;
-    }
+    if (param >= 0)
+        sy_moe_bias_update(moe, tokens, counts, u->weights.master + u->params->param[param].offset);
 }
 
 void sy_update_stored(const struct sy_update *u) {
