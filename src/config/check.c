@@ -84,18 +84,23 @@ static sy_status check_groups(const struct sy_config *cfg) {
     return SY_OK;
 }
 
-static sy_status check_moe(const struct sy_config *cfg) {
+sy_status sy_config_check_moe(const struct sy_config *cfg) {
     const struct sy_config_moe *e = &cfg->moe;
-    if (cfg->model.n_dense_layers == cfg->model.n_layers)
-        return SY_OK;
+    CHECK(cfg, e->num_experts, "moe.num_experts", "it must be given: state how many");
     CHECK(cfg, e->top_k <= e->num_experts, "moe.top_k", "more than moe.num_experts = %lld: choose at most that",
           N(e->num_experts));
     CHECK(cfg, !e->shared_gate || e->num_shared_experts, "moe.shared_gate",
           "moe.num_shared_experts = 0, there is nothing to gate: choose false");
-    SY_TRY(check_groups(cfg));
+    return check_groups(cfg);
+}
+
+static sy_status check_moe(const struct sy_config *cfg) {
+    if (cfg->model.n_dense_layers == cfg->model.n_layers)
+        return SY_OK;
+    SY_TRY(sy_config_check_moe(cfg));
     int64_t c = cfg->numerics.combine_groups;
-    CHECK(cfg, !c || e->num_experts % c == 0, "numerics.combine_groups",
-          "does not divide moe.num_experts = %lld: choose one that does, or 0", N(e->num_experts));
+    CHECK(cfg, !c || cfg->moe.num_experts % c == 0, "numerics.combine_groups",
+          "does not divide moe.num_experts = %lld: choose one that does, or 0", N(cfg->moe.num_experts));
     return SY_OK;
 }
 
@@ -125,8 +130,9 @@ static sy_status check_mesh(const struct sy_config *cfg) {
     CHECK(cfg, p->pipeline_parallel_degree == 1, "parallelism.pipeline_parallel_degree", "%s", one);
     CHECK(cfg, p->expert_parallel_degree == 1, "parallelism.expert_parallel_degree", "%s", one);
     CHECK(cfg, cfg->run.ranks == 1, "run.ranks", "%s", one);
-    CHECK(cfg, p->expert_parallel_comm_backend != SY_COMM_DIRECT, "parallelism.expert_parallel_comm_backend",
-          "direct needs GPUs that see each other's memory, which this release does not use: choose \"auto\" or \"standard\"");
+    CHECK(
+        cfg, p->expert_parallel_comm_backend != SY_COMM_DIRECT, "parallelism.expert_parallel_comm_backend",
+        "direct needs GPUs that see each other's memory, which this release does not use: choose \"auto\" or \"standard\"");
     CHECK(cfg, cfg->metrics.moe_counters_rank < cfg->run.ranks, "metrics.moe_counters_rank",
           "ranks are 0 to %lld (run.ranks = %lld): choose one of them", N(cfg->run.ranks - 1), N(cfg->run.ranks));
     return SY_OK;

@@ -85,6 +85,10 @@ sy_status sy_config_set(struct sy_config *cfg, enum sy_config_layer layer, const
  * was set. Errors: ERR_USAGE with both numbers in the text. */
 sy_status sy_config_finish(struct sy_config *cfg, bool hopper);
 
+/* Local. The checks between the options of [moe] alone, finished or not: what an MoE layer by itself needs. Errors: ERR_USAGE
+ * with both numbers in the text. */
+sy_status sy_config_check_moe(const struct sy_config *cfg);
+
 /* Local. ERR_USAGE with `file:line: key = value: ` before the text, for checks that only another room can make. */
 sy_status sy_config_fail(const struct sy_config *cfg, const char *key, const char *fmt, ...) SY_PRINTF(3, 4);
 
