@@ -125,11 +125,11 @@ static sy_status flushed(struct sy_metrics *m) {
 }
 
 /* Nats, without their coefficients, mean over MoE layers and sequences; a loss that was not computed has no field. */
-static inline void aux_losses(FILE *f, int has_balance_loss, double balance_loss, int has_z_loss, double z_loss) {
-    if (has_balance_loss)
-        number(f, "balance_loss", balance_loss);
-    if (has_z_loss)
-        number(f, "z_loss", z_loss);
+static void aux_losses(FILE *f, const struct sy_step_result *r) {
+    if (r->has_balance_loss)
+        number(f, "balance_loss", r->balance_loss);
+    if (r->has_z_loss)
+        number(f, "z_loss", r->z_loss);
 }
 
 static void moe_layer(FILE *f, int layer, const int64_t *counts, int64_t experts) {
@@ -149,6 +149,7 @@ sy_status sy_metrics_step(struct sy_metrics *m, const struct sy_session *s, cons
     fprintf(f, "{\"kind\":\"train\",\"step\":%lld,", (long long)r->step);
     number(f, "loss", r->loss);
     bits(f, "loss_bits", r->loss);
+    aux_losses(f, r);
     number(f, "grad_norm", r->norm);
     bits(f, "grad_norm_bits", r->norm);
     number(f, "lr", r->lr);

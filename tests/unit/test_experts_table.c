@@ -231,7 +231,7 @@ static void test_damaged(void **unused) {
         if (status != SY_OK && status != SY_ERR_RUNTIME)
             fail_msg("cut at %zu: %s", n, sy_error_message());
         memcpy(text, ten, sizeof ten);
-        text[n] ^= 1 << n % 7;
+        text[n] = (char)(text[n] ^ (n < sizeof ten - 1) << n % 7);
         write_text(text);
         show(all);
     }
