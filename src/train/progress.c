@@ -37,14 +37,21 @@ static int64_t resident_bytes(void) {
     return getrusage(RUSAGE_SELF, &u) == 0 ? (int64_t)u.ru_maxrss * 1024 : 0;
 }
 
-static double worst_balance(const struct sy_session *s) {
+/* Of the layers the largest coefficient of variation, and how many experts got no route; "" without MoE layers. */
+static void balance_text(const struct sy_session *s, char out[48]) {
     const struct sy_config *c = s->config;
-    double worst = 0;
+    double worst = -1;
+    int64_t dead = 0;
     for (int l = (int)c->model.n_dense_layers; l < s->params->n_layers; l++) {
-        double cv = sy_load_of(l, s->counts + l * c->moe.num_experts, c->moe.num_experts).cv;
-        worst = cv > worst ? cv : worst;
+        struct sy_load load = sy_load_of(l, s->counts + l * c->moe.num_experts, c->moe.num_experts);
+        worst = load.cv > worst ? load.cv : worst;
+        dead += load.dead;
     }
-    return worst;
+    *out = 0;
+    if (worst >= 0 && dead)
+        snprintf(out, 48, " cv %.2f dead %lld", worst, (long long)dead);
+    else if (worst >= 0)
+        snprintf(out, 48, " cv %.2f", worst);
 }
 
 static void eta_text(double seconds, char out[16]) {
@@ -84,10 +91,22 @@ void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s, c
     short_number(t->tflops * 1e12, "F", flops);
     short_number((double)t->mem_bytes, "", memory);
     eta_text(done > 0 ? (now - p->started) / (double)done * (double)(total - r->step) : 0, eta);
+    char head[1024], speed[48], room[24], balance[48];
+    snprintf(head, sizeof head, "%lld/%lld loss %.4f |g| %.2f lr %.1e %s tok/s", (long long)r->step, (long long)total,
+             r->loss, r->norm, r->lr, rate);
+    snprintf(speed, sizeof speed, " %s %.0f%%", flops, t->mfu < 1e6 ? t->mfu : 1e6);
+    snprintf(room, sizeof room, " %s", memory);
+    balance_text(s, balance);
+    /* What matters least goes first when a line gets too long. */
+    size_t n = strlen(head) + strlen(speed) + 1 + strlen(eta) + strlen(room) + strlen(balance);
+    if (n > 79) {
+        n -= strlen(room);
+        *room = 0;
+    }
+    if (n > 79)
+        *speed = 0;
     char whole[2048];
-    snprintf(whole, sizeof whole, "%lld/%lld loss %.4f |g| %.2f lr %.1e %s tok/s %s %.0f%% %s %s cv %.2f",
-             (long long)r->step, (long long)total, r->loss, r->norm, r->lr, rate, flops, t->mfu, eta, memory,
-             worst_balance(s));
+    snprintf(whole, sizeof whole, "%s%s %s%s%s", head, speed, eta, room, balance);
     memcpy(line, whole, 79);
     line[79] = 0;
 }
