@@ -200,7 +200,7 @@ static sy_status print_layer(struct page *p, const struct sy_experts_load *load,
     int left = COLUMNS - 1 - LABEL - ALL - 2 - t.cell * load->n_buckets;
     t.width = left < MAX_BAR ? left : MAX_BAR;
     t.full = heaviest > t.full ? heaviest : t.full;
-    int64_t *ids = malloc((size_t)l->experts * sizeof *ids);
+    int64_t *ids = calloc((size_t)l->experts, sizeof *ids);
     if (!ids)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for the order of %lld experts", (long long)l->experts);
     sy_status status = order(l, rows < l->experts, ids);

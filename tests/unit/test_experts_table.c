@@ -190,6 +190,7 @@ static void test_rows(void **unused) {
         assert_int_equal(show((struct sy_experts_options){.layer = -1, .utf8 = digits % 2}), SY_OK);
         narrow();
         has("rest 1968 ");
+        has(" <1\n");
     }
     free(text);
 }
