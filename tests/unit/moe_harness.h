@@ -1,0 +1,356 @@
+/* Runs the MoE layer on a problem, a batch and a layout of moe_problem.h: a rank, a micro-batch on a rank (slot), and a
+ * whole run of all ranks (job). Memory of the layer starts as NaN.
+ *
+ * Ranks are threads: in there nothing asserts, a failure is a status.
+ */
+#ifndef SY_TESTS_UNIT_MOE_HARNESS_H
+#define SY_TESTS_UNIT_MOE_HARNESS_H
+
+#include "moe_problem.h"
+
+/* --- a rank ----------------------------------------------------------------------------------------------------------- */
+
+struct setup { /* what may differ between layouts besides the sequences */
+    const char *tier;
+    int threads, pad, scatter;
+    int max_rounds; /* 0: the layout's */
+};
+
+struct rank {
+    const struct problem *p;
+    struct sy_exec x;
+    struct sy_config_moe config;
+    struct sy_moe_counters counters;
+    struct sy_moe_env env;
+    struct sy_moe_work work;
+    struct sy_prepared prepared;
+    struct sy_moe_weights w;
+    struct sy_arena arena;
+    void *stored[6];
+    int64_t first_expert, n_experts;
+};
+
+static inline void *stored_of(enum sy_dtype t, const float *v, int64_t n) {
+    void *p = room(n, sy_dtype_bytes(t));
+    for (int64_t i = 0; i < n; i++)
+        put(t, p, i, v[i]);
+    return p;
+}
+
+/* An arena full of NaN for what `take` takes. */
+static inline sy_status arena_for(void (*take)(void *arg, struct sy_arena *a), void *arg, struct sy_arena *out) {
+    struct sy_arena measure = sy_arena_measure();
+    take(arg, &measure);
+    SY_TRY(sy_arena_init(measure.used, "the test", out));
+    memset(out->base, 0xff, out->size);
+    take(arg, out);
+    return sy_arena_check(out, "the test");
+}
+
+static inline void take_work(void *arg, struct sy_arena *a) {
+    struct rank *r = arg;
+    sy_moe_take_work(&r->env, a, &r->work);
+    sy_moe_take_prepared(&r->env, a, &r->prepared);
+}
+
+/* The stored weights as this rank's views; again after the values have changed. */
+static inline void rank_weights(struct rank *r, const struct problem *p) {
+    enum sy_dtype t = r->x.dtype;
+    int64_t e = p->config.num_experts, d = p->d, f = p->f, sf = shared_width(p), first = r->first_expert, n = r->n_experts;
+    for (int i = 0; i < 6; i++)
+        free(r->stored[i]);
+    r->stored[0] = stored_of(t, p->gate, e * d);
+    r->stored[1] = stored_of(t, p->w13 + first * 2 * f * d, n * 2 * f * d); /* nothing of others' experts is there */
+    r->stored[2] = stored_of(t, p->w2 + first * d * f, n * d * f);
+    r->stored[3] = stored_of(t, p->s13, 2 * sf * d);
+    r->stored[4] = stored_of(t, p->s2, d * sf);
+    r->stored[5] = stored_of(t, p->sg, d);
+    r->w.gate = sy_mat_of(r->stored[0], t, d);
+    r->w.gate_bias = p->config.gate_bias ? p->gate_bias : NULL;
+    r->w.expert_bias = any(p->expert_bias, e) ? p->expert_bias : NULL;
+    r->w.experts =
+        (struct sy_expert_weights){sy_mat_of(r->stored[1], t, d), sy_mat_of(r->stored[2], t, f), 2 * f * d, d * f, d, f};
+    r->w.shared = (struct sy_mlp_weights){sy_mat_of(r->stored[3], t, d), sy_mat_of(r->stored[4], t, sf), d, sf};
+    r->w.shared_gate = sy_mat_of(r->stored[5], t, d);
+}
+
+static inline sy_status rank_open(struct rank *r, const struct sy_comm *comm, const struct problem *p, const struct setup *s,
+                                  int64_t max_sequences, int max_rounds, int64_t loss_sequences) {
+    *r = (struct rank){.p = p, .config = p->config};
+    r->x = (struct sy_exec){.cls = p->cls, .dtype = sy_class_dtype(p->cls), .kb = sy_class_kb(p->cls)};
+    SY_TRY(sy_ops_select(s->tier ? s->tier : "auto", &r->x.ops));
+    SY_TRY(sy_pool_create(s->threads > 0 ? s->threads : 1, &r->x.pool));
+    r->x.scratch_bytes = (sy_ops_scratch_bytes(256, 64, 64) + 63) / 64 * 64;
+    r->x.scratch = aligned_alloc(64, r->x.scratch_bytes * (size_t)sy_pool_size(r->x.pool));
+    if (!r->x.scratch)
+        SY_FAIL(SY_ERR_MEMORY, "scratch");
+    memset(r->x.scratch, 0xff, r->x.scratch_bytes * (size_t)sy_pool_size(r->x.pool));
+    r->config.equal_split = s->pad ? SY_EQUAL_PAD : SY_EQUAL_EXACT;
+    r->config.combine = s->scatter ? SY_COMBINE_SCATTER : SY_COMBINE_GATHER;
+    r->env = (struct sy_moe_env){.x = &r->x,
+                                 .config = &r->config,
+                                 .ep = *comm,
+                                 .d = p->d,
+                                 .f = p->f,
+                                 .seq_len = p->seq_len,
+                                 .max_sequences = max_sequences,
+                                 .max_rounds = max_rounds,
+                                 .combine_groups = p->combine_groups,
+                                 .forced_balance = p->forced,
+                                 .loss_sequences = loss_sequences,
+                                 .counters = &r->counters};
+    sy_exchange_share(p->config.num_experts, comm->rank, comm->size, &r->first_expert, &r->n_experts);
+    rank_weights(r, p);
+    return arena_for(take_work, r, &r->arena);
+}
+
+static inline void rank_close(struct rank *r) {
+    for (int i = 0; i < 6; i++)
+        free(r->stored[i]);
+    sy_arena_fini(&r->arena);
+    sy_pool_destroy(r->x.pool);
+    free(r->x.scratch);
+}
+
+/* --- a micro-batch on a rank ------------------------------------------------------------------------------------------ */
+
+enum keep { KEEP_ALL, KEEP_ROWS, KEEP_NOTHING }; /* from forward to backward; but for the first: recompute */
+
+struct slot {
+    struct rank *r;
+    const struct batch *b;
+    const struct layout *l;
+    struct answer *out;
+    enum keep keep;
+    int check;
+    struct sy_moe_act act;
+    struct sy_arena act_arena, kept_arena, check_arena;
+    int64_t n_sequences, number[MAX_SEQUENCES], of[MAX_RANKS * MAX_ROUNDS];
+    struct sy_mat n, dy, y, dn; /* [T, D] of this rank */
+    struct sy_routes given;
+};
+
+static inline void take_act(void *arg, struct sy_arena *a) {
+    struct slot *s = arg;
+    sy_moe_take(&s->r->env, a, &s->act);
+}
+static inline void take_kept(void *arg, struct sy_arena *a) {
+    struct slot *s = arg;
+    sy_moe_take_kept(&s->r->env, a, &s->act);
+}
+static inline void take_check(void *arg, struct sy_arena *a) {
+    struct slot *s = arg;
+    sy_moe_take_check(&s->r->env, a, &s->act);
+}
+
+/* Rows of this rank's sequences out of those of all, `width` floats a token. */
+static inline void rows_in(const struct slot *s, enum sy_dtype t, int64_t width, const float *all, void *mine) {
+    int64_t per = s->r->p->seq_len * width;
+    for (int64_t i = 0; i < s->n_sequences * per; i++)
+        put(t, mine, i, all[s->number[i / per] * per + i % per]);
+}
+static inline void rows_out(const struct slot *s, enum sy_dtype t, int64_t width, const void *mine, float *all) {
+    int64_t per = s->r->p->seq_len * width;
+    for (int64_t i = 0; i < s->n_sequences * per; i++)
+        all[s->number[i / per] * per + i % per] = get(t, mine, i);
+}
+
+static inline struct sy_mat token_mat(const struct slot *s) {
+    int64_t n = s->n_sequences * s->r->p->seq_len * s->r->p->d;
+    struct sy_mat m = sy_mat_of(room(n, sy_dtype_bytes(s->r->x.dtype)), s->r->x.dtype, s->r->p->d);
+    memset(m.data, 0xff, (size_t)n * sy_dtype_bytes(s->r->x.dtype));
+    return m;
+}
+
+static inline sy_status slot_open(struct slot *s, struct rank *r, const struct batch *b, const struct layout *l,
+                                  struct answer *out, enum keep keep, int check) {
+    int rank = r->env.ep.rank;
+    int64_t k = r->p->config.top_k;
+    *s = (struct slot){.r = r, .b = b, .l = l, .out = out, .keep = keep, .check = check};
+    s->n_sequences = numbers_of(l, rank, s->number);
+    for (int i = 0; i < l->ranks; i++)
+        for (int j = 0; j < l->rounds; j++)
+            s->of[i * l->rounds + j] = l->known ? l->of[i][j] : l->of[rank][j]; /* not known: the first row alone is read */
+    s->n = token_mat(s);
+    s->dy = token_mat(s);
+    s->y = token_mat(s);
+    s->dn = token_mat(s);
+    rows_in(s, r->x.dtype, r->p->d, b->x, s->n.data);
+    rows_in(s, r->x.dtype, r->p->d, b->dy, s->dy.data);
+    if (b->given) {
+        s->given.ids = room(s->n_sequences * r->p->seq_len * k, sizeof(int32_t));
+        for (int64_t i = 0; i < s->n_sequences * r->p->seq_len * k; i++)
+            s->given.ids[i] = b->given[s->number[i / (r->p->seq_len * k)] * r->p->seq_len * k + i % (r->p->seq_len * k)];
+    }
+    if (b->given_w) {
+        s->given.w = room(s->n_sequences * r->p->seq_len * k, sizeof(float));
+        rows_in(s, SY_F32, k, b->given_w, s->given.w);
+    }
+    SY_TRY(arena_for(take_act, s, &s->act_arena));
+    if (keep == KEEP_ROWS)
+        SY_TRY(arena_for(take_kept, s, &s->kept_arena));
+    return check ? arena_for(take_check, s, &s->check_arena) : SY_OK;
+}
+
+static inline void slot_close(struct slot *s) {
+    free(s->n.data);
+    free(s->dy.data);
+    free(s->y.data);
+    free(s->dn.data);
+    free(s->given.ids);
+    free(s->given.w);
+    sy_arena_fini(&s->act_arena);
+    sy_arena_fini(&s->kept_arena);
+    sy_arena_fini(&s->check_arena);
+}
+
+/* Collective. A pass RECOMPUTE starts with NaN in all that was not kept. */
+static inline sy_status slot_fwd(struct slot *s, enum sy_pass pass) {
+    struct rank *r = s->r;
+    int rank = r->env.ep.rank;
+    struct sy_moe_call call = {.pass = pass,
+                               .kept = s->keep == KEEP_ROWS,
+                               .n_sequences = s->n_sequences,
+                               .sequences = {s->l->rounds, s->of, s->l->known},
+                               .given = s->b->given ? &s->given : NULL,
+                               .counts = s->out->rank_counts[rank],
+                               .loss = s->out->loss[rank],
+                               .n_bad = &s->out->n_bad[rank]};
+    if (pass == SY_PASS_RECOMPUTE)
+        memset(s->act_arena.base, 0xff, s->act_arena.size);
+    SY_TRY(sy_moe_fwd(&r->env, &r->w, &call, s->n, &s->act, &r->work, s->y));
+    if (pass == SY_PASS_RECOMPUTE)
+        return SY_OK;
+    int64_t per = r->p->seq_len * r->p->config.top_k;
+    rows_out(s, r->x.dtype, r->p->d, s->y.data, s->out->v[Y]);
+    rows_out(s, SY_F32, r->p->config.top_k, s->act.w, s->out->v[W]);
+    for (int64_t i = 0; i < s->n_sequences * per; i++)
+        s->out->v[IDS][s->number[i / per] * per + i % per] = (float)s->act.ids[i];
+    return SY_OK;
+}
+
+/* One leaf for each of this rank's sequences: dW [rows, cols] = CHAIN over its tokens of (dy, x). */
+static inline void leaves(const struct slot *s, int64_t rows, int64_t cols, struct sy_mat dy, struct sy_mat x, float *dw) {
+    const struct sy_exec *exec = &s->r->x;
+    int64_t len = s->r->p->seq_len;
+    for (int64_t b = 0; b < s->n_sequences; b++) {
+        struct sy_gemm_part part = {sy_mat_t(sy_mat_rows(dy, b * len)), sy_mat_rows(x, b * len), len};
+        exec->ops->gemm(exec,
+                        &(struct sy_gemm){.m = rows,
+                                          .n = cols,
+                                          .parts = &part,
+                                          .n_parts = 1,
+                                          .c = sy_mat_of(dw + s->number[b] * rows * cols, SY_F32, cols)},
+                        1);
+    }
+}
+
+/* CHAIN over the rows of each of this rank's experts, a part for each sequence. An expert without rows has no leaf. */
+static inline void expert_leaves(const struct slot *s, int64_t rows, int64_t cols, struct sy_mat dy, struct sy_mat x,
+                                 float *dw) {
+    const struct sy_exec *exec = &s->r->x;
+    const struct sy_dispatch *d = sy_moe_rows(&s->r->env, &s->act);
+    for (int64_t e = 0; e < d->experts; e++) {
+        struct sy_gemm_part parts[MAX_SEQUENCES];
+        int n = 0;
+        for (int64_t b = 0; b < d->sequences; b++) {
+            int64_t lo = d->offset[e * d->sequences + b], hi = d->offset[e * d->sequences + b + 1];
+            if (hi > lo)
+                parts[n++] = (struct sy_gemm_part){sy_mat_t(sy_mat_rows(dy, lo)), sy_mat_rows(x, lo), hi - lo};
+        }
+        if (n > 0)
+            exec->ops->gemm(exec,
+                            &(struct sy_gemm){.m = rows,
+                                              .n = cols,
+                                              .parts = parts,
+                                              .n_parts = n,
+                                              .c = sy_mat_of(dw + (s->r->first_expert + e) * rows * cols, SY_F32, cols)},
+                            1);
+    }
+}
+
+/* Collective. Backward, and the gradients of the weights. */
+static inline void slot_bwd(struct slot *s) {
+    struct rank *r = s->r;
+    const struct problem *p = r->p;
+    const struct sy_moe_work *g = &r->work;
+    int64_t e = p->config.num_experts, d = p->d, f = p->f, sf = shared_width(p), k = p->config.top_k;
+    sy_moe_bwd(&r->env, &r->w, s->n_sequences, s->n, s->dy, &s->act, &r->work, s->dn);
+    rows_out(s, r->x.dtype, d, s->dn.data, s->out->v[DX]);
+    rows_out(s, SY_F32, k, g->dw, s->out->v[DW]);
+    rows_out(s, r->x.dtype, e, g->dlogits.data, s->out->v[DLOGITS]);
+    leaves(s, e, d, g->dlogits, s->n, s->out->v[DWG]);
+    expert_leaves(s, 2 * f, d, g->dgu, s->act.x, s->out->v[DW13]);
+    expert_leaves(s, d, f, g->dy, g->h, s->out->v[DW2]);
+    if (sf == 0)
+        return;
+    leaves(s, 2 * sf, d, g->shared.dgu, s->n, s->out->v[DS13]);
+    leaves(s, d, sf, p->config.shared_gate ? g->dys : s->dy, g->shared.h, s->out->v[DS2]);
+    if (p->config.shared_gate)
+        leaves(s, 1, d, g->dshared_logit, s->n, s->out->v[DSG]);
+}
+
+/* --- a whole run ------------------------------------------------------------------------------------------------------ */
+
+struct job {
+    const struct problem *p;
+    const struct batch *b;
+    const struct layout *l;
+    const struct setup *s;
+    enum keep keep;
+    struct answer *out;
+    struct sy_moe_counters counters[MAX_RANKS];
+};
+
+static inline int64_t most_sequences(const struct layout *l) {
+    int64_t most = 1;
+    for (int r = 0; r < l->ranks; r++)
+        most = sequences_of(l, r) > most ? sequences_of(l, r) : most;
+    return most;
+}
+
+static inline sy_status job_rank(const struct sy_comm *comm, void *arg) {
+    struct job *j = arg;
+    struct rank r;
+    struct slot s;
+    int rounds = j->s->max_rounds > 0 ? j->s->max_rounds : j->l->rounds;
+    sy_status status = rank_open(&r, comm, j->p, j->s, most_sequences(j->l), rounds, j->b->sequences);
+    if (status == SY_OK)
+        status = slot_open(&s, &r, j->b, j->l, j->out, j->keep, j->keep != KEEP_ALL);
+    if (status != SY_OK)
+        abort(); /* no memory: the others would wait for ever */
+    status = slot_fwd(&s, SY_PASS_TRAIN);
+    if (status == SY_OK && j->keep != KEEP_ALL)
+        status = slot_fwd(&s, SY_PASS_RECOMPUTE);
+    if (status == SY_OK)
+        slot_bwd(&s);
+    j->counters[comm->rank] = r.counters;
+    slot_close(&s);
+    rank_close(&r);
+    return status;
+}
+
+static inline sy_status on_ranks(int ranks, sy_status (*fn)(const struct sy_comm *, void *), void *arg) {
+    struct sy_comm self = sy_comm_self();
+    return ranks == 1 ? fn(&self, arg) : sy_comm_threads_run(ranks, fn, arg);
+}
+
+static inline void sum_counts(struct answer *a, int ranks) {
+    for (int64_t e = 0; e < a->n[COUNTS]; e++)
+        a->v[COUNTS][e] = 0;
+    for (int r = 0; r < ranks; r++)
+        for (int64_t e = 0; e < a->n[COUNTS]; e++)
+            a->v[COUNTS][e] += (float)a->rank_counts[r][e];
+}
+
+/* Forward, recompute unless all is kept, backward; the caller frees j->out, of this call. */
+static inline void job_run(struct job *j, struct answer *out) {
+    *out = answer_of(j->p, j->b);
+    j->out = out;
+    memset(j->counters, 0, sizeof j->counters);
+    if (on_ranks(j->l->ranks, job_rank, j) != SY_OK)
+        fail_msg("%s", sy_error_message());
+    sum_counts(out, j->l->ranks);
+}
+
+#endif
