@@ -194,6 +194,123 @@ sy_status sy_scatter_add(const float *src, const int32_t *index, const float *sc
 sy_status sy_scatter_add_in_place(const float *src, const int32_t *index, const float *scale, int64_t n, int64_t d,
                                   const void *protect, size_t protect_bytes, int64_t out_rows, float *out);
 
+/* --- experimental: one MoE layer by itself -------------------------------------------------------------------- */
+
+/* Router, dispatch, routed and shared experts, combine: forward and backward, on one rank or with the experts spread over
+ * the ranks of a sy_comm, with the same bits.
+ *
+ *     create -> set_weights -> { forward .. backward, for each micro-batch } -> update_bias -> set_weights -> ... -> destroy
+ *
+ * T = n_sequences * seq_len tokens of a call; D width; F width of an expert; F' = num_shared_experts * F; E experts, e of
+ * them this rank's; K experts of a token. Arrays are fp32, row-major, and the caller's; the layer computes in the stored
+ * type of its numeric class (bf16; fp32), to which what comes in is rounded. After create nothing is allocated. A handle is
+ * one rank's and is used by one thread at a time. A collective is called by all ranks in the same order; where one rank's
+ * arguments are wrong, or ranks call different things, all of them get the error and nothing is done. */
+struct sy_moe;
+
+enum sy_moe_recompute {                        /* what a forward keeps for its backward */
+                        SY_MOE_RECOMPUTE_NONE, /* all that backward reads */
+                        SY_MOE_RECOMPUTE_ROWS, /* input, routes and dispatched rows: backward sends no rows a second time */
+                        SY_MOE_RECOMPUTE_FULL  /* the input alone */
+};
+
+struct sy_moe_options {             /* equal on all ranks, but for tier and threads */
+    int64_t dim, inter_dim;         /* D, F */
+    int64_t seq_len, max_sequences; /* tokens of a sequence; most sequences of one rank in a call */
+    int max_rounds;                 /* of a call; 0: 1 */
+    int micro_batches;              /* forwards that may wait for their backward at a time; 0: sy_moe_eval alone */
+    enum sy_moe_recompute recompute;
+    int64_t global_sequences;  /* of a step, all ranks: balance and z-loss are means over them; needed with either */
+    const char *numeric_class; /* "x86", "sm90", "fp32"; NULL: "x86" */
+    const char *tier;       /* "ref", "avx2", "avx512", with the same bits; NULL or "auto": the strongest that runs here */
+    int threads;            /* of this rank; 0: 1 */
+    int64_t combine_groups; /* divides E; 0: none (numerics.combine_groups) */
+    int forced_balance;     /* not 0: tokens go to experts in turn (debug.moe_force_load_balance) */
+};
+
+/* Collective (Local without comm). A layer with the options of section [moe] of `config` alone: a flavor, and dimensions in
+ * [model], are other sections. config may go afterwards; comm, whose ranks share the experts (NULL: this rank has all),
+ * lives as long as the layer. The first E mod ranks ranks own one expert more, those past E none. The expert bias, with
+ * moe.load_balance_coeff > 0, is zeros. Errors: ERR_USAGE with both numbers (SPEC 1.4, bounds, ranks that differ),
+ * ERR_UNAVAILABLE a tier, ERR_MEMORY with the bytes, ERR_RUNTIME no thread. Owned by the caller: sy_moe_destroy (Local, NULL
+ * is fine, no collective may be under way). */
+sy_status sy_moe_create(const struct sy_config *config, const struct sy_moe_options *options, const struct sy_comm *comm,
+                        struct sy_moe **out);
+void sy_moe_destroy(struct sy_moe *moe);
+
+/* Local. This rank's experts are *first .. *first + *n - 1. */
+void sy_moe_experts(const struct sy_moe *moe, int64_t *first, int64_t *n);
+
+/* The layer's tensors as a checkpoint has them, weights or gradients. One that the config does not give the layer is NULL.
+ */
+struct sy_moe_tensors {
+    float *gate;                  /* [E, D] */
+    float *gate_bias;             /* [E], with moe.gate_bias */
+    float *w1, *w3;               /* [e, F, D] of this rank's experts */
+    float *w2;                    /* [e, D, F] */
+    float *shared_w1, *shared_w3; /* [F', D], with moe.num_shared_experts */
+    float *shared_w2;             /* [D, F'] */
+    float *shared_gate;           /* [D], with moe.shared_gate */
+};
+
+/* Local. Copies, rounds and fuses the weights (none NULL; only read); the same on all ranks but for the experts. The version
+ * of before (> 0): nothing is done, as the caller says that the values are the same; another: what was prepared from the old
+ * ones is dropped, even if the values are the same; 0: always copied and never prepared. Errors: ERR_USAGE a tensor is
+ * missing or not the layer's, version < 0, forwards wait for their backward. */
+sy_status sy_moe_set_weights(struct sy_moe *moe, const struct sy_moe_tensors *weights, int64_t version);
+
+/* What a call is about. Sequences lie round by round: an expert's rows, and so the sums of its gradient, are in the order
+ * round, rank, sequence, token. */
+struct sy_moe_batch {
+    int64_t n_sequences;      /* of this rank, 0 .. max_sequences; ranks may differ */
+    int rounds;               /* equal on all ranks; 0: one round of n_sequences, and `sequences` is not read */
+    const int64_t *sequences; /* [rounds] of this rank, n_sequences in all; NULL: one round */
+    int known;                /* not 0: sequences is [ranks, rounds], of all ranks, equal on each. Under forced balance
+                                 nothing is then exchanged before the rows */
+    const int32_t *ids_in;    /* [T, K] experts to use, in any order; NULL: the router chooses. Not with forced_balance */
+    const float *w_in;        /* [T, K] weights of ids_in; NULL: the router's. Its gradient is that of its own scores */
+    int32_t *ids_out;         /* [T, K] experts of each token, ascending; NULL: not asked for */
+    float *w_out;             /* [T, K] their weights; NULL: not asked for */
+};
+
+/* Collective. y [T, D] from x [T, D]; they may be one array. Keeps under `micro_batch` (0 .. micro_batches - 1) what
+ * backward reads, and counts routes and losses once. A micro-batch whose backward has not come is refused: sy_moe_discard
+ * gives it up. Errors: ERR_USAGE; ERR_NONFINITE names the token of a NaN logit. */
+sy_status sy_moe_forward(struct sy_moe *moe, int micro_batch, const struct sy_moe_batch *batch, const float *x, float *y);
+
+/* Collective. The same y without a backward; nothing is counted. May come between a forward and its backward; with
+ * SY_MOE_RECOMPUTE_NONE it works in a micro-batch that waits for nothing, and is refused where there is none. */
+sy_status sy_moe_eval(struct sy_moe *moe, const struct sy_moe_batch *batch, const float *x, float *y);
+
+/* Collective. After forward of that micro-batch: dx [T, D] (or NULL) from dy [T, D], which may be one array, and grads +=
+ * one leaf (NUMERICS 4): of gate and shared weights one chain over this rank's T tokens, of an expert one over its rows of
+ * all ranks, each sequence's segment padded to KB; balance and z-loss included. Members that are NULL are not computed, nor
+ * any with grads NULL; members are the same as in set_weights. Gate and shared gradients of the ranks are left to the caller
+ * to add, in an order that does not depend on the ranks. Errors: ERR_USAGE, ERR_RUNTIME recompute took other routes. */
+sy_status sy_moe_backward(struct sy_moe *moe, int micro_batch, const float *dy, float *dx, struct sy_moe_tensors *grads);
+
+/* Local, on all ranks or none. A step is given up: no forward waits any more, counts and losses are zero. */
+void sy_moe_discard(struct sy_moe *moe);
+
+/* Local. Since the last sy_moe_update_bias: counts [E], this rank's routes to each expert. */
+void sy_moe_counts(const struct sy_moe *moe, int64_t *counts);
+
+/* Local. Since then: this rank's part of the mean over global_sequences of balance and z-loss, without coefficients; NaN
+ * when one was not finite; 0 for one that is off. */
+void sy_moe_losses(const struct sy_moe *moe, double *balance, double *z);
+
+/* Collective. The end of a step: adds the counts of all ranks as integers, moves the expert bias (moe.load_balance_coeff,
+ * moe.bias_center), if there is one, and sets counts and losses to zero. Errors: ERR_USAGE forwards wait for a backward. */
+sy_status sy_moe_update_bias(struct sy_moe *moe);
+
+/* Local. The expert bias [E]; the same on all ranks. Errors: ERR_USAGE moe.load_balance_coeff = 0; set: forwards wait. */
+sy_status sy_moe_expert_bias(const struct sy_moe *moe, float *out);
+sy_status sy_moe_set_expert_bias(struct sy_moe *moe, const float *bias);
+
+/* Local. The i-th of what the layer counts since create (paths taken, rows sent, caches hit): name, static, and in *value
+ * how many; NULL past the last. */
+const char *sy_moe_counter(const struct sy_moe *moe, int i, int64_t *value);
+
 #ifdef __cplusplus
 }
 #endif
