@@ -77,12 +77,16 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -lcmocka -o $@
 $(BUILD)/tests/toml_decode: $(BUILD)/tests/cli/toml_decode.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
+$(BUILD)/examples/%: $(BUILD)/examples/%.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 .SECONDARY:
 
 demo: $(BIN) ## train configs/tiny.toml on the licence texts, sample, compare the digest
 	sh tools/demo.sh $(BIN)
 test: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) ## every test that needs no GPU, MPI, network or Python
 	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING)
+example: $(BUILD)/examples/moe_layer ## one MoE layer in a program of one's own: alone, and over 4 ranks with the same digest
+	$< && $< --ranks 4
 test-all: test headers layers ## test, and the checks of the house
 goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt anew and show what changed
 	BIN=$(BIN) sh tests/e2e/goldens.sh write
@@ -134,4 +138,4 @@ headers: ## the public header compiles alone as C11 and C++17
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo test test-all goldens configure install clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: format sizes layers docs headers
+.PHONY: format sizes layers docs headers example
