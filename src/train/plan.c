@@ -61,7 +61,10 @@ static sy_status print_memory(const struct sy_io *io, const struct sy_config *c,
     amount(io, "moments", moments);
     tags(io, &gradients);
     tags(io, &model);
-    amount(io, "in all", weights + stored + moments + (double)gradients.used + (double)model.used);
+    double routes = (double)sy_step_routes_bytes(c, mo.max_sequences);
+    if (routes > 0)
+        amount(io, "files of routes", routes);
+    amount(io, "in all", weights + stored + moments + (double)gradients.used + (double)model.used + routes);
     return SY_OK;
 }
 

@@ -97,9 +97,7 @@ static sy_status sync_folder(const char *dir) {
 /* --- open and close ------------------------------------------------------------------------------------------- */
 
 /* Bytes of one sequence in `staging`. */
-static int64_t staging_bytes(const struct sy_routes_options *o) {
-    return o->seq_len * o->top_k * 8 * (1 + (o->ranks > 0 ? o->ranks : 0));
-}
+static int64_t staging_bytes(const struct sy_routes_options *o) { return o->seq_len * o->top_k * 8; }
 
 int64_t sy_routes_bytes(const struct sy_routes_options *o) {
     return o->n_layers * (o->sequences * o->seq_len * o->top_k * 8 + 12) + staging_bytes(o);
@@ -199,26 +197,6 @@ struct sy_routes sy_routes_at(const struct sy_routes_files *f, int layer, int64_
             return (struct sy_routes){.ids = f->ids + at, .w = f->has_w[i] ? f->w + at : NULL};
         }
     return (struct sy_routes){0};
-}
-
-void sy_routes_gather(struct sy_routes_files *f, const struct sy_comm *comm) {
-    int64_t n = sy_routes_of_sequence(f);
-    size_t bytes = (size_t)n * 8, half = (size_t)n * 4;
-    char *all = f->staging + bytes;
-    for (int64_t s = 0; s < f->o.n_layers * f->o.sequences; s++) {
-        memcpy(f->staging, f->ids + s * n, half);
-        memcpy(f->staging + half, f->w + s * n, half);
-        comm->ops->all_gather(comm, f->staging, bytes, all);
-        for (int r = 0; r < comm->size; r++) {
-            int32_t first;
-            memcpy(&first, all + (size_t)r * bytes, sizeof first);
-            if (first < 0)
-                continue;
-            memcpy(f->ids + s * n, all + (size_t)r * bytes, half);
-            memcpy(f->w + s * n, all + (size_t)r * bytes + half, half);
-            break;
-        }
-    }
 }
 
 /* --- save ----------------------------------------------------------------------------------------------------- */

@@ -12,7 +12,7 @@
 #ifndef SY_TRAIN_ROUTES_H
 #define SY_TRAIN_ROUTES_H
 
-#include "comm/comm.h"
+#include "base/status.h"
 #include "moe/routes.h"
 
 struct sy_routes_options {
@@ -21,7 +21,6 @@ struct sy_routes_options {
     int64_t sequences, seq_len, top_k, experts; /* B, S, K, E */
     const int *layers;                          /* [n_layers] the MoE layers' places in the model, ascending; copied */
     int n_layers;
-    int ranks; /* for sy_routes_gather; 0: it is not called */
 };
 
 struct sy_routes_files; /* the routes of one step, and the folder */
@@ -39,9 +38,6 @@ void sy_routes_close(struct sy_routes_files *files);
  * ids ascending in a token. After sy_routes_load: what was read; w NULL if the file has no weights of this layer. A layer
  * that is no MoE layer has ids NULL. */
 struct sy_routes sy_routes_at(const struct sy_routes_files *files, int layer, int64_t sequence);
-
-/* Collective. Every rank gets the sequences that others filled since their last save or load. */
-void sy_routes_gather(struct sy_routes_files *files, const struct sy_comm *comm);
 
 /* Local. Writes the file of a step. Errors: ERR_IO names file and errno's text, ERR_MEMORY; ERR_RUNTIME names a sequence
  * that was not filled since the last save. */

@@ -15,7 +15,7 @@ struct sy_routes_files {
     int *has_w;    /* [n_layers] */
     int32_t *ids;  /* [n_layers, B, S, K]; the first of a sequence is -1 until it is filled */
     float *w;      /* the same */
-    char *staging; /* of one sequence: ids as they are in a file, or ids and weights of every rank */
+    char *staging; /* ids of one sequence as they are in a file */
 };
 
 struct sy_routes_metadata {

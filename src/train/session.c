@@ -281,7 +281,8 @@ static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
         SY_TRY(sy_model_train(s->model, &b, (float)(1.0 / (double)r->n_valid), &sink, &stats));
         sy_step_routes_after(s->routes, s->gradients, k, &b);
     }
-    SY_TRY(sy_step_routes_end(s->routes, r->step));
+    if (stats.n_bad == 0) /* else weights may be NaN, and no file of routes has such */
+        SY_TRY(sy_step_routes_end(s->routes, r->step));
     const struct sy_comm *dp = &s->groups.dp;
     dp->ops->sum_i64(dp, s->counts, s->params->n_layers * s->config->moe.num_experts);
     dp->ops->sum_i64(dp, &stats.loss, 1);

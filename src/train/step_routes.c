@@ -28,13 +28,29 @@ static void carve(struct sy_step_routes *r, int64_t batch, struct sy_arena *a) {
         }
 }
 
+static int is_wanted(const struct sy_config *c) {
+    return (*c->moe.routes_in || *c->moe.routes_out) && c->model.n_layers > c->model.n_dense_layers;
+}
+
+static struct sy_routes_options options_of(const struct sy_config *c) {
+    return (struct sy_routes_options){.sequences = c->training.global_batch_size,
+                                      .seq_len = c->training.seq_len,
+                                      .top_k = c->moe.top_k,
+                                      .experts = c->moe.num_experts,
+                                      .n_layers = (int)(c->model.n_layers - c->model.n_dense_layers)};
+}
+
+int64_t sy_step_routes_bytes(const struct sy_config *c, int64_t batch) {
+    struct sy_routes_options o = options_of(c);
+    if (!is_wanted(c))
+        return 0;
+    int files = (*c->moe.routes_in != 0) + (*c->moe.routes_out != 0);
+    return files * sy_routes_bytes(&o) + 2 * o.n_layers * batch * o.seq_len * o.top_k * 8;
+}
+
 static sy_status build(const struct sy_config *c, int64_t batch, struct sy_step_routes *r) {
-    struct sy_routes_options o = {.sequences = c->training.global_batch_size,
-                                  .seq_len = c->training.seq_len,
-                                  .top_k = c->moe.top_k,
-                                  .experts = c->moe.num_experts,
-                                  .layers = r->layers,
-                                  .n_layers = r->n_moe};
+    struct sy_routes_options o = options_of(c);
+    o.layers = r->layers;
     struct sy_arena measure = sy_arena_measure();
     carve(r, batch, &measure);
     SY_TRY(sy_arena_check(&measure, "routes"));
@@ -52,7 +68,7 @@ static sy_status build(const struct sy_config *c, int64_t batch, struct sy_step_
 sy_status sy_step_routes_create(const struct sy_config *c, int64_t batch, struct sy_step_routes **out) {
     int n_moe = (int)(c->model.n_layers - c->model.n_dense_layers);
     *out = NULL;
-    if ((!*c->moe.routes_in && !*c->moe.routes_out) || n_moe == 0)
+    if (!is_wanted(c))
         return SY_OK;
     struct sy_step_routes *r = calloc(1, sizeof *r);
     if (r)

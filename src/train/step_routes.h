@@ -15,6 +15,8 @@ struct sy_step_routes;
 /* Local. *out is NULL when neither moe.routes_in nor moe.routes_out is set, or there is no MoE layer; the functions below
  * then do nothing. batch: most sequences of one. Errors: those of sy_routes_open. Owned by the caller. */
 sy_status sy_step_routes_create(const struct sy_config *config, int64_t batch, struct sy_step_routes **out);
+/* Local. Bytes that create takes. */
+int64_t sy_step_routes_bytes(const struct sy_config *config, int64_t batch);
 void sy_step_routes_destroy(struct sy_step_routes *routes);
 
 /* Local. Steps count from 1. begin reads the step's file, end writes one. */

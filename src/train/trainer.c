@@ -335,7 +335,7 @@ static void counters_line(void *user, const char *text, size_t n) {
 
 /* What the MoE layers did, at the end of a run or when it is asked to stop. */
 static sy_status report_counters(struct trainer *t) {
-    if (!t->config->metrics.moe_counters || !t->session || !t->metrics.file)
+    if (!t->config->metrics.moe_counters || !t->metrics.file || t->step == t->progress.first_step)
         return SY_OK;
     const struct sy_moe_counters *counters = sy_model_counters(t->session->model);
     sy_counters_print(counters, counters_line, t);

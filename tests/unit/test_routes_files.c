@@ -1,5 +1,5 @@
 /* Files of routes: a round trip whose bytes do not depend on the order of filling, files of other programs, damaged files of
- * every kind, folders that are not there, and the ranks' parts put together.
+ * every kind, folders that are not there.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,8 +29,7 @@ static struct sy_routes_options options(int write) {
                                       .top_k = K,
                                       .experts = E,
                                       .layers = layers,
-                                      .n_layers = LAYERS,
-                                      .ranks = 3};
+                                      .n_layers = LAYERS};
 }
 
 static struct sy_routes_files *opened(int write) {
@@ -387,34 +386,6 @@ static void test_folders(void **unused) {
     sy_routes_close(NULL);
 }
 
-/* --- ranks ---------------------------------------------------------------------------------------------------- */
-
-/* Rank r has sequence r alone; all save, only one writes. */
-static sy_status one_rank(const struct sy_comm *comm, void *arg) {
-    struct sy_routes_files *f = NULL;
-    struct sy_routes_options o = options(0);
-    int *bad = arg;
-    sy_status status = comm->ops->agree(comm, sy_routes_open(&o, &f));
-    if (status != SY_OK)
-        return status;
-    for (int l = 0; l < LAYERS; l++)
-        fill(f, layers[l], comm->rank);
-    sy_routes_gather(f, comm);
-    for (int l = 0; l < LAYERS; l++)
-        for (int64_t s = 0; s < B; s++)
-            bad[comm->rank] += !filled_with(f, layers[l], s, 1);
-    sy_routes_close(f);
-    return SY_OK;
-}
-
-static void test_ranks(void **unused) {
-    (void)unused;
-    int bad[3] = {0};
-    ok(sy_comm_threads_run(3, one_rank, bad));
-    for (int r = 0; r < 3; r++)
-        assert_int_equal(bad[r], 0);
-}
-
 static void remove_files(void) {
     for (int step = 0; step < 110; step++) {
         name_file(step);
@@ -439,7 +410,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_damaged_values, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_folders, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_ranks, setup, teardown),
     };
     const char *tmp = getenv("TMPDIR");
     snprintf(room, sizeof room, "%.40s/sy_routes_XXXXXX", tmp && strlen(tmp) < 40 ? tmp : "/tmp");
