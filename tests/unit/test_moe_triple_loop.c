@@ -2,21 +2,9 @@
  * every kind of routing, all classes, with ==. Then what the comparison must see: references that do one thing wrong.
  */
 #include "moe_reference.h"
+#include "moe_routing.h"
 
 enum { S = 9, B = 4, E = 8, K = 3, T = B * S };
-
-enum routing {
-    RANDOM,
-    HEAVY,
-    TIED,
-    ONE_TAKES_ALL,
-    SOME_WITHOUT,
-    FORCED_CLOSED,
-    FORCED_OPEN,
-    GIVEN,
-    GIVEN_WEIGHTS,
-    OPPOSITES
-};
 
 struct variant {
     const char *name;
@@ -67,59 +55,10 @@ static const struct variant variants[] = {
 };
 enum { N_VARIANTS = sizeof variants / sizeof *variants };
 
-/* K different experts of each token, ascending. */
-static void make_given(const struct problem *p, struct batch *b, uint64_t key) {
-    int64_t t = tokens_of(p, b), e = p->config.num_experts, k = p->config.top_k;
-    b->given = room(t * k, sizeof *b->given);
-    for (int64_t i = 0; i < t; i++) {
-        int64_t left = k;
-        for (int64_t j = 0; j < e && left > 0; j++)
-            if ((int64_t)(sy_mix64(key + (uint64_t)(i * e + j)) % (uint64_t)(e - j)) < left)
-                b->given[i * k + k - left--] = (int32_t)j;
-    }
-}
-
-/* All scores are tied, the bias takes experts 2, 1, 0 in this order. What 0 and 1 give cancels but for rounding; what 2
- * gives is about as small as that rounding: so bf16 shows the order of the sum. */
-static void make_opposites(struct problem *p) {
-    int64_t n13 = 2 * p->f * p->d, n2 = p->d * p->f;
-    memset(p->gate, 0, (size_t)(p->config.num_experts * p->d) * sizeof *p->gate);
-    for (int i = 0; i < 3; i++)
-        p->expert_bias[i] = (float)(i + 1);
-    memcpy(p->w13 + n13, p->w13, (size_t)n13 * sizeof *p->w13);
-    for (int64_t i = 0; i < n2; i++) {
-        p->w2[n2 + i] = -p->w2[i];
-        p->w2[2 * n2 + i] *= 0x1p-18f;
-    }
-}
-
-static void make_routing(const struct variant *v, struct problem *p, struct batch *b) {
-    int64_t e = p->config.num_experts;
-    for (int64_t i = 0; i < e; i++) {
-        p->expert_bias[i] = v->bias ? (float)(unit(91, i) * 0.2) : 0.0f;
-        p->gate_bias[i] = v->gate_bias ? (float)unit(92, i) : 0.0f;
-        if (v->routing == HEAVY) /* each expert gets about half of what the one before gets */
-            p->expert_bias[i] = -0.1f * (float)i;
-        if (v->routing == SOME_WITHOUT)
-            p->expert_bias[i] = i % 2 ? -9.0f : 0.0f;
-    }
-    if (v->routing == ONE_TAKES_ALL)
-        p->expert_bias[5] = 9.0f;
-    if (v->routing == OPPOSITES)
-        make_opposites(p);
-    if (v->routing == TIED)
-        memset(p->gate, 0, (size_t)(e * p->d) * sizeof *p->gate);
-    if (v->routing == GIVEN || v->routing == GIVEN_WEIGHTS)
-        make_given(p, b, 5);
-    if (v->routing == GIVEN_WEIGHTS)
-        b->given_w = values(SY_NUMERIC_FP32, tokens_of(p, b) * p->config.top_k, 6, 1.5);
-}
-
 static void make(const struct variant *v, enum sy_numeric_class cls, struct problem *p, struct batch *b) {
     int64_t k = v->routing == ONE_TAKES_ALL ? 1 : v->routing == FORCED_CLOSED ? 2 : K;
     *p = problem_of(cls, E, k, v->routing == FORCED_CLOSED ? 8 : v->seq_len ? v->seq_len : S);
     /* forced: E divides 8 * 2; it does not divide 9 * 3 */
-    p->forced = v->routing == FORCED_CLOSED || v->routing == FORCED_OPEN;
     p->config.score_func = v->score_func;
     p->config.score_before_experts = v->before;
     p->config.route_norm = !v->no_norm;
@@ -133,7 +72,11 @@ static void make(const struct variant *v, enum sy_numeric_class cls, struct prob
     p->combine_groups = v->combine_groups;
     problem_fill(p, 100);
     *b = batch_of(p, B, 200);
-    make_routing(v, p, b);
+    for (int64_t i = 0; i < E; i++) {
+        p->expert_bias[i] = v->bias ? (float)(unit(91, i) * 0.2) : 0.0f;
+        p->gate_bias[i] = v->gate_bias ? (float)unit(92, i) : 0.0f;
+    }
+    route_as(v->routing, p, b);
 }
 
 static const char *name_of(enum sy_numeric_class cls) { return sy_class_name(cls); }
@@ -227,10 +170,7 @@ static void counts_from_1_to_17(void **state) {
             p.config.score_before_experts = before;
             problem_fill(&p, 300);
             struct batch b = batch_of(&p, ROWS / 9, 400);
-            b.given = room(ROWS, sizeof *b.given);
-            for (int e = 0, i = 0; e < EXPERTS; e++)
-                for (int n = 0; n <= e; n++, i++)
-                    b.given[i * 67 % ROWS] = e; /* 67 and 153 have no common factor */
+            route_as(COUNTS_1_TO_E, &p, &b);
             struct answer want = reference_of(&p, &b, SOUND);
             for (int e = 0; e < EXPERTS; e++)
                 assert_true(want.v[COUNTS][e] == (float)(e + 1));
