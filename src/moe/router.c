@@ -36,6 +36,7 @@ static sy_status choose(const struct sy_moe_env *env, const struct sy_moe_weight
                                .logits = g->logits,
                                .bias = w->expert_bias,
                                .given = call->given ? call->given->ids : NULL,
+                               .chosen_only = !sy_router_has_losses(m),
                                .s = act->s,
                                .ids = act->ids,
                                .w = act->w,

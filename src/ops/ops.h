@@ -198,6 +198,7 @@ struct sy_router_fwd { /* scores, groups, top-k, weights (NUMERICS 3); equal sco
     float route_scale;
     int64_t forced_seq_len; /* > 0: forced balance, expert of route k of token i of its sequence = (i K + k) mod E */
     const int32_t *given;   /* [tokens, top_k] ascending ids chosen elsewhere: nothing else chooses; NULL: choose */
+    int chosen_only;        /* sigmoid, forced or given: s of the chosen alone, +0 elsewhere (router_losses need all) */
     const float *logits;    /* [tokens, experts] */
     const float *bias;      /* [experts] or NULL: chooses, never weighs */
     float *s;               /* [tokens, experts] scores; topk_softmax: s[t, e] of the chosen, +0 elsewhere */

@@ -65,6 +65,9 @@ static void router_token(const struct sy_router_fwd *op, const float *l, const f
         for (int64_t i = 0; i < e; i++)
             s[i] = chosen[i] ? def_exp(l[i] - top) * (1.0f / z) : 0.0f;
     }
+    if (op->chosen_only && op->score_func == SY_ROUTER_SIGMOID && (op->given || op->forced_seq_len))
+        for (int64_t i = 0; i < e; i++)
+            s[i] = chosen[i] ? s[i] : 0.0f;
     for (int64_t j = 0; j < k; j++)
         norm += s[ids[j]];
     norm = norm + 1e-20f;
@@ -162,6 +165,7 @@ static void router_case(struct lab *l, int64_t tokens, int64_t e, enum regime r)
                                 .route_scale = below(2) ? 1.0f : 2.5f,
                                 .forced_seq_len = forced,
                                 .given = with_given ? given.got : NULL,
+                                .chosen_only = (int)below(2),
                                 .logits = logits.got,
                                 .bias = with_bias ? bias.got : NULL,
                                 .s = s.got,

@@ -82,11 +82,12 @@ static void token(const struct sy_router_fwd *op, int64_t t, float *scratch) {
     const float *l = op->logits + t * e;
     float *s = op->s + t * e, *c = scratch, *score = scratch + e;
     int32_t *ids = op->ids + t * k, *kept = (int32_t *)(scratch + 2 * e);
-    int chosen_only = op->score_func == SY_ROUTER_TOPK_SOFTMAX;
-    if (op->score_func == SY_ROUTER_SIGMOID)
+    int of_chosen = op->score_func == SY_ROUTER_TOPK_SOFTMAX, sigmoid = op->score_func == SY_ROUTER_SIGMOID;
+    int spared = sigmoid && op->chosen_only && (op->given || op->forced_seq_len > 0);
+    if (sigmoid && !spared)
         for (int64_t i = 0; i < e; i++)
             s[i] = sy_sig_f32(l[i]);
-    else if (!chosen_only)
+    else if (op->score_func == SY_ROUTER_SOFTMAX)
         softmax_all(e, l, s);
     if (op->given) {
         memcpy(ids, op->given + t * k, (size_t)k * sizeof *ids);
@@ -95,15 +96,20 @@ static void token(const struct sy_router_fwd *op, int64_t t, float *scratch) {
             ids[i] = (int32_t)((t % op->forced_seq_len * k + i) % e);
     } else {
         for (int64_t i = 0; i < e; i++)
-            c[i] = (chosen_only ? l[i] : s[i]) + (op->bias ? op->bias[i] : 0.0f);
+            c[i] = (of_chosen ? l[i] : s[i]) + (op->bias ? op->bias[i] : 0.0f);
         if (op->groups > 0)
             top_k_limited(op, c, score, kept, ids);
         else
             top_k(e, k, c, ids);
     }
     sort_ids(k, ids);
-    if (chosen_only)
+    if (of_chosen)
         softmax_chosen(e, k, ids, l, s);
+    if (spared) {
+        memset(s, 0, (size_t)e * sizeof *s);
+        for (int64_t i = 0; i < k; i++)
+            s[ids[i]] = sy_sig_f32(l[ids[i]]);
+    }
     weights(op, ids, s, op->w + t * k);
 }
 
