@@ -8,39 +8,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "formats/json.h"
 #include "formats/toml.h"
 
 enum { MAX_DEPTH = SY_JSON_MAX_DEPTH };
 
-struct printing {
-    char *text;
-    size_t n, capacity;
-};
-
-static sy_status put(struct printing *p, const char *s, size_t n) {
-    if (p->n + n + 1 > p->capacity) {
-        size_t capacity = 2 * (p->n + n + 1);
-        char *larger = realloc(p->text, capacity);
-        if (!larger)
-            SY_FAIL(SY_ERR_MEMORY, "out of memory for %zu bytes of JSON", capacity);
-        p->text = larger;
-        p->capacity = capacity;
-    }
-    memcpy(p->text + p->n, s, n);
-    p->n += n;
-    p->text[p->n] = 0;
+static sy_status put(struct sy_text *p, const char *s, size_t n) {
+    if (!sy_text_add(p, s, n))
+        SY_FAIL(SY_ERR_MEMORY, "out of memory for %zu bytes of JSON", p->n + n);
     return SY_OK;
 }
 
-static sy_status put_line(struct printing *p, int depth) {
+static sy_status put_line(struct sy_text *p, int depth) {
     SY_TRY(put(p, "\n", 1));
     for (int i = 0; i < depth; i++)
         SY_TRY(put(p, "  ", 2));
     return SY_OK;
 }
 
-static sy_status put_scalar(struct printing *p, const json_t *value) {
+static sy_status put_scalar(struct sy_text *p, const json_t *value) {
     char real[SY_TOML_REAL_BYTES];
     if (json_is_real(value)) {
         sy_toml_real_print(json_real_value(value), real);
@@ -54,7 +41,7 @@ static sy_status put_scalar(struct printing *p, const json_t *value) {
     return status;
 }
 
-static sy_status put_key(struct printing *p, const char *key) {
+static sy_status put_key(struct sy_text *p, const char *key) {
     json_t *value = json_string(key);
     if (!value)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for JSON text");
@@ -64,9 +51,9 @@ static sy_status put_key(struct printing *p, const char *key) {
     return put(p, ": ", 2);
 }
 
-static sy_status put_value(struct printing *p, const json_t *value, int depth);
+static sy_status put_value(struct sy_text *p, const json_t *value, int depth);
 
-static sy_status put_object(struct printing *p, const json_t *object, int depth) {
+static sy_status put_object(struct sy_text *p, const json_t *object, int depth) {
     const char *key;
     json_t *value;
     int n = 0;
@@ -83,7 +70,7 @@ static sy_status put_object(struct printing *p, const json_t *object, int depth)
     return put(p, "}", 1);
 }
 
-static sy_status put_array(struct printing *p, const json_t *array, int depth) {
+static sy_status put_array(struct sy_text *p, const json_t *array, int depth) {
     size_t n = json_array_size(array);
     SY_TRY(put(p, "[", 1));
     for (size_t i = 0; i < n; i++) {
@@ -97,7 +84,7 @@ static sy_status put_array(struct printing *p, const json_t *array, int depth) {
     return put(p, "]", 1);
 }
 
-static sy_status put_value(struct printing *p, const json_t *value, int depth) {
+static sy_status put_value(struct sy_text *p, const json_t *value, int depth) {
     if (depth > MAX_DEPTH)
         SY_FAIL(SY_ERR_USAGE, "JSON nested more than %d levels deep", (int)MAX_DEPTH);
     if (json_is_object(value))
@@ -106,15 +93,15 @@ static sy_status put_value(struct printing *p, const json_t *value, int depth) {
 }
 
 sy_status sy_ckpt_print_json(const json_t *value, char **text, size_t *bytes) {
-    struct printing p = {0};
+    struct sy_text p = {0};
     sy_status status = put_value(&p, value, 0);
     if (status == SY_OK)
         status = put(&p, "\n", 1);
     if (status != SY_OK) {
-        free(p.text);
+        free(p.s);
         return status;
     }
-    *text = p.text;
+    *text = p.s;
     *bytes = p.n;
     return SY_OK;
 }

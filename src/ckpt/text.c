@@ -5,27 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct growing {
-    char *text;
-    size_t n, capacity;
-    int failed;
-};
-
-static void grow(void *user, const char *text, size_t n) {
-    struct growing *g = user;
-    if (!g->failed && g->n + n + 1 > g->capacity) {
-        size_t capacity = 2 * (g->n + n + 1);
-        char *larger = realloc(g->text, capacity);
-        g->failed = !larger;
-        g->text = larger ? larger : g->text;
-        g->capacity = larger ? capacity : g->capacity;
-    }
-    if (g->failed)
-        return;
-    memcpy(g->text + g->n, text, n);
-    g->n += n;
-    g->text[g->n] = 0;
-}
+#include "base/text.h"
 
 static enum sy_config_effect effect_of(const char *key) {
     enum sy_config_effect effect = SY_EFFECT_LAYOUT;
@@ -56,19 +36,19 @@ static sy_status walk(char *text, sy_ckpt_value_fn fn, void *user) {
 }
 
 sy_status sy_ckpt_config_walk(const struct sy_config *config, sy_ckpt_value_fn fn, void *user) {
-    struct growing g = {0};
-    sy_config_print(config, grow, &g);
+    struct sy_text text = {0};
+    sy_config_print(config, sy_text_write, &text);
     sy_status status = SY_OK;
-    if (g.failed || !g.text)
+    if (text.failed || !text.s)
         status = sy_fail(SY_ERR_MEMORY, "out of memory for the config's text");
     else
-        status = walk(g.text, fn, user);
-    free(g.text);
+        status = walk(text.s, fn, user);
+    free(text.s);
     return status;
 }
 
 struct printing {
-    struct growing out;
+    struct sy_text out;
     char section[64];
 };
 
@@ -81,28 +61,28 @@ static sy_status print_value(void *user, const char *key, enum sy_config_effect 
     snprintf(section, sizeof section, "%.*s", (int)(dot - key), key);
     if (strcmp(section, p->section) != 0) {
         if (p->out.n)
-            grow(&p->out, "\n", 1);
-        grow(&p->out, "[", 1);
-        grow(&p->out, section, strlen(section));
-        grow(&p->out, "]\n", 2);
+            sy_text_add(&p->out, "\n", 1);
+        sy_text_add(&p->out, "[", 1);
+        sy_text_add(&p->out, section, strlen(section));
+        sy_text_add(&p->out, "]\n", 2);
         memcpy(p->section, section, sizeof section);
     }
-    grow(&p->out, dot + 1, strlen(dot + 1));
-    grow(&p->out, " = ", 3);
-    grow(&p->out, text, strlen(text));
-    grow(&p->out, "\n", 1);
+    sy_text_add(&p->out, dot + 1, strlen(dot + 1));
+    sy_text_add(&p->out, " = ", 3);
+    sy_text_add(&p->out, text, strlen(text));
+    sy_text_add(&p->out, "\n", 1);
     return p->out.failed ? sy_fail(SY_ERR_MEMORY, "out of memory for the config's text") : SY_OK;
 }
 
 sy_status sy_ckpt_config_text(const struct sy_config *config, char **out) {
     struct printing p = {0};
     sy_status status = sy_ckpt_config_walk(config, print_value, &p);
-    if (status == SY_OK && !p.out.text)
+    if (status == SY_OK && !p.out.s)
         status = sy_fail(SY_ERR_RUNTIME, "the config has no text");
     if (status != SY_OK) {
-        free(p.out.text);
+        free(p.out.s);
         return status;
     }
-    *out = p.out.text;
+    *out = p.out.s;
     return SY_OK;
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 void sy_put(const struct sy_out *out, const char *text) { out->write(out->user, text, strlen(text)); }
 
 void sy_putf(const struct sy_out *out, const char *fmt, ...) {
@@ -109,40 +111,15 @@ void sy_config_print(const struct sy_config *cfg, sy_write_fn write, void *user)
     }
 }
 
-struct growing {
-    char *text;
-    size_t n, size;
-    bool failed;
-};
-
-static void growing_write(void *user, const char *text, size_t n) {
-    struct growing *g = user;
-    if (g->failed)
-        return;
-    if (g->size - g->n < n) {
-        size_t size = 2 * (g->n + n) + 64;
-        char *wider = realloc(g->text, size);
-        if (!wider) {
-            g->failed = true;
-            return;
-        }
-        g->text = wider;
-        g->size = size;
-    }
-    if (n)
-        memcpy(g->text + g->n, text, n);
-    g->n += n;
-}
-
 sy_status sy_config_get(struct sy_config *cfg, const char *key, const char **text) {
     char name[SY_KEY_BYTES];
     int i = sy_key_normalize(key, strlen(key), name) ? sy_option_find(name) : -1;
     if (i < 0)
         SY_FAIL(SY_ERR_USAGE, "%s: there is no such option: did you mean %s?", name, sy_option_nearest(name));
-    struct growing g = {0};
-    sy_put_option(&(struct sy_out){growing_write, &g}, cfg, &sy_options[i]);
-    const char *kept = g.failed ? NULL : sy_config_keep(cfg, g.text, g.n);
-    free(g.text);
+    struct sy_text value = {0};
+    sy_put_option(&(struct sy_out){sy_text_write, &value}, cfg, &sy_options[i]);
+    const char *kept = !sy_text_add(&value, "", 0) ? NULL : sy_config_keep(cfg, value.s, value.n);
+    free(value.s);
     if (!kept)
         return sy_config_no_memory();
     *text = kept;

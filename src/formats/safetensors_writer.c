@@ -5,6 +5,7 @@
  * The header's text is built while declaring: "metadata" and "tensors" each grow by one entry, so that its length is known
  * at any time. Every byte that goes to the file also goes through XXH3-128.
  */
+#include "base/text.h"
 #include "formats/json.h"
 #include "formats/safetensors.h"
 
@@ -20,11 +21,6 @@
 
 #include "formats/xxh128.h"
 
-struct text {
-    char *s;
-    size_t n, capacity;
-};
-
 struct entry {
     char *name;
     int64_t end; /* of its data */
@@ -34,7 +30,7 @@ struct sy_safetensors_writer {
     char *path, *last_key;
     int fd;
     XXH3_state_t *hash;
-    struct text metadata, tensors; /* `"k":"v"` and `"name":{…}`, joined by commas */
+    struct sy_text metadata, tensors; /* `"k":"v"` and `"name":{…}`, joined by commas */
     struct entry *entries;
     int64_t n_entries, capacity;
     int64_t current;                     /* entry that the next byte belongs to */
@@ -45,23 +41,12 @@ static sy_status out_of_memory(const struct sy_safetensors_writer *w) {
     SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", w->path);
 }
 
-static sy_status append(const struct sy_safetensors_writer *w, struct text *text, const char *s, size_t n) {
-    if (text->n + n + 1 > text->capacity) {
-        size_t capacity = 2 * (text->n + n + 1);
-        char *larger = realloc(text->s, capacity);
-        if (!larger)
-            return out_of_memory(w);
-        text->s = larger;
-        text->capacity = capacity;
-    }
-    memcpy(text->s + text->n, s, n);
-    text->n += n;
-    text->s[text->n] = 0;
-    return SY_OK;
+static sy_status append(const struct sy_safetensors_writer *w, struct sy_text *text, const char *s, size_t n) {
+    return sy_text_add(text, s, n) ? SY_OK : out_of_memory(w);
 }
 
 /* A JSON string; ERR_USAGE if it is not valid UTF-8. */
-static sy_status append_string(const struct sy_safetensors_writer *w, struct text *text, const char *s) {
+static sy_status append_string(const struct sy_safetensors_writer *w, struct sy_text *text, const char *s) {
     json_t *value = NULL;
     SY_TRY(sy_json_string(w->path, s, &value));
     char *printed = sy_json_dumps(value, JSON_ENCODE_ANY);
@@ -73,9 +58,9 @@ static sy_status append_string(const struct sy_safetensors_writer *w, struct tex
     return status;
 }
 
-static sy_status append_format(const struct sy_safetensors_writer *w, struct text *text, const char *fmt, ...)
+static sy_status append_format(const struct sy_safetensors_writer *w, struct sy_text *text, const char *fmt, ...)
     SY_PRINTF(3, 4);
-static sy_status append_format(const struct sy_safetensors_writer *w, struct text *text, const char *fmt, ...) {
+static sy_status append_format(const struct sy_safetensors_writer *w, struct sy_text *text, const char *fmt, ...) {
     char s[160];
     va_list args;
     va_start(args, fmt);
@@ -139,7 +124,7 @@ sy_status sy_safetensors_writer_metadata(struct sy_safetensors_writer *w, const 
 
 static sy_status append_tensor(struct sy_safetensors_writer *w, const char *name, enum sy_safetensors_dtype dtype,
                                int n_dims, const int64_t *dims, int64_t end) {
-    struct text *text = &w->tensors;
+    struct sy_text *text = &w->tensors;
     if (text->n)
         SY_TRY(append(w, text, ",", 1));
     SY_TRY(append_string(w, text, name));
@@ -216,7 +201,7 @@ static sy_status put(struct sy_safetensors_writer *w, const void *data, size_t b
     return SY_OK;
 }
 
-static sy_status build_header(struct sy_safetensors_writer *w, struct text *text) {
+static sy_status build_header(struct sy_safetensors_writer *w, struct sy_text *text) {
     if (w->metadata.n) {
         SY_TRY(append(w, text, metadata_open, sizeof metadata_open - 1));
         SY_TRY(append(w, text, w->metadata.s, w->metadata.n));
@@ -239,7 +224,7 @@ static sy_status put_header(struct sy_safetensors_writer *w) {
     if (length > SY_SAFETENSORS_MAX_HEADER)
         SY_FAIL(SY_ERR_USAGE, "%s: header of %" PRIu64 " bytes, at most %d are allowed", w->path, length,
                 SY_SAFETENSORS_MAX_HEADER);
-    struct text text = {0};
+    struct sy_text text = {0};
     sy_status status = build_header(w, &text);
     if (status == SY_OK)
         status = put(w, &length, sizeof length, "the header");
