@@ -1,4 +1,4 @@
-/* Runs the MoE layer on a problem, a batch and a layout of moe_problem.h: a rank, a micro-batch on a rank (slot), and a
+/* Runs the MoE layer on a problem, a batch and a layout of moe_case.h: a rank, a micro-batch on a rank (slot), and a
  * whole run of all ranks (job). Memory of the layer starts as NaN.
  *
  * Ranks are threads: in there nothing asserts, a failure is a status.
@@ -6,7 +6,7 @@
 #ifndef SY_TESTS_UNIT_MOE_HARNESS_H
 #define SY_TESTS_UNIT_MOE_HARNESS_H
 
-#include "moe_problem.h"
+#include "moe_case.h"
 
 /* --- a rank ----------------------------------------------------------------------------------------------------------- */
 
@@ -80,7 +80,7 @@ static inline sy_status rank_open(struct rank *r, const struct sy_comm *comm, co
     r->x = (struct sy_exec){.cls = p->cls, .dtype = sy_class_dtype(p->cls), .kb = sy_class_kb(p->cls)};
     SY_TRY(sy_ops_select(s->tier ? s->tier : "auto", &r->x.ops));
     SY_TRY(sy_pool_create(s->threads > 0 ? s->threads : 1, &r->x.pool));
-    r->x.scratch_bytes = (sy_ops_scratch_bytes(256, 64, 64) + 63) / 64 * 64;
+    r->x.scratch_bytes = (sy_ops_scratch_bytes(640, 64, 64) + 63) / 64 * 64;
     r->x.scratch = aligned_alloc(64, r->x.scratch_bytes * (size_t)sy_pool_size(r->x.pool));
     if (!r->x.scratch)
         SY_FAIL(SY_ERR_MEMORY, "scratch");

@@ -2,7 +2,7 @@
 #ifndef SY_TESTS_UNIT_MOE_ROUTING_H
 #define SY_TESTS_UNIT_MOE_ROUTING_H
 
-#include "moe_problem.h"
+#include "moe_case.h"
 
 enum routing {
     RANDOM,
