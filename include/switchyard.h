@@ -208,10 +208,11 @@ sy_status sy_scatter_add_in_place(const float *src, const int32_t *index, const 
  * arguments are wrong, or ranks call different things, all of them get the error and nothing is done. */
 struct sy_moe;
 
-enum sy_moe_recompute {                        /* what a forward keeps for its backward */
-                        SY_MOE_RECOMPUTE_NONE, /* all that backward reads */
-                        SY_MOE_RECOMPUTE_ROWS, /* input, routes and dispatched rows: backward sends no rows a second time */
-                        SY_MOE_RECOMPUTE_FULL  /* the input alone */
+/* What a forward keeps for its backward. */
+enum sy_moe_recompute {
+    SY_MOE_RECOMPUTE_NONE, /* all that backward reads */
+    SY_MOE_RECOMPUTE_ROWS, /* input, routes and dispatched rows: backward sends no rows a second time */
+    SY_MOE_RECOMPUTE_FULL  /* the input alone */
 };
 
 struct sy_moe_options {             /* equal on all ranks, but for tier and threads */
