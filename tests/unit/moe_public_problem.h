@@ -115,4 +115,25 @@ static inline int64_t counter(const struct sy_moe *moe, const char *name) {
     return -1;
 }
 
+/* The first of the tensors that differ; NULL if none. Experts' only with `experts`, the others only without. */
+static inline const char *differs(const struct tensors *a, const struct tensors *b, int experts) {
+#define DIFFER(name)                                   \
+    if (memcmp(a->name, b->name, sizeof a->name) != 0) \
+    return #name
+    if (experts) {
+        DIFFER(w1);
+        DIFFER(w3);
+        DIFFER(w2);
+        return NULL;
+    }
+    DIFFER(gate);
+    DIFFER(gate_bias);
+    DIFFER(shared_w1);
+    DIFFER(shared_w3);
+    DIFFER(shared_w2);
+    DIFFER(shared_gate);
+#undef DIFFER
+    return NULL;
+}
+
 #endif
