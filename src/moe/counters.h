@@ -17,10 +17,10 @@
     X(rows_sent, "rows sent to other ranks, padding included")             \
     X(rows_padded, "rows of zeros among them")                             \
     X(a2a_in_backward, "all-to-alls of forward that recompute repeated")   \
-    X(cached_w13_hit, "found W1 and W3 prepared, without gradients")       \
-    X(cached_w13_miss, "had to prepare them")                              \
-    X(cached_w2t_hit, "found W2 prepared, without gradients")              \
-    X(cached_w2t_miss, "had to prepare it")                                \
+    X(cached_w13_hit, "forwards that found W1 and W3 prepared")            \
+    X(cached_w13_miss, "forwards that had to prepare them")                \
+    X(cached_w2t_hit, "forwards that found W2 prepared")                   \
+    X(cached_w2t_miss, "forwards that had to prepare it")                  \
     X(batched_no_grad, "passes without gradients with equal counts")       \
     X(buffer_regrown, "steps run again with a larger buffer")              \
     X(scatter_add, "combines by scatter-add, out of place")                \

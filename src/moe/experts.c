@@ -10,10 +10,6 @@ static struct sy_mat at_expert(struct sy_mat m, int64_t step, int64_t e) {
     return m;
 }
 
-struct sy_expert_operands sy_expert_operands_of(const struct sy_expert_weights *w) {
-    return (struct sy_expert_operands){sy_mat_t(w->w13), sy_mat_t(w->w2), w->w13_step, w->w2_step};
-}
-
 /* What one list of products has in common: c = a b per expert, a and c by rows. */
 struct product {
     struct sy_mat a, b, c;
@@ -36,30 +32,29 @@ static void run(const struct sy_exec *x, const struct sy_dispatch *r, int64_t fi
 }
 
 static void pre(const struct sy_exec *x, const struct sy_dispatch *r, int64_t first, int64_t end,
-                const struct sy_expert_weights *w, const struct sy_expert_operands *b, const struct sy_expert_lists *l,
+                const struct sy_expert_weights *w, struct sy_expert_operand w13_t, const struct sy_expert_lists *l,
                 struct sy_mat in, struct sy_mat gu) {
-    run(x, r, first, end, l, &(struct product){in, b->w13_t, gu, b->w13_step, w->d, 2 * w->f});
+    run(x, r, first, end, l, &(struct product){in, w13_t.b, gu, w13_t.step, w->d, 2 * w->f});
 }
 
 static void post(const struct sy_exec *x, const struct sy_dispatch *r, int64_t first, int64_t end,
-                 const struct sy_expert_weights *w, const struct sy_expert_operands *b, const struct sy_expert_lists *l,
+                 const struct sy_expert_weights *w, struct sy_expert_operand w2_t, const struct sy_expert_lists *l,
                  struct sy_mat gu, struct sy_mat h, struct sy_mat o) {
     int64_t lo = sy_dispatch_first(r, first), hi = sy_dispatch_first(r, end);
     x->ops->swiglu_fwd(
         x, &(struct sy_swiglu_fwd){.rows = hi - lo, .f = w->f, .gu = sy_mat_rows(gu, lo), .h = sy_mat_rows(h, lo)});
-    run(x, r, first, end, l, &(struct product){h, b->w2_t, o, b->w2_step, w->f, w->d});
+    run(x, r, first, end, l, &(struct product){h, w2_t.b, o, w2_t.step, w->f, w->d});
 }
 
 void sy_experts_pre(const struct sy_exec *x, const struct sy_dispatch *r, const struct sy_expert_weights *w,
-                    const struct sy_expert_operands *b, const struct sy_expert_lists *l, struct sy_mat in,
-                    struct sy_mat gu) {
-    pre(x, r, 0, r->experts, w, b, l, in, gu);
+                    struct sy_expert_operand w13_t, const struct sy_expert_lists *l, struct sy_mat in, struct sy_mat gu) {
+    pre(x, r, 0, r->experts, w, w13_t, l, in, gu);
 }
 
 void sy_experts_post(const struct sy_exec *x, const struct sy_dispatch *r, const struct sy_expert_weights *w,
-                     const struct sy_expert_operands *b, const struct sy_expert_lists *l, struct sy_mat gu, struct sy_mat h,
+                     struct sy_expert_operand w2_t, const struct sy_expert_lists *l, struct sy_mat gu, struct sy_mat h,
                      struct sy_mat o) {
-    post(x, r, 0, r->experts, w, b, l, gu, h, o);
+    post(x, r, 0, r->experts, w, w2_t, l, gu, h, o);
 }
 
 int sy_experts_are_equal(const struct sy_dispatch *r) {
@@ -70,14 +65,14 @@ int sy_experts_are_equal(const struct sy_dispatch *r) {
 }
 
 void sy_experts_batched(const struct sy_exec *x, const struct sy_dispatch *r, const struct sy_expert_weights *w,
-                        const struct sy_expert_operands *b, const struct sy_expert_lists *l, struct sy_mat in,
-                        struct sy_mat gu, struct sy_mat h, struct sy_mat o) {
+                        struct sy_expert_operand w13_t, struct sy_expert_operand w2_t, const struct sy_expert_lists *l,
+                        struct sy_mat in, struct sy_mat gu, struct sy_mat h, struct sy_mat o) {
     int64_t bytes = sy_dispatch_count(r, 0) * 3 * w->f * (int64_t)sy_dtype_bytes(x->dtype);
     int64_t block = bytes < BLOCK_BYTES ? BLOCK_BYTES / bytes : 1;
     for (int64_t e = 0; e < r->experts; e += block) {
         int64_t end = e + block < r->experts ? e + block : r->experts;
-        pre(x, r, e, end, w, b, l, in, gu);
-        post(x, r, e, end, w, b, l, gu, h, o);
+        pre(x, r, e, end, w, w13_t, l, in, gu);
+        post(x, r, e, end, w, w2_t, l, gu, h, o);
     }
 }
 

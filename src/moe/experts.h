@@ -14,12 +14,12 @@ struct sy_expert_weights {
     int64_t d, f;
 };
 
-/* Forward's right-hand sides, W13^T [d, 2f] and W2^T [f, d] of the first expert: the weights read by columns, or copies. */
-struct sy_expert_operands {
-    struct sy_mat w13_t, w2_t;
-    int64_t w13_step, w2_step;
+/* A right-hand side of forward, of the first expert: W13^T [d, 2f] or W2^T [f, d]; the weights read by columns, or a copy
+ * that is read by rows. */
+struct sy_expert_operand {
+    struct sy_mat b;
+    int64_t step; /* elements to the next expert's */
 };
-struct sy_expert_operands sy_expert_operands_of(const struct sy_expert_weights *w);
 
 /* Scratch: products of all experts at once. */
 struct sy_expert_lists {
@@ -29,21 +29,20 @@ struct sy_expert_lists {
 
 /* gu [N, 2f] = x W13^T: what backward needs. */
 void sy_experts_pre(const struct sy_exec *x, const struct sy_dispatch *rows, const struct sy_expert_weights *w,
-                    const struct sy_expert_operands *b, const struct sy_expert_lists *lists, struct sy_mat in,
-                    struct sy_mat gu);
+                    struct sy_expert_operand w13_t, const struct sy_expert_lists *lists, struct sy_mat in, struct sy_mat gu);
 
 /* o [N, d] from gu; h [N, f] scratch. */
 void sy_experts_post(const struct sy_exec *x, const struct sy_dispatch *rows, const struct sy_expert_weights *w,
-                     const struct sy_expert_operands *b, const struct sy_expert_lists *lists, struct sy_mat gu,
-                     struct sy_mat h, struct sy_mat o);
+                     struct sy_expert_operand w2_t, const struct sy_expert_lists *lists, struct sy_mat gu, struct sy_mat h,
+                     struct sy_mat o);
 
 /* Whether every expert has the same number of rows, and some. */
 int sy_experts_are_equal(const struct sy_dispatch *rows);
 
 /* pre and post of equal counts in blocks of experts; gu and h are scratch. */
 void sy_experts_batched(const struct sy_exec *x, const struct sy_dispatch *rows, const struct sy_expert_weights *w,
-                        const struct sy_expert_operands *b, const struct sy_expert_lists *lists, struct sy_mat in,
-                        struct sy_mat gu, struct sy_mat h, struct sy_mat o);
+                        struct sy_expert_operand w13_t, struct sy_expert_operand w2_t, const struct sy_expert_lists *lists,
+                        struct sy_mat in, struct sy_mat gu, struct sy_mat h, struct sy_mat o);
 
 /* From dy [N, d], unweighted: a [N, f] fp32 scratch, dgu, hw = BF(w h), dw [N] (w and dw NULL: weight 1), dx [N, d]. */
 void sy_experts_bwd(const struct sy_exec *x, const struct sy_dispatch *rows, const struct sy_expert_weights *w,

@@ -104,18 +104,20 @@ static struct sy_mat shared_fwd(const struct sy_moe_env *env, const struct sy_mo
 
 static void experts_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, const struct sy_moe_call *call,
                         const struct sy_moe_act *act, const struct sy_moe_work *g) {
+    const struct sy_exec *x = env->x;
     const struct sy_dispatch *rows = sy_moe_rows(env, act);
-    struct sy_expert_operands b = call->pass == SY_PASS_EVAL ? sy_prepared_operands(env->x, rows->experts, &w->experts,
-                                                                                    w->version, w->prepared, env->counters)
-                                                             : sy_expert_operands_of(&w->experts);
+    const struct sy_expert_weights *e = &w->experts;
+    struct sy_expert_operand w13_t = sy_prepared_w13(x, rows->experts, e, w->version, w->prepared, env->counters), w2_t;
+    if (call->pass != SY_PASS_RECOMPUTE)
+        w2_t = sy_prepared_w2(x, rows->experts, e, w->version, w->prepared, env->counters);
     if (call->pass == SY_PASS_EVAL && sy_experts_are_equal(rows)) {
         env->counters->batched_no_grad++;
-        sy_experts_batched(env->x, rows, &w->experts, &b, &g->lists, act->x, act->gu, g->h, g->o);
+        sy_experts_batched(x, rows, e, w13_t, w2_t, &g->lists, act->x, act->gu, g->h, g->o);
         return;
     }
-    sy_experts_pre(env->x, rows, &w->experts, &b, &g->lists, act->x, act->gu);
+    sy_experts_pre(x, rows, e, w13_t, &g->lists, act->x, act->gu);
     if (call->pass != SY_PASS_RECOMPUTE)
-        sy_experts_post(env->x, rows, &w->experts, &b, &g->lists, act->gu, g->h, g->o);
+        sy_experts_post(x, rows, e, w2_t, &g->lists, act->gu, g->h, g->o);
 }
 
 sy_status sy_moe_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, const struct sy_moe_call *call,

@@ -43,22 +43,35 @@ static void transpose_part(void *arg, int thread, int n_threads) {
     }
 }
 
-static void transpose(const struct sy_exec *x, struct transpose t) { sy_pool_run(x->pool, transpose_part, &t); }
+/* Brings `made` to `version`: 1 if it was there. */
+static int refresh(const struct sy_exec *x, struct transpose t, int64_t version, int64_t *made) {
+    int hit = *made == version;
+    if (!hit)
+        sy_pool_run(x->pool, transpose_part, &t);
+    *made = version;
+    return hit;
+}
 
-struct sy_expert_operands sy_prepared_operands(const struct sy_exec *x, int64_t experts, const struct sy_expert_weights *w,
-                                               int64_t version, struct sy_prepared *p, struct sy_moe_counters *counters) {
-    if (!p || !p->w13_t.data || version == 0)
-        return sy_expert_operands_of(w);
-    int64_t d = w->d, f = w->f;
-    int w13_hit = p->w13_version == version, w2_hit = p->w2_version == version;
-    counters->cached_w13_hit += w13_hit;
-    counters->cached_w13_miss += !w13_hit;
-    counters->cached_w2t_hit += w2_hit;
-    counters->cached_w2t_miss += !w2_hit;
-    if (!w13_hit)
-        transpose(x, (struct transpose){experts, 2 * f, d, w->w13_step, w->w13, p->w13_t});
-    if (!w2_hit)
-        transpose(x, (struct transpose){experts, d, f, w->w2_step, w->w2, p->w2_t});
-    p->w13_version = p->w2_version = version;
-    return (struct sy_expert_operands){p->w13_t, p->w2_t, 2 * f * d, f * d};
+static int is_cached(const struct sy_prepared *p, int64_t version) { return p && p->w13_t.data && version != 0; }
+
+struct sy_expert_operand sy_prepared_w13(const struct sy_exec *x, int64_t experts, const struct sy_expert_weights *w,
+                                         int64_t version, struct sy_prepared *p, struct sy_moe_counters *counters) {
+    if (!is_cached(p, version))
+        return (struct sy_expert_operand){sy_mat_t(w->w13), w->w13_step};
+    struct transpose t = {experts, 2 * w->f, w->d, w->w13_step, w->w13, p->w13_t};
+    int hit = refresh(x, t, version, &p->w13_version);
+    counters->cached_w13_hit += hit;
+    counters->cached_w13_miss += !hit;
+    return (struct sy_expert_operand){p->w13_t, 2 * w->f * w->d};
+}
+
+struct sy_expert_operand sy_prepared_w2(const struct sy_exec *x, int64_t experts, const struct sy_expert_weights *w,
+                                        int64_t version, struct sy_prepared *p, struct sy_moe_counters *counters) {
+    if (!is_cached(p, version))
+        return (struct sy_expert_operand){sy_mat_t(w->w2), w->w2_step};
+    struct transpose t = {experts, w->d, w->f, w->w2_step, w->w2, p->w2_t};
+    int hit = refresh(x, t, version, &p->w2_version);
+    counters->cached_w2t_hit += hit;
+    counters->cached_w2t_miss += !hit;
+    return (struct sy_expert_operand){p->w2_t, w->f * w->d};
 }

@@ -1,6 +1,7 @@
-/* Prepared expert weights for passes without gradients: W13^T and W2^T of every expert, so that a product reads its
- * right-hand side by rows. A copy belongs to a version of the weights; another version, also one with the same values, makes
- * it anew, and version 0 is never kept. The two are made when first used, each by itself.
+/* Prepared expert weights: W13^T and W2^T of every expert, so that forward's products, and those of recompute, read their
+ * right-hand side by rows. They pay when a version of the weights is used more than once: in evaluation, and in training
+ * with several micro-batches or recompute. A copy belongs to a version of the weights; another version, also one with the
+ * same values, makes it anew, and version 0 is never kept. The two are made when first used, each by itself.
  */
 #ifndef SY_MOE_PREPARED_H
 #define SY_MOE_PREPARED_H
@@ -14,8 +15,11 @@ struct sy_prepared {
 
 void sy_prepared_take(struct sy_arena *a, enum sy_dtype t, int64_t experts, int64_t d, int64_t f, struct sy_prepared *p);
 
-/* Operands for `version` of w, from the cache where it has that version; counts hits and misses. */
-struct sy_expert_operands sy_prepared_operands(const struct sy_exec *x, int64_t experts, const struct sy_expert_weights *w,
-                                               int64_t version, struct sy_prepared *p, struct sy_moe_counters *counters);
+/* W13^T and W2^T for `version` of w: the cache's, made now unless it has that version, or the weights themselves without a
+ * cache (p NULL). Counts hits and misses. */
+struct sy_expert_operand sy_prepared_w13(const struct sy_exec *x, int64_t experts, const struct sy_expert_weights *w,
+                                         int64_t version, struct sy_prepared *p, struct sy_moe_counters *counters);
+struct sy_expert_operand sy_prepared_w2(const struct sy_exec *x, int64_t experts, const struct sy_expert_weights *w,
+                                        int64_t version, struct sy_prepared *p, struct sy_moe_counters *counters);
 
 #endif
