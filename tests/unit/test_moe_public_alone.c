@@ -148,6 +148,14 @@ static void test_versions(void **state) {
         assert_int_equal(counter(moe, "cached_w13_miss"), step[i].misses);
     }
     assert_int_equal(counter(moe, "cached_w2t_hit"), 1);
+    /* a version that comes again with other values, and was prepared in between */
+    assert_int_equal(sy_moe_set_weights(moe, &same, 5), SY_OK);
+    assert_int_equal(sy_moe_eval(moe, &batch, x, again), SY_OK);
+    assert_memory_equal(y, again, sizeof y);
+    assert_int_equal(sy_moe_set_weights(moe, &same, 6), SY_OK);
+    assert_int_equal(sy_moe_set_weights(moe, &w, 5), SY_OK);
+    assert_int_equal(sy_moe_eval(moe, &batch, x, again), SY_OK);
+    assert_memory_not_equal(y, again, sizeof y);
     assert_int_equal(counter(moe, "no such counter"), -1);
     sy_moe_destroy(moe);
 }
