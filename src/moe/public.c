@@ -77,8 +77,11 @@ static sy_status make_exec(struct sy_moe *m, const char *tier, int threads) {
     row = 2 * m->o.inter_dim > row ? 2 * m->o.inter_dim : row;
     row = 2 * fs > row ? 2 * fs : row;
     row = m->config.num_experts > row ? m->config.num_experts : row;
-    SY_TRY(sy_ops_select(tier ? tier : "auto", &m->exec.ops));
-    SY_TRY(sy_pool_create(threads, &m->pool));
+    sy_status status = sy_ops_select(tier ? tier : "auto", &m->exec.ops);
+    if (status == SY_OK)
+        status = sy_pool_create(threads, &m->pool);
+    if (status != SY_OK)
+        return sy_fail_context(status, "moe layer");
     m->exec.cls = m->cls;
     m->exec.dtype = sy_class_dtype(m->cls);
     m->exec.kb = sy_class_kb(m->cls);
@@ -147,12 +150,23 @@ static sy_status create(const struct sy_config_moe *section, const struct sy_moe
     return SY_OK;
 }
 
+/* The section, out of the whole for the places of its values in messages. What a run does with files, a layer does not. */
+static sy_status check_section(const struct sy_config *config) {
+    SY_TRY(sy_config_check_moe(config));
+    if (*config->moe.routes_in)
+        return sy_config_fail(config, "moe.routes_in",
+                              "a layer by itself gets routes with each batch (ids_in): leave it out");
+    if (*config->moe.routes_out)
+        return sy_config_fail(config, "moe.routes_out", "a layer by itself hands routes out (ids_out): leave it out");
+    return SY_OK;
+}
+
 sy_status sy_moe_create(const struct sy_config *config, const struct sy_moe_options *options, const struct sy_comm *comm,
                         struct sy_moe **out) {
     struct sy_comm self = sy_comm_self();
     if (!comm)
         comm = &self;
-    SY_TRY(comm->ops->agree(comm, sy_config_check_moe(config))); /* the whole, for the places of its values in messages */
+    SY_TRY(comm->ops->agree(comm, check_section(config)));
     return create(&config->moe, options, comm, out);
 }
 

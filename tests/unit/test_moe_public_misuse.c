@@ -49,6 +49,8 @@ static void test_config(void **state) {
     refused_config("moe.num_experts=8 moe.num_expert_groups=8 moe.num_limited_groups=2", "leaves 1 expert in a group");
     refused_config("moe.num_experts=8 moe.num_expert_groups=4 moe.num_limited_groups=2 moe.top_k=5",
                    "only 4 experts remain");
+    refused_config("moe.num_experts=8 moe.routes_in=folder", "moe.routes_in = \"folder\": a layer by itself gets routes");
+    refused_config("moe.num_experts=8 moe.routes_out=folder", "(ids_out)");
     refused_config("moe.num_experts=8 moe.shared_gate=true", "moe.num_shared_experts = 0, there is nothing to gate");
 }
 
