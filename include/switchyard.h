@@ -232,7 +232,7 @@ struct sy_moe_options {             /* equal on all ranks, but for tier and thre
 /* Collective (Local without comm). A layer with the options of section [moe] of `config` alone: a flavor, and dimensions in
  * [model], are other sections. config may go afterwards; comm, whose ranks share the experts (NULL: this rank has all),
  * lives as long as the layer. The first E mod ranks ranks own one expert more, those past E none. The expert bias, with
- * moe.load_balance_coeff > 0, is zeros. Errors: ERR_USAGE with both numbers (SPEC 1.4, bounds, ranks that differ),
+ * moe.load_balance_coeff > 0, is zeros. Errors: ERR_USAGE with both numbers (groups, top_k, bounds, ranks that differ),
  * ERR_UNAVAILABLE a tier, ERR_MEMORY with the bytes, ERR_RUNTIME no thread. Owned by the caller: sy_moe_destroy (Local, NULL
  * is fine, no collective may be under way). */
 sy_status sy_moe_create(const struct sy_config *config, const struct sy_moe_options *options, const struct sy_comm *comm,
@@ -242,8 +242,7 @@ void sy_moe_destroy(struct sy_moe *moe);
 /* Local. This rank's experts are *first .. *first + *n - 1. */
 void sy_moe_experts(const struct sy_moe *moe, int64_t *first, int64_t *n);
 
-/* The layer's tensors as a checkpoint has them, weights or gradients. One that the config does not give the layer is NULL.
- */
+/* The layer's tensors as a checkpoint has them, weights or gradients. One that the config gives no layer is NULL. */
 struct sy_moe_tensors {
     float *gate;                  /* [E, D] */
     float *gate_bias;             /* [E], with moe.gate_bias */
