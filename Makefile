@@ -83,7 +83,7 @@ $(BUILD)/examples/%: $(BUILD)/examples/%.o $(LIB)
 
 demo: $(BIN) ## train configs/tiny.toml on the licence texts, sample, compare the digest
 	sh tools/demo.sh $(BIN)
-test: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) ## every test that needs no GPU, MPI, network or Python
+test: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(BUILD)/examples/moe_layer ## every test that needs no GPU, MPI, network or Python
 	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING)
 example: $(BUILD)/examples/moe_layer ## one MoE layer in a program of one's own: alone, and over 4 ranks with the same digest
 	$< && $< --ranks 4
