@@ -104,7 +104,8 @@ static void four_micro_batches(void **state) {
         for (int i = 0; i < 3; i++)
             for (int before = 0; before < 2; before++)
                 for (int keep = KEEP_ALL; keep <= KEEP_NOTHING; keep++)
-                    interleave((enum sy_numeric_class)cls, ranks[i], before, (enum keep)keep, (cls + i + keep) % 2);
+                    if (!is_quick() || (i > 0 && keep != KEEP_ALL && cls == (i + before + keep) % 3))
+                        interleave((enum sy_numeric_class)cls, ranks[i], before, (enum keep)keep, (cls + i + keep) % 2);
 }
 
 /* --- failures --------------------------------------------------------------------------------------------------------- */
@@ -169,7 +170,7 @@ static void a_nan_logit_on_one_rank(void **state) {
     (void)state;
     for (int cls = 0; cls < SY_N_CLASSES; cls++)
         for (int ranks = 1; ranks <= 5; ranks += 2)
-            for (int bad = 0; bad < ranks; bad++)
+            for (int bad = is_quick() ? ranks / 2 : 0; bad < ranks; bad++)
                 nan_on((enum sy_numeric_class)cls, ranks, bad, bad % S);
 }
 

@@ -59,6 +59,8 @@ static void full_and_kept_give_the_bits_of_none(void **state) {
         for (int before = 0; before < 2; before++)
             for (int i = 0; i < 3; i++)
                 for (int ranks = 1; ranks <= 5; ranks += 2) {
+                    if (is_quick() && (ranks == 5 || i != (cls + before) % 3))
+                        continue;
                     struct batch b;
                     struct problem p = make((enum sy_numeric_class)cls, before, routings[i], &b);
                     struct layout l = ranks == 1 ? one_process(B) : lay_anyhow(ranks, 1 + i, B, (uint64_t)ranks);
@@ -219,7 +221,7 @@ static void fault_on(enum sy_numeric_class cls, int ranks, int bad, enum keep ke
 static void a_changed_gate_is_found(void **state) {
     (void)state;
     for (int cls = 0; cls < SY_N_CLASSES; cls++)
-        for (int ranks = 1; ranks <= 4; ranks++)
+        for (int ranks = 1; ranks <= (is_quick() ? 2 : 4); ranks++)
             for (int bad = 0; bad < ranks; bad++)
                 for (int forced = 0; forced < 2; forced++)
                     fault_on((enum sy_numeric_class)cls, ranks, bad, bad % 2 ? KEEP_ROWS : KEEP_NOTHING, 1, forced);
