@@ -12,6 +12,7 @@ enum routing {
     SOME_WITHOUT,  /* the odd ones get nothing */
     FORCED_CLOSED, /* forced balance: E must divide S K */
     FORCED_OPEN,
+    FORCED_BUT_GIVEN, /* both: what is given counts */
     GIVEN,
     GIVEN_WEIGHTS,
     GIVEN_EQUAL,   /* the routes of forced balance, but given */
@@ -66,7 +67,7 @@ static inline void make_opposites(struct problem *p) {
 
 static inline void route_as(enum routing r, struct problem *p, struct batch *b) {
     int64_t e = p->config.num_experts;
-    p->forced = r == FORCED_CLOSED || r == FORCED_OPEN;
+    p->forced = r == FORCED_CLOSED || r == FORCED_OPEN || r == FORCED_BUT_GIVEN;
     for (int64_t i = 0; i < e; i++) {
         if (r == HEAVY)
             p->expert_bias[i] = -0.1f * (float)i;
@@ -79,7 +80,7 @@ static inline void route_as(enum routing r, struct problem *p, struct batch *b) 
         make_opposites(p);
     if (r == TIED)
         memset(p->gate, 0, (size_t)(e * p->d) * sizeof *p->gate);
-    if (r == GIVEN || r == GIVEN_WEIGHTS)
+    if (r == GIVEN || r == GIVEN_WEIGHTS || r == FORCED_BUT_GIVEN)
         make_given(p, b, 5);
     if (r == GIVEN_WEIGHTS)
         b->given_w = values(SY_NUMERIC_FP32, tokens_of(p, b) * p->config.top_k, 6, 1.5);

@@ -20,7 +20,8 @@ static const struct scenario scenarios[] = {
     {"tied, fewer experts than ranks", TIED, SY_SCORE_TOPK_SOFTMAX, 5, 2, 9, 7, .shared = 1},
     {"one takes all", ONE_TAKES_ALL, SY_SCORE_SIGMOID, 8, 1, 9, 7, .before = 0},
     {"some without, combine in groups", SOME_WITHOUT, SY_SCORE_SIGMOID, 14, 3, 9, 7, .combine_groups = 7},
-    {"forced, closed", FORCED_CLOSED, SY_SCORE_SIGMOID, 8, 2, 8, 7, .before = 0},
+    {"forced, closed", FORCED_CLOSED, SY_SCORE_SIGMOID, 8, 3, 8, 7, .before = 0},
+    {"forced, but given", FORCED_BUT_GIVEN, SY_SCORE_SIGMOID, 8, 3, 8, 7, .before = 0},
     {"forced, closed, before", FORCED_CLOSED, SY_SCORE_SOFTMAX, 6, 3, 4, 8, .before = 1, .combine_groups = 2},
     {"forced, open", FORCED_OPEN, SY_SCORE_SIGMOID, 8, 3, 9, 7, .before = 0},
     {"counts 1..17", COUNTS_1_TO_E, SY_SCORE_SIGMOID, 17, 1, 9, 17, .before = 0},
@@ -72,9 +73,9 @@ static struct traffic traffic_of(const struct problem *p, const struct layout *l
     return m;
 }
 
-static enum sy_exchange_path path_of(const struct problem *p, const struct layout *l, const struct setup *s,
+static enum sy_exchange_path path_of(const struct problem *p, int given, const struct layout *l, const struct setup *s,
                                      const struct traffic *m) {
-    if (p->forced && l->known && p->seq_len * p->config.top_k % p->config.num_experts == 0)
+    if (p->forced && !given && l->known && p->seq_len * p->config.top_k % p->config.num_experts == 0)
         return SY_PATH_FORCED;
     if (l->rounds == 1 && m->equal)
         return SY_PATH_EQUAL;
@@ -85,7 +86,7 @@ static int taken[4]; /* runs by path: each must have been there */
 
 static void check_counters(const struct job *j) {
     struct traffic m = traffic_of(j->p, j->l, j->out);
-    enum sy_exchange_path path = path_of(j->p, j->l, j->s, &m);
+    enum sy_exchange_path path = path_of(j->p, j->b->given != NULL, j->l, j->s, &m);
     int after = !j->p->config.score_before_experts, again = j->keep == KEEP_NOTHING, times = 1 + again;
     int64_t dispatches = (1 + after) * times + 1, combines = 2 + after;
     taken[path]++;
@@ -139,7 +140,7 @@ static void layout_as_one(const struct scenario *s, const struct problem *p, con
     answer_free(&got);
 }
 
-enum { N_LAYOUTS = 6 };
+enum { N_LAYOUTS = 8 };
 static struct layout nth_layout(int n, int ranks, int64_t sequences) {
     switch (n) {
     case 0:
@@ -151,8 +152,14 @@ static struct layout nth_layout(int n, int ranks, int64_t sequences) {
         l.of[ranks - 1][0] = sequences;
         return l;
     }
+    case 3: { /* every rank has as many, but some all in the second round: counts are equal, blocks are not */
+        struct layout l = {.ranks = ranks, .rounds = 2};
+        for (int64_t b = 0; b < sequences; b++)
+            l.of[b % ranks][b % ranks % 2 || b / ranks % 2]++;
+        return l;
+    }
     default:
-        return lay_anyhow(ranks, n - 1, sequences, (uint64_t)(ranks + 10 * n));
+        return lay_anyhow(ranks, n - 3, sequences, (uint64_t)(ranks + 10 * n));
     }
 }
 

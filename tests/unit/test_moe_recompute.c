@@ -151,13 +151,14 @@ static void counts_and_losses_are_of_training_alone(void **state) {
 
 /* --- the check -------------------------------------------------------------------------------------------------------- */
 
-struct fault { /* gate weight of (expert 0, input 0), which only one token sees, changes on one rank after forward */
+struct fault { /* a gate weight of (expert 0, input 0) changes on one rank after forward; or there the expert bias */
     const struct problem *p;
     const struct batch *b;
     struct layout l;
     enum keep keep;
     int check, bad;
     float change;
+    const float *other_bias; /* or NULL */
     struct answer *out;
     sy_status status[MAX_RANKS];
     char message[MAX_RANKS][400];
@@ -175,11 +176,15 @@ static sy_status fault_rank(const struct sy_comm *comm, void *arg) {
         abort();
     status = slot_fwd(&s, SY_PASS_TRAIN);
     float good = get(r.x.dtype, r.w.gate.data, 0);
+    const float *bias = r.w.expert_bias;
+    if (comm->rank == q->bad && q->other_bias)
+        r.w.expert_bias = q->other_bias;
     if (comm->rank == q->bad)
         put(r.x.dtype, r.w.gate.data, 0, model_bf(q->p->cls, good + q->change));
     q->status[comm->rank] = slot_fwd(&s, SY_PASS_RECOMPUTE);
     snprintf(q->message[comm->rank], sizeof q->message[0], "%s", sy_error_message());
     put(r.x.dtype, r.w.gate.data, 0, good);
+    r.w.expert_bias = bias;
     if (status == SY_OK)
         status = slot_fwd(&s, SY_PASS_RECOMPUTE); /* the same weights again: no complaint */
     if (status == SY_OK)
@@ -227,6 +232,29 @@ static void a_changed_gate_is_found(void **state) {
                     fault_on((enum sy_numeric_class)cls, ranks, bad, bad % 2 ? KEEP_ROWS : KEEP_NOTHING, 1, forced);
 }
 
+/* Other experts with the same weights: all scores are tied, and the bias chooses others. */
+static void a_changed_choice_is_found(void **state) {
+    (void)state;
+    for (int ranks = 1; ranks <= 3; ranks++) {
+        struct batch b;
+        struct problem p = make(SY_NUMERIC_X86, 0, TIED, &b);
+        struct answer out = answer_of(&p, &b);
+        const float other[E] = {0, 0, 1, 2, 3};
+        struct fault q = {
+            .p = &p, .b = &b, .l = lay(ranks, B, 0), .keep = KEEP_NOTHING, .check = 1, .bad = ranks - 1, .out = &out};
+        q.other_bias = other;
+        if (on_ranks(ranks, fault_rank, &q) != SY_OK)
+            fail_msg("%s", sy_error_message());
+        for (int r = 0; r < ranks; r++) {
+            assert_int_equal(q.status[r], SY_ERR_RUNTIME);
+            assert_non_null(strstr(q.message[r], "at token 0 of the batch: expert 0, now 2"));
+        }
+        answer_free(&out);
+        batch_free(&b);
+        problem_free(&p);
+    }
+}
+
 static void without_the_check_nothing_is_compared(void **state) {
     (void)state;
     fault_on(SY_NUMERIC_X86, 1, 0, KEEP_NOTHING, 0, 0);
@@ -238,6 +266,7 @@ int main(void) {
         cmocka_unit_test(full_and_kept_give_the_bits_of_none),
         cmocka_unit_test(counts_and_losses_are_of_training_alone),
         cmocka_unit_test(a_changed_gate_is_found),
+        cmocka_unit_test(a_changed_choice_is_found),
         cmocka_unit_test(without_the_check_nothing_is_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,6 +49,7 @@ static const struct variant variants[] = {
     {"forced, closed", SIG, FORCED_CLOSED, .shared = 1, .scale = 1},
     {"forced, open", SOFT, FORCED_OPEN, .scale = 1},
     {"forced, closed, topk_softmax, before", TOPK, FORCED_CLOSED, .before = 1, .scale = 1},
+    {"given routes under forced balance", SIG, FORCED_BUT_GIVEN, .scale = 1},
     {"given routes", SIG, GIVEN, .scale = 1},
     {"given routes and weights", SOFT, GIVEN_WEIGHTS, .scale = 1},
     {"given routes and weights, before", TOPK, GIVEN_WEIGHTS, .before = 1, .scale = 1},
@@ -56,9 +57,12 @@ static const struct variant variants[] = {
 enum { N_VARIANTS = sizeof variants / sizeof *variants };
 
 static void make(const struct variant *v, enum sy_numeric_class cls, struct problem *p, struct batch *b) {
-    int64_t k = v->routing == ONE_TAKES_ALL ? 1 : v->routing == FORCED_CLOSED ? 2 : K;
-    *p = problem_of(cls, E, k, v->routing == FORCED_CLOSED ? 8 : v->seq_len ? v->seq_len : S);
-    /* forced: E divides 8 * 2; it does not divide 9 * 3 */
+    int64_t k = v->routing == ONE_TAKES_ALL ? 1 : K;
+    *p = problem_of(cls, E, k,
+                    v->routing == FORCED_CLOSED || v->routing == FORCED_BUT_GIVEN ? 8
+                    : v->seq_len                                                  ? v->seq_len
+                                                                                  : S);
+    /* forced: E divides 8 * 3, and some tokens go past E - 1 to 0; it does not divide 9 * 3 */
     p->config.score_func = v->score_func;
     p->config.score_before_experts = v->before;
     p->config.route_norm = !v->no_norm;
@@ -92,7 +96,7 @@ static void compare(const char *what, const struct problem *p, const struct batc
     if (d)
         fail_msg("class %s, %s (tier %s, %d threads, %s): %s", name_of(p->cls), what, setup->tier, setup->threads,
                  setup->scatter ? "scatter" : "gather", d);
-    int closed = p->forced && p->seq_len * p->config.top_k % p->config.num_experts == 0;
+    int closed = p->forced && !b->given && p->seq_len * p->config.top_k % p->config.num_experts == 0;
     assert_int_equal(j.counters[0].path_forced, closed * (keep == KEEP_NOTHING ? 2 : 1));
     assert_int_equal(j.counters[0].path_local, !closed * (keep == KEEP_NOTHING ? 2 : 1));
     assert_int_equal(j.counters[0].rows_sent, 0);
@@ -148,7 +152,7 @@ static void the_routings_are_as_named(void **state) {
             assert_true(n[1] == 0 && n[3] == 0 && n[5] == 0 && n[7] == 0 && n[0] > 0);
             break;
         case FORCED_CLOSED:
-            assert_true(n[0] == n[7] && n[3] == t * 2 / E);
+            assert_true(n[0] == n[7] && n[3] == t * K / E);
             break;
         default:
             assert_true(n[0] > 0 && n[7] > 0);
