@@ -6,8 +6,7 @@
 #define SY_TESTS_UNIT_MOE_REFERENCE_H
 
 #include "moe_harness.h"
-
-#include "base/fmath.h"
+#include "moe_reference_losses.h"
 
 enum plant { SOUND, TIES_TO_HIGHER_ID, COMBINE_BY_SCORE, ROUTE_TWICE, ROWS_REVERSED };
 
@@ -21,27 +20,18 @@ struct reference {
     enum plant plant;
     struct answer *out;
     int64_t t, e, k, d, f;
-    int32_t *ids;    /* [T, K] ascending */
-    int32_t *picked; /* [T, K] in order of choice */
-    float *s, *w;    /* [T, E], [T, K] */
-    float *in;       /* [N, D] rows of the experts by route */
-    float *route_dw; /* [N] */
-    struct swiglu r; /* [N, .] */
+    int32_t *ids;       /* [T, K] ascending */
+    int32_t *picked;    /* [T, K] in order of choice */
+    float *s, *w;       /* [T, E], [T, K] */
+    float *logit, *aux; /* [T, E]; gradient of the losses at the logits */
+    float *in;          /* [N, D] rows of the experts by route */
+    float *route_dw;    /* [N] */
+    struct swiglu r;    /* [N, .] */
 };
 
 static inline float chain(enum sy_numeric_class cls, int64_t k, const float *a, int64_t a_step, const float *b,
                           int64_t b_step, float acc) {
     return model_rows(cls, k, a, a_step, b, b_step, acc, RIGHT);
-}
-
-static inline float dot64(int64_t n, const float *a, const float *b) { /* V64 of a b; b NULL: of a */
-    float lane[64] = {0};
-    for (int64_t i = 0; i < n; i++)
-        lane[i % 64] = b ? fmaf(a[i], b[i], lane[i % 64]) : lane[i % 64] + a[i];
-    for (int h = 32; h > 0; h /= 2)
-        for (int i = 0; i < h; i++)
-            lane[i] = lane[i] + lane[i + h];
-    return lane[0];
 }
 
 /* --- choice ----------------------------------------------------------------------------------------------------------- */
@@ -109,7 +99,7 @@ static inline void route_token(const struct reference *q, int64_t t) {
     const struct problem *p = q->p;
     const struct sy_config_moe *m = &p->config;
     int32_t *ids = q->ids + t * q->k, *picked = q->picked + t * q->k;
-    float logit[64], c[64], *s = q->s + t * q->e, *w = q->w + t * q->k, n = 0.0f;
+    float c[64], *logit = q->logit + t * q->e, *s = q->s + t * q->e, *w = q->w + t * q->k, n = 0.0f;
     int chosen_only = m->score_func == SY_SCORE_TOPK_SOFTMAX;
     for (int64_t e = 0; e < q->e; e++) {
         logit[e] = no_minus_zero(chain(p->cls, q->d, q->b->x + t * q->d, 1, p->gate + e * q->d, 1, 0.0f));
@@ -167,7 +157,7 @@ static inline void route_token_bwd(const struct reference *q, int64_t t, const f
             dl[e] = chosen[e] ? ds[e] * (s[e] * (1.0f - s[e])) : 0.0f;
         else if (m->score_func == SY_SCORE_SOFTMAX || chosen[e])
             dl[e] = s[e] * (ds[e] - mean);
-        dlogits[e] = model_bf(q->p->cls, dl[e]);
+        dlogits[e] = model_bf(q->p->cls, dl[e] + q->aux[t * q->e + e]);
     }
 }
 
@@ -299,6 +289,9 @@ static inline void reference_fwd(const struct reference *q) {
             q->out->v[COUNTS][e] += 1.0f + (q->plant == ROUTE_TWICE && n == 0);
         }
     }
+    for (int64_t t = 0; t < q->t; t += p->seq_len)
+        losses_of_sequence(p, q->b->sequences, q->logit + t * q->e, q->s + t * q->e, q->ids + t * q->k, q->aux + t * q->e,
+                           q->out->loss[0]);
 }
 
 struct shared_terms { /* [T, .] */
@@ -385,11 +378,13 @@ static inline struct answer reference_of(const struct problem *p, const struct b
     q.picked = room(n, sizeof *q.picked);
     q.s = room(q.t * q.e, 4);
     q.w = room(n, 4);
+    q.logit = room(q.t * q.e, 4);
+    q.aux = room(q.t * q.e, 4);
     q.in = room(n * q.d, 4);
     q.r = swiglu_rows(n, q.d, q.f);
     reference_fwd(&q);
     reference_bwd(&q, &h);
-    void *all[] = {q.ids, q.picked, q.s, q.w, q.in, h.gated, h.dys, h.dlogit};
+    void *all[] = {q.ids, q.picked, q.s, q.w, q.logit, q.aux, q.in, h.gated, h.dys, h.dlogit};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
     swiglu_free(&q.r);

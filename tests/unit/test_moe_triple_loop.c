@@ -11,7 +11,7 @@ struct variant {
     enum sy_moe_score_func score_func;
     enum routing routing;
     int before, no_norm, groups, max_group, bias, gate_bias, shared, shared_gate, combine_groups, seq_len;
-    double scale;
+    double scale, balance, z;
 };
 
 #define SIG SY_SCORE_SIGMOID
@@ -42,6 +42,12 @@ static const struct variant variants[] = {
     {"all tied, topk_softmax, shared", TOPK, TIED, .shared = 1, .scale = 1},
     {"one takes all", SIG, ONE_TAKES_ALL, .scale = 1},
     {"one takes all, before", SOFT, ONE_TAKES_ALL, .before = 1, .scale = 1},
+    {"sigmoid, both losses", SIG, RANDOM, .scale = 1, .balance = 0.5, .z = 0.25},
+    {"softmax, balance loss, before", SOFT, RANDOM, .before = 1, .no_norm = 1, .scale = 1, .balance = 0.5},
+    {"topk_softmax, both losses", TOPK, RANDOM, .scale = 1, .balance = 0.5, .z = 0.25},
+    {"forced, z-loss and balance, sigmoid", SIG, FORCED_OPEN, .scale = 1, .balance = 0.5, .z = 0.25},
+    {"given routes and weights, losses", SIG, GIVEN_WEIGHTS, .scale = 1, .balance = 0.5, .z = 0.25},
+    {"z-loss alone", SOFT, RANDOM, .scale = 1, .z = 0.25},
     {"one takes all of long sequences", SIG, ONE_TAKES_ALL, .seq_len = 20, .scale = 1},
     {"opposites", SIG, OPPOSITES, .scale = 1},
     {"opposites, before", SIG, OPPOSITES, .before = 1, .scale = 1},
@@ -71,6 +77,8 @@ static void make(const struct variant *v, enum sy_numeric_class cls, struct prob
     p->config.num_limited_groups = v->groups / 2;
     p->config.group_score = v->max_group ? SY_GROUP_MAX : SY_GROUP_TOP2_SUM;
     p->config.gate_bias = v->gate_bias;
+    p->config.seq_aux_loss_coeff = v->balance;
+    p->config.z_loss_coeff = v->z;
     p->config.num_shared_experts = v->shared;
     p->config.shared_gate = v->shared_gate;
     p->combine_groups = v->combine_groups;
@@ -96,6 +104,8 @@ static void compare(const char *what, const struct problem *p, const struct batc
     if (d)
         fail_msg("class %s, %s (tier %s, %d threads, %s): %s", name_of(p->cls), what, setup->tier, setup->threads,
                  setup->scatter ? "scatter" : "gather", d);
+    assert_memory_equal(got.loss, want->loss, sizeof got.loss);
+    assert_int_equal(got.n_bad[0], 0);
     int closed = p->forced && !b->given && p->seq_len * p->config.top_k % p->config.num_experts == 0;
     assert_int_equal(j.counters[0].path_forced, closed * (keep == KEEP_NOTHING ? 2 : 1));
     assert_int_equal(j.counters[0].path_local, !closed * (keep == KEEP_NOTHING ? 2 : 1));
