@@ -19,6 +19,7 @@ struct cached {
     struct setup s;
     struct answer *out; /* y of `p`, of `changed`, of this run */
     int rank_equal[MAX_RANKS];
+    int64_t eval_rows[MAX_RANKS];
     char wrong[MAX_RANKS][200];
 };
 
@@ -34,6 +35,17 @@ static int has_y(const struct slot *s, const struct answer *want) {
         if (bits_of(get(s->r->x.dtype, s->y.data, i)) != bits_of(want->v[Y][s->number[i / per] * per + i % per]))
             return 0;
     return 1;
+}
+
+/* Rows that one dispatch sends to other ranks. */
+static int64_t sent_at_once(const struct slot *s) {
+    const struct sy_exchange *x = &s->act.exchange;
+    int size = s->r->env.ep.size, rank = s->r->env.ep.rank;
+    if (size == 1)
+        return 0;
+    if (x->path == SY_PATH_EQUAL_PADDED)
+        return x->padded_rows * (size - 1);
+    return x->send_at[size] - (x->send_at[rank + 1] - x->send_at[rank]);
 }
 
 static void step(struct cached *q, struct slot *s, const char *what, enum sy_pass pass, const struct answer *want,
@@ -52,6 +64,11 @@ static void step(struct cached *q, struct slot *s, const char *what, enum sy_pas
         note(q, rank, what, "W2");
     if (now->batched_no_grad - was.batched_no_grad != (equal ? e.batched : 0))
         note(q, rank, what, "batched");
+    int64_t sent = now->rows_sent - was.rows_sent;
+    if (pass == SY_PASS_EVAL)
+        q->eval_rows[rank] = sent;
+    if (pass == SY_PASS_TRAIN && sent != q->eval_rows[rank] + (s->r->config.score_before_experts ? 0 : sent_at_once(s)))
+        note(q, rank, what, "evaluation sends weights"); /* which backward alone needs there */
 }
 
 static sy_status cached_rank(const struct sy_comm *comm, void *arg) {
