@@ -208,6 +208,62 @@ static void every_layout_has_the_bits_of_one_process_fp32(void **state) {
     all_layouts(SY_NUMERIC_FP32);
 }
 
+/* --- evaluation ------------------------------------------------------------------------------------------------------- */
+
+static sy_status eval_rank(const struct sy_comm *comm, void *arg) {
+    struct job *j = arg;
+    struct rank r;
+    struct slot s;
+    sy_status status = rank_open(&r, comm, j->p, j->s, most_sequences(j->l), j->l->rounds, j->b->sequences);
+    if (status == SY_OK)
+        status = slot_open(&s, &r, j->b, j->l, j->out, KEEP_ALL, 0);
+    if (status != SY_OK)
+        abort();
+    r.w.prepared = &r.prepared;
+    r.w.version = 1;
+    status = slot_fwd(&s, SY_PASS_EVAL);
+    if (status == SY_OK)
+        status = slot_fwd(&s, SY_PASS_EVAL); /* by the cache */
+    j->counters[comm->rank] = r.counters;
+    slot_close(&s);
+    rank_close(&r);
+    return status;
+}
+
+/* y, ids and w of training; nothing is counted. */
+static void evaluation_has_the_bits_of_training(void **state) {
+    (void)state;
+    static const struct setup plain = {.tier = "auto", .threads = 1};
+    for (int i = 0; i < N_SCENARIOS; i++) {
+        struct problem p;
+        struct batch b;
+        struct answer want, got;
+        make(&scenarios[i], (enum sy_numeric_class)(i % SY_N_CLASSES), &p, &b);
+        struct layout one = one_process(b.sequences);
+        job_run(&(struct job){.p = &p, .b = &b, .l = &one, .s = &plain}, &want);
+        for (int n = 0; n < 2 * MAX_RANKS; n += is_quick() ? 5 : 1) {
+            struct layout l = nth_layout(n % N_LAYOUTS, 1 + n / 2, b.sequences);
+            struct setup setup = {.tier = "auto", .threads = 1, .pad = n % 2, .scatter = n / 2 % 2};
+            struct job j = {.p = &p, .b = &b, .l = &l, .s = &setup, .out = &got};
+            got = answer_of(&p, &b);
+            l.known = n / 4 % 2;
+            if (on_ranks(l.ranks, eval_rank, &j) != SY_OK)
+                fail_msg("%s", sy_error_message());
+            sum_counts(&got, l.ranks);
+            assert_int_equal(first_difference(&got, &want, Y), -1);
+            assert_int_equal(first_difference(&got, &want, IDS), -1);
+            assert_int_equal(first_difference(&got, &want, W), -1);
+            assert_false(any(got.v[COUNTS], got.n[COUNTS]));
+            assert_int_equal(j.counters[0].cached_w13_hit, 1);
+            assert_int_equal(j.counters[0].a2a_in_backward, 0);
+            answer_free(&got);
+        }
+        answer_free(&want);
+        batch_free(&b);
+        problem_free(&p);
+    }
+}
+
 static void every_path_was_taken(void **state) {
     (void)state;
     for (int path = 0; path < 4; path++)
@@ -237,6 +293,7 @@ int main(void) {
         cmocka_unit_test(every_layout_has_the_bits_of_one_process_sm90),
         cmocka_unit_test(every_layout_has_the_bits_of_one_process_fp32),
         cmocka_unit_test(every_path_was_taken),
+        cmocka_unit_test(evaluation_has_the_bits_of_training),
         cmocka_unit_test(shares_cover_the_experts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
