@@ -87,6 +87,14 @@ test: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(BUILD)/examples/moe_laye
 	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING)
 example: $(BUILD)/examples/moe_layer ## one MoE layer in a program of one's own: alone, and over 4 ranks with the same digest
 	$< && $< --ranks 4
+NVCC ?= nvcc
+$(BUILD)/tests/gpu/mma_sm90.o: tests/gpu/mma_sm90.cu
+	@mkdir -p $(@D)
+	$(NVCC) -O2 -std=c++17 -gencode arch=compute_90a,code=sm_90a -ccbin $(CXX) -c $< -o $@
+$(BUILD)/tests/gpu/test_sm90: $(BUILD)/tests/gpu/test_sm90.o $(BUILD)/tests/gpu/mma_sm90.o $(LIB)
+	$(NVCC) -ccbin $(CXX) -cudart static $^ $(LIBS:-pthread=-Xcompiler -pthread) -o $@
+gpu-test: $(BUILD)/tests/gpu/test_sm90 ## class sm90 against a Hopper GPU, bit for bit (needs nvcc and the GPU)
+	$<
 test-all: test headers layers ## test, and the checks of the house
 goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt anew and show what changed
 	BIN=$(BIN) sh tests/e2e/goldens.sh write
@@ -138,4 +146,4 @@ headers: ## the public header compiles alone as C11 and C++17
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo test test-all goldens configure install clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: format sizes layers docs headers example
+.PHONY: format sizes layers docs headers example gpu-test
