@@ -49,9 +49,10 @@ static sy_status make_folders(const char *path) {
             continue;
         *p = 0;
         if (mkdir(part, 0777) != 0) {
-            int error = errno;
-            if (stat(part, &st) != 0 || !S_ISDIR(st.st_mode))
-                SY_FAIL(SY_ERR_IO, "moe.routes_out = %s: the folder %s cannot be made: %s", path, part, strerror(error));
+            int error = errno, there = stat(part, &st) == 0;
+            if (!there || !S_ISDIR(st.st_mode))
+                SY_FAIL(SY_ERR_IO, "moe.routes_out = %s: the folder %s cannot be made: %s", path, part,
+                        there ? "there is something else of this name" : strerror(error));
         }
         *p = end;
         if (end == 0)
@@ -105,8 +106,11 @@ int64_t sy_routes_bytes(const struct sy_routes_options *o) {
 
 static sy_status check_options(const struct sy_routes_options *o) {
     int64_t n = 8;
+    if (strlen(o->dir) >= SY_ROUTES_PATH - 64)
+        SY_FAIL(SY_ERR_USAGE, "%s = %.60s…: the path has %zu bytes: choose a folder of less than %d",
+                o->write ? "moe.routes_out" : "moe.routes_in", o->dir, strlen(o->dir), SY_ROUTES_PATH - 64);
     if (o->sequences < 1 || o->seq_len < 1 || o->top_k < 1 || o->experts < o->top_k || o->experts > INT32_MAX ||
-        o->n_layers < 1 || strlen(o->dir) == 0 || strlen(o->dir) >= SY_ROUTES_PATH - 64)
+        o->n_layers < 1 || strlen(o->dir) == 0)
         SY_FAIL(SY_ERR_USAGE,
                 "%.200s: routes of %lld sequences of %lld tokens to %lld of %lld experts in %d layers cannot be in files",
                 o->dir, (long long)o->sequences, (long long)o->seq_len, (long long)o->top_k, (long long)o->experts,

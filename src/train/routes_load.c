@@ -126,6 +126,21 @@ static sy_status check_names(const struct reading *r) {
     return SY_OK;
 }
 
+/* Names what is there instead: another engine may call it otherwise. */
+static sy_status missing_tensor(const struct reading *r, const char *name) {
+    char there[400] = " none";
+    size_t n = 0;
+    for (int64_t i = 0; i < sy_safetensors_count(r->file); i++) {
+        const char *other = sy_safetensors_at(r->file, i)->name;
+        if (n + strlen(other) + 8 > sizeof there) {
+            snprintf(there + n, sizeof there - n, " …");
+            break;
+        }
+        n += (size_t)snprintf(there + n, sizeof there - n, " %s", other);
+    }
+    SY_FAIL(SY_ERR_DATA, "%s: has no tensor \"%s\"; tensors that are there:%s", r->path, name, there);
+}
+
 /* *out NULL if there is none and it is not needed. */
 static sy_status find_tensor(const struct reading *r, int layer, const char *what, int needed,
                              const struct sy_safetensors_tensor **out) {
@@ -134,7 +149,7 @@ static sy_status find_tensor(const struct reading *r, int layer, const char *wha
     sy_routes_name(name, layer, what);
     const struct sy_safetensors_tensor *t = sy_safetensors_find(r->file, name);
     if (!t && needed)
-        SY_FAIL(SY_ERR_DATA, "%s: has no tensor \"%s\"", r->path, name);
+        return missing_tensor(r, name);
     *out = t;
     if (!t || (t->n_dims == 3 && memcmp(t->dims, dims, sizeof dims) == 0))
         return SY_OK;
