@@ -35,8 +35,9 @@ int sy_cli_inspect(int argc, char **argv) {
     o.json = sy_cli_take_flag(&argc, argv, "json");
     if (!experts && argc != others)
         return sy_cli_usage("inspect", "--layer, --rows and --json go with --experts");
-    if (argc > 2 || (argc == 2 && strncmp(argv[1], "--", 2) == 0))
-        return sy_cli_usage("inspect", "'%s' is not understood", argv[argc - 1]);
+    for (int i = 1; i < argc; i++)
+        if (i > 1 || strncmp(argv[i], "--", 2) == 0)
+            return sy_cli_usage("inspect", "'%s' is not understood", argv[i]);
     if (argc != 2)
         return sy_cli_usage("inspect", experts ? "one run is needed" : "one path is needed");
     struct sy_io io = sy_cli_io(1);

@@ -72,6 +72,10 @@ int main(int argc, char **argv) {
         fprintf(stderr, "switchyard: there is no command '%s'; `switchyard help` lists them\n", name);
         return 2;
     }
+    if (argc == 3 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
+        argv[2] = (char *)c->name; /* COMMAND --help is help COMMAND */
+        c = find("help");
+    }
     int code = c->run(argc - 1, argv + 1);
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0) {
         if (errno != EPIPE) /* a reader that has seen enough needs no message */
