@@ -110,9 +110,10 @@ install: $(BIN) $(LIB) ## program, library, header and pkg-config file, into PRE
 	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/switchyard
 	install -m 644 include/switchyard.h $(DESTDIR)$(PREFIX)/include/switchyard.h
 	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/libswitchyard.a
-	printf '%s\n' 'Name: switchyard' 'Description: mixture-of-experts training, the same bits on every layout' \
-	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash' 'Cflags: -I$(PREFIX)/include' \
-	    'Libs: -L$(PREFIX)/lib -lswitchyard -lm -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/switchyard.pc
+	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
+	    'Name: switchyard' 'Description: mixture-of-experts training, the same bits on every layout' \
+	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash' 'Cflags: -I$${includedir}' \
+	    'Libs: -L$${libdir} -lswitchyard -lm -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/switchyard.pc
 
 clean: ## remove build/
 	rm -rf $(BUILD)

@@ -95,9 +95,19 @@ sy_status sy_config_check_moe(const struct sy_config *cfg) {
 }
 
 static sy_status check_moe(const struct sy_config *cfg) {
-    if (cfg->model.n_dense_layers == cfg->model.n_layers)
+    const struct sy_config_moe *e = &cfg->moe;
+    if (cfg->model.n_dense_layers == cfg->model.n_layers) {
+        static const char none[] = "model.n_dense_layers = %lld leaves no MoE layer: leave it out";
+        int64_t dense = cfg->model.n_dense_layers;
+        CHECK(cfg, !*e->routes_in, "moe.routes_in", none, N(dense));
+        CHECK(cfg, !*e->routes_out, "moe.routes_out", none, N(dense));
+        CHECK(cfg, e->seq_aux_loss_coeff == 0, "moe.seq_aux_loss_coeff", none, N(dense));
+        CHECK(cfg, e->z_loss_coeff == 0, "moe.z_loss_coeff", none, N(dense));
         return SY_OK;
+    }
     SY_TRY(sy_config_check_moe(cfg));
+    CHECK(cfg, !*e->routes_in || !cfg->debug.moe_force_load_balance, "moe.routes_in",
+          "debug.moe_force_load_balance = true chooses the experts too: choose one of the two");
     int64_t c = cfg->numerics.combine_groups;
     CHECK(cfg, !c || cfg->moe.num_experts % c == 0, "numerics.combine_groups",
           "does not divide moe.num_experts = %lld: choose one that does, or 0", N(cfg->moe.num_experts));

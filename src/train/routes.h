@@ -43,6 +43,9 @@ struct sy_routes sy_routes_at(const struct sy_routes_files *files, int layer, in
  * that was not filled since the last save. */
 sy_status sy_routes_save(struct sy_routes_files *files, int64_t step);
 
+/* Local. Whether there is a file of a step, without reading it. ERR_DATA with the steps that are there. */
+sy_status sy_routes_has(const struct sy_routes_files *files, int64_t step);
+
 /* Local. Reads the file of a step; ids are sorted in each token, their weights along. Errors: ERR_DATA names file, layer,
  * sequence, token, value and bound, or, without such a file, the steps that are there; ERR_IO, ERR_MEMORY. After an error
  * the routes are rubbish. */

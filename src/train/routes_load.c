@@ -257,12 +257,17 @@ static sy_status load_file(struct sy_routes_files *f, struct reading *r, int64_t
     return SY_OK;
 }
 
+sy_status sy_routes_has(const struct sy_routes_files *f, int64_t step) {
+    char path[SY_ROUTES_PATH];
+    SY_TRY(sy_routes_path(f, "", step, path));
+    return access(path, F_OK) != 0 && errno == ENOENT ? missing_step(f, step) : SY_OK;
+}
+
 sy_status sy_routes_load(struct sy_routes_files *f, int64_t step) {
     char path[SY_ROUTES_PATH];
     struct sy_safetensors *file = NULL;
+    SY_TRY(sy_routes_has(f, step));
     SY_TRY(sy_routes_path(f, "", step, path));
-    if (access(path, F_OK) != 0 && errno == ENOENT)
-        return missing_step(f, step);
     SY_TRY(sy_safetensors_open(path, &file));
     struct reading r = {.f = f, .path = path, .file = file};
     sy_status status = load_file(f, &r, step);

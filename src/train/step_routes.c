@@ -101,6 +101,12 @@ void sy_step_routes_destroy(struct sy_step_routes *r) {
     free(r);
 }
 
+sy_status sy_step_routes_check(const struct sy_step_routes *r, int64_t first, int64_t last) {
+    for (int64_t step = first; r && r->in && step <= last; step++)
+        SY_TRY(sy_routes_has(r->in, step));
+    return SY_OK;
+}
+
 sy_status sy_step_routes_begin(struct sy_step_routes *r, int64_t step) {
     return r && r->in ? sy_routes_load(r->in, step) : SY_OK;
 }

@@ -19,6 +19,9 @@ sy_status sy_step_routes_create(const struct sy_config *config, int64_t batch, s
 int64_t sy_step_routes_bytes(const struct sy_config *config, int64_t batch);
 void sy_step_routes_destroy(struct sy_step_routes *routes);
 
+/* Local. Before the first step: whether a file to follow is there for each of them. ERR_DATA names the first without. */
+sy_status sy_step_routes_check(const struct sy_step_routes *routes, int64_t first, int64_t last);
+
 /* Local. Steps count from 1. begin reads the step's file, end writes one. */
 sy_status sy_step_routes_begin(struct sy_step_routes *routes, int64_t step);
 sy_status sy_step_routes_end(struct sy_step_routes *routes, int64_t step);

@@ -243,6 +243,7 @@ static sy_status start(struct trainer *t, const char *name) {
     const struct sy_documents *d = t->session->documents;
     t->out->unigram_entropy = sy_documents_entropy(d, d->train, d->n_train);
     SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
+    SY_TRY(sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps));
     SY_TRY(sy_progress_init(t->session, t->step, &t->progress));
     const struct sy_session *s = t->session;
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
@@ -280,25 +281,31 @@ static sy_status nonfinite(struct trainer *t, const struct sy_step_result *r) {
     return SY_OK;
 }
 
+/* A step failed and the weights are those of t->step: they are saved, and what failed stays the error. */
+static sy_status save_before(struct trainer *t, sy_status status) {
+    char why[2048];
+    snprintf(why, sizeof why, "%s", sy_error_message());
+    if (save(t) != SY_OK)
+        sy_log_warn(&t->log, "step %lld could not be saved: %s", (long long)t->step, sy_error_message());
+    return sy_fail(status, "%s", why);
+}
+
 static sy_status one_step(struct trainer *t) {
     struct sy_step_result r;
     struct sy_metrics_times times;
     char line[80];
-    SY_TRY(sy_session_step(t->session, t->step, &r));
+    sy_status status = sy_session_step(t->session, t->step, &r);
+    if (status != SY_OK)
+        return save_before(t, status);
     sy_progress_step(&t->progress, t->session, &r, &times, line);
-    SY_TRY(sy_metrics_step(&t->metrics, t->session, &r, &times));
-    if (!r.applied) {
-        sy_status status = nonfinite(t, &r);
-        if (status != SY_OK) { /* the weights are those of the step before */
-            char why[512];
-            snprintf(why, sizeof why, "%s", sy_error_message());
-            sy_status saved = save(t);
-            return saved == SY_OK ? sy_fail(status, "%s", why) : saved;
-        }
-    } else {
+    status = sy_metrics_step(&t->metrics, t->session, &r, &times);
+    if (status == SY_OK && !r.applied)
+        status = nonfinite(t, &r);
+    else if (status == SY_OK)
         t->skipped_in_a_row = 0;
-    }
-    t->step = r.step;
+    t->step = status == SY_OK || r.applied ? r.step : t->step;
+    if (status != SY_OK)
+        return save_before(t, status);
     t->out->step = t->step;
     t->out->loss = r.loss;
     memcpy(t->out->weights_digest, r.digest, sizeof t->out->weights_digest);
@@ -351,7 +358,7 @@ sy_status sy_train(struct sy_config *config, const char *name, const struct sy_i
     if (status == SY_OK)
         status = loop(&t);
     if (status != SY_OK && t.log_file)
-        fprintf(t.log_file, "error: %s\n", sy_error_message());
+        fprintf(t.log_file, "%s%s\n", status == SY_STOPPED ? "" : "error: ", sy_error_message());
     if (status == SY_OK || status == SY_STOPPED) {
         sy_status reported = report_counters(&t);
         status = status == SY_OK ? reported : status;
