@@ -163,7 +163,7 @@ sy_status sy_metrics_step(struct sy_metrics *m, const struct sy_session *s, cons
     number(f, "data_ms", t->data_ms);
     fprintf(f, "\"weights_digest\":\"%s\",\"skipped\":%d,\"moe\":[", r->digest, !r->applied);
     const char *comma = "";
-    for (int l = 0; l < s->params->n_layers; l++) {
+    for (int l = 0; l < s->params->n_layers && r->counted; l++) { /* else the zeros would be read as dead experts */
         if (!sy_layer_is_moe(&c->model, l))
             continue;
         fputs(comma, f);

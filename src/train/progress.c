@@ -37,12 +37,12 @@ static int64_t resident_bytes(void) {
     return getrusage(RUSAGE_SELF, &u) == 0 ? (int64_t)u.ru_maxrss * 1024 : 0;
 }
 
-/* Of the layers the largest coefficient of variation, and how many experts got no route; "" without MoE layers. */
-static void balance_text(const struct sy_session *s, char out[48]) {
+/* Of the layers the largest coefficient of variation, and how many experts got no route; "" without MoE layers or loads. */
+static void balance_text(const struct sy_session *s, int counted, char out[48]) {
     const struct sy_config *c = s->config;
     double worst = -1;
     int64_t dead = 0;
-    for (int l = (int)c->model.n_dense_layers; l < s->params->n_layers; l++) {
+    for (int l = (int)c->model.n_dense_layers; l < s->params->n_layers && counted; l++) {
         struct sy_load load = sy_load_of(l, s->counts + l * c->moe.num_experts, c->moe.num_experts);
         worst = load.cv > worst ? load.cv : worst;
         dead += load.dead;
@@ -96,7 +96,7 @@ void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s, c
              r->loss, r->norm, r->lr, rate);
     snprintf(speed, sizeof speed, " %s %.0f%%", flops, t->mfu < 1e6 ? t->mfu : 1e6);
     snprintf(room, sizeof room, " %s", memory);
-    balance_text(s, balance);
+    balance_text(s, r->counted, balance);
     /* What matters least goes first when a line gets too long. */
     size_t n = strlen(head) + strlen(speed) + 1 + strlen(eta) + strlen(room) + strlen(balance);
     if (n > 79) {

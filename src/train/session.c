@@ -295,6 +295,7 @@ static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
     r->z_loss = r->has_z_loss ? (double)stats.router_loss[1] * 0x1p-24 / (double)summed : 0.0;
     r->loss_fixed = stats.loss;
     r->n_bad = stats.n_bad;
+    r->counted = 1;
     r->loss = stats.n_bad ? NAN : (double)stats.loss * 0x1p-24 / (double)r->n_valid;
     return SY_OK;
 }

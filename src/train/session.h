@@ -55,6 +55,7 @@ struct sy_step_result {
     double loss, norm, lr;            /* loss and norm are NaN when not finite */
     int has_balance_loss, has_z_loss; /* with their coefficients */
     double balance_loss, z_loss;      /* without them: means over MoE layers and sequences */
+    int counted;                      /* the loads are known: no router met a NaN */
     int applied;
     char why[256]; /* not applied: why */
     char digest[SY_DIGEST_CHARS];

@@ -22,9 +22,16 @@ expect 4 "resumed: the same step fails again"
 same "$(history again)" "$(history stop)" "resumed: history"
 
 # shellcheck disable=SC2086
-train skip $wild --run.nonfinite=skip --run.nonfinite_limit=3
+train skip $wild --run.nonfinite=skip --run.nonfinite_limit=3 --metrics.log_freq=1
 expect 4 "skip"
 says "^warning: step 2 skipped: " "skip"
 says "step 4 was not applied, the last of 3 in a row" "skip: the limit"
 same "$(history skip | wc -l)" 4 "skip: lines"
+# Step 2 met a NaN before all of its tokens were routed: it has no loads, which is not the same as loads of zero.
+says 'loss nan' "skip: the line of a skipped step"
+grep -q 'loss nan.* dead ' "$room/out" && fail "skip: experts of a skipped step are said to be dead"
+same "$(grep -c '"skipped":1,"moe":\[\]}$' "$room/skip/metrics.jsonl")" 3 "skip: loads of skipped steps"
+run inspect --experts "$room/skip"
+expect 0 "inspect --experts"
+says '^note: 3 steps are left out' "inspect --experts: skipped steps"
 finish
