@@ -268,9 +268,9 @@ struct sy_moe_batch {
     int known;                /* not 0: sequences is [ranks, rounds], of all ranks, equal on each. Under forced balance
                                  nothing is then exchanged before the rows */
     const int32_t *ids_in;    /* [T, K] experts to use, in any order; NULL: the router chooses. Not with forced_balance */
-    const float *w_in;        /* [T, K] weights of ids_in; NULL: the router's. Its gradient is that of its own scores */
-    int32_t *ids_out;         /* [T, K] experts of each token, ascending; NULL: not asked for */
-    float *w_out;             /* [T, K] their weights; NULL: not asked for */
+    const float *w_in; /* [T, K] weights of ids_in, finite; NULL: the router's. Its gradient is that of its own scores */
+    int32_t *ids_out;  /* [T, K] experts of each token, ascending; NULL: not asked for */
+    float *w_out;      /* [T, K] their weights; NULL: not asked for */
 };
 
 /* Collective. y [T, D] from x [T, D]; they may be one array. Keeps under `micro_batch` (0 .. micro_batches - 1) what
@@ -303,7 +303,8 @@ void sy_moe_losses(const struct sy_moe *moe, double *balance, double *z);
  * moe.bias_center), if there is one, and sets counts and losses to zero. Errors: ERR_USAGE forwards wait for a backward. */
 sy_status sy_moe_update_bias(struct sy_moe *moe);
 
-/* Local. The expert bias [E]; the same on all ranks. Errors: ERR_USAGE moe.load_balance_coeff = 0; set: forwards wait. */
+/* Local. The expert bias [E]; the same on all ranks. Errors: ERR_USAGE moe.load_balance_coeff = 0; set: forwards wait, or
+ * a value is not finite. */
 sy_status sy_moe_expert_bias(const struct sy_moe *moe, float *out);
 sy_status sy_moe_set_expert_bias(struct sy_moe *moe, const float *bias);
 

@@ -151,7 +151,9 @@ static sy_status create(const struct sy_config_moe *section, const struct sy_moe
 }
 
 /* The section, out of the whole for the places of its values in messages. What a run does with files, a layer does not. */
-static sy_status check_section(const struct sy_config *config) {
+static sy_status check_section(const struct sy_config *config, const struct sy_moe_options *options) {
+    if (!config || !options)
+        SY_FAIL(SY_ERR_USAGE, "moe layer: %s is NULL", config ? "options" : "config");
     SY_TRY(sy_config_check_moe(config));
     if (*config->moe.routes_in)
         return sy_config_fail(config, "moe.routes_in",
@@ -166,7 +168,7 @@ sy_status sy_moe_create(const struct sy_config *config, const struct sy_moe_opti
     struct sy_comm self = sy_comm_self();
     if (!comm)
         comm = &self;
-    SY_TRY(comm->ops->agree(comm, check_section(config)));
+    SY_TRY(comm->ops->agree(comm, check_section(config, options)));
     return create(&config->moe, options, comm, out);
 }
 

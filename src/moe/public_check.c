@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/fmath.h"
 #include "moe/public.h"
 
 /* --- options ------------------------------------------------------------------------------------------------------------
@@ -17,11 +18,11 @@ static sy_status check_bounds(const struct sy_moe_options *o) {
                                    {"inter_dim", o->inter_dim, 1, 1 << 22},
                                    {"seq_len", o->seq_len, 1, 1 << 24},
                                    {"max_sequences", o->max_sequences, 1, 1 << 24},
-                                   {"max_rounds", o->max_rounds, 1, 1 << 16},
+                                   {"max_rounds", o->max_rounds, 0, 1 << 16},
                                    {"micro_batches", o->micro_batches, 0, 1 << 16},
                                    {"recompute", o->recompute, 0, SY_MOE_RECOMPUTE_FULL},
                                    {"global_sequences", o->global_sequences, 0, INT64_C(1) << 40},
-                                   {"threads", o->threads, 1, 1024},
+                                   {"threads", o->threads, 0, 1024},
                                    {"combine_groups", o->combine_groups, 0, 1 << 16}};
     for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++)
         if (bounds[i].value < bounds[i].min || bounds[i].value > bounds[i].max)
@@ -56,10 +57,10 @@ static sy_status check_class(const char *name, enum sy_numeric_class *cls) {
 
 sy_status sy_moe_check_options(const struct sy_config_moe *c, const struct sy_comm *comm, struct sy_moe_options *o,
                                enum sy_numeric_class *cls) {
+    SY_TRY(check_bounds(o));
     o->max_rounds = o->max_rounds ? o->max_rounds : 1;
     o->threads = o->threads ? o->threads : 1;
     o->forced_balance = o->forced_balance != 0;
-    SY_TRY(check_bounds(o));
     SY_TRY(check_class(o->numeric_class ? o->numeric_class : "x86", cls));
     if (o->combine_groups && c->num_experts % o->combine_groups != 0)
         SY_FAIL(SY_ERR_USAGE,
@@ -282,6 +283,9 @@ static sy_status sort_token(const struct sy_moe *m, int64_t t, const int32_t *fr
         if (from[k] < 0 || from[k] >= m->config.num_experts)
             SY_FAIL(SY_ERR_USAGE, "moe layer: ids_in: expert %" PRId32 " of token %" PRId64 ": must be 0 to %" PRId64,
                     from[k], t, m->config.num_experts - 1);
+        if (w && !sy_f32_finite(w[k]))
+            SY_FAIL(SY_ERR_USAGE, "moe layer: w_in: weight %g of expert %" PRId32 ", token %" PRId64 ": must be finite",
+                    w[k], from[k], t);
         for (; at > 0 && ids[at - 1] > from[k]; at--) {
             ids[at] = ids[at - 1];
             to[at] = to[at - 1];

@@ -7,6 +7,8 @@ static sy_status check_call(const struct sy_moe *m, const struct sy_moe_batch *b
                             struct sy_moe_slot *s) {
     if (!m->has_weights)
         SY_FAIL(SY_ERR_USAGE, "moe layer: it has no weights: call sy_moe_set_weights first");
+    if (!b)
+        SY_FAIL(SY_ERR_USAGE, "moe layer: the batch is NULL");
     SY_TRY(sy_moe_check_batch(m, b, s));
     if (b->n_sequences > 0 && (!x || !y))
         SY_FAIL(SY_ERR_USAGE, "moe layer: %s is NULL, and n_sequences = %" PRId64, x ? "y" : "x", b->n_sequences);
@@ -43,6 +45,8 @@ static struct sy_moe_ticket ticket_of(const struct sy_moe *m, enum sy_moe_step s
 
 /* The slot of a forward, still free. */
 static sy_status free_slot(struct sy_moe *m, int micro_batch, struct sy_moe_slot **out) {
+    if (m->o.micro_batches == 0)
+        SY_FAIL(SY_ERR_USAGE, "moe layer: micro_batches = 0: it was made for sy_moe_eval alone; raise micro_batches");
     if (micro_batch < 0 || micro_batch >= m->o.micro_batches)
         SY_FAIL(SY_ERR_USAGE, "moe layer: micro_batch = %d: must be 0 to micro_batches - 1 = %d", micro_batch,
                 m->o.micro_batches - 1);

@@ -3,6 +3,7 @@
  */
 #include <inttypes.h>
 
+#include "base/fmath.h"
 #include "moe/bias.h"
 #include "moe/public.h"
 
@@ -62,6 +63,9 @@ sy_status sy_moe_expert_bias(const struct sy_moe *m, float *out) {
 sy_status sy_moe_set_expert_bias(struct sy_moe *m, const float *bias) {
     SY_TRY(check_bias(m));
     SY_TRY(sy_moe_check_idle(m, "the expert bias is set"));
+    for (int64_t e = 0; e < m->config.num_experts; e++)
+        if (!sy_f32_finite(bias[e]))
+            SY_FAIL(SY_ERR_USAGE, "moe layer: expert bias %g of expert %" PRId64 ": must be finite", bias[e], e);
     memcpy(m->expert_bias, bias, (size_t)m->config.num_experts * sizeof *bias);
     return SY_OK;
 }

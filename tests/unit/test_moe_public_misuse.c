@@ -74,7 +74,7 @@ static void test_options(void **state) {
     OPTION(micro_batches, -1, "micro_batches = -1: must be 0");
     OPTION(recompute, (enum sy_moe_recompute)3, "recompute = 3: must be 0 to 2");
     OPTION(global_sequences, -1, "global_sequences = -1");
-    OPTION(threads, 1025, "threads = 1025: must be 1 to 1024");
+    OPTION(threads, 1025, "threads = 1025: must be 0 to 1024");
     OPTION(combine_groups, 3, "combine_groups = 3 does not divide moe.num_experts = 8");
     OPTION(numeric_class, "fp8", "numeric_class = \"fp8\"");
     OPTION(tier, "sse", "run.tier = sse");
@@ -147,6 +147,10 @@ static void test_weights(void **state) {
     struct sy_moe_tensors g = view(p, &scrap, 0);
     g.shared_gate = scrap.shared_gate;
     REFUSED("shared_gate is given", sy_moe_backward(moe, 0, dy, NULL, &g));
+    sy_moe_discard(moe);
+    float bias[MOST_E] = {0, 0, NAN};
+    REFUSED("expert bias nan of expert 2: must be finite", sy_moe_set_expert_bias(moe, bias));
+    assert_int_equal(sy_moe_forward(moe, 0, &batch, x, y), SY_OK);
     sy_moe_destroy(moe); /* with a forward that waits */
     moe = layer(&problems[1], SY_MOE_RECOMPUTE_NONE, 1);
     REFUSED("moe.load_balance_coeff = 0", sy_moe_expert_bias(moe, y));
@@ -184,7 +188,7 @@ static void test_micro_batches(void **state) {
         moe = layer(p, (enum sy_moe_recompute)recompute, 0);
         assert_int_equal(sy_moe_set_weights(moe, &w, 1), SY_OK);
         assert_int_equal(sy_moe_eval(moe, &batch, x, y), SY_OK);
-        REFUSED("micro_batch = 0", sy_moe_forward(moe, 0, &batch, x, y));
+        REFUSED("micro_batches = 0: it was made for sy_moe_eval alone", sy_moe_forward(moe, 0, &batch, x, y));
         sy_moe_destroy(moe);
     }
 }
@@ -227,6 +231,14 @@ static void test_batches(void **state) {
     ids[9] = 1;
     REFUSED("expert 1 of token 4 twice", sy_moe_forward(moe, 0, &given, x, y));
     ids[9] = 5;
+    static float weights_in[T * MOST_K];
+    for (int i = 0; i < T * 2; i++)
+        weights_in[i] = i == 7 ? INFINITY : 0.5f;
+    given.w_in = weights_in;
+    REFUSED("weight inf of expert 5, token 3: must be finite", sy_moe_forward(moe, 0, &given, x, y));
+    given.w_in = NULL;
+    REFUSED("the batch is NULL", sy_moe_forward(moe, 0, NULL, x, y));
+    REFUSED("the batch is NULL", sy_moe_eval(moe, NULL, x, y));
     REFUSED("x is NULL", sy_moe_forward(moe, 0, &given, NULL, y));
     REFUSED("y is NULL", sy_moe_forward(moe, 0, &given, x, NULL));
     x[3 * D + 1] = NAN;
