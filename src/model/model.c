@@ -253,7 +253,7 @@ static sy_status moe_fwd(struct sy_model *m, int l, struct sy_model_stats *stats
     if (stats) {
         call.counts = stats->counts ? stats->counts + l * c->moe.config->num_experts : NULL;
         call.loss = stats->router_loss;
-        call.n_bad = &stats->n_bad;
+        call.n_bad = &stats->n_bad_router;
     }
     sy_status status = sy_moe_fwd(&c->moe, &w, &call, s->n2, &s->moe, &m->s.moe, m->s.y);
     if (status != SY_OK)

@@ -26,11 +26,12 @@ struct sy_model_options {
     const struct sy_log *log;
 };
 
-struct sy_model_stats { /* added to */
-    int64_t loss;       /* 2^-24 nats */
-    int64_t n_valid, n_bad;
+struct sy_model_stats {     /* added to */
+    int64_t loss;           /* 2^-24 nats */
+    int64_t n_valid, n_bad; /* labels; those whose loss is not finite */
     int64_t *counts;        /* [n_layers * E] routes of each expert, or NULL */
     int64_t router_loss[2]; /* balance and z-loss over layers and sequences, without coefficients, 2^-24 */
+    int64_t n_bad_router;   /* sequences, summed over layers, where one of these is not finite */
 };
 
 struct sy_model;

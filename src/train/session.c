@@ -281,22 +281,25 @@ static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
         SY_TRY(sy_model_train(s->model, &b, (float)(1.0 / (double)r->n_valid), &sink, &stats));
         sy_step_routes_after(s->routes, s->gradients, k, &b);
     }
-    if (stats.n_bad == 0) /* else weights may be NaN, and no file of routes has such */
+    if (stats.n_bad == 0 && stats.n_bad_router == 0) /* else weights may be NaN, and no file of routes has such */
         SY_TRY(sy_step_routes_end(s->routes, r->step));
     const struct sy_comm *dp = &s->groups.dp;
     dp->ops->sum_i64(dp, s->counts, s->params->n_layers * s->config->moe.num_experts);
     dp->ops->sum_i64(dp, &stats.loss, 1);
     dp->ops->sum_i64(dp, &stats.n_bad, 1);
     dp->ops->sum_i64(dp, stats.router_loss, 2);
+    dp->ops->sum_i64(dp, &stats.n_bad_router, 1);
     int64_t summed = s->config->training.global_batch_size * (s->params->n_layers - s->config->model.n_dense_layers);
     r->has_balance_loss = s->config->moe.seq_aux_loss_coeff > 0 && summed > 0;
     r->has_z_loss = s->config->moe.z_loss_coeff > 0 && summed > 0;
-    r->balance_loss = r->has_balance_loss ? (double)stats.router_loss[0] * 0x1p-24 / (double)summed : 0.0;
-    r->z_loss = r->has_z_loss ? (double)stats.router_loss[1] * 0x1p-24 / (double)summed : 0.0;
+    double scale = stats.n_bad_router ? (double)NAN : 0x1p-24 / (double)summed; /* the sums lack those that are not finite */
+    r->balance_loss = r->has_balance_loss ? (double)stats.router_loss[0] * scale : 0.0;
+    r->z_loss = r->has_z_loss ? (double)stats.router_loss[1] * scale : 0.0;
     r->loss_fixed = stats.loss;
     r->n_bad = stats.n_bad;
+    r->n_bad_router = stats.n_bad_router;
     r->counted = 1;
-    r->loss = stats.n_bad ? NAN : (double)stats.loss * 0x1p-24 / (double)r->n_valid;
+    r->loss = stats.n_bad || stats.n_bad_router ? NAN : (double)stats.loss * 0x1p-24 / (double)r->n_valid;
     return SY_OK;
 }
 
@@ -345,6 +348,9 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
     if (status == SY_ERR_NONFINITE) { /* which part of the batch was counted depends on the layout: nothing is */
         memset(s->counts, 0, (size_t)(s->params->n_layers * c->moe.num_experts) * sizeof *s->counts);
         snprintf(r->why, sizeof r->why, "%s", sy_error_message());
+    } else if (r->n_bad_router) {
+        snprintf(r->why, sizeof r->why, "router losses of %lld sequences are not finite, summed over layers",
+                 (long long)r->n_bad_router);
     } else if (r->n_bad) {
         snprintf(r->why, sizeof r->why, "%lld of %lld token losses are not finite", (long long)r->n_bad,
                  (long long)r->n_valid);

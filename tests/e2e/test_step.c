@@ -116,7 +116,8 @@ static void allocates_nothing(void **state) {
 
 /* A poisoned weight: the step says what is wrong, and every weight stays as it was. */
 static void poisoned(const char *name, int64_t at, float value, const char *why) {
-    struct sy_session *s = open_session("micro_mla", NULL, 0);
+    const char *losses[][2] = {{"moe.z_loss_coeff", "0.001"}, {"moe.seq_aux_loss_coeff", "0.01"}};
+    struct sy_session *s = open_session("micro_mla", losses, 2);
     step(s, 0);
     first_of(s, name)[at] = value;
     sy_session_weights_changed(s);
@@ -127,6 +128,7 @@ static void poisoned(const char *name, int64_t at, float value, const char *why)
         fail_msg("%s poisoned with %g: the step was applied", name, value);
     assert_int_equal(s->applied, 1);
     assert_string_equal(r.digest, before);
+    assert_true(isfinite(r.balance_loss) && isfinite(r.z_loss) ? r.n_bad_router == 0 : r.n_bad_router > 0);
     if (!strstr(r.why, why))
         fail_msg("%s poisoned with %g: says '%s', not '%s'", name, value, r.why, why);
     close_session(s);
@@ -140,6 +142,7 @@ static void not_finite(void **state) {
     poisoned("model.layers.0.mlp.down_proj.weight", 0, NAN, "NaN logit");
     poisoned("model.layers.1.self_attn.kv_b_proj.weight", 0, INFINITY, "NaN logit");
     poisoned("model.layers.1.mlp.gate.weight", 0, NAN, "layer 1: router");
+    poisoned("model.layers.1.mlp.gate.weight", 0, INFINITY, "router losses of 16 sequences are not finite, summed over layers");
 }
 
 /* A non-finite gradient element is counted, and the norm says so. */
