@@ -94,6 +94,18 @@ sy_status sy_config_check_moe(const struct sy_config *cfg) {
     return check_groups(cfg);
 }
 
+/* An MoE layer's rows have numbers of 32 bits. */
+static sy_status check_routes(const struct sy_config *cfg) {
+    const struct sy_config_training *t = &cfg->training;
+    int64_t most = t->local_batch_size < t->global_batch_size ? t->local_batch_size : t->global_batch_size;
+    int64_t tokens = most * t->seq_len, k = cfg->moe.top_k;
+    CHECK(cfg, tokens <= INT32_MAX / k, "training.local_batch_size",
+          "%lld sequences of training.seq_len = %lld tokens, moe.top_k = %lld: %lld routes in a pass, there can be %lld: "
+          "choose fewer or shorter sequences",
+          N(most), N(t->seq_len), N(k), N(tokens * k), N(INT32_MAX));
+    return SY_OK;
+}
+
 static sy_status check_moe(const struct sy_config *cfg) {
     const struct sy_config_moe *e = &cfg->moe;
     if (cfg->model.n_dense_layers == cfg->model.n_layers) {
@@ -108,6 +120,7 @@ static sy_status check_moe(const struct sy_config *cfg) {
     SY_TRY(sy_config_check_moe(cfg));
     CHECK(cfg, !*e->routes_in || !cfg->debug.moe_force_load_balance, "moe.routes_in",
           "debug.moe_force_load_balance = true chooses the experts too: choose one of the two");
+    SY_TRY(check_routes(cfg));
     int64_t c = cfg->numerics.combine_groups;
     CHECK(cfg, !c || cfg->moe.num_experts % c == 0, "numerics.combine_groups",
           "does not divide moe.num_experts = %lld: choose one that does, or 0", N(cfg->moe.num_experts));

@@ -339,6 +339,23 @@ static void test_checks(void **state) {
         "command line: numerics.combine_groups = 3: does not divide moe.num_experts = 8: choose one that does, or 0");
 }
 
+/* Routes of a forward pass have numbers of 32 bits; in a pass are at most the sequences of the batch. */
+static void test_routes_of_a_pass(void **state) {
+    (void)state;
+    struct sy_config *cfg = fresh();
+    must(flags(cfg,
+               "--model.flavor=micro_gqa --training.seq_len=16777216 --training.local_batch_size=100 "
+               "--training.global_batch_size=63",
+               ""));
+    must(sy_config_finish(cfg, false));
+    sy_config_destroy(cfg);
+    expect_finish("micro_gqa",
+                  "--training.seq_len=16777216 --training.local_batch_size=100 --training.global_batch_size=64",
+                  "command line: training.local_batch_size = 100: 64 sequences of training.seq_len = 16777216 tokens, "
+                  "moe.top_k = 2: 2147483648 routes in a pass, there can be 2147483647: choose "
+                  "fewer or shorter sequences");
+}
+
 static void test_more_checks(void **state) {
     (void)state;
     expect_finish("gqa-debug", "--model.n_kv_heads=3",
@@ -577,7 +594,7 @@ int main(void) {
         cmocka_unit_test(test_neutral),      cmocka_unit_test(test_checks),        cmocka_unit_test(test_more_checks),
         cmocka_unit_test(test_flavors),      cmocka_unit_test(test_print),         cmocka_unit_test(test_configs),
         cmocka_unit_test(test_init),         cmocka_unit_test(test_init_comments), cmocka_unit_test(test_help),
-        cmocka_unit_test(test_reference),
+        cmocka_unit_test(test_reference),    cmocka_unit_test(test_routes_of_a_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
