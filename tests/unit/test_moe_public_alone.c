@@ -138,7 +138,7 @@ static void test_versions(void **state) {
         changed.w2[i] *= 2;
     static const struct {
         int changed, version, differs, misses;
-    } step[] = {{0, 1, 0, 1}, {1, 1, 0, 1}, {1, 2, 1, 2}, {1, 3, 1, 3}, {0, 1, 0, 4}, {1, 0, 1, 4}};
+    } step[] = {{0, 1, 0, 1}, {1, 1, 0, 1}, {1, 2, 1, 2}, {1, 3, 1, 3}, {0, 1, 0, 4}, {1, 0, 1, 4}, {0, 0, 0, 4}};
     for (size_t i = 0; i < sizeof step / sizeof *step; i++) {
         assert_int_equal(sy_moe_set_weights(moe, step[i].changed ? &w : &same, step[i].version), SY_OK);
         assert_int_equal(sy_moe_eval(moe, &batch, x, i ? again : y), SY_OK);
@@ -194,6 +194,31 @@ static void test_bias(void **state) {
     sy_moe_discard(moe);
     sy_moe_counts(moe, counts);
     assert_int_equal(counts[4], 0);
+    sy_moe_destroy(moe);
+}
+
+/* A loss that is not finite is not 0 and not the sum of the others; giving up the step forgets it. */
+static void test_losses_not_finite(void **state) {
+    (void)state;
+    static float far[T * D], y[T * D];
+    struct sy_moe *moe = layer(&problems[2], "fp32");
+    struct sy_moe_batch batch = {.n_sequences = B};
+    double balance, z, again, z_again;
+    memcpy(far, x, sizeof far);
+    for (int i = 0; i < D; i++)
+        far[i] = 1e25f; /* the first token's logits are finite, their square is not */
+    assert_int_equal(sy_moe_forward(moe, 0, &batch, x, y), SY_OK);
+    sy_moe_losses(moe, &balance, &z);
+    assert_true(balance > 0 && z > 0);
+    assert_int_equal(sy_moe_forward(moe, 1, &batch, far, y), SY_OK);
+    sy_moe_losses(moe, &again, &z_again);
+    assert_true(isnan(again) && isnan(z_again));
+    sy_moe_discard(moe);
+    sy_moe_losses(moe, &again, &z_again);
+    assert_true(again == 0 && z_again == 0);
+    assert_int_equal(sy_moe_forward(moe, 0, &batch, x, y), SY_OK);
+    sy_moe_losses(moe, &again, &z_again);
+    assert_true(again == balance && z_again == z);
     sy_moe_destroy(moe);
 }
 
@@ -292,9 +317,13 @@ int main(void) {
     fill(x, T * D, 11, 1.0f);
     fill(dy, T * D, 12, 1.0f);
     fill_weights(&weights);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_leaves_add),        cmocka_unit_test(test_padding), cmocka_unit_test(test_given_routes),
-        cmocka_unit_test(test_versions),          cmocka_unit_test(test_bias),    cmocka_unit_test(test_allocates_nothing),
-        cmocka_unit_test(test_finite_differences)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_leaves_add),
+                                       cmocka_unit_test(test_padding),
+                                       cmocka_unit_test(test_given_routes),
+                                       cmocka_unit_test(test_versions),
+                                       cmocka_unit_test(test_bias),
+                                       cmocka_unit_test(test_allocates_nothing),
+                                       cmocka_unit_test(test_finite_differences),
+                                       cmocka_unit_test(test_losses_not_finite)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
