@@ -297,6 +297,7 @@ static sy_status one_step(struct trainer *t) {
     sy_status status = sy_session_step(t->session, t->step, &r);
     if (status != SY_OK)
         return save_before(t, status);
+    memcpy(t->out->weights_digest, r.digest, sizeof t->out->weights_digest);
     sy_progress_step(&t->progress, t->session, &r, &times, line);
     status = sy_metrics_step(&t->metrics, t->session, &r, &times);
     if (status == SY_OK && !r.applied)
@@ -308,7 +309,6 @@ static sy_status one_step(struct trainer *t) {
         return save_before(t, status);
     t->out->step = t->step;
     t->out->loss = r.loss;
-    memcpy(t->out->weights_digest, r.digest, sizeof t->out->weights_digest);
     if (t->io->progress)
         t->io->progress(t->io->user, &(struct sy_progress){t->step, t->config->training.steps, line});
     return SY_OK;
