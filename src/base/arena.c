@@ -4,6 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if SY_ARENA_GUARD
+#include <sanitizer/asan_interface.h>
+static void guard(char *p, size_t bytes) { __asan_poison_memory_region(p, bytes); }
+static void unguard(char *p, size_t bytes) { __asan_unpoison_memory_region(p, bytes); }
+#else
+static void guard(char *p, size_t bytes) { (void)p, (void)bytes; }
+static void unguard(char *p, size_t bytes) { (void)p, (void)bytes; }
+#endif
+
 struct sy_arena sy_arena_measure(void) {
     return (struct sy_arena){.size = SIZE_MAX};
 }
@@ -22,6 +31,8 @@ sy_status sy_arena_init(size_t bytes, const char *what, struct sy_arena *out) {
 }
 
 void sy_arena_fini(struct sy_arena *arena) {
+    if (arena->base)
+        unguard(arena->base, arena->size);
     free(arena->memory);
     *arena = (struct sy_arena){0};
 }
@@ -37,16 +48,18 @@ static void count(struct sy_arena *a, const char *tag, size_t bytes) {
 }
 
 void *sy_arena_take(struct sy_arena *arena, const char *tag, size_t n, size_t size) {
-    if (size && n > (SIZE_MAX - SY_ARENA_ALIGN) / size) {
+    if (size && n > (SIZE_MAX - SY_ARENA_ALIGN - SY_ARENA_GUARD) / size) {
         arena->overflow = 1;
         return NULL;
     }
-    size_t bytes = (n * size + SY_ARENA_ALIGN - 1) / SY_ARENA_ALIGN * SY_ARENA_ALIGN;
+    size_t bytes = (n * size + SY_ARENA_ALIGN - 1) / SY_ARENA_ALIGN * SY_ARENA_ALIGN + SY_ARENA_GUARD;
     if (bytes > arena->size - arena->used) {
         arena->overflow = 1;
         return NULL;
     }
-    void *p = arena->base ? arena->base + arena->used : NULL;
+    char *p = arena->base ? arena->base + arena->used : NULL;
+    if (p)
+        guard(p + n * size, bytes - n * size);
     arena->used += bytes;
     count(arena, tag, bytes);
     return p;

@@ -13,6 +13,18 @@
 
 enum { SY_ARENA_TAGS = 48, SY_ARENA_ALIGN = 64 };
 
+/* Bytes behind each block that AddressSanitizer watches. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SY_ARENA_GUARD 64
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SY_ARENA_GUARD 64
+#endif
+#endif
+#ifndef SY_ARENA_GUARD
+#define SY_ARENA_GUARD 0
+#endif
+
 struct sy_arena {
     void *memory; /* as allocated */
     char *base;   /* NULL while measuring */

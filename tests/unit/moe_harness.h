@@ -8,6 +8,10 @@
 
 #include "moe_case.h"
 
+#if SY_ARENA_GUARD
+#include <sanitizer/asan_interface.h>
+#endif
+
 /* --- a rank ----------------------------------------------------------------------------------------------------------- */
 
 struct setup { /* what may differ between layouts besides the sequences */
@@ -204,6 +208,14 @@ static inline void slot_close(struct slot *s) {
     sy_arena_fini(&s->check_arena);
 }
 
+/* Blocks and what is between them. */
+static inline void fill_with_nan(struct sy_arena *a) {
+#if SY_ARENA_GUARD
+    __asan_unpoison_memory_region(a->base, a->size);
+#endif
+    memset(a->base, 0xff, a->size);
+}
+
 /* Collective. A pass RECOMPUTE starts with NaN in all that was not kept. */
 static inline sy_status slot_fwd(struct slot *s, enum sy_pass pass) {
     struct rank *r = s->r;
@@ -217,7 +229,7 @@ static inline sy_status slot_fwd(struct slot *s, enum sy_pass pass) {
                                .loss = s->out->loss[rank],
                                .n_bad = &s->out->n_bad[rank]};
     if (pass == SY_PASS_RECOMPUTE)
-        memset(s->act_arena.base, 0xff, s->act_arena.size);
+        fill_with_nan(&s->act_arena);
     SY_TRY(sy_moe_fwd(&r->env, &r->w, &call, s->n, &s->act, &r->work, s->y));
     if (pass == SY_PASS_RECOMPUTE)
         return SY_OK;

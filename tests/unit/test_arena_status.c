@@ -11,6 +11,9 @@
 #include <cmocka.h>
 
 #include "base/arena.h"
+#if SY_ARENA_GUARD
+#include <sanitizer/asan_interface.h>
+#endif
 
 /* Under ASan a size that no machine has is refused by malloc, as without it. */
 const char *__asan_default_options(void);
@@ -32,7 +35,7 @@ static void measure_equals_use(void **state) {
     plan(&measured, p);
     for (int i = 0; i < 4; i++)
         assert_null(p[i]);
-    assert_int_equal(measured.used, 4032 + 64 + 64 + 128);
+    assert_int_equal(measured.used, 4032 + 64 + 64 + 128 + 4 * SY_ARENA_GUARD);
     assert_int_equal(sy_arena_check(&measured, "plan"), SY_OK);
     assert_int_equal(sy_arena_init(measured.used, "test", &real), SY_OK);
     plan(&real, p);
@@ -44,10 +47,16 @@ static void measure_equals_use(void **state) {
         assert_int_equal((uintptr_t)p[i] % 64, 0);
         assert_true(i == 0 || p[i] >= p[i - 1] + 64);
     }
-    for (size_t i = 0; i < real.size; i++)
-        assert_int_equal(real.base[i], 0);
+    static const size_t size[] = {4000, 24, 1, 65}; /* as in plan() */
+    for (int b = 0; b < 4; b++)
+        for (size_t i = 0; i < size[b]; i++)
+            assert_int_equal(p[b][i], 0);
+#if SY_ARENA_GUARD
+    for (int b = 0; b < 4; b++) /* the byte behind each block is watched */
+        assert_true(__asan_address_is_poisoned(p[b] + size[b]) && !__asan_address_is_poisoned(p[b] + size[b] - 1));
+#endif
     memset(p[0], 1, 4000); /* ASan: all of it is ours */
-    memset(p[3], 1, 128);
+    memset(p[3], 1, 65);
     assert_int_equal(real.n_tags, 3);
     assert_int_equal(measured.n_tags, 3);
     for (int i = 0; i < 3; i++) {
@@ -55,7 +64,7 @@ static void measure_equals_use(void **state) {
         assert_int_equal(real.tags[i].bytes, measured.tags[i].bytes);
     }
     assert_string_equal(real.tags[0].name, "weights");
-    assert_int_equal(real.tags[0].bytes, 4032 + 64);
+    assert_int_equal(real.tags[0].bytes, 4032 + 64 + 2 * SY_ARENA_GUARD);
     sy_arena_fini(&real);
     assert_null(real.base);
 }
@@ -63,13 +72,13 @@ static void measure_equals_use(void **state) {
 static void what_does_not_fit_is_told(void **state) {
     (void)state;
     struct sy_arena a;
-    assert_int_equal(sy_arena_init(256, "step", &a), SY_OK);
+    assert_int_equal(sy_arena_init(256 + 2 * SY_ARENA_GUARD, "step", &a), SY_OK);
     assert_non_null(sy_arena_take(&a, "x", 192, 1));
     assert_null(sy_arena_take(&a, "x", 65, 1));
-    assert_int_equal(a.used, 192);
+    assert_int_equal(a.used, 192 + SY_ARENA_GUARD);
     assert_int_equal(sy_arena_check(&a, "the step"), SY_ERR_RUNTIME);
     assert_non_null(strstr(sy_error_message(), "the step"));
-    assert_non_null(strstr(sy_error_message(), "256"));
+    assert_non_null(strstr(sy_error_message(), SY_ARENA_GUARD ? "384" : "256"));
     assert_non_null(sy_arena_take(&a, "x", 64, 1)); /* what fits is still given, but the fault stays */
     assert_int_equal(sy_arena_check(&a, "the step"), SY_ERR_RUNTIME);
     sy_arena_fini(&a);
@@ -107,11 +116,11 @@ static void empty_and_exact(void **state) {
     struct sy_arena a;
     assert_int_equal(sy_arena_init(0, "empty", &a), SY_OK);
     sy_arena_fini(&a);
-    assert_int_equal(sy_arena_init(192, "exact", &a), SY_OK);
+    assert_int_equal(sy_arena_init(192 + 3 * SY_ARENA_GUARD, "exact", &a), SY_OK);
     sy_arena_take(&a, "x", 64, 1);
     assert_non_null(sy_arena_take(&a, "z", 0, 4));
     assert_non_null(sy_arena_take(&a, "y", 16, 8));
-    assert_int_equal(a.used, 192);
+    assert_int_equal(a.used, 192 + 3 * SY_ARENA_GUARD);
     assert_int_equal(sy_arena_check(&a, "exact"), SY_OK);
     sy_arena_fini(&a);
 }
@@ -126,7 +135,7 @@ static void many_tags_stay_inside(void **state) {
         sy_arena_take(&a, names[i], 64, 1);
     }
     assert_int_equal(a.n_tags, SY_ARENA_TAGS);
-    assert_int_equal(a.used, 60 * 64);
+    assert_int_equal(a.used, 60 * (64 + SY_ARENA_GUARD));
 }
 
 /* --- status ------------------------------------------------------------------------------------------------------------ */
