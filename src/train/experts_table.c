@@ -85,7 +85,7 @@ static void summary_head(struct page *p, const struct sy_experts_load *load) {
     if (load->n_silent)
         put(p,
             "note: %lld steps are left out: their lines have no load of each expert,\n"
-            "      an older version wrote them, or they were skipped before all tokens were routed\n",
+            "      an older version wrote them, or they stopped at a NaN before the experts\n",
             (long long)load->n_silent);
     if (load->torn)
         put(p, "note: the last line is torn and left out\n");
