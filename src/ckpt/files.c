@@ -119,49 +119,6 @@ sy_status sy_ckpt_write_json(const char *folder, const char *name, const json_t 
     return status;
 }
 
-sy_status sy_ckpt_sync_folder(const char *path) {
-    int fd = open_again(path, O_RDONLY | O_DIRECTORY);
-    if (fd < 0)
-        SY_FAIL(SY_ERR_IO, "%s: cannot open the folder: %s", path, strerror(errno));
-    sy_status status = SY_OK;
-    if (sync_again(fd) != 0 && errno != EINVAL) /* EINVAL: a file system that syncs no folders */
-        status = sy_fail(SY_ERR_IO, "%s: cannot fsync the folder: %s", path, strerror(errno));
-    close(fd);
-    return status;
-}
-
-/* Makes one folder; a new one is durable only when its parent is synced. */
-static sy_status make_one(const char *path) {
-    char parent[SY_CKPT_PATH_BYTES];
-    struct stat st;
-    int rc;
-    SY_CKPT_AGAIN(rc, mkdir(path, 0777));
-    if (rc != 0) {
-        int error = errno;
-        if (stat(path, &st) != 0 ||
-            !S_ISDIR(st.st_mode)) /* a folder that is there is fine, also where nothing may be made */
-            SY_FAIL(SY_ERR_IO, "%s: cannot make the folder: %s", path, strerror(error));
-        return SY_OK;
-    }
-    SY_TRY(sy_ckpt_join(parent, path, ".."));
-    return sy_ckpt_sync_folder(parent);
-}
-
-sy_status sy_ckpt_make_folder(const char *path) {
-    char part[SY_CKPT_PATH_BYTES];
-    size_t n = strlen(path);
-    if (n >= sizeof part)
-        SY_FAIL(SY_ERR_USAGE, "%.200s…: the path has %zu bytes, at most %d are possible", path, n, SY_CKPT_PATH_BYTES - 1);
-    for (size_t i = 1; i <= n; i++) {
-        if (path[i] != '/' && path[i])
-            continue;
-        memcpy(part, path, i);
-        part[i] = 0;
-        SY_TRY(make_one(part));
-    }
-    return SY_OK;
-}
-
 /* ---- removing ---- */
 
 static int remove_at(int parent, const char *name, int depth);

@@ -116,7 +116,7 @@ sy_status sy_ckpt_put_in_place(const char *folder, const char *tmp, const char *
     if (access(to, F_OK) != 0) {
         if (sy_ckpt_rename(from, to) != 0)
             SY_FAIL(SY_ERR_IO, "%s: cannot rename to %s: %s", from, final, strerror(errno));
-        return sy_ckpt_sync_folder(folder);
+        return sy_folder_sync(folder);
     }
     int rc;
     SY_CKPT_AGAIN(rc, renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE));
@@ -133,7 +133,7 @@ sy_status sy_ckpt_put_in_place(const char *folder, const char *tmp, const char *
             SY_FAIL(SY_ERR_IO, "%s: cannot rename to %s: %s", from, final, strerror(error));
         }
     }
-    return sy_ckpt_sync_folder(folder);
+    return sy_folder_sync(folder);
 }
 
 static void retire(const char *folder, int64_t step, const struct sy_log *log) {

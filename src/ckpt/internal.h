@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <xxhash.h>
 
+#include "base/folders.h"
 #include "ckpt/checkpoint.h"
 #include "formats/json.h"
 #include "formats/safetensors.h"
@@ -60,10 +61,6 @@ sy_status sy_ckpt_write_file(const char *folder, const char *name, const char *t
 
 /* The same for a JSON value, indented. */
 sy_status sy_ckpt_write_json(const char *folder, const char *name, const json_t *value, struct sy_ckpt_files *files);
-
-/* mkdir -p; fsync of a folder. */
-sy_status sy_ckpt_make_folder(const char *path);
-sy_status sy_ckpt_sync_folder(const char *path);
 
 /* Removes a file or folder with all that is in it, never following links. 0, or errno of the first failure; no message, so
  * that the caller's stays. */

@@ -79,7 +79,7 @@ static sy_status write_moments(struct saving *s) {
     } moments[] = {{"optimizer/adam_m", s->state->m}, {"optimizer/adam_v", s->state->v}};
     char folder[SY_CKPT_PATH_BYTES];
     SY_TRY(sy_ckpt_join(folder, s->folder, "optimizer"));
-    SY_TRY(sy_ckpt_make_folder(folder));
+    SY_TRY(sy_folder_make(folder));
     for (int i = 0; i < 2; i++) {
         struct sy_ckpt_shards shards = {.folder = s->folder,
                                         .prefix = moments[i].prefix,
@@ -90,7 +90,7 @@ static sy_status write_moments(struct saving *s) {
                                         .files = &s->files};
         SY_TRY(sy_ckpt_shards_write(&shards));
     }
-    return sy_ckpt_sync_folder(folder);
+    return sy_folder_sync(folder);
 }
 
 /* What is about to be written must be what a reader accepts: a mistake here would cost the run its checkpoint. */
@@ -125,7 +125,7 @@ static sy_status write_all(struct saving *s) {
     SY_TRY(write_weights(s));
     SY_TRY(write_moments(s));
     SY_TRY(write_manifest(s));
-    return sy_ckpt_sync_folder(s->folder);
+    return sy_folder_sync(s->folder);
 }
 
 static sy_status check_state(const struct sy_ckpt_state *state) {
@@ -148,7 +148,7 @@ sy_status sy_ckpt_save(const char *run_dir, const struct sy_ckpt_state *state, c
     SY_TRY(sy_ckpt_join(folder, run_dir, "checkpoints"));
     SY_TRY(sy_ckpt_join(path, folder, name));
     SY_TRY(sy_ckpt_join(s.folder, folder, tmp));
-    SY_TRY(sy_ckpt_make_folder(folder));
+    SY_TRY(sy_folder_make(folder));
     sy_ckpt_leftovers_remove(folder, options->log);
     sy_status status = write_all(&s);
     if (status == SY_OK)

@@ -1,14 +1,10 @@
 /* Linear maps and norms over whole rows, as ops on a layer's weights. See layer.h. */
 #include "model/layer.h"
+#include "ops/product.h"
 
 void sy_linear_fwd(const struct sy_layer_ctx *c, int weight, int bias, struct sy_mat x, struct sy_mat y) {
     const struct sy_param *p = &c->w.params->param[weight];
-    struct sy_gemm_part part = {x, sy_mat_t(sy_weight(c, weight)), p->cols};
-    c->x->ops->gemm(
-        c->x,
-        &(struct sy_gemm){
-            .m = c->batch.tokens, .n = p->rows, .parts = &part, .n_parts = 1, .bias = sy_vector(c, bias), .c = y},
-        1);
+    sy_product(c->x, c->batch.tokens, p->rows, p->cols, x, sy_mat_t(sy_weight(c, weight)), sy_vector(c, bias), y);
 }
 
 void sy_linear_bwd(const struct sy_layer_ctx *c, int n, const struct sy_linear_grad *maps, struct sy_mat dx) {

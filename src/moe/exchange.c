@@ -27,6 +27,7 @@ void sy_exchange_take(struct sy_arena *a, const struct sy_comm *comm, const stru
     e->received.offset = sy_arena_take(a, tag, (size_t)(e->n_experts * comm->size * s->max_sequences + 1), sizeof(int64_t));
     e->sequences = sy_arena_take(a, tag, size * rounds, sizeof(int64_t));
     e->first_sequence = sy_arena_take(a, tag, size * rounds, sizeof(int64_t));
+    e->first_of_rank = sy_arena_take(a, tag, size * (rounds + 1), sizeof(int64_t));
     e->segment_from = sy_arena_take(a, tag, (size_t)e->n_experts * rounds * size, sizeof(int64_t));
     e->send_at = sy_arena_take(a, tag, size + 1, sizeof(int64_t));
     e->recv_at = sy_arena_take(a, tag, size + 1, sizeof(int64_t));

@@ -45,6 +45,7 @@ struct sy_exchange {
     struct sy_dispatch received;     /* experts = n_experts, the group's sequences by (round, rank); offset and rows alone */
     int64_t *sequences;              /* [size, max_rounds] */
     int64_t *first_sequence;         /* [size, max_rounds] place of a (round, rank)'s first sequence among the group's */
+    int64_t *first_of_rank;          /* [size, max_rounds + 1] and among the rank's own; the last: how many it has */
     int64_t *segment_from;           /* [n_experts, rounds, size] row of a segment in its rank's part */
     int64_t *send_at, *recv_at;      /* [size + 1] rows of each rank's part */
     int64_t padded_rows;             /* rows of every part, with padding */

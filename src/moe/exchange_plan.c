@@ -14,11 +14,16 @@ static int64_t count(const struct plan *p, int rank, int64_t expert, int64_t seq
     return p->all[rank * sy_exchange_message_length(s) + s->max_rounds + expert * s->max_sequences + sequence];
 }
 
+/* First of a rank's own sequences in each round; behind them how many it has. */
+static int64_t *of_rank(const struct sy_exchange *e, int rank) {
+    return e->first_of_rank + (int64_t)rank * (e->shape.max_rounds + 1);
+}
+
 /* Routes of a rank to experts first..first+n-1. */
 static int64_t part(const struct plan *p, int rank, int64_t first, int64_t n) {
     int64_t sum = 0;
     for (int64_t x = first; x < first + n; x++)
-        for (int64_t b = 0; b < p->e->shape.max_sequences; b++)
+        for (int64_t b = 0; b < of_rank(p->e, rank)[p->e->rounds]; b++)
             sum += count(p, rank, x, b);
     return sum;
 }
@@ -54,12 +59,15 @@ static void close_counts(struct sy_exchange *e, const struct sy_exchange_counts 
 static void place_sequences(const struct plan *p) {
     struct sy_exchange *e = p->e;
     int64_t place = 0, n = sy_exchange_message_length(&e->shape);
+    for (int r = 0; r < e->comm.size; r++)
+        of_rank(e, r)[0] = 0;
     for (int j = 0; j < e->rounds; j++)
         for (int r = 0; r < e->comm.size; r++) {
             int at = r * e->shape.max_rounds + j;
             e->sequences[at] = p->all[r * n + j];
             e->first_sequence[at] = place;
             place += e->sequences[at];
+            of_rank(e, r)[j + 1] = of_rank(e, r)[j] + e->sequences[at];
         }
     e->received.sequences = place;
     e->received.tokens = place * e->shape.seq_len;
@@ -72,10 +80,8 @@ static void place_rows(const struct plan *p) {
     for (int64_t x = 0; x < e->n_experts; x++)
         for (int j = 0; j < e->rounds; j++)
             for (int r = 0; r < e->comm.size; r++) {
-                int64_t first = 0;
-                for (int i = 0; i < j; i++)
-                    first += sy_exchange_sequences_of(e, r, i);
-                for (int64_t b = first; b < first + sy_exchange_sequences_of(e, r, j); b++) {
+                const int64_t *first = of_rank(e, r) + j;
+                for (int64_t b = first[0]; b < first[1]; b++) {
                     *offset++ = row;
                     row += count(p, r, e->first_expert + x, b);
                 }

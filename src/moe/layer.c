@@ -2,14 +2,7 @@
 #include "moe/layer.h"
 
 #include "moe/router.h"
-
-static struct sy_mat f32(float *data, int64_t cols) { return sy_mat_of(data, SY_F32, cols); }
-
-static void product(const struct sy_exec *x, int64_t rows, struct sy_mat a, struct sy_mat b, int64_t k, struct sy_mat c,
-                    int64_t n) {
-    struct sy_gemm_part part = {a, b, k};
-    x->ops->gemm(x, &(struct sy_gemm){.m = rows, .n = n, .parts = &part, .n_parts = 1, .c = c}, 1);
-}
+#include "ops/product.h"
 
 /* --- dispatch and combine ------------------------------------------------------------------------------------- */
 
@@ -60,7 +53,8 @@ static void dispatch_wait(const struct sy_moe_env *env, const struct sy_moe_call
         sy_exchange_dispatch_wait(env->x, &act->exchange, &g->scalars, act->row_w);
 }
 
-/* y = the experts' rows of each token, and the shared output. protect [T, D]: what must not be written. */
+/* y = the experts' rows of each token, and the shared output. By gather when asked for, or for combine_groups; scatter-add
+ * gives the same bits, into y itself unless that overlaps protect [T, D], what backward reads. */
 static void combine(const struct sy_moe_env *env, const struct sy_moe_act *act, struct sy_moe_work *g, const float *w,
                     struct sy_mat rows, struct sy_mat shared, struct sy_mat protect, struct sy_mat y) {
     if (env->config->combine == SY_COMBINE_GATHER || env->combine_groups > 0) {
@@ -95,7 +89,7 @@ static struct sy_mat shared_fwd(const struct sy_moe_env *env, const struct sy_mo
         return (struct sy_mat){0};
     sy_mlp_fwd(x, t, &w->shared, n, &act->shared, &g->shared, needs_y ? g->ys : (struct sy_mat){0});
     if (gated) {
-        product(x, t, n, sy_mat_t(w->shared_gate), env->d, f32(act->shared_logit, 1), 1);
+        sy_product(x, t, 1, env->d, n, sy_mat_t(w->shared_gate), NULL, sy_mat_of(act->shared_logit, SY_F32, 1));
         x->ops->join(x, &(struct sy_join){.rows = t, .d = env->d, .n = 1, .term = {g->ys}, .y = act->shared_y});
         x->ops->sigmoid_gate(x, &(struct sy_sigmoid_gate){.rows = t, .d = env->d, .logit = act->shared_logit, .y = g->ys});
     }
@@ -156,7 +150,7 @@ static void shared_bwd(const struct sy_moe_env *env, const struct sy_moe_weights
                                                                   .dy = dy,
                                                                   .dy_in = g->dys,
                                                                   .dlogit = g->dshared_logit});
-        product(x, tokens, g->dshared_logit, w->shared_gate, 1, g->d_shared_gate, env->d);
+        sy_product(x, tokens, env->d, 1, g->dshared_logit, w->shared_gate, NULL, g->d_shared_gate);
         dy = g->dys;
     }
     sy_mlp_bwd(x, tokens, &w->shared, dy, &act->shared, &g->shared, g->d_shared);
@@ -194,7 +188,7 @@ void sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, in
     struct sy_mat rows = bring_back(env, act, g, g->dx);
     weight_gradient(env, n, act, g, rows);
     sy_router_bwd(env, t, act, g);
-    product(env->x, t, g->dlogits, w->gate, m->num_experts, g->d_gate, env->d);
+    sy_product(env->x, t, env->d, m->num_experts, g->dlogits, w->gate, NULL, g->d_gate);
     combine(env, act, g, before(env) ? act->w : NULL, rows, (struct sy_mat){0}, (struct sy_mat){0}, g->d_routed);
     struct sy_join join = {.rows = t, .d = env->d, .n = 2, .term = {g->d_gate, g->d_routed}, .y = dn};
     if (m->num_shared_experts > 0)

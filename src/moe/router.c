@@ -1,23 +1,14 @@
 /* The router of an MoE layer: see router.h. */
 #include "moe/router.h"
 
+#include "ops/product.h"
+
 int sy_router_has_losses(const struct sy_config_moe *m) { return m->seq_aux_loss_coeff > 0 || m->z_loss_coeff > 0; }
 
 static enum sy_score_func score_func(const struct sy_config_moe *m) {
     return m->score_func == SY_SCORE_SIGMOID   ? SY_ROUTER_SIGMOID
            : m->score_func == SY_SCORE_SOFTMAX ? SY_ROUTER_SOFTMAX
                                                : SY_ROUTER_TOPK_SOFTMAX;
-}
-
-static void logits(const struct sy_moe_env *env, const struct sy_moe_weights *w, int64_t tokens, struct sy_mat n,
-                   float *out) {
-    int64_t e = env->config->num_experts;
-    struct sy_gemm_part part = {n, sy_mat_t(w->gate), env->d};
-    env->x->ops->gemm(
-        env->x,
-        &(struct sy_gemm){
-            .m = tokens, .n = e, .parts = &part, .n_parts = 1, .bias = w->gate_bias, .c = sy_mat_of(out, SY_F32, e)},
-        1);
 }
 
 static sy_status choose(const struct sy_moe_env *env, const struct sy_moe_weights *w, const struct sy_moe_call *call,
@@ -98,7 +89,9 @@ static sy_status check(const struct sy_moe_env *env, const struct sy_moe_call *c
 
 sy_status sy_router_run(const struct sy_moe_env *env, const struct sy_moe_weights *w, const struct sy_moe_call *call,
                         struct sy_mat n, struct sy_moe_act *act, struct sy_moe_work *g) {
-    logits(env, w, call->n_sequences * env->seq_len, n, g->logits);
+    int64_t e = env->config->num_experts;
+    sy_product(env->x, call->n_sequences * env->seq_len, e, env->d, n, sy_mat_t(w->gate), w->gate_bias,
+               sy_mat_of(g->logits, SY_F32, e));
     sy_status status = choose(env, w, call, act, g);
     if (status == SY_OK)
         status = check(env, call, act);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/folders.h"
 #include "formats/safetensors.h"
 
 /* In bytewise order of the keys. */
@@ -39,27 +40,6 @@ sy_status sy_routes_path(const struct sy_routes_files *f, const char *before, in
 
 /* --- the folder ----------------------------------------------------------------------------------------------- */
 
-static sy_status make_folders(const char *path) {
-    char part[SY_ROUTES_PATH];
-    struct stat st;
-    snprintf(part, sizeof part, "%s", path);
-    for (char *p = part + 1;; p++) {
-        char end = *p;
-        if (end != '/' && end != 0)
-            continue;
-        *p = 0;
-        if (mkdir(part, 0777) != 0) {
-            int error = errno, there = stat(part, &st) == 0;
-            if (!there || !S_ISDIR(st.st_mode))
-                SY_FAIL(SY_ERR_IO, "moe.routes_out = %s: the folder %s cannot be made: %s", path, part,
-                        there ? "there is something else of this name" : strerror(error));
-        }
-        *p = end;
-        if (end == 0)
-            return SY_OK;
-    }
-}
-
 /* Before the first step and not after an hour: can a file be made here? */
 static sy_status try_folder(const char *dir) {
     char path[SY_ROUTES_PATH + 32];
@@ -75,23 +55,13 @@ static sy_status try_folder(const char *dir) {
 static sy_status open_folder(const struct sy_routes_files *f) {
     struct stat st;
     if (f->o.write) {
-        SY_TRY(make_folders(f->dir));
-        return try_folder(f->dir);
+        sy_status status = sy_folder_make(f->dir);
+        return status == SY_OK ? try_folder(f->dir) : sy_fail_context(status, "moe.routes_out");
     }
     if (stat(f->dir, &st) != 0)
         SY_FAIL(SY_ERR_IO, "moe.routes_in = %s: cannot be opened: %s", f->dir, strerror(errno));
     if (!S_ISDIR(st.st_mode))
         SY_FAIL(SY_ERR_IO, "moe.routes_in = %s: is no folder", f->dir);
-    return SY_OK;
-}
-
-static sy_status sync_folder(const char *dir) {
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int bad = fd < 0 || (fsync(fd) != 0 && errno != EINVAL), error = errno; /* EINVAL: a file system that syncs no folders */
-    if (fd >= 0)
-        close(fd);
-    if (bad)
-        SY_FAIL(SY_ERR_IO, "%s: cannot fsync the folder: %s", dir, strerror(error));
     return SY_OK;
 }
 
@@ -261,5 +231,5 @@ sy_status sy_routes_save(struct sy_routes_files *f, int64_t step) {
         SY_FAIL(SY_ERR_IO, "%s: cannot rename to %s: %s", tmp, path, strerror(error));
     }
     mark_empty(f);
-    return sync_folder(f->dir);
+    return sy_folder_sync(f->dir);
 }

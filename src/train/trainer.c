@@ -7,9 +7,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/folders.h"
 #include "ckpt/checkpoint.h"
 #include "train/counters_print.h"
 #include "train/io.h"
@@ -46,23 +46,6 @@ static void log_line(void *user, enum sy_log_level level, const char *line) {
         t->io->log(t->io->user, level == SY_LOG_WARN, line);
 }
 
-static sy_status make_folders(const char *path) {
-    char part[4096];
-    if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part)
-        SY_FAIL(SY_ERR_USAGE, "run.dir: longer than %zu bytes", sizeof part - 1);
-    for (char *p = part + 1;; p++) {
-        char end = *p;
-        if (end != '/' && end != 0)
-            continue;
-        *p = 0;
-        if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            SY_FAIL(SY_ERR_IO, "run.dir = %s: the folder %s cannot be made: %s", path, part, strerror(errno));
-        *p = end;
-        if (end == 0)
-            return SY_OK;
-    }
-}
-
 /* Where the run is; a config that is refused leaves no folder behind. */
 static sy_status name_folder(struct trainer *t, const char *name) {
     char dir[4096];
@@ -76,7 +59,9 @@ static sy_status name_folder(struct trainer *t, const char *name) {
 
 static sy_status open_folder(struct trainer *t) {
     char path[4200];
-    SY_TRY(make_folders(t->out->run_dir));
+    sy_status status = sy_folder_make(t->out->run_dir);
+    if (status != SY_OK)
+        return sy_fail_context(status, "run.dir");
     snprintf(path, sizeof path, "%s/.lock", t->out->run_dir);
     t->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (t->lock < 0)

@@ -359,10 +359,10 @@ static void test_folders(void **unused) {
     o.dir = file;
     fails(sy_routes_open(&o, &f), SY_ERR_IO, file, "is no folder");
     o.write = 1;
-    fails(sy_routes_open(&o, &f), SY_ERR_IO, "moe.routes_out", "cannot be made");
+    fails(sy_routes_open(&o, &f), SY_ERR_IO, "moe.routes_out", "cannot make the folder");
     snprintf(path, sizeof path, "%s/deep/down", file);
     o.dir = path;
-    fails(sy_routes_open(&o, &f), SY_ERR_IO, "moe.routes_out", "cannot be made");
+    fails(sy_routes_open(&o, &f), SY_ERR_IO, "moe.routes_out", "cannot make the folder");
     o.dir = "/proc";
     fails(sy_routes_open(&o, &f), SY_ERR_IO, "moe.routes_out = /proc", "no file can be made there");
     /* A folder that goes away while the run goes on. */
