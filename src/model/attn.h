@@ -8,8 +8,9 @@
 #include "model/layer.h"
 
 struct sy_attn_act {
-    struct sy_mat q, k, v, o; /* gqa: [T, H hd], [T, Hkv hd] twice, [T, H hd]; mla: q [T, H (nope+rope)], o [T, H v] */
-    float *lse;               /* [T, H] */
+    struct sy_mat o;       /* [T, width]: output, H hd (gqa) or H v (mla) wide; with lse what selective recompute keeps */
+    float *lse;            /* [T, H] */
+    struct sy_mat q, k, v; /* gqa: [T, H hd], [T, Hkv hd] twice; mla: q [T, H (nope+rope)] */
     struct sy_mat q_raw, k_raw;
     float *rq, *rk;                      /* with qk_norm: before the norm, and its r */
     struct sy_mat qa, qan, kva, kvn, kv; /* mla: [T, q_lora], its norm, [T, kv_lora | rope], its norm, [T, H (nope | v)] */
@@ -24,6 +25,8 @@ struct sy_attn_grad {
 };
 
 struct sy_attn_part {
+    int64_t (*width)(const struct sy_config_model *model); /* of the output */
+    /* All of act but o and lse. */
     void (*take)(const struct sy_layer_ctx *c, struct sy_arena *act_arena, struct sy_attn_act *act);
     void (*take_grad)(const struct sy_layer_ctx *c, struct sy_arena *arena, struct sy_attn_grad *grad);
     void (*fwd)(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n,

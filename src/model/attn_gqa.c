@@ -13,8 +13,6 @@ static void take(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_att
     act->q = sy_take_mat(a, "attention", t, dq, dt);
     act->k = sy_take_mat(a, "attention", t, dkv, dt);
     act->v = sy_take_mat(a, "attention", t, dkv, dt);
-    act->o = sy_take_mat(a, "attention", t, dq, dt);
-    act->lse = sy_take_f32(a, "attention", t * m->n_heads);
     if (m->qk_norm == SY_QK_NORM_NONE)
         return;
     int full = m->qk_norm == SY_QK_NORM_FULL;
@@ -173,4 +171,6 @@ static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_layer_para
     sink->vector(sink->self, p->k_norm, k.heads, sy_heads_of(g->dk_norm, 0, k.d), sy_heads_of(act->k_raw, 0, k.d), act->rk);
 }
 
-const struct sy_attn_part sy_attn_gqa = {take, take_grad, fwd, bwd_inputs, bwd_weights};
+static int64_t width(const struct sy_config_model *m) { return m->n_heads * m->head_dim; }
+
+const struct sy_attn_part sy_attn_gqa = {width, take, take_grad, fwd, bwd_inputs, bwd_weights};

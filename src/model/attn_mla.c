@@ -32,8 +32,6 @@ static void take(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_att
     act->kvn = sy_take_mat(a, "attention", t, d.kv_lora, dt);
     act->r_kva = sy_take_f32(a, "attention", t);
     act->kv = sy_take_mat(a, "attention", t, d.h * (d.nope + d.v), dt);
-    act->o = sy_take_mat(a, "attention", t, d.h * d.v, dt);
-    act->lse = sy_take_f32(a, "attention", t * d.h);
 }
 
 static void take_grad(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_grad *g) {
@@ -162,4 +160,6 @@ static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_layer_para
     }
 }
 
-const struct sy_attn_part sy_attn_mla = {take, take_grad, fwd, bwd_inputs, bwd_weights};
+static int64_t width(const struct sy_config_model *m) { return m->n_heads * m->v_head_dim; }
+
+const struct sy_attn_part sy_attn_mla = {width, take, take_grad, fwd, bwd_inputs, bwd_weights};

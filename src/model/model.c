@@ -66,7 +66,8 @@ static int wants_recompute(const struct sy_model_options *o, int layer) {
     return o->recompute->mode == SY_AC_FULL || (layer + 1) % sy_config_selective_every(o->recompute) == 0;
 }
 
-static void take_slot(struct sy_model *m, struct sy_arena *a, int dense, int moe, struct slot *s) {
+/* Of a slot, what every recompute makes again; attention output and dispatched rows, which the selective one keeps. */
+static void take_made(struct sy_model *m, struct sy_arena *a, int dense, int moe, struct slot *s) {
     struct sy_layer_ctx *c = &m->c;
     int64_t t = c->max_tokens, d = c->model->dim;
     s->n1 = sy_take_mat(a, "residual stream", t, d, c->x->dtype);
@@ -78,13 +79,11 @@ static void take_slot(struct sy_model *m, struct sy_arena *a, int dense, int moe
     if (dense)
         sy_mlp_take(a, "feed-forward", c->x->dtype, t, c->model->inter_dim, &s->ffn);
     if (moe)
-        sy_moe_take(&c->moe, a, &s->moe);
+        sy_moe_take_made(&c->moe, a, &s->moe);
 }
-
-/* Own memory for what selective recompute keeps: attention output and dispatched rows. */
 static void take_kept(struct sy_model *m, struct sy_arena *a, int moe, struct slot *s) {
     struct sy_layer_ctx *c = &m->c;
-    s->attn.o = sy_take_mat(a, "attention", c->max_tokens, s->attn.o.row, c->x->dtype);
+    s->attn.o = sy_take_mat(a, "attention", c->max_tokens, m->attn->width(c->model), c->x->dtype);
     s->attn.lse = sy_take_f32(a, "attention", c->max_tokens * c->model->n_heads);
     if (moe)
         sy_moe_take_kept(&c->moe, a, &s->moe);
@@ -106,18 +105,23 @@ static void take_scratch(struct sy_model *m, struct sy_arena *a) {
 /* The slots: one a layer that is not recomputed, one shared by those that are (by all, without backward). */
 static void take_slots(struct sy_model *m, const struct sy_model_options *o, struct sy_arena *a) {
     int taken = 0, dense = m->c.model->n_dense_layers > 0, moe = m->c.model->n_dense_layers < m->n_layers;
+    int keeps = m->backward && m->selective;
     struct slot shared = {0};
     for (int l = 0; l < m->n_layers; l++) {
         int is_moe = sy_layer_is_moe(m->c.model, l);
         m->recomputed[l] = wants_recompute(o, l);
         if (!m->recomputed[l] && m->backward) {
-            take_slot(m, a, !is_moe, is_moe, &m->slots[l]);
+            take_made(m, a, !is_moe, is_moe, &m->slots[l]);
+            take_kept(m, a, is_moe, &m->slots[l]);
             continue;
         }
-        if (!taken++)
-            take_slot(m, a, dense, moe, &shared);
+        if (!taken++) {
+            take_made(m, a, dense, moe, &shared);
+            if (!keeps)
+                take_kept(m, a, moe, &shared);
+        }
         m->slots[l] = shared;
-        if (m->backward && m->selective)
+        if (keeps)
             take_kept(m, a, is_moe, &m->slots[l]);
         if (m->backward && m->check && is_moe)
             sy_moe_take_check(&m->c.moe, a, &m->slots[l].moe);

@@ -94,8 +94,9 @@ struct sy_moe_work {
     struct sy_exchange_buffer rows, scalars;
 };
 
+/* All of act; or what every recompute makes again, and what the selective one keeps, apart. */
 void sy_moe_take(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act);
-/* Replaces in act what selective recompute keeps by own memory. */
+void sy_moe_take_made(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act);
 void sy_moe_take_kept(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act);
 /* Gives act what recompute is compared with. */
 void sy_moe_take_check(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act);

@@ -46,7 +46,7 @@ void sy_moe_take_kept(const struct sy_moe_env *env, struct sy_arena *a, struct s
     act->row_w = env->config->score_before_experts ? NULL : sy_take_f32(a, "dispatched rows", s.rows);
 }
 
-void sy_moe_take(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act) {
+void sy_moe_take_made(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act) {
     struct sizes s = sizes_of(env);
     *act = (struct sy_moe_act){0};
     act->s = sy_take_f32(a, "routes", s.t * s.e);
@@ -61,6 +61,10 @@ void sy_moe_take(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe
         act->shared_y = sy_take_mat(a, "experts", s.t, s.d, s.dt);
         act->shared_logit = sy_take_f32(a, "experts", s.t);
     }
+}
+
+void sy_moe_take(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act) {
+    sy_moe_take_made(env, a, act);
     sy_moe_take_kept(env, a, act);
 }
 

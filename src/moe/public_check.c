@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "base/fmath.h"
 #include "moe/public.h"
 
 /* --- options ------------------------------------------------------------------------------------------------------------
@@ -274,31 +273,23 @@ static sy_status check_sequences(const struct sy_moe *m, const struct sy_moe_bat
     return SY_OK;
 }
 
-/* One token's routes, sorted by expert with their weights (w may be NULL). */
-static sy_status sort_token(const struct sy_moe *m, int64_t t, const int32_t *from, const float *w, int32_t *ids,
-                            float *to) {
-    int64_t k_count = m->config.top_k;
-    for (int64_t k = 0; k < k_count; k++) {
-        int64_t at = k;
-        if (from[k] < 0 || from[k] >= m->config.num_experts)
-            SY_FAIL(SY_ERR_USAGE, "moe layer: ids_in: expert %" PRId32 " of token %" PRId64 ": must be 0 to %" PRId64,
-                    from[k], t, m->config.num_experts - 1);
-        if (w && !sy_f32_finite(w[k]))
-            SY_FAIL(SY_ERR_USAGE, "moe layer: w_in: weight %g of expert %" PRId32 ", token %" PRId64 ": must be finite",
-                    w[k], from[k], t);
-        for (; at > 0 && ids[at - 1] > from[k]; at--) {
-            ids[at] = ids[at - 1];
-            to[at] = to[at - 1];
-        }
-        if (at > 0 && ids[at - 1] == from[k])
-            SY_FAIL(SY_ERR_USAGE,
-                    "moe layer: ids_in: expert %" PRId32 " of token %" PRId64 " twice: its %" PRId64
-                    " experts must be distinct",
-                    from[k], t, k_count);
-        ids[at] = from[k];
-        to[at] = w ? w[k] : 0.0f;
+static sy_status sort_token(const struct sy_moe *m, int64_t t, int32_t *ids, float *w) {
+    int32_t id;
+    float weight;
+    switch (sy_route_sort(m->config.num_experts, m->config.top_k, ids, w, &id, &weight)) {
+    case SY_ROUTE_OK:
+        return SY_OK;
+    case SY_ROUTE_RANGE:
+        SY_FAIL(SY_ERR_USAGE, "moe layer: ids_in: expert %" PRId32 " of token %" PRId64 ": must be 0 to %" PRId64, id, t,
+                m->config.num_experts - 1);
+    case SY_ROUTE_TWICE:
+        SY_FAIL(SY_ERR_USAGE,
+                "moe layer: ids_in: expert %" PRId32 " of token %" PRId64 " twice: its %" PRId64 " experts must be distinct",
+                id, t, m->config.top_k);
+    default:
+        SY_FAIL(SY_ERR_USAGE, "moe layer: w_in: weight %g of expert %" PRId32 ", token %" PRId64 ": must be finite", weight,
+                id, t);
     }
-    return SY_OK;
 }
 
 static sy_status check_given(const struct sy_moe *m, const struct sy_moe_batch *b, struct sy_moe_slot *s) {
@@ -310,9 +301,12 @@ static sy_status check_given(const struct sy_moe *m, const struct sy_moe_batch *
         SY_FAIL(SY_ERR_USAGE, "moe layer: ids_in, and forced_balance = 1 chooses the experts: one of the two");
     if (!b->ids_in)
         return SY_OK;
+    if (tokens > 0)
+        memcpy(s->routes.ids, b->ids_in, (size_t)(tokens * k) * sizeof *b->ids_in);
+    if (tokens > 0 && b->w_in)
+        memcpy(s->routes.w, b->w_in, (size_t)(tokens * k) * sizeof *b->w_in);
     for (int64_t t = 0; t < tokens; t++)
-        SY_TRY(sort_token(m, t, b->ids_in + t * k, b->w_in ? b->w_in + t * k : NULL, s->routes.ids + t * k,
-                          s->routes.w + t * k));
+        SY_TRY(sort_token(m, t, s->routes.ids + t * k, b->w_in ? s->routes.w + t * k : NULL));
     s->given = (struct sy_routes){s->routes.ids, b->w_in ? s->routes.w : NULL};
     return SY_OK;
 }

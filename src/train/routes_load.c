@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/fmath.h"
 #include "formats/safetensors.h"
 #include "train/routes_internal.h"
 
@@ -183,26 +182,20 @@ static sy_status wrong_route(const struct token *t, const char *fmt, ...) {
             (long long)t->token, what);
 }
 
-/* ids [K] are in range; sorts them with w [K] (or NULL) and checks. */
-static sy_status take_token(const struct token *t, int64_t k, int32_t *ids, float *w) {
-    for (int64_t i = 0; i < k; i++) {
-        int32_t id = ids[i];
-        float x = w ? w[i] : 0.0f;
-        int64_t at = i;
-        if (!sy_f32_finite(x))
-            return wrong_route(t, "the weight of expert %d is %g, must be finite", id, (double)x);
-        for (; at > 0 && ids[at - 1] >= id; at--) {
-            if (ids[at - 1] == id)
-                return wrong_route(t, "expert %d is there twice", id);
-            ids[at] = ids[at - 1];
-            if (w)
-                w[at] = w[at - 1];
-        }
-        ids[at] = id;
-        if (w)
-            w[at] = x;
+/* Sorts ids [K] with w [K] (or NULL) and checks. */
+static sy_status take_token(const struct token *t, int64_t experts, int64_t k, int32_t *ids, float *w) {
+    int32_t id;
+    float weight;
+    switch (sy_route_sort(experts, k, ids, w, &id, &weight)) {
+    case SY_ROUTE_OK:
+        return SY_OK;
+    case SY_ROUTE_RANGE:
+        return wrong_route(t, "expert %d, must be in 0..%lld", id, (long long)experts - 1);
+    case SY_ROUTE_TWICE:
+        return wrong_route(t, "expert %d is there twice", id);
+    default:
+        return wrong_route(t, "the weight of expert %d is %g, must be finite", id, (double)weight);
     }
-    return SY_OK;
 }
 
 /* ids [S, K] of a sequence, I32 or I64 in `staging`. */
@@ -244,7 +237,7 @@ static sy_status load_layer(const struct reading *r, int i, int *has_w) {
         if (w)
             SY_TRY(sy_safetensors_read(r->file, w, s * n * 4, n * 4, to_w));
         for (t.token = 0; t.token < f->o.seq_len; t.token++)
-            SY_TRY(take_token(&t, k, to + t.token * k, w ? to_w + t.token * k : NULL));
+            SY_TRY(take_token(&t, f->o.experts, k, to + t.token * k, w ? to_w + t.token * k : NULL));
     }
     return SY_OK;
 }
