@@ -1,6 +1,11 @@
 /* Status and the one error message: see status.h. */
 #include "base/status.h"
 
+#ifdef __clang_analyzer__
+#undef sy_fail
+#undef sy_fail_context
+#endif
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

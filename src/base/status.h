@@ -20,6 +20,11 @@ sy_status sy_fail(sy_status status, const char *fmt, ...) SY_PRINTF(2, 3);
 /* Puts "prefix: " before the calling thread's message and returns `status` unchanged. For adding where, never what. */
 sy_status sy_fail_context(sy_status status, const char *fmt, ...) SY_PRINTF(2, 3);
 
+#ifdef __clang_analyzer__ /* which does not see across files that these return the status they are given */
+#define sy_fail(status, ...) (sy_fail((status), __VA_ARGS__), (status))
+#define sy_fail_context(status, ...) (sy_fail_context((status), __VA_ARGS__), (status))
+#endif
+
 #define SY_FAIL(status, ...) return sy_fail(status, __VA_ARGS__)
 #define SY_TRY(call)                    \
     do {                                \

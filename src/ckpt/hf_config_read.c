@@ -138,7 +138,7 @@ static sy_status set_value(const struct reading *r, const char *ours, const char
     else
         SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" is no number, string or boolean", r->name, theirs);
     if (json_is_real(value) && !strpbrk(text, ".en"))
-        strcat(text, ".0"); /* 64 is room enough for 17 digits */
+        memcpy(text + strlen(text), ".0", 3); /* 64 is room enough for 17 digits */
     return set(r, ours, text);
 }
 

@@ -127,6 +127,7 @@ struct member { /* a rank and its thread */
 };
 
 static void run_member(struct member *m) {
+    assert(m->fn);
     m->status = m->fn(&m->comm, m->arg);
     if (m->status != SY_OK)
         keep_message(m->message);

@@ -139,7 +139,7 @@ static sy_status step_into(const struct sy_toml_parser *in, struct sy_toml_value
                            bool header) {
     struct sy_toml_entry *e = find(in, *table, key);
     if (!e) {
-        struct sy_toml_value *v;
+        struct sy_toml_value *v = NULL;
         SY_TRY(sy_toml_value_new(in, SY_TOML_TABLE, (*table)->depth + 1, &v));
         v->state = header ? SY_TOML_OPEN_IMPLICIT : SY_TOML_OPEN_DOTTED;
         SY_TRY(add(in, *table, key, v, in->line));
@@ -206,7 +206,7 @@ static sy_status read_key(struct sy_toml_parser *in, struct sy_toml_value **tabl
 }
 
 sy_status sy_toml_read_pair(struct sy_toml_parser *in, struct sy_toml_value *table) {
-    struct sy_toml_string key;
+    struct sy_toml_string key = {0};
     struct sy_toml_value *value;
     int line = in->line;
     SY_TRY(read_key(in, &table, false, &key));
@@ -254,7 +254,7 @@ static sy_status define_table(struct sy_toml_parser *in, struct sy_toml_value *t
 static sy_status append_table(struct sy_toml_parser *in, struct sy_toml_value *table, struct sy_toml_string key,
                               struct sy_toml_value **out) {
     struct sy_toml_entry *e = find(in, table, key);
-    struct sy_toml_value *array;
+    struct sy_toml_value *array = NULL;
     if (!e) {
         SY_TRY(sy_toml_value_new(in, SY_TOML_ARRAY, table->depth + 1, &array));
         array->state = SY_TOML_OF_TABLES;
@@ -278,7 +278,7 @@ static sy_status append_table(struct sy_toml_parser *in, struct sy_toml_value *t
 
 static sy_status read_header(struct sy_toml_parser *in, struct sy_toml_value **current) {
     struct sy_toml_value *table = in->doc->root;
-    struct sy_toml_string key;
+    struct sy_toml_string key = {0};
     int n = in->p + 1 < in->end && in->p[1] == '[' ? 2 : 1;
     in->p += n;
     SY_TRY(read_key(in, &table, true, &key));

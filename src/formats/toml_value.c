@@ -163,7 +163,7 @@ static sy_status read_array(struct sy_toml_parser *in, struct sy_toml_value *arr
     array->state = SY_TOML_CLOSED;
     in->p++;
     for (;;) {
-        struct sy_toml_value *item;
+        struct sy_toml_value *item = NULL;
         skip_white(in);
         if (in->p < in->end && *in->p == ']')
             break;

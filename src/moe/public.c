@@ -1,4 +1,5 @@
 /* An MoE layer by itself: create, destroy, what it counted. See public.h. */
+#include <assert.h>
 #include "moe/public.h"
 
 #include <math.h>
@@ -138,6 +139,7 @@ static sy_status create(const struct sy_config_moe *section, const struct sy_moe
         status = sy_moe_check_equal(comm, section, &o, cls);
     if (status == SY_OK) {
         const char *tier = o.tier;
+        assert(m);
         o.tier = o.numeric_class = NULL;
         *m = (struct sy_moe){.o = o, .config = own(section), .cls = cls, .env.ep = *comm};
         status = comm->ops->agree(comm, build(m, tier));

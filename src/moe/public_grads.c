@@ -2,6 +2,8 @@
  * gradient added to the caller's arrays (NUMERICS 4). W1 and W3 are fused inside and apart outside: their rows are two
  * ranges of columns of dgu. See public.h.
  */
+#include <assert.h>
+
 #include "moe/public.h"
 
 /* --- leaves ----------------------------------------------------------------------------------------------------------- */
@@ -98,6 +100,7 @@ sy_status sy_moe_backward(struct sy_moe *m, int micro_batch, const float *dy, fl
     struct sy_moe_slot *s = NULL;
     struct sy_moe_ticket ticket = {.step = SY_MOE_BACKWARD, .micro_batch = micro_batch, .version = m->w.version};
     SY_TRY(sy_moe_enter(m, &ticket, check(m, micro_batch, dy, grads, &s)));
+    assert(s);
     SY_TRY(recompute(m, s));
     int64_t tokens = s->n_sequences * m->o.seq_len;
     sy_moe_convert(m, tokens, sy_moe_host(m, dy), m->dy);

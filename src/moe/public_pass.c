@@ -1,4 +1,5 @@
 /* Forward passes of an MoE layer by itself, with and without a backward to come. See public.h. */
+#include <assert.h>
 #include <inttypes.h>
 
 #include "moe/public.h"
@@ -67,6 +68,7 @@ sy_status sy_moe_forward(struct sy_moe *m, int micro_batch, const struct sy_moe_
         status = check_call(m, b, x, y, s);
     struct sy_moe_ticket ticket = ticket_of(m, SY_MOE_FORWARD, micro_batch, status == SY_OK ? s : NULL);
     SY_TRY(sy_moe_enter(m, &ticket, status));
+    assert(s);
     SY_TRY(pass(m, SY_PASS_TRAIN, b, x, y, s));
     s->waits = 1;
     return SY_OK;
@@ -83,5 +85,6 @@ sy_status sy_moe_eval(struct sy_moe *m, const struct sy_moe_batch *b, const floa
                                    m->n_slots);
     struct sy_moe_ticket ticket = ticket_of(m, SY_MOE_EVAL, 0, status == SY_OK ? s : NULL);
     SY_TRY(sy_moe_enter(m, &ticket, status));
+    assert(s);
     return pass(m, SY_PASS_EVAL, b, x, y, s);
 }

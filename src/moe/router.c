@@ -1,6 +1,7 @@
 /* The router of an MoE layer: see router.h. */
 #include "moe/router.h"
 
+#include "base/fmath.h"
 #include "ops/product.h"
 
 int sy_router_has_losses(const struct sy_config_moe *m) { return m->seq_aux_loss_coeff > 0 || m->z_loss_coeff > 0; }
@@ -79,7 +80,7 @@ static sy_status check(const struct sy_moe_env *env, const struct sy_moe_call *c
         return SY_OK;
     }
     for (int64_t i = 0; i < n; i++)
-        if (act->kept_ids[i] != act->ids[i] || memcmp(&act->kept_w[i], &act->w[i], sizeof(float)) != 0)
+        if (act->kept_ids[i] != act->ids[i] || sy_f32_bits(act->kept_w[i]) != sy_f32_bits(act->w[i]))
             SY_FAIL(SY_ERR_RUNTIME,
                     "recompute differs from forward at token %lld of the batch: expert %d, now %d; memory or hardware is "
                     "faulty, or this is a bug (activation_checkpoint.determinism_check)",

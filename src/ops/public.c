@@ -110,7 +110,8 @@ sy_status sy_topk_bwd(const float *dvalues, const int32_t *ids, int64_t rows, in
     struct sy_exec exec;
     SY_TRY(sy_topk_check(rows, n, k, &rows, &k));
     SY_TRY(exec_open((n + 3) / 4, &exec));
-    memset(exec.scratch, 0, (size_t)n);
+    if (exec.scratch)
+        memset(exec.scratch, 0, (size_t)n);
     sy_status status = check_ids(ids, rows, n, k, (unsigned char *)exec.scratch);
     if (status == SY_OK)
         exec.ops->topk_bwd(&exec, &(struct sy_topk_bwd){rows, n, k, ids, dvalues, dx});

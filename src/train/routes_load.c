@@ -1,4 +1,5 @@
 /* Files of routes, read and checked: see routes.h. */
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -217,10 +218,11 @@ static sy_status take_ids(struct token t, int wide, const char *staging, int32_t
 
 static sy_status load_layer(const struct reading *r, int i, int *has_w) {
     const struct sy_routes_files *f = r->f;
-    const struct sy_safetensors_tensor *ids, *w;
+    const struct sy_safetensors_tensor *ids = NULL, *w = NULL;
     int64_t n = sy_routes_of_sequence(f), k = f->o.top_k;
     SY_TRY(find_tensor(r, f->layers[i], "ids", 1, &ids));
     SY_TRY(find_tensor(r, f->layers[i], "weights", r->ours, &w));
+    assert(ids);
     int wide = ids->dtype == SY_SAFETENSORS_I64;
     if (!wide && ids->dtype != SY_SAFETENSORS_I32)
         return wrong_dtype(r, ids, "I32 or I64");
