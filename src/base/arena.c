@@ -61,7 +61,8 @@ void *sy_arena_take(struct sy_arena *arena, const char *tag, size_t n, size_t si
     if (p)
         guard(p + n * size, bytes - n * size);
     arena->used += bytes;
-    count(arena, tag, bytes);
+    arena->guards += SY_ARENA_GUARD;
+    count(arena, tag, bytes - SY_ARENA_GUARD);
     return p;
 }
 

@@ -26,11 +26,11 @@ enum { SY_ARENA_TAGS = 48, SY_ARENA_ALIGN = 64 };
 #endif
 
 struct sy_arena {
-    void *memory; /* as allocated */
-    char *base;   /* NULL while measuring */
-    size_t size;  /* bytes; SIZE_MAX while measuring */
-    size_t used;
-    int overflow; /* a take did not fit or a size overflowed: reported by sy_arena_check */
+    void *memory;        /* as allocated */
+    char *base;          /* NULL while measuring */
+    size_t size;         /* bytes; SIZE_MAX while measuring */
+    size_t used, guards; /* bytes taken; of these, what AddressSanitizer watches */
+    int overflow;        /* a take did not fit or a size overflowed: reported by sy_arena_check */
     int n_tags;
     struct sy_arena_tag {
         const char *name; /* static string */

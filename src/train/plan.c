@@ -64,7 +64,9 @@ static sy_status print_memory(const struct sy_io *io, const struct sy_config *c,
     double routes = (double)sy_step_routes_bytes(c, mo.max_sequences);
     if (routes > 0)
         amount(io, "files of routes", routes);
-    amount(io, "in all", weights + stored + moments + (double)gradients.used + (double)model.used + routes);
+    amount(io, "in all",
+           weights + stored + moments + (double)(gradients.used - gradients.guards) + (double)(model.used - model.guards) +
+               routes);
     return SY_OK;
 }
 
