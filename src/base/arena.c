@@ -17,17 +17,33 @@ struct sy_arena sy_arena_measure(void) {
     return (struct sy_arena){.size = SIZE_MAX};
 }
 
-sy_status sy_arena_init(size_t bytes, const char *what, struct sy_arena *out) {
-    size_t size = bytes ? bytes : SY_ARENA_ALIGN;
-    if (size > SIZE_MAX - 2 * SY_ARENA_ALIGN)
+/* The size rounded up to the alignment; 0 when that, and what is added to it, cannot be addressed. */
+static size_t rounded(size_t bytes) {
+    if (bytes > SIZE_MAX - 2 * SY_ARENA_ALIGN)
+        return 0;
+    return ((bytes ? bytes : 1) + SY_ARENA_ALIGN - 1) / SY_ARENA_ALIGN * SY_ARENA_ALIGN;
+}
+
+static sy_status own(void *memory, size_t bytes, const char *what, struct sy_arena *out) {
+    if (!rounded(bytes))
         SY_FAIL(SY_ERR_MEMORY, "%s: %zu bytes cannot be addressed", what, bytes);
-    size = (size + SY_ARENA_ALIGN - 1) / SY_ARENA_ALIGN * SY_ARENA_ALIGN;
-    void *memory = calloc(1, size + SY_ARENA_ALIGN); /* a page that is never touched costs none */
     if (!memory)
         SY_FAIL(SY_ERR_MEMORY, "%s: no memory for %zu bytes (%.2f GiB)", what, bytes, (double)bytes / (1u << 30));
     char *base = (char *)(((uintptr_t)memory + SY_ARENA_ALIGN - 1) / SY_ARENA_ALIGN * SY_ARENA_ALIGN);
-    *out = (struct sy_arena){.memory = memory, .base = base, .size = size};
+    *out = (struct sy_arena){.memory = memory, .base = base, .size = rounded(bytes)};
     return SY_OK;
+}
+
+sy_status sy_arena_init(size_t bytes, const char *what, struct sy_arena *out) {
+    size_t size = rounded(bytes);
+    SY_TRY(own(size ? aligned_alloc(SY_ARENA_ALIGN, size) : NULL, bytes, what, out));
+    memset(out->base, 0, size);
+    return SY_OK;
+}
+
+sy_status sy_arena_reserve(size_t bytes, const char *what, struct sy_arena *out) {
+    size_t size = rounded(bytes);
+    return own(size ? calloc(1, size + SY_ARENA_ALIGN) : NULL, bytes, what, out);
 }
 
 void sy_arena_fini(struct sy_arena *arena) {

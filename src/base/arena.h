@@ -41,8 +41,12 @@ struct sy_arena {
 /* Local. An arena that only counts. Never fails. */
 struct sy_arena sy_arena_measure(void);
 
-/* Local. Zeroed memory of `bytes`. Errors: ERR_MEMORY with the size and `what`. Owned by the caller: sy_arena_fini. */
+/* Local. Zeroed memory of `bytes`, all of it taken from the system now. Errors: ERR_MEMORY with the size and `what`. Owned
+ * by the caller: sy_arena_fini. */
 sy_status sy_arena_init(size_t bytes, const char *what, struct sy_arena *out);
+
+/* Local. The same, but a page that is never touched costs nothing: for buffers of a worst case that may not come. */
+sy_status sy_arena_reserve(size_t bytes, const char *what, struct sy_arena *out);
 void sy_arena_fini(struct sy_arena *arena);
 
 /* Local. `n` elements of `size` bytes under `tag` (static string). NULL while measuring or when it does not fit. */

@@ -114,7 +114,8 @@ static sy_status build(struct sy_moe *m, const char *tier) {
     carve(m, &measure);
     if (measure.overflow)
         SY_FAIL(SY_ERR_MEMORY, "moe layer: it needs more memory than can be addressed: fewer or shorter sequences");
-    SY_TRY(sy_arena_init(measure.used, "moe layer (max_sequences, micro_batches and recompute decide how much)", &m->arena));
+    SY_TRY(
+        sy_arena_reserve(measure.used, "moe layer (max_sequences, micro_batches and recompute decide how much)", &m->arena));
     carve(m, &m->arena);
     return sy_arena_check(&m->arena, "moe layer");
 }
