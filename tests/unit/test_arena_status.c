@@ -87,8 +87,8 @@ static void what_does_not_fit_is_told(void **state) {
 
 static void sizes_that_overflow(void **state) {
     (void)state;
-    static const size_t n[][2] = {{SIZE_MAX, 1}, {SIZE_MAX, SIZE_MAX}, {SIZE_MAX / 2 + 1, 2}, {2, SIZE_MAX / 2 + 1},
-                                  {SIZE_MAX / 4 + 1, 4}, {SIZE_MAX - 62, 1}};
+    static const size_t n[][2] = {{SIZE_MAX, 1},         {SIZE_MAX, SIZE_MAX},  {SIZE_MAX / 2 + 1, 2},
+                                  {2, SIZE_MAX / 2 + 1}, {SIZE_MAX / 4 + 1, 4}, {SIZE_MAX - 62, 1}};
     for (size_t i = 0; i < sizeof n / sizeof *n; i++) {
         struct sy_arena measured = sy_arena_measure(), real;
         assert_null(sy_arena_take(&measured, "x", n[i][0], n[i][1]));
@@ -110,6 +110,22 @@ static void sizes_that_overflow(void **state) {
     assert_int_equal(sy_arena_init(SIZE_MAX - 64, "never", &never), SY_ERR_MEMORY);
     assert_non_null(strstr(sy_error_message(), "never"));
     assert_null(never.base);
+}
+
+static void reserved_is_zero_and_aligned(void **state) {
+    (void)state;
+    struct sy_arena a;
+    for (size_t bytes = 0; bytes < 5 << 20; bytes = 3 * bytes + 1) {
+        assert_int_equal(sy_arena_reserve(bytes, "worst case", &a), SY_OK);
+        assert_true(a.size >= bytes && a.size < bytes + 2 * SY_ARENA_ALIGN && (uintptr_t)a.base % SY_ARENA_ALIGN == 0);
+        for (size_t i = 0; i < a.size; i++)
+            if (a.base[i])
+                fail_msg("byte %zu of %zu", i, bytes);
+        memset(a.base, 1, a.size); /* ASan: all of it is ours */
+        sy_arena_fini(&a);
+    }
+    assert_int_equal(sy_arena_reserve(SIZE_MAX - 64, "worst case", &a), SY_ERR_MEMORY);
+    assert_non_null(strstr(sy_error_message(), "worst case"));
 }
 
 static void empty_and_exact(void **state) {
@@ -169,8 +185,7 @@ static void context_goes_before(void **state) {
     assert_int_equal(sy_fail(SY_ERR_IO, "again: %s", sy_error_message()), SY_ERR_IO); /* its own message as an argument */
     assert_string_equal(sy_error_message(), "again: line 12: file x: 9 is above 3");
     assert_int_equal(sy_fail_context(SY_ERR_IO, "%s", sy_error_message()), SY_ERR_IO);
-    assert_string_equal(sy_error_message(),
-                        "again: line 12: file x: 9 is above 3: again: line 12: file x: 9 is above 3");
+    assert_string_equal(sy_error_message(), "again: line 12: file x: 9 is above 3: again: line 12: file x: 9 is above 3");
 }
 
 static void control_characters(void **state) {
@@ -243,11 +258,11 @@ static void exit_codes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(measure_equals_use),  cmocka_unit_test(what_does_not_fit_is_told),
-        cmocka_unit_test(sizes_that_overflow), cmocka_unit_test(empty_and_exact),
-        cmocka_unit_test(many_tags_stay_inside), cmocka_unit_test(message_and_status),
-        cmocka_unit_test(context_goes_before), cmocka_unit_test(control_characters),
-        cmocka_unit_test(long_messages_are_cut), cmocka_unit_test(each_thread_its_own),
-        cmocka_unit_test(exit_codes),
+        cmocka_unit_test(sizes_that_overflow), cmocka_unit_test(reserved_is_zero_and_aligned),
+        cmocka_unit_test(empty_and_exact),     cmocka_unit_test(many_tags_stay_inside),
+        cmocka_unit_test(message_and_status),  cmocka_unit_test(context_goes_before),
+        cmocka_unit_test(control_characters),  cmocka_unit_test(long_messages_are_cut),
+        cmocka_unit_test(each_thread_its_own), cmocka_unit_test(exit_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
