@@ -18,84 +18,104 @@ enum { PATH = 4096, CHUNK = 1 << 16 };
 
 /* --- steps ---------------------------------------------------------------------------------------------------- */
 
-struct steps {
-    json_t **line; /* by order in the file */
-    int64_t n;
+static const char *const keys[] = {"loss_bits", "grad_norm_bits", "weights_digest"};
+enum { KEYS = sizeof keys / sizeof *keys, VALUE = 33 };
+
+struct step {
+    int64_t step;
+    char value[KEYS][VALUE]; /* "" where the line has none */
 };
 
-static void free_steps(struct steps *s) {
-    for (int64_t i = 0; i < s->n; i++)
-        json_decref(s->line[i]);
-    free(s->line);
+struct steps {
+    struct step *step; /* ascending once they are sorted */
+    int64_t n, capacity;
+};
+
+static sy_status add_step(struct steps *s, const json_t *line) {
+    if (s->n == s->capacity) {
+        int64_t capacity = 2 * s->capacity + 64;
+        struct step *larger = realloc(s->step, (size_t)capacity * sizeof *larger);
+        if (!larger)
+            SY_FAIL(SY_ERR_MEMORY, "no memory for %lld steps", (long long)capacity);
+        s->step = larger;
+        s->capacity = capacity;
+    }
+    struct step *to = &s->step[s->n++];
+    *to = (struct step){.step = json_integer_value(json_object_get(line, "step"))};
+    for (int k = 0; k < KEYS; k++) {
+        const char *text = json_string_value(json_object_get(line, keys[k]));
+        snprintf(to->value[k], VALUE, "%s", text ? text : "");
+    }
+    return SY_OK;
 }
 
-static int is_step(const json_t *j) {
+/* Of a run under way the last line may have no end yet: it is left out. */
+static sy_status read_line(const char *path, int64_t number, const char *text, size_t n, struct steps *out) {
+    json_t *j = json_loadb(text, n, 0, NULL);
+    if (!j && text[n - 1] == '\n')
+        SY_FAIL(SY_ERR_DATA, "%s:%lld: not a JSON object", path, (long long)number);
     const char *kind = json_string_value(json_object_get(j, "kind"));
-    return kind && strcmp(kind, "train") == 0 && json_is_integer(json_object_get(j, "step"));
+    int wanted = kind && strcmp(kind, "train") == 0 && json_is_integer(json_object_get(j, "step"));
+    sy_status status = wanted ? add_step(out, j) : SY_OK;
+    json_decref(j);
+    return status;
+}
+
+static int by_step(const void *a, const void *b) {
+    const struct step *x = a, *y = b;
+    return (x->step > y->step) - (x->step < y->step);
 }
 
 static sy_status read_steps(const char *run, struct steps *out) {
     char path[PATH + 32];
     snprintf(path, sizeof path, "%s/metrics.jsonl", run);
-    *out = (struct steps){0};
     FILE *f = fopen(path, "r");
     if (!f)
         SY_FAIL(SY_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
     char *text = NULL;
     size_t capacity = 0;
+    ssize_t n;
     sy_status status = SY_OK;
-    for (int64_t line = 1; status == SY_OK && getline(&text, &capacity, f) > 0; line++) {
-        json_t *j = json_loads(text, 0, NULL);
-        if (!j) {
-            status = sy_fail(SY_ERR_DATA, "%s:%lld: not a JSON object", path, (long long)line);
-        } else if (!is_step(j)) {
-            json_decref(j);
-        } else {
-            json_t **more = realloc(out->line, (size_t)(out->n + 1) * sizeof *more);
-            if (!more) {
-                json_decref(j);
-                status = sy_fail(SY_ERR_MEMORY, "%s: no memory for its lines", path);
-                break;
-            }
-            out->line = more;
-            out->line[out->n++] = j;
-        }
-    }
+    for (int64_t line = 1; status == SY_OK && (n = getline(&text, &capacity, f)) > 0; line++)
+        status = read_line(path, line, text, (size_t)n, out);
+    if (status == SY_OK && ferror(f))
+        status = sy_fail(SY_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
     free(text);
     fclose(f);
+    if (out->n > 1)
+        qsort(out->step, (size_t)out->n, sizeof *out->step, by_step);
     return status;
 }
 
-static const json_t *find_step(const struct steps *s, json_int_t step) {
-    for (int64_t i = 0; i < s->n; i++)
-        if (json_integer_value(json_object_get(s->line[i], "step")) == step)
-            return s->line[i];
-    return NULL;
+static int print_step(const struct sy_io *io, const struct step *a, const struct step *b) {
+    int differ = 0;
+    for (int k = 0; k < KEYS; k++) {
+        if (*a->value[k] && strcmp(a->value[k], b->value[k]) == 0)
+            continue;
+        if (!differ++)
+            sy_io_printf(io, "step %lld differs\n", (long long)a->step);
+        sy_io_printf(io, "  %-15s %s\n  %-15s %s\n", keys[k], *a->value[k] ? a->value[k] : "(none)", "",
+                     *b->value[k] ? b->value[k] : "(none)");
+    }
+    return differ;
 }
 
 /* The first common step in which the runs differ, or -1; *common counts those compared. */
 static int64_t compare_steps(const struct sy_io *io, const struct steps *a, const struct steps *b, int64_t *common) {
-    static const char *const keys[] = {"loss_bits", "grad_norm_bits", "weights_digest"};
     *common = 0;
-    for (int64_t i = 0; i < a->n; i++) {
-        json_int_t step = json_integer_value(json_object_get(a->line[i], "step"));
-        const json_t *other = find_step(b, step);
-        if (!other)
+    for (int64_t i = 0, j = 0; i < a->n && j < b->n;) {
+        if (a->step[i].step != b->step[j].step) {
+            if (a->step[i].step < b->step[j].step)
+                i++;
+            else
+                j++;
             continue;
-        (*common)++;
-        int differ = 0;
-        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
-            const char *x = json_string_value(json_object_get(a->line[i], keys[k]));
-            const char *y = json_string_value(json_object_get(other, keys[k]));
-            if (!x || !y || strcmp(x, y) != 0) {
-                if (!differ)
-                    sy_io_printf(io, "step %lld differs\n", (long long)step);
-                sy_io_printf(io, "  %-15s %s\n  %-15s %s\n", keys[k], x ? x : "(none)", "", y ? y : "(none)");
-                differ = 1;
-            }
         }
-        if (differ)
-            return step;
+        (*common)++;
+        if (print_step(io, &a->step[i], &b->step[j]))
+            return a->step[i].step;
+        i++;
+        j++;
     }
     return -1;
 }
@@ -316,7 +336,7 @@ static int64_t common_checkpoint(const char *a, const char *b, int64_t from) {
 }
 
 static sy_status diff_runs(const char *a, const char *b, const struct sy_io *io, int *equal) {
-    struct steps x, y = {0};
+    struct steps x = {0}, y = {0};
     int64_t common = 0, step = -1;
     sy_status status = read_steps(a, &x);
     if (status == SY_OK)
@@ -330,8 +350,8 @@ static sy_status diff_runs(const char *a, const char *b, const struct sy_io *io,
         if (common == 0)
             status = sy_fail(SY_ERR_DATA, "%s and %s have no step in common", a, b);
     }
-    free_steps(&x);
-    free_steps(&y);
+    free(x.step);
+    free(y.step);
     if (status != SY_OK)
         return status;
     int64_t at = common_checkpoint(a, b, step);
