@@ -46,6 +46,15 @@ static void log_line(void *user, enum sy_log_level level, const char *line) {
         t->io->log(t->io->user, level == SY_LOG_WARN, line);
 }
 
+/* The folders of routes, before there is one of the run. */
+static sy_status try_routes(const struct sy_config *config) {
+    struct sy_step_routes *routes;
+    SY_TRY(sy_step_routes_create(config, 1, &routes));
+    sy_status status = sy_step_routes_check(routes, 1, config->training.steps);
+    sy_step_routes_destroy(routes);
+    return status;
+}
+
 /* Where the run is; a config that is refused leaves no folder behind. */
 static sy_status name_folder(struct trainer *t, const char *name) {
     char dir[4096];
@@ -54,7 +63,10 @@ static sy_status name_folder(struct trainer *t, const char *name) {
         SY_TRY(sy_config_set(t->config, SY_LAYER_RULE, "the config's name", "run.dir", dir));
     }
     snprintf(t->out->run_dir, sizeof t->out->run_dir, "%s", t->config->run.dir);
-    return sy_ckpt_any(t->out->run_dir) ? SY_OK : sy_config_finish(t->config, false);
+    if (sy_ckpt_any(t->out->run_dir))
+        return SY_OK;
+    SY_TRY(sy_config_finish(t->config, false));
+    return try_routes(t->config);
 }
 
 static sy_status open_folder(struct trainer *t) {
