@@ -17,14 +17,18 @@ LINK_LIBS = $(if $(STATIC),-Wl$(comma)-Bstatic -ljansson -lzstd -lz -lxxhash -Wl
 comma := ,
 
 MACHINE := $(shell uname -m)
-TIERS := ref $(if $(filter x86_64,$(MACHINE)),avx2 avx512)
+TIERS := ref $(if $(filter x86_64,$(MACHINE)),avx2 avx512 avx512_bf16)
 TIER_ref = -O3
 TIER_avx2 = -O3 -mavx2 -mfma
+TIER_avx512_bf16 = $(TIER_avx512) -mavx512bf16
 TIER_avx512 = -O3 -mfma -mavx512f -mavx512vl -mavx512dq -mavx512bw -mprefer-vector-width=512
 
 REF_SRC := $(wildcard src/ops/ref/*.c)
+SIMD_SRC := $(if $(filter x86_64,$(MACHINE)),$(wildcard src/ops/simd/*.c))
+# A tier takes from the reference what it has no file of its own for: ops/simd/<op>_<tier>.c.
+tier_src = $(filter-out $(patsubst src/ops/simd/%_$(1).c,src/ops/ref/%.c,$(wildcard src/ops/simd/*_$(1).c)),$(REF_SRC))
 LIB_SRC := $(filter-out $(REF_SRC),$(wildcard src/*/*.c))
-LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(REF_SRC:src/ops/ref/%.c=$(BUILD)/src/ops/ref/%.$(t).o))
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(SIMD_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(patsubst src/ops/ref/%.c,$(BUILD)/src/ops/ref/%.$(t).o,$(call tier_src,$(t))))
 CLI_SRC := $(wildcard cli/*.c)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 LIB := $(BUILD)/libswitchyard.a
@@ -53,6 +57,12 @@ $(BUILD)/src/ops/ref/%.avx2.o: src/ops/ref/%.c
 $(BUILD)/src/ops/ref/%.avx512.o: src/ops/ref/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TIER_avx512) -DSY_TIER=avx512 -c $< -o $@
+$(BUILD)/src/ops/ref/%.avx512_bf16.o: src/ops/ref/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(TIER_avx512_bf16) -DSY_TIER=avx512_bf16 -c $< -o $@
+$(BUILD)/src/ops/simd/%_avx512_bf16.o: src/ops/simd/%_avx512_bf16.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(TIER_avx512_bf16) -DSY_TIER=avx512_bf16 -c $< -o $@
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@

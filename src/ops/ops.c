@@ -5,12 +5,13 @@
 
 extern const struct sy_ops sy_ops_ref;
 #if defined(__x86_64__)
-extern const struct sy_ops sy_ops_avx2, sy_ops_avx512;
+extern const struct sy_ops sy_ops_avx2, sy_ops_avx512, sy_ops_avx512_bf16;
 static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 static int has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
 }
+static int has_avx512_bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 #endif
 
 static const struct tier {
@@ -22,6 +23,7 @@ static const struct tier {
 #if defined(__x86_64__)
     {&sy_ops_avx2, has_avx2, "this CPU has no AVX2 with FMA (x86-64-v3)"},
     {&sy_ops_avx512, has_avx512, "this CPU has no AVX-512 (x86-64-v4)"},
+    {&sy_ops_avx512_bf16, has_avx512_bf16, "this CPU has no AVX-512-BF16"},
 #endif
 };
 
@@ -52,7 +54,7 @@ sy_status sy_ops_select(const char *tier, const struct sy_ops **out) {
         if (!is_auto)
             SY_FAIL(SY_ERR_UNAVAILABLE, "run.tier = %s: %s; use run.tier=auto", tier, why);
     }
-    SY_FAIL(SY_ERR_USAGE, "run.tier = %s: must be auto, ref, avx2 or avx512", tier);
+    SY_FAIL(SY_ERR_USAGE, "run.tier = %s: must be auto, ref, avx2, avx512 or avx512_bf16", tier);
 }
 
 static const struct {

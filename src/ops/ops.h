@@ -393,7 +393,7 @@ struct sy_ops {
 
 /* --- tiers and execution -------------------------------------------------------------------------------------- */
 
-/* The tiers of this build, weakest first: ref, avx2, avx512. */
+/* The tiers of this build, weakest first: ref, avx2, avx512, avx512_bf16. */
 int sy_ops_n_tiers(void);
 const char *sy_ops_tier_name(int tier);
 /* Local. NULL with a reason in *why (static) when the CPU cannot run the tier. */

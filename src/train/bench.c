@@ -62,7 +62,7 @@ static sy_status one(const struct sy_io *io, int json, int tier, enum sy_numeric
                          "\"gflops\":%.2f}\n",
                          sy_class_name(cls), x.ops->tier, layout[t], (long long)n, rate);
         else
-            sy_io_printf(io, "gemm  %-5s %-7s %-7s %5lld^3  %8.1f GFLOP/s on one core\n", sy_class_name(cls), x.ops->tier,
+            sy_io_printf(io, "gemm  %-5s %-11s %-7s %5lld^3  %8.1f GFLOP/s on one core\n", sy_class_name(cls), x.ops->tier,
                          layout[t], (long long)n, rate);
     }
     sy_arena_fini(&a);

@@ -108,7 +108,7 @@ static sy_status measure(const struct sy_exec *x, struct buffers *b, int json, c
     const char *format =
         json ? "{\"bench\":\"moe\",\"tier\":\"%s\",\"threads\":%d,\"T\":%d,\"D\":%d,\"E\":%d,\"K\":%d,\"fwd_ms\":%.3f,"
                "\"bwd_ms\":%.3f,\"memcpy_ms\":%.3f,\"ratio\":%.3f}\n"
-             : "moe  %-7s %d threads  T %d D %d E %d K %d  fwd %.2f ms, bwd %.2f ms, memcpy of the rows %.2f ms: "
+             : "moe  %s  %d threads  T %d D %d E %d K %d  fwd %.2f ms, bwd %.2f ms, memcpy of the rows %.2f ms: "
                "%.2f times\n";
     sy_io_printf(io, format, x->ops->tier, sy_pool_size(x->pool), T, D, E, K, f, r, m, (f + r) / m);
     return SY_OK;

@@ -57,11 +57,11 @@ static int same(const struct outcome *a, const struct outcome *b) {
 }
 
 static void print_head(const struct sy_io *io) {
-    sy_io_printf(io, "threads  batch  recompute  tier    loss bits         weights digest\n");
+    sy_io_printf(io, "threads  batch  recompute  tier         loss bits         weights\n");
 }
 
 static void print_row(const struct sy_io *io, const struct layout *l, const struct outcome *o, const char *verdict) {
-    sy_io_printf(io, "%7d  %5d  %-9s  %-6s  %016llx  %.16s  %s\n", l->threads, l->batch, l->recompute, l->tier,
+    sy_io_printf(io, "%7d  %5d  %-9s  %-11s  %016llx  %.11s  %s\n", l->threads, l->batch, l->recompute, l->tier,
                  (unsigned long long)sy_f64_bits(o->loss), o->digest, verdict);
 }
 

@@ -70,6 +70,35 @@ static __attribute__((noinline)) void micro_fp32(int64_t k, const float *a, int6
             store(acc + i * acc_row + j * VL, c[i][j]);
 }
 
+#if defined(__AVX512BF16__)
+/* Pairs of rows by VDPBF16PS, which is this: the odd one first, subnormals flushed. A bf16 value is the upper half of its
+ * fp32, so that two rows are packed in passing. */
+static inline uint32_t pair_of(const float *a) { return sy_f32_bits(a[0]) >> 16 | (sy_f32_bits(a[1]) & 0xffff0000u); }
+static inline __m512bh pairs_of(const float *even, const float *odd) {
+    __m512i lo = _mm512_srli_epi32(_mm512_loadu_si512(even), 16), mask = _mm512_set1_epi32((int)0xffff0000u);
+    return (__m512bh)_mm512_or_si512(lo, _mm512_and_si512(_mm512_loadu_si512(odd), mask));
+}
+static __attribute__((noinline)) void micro_x86(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row,
+                                                float *acc, int64_t acc_row) {
+    __m512 c[CHAIN_MR][CHAIN_NRV];
+    for (int i = 0; i < CHAIN_MR; i++)
+        for (int j = 0; j < CHAIN_NRV; j++)
+            c[i][j] = _mm512_loadu_ps(acc + i * acc_row + j * VL);
+    for (int64_t p = 0; p < k; p += 2) {
+        __m512bh row[CHAIN_NRV];
+        for (int j = 0; j < CHAIN_NRV; j++)
+            row[j] = pairs_of(b + p * b_row + j * VL, b + (p + 1) * b_row + j * VL);
+        for (int i = 0; i < CHAIN_MR; i++) {
+            __m512bh ai = (__m512bh)_mm512_set1_epi32((int)pair_of(a + i * a_row + p));
+            for (int j = 0; j < CHAIN_NRV; j++)
+                c[i][j] = _mm512_dpbf16_ps(c[i][j], ai, row[j]);
+        }
+    }
+    for (int i = 0; i < CHAIN_MR; i++)
+        for (int j = 0; j < CHAIN_NRV; j++)
+            _mm512_storeu_ps(acc + i * acc_row + j * VL, c[i][j]);
+}
+#else
 /* Pairs of rows, the odd one first; runs under FTZ and DAZ. */
 static __attribute__((noinline)) void micro_x86(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row,
                                                 float *acc, int64_t acc_row) {
@@ -94,6 +123,8 @@ static __attribute__((noinline)) void micro_x86(int64_t k, const float *a, int64
         for (int j = 0; j < CHAIN_NRV; j++)
             store(acc + i * acc_row + j * VL, c[i][j]);
 }
+
+#endif
 
 static inline unsigned flush_begin(void) {
     unsigned csr = _mm_getcsr();

@@ -1,0 +1,244 @@
+/* Products of class x86 by VDPBF16PS, the instruction whose steps define the class: a pair of rows a time, the odd one
+ * first, subnormals flushed (NUMERICS 1). Same loops as ops/ref/gemm.c: tiles of MC x NC outputs, blocks of KC rows, an
+ * accumulator that is reloaded. Classes fp32 and sm90 are the tier avx512's.
+ *
+ * Packed, a word is a pair (rows 2p, 2p + 1) of one column, the even row in its low half:
+ *
+ *     a[MC, KC/2]     one row a row of the tile
+ *     b[NC/NR][KC/2, NR]     panels of NR columns
+ */
+#include <immintrin.h>
+
+#include "ops/ref/protos.h"
+
+enum { MR = 8, NR = 32, MC = 64, NC = 128, KC = 512, PAIRS = KC / 2 };
+
+void sy_gemm_avx512(const struct sy_exec *x, const struct sy_gemm *problems, int n_problems);
+
+struct work {
+    const struct sy_exec *x;
+    const struct sy_gemm *problems;
+    int n_problems;
+};
+
+static uint32_t pair(uint16_t even, uint16_t odd) { return (uint32_t)even | (uint32_t)odd << 16; }
+
+static uint32_t load_pair(const uint16_t *p) {
+    uint32_t u;
+    memcpy(&u, p, sizeof u);
+    return u;
+}
+
+/* --- packing -------------------------------------------------------------------------------------------------- */
+
+/* 16 rows of 16 words become its columns: words, then pairs, then fours of words change places. */
+static inline void transpose(__m512i r[16]) {
+    __m512i t[16];
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+        r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
+        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+        r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
+    }
+}
+
+static inline __m512i pairs_of(const uint16_t *even, const uint16_t *odd) {
+    __m512i lo = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)even));
+    __m512i hi = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)odd));
+    return _mm512_or_si512(lo, _mm512_slli_epi32(hi, 16));
+}
+
+/* Element (i, p) of a matrix, +0 past the last column. */
+static uint16_t element(struct sy_mat a, int64_t i, int64_t p, int64_t k) {
+    return p < k ? ((const uint16_t *)a.data)[i * a.row + p * a.col] : 0;
+}
+
+/* dst[i, p] = the words of rows i0..i1-1, pairs p0..p1-1 of a, one by one. */
+static void pack_words(struct sy_mat a, int64_t k, int64_t i0, int64_t i1, int64_t p0, int64_t p1, uint32_t *dst) {
+    for (int64_t i = i0; i < i1; i++)
+        for (int64_t p = p0; p < p1; p++)
+            dst[i * PAIRS + p] = pair(element(a, i, 2 * p, k), element(a, i, 2 * p + 1, k));
+}
+
+/* a[m, k]; an odd k is filled with a row of zeros. */
+static void pack_a(struct sy_mat a, int64_t m, int64_t k, uint32_t *dst) {
+    const uint16_t *s = a.data;
+    int64_t pairs = (k + 1) / 2, whole = k / 32 * 16, rows = a.row == 1 ? m / 16 * 16 : 0;
+    if (a.col == 1) {
+        for (int64_t i = 0; i < m; i++)
+            memcpy(dst + i * PAIRS, s + i * a.row, (size_t)(k / 2) * sizeof *dst);
+        pack_words(a, k, 0, m, k / 2, pairs, dst);
+        return;
+    }
+    for (int64_t i = 0; i < rows; i += 16)
+        for (int64_t p = 0; p < whole; p += 16) { /* rows of a are contiguous down a column */
+            __m512i r[16];
+            for (int q = 0; q < 16; q++)
+                r[q] = pairs_of(s + 2 * (p + q) * a.col + i, s + (2 * (p + q) + 1) * a.col + i);
+            transpose(r);
+            for (int q = 0; q < 16; q++)
+                _mm512_storeu_si512(dst + (i + q) * PAIRS + p, r[q]);
+        }
+    pack_words(a, k, 0, rows, whole, pairs, dst);
+    pack_words(a, k, rows, m, 0, pairs, dst);
+}
+
+/* A panel of n <= NR columns of b[k, n], rows contiguous. */
+static void panel_by_rows(const uint16_t *s, int64_t row, int64_t k, int64_t n, uint32_t *dst) {
+    static const uint16_t zeros[NR];
+    for (int64_t p = 0; p < k; p += 2, dst += NR) {
+        const uint16_t *r0 = s + p * row, *r1 = p + 1 < k ? r0 + row : zeros;
+        if (n == NR) {
+            _mm512_storeu_si512(dst, pairs_of(r0, r1));
+            _mm512_storeu_si512(dst + 16, pairs_of(r0 + 16, r1 + 16));
+        } else {
+            for (int64_t j = 0; j < n; j++)
+                dst[j] = pair(r0[j], r1[j]);
+        }
+    }
+}
+
+/* The same, columns contiguous: words are read as they are. */
+static void panel_by_columns(struct sy_mat b, int64_t k, int64_t n, uint32_t *dst) {
+    const uint16_t *s = b.data;
+    int64_t whole = n == NR ? k / 32 * 16 : 0;
+    for (int64_t j = 0; j < NR; j += 16)
+        for (int64_t p = 0; p < whole; p += 16) {
+            __m512i r[16];
+            for (int q = 0; q < 16; q++)
+                r[q] = _mm512_loadu_si512(s + (j + q) * b.col + 2 * p);
+            transpose(r);
+            for (int q = 0; q < 16; q++)
+                _mm512_storeu_si512(dst + (p + q) * NR + j, r[q]);
+        }
+    for (int64_t p = whole; 2 * p < k; p++)
+        for (int64_t j = 0; j < n; j++)
+            dst[p * NR + j] = 2 * p + 1 < k ? load_pair(s + j * b.col + 2 * p) : s[j * b.col + 2 * p];
+}
+
+static void pack_b(struct sy_mat b, int64_t k, int64_t n, uint32_t *dst) {
+    int64_t pairs = (k + 1) / 2;
+    for (int64_t j = 0; j < n; j += NR, dst += PAIRS * NR) {
+        const uint16_t *s = (const uint16_t *)b.data + j * b.col;
+        int64_t jn = n - j < NR ? n - j : NR;
+        for (int64_t p = 0; p < pairs && jn < NR; p++)
+            memset(dst + p * NR + jn, 0, (size_t)(NR - jn) * sizeof *dst);
+        if (b.col == 1) {
+            panel_by_rows(s, b.row, k, jn, dst);
+        } else if (b.row == 1) {
+            panel_by_columns(sy_mat_cols(b, j), k, jn, dst);
+        } else {
+            for (int64_t p = 0; p < k; p += 2)
+                for (int64_t q = 0; q < jn; q++)
+                    dst[p / 2 * NR + q] = pair(s[p * b.row + q * b.col], p + 1 < k ? s[(p + 1) * b.row + q * b.col] : 0);
+        }
+    }
+}
+
+/* --- a tile --------------------------------------------------------------------------------------------------- */
+
+/* acc[MR, NR] goes on over `pairs` words. */
+static void micro(int64_t pairs, const uint32_t *a, const uint32_t *b, float *acc) {
+    __m512 c[MR][2];
+    for (int i = 0; i < MR; i++)
+        for (int j = 0; j < 2; j++)
+            c[i][j] = _mm512_loadu_ps(acc + i * NC + j * 16);
+    for (int64_t p = 0; p < pairs; p++) {
+        __m512bh b0 = (__m512bh)_mm512_loadu_si512(b + p * NR), b1 = (__m512bh)_mm512_loadu_si512(b + p * NR + 16);
+        for (int i = 0; i < MR; i++) {
+            __m512bh ai = (__m512bh)_mm512_set1_epi32((int)a[i * PAIRS + p]);
+            c[i][0] = _mm512_dpbf16_ps(c[i][0], ai, b0);
+            c[i][1] = _mm512_dpbf16_ps(c[i][1], ai, b1);
+        }
+    }
+    for (int i = 0; i < MR; i++)
+        for (int j = 0; j < 2; j++)
+            _mm512_storeu_ps(acc + i * NC + j * 16, c[i][j]);
+}
+
+static void finish_row(const struct sy_exec *x, const struct sy_gemm *g, int64_t i, int64_t j, int64_t n, float *acc) {
+    for (int64_t q = 0; q < n; q++)
+        acc[q] += 0.0f;
+    void *c = sy_at(g->c.data, g->c.dtype, i * g->c.row + j);
+    if (g->out == SY_GEMM_FOLD) {
+        float *sum = c;
+        for (int64_t q = 0; q < n; q++)
+            sum[q] = sum[q] + acc[q];
+        return;
+    }
+    if (g->bias)
+        for (int64_t q = 0; q < n; q++)
+            acc[q] += g->bias[j + q];
+    narrow(x, g->c.dtype, n, acc, c);
+}
+
+static void tile(const struct sy_exec *x, const struct sy_gemm *g, int64_t i, int64_t j, void *scratch) {
+    uint32_t *a = scratch, *b = a + MC * PAIRS;
+    float *acc = (float *)(b + PAIRS * NC);
+    int64_t m = g->m - i < MC ? g->m - i : MC, n = g->n - j < NC ? g->n - j : NC;
+    for (int64_t r = 0; r < m; r++) {
+        if (g->acc)
+            memcpy(acc + r * NC, g->acc + (i + r) * g->acc_row + j, (size_t)n * sizeof(float));
+        else
+            memset(acc + r * NC, 0, (size_t)n * sizeof(float));
+    }
+    for (int part = 0; part < g->n_parts; part++) {
+        const struct sy_gemm_part *q = &g->parts[part];
+        assert(q->a.dtype == SY_BF16 && q->b.dtype == SY_BF16);
+        for (int64_t p = 0; p < q->k; p += KC) {
+            int64_t k = q->k - p < KC ? q->k - p : KC;
+            pack_a(sy_mat_cols(sy_mat_rows(q->a, i), p), m, k, a);
+            pack_b(sy_mat_cols(sy_mat_rows(q->b, p), j), k, n, b);
+            for (int64_t c = 0; c < n; c += NR)
+                for (int64_t r = 0; r < m; r += MR)
+                    micro((k + 1) / 2, a + r * PAIRS, b + c * PAIRS, acc + r * NC + c);
+        }
+    }
+    for (int64_t r = 0; r < m; r++)
+        finish_row(x, g, i + r, j, n, acc + r * NC);
+}
+
+static void run(void *arg, int thread, int n_threads) {
+    struct work *w = arg;
+    void *scratch = sy_exec_scratch(w->x, thread);
+    assert(w->x->scratch_bytes >= (MC * PAIRS + PAIRS * NC + MC * NC) * sizeof(float));
+    memset(scratch, 0, MC * PAIRS * sizeof(uint32_t)); /* rows beyond m are computed and dropped */
+    int64_t turn = 0;
+    for (int q = 0; q < w->n_problems; q++) {
+        const struct sy_gemm *g = &w->problems[q];
+        assert(g->c.col == 1);
+        for (int64_t i = 0; i < g->m; i += MC)
+            for (int64_t j = 0; j < g->n; j += NC)
+                if (turn++ % n_threads == thread)
+                    tile(w->x, g, i, j, scratch);
+    }
+}
+
+void SY_FN(gemm)(const struct sy_exec *x, const struct sy_gemm *problems, int n_problems) {
+    if (x->cls != SY_NUMERIC_X86) {
+        sy_gemm_avx512(x, problems, n_problems);
+        return;
+    }
+    struct work w = {x, problems, n_problems};
+    int64_t madds = 0;
+    for (int i = 0; i < n_problems; i++)
+        for (int q = 0; q < problems[i].n_parts; q++)
+            madds += problems[i].m * problems[i].n * problems[i].parts[q].k;
+    sy_pool_run(pool_for(x, madds / 64), run, &w);
+}
