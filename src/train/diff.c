@@ -5,12 +5,13 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/fmath.h"
+#include "formats/json.h"
 #include "formats/safetensors.h"
 #include "train/io.h"
 
@@ -31,7 +32,11 @@ struct steps {
     int64_t n, capacity;
 };
 
-static sy_status add_step(struct steps *s, const json_t *line) {
+/* `where` is file:line. A step below 0 or a value that is cut would let runs that part look equal. */
+static sy_status add_step(const char *where, struct steps *s, const json_t *line) {
+    int64_t step = json_integer_value(json_object_get(line, "step"));
+    if (step < 0)
+        SY_FAIL(SY_ERR_DATA, "%s: step %lld, must not be negative", where, (long long)step);
     if (s->n == s->capacity) {
         int64_t capacity = 2 * s->capacity + 64;
         struct step *larger = realloc(s->step, (size_t)capacity * sizeof *larger);
@@ -41,9 +46,12 @@ static sy_status add_step(struct steps *s, const json_t *line) {
         s->capacity = capacity;
     }
     struct step *to = &s->step[s->n++];
-    *to = (struct step){.step = json_integer_value(json_object_get(line, "step"))};
+    *to = (struct step){.step = step};
     for (int k = 0; k < KEYS; k++) {
         const char *text = json_string_value(json_object_get(line, keys[k]));
+        if (text && strlen(text) >= VALUE)
+            SY_FAIL(SY_ERR_DATA, "%s: %s has %zu characters, at most %d are possible", where, keys[k], strlen(text),
+                    VALUE - 1);
         snprintf(to->value[k], VALUE, "%s", text ? text : "");
     }
     return SY_OK;
@@ -51,12 +59,18 @@ static sy_status add_step(struct steps *s, const json_t *line) {
 
 /* Of a run under way the last line may have no end yet: it is left out. */
 static sy_status read_line(const char *path, int64_t number, const char *text, size_t n, struct steps *out) {
-    json_t *j = json_loadb(text, n, 0, NULL);
+    char where[PATH + 64];
+    json_error_t error;
+    int out_of_memory = 0;
+    snprintf(where, sizeof where, "%s:%lld", path, (long long)number);
+    json_t *j = sy_json_decode(text, n, 0, &error, &out_of_memory);
+    if (out_of_memory)
+        SY_FAIL(SY_ERR_MEMORY, "%s: out of memory for %zu bytes of JSON", where, n);
     if (!j && text[n - 1] == '\n')
-        SY_FAIL(SY_ERR_DATA, "%s:%lld: not a JSON object", path, (long long)number);
+        SY_FAIL(SY_ERR_DATA, "%s: not a JSON object", where);
     const char *kind = json_string_value(json_object_get(j, "kind"));
     int wanted = kind && strcmp(kind, "train") == 0 && json_is_integer(json_object_get(j, "step"));
-    sy_status status = wanted ? add_step(out, j) : SY_OK;
+    sy_status status = wanted ? add_step(where, out, j) : SY_OK;
     json_decref(j);
     return status;
 }
@@ -78,8 +92,8 @@ static sy_status read_steps(const char *run, struct steps *out) {
     sy_status status = SY_OK;
     for (int64_t line = 1; status == SY_OK && (n = getline(&text, &capacity, f)) > 0; line++)
         status = read_line(path, line, text, (size_t)n, out);
-    if (status == SY_OK && ferror(f))
-        status = sy_fail(SY_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
+    if (status == SY_OK && !feof(f)) /* a line that is too long for the memory sets no ferror */
+        status = sy_fail(errno == ENOMEM ? SY_ERR_MEMORY : SY_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
     free(text);
     fclose(f);
     if (out->n > 1)
