@@ -223,8 +223,8 @@ struct sy_moe_options {             /* equal on all ranks, but for tier and thre
     enum sy_moe_recompute recompute;
     int64_t global_sequences;  /* of a step, all ranks: balance and z-loss are means over them; needed with either */
     const char *numeric_class; /* "x86", "sm90", "fp32"; NULL: "x86" */
-    const char *tier;       /* "ref", "avx2", "avx512", with the same bits; NULL or "auto": the strongest that runs here */
-    int threads;            /* of this rank; 0: 1 */
+    const char *tier; /* "ref", "avx2", "avx512", "avx512_bf16", with the same bits; NULL or "auto": the fastest here */
+    int threads;      /* of this rank; 0: 1 */
     int64_t combine_groups; /* divides E; 0: none (numerics.combine_groups) */
     int forced_balance;     /* not 0: tokens go to experts in turn (debug.moe_force_load_balance) */
 };

@@ -12,18 +12,22 @@ static int has_avx512(void) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
 }
 static int has_avx512_bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+/* Whether VDPBF16PS beats two FMAs on widened halves: 2 to 3 times on Zen 5, not at all on an Intel Xeon of family 6, model
+ * 207 (docs/BENCHMARKS.md). */
+static int has_fast_bf16(void) { return __builtin_cpu_is("amd"); }
 #endif
 
 static const struct tier {
     const struct sy_ops *ops;
     int (*supported)(void);
     const char *needs;
+    int (*pays)(void); /* or NULL: always; `auto` passes over one that does not */
 } tiers[] = {
-    {&sy_ops_ref, NULL, ""},
+    {&sy_ops_ref, NULL, "", NULL},
 #if defined(__x86_64__)
-    {&sy_ops_avx2, has_avx2, "this CPU has no AVX2 with FMA (x86-64-v3)"},
-    {&sy_ops_avx512, has_avx512, "this CPU has no AVX-512 (x86-64-v4)"},
-    {&sy_ops_avx512_bf16, has_avx512_bf16, "this CPU has no AVX-512-BF16"},
+    {&sy_ops_avx2, has_avx2, "this CPU has no AVX2 with FMA (x86-64-v3)", NULL},
+    {&sy_ops_avx512, has_avx512, "this CPU has no AVX-512 (x86-64-v4)", NULL},
+    {&sy_ops_avx512_bf16, has_avx512_bf16, "this CPU has no AVX-512-BF16", has_fast_bf16},
 #endif
 };
 
@@ -47,6 +51,8 @@ sy_status sy_ops_select(const char *tier, const struct sy_ops **out) {
         if (!is_auto && strcmp(tier, sy_ops_tier_name(i)) != 0)
             continue;
         const struct sy_ops *ops = sy_ops_tier(i, &why);
+        if (ops && is_auto && tiers[i].pays && !tiers[i].pays())
+            continue;
         if (ops) {
             *out = ops;
             return SY_OK;

@@ -399,7 +399,7 @@ const char *sy_ops_tier_name(int tier);
 /* Local. NULL with a reason in *why (static) when the CPU cannot run the tier. */
 const struct sy_ops *sy_ops_tier(int tier, const char **why);
 
-/* Local. `tier` is a name or "auto" (the strongest that runs here). Errors: ERR_USAGE unknown, ERR_UNAVAILABLE. */
+/* Local. `tier` is a name or "auto" (the fastest that runs here). Errors: ERR_USAGE unknown, ERR_UNAVAILABLE. */
 sy_status sy_ops_select(const char *tier, const struct sy_ops **out);
 
 const char *sy_class_name(enum sy_numeric_class cls);

@@ -1,6 +1,6 @@
 /* Ops that a caller outside the library may use by themselves, on fp32 arrays of its own, and the checks that such calls
  * need: what an op asserts or counts is an error with the value and the bound here. The calling thread does the work, in the
- * strongest tier; outputs are written when nothing can fail any more.
+ * fastest tier; outputs are written when nothing can fail any more.
  */
 #include <inttypes.h>
 #include <stdlib.h>

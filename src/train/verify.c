@@ -65,7 +65,7 @@ static void print_row(const struct sy_io *io, const struct layout *l, const stru
                  (unsigned long long)sy_f64_bits(o->loss), o->digest, verdict);
 }
 
-/* Threads x batch x recompute on the strongest tier, then each other tier once. */
+/* Threads x batch x recompute on the tier that auto takes, then each other tier once. */
 static sy_status all_layouts(struct sy_config *c, int64_t steps, const struct sy_io *io, int *n, int *differ) {
     static const char *const modes[] = {"none", "full", "selective"};
     static const int threads[] = {1, 2, 3}, batches[] = {1, 2, 4};
