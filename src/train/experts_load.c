@@ -85,9 +85,10 @@ static sy_status find_layer(struct sy_experts_load *load, int64_t layer, int64_t
     int at = load->n_layers;
     while (at > 0 && load->layer[at - 1].layer >= layer)
         at--;
-    *out = &load->layer[at];
-    if (at < load->n_layers && load->layer[at].layer == layer)
+    if (at < load->n_layers && load->layer[at].layer == layer) {
+        *out = &load->layer[at];
         return SY_OK;
+    }
     if (load->n_layers == load->capacity) {
         int capacity = 2 * load->capacity + 16;
         struct sy_experts_layer *larger = realloc(load->layer, (size_t)capacity * sizeof *larger);
