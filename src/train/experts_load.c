@@ -153,7 +153,7 @@ static sy_status add_layer(struct sy_experts_load *load, const char *where, int6
                            const json_t *entry) {
     int64_t layer;
     json_t *counts;
-    struct sy_experts_layer *l;
+    struct sy_experts_layer *l = NULL;
     SY_TRY(sy_json_get_int(where, entry, "layer", 0, MAX_LAYER, &layer));
     if (!sy_json_has(entry, "load"))
         return SY_OK;

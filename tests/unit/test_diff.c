@@ -12,7 +12,7 @@
 
 #include "switchyard.h"
 
-static char room[64], run[2][96], file[2][128];
+static char room[64], run[2][96], file[2][256];
 
 static int set_up(void **state) {
     (void)state;
