@@ -11,15 +11,10 @@
  * KC is a multiple of every KB, so that a cut falls between blocks: no bit depends on MC, NC, KC or the threads.
  */
 #include "ops/ref/chain.h"
+#include "ops/ref/gemm_tiles.h"
 #include "ops/ref/protos.h"
 
-enum { MC = 64, NC = 128, KC = 256 };
-
-struct work {
-    const struct sy_exec *x;
-    const struct sy_gemm *problems;
-    int n_problems;
-};
+enum { KC = 256 };
 
 /* dst[i, p] = a[i, p] for i < m, p < k; zero up to k_pad. */
 static void pack_a(struct sy_mat a, int64_t m, int64_t k, int64_t k_pad, float *dst) {
@@ -67,66 +62,24 @@ static void pack_b(struct sy_mat b, int64_t k, int64_t k_pad, int64_t n, int64_t
         memset(dst + p * NC, 0, (size_t)n_pad * 4);
 }
 
-static void finish_row(const struct sy_exec *x, const struct sy_gemm *g, int64_t i, int64_t j, int64_t n, float *acc) {
-    for (int64_t q = 0; q < n; q++)
-        acc[q] += 0.0f;
-    void *c = sy_at(g->c.data, g->c.dtype, i * g->c.row + j);
-    if (g->out == SY_GEMM_FOLD) {
-        float *sum = c;
-        for (int64_t q = 0; q < n; q++)
-            sum[q] = sum[q] + acc[q];
-        return;
-    }
-    if (g->bias)
-        for (int64_t q = 0; q < n; q++)
-            acc[q] += g->bias[j + q];
-    narrow(x, g->c.dtype, n, acc, c);
-}
-
-static void tile(const struct sy_exec *x, const struct sy_gemm *g, int64_t i, int64_t j, float *scratch) {
+static void tile(const struct sy_exec *x, const struct sy_gemm *g, int64_t i, int64_t j, int64_t m, int64_t n,
+                 void *scratch) {
     float *a = scratch, *b = a + MC * KC, *acc = b + KC * NC;
-    int64_t m = g->m - i < MC ? g->m - i : MC, n = g->n - j < NC ? g->n - j : NC;
     int64_t n_pad = round_up(n, CHAIN_NR);
-    for (int64_t r = 0; r < m; r++) {
-        if (g->acc)
-            memcpy(acc + r * NC, g->acc + (i + r) * g->acc_row + j, (size_t)n * 4);
-        else
-            memset(acc + r * NC, 0, (size_t)n * 4);
-    }
+    begin_tile(g, i, j, m, n, acc);
     for (int part = 0; part < g->n_parts; part++) {
         const struct sy_gemm_part *q = &g->parts[part];
         for (int64_t p = 0; p < q->k; p += KC) {
-            int64_t k = q->k - p < KC ? q->k - p : KC, k_pad = round_up(k, x->kb);
+            int64_t k = least(q->k - p, KC), k_pad = round_up(k, x->kb);
             pack_a(sy_mat_cols(sy_mat_rows(q->a, i), p), m, k, k_pad, a);
             pack_b(sy_mat_cols(sy_mat_rows(q->b, p), j), k, k_pad, n, n_pad, b);
             chain_tile(x->cls, &(struct chain_args){m, n_pad, k_pad, a, KC, b, NC, acc, NC});
         }
     }
-    for (int64_t r = 0; r < m; r++)
-        finish_row(x, g, i + r, j, n, acc + r * NC);
-}
-
-static void run(void *arg, int thread, int n_threads) {
-    struct work *w = arg;
-    float *scratch = sy_exec_scratch(w->x, thread);
-    assert(w->x->scratch_bytes >= (MC * KC + KC * NC + MC * NC) * sizeof(float));
-    memset(scratch, 0, MC * KC * sizeof(float)); /* rows beyond m are computed and dropped */
-    int64_t turn = 0;
-    for (int q = 0; q < w->n_problems; q++) {
-        const struct sy_gemm *g = &w->problems[q];
-        assert(g->c.col == 1);
-        for (int64_t i = 0; i < g->m; i += MC)
-            for (int64_t j = 0; j < g->n; j += NC)
-                if (turn++ % n_threads == thread)
-                    tile(w->x, g, i, j, scratch);
-    }
+    finish_tile(x, g, i, j, m, n, acc);
 }
 
 void SY_FN(gemm)(const struct sy_exec *x, const struct sy_gemm *problems, int n_problems) {
-    struct work w = {x, problems, n_problems};
-    int64_t madds = 0;
-    for (int i = 0; i < n_problems; i++)
-        for (int q = 0; q < problems[i].n_parts; q++)
-            madds += problems[i].m * problems[i].n * problems[i].parts[q].k;
-    sy_pool_run(pool_for(x, madds / 16), run, &w);
+    assert(x->scratch_bytes >= (MC * KC + KC * NC + MC * NC) * sizeof(float));
+    run_tiles(&(struct tile_work){x, problems, n_problems, MC * KC * sizeof(float), tile}, 16);
 }

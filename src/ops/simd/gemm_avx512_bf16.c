@@ -9,17 +9,12 @@
  */
 #include <immintrin.h>
 
+#include "ops/ref/gemm_tiles.h"
 #include "ops/ref/protos.h"
 
-enum { MR = 8, NR = 32, MC = 64, NC = 128, KC = 512, PAIRS = KC / 2 };
+enum { MR = 8, NR = 32, KC = 512, PAIRS = KC / 2 };
 
 void sy_gemm_avx512(const struct sy_exec *x, const struct sy_gemm *problems, int n_problems);
-
-struct work {
-    const struct sy_exec *x;
-    const struct sy_gemm *problems;
-    int n_problems;
-};
 
 static uint32_t pair(uint16_t even, uint16_t odd) { return (uint32_t)even | (uint32_t)odd << 16; }
 
@@ -172,37 +167,16 @@ static void micro(int64_t pairs, const uint32_t *a, const uint32_t *b, float *ac
             _mm512_storeu_ps(acc + i * NC + j * 16, c[i][j]);
 }
 
-static void finish_row(const struct sy_exec *x, const struct sy_gemm *g, int64_t i, int64_t j, int64_t n, float *acc) {
-    for (int64_t q = 0; q < n; q++)
-        acc[q] += 0.0f;
-    void *c = sy_at(g->c.data, g->c.dtype, i * g->c.row + j);
-    if (g->out == SY_GEMM_FOLD) {
-        float *sum = c;
-        for (int64_t q = 0; q < n; q++)
-            sum[q] = sum[q] + acc[q];
-        return;
-    }
-    if (g->bias)
-        for (int64_t q = 0; q < n; q++)
-            acc[q] += g->bias[j + q];
-    narrow(x, g->c.dtype, n, acc, c);
-}
-
-static void tile(const struct sy_exec *x, const struct sy_gemm *g, int64_t i, int64_t j, void *scratch) {
+static void tile(const struct sy_exec *x, const struct sy_gemm *g, int64_t i, int64_t j, int64_t m, int64_t n,
+                 void *scratch) {
     uint32_t *a = scratch, *b = a + MC * PAIRS;
     float *acc = (float *)(b + PAIRS * NC);
-    int64_t m = g->m - i < MC ? g->m - i : MC, n = g->n - j < NC ? g->n - j : NC;
-    for (int64_t r = 0; r < m; r++) {
-        if (g->acc)
-            memcpy(acc + r * NC, g->acc + (i + r) * g->acc_row + j, (size_t)n * sizeof(float));
-        else
-            memset(acc + r * NC, 0, (size_t)n * sizeof(float));
-    }
+    begin_tile(g, i, j, m, n, acc);
     for (int part = 0; part < g->n_parts; part++) {
         const struct sy_gemm_part *q = &g->parts[part];
         assert(q->a.dtype == SY_BF16 && q->b.dtype == SY_BF16);
         for (int64_t p = 0; p < q->k; p += KC) {
-            int64_t k = q->k - p < KC ? q->k - p : KC;
+            int64_t k = least(q->k - p, KC);
             pack_a(sy_mat_cols(sy_mat_rows(q->a, i), p), m, k, a);
             pack_b(sy_mat_cols(sy_mat_rows(q->b, p), j), k, n, b);
             for (int64_t c = 0; c < n; c += NR)
@@ -210,24 +184,7 @@ static void tile(const struct sy_exec *x, const struct sy_gemm *g, int64_t i, in
                     micro((k + 1) / 2, a + r * PAIRS, b + c * PAIRS, acc + r * NC + c);
         }
     }
-    for (int64_t r = 0; r < m; r++)
-        finish_row(x, g, i + r, j, n, acc + r * NC);
-}
-
-static void run(void *arg, int thread, int n_threads) {
-    struct work *w = arg;
-    void *scratch = sy_exec_scratch(w->x, thread);
-    assert(w->x->scratch_bytes >= (MC * PAIRS + PAIRS * NC + MC * NC) * sizeof(float));
-    memset(scratch, 0, MC * PAIRS * sizeof(uint32_t)); /* rows beyond m are computed and dropped */
-    int64_t turn = 0;
-    for (int q = 0; q < w->n_problems; q++) {
-        const struct sy_gemm *g = &w->problems[q];
-        assert(g->c.col == 1);
-        for (int64_t i = 0; i < g->m; i += MC)
-            for (int64_t j = 0; j < g->n; j += NC)
-                if (turn++ % n_threads == thread)
-                    tile(w->x, g, i, j, scratch);
-    }
+    finish_tile(x, g, i, j, m, n, acc);
 }
 
 void SY_FN(gemm)(const struct sy_exec *x, const struct sy_gemm *problems, int n_problems) {
@@ -235,10 +192,6 @@ void SY_FN(gemm)(const struct sy_exec *x, const struct sy_gemm *problems, int n_
         sy_gemm_avx512(x, problems, n_problems);
         return;
     }
-    struct work w = {x, problems, n_problems};
-    int64_t madds = 0;
-    for (int i = 0; i < n_problems; i++)
-        for (int q = 0; q < problems[i].n_parts; q++)
-            madds += problems[i].m * problems[i].n * problems[i].parts[q].k;
-    sy_pool_run(pool_for(x, madds / 64), run, &w);
+    assert(x->scratch_bytes >= (MC * PAIRS + PAIRS * NC + MC * NC) * sizeof(float));
+    run_tiles(&(struct tile_work){x, problems, n_problems, MC * PAIRS * sizeof(uint32_t), tile}, 64);
 }
