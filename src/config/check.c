@@ -122,8 +122,8 @@ static sy_status check_moe(const struct sy_config *cfg) {
           "debug.moe_force_load_balance = true chooses the experts too: choose one of the two");
     SY_TRY(check_routes(cfg));
     int64_t c = cfg->numerics.combine_groups;
-    CHECK(cfg, !c || cfg->moe.num_experts % c == 0, "numerics.combine_groups",
-          "does not divide moe.num_experts = %lld: choose one that does, or 0", N(cfg->moe.num_experts));
+    CHECK(cfg, !c || e->num_experts % c == 0, "numerics.combine_groups",
+          "does not divide moe.num_experts = %lld: choose one that does, or 0", N(e->num_experts));
     return SY_OK;
 }
 

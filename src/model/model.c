@@ -126,7 +126,7 @@ static void take_slots(struct sy_model *m, const struct sy_model_options *o, str
         if (m->backward && m->check && is_moe)
             sy_moe_take_check(&m->c.moe, a, &m->slots[l].moe);
     }
-    for (int l = 0; l < m->n_layers && o->cache_weights; l++)
+    for (int l = 0; l < m->n_layers; l++)
         if (sy_layer_is_moe(m->c.model, l))
             sy_moe_take_prepared(&m->c.moe, a, &m->prepared[l]);
 }

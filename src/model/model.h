@@ -22,7 +22,6 @@ struct sy_model_options {
     int64_t combine_groups;
     int forced_balance;
     int64_t loss_sequences; /* of the global batch, for balance and z-loss */
-    int cache_weights;      /* keep expert weights prepared for forward products: as many bytes again as they have stored */
     const struct sy_log *log;
 };
 

@@ -1,7 +1,7 @@
 /* An MoE layer by itself: create, destroy, what it counted. See public.h. */
-#include <assert.h>
 #include "moe/public.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 

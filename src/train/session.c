@@ -104,8 +104,7 @@ struct sy_model_options sy_session_model_options(const struct sy_config *c, cons
                                      .seq_len = c->training.seq_len,
                                      .combine_groups = c->numerics.combine_groups,
                                      .forced_balance = c->debug.moe_force_load_balance,
-                                     .loss_sequences = c->training.global_batch_size,
-                                     .cache_weights = 1};
+                                     .loss_sequences = c->training.global_batch_size};
 }
 
 struct sy_gradients_options sy_session_gradients_options(const struct sy_config *c, const struct sy_exec *exec,

@@ -240,7 +240,8 @@ static sy_status start(struct trainer *t, const char *name) {
     const struct sy_documents *d = t->session->documents;
     t->out->unigram_entropy = sy_documents_entropy(d, d->train, d->n_train);
     SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
-    SY_TRY(sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps));
+    if (t->ckpt) /* a new run has tried them before there was a folder */
+        SY_TRY(sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps));
     SY_TRY(sy_progress_init(t->session, t->step, &t->progress));
     const struct sy_session *s = t->session;
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
