@@ -8,7 +8,7 @@
 
 #include "model/model.h"
 #include "parallel/gradients.h"
-#include "train/routes.h"
+#include "routes/routes.h"
 
 struct sy_step_routes;
 

@@ -10,7 +10,7 @@
 #include "formats/json.h"
 #include "placed.h"
 #include "switchyard.h"
-#include "train/experts_load.h"
+#include "commands/experts_load.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

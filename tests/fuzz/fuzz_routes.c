@@ -8,7 +8,7 @@
 
 #include "formats/safetensors.h"
 #include "placed.h"
-#include "train/routes.h"
+#include "routes/routes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -14,7 +14,7 @@
 
 #include "formats/json.h"
 #include "train/counters_print.h"
-#include "train/experts_load.h"
+#include "commands/experts_load.h"
 #include "train/metrics.h"
 
 static char room[64], file[128];

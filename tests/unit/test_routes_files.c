@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "formats/safetensors.h"
-#include "train/routes.h"
+#include "routes/routes.h"
 
 enum { B = 3, S = 4, K = 2, E = 12, N = B * S * K, LAYERS = 3, MAX_BYTES = 1 << 14 };
 static const int layers[LAYERS] = {1, 2, 10}; /* by name: 1, 10, 2 */

@@ -1,8 +1,8 @@
 /* What writing and reading of files of routes share. Private to routes*.c. */
-#ifndef SY_TRAIN_ROUTES_INTERNAL_H
-#define SY_TRAIN_ROUTES_INTERNAL_H
+#ifndef SY_ROUTES_ROUTES_INTERNAL_H
+#define SY_ROUTES_ROUTES_INTERNAL_H
 
-#include "train/routes.h"
+#include "routes/routes.h"
 
 #define SY_ROUTES_FORMAT "switchyard routes"
 enum { SY_ROUTES_PATH = 4096, SY_ROUTES_NAME = 64, SY_ROUTES_METADATA = 7 };

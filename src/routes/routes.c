@@ -1,5 +1,5 @@
 /* Files of routes, opened and written: see routes.h. routes_load.c reads them. */
-#include "train/routes_internal.h"
+#include "routes/routes_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

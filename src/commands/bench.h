@@ -1,6 +1,6 @@
 /* The benchmarks behind `switchyard bench`, each in its own file. */
-#ifndef SY_TRAIN_BENCH_H
-#define SY_TRAIN_BENCH_H
+#ifndef SY_COMMANDS_BENCH_H
+#define SY_COMMANDS_BENCH_H
 
 #include "model/layer.h"
 

@@ -5,8 +5,8 @@
  * other kinds are passed over, a torn last line and lines without "load" (of older versions) are counted, anything else
  * that is not as sy_metrics_step writes it is an error with file:line.
  */
-#ifndef SY_TRAIN_EXPERTS_LOAD_H
-#define SY_TRAIN_EXPERTS_LOAD_H
+#ifndef SY_COMMANDS_EXPERTS_LOAD_H
+#define SY_COMMANDS_EXPERTS_LOAD_H
 
 #include "base/status.h"
 

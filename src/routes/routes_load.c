@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "formats/safetensors.h"
-#include "train/routes_internal.h"
+#include "routes/routes_internal.h"
 
 /* --- a step that is not there --------------------------------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
 /* The load of every expert over time: see experts_load.h. */
-#include "train/experts_load.h"
+#include "commands/experts_load.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,8 +9,8 @@
  * is read is checked whole: shapes, ids in range and distinct in a token, finite weights. Files of other programs may leave
  * out metadata and weights, have I64 ids, and in any order in a token.
  */
-#ifndef SY_TRAIN_ROUTES_H
-#define SY_TRAIN_ROUTES_H
+#ifndef SY_ROUTES_ROUTES_H
+#define SY_ROUTES_ROUTES_H
 
 #include "base/status.h"
 #include "moe/routes.h"

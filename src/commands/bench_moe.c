@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "moe/dispatch.h"
-#include "train/bench.h"
+#include "commands/bench.h"
 #include "train/io.h"
 
 enum { T = 4096, D = 512, E = 64, K = 6, ROUNDS = 9, SEQUENCES = 8 };

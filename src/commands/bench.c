@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/fmath.h"
 #include "model/layer.h"
-#include "train/bench.h"
+#include "commands/bench.h"
 #include "train/io.h"
 
 static void fill(void *p, enum sy_dtype t, int64_t n) {

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "train/experts_load.h"
+#include "commands/experts_load.h"
 #include "train/io.h"
 #include "train/metrics.h"
 
