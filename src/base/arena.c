@@ -41,15 +41,18 @@ sy_status sy_arena_init(size_t bytes, const char *what, struct sy_arena *out) {
     return SY_OK;
 }
 
-sy_status sy_arena_reserve(size_t bytes, const char *what, struct sy_arena *out) {
-    size_t size = rounded(bytes);
-    return own(size ? calloc(1, size + SY_ARENA_ALIGN) : NULL, bytes, what, out);
+struct sy_arena sy_arena_over(void *memory, size_t bytes, void (*release)(const void *owner, void *memory, size_t bytes),
+                              const void *owner) {
+    return (struct sy_arena){.memory = memory, .release = release, .owner = owner, .base = memory, .size = bytes};
 }
 
 void sy_arena_fini(struct sy_arena *arena) {
     if (arena->base)
         unguard(arena->base, arena->size);
-    free(arena->memory);
+    if (arena->release && arena->memory)
+        arena->release(arena->owner, arena->memory, arena->size);
+    else
+        free(arena->memory);
     *arena = (struct sy_arena){0};
 }
 

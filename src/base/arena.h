@@ -26,7 +26,9 @@ enum { SY_ARENA_TAGS = 48, SY_ARENA_ALIGN = 64 };
 #endif
 
 struct sy_arena {
-    void *memory;        /* as allocated */
+    void *memory;        /* as allocated; who gives it back, NULL: free */
+    void (*release)(const void *owner, void *memory, size_t bytes);
+    const void *owner;
     char *base;          /* NULL while measuring */
     size_t size;         /* bytes; SIZE_MAX while measuring */
     size_t used, guards; /* bytes taken; of these, what AddressSanitizer watches */
@@ -45,8 +47,9 @@ struct sy_arena sy_arena_measure(void);
  * by the caller: sy_arena_fini. */
 sy_status sy_arena_init(size_t bytes, const char *what, struct sy_arena *out);
 
-/* Local. The same, but a page that is never touched costs nothing: for buffers of a worst case that may not come. */
-sy_status sy_arena_reserve(size_t bytes, const char *what, struct sy_arena *out);
+/* Local. An arena over zeroed, aligned memory that somebody else took; release(owner, memory, bytes) at its end. */
+struct sy_arena sy_arena_over(void *memory, size_t bytes, void (*release)(const void *owner, void *memory, size_t bytes),
+                              const void *owner);
 void sy_arena_fini(struct sy_arena *arena);
 
 /* Local. `n` elements of `size` bytes under `tag` (static string). NULL while measuring or when it does not fit. */

@@ -1,6 +1,8 @@
-/* Attention blocks, grouped-query and multi-head latent, with one silhouette: take, fwd, bwd_inputs, bwd_weights.
+/* Attention blocks, grouped-query and multi-head latent, with one silhouette: width, take, take_grad, fwd, bwd_inputs,
+ * bwd_weights.
  *
- * n is the block's input [T, D] (after the norm), y its output [T, D] before the residual; dn and dy their gradients.
+ * n is the block's input [T, D] (after the norm), x the residual stream before it, y = x + the block's output [T, D]; dn and
+ * dy are the gradients of n and of the output.
  */
 #ifndef SY_MODEL_ATTN_H
 #define SY_MODEL_ATTN_H
@@ -8,8 +10,8 @@
 #include "model/layer.h"
 
 struct sy_attn_act {
-    struct sy_mat o;       /* [T, width]: output, H hd (gqa) or H v (mla) wide; with lse what selective recompute keeps */
-    float *lse;            /* [T, H] */
+    struct sy_mat o;       /* saved by a selective recompute: [T, width] output, H hd (gqa) or H v (mla) wide */
+    float *lse;            /* and [T, H] */
     struct sy_mat q, k, v; /* gqa: [T, H hd], [T, Hkv hd] twice; mla: q [T, H (nope+rope)] */
     struct sy_mat q_raw, k_raw;
     float *rq, *rk;                      /* with qk_norm: before the norm, and its r */
@@ -24,19 +26,26 @@ struct sy_attn_grad {
     struct sy_mat dk_rope;                    /* [T, H rope], one a head of the shared key */
 };
 
-struct sy_attn_part {
+struct sy_attn_call {
+    const struct sy_batch *batch;
+    const struct sy_layer_weights *w;
+    const struct sy_layer_params *p; /* names of the gradients */
+    int saved;                       /* forward again: o and lse are still there */
+};
+
+struct sy_attn_kind {
     int64_t (*width)(const struct sy_config_model *model); /* of the output */
     /* All of act but o and lse. */
     void (*take)(const struct sy_layer_ctx *c, struct sy_arena *act_arena, struct sy_attn_act *act);
     void (*take_grad)(const struct sy_layer_ctx *c, struct sy_arena *arena, struct sy_attn_grad *grad);
-    void (*fwd)(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n,
-                const struct sy_attn_act *act, struct sy_mat y);
-    void (*bwd_inputs)(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat dy,
+    void (*fwd)(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n, const struct sy_attn_act *act,
+                struct sy_mat x, struct sy_mat y);
+    void (*bwd_inputs)(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat dy,
                        const struct sy_attn_act *act, const struct sy_attn_grad *grad, struct sy_mat dn);
-    void (*bwd_weights)(const struct sy_layer_ctx *c, const struct sy_layer_params *p, const struct sy_grad_sink *sink,
+    void (*bwd_weights)(const struct sy_layer_ctx *c, const struct sy_attn_call *call, const struct sy_grad_sink *sink,
                         struct sy_mat n, struct sy_mat dy, const struct sy_attn_act *act, const struct sy_attn_grad *grad);
 };
 
-extern const struct sy_attn_part sy_attn_gqa, sy_attn_mla;
+extern const struct sy_attn_kind sy_attn_gqa, sy_attn_mla;
 
 #endif

@@ -46,131 +46,136 @@ static struct norm_shape norm_shape(const struct sy_config_model *m, int64_t hea
     return (struct norm_shape){full ? 1 : heads, full ? heads * m->head_dim : m->head_dim};
 }
 
-static void qk_norm_fwd(const struct sy_layer_ctx *c, int g, int64_t heads, struct sy_mat raw, struct sy_mat y, float *r) {
+static void qk_norm_fwd(const struct sy_layer_ctx *c, int64_t tokens, const float *g, int64_t heads, struct sy_mat raw, struct sy_mat y, float *r) {
     struct norm_shape s = norm_shape(c->model, heads);
-    c->x->ops->rmsnorm_fwd(c->x, &(struct sy_rmsnorm_fwd){.tokens = c->batch.tokens,
+    c->x->ops->rmsnorm_fwd(c->x, &(struct sy_rmsnorm_fwd){.tokens = tokens,
                                                           .heads = s.heads,
                                                           .d = s.d,
                                                           .eps = (float)c->model->norm_eps,
                                                           .x = sy_heads_of(raw, 0, s.d),
-                                                          .g = sy_vector(c, g),
+                                                          .g = g,
                                                           .y = sy_heads_of(y, 0, s.d),
                                                           .r = r});
 }
 
-static void qk_norm_bwd(const struct sy_layer_ctx *c, int g, int64_t heads, struct sy_mat dy, struct sy_mat raw,
+static void qk_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, const float *g, int64_t heads, struct sy_mat dy, struct sy_mat raw,
                         const float *r, struct sy_mat dx) {
     struct norm_shape s = norm_shape(c->model, heads);
-    c->x->ops->rmsnorm_bwd(c->x, &(struct sy_rmsnorm_bwd){.tokens = c->batch.tokens,
+    c->x->ops->rmsnorm_bwd(c->x, &(struct sy_rmsnorm_bwd){.tokens = tokens,
                                                           .heads = s.heads,
                                                           .d = s.d,
                                                           .dy = sy_heads_of(dy, 0, s.d),
                                                           .x = sy_heads_of(raw, 0, s.d),
-                                                          .g = sy_vector(c, g),
+                                                          .g = g,
                                                           .r = r,
                                                           .dx = sy_heads_of(dx, 0, s.d)});
 }
 
-static void rope(const struct sy_layer_ctx *c, int64_t heads, int backward, struct sy_mat x) {
+static void rope(const struct sy_layer_ctx *c, const struct sy_batch *b, int64_t heads, int backward, struct sy_mat x) {
     const struct sy_config_model *m = c->model;
-    c->x->ops->rope(c->x, &(struct sy_rope){.tokens = c->batch.tokens,
+    c->x->ops->rope(c->x, &(struct sy_rope){.tokens = b->tokens,
                                             .heads = heads,
                                             .d = m->head_dim,
                                             .halves = m->rope == SY_ROPE_HALVES,
                                             .backward = backward,
-                                            .position = c->batch.position,
+                                            .position = b->position,
                                             .cos = c->rope_cos,
                                             .sin = c->rope_sin,
                                             .x = sy_heads_of(x, 0, m->head_dim)});
 }
 
-static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_attn_act *act,
+static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_attn_act *act,
                                         const struct sy_attn_grad *g) {
     const struct sy_config_model *m = c->model;
     int64_t hd = m->head_dim;
-    struct sy_attention op = {.sequences = c->batch.sequences,
-                              .seq_len = c->batch.seq_len,
+    struct sy_attention op = {.sequences = b->at.n,
+                              .seq_len = b->at.seq_len,
                               .heads = m->n_heads,
                               .kv_heads = m->n_kv_heads,
                               .dv = hd,
-                              .n_parts = 1,
+                              .n_slices = 1,
                               .v = sy_heads_of(act->v, 0, hd),
                               .scale = (float)c->attention_scale,
                               .c = (float)(c->attention_scale * 0x1.71547652b82fep+0),
-                              .doc_start = c->batch.doc_start,
+                              .doc_start = b->doc_start,
                               .window = m->window,
                               .o = sy_heads_of(act->o, 0, hd),
                               .lse = act->lse};
-    op.part[0] = (struct sy_attention_part){.d = hd, .q = sy_heads_of(act->q, 0, hd), .k = sy_heads_of(act->k, 0, hd)};
+    op.slice[0] = (struct sy_head_slice){.d = hd, .q = sy_heads_of(act->q, 0, hd), .k = sy_heads_of(act->k, 0, hd)};
     if (g) {
-        op.part[0].dq = sy_heads_of(g->dq, 0, hd);
-        op.part[0].dk = sy_heads_of(g->dk, 0, hd);
+        op.slice[0].dq = sy_heads_of(g->dq, 0, hd);
+        op.slice[0].dk = sy_heads_of(g->dk, 0, hd);
         op.d_o = sy_heads_of(g->d_o, 0, hd);
         op.d_v = sy_heads_of(g->dv, 0, hd);
     }
     return op;
 }
 
-static void fwd(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n,
-                const struct sy_attn_act *act, struct sy_mat y) {
+static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n, const struct sy_attn_act *act,
+                struct sy_mat x, struct sy_mat y) {
+    const struct sy_layer_weights *w = call->w;
+    int64_t t = call->batch->tokens;
     int normed = c->model->qk_norm != SY_QK_NORM_NONE;
-    sy_linear_fwd(c, p->wq, p->bq, n, normed ? act->q_raw : act->q);
-    sy_linear_fwd(c, p->wk, p->bk, n, normed ? act->k_raw : act->k);
-    sy_linear_fwd(c, p->wv, p->bv, n, act->v);
+    sy_linear_fwd(c->x, t, &w->wq, w->bq, n, normed ? act->q_raw : act->q);
+    sy_linear_fwd(c->x, t, &w->wk, w->bk, n, normed ? act->k_raw : act->k);
+    sy_linear_fwd(c->x, t, &w->wv, w->bv, n, act->v);
     if (normed) {
-        qk_norm_fwd(c, p->q_norm, c->model->n_heads, act->q_raw, act->q, act->rq);
-        qk_norm_fwd(c, p->k_norm, c->model->n_kv_heads, act->k_raw, act->k, act->rk);
+        qk_norm_fwd(c, t, w->q_norm, c->model->n_heads, act->q_raw, act->q, act->rq);
+        qk_norm_fwd(c, t, w->k_norm, c->model->n_kv_heads, act->k_raw, act->k, act->rk);
     }
-    rope(c, c->model->n_heads, 0, act->q);
-    rope(c, c->model->n_kv_heads, 0, act->k);
-    struct sy_attention op = attention_of(c, act, NULL);
-    if (!c->kept)
+    rope(c, call->batch, c->model->n_heads, 0, act->q);
+    rope(c, call->batch, c->model->n_kv_heads, 0, act->k);
+    struct sy_attention op = attention_of(c, call->batch, act, NULL);
+    if (!call->saved)
         c->x->ops->attention_fwd(c->x, &op);
-    sy_linear_fwd(c, p->wo, -1, act->o, y);
+    sy_linear_fwd_add(c->x, t, &w->wo, act->o, x, y);
 }
 
-static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat dy,
+static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat dy,
                        const struct sy_attn_act *act, const struct sy_attn_grad *g, struct sy_mat dn) {
-    sy_linear_bwd(c, 1, (struct sy_linear_grad[]){{p->wo, dy}}, g->d_o);
+    const struct sy_layer_weights *w = call->w;
+    int64_t t = call->batch->tokens;
+    sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wo, dy}}, g->d_o);
     struct sy_attn_grad at = *g;
     int normed = c->model->qk_norm != SY_QK_NORM_NONE;
     if (normed) {
         at.dq = g->dq_norm;
         at.dk = g->dk_norm;
     }
-    struct sy_attention op = attention_of(c, act, &at);
+    struct sy_attention op = attention_of(c, call->batch, act, &at);
     c->x->ops->attention_bwd(c->x, &op);
-    rope(c, c->model->n_heads, 1, at.dq);
-    rope(c, c->model->n_kv_heads, 1, at.dk);
+    rope(c, call->batch, c->model->n_heads, 1, at.dq);
+    rope(c, call->batch, c->model->n_kv_heads, 1, at.dk);
     if (normed) {
-        qk_norm_bwd(c, p->q_norm, c->model->n_heads, g->dq_norm, act->q_raw, act->rq, g->dq);
-        qk_norm_bwd(c, p->k_norm, c->model->n_kv_heads, g->dk_norm, act->k_raw, act->rk, g->dk);
+        qk_norm_bwd(c, t, w->q_norm, c->model->n_heads, g->dq_norm, act->q_raw, act->rq, g->dq);
+        qk_norm_bwd(c, t, w->k_norm, c->model->n_kv_heads, g->dk_norm, act->k_raw, act->rk, g->dk);
     }
-    sy_linear_bwd(c, 3, (struct sy_linear_grad[]){{p->wq, g->dq}, {p->wk, g->dk}, {p->wv, g->dv}}, dn);
+    sy_linear_bwd(c->x, t, 3, (struct sy_linear_grad[]){{&w->wq, g->dq}, {&w->wk, g->dk}, {&w->wv, g->dv}}, dn);
 }
 
-static void bias(const struct sy_layer_ctx *c, const struct sy_grad_sink *sink, int param, struct sy_mat dy) {
+static void bias(const struct sy_layer_ctx *c, const struct sy_span *at, const struct sy_grad_sink *sink, int param, struct sy_mat dy) {
     if (param >= 0)
-        sink->vector(sink->self, param, 1, sy_heads_of(dy, 0, c->w.params->param[param].cols), (struct sy_heads){0}, NULL);
+        sink->vector(sink->self, at, param, 1, sy_heads_of(dy, 0, c->params->param[param].cols), (struct sy_heads){0}, NULL);
 }
 
-static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_layer_params *p, const struct sy_grad_sink *sink,
+static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call *call, const struct sy_grad_sink *sink,
                         struct sy_mat n, struct sy_mat dy, const struct sy_attn_act *act, const struct sy_attn_grad *g) {
-    int64_t t = c->batch.tokens;
-    sink->matrix(sink->self, p->wo, 0, t, dy, act->o);
-    sink->matrix(sink->self, p->wq, 0, t, g->dq, n);
-    sink->matrix(sink->self, p->wk, 0, t, g->dk, n);
-    sink->matrix(sink->self, p->wv, 0, t, g->dv, n);
-    bias(c, sink, p->bq, g->dq);
-    bias(c, sink, p->bk, g->dk);
-    bias(c, sink, p->bv, g->dv);
+    const struct sy_layer_params *p = call->p;
+    const struct sy_span *at = &call->batch->at;
+    sink->matrix(sink->self, at, p->wo, dy, act->o);
+    sink->matrix(sink->self, at, p->wq, g->dq, n);
+    sink->matrix(sink->self, at, p->wk, g->dk, n);
+    sink->matrix(sink->self, at, p->wv, g->dv, n);
+    bias(c, at, sink, p->bq, g->dq);
+    bias(c, at, sink, p->bk, g->dk);
+    bias(c, at, sink, p->bv, g->dv);
     if (c->model->qk_norm == SY_QK_NORM_NONE)
         return;
     struct norm_shape q = norm_shape(c->model, c->model->n_heads), k = norm_shape(c->model, c->model->n_kv_heads);
-    sink->vector(sink->self, p->q_norm, q.heads, sy_heads_of(g->dq_norm, 0, q.d), sy_heads_of(act->q_raw, 0, q.d), act->rq);
-    sink->vector(sink->self, p->k_norm, k.heads, sy_heads_of(g->dk_norm, 0, k.d), sy_heads_of(act->k_raw, 0, k.d), act->rk);
+    sink->vector(sink->self, at, p->q_norm, q.heads, sy_heads_of(g->dq_norm, 0, q.d), sy_heads_of(act->q_raw, 0, q.d), act->rq);
+    sink->vector(sink->self, at, p->k_norm, k.heads, sy_heads_of(g->dk_norm, 0, k.d), sy_heads_of(act->k_raw, 0, k.d), act->rk);
 }
 
 static int64_t width(const struct sy_config_model *m) { return m->n_heads * m->head_dim; }
 
-const struct sy_attn_part sy_attn_gqa = {width, take, take_grad, fwd, bwd_inputs, bwd_weights};
+const struct sy_attn_kind sy_attn_gqa = {width, take, take_grad, fwd, bwd_inputs, bwd_weights};

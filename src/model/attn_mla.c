@@ -51,115 +51,120 @@ static void take_grad(const struct sy_layer_ctx *c, struct sy_arena *a, struct s
     }
 }
 
-static void rope(const struct sy_layer_ctx *c, int64_t heads, int backward, struct sy_heads x) {
-    c->x->ops->rope(c->x, &(struct sy_rope){.tokens = c->batch.tokens,
+static void rope(const struct sy_layer_ctx *c, const struct sy_batch *b, int64_t heads, int backward, struct sy_heads x) {
+    c->x->ops->rope(c->x, &(struct sy_rope){.tokens = b->tokens,
                                             .heads = heads,
                                             .d = c->model->qk_rope_head_dim,
                                             .halves = c->model->rope == SY_ROPE_HALVES,
                                             .backward = backward,
-                                            .position = c->batch.position,
+                                            .position = b->position,
                                             .cos = c->rope_cos,
                                             .sin = c->rope_sin,
                                             .x = x});
 }
 
-static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_attn_act *act,
+static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_attn_act *act,
                                         const struct sy_attn_grad *g) {
     struct dims d = dims_of(c->model);
-    struct sy_attention op = {.sequences = c->batch.sequences,
-                              .seq_len = c->batch.seq_len,
+    struct sy_attention op = {.sequences = b->at.n,
+                              .seq_len = b->at.seq_len,
                               .heads = d.h,
                               .kv_heads = d.h,
                               .dv = d.v,
-                              .n_parts = 2,
+                              .n_slices = 2,
                               .v = sy_heads_of(act->kv, d.nope, d.nope + d.v),
                               .scale = (float)c->attention_scale,
                               .c = (float)(c->attention_scale * 0x1.71547652b82fep+0),
-                              .doc_start = c->batch.doc_start,
+                              .doc_start = b->doc_start,
                               .window = c->model->window,
                               .o = sy_heads_of(act->o, 0, d.v),
                               .lse = act->lse};
-    op.part[0] = (struct sy_attention_part){
+    op.slice[0] = (struct sy_head_slice){
         .d = d.nope, .q = sy_heads_of(act->q, 0, d.qk), .k = sy_heads_of(act->kv, 0, d.nope + d.v)};
-    op.part[1] = (struct sy_attention_part){
+    op.slice[1] = (struct sy_head_slice){
         .d = d.rope, .q = sy_heads_of(act->q, d.nope, d.qk), .k = sy_heads_of(act->kva, d.kv_lora, 0)};
     if (g) {
-        op.part[0].dq = sy_heads_of(g->dq, 0, d.qk);
-        op.part[0].dk = sy_heads_of(g->dkv, 0, d.nope + d.v);
-        op.part[1].dq = sy_heads_of(g->dq, d.nope, d.qk);
-        op.part[1].dk = sy_heads_of(g->dk_rope, 0, d.rope);
+        op.slice[0].dq = sy_heads_of(g->dq, 0, d.qk);
+        op.slice[0].dk = sy_heads_of(g->dkv, 0, d.nope + d.v);
+        op.slice[1].dq = sy_heads_of(g->dq, d.nope, d.qk);
+        op.slice[1].dk = sy_heads_of(g->dk_rope, 0, d.rope);
         op.d_o = sy_heads_of(g->d_o, 0, d.v);
         op.d_v = sy_heads_of(g->dkv, d.nope, d.nope + d.v);
     }
     return op;
 }
 
-static void fwd(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat n,
-                const struct sy_attn_act *act, struct sy_mat y) {
+static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n, const struct sy_attn_act *act,
+                struct sy_mat x, struct sy_mat y) {
+    const struct sy_layer_weights *w = call->w;
+    int64_t t = call->batch->tokens;
     struct dims d = dims_of(c->model);
     if (d.q_lora > 0) {
-        sy_linear_fwd(c, p->wqa, -1, n, act->qa);
-        sy_norm_fwd(c, p->qa_norm, act->qa, act->qan, act->r_qa);
-        sy_linear_fwd(c, p->wqb, -1, act->qan, act->q);
+        sy_linear_fwd(c->x, t, &w->wqa, NULL, n, act->qa);
+        sy_norm_fwd(c, t, d.q_lora, w->qa_norm, act->qa, act->qan, act->r_qa);
+        sy_linear_fwd(c->x, t, &w->wqb, NULL, act->qan, act->q);
     } else {
-        sy_linear_fwd(c, p->wq, -1, n, act->q);
+        sy_linear_fwd(c->x, t, &w->wq, NULL, n, act->q);
     }
-    sy_linear_fwd(c, p->wkva, -1, n, act->kva);
-    sy_norm_fwd(c, p->kva_norm, act->kva, act->kvn, act->r_kva);
-    sy_linear_fwd(c, p->wkvb, -1, act->kvn, act->kv);
-    rope(c, d.h, 0, sy_heads_of(act->q, d.nope, d.qk));
-    rope(c, 1, 0, sy_heads_of(act->kva, d.kv_lora, 0));
-    struct sy_attention op = attention_of(c, act, NULL);
-    if (!c->kept)
+    sy_linear_fwd(c->x, t, &w->wkva, NULL, n, act->kva);
+    sy_norm_fwd(c, t, d.kv_lora, w->kva_norm, act->kva, act->kvn, act->r_kva);
+    sy_linear_fwd(c->x, t, &w->wkvb, NULL, act->kvn, act->kv);
+    rope(c, call->batch, d.h, 0, sy_heads_of(act->q, d.nope, d.qk));
+    rope(c, call->batch, 1, 0, sy_heads_of(act->kva, d.kv_lora, 0));
+    struct sy_attention op = attention_of(c, call->batch, act, NULL);
+    if (!call->saved)
         c->x->ops->attention_fwd(c->x, &op);
-    sy_linear_fwd(c, p->wo, -1, act->o, y);
+    sy_linear_fwd_add(c->x, t, &w->wo, act->o, x, y);
 }
 
 /* dkva's rope columns = BF of the heads' dk_rope added ascending in fp32: a head_sum over H heads. */
-static void join_rope_keys(const struct sy_layer_ctx *c, struct dims d, const struct sy_attn_grad *g) {
-    c->x->ops->head_sum(c->x, &(struct sy_head_sum){.tokens = c->batch.tokens,
+static void join_rope_keys(const struct sy_layer_ctx *c, int64_t tokens, struct dims d, const struct sy_attn_grad *g) {
+    c->x->ops->head_sum(c->x, &(struct sy_head_sum){.tokens = tokens,
                                                     .heads = d.h,
                                                     .d = d.rope,
                                                     .x = sy_heads_of(g->dk_rope, 0, d.rope),
                                                     .y = sy_heads_of(g->dkva, d.kv_lora, 0)});
 }
 
-static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_layer_params *p, struct sy_mat dy,
+static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat dy,
                        const struct sy_attn_act *act, const struct sy_attn_grad *g, struct sy_mat dn) {
+    const struct sy_layer_weights *w = call->w;
+    int64_t t = call->batch->tokens;
     struct dims d = dims_of(c->model);
-    sy_linear_bwd(c, 1, (struct sy_linear_grad[]){{p->wo, dy}}, g->d_o);
-    struct sy_attention op = attention_of(c, act, g);
+    sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wo, dy}}, g->d_o);
+    struct sy_attention op = attention_of(c, call->batch, act, g);
     c->x->ops->attention_bwd(c->x, &op);
-    rope(c, d.h, 1, sy_heads_of(g->dq, d.nope, d.qk));
-    join_rope_keys(c, d, g);
-    rope(c, 1, 1, sy_heads_of(g->dkva, d.kv_lora, 0));
-    sy_linear_bwd(c, 1, (struct sy_linear_grad[]){{p->wkvb, g->dkv}}, g->dkvn);
-    sy_norm_bwd(c, p->kva_norm, g->dkvn, act->kva, act->r_kva, g->dkva);
-    struct sy_linear_grad maps[2] = {{p->wq, g->dq}, {p->wkva, g->dkva}};
+    rope(c, call->batch, d.h, 1, sy_heads_of(g->dq, d.nope, d.qk));
+    join_rope_keys(c, t, d, g);
+    rope(c, call->batch, 1, 1, sy_heads_of(g->dkva, d.kv_lora, 0));
+    sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wkvb, g->dkv}}, g->dkvn);
+    sy_norm_bwd(c, t, d.kv_lora, w->kva_norm, g->dkvn, act->kva, act->r_kva, g->dkva);
+    struct sy_linear_grad maps[2] = {{&w->wq, g->dq}, {&w->wkva, g->dkva}};
     if (d.q_lora > 0) {
-        sy_linear_bwd(c, 1, (struct sy_linear_grad[]){{p->wqb, g->dq}}, g->dqan);
-        sy_norm_bwd(c, p->qa_norm, g->dqan, act->qa, act->r_qa, g->dqa);
-        maps[0] = (struct sy_linear_grad){p->wqa, g->dqa};
+        sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wqb, g->dq}}, g->dqan);
+        sy_norm_bwd(c, t, d.q_lora, w->qa_norm, g->dqan, act->qa, act->r_qa, g->dqa);
+        maps[0] = (struct sy_linear_grad){&w->wqa, g->dqa};
     }
-    sy_linear_bwd(c, 2, maps, dn);
+    sy_linear_bwd(c->x, t, 2, maps, dn);
 }
 
-static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_layer_params *p, const struct sy_grad_sink *sink,
+static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call *call, const struct sy_grad_sink *sink,
                         struct sy_mat n, struct sy_mat dy, const struct sy_attn_act *act, const struct sy_attn_grad *g) {
-    int64_t t = c->batch.tokens;
-    sink->matrix(sink->self, p->wo, 0, t, dy, act->o);
-    sink->matrix(sink->self, p->wkvb, 0, t, g->dkv, act->kvn);
-    sy_norm_weights(c, sink, p->kva_norm, g->dkvn, act->kva, act->r_kva);
-    sink->matrix(sink->self, p->wkva, 0, t, g->dkva, n);
+    const struct sy_layer_params *p = call->p;
+    const struct sy_span *at = &call->batch->at;
+    sink->matrix(sink->self, at, p->wo, dy, act->o);
+    sink->matrix(sink->self, at, p->wkvb, g->dkv, act->kvn);
+    sy_norm_weights(c, call->batch, sink, p->kva_norm, g->dkvn, act->kva, act->r_kva);
+    sink->matrix(sink->self, at, p->wkva, g->dkva, n);
     if (c->model->q_lora_rank > 0) {
-        sink->matrix(sink->self, p->wqb, 0, t, g->dq, act->qan);
-        sy_norm_weights(c, sink, p->qa_norm, g->dqan, act->qa, act->r_qa);
-        sink->matrix(sink->self, p->wqa, 0, t, g->dqa, n);
+        sink->matrix(sink->self, at, p->wqb, g->dq, act->qan);
+        sy_norm_weights(c, call->batch, sink, p->qa_norm, g->dqan, act->qa, act->r_qa);
+        sink->matrix(sink->self, at, p->wqa, g->dqa, n);
     } else {
-        sink->matrix(sink->self, p->wq, 0, t, g->dq, n);
+        sink->matrix(sink->self, at, p->wq, g->dq, n);
     }
 }
 
 static int64_t width(const struct sy_config_model *m) { return m->n_heads * m->v_head_dim; }
 
-const struct sy_attn_part sy_attn_mla = {width, take, take_grad, fwd, bwd_inputs, bwd_weights};
+const struct sy_attn_kind sy_attn_mla = {width, take, take_grad, fwd, bwd_inputs, bwd_weights};

@@ -1,62 +1,87 @@
 /* Final norm, head and loss: see head.h. */
 #include "model/head.h"
 
-static int64_t chunk_of(int64_t seq_len) { return seq_len < SY_HEAD_CHUNK ? seq_len : SY_HEAD_CHUNK; }
+enum { LOGITS = 1 << 23, LEAST = 256 }; /* fp32 logits of a chunk; tokens, also of a vast vocabulary */
+
+int64_t sy_head_chunk(int64_t vocab, int64_t seq_len, int64_t max_tokens) {
+    int64_t chunk = LOGITS / vocab;
+    chunk = chunk > LEAST ? chunk : LEAST;
+    if (chunk < seq_len)
+        return chunk / 16 * 16;
+    chunk = chunk / seq_len * seq_len;
+    return chunk < max_tokens ? chunk : max_tokens;
+}
 
 void sy_head_take(const struct sy_layer_ctx *c, struct sy_arena *a, int backward, struct sy_head *h) {
-    int64_t chunk = chunk_of(c->seq_len), v = c->model->vocab_size;
-    *h = (struct sy_head){0};
+    int64_t v = c->model->vocab_size;
+    *h = (struct sy_head){.chunk = sy_head_chunk(v, c->max_seq_len, c->max_tokens)};
     h->xn = sy_take_mat(a, "head", c->max_tokens, c->model->dim, c->x->dtype);
     h->r = sy_take_f32(a, "head", c->max_tokens);
-    h->logits = sy_take_f32(a, "head", chunk * v);
+    h->logits = sy_take_f32(a, "head", h->chunk * v);
     if (!backward)
         return;
-    h->dlogits = sy_take_mat(a, "head", chunk, v, c->x->dtype);
+    h->dlogits = sy_take_mat(a, "head", h->chunk, v, c->x->dtype);
     h->dxn = sy_take_mat(a, "head", c->max_tokens, c->model->dim, c->x->dtype);
 }
 
-static void logits_of(const struct sy_layer_ctx *c, const struct sy_head *h, int64_t first, int64_t n, float *logits) {
-    int64_t v = c->model->vocab_size;
-    struct sy_gemm_part part = {sy_mat_rows(h->xn, first), sy_mat_t(sy_weight(c, c->w.params->head)), c->model->dim};
-    c->x->ops->gemm(c->x, &(struct sy_gemm){.m = n, .n = v, .parts = &part, .n_parts = 1, .c = sy_mat_of(logits, SY_F32, v)},
-                    1);
+static void logits_of(const struct sy_layer_ctx *c, const struct sy_head *h, int64_t first, int64_t n) {
+    const struct sy_weight *w = &c->weights.ends(c->weights.self)->head;
+    sy_linear_fwd(c->x, n, w, NULL, sy_mat_rows(h->xn, first), sy_mat_of(h->logits, SY_F32, c->model->vocab_size));
 }
 
-static void chunk_loss(const struct sy_layer_ctx *c, const struct sy_head *h, int64_t first, int64_t n, float w,
-                       const struct sy_grad_sink *sink, struct sy_model_stats *stats) {
-    logits_of(c, h, first, n, h->logits);
+/* The head's gradient of tokens first .. first+n-1: whole sequences, or a piece of one. */
+static void hand_over(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
+                      const struct sy_grad_sink *sink, int64_t first, int64_t n) {
+    int64_t s = b->at.seq_len, place = b->at.first + first / s;
+    struct sy_mat x = sy_mat_rows(h->xn, first);
+    if (n % s == 0)
+        sink->matrix(sink->self, &(struct sy_span){place, n / s, s}, c->params->head, h->dlogits, x);
+    else
+        sink->piece(sink->self, place, s, first % s, n, c->params->head, h->dlogits, x);
+    sink->flush(sink->self);
+}
+
+static void chunk_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
+                       const struct sy_grad_sink *sink, int64_t first, int64_t n) {
+    logits_of(c, h, first, n);
     c->x->ops->cross_entropy(c->x, &(struct sy_cross_entropy){.rows = n,
                                                               .vocab = c->model->vocab_size,
                                                               .logits = h->logits,
-                                                              .labels = c->batch.labels + first,
-                                                              .w = w,
+                                                              .labels = b->labels + first,
+                                                              .w = &c->scalars->w,
                                                               .dlogits = sink ? h->dlogits : (struct sy_mat){0},
-                                                              .loss = &stats->loss,
-                                                              .n_valid = &stats->n_valid,
-                                                              .n_bad = &stats->n_bad});
+                                                              .tally = c->tally});
     if (!sink)
         return;
-    struct sy_gemm_part part = {h->dlogits, sy_weight(c, c->w.params->head), c->model->vocab_size};
-    c->x->ops->gemm(
-        c->x, &(struct sy_gemm){.m = n, .n = c->model->dim, .parts = &part, .n_parts = 1, .c = sy_mat_rows(h->dxn, first)},
-        1);
-    sink->matrix(sink->self, c->w.params->head, first, n, h->dlogits, sy_mat_rows(h->xn, first));
+    const struct sy_weight *w = &c->weights.ends(c->weights.self)->head;
+    sy_linear_bwd(c->x, n, 1, (struct sy_linear_grad[]){{w, h->dlogits}}, sy_mat_rows(h->dxn, first));
+    hand_over(c, b, h, sink, first, n);
 }
 
-void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_head *h, struct sy_mat x, float w,
-                  const struct sy_grad_sink *sink, struct sy_mat dx, struct sy_model_stats *stats) {
-    int64_t s = c->batch.seq_len, chunk = chunk_of(s);
-    sy_norm_fwd(c, c->w.params->final_norm, x, h->xn, h->r);
-    for (int64_t b = 0; b < c->batch.sequences; b++)
-        for (int64_t i = 0; i < s; i += chunk)
-            chunk_loss(c, h, b * s + i, s - i < chunk ? s - i : chunk, w, sink, stats);
+static void final_norm(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h, struct sy_mat x) {
+    sy_norm_fwd(c, b->tokens, c->model->dim, c->weights.ends(c->weights.self)->final_norm, x, h->xn, h->r);
+}
+
+void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h, struct sy_mat x,
+                  const struct sy_grad_sink *sink, struct sy_mat dx) {
+    /* a chunk covers whole sequences or lies in one */
+    int64_t s = b->at.seq_len, step = h->chunk >= s ? h->chunk / s * s : s;
+    final_norm(c, b, h, x);
+    for (int64_t t = 0; t < b->tokens; t += step) {
+        int64_t end = t + step < b->tokens ? t + step : b->tokens;
+        for (int64_t i = t; i < end; i += h->chunk)
+            chunk_loss(c, b, h, sink, i, end - i < h->chunk ? end - i : h->chunk);
+    }
     if (!sink)
         return;
-    sy_norm_bwd(c, c->w.params->final_norm, h->dxn, x, h->r, dx);
-    sy_norm_weights(c, sink, c->w.params->final_norm, h->dxn, x, h->r);
+    const float *g = c->weights.ends(c->weights.self)->final_norm;
+    sy_norm_bwd(c, b->tokens, c->model->dim, g, h->dxn, x, h->r, dx);
+    sy_norm_weights(c, b, sink, c->params->final_norm, h->dxn, x, h->r);
+    sink->flush(sink->self);
 }
 
-void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_head *h, struct sy_mat x, int64_t token, float *logits) {
-    sy_norm_fwd(c, c->w.params->final_norm, x, h->xn, h->r);
-    logits_of(c, h, token, 1, logits);
+void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h, struct sy_mat x,
+                    int64_t token) {
+    final_norm(c, b, h, x);
+    logits_of(c, h, token, 1);
 }

@@ -1,25 +1,29 @@
-/* Final norm, head and loss in chunks of a sequence: no [T, V] buffer exists. */
+/* Final norm, head and loss in chunks of tokens: no [T, V] buffer exists. How many tokens a chunk has is planned; no bit
+ * depends on it. */
 #ifndef SY_MODEL_HEAD_H
 #define SY_MODEL_HEAD_H
 
-#include "model/model.h"
-
-enum { SY_HEAD_CHUNK = 256 }; /* tokens; a multiple of every KB, so that a cut falls between chain steps */
+#include "model/layer.h"
 
 struct sy_head {
+    int64_t chunk;    /* tokens: whole sequences, or a part of one that is a multiple of every KB */
     struct sy_mat xn; /* [T, D] */
     float *r;         /* [T] */
     float *logits;    /* [chunk, V] fp32 */
     struct sy_mat dlogits, dxn;
 };
 
+/* Tokens of a chunk for sequences of seq_len, max_tokens at a time. */
+int64_t sy_head_chunk(int64_t vocab, int64_t seq_len, int64_t max_tokens);
+
 void sy_head_take(const struct sy_layer_ctx *c, struct sy_arena *a, int backward, struct sy_head *head);
 
-/* Loss of x [T, D]; with a sink also gradients: the head's to the sink, dx [T, D]. */
-void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_head *head, struct sy_mat x, float w,
-                  const struct sy_grad_sink *sink, struct sy_mat dx, struct sy_model_stats *stats);
+/* Loss of x [T, D] to the tally; with a sink also gradients: the head's to the sink, dx [T, D]. */
+void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *head, struct sy_mat x,
+                  const struct sy_grad_sink *sink, struct sy_mat dx);
 
-/* Logits [V] of one token. */
-void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_head *head, struct sy_mat x, int64_t token, float *logits);
+/* Logits of one token into head->logits [V]. */
+void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *head, struct sy_mat x,
+                    int64_t token);
 
 #endif

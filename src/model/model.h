@@ -1,42 +1,36 @@
-/* The decoder: embedding, layers, final norm, chunked head with loss; forward and backward of one batch.
+/* The decoder: embedding, a stage of layers, final norm, chunked head with loss; forward and backward of one batch.
  *
- * The model knows one batch of whole sequences, not lanes, ranks or steps: weight gradients go to a sink. What backward
- * needs is kept in slots: a layer has its own, or, when it is recomputed, shares one and keeps its input, and with selective
- * recompute the attention output and the dispatched rows. Nothing is
- * allocated after sy_model_create.
+ * The model knows one batch of whole sequences, not lanes, ranks or steps: weights come from a source, weight gradients go to
+ * a sink, what is counted goes to the tally. Nothing is allocated after sy_model_create, and nothing waits for a device.
  */
 #ifndef SY_MODEL_MODEL_H
 #define SY_MODEL_MODEL_H
 
-#include "base/log.h"
-#include "model/layer.h"
+#include "model/head.h"
+#include "model/stage.h"
 
 struct sy_model_options {
     const struct sy_config_model *model;
     const struct sy_config_moe *moe;
     const struct sy_config_activation_checkpoint *recompute; /* NULL: forward only, no backward buffers */
     const struct sy_exec *exec;
-    struct sy_groups groups;
-    struct sy_weights weights;
-    int64_t max_sequences, seq_len;
+    struct sy_comm ep;
+    const struct sy_params *params;
+    struct sy_weight_source weights;
+    int64_t max_sequences, seq_len; /* at most: of a batch, of a sequence */
     int64_t combine_groups;
     int forced_balance;
-    int64_t loss_sequences; /* of the global batch, for balance and z-loss */
+    int64_t loss_sequences;           /* of the global batch, for balance and z-loss */
+    const struct sy_scalars *scalars; /* in the exec's memory, as the two below */
+    struct sy_tally *tally;
+    int64_t *counts; /* [n_layers, E] routes of each expert in training; or NULL */
     const struct sy_log *log;
-};
-
-struct sy_model_stats {     /* added to */
-    int64_t loss;           /* 2^-24 nats */
-    int64_t n_valid, n_bad; /* labels; those whose loss is not finite */
-    int64_t *counts;        /* [n_layers * E] routes of each expert, or NULL */
-    int64_t router_loss[2]; /* balance and z-loss over layers and sequences, without coefficients, 2^-24 */
-    int64_t n_bad_router;   /* sequences, summed over layers, where one of these is not finite */
 };
 
 struct sy_model;
 
-/* Local. Adds what sy_model_create takes to a measuring arena. */
-void sy_model_measure(const struct sy_model_options *options, struct sy_arena *arena);
+/* Local. Adds what sy_model_create takes to a measuring arena. Errors: ERR_MEMORY. */
+sy_status sy_model_measure(const struct sy_model_options *options, struct sy_arena *arena);
 
 /* Local. Errors: ERR_MEMORY with the bytes. Owned by the caller. */
 sy_status sy_model_create(const struct sy_model_options *options, struct sy_model **out);
@@ -46,20 +40,16 @@ void sy_model_destroy(struct sy_model *model);
 void sy_model_extent(const struct sy_config_model *model, const struct sy_config_moe *moe, int64_t *max_row,
                      int64_t *max_head);
 
-/* Local. Forward and backward; each valid label's loss has weight w. Errors: ERR_NONFINITE names layer and token. */
-sy_status sy_model_train(struct sy_model *model, const struct sy_batch *batch, float w, const struct sy_grad_sink *sink,
-                         struct sy_model_stats *stats);
+/* Collective over ep. Forward and backward; each valid label's loss has the scalars' weight w. Errors: of the exchange. */
+sy_status sy_model_train(struct sy_model *model, const struct sy_batch *batch, const struct sy_grad_sink *sink);
 
-/* Local. Loss alone; counts nothing. */
-sy_status sy_model_eval(struct sy_model *model, const struct sy_batch *batch, struct sy_model_stats *stats);
+/* Collective over ep. Loss alone, to the tally; no routes are counted. */
+sy_status sy_model_eval(struct sy_model *model, const struct sy_batch *batch);
 
-/* Local. logits [vocab] after `token` of the batch. */
-sy_status sy_model_logits(struct sy_model *model, const struct sy_batch *batch, int64_t token, float *logits);
-
-/* Local. To be called whenever a weight has changed. */
-void sy_model_weights_changed(struct sy_model *model);
+/* Collective over ep. Logits [vocab] after `token` of the batch, in the exec's memory. */
+sy_status sy_model_logits(struct sy_model *model, const struct sy_batch *batch, int64_t token, const float **logits);
 
 /* Local. What the MoE layers did since creation. */
-const struct sy_moe_counters *sy_model_counters(const struct sy_model *model);
+struct sy_moe_counters *sy_model_counters(struct sy_model *model);
 
 #endif

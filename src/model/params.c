@@ -65,6 +65,7 @@ static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows
                             .n_dims = is_vector ? 1 : 2,
                             .offset = q->offset + first * q->cols,
                             .n = rows * q->cols,
+                            .first_row = first,
                             .init = rule.init,
                             .sd = rule.sd,
                             .cut = rule.cut};
@@ -286,12 +287,10 @@ sy_status sy_params_create(const struct sy_config_model *model, const struct sy_
     return SY_OK;
 }
 
-void sy_params_init(const struct sy_tensor *t, uint64_t seed, int64_t first, int64_t n, float *out) {
-    uint64_t key = sy_rng_key(seed, SY_RNG_INIT, 0, t->id);
-    for (int64_t i = 0; i < n; i++) {
-        if (t->init == SY_INIT_NORMAL)
-            out[i] = (float)sy_rng_normal_cut(key, (uint64_t)(first + i), t->sd, t->cut);
-        else
-            out[i] = t->init == SY_INIT_ONES ? 1.0f : 0.0f;
-    }
+struct sy_init_item sy_params_init(const struct sy_tensor *t, uint64_t seed) {
+    return (struct sy_init_item){.n = t->n,
+                                 .key = sy_rng_key(seed, SY_RNG_INIT, 0, t->id),
+                                 .sd = t->init == SY_INIT_NORMAL ? t->sd : 0,
+                                 .cut = t->cut,
+                                 .constant = t->init == SY_INIT_ONES ? 1.0f : 0.0f};
 }

@@ -11,7 +11,7 @@
 #define SY_MODEL_PARAMS_H
 
 #include "config/config.h"
-#include "device/tensor.h"
+#include "ops/ops.h"
 
 enum sy_param_kind { SY_PARAM_MATRIX, SY_PARAM_VECTOR, SY_PARAM_EMBEDDING, SY_PARAM_EXPERT, SY_PARAM_BUFFER };
 
@@ -31,6 +31,7 @@ struct sy_tensor {
     int n_dims;
     int64_t dims[2];
     int64_t offset, n; /* elements in the flat buffers */
+    int64_t first_row; /* in its parameter */
     enum sy_init init;
     double sd, cut; /* normal: deviation, and bound of the absolute value (0: none) */
 };
@@ -74,9 +75,9 @@ enum sy_family sy_model_family(const struct sy_config_model *model, const struct
 sy_status sy_params_create(const struct sy_config_model *model, const struct sy_config_moe *moe, struct sy_params **out);
 void sy_params_destroy(struct sy_params *params);
 
-/* Local. Initial value of elements first..first+n-1 of a tensor (NUMERICS 2 "Random numbers"); a function of seed, name and
- * index. */
-void sy_params_init(const struct sy_tensor *tensor, uint64_t seed, int64_t first, int64_t n, float *out);
+/* Local. The initial values of a tensor (NUMERICS 2 "Random numbers") for the op init, without `out`; a function of seed, name
+ * and index. */
+struct sy_init_item sy_params_init(const struct sy_tensor *tensor, uint64_t seed);
 
 /* Whether a layer has experts. */
 static inline int sy_layer_is_moe(const struct sy_config_model *model, int layer) { return layer >= model->n_dense_layers; }

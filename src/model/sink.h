@@ -1,31 +1,41 @@
 /* Where weight gradients go. The model never sums over sequences: it hands the rows, the sink knows lanes, rounds and ranks
  * and applies leaf, fold and tree (NUMERICS 4; parallel/gradients.h implements it).
  *
- * A batch is B sequences of S tokens in the order that the sink was told; each call concerns tokens of that batch. The views
- * are read before the call returns.
+ * Each call says which sequences its rows are of: their places in the step's walk (parallel/walk.h). What a call hands over
+ * stays untouched until flush has returned.
  */
 #ifndef SY_MODEL_SINK_H
 #define SY_MODEL_SINK_H
 
-#include "device/tensor.h"
+#include "ops/ops.h"
 
-struct sy_sink_experts {
-    int first_param, param_step; /* of expert e: first_param + e * param_step */
-    int64_t experts;
-    const int64_t *offset; /* [experts * B + 1] first row of (expert, sequence) */
-    struct sy_mat dy;      /* [N, rows of the parameter] */
-    struct sy_mat x;       /* [N, cols of the parameter] */
+struct sy_span { /* n whole sequences of seq_len tokens, at places first .. first + n - 1 of the walk */
+    int64_t first, n, seq_len;
+};
+
+struct sy_sink_experts { /* of one layer: all experts that this rank owns, W1 | W3 and W2 */
+    int layer;
+    int64_t first_expert;
+    struct sy_rows rows;    /* by (expert, sequence of the span) */
+    struct sy_mat dgu, x;   /* [rows, 2F], [rows, D] */
+    struct sy_mat dy, h;    /* [rows, D], [rows, F] */
 };
 
 struct sy_grad_sink {
     void *self;
-    /* dW = CHAIN over tokens first..first+n-1 of (dy, x): dy [n, rows], x [n, cols]. A piece ends at the end of a sequence
-     * or at a multiple of KB from its start, pieces come in token order, and one call may cover several sequences. */
-    void (*matrix)(void *self, int param, int64_t first, int64_t n, struct sy_mat dy, struct sy_mat x);
-    void (*experts)(void *self, const struct sy_sink_experts *rows);
+    /* dW = CHAIN over the span's tokens of (dy, x): dy [T, rows], x [T, cols]. */
+    void (*matrix)(void *self, const struct sy_span *at, int param, struct sy_mat dy, struct sy_mat x);
+    /* A piece of one sequence, tokens from .. from + n - 1, in token order; ends at its end or at a multiple of KB. Done when
+     * the call returns. */
+    void (*piece)(void *self, int64_t place, int64_t seq_len, int64_t from, int64_t n, int param, struct sy_mat dy,
+                  struct sy_mat x);
+    void (*experts)(void *self, const struct sy_span *at, const struct sy_sink_experts *e);
     /* R64 over (token, head) of a * (x * r); x.data NULL: of a. */
-    void (*vector)(void *self, int param, int64_t heads, struct sy_heads a, struct sy_heads x, const float *r);
-    void (*embedding)(void *self, int param, const int32_t *ids, struct sy_mat dy);
+    void (*vector)(void *self, const struct sy_span *at, int param, int64_t heads, struct sy_heads a, struct sy_heads x,
+                   const float *r);
+    void (*embedding)(void *self, const struct sy_span *at, const int32_t *ids, struct sy_mat dy);
+    /* What was handed over is used: once a layer. */
+    void (*flush)(void *self);
 };
 
 #endif

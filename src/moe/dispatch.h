@@ -2,8 +2,8 @@
  *
  * A handle is a value that says where each route's row lies: rows of an expert stand together, inside by (sequence, token),
  * the sequences in the order of the call: round by round. dispatch sorts and gathers, combine gathers back and adds in
- * ascending expert id; the backward of one is the other. Under forced balance the places have a closed form: in a sequence,
- * position e (S K / E) + j holds route j E + e, so nothing is counted and nothing sorted.
+ * ascending expert id; the backward of one is the other. Under forced balance the places have a closed form: nothing is
+ * counted and nothing sorted. What the arrays hold only ops know; the host knows how many rows there are at most.
  */
 #ifndef SY_MOE_DISPATCH_H
 #define SY_MOE_DISPATCH_H
@@ -13,37 +13,51 @@
 #include "ops/ops.h"
 
 struct sy_dispatch {
-    int64_t sequences, seq_len, tokens, experts, top_k, rows; /* rows = tokens * top_k */
+    int64_t sequences, seq_len, tokens, experts, top_k;
+    int64_t rows; /* at most, padding of segments included */
     int64_t combine_groups;
     const int32_t *ids; /* [T, K] ascending */
     int64_t *offset;    /* [E * sequences + 1] first row of (expert, sequence) */
     int32_t *row;       /* [T, K] */
-    int32_t *route;     /* [N] */
+    int32_t *route;     /* [rows], -1: padding */
+    struct sy_tile *tile;
+    int64_t *n_tiles;
 };
 
-/* Carves the handle's arrays for up to max_sequences of seq_len tokens. */
-void sy_dispatch_take(struct sy_arena *a, int64_t max_sequences, int64_t seq_len, int64_t experts, int64_t top_k,
-                      struct sy_dispatch *d);
+/* Most rows of `routes` routes in `segments` segments of (expert, sequence). */
+static inline int64_t sy_dispatch_most_rows(const struct sy_exec *x, int64_t routes, int64_t segments) {
+    return routes + segments * (x->device->segment - 1);
+}
+static inline int64_t sy_dispatch_most_tiles(int64_t rows, int64_t experts) { return rows / SY_TILE_ROWS + experts; }
 
-/* Fills the places for a batch of `sequences` with these ids. */
-void sy_dispatch_sort(const struct sy_exec *x, struct sy_dispatch *d, int64_t sequences, const int32_t *ids);
+/* Carves the handle's arrays for up to max_sequences sequences of max_tokens tokens in all. */
+void sy_dispatch_take(const struct sy_exec *x, struct sy_arena *a, int64_t max_sequences, int64_t max_tokens,
+                      int64_t experts, int64_t top_k, struct sy_dispatch *d);
+
+/* Fills the places for a batch of `sequences` of seq_len tokens with these ids. */
+void sy_dispatch_sort(const struct sy_exec *x, struct sy_dispatch *d, int64_t sequences, int64_t seq_len,
+                      const int32_t *ids);
 
 /* Whether forced balance gives every expert the same number of a sequence's routes: E divides S K. */
 static inline int sy_dispatch_is_closed(int64_t seq_len, int64_t experts, int64_t top_k) {
     return seq_len * top_k % experts == 0;
 }
 /* As sort, for the ids of forced balance, when they are closed. */
-void sy_dispatch_forced(const struct sy_exec *x, struct sy_dispatch *d, int64_t sequences, const int32_t *ids);
+void sy_dispatch_forced(const struct sy_exec *x, struct sy_dispatch *d, int64_t sequences, int64_t seq_len,
+                        const int32_t *ids);
 
-/* First row of expert e; of E it is N. */
-static inline int64_t sy_dispatch_first(const struct sy_dispatch *d, int64_t e) { return d->offset[e * d->sequences]; }
-
-/* Rows of expert e. */
-static inline int64_t sy_dispatch_count(const struct sy_dispatch *d, int64_t e) {
-    return sy_dispatch_first(d, e + 1) - sy_dispatch_first(d, e);
+/* The rows by (expert, sequence), as products take them. */
+static inline struct sy_rows sy_dispatch_rows_of(const struct sy_dispatch *d) {
+    return (struct sy_rows){.groups = d->experts,
+                            .sequences = d->sequences,
+                            .max_rows = d->rows,
+                            .max_tiles = sy_dispatch_most_tiles(d->rows, d->experts),
+                            .offset = d->offset,
+                            .tile = d->tile,
+                            .n_tiles = d->n_tiles};
 }
 
-/* rows[row] = x[token] or BF(w x[token]): [T, width] to [N, width]. */
+/* rows[row] = x[token] or BF(w x[token]): [T, width] to [rows, width]. */
 void sy_dispatch_rows(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
                       struct sy_mat tokens, struct sy_mat rows);
 
@@ -54,8 +68,7 @@ void sy_dispatch_combine(const struct sy_exec *x, const struct sy_dispatch *d, i
 /* The same bits by scatter-add, rows ascending; without combine_groups. In place into y when y is fp32 and overlaps neither
  * the rows nor `protect` (what backward reads), else by way of `spare`. */
 struct sy_scatter {
-    int32_t *index;      /* [N] scratch: token of a row */
-    float *scale;        /* [N] scratch: weight of a row */
+    float *scale;        /* [rows] scratch: weight of a row */
     float *spare;        /* [T, width] scratch */
     const void *protect; /* may be NULL */
     size_t protect_bytes;

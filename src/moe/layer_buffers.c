@@ -3,8 +3,9 @@
 #include "moe/router.h"
 
 struct sizes {
-    int64_t t, e, k, n, d, f;    /* n = routes of this rank */
-    int64_t local_experts, rows; /* rows that this rank's experts may get */
+    int64_t t, e, k, d, f;
+    int64_t local;          /* most rows of this rank's tokens */
+    int64_t rows;           /* that this rank's experts may get */
     enum sy_dtype dt;
 };
 
@@ -18,25 +19,25 @@ static struct sy_exchange_shape shape_of(const struct sy_moe_env *env) {
 }
 
 static struct sizes sizes_of(const struct sy_moe_env *env) {
-    struct sy_exchange_shape shape = shape_of(env);
-    struct sizes s = {.t = env->max_sequences * env->seq_len,
+    struct sizes s = {.t = env->max_tokens,
                       .e = env->config->num_experts,
                       .k = env->config->top_k,
                       .d = env->d,
                       .f = env->f,
-                      .rows = sy_exchange_max_rows(&env->ep, &shape),
                       .dt = env->x->dtype};
-    int64_t first;
-    s.n = s.t * s.k;
-    sy_exchange_share(s.e, env->ep.rank, env->ep.size, &first, &s.local_experts);
+    s.local = s.rows = sy_dispatch_most_rows(env->x, s.t * s.k, s.e * env->max_sequences);
+    if (env->ep.size > 1) {
+        struct sy_exchange_shape shape = shape_of(env);
+        s.rows = sy_exchange_max_rows(&env->ep, &shape);
+    }
     return s;
 }
 
 static int64_t shared_width(const struct sy_moe_env *env) { return env->config->num_shared_experts * env->f; }
 
-void sy_moe_take_kept(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act) {
+void sy_moe_take_saved(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act) {
     struct sizes s = sizes_of(env);
-    sy_dispatch_take(a, env->max_sequences, env->seq_len, s.e, s.k, &act->routes);
+    sy_dispatch_take(env->x, a, env->max_sequences, s.t, s.e, s.k, &act->routes);
     act->routes.combine_groups = env->combine_groups;
     if (env->ep.size > 1) {
         struct sy_exchange_shape shape = shape_of(env);
@@ -46,17 +47,17 @@ void sy_moe_take_kept(const struct sy_moe_env *env, struct sy_arena *a, struct s
     act->row_w = env->config->score_before_experts ? NULL : sy_take_f32(a, "dispatched rows", s.rows);
 }
 
-void sy_moe_take_made(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act) {
+void sy_moe_take_rebuilt(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act) {
     struct sizes s = sizes_of(env);
     *act = (struct sy_moe_act){0};
     act->s = sy_take_f32(a, "routes", s.t * s.e);
-    act->w = sy_take_f32(a, "routes", s.n);
-    act->ids = sy_arena_take(a, "routes", (size_t)s.n, sizeof *act->ids);
+    act->w = sy_take_f32(a, "routes", s.t * s.k);
+    act->ids = sy_arena_take(a, "routes", (size_t)(s.t * s.k), sizeof *act->ids);
     if (sy_router_has_losses(env->config))
         act->dl_loss = sy_take_f32(a, "routes", s.t * s.e);
     act->gu = sy_take_mat(a, "experts", s.rows, 2 * s.f, s.dt);
     if (env->config->num_shared_experts > 0)
-        sy_mlp_take(a, "feed-forward", s.dt, s.t, shared_width(env), &act->shared);
+        act->shared_gu = sy_take_mat(a, "feed-forward", s.t, 2 * shared_width(env), s.dt);
     if (env->config->shared_gate) {
         act->shared_y = sy_take_mat(a, "experts", s.t, s.d, s.dt);
         act->shared_logit = sy_take_f32(a, "experts", s.t);
@@ -64,72 +65,71 @@ void sy_moe_take_made(const struct sy_moe_env *env, struct sy_arena *a, struct s
 }
 
 void sy_moe_take(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act) {
-    sy_moe_take_made(env, a, act);
-    sy_moe_take_kept(env, a, act);
+    sy_moe_take_rebuilt(env, a, act);
+    sy_moe_take_saved(env, a, act);
 }
 
 void sy_moe_take_check(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act) {
     struct sizes s = sizes_of(env);
-    act->kept_ids = sy_arena_take(a, "routes", (size_t)s.n, sizeof *act->kept_ids);
-    act->kept_w = sy_take_f32(a, "routes", s.n);
+    act->first_ids = sy_arena_take(a, "routes", (size_t)(s.t * s.k), sizeof *act->first_ids);
+    act->first_w = sy_take_f32(a, "routes", s.t * s.k);
 }
 
-static void take_exchange(const struct sy_moe_env *env, const struct sizes *s, struct sy_arena *a, struct sy_moe_work *g) {
-    static const char *const tag = "exchange of rows";
-    struct sy_exchange_shape shape = shape_of(env);
-    g->local = sy_take_mat(a, tag, s->n, s->d, s->dt);
-    g->local_w = sy_take_f32(a, tag, s->n);
-    sy_exchange_take_counts(a, &env->ep, &shape, &g->counts);
-    sy_exchange_take_buffer(a, &env->ep, &shape, s->d * (int64_t)sy_dtype_bytes(s->dt), &g->rows);
-    sy_exchange_take_buffer(a, &env->ep, &shape, sizeof(float), &g->scalars);
-}
+static const char gradients[] = "gradients of activations";
 
-static void take_shared(const struct sy_moe_env *env, const struct sizes *s, struct sy_arena *a, struct sy_moe_work *g) {
-    static const char *const tag = "gradients of activations";
+void sy_moe_take_grad(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_grad *g) {
+    struct sizes s = sizes_of(env);
+    *g = (struct sy_moe_grad){0};
+    g->dy = sy_take_mat(a, gradients, s.rows, s.d, s.dt);
+    sy_mlp_take_grad(a, s.dt, s.rows, s.f, &g->experts);
+    g->dlogits = sy_take_mat(a, gradients, s.t, s.e, s.dt);
     if (env->config->num_shared_experts == 0)
         return;
-    g->ys = sy_take_mat(a, tag, s->t, s->d, s->dt);
-    g->d_shared = sy_take_mat(a, tag, s->t, s->d, s->dt);
-    sy_mlp_take_grad(a, s->dt, s->t, shared_width(env), &g->shared);
+    sy_mlp_take_grad(a, s.dt, s.t, shared_width(env), &g->shared);
     if (!env->config->shared_gate)
         return;
-    g->dys = sy_take_mat(a, tag, s->t, s->d, s->dt);
-    g->dshared_logit = sy_take_mat(a, tag, s->t, 1, s->dt);
-    g->d_shared_gate = sy_take_mat(a, tag, s->t, s->d, s->dt);
+    g->dys = sy_take_mat(a, gradients, s.t, s.d, s.dt);
+    g->dshared_logit = sy_take_mat(a, gradients, s.t, 1, s.dt);
 }
 
-void sy_moe_take_work(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_work *g) {
-    static const char *const tag = "gradients of activations";
+static void take_exchange(const struct sy_moe_env *env, const struct sizes *s, struct sy_arena *a,
+                          struct sy_moe_scratch *g) {
+    static const char *const tag = "exchange of rows";
+    struct sy_exchange_shape shape = shape_of(env);
+    g->local = sy_take_mat(a, tag, s->local, s->d, s->dt);
+    g->local_w = sy_take_f32(a, tag, s->local);
+    sy_exchange_take_counts(a, &env->ep, &shape, &g->counts);
+    sy_exchange_take_buffer(a, &env->ep, &shape, s->d * (int64_t)sy_dtype_bytes(s->dt), &g->exchange);
+    sy_exchange_take_buffer(a, &env->ep, &shape, sizeof(float), &g->exchange_w);
+}
+
+static void take_shared(const struct sy_moe_env *env, const struct sizes *s, struct sy_arena *a, struct sy_moe_scratch *g) {
+    if (env->config->num_shared_experts == 0)
+        return;
+    g->ys = sy_take_mat(a, gradients, s->t, s->d, s->dt);
+    g->ya = sy_take_mat(a, gradients, s->t, shared_width(env), SY_F32);
+    g->d_shared = sy_take_mat(a, gradients, s->t, s->d, s->dt);
+    if (env->config->shared_gate)
+        g->d_shared_gate = sy_take_mat(a, gradients, s->t, s->d, s->dt);
+}
+
+void sy_moe_take_scratch(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_scratch *g) {
     struct sizes s = sizes_of(env);
-    *g = (struct sy_moe_work){0};
+    *g = (struct sy_moe_scratch){0};
     g->logits = sy_take_f32(a, "routes", s.t * s.e);
-    g->bad_token = sy_arena_take(a, "routes", 1, sizeof *g->bad_token);
-    g->lists.problems = sy_arena_take(a, "routes", (size_t)s.local_experts, sizeof *g->lists.problems);
-    g->lists.parts = sy_arena_take(a, "routes", (size_t)(2 * s.local_experts), sizeof *g->lists.parts);
-    g->o = sy_take_mat(a, tag, s.rows, s.d, s.dt);
-    g->h = sy_take_mat(a, tag, s.rows, s.f, s.dt);
-    g->dy = sy_take_mat(a, tag, s.rows, s.d, s.dt);
-    g->a = sy_take_mat(a, tag, s.rows, s.f, SY_F32);
-    g->dgu = sy_take_mat(a, tag, s.rows, 2 * s.f, s.dt);
-    g->dx = g->o; /* forward's rows are not needed backward */
-    g->row_dw = sy_take_f32(a, "routes", s.rows);
-    g->dw = sy_take_f32(a, "routes", s.n);
-    g->dlogits = sy_take_mat(a, tag, s.t, s.e, s.dt);
-    g->d_gate = sy_take_mat(a, tag, s.t, s.d, s.dt);
-    g->d_routed = sy_take_mat(a, tag, s.t, s.d, s.dt);
+    g->rows = sy_take_mat(a, gradients, s.rows, s.d, s.dt);
+    g->a = sy_take_mat(a, gradients, s.rows, s.f, SY_F32);
+    g->row_dw = sy_take_f32(a, "routes", s.rows > s.local ? s.rows : s.local);
+    g->dw = sy_take_f32(a, "routes", s.t * s.k);
+    g->d_gate = sy_take_mat(a, gradients, s.t, s.d, s.dt);
+    g->d_routed = sy_take_mat(a, gradients, s.t, s.d, s.dt);
     if (env->config->score_before_experts)
-        g->local_x = sy_take_mat(a, tag, s.n, s.d, s.dt);
+        g->local_x = sy_take_mat(a, gradients, s.local, s.d, s.dt);
     take_shared(env, &s, a, g);
     if (env->ep.size > 1)
         take_exchange(env, &s, a, g);
     if (env->config->combine == SY_COMBINE_SCATTER) {
-        g->scatter.index = sy_arena_take(a, "scatter-add", (size_t)s.n, sizeof *g->scatter.index);
-        g->scatter.scale = sy_take_f32(a, "scatter-add", s.n);
+        g->scatter.scale = sy_take_f32(a, "scatter-add", s.local);
         g->scatter.spare = sy_take_f32(a, "scatter-add", s.t * s.d);
     }
-}
-
-void sy_moe_take_prepared(const struct sy_moe_env *env, struct sy_arena *a, struct sy_prepared *p) {
-    struct sizes s = sizes_of(env);
-    sy_prepared_take(a, s.dt, s.local_experts, s.d, s.f, p);
 }

@@ -1,42 +1,54 @@
-/* One SwiGLU network on all tokens, y = W2 (silu(W1 n) * (W3 n)): a dense layer's feed-forward, and the shared experts.
+/* SwiGLU networks, y = W2 (silu(W1 n) * (W3 n)): one for all tokens (a dense layer's feed-forward, the shared experts), or
+ * one for each group of rows (the routed experts), in three products.
  *
- * Saved for backward: n and the pre-activation. The weight gradients are products of what backward leaves:
+ * Saved for backward: n and the pre-activation, nothing else. The weight gradients are products of what backward leaves:
  * dW13 of (dgu, n), dW2 of (dy, h).
  */
 #ifndef SY_MOE_MLP_H
 #define SY_MOE_MLP_H
 
-#include "device/carve.h"
-#include "ops/ops.h"
+#include "moe/linear.h"
 
+/* W13 [2f, d], W1's rows first, and W2 [d, f] of each group. */
 struct sy_mlp_weights {
-    struct sy_mat w13, w2; /* [2f, d], [d, f] stored */
-    int64_t d, f;
+    int64_t groups, d, f;
+    struct sy_operand w13_t, w2_t;       /* forward: [d, 2f], [f, d] */
+    struct sy_operand w1, w3, w2;        /* input gradients: [f, d] twice, [d, f] */
+    struct sy_packed *cache13, *cache2;  /* of w13_t and w2_t; NULL: there is no cache */
 };
 
-struct sy_mlp_act {
-    struct sy_mat gu; /* [T, 2f] pre-activation g | u */
+struct sy_mlp_cache {
+    struct sy_packed w13_t, w2_t, w1, w3, w2;
 };
+void sy_mlp_take_cache(const struct sy_exec *x, struct sy_arena *a, int64_t groups, int64_t d, int64_t f,
+                       struct sy_mlp_cache *c);
+/* Groups' weights as they are stored, contiguous: w13 [groups, 2f, d], w2 [groups, d, f]. c NULL: without a cache. */
+struct sy_mlp_weights sy_mlp_weights_of(const struct sy_exec *x, int64_t groups, int64_t d, int64_t f, struct sy_mat w13,
+                                        struct sy_mat w2, int64_t version, struct sy_mlp_cache *c);
 
-struct sy_mlp_grad {
-    struct sy_mat a;   /* [T, f] fp32: gradient of h */
-    struct sy_mat dgu; /* [T, 2f] */
-    struct sy_mat h;   /* [T, f]: h again, the rows of W2's gradient; also forward's h */
+struct sy_mlp_grad {   /* what the weight gradients read */
+    struct sy_mat dgu; /* [rows, 2f] */
+    struct sy_mat h;   /* [rows, f]: h again, times the route's weight: the rows of W2's gradient */
 };
+void sy_mlp_take_grad(struct sy_arena *a, enum sy_dtype t, int64_t rows, int64_t f, struct sy_mlp_grad *grad);
 
-void sy_mlp_take(struct sy_arena *a, const char *tag, enum sy_dtype t, int64_t tokens, int64_t f, struct sy_mlp_act *act);
-void sy_mlp_take_grad(struct sy_arena *a, enum sy_dtype t, int64_t tokens, int64_t f, struct sy_mlp_grad *grad);
+/* gu [rows, 2f] and y [rows, d]; y.data NULL: gu alone, which is all that backward needs. residual.data NULL: none.
+ * scratch [rows, f] fp32. */
+struct sy_mlp_fwd {
+    struct sy_rows rows;
+    struct sy_mat in, gu, scratch, residual, y;
+};
+void sy_mlp_fwd(const struct sy_exec *x, const struct sy_mlp_weights *w, const struct sy_mlp_fwd *c);
 
-/* y.data NULL: the pre-activation alone, which is all that backward needs. Of grad, h is used as scratch. */
-void sy_mlp_fwd(const struct sy_exec *x, int64_t tokens, const struct sy_mlp_weights *w, struct sy_mat n,
-                const struct sy_mlp_act *act, const struct sy_mlp_grad *grad, struct sy_mat y);
-void sy_mlp_bwd(const struct sy_exec *x, int64_t tokens, const struct sy_mlp_weights *w, struct sy_mat dy,
-                const struct sy_mlp_act *act, const struct sy_mlp_grad *grad, struct sy_mat dn);
-
-/* The input gradient's chain: over W1's outputs, then W3's. dgu [rows, 2f], w13 [2f, d]. */
-static inline void sy_swiglu_input_parts(struct sy_mat dgu, struct sy_mat w13, int64_t f, struct sy_gemm_part parts[2]) {
-    parts[0] = (struct sy_gemm_part){dgu, w13, f};
-    parts[1] = (struct sy_gemm_part){sy_mat_cols(dgu, f), sy_mat_rows(w13, f), f};
-}
+/* From dy [rows, d], before the rows' weights row_w (NULL: 1): grad, row_dw [rows] (with row_w), dx [rows, d]. */
+struct sy_mlp_bwd {
+    struct sy_rows rows;
+    struct sy_mat dy, gu, scratch;
+    const float *row_w;
+    float *row_dw;
+    const struct sy_mlp_grad *grad;
+    struct sy_mat dx;
+};
+void sy_mlp_bwd(const struct sy_exec *x, const struct sy_mlp_weights *w, const struct sy_mlp_bwd *c);
 
 #endif

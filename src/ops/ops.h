@@ -1,9 +1,13 @@
 /* Every op: one struct is its whole contract, with shapes and order of sums (docs/NUMERICS.md gives the formulas).
  *
- * An op is called through the table of a tier, `exec->ops->gemm(exec, &(struct sy_gemm){...}, 1)`. All tiers of a class give
- * the same bits. Ops never allocate and never fail: what can be wrong with data is counted in an output, what can be wrong
- * with a call is an assert. "stored" means exec->dtype: the type BF(x) of the class. Inputs are widened exactly, sums and
- * pointwise arithmetic are fp32, an output in the stored type is rounded once.
+ * An op is called through the table of an exec, `exec->ops->linear(exec, &(struct sy_linear){...})`. All tiers of a class give
+ * the same bits. An op is *enqueued*: later ops of the same exec may read what it writes, the host only after sy_exec_wait;
+ * on a CPU it is done when the call returns. The views of an op point into the exec's memory, its struct and lists of
+ * problems are the host's and are read before the call returns. The host knows bounds (struct sy_rows), never counts.
+ *
+ * Ops never allocate and never fail: what can be wrong with data is counted in an output, what can be wrong with a call is
+ * an assert. "stored" means exec->dtype: the type BF(x) of the class. Inputs are widened exactly, sums and pointwise
+ * arithmetic are fp32, an output in the stored type is rounded once.
  *
  * T tokens, D width, F expert width, E experts, K experts per token, N = rows of all experts, V vocabulary, H heads,
  * B sequences of S tokens: T = B*S. In backward ops a prefix d marks a gradient.
@@ -11,9 +15,10 @@
 #ifndef SY_OPS_OPS_H
 #define SY_OPS_OPS_H
 
+#include "base/exact_sum.h"
 #include "base/status.h"
 #include "base/threads.h"
-#include "device/tensor.h"
+#include "device/memory.h"
 
 /* Numeric classes (NUMERICS 1). KB is the rows of one chain step. */
 #define SY_CLASS_LIST(X)       \
@@ -36,37 +41,151 @@ struct sy_exec {
     enum sy_numeric_class cls;
     enum sy_dtype dtype; /* stored type of cls */
     int kb;
+    const struct sy_device *device; /* whose memory the views are of */
     struct sy_pool *pool;
     char *scratch; /* scratch_bytes for each thread of the pool, 64-byte aligned */
     size_t scratch_bytes;
 };
 
+/* Local. What was enqueued is done; then the host may read. Errors: ERR_RUNTIME of the device. */
+static inline sy_status sy_exec_wait(const struct sy_exec *x) { return x->device->wait(x->device); }
+
 static inline void *sy_exec_scratch(const struct sy_exec *x, int thread) {
     return x->scratch + (size_t)thread * x->scratch_bytes;
 }
 
-/* --- gemm: c = [acc +] CHAIN over the parts in order, each part padded to KB by itself ------------------------ */
+/* --- what a step counts, and what becomes of it ----------------------------------------------------------------- */
 
-struct sy_gemm_part {
-    struct sy_mat a; /* [m, k] stored */
-    struct sy_mat b; /* [k, n] stored */
+/* Per-step numbers, in the exec's memory, copied there before the step's first op. */
+struct sy_scalars {
+    float w; /* fp32(1/N): the weight of a label's loss */
+    float lr, b1, one_b1, b2, one_b2, c1, c2, eps, wd;
+    double max_norm;
+};
+
+/* What a step's ops count, in the exec's memory: integers alone, so that no order of adding shows and ranks may add them. A
+ * token is named by ((sequence of the step's batch * S + token) * layers + layer): the lowest is the first. */
+enum { SY_NO_TOKEN = -1 };
+struct sy_tally {
+    int64_t loss;           /* 2^-24 nats over valid labels */
+    int64_t n_valid, n_bad; /* labels; those whose loss is not finite */
+    int64_t router_loss[2]; /* balance and z-loss over layers and sequences, without coefficients, 2^-24 */
+    int64_t n_bad_router;   /* sequences, summed over layers, where one of these is not finite */
+    int64_t bad_token;      /* the lowest with a NaN among its router's logits, or SY_NO_TOKEN */
+    int64_t changed[3];     /* the lowest whose recompute took other routes, or SY_NO_TOKEN; its expert, and now */
+    int64_t batched;        /* passes without gradients whose experts all had equally many rows */
+    int64_t n_bad_gradient; /* gradient elements that are not finite */
+    struct sy_exact_sum norm; /* sums of squares of the gradient's blocks */
+};
+static const struct sy_tally sy_tally_empty = {.bad_token = SY_NO_TOKEN, .changed = {SY_NO_TOKEN}};
+
+struct sy_verdict { /* of a step, in the exec's memory: the op judge makes it, adamw and expert_bias obey it */
+    double norm;
+    float clip;
+    int32_t apply;
+    uint64_t digest[2]; /* of the weights after the step: adamw and digest add to it */
+};
+
+/* --- rows: what the host knows of a batch's rows are bounds, never counts -------------------------------------- */
+
+/* A tile of the rows of one group: rows first .. first + SY_TILE_ROWS - 1, or to the end of the group. */
+enum { SY_TILE_ROWS = 64 };
+struct sy_tile {
+    int64_t group, first;
+};
+
+/* Rows of groups x sequences segments, group by group. Dense: offset NULL, one group, max_rows rows in equal segments.
+ * Grouped (routed rows): offset and tiles are written by route_sort or route_forced and read by ops alone. */
+struct sy_rows {
+    int64_t groups, sequences;
+    int64_t max_rows, max_tiles; /* bounds; dense: max_rows is exact */
+    const int64_t *offset;       /* [groups * sequences + 1] first row of (group, sequence); the last: rows in all */
+    const struct sy_tile *tile;  /* [max_tiles] */
+    const int64_t *n_tiles;      /* [1] */
+};
+
+static inline struct sy_rows sy_rows_dense(int64_t sequences, int64_t rows) {
+    return (struct sy_rows){.groups = 1, .sequences = sequences, .max_rows = rows};
+}
+
+/* --- products ------------------------------------------------------------------------------------------------- */
+
+/* The right-hand side [k, n] of a product: group g's is m, g * step elements on. packed: the same in the tier's own order
+ * (op pack), g * packed_step bytes on; NULL: read from m. */
+struct sy_operand {
+    struct sy_mat m;
+    int64_t step;
+    const void *packed;
+    int64_t packed_step;
+};
+
+struct sy_pack { /* packed = m in the order that this tier's products read; sy_ops.pack_bytes(x, m, k, n) bytes a group */
+    int64_t groups, k, n;
+    struct sy_operand b; /* packed is not read */
+    void *packed;
+    int64_t packed_step;
+};
+
+enum sy_epilogue {
+    SY_EPILOGUE_NONE,
+    SY_EPILOGUE_SWIGLU,     /* linear: y = g | u, s = g SIG(g), h = BF(s u) */
+    SY_EPILOGUE_SWIGLU_BACK /* linear_dx: below */
+};
+
+struct sy_linear { /* y = BF(CHAIN over k of (x, w of the row's group) + bias) */
+    struct sy_rows rows;
+    int64_t k, n;
+    struct sy_mat x; /* [rows, k] stored */
+    struct sy_operand w;
+    const float *bias; /* [n] or NULL */
+    struct sy_mat y;   /* [rows, n] stored or fp32 */
+    enum sy_epilogue epilogue;
+    struct sy_mat h;        /* SWIGLU: [rows, n / 2] stored */
+    struct sy_mat residual; /* data NULL: none; else y = BF(residual + BF(chain + bias)); [rows, n] stored; may be y */
+};
+
+enum { SY_DX_MAPS = 4 };
+struct sy_dx_map { /* one map of the input, y = x w^T: dy [rows, k] stored, w [k, n]; k: the map's outputs */
+    struct sy_mat dy;
+    struct sy_operand w;
     int64_t k;
 };
 
-enum sy_gemm_out {
-    SY_GEMM_STORE, /* c = chain + bias, rounded when c is stored */
-    SY_GEMM_FOLD   /* c = c + chain, fp32 */
+/* dx = BF(one CHAIN over the outputs of the maps, in order, each padded to KB by itself). SWIGLU_BACK: the chain a' stays
+ * fp32 in `a` and is the gradient of h, f = n wide, before the route's weight: a = w a' (w given) or a'; du = BF(a s),
+ * dg = BF((a u)(SIG(g) fma(g, 1 - SIG(g), 1))). With w: dw = B64 over f of a' h, hw = BF(w h). Without: hw = h. */
+struct sy_linear_dx {
+    struct sy_rows rows;
+    int64_t n;
+    int n_maps;
+    struct sy_dx_map map[SY_DX_MAPS];
+    struct sy_mat dx; /* [rows, n] stored or fp32; not with SWIGLU_BACK */
+    enum sy_epilogue epilogue;
+    struct sy_mat gu;  /* [rows, 2f] stored: g | u */
+    struct sy_mat a;   /* [rows, f] fp32 workspace */
+    const float *w;    /* [rows] or NULL */
+    struct sy_mat dgu; /* [rows, 2f] stored */
+    struct sy_mat hw;  /* [rows, f] stored: the rows of W2's weight gradient */
+    float *dw;         /* [rows] or NULL */
 };
 
-struct sy_gemm {
-    int64_t m, n;
-    const struct sy_gemm_part *parts;
-    int n_parts;
-    const float *bias; /* [n] or NULL; not with FOLD */
-    const float *acc;  /* [m, n] rows acc_row apart: the chain goes on from here; NULL: from +0. May be an fp32 c of STORE */
-    int64_t acc_row;
-    enum sy_gemm_out out;
-    struct sy_mat c; /* [m, n], col = 1; stored or fp32 */
+/* A leaf, or a piece of one, of a weight's gradient: CHAIN over segments first .. first + n - 1 of each group's rows of
+ * (dy, x), each segment padded to KB by itself. Problems of one call write to different memory. */
+struct sy_dw {
+    struct sy_rows rows;
+    int64_t first, n_segments;
+    int64_t m, n;      /* outputs, inputs of the map */
+    struct sy_mat dy;  /* [rows, m] stored */
+    struct sy_mat x;   /* [rows, n] stored */
+    const float *acc;  /* [groups, m, n], acc_step apart: the chain goes on from here; NULL: from +0. May be c unless fold */
+    int64_t acc_step;
+    float *c; /* [groups, m, n], c_step apart: c = chain, +0 where a group has no rows; fold: c = c + chain */
+    int64_t c_step;
+    int fold;
+};
+struct sy_linear_dw {
+    const struct sy_dw *problem;
+    int n_problems;
 };
 
 /* --- norm: rows are (token, head); heads = 1 for a whole row -------------------------------------------------- */
@@ -99,9 +218,9 @@ struct sy_rope { /* y0 = BF(fma(-x1, s, x0 c)), y1 = BF(fma(x1, c, x0 s)); backw
 
 /* --- attention: per sequence, head and query row, keys in blocks of 128 from the start of the sequence -------- */
 
-enum { SY_ATTENTION_BLOCK = 128, SY_ATTENTION_PARTS = 2 };
+enum { SY_ATTENTION_BLOCK = 128, SY_HEAD_SLICES = 2 };
 
-struct sy_attention_part { /* a part of the head dimension: nope, rope */
+struct sy_head_slice { /* of the head dimension: nope, rope */
     int64_t d;
     struct sy_heads q, k;   /* q [T, H, d], k [T, Hkv, d] (head stride 0: one shared key) */
     struct sy_heads dq, dk; /* backward: stored; dk is [T, Hkv, d] also where k's head stride is 0: one BF a head */
@@ -109,8 +228,8 @@ struct sy_attention_part { /* a part of the head dimension: nope, rope */
 
 struct sy_attention {
     int64_t sequences, seq_len, heads, kv_heads, dv;
-    int n_parts;
-    struct sy_attention_part part[SY_ATTENTION_PARTS];
+    int n_slices;
+    struct sy_head_slice slice[SY_HEAD_SLICES];
     struct sy_heads v;        /* [T, Hkv, dv] */
     float scale;              /* (head dimension)^-1/2 and yarn's factor: of dq and dk */
     float c;                  /* fp32(scale log2 e), rounded once: of the scores */
@@ -122,24 +241,6 @@ struct sy_attention {
 };
 
 /* --- pointwise ------------------------------------------------------------------------------------------------ */
-
-struct sy_swiglu_fwd { /* s = g SIG(g); h = BF(s u) */
-    int64_t rows, f;
-    struct sy_mat gu; /* [rows, 2f] stored: g | u */
-    struct sy_mat h;  /* [rows, f] stored */
-};
-
-/* a = w a' (w given) or a'; du = BF(a s), dg = BF((a u)(SIG(g) fma(g, 1 - SIG(g), 1))).
- * With w: dw = B64 over f of a' h, hw = BF(w h). Without: hw = h. */
-struct sy_swiglu_bwd {
-    int64_t rows, f;
-    struct sy_mat gu;  /* [rows, 2f] stored */
-    struct sy_mat a;   /* [rows, f] fp32: gradient of h before the route's weight */
-    const float *w;    /* [rows] or NULL */
-    struct sy_mat dgu; /* [rows, 2f] stored */
-    struct sy_mat hw;  /* [rows, f] stored: the rows of W2's weight gradient */
-    float *dw;         /* [rows] or NULL */
-};
 
 enum { SY_JOIN_TERMS = 4 };
 struct sy_join { /* y = BF(((t0 + t1) + t2) + t3), fp32 sums in order; n = 1: a conversion */
@@ -176,13 +277,36 @@ struct sy_embed_fwd { /* y[t] = w[id[t]] */
 };
 
 /* out[index[i]] = fma(scale[i], src[i], out[index[i]]), fp32, i ascending for every element; scale NULL: out + src, the same
- * as scale 1. out overlaps nothing that is read. Gradient of the embedding: index the ids, src dy, out the leaf. */
+ * as scale 1. out overlaps nothing that is read. With top_k, index is a row's route: out[index[i] / top_k]; a negative index
+ * is a row of padding. Gradient of the embedding: index the ids, src dy, out the leaf. */
 struct sy_scatter_add {
     int64_t n, d, out_rows;
-    const int32_t *index; /* [n] row of out */
+    const int64_t *used;  /* [1] rows that there are, at most n; NULL: n */
+    const int32_t *index; /* [n] row of out, or route */
+    int64_t top_k;        /* 0: index is a row */
     const float *scale;   /* [n] or NULL */
     struct sy_mat src;    /* [n, d] stored or fp32, col = 1 */
     struct sy_mat out;    /* [out_rows, d] fp32, col = 1 */
+};
+
+/* y[index[i]] = y[index[i]] + x[index[i]], x[index[i]] = +0, i ascending; y NULL: clears x alone. A row named twice is added
+ * once, as it is +0 the second time and no sum is ever -0. The embedding's folds and joins, on the rows that were touched. */
+struct sy_fold_rows {
+    int64_t n, d;
+    const int32_t *index; /* [n] */
+    float *x, *y;         /* [rows, d] */
+};
+
+struct sy_fill { /* n words of 4 bytes become `word` */
+    int64_t n;
+    uint32_t word;
+    void *data;
+};
+
+struct sy_copy { /* rows of `bytes` bytes, row strides in bytes; they do not overlap */
+    int64_t rows, bytes, from_row, to_row;
+    const void *from;
+    void *to;
 };
 
 /* --- routing -------------------------------------------------------------------------------------------------- */
@@ -196,7 +320,8 @@ struct sy_router_fwd { /* scores, groups, top-k, weights (NUMERICS 3); equal sco
     int group_top2_sum;             /* group score: 1 sum of the two largest c, 0 the largest */
     int route_norm;
     float route_scale;
-    int64_t forced_seq_len; /* > 0: forced balance, expert of route k of token i of its sequence = (i K + k) mod E */
+    int64_t seq_len;
+    int forced;             /* forced balance, expert of route k of token i of its sequence = (i K + k) mod E */
     const int32_t *given;   /* [tokens, top_k] ascending ids chosen elsewhere: nothing else chooses; NULL: choose */
     int chosen_only;        /* sigmoid, forced or given: s of the chosen alone, +0 elsewhere (router_losses need all) */
     const float *logits;    /* [tokens, experts] */
@@ -204,7 +329,9 @@ struct sy_router_fwd { /* scores, groups, top-k, weights (NUMERICS 3); equal sco
     float *s;               /* [tokens, experts] scores; topk_softmax: s[t, e] of the chosen, +0 elsewhere */
     int32_t *ids;           /* [tokens, top_k], ascending */
     float *w;               /* [tokens, top_k] */
-    int64_t *bad_token;     /* lowest token with a NaN among its logits, or -1 */
+    const int32_t *place;   /* [tokens / seq_len] sequence of the step's batch; NULL: 0, 1, ... */
+    int64_t layer, layers;
+    int64_t *bad_token;     /* becomes the lowest with a NaN among its logits, if that is lower (struct sy_tally) */
 };
 
 struct sy_router_bwd { /* NUMERICS 3 "Router" */
@@ -232,8 +359,25 @@ struct sy_router_losses {
     const float *s;      /* [T, E] scores of router_fwd */
     const int32_t *ids;  /* [T, K] */
     float *dl;           /* [T, E] gradient of both losses at the logits: written, +0 without any */
-    int64_t *loss;       /* [2] balance, z, without weights: += sum over sequences of rint(min(loss, 4096) 2^24) */
-    int64_t *n_bad;      /* += sequences with a non-finite logit or loss; neither of their losses is added */
+    int64_t *loss;       /* [2] balance, z, without weights: += sum over sequences of rint(min(loss, 4096) 2^24); or NULL */
+    int64_t *n_bad;      /* += sequences with a non-finite logit or loss; neither of their losses is added; NULL with loss */
+};
+
+/* Forward's routes against recompute's: *changed becomes the lowest token that differs, if that is lower (struct sy_tally). */
+struct sy_routes_equal {
+    int64_t tokens, seq_len, top_k;
+    const int32_t *was_ids, *ids; /* [T, K] */
+    const float *was_w, *w;
+    const int32_t *place; /* as in router_fwd */
+    int64_t layer, layers;
+    int64_t *changed; /* [3] token, the expert that it was, and is */
+};
+
+struct sy_count_routes { /* counts[e] += routes to e; *equal += 1 if all experts have as many, and some */
+    int64_t tokens, experts, top_k;
+    const int32_t *ids;
+    int64_t *counts; /* [experts] or NULL */
+    int64_t *equal;  /* or NULL */
 };
 
 /* The k largest (or smallest) of each row; equal values (and -0, +0): lower index first. A row with a NaN is reported, its
@@ -254,17 +398,36 @@ struct sy_topk_bwd { /* dx[r, ids[r, j]] = dvalues[r, j], +0 elsewhere */
     float *dx;            /* [rows, n] */
 };
 
-/* A stable counting sort of the routes by (expert, sequence, token), no padding. */
+/* A stable counting sort of the routes by (expert, sequence, token). Segments start at multiples of device->segment; the
+ * rows between are padding: route -1, rows of +0. */
 struct sy_route_sort {
     int64_t sequences, seq_len, experts, top_k;
-    const int32_t *ids; /* [T, K] ascending */
-    int64_t *offset;    /* [E * sequences + 1]: first row of (expert, sequence); the last one is N */
-    int32_t *row;       /* [T, K] row of a route */
-    int32_t *route;     /* [N] route t*K + k of a row */
+    const int32_t *ids;   /* [T, K] ascending */
+    int64_t *offset;      /* [E * sequences + 1]: first row of (expert, sequence); the last one: rows in all */
+    int32_t *row;         /* [T, K] row of a route */
+    int32_t *route;       /* [rows] route t*K + k of a row, or -1 */
+    struct sy_tile *tile; /* tiles of the rows, in order */
+    int64_t *n_tiles;
 };
 
-struct sy_permute { /* y[row] = x[t] (w NULL) or BF(w x[t]) */
-    int64_t rows, top_k, d;
+/* The same for the ids of forced balance where E divides S K: position e (S K / E) + j of a sequence holds route j E + e. */
+struct sy_route_forced {
+    struct sy_route_sort sort;
+};
+
+/* Rows between the order of a message and that of an owner: segment i moves rows[i] rows, at[0][i] in `from` to at[1][i] in
+ * `to`; of `to` up to to_rows, what no segment covers becomes +0 if clear. */
+struct sy_move_segments {
+    int64_t segments, row_bytes;
+    const int64_t *rows, *from_at, *to_at; /* [segments] */
+    const void *from;
+    void *to;
+    int64_t clear_rows; /* of `to`, cleared first; 0: none */
+};
+
+struct sy_permute { /* y[row] = x[t] (w NULL) or BF(w x[t]); +0 in rows of padding */
+    struct sy_rows rows;
+    int64_t top_k, d;
     const int32_t *route; /* [rows] */
     const float *w;       /* [T, K] or NULL */
     struct sy_mat x, y;   /* stored [T, d], [rows, d] */
@@ -281,21 +444,20 @@ struct sy_combine {
     struct sy_mat y;          /* [T, d] stored */
 };
 
-struct sy_gather_f32 { /* y[i] = x[index[i]] (scatter 0) or y[index[i]] = x[i] (scatter 1): one float a row */
+struct sy_gather_f32 { /* y[i] = x[index[i]], +0 where index[i] is negative: one float a row */
     int64_t n;
-    int scatter;
+    const int64_t *used; /* [1] or NULL: as in scatter_add */
     const int32_t *index;
     const float *x;
     float *y;
 };
 
 struct sy_rowdot { /* y[r] = V64(a b), fp32 */
-    int64_t rows, d;
+    struct sy_rows rows;
+    int64_t d;
     struct sy_mat a, b; /* stored */
-    float *y;
+    float *y;           /* [rows] */
 };
-
-/* --- loss ----------------------------------------------------------------------------------------------------- */
 
 /* m = row max; e = EXP(x - m); Z = V64 over exactly V columns; loss = LOG(Z) - (x_t - m);
  * dlogit = BF((e (1/Z) - [i = t]) w). Label < 0: no loss, dlogit +0. A non-finite loss is counted, not summed. */
@@ -303,46 +465,94 @@ struct sy_cross_entropy {
     int64_t rows, vocab;
     const float *logits;   /* [rows, vocab] */
     const int32_t *labels; /* [rows] */
-    float w;               /* fp32(1/N) */
+    const float *w;        /* [1] fp32(1/N); not read without dlogits */
     struct sy_mat dlogits; /* [rows, vocab] stored, or data NULL: loss alone */
-    int64_t *loss;         /* += sum of rint(min(loss, 4096) 2^24) */
-    int64_t *n_valid;      /* += rows with a label */
-    int64_t *n_bad;        /* += non-finite losses */
+    struct sy_tally *tally; /* loss += sum of rint(min(loss, 4096) 2^24), n_valid += labels, n_bad += non-finite losses */
 };
 
 /* --- sums over tokens and over lanes -------------------------------------------------------------------------- */
 
-/* R64: out[j] += for each 64 rows of a sequence, ascending, one fma chain of a[row, j] * (x[row, j] * r[row]) from +0.
- * Rows are (token, head) of whole sequences; x.data NULL: the chain adds a. */
+/* R64: [acc +] for each 64 rows of a sequence, ascending, one fma chain of a[row, j] * (x[row, j] * r[row]) from +0. Rows are
+ * (token, head) of whole sequences; x.data NULL: the chain adds a. */
 struct sy_row_sum {
     int64_t sequences, rows_per_sequence, heads, d; /* rows_per_sequence = tokens * heads */
     struct sy_heads a, x;                           /* stored */
     const float *r;                                 /* [rows] or NULL: 1 */
-    float *out;                                     /* [d] */
+    const float *acc;                               /* [d] or NULL: from +0; may be out unless fold */
+    float *out;                                     /* [d] = the sum; fold: = out + the sum */
+    int fold;
 };
 
-struct sy_add_f32 { /* y = y + x */
+struct sy_add_item { /* y = y + x */
     int64_t n;
     const float *x;
     float *y;
 };
+struct sy_add_f32 {
+    const struct sy_add_item *item;
+    int n_items;
+};
 
-struct sy_square_sum { /* fp64 sums of squares of blocks of 1024 consecutive elements: 16 lanes, halved as in V64 */
+/* The gradient's norm: of each item fp64 sums of squares of blocks of 1024 consecutive elements, 16 lanes, halved as in V64;
+ * added exactly. */
+struct sy_norm_item {
     int64_t n;
     const float *x;
-    double *out;    /* [(n + 1023) / 1024] */
-    int64_t *n_bad; /* += non-finite elements */
+};
+struct sy_norm {
+    const struct sy_norm_item *item;
+    int n_items;
+    struct sy_tally *tally; /* norm += the blocks; n_bad_gradient += elements that are not finite */
 };
 
 /* --- update --------------------------------------------------------------------------------------------------- */
 
+/* norm = sqrt of the exact sum, rounded once; clip = fp32(min(1, max_norm/(norm + 1e-6))); apply = 1 if everything that the
+ * tally counted is finite, and the norm; digest = 0. */
+struct sy_judge {
+    const struct sy_tally *tally;
+    const struct sy_scalars *scalars;
+    struct sy_verdict *verdict;
+};
+
 /* g = clip G; m = fma(b1, m, one_b1 g); v = fma(b2, v, (one_b2 g) g); below 2^-126 both are stored as +0;
- * q = (m c1)/(sqrt(v c2) + eps); w = fma(-lr, fma(wd, w, q), w). */
-struct sy_adamw {
+ * q = (m c1)/(sqrt(v c2) + eps); w = fma(-lr, fma(wd, w, q), w); stored = BF(w). Not applied: nothing changes. In any case the
+ * digest of w, elements first .. first + n - 1 of the tensor `id`, is added (NUMERICS 6). */
+struct sy_adamw_item {
     int64_t n;
-    float clip, b1, one_b1, b2, one_b2, c1, c2, eps, lr, wd;
+    uint64_t id, first;
     const float *g;
     float *m, *v, *w;
+    void *stored; /* [n], or w itself in class fp32 */
+};
+struct sy_adamw {
+    const struct sy_adamw_item *item;
+    int n_items;
+    const struct sy_scalars *scalars;
+    struct sy_verdict *verdict;
+};
+
+/* Of each row of counts [layers, E], if the verdict applies: bias[e] = bias[e] + fp32(coeff d_e), or centred fp32(coeff (d_e
+ * E - sum d) / E), fp64, left to right; d_e = sign(routes - counts[e] E). routes: of all tokens, T K. */
+struct sy_expert_bias {
+    int64_t experts, routes;
+    int n_layers;
+    const int64_t *const *counts; /* [n_layers] of [E] */
+    float *const *bias;           /* [n_layers] of [E] */
+    double coeff;
+    int center;
+    const struct sy_verdict *verdict; /* NULL: applies */
+};
+
+struct sy_digest_item {
+    int64_t n;
+    uint64_t id, first;
+    const float *x;
+};
+struct sy_digest_of { /* sum[2] += the additive digest of the items (base/digest.h) */
+    const struct sy_digest_item *item;
+    int n_items;
+    uint64_t *sum;
 };
 
 struct sy_cast { /* y = BF(x), n consecutive elements */
@@ -351,27 +561,50 @@ struct sy_cast { /* y = BF(x), n consecutive elements */
     void *y; /* stored */
 };
 
+/* Initial values of elements first .. first + n - 1 of a tensor (NUMERICS 2): sd > 0: normal numbers of the key, drawn again
+ * beyond cut > 0; else `constant`. */
+struct sy_init_item {
+    int64_t n, first;
+    uint64_t key;
+    double sd, cut;
+    float constant;
+    float *out;
+};
+struct sy_init_values {
+    const struct sy_init_item *item;
+    int n_items;
+};
+
 /* The one list of ops: op table, `switchyard info`, the tier comparison and the benchmark come from it. X(name, struct). */
 #define SY_OPS_LIST(X)                       \
+    X(linear, sy_linear)                     \
+    X(linear_dx, sy_linear_dx)               \
+    X(linear_dw, sy_linear_dw)               \
+    X(pack, sy_pack)                         \
+    X(fill, sy_fill)                         \
+    X(copy, sy_copy)                         \
     X(rmsnorm_fwd, sy_rmsnorm_fwd)           \
     X(rmsnorm_bwd, sy_rmsnorm_bwd)           \
     X(rope, sy_rope)                         \
     X(attention_fwd, sy_attention)           \
     X(attention_bwd, sy_attention)           \
-    X(swiglu_fwd, sy_swiglu_fwd)             \
-    X(swiglu_bwd, sy_swiglu_bwd)             \
     X(join, sy_join)                         \
     X(head_sum, sy_head_sum)                 \
     X(sigmoid_gate, sy_sigmoid_gate)         \
     X(sigmoid_gate_bwd, sy_sigmoid_gate_bwd) \
     X(embed_fwd, sy_embed_fwd)               \
     X(scatter_add, sy_scatter_add)           \
+    X(fold_rows, sy_fold_rows)               \
     X(router_fwd, sy_router_fwd)             \
     X(router_bwd, sy_router_bwd)             \
     X(router_losses, sy_router_losses)       \
+    X(routes_equal, sy_routes_equal)         \
+    X(count_routes, sy_count_routes)         \
     X(topk, sy_topk)                         \
     X(topk_bwd, sy_topk_bwd)                 \
     X(route_sort, sy_route_sort)             \
+    X(route_forced, sy_route_forced)         \
+    X(move_segments, sy_move_segments)       \
     X(permute, sy_permute)                   \
     X(combine, sy_combine)                   \
     X(gather_f32, sy_gather_f32)             \
@@ -379,13 +612,19 @@ struct sy_cast { /* y = BF(x), n consecutive elements */
     X(cross_entropy, sy_cross_entropy)       \
     X(row_sum, sy_row_sum)                   \
     X(add_f32, sy_add_f32)                   \
-    X(square_sum, sy_square_sum)             \
+    X(norm, sy_norm)                         \
+    X(judge, sy_judge)                       \
     X(adamw, sy_adamw)                       \
-    X(cast, sy_cast)
+    X(expert_bias, sy_expert_bias)           \
+    X(digest, sy_digest_of)                  \
+    X(cast, sy_cast)                         \
+    X(init, sy_init_values)
 
 struct sy_ops {
     const char *tier;
-    void (*gemm)(const struct sy_exec *x, const struct sy_gemm *problems, int n_problems);
+    const struct sy_ops *inner; /* of a table around another one (ops/wrapped.h) */
+    /* Bytes of one group's packed right-hand side m [k, n]; 0: this tier reads m as fast as it is. */
+    size_t (*pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n);
 #define X(name, type) void (*name)(const struct sy_exec *x, const struct type *op);
     SY_OPS_LIST(X)
 #undef X

@@ -1,300 +1,393 @@
-/* Gradients of a step on one process: see gradients.h. */
+/* Gradients of a step on one rank: see gradients.h. */
 #include "parallel/gradients.h"
 
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
+
+#include "parallel/embedding_sum.h"
+
+enum { MAX_PENDING = 32 }; /* weights of one layer, without experts */
+
+struct sum { /* of a tree and its leaves: dense weights over lanes, experts over lane groups */
+    struct sy_tree tree;
+    float *leaf; /* [tree.n], when leaves are cut; NULL */
+    int64_t cell; /* sequences of a leaf */
+    int lanes_a_leaf;
+};
+
+struct matrix { /* handed over, not used yet */
+    int param;
+    struct sy_mat dy, x;
+};
 
 struct sy_gradients {
     struct sy_gradients_options o;
     struct sy_arena arena;
-    struct sy_tree dense, experts;
-    float *leaf_head, *leaf_dense, *leaf_experts, *leaf_embedding, *leaf_vector;
-    struct sy_gemm_part *parts; /* [max_sequences] */
-    int64_t first, n;           /* the batch's places */
-    int swap_sequences, shuffle_lanes;
+    struct sum dense, experts;
+    struct sy_embedding_sum embedding;
+    float *leaf_head;               /* when nothing else is cut */
+    int *item;                      /* [n_params] in its tree; of an expert's weights: its layer's */
+    int n_pending;
+    struct sy_span at; /* of what is pending */
+    struct matrix pending[MAX_PENDING];
+    struct sy_dw problem[MAX_PENDING];
+    struct sy_add_item *add;
+    int shuffle_lanes;
 };
 
 static const char *const plants[] = {"swap_sequences", "shuffle_lanes", "lanes_in_turn"};
 
 const char *sy_gradients_plant(int i) { return i >= 0 && (size_t)i < sizeof plants / sizeof *plants ? plants[i] : NULL; }
 
-/* --- places --------------------------------------------------------------------------------------------------- */
-
-struct place {
-    int64_t lane, round, w;
-};
-
-/* Order of the walk: group, round, lane in the group, w. */
-static struct place place_of(const struct sy_gradients *g, int64_t k) {
-    int64_t f = g->o.expert_lanes, w = g->o.cell, q = g->o.rounds;
-    int64_t group = k / (f * w * q), in_group = k % (f * w * q);
-    return (struct place){group * f + in_group / w % f, in_group / (f * w), in_group % w};
-}
-
-int64_t sy_gradients_sequence(const struct sy_gradients *g, int64_t k) {
-    struct place p = place_of(g, k);
-    if (g->swap_sequences && g->o.lanes > 1 && p.lane < 2 && p.round == 0) /* planted */
-        p.lane ^= 1;
-    return (p.round * g->o.lanes + p.lane) * g->o.cell + p.w;
-}
-
 /* --- creation ------------------------------------------------------------------------------------------------- */
+
+static const struct sy_param *param_of(const struct sy_gradients *g, int param) { return &g->o.params->param[param]; }
+static int64_t size_of(const struct sy_param *p) { return p->rows * p->cols; }
+
+static int is_planted(const struct sy_gradients_options *o, const char *name) {
+    return o->plant && strcmp(o->plant, name) == 0;
+}
+
+/* Items of both trees: a dense weight each; of a layer with experts all of them, W1 | W3 and then W2. */
+static void list_items(struct sy_gradients *g, int64_t *dense, int *n_dense, int64_t *experts, int *n_experts) {
+    const struct sy_params *p = g->o.params;
+    *n_dense = *n_experts = 0;
+    for (int i = 0; i < p->n_params; i++) {
+        const struct sy_param *q = &p->param[i];
+        g->item[i] = -1;
+        if (q->kind == SY_PARAM_MATRIX || q->kind == SY_PARAM_VECTOR) {
+            g->item[i] = *n_dense;
+            dense[(*n_dense)++] = size_of(q);
+        } else if (q->kind == SY_PARAM_EXPERT) {
+            if (i == p->layer[q->layer].first_expert)
+                experts[(*n_experts)++] = 0;
+            g->item[i] = *n_experts - 1;
+            experts[*n_experts - 1] += size_of(q);
+        }
+    }
+}
+
+static sy_status init_trees(struct sy_gradients *g) {
+    const struct sy_gradients_options *o = &g->o;
+    const struct sy_param *e = param_of(g, o->params->embedding);
+    size_t n = (size_t)o->params->n_params + 1;
+    int f = o->walk.expert_lanes, n_dense, n_experts;
+    int64_t *sizes = calloc(2 * n, sizeof *sizes);
+    g->item = calloc(n, sizeof *g->item);
+    g->add = calloc((size_t)MAX_PENDING * SY_TREE_LEVELS, sizeof *g->add);
+    if (!sizes || !g->item || !g->add) {
+        free(sizes);
+        SY_FAIL(SY_ERR_MEMORY, "no memory for the list of gradients");
+    }
+    list_items(g, sizes, &n_dense, sizes + n, &n_experts);
+    sy_status status = sy_tree_init(o->walk.lanes, f, n_dense, sizes, &g->dense.tree);
+    if (status == SY_OK)
+        status = sy_tree_init(o->walk.lanes / f, 1, n_experts, sizes + n, &g->experts.tree);
+    if (status == SY_OK)
+        status = sy_embedding_sum_init(o->exec, &o->walk, o->seq_len, e->rows, e->cols, &g->embedding);
+    free(sizes);
+    g->dense.tree.in_turn = g->experts.tree.in_turn = g->embedding.tree.in_turn = is_planted(o, "lanes_in_turn");
+    g->dense.cell = o->walk.cell;
+    g->experts.cell = (int64_t)o->walk.cell * f;
+    g->dense.lanes_a_leaf = 1;
+    g->experts.lanes_a_leaf = f;
+    return status;
+}
 
 /* Leaves of `sequences` sequences in batches of `batch`: is any cut? */
 static int cut(int64_t sequences, int64_t batch) { return batch % sequences != 0; }
 
-static sy_status lay_out(struct sy_gradients *g, struct sy_arena *a) {
+static void carve(void *self, struct sy_arena *a) {
+    struct sy_gradients *g = self;
     const struct sy_gradients_options *o = &g->o;
-    const struct sy_params *p = o->params;
-    int n_dense = 0, n_experts = 0, groups = o->lanes / o->expert_lanes;
-    SY_TRY(sy_tree_shape(o->lanes, o->expert_lanes, &n_dense));
-    SY_TRY(sy_tree_shape(groups, 1, &n_experts));
-    sy_tree_take(a, "gradients", o->lanes, o->expert_lanes, n_dense, p->n_params, 0, p->n_dense, &g->dense);
-    sy_tree_take(a, "gradients", groups, 1, n_experts, p->n_params, p->n_dense, p->n_trained - p->n_dense, &g->experts);
-    const struct sy_param *head = &p->param[p->head], *embedding = &p->param[p->embedding];
-    int dense_cut = cut(o->cell, o->max_sequences);
-    if (dense_cut)
-        g->leaf_dense = sy_arena_take(a, "leaf of a cut cell", (size_t)p->n_dense, sizeof(float));
-    else if (o->cell > 1 || o->seq_len > o->head_chunk)
-        g->leaf_head = sy_arena_take(a, "leaf of the head", (size_t)(head->rows * head->cols), sizeof(float));
-    if (cut((int64_t)o->cell * o->expert_lanes, o->max_sequences))
-        g->leaf_experts = sy_arena_take(a, "leaf of cut experts", (size_t)(p->n_trained - p->n_dense), sizeof(float));
-    if (!dense_cut) {
-        int64_t widest = 0;
-        for (int i = 0; i < p->n_params; i++)
-            if (p->param[i].kind == SY_PARAM_VECTOR && p->param[i].cols > widest)
-                widest = p->param[i].cols;
-        g->leaf_vector = sy_arena_take(a, "leaf of a vector", (size_t)widest, sizeof(float));
-        g->leaf_embedding =
-            sy_arena_take(a, "leaf of the embedding", (size_t)(embedding->rows * embedding->cols), sizeof(float));
-    }
-    g->parts = sy_arena_take(a, "gradients", (size_t)o->max_sequences, sizeof *g->parts);
-    return SY_OK;
+    int64_t in_chunk = o->head_chunk / o->seq_len; /* whole sequences of a piece of the head */
+    sy_tree_carve(&g->dense.tree, a, "gradients");
+    sy_tree_carve(&g->experts.tree, a, "gradients");
+    sy_embedding_sum_carve(&g->embedding, a);
+    if (cut(g->dense.cell, o->max_sequences))
+        g->dense.leaf = sy_take_f32(a, "leaf of a cut cell", g->dense.tree.n);
+    else if (in_chunk == 0 || cut(g->dense.cell, in_chunk))
+        g->leaf_head = sy_take_f32(a, "leaf of the head", size_of(param_of(g, o->params->head)));
+    if (cut(g->experts.cell, o->max_sequences) || is_planted(o, "shuffle_lanes"))
+        g->experts.leaf = sy_take_f32(a, "leaf of cut experts", g->experts.tree.n);
 }
 
-sy_status sy_gradients_measure(const struct sy_gradients_options *o, struct sy_arena *arena) {
-    struct sy_gradients g = {.o = *o};
-    return lay_out(&g, arena);
+static sy_status shell(const struct sy_gradients_options *o, struct sy_gradients **out) {
+    struct sy_gradients *g = calloc(1, sizeof *g);
+    if (!g)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for gradients");
+    g->o = *o;
+    g->o.walk.swapped = is_planted(o, "swap_sequences");
+    g->shuffle_lanes = is_planted(o, "shuffle_lanes");
+    sy_status status = init_trees(g);
+    if (status != SY_OK) {
+        sy_gradients_destroy(g);
+        return status;
+    }
+    *out = g;
+    return SY_OK;
 }
 
 void sy_gradients_destroy(struct sy_gradients *g) {
     if (!g)
         return;
+    sy_tree_fini(&g->dense.tree);
+    sy_tree_fini(&g->experts.tree);
+    sy_embedding_sum_fini(&g->embedding);
     sy_arena_fini(&g->arena);
+    free(g->item);
+    free(g->add);
     free(g);
 }
 
+sy_status sy_gradients_measure(const struct sy_gradients_options *o, struct sy_arena *arena) {
+    struct sy_gradients *g;
+    SY_TRY(shell(o, &g));
+    carve(g, arena);
+    sy_gradients_destroy(g);
+    return SY_OK;
+}
+
 sy_status sy_gradients_create(const struct sy_gradients_options *o, struct sy_gradients **out) {
-    struct sy_arena measure = sy_arena_measure();
-    SY_TRY(sy_gradients_measure(o, &measure));
-    SY_TRY(sy_arena_check(&measure, "gradients"));
-    struct sy_gradients *g = calloc(1, sizeof *g);
-    if (!g)
-        SY_FAIL(SY_ERR_MEMORY, "no memory for gradients");
-    g->o = *o;
-    sy_status status = sy_arena_init(measure.used, "gradients (fewer numerics.lanes need fewer buffers)", &g->arena);
-    if (status == SY_OK)
-        status = lay_out(g, &g->arena);
-    if (status == SY_OK)
-        status = sy_arena_check(&g->arena, "gradients");
+    struct sy_gradients *g;
+    SY_TRY(shell(o, &g));
+    sy_status status = sy_arena_build(o->exec->device, "gradients (fewer numerics.lanes need fewer buffers)", carve, g,
+                                      &g->arena);
     if (status != SY_OK) {
         sy_gradients_destroy(g);
         return status;
     }
-    const char *plant = o->plant ? o->plant : "";
-    g->swap_sequences = strcmp(plant, "swap_sequences") == 0;
-    g->shuffle_lanes = strcmp(plant, "shuffle_lanes") == 0;
-    g->dense.in_turn = g->experts.in_turn = strcmp(plant, "lanes_in_turn") == 0;
     *out = g;
     return SY_OK;
 }
 
-void sy_gradients_begin(struct sy_gradients *g) {
-    sy_tree_begin(&g->dense);
-    sy_tree_begin(&g->experts);
+void sy_gradients_begin(struct sy_gradients *g, const int32_t *ids) {
+    sy_tree_begin(&g->dense.tree);
+    sy_tree_begin(&g->experts.tree);
+    sy_embedding_sum_begin(&g->embedding, ids);
+    g->n_pending = 0;
 }
 
-void sy_gradients_batch(struct sy_gradients *g, int64_t first, int64_t n) {
-    assert(n <= g->o.max_sequences);
-    g->first = first;
-    g->n = n;
-}
+void sy_gradients_end(struct sy_gradients *g) { sy_embedding_sum_end(&g->embedding); }
 
 /* --- leaves --------------------------------------------------------------------------------------------------- */
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* A lane's (or group's) last round: its accumulator is complete. */
-static int last_round(const struct sy_gradients *g, struct place p) { return p.round == g->o.rounds - 1; }
+struct piece { /* of a leaf: sequences from .. from + n - 1 of the span */
+    int64_t from, n;
+    int lane; /* or lane group */
+    int begins, ends, last; /* last: of its lane */
+};
 
-static void finish_dense(struct sy_gradients *g, int param, struct place p) {
-    const struct sy_param *q = &g->o.params->param[param];
-    if (last_round(g, p))
-        sy_tree_finish(&g->dense, g->o.exec, param, (int)p.lane, q->offset, q->rows * q->cols);
+/* The piece of a leaf that begins at sequence `from` of the span. */
+static struct piece piece_at(const struct sy_gradients *g, const struct sum *s, const struct sy_span *at, int64_t from) {
+    int64_t k = at->first + from, in_leaf = k % s->cell, n = min64(at->n - from, s->cell - in_leaf);
+    struct sy_walk_place p = sy_walk_place(&g->o.walk, k + n - 1);
+    int ends = in_leaf + n == s->cell;
+    return (struct piece){from, n, (int)p.lane / s->lanes_a_leaf, in_leaf == 0, ends,
+                          ends && p.round == g->o.walk.rounds - 1};
 }
 
-static float *dense_lane(struct sy_gradients *g, int param, struct place p) {
-    const struct sy_param *q = &g->o.params->param[param];
-    return sy_tree_lane(&g->dense, param, (int)p.lane, q->offset, q->rows * q->cols);
-}
-
-static void fold(struct sy_gradients *g, int64_t n, const float *leaf, float *sum) {
-    g->o.exec->ops->add_f32(g->o.exec, &(struct sy_add_f32){.n = n, .x = leaf, .y = sum});
-}
-
-/* A piece of a leaf's chain. begins: from +0; ends: the leaf is complete and folded into `sum`. */
-static void chain(struct sy_gradients *g, const struct sy_param *q, int n_parts, int begins, int ends, float *leaf,
-                  float *sum) {
-    struct sy_gemm op = {.m = q->rows, .n = q->cols, .parts = g->parts, .n_parts = n_parts};
-    if (begins && ends) {
-        op.out = SY_GEMM_FOLD;
-        op.c = sy_mat_of(sum, SY_F32, q->cols);
-        g->o.exec->ops->gemm(g->o.exec, &op, 1);
-        return;
+/* Where a piece's sum goes: the accumulator when the leaf ends, else its leaf buffer. */
+struct target {
+    const float *acc;
+    float *out;
+    int fold;
+};
+static struct target target_of(const struct sy_gradients *g, struct sum *s, int item, const struct piece *p, float *leaf) {
+    if (!p->ends) {
+        assert(leaf);
+        return (struct target){p->begins ? NULL : leaf, leaf, 0};
     }
-    assert(leaf);
-    op.acc = begins ? NULL : leaf;
-    op.acc_row = q->cols;
-    op.c = sy_mat_of(leaf, SY_F32, q->cols);
-    g->o.exec->ops->gemm(g->o.exec, &op, 1);
-    if (ends)
-        fold(g, q->rows * q->cols, leaf, sum);
+    struct sy_tree_sum sum = sy_tree_lane(&s->tree, item, p->lane, g->o.walk.rounds == 1);
+    return (struct target){p->begins ? NULL : leaf, sum.sum, !sum.fresh};
 }
 
-static float *leaf_of(struct sy_gradients *g, int param) {
-    const struct sy_param *q = &g->o.params->param[param];
-    if (q->kind == SY_PARAM_EXPERT)
-        return g->leaf_experts ? g->leaf_experts + (q->offset - g->o.params->n_dense) : NULL;
-    if (g->leaf_dense)
-        return g->leaf_dense + q->offset;
-    if (q->kind == SY_PARAM_EMBEDDING)
-        return g->leaf_embedding;
-    if (q->kind == SY_PARAM_VECTOR)
-        return g->leaf_vector;
+static float *dense_leaf(const struct sy_gradients *g, int param) {
+    if (g->dense.leaf)
+        return g->dense.leaf + g->dense.tree.at[g->item[param]];
     return param == g->o.params->head ? g->leaf_head : NULL;
 }
 
-/* Tokens first..first+n-1 of the batch, cell by cell; a cell's sequences are parts of its chain. */
-static void sink_matrix(void *self, int param, int64_t first, int64_t n, struct sy_mat dy, struct sy_mat x) {
+/* Adds up what the end of a lane makes possible; returns the number of items now in g->add. */
+static int finish(struct sy_gradients *g, struct sum *s, int item, const struct piece *p, int n) {
+    struct sy_tree_join joins[SY_TREE_LEVELS];
+    if (!p->last)
+        return n;
+    int n_joins = sy_tree_finish(&s->tree, item, p->lane, joins);
+    for (int i = 0; i < n_joins; i++)
+        g->add[n++] = (struct sy_add_item){s->tree.size[item], joins[i].from, joins[i].to};
+    return n;
+}
+
+static void add_up(struct sy_gradients *g, int n) {
+    if (n > 0)
+        g->o.exec->ops->add_f32(g->o.exec, &(struct sy_add_f32){g->add, n});
+}
+
+/* --- matrices ------------------------------------------------------------------------------------------------- */
+
+static struct sy_dw dense_problem(struct sy_gradients *g, const struct matrix *m, const struct piece *p, struct sy_rows rows,
+                                  int64_t first_row) {
+    const struct sy_param *q = param_of(g, m->param);
+    struct target t = target_of(g, &g->dense, g->item[m->param], p, dense_leaf(g, m->param));
+    return (struct sy_dw){.rows = rows,
+                          .n_segments = rows.sequences,
+                          .m = q->rows,
+                          .n = q->cols,
+                          .dy = sy_mat_rows(m->dy, first_row),
+                          .x = sy_mat_rows(m->x, first_row),
+                          .acc = t.acc,
+                          .c = t.out,
+                          .fold = t.fold};
+}
+
+/* All pending matrices, leaf by leaf. */
+static void use_pending(struct sy_gradients *g) {
+    const struct sy_span *at = &g->at;
+    for (int64_t b = 0; g->n_pending > 0 && b < at->n;) {
+        struct piece p = piece_at(g, &g->dense, at, b);
+        struct sy_rows rows = sy_rows_dense(p.n, p.n * at->seq_len);
+        int n_add = 0;
+        for (int i = 0; i < g->n_pending; i++)
+            g->problem[i] = dense_problem(g, &g->pending[i], &p, rows, b * at->seq_len);
+        g->o.exec->ops->linear_dw(g->o.exec, &(struct sy_linear_dw){g->problem, g->n_pending});
+        for (int i = 0; i < g->n_pending; i++)
+            n_add = finish(g, &g->dense, g->item[g->pending[i].param], &p, n_add);
+        add_up(g, n_add);
+        b += p.n;
+    }
+    g->n_pending = 0;
+}
+
+static void sink_matrix(void *self, const struct sy_span *at, int param, struct sy_mat dy, struct sy_mat x) {
     struct sy_gradients *g = self;
-    const struct sy_param *q = &g->o.params->param[param];
-    int64_t s = g->o.seq_len, end = first + n, t = first;
-    while (t < end) {
-        struct place begin = place_of(g, g->first + t / s);
-        int begins = begin.w == 0 && t % s == 0, n_parts = 0, ends = 0;
-        struct place p = begin;
-        while (t < end && !ends) {
-            p = place_of(g, g->first + t / s);
-            int64_t stop = min64(end, (t / s + 1) * s);
-            g->parts[n_parts++] =
-                (struct sy_gemm_part){sy_mat_t(sy_mat_rows(dy, t - first)), sy_mat_rows(x, t - first), stop - t};
-            ends = stop % s == 0 && p.w == g->o.cell - 1;
-            t = stop;
-        }
-        chain(g, q, n_parts, begins, ends, leaf_of(g, param), dense_lane(g, param, p));
-        if (ends)
-            finish_dense(g, param, p);
-    }
+    if (g->n_pending == MAX_PENDING || (g->n_pending > 0 && (at->first != g->at.first || at->n != g->at.n)))
+        use_pending(g);
+    g->at = *at;
+    g->pending[g->n_pending++] = (struct matrix){param, dy, x};
 }
 
-/* One expert's rows of the batch, leaf by leaf: a leaf is a round of a lane group. */
-static void expert(struct sy_gradients *g, int param, const int64_t *offset, struct sy_mat dy, struct sy_mat x) {
-    const struct sy_param *q = &g->o.params->param[param];
-    int64_t leaf_sequences = (int64_t)g->o.cell * g->o.expert_lanes, b = 0;
-    while (b < g->n) {
-        int64_t k = g->first + b, in_leaf = k % leaf_sequences, stop = min64(g->n, b + leaf_sequences - in_leaf);
-        int begins = in_leaf == 0, ends = (g->first + stop) % leaf_sequences == 0, n_parts = 0;
-        for (int64_t i = b; i < stop; i++) {
-            int64_t source = g->shuffle_lanes ? stop - 1 - (i - b) : i; /* planted */
-            int64_t lo = offset[source], hi = offset[source + 1];
-            if (hi > lo)
-                g->parts[n_parts++] = (struct sy_gemm_part){sy_mat_t(sy_mat_rows(dy, lo)), sy_mat_rows(x, lo), hi - lo};
-        }
-        struct place p = place_of(g, g->first + stop - 1);
-        int group = (int)(p.lane / g->o.expert_lanes);
-        float *sum = sy_tree_lane(&g->experts, param, group, q->offset, q->rows * q->cols);
-        if (n_parts > 0 || !(begins && ends))
-            chain(g, q, n_parts, begins, ends, leaf_of(g, param), sum);
-        if (ends && last_round(g, p))
-            sy_tree_finish(&g->experts, g->o.exec, param, group, q->offset, q->rows * q->cols);
-        b = stop;
-    }
-}
-
-static void sink_experts(void *self, const struct sy_sink_experts *r) {
+static void sink_piece(void *self, int64_t place, int64_t seq_len, int64_t from, int64_t n, int param, struct sy_mat dy,
+                       struct sy_mat x) {
     struct sy_gradients *g = self;
-    for (int64_t e = 0; e < r->experts; e++)
-        expert(g, r->first_param + (int)e * r->param_step, r->offset + e * g->n, r->dy, r->x);
+    struct sy_span at = {place, 1, seq_len};
+    struct piece p = piece_at(g, &g->dense, &at, 0);
+    struct matrix m = {param, dy, x};
+    p.begins &= from == 0;
+    p.ends &= from + n == seq_len;
+    p.last &= p.ends;
+    struct sy_dw problem = dense_problem(g, &m, &p, sy_rows_dense(1, n), 0);
+    g->o.exec->ops->linear_dw(g->o.exec, &(struct sy_linear_dw){&problem, 1});
+    add_up(g, finish(g, &g->dense, g->item[param], &p, 0));
 }
 
-struct piece { /* of a vector's or the embedding's gradient: the batch's rows */
-    int param;
-    int64_t heads;
-    struct sy_heads a, x;
-    const float *r;
-    const int32_t *ids;
-    struct sy_mat dy;
-};
+/* --- experts -------------------------------------------------------------------------------------------------- */
 
-static void add_vector(struct sy_gradients *g, const struct piece *q, int64_t b, float *leaf) {
-    int64_t rows = g->o.seq_len * q->heads, t = b * g->o.seq_len;
-    struct sy_heads a = q->a, x = q->x;
-    a.data = sy_at(a.data, a.dtype, t * a.token);
-    if (x.data)
-        x.data = sy_at(x.data, x.dtype, t * x.token);
-    g->o.exec->ops->row_sum(g->o.exec, &(struct sy_row_sum){.sequences = 1,
-                                                            .rows_per_sequence = rows,
-                                                            .heads = q->heads,
-                                                            .d = g->o.params->param[q->param].cols,
-                                                            .a = a,
-                                                            .x = x,
-                                                            .r = q->r ? q->r + b * rows : NULL,
-                                                            .out = leaf});
+/* Both weights of all experts: W1 | W3 of each, then W2 of each, from the item's beginning on. */
+static void expert_problems(const struct sy_sink_experts *e, int64_t d, int64_t f, const struct target *t, int64_t first,
+                            int64_t n, struct sy_dw out[2]) {
+    int64_t groups = e->rows.groups, w13 = 2 * f * d, w2 = d * f, behind = groups * w13;
+    struct sy_dw q = {.rows = e->rows, .first = first, .n_segments = n, .fold = t->fold};
+    out[0] = out[1] = q;
+    out[0].m = 2 * f;
+    out[0].n = d;
+    out[0].dy = e->dgu;
+    out[0].x = e->x;
+    out[0].acc = t->acc;
+    out[0].c = t->out;
+    out[0].acc_step = out[0].c_step = w13;
+    out[1].m = d;
+    out[1].n = f;
+    out[1].dy = e->dy;
+    out[1].x = e->h;
+    out[1].acc = t->acc ? t->acc + behind : NULL;
+    out[1].c = t->out + behind;
+    out[1].acc_step = out[1].c_step = w2;
 }
 
-static void add_embedding(struct sy_gradients *g, const struct piece *q, int64_t b, float *leaf) {
-    const struct sy_param *e = &g->o.params->param[q->param];
-    int64_t t = b * g->o.seq_len;
-    g->o.exec->ops->scatter_add(g->o.exec, &(struct sy_scatter_add){.n = g->o.seq_len,
-                                                                    .d = e->cols,
-                                                                    .out_rows = e->rows,
-                                                                    .index = q->ids + t,
-                                                                    .src = sy_mat_rows(q->dy, t),
-                                                                    .out = sy_mat_of(leaf, SY_F32, e->cols)});
+static void run_experts(struct sy_gradients *g, const struct sy_sink_experts *e, const struct target *t, int64_t first,
+                        int64_t n) {
+    const struct sy_param *w13 = param_of(g, g->o.params->layer[e->layer].first_expert);
+    struct sy_dw problem[2];
+    expert_problems(e, w13->cols, w13->rows / 2, t, first, n, problem);
+    g->o.exec->ops->linear_dw(g->o.exec, &(struct sy_linear_dw){problem, 2});
 }
 
-/* Calls `add` with each whole sequence of the batch on the leaf of its cell, and folds complete leaves. */
-static void by_sequence(struct sy_gradients *g, const struct piece *q,
-                        void (*add)(struct sy_gradients *, const struct piece *, int64_t, float *)) {
-    const struct sy_param *param = &g->o.params->param[q->param];
-    int64_t n = param->rows * param->cols;
-    float *leaf = leaf_of(g, q->param);
-    for (int64_t b = 0; b < g->n; b++) {
-        struct place p = place_of(g, g->first + b);
-        if (p.w == 0)
-            memset(leaf, 0, (size_t)n * sizeof(float));
-        add(g, q, b, leaf);
-        if (p.w == g->o.cell - 1) {
-            fold(g, n, leaf, dense_lane(g, q->param, p));
-            finish_dense(g, q->param, p);
-        }
+/* Planted: a leaf's sequences backwards, one by one through the leaf buffer. */
+static void shuffled(struct sy_gradients *g, const struct sy_sink_experts *e, const struct target *t, const struct piece *p,
+                     float *leaf) {
+    for (int64_t i = p->n - 1; i >= 0; i--) {
+        struct target one = {i == p->n - 1 ? t->acc : leaf, i == 0 ? t->out : leaf, i == 0 && t->fold};
+        run_experts(g, e, &one, p->from + i, 1);
     }
 }
 
-static void sink_vector(void *self, int param, int64_t heads, struct sy_heads a, struct sy_heads x, const float *r) {
-    by_sequence(self, &(struct piece){.param = param, .heads = heads, .a = a, .x = x, .r = r}, add_vector);
+static void sink_experts(void *self, const struct sy_span *at, const struct sy_sink_experts *e) {
+    struct sy_gradients *g = self;
+    int item = g->item[g->o.params->layer[e->layer].first_expert];
+    float *leaf = g->experts.leaf ? g->experts.leaf + g->experts.tree.at[item] : NULL;
+    for (int64_t b = 0; b < at->n;) {
+        struct piece p = piece_at(g, &g->experts, at, b);
+        struct target t = target_of(g, &g->experts, item, &p, leaf);
+        if (g->shuffle_lanes)
+            shuffled(g, e, &t, &p, leaf);
+        else
+            run_experts(g, e, &t, p.from, p.n);
+        add_up(g, finish(g, &g->experts, item, &p, 0));
+        b += p.n;
+    }
 }
 
-static void sink_embedding(void *self, int param, const int32_t *ids, struct sy_mat dy) {
-    by_sequence(self, &(struct piece){.param = param, .ids = ids, .dy = dy}, add_embedding);
+/* --- vectors and the embedding ---------------------------------------------------------------------------------- */
+
+static void sink_vector(void *self, const struct sy_span *at, int param, int64_t heads, struct sy_heads a, struct sy_heads x,
+                        const float *r) {
+    struct sy_gradients *g = self;
+    for (int64_t b = 0; b < at->n;) {
+        struct piece p = piece_at(g, &g->dense, at, b);
+        struct target t = target_of(g, &g->dense, g->item[param], &p, dense_leaf(g, param));
+        int64_t token = b * at->seq_len;
+        struct sy_row_sum op = {.sequences = p.n,
+                                .rows_per_sequence = at->seq_len * heads,
+                                .heads = heads,
+                                .d = param_of(g, param)->cols,
+                                .a = a,
+                                .x = x,
+                                .r = r ? r + token * heads : NULL,
+                                .acc = t.acc,
+                                .out = t.out,
+                                .fold = t.fold};
+        op.a.data = sy_at(a.data, a.dtype, token * a.token);
+        if (x.data)
+            op.x.data = sy_at(x.data, x.dtype, token * x.token);
+        g->o.exec->ops->row_sum(g->o.exec, &op);
+        add_up(g, finish(g, &g->dense, g->item[param], &p, 0));
+        b += p.n;
+    }
 }
+
+static void sink_embedding(void *self, const struct sy_span *at, const int32_t *ids, struct sy_mat dy) {
+    struct sy_gradients *g = self;
+    sy_embedding_sum_add(&g->embedding, at, ids, dy);
+}
+
+static void sink_flush(void *self) { use_pending(self); }
 
 struct sy_grad_sink sy_gradients_sink(struct sy_gradients *g) {
-    return (struct sy_grad_sink){g, sink_matrix, sink_experts, sink_vector, sink_embedding};
+    return (struct sy_grad_sink){g, sink_matrix, sink_piece, sink_experts, sink_vector, sink_embedding, sink_flush};
 }
 
 float *sy_gradients_root(const struct sy_gradients *g, int param) {
-    const struct sy_param *q = &g->o.params->param[param];
-    return sy_tree_root(q->kind == SY_PARAM_EXPERT ? &g->experts : &g->dense, param, q->offset);
+    const struct sy_param *q = param_of(g, param);
+    if (param == g->o.params->embedding)
+        return sy_embedding_sum_root(&g->embedding);
+    if (q->kind != SY_PARAM_EXPERT)
+        return sy_tree_root(&g->dense.tree, g->item[param]);
+    int first = g->o.params->layer[q->layer].first_expert, which = (param - first) % 2;
+    const struct sy_param *w13 = param_of(g, first), *w2 = param_of(g, first + 1);
+    int64_t experts = g->experts.tree.size[g->item[param]] / (size_of(w13) + size_of(w2));
+    float *root = sy_tree_root(&g->experts.tree, g->item[param]);
+    return which == 0 ? root + q->expert * size_of(w13) : root + experts * size_of(w13) + q->expert * size_of(w2);
 }

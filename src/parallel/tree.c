@@ -2,7 +2,9 @@
 #include "parallel/tree.h"
 
 #include <assert.h>
-#include <string.h>
+#include <stdlib.h>
+
+enum { ALIGN_FLOATS = 16 };
 
 static int ceil_log2(int n) {
     int l = 0;
@@ -25,75 +27,118 @@ sy_status sy_tree_shape(int leaves, int width, int *n_buffers) {
     return SY_OK;
 }
 
-void sy_tree_take(struct sy_arena *a, const char *tag, int leaves, int width, int n_buffers, int n_params, int64_t first,
-                  int64_t n, struct sy_tree *t) {
-    *t = (struct sy_tree){.leaves = leaves,
-                          .width = width,
-                          .n_buffers = n_buffers,
-                          .levels = ceil_log2(leaves),
-                          .first = first,
-                          .n = n,
-                          .n_params = n_params};
-    for (int i = 0; i < n_buffers; i++)
-        t->buffer[i] = sy_arena_take(a, tag, (size_t)n, sizeof(float));
-    t->param = sy_arena_take(a, tag, (size_t)n_params, sizeof *t->param);
-    int8_t *lanes = sy_arena_take(a, tag, (size_t)n_params * (size_t)width, 1);
-    for (int i = 0; a->base && !a->overflow && i < n_params; i++)
-        t->param[i].lane = lanes + (size_t)i * (size_t)width;
+sy_status sy_tree_init(int leaves, int width, int n_items, const int64_t *sizes, struct sy_tree *t) {
+    *t = (struct sy_tree){.leaves = leaves, .width = width, .levels = ceil_log2(leaves), .n_items = n_items};
+    SY_TRY(sy_tree_shape(leaves, width, &t->n_buffers));
+    size_t n = (size_t)n_items + 1;
+    t->at = calloc(n, sizeof *t->at);
+    t->size = calloc(n, sizeof *t->size);
+    t->item = calloc(n, sizeof *t->item);
+    t->lanes = calloc(n, (size_t)width);
+    if (!t->at || !t->size || !t->item || !t->lanes) {
+        sy_tree_fini(t);
+        SY_FAIL(SY_ERR_MEMORY, "no memory for the gradients' tree of %d items", n_items);
+    }
+    for (int i = 0; i < n_items; i++) {
+        t->item[i].lane = t->lanes + (size_t)i * (size_t)width;
+        t->size[i] = sizes[i];
+        t->at[i] = t->n;
+        t->n += (sizes[i] + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+    }
+    return SY_OK;
+}
+
+void sy_tree_fini(struct sy_tree *t) {
+    free(t->at);
+    free(t->size);
+    free(t->item);
+    free(t->lanes);
+    *t = (struct sy_tree){0};
+}
+
+void sy_tree_carve(struct sy_tree *t, struct sy_arena *a, const char *tag) {
+    for (int i = 0; i < t->n_buffers; i++)
+        t->buffer[i] = sy_take_f32(a, tag, t->n);
 }
 
 void sy_tree_begin(struct sy_tree *t) {
-    for (int i = 0; i < t->n_params; i++) {
-        t->param[i].used = 0;
-        memset(t->param[i].node, -1, sizeof t->param[i].node);
-        memset(t->param[i].lane, -1, (size_t)t->width);
+    for (int i = 0; i < t->n_items; i++) {
+        struct sy_tree_item *p = &t->item[i];
+        p->used = p->joined = 0;
+        memset(p->node, -1, sizeof p->node);
+        memset(p->lane, -1, (size_t)t->width);
     }
 }
 
-static float *at(const struct sy_tree *t, int buffer, int64_t offset) { return t->buffer[buffer] + (offset - t->first); }
+static float *at(const struct sy_tree *t, int buffer, int item) { return t->buffer[buffer] + t->at[item]; }
 
-float *sy_tree_lane(struct sy_tree *t, int param, int lane, int64_t offset, int64_t n) {
-    struct sy_tree_param *p = &t->param[param];
+static int take_buffer(const struct sy_tree *t, struct sy_tree_item *p) {
+    int b = 0;
+    while (b < t->n_buffers && (p->used >> b & 1))
+        b++;
+    assert(b < t->n_buffers);
+    p->used |= (uint64_t)1 << b;
+    return b;
+}
+
+struct sy_tree_sum sy_tree_lane(struct sy_tree *t, int item, int lane, int alone) {
+    struct sy_tree_item *p = &t->item[item];
     int8_t *slot = &p->lane[lane % t->width];
-    if (*slot < 0) {
-        int b = 0;
-        while (b < t->n_buffers && (p->used >> b & 1))
-            b++;
-        assert(b < t->n_buffers);
-        p->used |= (uint64_t)1 << b;
-        *slot = (int8_t)b;
-        memset(at(t, b, offset), 0, (size_t)n * sizeof(float));
+    int fresh = *slot < 0;
+    if (fresh && alone && !t->in_turn && (lane & 1) && p->node[0] >= 0) {
+        *slot = p->node[0];
+        p->node[0] = -1;
+        p->joined |= (uint64_t)1 << (lane % t->width);
+        return (struct sy_tree_sum){at(t, *slot, item), 0};
     }
-    return at(t, *slot, offset);
+    if (fresh)
+        *slot = (int8_t)take_buffer(t, p);
+    return (struct sy_tree_sum){at(t, *slot, item), fresh};
 }
 
-void sy_tree_finish(struct sy_tree *t, const struct sy_exec *x, int param, int lane, int64_t offset, int64_t n) {
-    struct sy_tree_param *p = &t->param[param];
-    sy_tree_lane(t, param, lane, offset, n); /* a lane without any leaf is zero */
-    int b = p->lane[lane % t->width], level = 0;
-    p->lane[lane % t->width] = -1;
-    if (t->in_turn && p->node[t->levels] < 0)
-        level = t->levels;
-    else if (t->in_turn) {
-        x->ops->add_f32(x, &(struct sy_add_f32){.n = n, .x = at(t, b, offset), .y = at(t, p->node[t->levels], offset)});
-        p->used &= ~((uint64_t)1 << b);
-        return;
+static void join(const struct sy_tree *t, struct sy_tree_item *p, int item, int to, int from, int64_t first, int64_t n,
+                 struct sy_tree_join *out) {
+    *out = (struct sy_tree_join){at(t, to, item), at(t, from, item), first, n};
+    p->used &= ~((uint64_t)1 << from);
+}
+
+static int finish_in_turn(const struct sy_tree *t, struct sy_tree_item *p, int item, int lane, int b,
+                          struct sy_tree_join *joins) {
+    if (p->node[t->levels] < 0) {
+        p->node[t->levels] = (int8_t)b;
+        return 0;
     }
-    for (int64_t i = lane; level < t->levels; i /= 2, level++) {
+    join(t, p, item, p->node[t->levels], b, lane, 1, joins);
+    return 1;
+}
+
+int sy_tree_finish(struct sy_tree *t, int item, int lane, struct sy_tree_join joins[SY_TREE_LEVELS]) {
+    struct sy_tree_item *p = &t->item[item];
+    int slot = lane % t->width, b = p->lane[slot], n = 0, level = 0;
+    assert(b >= 0); /* every lane has a leaf, if it is one of zeros */
+    p->lane[slot] = -1;
+    if (t->in_turn)
+        return finish_in_turn(t, p, item, lane, b, joins);
+    int64_t i = lane;
+    if (p->joined >> slot & 1) { /* its sibling holds both already */
+        p->joined &= ~((uint64_t)1 << slot);
+        i /= 2;
+        level = 1;
+    }
+    for (; level < t->levels; i /= 2, level++) {
         int64_t sibling = i ^ 1;
         if ((sibling << level) >= t->leaves)
             continue; /* absent: the node is its only child */
         if (p->node[level] < 0)
             break;
         int left = p->node[level];
-        x->ops->add_f32(x, &(struct sy_add_f32){.n = n, .x = at(t, b, offset), .y = at(t, left, offset)});
-        p->used &= ~((uint64_t)1 << b);
+        int64_t first = i << level, end = (i + 1) << level;
+        join(t, p, item, left, b, first, (end < t->leaves ? end : t->leaves) - first, &joins[n++]);
         p->node[level] = -1;
         b = left;
     }
     p->node[level] = (int8_t)b;
+    return n;
 }
 
-float *sy_tree_root(const struct sy_tree *t, int param, int64_t offset) {
-    return at(t, t->param[param].node[t->levels], offset);
-}
+float *sy_tree_root(const struct sy_tree *t, int item) { return at(t, t->item[item].node[t->levels], item); }

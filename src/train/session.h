@@ -14,30 +14,48 @@
 #include "model/model.h"
 #include "parallel/gradients.h"
 #include "train/schedule.h"
+#include "train/state.h"
 #include "train/step_routes.h"
 #include "train/update.h"
+
+/* Where the feed puts a step's sequences, in the order of the walk; the host's side and the exec's. */
+struct sy_feed {
+    int32_t *ids, *labels, *doc_start, *position; /* [walk * S] */
+    int32_t *sequence;                            /* [walk] number of each in the step's batch */
+};
+
+/* What a step's ops read and write beside the numbers of the model, in the exec's memory; and the host's copy. */
+struct sy_step_memory {
+    struct sy_scalars *scalars;
+    struct sy_tally *tally;
+    struct sy_verdict *verdict;
+    int64_t *counts; /* [n_layers * E] routes of each expert */
+};
 
 struct sy_session {
     struct sy_config *config; /* not owned */
     const struct sy_log *log;
     struct sy_pool *pool;
-    struct sy_arena scratch, state, batch;
+    struct sy_device *own_device; /* guarded; NULL: the CPU */
+    struct sy_ops guarded;        /* its table */
+    struct sy_arena scratch, memory, host;
     struct sy_exec exec;
     struct sy_groups groups;
     struct sy_params *params;
-    struct sy_weights weights;
-    float *m, *v; /* [n_trained] */
+    struct sy_state state;
+    struct sy_resident *resident;
     struct sy_model *model;
+    struct sy_walk walk;
     struct sy_gradients *gradients;
     struct sy_step_routes *routes; /* NULL: neither written nor followed */
-    struct sy_update update;
+    struct sy_update *update;
     struct sy_documents *documents;
     struct sy_tokenizer *tokenizer;
     struct sy_loader *loader;
-    int64_t *counts;                              /* [n_layers * E] of the last step */
-    int32_t *ids, *labels, *doc_start, *position; /* a step's sequences in the order of the walk, [global batch * S] */
-    int64_t base_step, base_sequence;             /* step base_step begins at sequence base_sequence of the stream */
-    int64_t applied;                              /* steps whose update was applied: the power in AdamW's bias correction */
+    struct sy_feed feed, fed;        /* to be filled; the copy that ops read */
+    struct sy_step_memory step, seen; /* the ops'; the host's copy, after a step */
+    int64_t base_step, base_sequence; /* step base_step begins at sequence base_sequence of the stream */
+    int64_t applied; /* steps whose update was applied: the power in AdamW's bias correction */
     double flops_per_token;
 };
 
@@ -56,7 +74,7 @@ struct sy_step_result {
     double loss, norm, lr;            /* loss and norm are NaN when not finite */
     int has_balance_loss, has_z_loss; /* with their coefficients */
     double balance_loss, z_loss;      /* without them: means over MoE layers and sequences */
-    int counted;                      /* the loads are known: no router met a NaN */
+    int counted;                      /* the loads mean something: no router met a NaN */
     int applied;
     char why[256]; /* not applied: why */
     char digest[SY_DIGEST_CHARS];
@@ -66,18 +84,21 @@ struct sy_step_result {
 /* Local. Step s from 0, on sequences s*global_batch_size on. A non-finite loss or gradient leaves the weights alone. */
 sy_status sy_session_step(struct sy_session *session, int64_t s, struct sy_step_result *out);
 
-/* Local. The same on the sequences that stand in ids, labels and doc_start, in the order of the walk (place k holds sequence
- * sy_gradients_sequence(k)). */
+/* Local. The same on the sequences that stand in feed.ids, labels and doc_start, in the order of the walk (place k holds
+ * sequence sy_walk_sequence(k)). */
 sy_status sy_session_step_filled(struct sy_session *session, int64_t s, struct sy_step_result *out);
 
 /* Local. Mean loss over up to max_batches global batches of held-out sequences (negative: all), in nats per valid token. */
 sy_status sy_session_eval(struct sy_session *session, int64_t max_batches, double *loss, int64_t *n_valid);
 
-/* Local. The digest of the weights as they are. */
-void sy_session_digest(const struct sy_session *session, char out[SY_DIGEST_CHARS]);
+/* Local. The digest of the weights as they are. Errors: of the device. */
+sy_status sy_session_digest(const struct sy_session *session, char out[SY_DIGEST_CHARS]);
 
-/* Local. Call after the masters were changed from outside. */
-void sy_session_weights_changed(struct sy_session *session);
+/* Local. Call after the masters were changed from outside (sy_state_write). Errors: of the device. */
+sy_status sy_session_weights_changed(struct sy_session *session);
+
+/* The step of debug.break = nan_at_step_N, from 1; 0 if the plant is another. */
+int64_t sy_session_planted_nan(const char *plant);
 
 /* The first sequence of step s (from 0) in the stream of data. A resume sets the base from its checkpoint, so that a batch
  * of another size goes on where the former ended. */
@@ -88,13 +109,12 @@ static inline int64_t sy_session_sequence(const struct sy_session *session, int6
 /* Training FLOPs of a token: 6 (active - embedding) + 6 L H (d_qk + d_v) S. */
 double sy_flops_per_token(const struct sy_config *config, const struct sy_params *params);
 
-/* Sequences of one forward pass, and what the model and the gradients of a configuration are made of: for a run, and for the
- * plan of one. */
+/* Sequences of one forward pass. */
 int64_t sy_session_batch(const struct sy_config *config);
-struct sy_model_options sy_session_model_options(const struct sy_config *config, const struct sy_exec *exec,
-                                                 struct sy_weights weights, int train);
-struct sy_gradients_options sy_session_gradients_options(const struct sy_config *config, const struct sy_exec *exec,
-                                                         const struct sy_params *params);
+
+/* Local. The memory of a run of this configuration, from the code that takes it; each arena's tags say for what. Nothing is
+ * taken. Errors: ERR_USAGE, ERR_MEMORY. */
+sy_status sy_session_measure(const struct sy_config *config, const struct sy_params *params, struct sy_arena *arena);
 
 /* What sy_data_options are in the configuration. `paths` and `suffixes` point into it. */
 struct sy_data_options sy_session_data_options(const struct sy_config *config, const struct sy_log *log);

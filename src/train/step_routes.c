@@ -4,28 +4,23 @@
 #include <stdlib.h>
 
 struct sy_step_routes {
+    const struct sy_device *device;
     struct sy_routes_files *in, *out;
-    int n_layers;
-    int64_t per_sequence; /* S K */
-    int *layers;          /* the MoE layers' places */
-    int n_moe;
+    int n_layers, n_moe, first; /* first MoE layer */
+    int64_t batch, per_sequence; /* most sequences of a batch; S K */
     struct sy_arena memory;
-    struct sy_routes *given, *taken; /* [n_layers] of a batch, in the order of the walk */
+    struct sy_routes *given, *taken; /* [n_layers] of a batch, in the order of the walk; what they point to is the device's */
     struct sy_routes *now;           /* [n_layers] given, without weights where the file has none */
 };
 
-static void carve(struct sy_step_routes *r, int64_t batch, struct sy_arena *a) {
-    size_t layers = (size_t)r->n_layers, n = (size_t)(batch * r->per_sequence);
-    struct sy_routes **arrays[] = {&r->given, &r->taken, &r->now};
-    for (int i = 0; i < 3; i++)
-        *arrays[i] = sy_arena_take(a, "routes of a batch", layers, sizeof **arrays[i]);
+static void carve(void *self, struct sy_arena *a) {
+    struct sy_step_routes *r = self;
+    struct sy_routes *sets[] = {r->given, r->taken};
+    size_t n = (size_t)(r->batch * r->per_sequence);
     for (int i = 0; i < 2; i++)
-        for (int m = 0; m < r->n_moe; m++) {
-            struct sy_routes routes = {sy_arena_take(a, "routes of a batch", n, sizeof(int32_t)),
-                                       sy_arena_take(a, "routes of a batch", n, sizeof(float))};
-            if (*arrays[i])
-                (*arrays[i])[r->layers[m]] = routes;
-        }
+        for (int l = r->first; l < r->n_layers; l++)
+            sets[i][l] = (struct sy_routes){sy_arena_take(a, "routes of a batch", n, sizeof(int32_t)),
+                                            sy_arena_take(a, "routes of a batch", n, sizeof(float))};
 }
 
 static int is_wanted(const struct sy_config *c) {
@@ -40,49 +35,69 @@ static struct sy_routes_options options_of(const struct sy_config *c) {
                                       .n_layers = (int)(c->model.n_layers - c->model.n_dense_layers)};
 }
 
-int64_t sy_step_routes_bytes(const struct sy_config *c, int64_t batch) {
-    struct sy_routes_options o = options_of(c);
-    if (!is_wanted(c))
-        return 0;
-    int files = (*c->moe.routes_in != 0) + (*c->moe.routes_out != 0);
-    return files * sy_routes_bytes(&o) + 2 * o.n_layers * batch * o.seq_len * o.top_k * 8;
+static sy_status shell(const struct sy_config *c, int64_t batch, struct sy_step_routes **out) {
+    struct sy_step_routes *r = calloc(1, sizeof *r);
+    size_t n = (size_t)c->model.n_layers + 1;
+    if (r) {
+        r->n_layers = (int)c->model.n_layers;
+        r->first = (int)c->model.n_dense_layers;
+        r->n_moe = r->n_layers - r->first;
+        r->batch = batch;
+        r->per_sequence = c->training.seq_len * c->moe.top_k;
+        r->given = calloc(n, sizeof *r->given);
+        r->taken = calloc(n, sizeof *r->taken);
+        r->now = calloc(n, sizeof *r->now);
+    }
+    if (!r || !r->given || !r->taken || !r->now) {
+        sy_step_routes_destroy(r);
+        SY_FAIL(SY_ERR_MEMORY, "no memory for the routes of %lld layers", (long long)c->model.n_layers);
+    }
+    *out = r;
+    return SY_OK;
 }
 
-static sy_status build(const struct sy_config *c, int64_t batch, struct sy_step_routes *r) {
+static sy_status open_files(const struct sy_config *c, struct sy_step_routes *r) {
     struct sy_routes_options o = options_of(c);
-    o.layers = r->layers;
-    struct sy_arena measure = sy_arena_measure();
-    carve(r, batch, &measure);
-    SY_TRY(sy_arena_check(&measure, "routes"));
-    SY_TRY(sy_arena_init(measure.used, "routes of a batch", &r->memory));
-    carve(r, batch, &r->memory);
-    SY_TRY(sy_arena_check(&r->memory, "routes"));
+    int *layers = calloc((size_t)r->n_moe + 1, sizeof *layers);
+    if (!layers)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for the routes of %d layers", r->n_moe);
+    for (int i = 0; i < r->n_moe; i++)
+        layers[i] = r->first + i;
+    o.layers = layers;
     o.dir = c->moe.routes_in;
-    if (*o.dir)
-        SY_TRY(sy_routes_open(&o, &r->in));
+    sy_status status = *o.dir ? sy_routes_open(&o, &r->in) : SY_OK;
     o.dir = c->moe.routes_out;
     o.write = 1;
-    return *o.dir ? sy_routes_open(&o, &r->out) : SY_OK;
+    if (status == SY_OK && *o.dir)
+        status = sy_routes_open(&o, &r->out);
+    free(layers);
+    return status;
 }
 
-sy_status sy_step_routes_create(const struct sy_config *c, int64_t batch, struct sy_step_routes **out) {
-    int n_moe = (int)(c->model.n_layers - c->model.n_dense_layers);
+sy_status sy_step_routes_measure(const struct sy_config *c, int64_t batch, struct sy_arena *arena) {
+    struct sy_step_routes *r;
+    struct sy_routes_options o = options_of(c);
+    size_t files = (size_t)(*c->moe.routes_in != 0) + (*c->moe.routes_out != 0);
+    if (!is_wanted(c))
+        return SY_OK;
+    SY_TRY(shell(c, batch, &r));
+    carve(r, arena);
+    sy_arena_take(arena, "files of routes", files, (size_t)sy_routes_bytes(&o));
+    sy_step_routes_destroy(r);
+    return SY_OK;
+}
+
+sy_status sy_step_routes_create(const struct sy_config *c, const struct sy_device *device, int64_t batch,
+                                struct sy_step_routes **out) {
+    struct sy_step_routes *r = NULL;
     *out = NULL;
     if (!is_wanted(c))
         return SY_OK;
-    struct sy_step_routes *r = calloc(1, sizeof *r);
-    if (r)
-        r->layers = calloc((size_t)n_moe, sizeof *r->layers);
-    if (!r || !r->layers) {
-        free(r);
-        SY_FAIL(SY_ERR_MEMORY, "no memory for the routes of %d layers", n_moe);
-    }
-    r->n_layers = (int)c->model.n_layers;
-    r->n_moe = n_moe;
-    r->per_sequence = c->training.seq_len * c->moe.top_k;
-    for (int i = 0; i < n_moe; i++)
-        r->layers[i] = (int)c->model.n_dense_layers + i;
-    sy_status status = build(c, batch, r);
+    SY_TRY(shell(c, batch, &r));
+    r->device = device;
+    sy_status status = sy_arena_build(device, "routes of a batch", carve, r, &r->memory);
+    if (status == SY_OK)
+        status = open_files(c, r);
     if (status != SY_OK) {
         sy_step_routes_destroy(r);
         return status;
@@ -97,7 +112,9 @@ void sy_step_routes_destroy(struct sy_step_routes *r) {
     sy_routes_close(r->in);
     sy_routes_close(r->out);
     sy_arena_fini(&r->memory);
-    free(r->layers);
+    free(r->given);
+    free(r->taken);
+    free(r->now);
     free(r);
 }
 
@@ -115,27 +132,26 @@ sy_status sy_step_routes_end(struct sy_step_routes *r, int64_t step) {
     return r && r->out ? sy_routes_save(r->out, step) : SY_OK;
 }
 
-/* n sequences of one layer between a batch and a file's step. */
-static void copy(const struct sy_step_routes *r, const struct sy_gradients *walk, int64_t first, int64_t n, int layer,
+/* A batch's sequences of one layer between the device and a file's step. */
+static void copy(const struct sy_step_routes *r, const struct sy_walk *walk, const struct sy_span *at, int layer,
                  const struct sy_routes_files *files, struct sy_routes batch, int to_file) {
-    size_t count = (size_t)r->per_sequence;
-    for (int64_t b = 0; b < n; b++) {
-        struct sy_routes at = sy_routes_at(files, layer, sy_gradients_sequence(walk, first + b));
-        int32_t *ids = batch.ids + (size_t)b * count;
-        float *w = batch.w + (size_t)b * count;
-        memcpy(to_file ? at.ids : ids, to_file ? ids : at.ids, count * sizeof *ids);
-        if (at.w)
-            memcpy(to_file ? at.w : w, to_file ? w : at.w, count * sizeof *w);
+    const struct sy_device *d = r->device;
+    size_t bytes = (size_t)r->per_sequence * 4;
+    for (int64_t b = 0; b < at->n; b++) {
+        struct sy_routes file = sy_routes_at(files, layer, sy_walk_sequence(walk, at->first + b));
+        int32_t *ids = batch.ids + b * r->per_sequence;
+        float *w = batch.w + b * r->per_sequence;
+        d->copy(d, to_file ? (void *)file.ids : ids, to_file ? ids : file.ids, bytes);
+        if (file.w)
+            d->copy(d, to_file ? (void *)file.w : w, to_file ? w : file.w, bytes);
     }
 }
 
-void sy_step_routes_before(struct sy_step_routes *r, const struct sy_gradients *walk, int64_t first,
-                           struct sy_batch *batch) {
+void sy_step_routes_before(struct sy_step_routes *r, const struct sy_walk *walk, struct sy_batch *batch) {
     if (!r)
         return;
-    for (int m = 0; m < r->n_moe && r->in; m++) {
-        int l = r->layers[m];
-        copy(r, walk, first, batch->sequences, l, r->in, r->given[l], 0);
+    for (int l = r->first; l < r->n_layers && r->in; l++) {
+        copy(r, walk, &batch->at, l, r->in, r->given[l], 0);
         r->now[l] = r->given[l];
         if (!sy_routes_at(r->in, l, 0).w)
             r->now[l].w = NULL;
@@ -144,8 +160,7 @@ void sy_step_routes_before(struct sy_step_routes *r, const struct sy_gradients *
     batch->taken = r->out ? r->taken : NULL;
 }
 
-void sy_step_routes_after(struct sy_step_routes *r, const struct sy_gradients *walk, int64_t first,
-                          const struct sy_batch *batch) {
-    for (int m = 0; r && r->out && m < r->n_moe; m++)
-        copy(r, walk, first, batch->sequences, r->layers[m], r->out, r->taken[r->layers[m]], 1);
+void sy_step_routes_after(struct sy_step_routes *r, const struct sy_walk *walk, const struct sy_batch *batch) {
+    for (int l = r ? r->first : 0; r && r->out && l < r->n_layers; l++)
+        copy(r, walk, &batch->at, l, r->out, r->taken[l], 1);
 }

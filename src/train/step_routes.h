@@ -7,30 +7,29 @@
 #define SY_TRAIN_STEP_ROUTES_H
 
 #include "model/model.h"
-#include "parallel/gradients.h"
+#include "parallel/walk.h"
 #include "routes/routes.h"
 
 struct sy_step_routes;
 
 /* Local. *out is NULL when neither moe.routes_in nor moe.routes_out is set, or there is no MoE layer; the functions below
- * then do nothing. batch: most sequences of one. Errors: those of sy_routes_open. Owned by the caller. */
-sy_status sy_step_routes_create(const struct sy_config *config, int64_t batch, struct sy_step_routes **out);
-/* Local. Bytes that create takes. */
-int64_t sy_step_routes_bytes(const struct sy_config *config, int64_t batch);
+ * then do nothing. batch: most sequences of one, whose routes lie in the device's memory. Errors: those of sy_routes_open.
+ * Owned by the caller. */
+sy_status sy_step_routes_create(const struct sy_config *config, const struct sy_device *device, int64_t batch,
+                                struct sy_step_routes **out);
+/* Local. Adds what create takes to a measuring arena. */
+sy_status sy_step_routes_measure(const struct sy_config *config, int64_t batch, struct sy_arena *arena);
 void sy_step_routes_destroy(struct sy_step_routes *routes);
 
 /* Local. Before the first step: whether a file to follow is there for each of them. ERR_DATA names the first without. */
 sy_status sy_step_routes_check(const struct sy_step_routes *routes, int64_t first, int64_t last);
 
-/* Local. Steps count from 1. begin reads the step's file, end writes one. */
+/* Local. Steps count from 1. begin reads the step's file; end writes one, when the device is done with the step. */
 sy_status sy_step_routes_begin(struct sy_step_routes *routes, int64_t step);
 sy_status sy_step_routes_end(struct sy_step_routes *routes, int64_t step);
 
-/* Local. Around the batch that holds the places first..first+batch->sequences-1 of the walk. before sets batch's given and
- * taken. */
-void sy_step_routes_before(struct sy_step_routes *routes, const struct sy_gradients *walk, int64_t first,
-                           struct sy_batch *batch);
-void sy_step_routes_after(struct sy_step_routes *routes, const struct sy_gradients *walk, int64_t first,
-                          const struct sy_batch *batch);
+/* Local. Around a batch: copies to and from the device are enqueued. before sets batch's given and taken. */
+void sy_step_routes_before(struct sy_step_routes *routes, const struct sy_walk *walk, struct sy_batch *batch);
+void sy_step_routes_after(struct sy_step_routes *routes, const struct sy_walk *walk, const struct sy_batch *batch);
 
 #endif

@@ -1,97 +1,156 @@
 /* What ends a step: see update.h. */
 #include "train/update.h"
 
-#include "base/exact_sum.h"
+#include <stdlib.h>
+
 #include "base/fmath.h"
-#include "moe/bias.h"
 
-enum { BLOCK = 1024 };
+struct sy_update {
+    struct sy_update_options o;
+    const struct sy_exec *exec;
+    int n_trained, n_all, n_bias;
+    struct sy_norm_item *norm;     /* [n_trained]; gradients are filled in each step */
+    struct sy_adamw_item *adamw;   /* [n_trained] */
+    int *tensor;                   /* [n_trained] */
+    struct sy_digest_item *digest; /* [n_all]; the first n_bias are the expert biases */
+    const int64_t **counts;        /* [n_bias] */
+    float **bias;
+};
 
-int64_t sy_update_blocks(const struct sy_params *params) {
-    int64_t most = 1;
-    for (int i = 0; i < params->n_tensors; i++) {
-        int64_t n = (params->tensor[i].n + BLOCK - 1) / BLOCK;
-        most = n > most ? n : most;
+/* --- lists ------------------------------------------------------------------------------------------------------- */
+
+static void list_trained(struct sy_update *u, int i, const struct sy_tensor *t, struct sy_range_of own) {
+    const struct sy_state *s = u->o.state;
+    char *stored = sy_resident_stored(u->o.resident, t);
+    struct sy_adamw_item item = {.n = own.n, .id = t->id, .first = (uint64_t)own.first, .w = s->of[SY_STATE_W][i]};
+    item.stored = stored ? (void *)sy_at(stored, u->exec->dtype, own.first) : (void *)item.w;
+    if (s->has_moments) {
+        item.m = s->of[SY_STATE_M][i];
+        item.v = s->of[SY_STATE_V][i];
     }
-    return most;
+    u->norm[u->n_trained] = (struct sy_norm_item){.n = own.n};
+    u->tensor[u->n_trained] = i;
+    u->adamw[u->n_trained++] = item;
 }
 
-static int is_trained(const struct sy_update *u, const struct sy_tensor *t) {
-    return u->params->param[t->param].kind != SY_PARAM_BUFFER;
+static void list_bias(struct sy_update *u, int i, const struct sy_tensor *t) {
+    int layer = u->o.state->params->param[t->param].layer;
+    u->counts[u->n_bias] = u->o.counts ? u->o.counts + layer * u->o.moe->num_experts : NULL;
+    u->bias[u->n_bias++] = u->o.state->of[SY_STATE_W][i];
 }
 
-double sy_update_norm(const struct sy_update *u, const struct sy_gradients *g, int64_t *n_bad) {
-    struct sy_exact_sum sum = {0};
-    for (int i = 0; i < u->params->n_tensors; i++) {
-        const struct sy_tensor *t = &u->params->tensor[i];
-        if (!is_trained(u, t))
-            continue;
-        const float *root = sy_gradients_root(g, t->param) + (t->offset - u->params->param[t->param].offset);
-        u->exec->ops->square_sum(u->exec, &(struct sy_square_sum){.n = t->n, .x = root, .out = u->blocks, .n_bad = n_bad});
-        for (int64_t b = 0; b < (t->n + BLOCK - 1) / BLOCK; b++)
-            sy_exact_add(&sum, u->blocks[b]);
+static void list(struct sy_update *u) {
+    const struct sy_state *s = u->o.state;
+    for (int trained = 0; trained < 2; trained++)
+        for (int i = 0; i < s->params->n_tensors; i++) {
+            const struct sy_tensor *t = &s->params->tensor[i];
+            struct sy_range_of own = sy_shard_range(&s->shard, t->n);
+            if (sy_state_is_trained(s->params, i) != trained)
+                continue;
+            u->digest[u->n_all++] =
+                (struct sy_digest_item){own.n, t->id, (uint64_t)own.first, s->of[SY_STATE_W][i]};
+            if (trained)
+                list_trained(u, i, t, own);
+            else
+                list_bias(u, i, t);
+        }
+}
+
+sy_status sy_update_create(const struct sy_update_options *o, struct sy_update **out) {
+    size_t n = (size_t)o->state->params->n_tensors + 1;
+    struct sy_update *u = calloc(1, sizeof *u);
+    if (u) {
+        u->o = *o;
+        u->exec = o->state->exec;
+        u->norm = calloc(n, sizeof *u->norm);
+        u->adamw = calloc(n, sizeof *u->adamw);
+        u->tensor = calloc(n, sizeof *u->tensor);
+        u->digest = calloc(n, sizeof *u->digest);
+        u->counts = calloc(n, sizeof *u->counts);
+        u->bias = calloc(n, sizeof *u->bias);
     }
-    return sqrt(sy_exact_round(&sum));
-}
-
-void sy_update_adamw(const struct sy_update *u, const struct sy_gradients *g, const struct sy_update_step *s) {
-    double ratio = s->max_norm / (s->norm + 1e-6), clip = ratio < 1.0 ? ratio : 1.0;
-    struct sy_adamw op = {.clip = (float)clip,
-                          .b1 = (float)s->beta1,
-                          .one_b1 = (float)(1.0 - s->beta1),
-                          .b2 = (float)s->beta2,
-                          .one_b2 = (float)(1.0 - s->beta2),
-                          .c1 = (float)(1.0 / (1.0 - sy_pow_f64(s->beta1, (double)s->t))),
-                          .c2 = (float)(1.0 / (1.0 - sy_pow_f64(s->beta2, (double)s->t))),
-                          .eps = (float)s->eps,
-                          .lr = (float)s->lr,
-                          .wd = (float)s->weight_decay};
-    if (s->beta1 == 0.0)
-        op.c1 = 1.0f;
-    if (s->beta2 == 0.0)
-        op.c2 = 1.0f;
-    for (int i = 0; i < u->params->n_params; i++) {
-        const struct sy_param *p = &u->params->param[i];
-        if (p->kind == SY_PARAM_BUFFER)
-            continue;
-        op.n = p->rows * p->cols;
-        op.g = sy_gradients_root(g, i);
-        op.m = u->m + p->offset;
-        op.v = u->v + p->offset;
-        op.w = u->weights.master + p->offset;
-        u->exec->ops->adamw(u->exec, &op);
+    if (!u || !u->norm || !u->adamw || !u->tensor || !u->digest || !u->counts || !u->bias) {
+        sy_update_destroy(u);
+        SY_FAIL(SY_ERR_MEMORY, "no memory for a list of %zu tensors", n);
     }
+    list(u);
+    *out = u;
+    return SY_OK;
 }
 
-void sy_update_expert_bias(const struct sy_update *u, int layer, const struct sy_config_moe *moe, int64_t tokens,
-                           const int64_t *counts) {
-    int param = u->params->layer[layer].expert_bias;
-    if (param >= 0)
-        sy_moe_bias_update(moe, tokens, counts, u->weights.master + u->params->param[param].offset);
+void sy_update_destroy(struct sy_update *u) {
+    if (!u)
+        return;
+    free(u->norm);
+    free(u->adamw);
+    free(u->tensor);
+    free(u->digest);
+    free(u->counts);
+    free(u->bias);
+    free(u);
+}
+
+/* --- a step ------------------------------------------------------------------------------------------------------ */
+
+void sy_update_scalars(const struct sy_update_step *s, struct sy_scalars *out) {
+    float w = out->w;
+    *out = (struct sy_scalars){.w = w,
+                               .lr = (float)s->lr,
+                               .b1 = (float)s->beta1,
+                               .one_b1 = (float)(1.0 - s->beta1),
+                               .b2 = (float)s->beta2,
+                               .one_b2 = (float)(1.0 - s->beta2),
+                               .c1 = 1.0f,
+                               .c2 = 1.0f,
+                               .eps = (float)s->eps,
+                               .wd = (float)s->weight_decay,
+                               .max_norm = s->max_norm};
+    if (s->beta1 != 0.0)
+        out->c1 = (float)(1.0 / (1.0 - sy_pow_f64(s->beta1, (double)s->t)));
+    if (s->beta2 != 0.0)
+        out->c2 = (float)(1.0 / (1.0 - sy_pow_f64(s->beta2, (double)s->t)));
+}
+
+static const float *gradient_of(const struct sy_update *u, const struct sy_gradients *g, int trained) {
+    const struct sy_params *p = u->o.state->params;
+    const struct sy_tensor *t = &p->tensor[u->tensor[trained]];
+    struct sy_range_of own = sy_shard_range(&u->o.state->shard, t->n);
+    return sy_gradients_root(g, t->param) + t->first_row * p->param[t->param].cols + own.first;
+}
+
+void sy_update_norm(struct sy_update *u, const struct sy_gradients *g, struct sy_tally *tally) {
+    for (int i = 0; i < u->n_trained; i++)
+        u->norm[i].x = gradient_of(u, g, i);
+    u->exec->ops->norm(u->exec, &(struct sy_norm){u->norm, u->n_trained, tally});
+}
+
+void sy_update_apply(struct sy_update *u, const struct sy_gradients *g, const struct sy_update_memory *m) {
+    const struct sy_ops *ops = u->exec->ops;
+    for (int i = 0; i < u->n_trained; i++)
+        u->adamw[i].g = gradient_of(u, g, i);
+    ops->judge(u->exec, &(struct sy_judge){m->tally, m->scalars, m->verdict});
+    ops->adamw(u->exec, &(struct sy_adamw){u->adamw, u->n_trained, m->scalars, m->verdict});
+    if (u->n_bias == 0)
+        return;
+    ops->expert_bias(u->exec, &(struct sy_expert_bias){.experts = u->o.moe->num_experts,
+                                                       .routes = u->o.routes,
+                                                       .n_layers = u->n_bias,
+                                                       .counts = u->counts,
+                                                       .bias = u->bias,
+                                                       .coeff = u->o.moe->load_balance_coeff,
+                                                       .center = u->o.moe->bias_center,
+                                                       .verdict = m->verdict});
+    ops->digest(u->exec, &(struct sy_digest_of){u->digest, u->n_bias, m->verdict->digest});
 }
 
 void sy_update_stored(const struct sy_update *u) {
-    if (u->weights.stored != (void *)u->weights.master)
-        u->exec->ops->cast(u->exec,
-                           &(struct sy_cast){.n = u->params->n_floats, .x = u->weights.master, .y = u->weights.stored});
-}
-
-static void digest_part(void *arg, int thread, int n_threads) {
-    const struct sy_update *u = arg;
-    struct sy_digest d = {{0, 0}};
-    for (int i = 0; i < u->params->n_tensors; i++) {
-        const struct sy_tensor *t = &u->params->tensor[i];
-        int64_t lo, hi;
-        sy_range(t->n, BLOCK, thread, n_threads, &lo, &hi);
-        sy_digest_add_f32(&d, t->id, (uint64_t)lo, u->weights.master + t->offset + lo, (size_t)(hi - lo));
+    for (int i = 0; i < u->n_trained; i++) {
+        const struct sy_adamw_item *q = &u->adamw[i];
+        if (q->stored != q->w)
+            u->exec->ops->cast(u->exec, &(struct sy_cast){.n = q->n, .x = q->w, .y = q->stored});
     }
-    u->digests[thread] = d;
 }
 
-struct sy_digest sy_update_digest(const struct sy_update *u) {
-    struct sy_digest d = {{0, 0}};
-    sy_pool_run(u->exec->pool, digest_part, (void *)(uintptr_t)u);
-    for (int i = 0; i < sy_pool_size(u->exec->pool); i++)
-        sy_digest_join(&d, &u->digests[i]);
-    return d;
+void sy_update_digest(const struct sy_update *u, uint64_t *sum) {
+    u->exec->ops->digest(u->exec, &(struct sy_digest_of){u->digest, u->n_all, sum});
 }

@@ -1,40 +1,48 @@
-/* What ends a step: gradient norm, clip, AdamW, stored weights, expert bias, digest (NUMERICS 3, 4 and 6). */
+/* What ends a step (NUMERICS 3, 4 and 6), enqueued and never waited for: tally -> judge -> verdict; AdamW with stored weights
+ * and digest, and the expert biases, obey the verdict. The lists of tensors are made once. */
 #ifndef SY_TRAIN_UPDATE_H
 #define SY_TRAIN_UPDATE_H
 
 #include "base/digest.h"
-#include "model/layer.h"
+#include "config/config.h"
 #include "parallel/gradients.h"
+#include "parallel/resident.h"
+#include "train/state.h"
 
-struct sy_update {
-    const struct sy_params *params;
-    const struct sy_exec *exec;
-    struct sy_weights weights;
-    float *m, *v;              /* [n_trained] */
-    double *blocks;            /* scratch of sy_update_blocks(params) sums */
-    struct sy_digest *digests; /* scratch, one a thread */
+struct sy_update_options {
+    const struct sy_state *state;
+    const struct sy_resident *resident;
+    const struct sy_config_moe *moe;
+    int64_t routes;         /* of a step and layer: T K */
+    const int64_t *counts;  /* [n_layers, E] in the exec's memory */
 };
 
-/* Most 1024-blocks of one tensor. */
-int64_t sy_update_blocks(const struct sy_params *params);
+struct sy_update;
 
-/* Norm of all gradients, rounded once; *n_bad counts non-finite elements. */
-double sy_update_norm(const struct sy_update *u, const struct sy_gradients *g, int64_t *n_bad);
+/* Local. Errors: ERR_MEMORY. Owned by the caller. */
+sy_status sy_update_create(const struct sy_update_options *options, struct sy_update **out);
+void sy_update_destroy(struct sy_update *u);
 
+/* The step's scalars but w: t counts applied steps, this one included. */
 struct sy_update_step {
-    int64_t t; /* applied steps including this one, from 1: the power in AdamW's bias correction */
-    double lr, beta1, beta2, eps, weight_decay, max_norm, norm;
+    int64_t t;
+    double lr, beta1, beta2, eps, weight_decay, max_norm;
 };
-void sy_update_adamw(const struct sy_update *u, const struct sy_gradients *g, const struct sy_update_step *step);
+void sy_update_scalars(const struct sy_update_step *step, struct sy_scalars *out);
 
-/* b += coeff sign(T K - count E), centred or not, for the layer's expert bias; counts over the global batch. */
-void sy_update_expert_bias(const struct sy_update *u, int layer, const struct sy_config_moe *moe, int64_t tokens,
-                           const int64_t *counts);
+/* Enqueued: the gradients' norm to the tally. */
+void sy_update_norm(struct sy_update *u, const struct sy_gradients *g, struct sy_tally *tally);
 
-/* BF of every master. */
+/* Enqueued: the verdict, and what follows from it; the verdict's digest is that of the weights afterwards. */
+struct sy_update_memory { /* in the exec's memory */
+    const struct sy_scalars *scalars;
+    const struct sy_tally *tally;
+    struct sy_verdict *verdict;
+};
+void sy_update_apply(struct sy_update *u, const struct sy_gradients *g, const struct sy_update_memory *m);
+
+/* Enqueued: BF of every master; the masters' digest onto sum [2]. */
 void sy_update_stored(const struct sy_update *u);
-
-/* The weights' digest over all tensors of the checkpoint. */
-struct sy_digest sy_update_digest(const struct sy_update *u);
+void sy_update_digest(const struct sy_update *u, uint64_t *sum);
 
 #endif

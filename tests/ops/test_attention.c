@@ -72,7 +72,7 @@ static struct call call_new(enum sy_numeric_class cls, const struct shape *s) {
     c.op.c = (float)((double)c.op.scale * 0x1.71547652b82fep+0);
     for (int p = 0; p < s->n_parts; p++) {
         int shared = p == 1 && s->shared_rope;
-        struct sy_attention_part *part = &c.op.part[p];
+        struct sy_head_slice *part = &c.op.slice[p];
         part->d = s->d[p];
         part->q = heads_new(&c, s->heads, part->d, 0);
         part->k = heads_new(&c, s->kv_heads, part->d, shared);
@@ -151,7 +151,7 @@ static int64_t kv_of(const struct sy_attention *op, int64_t h) { return h * op->
 static float score(const struct call *c, int64_t tq, int64_t h, int64_t tk) {
     float acc = 0.0f;
     for (int p = 0; p < c->op.n_parts; p++) {
-        const struct sy_attention_part *part = &c->op.part[p];
+        const struct sy_head_slice *part = &c->op.slice[p];
         float q[D_MAX], k[D_MAX];
         for (int64_t i = 0; i < part->d; i++) {
             q[i] = value(part->q, tq, h, i);
@@ -261,13 +261,13 @@ static void head_backward(const struct call *c, int64_t b, int64_t h, const floa
     const struct sy_attention *op = &c->op;
     int64_t n = op->seq_len, t0 = b * n;
     over_queries(c, b, h, p, op->d_o, op->dv, dv);
-    for (int part = 0; part < op->n_parts; part++) {
-        int64_t d = op->part[part].d;
-        over_queries(c, b, h, ds, op->part[part].q, d, dk[part]);
+    for (int part = 0; part < op->n_slices; part++) {
+        int64_t d = op->slice[part].d;
+        over_queries(c, b, h, ds, op->slice[part].q, d, dk[part]);
         for (int64_t i = 0; i < d; i++) {
             float column[S_MAX];
             for (int64_t j = 0; j < n; j++)
-                column[j] = value(op->part[part].k, t0 + j, kv_of(op, h), i);
+                column[j] = value(op->slice[part].k, t0 + j, kv_of(op, h), i);
             for (int64_t q = 0; q < n; q++) {
                 float acc = model_rows(c->cls, q + 1, ds + q * n, 1, column, 1, 0.0f, RIGHT);
                 a->dq[part][((t0 + q) * op->heads + h) * d + i] = model_bf(c->cls, no_minus_zero(acc) * op->scale);
@@ -291,10 +291,10 @@ static void kv_backward(const struct call *c, int64_t b, int64_t kv, float *p, f
     for (int64_t j = 0; j < n; j++) {
         for (int64_t i = 0; i < op->dv; i++)
             a->dv[((t0 + j) * op->kv_heads + kv) * op->dv + i] = model_bf(c->cls, no_minus_zero(dv[j * op->dv + i]));
-        for (int q = 0; q < op->n_parts; q++)
-            for (int64_t i = 0; i < op->part[q].d; i++)
-                a->dk[q][((t0 + j) * op->kv_heads + kv) * op->part[q].d + i] =
-                    model_bf(c->cls, no_minus_zero(dk[q][j * op->part[q].d + i]) * op->scale);
+        for (int q = 0; q < op->n_slices; q++)
+            for (int64_t i = 0; i < op->slice[q].d; i++)
+                a->dk[q][((t0 + j) * op->kv_heads + kv) * op->slice[q].d + i] =
+                    model_bf(c->cls, no_minus_zero(dk[q][j * op->slice[q].d + i]) * op->scale);
     }
 }
 
@@ -310,9 +310,9 @@ static struct answer definition(const struct call *c, enum blocks blocks, int ba
     struct answer a = {.o = floats(tokens * op->heads * op->dv),
                        .lse = floats(tokens * op->heads),
                        .dv = floats(tokens * op->kv_heads * op->dv)};
-    for (int p = 0; p < op->n_parts; p++) {
-        a.dq[p] = floats(tokens * op->heads * op->part[p].d);
-        a.dk[p] = floats(tokens * op->kv_heads * op->part[p].d);
+    for (int p = 0; p < op->n_slices; p++) {
+        a.dq[p] = floats(tokens * op->heads * op->slice[p].d);
+        a.dk[p] = floats(tokens * op->kv_heads * op->slice[p].d);
     }
     for (int64_t b = 0; b < op->sequences; b++)
         for (int64_t h = 0; h < op->heads; h++)
@@ -361,9 +361,9 @@ static int64_t differences(const struct call *c, const struct answer *a, int bac
     if (!backward)
         return n;
     n += unequal(c, op->d_v, a->dv, op->kv_heads, op->dv, "dv", where);
-    for (int p = 0; p < op->n_parts; p++) {
-        n += unequal(c, op->part[p].dq, a->dq[p], op->heads, op->part[p].d, p ? "dq rope" : "dq", where);
-        n += unequal(c, op->part[p].dk, a->dk[p], op->kv_heads, op->part[p].d, p ? "dk rope" : "dk", where);
+    for (int p = 0; p < op->n_slices; p++) {
+        n += unequal(c, op->slice[p].dq, a->dq[p], op->heads, op->slice[p].d, p ? "dq rope" : "dq", where);
+        n += unequal(c, op->slice[p].dk, a->dk[p], op->kv_heads, op->slice[p].d, p ? "dk rope" : "dk", where);
     }
     return n;
 }
@@ -378,10 +378,10 @@ static void spoil(struct sy_heads v, int64_t heads, int64_t d, int64_t tokens) {
 static void run_op(const struct call *c, const struct sy_ops *ops, int threads) {
     const struct sy_attention *op = &c->op;
     int64_t head = op->dv, width = 0, tokens = op->sequences * op->seq_len;
-    for (int p = 0; p < op->n_parts; p++) {
-        width += (op->part[p].d + 15) / 16 * 16;
-        spoil(op->part[p].dq, op->heads, op->part[p].d, tokens);
-        spoil(op->part[p].dk, op->kv_heads, op->part[p].d, tokens);
+    for (int p = 0; p < op->n_slices; p++) {
+        width += (op->slice[p].d + 15) / 16 * 16;
+        spoil(op->slice[p].dq, op->heads, op->slice[p].d, tokens);
+        spoil(op->slice[p].dk, op->kv_heads, op->slice[p].d, tokens);
     }
     spoil(op->o, op->heads, op->dv, tokens);
     spoil(op->d_v, op->kv_heads, op->dv, tokens);
@@ -503,21 +503,21 @@ static struct answer outputs(const struct call *c) {
     struct answer a = {.o = floats(tokens * op->heads * op->dv),
                        .lse = floats(tokens * op->heads),
                        .dv = floats(tokens * op->kv_heads * op->dv),
-                       .dq = {floats(tokens * op->heads * op->part[0].d)},
-                       .dk = {floats(tokens * op->kv_heads * op->part[0].d)}};
+                       .dq = {floats(tokens * op->heads * op->slice[0].d)},
+                       .dk = {floats(tokens * op->kv_heads * op->slice[0].d)}};
     memcpy(a.lse, op->lse, (size_t)(tokens * op->heads) * 4);
     for (int64_t t = 0; t < tokens; t++) {
         for (int64_t h = 0; h < op->heads; h++) {
             for (int64_t i = 0; i < op->dv; i++)
                 a.o[(t * op->heads + h) * op->dv + i] = value(op->o, t, h, i);
-            for (int64_t i = 0; i < op->part[0].d; i++)
-                a.dq[0][(t * op->heads + h) * op->part[0].d + i] = value(op->part[0].dq, t, h, i);
+            for (int64_t i = 0; i < op->slice[0].d; i++)
+                a.dq[0][(t * op->heads + h) * op->slice[0].d + i] = value(op->slice[0].dq, t, h, i);
         }
         for (int64_t h = 0; h < op->kv_heads; h++) {
             for (int64_t i = 0; i < op->dv; i++)
                 a.dv[(t * op->kv_heads + h) * op->dv + i] = value(op->d_v, t, h, i);
-            for (int64_t i = 0; i < op->part[0].d; i++)
-                a.dk[0][(t * op->kv_heads + h) * op->part[0].d + i] = value(op->part[0].dk, t, h, i);
+            for (int64_t i = 0; i < op->slice[0].d; i++)
+                a.dk[0][(t * op->kv_heads + h) * op->slice[0].d + i] = value(op->slice[0].dk, t, h, i);
         }
     }
     return a;
@@ -533,7 +533,7 @@ static int equal_tokens(const float *a, const float *b, int64_t lo, int64_t hi, 
 
 static int equal_outputs(const struct call *c, const struct answer *a, const struct answer *b, int64_t lo, int64_t hi) {
     const struct sy_attention *op = &c->op;
-    int64_t d = op->part[0].d;
+    int64_t d = op->slice[0].d;
     return equal_tokens(a->o, b->o, lo, hi, op->heads * op->dv) && equal_tokens(a->lse, b->lse, lo, hi, op->heads) &&
            equal_tokens(a->dv, b->dv, lo, hi, op->kv_heads * op->dv) &&
            equal_tokens(a->dq[0], b->dq[0], lo, hi, op->heads * d) &&
@@ -554,8 +554,8 @@ static void documents_do_not_mix(void **state) {
         struct answer before = outputs(&c);
         for (int64_t t = 37; t < 130; t++)
             for (int64_t i = 0; i < 8; i++) {
-                set(c.op.part[0].q, t, 1, i, 3.0f);
-                set(c.op.part[0].k, t, 0, i, (float)(t % 4 * 2));
+                set(c.op.slice[0].q, t, 1, i, 3.0f);
+                set(c.op.slice[0].k, t, 0, i, (float)(t % 4 * 2));
                 set(c.op.v, t, 0, i, -5.0f);
                 set(c.op.d_o, t, 0, i, 7.0f);
             }
@@ -582,7 +582,7 @@ static void a_bad_score_is_seen(void **state) {
             struct call c = call_new((enum sy_numeric_class)(n / 3), &law_shape);
             run_op(&c, ops, 1);
             struct answer before = outputs(&c);
-            set(c.op.part[0].q, 60, 0, 3, poison[n % 3]);
+            set(c.op.slice[0].q, 60, 0, 3, poison[n % 3]);
             run_op(&c, ops, 1);
             assert_true(is_nan(c.lse[60 * 2]));
             assert_true(is_nan(value(c.op.o, 60, 0, 0)) && is_nan(value(c.op.o, 60, 0, 7)));
@@ -592,8 +592,8 @@ static void a_bad_score_is_seen(void **state) {
             assert_true(equal_tokens(before.lse, after.lse, 0, 60, 2) && equal_tokens(before.lse, after.lse, 61, 400, 2));
             answer_free(&before);
             answer_free(&after);
-            set(c.op.part[0].q, 60, 0, 3, 1.0f); /* a bad key: rows 100..129 see it, the next document does not */
-            set(c.op.part[0].k, 100, 0, 3, poison[n % 3]);
+            set(c.op.slice[0].q, 60, 0, 3, 1.0f); /* a bad key: rows 100..129 see it, the next document does not */
+            set(c.op.slice[0].k, 100, 0, 3, poison[n % 3]);
             run_op(&c, ops, 1);
             for (int64_t t = 0; t < 400; t++)
                 assert_int_equal(is_nan(c.lse[t * 2]), t >= 100 && t < 130);
@@ -693,8 +693,8 @@ static void finite_differences(void **state) {
         struct sy_exec x = exec_open(sy_ops_tier(0, &why), SY_NUMERIC_FP32, 1, 64, s[i].seq_len);
         for (int round = 0; round < 3; round++) {
             for (int p = 0; p < s[i].n_parts; p++) {
-                check_direction(&c, &x, c.op.part[p].q, c.op.part[p].dq, s[i].heads, s[i].d[p], "q");
-                check_direction(&c, &x, c.op.part[p].k, c.op.part[p].dk, s[i].kv_heads, s[i].d[p], "k");
+                check_direction(&c, &x, c.op.slice[p].q, c.op.slice[p].dq, s[i].heads, s[i].d[p], "q");
+                check_direction(&c, &x, c.op.slice[p].k, c.op.slice[p].dk, s[i].kv_heads, s[i].d[p], "k");
             }
             check_direction(&c, &x, c.op.v, c.op.d_v, s[i].kv_heads, s[i].dv, "v");
         }
@@ -775,8 +775,8 @@ static void run_oracle_case(const json_t *one, double scale, const struct sy_ops
             c.doc_start[t] = (int32_t)number(starts, i);
     c.op.scale = (float)scale;
     c.op.c = (float)(scale * 0x1.71547652b82fep+0);
-    fill_formula(&c, c.op.part[0].q, 4, 24, "attention.q", json_number_value(json_object_get(one, "q_scale")));
-    fill_formula(&c, c.op.part[0].k, 2, 24, "attention.k", 1.0);
+    fill_formula(&c, c.op.slice[0].q, 4, 24, "attention.q", json_number_value(json_object_get(one, "q_scale")));
+    fill_formula(&c, c.op.slice[0].k, 2, 24, "attention.k", 1.0);
     fill_formula(&c, c.op.v, 2, 16, "attention.v", 1.0);
     fill_formula(&c, c.op.d_o, 4, 16, "attention.do", 1.0);
     run_op(&c, ops, 2);
@@ -786,8 +786,8 @@ static void run_oracle_case(const json_t *one, double scale, const struct sy_ops
         int64_t heads, d;
     } of[] = {{"o", c.op.o, 4, 16},
               {"lse", {c.lse, SY_F32, 4, 1}, 4, 1},
-              {"dq", c.op.part[0].dq, 4, 24},
-              {"dk", c.op.part[0].dk, 2, 24},
+              {"dq", c.op.slice[0].dq, 4, 24},
+              {"dk", c.op.slice[0].dk, 2, 24},
               {"dv", c.op.d_v, 2, 16}};
     assert_int_equal(json_array_size(results), 5);
     for (size_t i = 0; i < 5; i++) {

@@ -16,8 +16,8 @@ static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 /* Packed width of the head dimension. */
 static inline int64_t packed_width(const struct sy_exec *x, const struct sy_attention *op) {
     int64_t d = 0;
-    for (int p = 0; p < op->n_parts; p++)
-        d += round_up(op->part[p].d, x->kb);
+    for (int p = 0; p < op->n_slices; p++)
+        d += round_up(op->slice[p].d, x->kb);
     return d;
 }
 
@@ -44,8 +44,8 @@ static inline void transpose(const float *src, int64_t row, int64_t n, int64_t d
 /* Queries (key 0) or keys (key 1) of one head, the parts side by side. */
 static inline void pack_parts(const struct sy_exec *x, const struct sy_attention *op, int key, int64_t t0, int64_t n,
                               int64_t head, float *dst, int64_t row) {
-    for (int p = 0; p < op->n_parts; p++) {
-        const struct sy_attention_part *part = &op->part[p];
+    for (int p = 0; p < op->n_slices; p++) {
+        const struct sy_head_slice *part = &op->slice[p];
         int64_t d_pad = round_up(part->d, x->kb);
         pack_rows(key ? part->k : part->q, t0, n, head, part->d, d_pad, dst, row);
         dst += d_pad;

@@ -51,9 +51,9 @@ static struct buffers carve(const struct sy_exec *x, const struct sy_attention *
 /* rows n of acc[.., row] times scale, rounded, to the parts' heads. */
 static void store_parts(const struct sy_exec *x, const struct sy_attention *op, int key, int64_t t0, int64_t n, int64_t head,
                         float scale, float *acc, int64_t row) {
-    for (int p = 0; p < op->n_parts; p++) {
-        struct sy_heads to = key ? op->part[p].dk : op->part[p].dq;
-        int64_t d = op->part[p].d;
+    for (int p = 0; p < op->n_slices; p++) {
+        struct sy_heads to = key ? op->slice[p].dk : op->slice[p].dq;
+        int64_t d = op->slice[p].d;
         for (int64_t r = 0; r < n; r++) {
             float *a = acc + r * row;
             for (int64_t i = 0; i < d; i++)

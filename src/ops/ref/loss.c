@@ -50,7 +50,7 @@ static void one_row(const struct sy_exec *x, const struct sy_cross_entropy *op, 
         e[i] = e[i] * inverse;
     e[label] = e[label] - 1.0f;
     for (int64_t i = 0; i < v; i++)
-        e[i] = e[i] * op->w;
+        e[i] = e[i] * *op->w;
     narrow(x, op->dlogits.dtype, v, e, mat_row(op->dlogits, r));
 }
 
@@ -69,8 +69,8 @@ void SY_FN(cross_entropy)(const struct sy_exec *x, const struct sy_cross_entropy
     assert((size_t)op->vocab * sizeof(float) <= x->scratch_bytes && sy_pool_size(x->pool) <= MAX_THREADS);
     sy_pool_run(x->pool, run, &w);
     for (int i = 0; i < sy_pool_size(x->pool); i++) {
-        *op->loss += w.sums[i].loss;
-        *op->n_valid += w.sums[i].valid;
-        *op->n_bad += w.sums[i].bad;
+        op->tally->loss += w.sums[i].loss;
+        op->tally->n_valid += w.sums[i].valid;
+        op->tally->n_bad += w.sums[i].bad;
     }
 }

@@ -4,7 +4,7 @@
 
 #include "ops/ref/tier.h"
 
-void SY_FN(gemm)(const struct sy_exec *x, const struct sy_gemm *problems, int n_problems);
+size_t SY_FN(pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n);
 #define X(name, type) void SY_FN(name)(const struct sy_exec *x, const struct type *op);
 SY_OPS_LIST(X)
 #undef X

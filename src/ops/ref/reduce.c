@@ -1,4 +1,4 @@
-/* Sums over tokens and lanes: R64 down rows, elementwise adds, sums of squares of 1024-blocks (NUMERICS 2 and 4). */
+/* Sums over tokens and lanes: R64 down rows, elementwise adds, the gradient's norm (NUMERICS 2 to 4). */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 
@@ -29,20 +29,24 @@ static void row_sum_part(void *arg, int thread, int n_threads) {
     int64_t lo, hi;
     sy_range(op->d, 16, thread, n_threads, &lo, &hi);
     int64_t n = hi - lo;
-    float *chain = sy_exec_scratch(w->x, thread), *a = chain + n, *b = a + n;
+    float *chain = sy_exec_scratch(w->x, thread), *a = chain + n, *b = a + n, *sum = b + n;
+    for (int64_t i = 0; i < n; i++)
+        sum[i] = op->acc ? op->acc[lo + i] : 0.0f;
     for (int64_t s = 0; s < op->sequences; s++)
         for (int64_t block = 0; block < op->rows_per_sequence; block += 64) {
             memset(chain, 0, (size_t)n * sizeof(float));
             for (int64_t r = block; r < block + 64 && r < op->rows_per_sequence; r++)
                 add_row(op, s * op->rows_per_sequence + r, lo, n, a, b, chain);
             for (int64_t i = 0; i < n; i++)
-                op->out[lo + i] = op->out[lo + i] + chain[i];
+                sum[i] = sum[i] + chain[i];
         }
+    for (int64_t i = 0; i < n; i++)
+        op->out[lo + i] = op->fold ? op->out[lo + i] + sum[i] : sum[i];
 }
 
 void SY_FN(row_sum)(const struct sy_exec *x, const struct sy_row_sum *op) {
     struct row_sum_work w = {x, op};
-    assert(3 * (size_t)op->d * sizeof(float) <= x->scratch_bytes);
+    assert(4 * (size_t)op->d * sizeof(float) <= x->scratch_bytes);
     sy_pool_run(pool_for(x, op->sequences * op->rows_per_sequence * op->d), row_sum_part, &w);
 }
 
@@ -50,24 +54,35 @@ void SY_FN(row_sum)(const struct sy_exec *x, const struct sy_row_sum *op) {
 
 static void add_part(void *arg, int thread, int n_threads) {
     const struct sy_add_f32 *op = arg;
-    int64_t lo, hi;
-    sy_range(op->n, 1024, thread, n_threads, &lo, &hi);
-    for (int64_t i = lo; i < hi; i++)
-        op->y[i] = op->y[i] + op->x[i];
+    for (int k = 0; k < op->n_items; k++) {
+        const struct sy_add_item *q = &op->item[k];
+        int64_t lo, hi;
+        sy_range(q->n, 1024, thread, n_threads, &lo, &hi);
+        for (int64_t i = lo; i < hi; i++)
+            q->y[i] = q->y[i] + q->x[i];
+    }
 }
 
 void SY_FN(add_f32)(const struct sy_exec *x, const struct sy_add_f32 *op) {
-    struct sy_add_f32 copy = *op;
-    sy_pool_run(pool_for(x, op->n), add_part, &copy);
+    int64_t n = 0;
+    for (int k = 0; k < op->n_items; k++)
+        n += op->item[k].n;
+    sy_pool_run(pool_for(x, n), add_part, (void *)(uintptr_t)op);
 }
 
 /* --- blocks of squares ---------------------------------------------------------------------------------------- */
 
-enum { BLOCK = 1024, LANES = 16, MAX_THREADS = 1024 };
+enum { BLOCK = 1024, LANES = 16 };
 
-struct square_work {
-    const struct sy_square_sum *op;
-    int64_t bad[MAX_THREADS];
+struct norm_work {
+    const struct sy_exec *x;
+    const struct sy_norm *op;
+};
+
+/* Of a thread, in its scratch. */
+struct norm_sums {
+    struct sy_exact_sum sum;
+    int64_t bad;
 };
 
 static double square_block(const float *x, int64_t n, int64_t *bad) {
@@ -86,19 +101,31 @@ static double square_block(const float *x, int64_t n, int64_t *bad) {
     return lane[0];
 }
 
-static void square_part(void *arg, int thread, int n_threads) {
-    struct square_work *w = arg;
-    int64_t lo, hi, bad = 0;
-    sy_range(w->op->n, BLOCK, thread, n_threads, &lo, &hi);
-    for (int64_t i = lo; i < hi; i += BLOCK)
-        w->op->out[i / BLOCK] = square_block(w->op->x + i, w->op->n - i < BLOCK ? w->op->n - i : BLOCK, &bad);
-    w->bad[thread] = bad;
+static void norm_part(void *arg, int thread, int n_threads) {
+    const struct norm_work *w = arg;
+    struct norm_sums *s = sy_exec_scratch(w->x, thread);
+    *s = (struct norm_sums){0};
+    for (int k = 0; k < w->op->n_items; k++) {
+        const struct sy_norm_item *q = &w->op->item[k];
+        int64_t lo, hi;
+        sy_range(q->n, BLOCK, thread, n_threads, &lo, &hi);
+        for (int64_t i = lo; i < hi; i += BLOCK)
+            sy_exact_add(&s->sum, square_block(q->x + i, q->n - i < BLOCK ? q->n - i : BLOCK, &s->bad));
+    }
 }
 
-void SY_FN(square_sum)(const struct sy_exec *x, const struct sy_square_sum *op) {
-    struct square_work w = {.op = op};
-    assert(sy_pool_size(x->pool) <= MAX_THREADS);
-    sy_pool_run(x->pool, square_part, &w);
-    for (int i = 0; i < sy_pool_size(x->pool); i++)
-        *op->n_bad += w.bad[i];
+/* The parts of a sum of integers are added in any order. */
+void SY_FN(norm)(const struct sy_exec *x, const struct sy_norm *op) {
+    struct norm_work w = {x, op};
+    int64_t n = 0;
+    for (int k = 0; k < op->n_items; k++)
+        n += op->item[k].n;
+    struct sy_pool *pool = pool_for(x, n);
+    assert(sizeof(struct norm_sums) <= x->scratch_bytes);
+    sy_pool_run(pool, norm_part, &w);
+    for (int i = 0; i < sy_pool_size(pool); i++) {
+        const struct norm_sums *s = sy_exec_scratch(x, i);
+        sy_exact_join(&op->tally->norm, &s->sum);
+        op->tally->n_bad_gradient += s->bad;
+    }
 }

@@ -5,6 +5,7 @@
  * added by ascending id, + 1e-20; then times route_scale. */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
+#include "ops/ref/tokens.h"
 #include "ops/ref/topk.h"
 
 enum { MAX_THREADS = 1024 };
@@ -83,7 +84,7 @@ static void token(const struct sy_router_fwd *op, int64_t t, float *scratch) {
     float *s = op->s + t * e, *c = scratch, *score = scratch + e;
     int32_t *ids = op->ids + t * k, *kept = (int32_t *)(scratch + 2 * e);
     int of_chosen = op->score_func == SY_ROUTER_TOPK_SOFTMAX, sigmoid = op->score_func == SY_ROUTER_SIGMOID;
-    int spared = sigmoid && op->chosen_only && (op->given || op->forced_seq_len > 0);
+    int spared = sigmoid && op->chosen_only && (op->given || op->forced);
     if (sigmoid && !spared)
         for (int64_t i = 0; i < e; i++)
             s[i] = sy_sig_f32(l[i]);
@@ -91,9 +92,9 @@ static void token(const struct sy_router_fwd *op, int64_t t, float *scratch) {
         softmax_all(e, l, s);
     if (op->given) {
         memcpy(ids, op->given + t * k, (size_t)k * sizeof *ids);
-    } else if (op->forced_seq_len > 0) {
+    } else if (op->forced) {
         for (int64_t i = 0; i < k; i++)
-            ids[i] = (int32_t)((t % op->forced_seq_len * k + i) % e);
+            ids[i] = (int32_t)((t % op->seq_len * k + i) % e);
     } else {
         for (int64_t i = 0; i < e; i++)
             c[i] = (of_chosen ? l[i] : s[i]) + (op->bias ? op->bias[i] : 0.0f);
@@ -127,7 +128,7 @@ static void run(void *arg, int thread, int n_threads) {
     const struct sy_router_fwd *op = w->op;
     int64_t lo, hi;
     sy_range(op->tokens, 1, thread, n_threads, &lo, &hi);
-    w->bad[thread] = -1;
+    w->bad[thread] = SY_NO_TOKEN;
     for (int64_t t = lo; t < hi; t++) {
         int nan = 0;
         for (int64_t i = 0; i < op->experts; i++)
@@ -136,8 +137,7 @@ static void run(void *arg, int thread, int n_threads) {
             token(op, t, sy_exec_scratch(w->x, thread));
             continue;
         }
-        if (w->bad[thread] < 0)
-            w->bad[thread] = t;
+        lowers(token_key(op->place, t, op->seq_len, op->layer, op->layers), &w->bad[thread]);
         reported_token(op, t);
     }
 }
@@ -147,5 +147,7 @@ void SY_FN(router_fwd)(const struct sy_exec *x, const struct sy_router_fwd *op) 
     assert(op->groups == 0 || (op->experts % op->groups == 0 && op->top_k <= op->experts / op->groups * op->limited_groups));
     assert(3 * (size_t)op->experts * sizeof(float) <= x->scratch_bytes && sy_pool_size(x->pool) <= MAX_THREADS);
     sy_pool_run(x->pool, run, &w);
-    *op->bad_token = lowest_bad(w.bad, sy_pool_size(x->pool));
+    for (int i = 0; i < sy_pool_size(x->pool); i++)
+        if (w.bad[i] != SY_NO_TOKEN)
+            lowers(w.bad[i], op->bad_token);
 }

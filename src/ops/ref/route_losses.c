@@ -141,7 +141,7 @@ void SY_FN(router_losses)(const struct sy_exec *x, const struct sy_router_losses
     struct sy_pool *pool = pool_for(x, op->sequences * op->seq_len * op->experts);
     assert(5 * (size_t)op->experts * sizeof(float) <= x->scratch_bytes && sy_pool_size(pool) <= MAX_THREADS);
     sy_pool_run(pool, run, &w);
-    for (int i = 0; i < sy_pool_size(pool); i++) {
+    for (int i = 0; op->loss && i < sy_pool_size(pool); i++) {
         op->loss[0] += w.sums[i].balance;
         op->loss[1] += w.sums[i].z;
         *op->n_bad += w.sums[i].bad;

@@ -29,6 +29,11 @@ static inline void run_rows(const struct sy_exec *x, const void *op, int64_t row
     sy_pool_run(pool_for(x, rows * (scratch_floats + 16)), run_rows_part, &w);
 }
 
+/* Rows that there are. */
+static inline int64_t rows_used(const struct sy_rows *r) {
+    return r->offset ? r->offset[r->groups * r->sequences] : r->max_rows;
+}
+
 /* The largest of n values, NaN loses; -INFINITY if there is none. Which zero it is, is open: no use of it may tell. */
 static inline float max_of(int64_t n, const float *x) {
     float lane[16], top = -INFINITY;

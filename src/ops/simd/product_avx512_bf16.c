@@ -1,20 +1,23 @@
-/* Products of class x86 by VDPBF16PS, the instruction whose steps define the class: a pair of rows a time, the odd one
- * first, subnormals flushed (NUMERICS 1). Same loops as ops/ref/gemm.c: tiles of MC x NC outputs, blocks of KC rows, an
- * accumulator that is reloaded. Classes fp32 and sm90 are the tier avx512's.
+/* A tile of a product of class x86 by VDPBF16PS, the instruction whose steps define the class: a pair of rows a time, the odd
+ * one first, subnormals flushed (NUMERICS 1). Same loops as ops/ref/product.c: blocks of KC rows, an accumulator that is
+ * reloaded. Classes fp32 and sm90 are the tier avx512's.
  *
  * Packed, a word is a pair (rows 2p, 2p + 1) of one column, the even row in its low half:
  *
- *     a[MC, KC/2]     one row a row of the tile
- *     b[NC/NR][KC/2, NR]     panels of NR columns
+ *     a[MC, KC/2]               one row a row of the tile
+ *     b[n/NR][k/2, NR]          panels of NR columns; of a block of KC rows, or once and for all of a whole operand
  */
 #include <immintrin.h>
 
-#include "ops/ref/gemm_tiles.h"
+#include "ops/ref/products.h"
 #include "ops/ref/protos.h"
 
 enum { MR = 8, NR = 32, KC = 512, PAIRS = KC / 2 };
 
-void sy_gemm_avx512(const struct sy_exec *x, const struct sy_gemm *problems, int n_problems);
+void sy_product_tile_avx512(const struct sy_exec *x, const struct product *p, int64_t i, int64_t j, int64_t m, int64_t n,
+                            void *scratch);
+size_t sy_pack_bytes_avx512(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n);
+void sy_pack_avx512(const struct sy_exec *x, const struct sy_pack *op);
 
 static uint32_t pair(uint16_t even, uint16_t odd) { return (uint32_t)even | (uint32_t)odd << 16; }
 
@@ -127,23 +130,54 @@ static void panel_by_columns(struct sy_mat b, int64_t k, int64_t n, uint32_t *ds
             dst[p * NR + j] = 2 * p + 1 < k ? load_pair(s + j * b.col + 2 * p) : s[j * b.col + 2 * p];
 }
 
-static void pack_b(struct sy_mat b, int64_t k, int64_t n, uint32_t *dst) {
+/* A panel of n <= NR columns of b[k, n], zeros behind them. */
+static void panel(struct sy_mat b, int64_t k, int64_t n, uint32_t *dst) {
+    const uint16_t *s = b.data;
     int64_t pairs = (k + 1) / 2;
-    for (int64_t j = 0; j < n; j += NR, dst += PAIRS * NR) {
-        const uint16_t *s = (const uint16_t *)b.data + j * b.col;
-        int64_t jn = n - j < NR ? n - j : NR;
-        for (int64_t p = 0; p < pairs && jn < NR; p++)
-            memset(dst + p * NR + jn, 0, (size_t)(NR - jn) * sizeof *dst);
-        if (b.col == 1) {
-            panel_by_rows(s, b.row, k, jn, dst);
-        } else if (b.row == 1) {
-            panel_by_columns(sy_mat_cols(b, j), k, jn, dst);
-        } else {
-            for (int64_t p = 0; p < k; p += 2)
-                for (int64_t q = 0; q < jn; q++)
-                    dst[p / 2 * NR + q] = pair(s[p * b.row + q * b.col], p + 1 < k ? s[(p + 1) * b.row + q * b.col] : 0);
-        }
+    for (int64_t p = 0; p < pairs && n < NR; p++)
+        memset(dst + p * NR + n, 0, (size_t)(NR - n) * sizeof *dst);
+    if (b.col == 1) {
+        panel_by_rows(s, b.row, k, n, dst);
+    } else if (b.row == 1) {
+        panel_by_columns(b, k, n, dst);
+    } else {
+        for (int64_t p = 0; p < k; p += 2)
+            for (int64_t q = 0; q < n; q++)
+                dst[p / 2 * NR + q] = pair(s[p * b.row + q * b.col], p + 1 < k ? s[(p + 1) * b.row + q * b.col] : 0);
     }
+}
+
+static void pack_b(struct sy_mat b, int64_t k, int64_t n, uint32_t *dst) {
+    for (int64_t j = 0; j < n; j += NR, dst += PAIRS * NR)
+        panel(sy_mat_cols(b, j), k, least(n - j, NR), dst);
+}
+
+/* --- a right-hand side once and for all --------------------------------------------------------------------------- */
+
+static int64_t panel_words(int64_t k) { return (k + 1) / 2 * NR; }
+
+size_t SY_FN(pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n) {
+    if (x->cls != SY_NUMERIC_X86)
+        return sy_pack_bytes_avx512(x, m, k, n);
+    return (size_t)((n + NR - 1) / NR * panel_words(k)) * sizeof(uint32_t);
+}
+
+static void pack_part(void *arg, int thread, int n_threads) {
+    const struct sy_pack *op = arg;
+    int64_t panels = (op->n + NR - 1) / NR, lo, hi;
+    sy_range(op->groups * panels, 1, thread, n_threads, &lo, &hi);
+    for (int64_t i = lo; i < hi; i++) {
+        int64_t g = i / panels, j = i % panels;
+        uint32_t *to = (uint32_t *)((char *)op->packed + g * op->packed_step) + j * panel_words(op->k);
+        panel(sy_mat_cols(operand_of(&op->b, g), j * NR), op->k, least(op->n - j * NR, NR), to);
+    }
+}
+
+void SY_FN(pack)(const struct sy_exec *x, const struct sy_pack *op) {
+    if (x->cls == SY_NUMERIC_X86)
+        sy_pool_run(pool_for(x, op->groups * op->k * op->n), pack_part, (void *)(uintptr_t)op);
+    else
+        sy_pack_avx512(x, op);
 }
 
 /* --- a tile --------------------------------------------------------------------------------------------------- */
@@ -167,31 +201,39 @@ static void micro(int64_t pairs, const uint32_t *a, const uint32_t *b, float *ac
             _mm512_storeu_ps(acc + i * NC + j * 16, c[i][j]);
 }
 
-static void tile(const struct sy_exec *x, const struct sy_gemm *g, int64_t i, int64_t j, int64_t m, int64_t n,
-                 void *scratch) {
-    uint32_t *a = scratch, *b = a + MC * PAIRS;
-    float *acc = (float *)(b + PAIRS * NC);
-    begin_tile(g, i, j, m, n, acc);
-    for (int part = 0; part < g->n_parts; part++) {
-        const struct sy_gemm_part *q = &g->parts[part];
-        assert(q->a.dtype == SY_BF16 && q->b.dtype == SY_BF16);
-        for (int64_t p = 0; p < q->k; p += KC) {
-            int64_t k = least(q->k - p, KC);
-            pack_a(sy_mat_cols(sy_mat_rows(q->a, i), p), m, k, a);
-            pack_b(sy_mat_cols(sy_mat_rows(q->b, p), j), k, n, b);
-            for (int64_t c = 0; c < n; c += NR)
-                for (int64_t r = 0; r < m; r += MR)
-                    micro((k + 1) / 2, a + r * PAIRS, b + c * PAIRS, acc + r * NC + c);
-        }
+/* Rows at .. at+k-1 of a part: acc goes on. */
+static void block(const struct k_slice *q, int64_t i, int64_t j, int64_t m, int64_t n, int64_t at, uint32_t *a, uint32_t *b,
+                  float *acc) {
+    int64_t k = least(q->k - at, KC), b_panel = PAIRS * NR;
+    const uint32_t *right = b;
+    pack_a(sy_mat_cols(sy_mat_rows(q->a, i), at), m, k, a);
+    if (q->packed) {
+        b_panel = panel_words(q->k);
+        right = (const uint32_t *)q->packed + j / NR * b_panel + at / 2 * NR;
+    } else {
+        pack_b(sy_mat_cols(sy_mat_rows(q->b, at), j), k, n, b);
     }
-    finish_tile(x, g, i, j, m, n, acc);
+    for (int64_t c = 0; c < n; c += NR, right += b_panel)
+        for (int64_t r = 0; r < m; r += MR)
+            micro((k + 1) / 2, a + r * PAIRS, right, acc + r * NC + c);
 }
 
-void SY_FN(gemm)(const struct sy_exec *x, const struct sy_gemm *problems, int n_problems) {
+void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, int64_t i, int64_t j, int64_t m, int64_t n,
+                         void *scratch) {
+    uint32_t *a = scratch, *b = a + MC * PAIRS;
+    float *acc = (float *)(b + PAIRS * NC);
     if (x->cls != SY_NUMERIC_X86) {
-        sy_gemm_avx512(x, problems, n_problems);
+        sy_product_tile_avx512(x, p, i, j, m, n, scratch);
         return;
     }
-    assert(x->scratch_bytes >= (MC * PAIRS + PAIRS * NC + MC * NC) * sizeof(float));
-    run_tiles(&(struct tile_work){x, problems, n_problems, MC * PAIRS * sizeof(uint32_t), tile}, 64);
+    assert(x->scratch_bytes >= (MC * PAIRS + PAIRS * NC + MC * NC) * sizeof(float) && p->c.col == 1);
+    memset(a + m * PAIRS, 0, (size_t)((MC - m) * PAIRS) * sizeof *a); /* rows beyond m are computed and dropped */
+    begin_tile(p, i, j, m, n, acc);
+    for (int64_t q = 0; q < p->n_slices; q++) {
+        struct k_slice s = p->slice(p, q);
+        assert(s.a.dtype == SY_BF16 && s.b.dtype == SY_BF16);
+        for (int64_t at = 0; at < s.k; at += KC)
+            block(&s, i, j, m, n, at, a, b, acc);
+    }
+    finish_tile(x, p, i, j, m, n, acc);
 }

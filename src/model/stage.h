@@ -1,0 +1,47 @@
+/* A stage: a contiguous run of layers, forward and backward of micro-batches.
+ *
+ *     fwd(mb) ... bwd(mb)                             the layers in reverse, gradients of inputs and weights layer by layer
+ *     fwd(mb) ... bwd_inputs(mb) ... bwd_weights(mb)  apart, with other work between (zero-bubble pipelines); `split`
+ *
+ * Up to `pending` micro-batches may be between their forward and the end of their backward; each has memory of its own for
+ * what its backward reads, so that their calls may interleave in any order. What is recomputed (activation_checkpoint) is
+ * made again in bwd or bwd_inputs: of such a layer its input is kept, and with selective recompute the attention output and
+ * the dispatched rows.
+ */
+#ifndef SY_MODEL_STAGE_H
+#define SY_MODEL_STAGE_H
+
+#include "base/log.h"
+#include "model/layer.h"
+
+struct sy_stage_options {
+    const struct sy_layer_ctx *ctx; /* outlives the stage */
+    const struct sy_config_activation_checkpoint *recompute; /* NULL: forward only */
+    int first, n_layers;
+    int pending;
+    int split;
+    const struct sy_log *log;
+};
+
+struct sy_stage;
+
+/* Local. An empty stage of that many layers; its memory comes with carve. Errors: ERR_MEMORY. Owned by the caller. */
+sy_status sy_stage_create(const struct sy_stage_options *options, struct sy_stage **out);
+void sy_stage_destroy(struct sy_stage *stage);
+/* Local. Takes what the stage needs; called once to measure and once to carve. */
+void sy_stage_carve(struct sy_stage *stage, struct sy_arena *arena);
+
+/* Collective over the expert-parallel group. out [T, D] from in [T, D], which stays until the micro-batch's backward is done.
+ * pass: EVAL or TRAIN. The batch is a value; its views stay as long as `in`. Errors: those of the exchange. */
+sy_status sy_stage_fwd(struct sy_stage *stage, int mb, const struct sy_batch *batch, enum sy_pass pass, struct sy_mat in,
+                       struct sy_mat out);
+
+/* Collective. din [T, D] (or data NULL for none) from dout [T, D], weight gradients to the sink. */
+sy_status sy_stage_bwd(struct sy_stage *stage, int mb, struct sy_mat dout, struct sy_mat din,
+                       const struct sy_grad_sink *sink);
+
+/* The same in two halves, with `split`; dout stays until the second is done. */
+sy_status sy_stage_bwd_inputs(struct sy_stage *stage, int mb, struct sy_mat dout, struct sy_mat din);
+void sy_stage_bwd_weights(struct sy_stage *stage, int mb, const struct sy_grad_sink *sink);
+
+#endif

@@ -1,0 +1,33 @@
+/* The weight source of a rank that has all weights in its own memory: stored weights (BF of the masters), vectors as the
+ * masters are, and the right-hand sides packed for this tier, once for each version.
+ */
+#ifndef SY_PARALLEL_RESIDENT_H
+#define SY_PARALLEL_RESIDENT_H
+
+#include "model/weights.h"
+
+struct sy_resident_options {
+    const struct sy_params *params;
+    const struct sy_config_model *model;
+    const struct sy_config_moe *moe;
+    const struct sy_exec *exec;
+    float *const *master; /* [n_params] first element of each; read for vectors and expert biases; outlives the source */
+};
+
+struct sy_resident;
+
+/* Local. Adds what create takes to a measuring arena. Errors: ERR_MEMORY. */
+sy_status sy_resident_measure(const struct sy_resident_options *options, struct sy_arena *arena);
+/* Local. Errors: ERR_MEMORY with the bytes. Owned by the caller. */
+sy_status sy_resident_create(const struct sy_resident_options *options, struct sy_resident **out);
+void sy_resident_destroy(struct sy_resident *r);
+
+/* Where a tensor's stored elements are, or NULL for what is not stored: to be written with BF of the masters. */
+void *sy_resident_stored(const struct sy_resident *r, const struct sy_tensor *tensor);
+
+/* Local. Stored weights have changed. */
+void sy_resident_changed(struct sy_resident *r);
+
+struct sy_weight_source sy_resident_source(struct sy_resident *r);
+
+#endif

@@ -1,0 +1,72 @@
+/* The sequences of a step: see feed.h. */
+#include "train/feed.h"
+
+struct sy_data_options sy_session_data_options(const struct sy_config *c, const struct sy_log *log) {
+    return (struct sy_data_options){.dataset_paths = c->training.dataset_path.items,
+                                    .n_dataset_paths = (int)c->training.dataset_path.n,
+                                    .format = sy_config_word(c, "data.format"),
+                                    .suffixes = c->data.suffixes.items,
+                                    .n_suffixes = (int)c->data.suffixes.n,
+                                    .text_key = c->data.text_key,
+                                    .max_bytes = c->data.max_bytes,
+                                    .holdout = c->data.holdout,
+                                    .shuffle = c->data.shuffle,
+                                    .max_bad_lines = c->data.max_bad_lines,
+                                    .seed = (uint64_t)c->debug.seed,
+                                    .log = log};
+}
+
+sy_status sy_feed_open(struct sy_session *s) {
+    const struct sy_config *c = s->config;
+    struct sy_data_options options = sy_session_data_options(c, s->log);
+    SY_TRY(sy_documents_load(&options, &s->documents));
+    return sy_loader_create(s->documents, s->tokenizer, &options, c->training.seq_len, &s->loader);
+}
+
+sy_status sy_feed_fetch(struct sy_session *s, int64_t step) {
+    int64_t seq = s->config->training.seq_len;
+    for (int64_t k = 0; k < sy_walk_length(&s->walk); k++) {
+        s->feed.sequence[k] = (int32_t)sy_walk_sequence(&s->walk, k);
+        int64_t n = sy_session_sequence(s, step) + s->feed.sequence[k], t = k * seq;
+        SY_TRY(sy_loader_fetch(s->loader, n, s->feed.ids + t, s->feed.labels + t, s->feed.doc_start + t));
+    }
+    return SY_OK;
+}
+
+sy_status sy_feed_fetch_heldout(struct sy_session *s, int64_t first, int64_t n) {
+    int64_t seq = s->config->training.seq_len;
+    for (int64_t k = 0; k < n; k++) {
+        int64_t t = k * seq;
+        SY_TRY(sy_loader_eval_fetch(s->loader, first + k, s->feed.ids + t, s->feed.labels + t, s->feed.doc_start + t));
+    }
+    return SY_OK;
+}
+
+static void send(const struct sy_session *s, int64_t n, const int32_t *from, int32_t *to) {
+    s->exec.device->copy(s->exec.device, to, from, (size_t)n * sizeof *to);
+}
+
+int64_t sy_feed_send(struct sy_session *s, int64_t n) {
+    int64_t seq = s->config->training.seq_len, tokens = n * seq, valid = 0;
+    for (int64_t t = 0; t < tokens; t++) {
+        s->feed.position[t] = (int32_t)(t % seq) - s->feed.doc_start[t];
+        valid += s->feed.labels[t] >= 0;
+    }
+    send(s, tokens, s->feed.ids, s->fed.ids);
+    send(s, tokens, s->feed.labels, s->fed.labels);
+    send(s, tokens, s->feed.doc_start, s->fed.doc_start);
+    send(s, tokens, s->feed.position, s->fed.position);
+    send(s, n, s->feed.sequence, s->fed.sequence);
+    return valid;
+}
+
+struct sy_batch sy_feed_batch(const struct sy_session *s, int64_t first, int64_t n) {
+    int64_t seq = s->config->training.seq_len, t = first * seq;
+    return (struct sy_batch){.at = {first, n, seq},
+                             .tokens = n * seq,
+                             .ids = s->fed.ids + t,
+                             .labels = s->fed.labels + t,
+                             .doc_start = s->fed.doc_start + t,
+                             .position = s->fed.position + t,
+                             .sequence = s->fed.sequence + first};
+}

@@ -1,0 +1,22 @@
+/* The sequences of a step: from the data set to the feed, in the order of the walk, and from there to the exec's memory. */
+#ifndef SY_TRAIN_FEED_H
+#define SY_TRAIN_FEED_H
+
+#include "train/session.h"
+
+/* Local. Loads the data set. Errors: those of documents and loader. */
+sy_status sy_feed_open(struct sy_session *s);
+
+/* Local. All sequences of step `step` (from 0) of this rank's walk. */
+sy_status sy_feed_fetch(struct sy_session *s, int64_t step);
+
+/* Local. n held-out sequences from `first` on, at the feed's beginning. */
+sy_status sy_feed_fetch_heldout(struct sy_session *s, int64_t first, int64_t n);
+
+/* Positions of the first n sequences; enqueues their copy. Returns their valid labels. */
+int64_t sy_feed_send(struct sy_session *s, int64_t n);
+
+/* Places first .. first + n - 1 as a batch. */
+struct sy_batch sy_feed_batch(const struct sy_session *s, int64_t first, int64_t n);
+
+#endif

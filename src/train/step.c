@@ -1,0 +1,195 @@
+/* One step: a transaction. Everything is enqueued, from the first batch to the new weights; the host waits once, at the end,
+ * and reads what was counted and what became of it:
+ *
+ *     scalars, empty tally, batch ->   forward, backward ... -> norm -> judge -> adamw, bias   -> tally, verdict, loads
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/fmath.h"
+#include "train/feed.h"
+
+/* debug.break = nan_at_step_N: a gradient element becomes NaN in step N; 0 if another or none. */
+int64_t sy_session_planted_nan(const char *plant) {
+    static const char name[] = "nan_at_step_";
+    size_t n = sizeof name - 1;
+    return strncmp(plant, name, n) == 0 ? atoll(plant + n) : 0;
+}
+
+/* --- enqueued --------------------------------------------------------------------------------------------------- */
+
+static void begin(struct sy_session *s, const struct sy_step_result *r) {
+    const struct sy_config *c = s->config;
+    const struct sy_device *d = s->exec.device;
+    struct sy_update_step u = {.t = s->applied + 1,
+                               .lr = r->lr,
+                               .beta1 = c->optimizer.beta1,
+                               .beta2 = c->optimizer.beta2,
+                               .eps = c->optimizer.eps,
+                               .weight_decay = c->optimizer.weight_decay,
+                               .max_norm = c->training.max_norm};
+    s->seen.scalars->w = (float)(1.0 / (double)r->n_valid);
+    sy_update_scalars(&u, s->seen.scalars);
+    *s->seen.tally = sy_tally_empty;
+    d->copy(d, s->step.scalars, s->seen.scalars, sizeof *s->step.scalars);
+    d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
+    s->exec.ops->fill(&s->exec, &(struct sy_fill){.n = 2 * s->params->n_layers * c->moe.num_experts, .data = s->step.counts});
+}
+
+static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
+    int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s->config);
+    struct sy_grad_sink sink = sy_gradients_sink(s->gradients);
+    sy_gradients_begin(s->gradients, s->fed.ids);
+    SY_TRY(sy_step_routes_begin(s->routes, r->step));
+    for (int64_t k = 0; k < all; k += local) {
+        struct sy_batch b = sy_feed_batch(s, k, all - k < local ? all - k : local);
+        sy_step_routes_before(s->routes, &s->walk, &b);
+        SY_TRY(sy_model_train(s->model, &b, &sink));
+        sy_step_routes_after(s->routes, &s->walk, &b);
+    }
+    return SY_OK;
+}
+
+static void update(struct sy_session *s, const struct sy_step_result *r) {
+    if (r->step == sy_session_planted_nan(s->config->debug.break_))
+        s->exec.ops->fill(&s->exec, &(struct sy_fill){.n = 1,
+                                                      .word = sy_f32_bits(NAN),
+                                                      .data = sy_gradients_root(s->gradients, s->params->head)});
+    sy_update_norm(s->update, s->gradients, s->step.tally);
+    sy_update_apply(s->update, s->gradients,
+                    &(struct sy_update_memory){s->step.scalars, s->step.tally, s->step.verdict});
+    sy_gradients_end(s->gradients);
+}
+
+/* --- waited for ------------------------------------------------------------------------------------------------- */
+
+static sy_status read_back(struct sy_session *s) {
+    const struct sy_device *d = s->exec.device;
+    size_t n = (size_t)(s->params->n_layers * s->config->moe.num_experts);
+    d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
+    d->copy(d, s->seen.verdict, s->step.verdict, sizeof *s->seen.verdict);
+    d->copy(d, s->seen.counts, s->step.counts, n * sizeof *s->seen.counts);
+    return sy_exec_wait(&s->exec);
+}
+
+struct token { /* that the tally names */
+    long long layer, sequence, position;
+};
+static struct token token_of(const struct sy_session *s, int64_t key) {
+    int64_t t = key / s->params->n_layers, seq = s->config->training.seq_len;
+    return (struct token){key % s->params->n_layers, t / seq, t % seq};
+}
+
+static sy_status check_recompute(const struct sy_session *s) {
+    const struct sy_tally *t = s->seen.tally;
+    struct token at = token_of(s, t->changed[0]);
+    if (t->changed[0] == SY_NO_TOKEN)
+        return SY_OK;
+    SY_FAIL(SY_ERR_RUNTIME,
+            "layer %lld: recompute differs from forward at token %lld of sequence %lld of the batch: expert %lld, now %lld; "
+            "memory or hardware is faulty, or this is a bug (activation_checkpoint.determinism_check)",
+            at.layer, at.position, at.sequence, (long long)t->changed[1], (long long)t->changed[2]);
+}
+
+/* Why the step was not applied; "" if it was. */
+static void explain(const struct sy_session *s, struct sy_step_result *r) {
+    const struct sy_tally *t = s->seen.tally;
+    struct token at = token_of(s, t->bad_token);
+    if (t->bad_token != SY_NO_TOKEN)
+        snprintf(r->why, sizeof r->why, "layer %lld: router: token %lld of sequence %lld of the batch has a NaN logit",
+                 at.layer, at.position, at.sequence);
+    else if (t->n_bad_router)
+        snprintf(r->why, sizeof r->why, "router losses of %lld sequences are not finite, summed over layers",
+                 (long long)t->n_bad_router);
+    else if (t->n_bad)
+        snprintf(r->why, sizeof r->why, "%lld of %lld token losses are not finite", (long long)t->n_bad,
+                 (long long)r->n_valid);
+    else if (!s->seen.verdict->apply)
+        snprintf(r->why, sizeof r->why, "%lld gradient elements are not finite, or their norm is not",
+                 (long long)t->n_bad_gradient);
+}
+
+static void report(struct sy_session *s, struct sy_step_result *r) {
+    const struct sy_config *c = s->config;
+    const struct sy_tally *t = s->seen.tally;
+    int64_t summed = c->training.global_batch_size * (s->params->n_layers - c->model.n_dense_layers);
+    int ran = t->bad_token == SY_NO_TOKEN; /* no router met a NaN: losses and loads mean something */
+    double scale = t->n_bad_router ? (double)NAN : 0x1p-24 / (double)summed; /* the sums lack those that are not finite */
+    r->has_balance_loss = ran && c->moe.seq_aux_loss_coeff > 0 && summed > 0;
+    r->has_z_loss = ran && c->moe.z_loss_coeff > 0 && summed > 0;
+    r->balance_loss = r->has_balance_loss ? (double)t->router_loss[0] * scale : 0.0;
+    r->z_loss = r->has_z_loss ? (double)t->router_loss[1] * scale : 0.0;
+    r->counted = ran;
+    r->n_bad = t->n_bad;
+    r->n_bad_router = t->n_bad_router;
+    int lost = !ran || t->n_bad || t->n_bad_router;
+    r->loss_fixed = ran ? t->loss : 0;
+    r->loss = lost ? NAN : (double)t->loss * 0x1p-24 / (double)r->n_valid;
+    r->norm = lost ? NAN : s->seen.verdict->norm;
+    r->applied = s->seen.verdict->apply;
+    if (!ran)
+        memset(s->seen.counts, 0, (size_t)(s->params->n_layers * c->moe.num_experts) * sizeof *s->seen.counts);
+    explain(s, r);
+    sy_digest_hex(&(struct sy_digest){{s->seen.verdict->digest[0], s->seen.verdict->digest[1]}}, r->digest);
+}
+
+/* --- a step ------------------------------------------------------------------------------------------------------- */
+
+sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_result *r) {
+    double t0 = sy_clock(), seconds;
+    SY_TRY(sy_feed_fetch(s, step));
+    seconds = sy_clock() - t0;
+    sy_status status = sy_session_step_filled(s, step, r);
+    r->data_seconds = seconds;
+    return status;
+}
+
+sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_step_result *r) {
+    const struct sy_config *c = s->config;
+    *r = (struct sy_step_result){.step = step + 1, .loss = NAN, .norm = NAN};
+    r->n_valid = sy_feed_send(s, sy_walk_length(&s->walk));
+    if (r->n_valid == 0)
+        SY_FAIL(SY_ERR_DATA, "step %lld has no valid label: every token of its %lld sequences ends a document",
+                (long long)(step + 1), (long long)c->training.global_batch_size);
+    r->lr = sy_schedule_lr(&c->lr_scheduler, c->optimizer.lr, step, c->training.steps);
+    begin(s, r);
+    SY_TRY(accumulate(s, r));
+    update(s, r);
+    SY_TRY(read_back(s));
+    SY_TRY(check_recompute(s));
+    report(s, r);
+    if (r->applied) {
+        s->applied++;
+        sy_resident_changed(s->resident);
+    }
+    const struct sy_tally *t = s->seen.tally;
+    if (t->n_bad == 0 && t->n_bad_router == 0 && r->counted) /* else weights may be NaN, and no file of routes has such */
+        SY_TRY(sy_step_routes_end(s->routes, r->step));
+    return SY_OK;
+}
+
+sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *loss, int64_t *n_valid) {
+    const struct sy_device *d = s->exec.device;
+    int64_t total = sy_loader_eval_count(s->loader), batch = s->config->training.global_batch_size;
+    int64_t local = sy_session_batch(s->config);
+    if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)
+        total = max_batches * batch;
+    *s->seen.tally = sy_tally_empty;
+    d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
+    for (int64_t k = 0; k < total; k += local) {
+        int64_t n = total - k < local ? total - k : local;
+        SY_TRY(sy_feed_fetch_heldout(s, k, n));
+        sy_feed_send(s, n);
+        struct sy_batch b = sy_feed_batch(s, 0, n);
+        SY_TRY(sy_model_eval(s->model, &b));
+        SY_TRY(sy_exec_wait(&s->exec)); /* the feed is filled again */
+    }
+    d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
+    SY_TRY(sy_exec_wait(&s->exec));
+    const struct sy_tally *t = s->seen.tally;
+    sy_model_counters(s->model)->batched_no_grad += t->batched;
+    *n_valid = t->n_valid;
+    *loss = t->n_bad || t->bad_token != SY_NO_TOKEN || t->n_valid == 0 ? NAN : (double)t->loss * 0x1p-24 / (double)t->n_valid;
+    return SY_OK;
+}
