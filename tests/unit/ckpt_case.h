@@ -179,6 +179,59 @@ static inline int list_files(const char *path, char names[64][256]) {
     return n;
 }
 
+/* ---- a small checkpoint, and what is said of one ---- */
+
+/* Of format version 1, and a model of 6 k parameters. */
+#define VERSION_1 "tests/data/checkpoint_v1/step-00000002"
+
+static inline struct model model_of(const char *path) {
+    struct sy_ckpt *c = NULL;
+    struct sy_config *config = NULL;
+    assert_int_equal(sy_ckpt_open(path, 1, &c), SY_OK);
+    assert_int_equal(sy_config_create(&config), SY_OK);
+    assert_int_equal(sy_ckpt_config(c, 1, config), SY_OK);
+    assert_int_equal(sy_config_finish(config, false), SY_OK);
+    sy_ckpt_close(c);
+    return make_model_of(config);
+}
+
+static inline void copy_file(const char *from, const char *to) {
+    size_t n = 0;
+    char *text = slurp(from, &n);
+    assert_non_null(text);
+    spill(to, text, n);
+    free(text);
+}
+
+static inline sy_status verify(const char *path) {
+    struct sy_ckpt *c = NULL;
+    sy_status status = sy_ckpt_open(path, 1, &c);
+    if (status == SY_OK)
+        status = sy_ckpt_verify(c);
+    sy_ckpt_close(c);
+    return status;
+}
+
+static inline void keep_text(void *user, const char *text, size_t n) { fwrite(text, 1, n, user); }
+
+/* What `inspect` prints is in *out, the caller's. */
+static inline sy_status inspect(const char *path, char **out) {
+    size_t n = 0;
+    FILE *f = open_memstream(out, &n);
+    assert_non_null(f);
+    sy_status status = sy_ckpt_inspect(path, keep_text, f);
+    assert_int_equal(fclose(f), 0);
+    return status;
+}
+
+static inline void inspect_says(const char *path, sy_status status, const char *what) {
+    char *out = NULL;
+    sy_status is = inspect(path, &out);
+    if (is != status || !strstr(out, what))
+        fail_msg("inspect %s: status %d and no \"%s\" in: %s", path, is, what, out);
+    free(out);
+}
+
 /* ---- corruption ---- */
 
 /* What a reader of the run makes of it now: 0 the step that is found, -status if none. */
