@@ -19,6 +19,9 @@ enum { SY_DIGEST_CHARS = 33 }; /* 32 hex digits and NUL */
 /* Adds elements first .. first+n-1 of the fp32 tensor `id`; x points at element `first`. */
 void sy_digest_add_f32(struct sy_digest *d, uint64_t id, uint64_t first, const float *x, size_t n);
 
+/* The same over the words as they are: a NaN is not folded, every bit counts. */
+void sy_digest_add_words(struct sy_digest *d, uint64_t id, uint64_t first, const float *x, size_t n);
+
 static inline void sy_digest_join(struct sy_digest *d, const struct sy_digest *other) {
     d->sum[0] += other->sum[0];
     d->sum[1] += other->sum[1];

@@ -14,13 +14,15 @@ enum { PIECE = 1 << 20, MAX_DEPTH = 8 };
 sy_status sy_ckpt_join(char out[SY_CKPT_PATH_BYTES], const char *a, const char *b) {
     int n = snprintf(out, SY_CKPT_PATH_BYTES, "%s/%s", a, b);
     if (n < 0 || n >= SY_CKPT_PATH_BYTES)
-        SY_FAIL(SY_ERR_USAGE, "%.200s…: the path has %d bytes, at most %d are possible", a, n, SY_CKPT_PATH_BYTES - 1);
+        SY_FAIL(SY_ERR_USAGE, "%.200s…: the path has %d bytes, at most %d are possible", a, n,
+                SY_CKPT_PATH_BYTES - 1);
     return SY_OK;
 }
 
 /* ---- records ---- */
 
-sy_status sy_ckpt_files_add(struct sy_ckpt_files *files, const char *name, int64_t bytes, const char *hash) {
+sy_status sy_ckpt_files_add(struct sy_ckpt_files *files, const char *name, int64_t bytes, const char *hash,
+                            int of_header) {
     if (files->n == files->capacity) {
         int capacity = files->capacity ? 2 * files->capacity : 16;
         struct sy_ckpt_file *larger = realloc(files->item, (size_t)capacity * sizeof *larger);
@@ -31,11 +33,13 @@ sy_status sy_ckpt_files_add(struct sy_ckpt_files *files, const char *name, int64
     }
     struct sy_ckpt_file *file = &files->item[files->n];
     if (strlen(name) >= sizeof file->name || strlen(hash) >= sizeof file->hash)
-        SY_FAIL(SY_ERR_USAGE, "%.100s…: the name of a checkpoint's file has at most %d bytes", name, SY_CKPT_NAME_BYTES - 1);
+        SY_FAIL(SY_ERR_USAGE, "%.100s…: the name of a checkpoint's file has at most %d bytes", name,
+                SY_CKPT_NAME_BYTES - 1);
     memset(file, 0, sizeof *file);
     memcpy(file->name, name, strlen(name));
     memcpy(file->hash, hash, strlen(hash));
     file->bytes = bytes;
+    file->of_header = of_header;
     files->n++;
     return SY_OK;
 }
@@ -47,6 +51,13 @@ static int by_name(const void *a, const void *b) {
 void sy_ckpt_files_sort(struct sy_ckpt_files *files) {
     if (files->n > 1)
         qsort(files->item, (size_t)files->n, sizeof *files->item, by_name);
+}
+
+const struct sy_ckpt_file *sy_ckpt_files_find(const struct sy_ckpt_files *files, const char *name) {
+    for (int i = 0; i < files->n; i++)
+        if (strcmp(files->item[i].name, name) == 0)
+            return &files->item[i];
+    return NULL;
 }
 
 /* ---- writing ---- */
@@ -107,10 +118,11 @@ sy_status sy_ckpt_write_file(const char *folder, const char *name, const char *t
     if (status != SY_OK || !files)
         return status;
     sy_xxh128_hex(XXH3_128bits(text, bytes), hash);
-    return sy_ckpt_files_add(files, name, (int64_t)bytes, hash);
+    return sy_ckpt_files_add(files, name, (int64_t)bytes, hash, 0);
 }
 
-sy_status sy_ckpt_write_json(const char *folder, const char *name, const json_t *value, struct sy_ckpt_files *files) {
+sy_status sy_ckpt_write_json(const char *folder, const char *name, const json_t *value,
+                             struct sy_ckpt_files *files) {
     char *text = NULL;
     size_t bytes = 0;
     SY_TRY(sy_ckpt_print_json(value, &text, &bytes));
@@ -217,7 +229,8 @@ sy_status sy_ckpt_read_file(const char *path, int64_t max_bytes, char **text, si
     sy_status status = SY_OK;
     char *buffer = NULL;
     if (n > max_bytes)
-        status = sy_fail(SY_ERR_DATA, "%s: %" PRId64 " bytes, at most %" PRId64 " are allowed", path, n, max_bytes);
+        status = sy_fail(SY_ERR_DATA, "%s: %" PRId64 " bytes, at most %" PRId64 " are allowed", path, n,
+                         max_bytes);
     else if (!(buffer = malloc((size_t)n + 1)))
         status = sy_fail(SY_ERR_MEMORY, "%s: out of memory for %" PRId64 " bytes", path, n);
     else
@@ -233,6 +246,7 @@ sy_status sy_ckpt_read_file(const char *path, int64_t max_bytes, char **text, si
     return SY_OK;
 }
 
+/* Of the first `bytes` bytes. */
 static sy_status hash_file(int fd, const char *path, int64_t bytes, char out[SY_CKPT_HASH_CHARS]) {
     XXH3_state_t *state = XXH3_createState();
     char *piece = malloc(PIECE);
@@ -252,6 +266,19 @@ static sy_status hash_file(int fd, const char *path, int64_t bytes, char out[SY_
     return status;
 }
 
+/* Bytes of a safetensors file before its data. */
+static sy_status header_bytes(int fd, const char *path, int64_t bytes, int64_t *out) {
+    uint64_t length = 0;
+    if (bytes < (int64_t)sizeof length)
+        SY_FAIL(SY_ERR_DATA, "%s: %" PRId64 " bytes are too few for a safetensors file", path, bytes);
+    SY_TRY(read_piece(fd, path, 0, sizeof length, (char *)&length));
+    if (length > (uint64_t)bytes - sizeof length)
+        SY_FAIL(SY_ERR_DATA, "%s: damaged: a header of %" PRIu64 " bytes in a file of %" PRId64 " bytes",
+                path, length, bytes);
+    *out = (int64_t)(sizeof length + length);
+    return SY_OK;
+}
+
 sy_status sy_ckpt_check_file(const char *folder, const struct sy_ckpt_file *file) {
     char path[SY_CKPT_PATH_BYTES], hash[SY_CKPT_HASH_CHARS];
     int fd = -1;
@@ -260,11 +287,15 @@ sy_status sy_ckpt_check_file(const char *folder, const struct sy_ckpt_file *file
     SY_TRY(open_to_read(path, &fd, &bytes));
     sy_status status = SY_OK;
     if (bytes != file->bytes)
-        status = sy_fail(SY_ERR_DATA, "%s: %" PRId64 " bytes, was written with %" PRId64, path, bytes, file->bytes);
-    else
+        status = sy_fail(SY_ERR_DATA, "%s: %" PRId64 " bytes, was written with %" PRId64, path, bytes,
+                         file->bytes);
+    else if (file->of_header)
+        status = header_bytes(fd, path, bytes, &bytes);
+    if (status == SY_OK)
         status = hash_file(fd, path, bytes, hash);
     close(fd);
     if (status == SY_OK && strcmp(hash, file->hash) != 0)
-        SY_FAIL(SY_ERR_DATA, "%s: damaged: XXH3-128 is %s, was written with %s", path, hash, file->hash);
+        SY_FAIL(SY_ERR_DATA, "%s: damaged: XXH3-128%s is %s, was written with %s", path,
+                file->of_header ? " of its header" : "", hash, file->hash);
     return status;
 }

@@ -1,4 +1,4 @@
-/* What the files of this room share: paths, durable files, hashes, shards, the manifest. Private to src/ckpt. */
+/* Private to src/ckpt: paths, durable files, hashes, digests, shards, the manifest. */
 #ifndef SY_CKPT_INTERNAL_H
 #define SY_CKPT_INTERNAL_H
 
@@ -14,19 +14,22 @@
 
 #define SY_CKPT_MANIFEST "switchyard.json"
 #define SY_CKPT_INDEX "model.safetensors.index.json"
-#define SY_CKPT_TENSOR_HASHES "xxh3" /* metadata of our safetensors files: XXH3-64 of each tensor, 16 hex each, in order */
+#define SY_CKPT_TENSOR_HASHES \
+    "xxh3" /* metadata of version 1's safetensors files: XXH3-64 of each tensor, 16 hex each, in order */
 
 enum {
-    SY_CKPT_MAX_JSON = 1 << 28,   /* bytes of any JSON file */
-    SY_CKPT_MAX_FILES = 100000,   /* in a manifest */
-    SY_CKPT_NAME_BYTES = 200,     /* of a file, relative to its checkpoint */
-    SY_CKPT_MAX_STEP = 1000000000 /* training.steps' bound */
+    SY_CKPT_MAX_JSON = 1 << 28,    /* bytes of any JSON file */
+    SY_CKPT_MAX_FILES = 100000,    /* in a manifest */
+    SY_CKPT_NAME_BYTES = 200,      /* of a file, relative to its checkpoint */
+    SY_CKPT_MAX_STEP = 1000000000, /* training.steps' bound */
+    SY_CKPT_VERSION = 2            /* of the format, as it is written */
 };
 
 struct sy_ckpt_file {
     char name[SY_CKPT_NAME_BYTES]; /* "model-00001-of-00002.safetensors", "optimizer/…" */
     int64_t bytes;
-    char hash[SY_CKPT_HASH_CHARS]; /* XXH3-128 */
+    char hash[SY_CKPT_HASH_CHARS]; /* XXH3-128; "" of a file that no manifest lists */
+    int of_header;                 /* the hash is of a safetensors header alone: its tensors have digests */
 };
 
 struct sy_ckpt_files {
@@ -51,29 +54,75 @@ int sy_ckpt_rename(const char *from, const char *to);
 /* a/b. Errors: ERR_USAGE too long. */
 sy_status sy_ckpt_join(char out[SY_CKPT_PATH_BYTES], const char *a, const char *b);
 
-/* Adds a record; sorts by name. */
-sy_status sy_ckpt_files_add(struct sy_ckpt_files *files, const char *name, int64_t bytes, const char *hash);
+/* Adds a record; sorts by name; the record of a name, or NULL. */
+sy_status sy_ckpt_files_add(struct sy_ckpt_files *files, const char *name, int64_t bytes, const char *hash,
+                            int of_header);
 void sy_ckpt_files_sort(struct sy_ckpt_files *files);
+const struct sy_ckpt_file *sy_ckpt_files_find(const struct sy_ckpt_files *files, const char *name);
 
 /* Creates folder/name with these bytes, synced, and records it in `files` (may be NULL). */
 sy_status sy_ckpt_write_file(const char *folder, const char *name, const char *text, size_t bytes,
                              struct sy_ckpt_files *files);
 
 /* The same for a JSON value, indented. */
-sy_status sy_ckpt_write_json(const char *folder, const char *name, const json_t *value, struct sy_ckpt_files *files);
+sy_status sy_ckpt_write_json(const char *folder, const char *name, const json_t *value,
+                             struct sy_ckpt_files *files);
 
-/* Removes a file or folder with all that is in it, never following links. 0, or errno of the first failure; no message, so
- * that the caller's stays. */
+/* Removes a file or folder with all that is in it, never following links. 0, or errno of the first failure;
+ * no message, so that the caller's stays. */
 int sy_ckpt_remove(const char *path);
 
 /* Size of a regular file. ERR_DATA if it is not there or none, ERR_IO. */
 sy_status sy_ckpt_file_size(const char *path, int64_t *bytes);
 
-/* A whole file of at most max_bytes; *text is malloc'ed and NUL-terminated. ERR_DATA if it is not there or larger. */
+/* A whole file of at most max_bytes; *text is malloc'ed, NUL-terminated. ERR_DATA: not there or larger. */
 sy_status sy_ckpt_read_file(const char *path, int64_t max_bytes, char **text, size_t *bytes);
 
-/* Hashes a file and compares with its record. ERR_DATA says what differs. */
+/* Compares a file's size and hash with its record, of all or of the header. ERR_DATA says what differs. */
 sy_status sy_ckpt_check_file(const char *folder, const struct sy_ckpt_file *file);
+
+/* ---- sums.c: digests of tensors ---- */
+
+struct sy_ckpt_sum {
+    const char *name; /* of the tensor; borrowed */
+    char hex[SY_DIGEST_CHARS];
+};
+
+struct sy_ckpt_sums { /* of one kind, by name */
+    struct sy_ckpt_sum *item;
+    int n, capacity;
+};
+
+/* "weights", "adam_m", "adam_v" in the manifest; "model", "optimizer/adam_m", … of the files' names. */
+const char *sy_ckpt_kind_word(enum sy_ckpt_kind kind);
+const char *sy_ckpt_kind_prefix(enum sy_ckpt_kind kind);
+
+/* The kind that a file "prefix-….safetensors" belongs to, or SY_CKPT_KINDS. */
+enum sy_ckpt_kind sy_ckpt_kind_of(const char *file);
+
+/* Adds a piece of a tensor to the sum of its words, and to `folded` (may be NULL) with every NaN as one. */
+void sy_ckpt_digest_add(uint64_t id, int64_t first, const float *x, int64_t n, struct sy_digest *words,
+                        struct sy_digest *folded);
+
+/* Adds a tensor's record; names ascend. */
+sy_status sy_ckpt_sums_add(struct sy_ckpt_sums *sums, const char *name, const char *hex);
+
+/* The index of a tensor, or -1. */
+int sy_ckpt_sums_find(const struct sy_ckpt_sums *sums, const char *name);
+
+/* ERR_DATA names file, tensor and bytes unless the digest of its words is this one. */
+sy_status sy_ckpt_sum_check(const struct sy_ckpt_sum *sum, const struct sy_digest *words, const char *path,
+                            const struct sy_safetensors_tensor *tensor);
+
+/* {"weights": {name: digest, …}, "adam_m": {…}, "adam_v": {…}}; NULL without memory. */
+json_t *sy_ckpt_sums_json(const struct sy_ckpt_sums sums[SY_CKPT_KINDS]);
+
+/* The same, read. The names belong to `root`. */
+sy_status sy_ckpt_sums_parse(const char *name, const json_t *root, struct sy_ckpt_sums sums[SY_CKPT_KINDS]);
+void sy_ckpt_sums_free(struct sy_ckpt_sums sums[SY_CKPT_KINDS]);
+
+/* n lower-case hex digits and no more. */
+int sy_ckpt_is_hex(const char *s, size_t n);
 
 /* ---- print_json.c ---- */
 
@@ -104,34 +153,54 @@ void sy_ckpt_prune(const char *folder, int64_t step, int64_t keep, const struct 
 
 /* ---- shards_write.c, shards_read.c ---- */
 
+/* Elements of a piece. ERR_USAGE if the store's is not possible. */
+sy_status sy_ckpt_piece(const struct sy_ckpt_store *store, int64_t *piece);
+
+/* Moments are of what is trained; expert biases are not. */
+static inline int sy_ckpt_has(const struct sy_params *params, enum sy_ckpt_kind kind, int tensor) {
+    return kind == SY_CKPT_WEIGHTS || params->param[params->tensor[tensor].param].kind != SY_PARAM_BUFFER;
+}
+
 struct sy_ckpt_shards {
-    const char *folder, *prefix; /* "model", "optimizer/adam_m" */
+    const char *folder;
+    enum sy_ckpt_kind kind;
     const struct sy_params *params;
-    const float *data;
-    int trained_only;
+    const struct sy_ckpt_store *store;
     int64_t max_file_bytes;
     struct sy_ckpt_files *files;
-    struct sy_digest *digest; /* sum over the tensors; may be NULL */
-    json_t *weight_map;       /* name -> file; may be NULL */
-    int64_t total_bytes;      /* out: of the tensors */
+    struct sy_ckpt_sums *sums; /* of this kind */
+    struct sy_digest *digest;  /* over the tensors, every NaN as one; may be NULL */
+    json_t *weight_map;        /* name -> file; may be NULL */
+    int64_t total_bytes;       /* out: of the tensors */
+    float *buffer;             /* of a piece */
+    int64_t piece;
 };
 
-/* Writes the tensors to as many files as are needed and adds these to the list. */
+/* Writes the tensors to as many files as are needed and adds these to the list, and the tensors' digests. */
 sy_status sy_ckpt_shards_write(struct sy_ckpt_shards *shards);
 
+/* The files of one kind, one after the other. */
 struct sy_ckpt_reading {
-    const struct sy_params *params;
-    float *data;
-    int trained_only;
-    int exact;                /* F32 only, nothing unknown; else BF16 and F16 are widened and unknown tensors counted */
-    struct sy_digest *digest; /* may be NULL */
+    enum sy_ckpt_kind kind;
+    const struct sy_params *params;    /* NULL: only checked, put nowhere */
+    const struct sy_ckpt_store *store; /* NULL likewise */
+    const struct sy_ckpt_sums *sums;   /* NULL: there are none to compare with */
+    int exact; /* F32 only, nothing unknown; else BF16 and F16 are widened and unknown tensors counted */
+    struct sy_digest *digest; /* every NaN as one; may be NULL */
     unsigned char *seen;      /* per params->tensor */
+    int n_checked;            /* of `sums`, in their order */
     int64_t n_unknown;
     char first_unknown[SY_CKPT_NAME_BYTES];
+    char *raw; /* a piece as it is in the file */
+    float *wide;
+    int64_t piece;
 };
 
-/* Reads one file, every byte of it once. `record` NULL: not compared with a hash. */
-sy_status sy_ckpt_shard_read(struct sy_ckpt_reading *reading, const char *folder, const char *name,
+sy_status sy_ckpt_reading_begin(struct sy_ckpt_reading *reading);
+void sy_ckpt_reading_end(struct sy_ckpt_reading *reading);
+
+/* Reads one file, every byte of it once; its record's hash, if it has one, is compared first. */
+sy_status sy_ckpt_shard_read(struct sy_ckpt_reading *reading, const char *folder,
                              const struct sy_ckpt_file *record);
 
 /* ---- recipe.c ---- */
@@ -148,14 +217,24 @@ struct sy_ckpt_manifest {
     struct sy_ckpt_info info;
     const char **former;
     struct sy_ckpt_files files;
+    struct sy_ckpt_sums sums[SY_CKPT_KINDS]; /* empty in version 1 */
 };
 
-/* The manifest's text. `files` are sorted. */
-sy_status sy_ckpt_manifest_print(const struct sy_ckpt_state *state, const char *digest, const struct sy_ckpt_files *files,
+/* What a save found while it wrote. */
+struct sy_ckpt_written {
+    struct sy_ckpt_files files; /* sorted */
+    struct sy_ckpt_sums sums[SY_CKPT_KINDS];
+    char digest[SY_DIGEST_CHARS]; /* of the weights */
+};
+
+/* The manifest's text. */
+sy_status sy_ckpt_manifest_print(const struct sy_ckpt_state *state, const struct sy_ckpt_written *written,
                                  char **text, size_t *bytes);
 
-/* Checks and parses a manifest's text. `name` is used in messages. Free with sy_ckpt_manifest_free, also after an error. */
-sy_status sy_ckpt_manifest_parse(const char *name, const char *text, size_t bytes, struct sy_ckpt_manifest *out);
+/* Checks and parses a manifest's text. `name` is used in messages. Free with sy_ckpt_manifest_free, also
+ * after an error. */
+sy_status sy_ckpt_manifest_parse(const char *name, const char *text, size_t bytes,
+                                 struct sy_ckpt_manifest *out);
 void sy_ckpt_manifest_free(struct sy_ckpt_manifest *manifest);
 
 struct sy_ckpt {
@@ -168,8 +247,8 @@ struct sy_ckpt {
 /* The distinct files of the weight_map of a model.safetensors.index.json. */
 sy_status sy_ckpt_index_files(const char *path, const json_t *root, struct sy_ckpt_files *out);
 
-/* The files "prefix-0000i-of-0000n.safetensors" that a checkpoint has, as records; without a manifest, those that its index
- * names or model.safetensors, with bytes -1. Owned by the caller: free(out->item). */
-sy_status sy_ckpt_shard_list(const struct sy_ckpt *ckpt, const char *prefix, struct sy_ckpt_files *out);
+/* The files of a kind that a checkpoint has, as records; without a manifest, those that its index names or
+ * model.safetensors, with bytes -1 and no hash. Owned by the caller: free(out->item). */
+sy_status sy_ckpt_shard_list(const struct sy_ckpt *ckpt, enum sy_ckpt_kind kind, struct sy_ckpt_files *out);
 
 #endif

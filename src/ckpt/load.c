@@ -22,13 +22,6 @@ static sy_status check_sizes(const struct sy_ckpt *c) {
     return SY_OK;
 }
 
-static const struct sy_ckpt_file *find_file(const struct sy_ckpt *c, const char *name) {
-    for (int i = 0; i < c->manifest.files.n; i++)
-        if (strcmp(c->manifest.files.item[i].name, name) == 0)
-            return &c->manifest.files.item[i];
-    return NULL;
-}
-
 static sy_status open_manifest(struct sy_ckpt *c, const char *path) {
     char *text = NULL;
     size_t bytes = 0;
@@ -36,7 +29,7 @@ static sy_status open_manifest(struct sy_ckpt *c, const char *path) {
     sy_status status = sy_ckpt_manifest_parse(path, text, bytes, &c->manifest);
     free(text);
     SY_TRY(status);
-    if (!find_file(c, "config.json"))
+    if (!sy_ckpt_files_find(&c->manifest.files, "config.json"))
         SY_FAIL(SY_ERR_DATA, "%s: config.json is not in its list of files", path);
     return check_sizes(c);
 }
@@ -78,17 +71,11 @@ void sy_ckpt_close(struct sy_ckpt *c) {
 
 const struct sy_ckpt_info *sy_ckpt_info(const struct sy_ckpt *c) { return &c->manifest.info; }
 
-sy_status sy_ckpt_verify(const struct sy_ckpt *c) {
-    for (int i = 0; i < c->manifest.files.n; i++)
-        SY_TRY(sy_ckpt_check_file(c->path, &c->manifest.files.item[i]));
-    return SY_OK;
-}
-
 /* ---- config ---- */
 
 sy_status sy_ckpt_config(const struct sy_ckpt *c, int recipe, struct sy_config *config) {
     char path[SY_CKPT_PATH_BYTES];
-    const struct sy_ckpt_file *file = find_file(c, "config.json");
+    const struct sy_ckpt_file *file = sy_ckpt_files_find(&c->manifest.files, "config.json");
     json_t *root = NULL;
     SY_TRY(sy_ckpt_join(path, c->path, "config.json"));
     if (file)
@@ -110,14 +97,6 @@ sy_status sy_ckpt_config(const struct sy_ckpt *c, int recipe, struct sy_config *
 
 /* ---- which files ---- */
 
-/* name is "prefix-00001-of-00002.safetensors". */
-static int is_shard(const char *name, const char *prefix) {
-    size_t n = strlen(prefix), end = strlen(name);
-    static const char suffix[] = ".safetensors";
-    return strncmp(name, prefix, n) == 0 && name[n] == '-' && end > sizeof suffix &&
-           strcmp(name + end - (sizeof suffix - 1), suffix) == 0;
-}
-
 static sy_status collect_files(const char *path, const json_t *map, json_t *set, struct sy_ckpt_files *out) {
     const char *key;
     json_t *value;
@@ -131,7 +110,7 @@ static sy_status collect_files(const char *path, const json_t *map, json_t *set,
             SY_FAIL(SY_ERR_DATA, "%s: more than %d files", path, (int)SY_CKPT_MAX_FILES);
         if (json_object_set_new(set, file, json_true()) != 0)
             SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", path);
-        SY_TRY(sy_ckpt_files_add(out, file, -1, ""));
+        SY_TRY(sy_ckpt_files_add(out, file, -1, "", 0));
     }
     return SY_OK;
 }
@@ -140,7 +119,8 @@ sy_status sy_ckpt_index_files(const char *path, const json_t *root, struct sy_ck
     json_t *map = NULL, *set = NULL;
     SY_TRY(sy_json_get_object(path, root, "weight_map", &map));
     set = json_object();
-    sy_status status = set ? collect_files(path, map, set, out) : sy_fail(SY_ERR_MEMORY, "%s: out of memory", path);
+    sy_status status =
+        set ? collect_files(path, map, set, out) : sy_fail(SY_ERR_MEMORY, "%s: out of memory", path);
     json_decref(set);
     sy_ckpt_files_sort(out);
     return status;
@@ -153,7 +133,7 @@ static sy_status list_hugging_face(const struct sy_ckpt *c, struct sy_ckpt_files
     json_t *root = NULL;
     SY_TRY(sy_ckpt_join(path, c->path, SY_CKPT_INDEX));
     if (lstat(path, &st) != 0)
-        return sy_ckpt_files_add(out, "model.safetensors", -1, "");
+        return sy_ckpt_files_add(out, "model.safetensors", -1, "", 0);
     SY_TRY(sy_ckpt_read_file(path, SY_CKPT_MAX_JSON, &text, &bytes));
     sy_status status = sy_json_parse(path, text, bytes, 0, &root);
     free(text);
@@ -163,16 +143,16 @@ static sy_status list_hugging_face(const struct sy_ckpt *c, struct sy_ckpt_files
     return status;
 }
 
-sy_status sy_ckpt_shard_list(const struct sy_ckpt *c, const char *prefix, struct sy_ckpt_files *out) {
+sy_status sy_ckpt_shard_list(const struct sy_ckpt *c, enum sy_ckpt_kind kind, struct sy_ckpt_files *out) {
     struct sy_ckpt_files list = {0};
     sy_status status = SY_OK;
     if (c->manifest.info.has_manifest) {
         for (int i = 0; i < c->manifest.files.n && status == SY_OK; i++) {
             const struct sy_ckpt_file *f = &c->manifest.files.item[i];
-            if (is_shard(f->name, prefix))
-                status = sy_ckpt_files_add(&list, f->name, f->bytes, f->hash);
+            if (sy_ckpt_kind_of(f->name) == kind)
+                status = sy_ckpt_files_add(&list, f->name, f->bytes, f->hash, f->of_header);
         }
-    } else if (strcmp(prefix, "model") == 0) {
+    } else if (kind == SY_CKPT_WEIGHTS) {
         status = list_hugging_face(c, &list);
     }
     if (status != SY_OK) {
@@ -185,63 +165,97 @@ sy_status sy_ckpt_shard_list(const struct sy_ckpt *c, const char *prefix, struct
 
 /* ---- tensors ---- */
 
-/* Every tensor must have been there; a Hugging Face folder may lack the expert bias. */
-static sy_status check_seen(const struct sy_ckpt *c, struct sy_ckpt_reading *r, const char *prefix,
-                            const struct sy_log *log) {
-    for (int k = 0; k < r->params->n_tensors; k++) {
-        const struct sy_tensor *t = &r->params->tensor[r->params->by_name[k]];
-        int is_buffer = t->offset >= r->params->n_trained;
-        if (r->seen[r->params->by_name[k]] || (r->trained_only && is_buffer))
-            continue;
-        if (!is_buffer || r->exact)
-            SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is in none of the files %s-*.safetensors", c->path, t->name, prefix);
-        memset(r->data + t->offset, 0, 4 * (size_t)t->n);
-        if (r->digest)
-            sy_digest_add_f32(r->digest, t->id, 0, r->data + t->offset, (size_t)t->n);
-        sy_log_info(log, "%s: no tensor \"%s\": it starts as zeros", c->path, t->name);
+static sy_status put_zeros(struct sy_ckpt_reading *r, int tensor) {
+    const struct sy_tensor *t = &r->params->tensor[tensor];
+    struct sy_digest words = {{0, 0}}; /* not looked at */
+    memset(r->wide, 0, 4 * (size_t)r->piece);
+    for (int64_t at = 0; at < t->n; at += r->piece) {
+        struct sy_ckpt_range range = {r->kind, tensor, at, t->n - at < r->piece ? t->n - at : r->piece};
+        sy_ckpt_digest_add(t->id, at, r->wide, range.n, &words, r->digest);
+        SY_TRY(r->store->put(r->store->self, &range, r->wide));
     }
-    if (r->n_unknown)
-        sy_log_warn(log, "%s: %" PRId64 " tensors are not the model's and were not read, the first is \"%s\"", c->path,
-                    r->n_unknown, r->first_unknown);
     return SY_OK;
 }
 
-static sy_status read_set(const struct sy_ckpt *c, const struct sy_params *params, const char *prefix, float *data,
-                          struct sy_digest *digest, const struct sy_log *log) {
+/* Every tensor must have been there; a Hugging Face folder may lack the expert bias. */
+static sy_status check_seen(const struct sy_ckpt *c, struct sy_ckpt_reading *r, const struct sy_log *log) {
+    const struct sy_params *p = r->params;
+    for (int k = 0; p && k < p->n_tensors; k++) {
+        int i = p->by_name[k];
+        if (r->seen[i] || !sy_ckpt_has(p, r->kind, i))
+            continue;
+        if (p->param[p->tensor[i].param].kind != SY_PARAM_BUFFER || r->exact)
+            SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is in none of the files %s-*.safetensors", c->path,
+                    p->tensor[i].name, sy_ckpt_kind_prefix(r->kind));
+        SY_TRY(put_zeros(r, i));
+        sy_log_info(log, "%s: no tensor \"%s\": it starts as zeros", c->path, p->tensor[i].name);
+    }
+    if (r->sums && r->n_checked < r->sums->n)
+        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is in none of the files %s-*.safetensors, but has a digest",
+                c->path, r->sums->item[r->n_checked].name, sy_ckpt_kind_prefix(r->kind));
+    if (r->n_unknown)
+        sy_log_warn(log, "%s: %" PRId64 " tensors are not the model's and were not read, the first is \"%s\"",
+                    c->path, r->n_unknown, r->first_unknown);
+    return SY_OK;
+}
+
+/* All files of one kind. `target` NULL: they are only checked. */
+static sy_status read_kind(const struct sy_ckpt *c, enum sy_ckpt_kind kind,
+                           const struct sy_ckpt_target *target, struct sy_digest *digest,
+                           const struct sy_log *log) {
     struct sy_ckpt_files list = {0};
-    struct sy_ckpt_reading r = {.params = params,
-                                .data = data,
-                                .trained_only = strcmp(prefix, "model") != 0,
-                                .exact = c->manifest.info.has_manifest,
+    const struct sy_ckpt_info *info = &c->manifest.info;
+    struct sy_ckpt_reading r = {.kind = kind,
+                                .params = target ? target->params : NULL,
+                                .store = target ? target->store : NULL,
+                                .sums = info->version > 1 ? &c->manifest.sums[kind] : NULL,
+                                .exact = info->has_manifest,
                                 .digest = digest};
-    SY_TRY(sy_ckpt_shard_list(c, prefix, &list));
-    r.seen = calloc((size_t)params->n_tensors + 1, 1);
-    sy_status status = r.seen ? SY_OK : sy_fail(SY_ERR_MEMORY, "out of memory for a list of %d tensors", params->n_tensors);
+    SY_TRY(sy_ckpt_shard_list(c, kind, &list));
+    sy_status status = sy_ckpt_reading_begin(&r);
     for (int i = 0; i < list.n && status == SY_OK; i++)
-        status = sy_ckpt_shard_read(&r, c->path, list.item[i].name, r.exact ? &list.item[i] : NULL);
+        status = sy_ckpt_shard_read(&r, c->path, &list.item[i]);
     if (status == SY_OK)
-        status = check_seen(c, &r, prefix, log);
-    free(r.seen);
+        status = check_seen(c, &r, log);
+    sy_ckpt_reading_end(&r);
     free(list.item);
     return status;
+}
+
+static sy_status check_digest(const struct sy_ckpt *c, const struct sy_digest *digest,
+                              char hex[SY_DIGEST_CHARS]) {
+    const struct sy_ckpt_info *info = &c->manifest.info;
+    sy_digest_hex(digest, hex);
+    if (info->has_manifest && strcmp(hex, info->weights_digest) != 0)
+        SY_FAIL(SY_ERR_DATA, "%s: the weights' digest is %s, was written with %s", c->path, hex,
+                info->weights_digest);
+    return SY_OK;
+}
+
+sy_status sy_ckpt_verify(const struct sy_ckpt *c) {
+    struct sy_digest digest = {{0, 0}};
+    char hex[SY_DIGEST_CHARS];
+    for (int i = 0; i < c->manifest.files.n; i++)
+        if (!c->manifest.files.item[i].of_header)
+            SY_TRY(sy_ckpt_check_file(c->path, &c->manifest.files.item[i]));
+    if (c->manifest.info.version < 2)
+        return SY_OK;
+    for (int kind = 0; kind < SY_CKPT_KINDS; kind++)
+        SY_TRY(read_kind(c, (enum sy_ckpt_kind)kind, NULL, kind == SY_CKPT_WEIGHTS ? &digest : NULL, NULL));
+    return check_digest(c, &digest, hex);
 }
 
 sy_status sy_ckpt_load(const struct sy_ckpt *c, const struct sy_ckpt_target *target, const struct sy_log *log,
                        char digest_out[SY_DIGEST_CHARS]) {
     struct sy_digest digest = {{0, 0}};
     char hex[SY_DIGEST_CHARS];
-    const struct sy_ckpt_info *info = &c->manifest.info;
-    if ((target->m || target->v) && !info->has_manifest)
-        SY_FAIL(SY_ERR_USAGE, "%s: has no %s: its weights can be read, but a run cannot be resumed from it", c->path,
-                SY_CKPT_MANIFEST);
-    SY_TRY(read_set(c, target->params, "model", target->w, &digest, log));
-    sy_digest_hex(&digest, hex);
-    if (info->has_manifest && strcmp(hex, info->weights_digest) != 0)
-        SY_FAIL(SY_ERR_DATA, "%s: the weights' digest is %s, was written with %s", c->path, hex, info->weights_digest);
-    if (target->m)
-        SY_TRY(read_set(c, target->params, "optimizer/adam_m", target->m, NULL, log));
-    if (target->v)
-        SY_TRY(read_set(c, target->params, "optimizer/adam_v", target->v, NULL, log));
+    if (target->moments && !c->manifest.info.has_manifest)
+        SY_FAIL(SY_ERR_USAGE, "%s: has no %s: its weights can be read, but a run cannot be resumed from it",
+                c->path, SY_CKPT_MANIFEST);
+    SY_TRY(read_kind(c, SY_CKPT_WEIGHTS, target, &digest, log));
+    SY_TRY(check_digest(c, &digest, hex));
+    for (int kind = SY_CKPT_ADAM_M; kind < SY_CKPT_KINDS && target->moments; kind++)
+        SY_TRY(read_kind(c, (enum sy_ckpt_kind)kind, target, NULL, log));
     if (digest_out)
         memcpy(digest_out, hex, sizeof hex);
     return SY_OK;

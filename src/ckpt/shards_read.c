@@ -1,23 +1,37 @@
-/* safetensors files to the flat buffers: each byte is read once, hashed, widened, digested. See internal.h.
+/* safetensors files to a store, or to a check alone: header against its hash, then each piece of each tensor
+ * is read once, widened, digested, put. See internal.h.
  */
 #include "ckpt/internal.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { PIECE = 1 << 20 }; /* bytes; a multiple of every dtype's size */
+#include "base/rng.h"
 
 struct shard {
     struct sy_ckpt_reading *r;
     char path[SY_CKPT_PATH_BYTES];
     struct sy_safetensors *file;
-    XXH3_state_t *hash; /* of the whole file */
-    char *piece;
 };
+
+sy_status sy_ckpt_reading_begin(struct sy_ckpt_reading *r) {
+    int n = r->params ? r->params->n_tensors : 0;
+    SY_TRY(sy_ckpt_piece(r->store, &r->piece));
+    r->seen = calloc((size_t)n + 1, 1);
+    r->raw = malloc(4 * (size_t)r->piece);
+    r->wide = malloc(4 * (size_t)r->piece);
+    if (!r->seen || !r->raw || !r->wide)
+        SY_FAIL(SY_ERR_MEMORY, "out of memory to read tensors in pieces of %" PRId64 " elements", r->piece);
+    return SY_OK;
+}
+
+void sy_ckpt_reading_end(struct sy_ckpt_reading *r) {
+    free(r->seen);
+    free(r->raw);
+    free(r->wide);
+}
 
 static float from_bf16(uint16_t h) {
     uint32_t bits = (uint32_t)h << 16;
@@ -88,110 +102,87 @@ static sy_status check_tensor(const struct shard *s, const struct sy_safetensors
     print_shape(t->n_dims, t->dims, is, sizeof is);
     print_shape(want->n_dims, want->dims, wanted, sizeof wanted);
     if (!same)
-        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" has shape %s, the model's is %s", s->path, t->name, is, wanted);
+        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" has shape %s, the model's is %s", s->path, t->name, is,
+                wanted);
     int half = t->dtype == SY_SAFETENSORS_BF16 || t->dtype == SY_SAFETENSORS_F16;
     if (t->dtype != SY_SAFETENSORS_F32 && (s->r->exact || !half))
-        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is %s: %s", s->path, t->name, sy_safetensors_dtype_name(t->dtype),
+        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is %s: %s", s->path, t->name,
+                sy_safetensors_dtype_name(t->dtype),
                 s->r->exact ? "must be F32" : "only F32, BF16 and F16 can be read");
     return SY_OK;
 }
 
-/* Reads one tensor; i < 0: only hashes it. */
-static sy_status read_tensor(struct shard *s, const struct sy_safetensors_tensor *t, int i) {
-    int64_t size = sy_safetensors_dtype_bytes(t->dtype);
-    float *to = i < 0 ? NULL : s->r->data + s->r->params->tensor[i].offset;
-    if (i < 0 && !s->hash)
-        return SY_OK;
-    for (int64_t at = 0; at < t->bytes; at += PIECE) {
-        int64_t n = t->bytes - at < PIECE ? t->bytes - at : PIECE;
-        SY_TRY(sy_safetensors_read(s->file, t, at, n, s->piece));
-        if (s->hash)
-            XXH3_128bits_update(s->hash, s->piece, (size_t)n);
-        if (i < 0)
-            continue;
-        widen(t->dtype, s->piece, n / size, to + at / size);
-        if (s->r->digest)
-            sy_digest_add_f32(s->r->digest, s->r->params->tensor[i].id, (uint64_t)(at / size), to + at / size,
-                              (size_t)(n / size));
-    }
+/* The digest that a tensor must have. The manifest's list and the tensors of the files have one order. */
+static sy_status next_sum(const struct shard *s, const struct sy_safetensors_tensor *t,
+                          const struct sy_ckpt_sum **out) {
+    const struct sy_ckpt_sums *sums = s->r->sums;
+    int k = sy_ckpt_sums_find(sums, t->name);
+    if (k < 0)
+        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" has no digest in %s", s->path, t->name, SY_CKPT_MANIFEST);
+    if (k != s->r->n_checked)
+        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" stands where \"%s\" should", s->path, t->name,
+                s->r->n_checked < sums->n ? sums->item[s->r->n_checked].name : "none");
+    if (t->dtype != SY_SAFETENSORS_F32)
+        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is %s: must be F32", s->path, t->name,
+                sy_safetensors_dtype_name(t->dtype));
+    *out = &sums->item[s->r->n_checked++];
     return SY_OK;
 }
 
+/* i < 0: only checked. */
+static sy_status read_tensor(struct shard *s, const struct sy_safetensors_tensor *t, int i) {
+    struct sy_ckpt_reading *r = s->r;
+    const struct sy_ckpt_sum *sum = NULL;
+    struct sy_digest words = {{0, 0}};
+    int64_t size = sy_safetensors_dtype_bytes(t->dtype);
+    if (r->sums)
+        SY_TRY(next_sum(s, t, &sum));
+    if (i < 0 && !sum)
+        return SY_OK;
+    uint64_t id = sy_fnv1a64(t->name);
+    for (int64_t at = 0; at < t->n_elements; at += r->piece) {
+        int64_t n = t->n_elements - at < r->piece ? t->n_elements - at : r->piece;
+        SY_TRY(sy_safetensors_read(s->file, t, at * size, n * size, r->raw));
+        widen(t->dtype, r->raw, n, r->wide);
+        sy_ckpt_digest_add(id, at, r->wide, n, &words, r->digest);
+        struct sy_ckpt_range range = {r->kind, i, at, n};
+        if (i >= 0)
+            SY_TRY(r->store->put(r->store->self, &range, r->wide));
+    }
+    return sum ? sy_ckpt_sum_check(sum, &words, s->path, t) : SY_OK;
+}
+
 static sy_status read_or_skip(struct shard *s, const struct sy_safetensors_tensor *t) {
-    int i = find(s->r->params, t->name);
-    if (i >= 0 && s->r->trained_only && s->r->params->tensor[i].offset >= s->r->params->n_trained)
+    struct sy_ckpt_reading *r = s->r;
+    if (!r->params)
+        return read_tensor(s, t, -1);
+    int i = find(r->params, t->name);
+    if (i >= 0 && !sy_ckpt_has(r->params, r->kind, i))
         i = -1;
-    if (i < 0 && s->r->exact)
+    if (i < 0 && r->exact)
         SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is not one of the model's", s->path, t->name);
     if (i < 0) {
-        if (!s->r->n_unknown++)
-            snprintf(s->r->first_unknown, sizeof s->r->first_unknown, "%s", t->name);
+        if (!r->n_unknown++)
+            snprintf(r->first_unknown, sizeof r->first_unknown, "%s", t->name);
     } else {
         SY_TRY(check_tensor(s, t, i));
-        s->r->seen[i] = 1;
+        r->seen[i] = 1;
     }
     return read_tensor(s, t, i);
 }
 
-/* Length and header, which the format puts before the first tensor, go into the hash too. */
-static sy_status hash_header(struct shard *s) {
-    int64_t n_tensors = sy_safetensors_count(s->file);
-    int64_t end = n_tensors ? sy_safetensors_at(s->file, 0)->offset : sy_safetensors_file_bytes(s->file);
-    int fd;
-    do
-        fd = open(s->path, O_RDONLY | O_CLOEXEC);
-    while (fd < 0 && errno == EINTR);
-    if (fd < 0)
-        SY_FAIL(SY_ERR_IO, "%s: cannot open: %s", s->path, strerror(errno));
-    sy_status status = SY_OK;
-    for (int64_t at = 0; at < end && status == SY_OK;) {
-        ssize_t n = pread(fd, s->piece, end - at < PIECE ? (size_t)(end - at) : PIECE, at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            status = sy_fail(n < 0 ? SY_ERR_IO : SY_ERR_DATA, "%s: cannot read the header: %s", s->path,
-                             n < 0 ? strerror(errno) : "the file ends");
-        else
-            XXH3_128bits_update(s->hash, s->piece, (size_t)n);
-        at += n > 0 ? n : 0;
-    }
-    close(fd);
-    return status;
-}
-
-static sy_status read_all(struct shard *s, const struct sy_ckpt_file *record) {
-    char hash[SY_CKPT_HASH_CHARS];
-    int64_t bytes = sy_safetensors_file_bytes(s->file);
-    if (record && bytes != record->bytes)
-        SY_FAIL(SY_ERR_DATA, "%s: %" PRId64 " bytes, was written with %" PRId64, s->path, bytes, record->bytes);
-    s->piece = malloc(PIECE);
-    s->hash = record ? XXH3_createState() : NULL;
-    if (!s->piece || (record && !s->hash))
-        SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", s->path);
-    if (s->hash) {
-        XXH3_128bits_reset(s->hash);
-        SY_TRY(hash_header(s));
-    }
-    for (int64_t i = 0; i < sy_safetensors_count(s->file); i++)
-        SY_TRY(read_or_skip(s, sy_safetensors_at(s->file, i)));
-    if (!record)
-        return SY_OK;
-    sy_xxh128_hex(XXH3_128bits_digest(s->hash), hash);
-    if (strcmp(hash, record->hash) != 0)
-        SY_FAIL(SY_ERR_DATA, "%s: damaged: XXH3-128 is %s, was written with %s", s->path, hash, record->hash);
-    return SY_OK;
-}
-
-sy_status sy_ckpt_shard_read(struct sy_ckpt_reading *reading, const char *folder, const char *name,
+sy_status sy_ckpt_shard_read(struct sy_ckpt_reading *reading, const char *folder,
                              const struct sy_ckpt_file *record) {
     struct shard s = {.r = reading};
     int64_t bytes = 0;
-    SY_TRY(sy_ckpt_join(s.path, folder, name));
+    SY_TRY(sy_ckpt_join(s.path, folder, record->name));
     SY_TRY(sy_ckpt_file_size(s.path, &bytes));
+    if (*record->hash)
+        SY_TRY(sy_ckpt_check_file(folder, record));
     SY_TRY(sy_safetensors_open(s.path, &s.file));
-    sy_status status = read_all(&s, record);
-    free(s.piece);
-    XXH3_freeState(s.hash);
+    sy_status status = SY_OK;
+    for (int64_t i = 0; i < sy_safetensors_count(s.file) && status == SY_OK; i++)
+        status = read_or_skip(&s, sy_safetensors_at(s.file, i));
     sy_safetensors_close(s.file);
     return status;
 }

@@ -1,5 +1,6 @@
-/* Tensors to safetensors files: whole tensors in bytewise order of their names, a new file when the next tensor would make
- * it too large. Which tensor is in which file depends on names, shapes and the bound alone. See internal.h.
+/* Tensors to safetensors files: whole tensors in bytewise order of their names, a new file when the next
+ * tensor would make it too large. Which tensor is in which file depends on names, shapes and the bound alone.
+ * See internal.h.
  */
 #include "ckpt/internal.h"
 
@@ -32,7 +33,7 @@ static sy_status make_plan(const struct sy_ckpt_shards *s, struct plan *plan) {
     int64_t bytes = HEADER_BYTES;
     for (int i = 0; i < p->n_tensors; i++) {
         const struct sy_tensor *t = &p->tensor[p->by_name[i]];
-        if (s->trained_only && t->offset >= p->n_trained)
+        if (!sy_ckpt_has(p, s->kind, p->by_name[i]))
             continue;
         int64_t more = 4 * t->n + (int64_t)strlen(t->name) + ENTRY_BYTES;
         if (bytes > HEADER_BYTES && bytes + more > s->max_file_bytes) {
@@ -46,46 +47,41 @@ static sy_status make_plan(const struct sy_ckpt_shards *s, struct plan *plan) {
     return SY_OK;
 }
 
-/* XXH3-64 of each tensor, 16 hex digits each, one text. */
-static sy_status put_hashes(const struct sy_ckpt_shards *s, const struct plan *plan, int first, int end,
-                            struct sy_safetensors_writer *w) {
-    char *text = malloc(16 * (size_t)(end - first) + 1);
-    if (!text)
-        SY_FAIL(SY_ERR_MEMORY, "out of memory for the hashes of %d tensors", end - first);
-    text[0] = 0;
-    for (int i = first; i < end; i++) {
-        const struct sy_tensor *t = &s->params->tensor[plan->tensor[i]];
-        uint64_t hash = XXH3_64bits(s->data + t->offset, 4 * (size_t)t->n);
-        snprintf(text + 16 * (i - first), 17, "%016" PRIx64, hash);
+/* One tensor, a piece at a time: each goes to the file and into the digests as it passes. */
+static sy_status put_tensor(struct sy_ckpt_shards *s, int index, struct sy_safetensors_writer *w) {
+    const struct sy_tensor *t = &s->params->tensor[index];
+    struct sy_digest words = {{0, 0}};
+    char hex[SY_DIGEST_CHARS];
+    for (int64_t at = 0; at < t->n; at += s->piece) {
+        int64_t n = t->n - at < s->piece ? t->n - at : s->piece;
+        struct sy_ckpt_range range = {s->kind, index, at, n};
+        SY_TRY(s->store->get(s->store->self, &range, s->buffer));
+        sy_ckpt_digest_add(t->id, at, s->buffer, n, &words, s->digest);
+        SY_TRY(sy_safetensors_writer_write(w, s->buffer, 4 * (size_t)n));
     }
-    sy_status status = sy_safetensors_writer_metadata(w, SY_CKPT_TENSOR_HASHES, text);
-    free(text);
-    return status;
+    s->total_bytes += 4 * t->n;
+    sy_digest_hex(&words, hex);
+    return sy_ckpt_sums_add(s->sums, t->name, hex);
 }
 
-static sy_status put_tensors(struct sy_ckpt_shards *s, const struct plan *plan, int first, int end, const char *name,
-                             struct sy_safetensors_writer *w) {
+static sy_status put_tensors(struct sy_ckpt_shards *s, const struct plan *plan, int first, int end,
+                             const char *name, struct sy_safetensors_writer *w) {
     SY_TRY(sy_safetensors_writer_metadata(w, "format", "pt")); /* transformers wants to be told */
-    SY_TRY(put_hashes(s, plan, first, end, w));
     for (int i = first; i < end; i++) {
         const struct sy_tensor *t = &s->params->tensor[plan->tensor[i]];
         SY_TRY(sy_safetensors_writer_declare(w, t->name, SY_SAFETENSORS_F32, t->n_dims, t->dims));
-    }
-    for (int i = first; i < end; i++) {
-        const struct sy_tensor *t = &s->params->tensor[plan->tensor[i]];
-        SY_TRY(sy_safetensors_writer_write(w, s->data + t->offset, 4 * (size_t)t->n));
-        if (s->digest)
-            sy_digest_add_f32(s->digest, t->id, 0, s->data + t->offset, (size_t)t->n);
         if (s->weight_map && json_object_set_new(s->weight_map, t->name, json_string(name)) != 0)
             SY_FAIL(SY_ERR_MEMORY, "out of memory for the index of tensors");
-        s->total_bytes += 4 * t->n;
     }
+    for (int i = first; i < end; i++)
+        SY_TRY(put_tensor(s, plan->tensor[i], w));
     return SY_OK;
 }
 
 static sy_status write_shard(struct sy_ckpt_shards *s, const struct plan *plan, int k) {
     char name[SY_CKPT_NAME_BYTES], path[SY_CKPT_PATH_BYTES];
-    snprintf(name, sizeof name, "%s-%05d-of-%05d.safetensors", s->prefix, k + 1, plan->n_files);
+    snprintf(name, sizeof name, "%s-%05d-of-%05d.safetensors", sy_ckpt_kind_prefix(s->kind), k + 1,
+             plan->n_files);
     SY_TRY(sy_ckpt_join(path, s->folder, name));
     struct sy_safetensors_writer *w = NULL;
     struct sy_safetensors_written written;
@@ -96,14 +92,26 @@ static sy_status write_shard(struct sy_ckpt_shards *s, const struct plan *plan, 
         return status;
     }
     SY_TRY(sy_safetensors_writer_finish(w, 1, &written));
-    return sy_ckpt_files_add(s->files, name, written.bytes, written.hash);
+    return sy_ckpt_files_add(s->files, name, written.bytes, written.header_hash, 1);
+}
+
+sy_status sy_ckpt_piece(const struct sy_ckpt_store *store, int64_t *piece) {
+    *piece = store && store->piece ? store->piece : SY_CKPT_PIECE;
+    if (*piece < 0 || *piece > SY_CKPT_MAX_PIECE || *piece % SY_CKPT_PIECE_UNIT)
+        SY_FAIL(SY_ERR_USAGE, "a store's piece of %" PRId64 " elements: must be a multiple of %d up to %d",
+                *piece, (int)SY_CKPT_PIECE_UNIT, (int)SY_CKPT_MAX_PIECE);
+    return SY_OK;
 }
 
 sy_status sy_ckpt_shards_write(struct sy_ckpt_shards *s) {
     struct plan plan = {0};
-    sy_status status = make_plan(s, &plan);
+    SY_TRY(sy_ckpt_piece(s->store, &s->piece));
+    s->buffer = malloc(4 * (size_t)s->piece);
+    sy_status status =
+        s->buffer ? make_plan(s, &plan) : sy_fail(SY_ERR_MEMORY, "out of memory for a piece of a tensor");
     for (int k = 0; k < plan.n_files && status == SY_OK; k++)
         status = write_shard(s, &plan, k);
     plan_free(&plan);
+    free(s->buffer);
     return status;
 }

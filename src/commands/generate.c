@@ -10,6 +10,7 @@
 #include "base/fmath.h"
 #include "base/rng.h"
 #include "ckpt/checkpoint.h"
+#include "train/flat_store.h"
 #include "train/io.h"
 #include "train/session.h"
 
@@ -150,7 +151,9 @@ static sy_status load(struct sy_config *config, struct sy_ckpt *ckpt, const stru
     SY_TRY(sy_config_set(config, SY_LAYER_FLAG, "generate", "training.local_batch_size", "1"));
     SY_TRY(sy_config_finish(config, false));
     SY_TRY(sy_session_create(config, log, 0, out));
-    struct sy_ckpt_target target = {.params = (*out)->params, .w = (*out)->weights.master};
+    struct sy_flat_store flat = {(*out)->params, {(*out)->weights.master}};
+    struct sy_ckpt_store store = sy_flat_store(&flat);
+    struct sy_ckpt_target target = {.params = (*out)->params, .store = &store};
     sy_status status = sy_ckpt_load(ckpt, &target, log, NULL);
     if (status == SY_OK)
         sy_session_weights_changed(*out);

@@ -90,8 +90,8 @@ sy_status sy_safetensors_read(const struct sy_safetensors *file, const struct sy
 struct sy_safetensors_writer;
 
 struct sy_safetensors_written {
-    int64_t bytes;                        /* of the whole file */
-    char hash[SY_SAFETENSORS_HASH_CHARS]; /* XXH3-128 of the whole file, as `xxhsum -H128` prints it */
+    int64_t bytes;                               /* of the whole file */
+    char header_hash[SY_SAFETENSORS_HASH_CHARS]; /* XXH3-128 of all bytes before the data, as `xxhsum -H128` prints it */
 };
 
 /* Local. Creates `path`, which must not exist. The writer ends with finish or abandon. */

@@ -3,7 +3,7 @@
  *     open -> metadata, declare … -> first write: header goes out -> write … -> finish
  *
  * The header's text is built while declaring: "metadata" and "tensors" each grow by one entry, so that its length is known
- * at any time. Every byte that goes to the file also goes through XXH3-128.
+ * at any time. The header's bytes are hashed; what the data are, their owner digests.
  */
 #include "base/text.h"
 #include "formats/json.h"
@@ -29,7 +29,7 @@ struct entry {
 struct sy_safetensors_writer {
     char *path, *last_key;
     int fd;
-    XXH3_state_t *hash;
+    XXH128_hash_t header_hash;
     struct sy_text metadata, tensors; /* `"k":"v"` and `"name":{…}`, joined by commas */
     struct entry *entries;
     int64_t n_entries, capacity;
@@ -76,8 +76,6 @@ static void writer_free(struct sy_safetensors_writer *w) {
     free(w->metadata.s);
     free(w->tensors.s);
     free(w->last_key);
-    if (w->hash)
-        XXH3_freeState(w->hash);
     free(w->path);
     free(w);
 }
@@ -87,12 +85,10 @@ sy_status sy_safetensors_writer_open(const char *path, struct sy_safetensors_wri
     if (!w)
         SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", path);
     w->path = strdup(path);
-    w->hash = XXH3_createState();
-    if (!w->path || !w->hash) {
+    if (!w->path) {
         writer_free(w);
         SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", path);
     }
-    XXH3_128bits_reset(w->hash);
     do
         w->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     while (w->fd < 0 && errno == EINTR);
@@ -183,10 +179,9 @@ static size_t header_bytes(const struct sy_safetensors_writer *w) {
     return (n + 7) / 8 * 8;
 }
 
-/* write(2) of everything, and into the hash. `what` names it for the message. */
+/* write(2) of everything. `what` names it for the message. */
 static sy_status put(struct sy_safetensors_writer *w, const void *data, size_t bytes, const char *what) {
     const char *from = data;
-    XXH3_128bits_update(w->hash, data, bytes);
     while (bytes > 0) {
         ssize_t n = write(w->fd, from, bytes < ((size_t)1 << 30) ? bytes : (size_t)1 << 30);
         if (n < 0 && errno == EINTR)
@@ -201,7 +196,9 @@ static sy_status put(struct sy_safetensors_writer *w, const void *data, size_t b
     return SY_OK;
 }
 
-static sy_status build_header(struct sy_safetensors_writer *w, struct sy_text *text) {
+/* Every byte before the data: the length and the text. */
+static sy_status build_header(struct sy_safetensors_writer *w, uint64_t length, struct sy_text *text) {
+    SY_TRY(append(w, text, (const char *)&length, sizeof length));
     if (w->metadata.n) {
         SY_TRY(append(w, text, metadata_open, sizeof metadata_open - 1));
         SY_TRY(append(w, text, w->metadata.s, w->metadata.n));
@@ -225,13 +222,13 @@ static sy_status put_header(struct sy_safetensors_writer *w) {
         SY_FAIL(SY_ERR_USAGE, "%s: header of %" PRIu64 " bytes, at most %d are allowed", w->path, length,
                 SY_SAFETENSORS_MAX_HEADER);
     struct sy_text text = {0};
-    sy_status status = build_header(w, &text);
-    if (status == SY_OK)
-        status = put(w, &length, sizeof length, "the header");
-    if (status == SY_OK)
+    sy_status status = build_header(w, length, &text);
+    if (status == SY_OK) {
+        w->header_hash = XXH3_128bits(text.s, text.n);
         status = put(w, text.s, text.n, "the header");
+    }
     free(text.s);
-    w->header = 8 + (int64_t)length;
+    w->header = (int64_t)sizeof length + (int64_t)length;
     return status;
 }
 
@@ -278,7 +275,7 @@ sy_status sy_safetensors_writer_finish(struct sy_safetensors_writer *w, int do_f
     }
     if (out) {
         out->bytes = w->header + w->data_bytes;
-        sy_xxh128_hex(XXH3_128bits_digest(w->hash), out->hash);
+        sy_xxh128_hex(w->header_hash, out->header_hash);
     }
     writer_free(w);
     return SY_OK;

@@ -12,6 +12,7 @@
 #include "base/folders.h"
 #include "ckpt/checkpoint.h"
 #include "train/counters_print.h"
+#include "train/flat_store.h"
 #include "train/io.h"
 #include "train/progress.h"
 #include "train/session.h"
@@ -170,12 +171,18 @@ static sy_status note_changes(struct trainer *t) {
     return status;
 }
 
+static struct sy_flat_store flat_state(const struct sy_session *s) {
+    return (struct sy_flat_store){s->params, {s->weights.master, s->m, s->v}};
+}
+
 static sy_status load_checkpoint(struct trainer *t) {
     struct sy_session *s = t->session;
     const struct sy_ckpt_info *info = sy_ckpt_info(t->ckpt);
     if (info->data_fingerprint)
         SY_TRY(sy_documents_check(s->documents, info->path, info->data_fingerprint));
-    struct sy_ckpt_target target = {.params = s->params, .w = s->weights.master, .m = s->m, .v = s->v};
+    struct sy_flat_store flat = flat_state(s);
+    struct sy_ckpt_store store = sy_flat_store(&flat);
+    struct sy_ckpt_target target = {.params = s->params, .store = &store, .moments = 1};
     SY_TRY(sy_ckpt_load(t->ckpt, &target, &t->log, t->out->weights_digest));
     sy_session_weights_changed(s);
     t->step = t->saved_step = s->base_step = info->step;
@@ -196,11 +203,11 @@ static sy_status save(struct trainer *t) {
     json_t *trainer = json_pack("{s:I}", "applied", (json_int_t)s->applied);
     if (!trainer)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a checkpoint's manifest");
+    struct sy_flat_store flat = flat_state(s);
+    struct sy_ckpt_store store = sy_flat_store(&flat);
     struct sy_ckpt_state state = {.config = t->config,
                                   .params = s->params,
-                                  .w = s->weights.master,
-                                  .m = s->m,
-                                  .v = s->v,
+                                  .store = &store,
                                   .step = t->step,
                                   .next_sequence = sy_session_sequence(s, t->step),
                                   .former_recipes = t->former,

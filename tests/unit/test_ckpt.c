@@ -1,152 +1,5 @@
 /* Checkpoints: round trip, equal bytes, and every way in which a file can be broken. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-
-#include <dirent.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "ckpt/checkpoint.h"
-#include "ckpt/internal.h"
-
-static char folder[] = "/tmp/sy_ckpt_XXXXXX";
-
-struct model {
-    struct sy_config *config;
-    struct sy_params *params;
-    float *w, *m, *v;
-};
-
-static float filler(uint64_t i) {
-    return (float)((int64_t)(i * 2654435761u % 65521u) - 32760) * 0x1p-12f;
-}
-
-static struct model make_model(const char *flavor) {
-    struct model x = {0};
-    char text[256];
-    assert_int_equal(sy_config_create(&x.config), SY_OK);
-    snprintf(text, sizeof text, "[model]\nflavor = \"%s\"\n[numerics]\nclass = \"x86\"\n", flavor);
-    assert_int_equal(sy_config_load_text(x.config, "t", text, strlen(text)), SY_OK);
-    assert_int_equal(sy_config_finish(x.config, false), SY_OK);
-    assert_int_equal(sy_params_create(&x.config->model, &x.config->moe, &x.params), SY_OK);
-    size_t n = (size_t)x.params->n_floats;
-    x.w = calloc(n, 4);
-    x.m = calloc(n, 4);
-    x.v = calloc(n, 4);
-    assert_true(x.w && x.m && x.v);
-    for (int i = 0; i < x.params->n_tensors; i++) {
-        const struct sy_tensor *t = &x.params->tensor[i];
-        for (int64_t k = t->offset; k < t->offset + t->n; k++) {
-            x.w[k] = filler((uint64_t)k);
-            x.m[k] = k < x.params->n_trained ? filler((uint64_t)k + 7777777) : 0;
-            x.v[k] = k < x.params->n_trained ? filler((uint64_t)k + 99999999) : 0;
-        }
-    }
-    return x;
-}
-
-static void free_model(struct model *x) {
-    sy_params_destroy(x->params);
-    sy_config_destroy(x->config);
-    free(x->w);
-    free(x->m);
-    free(x->v);
-}
-
-static const char *run_of(const char *name) {
-    static char path[8][512];
-    static int k;
-    char *p = path[k++ % 8];
-    snprintf(p, sizeof path[0], "%s/%s", folder, name);
-    return p;
-}
-
-static void remove_run(const char *name) {
-    assert_int_equal(sy_ckpt_remove(run_of(name)), 0);
-}
-
-static struct sy_ckpt_state state_of(const struct model *x, int64_t step) {
-    return (struct sy_ckpt_state){
-        .config = x->config, .params = x->params, .w = x->w, .m = x->m, .v = x->v, .step = step, .next_sequence = 8 * step};
-}
-
-static void save(const struct model *x, const char *run, int64_t step, int64_t keep, int64_t max_bytes, char *path) {
-    struct sy_ckpt_state state = state_of(x, step);
-    struct sy_ckpt_save_options options = {.keep_latest_k = keep, .max_file_bytes = max_bytes};
-    sy_status status = sy_ckpt_save(run_of(run), &state, &options, path);
-    if (status != SY_OK)
-        fail_msg("save: %s", sy_error_message());
-}
-
-/* ---- log lines ---- */
-
-static char lines[16384];
-
-static void keep_line(void *user, enum sy_log_level level, const char *line) {
-    (void)user;
-    size_t n = strlen(lines);
-    snprintf(lines + n, sizeof lines - n, "%s%s\n", level == SY_LOG_WARN ? "W " : "I ", line);
-}
-
-static const struct sy_log log_lines = {keep_line, NULL};
-
-/* ---- files ---- */
-
-static char *slurp(const char *path, size_t *n) {
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return NULL;
-    fseek(f, 0, SEEK_END);
-    *n = (size_t)ftell(f);
-    rewind(f);
-    char *text = malloc(*n + 1);
-    assert_non_null(text);
-    assert_int_equal(fread(text, 1, *n, f), *n);
-    fclose(f);
-    return text;
-}
-
-static void spill(const char *path, const void *text, size_t n) {
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-}
-
-static int count_entries(const char *path) {
-    DIR *dir = opendir(path);
-    int n = -2;
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
-
-/* Relative names of every file of a checkpoint. */
-static int list_files(const char *path, char names[64][256]) {
-    int n = 0;
-    static const char *const inside[] = {"", "optimizer/"};
-    for (int i = 0; i < 2; i++) {
-        char sub[1024];
-        snprintf(sub, sizeof sub, "%s/%s", path, inside[i]);
-        DIR *dir = opendir(sub);
-        struct dirent *entry;
-        assert_non_null(dir);
-        while ((entry = readdir(dir)))
-            if (entry->d_name[0] != '.' && strcmp(entry->d_name, "optimizer") != 0 && n < 64)
-                snprintf(names[n++], 256, "%s%s", inside[i], entry->d_name);
-        closedir(dir);
-    }
-    return n;
-}
+#include "ckpt_case.h"
 
 /* ---- tests ---- */
 
@@ -166,7 +19,8 @@ static void check_round_trip(const char *flavor, int64_t max_bytes, int min_file
     memset(y.w, 0xff, bytes);
     memset(y.m, 0xff, bytes);
     memset(y.v, 0xff, bytes);
-    struct sy_ckpt_target target = {y.params, y.w, y.m, y.v};
+    struct sy_ckpt_store store = store_of(&y);
+    struct sy_ckpt_target target = {y.params, &store, 1};
     assert_int_equal(sy_ckpt_load(c, &target, NULL, digest), SY_OK);
     assert_string_equal(digest, info->weights_digest);
     for (int i = 0; i < x.params->n_tensors; i++) {
@@ -203,7 +57,8 @@ static void test_shard_size(void **unused) {
     struct sy_ckpt *c = NULL;
     assert_int_equal(sy_ckpt_open(path, 1, &c), SY_OK);
     for (int i = 0; i < c->manifest.files.n; i++)
-        if (strstr(c->manifest.files.item[i].name, ".safetensors") && !strstr(c->manifest.files.item[i].name, "index"))
+        if (strstr(c->manifest.files.item[i].name, ".safetensors") &&
+            !strstr(c->manifest.files.item[i].name, "index"))
             assert_true(c->manifest.files.item[i].bytes <= 50000);
     sy_ckpt_close(c);
     free_model(&x);
@@ -303,74 +158,14 @@ static void test_nothing_there(void **unused) {
     assert_int_equal(sy_ckpt_open(run_of("nowhere"), 0, &c), SY_ERR_IO);
 }
 
-/* What a reader of the run makes of it now: 0 the step that is found, -status if none. */
-static int64_t latest(const char *run) {
-    struct sy_ckpt *c = NULL;
-    lines[0] = 0;
-    sy_status status = sy_ckpt_find_latest(run_of(run), &log_lines, &c);
-    if (status != SY_OK)
-        return -(int64_t)status;
-    int64_t step = c ? sy_ckpt_info(c)->step : 0;
-    sy_ckpt_close(c);
-    return step;
-}
-
-/* Both ways in: choosing the newest, and loading this very folder. `file` must be named by both. */
-static void must_be_detected(const struct model *x, const char *path, const char *file, const char *how) {
-    const char *base = strrchr(file, '/') ? strrchr(file, '/') + 1 : file;
-    if (latest("broken") != 1)
-        fail_msg("%s of %s: not skipped", how, file);
-    if (!strstr(lines, base) || !strstr(lines, "step 2 skipped"))
-        fail_msg("%s of %s: not named: %s", how, file, lines);
-    struct sy_ckpt *c = NULL;
-    struct sy_ckpt_target target = {x->params, x->w, x->m, x->v};
-    sy_status status = sy_ckpt_open(path, 1, &c);
-    if (status == SY_OK)
-        status = sy_ckpt_load(c, &target, NULL, NULL);
-    if (status == SY_OK)
-        status = sy_ckpt_verify(c); /* what is not read by load: the index, the tokenizer */
-    sy_ckpt_close(c);
-    if (status != SY_ERR_DATA || !strstr(sy_error_message(), base))
-        fail_msg("%s of %s: status %d, %s", how, file, status, sy_error_message());
-}
-
 static void test_every_corruption(void **unused) {
     (void)unused;
     struct model x = make_model("micro_gqa"), y = make_model("micro_gqa");
-    char path[SY_CKPT_PATH_BYTES], names[64][256], file[SY_CKPT_PATH_BYTES];
+    char path[SY_CKPT_PATH_BYTES];
     save(&x, "broken", 1, 0, 200000, NULL);
     save(&x, "broken", 2, 0, 200000, path);
     assert_int_equal(latest("broken"), 2);
-    int n_files = list_files(path, names);
-    uint64_t random = 1;
-    for (int i = 0; i < n_files; i++) {
-        size_t n = 0;
-        assert_int_equal(sy_ckpt_join(file, path, names[i]), SY_OK);
-        char *text = slurp(file, &n);
-        assert_non_null(text);
-        assert_int_equal(unlink(file), 0);
-        must_be_detected(&y, path, names[i], "deletion");
-        assert_int_equal(mkdir(file, 0777), 0);
-        must_be_detected(&y, path, names[i], "a folder instead");
-        assert_int_equal(rmdir(file), 0);
-        for (int k = 0; k < 3; k++) {
-            spill(file, text, k == 0 ? 0 : k == 1 ? n / 2 : n - 1);
-            must_be_detected(&y, path, names[i], "truncation");
-        }
-        text[n] = ' '; /* slurp left room for one more */
-        spill(file, text, n + 1);
-        must_be_detected(&y, path, names[i], "extension");
-        for (int k = 0; k < 12; k++) {
-            random = random * 6364136223846793005u + 1442695040888963407u;
-            size_t at = k == 0 ? 0 : k == 1 ? n - 1 : k == 2 ? n - 2 : (size_t)(random >> 20) % n;
-            text[at] ^= (char)(1 << (random >> 60 & 7));
-            spill(file, text, n);
-            must_be_detected(&y, path, names[i], "bit flip");
-            text[at] ^= (char)(1 << (random >> 60 & 7));
-        }
-        spill(file, text, n);
-        free(text);
-    }
+    corrupt_every_file(&y, path);
     assert_int_equal(latest("broken"), 2);
     free_model(&x);
     free_model(&y);
@@ -445,7 +240,8 @@ static void test_disk_full(void **unused) {
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
     signal(SIGXFSZ, SIG_IGN);
     for (rlim_t limit = 0; limit < 300000; limit = limit * 2 + 100) {
-        struct sy_ckpt_state state = state_of(&x, 2);
+        struct sy_ckpt_store store = store_of(&x);
+        struct sy_ckpt_state state = state_of(&x, &store, 2);
         struct sy_ckpt_save_options options = {.keep_latest_k = 1};
         small = old;
         small.rlim_cur = limit;
@@ -465,7 +261,8 @@ static void test_disk_full(void **unused) {
 static void test_read_only(void **unused) {
     (void)unused;
     struct model x = make_model("micro_gqa");
-    struct sy_ckpt_state state = state_of(&x, 1);
+    struct sy_ckpt_store store = store_of(&x);
+    struct sy_ckpt_state state = state_of(&x, &store, 1);
     struct sy_ckpt_save_options options = {0};
     assert_int_equal(sy_ckpt_save("/proc/nowhere", &state, &options, NULL), SY_ERR_IO); /* refuses root too */
     assert_non_null(strstr(sy_error_message(), "/proc/nowhere"));
@@ -484,7 +281,8 @@ static void test_read_only(void **unused) {
 static void test_digest_known(void **unused) {
     (void)unused;
     struct model x = make_model("micro_gqa");
-    struct sy_ckpt_state state = state_of(&x, 1);
+    struct sy_ckpt_store store = store_of(&x);
+    struct sy_ckpt_state state = state_of(&x, &store, 1);
     struct sy_ckpt_save_options options = {0};
     char top[1024];
     state.weights_digest = "00000000000000000000000000000001";
@@ -499,7 +297,8 @@ static void test_digest_known(void **unused) {
 static void test_unreadable_state(void **unused) {
     (void)unused;
     struct model x = make_model("micro_gqa");
-    struct sy_ckpt_state state = state_of(&x, 1);
+    struct sy_ckpt_store store = store_of(&x);
+    struct sy_ckpt_state state = state_of(&x, &store, 1);
     struct sy_ckpt_save_options options = {0};
     const char *former[] = {"not an id"};
     state.former_recipes = former;
@@ -517,11 +316,13 @@ static void test_unreadable_state(void **unused) {
 static void test_manifest_fields(void **unused) {
     (void)unused;
     struct model x = make_model("micro_gqa");
-    struct sy_ckpt_state state = state_of(&x, 6);
+    struct sy_ckpt_store store = store_of(&x);
+    struct sy_ckpt_state state = state_of(&x, &store, 6);
     struct sy_ckpt_save_options options = {0};
     char path[SY_CKPT_PATH_BYTES], id[SY_CKPT_HASH_CHARS];
     const char *former[] = {"0123456789abcdef0123456789abcdef", "ffffffffffffffffffffffffffffffff"};
-    json_t *data = json_pack("{s:[], s:i}", "files", "documents", 3), *trainer = json_pack("{s:i}", "skipped", 2);
+    json_t *data = json_pack("{s:[], s:i}", "files", "documents", 3),
+           *trainer = json_pack("{s:i}", "skipped", 2);
     state.former_recipes = former;
     state.n_former_recipes = 2;
     state.data_fingerprint = data;
@@ -602,9 +403,9 @@ static void test_recipe_id_is_stable(void **unused) {
 
 /* ---- a folder without our manifest ---- */
 
-/* Makes <run>/hf: config.json of the checkpoint and one file with every tensor in `dtype`, but the expert bias. */
-static void make_hugging_face(const struct model *x, const char *path, enum sy_safetensors_dtype dtype, int break_shape,
-                              int skip) {
+/* Makes <run>/hf: config.json and one file with every tensor in `dtype`, but the expert bias. */
+static void make_hugging_face(const struct model *x, const char *path, enum sy_safetensors_dtype dtype,
+                              int break_shape, int skip) {
     struct sy_safetensors_writer *w = NULL;
     char file[1200], *json = NULL;
     size_t n = 0;
@@ -648,10 +449,12 @@ static void test_hugging_face(void **unused) {
     (void)unused;
     struct model x = make_model("micro_mla"), y = make_model("micro_mla");
     struct sy_ckpt *c = NULL;
-    struct sy_ckpt_target target = {y.params, y.w, NULL, NULL};
+    struct sy_ckpt_store store = store_of(&y);
+    struct sy_ckpt_target target = {y.params, &store, 0};
     int matrix = 0; /* of different sides, by name */
     while (y.params->tensor[y.params->by_name[matrix]].n_dims != 2 ||
-           y.params->tensor[y.params->by_name[matrix]].dims[0] == y.params->tensor[y.params->by_name[matrix]].dims[1])
+           y.params->tensor[y.params->by_name[matrix]].dims[0] ==
+               y.params->tensor[y.params->by_name[matrix]].dims[1])
         matrix++;
     for (int64_t k = 0; k < x.params->n_floats; k++) { /* values that bf16 holds */
         uint32_t bits;
@@ -676,7 +479,7 @@ static void test_hugging_face(void **unused) {
             for (int64_t k = t->offset; k < t->offset + t->n; k++)
                 assert_true(y.w[k] == (t->offset < x.params->n_trained ? x.w[k] : 0.0f));
         }
-        struct sy_ckpt_target moments = {y.params, y.w, y.m, y.v};
+        struct sy_ckpt_target moments = {y.params, &store, 1};
         assert_int_equal(sy_ckpt_load(c, &moments, NULL, NULL), SY_ERR_USAGE);
         sy_ckpt_close(c);
         remove_run("hf");
@@ -706,7 +509,8 @@ static void test_wrong_model(void **unused) {
     char path[SY_CKPT_PATH_BYTES];
     save(&x, "other", 1, 0, 0, path);
     assert_int_equal(sy_ckpt_open(path, 1, &c), SY_OK);
-    struct sy_ckpt_target target = {y.params, y.w, y.m, y.v};
+    struct sy_ckpt_store store = store_of(&y);
+    struct sy_ckpt_target target = {y.params, &store, 1};
     assert_int_equal(sy_ckpt_load(c, &target, NULL, NULL), SY_ERR_DATA);
     assert_non_null(strstr(sy_error_message(), "tensor \""));
     sy_ckpt_close(c);
@@ -715,9 +519,7 @@ static void test_wrong_model(void **unused) {
     remove_run("other");
 }
 
-static void inspect_write(void *user, const char *text, size_t n) {
-    fwrite(text, 1, n, user);
-}
+static void inspect_write(void *user, const char *text, size_t n) { fwrite(text, 1, n, user); }
 
 static void test_inspect(void **unused) {
     (void)unused;
@@ -737,7 +539,8 @@ static void test_inspect(void **unused) {
     text[bytes - 3] ^= 8;
     spill(file, text, bytes);
     assert_int_equal(sy_ckpt_inspect(path, inspect_write, f), SY_ERR_DATA);
-    assert_int_equal(sy_ckpt_inspect(file, inspect_write, f), SY_ERR_DATA); /* the file alone: by the tensor's own hash */
+    assert_int_equal(sy_ckpt_inspect(file, inspect_write, f),
+                     SY_ERR_DATA); /* the file alone: by the tensor's own hash */
     assert_non_null(strstr(sy_error_message(), "model.norm.weight"));
     text[bytes - 3] ^= 8;
     char *name = strstr(text + 8, "model.norm"); /* in the header */
@@ -752,16 +555,6 @@ static void test_inspect(void **unused) {
     free(text);
     free_model(&x);
     remove_run("inspect");
-}
-
-static int make_folder(void **unused) {
-    (void)unused;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **unused) {
-    (void)unused;
-    return rmdir(folder); /* fails if a test left a file */
 }
 
 int main(void) {
