@@ -268,9 +268,10 @@ static struct sy_batch batch_at(const struct sy_session *s, int64_t first, int64
 /* Gradients and loss of the step's batch. */
 static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
     int64_t batch = s->config->training.global_batch_size, local = sy_session_batch(s->config);
-    struct sy_grad_sink sink = sy_gradients_sink(s->gradients);
+    struct sy_grad_sink sink = sy_profile_sink(s->profile, sy_gradients_sink(s->gradients));
     struct sy_model_stats stats = {.counts = s->counts};
     memset(s->counts, 0, (size_t)(s->params->n_layers * s->config->moe.num_experts) * sizeof *s->counts);
+    sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients);
     SY_TRY(sy_step_routes_begin(s->routes, r->step));
     for (int64_t k = 0; k < batch; k += local) {
@@ -304,6 +305,7 @@ static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
 
 static void apply(struct sy_session *s, struct sy_step_result *r) {
     const struct sy_config *c = s->config;
+    sy_profile_mark(s->profile, SY_PART_adamw);
     struct sy_update_step u = {.t = ++s->applied,
                                .lr = r->lr,
                                .beta1 = c->optimizer.beta1,
@@ -357,12 +359,14 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
         int64_t bad = 0;
         if (step + 1 == planted_nan(c->debug.break_))
             sy_gradients_root(s->gradients, s->params->head)[0] = NAN;
+        sy_profile_mark(s->profile, SY_PART_norm);
         r->norm = sy_update_norm(&s->update, s->gradients, &bad);
         if (bad || !isfinite(r->norm))
             snprintf(r->why, sizeof r->why, "%lld gradient elements are not finite, or their norm is not", (long long)bad);
         else
             apply(s, r);
     }
+    sy_profile_mark(s->profile, SY_PART_digest);
     sy_session_digest(s, r->digest);
     return SY_OK;
 }
