@@ -383,8 +383,15 @@ struct sy_cast { /* y = BF(x), n consecutive elements */
     X(adamw, sy_adamw)                       \
     X(cast, sy_cast)
 
+/* What a loop of one instruction in registers did. NULL, 0: there is none, as class sm90 is emulated and tier ref calls fmaf. */
+struct sy_peak {
+    const char *instruction; /* static */
+    double flops;
+};
+
 struct sy_ops {
     const char *tier;
+    struct sy_peak (*peak)(enum sy_numeric_class cls, int64_t rounds); /* on the calling thread: FLOPs done */
     void (*gemm)(const struct sy_exec *x, const struct sy_gemm *problems, int n_problems);
 #define X(name, type) void (*name)(const struct sy_exec *x, const struct type *op);
     SY_OPS_LIST(X)
@@ -401,6 +408,10 @@ const struct sy_ops *sy_ops_tier(int tier, const char **why);
 
 /* Local. `tier` is a name or "auto" (the fastest that runs here). Errors: ERR_USAGE unknown, ERR_UNAVAILABLE. */
 sy_status sy_ops_select(const char *tier, const struct sy_ops **out);
+
+/* Local. FLOP/s of the instruction that products of x's class and tier are made of, in a loop that touches registers alone,
+ * on all threads of x's pool: what no product can pass. Takes some milliseconds, once a process. */
+struct sy_peak sy_ops_peak(const struct sy_exec *x);
 
 const char *sy_class_name(enum sy_numeric_class cls);
 int sy_class_kb(enum sy_numeric_class cls);

@@ -4,6 +4,7 @@
 
 #include "ops/ref/tier.h"
 
+struct sy_peak SY_FN(peak)(enum sy_numeric_class cls, int64_t rounds);
 void SY_FN(gemm)(const struct sy_exec *x, const struct sy_gemm *problems, int n_problems);
 #define X(name, type) void SY_FN(name)(const struct sy_exec *x, const struct type *op);
 SY_OPS_LIST(X)

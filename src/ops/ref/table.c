@@ -6,6 +6,7 @@
 
 extern const struct sy_ops SY_GLUE(sy_ops_, SY_TIER);
 const struct sy_ops SY_GLUE(sy_ops_, SY_TIER) = {.tier = TEXT(SY_TIER),
+                                                 .peak = SY_FN(peak),
                                                  .gemm = SY_FN(gemm),
 #define X(name, type) .name = SY_FN(name),
                                                  SY_OPS_LIST(X)
