@@ -406,8 +406,12 @@ const char *sy_ops_tier_name(int tier);
 /* Local. NULL with a reason in *why (static) when the CPU cannot run the tier. */
 const struct sy_ops *sy_ops_tier(int tier, const char **why);
 
-/* Local. `tier` is a name or "auto" (the fastest that runs here). Errors: ERR_USAGE unknown, ERR_UNAVAILABLE. */
+/* Local. `tier` is a name or "auto": the fastest that runs here, measured for some milliseconds, once a process. Errors:
+ * ERR_USAGE unknown, ERR_UNAVAILABLE, ERR_MEMORY. */
 sy_status sy_ops_select(const char *tier, const struct sy_ops **out);
+
+/* Local. The index of the table among n whose product of class x86 is the fastest on the calling thread. Errors: ERR_MEMORY. */
+sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, int *out);
 
 /* Local. FLOP/s of the instruction that products of x's class and tier are made of, in a loop that touches registers alone,
  * on all threads of x's pool: what no product can pass. Takes some milliseconds, once a process. */
