@@ -48,21 +48,16 @@ all: $(BIN) ## the program and the library
 help: ## this list
 	@grep -hE '^[a-z][a-z -]*:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 24
 
-$(BUILD)/src/ops/ref/%.ref.o: src/ops/ref/%.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(TIER_ref) -DSY_TIER=ref -c $< -o $@
-$(BUILD)/src/ops/ref/%.avx2.o: src/ops/ref/%.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(TIER_avx2) -DSY_TIER=avx2 -c $< -o $@
-$(BUILD)/src/ops/ref/%.avx512.o: src/ops/ref/%.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(TIER_avx512) -DSY_TIER=avx512 -c $< -o $@
-$(BUILD)/src/ops/ref/%.avx512_bf16.o: src/ops/ref/%.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(TIER_avx512_bf16) -DSY_TIER=avx512_bf16 -c $< -o $@
-$(BUILD)/src/ops/simd/%_avx512_bf16.o: src/ops/simd/%_avx512_bf16.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(TIER_avx512_bf16) -DSY_TIER=avx512_bf16 -c $< -o $@
+# A tier's objects: the reference compiled with its flags, and its own files.
+define tier_rules
+$(BUILD)/src/ops/ref/%.$(1).o: src/ops/ref/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(TIER_$(1)) -DSY_TIER=$(1) -c $$< -o $$@
+$(BUILD)/src/ops/simd/%_$(1).o: src/ops/simd/%_$(1).c
+	@mkdir -p $$(@D)
+	$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(TIER_$(1)) -DSY_TIER=$(1) -c $$< -o $$@
+endef
+$(foreach t,$(TIERS),$(eval $(call tier_rules,$(t))))
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@

@@ -167,6 +167,10 @@ sy_status sy_info(const struct sy_io *io);
  * and combine beside memcpy: "moe". */
 sy_status sy_bench(const char *what, int json, const struct sy_io *io);
 
+/* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians of `steps` after two, calls
+ * of ops, runs of the pool, tokens/s, and the digest after the last step. `name` is printed. */
+sy_status sy_bench_model(const char *name, struct sy_config *config, int64_t steps, int json, const struct sy_io *io);
+
 /* --- experimental: ops on their own --------------------------------------------------------------------------- */
 
 /* fp32 arrays of the caller, row-major; the calling thread computes, with the same bits on every CPU. Sizes may be 0. */

@@ -56,14 +56,18 @@ void sy_arena_fini(struct sy_arena *arena) {
     *arena = (struct sy_arena){0};
 }
 
+static const char rest[] = "everything else";
 static void count(struct sy_arena *a, const char *tag, size_t bytes) {
     for (int i = 0; i < a->n_tags; i++)
         if (strcmp(a->tags[i].name, tag) == 0) {
             a->tags[i].bytes += bytes;
             return;
         }
-    if (a->n_tags < SY_ARENA_TAGS)
-        a->tags[a->n_tags++] = (struct sy_arena_tag){tag, bytes};
+    if (a->n_tags == SY_ARENA_TAGS - 1 && strcmp(tag, rest) != 0) { /* the last one has what is left */
+        count(a, rest, bytes);
+        return;
+    }
+    a->tags[a->n_tags++] = (struct sy_arena_tag){tag, bytes};
 }
 
 void *sy_arena_take(struct sy_arena *arena, const char *tag, size_t n, size_t size) {

@@ -15,6 +15,7 @@ enum { SPINS = 2000 };
 struct sy_pool {
     int n;
     int spins; /* 0 when there are more threads than processors */
+    int64_t runs;
     pthread_t *threads;
     void (*fn)(void *, int, int);
     void *arg;
@@ -125,7 +126,11 @@ sy_status sy_pool_create(int n_threads, struct sy_pool **out) {
 
 int sy_pool_size(const struct sy_pool *pool) { return pool ? pool->n : 1; }
 
+int64_t sy_pool_runs(const struct sy_pool *pool) { return pool ? pool->runs : 0; }
+
 void sy_pool_run(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg) {
+    if (pool)
+        pool->runs++;
     if (!pool || pool->n == 1) {
         fn(arg, 0, 1);
         return;

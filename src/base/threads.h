@@ -20,6 +20,9 @@ int sy_pool_size(const struct sy_pool *pool); /* 1 for NULL */
 /* Local. With pool NULL, fn runs once as (arg, 0, 1). */
 void sy_pool_run(struct sy_pool *pool, void (*fn)(void *arg, int thread, int n_threads), void *arg);
 
+/* Local. How often sy_pool_run was called since creation; 0 for NULL. For the caller of sy_pool_run alone. */
+int64_t sy_pool_runs(const struct sy_pool *pool);
+
 /* The i-th of `parts` nearly equal pieces of 0..n-1, cut at multiples of `grain`. */
 static inline void sy_range(int64_t n, int64_t grain, int i, int parts, int64_t *lo, int64_t *hi) {
     int64_t blocks = (n + grain - 1) / grain;

@@ -22,14 +22,30 @@ int sy_bench_by_time(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Median of 5 timings of at least 50 ms each. */
-static double seconds_of(const struct sy_exec *x, const struct sy_gemm *op) {
+/* Median of 5 timings of at least 50 ms each of one of the three products of n^3. */
+struct product {
+    struct sy_linear linear;
+    struct sy_linear_dx dx;
+    struct sy_dw dw;
+};
+enum { FORWARD, INPUTS, WEIGHTS, N_PRODUCTS };
+
+static void call(const struct sy_exec *x, const struct product *p, int which) {
+    if (which == FORWARD)
+        x->ops->linear(x, &p->linear);
+    else if (which == INPUTS)
+        x->ops->linear_dx(x, &p->dx);
+    else
+        x->ops->linear_dw(x, &(struct sy_linear_dw){&p->dw, 1});
+}
+
+static double seconds_of(const struct sy_exec *x, const struct product *p, int which) {
     double times[5];
     for (int i = 0; i < 5; i++) {
         int reps = 0;
         double t0 = sy_clock();
         do {
-            x->ops->gemm(x, op, 1);
+            call(x, p, which);
             reps++;
         } while (sy_clock() - t0 < 0.05);
         times[i] = (sy_clock() - t0) / reps;
@@ -41,7 +57,11 @@ static double seconds_of(const struct sy_exec *x, const struct sy_gemm *op) {
 static sy_status one(const struct sy_io *io, int json, int tier, enum sy_numeric_class cls, int64_t n) {
     static const char *const layout[] = {"x W^T", "dy W", "dy^T x"};
     const char *why;
-    struct sy_exec x = {.ops = sy_ops_tier(tier, &why), .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls)};
+    struct sy_exec x = {.ops = sy_ops_tier(tier, &why),
+                        .device = sy_device_cpu(),
+                        .cls = cls,
+                        .dtype = sy_class_dtype(cls),
+                        .kb = sy_class_kb(cls)};
     if (!x.ops)
         return SY_OK;
     struct sy_arena a;
@@ -52,10 +72,13 @@ static sy_status one(const struct sy_io *io, int json, int tier, enum sy_numeric
     x.scratch = sy_arena_take(&a, "bench", x.scratch_bytes, 1);
     fill(p.data, x.dtype, n * n);
     fill(q.data, x.dtype, n * n);
-    for (int t = 0; t < 3; t++) {
-        struct sy_gemm_part part = {t == 2 ? sy_mat_t(p) : p, t == 0 ? sy_mat_t(q) : q, n};
-        struct sy_gemm op = {.m = n, .n = n, .parts = &part, .n_parts = 1, .c = c};
-        double rate = 2.0 * (double)(n * n * n) / seconds_of(&x, &op) * 1e-9;
+    struct sy_rows rows = sy_rows_dense(1, n);
+    struct product products = {
+        .linear = {.rows = rows, .k = n, .n = n, .x = p, .w = {.m = sy_mat_t(q)}, .y = c},
+        .dx = {.rows = rows, .n = n, .n_maps = 1, .map = {{p, {.m = q}, n}}, .dx = c},
+        .dw = {.rows = rows, .n_segments = 1, .m = n, .n = n, .dy = p, .x = q, .c = c.data}};
+    for (int t = 0; t < N_PRODUCTS; t++) {
+        double rate = 2.0 * (double)(n * n * n) / seconds_of(&x, &products, t) * 1e-9;
         if (json)
             sy_io_printf(io,
                          "{\"op\":\"gemm\",\"class\":\"%s\",\"tier\":\"%s\",\"layout\":\"%s\",\"n\":%lld,\"threads\":1,"
@@ -73,7 +96,7 @@ sy_status sy_bench(const char *what, int json, const struct sy_io *io) {
     if (strcmp(what, "moe") == 0)
         return sy_bench_moe(json, io);
     if (strcmp(what, "gemm") != 0)
-        SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm or moe", what);
+        SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm, moe or model", what);
     for (int cls = 0; cls < SY_N_CLASSES; cls++)
         for (int tier = 0; tier < sy_ops_n_tiers(); tier++)
             SY_TRY(one(io, json, tier, (enum sy_numeric_class)cls, tier == 0 || cls == SY_NUMERIC_SM90 ? 128 : 512));

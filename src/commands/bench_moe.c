@@ -16,13 +16,14 @@ enum { T = 4096, D = 512, E = 64, K = 6, ROUNDS = 9, SEQUENCES = 8 };
 struct buffers {
     float *logits, *s, *w, *dw, *bias;
     int32_t *ids;
-    int64_t *bad;
+    int64_t *bad; /* lowest token with a NaN */
     struct sy_dispatch d;
     struct sy_mat x, rows, y, dlogits;
 };
 
-static void take(struct sy_arena *a, enum sy_dtype t, struct buffers *b) {
+static void take(const struct sy_exec *x, struct sy_arena *a, struct buffers *b) {
     static const char *const tag = "bench";
+    enum sy_dtype t = x->dtype;
     b->logits = sy_take_f32(a, tag, T * E);
     b->s = sy_take_f32(a, tag, T * E);
     b->w = sy_take_f32(a, tag, T * K);
@@ -30,7 +31,7 @@ static void take(struct sy_arena *a, enum sy_dtype t, struct buffers *b) {
     b->bias = sy_take_f32(a, tag, E);
     b->ids = sy_arena_take(a, tag, T * K, sizeof(int32_t));
     b->bad = sy_arena_take(a, tag, 1, sizeof(int64_t));
-    sy_dispatch_take(a, SEQUENCES, T / SEQUENCES, E, K, &b->d);
+    sy_dispatch_take(x, a, SEQUENCES, T, E, K, &b->d);
     b->x = sy_take_mat(a, tag, T, D, t);
     b->rows = sy_take_mat(a, tag, T * K, D, t);
     b->y = sy_take_mat(a, tag, T * K, D, t);
@@ -44,13 +45,15 @@ static void forward(const struct sy_exec *x, struct buffers *b) {
                                                   .score_func = SY_ROUTER_SIGMOID,
                                                   .route_norm = 1,
                                                   .route_scale = 1.0f,
+                                                  .seq_len = T / SEQUENCES,
+                                                  .layers = 1,
                                                   .logits = b->logits,
                                                   .bias = b->bias,
                                                   .s = b->s,
                                                   .ids = b->ids,
                                                   .w = b->w,
                                                   .bad_token = b->bad});
-    sy_dispatch_sort(x, &b->d, SEQUENCES, b->ids);
+    sy_dispatch_sort(x, &b->d, SEQUENCES, T / SEQUENCES, b->ids);
     sy_dispatch_rows(x, &b->d, D, NULL, b->x, b->rows);
     sy_dispatch_combine(x, &b->d, D, b->w, b->rows, (struct sy_mat){0}, b->y);
 }
@@ -115,7 +118,7 @@ static sy_status measure(const struct sy_exec *x, struct buffers *b, int json, c
 }
 
 sy_status sy_bench_moe(int json, const struct sy_io *io) {
-    struct sy_exec x = {.cls = SY_NUMERIC_X86, .dtype = sy_class_dtype(SY_NUMERIC_X86), .kb = sy_class_kb(SY_NUMERIC_X86)};
+    struct sy_exec x = {.device = sy_device_cpu(), .cls = SY_NUMERIC_X86, .dtype = sy_class_dtype(SY_NUMERIC_X86), .kb = sy_class_kb(SY_NUMERIC_X86)};
     struct buffers b;
     struct sy_arena need = sy_arena_measure(), arena;
     struct sy_pool *pool;
@@ -123,11 +126,11 @@ sy_status sy_bench_moe(int json, const struct sy_io *io) {
     SY_TRY(sy_pool_create(0, &pool));
     x.pool = pool;
     x.scratch_bytes = sy_ops_scratch_bytes(D, 64, 64);
-    take(&need, x.dtype, &b);
+    take(&x, &need, &b);
     sy_status status =
         sy_arena_init(need.used + (x.scratch_bytes + SY_ARENA_ALIGN) * (size_t)sy_pool_size(pool), "bench", &arena);
     if (status == SY_OK) {
-        take(&arena, x.dtype, &b);
+        take(&x, &arena, &b);
         x.scratch = sy_arena_take(&arena, "scratch", x.scratch_bytes, (size_t)sy_pool_size(pool));
         status = measure(&x, &b, json, io);
         sy_arena_fini(&arena);

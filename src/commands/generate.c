@@ -10,9 +10,10 @@
 #include "base/fmath.h"
 #include "base/rng.h"
 #include "ckpt/checkpoint.h"
-#include "train/flat_store.h"
+#include "train/feed.h"
 #include "train/io.h"
 #include "train/session.h"
+#include "train/state_store.h"
 
 struct candidate {
     int32_t id;
@@ -27,7 +28,6 @@ struct generator {
     int64_t n;
     float *logits;
     struct candidate *candidates;
-    int32_t *ids, *doc_start, *position;
 };
 
 static int by_probability(const void *a, const void *b) {
@@ -75,16 +75,22 @@ static int32_t choose(struct generator *g, int64_t index) {
     return g->candidates[kept - 1].id;
 }
 
+/* The last seq_len tokens as one sequence: what comes after them cannot be seen, and is left out. */
 static sy_status next_logits(struct generator *g) {
-    int64_t s = g->s->config->training.seq_len, used = g->n < s ? g->n : s;
-    for (int64_t i = 0; i < s; i++) {
-        g->ids[i] = i < used ? g->context[g->n - used + i] : sy_tokenizer_pad(g->s->tokenizer);
-        g->doc_start[i] = 0;
-        g->position[i] = (int32_t)i;
+    struct sy_session *s = g->s;
+    const struct sy_device *d = s->exec.device;
+    int64_t most = s->config->training.seq_len, n = g->n < most ? g->n : most;
+    const float *logits;
+    for (int64_t i = 0; i < n; i++) {
+        s->feed.ids[i] = g->context[g->n - n + i];
+        s->feed.labels[i] = SY_LABEL_NONE;
+        s->feed.doc_start[i] = 0;
+        s->feed.position[i] = (int32_t)i;
     }
-    struct sy_batch b = {
-        .sequences = 1, .seq_len = s, .tokens = s, .ids = g->ids, .doc_start = g->doc_start, .position = g->position};
-    return sy_model_logits(g->s->model, &b, used - 1, g->logits);
+    struct sy_batch b = sy_feed_sequence(s, n);
+    SY_TRY(sy_model_logits(s->model, &b, n - 1, &logits));
+    d->copy(d, g->logits, logits, (size_t)s->config->model.vocab_size * sizeof *g->logits);
+    return sy_exec_wait(&s->exec);
 }
 
 static sy_status sample(struct generator *g) {
@@ -110,15 +116,12 @@ static sy_status sample(struct generator *g) {
 
 static sy_status start_context(struct generator *g) {
     size_t bytes = strlen(g->how->prompt), n;
-    int64_t s = g->s->config->training.seq_len, vocab = g->s->config->model.vocab_size;
+    int64_t vocab = g->s->config->model.vocab_size;
     g->context = calloc(bytes + (size_t)g->how->max_tokens + 2, sizeof *g->context);
     g->logits = calloc((size_t)vocab, sizeof *g->logits);
     g->candidates = calloc((size_t)vocab, sizeof *g->candidates);
-    g->ids = calloc((size_t)s * 3, sizeof *g->ids);
-    if (!g->context || !g->logits || !g->candidates || !g->ids)
+    if (!g->context || !g->logits || !g->candidates)
         SY_FAIL(SY_ERR_MEMORY, "no memory for sampling");
-    g->doc_start = g->ids + s;
-    g->position = g->ids + 2 * s;
     g->context[g->n++] = sy_tokenizer_bos(g->s->tokenizer);
     SY_TRY(sy_tokenizer_encode(g->s->tokenizer, g->how->prompt, bytes, g->context + 1, bytes + 1, &n));
     g->n += (int64_t)n;
@@ -151,13 +154,10 @@ static sy_status load(struct sy_config *config, struct sy_ckpt *ckpt, const stru
     SY_TRY(sy_config_set(config, SY_LAYER_FLAG, "generate", "training.local_batch_size", "1"));
     SY_TRY(sy_config_finish(config, false));
     SY_TRY(sy_session_create(config, log, 0, out));
-    struct sy_flat_store flat = {(*out)->params, {(*out)->weights.master}};
-    struct sy_ckpt_store store = sy_flat_store(&flat);
+    struct sy_ckpt_store store = sy_state_store(&(*out)->state);
     struct sy_ckpt_target target = {.params = (*out)->params, .store = &store};
     sy_status status = sy_ckpt_load(ckpt, &target, log, NULL);
-    if (status == SY_OK)
-        sy_session_weights_changed(*out);
-    return status;
+    return status == SY_OK ? sy_session_weights_changed(*out) : status;
 }
 
 sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *how,
@@ -179,7 +179,6 @@ sy_status sy_generate(struct sy_config *config, const char *model_dir, const str
     free(g.context);
     free(g.logits);
     free(g.candidates);
-    free(g.ids);
     sy_session_destroy(g.s);
     sy_ckpt_close(ckpt);
     return status;

@@ -16,8 +16,29 @@ static void tiers(const struct sy_io *io) {
         io, "\ndevices    cpu (cuda: not in this build)\nranks      one process (threads, MPI, NCCL: not in this build)\n");
 }
 
+/* On the tier that auto takes and all processors: a loop of the instruction that products are made of. */
+static sy_status peak(const struct sy_io *io) {
+    struct sy_exec x = {0};
+    SY_TRY(sy_ops_select("auto", &x.ops));
+    SY_TRY(sy_pool_create(0, &x.pool));
+    sy_io_printf(io, "peak       tier %s (run.tier=auto), %d threads, in registers alone:", x.ops->tier,
+                 sy_pool_size(x.pool));
+    for (int c = 0; c < SY_N_CLASSES; c++) {
+        x.cls = (enum sy_numeric_class)c;
+        struct sy_peak p = sy_ops_peak(&x);
+        if (p.instruction)
+            sy_io_printf(io, "\n           class %s: %.0f GFLOP/s of %s", sy_class_name(x.cls), p.flops * 1e-9,
+                         p.instruction);
+        else
+            sy_io_printf(io, "\n           class %s: none in this tier", sy_class_name(x.cls));
+    }
+    sy_io_printf(io, "\n");
+    sy_pool_destroy(x.pool);
+    return SY_OK;
+}
+
 static void ops(const struct sy_io *io) {
-    static const char *const names[] = {"gemm",
+    static const char *const names[] = {
 #define X(name, type) #name,
                                         SY_OPS_LIST(X)
 #undef X
@@ -56,6 +77,7 @@ static sy_status flavor(const struct sy_io *io, const char *name) {
 sy_status sy_info(const struct sy_io *io) {
     sy_io_printf(io, "switchyard %s\n", sy_version());
     tiers(io);
+    SY_TRY(peak(io));
     ops(io);
     sy_io_printf(io, "flavors                  parameters           active\n");
     const char *about;

@@ -44,29 +44,12 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
 }
 
 static sy_status print_memory(const struct sy_io *io, const struct sy_config *c, const struct sy_params *p) {
-    struct sy_exec x = {.cls = sy_config_numeric_class(c)};
-    x.dtype = sy_class_dtype(x.cls);
-    x.kb = sy_class_kb(x.cls);
-    struct sy_model_options mo = sy_session_model_options(c, &x, (struct sy_weights){.params = p, .dtype = x.dtype}, 1);
-    struct sy_gradients_options go = sy_session_gradients_options(c, &x, p);
-    struct sy_arena model = sy_arena_measure(), gradients = sy_arena_measure();
-    sy_model_measure(&mo, &model);
-    SY_TRY(sy_gradients_measure(&go, &gradients));
-    double weights = 4.0 * (double)p->n_floats, stored = x.dtype == SY_F32 ? 0 : 2.0 * (double)p->n_floats;
-    double moments = 8.0 * (double)p->n_trained;
+    struct sy_arena all = sy_arena_measure();
+    SY_TRY(sy_session_measure(c, p, &all));
     sy_io_printf(io, "memory of one rank, %lld sequences at a time, activation_checkpoint.mode %s\n",
-                 (long long)mo.max_sequences, sy_config_word(c, "activation_checkpoint.mode"));
-    amount(io, "master weights", weights);
-    amount(io, "stored weights", stored);
-    amount(io, "moments", moments);
-    tags(io, &gradients);
-    tags(io, &model);
-    double routes = (double)sy_step_routes_bytes(c, mo.max_sequences);
-    if (routes > 0)
-        amount(io, "files of routes", routes);
-    amount(io, "in all",
-           weights + stored + moments + (double)(gradients.used - gradients.guards) + (double)(model.used - model.guards) +
-               routes);
+                 (long long)sy_session_batch(c), sy_config_word(c, "activation_checkpoint.mode"));
+    tags(io, &all);
+    amount(io, "in all", (double)(all.used - all.guards));
     return SY_OK;
 }
 

@@ -46,7 +46,8 @@ static sy_status run_layout(struct sy_config *c, const struct layout *l, const c
     sy_status status = SY_OK;
     for (int64_t i = 0; i < steps && status == SY_OK; i++)
         status = sy_session_step(s, i, &r);
-    sy_session_digest(s, out->digest);
+    if (status == SY_OK)
+        status = sy_session_digest(s, out->digest);
     out->loss = r.loss;
     sy_session_destroy(s);
     return status;

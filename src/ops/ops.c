@@ -1,6 +1,7 @@
 /* Tiers: the table of each, what it needs of the CPU, and the choice. See ops.h. */
 #include "ops/ops.h"
 
+#include <pthread.h>
 #include <string.h>
 
 extern const struct sy_ops sy_ops_ref;
@@ -12,22 +13,18 @@ static int has_avx512(void) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
 }
 static int has_avx512_bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
-/* Whether VDPBF16PS beats two FMAs on widened halves: 2 to 3 times on Zen 5, not at all on an Intel Xeon of family 6, model
- * 207 (docs/BENCHMARKS.md). */
-static int has_fast_bf16(void) { return __builtin_cpu_is("amd"); }
 #endif
 
 static const struct tier {
     const struct sy_ops *ops;
     int (*supported)(void);
     const char *needs;
-    int (*pays)(void); /* or NULL: always; `auto` passes over one that does not */
 } tiers[] = {
-    {&sy_ops_ref, NULL, "", NULL},
+    {&sy_ops_ref, NULL, ""},
 #if defined(__x86_64__)
-    {&sy_ops_avx2, has_avx2, "this CPU has no AVX2 with FMA (x86-64-v3)", NULL},
-    {&sy_ops_avx512, has_avx512, "this CPU has no AVX-512 (x86-64-v4)", NULL},
-    {&sy_ops_avx512_bf16, has_avx512_bf16, "this CPU has no AVX-512-BF16", has_fast_bf16},
+    {&sy_ops_avx2, has_avx2, "this CPU has no AVX2 with FMA (x86-64-v3)"},
+    {&sy_ops_avx512, has_avx512, "this CPU has no AVX-512 (x86-64-v4)"},
+    {&sy_ops_avx512_bf16, has_avx512_bf16, "this CPU has no AVX-512-BF16"},
 #endif
 };
 
@@ -44,21 +41,46 @@ const struct sy_ops *sy_ops_tier(int tier, const char **why) {
     return tiers[tier].ops;
 }
 
+enum { N_TIERS = sizeof tiers / sizeof *tiers };
+
+/* The fastest of the tiers that run here; the reference only where nothing else does. */
+static sy_status measured(const struct sy_ops **out) {
+    const struct sy_ops *run[N_TIERS];
+    const char *why;
+    int n = 0, best;
+    for (int i = 1; i < N_TIERS; i++)
+        if ((run[n] = sy_ops_tier(i, &why)))
+            n++;
+    if (n == 0)
+        run[n++] = tiers[0].ops;
+    SY_TRY(sy_ops_fastest(run, n, &best));
+    *out = run[best];
+    return SY_OK;
+}
+
+static sy_status automatic(const struct sy_ops **out) {
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static const struct sy_ops *chosen;
+    pthread_mutex_lock(&mutex);
+    sy_status status = chosen ? SY_OK : measured(&chosen);
+    if (status == SY_OK)
+        *out = chosen;
+    pthread_mutex_unlock(&mutex);
+    return status;
+}
+
 sy_status sy_ops_select(const char *tier, const struct sy_ops **out) {
     const char *why;
-    for (int i = sy_ops_n_tiers() - 1; i >= 0; i--) {
-        int is_auto = strcmp(tier, "auto") == 0;
-        if (!is_auto && strcmp(tier, sy_ops_tier_name(i)) != 0)
+    if (strcmp(tier, "auto") == 0)
+        return automatic(out);
+    for (int i = 0; i < N_TIERS; i++) {
+        if (strcmp(tier, sy_ops_tier_name(i)) != 0)
             continue;
         const struct sy_ops *ops = sy_ops_tier(i, &why);
-        if (ops && is_auto && tiers[i].pays && !tiers[i].pays())
-            continue;
-        if (ops) {
-            *out = ops;
-            return SY_OK;
-        }
-        if (!is_auto)
+        if (!ops)
             SY_FAIL(SY_ERR_UNAVAILABLE, "run.tier = %s: %s; use run.tier=auto", tier, why);
+        *out = ops;
+        return SY_OK;
     }
     SY_FAIL(SY_ERR_USAGE, "run.tier = %s: must be auto, ref, avx2, avx512 or avx512_bf16", tier);
 }

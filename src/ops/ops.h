@@ -620,11 +620,18 @@ struct sy_init_values {
     X(cast, sy_cast)                         \
     X(init, sy_init_values)
 
+/* What a loop of one instruction in registers did. NULL, 0: there is none, as class sm90 is emulated and tier ref calls fmaf. */
+struct sy_peak {
+    const char *instruction; /* static */
+    double flops;
+};
+
 struct sy_ops {
     const char *tier;
     const struct sy_ops *inner; /* of a table around another one (ops/wrapped.h) */
     /* Bytes of one group's packed right-hand side m [k, n]; 0: this tier reads m as fast as it is. */
     size_t (*pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n);
+    struct sy_peak (*peak)(enum sy_numeric_class cls, int64_t rounds); /* on the calling thread: FLOPs done */
 #define X(name, type) void (*name)(const struct sy_exec *x, const struct type *op);
     SY_OPS_LIST(X)
 #undef X
@@ -638,8 +645,16 @@ const char *sy_ops_tier_name(int tier);
 /* Local. NULL with a reason in *why (static) when the CPU cannot run the tier. */
 const struct sy_ops *sy_ops_tier(int tier, const char **why);
 
-/* Local. `tier` is a name or "auto" (the fastest that runs here). Errors: ERR_USAGE unknown, ERR_UNAVAILABLE. */
+/* Local. `tier` is a name or "auto": the fastest that runs here, measured for some milliseconds, once a process. Errors:
+ * ERR_USAGE unknown, ERR_UNAVAILABLE, ERR_MEMORY. */
 sy_status sy_ops_select(const char *tier, const struct sy_ops **out);
+
+/* Local. The index of the table among n whose product of class x86 is the fastest on the calling thread. Errors: ERR_MEMORY. */
+sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, int *out);
+
+/* Local. FLOP/s of the instruction that products of x's class and tier are made of, in a loop that touches registers alone,
+ * on all threads of x's pool: what no product can pass. Takes some milliseconds, once a process. */
+struct sy_peak sy_ops_peak(const struct sy_exec *x);
 
 const char *sy_class_name(enum sy_numeric_class cls);
 int sy_class_kb(enum sy_numeric_class cls);

@@ -46,16 +46,30 @@ static void send(const struct sy_session *s, int64_t n, const int32_t *from, int
     s->exec.device->copy(s->exec.device, to, from, (size_t)n * sizeof *to);
 }
 
+static void send_tokens(struct sy_session *s, int64_t n) {
+    send(s, n, s->feed.ids, s->fed.ids);
+    send(s, n, s->feed.labels, s->fed.labels);
+    send(s, n, s->feed.doc_start, s->fed.doc_start);
+    send(s, n, s->feed.position, s->fed.position);
+}
+
+struct sy_batch sy_feed_sequence(struct sy_session *s, int64_t n) {
+    send_tokens(s, n);
+    return (struct sy_batch){.at = {0, 1, n},
+                             .tokens = n,
+                             .ids = s->fed.ids,
+                             .labels = s->fed.labels,
+                             .doc_start = s->fed.doc_start,
+                             .position = s->fed.position};
+}
+
 int64_t sy_feed_send(struct sy_session *s, int64_t n) {
     int64_t seq = s->config->training.seq_len, tokens = n * seq, valid = 0;
     for (int64_t t = 0; t < tokens; t++) {
         s->feed.position[t] = (int32_t)(t % seq) - s->feed.doc_start[t];
         valid += s->feed.labels[t] >= 0;
     }
-    send(s, tokens, s->feed.ids, s->fed.ids);
-    send(s, tokens, s->feed.labels, s->fed.labels);
-    send(s, tokens, s->feed.doc_start, s->fed.doc_start);
-    send(s, tokens, s->feed.position, s->fed.position);
+    send_tokens(s, tokens);
     send(s, n, s->feed.sequence, s->fed.sequence);
     return valid;
 }

@@ -167,7 +167,7 @@ sy_status sy_metrics_step(struct sy_metrics *m, const struct sy_session *s, cons
         if (!sy_layer_is_moe(&c->model, l))
             continue;
         fputs(comma, f);
-        moe_layer(f, l, s->counts + l * c->moe.num_experts, c->moe.num_experts);
+        moe_layer(f, l, s->seen.counts + l * c->moe.num_experts, c->moe.num_experts);
         comma = ",";
     }
     fputs("]}\n", f);

@@ -1,35 +1,14 @@
 /* The progress line: see progress.h. */
 #include "train/progress.h"
 
+#include <math.h>
 #include <sys/resource.h>
 
 #include "base/clock.h"
 
-static sy_status measure_peak(const struct sy_exec *x, double *flops) {
-    enum { N = 256 };
-    size_t bytes = N * N * sizeof(float);
-    struct sy_arena a;
-    SY_TRY(sy_arena_init(3 * bytes, "measuring the machine's speed", &a));
-    struct sy_mat p = sy_mat_of(a.base, x->dtype, N), q = sy_mat_of(a.base + bytes, x->dtype, N);
-    struct sy_gemm_part part = {p, q, N};
-    struct sy_gemm op = {.m = N, .n = N, .parts = &part, .n_parts = 1, .c = sy_mat_of(a.base + 2 * bytes, SY_F32, N)};
-    double best = 0, start = sy_clock();
-    do {
-        double t0 = sy_clock();
-        x->ops->gemm(x, &op, 1);
-        double rate = 2.0 * N * N * N / (sy_clock() - t0);
-        best = rate > best ? rate : best;
-    } while (sy_clock() - start < 0.02);
-    sy_arena_fini(&a);
-    *flops = best;
-    return SY_OK;
-}
-
-sy_status sy_progress_init(const struct sy_session *s, int64_t first_step, struct sy_progress_state *p) {
-    *p = (struct sy_progress_state){.first_step = first_step};
-    SY_TRY(measure_peak(&s->exec, &p->peak_flops));
+void sy_progress_init(const struct sy_session *s, int64_t first_step, struct sy_progress_state *p) {
+    *p = (struct sy_progress_state){.first_step = first_step, .peak_flops = sy_ops_peak(&s->exec).flops};
     p->started = p->last = sy_clock();
-    return SY_OK;
 }
 
 static int64_t resident_bytes(void) {
@@ -43,7 +22,7 @@ static void balance_text(const struct sy_session *s, int counted, char out[48]) 
     double worst = -1;
     int64_t dead = 0;
     for (int l = (int)c->model.n_dense_layers; l < s->params->n_layers && counted; l++) {
-        struct sy_load load = sy_load_of(l, s->counts + l * c->moe.num_experts, c->moe.num_experts);
+        struct sy_load load = sy_load_of(l, s->seen.counts + l * c->moe.num_experts, c->moe.num_experts);
         worst = load.cv > worst ? load.cv : worst;
         dead += load.dead;
     }
@@ -84,7 +63,7 @@ void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s, c
                                    .step_ms = seconds * 1e3,
                                    .data_ms = r->data_seconds * 1e3,
                                    .mem_bytes = resident_bytes()};
-    t->mfu = p->peak_flops > 0 ? 100.0 * t->tflops * 1e12 / p->peak_flops : 0;
+    t->mfu = p->peak_flops > 0 ? 100.0 * t->tflops * 1e12 / p->peak_flops : NAN;
     int64_t total = s->config->training.steps, done = r->step - p->first_step;
     char eta[16], rate[16], flops[16], memory[16];
     short_number(t->tps, "", rate);
@@ -94,7 +73,10 @@ void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s, c
     char head[1024], speed[48], room[24], balance[48];
     snprintf(head, sizeof head, "%lld/%lld loss %.4f |g| %.2f lr %.1e %s tok/s", (long long)r->step, (long long)total,
              r->loss, r->norm, r->lr, rate);
-    snprintf(speed, sizeof speed, " %s %.0f%%", flops, t->mfu < 1e6 ? t->mfu : 1e6);
+    if (p->peak_flops > 0)
+        snprintf(speed, sizeof speed, " %s %.0f%%", flops, t->mfu < 1e6 ? t->mfu : 1e6);
+    else
+        snprintf(speed, sizeof speed, " %s", flops);
     snprintf(room, sizeof room, " %s", memory);
     balance_text(s, r->counted, balance);
     /* What matters least goes first when a line gets too long. */

@@ -13,6 +13,7 @@
 #include "data/loader.h"
 #include "model/model.h"
 #include "parallel/gradients.h"
+#include "train/profile.h"
 #include "train/schedule.h"
 #include "train/state.h"
 #include "train/step_routes.h"
@@ -47,6 +48,7 @@ struct sy_session {
     struct sy_model *model;
     struct sy_walk walk;
     struct sy_gradients *gradients;
+    struct sy_profile *profile;    /* not owned; NULL: nothing is timed */
     struct sy_step_routes *routes; /* NULL: neither written nor followed */
     struct sy_update *update;
     struct sy_documents *documents;

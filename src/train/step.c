@@ -39,7 +39,8 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
 
 static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
     int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s->config);
-    struct sy_grad_sink sink = sy_gradients_sink(s->gradients);
+    struct sy_grad_sink sink = sy_profile_sink(s->profile, sy_gradients_sink(s->gradients));
+    sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
     SY_TRY(sy_step_routes_begin(s->routes, r->step));
     for (int64_t k = 0; k < all; k += local) {
@@ -56,7 +57,9 @@ static void update(struct sy_session *s, const struct sy_step_result *r) {
         s->exec.ops->fill(&s->exec, &(struct sy_fill){.n = 1,
                                                       .word = sy_f32_bits(NAN),
                                                       .data = sy_gradients_root(s->gradients, s->params->head)});
+    sy_profile_mark(s->profile, SY_PART_norm);
     sy_update_norm(s->update, s->gradients, s->step.tally);
+    sy_profile_mark(s->profile, SY_PART_adamw);
     sy_update_apply(s->update, s->gradients,
                     &(struct sy_update_memory){s->step.scalars, s->step.tally, s->step.verdict});
     sy_gradients_end(s->gradients);

@@ -12,10 +12,10 @@
 #include "base/folders.h"
 #include "ckpt/checkpoint.h"
 #include "train/counters_print.h"
-#include "train/flat_store.h"
 #include "train/io.h"
 #include "train/progress.h"
 #include "train/session.h"
+#include "train/state_store.h"
 
 struct trainer {
     struct sy_config *config;
@@ -50,7 +50,7 @@ static void log_line(void *user, enum sy_log_level level, const char *line) {
 /* The folders of routes, before there is one of the run. */
 static sy_status try_routes(const struct sy_config *config) {
     struct sy_step_routes *routes;
-    SY_TRY(sy_step_routes_create(config, 1, &routes));
+    SY_TRY(sy_step_routes_create(config, sy_device_cpu(), 1, &routes));
     sy_status status = sy_step_routes_check(routes, 1, config->training.steps);
     sy_step_routes_destroy(routes);
     return status;
@@ -171,20 +171,15 @@ static sy_status note_changes(struct trainer *t) {
     return status;
 }
 
-static struct sy_flat_store flat_state(const struct sy_session *s) {
-    return (struct sy_flat_store){s->params, {s->weights.master, s->m, s->v}};
-}
-
 static sy_status load_checkpoint(struct trainer *t) {
     struct sy_session *s = t->session;
     const struct sy_ckpt_info *info = sy_ckpt_info(t->ckpt);
     if (info->data_fingerprint)
         SY_TRY(sy_documents_check(s->documents, info->path, info->data_fingerprint));
-    struct sy_flat_store flat = flat_state(s);
-    struct sy_ckpt_store store = sy_flat_store(&flat);
+    struct sy_ckpt_store store = sy_state_store(&s->state);
     struct sy_ckpt_target target = {.params = s->params, .store = &store, .moments = 1};
     SY_TRY(sy_ckpt_load(t->ckpt, &target, &t->log, t->out->weights_digest));
-    sy_session_weights_changed(s);
+    SY_TRY(sy_session_weights_changed(s));
     t->step = t->saved_step = s->base_step = info->step;
     s->base_sequence = info->next_sequence;
     json_t *applied = json_object_get(info->trainer, "applied");
@@ -203,8 +198,7 @@ static sy_status save(struct trainer *t) {
     json_t *trainer = json_pack("{s:I}", "applied", (json_int_t)s->applied);
     if (!trainer)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a checkpoint's manifest");
-    struct sy_flat_store flat = flat_state(s);
-    struct sy_ckpt_store store = sy_flat_store(&flat);
+    struct sy_ckpt_store store = sy_state_store(&s->state);
     struct sy_ckpt_state state = {.config = t->config,
                                   .params = s->params,
                                   .store = &store,
@@ -243,13 +237,13 @@ static sy_status start(struct trainer *t, const char *name) {
     if (t->ckpt)
         SY_TRY(load_checkpoint(t));
     else
-        sy_session_digest(t->session, t->out->weights_digest);
+        SY_TRY(sy_session_digest(t->session, t->out->weights_digest));
     const struct sy_documents *d = t->session->documents;
     t->out->unigram_entropy = sy_documents_entropy(d, d->train, d->n_train);
     SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
     if (t->ckpt) /* a new run has tried them before there was a folder */
         SY_TRY(sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps));
-    SY_TRY(sy_progress_init(t->session, t->step, &t->progress));
+    sy_progress_init(t->session, t->step, &t->progress);
     const struct sy_session *s = t->session;
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
                 (long long)s->params->n_parameters, (long long)s->params->n_active, sy_class_name(s->exec.cls),

@@ -44,6 +44,7 @@ static void rounds(int n, int n_rounds) {
                 fail_msg("%d threads, round %d: thread %d ran %lld times", n, r, i, (long long)t.calls[i]);
     }
     assert_int_equal(t.wrong, 0);
+    assert_int_equal(sy_pool_runs(pool), n_rounds);
     sy_pool_destroy(pool);
 }
 

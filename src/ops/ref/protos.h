@@ -5,6 +5,7 @@
 #include "ops/ref/tier.h"
 
 size_t SY_FN(pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n);
+struct sy_peak SY_FN(peak)(enum sy_numeric_class cls, int64_t rounds);
 #define X(name, type) void SY_FN(name)(const struct sy_exec *x, const struct type *op);
 SY_OPS_LIST(X)
 #undef X

@@ -1,0 +1,90 @@
+/* switchyard bench [gemm|moe] [--json]; bench model [CONFIG ...] [--steps N] [--json] [--section.key=value ...]. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+/* A word that ends in .toml is a file, another a flavor with the batch of configs/dsv3_debug.toml. Flags win over both. */
+static int config_of(const char *word, int argc, char **argv, struct sy_config **out) {
+    size_t n = strlen(word);
+    struct sy_config *c;
+    sy_status status = sy_config_create(&c);
+    if (status != SY_OK)
+        return sy_cli_finish(status);
+    if (n > 5 && strcmp(word + n - 5, ".toml") == 0) {
+        status = sy_config_load_file(c, word);
+    } else {
+        const char *const keys[][2] = {
+            {"model.flavor", word}, {"training.seq_len", "512"}, {"training.global_batch_size", "8"}, {"run.threads", "2"}};
+        for (size_t i = 0; i < sizeof keys / sizeof *keys && status == SY_OK; i++)
+            status = sy_option_set(c, keys[i][0], keys[i][1]);
+    }
+    if (status == SY_OK)
+        status = sy_config_flags(c, &argc, argv);
+    if (status == SY_OK) {
+        *out = c;
+        return 0;
+    }
+    sy_config_destroy(c);
+    int code = sy_cli_finish(status);
+    return status == SY_ERR_IO ? 2 : code; /* a config that is not there is a wrong call */
+}
+
+/* The words of argv that are no flags, through a config that is thrown away. */
+static int words_of(int *argc, char **argv) {
+    struct sy_config *c;
+    sy_status status = sy_config_create(&c);
+    if (status == SY_OK) {
+        status = sy_config_flags(c, argc, argv);
+        sy_config_destroy(c);
+    }
+    return sy_cli_finish(status);
+}
+
+static char **copy_of(int argc, char **argv) {
+    char **copy = malloc(((size_t)argc + 1) * sizeof *copy);
+    if (copy)
+        memcpy(copy, argv, ((size_t)argc + 1) * sizeof *copy);
+    else
+        fprintf(stderr, "switchyard bench: no memory for %d arguments\n", argc);
+    return copy;
+}
+
+static int model(int argc, char **argv, long long steps, int json, const struct sy_io *io) {
+    static const char *const both[] = {"dsv3-debug", "gqa-debug"};
+    int n_words = argc, code = 1, n;
+    char **words = copy_of(argc, argv), **flags = copy_of(argc, argv);
+    if (words && flags)
+        code = words_of(&n_words, words);
+    n = n_words > 2 ? n_words - 2 : 2;
+    for (int i = 0; i < n && code == 0; i++) {
+        const char *word = n_words > 2 ? words[2 + i] : both[i];
+        struct sy_config *c = NULL;
+        memcpy(flags, argv, ((size_t)argc + 1) * sizeof *flags);
+        code = config_of(word, argc, flags, &c);
+        if (code)
+            break;
+        code = sy_cli_finish(sy_bench_model(word, c, steps, json, io));
+        sy_config_destroy(c);
+    }
+    free(words);
+    free(flags);
+    return code;
+}
+
+int sy_cli_bench(int argc, char **argv) {
+    const char *steps = NULL;
+    int json = sy_cli_take_flag(&argc, argv, "json"), has_steps = sy_cli_take(&argc, argv, "steps", &steps);
+    struct sy_io io = sy_cli_io(1);
+    char *end = NULL;
+    long long n_steps = has_steps && steps ? strtoll(steps, &end, 10) : 0;
+    if (has_steps && (!steps || end == steps || *end))
+        return sy_cli_usage("bench", "--steps%s%s: needs a number", steps ? " " : "", steps ? steps : "");
+    if (argc > 1 && strcmp(argv[1], "model") == 0)
+        return model(argc, argv, has_steps ? n_steps : 7, json, &io);
+    if (has_steps)
+        return sy_cli_usage("bench", "--steps is for bench model");
+    if (argc > 2)
+        return sy_cli_usage("bench", "'%s' is not understood", argv[2]);
+    return sy_cli_finish(sy_bench(argc == 2 ? argv[1] : "gemm", json, &io));
+}

@@ -1,0 +1,109 @@
+/* Where the time of a training step goes: an op table and a gradient sink that stand before the real ones, count and time
+ * each call, and forward it.
+ *
+ *     p->ops   every op of SY_OPS_LIST -> p->inner     exec->ops points here: no op and no caller of one knows
+ *     sink     matrix, piece, experts, vector, embedding, flush -> the gradients'
+ *     mark     a place in train/step.c where another part of the step begins
+ *
+ * Every moment of a step is charged to one part and column: an op's to its part in `part_of`, a product's to that
+ * of its weight, which its address tells; inside the sink to the call's kind; the time between ops to `host` or to the part
+ * of the last mark. The caller's thread alone calls, so nothing is atomic.
+ */
+#ifndef SY_TRAIN_PROFILE_H
+#define SY_TRAIN_PROFILE_H
+
+#include "parallel/resident.h"
+#include "train/state.h"
+
+/* X(name, text, layer): layer 1: its ops belong to a layer of the model. */
+#define SY_PROFILE_PART_LIST(X)                      \
+    X(embedding, "embedding", 0)                     \
+    X(products, "attention products", 1)             \
+    X(attention, "attention core", 1)                \
+    X(experts, "experts", 1)                         \
+    X(ffn, "shared experts, dense layers", 1)        \
+    X(router, "router, dispatch, combine", 1)        \
+    X(pointwise, "norms, rope, residual", 1)         \
+    X(head, "head and loss", 0)                      \
+    X(host, "between ops", 1)                        \
+    X(w_matrices, "weight gradients: matrices", 1)   \
+    X(w_head, "weight gradients: head", 0)           \
+    X(w_experts, "weight gradients: experts", 1)     \
+    X(w_vectors, "weight gradients: vectors", 1)     \
+    X(w_embedding, "weight gradients: embedding", 0) \
+    X(norm, "gradient norm", 0)                      \
+    X(adamw, "AdamW, expert bias", 0)                \
+    X(cast, "cast", 0)                               \
+    X(digest, "digest", 0)                           \
+    X(other, "other", 0)
+
+enum sy_profile_part {
+#define X(name, text, layer) SY_PART_##name,
+    SY_PROFILE_PART_LIST(X)
+#undef X
+        SY_N_PARTS
+};
+
+/* Columns of a part. Up to `host`: which pass. Of a call of the sink: leaves, and the sums of leaves and of lanes (folds and
+ * joins of the tree). Of the others: the first. */
+enum sy_profile_column { SY_FORWARD, SY_RECOMPUTE, SY_BACKWARD, SY_N_COLUMNS, SY_LEAVES = 0, SY_SUMS = 1 };
+int sy_profile_columns(int part);
+
+enum sy_profile_op {
+#define X(name, type) SY_OP_##name,
+    SY_OPS_LIST(X)
+#undef X
+        SY_N_OPS
+};
+
+struct sy_profile_tally {
+    double seconds;
+    int64_t calls, runs; /* of ops; of the pool */
+};
+
+struct sy_profile_place {
+    int column;
+    enum sy_profile_part part;
+    int layer; /* belongs to a layer of the model */
+};
+
+struct sy_profile {
+    struct sy_ops ops; /* first: an op finds the profile by its exec's table */
+    const struct sy_ops *inner;
+    struct sy_grad_sink sink; /* the real one */
+    const struct sy_state *state;
+    const struct sy_resident *resident;
+    const struct sy_pool *pool;
+    struct sy_profile_place now;
+    int column;                   /* the pass that goes on */
+    enum sy_profile_part flushed; /* what the sink was handed and has not used */
+    double since;
+    int64_t runs_since;
+    /* what a step was */
+    struct sy_profile_tally part[SY_N_COLUMNS][SY_N_PARTS];
+    struct sy_profile_tally op[SY_N_OPS];
+    struct sy_profile_tally layers; /* of all layers and passes */
+    int64_t passes;                 /* batches of sequences */
+};
+
+/* Local. A profile before `exec`'s ops; state and resident have the weights that the ops get. exec->ops = &profile->ops makes
+ * it work. */
+void sy_profile_init(struct sy_profile *p, const struct sy_exec *exec, const struct sy_state *state,
+                     const struct sy_resident *resident);
+
+/* Local. A step begins: all tallies are zero; it ends: the time until now is charged. */
+void sy_profile_begin(struct sy_profile *p);
+void sy_profile_end(struct sy_profile *p);
+
+/* Local. The time until now is charged, what comes outside of ops is of `part`. NULL: nothing. */
+void sy_profile_mark(struct sy_profile *p, enum sy_profile_part part);
+
+/* Local. A sink before `sink`; profile NULL: that one. */
+struct sy_grad_sink sy_profile_sink(struct sy_profile *p, struct sy_grad_sink sink);
+
+const char *sy_profile_part_name(int part, const char **text);
+const char *sy_profile_op_name(int op);
+/* The part of an op; `other` if nobody said. */
+enum sy_profile_part sy_profile_part_of(int op);
+
+#endif

@@ -1,0 +1,17 @@
+/* See state_store.h. */
+#include "train/state_store.h"
+
+static const enum sy_state_kind kind_of[] = {
+    [SY_CKPT_WEIGHTS] = SY_STATE_W, [SY_CKPT_ADAM_M] = SY_STATE_M, [SY_CKPT_ADAM_V] = SY_STATE_V};
+
+static sy_status get(void *self, const struct sy_ckpt_range *r, float *x) {
+    return sy_state_read(self, kind_of[r->kind], r->tensor, r->first, r->n, x);
+}
+
+static sy_status put(void *self, const struct sy_ckpt_range *r, const float *x) {
+    return sy_state_write(self, kind_of[r->kind], r->tensor, r->first, r->n, x);
+}
+
+struct sy_ckpt_store sy_state_store(struct sy_state *state) {
+    return (struct sy_ckpt_store){.self = state, .get = get, .put = put};
+}

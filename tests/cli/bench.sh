@@ -1,0 +1,51 @@
+# bench model: parts, counts and a digest that no layout changes; bench/paired.sh sees two programs that do other work.
+. tests/lib/check.sh
+
+run bench model "$config" --steps 2 --run.threads=2
+expect 0 "bench model"
+for part in "attention products" "weight gradients: experts" "gradient norm" "digest" "total"; do
+    says "^  $part +[0-9]+\.[0-9]" "bench model: $part"
+done
+says "^a layer and batch: .* calls of ops, .* runs of the pool; a step: [1-9][0-9]* and [1-9]" "bench model: counts"
+says "^  gemm +[1-9][0-9]* " "bench model: op table"
+digest_of() { sed -n 's/^digest after 4 steps: //p; s/.*"weights_digest":"\([0-9a-f]*\)".*/\1/p' "$room/out"; }
+first=$(digest_of)
+[ ${#first} -eq 32 ] || fail "bench model: no digest"
+for layout in --run.threads=1 --training.local_batch_size=1 --activation_checkpoint.mode=full --run.tier=ref; do
+    run bench model "$config" --steps 2 --json $layout
+    expect 0 "bench model $layout"
+    same "$(digest_of)" "$first" "bench model $layout"
+done
+run bench model "$config" --steps 2 --json --debug.seed=7
+differ "$(digest_of)" "$first" "bench model with another seed"
+
+run bench model micro_mla micro_gqa --steps 1 --json --training.seq_len=32
+expect 0 "bench model of two flavors"
+same "$(sed 's/.*"config":"\([^"]*\)".*/\1/' "$room/out" | tr '\n' ' ')" "micro_mla micro_gqa " "bench model of two flavors"
+
+run bench model nothing.toml
+expect 2 "bench model of no file"
+says "nothing.toml: No such file" "bench model of no file"
+for steps in none 3x 0 -1; do
+    run bench model "$config" --steps $steps
+    expect 2 "bench model --steps $steps"
+done
+run bench moe --steps 3
+expect 2 "bench moe --steps"
+
+printf '#!/bin/sh\nexec "%s" "$@" --debug.seed=7\n' "$BIN" >"$room/other"
+printf '#!/bin/sh\nexit 3\n' >"$room/broken"
+chmod +x "$room/other" "$room/broken"
+paired() { # EXIT OTHER
+    code=0
+    PAIRS=2 STEPS=1 sh bench/paired.sh "$2" "$BIN" -- "$config" >"$room/out" 2>&1 || code=$?
+    expect "$1" "paired.sh $2"
+}
+paired 0 "$BIN"
+says "^digest +the same" "paired.sh of equal programs"
+says "^total +[0-9.]+ +[0-9.]+ +[0-9.]+$" "paired.sh: total"
+says "^layer_op_calls +[0-9.]+ +[0-9.]+ +1\.000$" "paired.sh: calls"
+paired 1 "$room/other"
+says "^digest +DIFFERENT" "paired.sh of programs that differ"
+paired 1 "$room/broken"
+finish

@@ -1,0 +1,295 @@
+/* The instrument of `bench model`: every op of the list and every call of the sink is forwarded once, with what it was
+ * given, and counted once; a step that is watched has the digest of one that is not; every moment and run of the pool is
+ * charged; forward, recompute and backward are told apart.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "train/session.h"
+
+/* --- forwarding ----------------------------------------------------------------------------------------------- */
+
+static struct {
+    int op, n;
+    const struct sy_exec *x;
+    const void *arg;
+} last;
+
+static void note(int op, const struct sy_exec *x, const void *arg) {
+    last.op = op;
+    last.n++;
+    last.x = x;
+    last.arg = arg;
+}
+
+static void fake_gemm(const struct sy_exec *x, const struct sy_gemm *g, int n) {
+    assert_int_equal(n, 1);
+    note(SY_OP_gemm, x, g);
+}
+#define X(name, type) \
+    static void fake_##name(const struct sy_exec *x, const struct type *op) { note(SY_OP_##name, x, op); }
+SY_OPS_LIST(X)
+#undef X
+static const struct sy_ops fakes = {.tier = "fake",
+                                    .gemm = fake_gemm,
+#define X(name, type) .name = fake_##name,
+                                    SY_OPS_LIST(X)
+#undef X
+};
+
+static struct sy_param param[] = {{SY_PARAM_EMBEDDING, -1, -1, 4, 8, 0},
+                                  {SY_PARAM_MATRIX, 0, -1, 8, 8, 32},
+                                  {SY_PARAM_VECTOR, 0, -1, 1, 8, 96},
+                                  {SY_PARAM_MATRIX, -1, -1, 4, 8, 104},
+                                  {SY_PARAM_EXPERT, 0, 0, 16, 8, 136}};
+static struct sy_layer_params layer = {
+    .attn_norm = 2, .w13 = -1, .w2 = -1, .gate = -1, .shared_w13 = -1, .shared_w2 = -1, .shared_gate = -1};
+static const struct sy_params params = {.param = param,
+                                        .n_params = 5,
+                                        .layer = &layer,
+                                        .n_layers = 1,
+                                        .embedding = 0,
+                                        .final_norm = -1,
+                                        .head = 3,
+                                        .n_dense = 136,
+                                        .n_trained = 264,
+                                        .n_floats = 264};
+static float weights[264];
+
+static void check_forwarded(const struct sy_profile *p, const struct sy_exec *x, int op, const void *arg, int n) {
+    const char *name = sy_profile_op_name(op);
+    if (last.op != op || last.n != n || last.x != x || last.arg != arg)
+        fail_msg("%s was not forwarded as it was called: %s came, %d calls", name, sy_profile_op_name(last.op), last.n);
+    if (p->op[op].calls != 1)
+        fail_msg("%s: %d calls counted", name, (int)p->op[op].calls);
+    if (sy_profile_part_of(op) == SY_PART_other)
+        fail_msg("%s has no part in train/profile.c", name);
+}
+
+static int64_t calls_of_parts(const struct sy_profile *p) {
+    int64_t n = 0;
+    for (int c = 0; c < SY_N_COLUMNS; c++)
+        for (int i = 0; i < SY_N_PARTS; i++)
+            n += p->part[c][i].calls;
+    return n;
+}
+
+static void every_op(void **state) {
+    (void)state;
+    struct sy_exec x = {.ops = &fakes};
+    struct sy_profile p;
+    int n = 0;
+    sy_profile_init(&p, &x, (struct sy_weights){.params = &params, .master = weights, .stored = weights, .dtype = SY_F32});
+    x.ops = &p.ops;
+    struct sy_gemm_part of_expert = {.b = sy_mat_of(weights + 136, SY_F32, 8)};
+    struct sy_gemm g = {.parts = &of_expert, .n_parts = 1};
+    x.ops->gemm(&x, &g, 1);
+    check_forwarded(&p, &x, SY_OP_gemm, &g, ++n);
+    assert_int_equal(p.part[SY_FORWARD][SY_PART_experts].calls, 1);
+#define X(name, type)                                    \
+    {                                                    \
+        struct type op = {0};                            \
+        x.ops->name(&x, &op);                            \
+        check_forwarded(&p, &x, SY_OP_##name, &op, ++n); \
+    }
+    SY_OPS_LIST(X)
+#undef X
+    assert_int_equal(n, SY_N_OPS);
+    assert_int_equal(calls_of_parts(&p), n);
+}
+
+static void product(struct sy_exec *x, float *weight) {
+    struct sy_gemm_part part = {.b = sy_mat_of(weight, SY_F32, 8)};
+    x->ops->gemm(x, &(struct sy_gemm){.parts = &part, .n_parts = 1}, 1);
+}
+
+/* A product is of the part that its weight is of; a weight that lies nowhere is a copy of experts. */
+static void products(void **state) {
+    (void)state;
+    struct sy_exec x = {.ops = &fakes};
+    struct sy_profile p;
+    float copy[8];
+    sy_profile_init(&p, &x, (struct sy_weights){.params = &params, .master = weights, .stored = weights, .dtype = SY_F32});
+    x.ops = &p.ops;
+    last.n = 0;
+    product(&x, weights + 32);
+    product(&x, weights + 95);
+    product(&x, weights + 104);
+    product(&x, weights + 136);
+    product(&x, copy);
+    assert_int_equal(p.part[SY_FORWARD][SY_PART_products].calls, 2);
+    assert_int_equal(p.part[SY_BACKWARD][SY_PART_head].calls, 1); /* not transposed: of a gradient */
+    assert_int_equal(p.part[SY_FORWARD][SY_PART_experts].calls, 2);
+    x.ops->swiglu_fwd(&x, &(struct sy_swiglu_fwd){0});
+    assert_int_equal(p.part[SY_FORWARD][SY_PART_experts].calls, 3);
+    assert_int_equal(last.n, 6);
+}
+
+struct called {
+    int matrix, experts, vector, embedding, param;
+    const struct sy_exec *x;
+};
+static void use_op(const struct called *c) { c->x->ops->add_f32(c->x, &(struct sy_add_f32){0}); }
+static void to_matrix(void *self, int q, int64_t first, int64_t n, struct sy_mat dy, struct sy_mat x) {
+    struct called *c = self;
+    assert_true(first == 3 && n == 5 && dy.row == 8 && x.row == 9);
+    c->matrix++;
+    c->param = q;
+    use_op(c);
+}
+static void to_experts(void *self, const struct sy_sink_experts *rows) {
+    struct called *c = self;
+    c->experts++;
+    c->param = rows->first_param;
+    use_op(c);
+}
+static void to_vector(void *self, int q, int64_t heads, struct sy_heads a, struct sy_heads x, const float *r) {
+    struct called *c = self;
+    assert_true(heads == 2 && a.head == 1 && x.head == 4 && r == weights);
+    c->vector++;
+    c->param = q;
+    use_op(c);
+}
+static void to_embedding(void *self, int q, const int32_t *ids, struct sy_mat dy) {
+    struct called *c = self;
+    assert_true(ids == NULL && dy.row == 8);
+    c->embedding++;
+    c->param = q;
+    use_op(c);
+}
+
+static void sink(void **state) {
+    (void)state;
+    struct sy_exec x = {.ops = &fakes};
+    struct sy_profile p;
+    sy_profile_init(&p, &x, (struct sy_weights){.params = &params, .master = weights, .stored = weights, .dtype = SY_F32});
+    x.ops = &p.ops;
+    struct called c = {.x = &x};
+    struct sy_grad_sink real = {&c, to_matrix, to_experts, to_vector, to_embedding};
+    struct sy_grad_sink s = sy_profile_sink(&p, real), off = sy_profile_sink(NULL, real);
+    assert_memory_equal(&off, &real, sizeof real);
+    struct sy_mat m8 = sy_mat_of(weights, SY_F32, 8), m9 = sy_mat_of(weights, SY_F32, 9);
+    s.matrix(s.self, 1, 3, 5, m8, m9);
+    assert_true(c.matrix == 1 && c.param == 1 && p.part[SY_SUMS][SY_PART_w_matrices].calls == 1);
+    s.matrix(s.self, 3, 3, 5, m8, m9);
+    assert_true(c.matrix == 2 && c.param == 3 && p.part[SY_SUMS][SY_PART_w_head].calls == 1);
+    s.experts(s.self, &(struct sy_sink_experts){.first_param = 4});
+    assert_true(c.experts == 1 && c.param == 4 && p.part[SY_SUMS][SY_PART_w_experts].calls == 1);
+    s.vector(s.self, 2, 2, sy_heads_of(m8, 0, 1), sy_heads_of(m8, 0, 4), weights);
+    assert_true(c.vector == 1 && c.param == 2 && p.part[SY_SUMS][SY_PART_w_vectors].calls == 1);
+    s.embedding(s.self, 0, NULL, m8);
+    assert_true(c.embedding == 1 && c.param == 0 && p.part[SY_SUMS][SY_PART_w_embedding].calls == 1);
+    assert_int_equal(p.layers.calls, 3); /* head and embedding are of no layer */
+    assert_int_equal(calls_of_parts(&p), 5);
+}
+
+/* --- steps ---------------------------------------------------------------------------------------------------- */
+
+enum { STEPS = 2 };
+
+static void set(struct sy_config *c, const char *key, const char *value) {
+    if (sy_config_set(c, SY_LAYER_FLAG, "test", key, value) != SY_OK)
+        fail_msg("%s", sy_error_message());
+}
+
+/* Digest after STEPS steps; p NULL: not watched. Else p is that of the last step. */
+static void steps(const char *flavor, const char *recompute, struct sy_profile *p, char digest[SY_DIGEST_CHARS]) {
+    struct sy_config *c;
+    struct sy_session *s;
+    struct sy_step_result r;
+    assert_int_equal(sy_config_create(&c), SY_OK);
+    set(c, "model.flavor", flavor);
+    set(c, "activation_checkpoint.mode", recompute);
+    set(c, "run.threads", "2");
+    if (sy_config_finish(c, false) != SY_OK || sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_INIT, &s) != SY_OK)
+        fail_msg("%s", sy_error_message());
+    if (p) {
+        sy_profile_init(p, &s->exec, s->weights);
+        s->exec.ops = &p->ops;
+        s->profile = p;
+    }
+    int64_t n = c->training.global_batch_size * c->training.seq_len;
+    for (int64_t step = 0; step < STEPS; step++) {
+        for (int64_t t = 0; t < n; t++) {
+            s->ids[t] = (int32_t)((step * n + t) * 37 % c->model.vocab_size);
+            s->labels[t] = (int32_t)((step * n + t + 1) * 37 % c->model.vocab_size);
+            s->doc_start[t] = 0;
+        }
+        int64_t runs = sy_pool_runs(s->pool);
+        double begin = sy_clock(), charged = 0;
+        if (p)
+            sy_profile_begin(p);
+        if (sy_session_step_filled(s, step, &r) != SY_OK || !r.applied)
+            fail_msg("step %d: %s %s", (int)step, sy_error_message(), r.why);
+        if (!p)
+            continue;
+        sy_profile_end(p);
+        double seconds = sy_clock() - begin;
+        for (int i = 0; i < SY_N_COLUMNS * SY_N_PARTS; i++) {
+            charged += p->part[i / SY_N_PARTS][i % SY_N_PARTS].seconds;
+            runs += p->part[i / SY_N_PARTS][i % SY_N_PARTS].runs;
+        }
+        assert_true(charged > 0 && charged <= seconds && p->since - begin >= charged * (1 - 1e-9));
+        assert_int_equal(runs, sy_pool_runs(s->pool));
+    }
+    memcpy(digest, r.digest, SY_DIGEST_CHARS);
+    sy_session_destroy(s);
+    sy_config_destroy(c);
+}
+
+static int64_t pass_calls(const struct sy_profile *p, int column) {
+    int64_t n = 0;
+    for (int i = 0; i < SY_PART_w_matrices; i++)
+        n += p->part[column][i].calls;
+    return n;
+}
+
+static void model(const char *flavor) {
+    char plain[SY_DIGEST_CHARS], watched[SY_DIGEST_CHARS];
+    struct sy_profile none, selective, full;
+    steps(flavor, "none", NULL, plain);
+    steps(flavor, "none", &none, watched);
+    assert_string_equal(plain, watched);
+    steps(flavor, "selective", &selective, watched);
+    assert_string_equal(plain, watched);
+    steps(flavor, "full", &full, watched);
+    assert_string_equal(plain, watched);
+    assert_int_equal(none.passes, 2); /* 8 sequences in batches of 4 */
+    assert_int_equal(pass_calls(&none, SY_RECOMPUTE), 0);
+    assert_true(pass_calls(&none, SY_FORWARD) > 0 && pass_calls(&none, SY_BACKWARD) > 0);
+    /* Recompute adds calls, and all that it adds is its own. */
+    for (int i = 0; i < SY_N_PARTS; i++)
+        for (int c = 0; c < SY_N_COLUMNS; c++)
+            if (c != SY_RECOMPUTE || i >= SY_PART_w_matrices) {
+                assert_int_equal(none.part[c][i].calls, selective.part[c][i].calls);
+                assert_int_equal(none.part[c][i].calls, full.part[c][i].calls);
+            }
+    const struct sy_profile_tally *forward = full.part[SY_FORWARD], *again = full.part[SY_RECOMPUTE];
+    assert_int_equal(again[SY_PART_attention].calls, forward[SY_PART_attention].calls);
+    assert_int_equal(again[SY_PART_products].calls, forward[SY_PART_products].calls);
+    assert_int_equal(selective.part[SY_RECOMPUTE][SY_PART_attention].calls, 0);
+    assert_true(pass_calls(&selective, SY_RECOMPUTE) < pass_calls(&full, SY_RECOMPUTE));
+    assert_int_equal(calls_of_parts(&full), calls_of_parts(&none) + pass_calls(&full, SY_RECOMPUTE));
+    assert_int_equal(full.layers.calls - none.layers.calls, pass_calls(&full, SY_RECOMPUTE));
+}
+
+static void micro_mla(void **state) {
+    (void)state;
+    model("micro_mla");
+}
+static void micro_gqa(void **state) {
+    (void)state;
+    model("micro_gqa");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_op), cmocka_unit_test(products), cmocka_unit_test(sink),
+                                       cmocka_unit_test(micro_mla), cmocka_unit_test(micro_gqa)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
