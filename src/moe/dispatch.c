@@ -85,9 +85,9 @@ static int may_write(const struct sy_dispatch *d, int64_t width, struct sy_mat r
                      struct sy_mat y) {
     size_t row_bytes = (size_t)width * sizeof(float), n = (size_t)d->rows;
     return y.dtype == SY_F32 && y.row == width &&
-           sy_scatter_add_check(y.data, (size_t)d->tokens * row_bytes, rows.data,
-                                n * (size_t)rows.row * sy_dtype_bytes(rows.dtype), s->index, n * sizeof *s->index,
-                                s->protect, s->protect_bytes) == SY_OK;
+           !sy_scatter_add_overlaps(y.data, (size_t)d->tokens * row_bytes, rows.data,
+                                    n * (size_t)rows.row * sy_dtype_bytes(rows.dtype), s->index, n * sizeof *s->index,
+                                    s->protect, s->protect_bytes);
 }
 
 void sy_dispatch_scatter(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
