@@ -287,13 +287,15 @@ static sy_status layer_fwd(struct sy_model *m, int l, struct sy_model_stats *sta
     return SY_OK;
 }
 
-static void layer_bwd_inputs(struct sy_model *m, int l, struct sy_mat dy, struct sy_mat dx) {
+static sy_status layer_bwd_inputs(struct sy_model *m, int l, struct sy_mat dy, struct sy_mat dx) {
     struct sy_layer_ctx *c = &m->c;
     const struct sy_layer_params *p = &c->w.params->layer[l];
     struct slot *s = &m->slots[l];
     if (sy_layer_is_moe(c->model, l)) {
         struct sy_moe_weights w = sy_layer_moe_weights(c, p, NULL);
-        sy_moe_bwd(&c->moe, &w, c->batch.sequences, s->n2, dy, &s->moe, &m->s.moe, m->s.dn2);
+        sy_status status = sy_moe_bwd(&c->moe, &w, c->batch.sequences, s->n2, dy, &s->moe, &m->s.moe, m->s.dn2);
+        if (status != SY_OK)
+            return sy_fail_context(status, "layer %d", l);
     } else {
         struct sy_mlp_weights w = sy_ffn_weights(c, p->w13, p->w2);
         sy_mlp_bwd(c->x, c->batch.tokens, &w, dy, &s->ffn, &m->s.ffn, m->s.dn2);
@@ -303,6 +305,7 @@ static void layer_bwd_inputs(struct sy_model *m, int l, struct sy_mat dy, struct
     m->attn->bwd_inputs(c, p, m->s.dx_mid, &s->attn, &m->s.attn, m->s.dn1);
     sy_norm_bwd(c, p->attn_norm, m->s.dn1, m->x[l], s->r1, m->s.dnorm);
     add(c, m->s.dx_mid, m->s.dnorm, dx);
+    return SY_OK;
 }
 
 static void layer_bwd_weights(struct sy_model *m, int l, struct sy_mat dy, const struct sy_grad_sink *sink) {
@@ -355,7 +358,7 @@ sy_status sy_model_train(struct sy_model *m, const struct sy_batch *batch, float
     for (int l = m->n_layers - 1; l >= 0; l--) {
         if (m->recomputed[l])
             SY_TRY(recompute(m, l));
-        layer_bwd_inputs(m, l, dy, dx);
+        SY_TRY(layer_bwd_inputs(m, l, dy, dx));
         layer_bwd_weights(m, l, dy, sink);
         struct sy_mat swap = dy;
         dy = dx;

@@ -10,47 +10,48 @@ static int has_ranks(const struct sy_moe_env *env) { return env->ep.size > 1; }
 static int before(const struct sy_moe_env *env) { return env->config->score_before_experts; }
 static int64_t row_bytes(const struct sy_moe_env *env) { return env->d * (int64_t)sy_dtype_bytes(env->x->dtype); }
 
-static void sort(const struct sy_moe_env *env, const struct sy_moe_call *call, struct sy_moe_act *act,
-                 struct sy_moe_work *g) {
+static sy_status sort(const struct sy_moe_env *env, const struct sy_moe_call *call, struct sy_moe_act *act,
+                      struct sy_moe_work *g) {
     int forced = env->forced_balance && !call->given;
     int closed = forced && sy_dispatch_is_closed(env->seq_len, env->config->num_experts, env->config->top_k);
     if (closed)
         sy_dispatch_forced(env->x, &act->routes, call->n_sequences, act->ids);
     else
         sy_dispatch_sort(env->x, &act->routes, call->n_sequences, act->ids);
-    if (has_ranks(env)) {
-        sy_exchange_plan(&act->exchange, &g->counts, &act->routes, &call->sequences, closed, env->counters);
-    } else {
-        env->counters->path_forced += closed;
-        env->counters->path_local += !closed;
-    }
+    if (has_ranks(env))
+        return sy_exchange_plan(&act->exchange, &g->counts, &act->routes, &call->sequences, closed, env->counters);
+    env->counters->path_forced += closed;
+    env->counters->path_local += !closed;
+    return SY_OK;
 }
 
 /* Rows to the experts: x, and the weights that backward needs there. */
-static void dispatch_begin(const struct sy_moe_env *env, const struct sy_moe_call *call, struct sy_mat n,
-                           struct sy_moe_act *act, struct sy_moe_work *g) {
+static sy_status dispatch_begin(const struct sy_moe_env *env, const struct sy_moe_call *call, struct sy_mat n,
+                                struct sy_moe_act *act, struct sy_moe_work *g) {
     const float *w = before(env) ? act->w : NULL;
     int scalars = !before(env) && call->pass != SY_PASS_EVAL;
-    sort(env, call, act, g);
+    SY_TRY(sort(env, call, act, g));
     sy_dispatch_rows(env->x, &act->routes, env->d, w, n, has_ranks(env) ? g->local : act->x);
     if (scalars)
         sy_dispatch_to_rows(env->x, &act->routes, act->w, has_ranks(env) ? g->local_w : act->row_w);
     if (!has_ranks(env))
-        return;
-    sy_exchange_dispatch_begin(&act->exchange, &g->rows, row_bytes(env), g->local.data, env->counters);
+        return SY_OK;
+    SY_TRY(sy_exchange_dispatch_begin(&act->exchange, &g->rows, row_bytes(env), g->local.data, env->counters));
     if (scalars)
-        sy_exchange_dispatch_begin(&act->exchange, &g->scalars, sizeof(float), g->local_w, env->counters);
+        SY_TRY(sy_exchange_dispatch_begin(&act->exchange, &g->scalars, sizeof(float), g->local_w, env->counters));
     if (call->pass == SY_PASS_RECOMPUTE)
         env->counters->a2a_in_backward += 1 + scalars;
+    return SY_OK;
 }
 
-static void dispatch_wait(const struct sy_moe_env *env, const struct sy_moe_call *call, struct sy_moe_act *act,
-                          struct sy_moe_work *g) {
+static sy_status dispatch_wait(const struct sy_moe_env *env, const struct sy_moe_call *call, struct sy_moe_act *act,
+                               struct sy_moe_work *g) {
     if (!has_ranks(env))
-        return;
-    sy_exchange_dispatch_wait(env->x, &act->exchange, &g->rows, act->x.data);
+        return SY_OK;
+    SY_TRY(sy_exchange_dispatch_wait(env->x, &act->exchange, &g->rows, act->x.data));
     if (!before(env) && call->pass != SY_PASS_EVAL)
-        sy_exchange_dispatch_wait(env->x, &act->exchange, &g->scalars, act->row_w);
+        SY_TRY(sy_exchange_dispatch_wait(env->x, &act->exchange, &g->scalars, act->row_w));
+    return SY_OK;
 }
 
 /* y = the experts' rows of each token, and the shared output. By gather when asked for, or for combine_groups; scatter-add
@@ -67,14 +68,16 @@ static void combine(const struct sy_moe_env *env, const struct sy_moe_act *act, 
     sy_dispatch_scatter(env->x, &act->routes, env->d, w, rows, shared, &s, env->counters, y);
 }
 
-/* Experts' rows back to this rank's order. */
-static struct sy_mat bring_back(const struct sy_moe_env *env, const struct sy_moe_act *act, struct sy_moe_work *g,
-                                struct sy_mat rows) {
+/* Experts' rows back to this rank's order; *rows becomes where they are. */
+static sy_status bring_back(const struct sy_moe_env *env, const struct sy_moe_act *act, struct sy_moe_work *g,
+                            struct sy_mat *rows) {
+    const struct sy_exchange *e = &act->exchange;
     if (!has_ranks(env))
-        return rows;
-    sy_exchange_combine_begin(env->x, &act->exchange, &g->rows, row_bytes(env), rows.data, g->local.data, env->counters);
-    sy_exchange_combine_wait(&act->exchange, &g->rows, g->local.data);
-    return g->local;
+        return SY_OK;
+    SY_TRY(sy_exchange_combine_begin(env->x, e, &g->rows, row_bytes(env), rows->data, g->local.data, env->counters));
+    SY_TRY(sy_exchange_combine_wait(e, &g->rows, g->local.data));
+    *rows = g->local;
+    return SY_OK;
 }
 
 /* --- forward -------------------------------------------------------------------------------------------------- */
@@ -119,17 +122,18 @@ sy_status sy_moe_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *
     int dispatches = call->pass != SY_PASS_RECOMPUTE || !call->kept;
     SY_TRY(sy_router_run(env, w, call, n, act, g));
     if (dispatches)
-        dispatch_begin(env, call, n, act, g);
+        SY_TRY(dispatch_begin(env, call, n, act, g));
     struct sy_mat shared = shared_fwd(env, w, call, n, act, g);
     if (dispatches)
-        dispatch_wait(env, call, act, g);
+        SY_TRY(dispatch_wait(env, call, act, g));
     if (call->pass == SY_PASS_TRAIN && call->counts)
         for (int64_t e = 0; e < act->routes.experts; e++)
             call->counts[e] += sy_dispatch_count(&act->routes, e);
     experts_fwd(env, w, call, act, g);
     if (call->pass == SY_PASS_RECOMPUTE)
         return SY_OK;
-    struct sy_mat rows = bring_back(env, act, g, g->o);
+    struct sy_mat rows = g->o;
+    SY_TRY(bring_back(env, act, g, &rows));
     combine(env, act, g, before(env) ? NULL : act->w, rows, shared, n, y);
     return SY_OK;
 }
@@ -157,8 +161,8 @@ static void shared_bwd(const struct sy_moe_env *env, const struct sy_moe_weights
 }
 
 /* g->dw [T, K]: gradient of the routes' weights. rows: input gradients, of this rank's tokens. */
-static void weight_gradient(const struct sy_moe_env *env, struct sy_mat n, const struct sy_moe_act *act,
-                            struct sy_moe_work *g, struct sy_mat rows) {
+static sy_status weight_gradient(const struct sy_moe_env *env, struct sy_mat n, const struct sy_moe_act *act,
+                                 struct sy_moe_work *g, struct sy_mat rows) {
     const struct sy_dispatch *d = &act->routes;
     float *dw = g->row_dw;
     if (before(env)) { /* dw = V64(dxw x) with x before its weight */
@@ -166,27 +170,31 @@ static void weight_gradient(const struct sy_moe_env *env, struct sy_mat n, const
         env->x->ops->rowdot(env->x,
                             &(struct sy_rowdot){.rows = d->rows, .d = env->d, .a = rows, .b = g->local_x, .y = g->row_dw});
     } else if (has_ranks(env)) {
-        sy_exchange_combine_begin(env->x, &act->exchange, &g->scalars, sizeof(float), g->row_dw, g->local_w, env->counters);
-        sy_exchange_combine_wait(&act->exchange, &g->scalars, g->local_w);
+        const struct sy_exchange *e = &act->exchange;
+        SY_TRY(
+            sy_exchange_combine_begin(env->x, e, &g->scalars, sizeof(float), g->row_dw, g->local_w, env->counters));
+        SY_TRY(sy_exchange_combine_wait(e, &g->scalars, g->local_w));
         dw = g->local_w;
     }
     sy_dispatch_to_routes(env->x, d, dw, g->dw);
+    return SY_OK;
 }
 
-void sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, int64_t n_sequences, struct sy_mat n,
-                struct sy_mat dy, const struct sy_moe_act *act, struct sy_moe_work *g, struct sy_mat dn) {
+sy_status sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, int64_t n_sequences, struct sy_mat n,
+                     struct sy_mat dy, const struct sy_moe_act *act, struct sy_moe_work *g, struct sy_mat dn) {
     const struct sy_config_moe *m = env->config;
     int64_t t = n_sequences * env->seq_len;
     sy_dispatch_rows(env->x, &act->routes, env->d, NULL, dy, has_ranks(env) ? g->local : g->dy);
     if (has_ranks(env))
-        sy_exchange_dispatch_begin(&act->exchange, &g->rows, row_bytes(env), g->local.data, env->counters);
+        SY_TRY(sy_exchange_dispatch_begin(&act->exchange, &g->rows, row_bytes(env), g->local.data, env->counters));
     shared_bwd(env, w, t, dy, act, g);
     if (has_ranks(env))
-        sy_exchange_dispatch_wait(env->x, &act->exchange, &g->rows, g->dy.data);
+        SY_TRY(sy_exchange_dispatch_wait(env->x, &act->exchange, &g->rows, g->dy.data));
     sy_experts_bwd(env->x, sy_moe_rows(env, act), &w->experts, &g->lists, g->dy, act->gu, before(env) ? NULL : act->row_w,
                    g->a, g->dgu, g->h, before(env) ? NULL : g->row_dw, g->dx);
-    struct sy_mat rows = bring_back(env, act, g, g->dx);
-    weight_gradient(env, n, act, g, rows);
+    struct sy_mat rows = g->dx;
+    SY_TRY(bring_back(env, act, g, &rows));
+    SY_TRY(weight_gradient(env, n, act, g, rows));
     sy_router_bwd(env, t, act, g);
     sy_product(env->x, t, env->d, m->num_experts, g->dlogits, w->gate, NULL, g->d_gate);
     combine(env, act, g, before(env) ? act->w : NULL, rows, (struct sy_mat){0}, (struct sy_mat){0}, g->d_routed);
@@ -196,4 +204,5 @@ void sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, in
     if (m->num_shared_experts > 0 && m->shared_gate)
         join.term[join.n++] = g->d_shared_gate;
     env->x->ops->join(env->x, &join);
+    return SY_OK;
 }

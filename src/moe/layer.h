@@ -104,13 +104,13 @@ void sy_moe_take_work(const struct sy_moe_env *env, struct sy_arena *a, struct s
 void sy_moe_take_prepared(const struct sy_moe_env *env, struct sy_arena *a, struct sy_prepared *p);
 
 /* Collective over env->ep. A pass RECOMPUTE leaves y alone. Errors: ERR_NONFINITE names the token of a NaN logit;
- * ERR_RUNTIME when recompute chose other routes than forward. */
+ * ERR_RUNTIME when recompute chose other routes than forward; ERR_PEER. */
 sy_status sy_moe_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, const struct sy_moe_call *call,
                      struct sy_mat n, struct sy_moe_act *act, struct sy_moe_work *work, struct sy_mat y);
 
-/* Collective. dn from dy; after forward (or recompute) of the same call. */
-void sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, int64_t n_sequences, struct sy_mat n,
-                struct sy_mat dy, const struct sy_moe_act *act, struct sy_moe_work *work, struct sy_mat dn);
+/* Collective. dn from dy; after forward (or recompute) of the same call. Errors: ERR_PEER. */
+sy_status sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, int64_t n_sequences, struct sy_mat n,
+                     struct sy_mat dy, const struct sy_moe_act *act, struct sy_moe_work *work, struct sy_mat dn);
 
 /* The rows of this rank's experts. */
 static inline const struct sy_dispatch *sy_moe_rows(const struct sy_moe_env *env, const struct sy_moe_act *act) {

@@ -283,11 +283,11 @@ static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
     if (stats.n_bad == 0 && stats.n_bad_router == 0) /* else weights may be NaN, and no file of routes has such */
         SY_TRY(sy_step_routes_end(s->routes, r->step));
     const struct sy_comm *dp = &s->groups.dp;
-    dp->ops->sum_i64(dp, s->counts, s->params->n_layers * s->config->moe.num_experts);
-    dp->ops->sum_i64(dp, &stats.loss, 1);
-    dp->ops->sum_i64(dp, &stats.n_bad, 1);
-    dp->ops->sum_i64(dp, stats.router_loss, 2);
-    dp->ops->sum_i64(dp, &stats.n_bad_router, 1);
+    SY_TRY(dp->ops->sum_i64(dp, SY_OK, s->counts, s->params->n_layers * s->config->moe.num_experts));
+    SY_TRY(dp->ops->sum_i64(dp, SY_OK, &stats.loss, 1));
+    SY_TRY(dp->ops->sum_i64(dp, SY_OK, &stats.n_bad, 1));
+    SY_TRY(dp->ops->sum_i64(dp, SY_OK, stats.router_loss, 2));
+    SY_TRY(dp->ops->sum_i64(dp, SY_OK, &stats.n_bad_router, 1));
     int64_t summed = s->config->training.global_batch_size * (s->params->n_layers - s->config->model.n_dense_layers);
     r->has_balance_loss = s->config->moe.seq_aux_loss_coeff > 0 && summed > 0;
     r->has_z_loss = s->config->moe.z_loss_coeff > 0 && summed > 0;
@@ -336,7 +336,7 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
     positions(tokens, c->training.seq_len, s->doc_start, s->position);
     for (int64_t t = 0; t < tokens; t++)
         r->n_valid += s->labels[t] >= 0;
-    s->groups.dp.ops->sum_i64(&s->groups.dp, &r->n_valid, 1);
+    SY_TRY(s->groups.dp.ops->sum_i64(&s->groups.dp, SY_OK, &r->n_valid, 1));
     if (r->n_valid == 0)
         SY_FAIL(SY_ERR_DATA, "step %lld has no valid label: every token of its %lld sequences ends a document",
                 (long long)(step + 1), (long long)c->training.global_batch_size);
