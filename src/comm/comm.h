@@ -16,10 +16,11 @@
  *
  * Ends. Every wait ends: when all have come, when a rank that it needs has left (its thread has returned, or it
  * has destroyed the communicator), or when `limit` seconds have passed. In the last two cases the communicator is
- * dead: on every rank this call and all later ones return ERR_PEER, which names the operation, the ranks that did
- * not come, and the seconds. Once a call has returned so, all requests of this rank are over: its buffers and
- * requests are its own again. (A collective that agreed on a failure leaves other requests in flight: each has its
- * wait.) Ranks in messages have the numbers of the run, also in a group split from it.
+ * dead: on every rank, calls under way that are not complete and all later ones return ERR_PEER, which names the
+ * operation, the ranks that did not come, and the seconds. Once a call has returned so, all requests of this rank
+ * are over: its buffers and requests are its own again. (A collective that agreed on a failure leaves the other
+ * requests in flight: each has its wait.) Ranks in messages have the numbers of the run, also in a group split
+ * from it.
  */
 #ifndef SY_COMM_COMM_H
 #define SY_COMM_COMM_H

@@ -1,9 +1,9 @@
 /* The transports, self and threads, against what one rank can work out alone: gathers, uneven exchanges, many of them in
  * flight and waited for in orders of each rank's own, broadcasts, integer sums, the barrier's order, agreement on a status; a
- * thousand rounds of all of it in turn; 1 to 8 ranks, two processors or not. Groups and messages: test_comm_groups.c;
- * failures, limits, ranks that leave: test_comm_ends.c.
+ * thousand rounds of all of it in turn; each operation with any ranks failing; 1 to 8 ranks, two processors or not. Groups
+ * and messages: test_comm_groups.c. Ranks that do not come: test_comm_ends.c.
  */
-#include "comm_room.h"
+#include "comm_operations.h"
 
 #include <sys/resource.h>
 
@@ -199,8 +199,7 @@ static sy_status agree_and_go_on(const struct sy_comm *c, void *arg) {
     struct room *room = arg;
     room->ran[c->rank]++;
     sy_status status = concur(room, c, room->failing, 0);
-    check(room, c,
-          concur(room, c, 0, 1) == SY_OK); /* an agreed failure is over when all have agreed on it */
+    check(room, c, concur(room, c, 0, 1) == SY_OK); /* an agreed failure is over when all have it */
     char longest[4000];
     memset(longest, 'x', sizeof longest);
     longest[sizeof longest - 1] = 0;
@@ -244,6 +243,57 @@ static void failing_without_a_collective(void **state) {
     room = (struct room){.failing = 255};
     assert_int_equal(sy_comm_threads_run(8, fail_alone, &room), SY_ERR_IO);
     assert_string_equal(sy_error_message(), "alone on 0");
+}
+
+/* --- ranks that come with a failure -------------------------------------------------------------------------------- */
+
+struct failures {
+    struct room room;
+    const struct operation *op;
+    int failing; /* bit r */
+};
+
+/* Three times: with failures, without, and with others' failures. */
+static sy_status come_with_failures(const struct sy_comm *c, void *arg) {
+    struct failures *q = arg;
+    q->room.ran[c->rank]++;
+    for (int i = 0; i < 3; i++) {
+        int failing = i == 0 ? q->failing : i == 1 ? 0 : q->failing >> 1, lowest = 0, right = 0;
+        sy_status mine = SY_OK;
+        if (failing >> c->rank & 1)
+            mine = sy_fail(c->rank % 2 ? SY_ERR_IO : SY_ERR_DATA, "call %d of rank %d", i, c->rank);
+        sy_status status = q->op->call(c, mine, &right);
+        while (lowest < c->size && !(failing >> lowest & 1))
+            lowest++;
+        if (lowest == c->size) {
+            check(&q->room, c, status == SY_OK && right);
+            continue;
+        }
+        char want[64], elsewhere[100];
+        snprintf(want, sizeof want, "call %d of rank %d", i, lowest);
+        snprintf(elsewhere, sizeof elsewhere, "rank %d: %s", lowest, want);
+        check(&q->room, c, status == (lowest % 2 ? SY_ERR_IO : SY_ERR_DATA));
+        check(&q->room, c, strcmp(sy_error_message(), lowest == c->rank ? want : elsewhere) == 0);
+    }
+    return SY_OK;
+}
+
+static void failures_are_agreed_on(void **state) {
+    (void)state;
+    for (int op = 0; op < OPERATIONS; op++)
+        for (int ranks = 1; ranks <= MOST; ranks++)
+            for (int failing = 0; failing < 1 << ranks;
+                 failing += ranks < 4 ? 1 : 1 + (int)(hash(op, ranks, failing) % 60)) {
+                struct failures q = {.op = &operations[op], .failing = failing};
+                assert_int_equal(sy_comm_threads_run(ranks, come_with_failures, &q), SY_OK);
+                assert_all_right(&q.room, ranks);
+                if (ranks > 1)
+                    continue;
+                struct sy_comm self = sy_comm_self();
+                q = (struct failures){.op = &operations[op], .failing = failing};
+                assert_int_equal(come_with_failures(&self, &q), SY_OK);
+                assert_all_right(&q.room, 1);
+            }
 }
 
 static sy_status never(const struct sy_comm *c, void *arg) {
@@ -294,6 +344,7 @@ int main(void) {
         cmocka_unit_test(agreement),
         cmocka_unit_test(bad_ranks),
         cmocka_unit_test(failing_without_a_collective),
+        cmocka_unit_test(failures_are_agreed_on),
         cmocka_unit_test(nobody_waits_for_more_than_begins),
         cmocka_unit_test(a_wrong_place_is_seen),
         cmocka_unit_test(no_request),
