@@ -101,9 +101,10 @@ int sy_comm_rank(const struct sy_comm *comm);
 int sy_comm_size(const struct sy_comm *comm);
 
 /* Local. Runs fn(comm, arg) on `ranks` threads of this process, rank 0 on the caller's, and returns when all have returned.
- * The status is that of the lowest rank whose fn failed, with its message. fn calls the same collectives in the same order
- * on every rank; a collective returns the agreed status, so that fn may return with it. A rank that fails between two
- * collectives and leaves alone keeps the others waiting. `arg` is shared: what ranks write there must be their own or
+ * The status is that of the lowest rank whose fn failed, with its message; ERR_PEER, which others' leaving makes, only if
+ * there is no other. fn calls the same collectives in the same order on every rank; a collective returns the agreed status,
+ * so that fn may return with it. When a rank's fn has returned, calls of the others that need it end with ERR_PEER, which
+ * names it, and all later ones of that communicator. `arg` is shared: what ranks write there must be their own or
  * guarded. Errors: ERR_USAGE `ranks` out of 1..1024, ERR_MEMORY, ERR_RUNTIME a thread could not be started (fn is not called
  * then). */
 sy_status sy_comm_threads_run(int ranks, sy_status (*fn)(const struct sy_comm *comm, void *arg), void *arg);

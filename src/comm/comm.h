@@ -1,52 +1,90 @@
 /* Transports: moving bits between ranks. Floats are never added here; only integers are (counts, loss, digests).
  *
- * A communicator is a value: a silhouette of functions, the transport's own state, this rank and how many there are. `self`
- * is a transport of one rank; `threads` has N ranks as threads of this process. All functions but wait are collective: every
- * rank calls them in the same order, begins included, from one thread at a time; each returns when this rank's part is done.
- * wait may stand anywhere after its begin: in another order than on other ranks, before or after other collectives.
- * A collective that ends with a status agrees on it: all ranks get the status and message of the lowest rank that failed
- * ("rank r: " before it elsewhere).
+ * A communicator is a value: a silhouette of functions, the transport's own state, this rank and how many there
+ * are. `self` is a transport of one rank; `threads` has N ranks as threads of this process.
+ *
+ *   collective        every rank calls it, begins included, all in the same order
+ *   point to point    one rank sends, one receives; any order
+ *   wait              local; anywhere after its begin
+ *
+ * One thread at a time uses a rank's communicators.
+ *
+ * Status. A collective takes this rank's own, `mine`, so that a rank that has failed still comes and nobody hangs,
+ * and returns the agreed one: if any rank came with a failure, all get the status and message of the lowest such
+ * rank ("rank r: " before it elsewhere), and what they receive is undefined. Of a rank that comes with a failure
+ * nothing is read or written but root, color and key; its pointers may be NULL.
+ *
+ * Ends. Every wait ends: when all have come, when a rank that it needs has left (its thread has returned, or it
+ * has destroyed the communicator), or when `limit` seconds have passed. In the last two cases the communicator is
+ * dead: on every rank, calls under way that are not complete and all later ones return ERR_PEER, which names the
+ * operation, the ranks that did not come, and the seconds. Once a call has returned so, all requests of this rank
+ * are over: its buffers and requests are its own again. (A collective that agreed on a failure leaves the other
+ * requests in flight: each has its wait.) Ranks in messages have the numbers of the run, also in a group split
+ * from it.
  */
 #ifndef SY_COMM_COMM_H
 #define SY_COMM_COMM_H
 
 #include "base/status.h"
 
-enum { SY_COMM_MAX_REQUESTS = 16 }; /* that a rank has in flight before a begin may have to wait */
+enum {
+    SY_COMM_MAX_REQUESTS = 16
+}; /* all_to_alls in flight: n is begun when this rank has waited for n - 16 */
 
-/* An exchange in flight. A value of the caller's; {0} and one that was waited for are none. May be used again after wait,
- * must not be copied before. */
+enum sy_comm_request_kind { SY_COMM_NONE, SY_COMM_EXCHANGE, SY_COMM_SEND, SY_COMM_RECV };
+
+/* What is in flight: a value of the caller's, all of it the transport's. {0} and one that was waited for are none.
+ * Stays where it is, and is not copied, from begin until wait has returned. */
 struct sy_comm_request {
-    uint64_t number; /* the transport's */
+    enum sy_comm_request_kind kind;
+    uint64_t number;
+    int from, to, tag, moving, done;
+    size_t bytes;
+    void *data;
+    struct sy_comm_request *mate, *next;
 };
 
 struct sy_comm_ops {
     const char *name;
-    void (*barrier)(const struct sy_comm *c);
+    /* The agreed status, nothing else: also a barrier. */
+    sy_status (*agree)(const struct sy_comm *c, sy_status mine);
     /* recv [size * bytes]: part r is rank r's send. */
-    void (*all_gather)(const struct sy_comm *c, const void *send, size_t bytes, void *recv);
-    /* Part r of send (send_at[r] .. send_at[r+1] bytes) goes to rank r; recv_at [size + 1] says where each rank's part
-     * lands. Both sides must agree on the sizes. send and recv do not overlap. */
-    void (*all_to_all)(const struct sy_comm *c, const void *send, const int64_t *send_at, void *recv,
-                       const int64_t *recv_at);
-    /* The same without waiting for any rank's arrival. Neither the four arrays nor what they hold may be touched until wait
-     * has returned. Only if this rank's begin of SY_COMM_MAX_REQUESTS calls ago is not finished does it finish that first,
-     * which needs no more than that all ranks have begun it. A rank that fails still waits before its buffers go. */
-    void (*all_to_all_begin)(const struct sy_comm *c, const void *send, const int64_t *send_at, void *recv,
-                             const int64_t *recv_at, struct sy_comm_request *request);
-    /* Local. Returns when all has been received and nobody reads this rank's send any more. It needs the other ranks' begin
-     * of this request, not their wait. No request: returns at once. */
-    void (*wait)(const struct sy_comm *c, struct sy_comm_request *request);
+    sy_status (*all_gather)(const struct sy_comm *c, sy_status mine, const void *send, size_t bytes,
+                            void *recv);
+    /* Part r of send (send_at[r] .. send_at[r+1] bytes) goes to rank r; recv_at [size + 1] says where each rank's
+     * part lands and how much fits. Both sides must agree on the sizes. send and recv do not overlap. */
+    sy_status (*all_to_all)(const struct sy_comm *c, sy_status mine, const void *send,
+                            const int64_t *send_at, void *recv, const int64_t *recv_at);
+    /* The same without waiting for anyone: the agreed status comes with wait. Neither the four arrays nor what they
+     * hold may be touched until wait has returned. Not OK: the communicator is dead, and there is no request. */
+    sy_status (*all_to_all_begin)(const struct sy_comm *c, sy_status mine, const void *send,
+                                  const int64_t *send_at, void *recv, const int64_t *recv_at,
+                                  struct sy_comm_request *request);
+    /* data [bytes] of rank `root`, to all. */
+    sy_status (*broadcast)(const struct sy_comm *c, sy_status mine, int root, void *data, size_t bytes);
     /* v [n] becomes the sum over ranks, modulo 2^64. */
-    void (*sum_i64)(const struct sy_comm *c, int64_t *v, int64_t n);
-    /* The agreed status; message and all. */
-    sy_status (*agree)(const struct sy_comm *c, sy_status status);
+    sy_status (*sum_i64)(const struct sy_comm *c, sy_status mine, int64_t *v, int64_t n);
+    /* Local. data [bytes] to one rank, or from one. The i-th send from a to b with a tag meets b's i-th receive from
+     * a with that tag, of the same size; a and b may be one rank. data may not be touched until wait has returned. A
+     * message carries no status: a rank that has failed sends what it has, up to the next collective, or leaves. */
+    sy_status (*send_begin)(const struct sy_comm *c, int to, int tag, const void *data, size_t bytes,
+                            struct sy_comm_request *request);
+    sy_status (*recv_begin)(const struct sy_comm *c, int from, int tag, void *data, size_t bytes,
+                            struct sy_comm_request *request);
+    /* Local. Returns when all has been received and nobody reads what this rank sends any more. It needs the other
+     * ranks' begin, not their wait: any order of waits ends. No request: returns at once. */
+    sy_status (*wait)(const struct sy_comm *c, struct sy_comm_request *request);
+    /* A communicator for the ranks of each color, in the order of key, then of rank; it has this one's limit. A
+     * negative color: none (*out = {0}). Owned by the caller: sy_comm_destroy. Errors: ERR_MEMORY. */
+    sy_status (*split)(const struct sy_comm *c, sy_status mine, int color, int key, struct sy_comm *out);
+    void (*destroy)(struct sy_comm *c);
 };
 
 struct sy_comm {
     const struct sy_comm_ops *ops;
     void *state;
     int rank, size;
+    double limit; /* seconds that a call of this rank waits for others; 0: for ever */
 };
 
 /* The groups a rank is in: data parallel, expert parallel (a part of it), pipeline. */
@@ -54,12 +92,15 @@ struct sy_groups {
     struct sy_comm dp, ep, pp;
 };
 
-/* Local. One rank alone. */
+/* Local. One rank alone; each call makes another communicator, to which only its copies belong. */
 struct sy_comm sy_comm_self(void);
 struct sy_groups sy_groups_self(void);
 
+/* Local. For one that split made, once on each of its ranks, which has no request in flight. {0}: nothing. */
+void sy_comm_destroy(struct sy_comm *c);
+
 /* Begin and wait: all_to_all of every transport. */
-void sy_comm_all_to_all(const struct sy_comm *c, const void *send, const int64_t *send_at, void *recv,
-                        const int64_t *recv_at);
+sy_status sy_comm_all_to_all(const struct sy_comm *c, sy_status mine, const void *send,
+                             const int64_t *send_at, void *recv, const int64_t *recv_at);
 
 #endif

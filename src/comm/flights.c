@@ -1,33 +1,37 @@
 /* All-to-alls in flight: see flights.h. */
 #include "comm/flights.h"
 
-#include <pthread.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "comm/team.h"
 
 enum { SLOTS = SY_COMM_MAX_REQUESTS };
 
 struct flight {      /* a rank's side of one exchange */
     uint64_t number; /* the last that it began in this slot; 0 none yet */
+    int open;        /* and has not waited for */
     const char *send;
     const int64_t *send_at;
     char *recv;
     const int64_t *recv_at;
-    int left;               /* parts in and out that are not there yet; 0: the rank's buffers are its own again */
-    unsigned char *taken;   /* [size] part of that rank to this one is there or on its way */
-    pthread_cond_t changed; /* all have begun, or left became 0: this rank may sleep on it */
+    int left;             /* parts in and out that are not there yet */
+    int moving;           /* of them, those on their way */
+    unsigned char *taken; /* [size] part of that rank to this one is there or on its way */
 };
 
 struct slot {
-    pthread_mutex_t mutex;
-    int begun;             /* ranks that have begun its newest exchange; all have: 0. Nobody is two exchanges ahead. */
+    uint64_t complete; /* the last exchange that all have begun */
+    int begun;         /* ranks that have begun the one after it */
+    struct sy_fault fault
+        [2]; /* of exchange n: n / SLOTS mod 2. Nobody begins n + 2 SLOTS before all have waited for n */
     struct flight *flight; /* [size] */
 };
 
 struct sy_flights {
-    int size;
     struct slot slot[SLOTS];
-    uint64_t *newest; /* [size] number of a rank's last begin; each rank its own */
+    uint64_t *newest; /* [size] number of a rank's last begin */
     struct flight *flight;
     unsigned char *taken;
 };
@@ -44,115 +48,158 @@ struct sy_flights *sy_flights_create(int size) {
         sy_flights_destroy(f);
         return NULL;
     }
-    for (size_t i = 0; i < n * SLOTS; i++) {
+    for (size_t i = 0; i < n * SLOTS; i++)
         f->flight[i].taken = f->taken + i * n;
-        pthread_cond_init(&f->flight[i].changed, NULL);
-    }
-    for (size_t s = 0; s < SLOTS; s++) {
+    for (size_t s = 0; s < SLOTS; s++)
         f->slot[s].flight = f->flight + s * n;
-        pthread_mutex_init(&f->slot[s].mutex, NULL);
-    }
-    f->size = size; /* complete */
     return f;
 }
 
 void sy_flights_destroy(struct sy_flights *f) {
     if (!f)
         return;
-    for (int s = 0; s < SLOTS && f->size; s++) {
-        pthread_mutex_destroy(&f->slot[s].mutex);
-        for (int r = 0; r < f->size; r++)
-            pthread_cond_destroy(&f->slot[s].flight[r].changed);
-    }
     free(f->newest);
     free(f->flight);
     free(f->taken);
     free(f);
 }
 
-/* Moves one part if both ends are posted and nobody has taken it; returns whether. The lock is held before and after, not
- * while bytes move: neither end changes its posts as long as this part is left. */
-static int carry(struct slot *s, uint64_t number, int from, int to) {
-    struct flight *source = &s->flight[from], *target = &s->flight[to];
-    if (source->number != number || target->number != number || target->taken[from])
+/* --- an exchange, as one rank sees it ------------------------------------------------------------------------------ */
+
+struct exchange {
+    struct slot *slot;
+    uint64_t number;
+};
+
+static struct exchange exchange_of(const struct sy_team *t, uint64_t number) {
+    return (struct exchange){&t->flights->slot[number % SLOTS], number};
+}
+
+static struct sy_fault *fault_of(const struct exchange *x) {
+    return &x->slot->fault[x->number / SLOTS % 2];
+}
+
+static int has_begun(const struct exchange *x, int rank) {
+    return x->slot->flight[rank].number >= x->number;
+}
+
+/* A part that is there, or will not come: whether its rank may be waiting for just that. */
+static int is_over(const struct exchange *x, int rank) {
+    const struct flight *f = &x->slot->flight[rank];
+    return f->left == 0 ||
+           (x->slot->complete >= x->number && fault_of(x)->status != SY_OK && f->moving == 0);
+}
+
+static void part_moves(struct sy_team *t, const struct exchange *x, int rank, int by) {
+    struct flight *f = &x->slot->flight[rank];
+    f->moving += by;
+    f->left += by < 0 ? by : 0;
+    if (f->moving == 0 && is_over(x, rank))
+        sy_team_wake(t, rank);
+}
+
+/* Moves one part if both ends are posted and nobody has taken it; returns whether. The mutex is held before and after,
+ * not while bytes move: neither end changes its posts as long as this part is left. */
+static int carry(const struct sy_comm *c, const struct exchange *x, int from, int to) {
+    struct sy_team *t = c->state;
+    struct flight *source = &x->slot->flight[from], *target = &x->slot->flight[to];
+    if (source->number != x->number || target->number != x->number || target->taken[from] ||
+        fault_of(x)->status != SY_OK || !sy_team_move_begin(t))
         return 0;
     target->taken[from] = 1;
+    part_moves(t, x, from, 1);
+    part_moves(t, x, to, 1);
     int64_t first = source->send_at[to], bytes = source->send_at[to + 1] - first;
     if (bytes > 0) {
-        const char *send = source->send + first;
-        char *recv = target->recv + target->recv_at[from];
-        pthread_mutex_unlock(&s->mutex);
-        memcpy(recv, send, (size_t)bytes);
-        pthread_mutex_lock(&s->mutex);
+        assert(target->recv_at[from + 1] - target->recv_at[from] >= bytes);
+        sy_team_unlock(t);
+        memcpy(target->recv + target->recv_at[from], source->send + first, (size_t)bytes);
+        sy_team_lock(t);
     }
-    if (--source->left == 0)
-        pthread_cond_signal(&source->changed);
-    if (--target->left == 0) /* from == to: twice the same */
-        pthread_cond_signal(&target->changed);
+    sy_team_move_end(t);
+    part_moves(t, x, from, -1);
+    part_moves(t, x, to, -1); /* from == to: twice the same */
     return 1;
 }
 
 /* One round over the others: first what this rank gets, then what it gives. Not all start at the same rank. */
-static int carry_all(const struct sy_flights *f, struct slot *s, uint64_t number, int rank) {
+static int carry_all(const struct sy_comm *c, const struct exchange *x) {
     int carried = 0;
-    for (int i = 0; i < f->size; i++)
-        carried += carry(s, number, (rank + i) % f->size, rank);
-    for (int i = 1; i < f->size; i++)
-        carried += carry(s, number, rank, (rank + i) % f->size);
+    for (int i = 0; i < c->size; i++)
+        carried += carry(c, x, (c->rank + i) % c->size, c->rank);
+    for (int i = 1; i < c->size; i++)
+        carried += carry(c, x, c->rank, (c->rank + i) % c->size);
     return carried;
 }
 
-/* Until all parts of this rank's request are there. The lock is held before and after. A round that carried nothing never
- * let the lock go, so that no change was missed when it goes to sleep. It is not woken by every begin, only by the last:
- * a part whose other end was posted in between is moved then, unless the other end has moved it. */
-static void finish(const struct sy_flights *f, struct slot *s, uint64_t number, int rank) {
-    struct flight *mine = &s->flight[rank];
-    while (mine->number == number && mine->left > 0)
-        if (!carry_all(f, s, number, rank))
-            pthread_cond_wait(&mine->changed, &s->mutex);
+/* --- begin and wait ------------------------------------------------------------------------------------------------ */
+
+static void post(const struct sy_comm *c, const struct exchange *x, struct flight f) {
+    struct flight *mine = &x->slot->flight[c->rank];
+    f.taken = mine->taken;
+    *mine = f;
+    memset(mine->taken, 0, (size_t)c->size);
 }
 
-void sy_flights_begin(struct sy_flights *f, int rank, const void *send, const int64_t *send_at, void *recv,
-                      const int64_t *recv_at, struct sy_comm_request *request) {
-    uint64_t number = ++f->newest[rank];
-    struct slot *s = &f->slot[number % SLOTS];
-    struct flight *mine = &s->flight[rank];
-    pthread_mutex_lock(&s->mutex);
-    finish(f, s, mine->number, rank); /* the one SLOTS before; its wait() then has nothing left to do */
-    mine->number = number;
-    mine->send = send;
-    mine->send_at = send_at;
-    mine->recv = recv;
-    mine->recv_at = recv_at;
-    mine->left = 2 * f->size;
-    memset(mine->taken, 0, (size_t)f->size);
-    if (++s->begun == f->size) {
-        s->begun = 0;
-        for (int r = 0; r < f->size; r++)
-            pthread_cond_signal(&s->flight[r].changed);
+sy_status sy_flights_begin(const struct sy_comm *c, sy_status mine, const void *send,
+                           const int64_t *send_at, void *recv, const int64_t *recv_at,
+                           struct sy_comm_request *request) {
+    struct sy_team *t = c->state;
+    *request = (struct sy_comm_request){0};
+    sy_team_lock(t);
+    sy_status status = sy_team_alive(c);
+    if (status == SY_OK) {
+        struct exchange x = exchange_of(t, ++t->flights->newest[c->rank]);
+        assert(!x.slot->flight[c->rank].open); /* more than SY_COMM_MAX_REQUESTS in flight */
+        if (x.slot->begun == 0)
+            fault_of(&x)->status = SY_OK;
+        sy_fault_add(fault_of(&x), c->rank, mine);
+        post(c, &x,
+             (struct flight){.number = x.number,
+                             .open = 1,
+                             .send = send,
+                             .send_at = send_at,
+                             .recv = recv,
+                             .recv_at = recv_at,
+                             .left = 2 * c->size});
+        t->member[c->rank].open++;
+        request->kind = SY_COMM_EXCHANGE;
+        request->number = x.number;
+        if (++x.slot->begun == c->size) {
+            x.slot->begun = 0;
+            x.slot->complete = x.number;
+            sy_team_wake_all(t);
+        }
     }
-    pthread_mutex_unlock(&s->mutex);
-    request->number = number;
+    sy_team_unlock(t);
+    return status;
 }
 
-void sy_flights_wait(struct sy_flights *f, int rank, struct sy_comm_request *request) {
-    uint64_t number = request->number;
-    if (number == 0)
-        return;
-    struct slot *s = &f->slot[number % SLOTS];
-    pthread_mutex_lock(&s->mutex);
-    finish(f, s, number, rank);
-    pthread_mutex_unlock(&s->mutex);
-    request->number = 0;
+/* It is not woken by every begin, only by the last: a part whose other end was posted in between is moved then, unless
+ * the other end has moved it. */
+static int is_there(const struct sy_comm *c, void *arg) {
+    const struct exchange *x = arg;
+    while (!is_over(x, c->rank))
+        if (!carry_all(c, x))
+            return 0;
+    return 1;
 }
 
-int sy_flights_open(struct sy_flights *f, int rank) {
-    int open = 0;
-    for (int i = 0; i < SLOTS; i++) {
-        struct slot *s = &f->slot[i];
-        pthread_mutex_lock(&s->mutex);
-        open += s->flight[rank].left > 0;
-        pthread_mutex_unlock(&s->mutex);
-    }
-    return open;
+static int has_not_begun(const struct sy_comm *c, int rank, const void *arg) {
+    (void)c;
+    return !has_begun(arg, rank);
+}
+
+sy_status sy_flights_wait(const struct sy_comm *c, struct sy_comm_request *request) {
+    struct sy_team *t = c->state;
+    struct exchange x = exchange_of(t, request->number);
+    sy_team_lock(t);
+    sy_status status = sy_team_wait(c, &(struct sy_need){"all_to_all", is_there, has_not_begun, &x});
+    if (status == SY_OK)
+        status = sy_fault_status(c, fault_of(&x));
+    x.slot->flight[c->rank].open = 0;
+    t->member[c->rank].open--;
+    sy_team_unlock(t);
+    *request = (struct sy_comm_request){0};
+    return status;
 }

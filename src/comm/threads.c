@@ -1,148 +1,107 @@
-/* N ranks as threads of one process. See comm.h.
- *
- * Each rank posts where its data lie, all meet at a barrier, each copies what is meant for it out of the others' memory, and
- * all meet again before anyone's buffer may change:   post | barrier | copy | barrier.   All-to-alls need no meeting:
- * flights.h.
- */
+/* N ranks as threads of one process: starting and ending them. See comm.h; team.h says where the rest is. */
 #include <assert.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "comm/flights.h"
+#include "comm/team.h"
 
-enum { MAX_RANKS = 1024, MESSAGE_BYTES = 2048 }; /* all that base/status.c keeps */
+enum { MAX_RANKS = 1024 };
 
-struct post { /* what a rank shows the others from one barrier to the next */
-    const void *data;
-    sy_status status; /* of agree, with its message if not OK */
-    char message[MESSAGE_BYTES];
-};
+static sy_status wait_for(const struct sy_comm *c, struct sy_comm_request *request) {
+    if (request->kind == SY_COMM_NONE)
+        return SY_OK;
+    return request->kind == SY_COMM_EXCHANGE ? sy_flights_wait(c, request) : sy_messages_wait(c, request);
+}
 
-struct team {
-    pthread_mutex_t mutex; /* of the three below */
-    pthread_cond_t all_here;
-    int waiting;         /* ranks at the barrier */
-    unsigned generation; /* barriers passed: a rank sleeps until it changes, whatever woke it */
-    int size;
-    struct post *post; /* [size] */
-    struct sy_flights *flights;
-};
+const struct sy_comm_ops sy_threads_ops = {.name = "threads",
+                                           .agree = sy_threads_agree,
+                                           .all_gather = sy_threads_all_gather,
+                                           .all_to_all = sy_comm_all_to_all,
+                                           .all_to_all_begin = sy_flights_begin,
+                                           .broadcast = sy_threads_broadcast,
+                                           .sum_i64 = sy_threads_sum_i64,
+                                           .send_begin = sy_messages_send_begin,
+                                           .recv_begin = sy_messages_recv_begin,
+                                           .wait = wait_for,
+                                           .split = sy_threads_split,
+                                           .destroy = sy_threads_destroy};
 
-/* This thread's error message, for other threads to read. */
-static void keep_message(char to[MESSAGE_BYTES]) { snprintf(to, MESSAGE_BYTES, "%s", sy_error_message()); }
+/* --- seats ----------------------------------------------------------------------------------------------------- */
 
-static void barrier(const struct sy_comm *c) {
-    struct team *t = c->state;
-    pthread_mutex_lock(&t->mutex);
-    unsigned generation = t->generation;
-    if (++t->waiting == t->size) {
-        t->waiting = 0;
-        t->generation++;
-        pthread_cond_broadcast(&t->all_here);
-    } else {
-        while (generation == t->generation)
-            pthread_cond_wait(&t->all_here, &t->mutex);
+static sy_status open_seats(struct sy_seats *s, int ranks) {
+    pthread_condattr_t monotonic;
+    *s = (struct sy_seats){.size = ranks, .seat = calloc((size_t)ranks, sizeof *s->seat)};
+    if (!s->seat)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for %d ranks", ranks);
+    pthread_mutex_init(&s->mutex, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    for (int r = 0; r < ranks; r++)
+        pthread_cond_init(&s->seat[r].wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return SY_OK;
+}
+
+/* With the teams that some rank has not destroyed. */
+static void close_seats(struct sy_seats *s) {
+    while (s->teams) {
+        struct sy_team *next = s->teams->next;
+        sy_team_free(s->teams);
+        s->teams = next;
     }
-    pthread_mutex_unlock(&t->mutex);
+    for (int r = 0; r < s->size; r++)
+        pthread_cond_destroy(&s->seat[r].wake);
+    pthread_mutex_destroy(&s->mutex);
+    free(s->seat);
 }
 
-static void show(const struct sy_comm *c, const void *data) {
-    struct team *t = c->state;
-    t->post[c->rank].data = data;
-    barrier(c);
+/* A rank's thread has returned: nobody waits for it from here on. What it had in flight is not its memory any more. */
+static void leave(struct sy_seats *s, int rank, sy_status status) {
+    pthread_mutex_lock(&s->mutex);
+    for (const struct sy_team *t = s->teams; t; t = t->next)
+        for (int r = 0; r < t->size && t->dead.status == SY_OK; r++)
+            assert(t->member[r].seat != rank || t->member[r].open == 0); /* fn lacks a wait */
+    s->seat[rank].left = 1;
+    sy_fault_add(&s->seat[rank].why, rank, status);
+    for (int r = 0; r < s->size; r++)
+        pthread_cond_signal(&s->seat[r].wake);
+    pthread_mutex_unlock(&s->mutex);
 }
 
-static void all_gather(const struct sy_comm *c, const void *send, size_t bytes, void *recv) {
-    struct team *t = c->state;
-    show(c, send);
-    for (int r = 0; bytes && r < c->size; r++)
-        memcpy((char *)recv + (size_t)r * bytes, t->post[r].data, bytes);
-    barrier(c);
-}
+/* --- starting and ending ---------------------------------------------------------------------------------------- */
 
-static void all_to_all_begin(const struct sy_comm *c, const void *send, const int64_t *send_at, void *recv,
-                             const int64_t *recv_at, struct sy_comm_request *request) {
-    struct team *t = c->state;
-    sy_flights_begin(t->flights, c->rank, send, send_at, recv, recv_at, request);
-}
-
-static void wait_for(const struct sy_comm *c, struct sy_comm_request *request) {
-    struct team *t = c->state;
-    sy_flights_wait(t->flights, c->rank, request);
-}
-
-static void sum_i64(const struct sy_comm *c, int64_t *v, int64_t n) {
-    enum { PIECE = 256 };
-    struct team *t = c->state;
-    for (int64_t first = 0; first < n; first += PIECE) {
-        int64_t count = n - first < PIECE ? n - first : PIECE;
-        uint64_t sum[PIECE] = {0};
-        show(c, v + first);
-        for (int r = 0; r < c->size; r++)
-            for (int64_t i = 0; i < count; i++)
-                sum[i] += (uint64_t)((const int64_t *)t->post[r].data)[i];
-        barrier(c); /* all have read */
-        for (int64_t i = 0; i < count; i++)
-            v[first + i] = (int64_t)sum[i];
-    }
-}
-
-static sy_status agree(const struct sy_comm *c, sy_status status) {
-    struct team *t = c->state;
-    struct post *mine = &t->post[c->rank];
-    mine->status = status;
-    if (status != SY_OK)
-        keep_message(mine->message);
-    barrier(c);
-    sy_status agreed = SY_OK;
-    for (int r = 0; r < c->size && agreed == SY_OK; r++)
-        if (t->post[r].status != SY_OK)
-            agreed = r == c->rank ? status : sy_fail(t->post[r].status, "rank %d: %s", r, t->post[r].message);
-    barrier(c);
-    return agreed;
-}
-
-static const struct sy_comm_ops ops = {"threads",        barrier,  all_gather, sy_comm_all_to_all,
-                                       all_to_all_begin, wait_for, sum_i64,    agree};
-
-/* --- starting and ending -------------------------------------------------------------------------------------- */
-
-/* Closed until all threads are started, so that a failed start leaves nobody waiting at a barrier. */
+/* Closed until all threads are started, so that a failed start leaves nobody waiting. */
 struct gate {
     pthread_mutex_t mutex;
     pthread_cond_t moved;
     enum { CLOSED, OPEN, GIVEN_UP } is;
 };
 
-struct member { /* a rank and its thread */
+struct rank { /* and its thread */
     struct sy_comm comm;
+    struct sy_seats *seats;
     sy_status (*fn)(const struct sy_comm *, void *);
     void *arg;
     struct gate *gate;
     pthread_t thread; /* not of rank 0 */
-    sy_status status;
-    char message[MESSAGE_BYTES];
 };
 
-static void run_member(struct member *m) {
+static void run_rank(const struct rank *m) {
     assert(m->fn);
-    m->status = m->fn(&m->comm, m->arg);
-    if (m->status != SY_OK)
-        keep_message(m->message);
-    assert(sy_flights_open(((struct team *)m->comm.state)->flights, m->comm.rank) == 0); /* fn lacks a wait */
+    leave(m->seats, m->comm.rank, m->fn(&m->comm, m->arg));
 }
 
 static void *thread_main(void *arg) {
-    struct member *m = arg;
+    const struct rank *m = arg;
     pthread_mutex_lock(&m->gate->mutex);
     while (m->gate->is == CLOSED)
         pthread_cond_wait(&m->gate->moved, &m->gate->mutex);
     int go = m->gate->is == OPEN;
     pthread_mutex_unlock(&m->gate->mutex);
     if (go)
-        run_member(m);
+        run_rank(m);
     return NULL;
 }
 
@@ -153,54 +112,65 @@ static void move_gate(struct gate *g, int to) {
     pthread_mutex_unlock(&g->mutex);
 }
 
+/* The lowest rank's failure; one that others' leaving made is taken only if there is no other. */
+static sy_status outcome(const struct sy_seats *s) {
+    const struct sy_fault *worst = NULL;
+    for (int r = s->size - 1; r >= 0; r--) {
+        const struct sy_fault *f = &s->seat[r].why;
+        if (f->status != SY_OK && (!worst || f->status != SY_ERR_PEER || worst->status == SY_ERR_PEER))
+            worst = f;
+    }
+    return worst ? sy_fail(worst->status, "%s", worst->message) : SY_OK;
+}
+
 /* Starts ranks 1.., runs rank 0 here, joins. A thread that does not start: nobody runs. */
-static sy_status run_members(struct member *members, int ranks, struct gate *gate) {
+static sy_status run_ranks(struct rank *ranks, int n, struct gate *gate) {
     int started = 1, why = 0;
-    while (started < ranks && why == 0) {
-        why = pthread_create(&members[started].thread, NULL, thread_main, &members[started]);
+    while (started < n && why == 0) {
+        why = pthread_create(&ranks[started].thread, NULL, thread_main, &ranks[started]);
         started += why == 0;
     }
     move_gate(gate, why == 0 ? OPEN : GIVEN_UP);
     if (why == 0)
-        run_member(&members[0]);
+        run_rank(&ranks[0]);
     for (int r = 1; r < started; r++)
-        pthread_join(members[r].thread, NULL);
+        pthread_join(ranks[r].thread, NULL);
     if (why != 0)
-        SY_FAIL(SY_ERR_RUNTIME,
-                "the thread of rank %d of %d could not be started (%s): fewer ranks, or raise ulimit -u or -v", started,
-                ranks, strerror(why));
-    for (int r = 0; r < ranks; r++)
-        if (members[r].status != SY_OK)
-            return sy_fail(members[r].status, "%s", members[r].message);
-    return SY_OK;
+        SY_FAIL(
+            SY_ERR_RUNTIME,
+            "the thread of rank %d of %d could not be started (%s): fewer ranks, or raise ulimit -u or -v",
+            started, n, strerror(why));
+    return outcome(ranks[0].seats);
 }
 
-static sy_status run_team(struct team *t, struct member *members, sy_status (*fn)(const struct sy_comm *, void *),
-                          void *arg) {
+static sy_status run_all(struct sy_seats *s, struct rank *ranks, int *seat,
+                         sy_status (*fn)(const struct sy_comm *, void *), void *arg) {
     struct gate gate = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, CLOSED};
-    pthread_mutex_init(&t->mutex, NULL);
-    pthread_cond_init(&t->all_here, NULL);
-    for (int r = 0; r < t->size; r++)
-        members[r] = (struct member){.comm = {&ops, t, r, t->size}, .fn = fn, .arg = arg, .gate = &gate};
-    sy_status status = run_members(members, t->size, &gate);
-    pthread_cond_destroy(&t->all_here);
-    pthread_mutex_destroy(&t->mutex);
+    for (int r = 0; r < s->size; r++)
+        seat[r] = r;
+    struct sy_team *t = sy_team_create(s, seat, s->size);
+    if (!t)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for %d ranks", s->size);
+    for (int r = 0; r < s->size; r++)
+        ranks[r] = (struct rank){
+            .comm = {&sy_threads_ops, t, r, s->size, 0}, .seats = s, .fn = fn, .arg = arg, .gate = &gate};
+    sy_status status = run_ranks(ranks, s->size, &gate);
     pthread_cond_destroy(&gate.moved);
     pthread_mutex_destroy(&gate.mutex);
     return status;
 }
 
-sy_status sy_comm_threads_run(int ranks, sy_status (*fn)(const struct sy_comm *, void *), void *arg) {
-    if (ranks < 1 || ranks > MAX_RANKS)
-        SY_FAIL(SY_ERR_USAGE, "ranks = %d: must be in 1..%d", ranks, MAX_RANKS);
-    struct team t = {.size = ranks};
-    struct member *members = calloc((size_t)ranks, sizeof *members);
-    t.post = calloc((size_t)ranks, sizeof *t.post);
-    t.flights = sy_flights_create(ranks);
-    sy_status status = members && t.post && t.flights ? run_team(&t, members, fn, arg)
-                                                      : sy_fail(SY_ERR_MEMORY, "no memory for %d ranks", ranks);
-    free(members);
-    free(t.post);
-    sy_flights_destroy(t.flights);
+sy_status sy_comm_threads_run(int n, sy_status (*fn)(const struct sy_comm *, void *), void *arg) {
+    if (n < 1 || n > MAX_RANKS)
+        SY_FAIL(SY_ERR_USAGE, "ranks = %d: must be in 1..%d", n, MAX_RANKS);
+    struct sy_seats seats;
+    SY_TRY(open_seats(&seats, n));
+    struct rank *ranks = calloc((size_t)n, sizeof *ranks);
+    int *seat = calloc((size_t)n, sizeof *seat);
+    sy_status status = ranks && seat ? run_all(&seats, ranks, seat, fn, arg)
+                                     : sy_fail(SY_ERR_MEMORY, "no memory for %d ranks", n);
+    free(ranks);
+    free(seat);
+    close_seats(&seats);
     return status;
 }

@@ -133,37 +133,41 @@ static void count_rows(const struct sy_exchange *e, const int64_t *rows_at, stru
     }
 }
 
-void sy_exchange_dispatch_begin(const struct sy_exchange *e, struct sy_exchange_buffer *b, int64_t row_bytes,
-                                const void *from, struct sy_moe_counters *counters) {
+sy_status sy_exchange_dispatch_begin(const struct sy_exchange *e, struct sy_exchange_buffer *b, int64_t row_bytes,
+                                     const void *from, struct sy_moe_counters *counters) {
     in_bytes(e, b, row_bytes);
     if (e->path == SY_PATH_EQUAL_PADDED) {
         with_padding(e, row_bytes, (char *)(uintptr_t)from, b->padded, 0);
         pad_ends(e, e->send_at, row_bytes, b->padded);
         from = b->padded;
     }
-    e->comm.ops->all_to_all_begin(&e->comm, from, b->at[0], b->staging, b->at[1], &b->request);
     count_rows(e, e->send_at, counters);
+    return e->comm.ops->all_to_all_begin(&e->comm, SY_OK, from, b->at[0], b->staging, b->at[1], &b->request);
 }
 
-void sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
-                               void *received) {
-    e->comm.ops->wait(&e->comm, &b->request);
+sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e,
+                                    struct sy_exchange_buffer *b, void *received) {
+    SY_TRY(e->comm.ops->wait(&e->comm, &b->request));
     permute(x, &(struct permute){e, b->row_bytes, received, b->staging, 0});
+    return SY_OK;
 }
 
-void sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
-                               int64_t row_bytes, const void *from, void *local, struct sy_moe_counters *counters) {
+sy_status sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e,
+                                    struct sy_exchange_buffer *b, int64_t row_bytes, const void *from, void *local,
+                                    struct sy_moe_counters *counters) {
     in_bytes(e, b, row_bytes);
     permute(x, &(struct permute){e, row_bytes, (char *)(uintptr_t)from, b->staging, 1});
     int padded = e->path == SY_PATH_EQUAL_PADDED;
     if (padded)
         pad_ends(e, e->recv_at, row_bytes, b->staging);
-    e->comm.ops->all_to_all_begin(&e->comm, b->staging, b->at[1], padded ? b->padded : local, b->at[0], &b->request);
     count_rows(e, e->recv_at, counters);
+    return e->comm.ops->all_to_all_begin(&e->comm, SY_OK, b->staging, b->at[1], padded ? b->padded : local, b->at[0],
+                                         &b->request);
 }
 
-void sy_exchange_combine_wait(const struct sy_exchange *e, struct sy_exchange_buffer *b, void *local) {
-    e->comm.ops->wait(&e->comm, &b->request);
+sy_status sy_exchange_combine_wait(const struct sy_exchange *e, struct sy_exchange_buffer *b, void *local) {
+    SY_TRY(e->comm.ops->wait(&e->comm, &b->request));
     if (e->path == SY_PATH_EQUAL_PADDED)
         with_padding(e, b->row_bytes, local, b->padded, 1);
+    return SY_OK;
 }

@@ -98,17 +98,18 @@ void sy_exchange_take_buffer(struct sy_arena *a, const struct sy_comm *comm, con
 
 /* Collective. After the local sort. forced: the ids are those of closed forced balance on every rank; with `known` sequences
  * nothing is sent. Chooses the path and fills `received`. */
-void sy_exchange_plan(struct sy_exchange *e, const struct sy_exchange_counts *scratch, const struct sy_dispatch *local,
+sy_status sy_exchange_plan(struct sy_exchange *e, const struct sy_exchange_counts *scratch, const struct sy_dispatch *local,
                       const struct sy_sequences *sequences, int forced, struct sy_moe_counters *counters);
 
 /* Collective. Rows of `row_bytes` from the local order to the owners' expert order (dispatch), and back (combine). What
  * `from` points to stays untouched until the wait. */
-void sy_exchange_dispatch_begin(const struct sy_exchange *e, struct sy_exchange_buffer *b, int64_t row_bytes,
-                                const void *from, struct sy_moe_counters *counters);
-void sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
-                               void *received);
-void sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
-                               int64_t row_bytes, const void *from, void *local, struct sy_moe_counters *counters);
-void sy_exchange_combine_wait(const struct sy_exchange *e, struct sy_exchange_buffer *b, void *local);
+sy_status sy_exchange_dispatch_begin(const struct sy_exchange *e, struct sy_exchange_buffer *b, int64_t row_bytes,
+                                     const void *from, struct sy_moe_counters *counters);
+sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e,
+                                    struct sy_exchange_buffer *b, void *received);
+sy_status sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e,
+                                    struct sy_exchange_buffer *b, int64_t row_bytes, const void *from, void *local,
+                                    struct sy_moe_counters *counters);
+sy_status sy_exchange_combine_wait(const struct sy_exchange *e, struct sy_exchange_buffer *b, void *local);
 
 #endif

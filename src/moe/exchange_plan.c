@@ -28,8 +28,8 @@ static int64_t part(const struct plan *p, int rank, int64_t first, int64_t n) {
     return sum;
 }
 
-static void exchange_counts(struct sy_exchange *e, const struct sy_exchange_counts *c, const struct sy_dispatch *d,
-                            const struct sy_sequences *s) {
+static sy_status exchange_counts(struct sy_exchange *e, const struct sy_exchange_counts *c, const struct sy_dispatch *d,
+                                 const struct sy_sequences *s) {
     int64_t n = sy_exchange_message_length(&e->shape), *routes = c->mine + e->shape.max_rounds;
     memset(c->mine, 0, (size_t)n * sizeof *c->mine);
     for (int j = 0; j < s->rounds; j++)
@@ -37,7 +37,7 @@ static void exchange_counts(struct sy_exchange *e, const struct sy_exchange_coun
     for (int64_t x = 0; x < d->experts; x++)
         for (int64_t b = 0; b < d->sequences; b++)
             routes[x * e->shape.max_sequences + b] = d->offset[x * d->sequences + b + 1] - d->offset[x * d->sequences + b];
-    e->comm.ops->all_gather(&e->comm, c->mine, (size_t)n * sizeof *c->mine, c->all);
+    return e->comm.ops->all_gather(&e->comm, SY_OK, c->mine, (size_t)n * sizeof *c->mine, c->all);
 }
 
 /* What the exchange would have brought under closed forced balance. */
@@ -151,8 +151,8 @@ static void choose_path(const struct plan *p, int closed, struct sy_moe_counters
     }
 }
 
-void sy_exchange_plan(struct sy_exchange *e, const struct sy_exchange_counts *scratch, const struct sy_dispatch *d,
-                      const struct sy_sequences *sequences, int forced, struct sy_moe_counters *counters) {
+sy_status sy_exchange_plan(struct sy_exchange *e, const struct sy_exchange_counts *scratch, const struct sy_dispatch *d,
+                           const struct sy_sequences *sequences, int forced, struct sy_moe_counters *counters) {
     const struct sy_exchange_shape *s = &e->shape;
     assert(d->sequences <= s->max_sequences && d->experts == s->experts && sequences->rounds <= s->max_rounds);
     struct plan p = {e, scratch->all};
@@ -160,7 +160,7 @@ void sy_exchange_plan(struct sy_exchange *e, const struct sy_exchange_counts *sc
     if (closed) {
         close_counts(e, scratch, sequences);
     } else {
-        exchange_counts(e, scratch, d, sequences);
+        SY_TRY(exchange_counts(e, scratch, d, sequences));
         counters->counts_exchanged++;
     }
     e->rounds = sequences->rounds;
@@ -168,4 +168,5 @@ void sy_exchange_plan(struct sy_exchange *e, const struct sy_exchange_counts *sc
     place_rows(&p);
     place_parts(&p, d);
     choose_path(&p, closed, counters);
+    return SY_OK;
 }

@@ -72,7 +72,7 @@ sy_status sy_moe_check_batch(const struct sy_moe *moe, const struct sy_moe_batch
 int64_t sy_moe_table_hash(const struct sy_moe_slot *slot, int size);
 
 /* What a rank is about to do; equal on all. */
-enum { SY_MOE_TICKET = 6 };
+enum { SY_MOE_TICKET = 5 };
 enum sy_moe_step { SY_MOE_FORWARD, SY_MOE_EVAL, SY_MOE_BACKWARD, SY_MOE_UPDATE_BIAS };
 struct sy_moe_ticket {
     enum sy_moe_step step;

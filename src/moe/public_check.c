@@ -130,12 +130,11 @@ sy_status sy_moe_check_equal(const struct sy_comm *comm, const struct sy_config_
     struct option list[OPTIONS];
     int64_t mine[OPTIONS] = {0}, *all = calloc((size_t)comm->size, sizeof mine);
     sy_status status = all ? SY_OK : sy_fail(SY_ERR_MEMORY, "moe layer: no memory for the options of %d ranks", comm->size);
-    status = comm->ops->agree(comm, status);
+    int n = list_options(config, options, cls, list);
+    for (int i = 0; i < n; i++)
+        mine[i] = list[i].value;
+    status = comm->ops->all_gather(comm, status, mine, sizeof mine, all);
     if (status == SY_OK) {
-        int n = list_options(config, options, cls, list);
-        for (int i = 0; i < n; i++)
-            mine[i] = list[i].value;
-        comm->ops->all_gather(comm, mine, sizeof mine, all);
         for (int i = 0; i < n && status == SY_OK; i++)
             for (int r = 1; r < comm->size && status == SY_OK; r++)
                 if (all[r * OPTIONS + i] != all[i])
@@ -163,26 +162,21 @@ int64_t sy_moe_table_hash(const struct sy_moe_slot *s, int size) {
 sy_status sy_moe_enter(const struct sy_moe *m, const struct sy_moe_ticket *t, sy_status status) {
     static const char *const step[] = {"sy_moe_forward", "sy_moe_eval", "sy_moe_backward", "sy_moe_update_bias"};
     static const char *const field[SY_MOE_TICKET] = {
-        "", "the call", "micro_batch", "rounds", "the table of known sequences (hash)", "the weights' version"};
+        "the call", "micro_batch", "rounds", "the table of known sequences (hash)", "the weights' version"};
     const struct sy_comm *c = &m->env.ep;
-    const int64_t mine[SY_MOE_TICKET] = {status != SY_OK, t->step, t->micro_batch, t->rounds, t->table, t->version};
+    const int64_t mine[SY_MOE_TICKET] = {t->step, t->micro_batch, t->rounds, t->table, t->version};
     const int64_t *all = m->tickets;
-    int failed = 0;
     if (c->size == 1)
         return status;
-    c->ops->all_gather(c, mine, sizeof mine, m->tickets);
-    for (int r = 0; r < c->size; r++)
-        failed |= all[r * SY_MOE_TICKET] != 0;
-    if (failed)
-        return c->ops->agree(c, status);
-    for (int i = 1; i < SY_MOE_TICKET; i++)
+    SY_TRY(c->ops->all_gather(c, status, mine, sizeof mine, m->tickets));
+    for (int i = 0; i < SY_MOE_TICKET; i++)
         for (int r = 1; r < c->size; r++) {
             int64_t other = all[r * SY_MOE_TICKET + i];
             if (other == all[i])
                 continue;
-            if (i == 1)
+            if (i == 0)
                 SY_FAIL(SY_ERR_USAGE, "moe layer: rank 0 calls %s, rank %d %s: all ranks make the same calls in one order",
-                        step[all[1]], r, step[other]);
+                        step[all[0]], r, step[other]);
             SY_FAIL(SY_ERR_USAGE, "%s: %s differs between ranks: %" PRId64 " on rank 0, %" PRId64 " on rank %d",
                     step[t->step], field[i], all[i], other, r);
         }

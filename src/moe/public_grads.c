@@ -104,7 +104,7 @@ sy_status sy_moe_backward(struct sy_moe *m, int micro_batch, const float *dy, fl
     SY_TRY(recompute(m, s));
     int64_t tokens = s->n_sequences * m->o.seq_len;
     sy_moe_convert(m, tokens, sy_moe_host(m, dy), m->dy);
-    sy_moe_bwd(&m->env, &m->w, s->n_sequences, s->x, m->dy, &s->act, &m->work, m->dx);
+    SY_TRY(sy_moe_bwd(&m->env, &m->w, s->n_sequences, s->x, m->dy, &s->act, &m->work, m->dx));
     if (grads)
         add_gradients(m, s, grads);
     if (dx)

@@ -74,7 +74,7 @@ sy_status sy_moe_update_bias(struct sy_moe *m) {
     int64_t routes = 0, e_count = m->config.num_experts;
     SY_TRY(sy_moe_enter(m, &(struct sy_moe_ticket){.step = SY_MOE_UPDATE_BIAS},
                         sy_moe_check_idle(m, "the expert bias is updated")));
-    m->env.ep.ops->sum_i64(&m->env.ep, m->counts, e_count);
+    SY_TRY(m->env.ep.ops->sum_i64(&m->env.ep, SY_OK, m->counts, e_count));
     for (int64_t e = 0; e < e_count; e++)
         routes += m->counts[e];
     if (m->expert_bias)

@@ -35,21 +35,37 @@ struct range {
     size_t bytes;
 };
 
+static int overlap(struct range a, struct range b) {
+    uintptr_t p = (uintptr_t)a.at, q = (uintptr_t)b.at;
+    return a.bytes > 0 && b.bytes > 0 && p + a.bytes > q && q + b.bytes > p;
+}
+
 static sy_status apart(struct range a, struct range b) {
     uintptr_t p = (uintptr_t)a.at, q = (uintptr_t)b.at;
-    if (a.bytes == 0 || b.bytes == 0 || p + a.bytes <= q || q + b.bytes <= p)
+    if (!overlap(a, b))
         return SY_OK;
     SY_FAIL(SY_ERR_USAGE,
             "scatter_add: %s, bytes 0x%" PRIxPTR " to 0x%" PRIxPTR ", overlaps %s, bytes 0x%" PRIxPTR " to 0x%" PRIxPTR,
             a.name, p, p + a.bytes, b.name, q, q + b.bytes);
 }
 
+static struct range range_of(const char *name, const void *at, size_t bytes) {
+    return (struct range){name, at, at ? bytes : 0};
+}
+
 sy_status sy_scatter_add_check(const void *out, size_t out_bytes, const void *src, size_t src_bytes, const void *index,
                                size_t index_bytes, const void *protect, size_t protect_bytes) {
-    struct range to = {"out", out, out ? out_bytes : 0};
-    SY_TRY(apart(to, (struct range){"src", src, src ? src_bytes : 0}));
-    SY_TRY(apart(to, (struct range){"index", index, index ? index_bytes : 0}));
-    return apart(to, (struct range){"protect", protect, protect ? protect_bytes : 0});
+    struct range to = range_of("out", out, out_bytes);
+    SY_TRY(apart(to, range_of("src", src, src_bytes)));
+    SY_TRY(apart(to, range_of("index", index, index_bytes)));
+    return apart(to, range_of("protect", protect, protect_bytes));
+}
+
+int sy_scatter_add_overlaps(const void *out, size_t out_bytes, const void *src, size_t src_bytes, const void *index,
+                            size_t index_bytes, const void *protect, size_t protect_bytes) {
+    struct range to = range_of("out", out, out_bytes);
+    return overlap(to, range_of("src", src, src_bytes)) || overlap(to, range_of("index", index, index_bytes)) ||
+           overlap(to, range_of("protect", protect, protect_bytes));
 }
 
 /* --- execution -------------------------------------------------------------------------------------------------------- */

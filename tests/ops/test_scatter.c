@@ -5,6 +5,8 @@
 
 #include <inttypes.h>
 
+#include "moe/dispatch.h"
+
 /* Rows fall on few rows of out, or on many; src stored or fp32; gaps between rows stay. */
 static void one_case(struct lab *l, int64_t n, int64_t d, enum regime r) {
     int64_t out_rows = 1 + below(below(2) ? 3 : 2 * n), out_row = d + below(3), src_row = d + below(3),
@@ -171,10 +173,55 @@ static void test_check(void **state) {
     says("index");
 }
 
+/* The question agrees with the check at every place, and asking leaves the thread's message alone. */
+static void test_question(void **state) {
+    (void)state;
+    enum { OUT = 8, OTHER = 5, BYTES = 40 };
+    char m[BYTES];
+    int yes = 0;
+    for (int at = 0; at + OTHER <= BYTES; at++)
+        for (int which = 0; which < 3; which++)
+            for (size_t n = 0; n <= OTHER; n += OTHER) {
+                const void *there[3] = {NULL, NULL, NULL};
+                there[which] = m + at;
+                sy_status want = sy_scatter_add_check(m + 16, OUT, there[0], n, there[1], n, there[2], n);
+                sy_fail(SY_ERR_IO, "kept");
+                assert_int_equal(sy_scatter_add_overlaps(m + 16, OUT, there[0], n, there[1], n, there[2], n), want != SY_OK);
+                assert_string_equal(sy_error_message(), "kept");
+                yes += want != SY_OK;
+            }
+    assert_int_equal(yes, 3 * (OUT + OTHER - 1));
+}
+
+/* A combine by scatter-add that may not write in place goes another way: no failure, so no message. */
+static void test_no_failure_no_message(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    float rows[2] = {3, 4}, y[2], spare[2];
+    int32_t ids[2] = {0, 0}, row[2], route[2], index[2];
+    int64_t offset[2];
+    struct sy_dispatch d = {.seq_len = 2, .experts = 1, .top_k = 1, .offset = offset, .row = row, .route = route};
+    struct sy_moe_counters counters = {0};
+    struct sy_scatter s = {.index = index, .spare = spare, .protect = y, .protect_bytes = sizeof y};
+    sy_dispatch_sort(&l.x, &d, 1, ids);
+    sy_fail(SY_ERR_IO, "kept");
+    sy_dispatch_scatter(&l.x, &d, 1, NULL, sy_mat_of(rows, SY_F32, 1), (struct sy_mat){0}, &s, &counters,
+                        sy_mat_of(y, SY_F32, 1));
+    assert_int_equal(counters.scatter_add, 1);
+    assert_true(y[0] == 3 && y[1] == 4);
+    assert_string_equal(sy_error_message(), "kept");
+    lab_close(&l);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_definition), cmocka_unit_test(test_order_shows), cmocka_unit_test(test_public),
-        cmocka_unit_test(test_sharing),    cmocka_unit_test(test_check),
+        cmocka_unit_test(test_definition),
+        cmocka_unit_test(test_order_shows),
+        cmocka_unit_test(test_public),
+        cmocka_unit_test(test_sharing),
+        cmocka_unit_test(test_check),
+        cmocka_unit_test(test_question),
+        cmocka_unit_test(test_no_failure_no_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -282,12 +282,12 @@ static inline void expert_leaves(const struct slot *s, int64_t rows, int64_t col
 }
 
 /* Collective. Backward, and the gradients of the weights. */
-static inline void slot_bwd(struct slot *s) {
+static inline sy_status slot_bwd(struct slot *s) {
     struct rank *r = s->r;
     const struct problem *p = r->p;
     const struct sy_moe_work *g = &r->work;
     int64_t e = p->config.num_experts, d = p->d, f = p->f, sf = shared_width(p), k = p->config.top_k;
-    sy_moe_bwd(&r->env, &r->w, s->n_sequences, s->n, s->dy, &s->act, &r->work, s->dn);
+    SY_TRY(sy_moe_bwd(&r->env, &r->w, s->n_sequences, s->n, s->dy, &s->act, &r->work, s->dn));
     rows_out(s, r->x.dtype, d, s->dn.data, s->out->v[DX]);
     rows_out(s, SY_F32, k, g->dw, s->out->v[DW]);
     rows_out(s, r->x.dtype, e, g->dlogits.data, s->out->v[DLOGITS]);
@@ -295,11 +295,12 @@ static inline void slot_bwd(struct slot *s) {
     expert_leaves(s, 2 * f, d, g->dgu, s->act.x, s->out->v[DW13]);
     expert_leaves(s, d, f, g->dy, g->h, s->out->v[DW2]);
     if (sf == 0)
-        return;
+        return SY_OK;
     leaves(s, 2 * sf, d, g->shared.dgu, s->n, s->out->v[DS13]);
     leaves(s, d, sf, p->config.shared_gate ? g->dys : s->dy, g->shared.h, s->out->v[DS2]);
     if (p->config.shared_gate)
         leaves(s, 1, d, g->dshared_logit, s->n, s->out->v[DSG]);
+    return SY_OK;
 }
 
 /* --- a whole run ------------------------------------------------------------------------------------------------------ */
@@ -335,7 +336,7 @@ static inline sy_status job_rank(const struct sy_comm *comm, void *arg) {
     if (status == SY_OK && j->keep != KEEP_ALL)
         status = slot_fwd(&s, SY_PASS_RECOMPUTE);
     if (status == SY_OK)
-        slot_bwd(&s);
+        status = slot_bwd(&s);
     j->counters[comm->rank] = r.counters;
     slot_close(&s);
     rank_close(&r);

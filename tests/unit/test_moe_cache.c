@@ -114,11 +114,11 @@ static sy_status cached_rank(const struct sy_comm *comm, void *arg) {
     step(q, &s, "its recompute", SY_PASS_RECOMPUTE, NULL, (struct expected){HIT, NEITHER, 0});
     r.w.version = 5;
     step(q, &s, "recompute in another version", SY_PASS_RECOMPUTE, NULL, (struct expected){MISS, NEITHER, 0});
-    slot_bwd(&s);
+    status = slot_bwd(&s);
     step(q, &s, "evaluation in that version", SY_PASS_EVAL, old, (struct expected){HIT, MISS, 1});
     slot_close(&s);
     rank_close(&r);
-    return SY_OK;
+    return status;
 }
 
 /* Whether all experts of a rank have the same number of rows, and some. */

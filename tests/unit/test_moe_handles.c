@@ -44,7 +44,7 @@ static sy_status interleaved_rank(const struct sy_comm *comm, void *arg) {
         if (status == SY_OK && i + 1 < N && q->keep != KEEP_ALL)
             status = slot_fwd(&s[q->order[i + 1]], SY_PASS_RECOMPUTE); /* the next one's before this one's backward */
         if (status == SY_OK)
-            slot_bwd(&s[m]);
+            status = slot_bwd(&s[m]);
     }
     for (int i = 0; i < N; i++)
         slot_close(&s[i]);
@@ -123,7 +123,7 @@ static sy_status failing_rank(const struct sy_comm *comm, void *arg) {
     snprintf(q->message[comm->rank], sizeof q->message[0], "%s", sy_error_message());
     status = slot_fwd(&s[1], SY_PASS_TRAIN);
     if (status == SY_OK)
-        slot_bwd(&s[1]);
+        status = slot_bwd(&s[1]);
     for (int i = 0; i < 2; i++)
         slot_close(&s[i]);
     rank_close(&r);

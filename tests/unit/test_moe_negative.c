@@ -22,16 +22,14 @@ struct liar {
 };
 
 static const struct sy_comm *inner_of(const struct sy_comm *c) { return &((struct liar *)c->state)->inner; }
-static void liar_barrier(const struct sy_comm *c) { inner_of(c)->ops->barrier(inner_of(c)); }
-static void liar_all_gather(const struct sy_comm *c, const void *send, size_t bytes, void *recv) {
-    inner_of(c)->ops->all_gather(inner_of(c), send, bytes, recv);
+static sy_status liar_agree(const struct sy_comm *c, sy_status mine) {
+    return inner_of(c)->ops->agree(inner_of(c), mine);
 }
-static void liar_wait(const struct sy_comm *c, struct sy_comm_request *request) {
-    inner_of(c)->ops->wait(inner_of(c), request);
+static sy_status liar_all_gather(const struct sy_comm *c, sy_status mine, const void *send, size_t bytes, void *recv) {
+    return inner_of(c)->ops->all_gather(inner_of(c), mine, send, bytes, recv);
 }
-static void liar_sum(const struct sy_comm *c, int64_t *v, int64_t n) { inner_of(c)->ops->sum_i64(inner_of(c), v, n); }
-static sy_status liar_agree(const struct sy_comm *c, sy_status status) {
-    return inner_of(c)->ops->agree(inner_of(c), status);
+static sy_status liar_wait(const struct sy_comm *c, struct sy_comm_request *request) {
+    return inner_of(c)->ops->wait(inner_of(c), request);
 }
 
 static int is_zero(const char *p, int64_t n) {
@@ -61,8 +59,8 @@ static int change(const struct liar *l, char *part, int64_t bytes) {
     return 0;
 }
 
-static void liar_begin(const struct sy_comm *c, const void *send, const int64_t *send_at, void *recv, const int64_t *recv_at,
-                       struct sy_comm_request *request) {
+static sy_status liar_begin(const struct sy_comm *c, sy_status mine, const void *send, const int64_t *send_at, void *recv,
+                            const int64_t *recv_at, struct sy_comm_request *request) {
     struct liar *l = c->state;
     if (l->calls++ == l->at && l->move != HONEST) {
         l->copy = room(send_at[c->size], 1);
@@ -71,11 +69,16 @@ static void liar_begin(const struct sy_comm *c, const void *send, const int64_t 
             l->moved += change(l, (char *)l->copy + send_at[r], send_at[r + 1] - send_at[r]);
         send = l->copy;
     }
-    l->inner.ops->all_to_all_begin(&l->inner, send, send_at, recv, recv_at, request);
+    return l->inner.ops->all_to_all_begin(&l->inner, mine, send, send_at, recv, recv_at, request);
 }
 
-static const struct sy_comm_ops liar_ops = {"liar",     liar_barrier, liar_all_gather, sy_comm_all_to_all,
-                                            liar_begin, liar_wait,    liar_sum,        liar_agree};
+/* The ops that a layer uses. */
+static const struct sy_comm_ops liar_ops = {.name = "liar",
+                                            .agree = liar_agree,
+                                            .all_gather = liar_all_gather,
+                                            .all_to_all = sy_comm_all_to_all,
+                                            .all_to_all_begin = liar_begin,
+                                            .wait = liar_wait};
 
 struct lie {
     struct job j;
@@ -87,7 +90,7 @@ static sy_status lying_rank(const struct sy_comm *comm, void *arg) {
     struct lie *q = arg;
     struct liar l = {.inner = *comm, .move = q->move, .at = q->at};
     l.row_bytes = q->j.p->d * (int64_t)sy_dtype_bytes(sy_class_dtype(q->j.p->cls));
-    struct sy_comm lying = {&liar_ops, &l, comm->rank, comm->size};
+    struct sy_comm lying = {&liar_ops, &l, comm->rank, comm->size, 0};
     sy_status status = job_rank(&lying, &q->j);
     q->moved[comm->rank] = l.moved;
     free(l.copy);

@@ -188,7 +188,7 @@ static sy_status fault_rank(const struct sy_comm *comm, void *arg) {
     if (status == SY_OK)
         status = slot_fwd(&s, SY_PASS_RECOMPUTE); /* the same weights again: no complaint */
     if (status == SY_OK)
-        slot_bwd(&s);
+        status = slot_bwd(&s);
     slot_close(&s);
     rank_close(&r);
     return status;
