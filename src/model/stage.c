@@ -35,6 +35,7 @@ struct sy_stage {
     int backward, selective, check;
     int *recomputed; /* [n_layers] */
     struct micro_batch *mb; /* [pending] */
+    struct sy_exchange *exchange; /* [pending * n_layers + 1] of each layer and micro-batch; the last is shared */
     struct sy_mat y, d_norm, ffn_a; /* of one call */
     struct sy_moe_scratch moe;
 };
@@ -58,8 +59,9 @@ static void take_rebuilt(const struct sy_stage *s, struct sy_arena *a, int dense
         sy_moe_take_rebuilt(&c->moe, a, &t->moe);
 }
 
-static void take_saved(const struct sy_stage *s, struct sy_arena *a, int moe, struct act *t) {
+static void take_saved(const struct sy_stage *s, struct sy_arena *a, int moe, struct sy_exchange *exchange, struct act *t) {
     const struct sy_layer_ctx *c = s->o.ctx;
+    t->moe.exchange = exchange;
     t->attn.o = sy_take_mat(a, "attention", c->max_tokens, s->attn->width(c->model), c->x->dtype);
     t->attn.lse = sy_take_f32(a, "attention", c->max_tokens * c->model->n_heads);
     if (moe)
@@ -100,7 +102,7 @@ static void take_acts(const struct sy_stage *s, struct sy_arena *a, struct micro
         if (!again || s->o.split)
             take_rebuilt(s, a, !moe, moe, t);
         if (!again || (s->backward && (s->selective || s->o.split)))
-            take_saved(s, a, moe, t);
+            take_saved(s, a, moe, &s->exchange[(m - s->mb) * s->o.n_layers + l], t);
         if (again && s->backward && s->check && moe)
             sy_moe_take_check(&c->moe, a, &t->moe);
         if (l > 0)
@@ -146,7 +148,7 @@ void sy_stage_carve(struct sy_stage *s, struct sy_arena *a) {
     if (shares) {
         take_rebuilt(s, a, k.dense, k.moe, &act);
         if (!s->selective || !s->backward)
-            take_saved(s, a, k.moe, &act);
+            take_saved(s, a, k.moe, &s->exchange[s->o.pending * s->o.n_layers], &act);
     }
     if (s->backward && !s->o.split) {
         take_grad(s, a, k.dense, k.moe, &grad);
@@ -180,7 +182,8 @@ static int allocate(struct sy_stage *s) {
     size_t n = (size_t)s->o.n_layers + 1, pending = (size_t)s->o.pending;
     s->recomputed = calloc(n, sizeof *s->recomputed);
     s->mb = calloc(pending, sizeof *s->mb);
-    if (!s->recomputed || !s->mb)
+    s->exchange = calloc(pending * n + 1, sizeof *s->exchange);
+    if (!s->recomputed || !s->mb || !s->exchange)
         return 0;
     for (size_t i = 0; i < pending; i++) {
         s->mb[i].x = calloc(n, sizeof *s->mb[i].x);
@@ -190,6 +193,14 @@ static int allocate(struct sy_stage *s) {
             return 0;
     }
     return 1;
+}
+
+/* What the host remembers of exchanges over ranks. */
+static sy_status make_exchanges(struct sy_stage *s) {
+    sy_status status = sy_moe_scratch_init(&s->o.ctx->moe, &s->moe);
+    for (int i = 0; status == SY_OK && i <= s->o.pending * s->o.n_layers; i++)
+        status = sy_moe_exchange_init(&s->o.ctx->moe, &s->exchange[i]);
+    return status;
 }
 
 sy_status sy_stage_create(const struct sy_stage_options *o, struct sy_stage **out) {
@@ -206,6 +217,11 @@ sy_status sy_stage_create(const struct sy_stage_options *o, struct sy_stage **ou
     s->selective = s->backward && o->recompute->mode == SY_AC_SELECTIVE;
     for (int l = 0; l < o->n_layers; l++)
         s->recomputed[l] = wants_recompute(o, l);
+    sy_status status = make_exchanges(s);
+    if (status != SY_OK) {
+        sy_stage_destroy(s);
+        return status;
+    }
     *out = s;
     return SY_OK;
 }
@@ -218,6 +234,10 @@ void sy_stage_destroy(struct sy_stage *s) {
         free(s->mb[i].act);
         free(s->mb[i].grad);
     }
+    for (int i = 0; s->exchange && i <= s->o.pending * s->o.n_layers; i++)
+        sy_exchange_fini(&s->exchange[i]);
+    sy_moe_scratch_fini(&s->moe);
+    free(s->exchange);
     free(s->mb);
     free(s->recomputed);
     free(s);
@@ -360,7 +380,7 @@ static void moe_weights(const struct call *k, const struct sy_grad_sink *sink, s
         sink->vector(sink->self, &k->b->at, k->p->gate_bias, 1, sy_heads_of(m->dlogits, 0, e), (struct sy_heads){0}, NULL);
     sink->experts(sink->self, &k->b->at,
                   &(struct sy_sink_experts){.layer = k->l,
-                                            .first_expert = env->ep.size > 1 ? act->exchange.first_expert : 0,
+                                            .first_expert = env->ep.size > 1 ? act->exchange->first_expert : 0,
                                             .rows = sy_dispatch_rows_of(sy_moe_rows(env, act)),
                                             .dgu = m->experts.dgu,
                                             .x = act->x,

@@ -27,6 +27,7 @@ static struct sy_route_sort begin(const struct sy_exec *x, struct sy_dispatch *d
                                   .top_k = d->top_k,
                                   .ids = ids,
                                   .offset = d->offset,
+                                  .count = d->count,
                                   .row = d->row,
                                   .route = d->route,
                                   .tile = d->tile,

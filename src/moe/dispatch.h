@@ -18,6 +18,7 @@ struct sy_dispatch {
     int64_t combine_groups;
     const int32_t *ids; /* [T, K] ascending */
     int64_t *offset;    /* [E * sequences + 1] first row of (expert, sequence) */
+    int64_t *count;     /* [E * sequences] rows of each without padding, where ranks must tell them; or NULL */
     int32_t *row;       /* [T, K] */
     int32_t *route;     /* [rows], -1: padding */
     struct sy_tile *tile;

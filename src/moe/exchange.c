@@ -2,7 +2,7 @@
 #include "moe/exchange.h"
 
 #include <assert.h>
-#include <string.h>
+#include <stdlib.h>
 
 void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int64_t *n) {
     int64_t base = experts / size, more = experts % size;
@@ -10,89 +10,153 @@ void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int6
     *n = base + (rank < more);
 }
 
-int64_t sy_exchange_max_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
-    return comm->size * s->max_sequences * s->seq_len * s->top_k;
-}
-
-/* --- buffers -------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------------------------ */
 
 static const char tag[] = "exchange of rows";
 
-void sy_exchange_take(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *s,
-                      struct sy_exchange *e) {
-    size_t size = (size_t)comm->size, rounds = (size_t)s->max_rounds;
+static int64_t owned(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
+    int64_t first, n;
+    sy_exchange_share(s->experts, comm->rank, comm->size, &first, &n);
+    return n;
+}
+
+static int64_t planned_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
+    int64_t worst = comm->size * s->max_sequences * s->seq_len * s->top_k;
+    return s->max_rows > 0 && s->max_rows < worst ? s->max_rows : worst;
+}
+
+int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm, const struct sy_exchange_shape *s) {
+    return sy_dispatch_most_rows(x, planned_rows(comm, s), owned(comm, s) * comm->size * s->max_sequences);
+}
+
+/* Rows of a message: of a padded one each part may be the largest of all. */
+static int64_t message_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
+    int64_t sent = s->max_sequences * s->seq_len * s->top_k, most = planned_rows(comm, s);
+    most = most > sent ? most : sent;
+    return s->pad ? comm->size * sent : most;
+}
+
+static int64_t leaving_segments(const struct sy_exchange_shape *s) { return s->experts * s->max_sequences; }
+static int64_t arrived_segments(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
+    return owned(comm, s) * s->max_sequences * comm->size;
+}
+
+static int64_t *take_numbers(struct sy_arena *a, int64_t n) { return sy_arena_take(a, tag, (size_t)n, sizeof(int64_t)); }
+
+static void take_segments(struct sy_arena *a, int64_t n, struct sy_segments *s) {
+    s->rows = take_numbers(a, n);
+    s->in_message = take_numbers(a, n);
+    s->in_place = take_numbers(a, n);
+}
+
+void sy_exchange_take(const struct sy_exec *x, struct sy_arena *a, const struct sy_comm *comm,
+                      const struct sy_exchange_shape *s, struct sy_exchange *e) {
+    int64_t n = owned(comm, s), rows = sy_exchange_max_rows(x, comm, s);
+    struct sy_dispatch *d = &e->received;
+    *d = (struct sy_dispatch){.seq_len = s->seq_len, .experts = n, .top_k = s->top_k};
+    d->offset = take_numbers(a, n * comm->size * s->max_sequences + 1);
+    d->tile = sy_arena_take(a, tag, (size_t)sy_dispatch_most_tiles(rows, n), sizeof *d->tile);
+    d->n_tiles = take_numbers(a, 1);
+    take_segments(a, leaving_segments(s), &e->leaving);
+    take_segments(a, arrived_segments(comm, s), &e->arrived);
+}
+
+void sy_exchange_take_buffer(const struct sy_exec *x, struct sy_arena *a, const struct sy_comm *comm,
+                             const struct sy_exchange_shape *s, int64_t max_row_bytes, struct sy_exchange_buffer *b) {
+    size_t rows = (size_t)message_rows(comm, s);
+    b->max_row_bytes = max_row_bytes;
+    b->packed = s->pad || x->device->segment > 1 ? sy_arena_take(a, tag, rows, (size_t)max_row_bytes) : NULL;
+    b->staging = sy_arena_take(a, tag, rows, (size_t)max_row_bytes);
+}
+
+static int64_t *numbers(int64_t n) { return calloc((size_t)n + 1, sizeof(int64_t)); }
+
+sy_status sy_exchange_init(const struct sy_comm *comm, const struct sy_exchange_shape *s, struct sy_exchange *e) {
     *e = (struct sy_exchange){.comm = *comm, .shape = *s};
     sy_exchange_share(s->experts, comm->rank, comm->size, &e->first_expert, &e->n_experts);
-    e->received = (struct sy_dispatch){.seq_len = s->seq_len, .experts = e->n_experts, .top_k = s->top_k};
-    e->received.offset = sy_arena_take(a, tag, (size_t)(e->n_experts * comm->size * s->max_sequences + 1), sizeof(int64_t));
-    e->sequences = sy_arena_take(a, tag, size * rounds, sizeof(int64_t));
-    e->first_sequence = sy_arena_take(a, tag, size * rounds, sizeof(int64_t));
-    e->first_of_rank = sy_arena_take(a, tag, size * (rounds + 1), sizeof(int64_t));
-    e->segment_from = sy_arena_take(a, tag, (size_t)e->n_experts * rounds * size, sizeof(int64_t));
-    e->send_at = sy_arena_take(a, tag, size + 1, sizeof(int64_t));
-    e->recv_at = sy_arena_take(a, tag, size + 1, sizeof(int64_t));
+    e->sequences = numbers((int64_t)comm->size * s->max_rounds);
+    e->first_sequence = numbers((int64_t)comm->size * s->max_rounds);
+    e->first_of_rank = numbers((int64_t)comm->size * (s->max_rounds + 1));
+    e->send_at = numbers(comm->size);
+    e->recv_at = numbers(comm->size);
+    if (e->sequences && e->first_sequence && e->first_of_rank && e->send_at && e->recv_at)
+        return SY_OK;
+    sy_exchange_fini(e);
+    SY_FAIL(SY_ERR_MEMORY, "exchange of rows: no memory for the plan over %d ranks", comm->size);
 }
 
-void sy_exchange_take_counts(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *s,
-                             struct sy_exchange_counts *c) {
-    size_t n = (size_t)sy_exchange_message_length(s);
-    c->mine = sy_arena_take(a, tag, n, sizeof(int64_t));
-    c->all = sy_arena_take(a, tag, n * (size_t)comm->size, sizeof(int64_t));
+void sy_exchange_fini(struct sy_exchange *e) {
+    free(e->sequences);
+    free(e->first_sequence);
+    free(e->first_of_rank);
+    free(e->send_at);
+    free(e->recv_at);
+    *e = (struct sy_exchange){0};
 }
 
-void sy_exchange_take_buffer(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *s,
-                             int64_t max_row_bytes, struct sy_exchange_buffer *b) {
-    size_t rows = (size_t)sy_exchange_max_rows(comm, s);
-    *b = (struct sy_exchange_buffer){.max_row_bytes = max_row_bytes};
-    b->staging = sy_arena_take(a, tag, rows, (size_t)max_row_bytes);
-    if (s->pad)
-        b->padded = sy_arena_take(a, tag, rows, (size_t)max_row_bytes);
-    for (int i = 0; i < 2; i++)
-        b->at[i] = sy_arena_take(a, tag, (size_t)comm->size + 1, sizeof(int64_t));
+sy_status sy_exchange_buffer_init(const struct sy_comm *comm, struct sy_exchange_buffer *b) {
+    *b = (struct sy_exchange_buffer){.at = {numbers(comm->size), numbers(comm->size)}};
+    if (b->at[0] && b->at[1])
+        return SY_OK;
+    sy_exchange_buffer_fini(b);
+    SY_FAIL(SY_ERR_MEMORY, "exchange of rows: no memory for a buffer over %d ranks", comm->size);
 }
 
-/* --- rows ----------------------------------------------------------------------------------------------------- */
+void sy_exchange_buffer_fini(struct sy_exchange_buffer *b) {
+    free(b->at[0]);
+    free(b->at[1]);
+    *b = (struct sy_exchange_buffer){0};
+}
 
-struct permute {
-    const struct sy_exchange *e;
-    int64_t row_bytes;
-    char *received, *arrived;
-    int back;
+sy_status sy_exchange_counts_init(const struct sy_comm *comm, const struct sy_exchange_shape *s,
+                                  struct sy_exchange_counts *c) {
+    int64_t n = sy_exchange_message_length(s), segments = leaving_segments(s) + arrived_segments(comm, s);
+    int64_t e = owned(comm, s), rows = planned_rows(comm, s) + e * comm->size * s->max_sequences * 16;
+    *c = (struct sy_exchange_counts){.mine = numbers(n + comm->size),
+                                     .all = numbers(n * comm->size),
+                                     .offset = numbers(e * comm->size * s->max_sequences + 1),
+                                     .numbers = numbers(3 * segments),
+                                     .tile = calloc((size_t)sy_dispatch_most_tiles(rows, e) + 1, sizeof *c->tile)};
+    if (c->mine && c->all && c->offset && c->numbers && c->tile)
+        return SY_OK;
+    sy_exchange_counts_fini(c);
+    SY_FAIL(SY_ERR_MEMORY, "exchange of rows: no memory for the counts of %d ranks", comm->size);
+}
+
+void sy_exchange_counts_fini(struct sy_exchange_counts *c) {
+    free(c->mine);
+    free(c->all);
+    free(c->offset);
+    free(c->numbers);
+    free(c->tile);
+    *c = (struct sy_exchange_counts){0};
+}
+
+/* --- rows -------------------------------------------------------------------------------------------------------- */
+
+/* Whether this rank's rows, in their order, are the message: nothing is padded. */
+static int goes_as_it_is(const struct sy_exec *x, const struct sy_exchange *e) {
+    return e->path != SY_PATH_EQUAL_PADDED && x->device->segment == 1;
+}
+
+struct way {
+    const struct sy_segments *segments;
+    int to_place; /* out of a message; else into one */
+    int64_t clear_rows;
+    const void *from;
+    void *to;
 };
 
-static void move(const struct permute *m, int64_t received, int64_t arrived, int64_t rows) {
-    char *a = m->received + received * m->row_bytes, *b = m->arrived + arrived * m->row_bytes;
-    if (rows == 0)
-        return;
-    if (m->back)
-        memcpy(b, a, (size_t)(rows * m->row_bytes));
-    else
-        memcpy(a, b, (size_t)(rows * m->row_bytes));
-}
-
-/* (rank, expert) to (expert, rank): a transpose of blocks. */
-static void transpose_part(void *arg, int thread, int n_threads) {
-    const struct permute *m = arg;
-    int64_t size = m->e->comm.size, n = m->e->n_experts, rows = m->e->block_rows;
-    for (int64_t i = thread; i < n * size; i += n_threads)
-        move(m, i * rows, (i % size * n + i / size) * rows, rows);
-}
-
-static void segments_part(void *arg, int thread, int n_threads) {
-    const struct permute *m = arg;
-    const struct sy_exchange *e = m->e;
-    int64_t size = e->comm.size, segments = e->n_experts * e->rounds * size;
-    for (int64_t i = thread; i < segments; i += n_threads) {
-        int64_t x = i / (e->rounds * size);
-        int j = (int)(i / size % e->rounds), r = (int)(i % size);
-        int64_t to = e->received.offset[x * e->received.sequences + e->first_sequence[r * e->shape.max_rounds + j]];
-        int64_t part_at = e->path == SY_PATH_EQUAL_PADDED ? r * e->padded_rows : e->recv_at[r];
-        move(m, to, part_at + e->segment_from[i], sy_exchange_segment_rows(e, x, j, r));
-    }
-}
-
-static void permute(const struct sy_exec *x, const struct permute *m) {
-    sy_pool_run(x->pool, m->e->path == SY_PATH_EQUAL ? transpose_part : segments_part, (void *)(uintptr_t)m);
+static void move(const struct sy_exec *x, int64_t row_bytes, const struct way *w) {
+    const struct sy_segments *s = w->segments;
+    x->ops->move_segments(x, &(struct sy_move_segments){.segments = s->n,
+                                                        .row_bytes = row_bytes,
+                                                        .rows = s->rows,
+                                                        .from_at = w->to_place ? s->in_message : s->in_place,
+                                                        .to_at = w->to_place ? s->in_place : s->in_message,
+                                                        .from = w->from,
+                                                        .to = w->to,
+                                                        .clear_rows = w->clear_rows});
 }
 
 /* Bytes of the parts that ranks send, and of those that come. */
@@ -106,21 +170,8 @@ static void in_bytes(const struct sy_exchange *e, struct sy_exchange_buffer *b, 
     }
 }
 
-static void pad_ends(const struct sy_exchange *e, const int64_t *rows_at, int64_t row_bytes, char *parts) {
-    for (int r = 0; r < e->comm.size; r++) {
-        int64_t rows = rows_at[r + 1] - rows_at[r];
-        memset(parts + (r * e->padded_rows + rows) * row_bytes, 0, (size_t)((e->padded_rows - rows) * row_bytes));
-    }
-}
-
-/* Between the rows as they are and the parts with padding. */
-static void with_padding(const struct sy_exchange *e, int64_t row_bytes, char *rows, char *parts, int compact) {
-    for (int r = 0; r < e->comm.size; r++) {
-        char *a = rows + e->send_at[r] * row_bytes, *b = parts + r * e->padded_rows * row_bytes;
-        size_t bytes = (size_t)((e->send_at[r + 1] - e->send_at[r]) * row_bytes);
-        if (bytes)
-            memcpy(compact ? a : b, compact ? b : a, bytes);
-    }
+static int64_t message_to_clear(const struct sy_exchange *e) {
+    return e->path == SY_PATH_EQUAL_PADDED ? e->comm.size * e->padded_rows : 0;
 }
 
 static void count_rows(const struct sy_exchange *e, const int64_t *rows_at, struct sy_moe_counters *counters) {
@@ -133,41 +184,46 @@ static void count_rows(const struct sy_exchange *e, const int64_t *rows_at, stru
     }
 }
 
-sy_status sy_exchange_dispatch_begin(const struct sy_exchange *e, struct sy_exchange_buffer *b, int64_t row_bytes,
-                                     const void *from, struct sy_moe_counters *counters) {
-    in_bytes(e, b, row_bytes);
-    if (e->path == SY_PATH_EQUAL_PADDED) {
-        with_padding(e, row_bytes, (char *)(uintptr_t)from, b->padded, 0);
-        pad_ends(e, e->send_at, row_bytes, b->padded);
-        from = b->padded;
-    }
-    count_rows(e, e->send_at, counters);
-    return e->comm.ops->all_to_all_begin(&e->comm, SY_OK, from, b->at[0], b->staging, b->at[1], &b->request);
-}
-
-sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e,
-                                    struct sy_exchange_buffer *b, void *received) {
-    SY_TRY(e->comm.ops->wait(&e->comm, &b->request));
-    permute(x, &(struct permute){e, b->row_bytes, received, b->staging, 0});
-    return SY_OK;
-}
-
-sy_status sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e,
-                                    struct sy_exchange_buffer *b, int64_t row_bytes, const void *from, void *local,
-                                    struct sy_moe_counters *counters) {
-    in_bytes(e, b, row_bytes);
-    permute(x, &(struct permute){e, row_bytes, (char *)(uintptr_t)from, b->staging, 1});
-    int padded = e->path == SY_PATH_EQUAL_PADDED;
-    if (padded)
-        pad_ends(e, e->recv_at, row_bytes, b->staging);
-    count_rows(e, e->recv_at, counters);
-    return e->comm.ops->all_to_all_begin(&e->comm, SY_OK, b->staging, b->at[1], padded ? b->padded : local, b->at[0],
+/* A transport of this process reads what ops have written: they are waited for. */
+static sy_status send(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b, const void *from,
+                      int back, void *to) {
+    const struct sy_device *d = x->device;
+    SY_TRY(sy_exec_wait(x));
+    return e->comm.ops->all_to_all_begin(&e->comm, SY_OK, d->alias(d, from), b->at[back], d->alias(d, to), b->at[!back],
                                          &b->request);
 }
 
-sy_status sy_exchange_combine_wait(const struct sy_exchange *e, struct sy_exchange_buffer *b, void *local) {
+sy_status sy_exchange_dispatch_begin(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                                     int64_t row_bytes, const void *from, struct sy_moe_counters *counters) {
+    in_bytes(e, b, row_bytes);
+    count_rows(e, e->send_at, counters);
+    if (!goes_as_it_is(x, e)) {
+        move(x, row_bytes, &(struct way){&e->leaving, 0, message_to_clear(e), from, b->packed});
+        from = b->packed;
+    }
+    return send(x, e, b, from, 0, b->staging);
+}
+
+sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                                    void *received) {
     SY_TRY(e->comm.ops->wait(&e->comm, &b->request));
-    if (e->path == SY_PATH_EQUAL_PADDED)
-        with_padding(e, b->row_bytes, local, b->padded, 1);
+    int64_t clear = x->device->segment > 1 ? e->received.rows : 0;
+    move(x, b->row_bytes, &(struct way){&e->arrived, 1, clear, b->staging, received});
+    return SY_OK;
+}
+
+sy_status sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                                    int64_t row_bytes, const void *from, void *local, struct sy_moe_counters *counters) {
+    in_bytes(e, b, row_bytes);
+    count_rows(e, e->recv_at, counters);
+    move(x, row_bytes, &(struct way){&e->arrived, 0, message_to_clear(e), from, b->staging});
+    return send(x, e, b, b->staging, 1, goes_as_it_is(x, e) ? local : b->packed);
+}
+
+sy_status sy_exchange_combine_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                                   void *local) {
+    SY_TRY(e->comm.ops->wait(&e->comm, &b->request));
+    if (!goes_as_it_is(x, e))
+        move(x, b->row_bytes, &(struct way){&e->leaving, 1, 0, b->packed, local});
     return SY_OK;
 }

@@ -2,15 +2,20 @@
  * without ranks.
  *
  *     rank's rows by (expert, round, sequence, token)   --all-to-all-->   (rank, expert, round, sequence, token)
- *                    --permute-->   the owner's rows by (expert, round, rank, sequence, token)
+ *                    --move-->   the owner's rows by (expert, round, rank, sequence, token)
  *
- * A segment is what one rank sends for one (expert, round); it moves as one piece of bytes, nothing is added. The first E
+ * A segment is what one rank sends for one (expert, sequence); it moves as one piece of bytes, nothing is added. The first E
  * mod EP ranks own one expert more. Ranks may have different numbers of sequences in a round, or none. Paths:
  *
  *   standard      counts are exchanged, parts have any size
- *   equal         all (rank, expert) counts turned out equal, one round: the permute is a transpose of blocks
+ *   equal         all (rank, expert) counts turned out equal, one round
  *   equal padded  each part is filled at its end with zero rows up to the largest part of all, and compacted on arrival
  *   forced        counts are known in closed form: nothing is exchanged before the rows
+ *
+ * Counts lie with the device and an all-to-all wants them on the host: the standard and equal paths wait for them once, here
+ * alone (host_waits). The rows that a rank's experts may get have a planned size; where one needs more, all ranks know it from
+ * the counts, nothing moves, and the plan is ERR_MEMORY everywhere: `most` says how many, and the caller runs again with larger
+ * buffers.
  *
  * The plan (struct sy_exchange) is a value that lives as long as its micro-batch; the buffers (struct sy_exchange_buffer)
  * are used between a begin and its wait alone.
@@ -31,9 +36,17 @@ struct sy_sequences {
 enum sy_exchange_path { SY_PATH_STANDARD, SY_PATH_EQUAL, SY_PATH_EQUAL_PADDED, SY_PATH_FORCED };
 
 struct sy_exchange_shape { /* what buffers are sized for */
-    int64_t experts, top_k, seq_len, max_sequences;
+    int64_t experts, top_k, seq_len, max_sequences; /* of one rank and call */
     int max_rounds;
     int pad; /* moe.equal_split = "pad" */
+    /* Rows that a rank's experts may get, without padding; 0: every route of every rank, which cannot overflow. */
+    int64_t max_rows;
+};
+
+/* Segments of rows, on the device: where each stands in a message and among the owner's rows. */
+struct sy_segments {
+    int64_t n;
+    int64_t *rows, *in_message, *in_place;
 };
 
 struct sy_exchange {
@@ -41,29 +54,32 @@ struct sy_exchange {
     struct sy_exchange_shape shape;
     enum sy_exchange_path path;
     int rounds;
-    int64_t first_expert, n_experts; /* this rank's */
-    struct sy_dispatch received;     /* experts = n_experts, the group's sequences by (round, rank); offset and rows alone */
-    int64_t *sequences;              /* [size, max_rounds] */
-    int64_t *first_sequence;         /* [size, max_rounds] place of a (round, rank)'s first sequence among the group's */
-    int64_t *first_of_rank;          /* [size, max_rounds + 1] and among the rank's own; the last: how many it has */
-    int64_t *segment_from;           /* [n_experts, rounds, size] row of a segment in its rank's part */
-    int64_t *send_at, *recv_at;      /* [size + 1] rows of each rank's part */
-    int64_t padded_rows;             /* rows of every part, with padding */
-    int64_t block_rows;              /* equal: rows of a (rank, expert) */
+    int64_t first_expert, n_experts;    /* this rank's */
+    struct sy_dispatch received;        /* experts = n_experts, the group's sequences by (round, rank); no row and route */
+    struct sy_segments arrived, leaving; /* (expert, round, rank, sequence) of what comes; (expert, sequence) of what goes */
+    /* the host's */
+    int64_t *sequences;      /* [size, max_rounds] */
+    int64_t *first_sequence; /* [size, max_rounds] place of a (round, rank)'s first sequence among the group's */
+    int64_t *first_of_rank;  /* [size, max_rounds + 1] and among the rank's own; the last: how many it has */
+    int64_t *send_at, *recv_at; /* [size + 1] rows of each rank's part */
+    int64_t padded_rows;        /* rows of every part, with padding */
+    int64_t most;               /* rows of the rank whose experts get the most, padding of segments left out */
+    int even;                   /* all of this rank's experts get as many rows, and some */
 };
 
 /* Buffers of one exchange in flight, for rows up to max_row_bytes. May be shared by plans; not by two in flight. */
 struct sy_exchange_buffer {
     int64_t max_row_bytes;
-    void *staging, *padded;
-    int64_t *at[2]; /* [size + 1] bytes: of what is sent, of what arrives */
+    void *packed, *staging; /* what goes, by destination; what came, by source */
+    int64_t *at[2];         /* [size + 1] bytes, the host's: of what goes, of what comes */
     struct sy_comm_request request;
     int64_t row_bytes;
 };
 
-/* Scratch of a plan: every rank's counts. */
+/* The host's scratch of a plan: every rank's counts, offsets and segments before they are copied. */
 struct sy_exchange_counts {
-    int64_t *mine, *all;
+    int64_t *mine, *all, *offset, *numbers;
+    struct sy_tile *tile;
 };
 
 /* First expert of a rank, and how many it owns. */
@@ -78,38 +94,42 @@ static inline int64_t sy_exchange_sequences_of(const struct sy_exchange *e, int 
     return e->sequences[rank * e->shape.max_rounds + round];
 }
 
-/* Rows of the segment (expert, round, rank) that this rank receives; its first is at
- * received.offset[expert * received.sequences + first_sequence of (rank, round)]. */
-static inline int64_t sy_exchange_segment_rows(const struct sy_exchange *e, int64_t expert, int round, int rank) {
-    const struct sy_dispatch *d = &e->received;
-    const int64_t *at = d->offset + expert * d->sequences + e->first_sequence[rank * e->shape.max_rounds + round];
-    return at[sy_exchange_sequences_of(e, rank, round)] - at[0];
-}
+/* Whether all of this rank's experts get as many rows. */
+static inline int sy_exchange_is_even(const struct sy_exchange *e) { return e->even; }
 
-/* Most rows that a rank can receive: every route of every rank. */
-int64_t sy_exchange_max_rows(const struct sy_comm *comm, const struct sy_exchange_shape *shape);
+/* Most rows that a rank can receive: the shape's, or every route of every rank; padding of segments included. */
+int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm, const struct sy_exchange_shape *shape);
 
-void sy_exchange_take(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *shape,
-                      struct sy_exchange *e);
-void sy_exchange_take_counts(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *shape,
-                             struct sy_exchange_counts *counts);
-void sy_exchange_take_buffer(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *shape,
-                             int64_t max_row_bytes, struct sy_exchange_buffer *b);
+/* Local. The host's memory of a plan and of a buffer. Errors: ERR_MEMORY. fini: {0} is fine. */
+sy_status sy_exchange_init(const struct sy_comm *comm, const struct sy_exchange_shape *shape, struct sy_exchange *e);
+void sy_exchange_fini(struct sy_exchange *e);
+sy_status sy_exchange_buffer_init(const struct sy_comm *comm, struct sy_exchange_buffer *b);
+void sy_exchange_buffer_fini(struct sy_exchange_buffer *b);
+sy_status sy_exchange_counts_init(const struct sy_comm *comm, const struct sy_exchange_shape *shape,
+                                  struct sy_exchange_counts *c);
+void sy_exchange_counts_fini(struct sy_exchange_counts *c);
+
+/* The device's. */
+void sy_exchange_take(const struct sy_exec *x, struct sy_arena *a, const struct sy_comm *comm,
+                      const struct sy_exchange_shape *shape, struct sy_exchange *e);
+void sy_exchange_take_buffer(const struct sy_exec *x, struct sy_arena *a, const struct sy_comm *comm,
+                             const struct sy_exchange_shape *shape, int64_t max_row_bytes, struct sy_exchange_buffer *b);
 
 /* Collective. After the local sort. forced: the ids are those of closed forced balance on every rank; with `known` sequences
- * nothing is sent. Chooses the path and fills `received`. */
-sy_status sy_exchange_plan(struct sy_exchange *e, const struct sy_exchange_counts *scratch, const struct sy_dispatch *local,
-                      const struct sy_sequences *sequences, int forced, struct sy_moe_counters *counters);
+ * nothing is sent and nothing waited for. Chooses the path and fills `received`. Errors: ERR_MEMORY more rows than planned, of the transport. */
+sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struct sy_exchange_counts *scratch,
+                           const struct sy_dispatch *local, const struct sy_sequences *sequences, int forced,
+                           struct sy_moe_counters *counters);
 
 /* Collective. Rows of `row_bytes` from the local order to the owners' expert order (dispatch), and back (combine). What
- * `from` points to stays untouched until the wait. */
-sy_status sy_exchange_dispatch_begin(const struct sy_exchange *e, struct sy_exchange_buffer *b, int64_t row_bytes,
-                                     const void *from, struct sy_moe_counters *counters);
-sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e,
-                                    struct sy_exchange_buffer *b, void *received);
-sy_status sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e,
-                                    struct sy_exchange_buffer *b, int64_t row_bytes, const void *from, void *local,
-                                    struct sy_moe_counters *counters);
-sy_status sy_exchange_combine_wait(const struct sy_exchange *e, struct sy_exchange_buffer *b, void *local);
+ * `from` points to stays untouched until the wait. Errors: of the transport. */
+sy_status sy_exchange_dispatch_begin(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                                     int64_t row_bytes, const void *from, struct sy_moe_counters *counters);
+sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                                    void *received);
+sy_status sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                                    int64_t row_bytes, const void *from, void *local, struct sy_moe_counters *counters);
+sy_status sy_exchange_combine_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                                   void *local);
 
 #endif

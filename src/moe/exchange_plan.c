@@ -1,12 +1,13 @@
 /* Who sends which rows, and where they stand when they arrive: the plan of an exchange. See exchange.h. */
 #include <assert.h>
-#include <string.h>
 
 #include "moe/exchange.h"
 
 struct plan { /* while it is made */
     struct sy_exchange *e;
+    struct sy_exchange_counts *c;
     const int64_t *all; /* [size, message] */
+    int64_t multiple;   /* at which segments start */
 };
 
 static int64_t count(const struct plan *p, int rank, int64_t expert, int64_t sequence) {
@@ -28,16 +29,24 @@ static int64_t part(const struct plan *p, int rank, int64_t first, int64_t n) {
     return sum;
 }
 
-static sy_status exchange_counts(struct sy_exchange *e, const struct sy_exchange_counts *c, const struct sy_dispatch *d,
-                                 const struct sy_sequences *s) {
+/* The one place where the host waits for counts. */
+static sy_status read_counts(const struct sy_exec *x, const struct sy_dispatch *d, int64_t *out,
+                             struct sy_moe_counters *counters) {
+    x->device->copy(x->device, out, d->count, (size_t)(d->experts * d->sequences) * sizeof *out);
+    counters->host_waits++;
+    return sy_exec_wait(x);
+}
+
+static sy_status exchange_counts(const struct sy_exec *x, struct sy_exchange *e, const struct sy_exchange_counts *c,
+                                 const struct sy_dispatch *d, const struct sy_sequences *s, struct sy_moe_counters *counters) {
     int64_t n = sy_exchange_message_length(&e->shape), *routes = c->mine + e->shape.max_rounds;
     memset(c->mine, 0, (size_t)n * sizeof *c->mine);
     for (int j = 0; j < s->rounds; j++)
         c->mine[j] = s->of[s->known ? e->comm.rank * s->rounds + j : j];
-    for (int64_t x = 0; x < d->experts; x++)
-        for (int64_t b = 0; b < d->sequences; b++)
-            routes[x * e->shape.max_sequences + b] = d->offset[x * d->sequences + b + 1] - d->offset[x * d->sequences + b];
-    return e->comm.ops->all_gather(&e->comm, SY_OK, c->mine, (size_t)n * sizeof *c->mine, c->all);
+    sy_status status = read_counts(x, d, c->numbers, counters);
+    for (int64_t i = 0; i < d->experts * d->sequences; i++)
+        routes[i / d->sequences * e->shape.max_sequences + i % d->sequences] = c->numbers[i];
+    return e->comm.ops->all_gather(&e->comm, status, c->mine, (size_t)n * sizeof *c->mine, c->all);
 }
 
 /* What the exchange would have brought under closed forced balance. */
@@ -73,51 +82,100 @@ static void place_sequences(const struct plan *p) {
     e->received.tokens = place * e->shape.seq_len;
 }
 
-/* First row of (expert, round, rank, sequence) for this rank's experts, and of each segment in its rank's part. */
-static void place_rows(const struct plan *p) {
+static int64_t up_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+/* Rows of every rank's experts: this one's, and the most. */
+static void place_totals(const struct plan *p) {
     struct sy_exchange *e = p->e;
-    int64_t row = 0, *offset = e->received.offset;
+    e->most = 0;
+    for (int to = 0; to < e->comm.size; to++) {
+        int64_t rows = 0, first, n;
+        sy_exchange_share(e->shape.experts, to, e->comm.size, &first, &n);
+        for (int r = 0; r < e->comm.size; r++)
+            rows += part(p, r, first, n);
+        e->most = rows > e->most ? rows : e->most;
+    }
+}
+
+static void set_segment(struct sy_segments *to, int64_t rows, int64_t in_message, int64_t in_place) {
+    int64_t i = to->n++;
+    to->rows[i] = rows;
+    to->in_message[i] = in_message;
+    to->in_place[i] = in_place;
+}
+
+/* First row of (expert, round, rank, sequence) for this rank's experts: segments of a sequence start at multiples; a moved
+ * segment is one sequence's, or, where nothing is padded, a (round, rank)'s. */
+static void place_rows(const struct plan *p, struct sy_segments *arrived) {
+    struct sy_exchange *e = p->e;
+    int64_t row = 0, *offset = p->c->offset, s = 0;
+    int64_t *at = p->c->mine; /* next row of each rank's part; the message of this rank has been sent */
+    for (int r = 0; r < e->comm.size; r++)
+        at[r] = e->path == SY_PATH_EQUAL_PADDED ? r * e->padded_rows : e->recv_at[r];
+    arrived->n = 0;
     for (int64_t x = 0; x < e->n_experts; x++)
         for (int j = 0; j < e->rounds; j++)
-            for (int r = 0; r < e->comm.size; r++) {
-                const int64_t *first = of_rank(e, r) + j;
-                for (int64_t b = first[0]; b < first[1]; b++) {
-                    *offset++ = row;
-                    row += count(p, r, e->first_expert + x, b);
+            for (int r = 0; r < e->comm.size; r++)
+                for (int64_t b = of_rank(e, r)[j]; b < of_rank(e, r)[j + 1]; b++) {
+                    int64_t rows = count(p, r, e->first_expert + x, b);
+                    set_segment(arrived, rows, at[r], row);
+                    offset[s++] = row;
+                    at[r] += rows;
+                    row += up_to(rows, p->multiple);
                 }
-            }
-    *offset = row;
+    offset[s] = row;
     e->received.rows = row;
-    assert(row <= sy_exchange_max_rows(&e->comm, &e->shape));
 }
 
-static void place_parts(const struct plan *p, const struct sy_dispatch *d) {
+static void place_leaving(const struct plan *p, struct sy_segments *leaving) {
     struct sy_exchange *e = p->e;
-    int size = e->comm.size;
-    e->recv_at[0] = 0;
-    for (int r = 0; r < size; r++) {
-        int64_t in_part = 0;
-        for (int64_t x = 0; x < e->n_experts; x++)
-            for (int j = 0; j < e->rounds; j++) {
-                e->segment_from[(x * e->rounds + j) * size + r] = in_part;
-                in_part += sy_exchange_segment_rows(e, x, j, r);
+    int64_t row = 0;
+    int me = e->comm.rank;
+    leaving->n = 0;
+    for (int to = 0; to < e->comm.size; to++) {
+        int64_t first, n, at = e->path == SY_PATH_EQUAL_PADDED ? to * e->padded_rows : e->send_at[to];
+        sy_exchange_share(e->shape.experts, to, e->comm.size, &first, &n);
+        for (int64_t x = first; x < first + n; x++)
+            for (int64_t b = 0; b < of_rank(e, me)[e->rounds]; b++) {
+                int64_t rows = count(p, me, x, b);
+                set_segment(leaving, rows, at, row);
+                at += rows;
+                row += up_to(rows, p->multiple);
             }
-        e->recv_at[r + 1] = e->recv_at[r] + in_part;
-        int64_t first, n;
-        sy_exchange_share(e->shape.experts, r, size, &first, &n);
-        e->send_at[r] = d->offset[first * d->sequences];
     }
-    e->send_at[size] = d->rows;
 }
 
-/* The rows of every (rank, expert), or -1 when they are not all the same. */
-static int64_t equal_blocks(const struct plan *p) {
+static void place_parts(const struct plan *p) {
+    struct sy_exchange *e = p->e;
+    e->send_at[0] = e->recv_at[0] = 0;
+    for (int r = 0; r < e->comm.size; r++) {
+        int64_t first, n;
+        e->recv_at[r + 1] = e->recv_at[r] + part(p, r, e->first_expert, e->n_experts);
+        sy_exchange_share(e->shape.experts, r, e->comm.size, &first, &n);
+        e->send_at[r + 1] = e->send_at[r] + part(p, e->comm.rank, first, n);
+    }
+}
+
+static void set_even(const struct plan *p) {
+    struct sy_exchange *e = p->e;
+    int64_t all = e->recv_at[e->comm.size];
+    e->even = all > 0;
+    for (int64_t x = 0; x < e->n_experts; x++) {
+        int64_t rows = 0;
+        for (int r = 0; r < e->comm.size; r++)
+            rows += part(p, r, e->first_expert + x, 1);
+        e->even &= rows * e->n_experts == all;
+    }
+}
+
+/* Whether every (rank, expert) has as many rows. */
+static int equal_blocks(const struct plan *p) {
     int64_t rows = part(p, 0, 0, 1);
     for (int r = 0; r < p->e->comm.size; r++)
         for (int64_t x = 0; x < p->e->shape.experts; x++)
             if (part(p, r, x, 1) != rows)
-                return -1;
-    return rows;
+                return 0;
+    return 1;
 }
 
 static int64_t largest_part(const struct plan *p) {
@@ -134,11 +192,10 @@ static int64_t largest_part(const struct plan *p) {
 
 static void choose_path(const struct plan *p, int closed, struct sy_moe_counters *counters) {
     struct sy_exchange *e = p->e;
-    e->block_rows = !closed && e->rounds == 1 ? equal_blocks(p) : -1;
     if (closed) {
         e->path = SY_PATH_FORCED;
         counters->path_forced++;
-    } else if (e->block_rows >= 0) {
+    } else if (e->rounds == 1 && equal_blocks(p)) {
         e->path = SY_PATH_EQUAL;
         counters->path_equal++;
     } else if (e->shape.pad) {
@@ -151,22 +208,67 @@ static void choose_path(const struct plan *p, int closed, struct sy_moe_counters
     }
 }
 
-sy_status sy_exchange_plan(struct sy_exchange *e, const struct sy_exchange_counts *scratch, const struct sy_dispatch *d,
-                           const struct sy_sequences *sequences, int forced, struct sy_moe_counters *counters) {
+/* --- to the device -------------------------------------------------------------------------------------------------- */
+
+static void copy(const struct sy_exec *x, int64_t *to, const int64_t *from, int64_t n) {
+    x->device->copy(x->device, to, from, (size_t)n * sizeof *to);
+}
+
+static void copy_segments(const struct sy_exec *x, const struct sy_segments *from, struct sy_segments *to) {
+    to->n = from->n;
+    copy(x, to->rows, from->rows, from->n);
+    copy(x, to->in_message, from->in_message, from->n);
+    copy(x, to->in_place, from->in_place, from->n);
+}
+
+static void copy_tiles(const struct sy_exec *x, const struct plan *p) {
+    const struct sy_dispatch *d = &p->e->received;
+    int64_t n = 0;
+    for (int64_t e = 0; e < d->experts; e++)
+        for (int64_t i = p->c->offset[e * d->sequences]; i < p->c->offset[(e + 1) * d->sequences]; i += SY_TILE_ROWS)
+            p->c->tile[n++] = (struct sy_tile){e, i};
+    x->device->copy(x->device, d->tile, p->c->tile, (size_t)n * sizeof *d->tile);
+    copy(x, d->n_tiles, &n, 1);
+}
+
+/* Everything that ops read. The host's scratch is used again by the next plan: the copies are waited for. */
+static sy_status place(const struct sy_exec *x, const struct plan *p) {
+    struct sy_exchange *e = p->e;
+    int64_t leaving = e->shape.experts * e->shape.max_sequences, *n = p->c->numbers;
+    struct sy_segments out = {0, n, n + leaving, n + 2 * leaving};
+    n += 3 * leaving;
+    int64_t arriving = e->n_experts * e->received.sequences;
+    struct sy_segments in = {0, n, n + arriving, n + 2 * arriving};
+    place_leaving(p, &out);
+    place_rows(p, &in);
+    copy_segments(x, &out, &e->leaving);
+    copy_segments(x, &in, &e->arrived);
+    copy(x, e->received.offset, p->c->offset, arriving + 1);
+    copy_tiles(x, p);
+    return sy_exec_wait(x);
+}
+
+sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struct sy_exchange_counts *scratch,
+                           const struct sy_dispatch *d, const struct sy_sequences *sequences, int forced,
+                           struct sy_moe_counters *counters) {
     const struct sy_exchange_shape *s = &e->shape;
     assert(d->sequences <= s->max_sequences && d->experts == s->experts && sequences->rounds <= s->max_rounds);
-    struct plan p = {e, scratch->all};
+    struct plan p = {e, scratch, scratch->all, x->device->segment};
     int closed = forced && sequences->known && sy_dispatch_is_closed(s->seq_len, s->experts, s->top_k);
     if (closed) {
         close_counts(e, scratch, sequences);
     } else {
-        SY_TRY(exchange_counts(e, scratch, d, sequences));
+        SY_TRY(exchange_counts(x, e, scratch, d, sequences, counters));
         counters->counts_exchanged++;
     }
     e->rounds = sequences->rounds;
     place_sequences(&p);
-    place_rows(&p);
-    place_parts(&p, d);
+    place_totals(&p);
+    if (s->max_rows > 0 && e->most > s->max_rows)
+        SY_FAIL(SY_ERR_MEMORY, "the experts of a rank get %lld rows, and %lld are planned", (long long)e->most,
+                (long long)s->max_rows);
+    place_parts(&p);
     choose_path(&p, closed, counters);
-    return SY_OK;
+    set_even(&p);
+    return place(x, &p);
 }

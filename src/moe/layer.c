@@ -19,8 +19,11 @@ static sy_status sort(const struct sy_moe_env *env, const struct sy_moe_call *ca
         sy_dispatch_forced(env->x, &act->routes, call->n_sequences, call->seq_len, act->ids);
     else
         sy_dispatch_sort(env->x, &act->routes, call->n_sequences, call->seq_len, act->ids);
-    if (has_ranks(env))
-        return sy_exchange_plan(env->x, &act->exchange, &g->counts, &act->routes, &call->sequences, closed, env->counters);
+    if (has_ranks(env)) {
+        sy_status status = sy_exchange_plan(env->x, act->exchange, &g->counts, &act->routes, &call->sequences, closed, env->counters);
+        *env->most_rows = act->exchange->most > *env->most_rows ? act->exchange->most : *env->most_rows;
+        return status;
+    }
     env->counters->path_forced += closed;
     env->counters->path_local += !closed;
     return SY_OK;
@@ -37,9 +40,9 @@ static sy_status dispatch_begin(const struct sy_moe_env *env, const struct sy_mo
         sy_dispatch_to_rows(env->x, &act->routes, act->w, has_ranks(env) ? g->local_w : act->row_w);
     if (!has_ranks(env))
         return SY_OK;
-    SY_TRY(sy_exchange_dispatch_begin(env->x, &act->exchange, &g->exchange, row_bytes(env), g->local.data, env->counters));
+    SY_TRY(sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange, row_bytes(env), g->local.data, env->counters));
     if (scalars)
-        SY_TRY(sy_exchange_dispatch_begin(env->x, &act->exchange, &g->exchange_w, sizeof(float), g->local_w, env->counters));
+        SY_TRY(sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange_w, sizeof(float), g->local_w, env->counters));
     if (call->pass == SY_PASS_RECOMPUTE)
         env->counters->a2a_in_backward += 1 + scalars;
     return SY_OK;
@@ -49,9 +52,9 @@ static sy_status dispatch_wait(const struct sy_moe_env *env, const struct sy_moe
                                struct sy_moe_scratch *g) {
     if (!has_ranks(env))
         return SY_OK;
-    SY_TRY(sy_exchange_dispatch_wait(env->x, &act->exchange, &g->exchange, act->x.data));
+    SY_TRY(sy_exchange_dispatch_wait(env->x, act->exchange, &g->exchange, act->x.data));
     if (!before(env) && call->pass != SY_PASS_EVAL)
-        SY_TRY(sy_exchange_dispatch_wait(env->x, &act->exchange, &g->exchange_w, act->row_w));
+        SY_TRY(sy_exchange_dispatch_wait(env->x, act->exchange, &g->exchange_w, act->row_w));
     return SY_OK;
 }
 
@@ -76,8 +79,8 @@ static sy_status bring_back(const struct sy_moe_env *env, const struct sy_moe_ac
     if (!has_ranks(env))
         return SY_OK;
     struct sy_exchange_buffer *b = &g->exchange;
-    SY_TRY(sy_exchange_combine_begin(env->x, &act->exchange, b, row_bytes(env), rows->data, g->local.data, env->counters));
-    SY_TRY(sy_exchange_combine_wait(env->x, &act->exchange, b, g->local.data));
+    SY_TRY(sy_exchange_combine_begin(env->x, act->exchange, b, row_bytes(env), rows->data, g->local.data, env->counters));
+    SY_TRY(sy_exchange_combine_wait(env->x, act->exchange, b, g->local.data));
     *rows = g->local;
     return SY_OK;
 }
@@ -138,7 +141,7 @@ static void count_routes(const struct sy_moe_env *env, const struct sy_moe_call 
                                                                     .counts = trains ? call->counts : NULL,
                                                                     .equal = evaluates ? &call->tally->batched : NULL});
     else if (evaluates && has_ranks(env))
-        env->counters->batched_no_grad += sy_exchange_is_even(&act->exchange);
+        env->counters->batched_no_grad += sy_exchange_is_even(act->exchange);
 }
 
 sy_status sy_moe_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, const struct sy_moe_call *call,
@@ -201,8 +204,8 @@ static sy_status weight_gradient(const struct sy_moe_env *env, struct sy_mat n, 
                                                         .y = g->row_dw});
     } else if (has_ranks(env)) {
         struct sy_exchange_buffer *b = &g->exchange_w;
-        SY_TRY(sy_exchange_combine_begin(env->x, &act->exchange, b, sizeof(float), g->row_dw, g->local_w, env->counters));
-        SY_TRY(sy_exchange_combine_wait(env->x, &act->exchange, b, g->local_w));
+        SY_TRY(sy_exchange_combine_begin(env->x, act->exchange, b, sizeof(float), g->row_dw, g->local_w, env->counters));
+        SY_TRY(sy_exchange_combine_wait(env->x, act->exchange, b, g->local_w));
         dw = g->local_w;
     }
     sy_dispatch_to_routes(env->x, d, dw, g->dw);
@@ -226,10 +229,10 @@ sy_status sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *
     struct sy_mat rows;
     sy_dispatch_rows(env->x, d, env->d, NULL, dy, has_ranks(env) ? g->local : grad->dy);
     if (has_ranks(env))
-        SY_TRY(sy_exchange_dispatch_begin(env->x, &act->exchange, &g->exchange, row_bytes(env), g->local.data, env->counters));
+        SY_TRY(sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange, row_bytes(env), g->local.data, env->counters));
     shared_bwd(env, w, d->tokens, dy, act, grad, g);
     if (has_ranks(env))
-        SY_TRY(sy_exchange_dispatch_wait(env->x, &act->exchange, &g->exchange, grad->dy.data));
+        SY_TRY(sy_exchange_dispatch_wait(env->x, act->exchange, &g->exchange, grad->dy.data));
     sy_mlp_bwd(env->x, &w->experts, &(struct sy_mlp_bwd){.rows = sy_dispatch_rows_of(sy_moe_rows(env, act)),
                                                          .dy = grad->dy,
                                                          .gu = act->gu,

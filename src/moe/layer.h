@@ -31,6 +31,8 @@ struct sy_moe_env {
     int64_t combine_groups;
     int forced_balance;
     int64_t loss_sequences; /* of the global batch: the weight of one sequence's balance and z-loss is 1 / this */
+    int64_t planned_rows; /* of this rank's experts, over ranks; 0: the worst case */
+    int64_t *most_rows;   /* with ranks: becomes what the experts of a rank got at most, if that is more */
     struct sy_moe_counters *counters;
 };
 
@@ -69,7 +71,7 @@ struct sy_moe_act {
     float *shared_logit;
     /* saved */
     struct sy_dispatch routes;   /* of this rank's tokens */
-    struct sy_exchange exchange; /* with more than one rank */
+    struct sy_exchange *exchange; /* with more than one rank: the owner's, made before act is carved */
     struct sy_mat x;             /* rows as the experts get them */
     float *row_w;                /* weight of each of these rows, with scores after experts */
     /* what recompute is compared with; NULL: it is not */
@@ -98,6 +100,12 @@ struct sy_moe_scratch {
     struct sy_exchange_buffer exchange, exchange_w;
 };
 
+/* Local. The host's memory of an exchange, and of scratch, with more than one rank; else nothing. Errors: ERR_MEMORY. fini:
+ * {0} is fine. */
+sy_status sy_moe_exchange_init(const struct sy_moe_env *env, struct sy_exchange *e);
+sy_status sy_moe_scratch_init(const struct sy_moe_env *env, struct sy_moe_scratch *scratch);
+void sy_moe_scratch_fini(struct sy_moe_scratch *scratch);
+
 /* All of act; or its halves apart. */
 void sy_moe_take(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act);
 void sy_moe_take_rebuilt(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act);
@@ -118,7 +126,7 @@ sy_status sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *
 
 /* The rows of this rank's experts. */
 static inline const struct sy_dispatch *sy_moe_rows(const struct sy_moe_env *env, const struct sy_moe_act *act) {
-    return env->ep.size > 1 ? &act->exchange.received : &act->routes;
+    return env->ep.size > 1 ? &act->exchange->received : &act->routes;
 }
 
 #endif

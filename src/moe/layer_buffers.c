@@ -15,7 +15,35 @@ static struct sy_exchange_shape shape_of(const struct sy_moe_env *env) {
                                       .seq_len = env->seq_len,
                                       .max_sequences = env->max_sequences,
                                       .max_rounds = env->max_rounds,
-                                      .pad = env->config->equal_split == SY_EQUAL_PAD};
+                                      .pad = env->config->equal_split == SY_EQUAL_PAD,
+                                      .max_rows = env->planned_rows};
+}
+
+sy_status sy_moe_exchange_init(const struct sy_moe_env *env, struct sy_exchange *e) {
+    struct sy_exchange_shape shape = shape_of(env);
+    *e = (struct sy_exchange){0};
+    return env->ep.size > 1 ? sy_exchange_init(&env->ep, &shape, e) : SY_OK;
+}
+
+sy_status sy_moe_scratch_init(const struct sy_moe_env *env, struct sy_moe_scratch *g) {
+    struct sy_exchange_shape shape = shape_of(env);
+    *g = (struct sy_moe_scratch){0};
+    if (env->ep.size == 1)
+        return SY_OK;
+    sy_status status = sy_exchange_counts_init(&env->ep, &shape, &g->counts);
+    if (status == SY_OK)
+        status = sy_exchange_buffer_init(&env->ep, &g->exchange);
+    if (status == SY_OK)
+        status = sy_exchange_buffer_init(&env->ep, &g->exchange_w);
+    if (status != SY_OK)
+        sy_moe_scratch_fini(g);
+    return status;
+}
+
+void sy_moe_scratch_fini(struct sy_moe_scratch *g) {
+    sy_exchange_counts_fini(&g->counts);
+    sy_exchange_buffer_fini(&g->exchange);
+    sy_exchange_buffer_fini(&g->exchange_w);
 }
 
 static struct sizes sizes_of(const struct sy_moe_env *env) {
@@ -28,7 +56,7 @@ static struct sizes sizes_of(const struct sy_moe_env *env) {
     s.local = s.rows = sy_dispatch_most_rows(env->x, s.t * s.k, s.e * env->max_sequences);
     if (env->ep.size > 1) {
         struct sy_exchange_shape shape = shape_of(env);
-        s.rows = sy_exchange_max_rows(&env->ep, &shape);
+        s.rows = sy_exchange_max_rows(env->x, &env->ep, &shape);
     }
     return s;
 }
@@ -41,7 +69,8 @@ void sy_moe_take_saved(const struct sy_moe_env *env, struct sy_arena *a, struct 
     act->routes.combine_groups = env->combine_groups;
     if (env->ep.size > 1) {
         struct sy_exchange_shape shape = shape_of(env);
-        sy_exchange_take(a, &env->ep, &shape, &act->exchange);
+        act->routes.count = sy_arena_take(a, "routes", (size_t)(s.e * env->max_sequences), sizeof *act->routes.count);
+        sy_exchange_take(env->x, a, &env->ep, &shape, act->exchange);
     }
     act->x = sy_take_mat(a, "dispatched rows", s.rows, s.d, s.dt);
     act->row_w = env->config->score_before_experts ? NULL : sy_take_f32(a, "dispatched rows", s.rows);
@@ -98,9 +127,8 @@ static void take_exchange(const struct sy_moe_env *env, const struct sizes *s, s
     struct sy_exchange_shape shape = shape_of(env);
     g->local = sy_take_mat(a, tag, s->local, s->d, s->dt);
     g->local_w = sy_take_f32(a, tag, s->local);
-    sy_exchange_take_counts(a, &env->ep, &shape, &g->counts);
-    sy_exchange_take_buffer(a, &env->ep, &shape, s->d * (int64_t)sy_dtype_bytes(s->dt), &g->exchange);
-    sy_exchange_take_buffer(a, &env->ep, &shape, sizeof(float), &g->exchange_w);
+    sy_exchange_take_buffer(env->x, a, &env->ep, &shape, s->d * (int64_t)sy_dtype_bytes(s->dt), &g->exchange);
+    sy_exchange_take_buffer(env->x, a, &env->ep, &shape, sizeof(float), &g->exchange_w);
 }
 
 static void take_shared(const struct sy_moe_env *env, const struct sizes *s, struct sy_arena *a, struct sy_moe_scratch *g) {
@@ -115,7 +143,6 @@ static void take_shared(const struct sy_moe_env *env, const struct sizes *s, str
 
 void sy_moe_take_scratch(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_scratch *g) {
     struct sizes s = sizes_of(env);
-    *g = (struct sy_moe_scratch){0};
     g->logits = sy_take_f32(a, "routes", s.t * s.e);
     g->rows = sy_take_mat(a, gradients, s.rows, s.d, s.dt);
     g->a = sy_take_mat(a, gradients, s.rows, s.f, SY_F32);

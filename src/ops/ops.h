@@ -404,6 +404,7 @@ struct sy_route_sort {
     int64_t sequences, seq_len, experts, top_k;
     const int32_t *ids;   /* [T, K] ascending */
     int64_t *offset;      /* [E * sequences + 1]: first row of (expert, sequence); the last one: rows in all */
+    int64_t *count;       /* [E * sequences] routes of each; or NULL */
     int32_t *row;         /* [T, K] row of a route */
     int32_t *route;       /* [rows] route t*K + k of a row, or -1 */
     struct sy_tile *tile; /* tiles of the rows, in order */

@@ -12,6 +12,7 @@
 #ifndef SY_TRAIN_PROFILE_H
 #define SY_TRAIN_PROFILE_H
 
+#include "model/sink.h"
 #include "parallel/resident.h"
 #include "train/state.h"
 

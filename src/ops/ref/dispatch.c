@@ -14,6 +14,8 @@ static void finish_sort(const struct sy_exec *x, const struct sy_route_sort *op)
     for (int64_t i = 0; i < op->experts * op->sequences; i++) {
         int64_t end = op->offset[i], next = up_to(end, x->device->segment);
         op->offset[i] = start;
+        if (op->count)
+            op->count[i] = end - start;
         for (int64_t r = end; r < next; r++)
             op->route[r] = -1;
         start = next;
