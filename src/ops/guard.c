@@ -11,11 +11,9 @@ SY_OPS_LIST(X)
 #undef X
 
 void sy_ops_guard(const struct sy_ops *inner, struct sy_ops *out) {
-    *out = (struct sy_ops){.tier = inner->tier,
-                           .inner = inner,
-                           .pack_bytes = inner->pack_bytes,
-#define X(name, type) .name = name##_guarded,
-                           SY_OPS_LIST(X)
+    *out = *inner;
+    out->inner = inner;
+#define X(name, type) out->name = name##_guarded;
+    SY_OPS_LIST(X)
 #undef X
-    };
 }
