@@ -172,6 +172,39 @@ static void test_every_bit_of_a_header(void **unused) {
     remove_run("header");
 }
 
+/* A length that leads out of the file is named as what it is; one that just fits is another hash. */
+static void test_length_of_a_header(void **unused) {
+    (void)unused;
+    static const char name[] = "model-00001-of-00001.safetensors";
+    struct model x = model_of(VERSION_1);
+    char path[SY_CKPT_PATH_BYTES], file[SY_CKPT_PATH_BYTES], what[128];
+    struct sy_ckpt *c = NULL;
+    size_t n = 0;
+    save(&x, "length", 1, 0, 0, path);
+    assert_int_equal(sy_ckpt_join(file, path, name), SY_OK);
+    assert_int_equal(sy_ckpt_open(path, 1, &c), SY_OK);
+    const struct sy_ckpt_file *record = sy_ckpt_files_find(&c->manifest.files, name);
+    char *text = slurp(file, &n);
+    const uint64_t lengths[] = {n - 8, n - 7, n, n + 8, UINT64_MAX, UINT64_MAX - 7};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        memcpy(text, &lengths[i], sizeof lengths[i]);
+        spill(file, text, n);
+        assert_int_equal(sy_ckpt_check_file(path, record), SY_ERR_DATA);
+        snprintf(what, sizeof what, i ? "a header of %llu bytes in a file of" : "XXH3-128 of its header is",
+                 (unsigned long long)lengths[i]);
+        assert_non_null(strstr(sy_error_message(), what));
+    }
+    struct sy_ckpt_file tiny = *record; /* too small for a length */
+    tiny.bytes = 7;
+    spill(file, text, 7);
+    assert_int_equal(sy_ckpt_check_file(path, &tiny), SY_ERR_DATA);
+    assert_non_null(strstr(sy_error_message(), "7 bytes are too few"));
+    free(text);
+    sy_ckpt_close(c);
+    free_model(&x);
+    remove_run("length");
+}
+
 /* All NaN are one in the weights' digest; in a file each comes back as it was, and may not change. */
 static void test_words_of_nan(void **unused) {
     (void)unused;
@@ -238,6 +271,7 @@ int main(void) {
         cmocka_unit_test(test_version_1_corruption),
         cmocka_unit_test(test_a_bit_of_every_tensor),
         cmocka_unit_test(test_every_bit_of_a_header),
+        cmocka_unit_test(test_length_of_a_header),
         cmocka_unit_test(test_words_of_nan),
         cmocka_unit_test(test_one_file),
     };
