@@ -324,9 +324,16 @@ static void test_bounds(void **unused) {
     assert_int_equal(latest("bounds"), SY_CKPT_MAX_STEP);
     state.step++;
     assert_int_equal(sy_ckpt_save(run_of("bounds"), &state, &options, NULL), SY_ERR_USAGE);
-    state = state_of(&x, &store, 1);
+    state = state_of(&x, &store, 0);
+    assert_int_equal(sy_ckpt_save(run_of("start"), &state, &options, NULL), SY_OK);
     state.next_sequence = -1;
     assert_int_equal(sy_ckpt_save(run_of("bounds"), &state, &options, NULL), SY_ERR_USAGE);
+    static const int n_former[] = {-1, SY_CKPT_MAX_FORMER + 1};
+    for (int i = 0; i < 2; i++) {
+        state = state_of(&x, &store, 1);
+        state.n_former_recipes = n_former[i];
+        assert_int_equal(sy_ckpt_save(run_of("bounds"), &state, &options, NULL), SY_ERR_USAGE);
+    }
     struct sy_ckpt_files files = {0};
     memset(name, 'a', sizeof name);
     name[SY_CKPT_NAME_BYTES - 1] = 0;
@@ -344,6 +351,7 @@ static void test_bounds(void **unused) {
     assert_non_null(strstr(sy_error_message(), "at most 4095 are possible"));
     free_model(&x);
     remove_run("bounds");
+    remove_run("start");
 }
 
 /* Data state, trainer's state and the chain of recipes come back. */
