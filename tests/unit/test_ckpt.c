@@ -312,6 +312,48 @@ static void test_unreadable_state(void **unused) {
     remove_run("state");
 }
 
+/* What is too long or too late by one is refused with its bound; what just fits is taken. */
+static void test_bounds(void **unused) {
+    (void)unused;
+    struct model x = make_model("micro_gqa");
+    struct sy_ckpt_store store = store_of(&x);
+    struct sy_ckpt_state state = state_of(&x, &store, SY_CKPT_MAX_STEP);
+    struct sy_ckpt_save_options options = {0};
+    char name[SY_CKPT_NAME_BYTES + 1], path[SY_CKPT_PATH_BYTES + 1], out[SY_CKPT_PATH_BYTES];
+    assert_int_equal(sy_ckpt_save(run_of("bounds"), &state, &options, out), SY_OK);
+    assert_int_equal(latest("bounds"), SY_CKPT_MAX_STEP);
+    state.step++;
+    assert_int_equal(sy_ckpt_save(run_of("bounds"), &state, &options, NULL), SY_ERR_USAGE);
+    state = state_of(&x, &store, 0);
+    assert_int_equal(sy_ckpt_save(run_of("start"), &state, &options, NULL), SY_OK);
+    state.next_sequence = -1;
+    assert_int_equal(sy_ckpt_save(run_of("bounds"), &state, &options, NULL), SY_ERR_USAGE);
+    static const int n_former[] = {-1, SY_CKPT_MAX_FORMER + 1};
+    for (int i = 0; i < 2; i++) {
+        state = state_of(&x, &store, 1);
+        state.n_former_recipes = n_former[i];
+        assert_int_equal(sy_ckpt_save(run_of("bounds"), &state, &options, NULL), SY_ERR_USAGE);
+    }
+    struct sy_ckpt_files files = {0};
+    memset(name, 'a', sizeof name);
+    name[SY_CKPT_NAME_BYTES - 1] = 0;
+    assert_int_equal(sy_ckpt_files_add(&files, name, 1, "", 0), SY_OK);
+    name[SY_CKPT_NAME_BYTES - 1] = 'a';
+    name[SY_CKPT_NAME_BYTES] = 0;
+    assert_int_equal(sy_ckpt_files_add(&files, name, 1, "", 0), SY_ERR_USAGE);
+    assert_non_null(strstr(sy_error_message(), "at most 199 bytes"));
+    assert_int_equal(files.n, 1);
+    free(files.item);
+    memset(path, 'a', sizeof path);
+    path[SY_CKPT_PATH_BYTES - 3] = 0;
+    assert_int_equal(sy_ckpt_join(out, path, "b"), SY_OK);
+    assert_int_equal(sy_ckpt_join(out, path, "bc"), SY_ERR_USAGE);
+    assert_non_null(strstr(sy_error_message(), "at most 4095 are possible"));
+    free_model(&x);
+    remove_run("bounds");
+    remove_run("start");
+}
+
 /* Data state, trainer's state and the chain of recipes come back. */
 static void test_manifest_fields(void **unused) {
     (void)unused;
@@ -573,6 +615,7 @@ int main(void) {
         cmocka_unit_test(test_read_only),
         cmocka_unit_test(test_digest_known),
         cmocka_unit_test(test_unreadable_state),
+        cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_manifest_fields),
         cmocka_unit_test(test_config_of_checkpoint),
         cmocka_unit_test(test_recipe_id_is_stable),

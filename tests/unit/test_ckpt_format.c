@@ -1,5 +1,5 @@
-/* The format of a checkpoint: version 1, saved by an earlier program, is read as ever; of version 2 every bit of
- * the data is under a digest of its words, and every bit of a header under a hash.
+/* The format of a checkpoint: version 1, saved by an earlier program, is read as ever; of version 2 every bit
+ * of the data is under a digest of its words, and every bit of a header under a hash.
  */
 #include "ckpt_case.h"
 
@@ -90,13 +90,41 @@ static void test_version_1_corruption(void **unused) {
     remove_run("broken");
 }
 
+/* A tensor is named with its bytes by the XXH3-64 in the file's metadata, with the manifest and without. */
+static void test_version_1_inspect(void **unused) {
+    (void)unused;
+    char path[SY_CKPT_PATH_BYTES], file[SY_CKPT_PATH_BYTES], what[512], manifest[SY_CKPT_PATH_BYTES];
+    struct sy_safetensors *open = NULL;
+    size_t n = 0;
+    copy_checkpoint(VERSION_1, "old", path);
+    assert_int_equal(sy_ckpt_join(file, path, "optimizer/adam_m-00001-of-00001.safetensors"), SY_OK);
+    assert_int_equal(sy_safetensors_open(file, &open), SY_OK);
+    const struct sy_safetensors_tensor *t = sy_safetensors_at(open, 7);
+    snprintf(what, sizeof what, "tensor \"%s\", bytes %lld … %lld: XXH3-64 is ", t->name,
+             (long long)t->offset, (long long)(t->offset + t->bytes - 1));
+    char *text = slurp(file, &n);
+    text[t->offset] ^= 1;
+    spill(file, text, n);
+    text[t->offset] ^= 1;
+    inspect_says(path, SY_ERR_DATA, what);
+    inspect_says(file, SY_ERR_DATA, what);
+    assert_int_equal(sy_ckpt_join(manifest, path, SY_CKPT_MANIFEST), SY_OK);
+    assert_int_equal(unlink(manifest), 0);
+    inspect_says(file, SY_ERR_DATA, what);
+    spill(file, text, n);
+    inspect_says(file, SY_OK, "every tensor's hash ok");
+    sy_safetensors_close(open);
+    free(text);
+    remove_run("old");
+}
+
 /* ---- every bit ---- */
 
 /* A bit of every tensor of every kind: found, and the tensor named, by verify, load and inspect. */
 static void test_a_bit_of_every_tensor(void **unused) {
     (void)unused;
     struct model x = model_of(VERSION_1);
-    char path[SY_CKPT_PATH_BYTES], file[SY_CKPT_PATH_BYTES], quoted[256];
+    char path[SY_CKPT_PATH_BYTES], file[SY_CKPT_PATH_BYTES], quoted[512];
     struct sy_safetensors *open = NULL;
     struct sy_ckpt_store store = store_of(&x);
     struct sy_ckpt_target target = {x.params, &store, 1};
@@ -114,7 +142,8 @@ static void test_a_bit_of_every_tensor(void **unused) {
         for (int64_t i = 0; i < sy_safetensors_count(open); i++) {
             const struct sy_safetensors_tensor *t = sy_safetensors_at(open, i);
             int64_t at = t->offset + (i * 7919 + kind) % t->bytes;
-            snprintf(quoted, sizeof quoted, "\"%s\"", t->name);
+            snprintf(quoted, sizeof quoted, "tensor \"%s\", bytes %lld … %lld: ", t->name,
+                     (long long)t->offset, (long long)(t->offset + t->bytes - 1));
             text[at] ^= (char)(1 << (i + kind) % 8);
             spill(file, text, n);
             assert_int_equal(sy_ckpt_verify(c), SY_ERR_DATA);
@@ -170,6 +199,112 @@ static void test_every_bit_of_a_header(void **unused) {
     sy_ckpt_close(c);
     free_model(&x);
     remove_run("header");
+}
+
+/* A length that leads out of the file is named as what it is; one that just fits is another hash. */
+static void test_length_of_a_header(void **unused) {
+    (void)unused;
+    static const char name[] = "model-00001-of-00001.safetensors";
+    struct model x = model_of(VERSION_1);
+    char path[SY_CKPT_PATH_BYTES], file[SY_CKPT_PATH_BYTES], what[128];
+    struct sy_ckpt *c = NULL;
+    size_t n = 0;
+    save(&x, "length", 1, 0, 0, path);
+    assert_int_equal(sy_ckpt_join(file, path, name), SY_OK);
+    assert_int_equal(sy_ckpt_open(path, 1, &c), SY_OK);
+    const struct sy_ckpt_file *record = sy_ckpt_files_find(&c->manifest.files, name);
+    char *text = slurp(file, &n);
+    const uint64_t lengths[] = {n - 8, n - 7, n, n + 8, UINT64_MAX, UINT64_MAX - 7};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        memcpy(text, &lengths[i], sizeof lengths[i]);
+        spill(file, text, n);
+        assert_int_equal(sy_ckpt_check_file(path, record), SY_ERR_DATA);
+        snprintf(what, sizeof what, i ? "a header of %llu bytes in a file of" : "XXH3-128 of its header is",
+                 (unsigned long long)lengths[i]);
+        assert_non_null(strstr(sy_error_message(), what));
+    }
+    struct sy_ckpt_file tiny = *record; /* too small for a length */
+    tiny.bytes = 7;
+    spill(file, text, 7);
+    assert_int_equal(sy_ckpt_check_file(path, &tiny), SY_ERR_DATA);
+    assert_non_null(strstr(sy_error_message(), "7 bytes are too few"));
+    free(text);
+    sy_ckpt_close(c);
+    free_model(&x);
+    remove_run("length");
+}
+
+/* Where the header ends, inspect says. */
+static void test_inspect_of_a_header(void **unused) {
+    (void)unused;
+    struct model x = model_of(VERSION_1);
+    char path[SY_CKPT_PATH_BYTES], file[SY_CKPT_PATH_BYTES], what[128];
+    size_t n = 0;
+    save(&x, "where", 1, 0, 0, path);
+    assert_int_equal(sy_ckpt_join(file, path, "model-00001-of-00001.safetensors"), SY_OK);
+    char *text = slurp(file, &n), *pt = strstr(text + 8, "\"pt\"");
+    assert_non_null(pt);
+    pt[1] = 'q';
+    spill(file, text, n);
+    snprintf(what, sizeof what, "the damage is in the header, bytes 0 … %zu\n", data_start(text) - 1);
+    inspect_says(path, SY_ERR_DATA, what);
+    inspect_says(file, SY_ERR_DATA, what);
+    free(text);
+    free_model(&x);
+    remove_run("where");
+}
+
+/* Tensors of several pieces of every reader's: a bit in each piece. */
+static void test_a_large_tensor(void **unused) {
+    (void)unused;
+    struct sy_config *config = NULL;
+    static const char toml[] =
+        "[model]\nflavor = \"micro_gqa\"\nvocab_size = 24576\n[numerics]\nclass = \"x86\"\n";
+    assert_int_equal(sy_config_create(&config), SY_OK);
+    assert_int_equal(sy_config_load_text(config, "t", toml, strlen(toml)), SY_OK);
+    assert_int_equal(sy_config_finish(config, false), SY_OK);
+    struct model x = make_model_of(config);
+    char path[SY_CKPT_PATH_BYTES], file[SY_CKPT_PATH_BYTES];
+    struct sy_safetensors *open = NULL;
+    size_t n = 0;
+    save(&x, "large", 1, 0, 0, path);
+    inspect_says(path, SY_OK, "weights digest recomputed: ok");
+    assert_int_equal(verify(path), SY_OK);
+    assert_int_equal(sy_ckpt_join(file, path, "model-00001-of-00001.safetensors"), SY_OK);
+    assert_int_equal(sy_safetensors_open(file, &open), SY_OK);
+    const struct sy_safetensors_tensor *t = sy_safetensors_find(open, "model.embed_tokens.weight");
+    char *text = slurp(file, &n);
+    assert_true(t && t->bytes == 3 * 4 * SY_CKPT_PIECE);
+    for (int64_t k = 0; k < 3; k++) {
+        text[t->offset + 4 * SY_CKPT_PIECE * k + 5] ^= 64;
+        spill(file, text, n);
+        text[t->offset + 4 * SY_CKPT_PIECE * k + 5] ^= 64;
+        assert_int_equal(verify(path), SY_ERR_DATA);
+        assert_non_null(strstr(sy_error_message(), t->name));
+        inspect_says(path, SY_ERR_DATA, "tensor \"model.embed_tokens.weight\"");
+    }
+    sy_safetensors_close(open);
+    free(text);
+    free_model(&x);
+    remove_run("large");
+}
+
+/* What is a file of which kind: the manifest has hashes of headers of these alone. */
+static void test_kinds_of_files(void **unused) {
+    (void)unused;
+    assert_int_equal(sy_ckpt_kind_of("model-00001-of-00001.safetensors"), SY_CKPT_WEIGHTS);
+    assert_int_equal(sy_ckpt_kind_of("optimizer/adam_m-00001-of-00002.safetensors"), SY_CKPT_ADAM_M);
+    assert_int_equal(sy_ckpt_kind_of("optimizer/adam_v-x.safetensors"), SY_CKPT_ADAM_V);
+    static const char *const none[] = {"model-.safetensors",
+                                       "model.safetensors",
+                                       "model-1.safetensors.json",
+                                       "optimizer/adam-1.safetensors",
+                                       "adam_m-1.safetensors",
+                                       "model-",
+                                       "",
+                                       "m"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        assert_int_equal(sy_ckpt_kind_of(none[i]), SY_CKPT_KINDS);
 }
 
 /* All NaN are one in the weights' digest; in a file each comes back as it was, and may not change. */
@@ -228,6 +363,7 @@ static void test_one_file(void **unused) {
     inspect_says(file, SY_ERR_DATA, SY_CKPT_MANIFEST);
     assert_int_equal(unlink(manifest), 0);
     inspect_says(file, SY_OK, "no hashes to compare with");
+    inspect_says(file, SY_OK, file);
     free_model(&x);
     remove_run("alone");
 }
@@ -236,8 +372,13 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_version_1),
         cmocka_unit_test(test_version_1_corruption),
+        cmocka_unit_test(test_version_1_inspect),
         cmocka_unit_test(test_a_bit_of_every_tensor),
         cmocka_unit_test(test_every_bit_of_a_header),
+        cmocka_unit_test(test_length_of_a_header),
+        cmocka_unit_test(test_inspect_of_a_header),
+        cmocka_unit_test(test_a_large_tensor),
+        cmocka_unit_test(test_kinds_of_files),
         cmocka_unit_test(test_words_of_nan),
         cmocka_unit_test(test_one_file),
     };

@@ -22,6 +22,7 @@ enum change {
     NONE,
     NO_DIGEST,
     ONE_MORE,
+    ONE_MORE_WEIGHT,
     OTHER_DIGEST,
     NOT_HEX,
     TOO_LONG,
@@ -48,6 +49,10 @@ static void make_change(json_t *root, enum change change) {
         break;
     case ONE_MORE:
         json_object_set_new(m, "zzz", json_string(zeros));
+        break;
+    case ONE_MORE_WEIGHT:
+        json_object_set_new(json_object_get(json_object_get(root, "tensors"), "weights"), "zzz",
+                            json_string(zeros));
         break;
     case OTHER_DIGEST:
         json_object_set_new(m, first, json_string(zeros));
@@ -98,6 +103,7 @@ static void test_lists_of_the_manifest(void **unused) {
     } cases[] = {
         {NO_DIGEST, "has no digest in switchyard.json"},
         {ONE_MORE, "\"zzz\" is in none of the files optimizer/adam_m-*.safetensors"},
+        {ONE_MORE_WEIGHT, "\"zzz\" is in none of the files model-*.safetensors"},
         {OTHER_DIGEST, "was written with 00000000000000000000000000000000"},
         {NOT_HEX, "not a digest"},
         {TOO_LONG, "not a digest"},
