@@ -1,7 +1,9 @@
-/* Which of some tiers multiplies fastest here: the same product of class x86 in turn, on the calling thread.
+/* Which of some tiers multiplies fastest here: the same product of class x86 in turn, on the
+ * calling thread.
  *
- * A tier's time is its shortest, as what else the machine does only adds. One that is clearly behind after a turn is out;
- * when two go on to the end they are as good as equal, and either may be taken: all have the same bits.
+ * A tier's time is its shortest, as what else the machine does only adds. One that is clearly
+ * behind after a few turns is out; when two go on to the end they are as good as equal, and either may
+ * be taken: all have the same bits.
  */
 #include "base/arena.h"
 #include "base/clock.h"
@@ -24,7 +26,8 @@ static double turn(const struct sy_exec *x, const struct sy_gemm *op, double bes
     return best;
 }
 
-static int race(const struct sy_ops *const *ops, int n, struct sy_exec *x, const struct sy_gemm *op) {
+static int race(const struct sy_ops *const *ops, int n, struct sy_exec *x,
+                const struct sy_gemm *op) {
     double time[MOST];
     int first = 0, running = n;
     for (int i = 0; i < n; i++)
@@ -49,25 +52,30 @@ static struct sy_mat take(struct sy_arena *a, struct sy_exec *x, enum sy_dtype t
     struct sy_mat m = sy_take_mat(a, "choosing a tier", N, N, t);
     if (t == x->dtype && m.data)
         for (int64_t i = 0; i < N * N; i++)
-            ((uint16_t *)m.data)[i] = (uint16_t)(sy_f32_bits(1.0f + (float)(i % 251) * 0x1p-7f) >> 16);
+            ((uint16_t *)m.data)[i] =
+                (uint16_t)(sy_f32_bits(1.0f + (float)(i % 251) * 0x1p-7f) >> 16);
     return m;
 }
 
 sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, int *out) {
-    struct sy_exec x = {.cls = SY_NUMERIC_X86, .dtype = sy_class_dtype(SY_NUMERIC_X86), .kb = sy_class_kb(SY_NUMERIC_X86)};
+    struct sy_exec x = {.cls = SY_NUMERIC_X86,
+                        .dtype = sy_class_dtype(SY_NUMERIC_X86),
+                        .kb = sy_class_kb(SY_NUMERIC_X86)};
     struct sy_arena a;
     n = n < MOST ? n : MOST;
     *out = 0;
     if (n < 2)
         return SY_OK;
     x.scratch_bytes = sy_ops_scratch_bytes(N, 64, 64);
-    SY_TRY(sy_arena_init(3 * N * N * sizeof(float) + x.scratch_bytes + 4096, "choosing a tier", &a));
+    SY_TRY(
+        sy_arena_init(3 * N * N * sizeof(float) + x.scratch_bytes + 4096, "choosing a tier", &a));
     struct sy_mat p = take(&a, &x, x.dtype), q = take(&a, &x, x.dtype), c = take(&a, &x, SY_F32);
     x.scratch = sy_arena_take(&a, "choosing a tier", x.scratch_bytes, 1);
     struct sy_gemm_part part = {p, sy_mat_t(q), N};
     sy_status status = sy_arena_check(&a, "choosing a tier");
     if (status == SY_OK)
-        *out = race(ops, n, &x, &(struct sy_gemm){.m = N, .n = N, .parts = &part, .n_parts = 1, .c = c});
+        *out = race(ops, n, &x,
+                    &(struct sy_gemm){.m = N, .n = N, .parts = &part, .n_parts = 1, .c = c});
     sy_arena_fini(&a);
     return status;
 }

@@ -18,7 +18,7 @@ static const char *const op_names[] = {"gemm",
 #undef X
 };
 
-/* Parts of the ops, one up: 0 is an op that nobody placed. Of products: that of the product before. */
+/* Parts of the ops, one up: 0 is an op that nobody placed. */
 enum { SAME_AS_PRODUCT = SY_N_PARTS };
 #define OF(op, part) [SY_OP_##op] = SY_PART_##part + 1
 static const unsigned char part_of[SY_N_OPS] = {
@@ -61,14 +61,18 @@ const char *sy_profile_part_name(int part, const char **text) {
 }
 const char *sy_profile_op_name(int op) { return op_names[op]; }
 
-int sy_profile_columns(int part) { return part < SY_PART_w_matrices ? SY_N_COLUMNS : part < SY_PART_norm ? SY_SUMS + 1 : 1; }
+int sy_profile_columns(int part) {
+    return part < SY_PART_w_matrices ? SY_N_COLUMNS : part < SY_PART_norm ? SY_SUMS + 1 : 1;
+}
 
 enum sy_profile_part sy_profile_part_of(int op) {
     int part = part_of[op] - 1;
-    return part < 0 ? SY_PART_other : part == SAME_AS_PRODUCT ? SY_PART_experts : (enum sy_profile_part)part;
+    return part < 0                  ? SY_PART_other
+           : part == SAME_AS_PRODUCT ? SY_PART_experts
+                                     : (enum sy_profile_part)part;
 }
 
-/* --- charging ------------------------------------------------------------------------------------------------- */
+/* --- charging ---------------------------------------------------------------------------------- */
 
 static void add(struct sy_profile_tally *t, double seconds, int64_t calls, int64_t runs) {
     t->seconds += seconds;
@@ -123,9 +127,11 @@ void sy_profile_begin(struct sy_profile *p) {
 
 void sy_profile_end(struct sy_profile *p) { charge(p); }
 
-/* --- ops ------------------------------------------------------------------------------------------------------ */
+/* --- ops --------------------------------------------------------------------------------------- */
 
-static struct sy_profile *profile_of(const struct sy_exec *x) { return (struct sy_profile *)(uintptr_t)x->ops; }
+static struct sy_profile *profile_of(const struct sy_exec *x) {
+    return (struct sy_profile *)(uintptr_t)x->ops;
+}
 
 /* The parameter that lies at `at`, or -1: then it is a copy of expert weights (moe/prepared.h). */
 static int param_at(const struct sy_profile *p, const void *at) {
@@ -138,7 +144,8 @@ static int param_at(const struct sy_profile *p, const void *at) {
             continue;
         int64_t offset = (int64_t)((a - first) / bytes[i]);
         for (int k = 0; k < q->n_params; k++)
-            if (offset >= q->param[k].offset && offset < q->param[k].offset + q->param[k].rows * q->param[k].cols)
+            if (offset >= q->param[k].offset &&
+                offset < q->param[k].offset + q->param[k].rows * q->param[k].cols)
                 return k;
     }
     return -1;
@@ -152,13 +159,15 @@ static enum sy_profile_part part_of_param(const struct sy_params *q, int param) 
     const struct sy_layer_params *l = &q->layer[q->param[param].layer];
     if (param == l->gate)
         return SY_PART_router;
-    if (param == l->w13 || param == l->w2 || param == l->shared_w13 || param == l->shared_w2 || param == l->shared_gate)
+    if (param == l->w13 || param == l->w2 || param == l->shared_w13 || param == l->shared_w2 ||
+        param == l->shared_gate)
         return SY_PART_ffn;
     return q->param[param].kind == SY_PARAM_VECTOR ? SY_PART_pointwise : SY_PART_products;
 }
 
-/* Forward until the loss, then backward; a norm's forward begins a layer's recompute there, and what its backward reads
- * first ends it: the pre-activation of its feed-forward, or a product of a gradient. */
+/* Forward until the loss, then backward; a norm's forward begins a layer's recompute there, and
+ * what its backward reads first ends it: the pre-activation of its feed-forward, or a product of a
+ * gradient. */
 static void follow(struct sy_profile *p, int op) {
     p->passes += op == SY_OP_embed_fwd;
     if (op == SY_OP_embed_fwd)
@@ -169,7 +178,9 @@ static void follow(struct sy_profile *p, int op) {
         p->column = SY_RECOMPUTE;
 }
 
-static int in_sink(const struct sy_profile *p) { return p->now.part >= SY_PART_w_matrices && p->now.part < SY_PART_norm; }
+static int in_sink(const struct sy_profile *p) {
+    return p->now.part >= SY_PART_w_matrices && p->now.part < SY_PART_norm;
+}
 
 /* weight: of a norm, else NULL. */
 static struct sy_profile_place begin(struct sy_profile *p, int op, const void *weight) {
@@ -181,8 +192,8 @@ static struct sy_profile_place begin(struct sy_profile *p, int op, const void *w
         follow(p, op);
         int part = part_of[op] - 1;
         at = place(p, part == SAME_AS_PRODUCT ? p->product
-                      : weight                ? part_of_param(p->weights.params, param_at(p, weight))
-                                              : sy_profile_part_of(op));
+                      : weight ? part_of_param(p->weights.params, param_at(p, weight))
+                               : sy_profile_part_of(op));
         if (op == SY_OP_cross_entropy)
             at.column = SY_FORWARD;
     }
@@ -223,19 +234,22 @@ static void gemm(const struct sy_exec *x, const struct sy_gemm *problems, int n)
 }
 
 #define NORM(type, op) const struct type * : ((const struct type *)(const void *)(op))->g
-#define X(name, type)                                                                                          \
-    static void name(const struct sy_exec *x, const struct type *op) {                                         \
-        struct sy_profile *p = profile_of(x);                                                                  \
-        const void *weight = _Generic(op, NORM(sy_rmsnorm_fwd, op), NORM(sy_rmsnorm_bwd, op), default : NULL); \
-        struct sy_profile_place before = begin(p, SY_OP_##name, weight);                                       \
-        p->inner->name(x, op);                                                                                 \
-        finish(p, SY_OP_##name, before);                                                                       \
+#define X(name, type)                                                                \
+    static void name(const struct sy_exec *x, const struct type *op) {               \
+        struct sy_profile *p = profile_of(x);                                        \
+        const void *weight =                                                         \
+            _Generic(op, NORM(sy_rmsnorm_fwd, op), NORM(sy_rmsnorm_bwd, op), default \
+                     : NULL);                                                        \
+        struct sy_profile_place before = begin(p, SY_OP_##name, weight);             \
+        p->inner->name(x, op);                                                       \
+        finish(p, SY_OP_##name, before);                                             \
     }
 SY_OPS_LIST(X)
 #undef X
 
 void sy_profile_init(struct sy_profile *p, const struct sy_exec *exec, struct sy_weights weights) {
-    *p = (struct sy_profile){.ops = *exec->ops, .inner = exec->ops, .weights = weights, .pool = exec->pool};
+    *p = (struct sy_profile){
+        .ops = *exec->ops, .inner = exec->ops, .weights = weights, .pool = exec->pool};
     p->ops.gemm = gemm;
 #define X(name, type) p->ops.name = name;
     SY_OPS_LIST(X)
@@ -243,17 +257,20 @@ void sy_profile_init(struct sy_profile *p, const struct sy_exec *exec, struct sy
     sy_profile_begin(p);
 }
 
-/* --- sink ----------------------------------------------------------------------------------------------------- */
+/* --- sink -------------------------------------------------------------------------------------- */
 
-static struct sy_profile_place begin_sink(struct sy_profile *p, enum sy_profile_part part, int param) {
+static struct sy_profile_place begin_sink(struct sy_profile *p, enum sy_profile_part part,
+                                          int param) {
     int of_layer = p->weights.params->param[param].layer >= 0;
     return enter(p, (struct sy_profile_place){SY_LEAVES, part, of_layer});
 }
 
-static void matrix(void *self, int param, int64_t first, int64_t n, struct sy_mat dy, struct sy_mat x) {
+static void matrix(void *self, int param, int64_t first, int64_t n, struct sy_mat dy,
+                   struct sy_mat x) {
     struct sy_profile *p = self;
     int head = param == p->weights.params->head;
-    struct sy_profile_place before = begin_sink(p, head ? SY_PART_w_head : SY_PART_w_matrices, param);
+    struct sy_profile_place before =
+        begin_sink(p, head ? SY_PART_w_head : SY_PART_w_matrices, param);
     p->sink.matrix(p->sink.self, param, first, n, dy, x);
     leave(p, before);
 }
@@ -265,7 +282,8 @@ static void experts(void *self, const struct sy_sink_experts *rows) {
     leave(p, before);
 }
 
-static void vector(void *self, int param, int64_t heads, struct sy_heads a, struct sy_heads x, const float *r) {
+static void vector(void *self, int param, int64_t heads, struct sy_heads a, struct sy_heads x,
+                   const float *r) {
     struct sy_profile *p = self;
     struct sy_profile_place before = begin_sink(p, SY_PART_w_vectors, param);
     p->sink.vector(p->sink.self, param, heads, a, x, r);
