@@ -1,11 +1,11 @@
 #!/bin/sh
-# Two programs beside each other on a machine that is never quiet: `bench model` of OLD and NEW in turn, PAIRS times, the
-# order changing with each pair. Of every part the medians in ms and the median of the pairs' ratios OLD / NEW: above 1, NEW is
-# faster. Exit 1 if a run fails or their digests differ.
-# usage: bench/paired.sh OLD [NEW, else build/switchyard] [-- what bench model takes: CONFIG --steps N --section.key=value]
+# Two programs beside each other on a machine that is never quiet: `bench model` of OLD and NEW in turn, PAIRS
+# times, the order changing with each pair. Of every part the medians in ms and the median of the pairs' ratios
+# OLD / NEW: above 1, NEW is faster. Exit 1 if a run fails or their digests differ.
+# usage: bench/paired.sh OLD [NEW, else build/switchyard] [-- what bench model takes: CONFIG --section.key=value]
 #        PAIRS=7 STEPS=3 (measured steps of a run)
 set -eu
-[ $# -ge 1 ] || { sed -n '2,7s/^# //p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
 old=$1
 shift
 new=build/switchyard
@@ -69,10 +69,19 @@ awk -v n="$pairs" '
                 both++; o = o " " a; w = w " " b; q = q " " (b > 0 ? a / b : a > 0 ? 999 : 1)
                 nonzero += a + b > 0; equal = equal && a == b && a == value["old", key, 1]
             }
-            if (name[1] != config) printf "%s%s: medians of %d pairs\n%-28s %12s %12s %9s\n", config == "" ? "" : "\n", config = name[1], n, "", "old", "new", "old/new"
-            if (name[2] == "weights_digest") { printf "%-28s %s\n", "digest", both == n && equal ? "the same" : "DIFFERENT"; bad += both < n || !equal; continue }
-            if (both == 0) { printf "%-28s of one program alone\n", name[2]; continue }
-            if (nonzero) printf "%-28s %12.3f %12.3f %9.3f\n", name[2], median(o, both), median(w, both), median(q, both)
+            if (name[1] != config) {
+                printf "%s%s: medians of %d pairs\n", config == "" ? "" : "\n", name[1], n
+                printf "%-28s %12s %12s %9s\n", "", "old", "new", "old/new"
+                config = name[1]
+            }
+            if (name[2] == "weights_digest") {
+                printf "%-28s %s\n", "digest", both == n && equal ? "the same" : "DIFFERENT"
+                bad += both < n || !equal
+            } else if (both == 0) {
+                printf "%-28s of one program alone\n", name[2]
+            } else if (nonzero) {
+                printf "%-28s %12.3f %12.3f %9.3f\n", name[2], median(o, both), median(w, both), median(q, both)
+            }
         }
         exit bad > 0
     }' "$dir/items"

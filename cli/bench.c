@@ -1,10 +1,12 @@
-/* switchyard bench [gemm|moe] [--json]; bench model [CONFIG ...] [--steps N] [--json] [--section.key=value ...]. */
+/* switchyard bench [gemm|moe] [--json]; bench model [CONFIG ...] [--steps N] [--json]
+ * [--section.key=value ...]. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 
-/* A word that ends in .toml is a file, another a flavor with the batch of configs/dsv3_debug.toml. Flags win over both. */
+/* A word that ends in .toml is a file, another a flavor with the batch of configs/dsv3_debug.toml.
+ * Flags win over both. */
 static int config_of(const char *word, int argc, char **argv, struct sy_config **out) {
     size_t n = strlen(word);
     struct sy_config *c;
@@ -14,8 +16,10 @@ static int config_of(const char *word, int argc, char **argv, struct sy_config *
     if (n > 5 && strcmp(word + n - 5, ".toml") == 0) {
         status = sy_config_load_file(c, word);
     } else {
-        const char *const keys[][2] = {
-            {"model.flavor", word}, {"training.seq_len", "512"}, {"training.global_batch_size", "8"}, {"run.threads", "2"}};
+        const char *const keys[][2] = {{"model.flavor", word},
+                                       {"training.seq_len", "512"},
+                                       {"training.global_batch_size", "8"},
+                                       {"run.threads", "2"}};
         for (size_t i = 0; i < sizeof keys / sizeof *keys && status == SY_OK; i++)
             status = sy_option_set(c, keys[i][0], keys[i][1]);
     }
@@ -74,12 +78,14 @@ static int model(int argc, char **argv, long long steps, int json, const struct 
 
 int sy_cli_bench(int argc, char **argv) {
     const char *steps = NULL;
-    int json = sy_cli_take_flag(&argc, argv, "json"), has_steps = sy_cli_take(&argc, argv, "steps", &steps);
+    int json = sy_cli_take_flag(&argc, argv, "json"),
+        has_steps = sy_cli_take(&argc, argv, "steps", &steps);
     struct sy_io io = sy_cli_io(1);
     char *end = NULL;
     long long n_steps = has_steps && steps ? strtoll(steps, &end, 10) : 0;
     if (has_steps && (!steps || end == steps || *end))
-        return sy_cli_usage("bench", "--steps%s%s: needs a number", steps ? " " : "", steps ? steps : "");
+        return sy_cli_usage("bench", "--steps%s%s: needs a number", steps ? " " : "",
+                            steps ? steps : "");
     if (argc > 1 && strcmp(argv[1], "model") == 0)
         return model(argc, argv, has_steps ? n_steps : 7, json, &io);
     if (has_steps)

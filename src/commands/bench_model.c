@@ -1,8 +1,10 @@
-/* switchyard bench model: training steps of a configuration in parts, medians over steps; calls of ops and runs of the pool.
+/* switchyard bench model: training steps of a configuration in parts, medians over steps; calls of
+ * ops and runs of the pool.
  *
- * Needs no data set: token t of step s is floor(V u^3), u a hash of (s, t) in [0, 1), so that few tokens are frequent, as in
- * text; its label is the next token; a sequence is one document. The digest is a function of configuration and steps alone:
- * two programs that print different ones did not do the same work.
+ * Needs no data set: token t of step s is floor(V u^3), u a hash of (s, t) in [0, 1), so that few
+ * tokens are frequent, as in text; its label is the next token; a sequence is one document. The
+ * digest is a function of configuration and steps alone: two programs that print different ones did
+ * not do the same work.
  */
 #include <stdlib.h>
 
@@ -26,9 +28,11 @@ struct run {
 };
 
 static double median(struct run *r, int series) { return r->ms[series * r->steps + r->steps / 2]; }
-static double part_ms(struct run *r, int column, int part) { return median(r, column * SY_N_PARTS + part); }
+static double part_ms(struct run *r, int column, int part) {
+    return median(r, column * SY_N_PARTS + part);
+}
 
-/* --- steps ---------------------------------------------------------------------------------------------------- */
+/* --- steps ------------------------------------------------------------------------------------- */
 
 static int32_t token(int64_t vocab, int64_t step, int64_t t) {
     double u = (double)(sy_mix64((uint64_t)step << 40 ^ (uint64_t)t) >> 11) * 0x1p-53;
@@ -67,14 +71,16 @@ static sy_status measure(struct run *r, const struct sy_io *io) {
         if (step >= WARM_UP)
             record(r, step - WARM_UP, sy_clock() - begin);
         if (!r->result.applied)
-            SY_FAIL(SY_ERR_NONFINITE, "bench model %s: step %lld: %s", r->name, (long long)step + 1, r->result.why);
+            SY_FAIL(SY_ERR_NONFINITE, "bench model %s: step %lld: %s", r->name, (long long)step + 1,
+                    r->result.why);
     }
     for (int i = 0; i < SERIES; i++)
         qsort(r->ms + i * r->steps, (size_t)r->steps, sizeof *r->ms, sy_bench_by_time);
     return SY_OK;
 }
 
-/* --- what was measured ---------------------------------------------------------------------------------------- */
+/* --- what was measured
+ * ---------------------------------------------------------------------------------------- */
 
 struct counts {
     int64_t step_ops, step_runs;
@@ -101,21 +107,24 @@ static void print_text(struct run *r, const struct sy_io *io) {
     const struct sy_config *c = r->session->config;
     const char *text;
     double sum[SY_N_COLUMNS] = {0};
-    sy_io_printf(io,
-                 "%s  class %s  tier %s  %d threads  %lld x %lld tokens in batches of %lld, recompute %s\n"
-                 "%-32s %9s %9s %9s   ms, medians of %lld steps\n",
-                 r->name, sy_config_word(c, "numerics.class"), r->profile.ops.tier, sy_pool_size(r->session->pool),
-                 (long long)c->training.global_batch_size, (long long)c->training.seq_len, (long long)sy_session_batch(c),
-                 sy_config_word(c, "activation_checkpoint.mode"), "", "forward", "recompute", "backward",
-                 (long long)r->steps);
+    sy_io_printf(
+        io,
+        "%s  class %s  tier %s  %d threads  %lld x %lld tokens in batches of %lld, recompute %s\n"
+        "%-32s %9s %9s %9s   ms, medians of %lld steps\n",
+        r->name, sy_config_word(c, "numerics.class"), r->profile.ops.tier,
+        sy_pool_size(r->session->pool), (long long)c->training.global_batch_size,
+        (long long)c->training.seq_len, (long long)sy_session_batch(c),
+        sy_config_word(c, "activation_checkpoint.mode"), "", "forward", "recompute", "backward",
+        (long long)r->steps);
     for (int i = 0; i < SY_PART_w_matrices; i++) {
         sy_profile_part_name(i, &text);
-        sy_io_printf(io, "  %-30s %9.2f %9.2f %9.2f\n", text, part_ms(r, SY_FORWARD, i), part_ms(r, SY_RECOMPUTE, i),
-                     part_ms(r, SY_BACKWARD, i));
+        sy_io_printf(io, "  %-30s %9.2f %9.2f %9.2f\n", text, part_ms(r, SY_FORWARD, i),
+                     part_ms(r, SY_RECOMPUTE, i), part_ms(r, SY_BACKWARD, i));
         for (int d = 0; d < SY_N_COLUMNS; d++)
             sum[d] += part_ms(r, d, i);
     }
-    sy_io_printf(io, "  %-30s %9.2f %9.2f %9.2f\n", "sum", sum[SY_FORWARD], sum[SY_RECOMPUTE], sum[SY_BACKWARD]);
+    sy_io_printf(io, "  %-30s %9.2f %9.2f %9.2f\n", "sum", sum[SY_FORWARD], sum[SY_RECOMPUTE],
+                 sum[SY_BACKWARD]);
     sy_io_printf(io, "  %-30s %9s %9s\n", "", "leaves", "sums");
     for (int i = SY_PART_w_matrices; i < SY_N_PARTS; i++) {
         sy_profile_part_name(i, &text);
@@ -127,15 +136,18 @@ static void print_text(struct run *r, const struct sy_io *io) {
     struct counts n = counts_of(r);
     sy_io_printf(io,
                  "  %-30s %9.2f   %.0f tokens/s\n"
-                 "a layer and batch: %.2f ms, %.1f calls of ops, %.1f runs of the pool; a step: %lld and %lld\n"
+                 "a layer and batch: %.2f ms, %.1f calls of ops, %.1f runs of the pool; a step: "
+                 "%lld and %lld\n"
                  "digest after %lld steps: %s\n",
-                 "total", median(r, SERIES - 1), n.tokens_per_s, n.layer_ms, n.layer_ops, n.layer_runs,
-                 (long long)n.step_ops, (long long)n.step_runs, (long long)r->result.step, r->result.digest);
+                 "total", median(r, SERIES - 1), n.tokens_per_s, n.layer_ms, n.layer_ops,
+                 n.layer_runs, (long long)n.step_ops, (long long)n.step_runs,
+                 (long long)r->result.step, r->result.digest);
     sy_io_printf(io, "%-24s %8s %9s %9s\n", "op, in a step", "calls", "runs", "ms");
     for (int i = 0; i < SY_N_OPS; i++)
         if (r->profile.op[i].calls > 0)
-            sy_io_printf(io, "  %-22s %8lld %9lld %9.2f\n", sy_profile_op_name(i), (long long)r->profile.op[i].calls,
-                         (long long)r->profile.op[i].runs, median(r, N_CELLS + i));
+            sy_io_printf(io, "  %-22s %8lld %9lld %9.2f\n", sy_profile_op_name(i),
+                         (long long)r->profile.op[i].calls, (long long)r->profile.op[i].runs,
+                         median(r, N_CELLS + i));
 }
 
 static void print_json(struct run *r, const char *name, const struct sy_io *io) {
@@ -144,23 +156,29 @@ static void print_json(struct run *r, const char *name, const struct sy_io *io) 
     const char *text;
     struct counts n = counts_of(r);
     sy_io_printf(io,
-                 "{\"bench\":\"model\",\"config\":%s,\"class\":\"%s\",\"tier\":\"%s\",\"threads\":%d,\"steps\":%lld,"
-                 "\"tokens\":%.0f,\"weights_digest\":\"%s\",\"tokens_per_s\":%.1f,\"step_op_calls\":%lld,\"step_pool_runs\":%lld,"
+                 "{\"bench\":\"model\",\"config\":%s,\"class\":\"%s\",\"tier\":\"%s\",\"threads\":%"
+                 "d,\"steps\":%lld,"
+                 "\"tokens\":%.0f,\"weights_digest\":\"%s\",\"tokens_per_s\":%.1f,\"step_op_"
+                 "calls\":%lld,\"step_pool_runs\":%lld,"
                  "\"layer_op_calls\":%.2f,\"layer_pool_runs\":%.2f,\"layer_ms\":%.4f,\"ms\":{",
-                 name, sy_config_word(c, "numerics.class"), r->profile.ops.tier, sy_pool_size(r->session->pool),
-                 (long long)r->steps, n.tokens, r->result.digest, n.tokens_per_s, (long long)n.step_ops,
-                 (long long)n.step_runs, n.layer_ops, n.layer_runs, n.layer_ms);
+                 name, sy_config_word(c, "numerics.class"), r->profile.ops.tier,
+                 sy_pool_size(r->session->pool), (long long)r->steps, n.tokens, r->result.digest,
+                 n.tokens_per_s, (long long)n.step_ops, (long long)n.step_runs, n.layer_ops,
+                 n.layer_runs, n.layer_ms);
     for (int i = 0; i < SY_N_PARTS; i++)
         for (int d = 0; d < sy_profile_columns(i); d++)
-            sy_io_printf(io, "\"%s%s%s\":%.4f,", sy_profile_columns(i) == SY_N_COLUMNS ? pass[d] : "",
-                         sy_profile_part_name(i, &text), sy_profile_columns(i) == 2 && d == SY_SUMS ? "_sums" : "",
-                         part_ms(r, d, i));
+            sy_io_printf(
+                io, "\"%s%s%s\":%.4f,", sy_profile_columns(i) == SY_N_COLUMNS ? pass[d] : "",
+                sy_profile_part_name(i, &text),
+                sy_profile_columns(i) == 2 && d == SY_SUMS ? "_sums" : "", part_ms(r, d, i));
     sy_io_printf(io, "\"total\":%.4f},\"op_ms\":{", median(r, SERIES - 1));
     for (int i = 0; i < SY_N_OPS; i++)
-        sy_io_printf(io, "%s\"op_%s\":%.4f", i ? "," : "", sy_profile_op_name(i), median(r, N_CELLS + i));
+        sy_io_printf(io, "%s\"op_%s\":%.4f", i ? "," : "", sy_profile_op_name(i),
+                     median(r, N_CELLS + i));
     sy_io_printf(io, "},\"op_calls\":{");
     for (int i = 0; i < SY_N_OPS; i++)
-        sy_io_printf(io, "%s\"calls_%s\":%lld", i ? "," : "", sy_profile_op_name(i), (long long)r->profile.op[i].calls);
+        sy_io_printf(io, "%s\"calls_%s\":%lld", i ? "," : "", sy_profile_op_name(i),
+                     (long long)r->profile.op[i].calls);
     sy_io_printf(io, "}}\n");
 }
 
@@ -175,7 +193,8 @@ static sy_status quote(const char *name, char **out) {
     return SY_OK;
 }
 
-sy_status sy_bench_model(const char *name, struct sy_config *config, int64_t steps, int json, const struct sy_io *io) {
+sy_status sy_bench_model(const char *name, struct sy_config *config, int64_t steps, int json,
+                         const struct sy_io *io) {
     struct sy_log log = sy_io_log(io);
     struct run r = {.name = name, .steps = steps};
     char *quoted;
@@ -186,9 +205,11 @@ sy_status sy_bench_model(const char *name, struct sy_config *config, int64_t ste
     r.ms = calloc((size_t)steps * SERIES, sizeof *r.ms);
     if (!r.ms) {
         free(quoted);
-        SY_FAIL(SY_ERR_MEMORY, "bench model: no memory for the times of %lld steps", (long long)steps);
+        SY_FAIL(SY_ERR_MEMORY, "bench model: no memory for the times of %lld steps",
+                (long long)steps);
     }
-    sy_status status = sy_session_create(config, &log, SY_SESSION_TRAIN | SY_SESSION_INIT, &r.session);
+    sy_status status =
+        sy_session_create(config, &log, SY_SESSION_TRAIN | SY_SESSION_INIT, &r.session);
     if (status == SY_OK) {
         sy_profile_init(&r.profile, &r.session->exec, &r.session->state, r.session->resident);
         r.session->exec.ops = &r.profile.ops;

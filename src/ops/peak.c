@@ -5,7 +5,7 @@
 #include "ops/ops.h"
 
 enum { ROUNDS = 20, KEPT = 16 };
-static const double SHORTEST = 5e-4; /* seconds of a round: on a machine that is not quiet, some of 20 are */
+static const double SHORTEST = 5e-4; /* seconds of a round: of 20, some find the machine quiet */
 
 struct loop {
     const struct sy_exec *x;
@@ -53,7 +53,8 @@ struct sy_peak sy_ops_peak(const struct sy_exec *x) {
     static int n;
     int i = 0, threads = sy_pool_size(x->pool);
     pthread_mutex_lock(&mutex);
-    while (i < n && (strcmp(kept[i].tier, x->ops->tier) != 0 || kept[i].cls != x->cls || kept[i].threads != threads))
+    while (i < n && (strcmp(kept[i].tier, x->ops->tier) != 0 || kept[i].cls != x->cls ||
+                     kept[i].threads != threads))
         i++;
     struct sy_peak peak = i < n ? kept[i].peak : measure(x);
     if (i == n && n < KEPT)

@@ -1,5 +1,5 @@
-/* The loop that a peak is measured with: it does the work that it says (no compiler left it out), no product of its tier and
- * class passes it, and an emulated class has none.
+/* The loop that a peak is measured with: it does the work that it says (no compiler left it out),
+ * no product of its tier and class passes it, and an emulated class has none.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,8 @@ static const double ABSURD = 2.05e12;
 static double product_rate(const struct sy_exec *x, const void *data, float *out) {
     struct sy_mat a = sy_mat_of((void *)(uintptr_t)data, x->dtype, N);
     struct sy_gemm_part part = {a, a, N};
-    struct sy_gemm op = {.m = N, .n = N, .parts = &part, .n_parts = 1, .c = sy_mat_of(out, SY_F32, N)};
+    struct sy_gemm op = {
+        .m = N, .n = N, .parts = &part, .n_parts = 1, .c = sy_mat_of(out, SY_F32, N)};
     double begin = sy_clock();
     x->ops->gemm(x, &op, 1);
     return 2.0 * N * N * N / (sy_clock() - begin);
@@ -29,9 +30,11 @@ static void check(const struct sy_ops *ops, enum sy_numeric_class cls) {
     static uint16_t data[2 * N * N];
     static float out[N * N];
     const char *name = sy_class_name(cls);
-    struct sy_exec x = {.ops = ops, .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls)};
+    struct sy_exec x = {
+        .ops = ops, .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls)};
     struct sy_peak one = ops->peak(cls, 1), many = ops->peak(cls, ROUNDS);
-    assert_int_equal(one.instruction != NULL, cls != SY_NUMERIC_SM90 && ops != sy_ops_tier(0, &(const char *){NULL}));
+    assert_int_equal(one.instruction != NULL,
+                     cls != SY_NUMERIC_SM90 && ops != sy_ops_tier(0, &(const char *){NULL}));
     assert_true(many.flops == ROUNDS * one.flops);
     if (!one.instruction) {
         assert_true(one.flops == 0 && sy_ops_peak(&x).flops == 0 && !sy_ops_peak(&x).instruction);
@@ -51,8 +54,8 @@ static void check(const struct sy_ops *ops, enum sy_numeric_class cls) {
     }
     free(x.scratch);
     if (!(product < peak && peak < ABSURD))
-        fail_msg("tier %s, class %s: %.1f GFLOP/s of %s, %.1f of a product", ops->tier, name, peak * 1e-9, one.instruction,
-                 product * 1e-9);
+        fail_msg("tier %s, class %s: %.1f GFLOP/s of %s, %.1f of a product", ops->tier, name,
+                 peak * 1e-9, one.instruction, product * 1e-9);
     struct sy_peak first = sy_ops_peak(&x), again = sy_ops_peak(&x);
     assert_true(first.flops > 0 && first.flops < ABSURD && first.flops == again.flops);
 }

@@ -1,5 +1,6 @@
-/* The choice of a tier: the fastest table wins wherever it stands, equal ones may both, auto takes one that no other tier
- * leaves behind, and always the same; a tier that is not there is an error that touches nothing.
+/* The choice of a tier: the fastest table wins wherever it stands, equal ones may both, auto takes
+ * one that no other tier leaves behind, and always the same; a tier that is not there is an error
+ * that touches nothing.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,7 +44,9 @@ static int equal_ones_go_on(void) {
     int best = fastest(&table_1, &table_2);
     return (best == 0 || best == 1) && calls[1] > 8 && calls[2] > 8;
 }
-static int slow_one_is_out(void) { return fastest(&table_0, &table_1) == 1 && calls[0] >= 1 && calls[0] <= 8; }
+static int slow_one_is_out(void) {
+    return fastest(&table_0, &table_1) == 1 && calls[0] >= 1 && calls[0] <= 8;
+}
 static int place_does_not_matter(void) { return fastest(&table_1, &table_0) == 0; }
 
 /* On a machine that does something else an attempt may go wrong; a wrong rule fails them all. */
@@ -69,7 +72,8 @@ static void fastest_wins(void **state) {
 static double shortest(const struct sy_ops *ops) {
     static uint16_t data[2 * N * N];
     static float out[N * N];
-    struct sy_exec x = {.ops = ops, .cls = SY_NUMERIC_X86, .dtype = SY_BF16, .kb = sy_class_kb(SY_NUMERIC_X86)};
+    struct sy_exec x = {
+        .ops = ops, .cls = SY_NUMERIC_X86, .dtype = SY_BF16, .kb = sy_class_kb(SY_NUMERIC_X86)};
     struct sy_mat a = sy_mat_of(data, SY_BF16, N);
     struct sy_gemm_part part = {a, a, N};
     double best = 1e30;
@@ -78,7 +82,10 @@ static double shortest(const struct sy_ops *ops) {
     assert_non_null(x.scratch);
     for (int i = 0; i < ATTEMPTS; i++) {
         double begin = sy_clock(), seconds;
-        ops->gemm(&x, &(struct sy_gemm){.m = N, .n = N, .parts = &part, .n_parts = 1, .c = sy_mat_of(out, SY_F32, N)}, 1);
+        ops->gemm(&x,
+                  &(struct sy_gemm){
+                      .m = N, .n = N, .parts = &part, .n_parts = 1, .c = sy_mat_of(out, SY_F32, N)},
+                  1);
         seconds = sy_clock() - begin;
         best = seconds < best ? seconds : best;
     }
@@ -108,7 +115,8 @@ static void by_name(void **state) {
     for (int i = 0; i < sy_ops_n_tiers(); i++) {
         const struct sy_ops *ops = sy_ops_tier(i, &why);
         out = &table_0;
-        assert_int_equal(sy_ops_select(sy_ops_tier_name(i), &out), ops ? SY_OK : SY_ERR_UNAVAILABLE);
+        assert_int_equal(sy_ops_select(sy_ops_tier_name(i), &out),
+                         ops ? SY_OK : SY_ERR_UNAVAILABLE);
         assert_true(out == (ops ? ops : &table_0));
     }
     out = &table_0;

@@ -1,6 +1,7 @@
-/* The instrument of `bench model`: every op of the list and every call of the sink is forwarded once, with what it was
- * given, and counted once; a step that is watched has the digest of one that is not; every moment and run of the pool is
- * charged; forward, recompute and backward are told apart.
+/* The instrument of `bench model`: every op of the list and every call of the sink is forwarded
+ * once, with what it was given, and counted once; a step that is watched has the digest of one that
+ * is not; every moment and run of the pool is charged; forward, recompute and backward are told
+ * apart.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -13,7 +14,7 @@
 #include "base/clock.h"
 #include "train/session.h"
 
-/* --- forwarding ----------------------------------------------------------------------------------------------- */
+/* --- forwarding -------------------------------------------------------------------------------- */
 
 static struct {
     int op, n;
@@ -32,8 +33,10 @@ static void fake_gemm(const struct sy_exec *x, const struct sy_gemm *g, int n) {
     assert_int_equal(n, 1);
     note(SY_OP_gemm, x, g);
 }
-#define X(name, type) \
-    static void fake_##name(const struct sy_exec *x, const struct type *op) { note(SY_OP_##name, x, op); }
+#define X(name, type)                                                         \
+    static void fake_##name(const struct sy_exec *x, const struct type *op) { \
+        note(SY_OP_##name, x, op);                                            \
+    }
 SY_OPS_LIST(X)
 #undef X
 static const struct sy_ops fakes = {.tier = "fake",
@@ -48,8 +51,13 @@ static struct sy_param param[] = {{SY_PARAM_EMBEDDING, -1, -1, 4, 8, 0},
                                   {SY_PARAM_VECTOR, 0, -1, 1, 8, 96},
                                   {SY_PARAM_MATRIX, -1, -1, 4, 8, 104},
                                   {SY_PARAM_EXPERT, 0, 0, 16, 8, 136}};
-static struct sy_layer_params layer = {
-    .attn_norm = 2, .w13 = -1, .w2 = -1, .gate = -1, .shared_w13 = -1, .shared_w2 = -1, .shared_gate = -1};
+static struct sy_layer_params layer = {.attn_norm = 2,
+                                       .w13 = -1,
+                                       .w2 = -1,
+                                       .gate = -1,
+                                       .shared_w13 = -1,
+                                       .shared_w2 = -1,
+                                       .shared_gate = -1};
 static const struct sy_params params = {.param = param,
                                         .n_params = 5,
                                         .layer = &layer,
@@ -62,10 +70,12 @@ static const struct sy_params params = {.param = param,
                                         .n_floats = 264};
 static float weights[264];
 
-static void check_forwarded(const struct sy_profile *p, const struct sy_exec *x, int op, const void *arg, int n) {
+static void check_forwarded(const struct sy_profile *p, const struct sy_exec *x, int op,
+                            const void *arg, int n) {
     const char *name = sy_profile_op_name(op);
     if (last.op != op || last.n != n || last.x != x || last.arg != arg)
-        fail_msg("%s was not forwarded as it was called: %s came, %d calls", name, sy_profile_op_name(last.op), last.n);
+        fail_msg("%s was not forwarded as it was called: %s came, %d calls", name,
+                 sy_profile_op_name(last.op), last.n);
     if (p->op[op].calls != 1)
         fail_msg("%s: %d calls counted", name, (int)p->op[op].calls);
     if (sy_profile_part_of(op) == SY_PART_other)
@@ -85,7 +95,9 @@ static void every_op(void **state) {
     struct sy_exec x = {.ops = &fakes};
     struct sy_profile p;
     int n = 0;
-    sy_profile_init(&p, &x, (struct sy_weights){.params = &params, .master = weights, .stored = weights, .dtype = SY_F32});
+    sy_profile_init(&p, &x,
+                    (struct sy_weights){
+                        .params = &params, .master = weights, .stored = weights, .dtype = SY_F32});
     x.ops = &p.ops;
     struct sy_gemm_part of_expert = {.b = sy_mat_of(weights + 136, SY_F32, 8)};
     struct sy_gemm g = {.parts = &of_expert, .n_parts = 1};
@@ -109,13 +121,16 @@ static void product(struct sy_exec *x, float *weight) {
     x->ops->gemm(x, &(struct sy_gemm){.parts = &part, .n_parts = 1}, 1);
 }
 
-/* A product is of the part that its weight is of; a weight that lies nowhere is a copy of experts. */
+/* A product is of the part that its weight is of; a weight that lies nowhere is a copy of experts.
+ */
 static void products(void **state) {
     (void)state;
     struct sy_exec x = {.ops = &fakes};
     struct sy_profile p;
     float copy[8];
-    sy_profile_init(&p, &x, (struct sy_weights){.params = &params, .master = weights, .stored = weights, .dtype = SY_F32});
+    sy_profile_init(&p, &x,
+                    (struct sy_weights){
+                        .params = &params, .master = weights, .stored = weights, .dtype = SY_F32});
     x.ops = &p.ops;
     last.n = 0;
     product(&x, weights + 32);
@@ -124,7 +139,8 @@ static void products(void **state) {
     product(&x, weights + 136);
     product(&x, copy);
     assert_int_equal(p.part[SY_FORWARD][SY_PART_products].calls, 2);
-    assert_int_equal(p.part[SY_BACKWARD][SY_PART_head].calls, 1); /* not transposed: of a gradient */
+    assert_int_equal(p.part[SY_BACKWARD][SY_PART_head].calls,
+                     1); /* not transposed: of a gradient */
     assert_int_equal(p.part[SY_FORWARD][SY_PART_experts].calls, 2);
     x.ops->swiglu_fwd(&x, &(struct sy_swiglu_fwd){0});
     assert_int_equal(p.part[SY_FORWARD][SY_PART_experts].calls, 3);
@@ -136,7 +152,8 @@ struct called {
     const struct sy_exec *x;
 };
 static void use_op(const struct called *c) { c->x->ops->add_f32(c->x, &(struct sy_add_f32){0}); }
-static void to_matrix(void *self, int q, int64_t first, int64_t n, struct sy_mat dy, struct sy_mat x) {
+static void to_matrix(void *self, int q, int64_t first, int64_t n, struct sy_mat dy,
+                      struct sy_mat x) {
     struct called *c = self;
     assert_true(first == 3 && n == 5 && dy.row == 8 && x.row == 9);
     c->matrix++;
@@ -149,7 +166,8 @@ static void to_experts(void *self, const struct sy_sink_experts *rows) {
     c->param = rows->first_param;
     use_op(c);
 }
-static void to_vector(void *self, int q, int64_t heads, struct sy_heads a, struct sy_heads x, const float *r) {
+static void to_vector(void *self, int q, int64_t heads, struct sy_heads a, struct sy_heads x,
+                      const float *r) {
     struct called *c = self;
     assert_true(heads == 2 && a.head == 1 && x.head == 4 && r == weights);
     c->vector++;
@@ -168,7 +186,9 @@ static void sink(void **state) {
     (void)state;
     struct sy_exec x = {.ops = &fakes};
     struct sy_profile p;
-    sy_profile_init(&p, &x, (struct sy_weights){.params = &params, .master = weights, .stored = weights, .dtype = SY_F32});
+    sy_profile_init(&p, &x,
+                    (struct sy_weights){
+                        .params = &params, .master = weights, .stored = weights, .dtype = SY_F32});
     x.ops = &p.ops;
     struct called c = {.x = &x};
     struct sy_grad_sink real = {&c, to_matrix, to_experts, to_vector, to_embedding};
@@ -184,12 +204,13 @@ static void sink(void **state) {
     s.vector(s.self, 2, 2, sy_heads_of(m8, 0, 1), sy_heads_of(m8, 0, 4), weights);
     assert_true(c.vector == 1 && c.param == 2 && p.part[SY_SUMS][SY_PART_w_vectors].calls == 1);
     s.embedding(s.self, 0, NULL, m8);
-    assert_true(c.embedding == 1 && c.param == 0 && p.part[SY_SUMS][SY_PART_w_embedding].calls == 1);
+    assert_true(c.embedding == 1 && c.param == 0 &&
+                p.part[SY_SUMS][SY_PART_w_embedding].calls == 1);
     assert_int_equal(p.layers.calls, 3); /* head and embedding are of no layer */
     assert_int_equal(calls_of_parts(&p), 5);
 }
 
-/* --- steps ---------------------------------------------------------------------------------------------------- */
+/* --- steps ------------------------------------------------------------------------------------- */
 
 enum { STEPS = 2 };
 
@@ -199,7 +220,8 @@ static void set(struct sy_config *c, const char *key, const char *value) {
 }
 
 /* Digest after STEPS steps; p NULL: not watched. Else p is that of the last step. */
-static void steps(const char *flavor, const char *recompute, struct sy_profile *p, char digest[SY_DIGEST_CHARS]) {
+static void steps(const char *flavor, const char *recompute, struct sy_profile *p,
+                  char digest[SY_DIGEST_CHARS]) {
     struct sy_config *c;
     struct sy_session *s;
     struct sy_step_result r;
@@ -207,7 +229,8 @@ static void steps(const char *flavor, const char *recompute, struct sy_profile *
     set(c, "model.flavor", flavor);
     set(c, "activation_checkpoint.mode", recompute);
     set(c, "run.threads", "2");
-    if (sy_config_finish(c, false) != SY_OK || sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_INIT, &s) != SY_OK)
+    if (sy_config_finish(c, false) != SY_OK ||
+        sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_INIT, &s) != SY_OK)
         fail_msg("%s", sy_error_message());
     if (p) {
         sy_profile_init(p, &s->exec, s->weights);
@@ -270,12 +293,14 @@ static void model(const char *flavor) {
                 assert_int_equal(none.part[c][i].calls, selective.part[c][i].calls);
                 assert_int_equal(none.part[c][i].calls, full.part[c][i].calls);
             }
-    const struct sy_profile_tally *forward = full.part[SY_FORWARD], *again = full.part[SY_RECOMPUTE];
+    const struct sy_profile_tally *forward = full.part[SY_FORWARD],
+                                  *again = full.part[SY_RECOMPUTE];
     assert_int_equal(again[SY_PART_attention].calls, forward[SY_PART_attention].calls);
     assert_int_equal(again[SY_PART_products].calls, forward[SY_PART_products].calls);
     assert_int_equal(selective.part[SY_RECOMPUTE][SY_PART_attention].calls, 0);
     assert_true(pass_calls(&selective, SY_RECOMPUTE) < pass_calls(&full, SY_RECOMPUTE));
-    assert_int_equal(calls_of_parts(&full), calls_of_parts(&none) + pass_calls(&full, SY_RECOMPUTE));
+    assert_int_equal(calls_of_parts(&full),
+                     calls_of_parts(&none) + pass_calls(&full, SY_RECOMPUTE));
     assert_int_equal(full.layers.calls - none.layers.calls, pass_calls(&full, SY_RECOMPUTE));
 }
 
@@ -289,7 +314,8 @@ static void micro_gqa(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_op), cmocka_unit_test(products), cmocka_unit_test(sink),
-                                       cmocka_unit_test(micro_mla), cmocka_unit_test(micro_gqa)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_op), cmocka_unit_test(products),
+                                       cmocka_unit_test(sink), cmocka_unit_test(micro_mla),
+                                       cmocka_unit_test(micro_gqa)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,10 @@
-/* The most that this tier's arithmetic could do: the instruction that the class's products are made of, in a loop that
- * touches registers alone. As many chains run side by side as hide the instruction's latency; nothing is loaded or stored.
+/* The most that this tier's arithmetic could do: the instruction that the class's products are made
+ * of, in a loop that touches registers alone. As many chains run side by side as hide the
+ * instruction's latency; nothing is loaded or stored.
  *
  *     x86     VDPBF16PS where the tier has it: two products and two sums a lane; else as fp32
  *     fp32    FMA: one product and one sum a lane
- *     sm90    is emulated: there is no instruction, and so no peak; nor in tier ref, which calls fmaf
+ *     sm90    no peak, as it is emulated; nor has tier ref one, which calls fmaf
  */
 #include "ops/ref/protos.h"
 
