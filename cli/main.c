@@ -1,5 +1,6 @@
 /* The program: finds the command and hands it its arguments. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -55,7 +56,18 @@ static const struct command *find(const char *name) {
     return NULL;
 }
 
+/* Descriptors 0, 1 and 2 that came closed are taken, by one that neither reads nor writes: else the next file
+ * that is opened would have that number and get what is meant for a terminal. */
+static int take_standard_descriptors(void) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/", O_PATH) != fd)
+            return 0;
+    return 1;
+}
+
 int main(int argc, char **argv) {
+    if (!take_standard_descriptors())
+        return 1;
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error, not a death without a checkpoint */
     if (argc < 2) {
         print_usage(stderr);

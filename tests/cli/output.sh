@@ -26,13 +26,26 @@ closed generate generate "$room/run" --prompt x --max-tokens 300
     head -n 1 >/dev/null
 [ "$(cat "$room/code")" -le 1 ] || fail "train | head: exit $(cat "$room/code")"
 [ -e "$(checkpoint piped 8)/switchyard.json" ] || fail "train | head: not trained to the end"
-code=0
-"$BIN" train $config --run.dir="$room/closed" --training.steps=3 >&- 2>&- || code=$?
-[ $code -le 1 ] || fail "train with stdout and stderr closed: exit $code"
-[ -e "$(checkpoint closed 3)/switchyard.json" ] || fail "train with stdout and stderr closed: not trained to the end"
-train open --training.steps=3
-cmp "$(checkpoint closed 3)/model-00001-of-00001.safetensors" "$(checkpoint open 3)/model-00001-of-00001.safetensors" ||
-    fail "train with stdout and stderr closed: another result"
+# Descriptors that are closed from the start, each and all: nothing that is meant for them lands in a file of the run.
+train open --training.steps=3 --metrics.log_freq=1 --checkpoint.interval=1
+closed_from_start() { # NAME REDIRECTIONS
+    code=0
+    eval '"$BIN" train $config --run.dir="$room/$1" --training.steps=3 --metrics.log_freq=1 --checkpoint.interval=1' \
+        "$2" || code=$?
+    [ $code -le 1 ] || fail "train $2: exit $code"
+    diff -r "$room/open/checkpoints" "$room/$1/checkpoints" || fail "train $2: another result"
+    same "$(history "$1")" "$(history open)" "train $2: history"
+    for file in metrics.jsonl log.txt config.toml; do
+        same "$(wc -l <"$room/$1/$file")" "$(wc -l <"$room/open/$file")" "train $2: lines of $file"
+    done
+    grep -v '^{"kind":"train".*}$' "$room/$1/metrics.jsonl" && fail "train $2: other lines in metrics.jsonl"
+}
+closed_from_start closed_in '<&- >/dev/null 2>&1'
+closed_from_start closed_out '>&- 2>/dev/null'
+same $code 1 "results that go nowhere: exit code"
+closed_from_start closed_error '2>&- >/dev/null'
+closed_from_start closed_both '>&- 2>&-'
+closed_from_start closed_all '<&- >&- 2>&-'
 
 # A full disk is an error, not a success.
 if [ -w /dev/full ]; then
