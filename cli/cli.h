@@ -33,8 +33,9 @@ int sy_cli_finish(sy_status status);
 /* Usage error: prints the message and the command's usage; 2. */
 int sy_cli_usage(const char *command, const char *fmt, ...);
 
-/* An io that writes to stdout, logs to stderr and shows progress: one live line on a terminal, plain lines elsewhere. */
-struct sy_io sy_cli_io(long long log_freq);
+/* An io that writes to stdout, logs to stderr and shows progress: a head, then one live line on a terminal, plain
+ * lines elsewhere. */
+struct sy_io sy_cli_io(void);
 /* Ends a live progress line. */
 void sy_cli_progress_end(void);
 /* SIGINT and SIGTERM set io.stop; a second one quits at once. Returns the signal that came, or 0, from sy_cli_signal. */

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -12,7 +13,6 @@ const char *sy_cli_program = "switchyard";
 static volatile int stop_requested;
 static volatile sig_atomic_t signal_number;
 static int live_line;
-static long long progress_every = 10;
 
 int sy_cli_finish(sy_status status) {
     sy_cli_progress_end();
@@ -52,19 +52,36 @@ static void log_line(void *user, int warning, const char *line) {
     fprintf(stderr, "%s%s\n", warning ? "warning: " : "", line);
 }
 
+/* Of the terminal that stderr is now; 0 if it is none. */
+static int terminal_columns(void) {
+    struct winsize size;
+    if (!isatty(STDERR_FILENO))
+        return 0;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
+
+/* A terminal that was made narrower cuts the line: one that wraps would not be written over. */
 static void progress(void *user, const struct sy_progress *p) {
     (void)user;
-    if (isatty(STDERR_FILENO)) {
-        fprintf(stderr, "\r%s\033[K", p->line);
+    int columns = terminal_columns();
+    if (!p->line) {
+        sy_cli_progress_end();
+        fprintf(stderr, "%s\n", p->head);
+    } else if (columns) {
+        fprintf(stderr, "\r%.*s\033[K", columns - 1, p->line);
         live_line = 1;
-    } else if (p->step % progress_every == 0 || p->step == p->steps || p->step == 1) {
+    } else if (p->due) {
         fprintf(stderr, "%s\n", p->line);
     }
 }
 
-struct sy_io sy_cli_io(long long log_freq) {
-    progress_every = log_freq > 0 ? log_freq : 1;
-    return (struct sy_io){.write = write_out, .log = log_line, .progress = progress, .stop = &stop_requested};
+struct sy_io sy_cli_io(void) {
+    int columns = terminal_columns();
+    return (struct sy_io){.write = write_out,
+                          .log = log_line,
+                          .progress = progress,
+                          .stop = &stop_requested,
+                          .columns = columns ? columns - 1 : 0};
 }
 
 /* --- signals -------------------------------------------------------------------------------------------------- */

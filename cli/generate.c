@@ -49,7 +49,7 @@ int sy_cli_generate(int argc, char **argv) {
         code = sy_cli_usage("generate", argc < 2 ? "a checkpoint or run is needed%s" : "'%s' is not understood",
                             argc < 2 ? "" : argv[2]);
     sy_cli_catch_signals();
-    struct sy_io io = sy_cli_io(1);
+    struct sy_io io = sy_cli_io();
     if (status == SY_OK && code == 0)
         status = sy_generate(config, argv[1], &how, &io);
     if (code == 0)

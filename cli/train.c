@@ -45,15 +45,13 @@ int sy_cli_train(int argc, char **argv) {
         free(args);
         return code;
     }
-    const char *log_freq = "10", *saving = "true", *path = argv[1];
+    const char *saving = "true", *path = argv[1];
     char name[256];
     sy_cli_config_name(path, name);
-    if (sy_config_get(config, "metrics.log_freq", &log_freq) != SY_OK)
-        log_freq = "10";
     if (sy_config_get(config, "checkpoint.enable", &saving) != SY_OK)
         saving = "true";
     sy_cli_catch_signals();
-    struct sy_io io = sy_cli_io(atoll(log_freq));
+    struct sy_io io = sy_cli_io();
     struct sy_train_summary s;
     sy_status status = sy_train(config, name, &io, &s);
     code = sy_cli_finish(status);

@@ -80,7 +80,10 @@ void sy_config_reference(sy_write_fn write, void *user);
 
 struct sy_progress {
     int64_t step, steps;
-    const char *line; /* one line for a terminal of 80 columns */
+    const char *head;    /* the names and units of the line's columns, the same in every call */
+    const char *line;    /* NULL in the first call, which comes before the first step: head alone */
+    int due;             /* one of the lines for a log: the first, every metrics.log_freq steps, the last */
+    double step_seconds; /* of the step that was done; in the first call a guess */
 };
 
 struct sy_io {
@@ -88,7 +91,8 @@ struct sy_io {
     void (*log)(void *user, int warning, const char *line);           /* may be NULL */
     void (*progress)(void *user, const struct sy_progress *progress); /* may be NULL */
     void *user;
-    const volatile int *stop; /* becomes non-zero to stop after the step; may be NULL */
+    const volatile int *stop; /* becomes non-zero to save and stop after the step; may be NULL */
+    int columns;              /* no progress line is longer; 0: 79 */
 };
 
 /* --- ranks: threads of one process ---------------------------------------------------------------------------- */

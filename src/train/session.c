@@ -279,6 +279,7 @@ static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
         sy_step_routes_before(s->routes, s->gradients, k, &b);
         SY_TRY(sy_model_train(s->model, &b, (float)(1.0 / (double)r->n_valid), &sink, &stats));
         sy_step_routes_after(s->routes, s->gradients, k, &b);
+        r->tokens += b.tokens;
     }
     if (stats.n_bad == 0 && stats.n_bad_router == 0) /* else weights may be NaN, and no file of routes has such */
         SY_TRY(sy_step_routes_end(s->routes, r->step));

@@ -242,7 +242,7 @@ static sy_status start(struct trainer *t, const char *name) {
     SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
     if (t->ckpt) /* a new run has tried them before there was a folder */
         SY_TRY(sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps));
-    SY_TRY(sy_progress_init(t->session, t->step, &t->progress));
+    SY_TRY(sy_progress_init(t->session, t->step, t->io->columns, &t->progress));
     const struct sy_session *s = t->session;
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
                 (long long)s->params->n_parameters, (long long)s->params->n_active, sy_class_name(s->exec.cls),
@@ -291,12 +291,13 @@ static sy_status save_before(struct trainer *t, sy_status status) {
 static sy_status one_step(struct trainer *t) {
     struct sy_step_result r;
     struct sy_metrics_times times;
-    char line[80];
+    struct sy_figures figures;
+    sy_progress_begin(&t->progress);
     sy_status status = sy_session_step(t->session, t->step, &r);
     if (status != SY_OK)
         return save_before(t, status);
     memcpy(t->out->weights_digest, r.digest, sizeof t->out->weights_digest);
-    sy_progress_step(&t->progress, t->session, &r, &times, line);
+    sy_progress_step(&t->progress, t->session, &r, &times, &figures);
     status = sy_metrics_step(&t->metrics, t->session, &r, &times);
     if (status == SY_OK && !r.applied)
         status = nonfinite(t, &r);
@@ -307,8 +308,7 @@ static sy_status one_step(struct trainer *t) {
         return save_before(t, status);
     t->out->step = t->step;
     t->out->loss = r.loss;
-    if (t->io->progress)
-        t->io->progress(t->io->user, &(struct sy_progress){t->step, t->config->training.steps, line});
+    sy_progress_show(&t->progress, &figures, t->io, t->log_file);
     return SY_OK;
 }
 
@@ -317,6 +317,8 @@ static sy_status loop(struct trainer *t) {
     if (t->step >= c->training.steps && t->ckpt)
         sy_log_info(&t->log, "step %lld of training.steps = %lld is done already", (long long)t->step,
                     (long long)c->training.steps);
+    if (t->step < c->training.steps)
+        sy_progress_head(&t->progress, t->io, &t->log, t->log_file);
     while (t->step < c->training.steps) {
         SY_TRY(one_step(t));
         int last = t->step == c->training.steps, asked = t->io->stop && *t->io->stop;
