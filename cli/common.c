@@ -1,5 +1,4 @@
-/* What the commands share: errors, progress, signals, arguments. See cli.h. */
-#include <signal.h>
+/* What the commands share: errors, progress, arguments. See cli.h. */
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,15 +9,13 @@
 
 const char *sy_cli_program = "switchyard";
 
-static volatile int stop_requested;
-static volatile sig_atomic_t signal_number;
-static int live_line;
+volatile sig_atomic_t sy_cli_live_line;
 
 int sy_cli_finish(sy_status status) {
     sy_cli_progress_end();
     if (status != SY_OK && status != SY_STOPPED)
         fprintf(stderr, "switchyard: %s\n", sy_error_message());
-    return sy_status_exit_code(status);
+    return status == SY_STOPPED && sy_cli_signal() ? 128 + sy_cli_signal() : sy_status_exit_code(status);
 }
 
 int sy_cli_usage(const char *command, const char *fmt, ...) {
@@ -34,9 +31,9 @@ int sy_cli_usage(const char *command, const char *fmt, ...) {
 /* --- io ------------------------------------------------------------------------------------------------------- */
 
 void sy_cli_progress_end(void) {
-    if (live_line)
+    if (sy_cli_live_line)
         fputc('\n', stderr);
-    live_line = 0;
+    sy_cli_live_line = 0;
 }
 
 static void write_out(void *user, const char *text, size_t n) {
@@ -64,12 +61,13 @@ static int terminal_columns(void) {
 static void progress(void *user, const struct sy_progress *p) {
     (void)user;
     int columns = terminal_columns();
+    sy_cli_signal_note(p->step_seconds);
     if (!p->line) {
         sy_cli_progress_end();
         fprintf(stderr, "%s\n", p->head);
     } else if (columns) {
         fprintf(stderr, "\r%.*s\033[K", columns - 1, p->line);
-        live_line = 1;
+        sy_cli_live_line = 1;
     } else if (p->due) {
         fprintf(stderr, "%s\n", p->line);
     }
@@ -80,29 +78,8 @@ struct sy_io sy_cli_io(void) {
     return (struct sy_io){.write = write_out,
                           .log = log_line,
                           .progress = progress,
-                          .stop = &stop_requested,
                           .columns = columns ? columns - 1 : 0};
 }
-
-/* --- signals -------------------------------------------------------------------------------------------------- */
-
-static void on_signal(int number) {
-    if (stop_requested)
-        _exit(128 + number);
-    stop_requested = 1;
-    signal_number = number;
-}
-
-void sy_cli_catch_signals(void) {
-    struct sigaction a;
-    memset(&a, 0, sizeof a);
-    a.sa_handler = on_signal;
-    a.sa_flags = SA_RESTART;
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-}
-
-int sy_cli_signal(void) { return (int)signal_number; }
 
 /* --- arguments ------------------------------------------------------------------------------------------------ */
 

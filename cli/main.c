@@ -1,7 +1,6 @@
 /* The program: finds the command and hands it its arguments. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -23,7 +22,7 @@ static void print_usage(FILE *f) {
         fprintf(f, "  switchyard %s%s%s\n      %s\n", commands[i].name, *commands[i].args ? " " : "", commands[i].args,
                 commands[i].text);
     fprintf(f, "\nOptions are --section.key=value; `switchyard help run.dir` explains one.\n"
-               "exit: 0 done, 1 failed, 2 usage, 3 damaged data, 4 non-finite, 130/143 signal\n");
+               "exit: 0 done, 1 failed, 2 usage, 3 damaged data, 4 non-finite, 128 + signal\n");
 }
 
 static void write_stdout(void *user, const char *text, size_t n) { fwrite(text, 1, n, user); }
@@ -68,7 +67,7 @@ static int take_standard_descriptors(void) {
 int main(int argc, char **argv) {
     if (!take_standard_descriptors())
         return 1;
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error, not a death without a checkpoint */
+    sy_cli_ignore_signals();
     if (argc < 2) {
         print_usage(stderr);
         return 2;

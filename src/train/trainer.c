@@ -15,6 +15,7 @@
 #include "train/io.h"
 #include "train/progress.h"
 #include "train/session.h"
+#include "train/stop.h"
 
 struct trainer {
     struct sy_config *config;
@@ -27,6 +28,7 @@ struct trainer {
     struct sy_session *session;
     struct sy_metrics metrics;
     struct sy_progress_state progress;
+    struct sy_stop stop;
     json_t *fingerprint;
     int64_t step, saved_step, skipped_in_a_row;
     char recipe_id[SY_CKPT_HASH_CHARS];
@@ -215,6 +217,7 @@ static sy_status save(struct trainer *t) {
     if (status != SY_OK)
         return sy_fail_context(status, "checkpoint of step %lld", (long long)t->step);
     t->saved_step = t->step;
+    sy_stop_saved(&t->stop);
     sy_log_info(&t->log, "saved %s", path);
     return SY_OK;
 }
@@ -243,6 +246,7 @@ static sy_status start(struct trainer *t, const char *name) {
     if (t->ckpt) /* a new run has tried them before there was a folder */
         SY_TRY(sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps));
     SY_TRY(sy_progress_init(t->session, t->step, t->io->columns, &t->progress));
+    t->stop = sy_stop_begin(t->session, t->io);
     const struct sy_session *s = t->session;
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
                 (long long)s->params->n_parameters, (long long)s->params->n_active, sy_class_name(s->exec.cls),
@@ -319,15 +323,20 @@ static sy_status loop(struct trainer *t) {
                     (long long)c->training.steps);
     if (t->step < c->training.steps)
         sy_progress_head(&t->progress, t->io, &t->log, t->log_file);
-    while (t->step < c->training.steps) {
-        SY_TRY(one_step(t));
-        int last = t->step == c->training.steps, asked = t->io->stop && *t->io->stop;
-        if (c->checkpoint.enable && (last || asked || t->step % c->checkpoint.interval == 0))
+    for (int64_t first = t->step, evaluated = first;;) {
+        int last = t->step >= c->training.steps, asked = sy_stop_asked(&t->stop);
+        if (t->step > first && (sy_stop_save_due(&t->stop, t->step) || last || asked))
             SY_TRY(save(t));
-        if (asked && !last)
+        if (last)
+            break;
+        if (asked)
             SY_FAIL(SY_STOPPED, "stopped after step %lld of %lld", (long long)t->step, (long long)c->training.steps);
-        if (c->validation.enable && !last && t->step % c->validation.freq == 0)
+        if (c->validation.enable && t->step > evaluated && t->step % c->validation.freq == 0) {
             SY_TRY(evaluate(t));
+            evaluated = t->step; /* and it may have been asked to stop meanwhile */
+        } else {
+            SY_TRY(one_step(t));
+        }
     }
     return c->validation.enable ? evaluate(t) : SY_OK;
 }
