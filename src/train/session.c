@@ -272,7 +272,10 @@ static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
     struct sy_model_stats stats = {.counts = s->counts};
     memset(s->counts, 0, (size_t)(s->params->n_layers * s->config->moe.num_experts) * sizeof *s->counts);
     sy_gradients_begin(s->gradients);
-    SY_TRY(sy_step_routes_begin(s->routes, r->step));
+    int skipped;
+    SY_TRY(sy_step_routes_begin(s->routes, r->step, &skipped));
+    if (skipped)
+        SY_FAIL(SY_ERR_NONFINITE, "the routes that are followed say that this step was skipped");
     for (int64_t k = 0; k < batch; k += local) {
         struct sy_batch b = batch_at(s, k, batch - k < local ? batch - k : local);
         sy_gradients_batch(s->gradients, k, b.sequences);
@@ -281,8 +284,7 @@ static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
         sy_step_routes_after(s->routes, s->gradients, k, &b);
         r->tokens += b.tokens;
     }
-    if (stats.n_bad == 0 && stats.n_bad_router == 0) /* else weights may be NaN, and no file of routes has such */
-        SY_TRY(sy_step_routes_end(s->routes, r->step));
+    SY_TRY(sy_step_routes_end(s->routes, r->step, 1));
     const struct sy_comm *dp = &s->groups.dp;
     dp->ops->sum_i64(dp, s->counts, s->params->n_layers * s->config->moe.num_experts);
     dp->ops->sum_i64(dp, &stats.loss, 1);
@@ -348,6 +350,7 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
     if (status == SY_ERR_NONFINITE) { /* which part of the batch was counted depends on the layout: nothing is */
         memset(s->counts, 0, (size_t)(s->params->n_layers * c->moe.num_experts) * sizeof *s->counts);
         snprintf(r->why, sizeof r->why, "%s", sy_error_message());
+        SY_TRY(sy_step_routes_end(s->routes, r->step, 0));
     } else if (r->n_bad_router) {
         snprintf(r->why, sizeof r->why, "router losses of %lld sequences are not finite, summed over layers",
                  (long long)r->n_bad_router);
