@@ -155,11 +155,8 @@ static sy_status find_tensor(const struct reading *r, int layer, const char *wha
     *out = t;
     if (!t || (t->n_dims == 3 && memcmp(t->dims, dims, sizeof dims) == 0))
         return SY_OK;
-    size_t n = 0;
-    *shape = 0;
-    for (int i = 0; i < t->n_dims; i++)
-        n += (size_t)snprintf(shape + n, sizeof shape - n, "%s%lld", i ? ", " : "", (long long)t->dims[i]);
-    SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is [%s], must be [%lld, %lld, %lld]: sequences, tokens, experts of a token",
+    sy_safetensors_shape(t, shape, sizeof shape);
+    SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is %s, must be [%lld, %lld, %lld]: sequences, tokens, experts of a token",
             r->path, name, shape, (long long)dims[0], (long long)dims[1], (long long)dims[2]);
 }
 
