@@ -366,13 +366,18 @@ sy_status sy_train(struct sy_config *config, const char *name, const struct sy_i
     out->step = t.step;
     if (status == SY_OK)
         status = loop(&t);
-    if (status != SY_OK && t.log_file)
-        fprintf(t.log_file, "%s%s\n", status == SY_STOPPED ? "" : "error: ", sy_error_message());
+    if (status == SY_STOPPED && t.log_file)
+        fprintf(t.log_file, "%s\n", sy_error_message());
     if (status == SY_OK || status == SY_STOPPED) {
         sy_status reported = report_counters(&t);
         status = status == SY_OK ? reported : status;
     }
-    sy_metrics_close(&t.metrics);
+    if (status == SY_OK)
+        status = sy_metrics_close(&t.metrics);
+    else if (t.metrics.file)
+        fclose(t.metrics.file); /* what failed before stays the error */
+    if (status != SY_OK && status != SY_STOPPED && t.log_file)
+        fprintf(t.log_file, "error: %s\n", sy_error_message());
     sy_session_destroy(t.session);
     sy_ckpt_close(t.ckpt);
     json_decref(t.fingerprint);

@@ -331,7 +331,8 @@ static void numbers_of_a_metrics_line(void **state) {
         session->counts[i] = i;
     assert_int_equal(sy_metrics_open(dir, 0, &m), SY_OK);
     assert_int_equal(sy_metrics_step(&m, session, &r, &t), SY_OK);
-    sy_metrics_close(&m);
+    assert_int_equal(sy_metrics_close(&m), SY_OK);
+    assert_int_equal(sy_metrics_close(&m), SY_OK);
     snprintf(path, sizeof path, "%s/metrics.jsonl", dir);
     json_t *line = json_load_file(path, 0, NULL);
     assert_non_null(line);
