@@ -80,7 +80,7 @@ int sy_cli_bench(int argc, char **argv) {
     const char *steps = NULL;
     int json = sy_cli_take_flag(&argc, argv, "json"),
         has_steps = sy_cli_take(&argc, argv, "steps", &steps);
-    struct sy_io io = sy_cli_io(1);
+    struct sy_io io = sy_cli_io();
     char *end = NULL;
     long long n_steps = has_steps && steps ? strtoll(steps, &end, 10) : 0;
     if (has_steps && (!steps || end == steps || *end))

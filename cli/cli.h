@@ -2,6 +2,7 @@
 #ifndef SY_CLI_H
 #define SY_CLI_H
 
+#include <signal.h>
 #include <stdio.h>
 
 #include "switchyard.h"
@@ -29,18 +30,30 @@ SY_COMMANDS(X)
 /* The program as it was called. */
 extern const char *sy_cli_program;
 
-/* Prints `switchyard: <message>` to stderr; the exit code of the status. OK and STOPPED print nothing. */
+/* Prints `switchyard: <message>` to stderr; the exit code of the status, 128 + the signal after one. OK and STOPPED
+ * print nothing. */
 int sy_cli_finish(sy_status status);
 /* Usage error: prints the message and the command's usage; 2. */
 int sy_cli_usage(const char *command, const char *fmt, ...);
 
-/* An io that writes to stdout, logs to stderr and shows progress: one live line on a terminal, plain lines elsewhere. */
-struct sy_io sy_cli_io(long long log_freq);
+/* An io that writes to stdout, logs to stderr and shows progress: a head, then one live line on a terminal, plain
+ * lines elsewhere. */
+struct sy_io sy_cli_io(void);
 /* Ends a live progress line. */
 void sy_cli_progress_end(void);
-/* SIGINT and SIGTERM set io.stop; a second one quits at once. Returns the signal that came, or 0, from sy_cli_signal. */
-void sy_cli_catch_signals(void);
+/* A live progress line stands on the terminal. */
+extern volatile sig_atomic_t sy_cli_live_line;
+
+/* INT, TERM, HUP, USR1, USR2 and XCPU set io->stop, and are said: `what` (as "saving after this step", static). A
+ * second INT or TERM quits at once. save_signal ("usr1", or NULL or "none") changes io->save instead. Those that are
+ * ignored stay ignored. */
+void sy_cli_catch_signals(struct sy_io *io, const char *what, const char *save_signal);
+/* What a step takes: said with it. */
+void sy_cli_signal_note(double step_seconds);
+/* The signal that asked to stop, or 0. */
 int sy_cli_signal(void);
+/* What is a write error for a program that looks at its writes. */
+void sy_cli_ignore_signals(void);
 
 /* Takes "--name value" or "--name=value" out of argv. Returns 1 if it was there; *value NULL if a value is missing. */
 int sy_cli_take(int *argc, char **argv, const char *name, const char **value);

@@ -1,24 +1,21 @@
-/* What the commands share: errors, progress, signals, arguments. See cli.h. */
-#include <signal.h>
+/* What the commands share: errors, progress, arguments. See cli.h. */
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "cli.h"
 
 const char *sy_cli_program = "switchyard";
 
-static volatile int stop_requested;
-static volatile sig_atomic_t signal_number;
-static int live_line;
-static long long progress_every = 10;
+volatile sig_atomic_t sy_cli_live_line;
 
 int sy_cli_finish(sy_status status) {
     sy_cli_progress_end();
     if (status != SY_OK && status != SY_STOPPED)
         fprintf(stderr, "switchyard: %s\n", sy_error_message());
-    return sy_status_exit_code(status);
+    return status == SY_STOPPED && sy_cli_signal() ? 128 + sy_cli_signal() : sy_status_exit_code(status);
 }
 
 int sy_cli_usage(const char *command, const char *fmt, ...) {
@@ -34,9 +31,9 @@ int sy_cli_usage(const char *command, const char *fmt, ...) {
 /* --- io ------------------------------------------------------------------------------------------------------- */
 
 void sy_cli_progress_end(void) {
-    if (live_line)
+    if (sy_cli_live_line)
         fputc('\n', stderr);
-    live_line = 0;
+    sy_cli_live_line = 0;
 }
 
 static void write_out(void *user, const char *text, size_t n) {
@@ -52,40 +49,37 @@ static void log_line(void *user, int warning, const char *line) {
     fprintf(stderr, "%s%s\n", warning ? "warning: " : "", line);
 }
 
+/* Of the terminal that stderr is now; 0 if it is none. */
+static int terminal_columns(void) {
+    struct winsize size;
+    if (!isatty(STDERR_FILENO))
+        return 0;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
+
+/* A terminal that was made narrower cuts the line: one that wraps would not be written over. */
 static void progress(void *user, const struct sy_progress *p) {
     (void)user;
-    if (isatty(STDERR_FILENO)) {
-        fprintf(stderr, "\r%s\033[K", p->line);
-        live_line = 1;
-    } else if (p->step % progress_every == 0 || p->step == p->steps || p->step == 1) {
+    int columns = terminal_columns();
+    sy_cli_signal_note(p->step_seconds);
+    if (!p->line) {
+        sy_cli_progress_end();
+        fprintf(stderr, "%s\n", p->head);
+    } else if (columns) {
+        fprintf(stderr, "\r%.*s\033[K", columns - 1, p->line);
+        sy_cli_live_line = 1;
+    } else if (p->due) {
         fprintf(stderr, "%s\n", p->line);
     }
 }
 
-struct sy_io sy_cli_io(long long log_freq) {
-    progress_every = log_freq > 0 ? log_freq : 1;
-    return (struct sy_io){.write = write_out, .log = log_line, .progress = progress, .stop = &stop_requested};
+struct sy_io sy_cli_io(void) {
+    int columns = terminal_columns();
+    return (struct sy_io){.write = write_out,
+                          .log = log_line,
+                          .progress = progress,
+                          .columns = columns ? columns - 1 : 0};
 }
-
-/* --- signals -------------------------------------------------------------------------------------------------- */
-
-static void on_signal(int number) {
-    if (stop_requested)
-        _exit(128 + number);
-    stop_requested = 1;
-    signal_number = number;
-}
-
-void sy_cli_catch_signals(void) {
-    struct sigaction a;
-    memset(&a, 0, sizeof a);
-    a.sa_handler = on_signal;
-    a.sa_flags = SA_RESTART;
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-}
-
-int sy_cli_signal(void) { return (int)signal_number; }
 
 /* --- arguments ------------------------------------------------------------------------------------------------ */
 

@@ -4,7 +4,7 @@
 int sy_cli_diff(int argc, char **argv) {
     if (argc != 3)
         return sy_cli_usage("diff", "two runs (or two checkpoints) are needed");
-    struct sy_io io = sy_cli_io(1);
+    struct sy_io io = sy_cli_io();
     int equal = 0;
     int code = sy_cli_finish(sy_diff(argv[1], argv[2], &io, &equal));
     return code ? code : !equal;

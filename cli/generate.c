@@ -48,8 +48,8 @@ int sy_cli_generate(int argc, char **argv) {
     if (status == SY_OK && argc != 2)
         code = sy_cli_usage("generate", argc < 2 ? "a checkpoint or run is needed%s" : "'%s' is not understood",
                             argc < 2 ? "" : argv[2]);
-    sy_cli_catch_signals();
-    struct sy_io io = sy_cli_io(1);
+    struct sy_io io = sy_cli_io();
+    sy_cli_catch_signals(&io, "stopping after this token", NULL);
     if (status == SY_OK && code == 0)
         status = sy_generate(config, argv[1], &how, &io);
     if (code == 0)

@@ -5,7 +5,7 @@ int sy_cli_info(int argc, char **argv) {
     (void)argv;
     if (argc != 1)
         return sy_cli_usage("info", "takes no arguments");
-    struct sy_io io = sy_cli_io(1);
+    struct sy_io io = sy_cli_io();
     return sy_cli_finish(sy_info(&io));
 }
 
@@ -15,6 +15,6 @@ int sy_cli_init(int argc, char **argv) {
         return sy_cli_usage("init", "--flavor needs a name");
     if (argc != 1)
         return sy_cli_usage("init", "'%s' is not understood", argv[1]);
-    struct sy_io io = sy_cli_io(1);
+    struct sy_io io = sy_cli_io();
     return sy_cli_finish(sy_config_init(flavor, io.write, io.user));
 }

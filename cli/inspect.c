@@ -40,7 +40,7 @@ int sy_cli_inspect(int argc, char **argv) {
             return sy_cli_usage("inspect", "'%s' is not understood", argv[i]);
     if (argc != 2)
         return sy_cli_usage("inspect", experts ? "one run is needed" : "one path is needed");
-    struct sy_io io = sy_cli_io(1);
+    struct sy_io io = sy_cli_io();
     if (!experts)
         return sy_cli_finish(sy_inspect(argv[1], &io));
     o.utf8 = terminal_shows_utf8();

@@ -1,6 +1,6 @@
 /* The program: finds the command and hands it its arguments. */
 #include <errno.h>
-#include <signal.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,7 +22,7 @@ static void print_usage(FILE *f) {
         fprintf(f, "  switchyard %s%s%s\n      %s\n", commands[i].name, *commands[i].args ? " " : "", commands[i].args,
                 commands[i].text);
     fprintf(f, "\nOptions are --section.key=value; `switchyard help run.dir` explains one.\n"
-               "exit: 0 done, 1 failed, 2 usage, 3 damaged data, 4 non-finite, 130/143 signal\n");
+               "exit: 0 done, 1 failed, 2 usage, 3 damaged data, 4 non-finite, 128 + signal\n");
 }
 
 static void write_stdout(void *user, const char *text, size_t n) { fwrite(text, 1, n, user); }
@@ -55,8 +55,19 @@ static const struct command *find(const char *name) {
     return NULL;
 }
 
+/* Descriptors 0, 1 and 2 that came closed are taken, by one that neither reads nor writes: else the next file
+ * that is opened would have that number and get what is meant for a terminal. */
+static int take_standard_descriptors(void) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/", O_PATH) != fd)
+            return 0;
+    return 1;
+}
+
 int main(int argc, char **argv) {
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error, not a death without a checkpoint */
+    if (!take_standard_descriptors())
+        return 1;
+    sy_cli_ignore_signals();
     if (argc < 2) {
         print_usage(stderr);
         return 2;

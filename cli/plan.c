@@ -6,7 +6,7 @@ int sy_cli_plan(int argc, char **argv) {
     int code = sy_cli_config("plan", argc, argv, &config);
     if (code)
         return code;
-    struct sy_io io = sy_cli_io(1);
+    struct sy_io io = sy_cli_io();
     code = sy_cli_finish(sy_plan(config, &io));
     sy_config_destroy(config);
     return code;

@@ -45,15 +45,15 @@ int sy_cli_train(int argc, char **argv) {
         free(args);
         return code;
     }
-    const char *log_freq = "10", *saving = "true", *path = argv[1];
+    const char *text, *path = argv[1];
     char name[256];
     sy_cli_config_name(path, name);
-    if (sy_config_get(config, "metrics.log_freq", &log_freq) != SY_OK)
-        log_freq = "10";
-    if (sy_config_get(config, "checkpoint.enable", &saving) != SY_OK)
-        saving = "true";
-    sy_cli_catch_signals();
-    struct sy_io io = sy_cli_io(atoll(log_freq));
+    int saving = sy_config_get(config, "checkpoint.enable", &text) != SY_OK || strcmp(text, "true") == 0;
+    char save_signal[16] = "";
+    if (sy_config_get(config, "run.save_signal", &text) == SY_OK)
+        sscanf(text, "\"%15[a-z0-9]", save_signal);
+    struct sy_io io = sy_cli_io();
+    sy_cli_catch_signals(&io, saving ? "saving after this step" : "stopping after this step without saving", save_signal);
     struct sy_train_summary s;
     sy_status status = sy_train(config, name, &io, &s);
     code = sy_cli_finish(status);
@@ -64,11 +64,10 @@ int sy_cli_train(int argc, char **argv) {
         printf("run %s\ndigest of step %lld: %s\n", s.run_dir, (long long)s.step, s.weights_digest);
     } else if (status == SY_STOPPED) {
         fprintf(stderr, "stopped after step %lld\n", (long long)s.step);
-        if (strcmp(saving, "true") == 0)
+        if (saving)
             print_continue(args);
         else
             fprintf(stderr, "nothing was saved: checkpoint.enable is false\n");
-        code = 128 + (sy_cli_signal() ? sy_cli_signal() : 2);
     }
     sy_config_destroy(config);
     free(args);

@@ -13,7 +13,7 @@ int sy_cli_verify(int argc, char **argv) {
     int code = sy_cli_config("verify", argc, argv, &config);
     if (code)
         return code;
-    struct sy_io io = sy_cli_io(1);
+    struct sy_io io = sy_cli_io();
     code = sy_cli_finish(sy_verify(config, atoll(steps), plant, &io));
     sy_config_destroy(config);
     return code;

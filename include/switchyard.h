@@ -80,7 +80,10 @@ void sy_config_reference(sy_write_fn write, void *user);
 
 struct sy_progress {
     int64_t step, steps;
-    const char *line; /* one line for a terminal of 80 columns */
+    const char *head;    /* the names and units of the line's columns, the same in every call */
+    const char *line;    /* NULL in the first call, which comes before the first step: head alone */
+    int due;             /* one of the lines for a log: the first, every metrics.log_freq steps, the last */
+    double step_seconds; /* of the step that was done; in the first call a guess */
 };
 
 struct sy_io {
@@ -88,7 +91,9 @@ struct sy_io {
     void (*log)(void *user, int warning, const char *line);           /* may be NULL */
     void (*progress)(void *user, const struct sy_progress *progress); /* may be NULL */
     void *user;
-    const volatile int *stop; /* becomes non-zero to stop after the step; may be NULL */
+    const volatile int *stop; /* becomes non-zero to save and stop after the step; may be NULL */
+    const volatile int *save; /* becomes another value to save after the step and go on; may be NULL */
+    int columns;              /* no progress line is longer; 0: 79 */
 };
 
 /* --- ranks: threads of one process ---------------------------------------------------------------------------- */
@@ -120,7 +125,7 @@ struct sy_train_summary {
 };
 
 /* Local. Trains to training.steps in run.dir (empty: runs/<name>); goes on from the newest valid checkpoint there.
- * Errors: any; STOPPED after *stop with a checkpoint saved; NONFINITE. *out is filled as far as the run came. */
+ * Errors: any; STOPPED after *stop with a checkpoint saved (unless checkpoint.enable is false); NONFINITE. *out is filled as far as the run came. */
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io, struct sy_train_summary *out);
 
 /* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ. `plant` names a known

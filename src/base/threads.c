@@ -8,13 +8,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-enum { SPINS = 2000 };
+#include "base/cpus.h"
+
+enum { SPINS = 2000, MOST = 1024 };
 
 struct sy_pool {
     int n;
-    int spins; /* 0 when there are more threads than processors */
+    int spins; /* 0 when there are more threads than usable processors */
     int64_t runs;
     pthread_t *threads;
     void (*fn)(void *, int, int);
@@ -89,12 +90,9 @@ void sy_pool_destroy(struct sy_pool *pool) {
 }
 
 sy_status sy_pool_create(int n_threads, struct sy_pool **out) {
-    if (n_threads < 0 || n_threads > 1024)
-        SY_FAIL(SY_ERR_USAGE, "run.threads = %d: must be in 0..1024 (0: one per processor)", n_threads);
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-    if (online < 1)
-        online = 1;
-    int n = n_threads ? n_threads : (int)online;
+    if (n_threads < 0 || n_threads > MOST)
+        SY_FAIL(SY_ERR_USAGE, "run.threads = %d: must be in 0..%d (0: one per usable processor)", n_threads, MOST);
+    int usable = sy_cpus_usable(), n = n_threads ? n_threads : usable < MOST ? usable : MOST;
     struct sy_pool *p = calloc(1, sizeof *p);
     if (p) {
         p->threads = calloc((size_t)n, sizeof *p->threads);
@@ -108,7 +106,7 @@ sy_status sy_pool_create(int n_threads, struct sy_pool **out) {
         free(p);
         SY_FAIL(SY_ERR_MEMORY, "no memory for a pool of %d threads", n);
     }
-    p->spins = n <= online ? SPINS : 0;
+    p->spins = n <= usable ? SPINS : 0;
     pthread_mutex_init(&p->mutex, NULL);
     pthread_cond_init(&p->start, NULL);
     pthread_cond_init(&p->done, NULL);

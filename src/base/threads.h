@@ -11,8 +11,8 @@
 
 struct sy_pool;
 
-/* Local. n_threads >= 1; 0: one per processor. Errors: ERR_USAGE out of 0..1024, ERR_RUNTIME no thread.
- */
+/* Local. n_threads >= 1; 0: one per processor that this process may use (cpus.h). Errors: ERR_USAGE out of
+ * 0..1024, ERR_RUNTIME no thread. */
 sy_status sy_pool_create(int n_threads, struct sy_pool **out);
 void sy_pool_destroy(struct sy_pool *pool);
 int sy_pool_size(const struct sy_pool *pool); /* 1 for NULL */

@@ -206,3 +206,8 @@ sy_status sy_hf_config_make(const struct sy_config *config, json_t **out) {
     *out = m.root;
     return SY_OK;
 }
+
+const char *sy_hf_class_name(const struct sy_config *config) {
+    enum sy_family family = sy_model_family(&config->model, &config->moe);
+    return family == SY_FAMILY_NONE ? NULL : families[family].architecture;
+}

@@ -1,24 +1,17 @@
-/* Sampling from a checkpoint: temperature, top-k, top-p; a function of model, prompt and seed alone.
+/* Sampling from a checkpoint: a function of model, prompt and seed alone (sampling.h).
  *
- * Each token is one forward pass over the last seq_len tokens as one sequence (no key-value cache yet), so its bits are
- * those of training. Choice i uses the uniform number of (seed, purpose sample, index i); candidates are ordered by
- * probability, equal ones by id; sums are fp64 in that order.
+ * Each token is one forward pass over the last seq_len tokens as one sequence (no key-value cache yet), so its bits
+ * are those of training.
  */
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/fmath.h"
-#include "base/rng.h"
-#include "ckpt/checkpoint.h"
+#include "commands/model_folder.h"
+#include "commands/sampling.h"
 #include "train/feed.h"
 #include "train/io.h"
 #include "train/session.h"
 #include "train/state_store.h"
-
-struct candidate {
-    int32_t id;
-    double p;
-};
 
 struct generator {
     struct sy_session *s;
@@ -27,52 +20,17 @@ struct generator {
     int32_t *context; /* all tokens so far */
     int64_t n;
     float *logits;
-    struct candidate *candidates;
+    struct sy_candidate *candidates;
 };
 
-static int by_probability(const void *a, const void *b) {
-    const struct candidate *x = a, *y = b;
-    if (x->p != y->p)
-        return x->p < y->p ? 1 : -1;
-    return (x->id > y->id) - (x->id < y->id);
-}
-
 /* Tokens that have a meaning, less BOS and PAD. */
-static int64_t list_candidates(struct generator *g, double temperature) {
-    int64_t n = 0;
-    double top = -INFINITY;
-    for (int32_t id = 0; id < sy_tokenizer_n_ids(g->s->tokenizer); id++) {
-        if (id == sy_tokenizer_bos(g->s->tokenizer) || id == sy_tokenizer_pad(g->s->tokenizer))
-            continue;
-        double l = (double)g->logits[id] / temperature;
-        g->candidates[n++] = (struct candidate){id, l};
-        top = l > top ? l : top;
-    }
-    for (int64_t i = 0; i < n; i++)
-        g->candidates[i].p = sy_exp2_f64((g->candidates[i].p - top) * 0x1.71547652b82fep+0);
-    qsort(g->candidates, (size_t)n, sizeof *g->candidates, by_probability);
-    return n;
-}
-
 static int32_t choose(struct generator *g, int64_t index) {
-    const struct sy_sampling *how = g->how;
-    int64_t n = list_candidates(g, how->temperature > 0 ? how->temperature : 1.0), kept = 0;
-    if (how->temperature <= 0)
-        return g->candidates[0].id;
-    if (how->top_k > 0 && how->top_k < n)
-        n = how->top_k;
-    double all = 0, sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        all += g->candidates[i].p;
-    for (kept = 0; kept < n && (kept == 0 || sum < how->top_p * all); kept++)
-        sum += g->candidates[kept].p;
-    double u = sy_rng_uniform(sy_rng_key(how->seed, SY_RNG_SAMPLE, 0, 0), (uint64_t)index) * sum, at = 0;
-    for (int64_t i = 0; i < kept; i++) {
-        at += g->candidates[i].p;
-        if (u < at)
-            return g->candidates[i].id;
-    }
-    return g->candidates[kept - 1].id;
+    const struct sy_tokenizer *t = g->s->tokenizer;
+    int64_t n = 0;
+    for (int32_t id = 0; id < sy_tokenizer_n_ids(t); id++)
+        if (id != sy_tokenizer_bos(t) && id != sy_tokenizer_pad(t))
+            g->candidates[n++] = (struct sy_candidate){id, (double)g->logits[id]};
+    return sy_sampling_choose(g->how, index, n, g->candidates);
 }
 
 /* The last seq_len tokens as one sequence: what comes after them cannot be seen, and is left out. */
@@ -128,36 +86,21 @@ static sy_status start_context(struct generator *g) {
     return SY_OK;
 }
 
-static sy_status check_sampling(const struct sy_sampling *how) {
-    if (!(how->temperature >= 0 && how->temperature <= 100))
-        SY_FAIL(SY_ERR_USAGE, "--temperature %g: must be in 0..100 (0: always the likeliest)", how->temperature);
-    if (!(how->top_p > 0 && how->top_p <= 1))
-        SY_FAIL(SY_ERR_USAGE, "--top-p %g: must be above 0 and at most 1", how->top_p);
-    if (how->top_k < 0)
-        SY_FAIL(SY_ERR_USAGE, "--top-k %lld: must be 0 (all) or more", (long long)how->top_k);
-    if (how->max_tokens < 0 || how->max_tokens > 1 << 24)
-        SY_FAIL(SY_ERR_USAGE, "--max-tokens %lld: must be in 0..%d", (long long)how->max_tokens, 1 << 24);
-    return SY_OK;
-}
-
-/* A checkpoint folder itself, or a run's newest. */
-static sy_status open_model(const char *dir, const struct sy_log *log, struct sy_ckpt **out) {
-    if (sy_ckpt_any(dir)) {
-        SY_TRY(sy_ckpt_find_latest(dir, log, out));
-        return SY_OK;
-    }
-    return sy_ckpt_open(dir, 0, out);
-}
-
 static sy_status load(struct sy_config *config, struct sy_ckpt *ckpt, const struct sy_log *log, struct sy_session **out) {
-    SY_TRY(sy_ckpt_config(ckpt, 1, config));
+    SY_TRY(sy_model_folder_tokenizer(ckpt));
+    SY_TRY(sy_model_folder_config(ckpt, config));
     SY_TRY(sy_config_set(config, SY_LAYER_FLAG, "generate", "training.local_batch_size", "1"));
     SY_TRY(sy_config_finish(config, false));
     SY_TRY(sy_session_create(config, log, 0, out));
     struct sy_ckpt_store store = sy_state_store(&(*out)->state);
     struct sy_ckpt_target target = {.params = (*out)->params, .store = &store};
     sy_status status = sy_ckpt_load(ckpt, &target, log, NULL);
-    return status == SY_OK ? sy_session_weights_changed(*out) : status;
+    if (status != SY_OK)
+        return status;
+    SY_TRY(sy_session_weights_changed(*out));
+    sy_log_info(log, "class %s, tier %s, %d threads", sy_class_name((*out)->exec.cls), (*out)->exec.ops->tier,
+                sy_pool_size((*out)->pool));
+    return SY_OK;
 }
 
 sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *how,
@@ -165,8 +108,8 @@ sy_status sy_generate(struct sy_config *config, const char *model_dir, const str
     struct sy_log log = sy_io_log(io);
     struct sy_ckpt *ckpt = NULL;
     struct generator g = {.how = how, .io = io};
-    SY_TRY(check_sampling(how));
-    SY_TRY(open_model(model_dir, &log, &ckpt));
+    SY_TRY(sy_sampling_check(how));
+    SY_TRY(sy_model_folder_open(model_dir, &log, &ckpt));
     sy_status status = load(config, ckpt, &log, &g.s);
     if (status == SY_OK)
         status = start_context(&g);

@@ -1,4 +1,5 @@
 /* switchyard info: what this build is and what runs here. */
+#include "ckpt/hf_config.h"
 #include "train/io.h"
 #include "train/session.h"
 
@@ -68,7 +69,8 @@ static sy_status flavor(const struct sy_io *io, const char *name) {
     if (status == SY_OK)
         status = sy_params_create(&c->model, &c->moe, &p);
     if (status == SY_OK)
-        sy_io_printf(io, "  %-18s %16lld %16lld\n", name, (long long)p->n_parameters, (long long)p->n_active);
+        sy_io_printf(io, "  %-17s %15lld %15lld  %s\n", name, (long long)p->n_parameters, (long long)p->n_active,
+                     sy_hf_class_name(c) ? sy_hf_class_name(c) : "none");
     sy_params_destroy(p);
     sy_config_destroy(c);
     return status;
@@ -79,7 +81,7 @@ sy_status sy_info(const struct sy_io *io) {
     tiers(io);
     SY_TRY(peak(io));
     ops(io);
-    sy_io_printf(io, "flavors                  parameters           active\n");
+    sy_io_printf(io, "flavors                 parameters          active  Hugging Face class\n");
     const char *about;
     for (int i = 0; sy_config_flavor(i, &about); i++)
         SY_TRY(flavor(io, sy_config_flavor(i, &about)));

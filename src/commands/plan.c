@@ -1,4 +1,5 @@
 /* switchyard plan: what a run on one rank will hold and compute, from the code that allocates it, without the memory. */
+#include "ckpt/hf_config.h"
 #include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
@@ -35,6 +36,8 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
     double flops = sy_flops_per_token(c, p);
     int64_t tokens = c->training.global_batch_size * c->training.seq_len;
     sy_io_printf(io, "parameters   %s, %s active for a token\n", total, active);
+    const char *class = sy_hf_class_name(c);
+    sy_io_printf(io, "Hugging Face class: %s\n", class ? class : "none; read by switchyard alone");
     sy_io_printf(io, "FLOPs        %.3f GFLOP a token, %.3f TFLOP a step of %lld tokens\n", flops * 1e-9,
                  flops * (double)tokens * 1e-12, (long long)tokens);
     sy_io_printf(io, "recipe       class %s, lanes %lld, expert_lanes %lld, cell %lld, seq_len %lld, rounds %lld\n",

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,7 +24,16 @@ static const struct {
 };
 
 const char *sy_safetensors_dtype_name(enum sy_safetensors_dtype dtype) { return dtypes[dtype].name; }
+int sy_safetensors_dtype_bits(enum sy_safetensors_dtype dtype) { return dtypes[dtype].bits; }
 int sy_safetensors_dtype_bytes(enum sy_safetensors_dtype dtype) { return dtypes[dtype].bits / 8; }
+
+void sy_safetensors_shape(const struct sy_safetensors_tensor *t, char *out, size_t bytes) {
+    size_t n = (size_t)snprintf(out, bytes, "[");
+    for (int i = 0; i < t->n_dims && n < bytes; i++)
+        n += (size_t)snprintf(out + n, bytes - n, "%s%" PRId64, i ? ", " : "", t->dims[i]);
+    if (n < bytes)
+        snprintf(out + n, bytes - n, "]");
+}
 
 /* pread of exactly `bytes` bytes. Errors: ERR_IO, ERR_DATA at the end of the file. */
 static sy_status read_at(const struct sy_safetensors *file, int64_t offset, int64_t bytes, void *dst) {

@@ -15,11 +15,16 @@
 /* enumerator, name in the file, bits of one element */
 #define SY_SAFETENSORS_DTYPE_LIST(X) \
     X(BOOL, "BOOL", 8)               \
+    X(F4, "F4", 4)                   \
+    X(F6_E2M3, "F6_E2M3", 6)         \
+    X(F6_E3M2, "F6_E3M2", 6)         \
     X(U8, "U8", 8)                   \
     X(I8, "I8", 8)                   \
     X(F8_E5M2, "F8_E5M2", 8)         \
     X(F8_E4M3, "F8_E4M3", 8)         \
     X(F8_E8M0, "F8_E8M0", 8)         \
+    X(F8_E4M3FNUZ, "F8_E4M3FNUZ", 8) \
+    X(F8_E5M2FNUZ, "F8_E5M2FNUZ", 8) \
     X(U16, "U16", 16)                \
     X(I16, "I16", 16)                \
     X(F16, "F16", 16)                \
@@ -39,7 +44,7 @@ enum sy_safetensors_dtype {
         SY_SAFETENSORS_DTYPES
 };
 
-enum { SY_SAFETENSORS_MAX_DIMS = 8, SY_SAFETENSORS_MAX_HEADER = 100 * 1000 * 1000, SY_SAFETENSORS_HASH_CHARS = 33 };
+enum { SY_SAFETENSORS_MAX_DIMS = 32, SY_SAFETENSORS_MAX_HEADER = 100 * 1000 * 1000, SY_SAFETENSORS_HASH_CHARS = 33 };
 
 struct sy_safetensors_tensor {
     const char *name; /* NUL-terminated UTF-8, owned by the file */
@@ -58,9 +63,13 @@ struct sy_safetensors_pair {
 
 struct sy_safetensors; /* an open file */
 
-/* Local. "F32" … for a dtype; bytes of one element. */
+/* Local. "F32" … for a dtype; bits and bytes of one element, bytes 0 if it is smaller than one or fills none. */
 const char *sy_safetensors_dtype_name(enum sy_safetensors_dtype dtype);
+int sy_safetensors_dtype_bits(enum sy_safetensors_dtype dtype);
 int sy_safetensors_dtype_bytes(enum sy_safetensors_dtype dtype);
+
+/* Local. "[2, 3]", cut at `bytes`. */
+void sy_safetensors_shape(const struct sy_safetensors_tensor *tensor, char *out, size_t bytes);
 
 /* Local. Opens and checks a file. Errors: ERR_IO (cannot be read), ERR_DATA (breaks a rule; says which and where),
  * ERR_MEMORY. Close with sy_safetensors_close (NULL is fine). */

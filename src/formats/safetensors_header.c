@@ -47,8 +47,12 @@ static sy_status parse_shape(const struct sy_safetensors *file, const char *name
             return bad_tensor(file, name, "shape: the number of elements overflows 64 bits");
     }
     tensor->n_elements = product;
-    if (__builtin_mul_overflow(product, (int64_t)sy_safetensors_dtype_bytes(tensor->dtype), &tensor->bytes))
+    int64_t bits = 0;
+    if (__builtin_mul_overflow(product, (int64_t)sy_safetensors_dtype_bits(tensor->dtype), &bits))
         return bad_tensor(file, name, "dtype x shape overflows 64 bits");
+    if (bits % 8)
+        return bad_tensor(file, name, "dtype x shape ends within a byte");
+    tensor->bytes = bits / 8;
     return SY_OK;
 }
 

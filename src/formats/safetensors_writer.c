@@ -159,12 +159,14 @@ sy_status sy_safetensors_writer_declare(struct sy_safetensors_writer *w, const c
     if ((int)dtype < 0 || dtype >= SY_SAFETENSORS_DTYPES || n_dims < 0 || n_dims > SY_SAFETENSORS_MAX_DIMS)
         SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": dtype %d or %d dims (at most %d)", w->path, name, (int)dtype, n_dims,
                 SY_SAFETENSORS_MAX_DIMS);
-    int64_t bytes = sy_safetensors_dtype_bytes(dtype), end;
+    int64_t bits = sy_safetensors_dtype_bits(dtype), end;
     for (int i = 0; i < n_dims; i++)
-        if (dims[i] < 0 || __builtin_mul_overflow(bytes, dims[i], &bytes))
+        if (dims[i] < 0 || __builtin_mul_overflow(bits, dims[i], &bits))
             SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": dim %d of %" PRId64 " is negative or too large", w->path, name, i,
                     dims[i]);
-    if (__builtin_add_overflow(w->data_bytes, bytes, &end) || end > INT64_MAX / 2)
+    if (bits % 8)
+        SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": its %" PRId64 " bits end within a byte", w->path, name, bits);
+    if (__builtin_add_overflow(w->data_bytes, bits / 8, &end) || end > INT64_MAX / 2)
         SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": the file becomes too large", w->path, name);
     SY_TRY(append_tensor(w, name, dtype, n_dims, dims, end));
     return add_entry(w, name, end);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fmath.h"
 #include "base/folders.h"
 #include "formats/safetensors.h"
 
@@ -184,13 +185,21 @@ static sy_status check_filled(const struct sy_routes_files *f, int64_t step) {
     return SY_OK;
 }
 
-static sy_status declare(const struct sy_routes_files *f, int64_t step, struct sy_safetensors_writer *w) {
-    const int64_t dims[] = {f->o.sequences, f->o.seq_len, f->o.top_k};
+static sy_status write_metadata(const struct sy_routes_files *f, int64_t step, int skipped,
+                                struct sy_safetensors_writer *w) {
     struct sy_routes_metadata m[SY_ROUTES_METADATA];
-    char name[SY_ROUTES_NAME];
     sy_routes_metadata(f, step, m);
-    for (int i = 0; i < SY_ROUTES_METADATA; i++)
+    for (int i = 0; i < SY_ROUTES_METADATA; i++) {
+        if (skipped && i > 0 && strcmp(m[i - 1].key, SY_ROUTES_SKIPPED) < 0 && strcmp(SY_ROUTES_SKIPPED, m[i].key) < 0)
+            SY_TRY(sy_safetensors_writer_metadata(w, SY_ROUTES_SKIPPED, "1"));
         SY_TRY(sy_safetensors_writer_metadata(w, m[i].key, m[i].value));
+    }
+    return SY_OK;
+}
+
+static sy_status declare(const struct sy_routes_files *f, struct sy_safetensors_writer *w) {
+    const int64_t dims[] = {f->o.sequences, f->o.seq_len, f->o.top_k};
+    char name[SY_ROUTES_NAME];
     for (int i = 0; i < f->o.n_layers; i++) {
         sy_routes_name(name, f->layers[f->by_name[i]], "ids");
         SY_TRY(sy_safetensors_writer_declare(w, name, SY_SAFETENSORS_I32, 3, dims));
@@ -200,9 +209,12 @@ static sy_status declare(const struct sy_routes_files *f, int64_t step, struct s
     return SY_OK;
 }
 
-static sy_status write_all(const struct sy_routes_files *f, int64_t step, struct sy_safetensors_writer *w) {
+static sy_status write_all(const struct sy_routes_files *f, int64_t step, int skipped, struct sy_safetensors_writer *w) {
     int64_t n = sy_routes_of_layer(f);
-    SY_TRY(declare(f, step, w));
+    SY_TRY(write_metadata(f, step, skipped, w));
+    if (skipped)
+        return SY_OK;
+    SY_TRY(declare(f, w));
     for (int i = 0; i < f->o.n_layers; i++) {
         SY_TRY(sy_safetensors_writer_write(w, f->ids + f->by_name[i] * n, (size_t)n * sizeof *f->ids));
         SY_TRY(sy_safetensors_writer_write(w, f->w + f->by_name[i] * n, (size_t)n * sizeof *f->w));
@@ -210,16 +222,15 @@ static sy_status write_all(const struct sy_routes_files *f, int64_t step, struct
     return SY_OK;
 }
 
-sy_status sy_routes_save(struct sy_routes_files *f, int64_t step) {
+static sy_status save(struct sy_routes_files *f, int64_t step, int skipped) {
     char tmp[SY_ROUTES_PATH], path[SY_ROUTES_PATH];
     struct sy_safetensors_writer *w = NULL;
     SY_TRY(sy_routes_path(f, ".tmp-", step, tmp));
     SY_TRY(sy_routes_path(f, "", step, path));
-    SY_TRY(check_filled(f, step));
     if (unlink(tmp) != 0 && errno != ENOENT)
         SY_FAIL(SY_ERR_IO, "%s: cannot be removed: %s", tmp, strerror(errno));
     SY_TRY(sy_safetensors_writer_open(tmp, &w));
-    sy_status status = write_all(f, step, w);
+    sy_status status = write_all(f, step, skipped, w);
     if (status != SY_OK) {
         sy_safetensors_writer_abandon(w);
         return status;
@@ -232,4 +243,18 @@ sy_status sy_routes_save(struct sy_routes_files *f, int64_t step) {
     }
     mark_empty(f);
     return sy_folder_sync(f->dir);
+}
+
+sy_status sy_routes_save(struct sy_routes_files *f, int64_t step) {
+    SY_TRY(check_filled(f, step));
+    return save(f, step, 0);
+}
+
+sy_status sy_routes_save_skipped(struct sy_routes_files *f, int64_t step) { return save(f, step, 1); }
+
+int sy_routes_finite(const struct sy_routes_files *f) {
+    int finite = 1;
+    for (int64_t i = 0; i < f->o.n_layers * sy_routes_of_layer(f); i++)
+        finite &= sy_f32_finite(f->w[i]);
+    return finite;
 }

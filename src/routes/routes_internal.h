@@ -5,6 +5,7 @@
 #include "routes/routes.h"
 
 #define SY_ROUTES_FORMAT "switchyard routes"
+#define SY_ROUTES_SKIPPED "skipped"
 enum { SY_ROUTES_PATH = 4096, SY_ROUTES_NAME = 64, SY_ROUTES_METADATA = 7 };
 
 struct sy_routes_files {

@@ -81,7 +81,8 @@ struct reading {
     const struct sy_routes_files *f;
     const char *path;
     const struct sy_safetensors *file;
-    int ours; /* the metadata says so: then everything must be there */
+    int ours;    /* the metadata says so: then everything must be there */
+    int skipped; /* the step was, and there is nothing */
 };
 
 /* Metadata of other programs is theirs; ours must be this run's. */
@@ -95,6 +96,7 @@ static sy_status check_metadata(struct reading *r, int64_t step) {
     }
     for (int64_t i = 0; i < n && r->ours; i++) {
         struct sy_safetensors_pair p = sy_safetensors_metadata_at(r->file, i);
+        r->skipped |= strcmp(p.key, SY_ROUTES_SKIPPED) == 0 && strcmp(p.value, "1") == 0;
         for (int k = 0; k < SY_ROUTES_METADATA; k++)
             if (strcmp(p.key, m[k].key) == 0 && strcmp(p.value, m[k].value) != 0)
                 SY_FAIL(SY_ERR_DATA, "%s: its %s is %.100s, but %s is needed here", r->path, p.key, p.value, m[k].value);
@@ -153,11 +155,8 @@ static sy_status find_tensor(const struct reading *r, int layer, const char *wha
     *out = t;
     if (!t || (t->n_dims == 3 && memcmp(t->dims, dims, sizeof dims) == 0))
         return SY_OK;
-    size_t n = 0;
-    *shape = 0;
-    for (int i = 0; i < t->n_dims; i++)
-        n += (size_t)snprintf(shape + n, sizeof shape - n, "%s%lld", i ? ", " : "", (long long)t->dims[i]);
-    SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is [%s], must be [%lld, %lld, %lld]: sequences, tokens, experts of a token",
+    sy_safetensors_shape(t, shape, sizeof shape);
+    SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is %s, must be [%lld, %lld, %lld]: sequences, tokens, experts of a token",
             r->path, name, shape, (long long)dims[0], (long long)dims[1], (long long)dims[2]);
 }
 
@@ -247,7 +246,9 @@ static sy_status load_layer(const struct reading *r, int i, int *has_w) {
 static sy_status load_file(struct sy_routes_files *f, struct reading *r, int64_t step) {
     SY_TRY(check_metadata(r, step));
     SY_TRY(check_names(r));
-    for (int i = 0; i < f->o.n_layers; i++)
+    if (r->skipped && sy_safetensors_count(r->file) > 0)
+        SY_FAIL(SY_ERR_DATA, "%s: is of a step that was skipped, but has tensors", r->path);
+    for (int i = 0; i < f->o.n_layers && !r->skipped; i++)
         SY_TRY(load_layer(r, i, &f->has_w[i]));
     return SY_OK;
 }
@@ -258,7 +259,7 @@ sy_status sy_routes_has(const struct sy_routes_files *f, int64_t step) {
     return access(path, F_OK) != 0 && errno == ENOENT ? missing_step(f, step) : SY_OK;
 }
 
-sy_status sy_routes_load(struct sy_routes_files *f, int64_t step) {
+sy_status sy_routes_load(struct sy_routes_files *f, int64_t step, int *skipped) {
     char path[SY_ROUTES_PATH];
     struct sy_safetensors *file = NULL;
     SY_TRY(sy_routes_has(f, step));
@@ -267,5 +268,6 @@ sy_status sy_routes_load(struct sy_routes_files *f, int64_t step) {
     struct reading r = {.f = f, .path = path, .file = file};
     sy_status status = load_file(f, &r, step);
     sy_safetensors_close(file);
+    *skipped = r.skipped;
     return status;
 }

@@ -99,10 +99,12 @@ sy_status sy_metrics_open(const char *dir, int64_t step, struct sy_metrics *out)
     return SY_OK;
 }
 
-void sy_metrics_close(struct sy_metrics *m) {
-    if (m->file)
-        fclose(m->file);
+sy_status sy_metrics_close(struct sy_metrics *m) {
+    FILE *f = m->file;
     m->file = NULL;
+    if (f && fclose(f) != 0)
+        SY_FAIL(SY_ERR_IO, "%s: cannot be written: %s", m->path, strerror(errno));
+    return SY_OK;
 }
 
 /* --- lines ---------------------------------------------------------------------------------------------------- */

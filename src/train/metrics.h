@@ -31,7 +31,8 @@ struct sy_metrics {
 /* Local. Opens <dir>/metrics.jsonl for appending after `step`; later lines and a torn last one go to metrics.jsonl.replaced.
  * Errors: ERR_IO. */
 sy_status sy_metrics_open(const char *dir, int64_t step, struct sy_metrics *out);
-void sy_metrics_close(struct sy_metrics *m);
+/* Local. Does nothing the second time. Errors: ERR_IO (a network's disk may say so only now). */
+sy_status sy_metrics_close(struct sy_metrics *m);
 
 /* Local. Writes a step's line and flushes it; of each MoE layer also "load": the routes of every expert in the step's global
  * batch, in the order of their ids. Errors: ERR_IO (disk full). */

@@ -3,8 +3,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "base/cpus.h"
 #include "ops/wrapped.h"
 #include "train/classes.h"
 #include "train/feed.h"
@@ -156,7 +156,7 @@ sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *
     for (int side = 0; side < 2; side++)
         carve_step(&(struct step_memory){c, &feed, &step}, a);
     SY_TRY(sy_step_routes_measure(c, sy_session_batch(c), a));
-    int threads = c->run.threads > 0 ? (int)c->run.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int threads = c->run.threads > 0 ? (int)c->run.threads : sy_cpus_usable();
     sy_arena_take(a, "scratch of the threads", (size_t)threads, x.scratch_bytes);
     return sy_arena_check(a, "the plan");
 }

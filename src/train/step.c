@@ -37,12 +37,11 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
     s->exec.ops->fill(&s->exec, &(struct sy_fill){.n = 2 * s->params->n_layers * c->moe.num_experts, .data = s->step.counts});
 }
 
-static sy_status accumulate(struct sy_session *s, struct sy_step_result *r) {
+static sy_status accumulate(struct sy_session *s) {
     int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s->config);
     struct sy_grad_sink sink = sy_profile_sink(s->profile, sy_gradients_sink(s->gradients));
     sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
-    SY_TRY(sy_step_routes_begin(s->routes, r->step));
     for (int64_t k = 0; k < all; k += local) {
         struct sy_batch b = sy_feed_batch(s, k, all - k < local ? all - k : local);
         sy_step_routes_before(s->routes, &s->walk, &b);
@@ -150,14 +149,22 @@ sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_res
 
 sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_step_result *r) {
     const struct sy_config *c = s->config;
+    int skipped;
     *r = (struct sy_step_result){.step = step + 1, .loss = NAN, .norm = NAN};
     r->n_valid = sy_feed_send(s, sy_walk_length(&s->walk));
     if (r->n_valid == 0)
         SY_FAIL(SY_ERR_DATA, "step %lld has no valid label: every token of its %lld sequences ends a document",
                 (long long)(step + 1), (long long)c->training.global_batch_size);
     r->lr = sy_schedule_lr(&c->lr_scheduler, c->optimizer.lr, step, c->training.steps);
+    SY_TRY(sy_step_routes_begin(s->routes, r->step, &skipped));
+    if (skipped) {
+        snprintf(r->why, sizeof r->why, "the routes that are followed say that this step was skipped");
+        SY_TRY(sy_step_routes_end(s->routes, r->step, 0));
+        return sy_session_digest(s, r->digest);
+    }
+    r->tokens = sy_walk_length(&s->walk) * c->training.seq_len;
     begin(s, r);
-    SY_TRY(accumulate(s, r));
+    SY_TRY(accumulate(s));
     update(s, r);
     SY_TRY(read_back(s));
     SY_TRY(check_recompute(s));
@@ -166,10 +173,7 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
         s->applied++;
         sy_resident_changed(s->resident);
     }
-    const struct sy_tally *t = s->seen.tally;
-    if (t->n_bad == 0 && t->n_bad_router == 0 && r->counted) /* else weights may be NaN, and no file of routes has such */
-        SY_TRY(sy_step_routes_end(s->routes, r->step));
-    return SY_OK;
+    return sy_step_routes_end(s->routes, r->step, r->counted);
 }
 
 sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *loss, int64_t *n_valid) {

@@ -124,12 +124,15 @@ sy_status sy_step_routes_check(const struct sy_step_routes *r, int64_t first, in
     return SY_OK;
 }
 
-sy_status sy_step_routes_begin(struct sy_step_routes *r, int64_t step) {
-    return r && r->in ? sy_routes_load(r->in, step) : SY_OK;
+sy_status sy_step_routes_begin(struct sy_step_routes *r, int64_t step, int *skipped) {
+    *skipped = 0;
+    return r && r->in ? sy_routes_load(r->in, step, skipped) : SY_OK;
 }
 
-sy_status sy_step_routes_end(struct sy_step_routes *r, int64_t step) {
-    return r && r->out ? sy_routes_save(r->out, step) : SY_OK;
+sy_status sy_step_routes_end(struct sy_step_routes *r, int64_t step, int known) {
+    if (!r || !r->out)
+        return SY_OK;
+    return known && sy_routes_finite(r->out) ? sy_routes_save(r->out, step) : sy_routes_save_skipped(r->out, step);
 }
 
 /* A batch's sequences of one layer between the device and a file's step. */

@@ -24,9 +24,10 @@ void sy_step_routes_destroy(struct sy_step_routes *routes);
 /* Local. Before the first step: whether a file to follow is there for each of them. ERR_DATA names the first without. */
 sy_status sy_step_routes_check(const struct sy_step_routes *routes, int64_t first, int64_t last);
 
-/* Local. Steps count from 1. begin reads the step's file; end writes one, when the device is done with the step. */
-sy_status sy_step_routes_begin(struct sy_step_routes *routes, int64_t step);
-sy_status sy_step_routes_end(struct sy_step_routes *routes, int64_t step);
+/* Local. Steps count from 1. begin reads the step's file: *skipped 1 if the step is to be skipped. end writes one: the
+ * routes if they are known and their weights finite, else that the step was skipped. When the device is done with it. */
+sy_status sy_step_routes_begin(struct sy_step_routes *routes, int64_t step, int *skipped);
+sy_status sy_step_routes_end(struct sy_step_routes *routes, int64_t step, int known);
 
 /* Local. Around a batch: copies to and from the device are enqueued. before sets batch's given and taken. */
 void sy_step_routes_before(struct sy_step_routes *routes, const struct sy_walk *walk, struct sy_batch *batch);

@@ -16,6 +16,7 @@
 #include "train/progress.h"
 #include "train/session.h"
 #include "train/state_store.h"
+#include "train/stop.h"
 
 struct trainer {
     struct sy_config *config;
@@ -28,6 +29,7 @@ struct trainer {
     struct sy_session *session;
     struct sy_metrics metrics;
     struct sy_progress_state progress;
+    struct sy_stop stop;
     json_t *fingerprint;
     int64_t step, saved_step, skipped_in_a_row;
     char recipe_id[SY_CKPT_HASH_CHARS];
@@ -216,6 +218,7 @@ static sy_status save(struct trainer *t) {
     if (status != SY_OK)
         return sy_fail_context(status, "checkpoint of step %lld", (long long)t->step);
     t->saved_step = t->step;
+    sy_stop_saved(&t->stop);
     sy_log_info(&t->log, "saved %s", path);
     return SY_OK;
 }
@@ -243,7 +246,8 @@ static sy_status start(struct trainer *t, const char *name) {
     SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
     if (t->ckpt) /* a new run has tried them before there was a folder */
         SY_TRY(sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps));
-    sy_progress_init(t->session, t->step, &t->progress);
+    sy_progress_init(t->session, t->step, t->io->columns, &t->progress);
+    t->stop = sy_stop_begin(t->session, t->io);
     const struct sy_session *s = t->session;
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
                 (long long)s->params->n_parameters, (long long)s->params->n_active, sy_class_name(s->exec.cls),
@@ -292,12 +296,13 @@ static sy_status save_before(struct trainer *t, sy_status status) {
 static sy_status one_step(struct trainer *t) {
     struct sy_step_result r;
     struct sy_metrics_times times;
-    char line[80];
+    struct sy_figures figures;
+    sy_progress_begin(&t->progress);
     sy_status status = sy_session_step(t->session, t->step, &r);
     if (status != SY_OK)
         return save_before(t, status);
     memcpy(t->out->weights_digest, r.digest, sizeof t->out->weights_digest);
-    sy_progress_step(&t->progress, t->session, &r, &times, line);
+    sy_progress_step(&t->progress, t->session, &r, &times, &figures);
     status = sy_metrics_step(&t->metrics, t->session, &r, &times);
     if (status == SY_OK && !r.applied)
         status = nonfinite(t, &r);
@@ -308,8 +313,7 @@ static sy_status one_step(struct trainer *t) {
         return save_before(t, status);
     t->out->step = t->step;
     t->out->loss = r.loss;
-    if (t->io->progress)
-        t->io->progress(t->io->user, &(struct sy_progress){t->step, t->config->training.steps, line});
+    sy_progress_show(&t->progress, &figures, t->io, t->log_file);
     return SY_OK;
 }
 
@@ -318,15 +322,22 @@ static sy_status loop(struct trainer *t) {
     if (t->step >= c->training.steps && t->ckpt)
         sy_log_info(&t->log, "step %lld of training.steps = %lld is done already", (long long)t->step,
                     (long long)c->training.steps);
-    while (t->step < c->training.steps) {
-        SY_TRY(one_step(t));
-        int last = t->step == c->training.steps, asked = t->io->stop && *t->io->stop;
-        if (c->checkpoint.enable && (last || asked || t->step % c->checkpoint.interval == 0))
+    if (t->step < c->training.steps)
+        sy_progress_head(&t->progress, t->io, &t->log, t->log_file);
+    for (int64_t first = t->step, evaluated = first;;) {
+        int last = t->step >= c->training.steps, asked = sy_stop_asked(&t->stop);
+        if (t->step > first && (sy_stop_save_due(&t->stop, t->step) || last || asked))
             SY_TRY(save(t));
-        if (asked && !last)
+        if (last)
+            break;
+        if (asked)
             SY_FAIL(SY_STOPPED, "stopped after step %lld of %lld", (long long)t->step, (long long)c->training.steps);
-        if (c->validation.enable && !last && t->step % c->validation.freq == 0)
+        if (c->validation.enable && t->step > evaluated && t->step % c->validation.freq == 0) {
             SY_TRY(evaluate(t));
+            evaluated = t->step; /* and it may have been asked to stop meanwhile */
+        } else {
+            SY_TRY(one_step(t));
+        }
     }
     return c->validation.enable ? evaluate(t) : SY_OK;
 }
@@ -356,13 +367,18 @@ sy_status sy_train(struct sy_config *config, const char *name, const struct sy_i
     out->step = t.step;
     if (status == SY_OK)
         status = loop(&t);
-    if (status != SY_OK && t.log_file)
-        fprintf(t.log_file, "%s%s\n", status == SY_STOPPED ? "" : "error: ", sy_error_message());
+    if (status == SY_STOPPED && t.log_file)
+        fprintf(t.log_file, "%s\n", sy_error_message());
     if (status == SY_OK || status == SY_STOPPED) {
         sy_status reported = report_counters(&t);
         status = status == SY_OK ? reported : status;
     }
-    sy_metrics_close(&t.metrics);
+    if (status == SY_OK)
+        status = sy_metrics_close(&t.metrics);
+    else if (t.metrics.file)
+        fclose(t.metrics.file); /* what failed before stays the error */
+    if (status != SY_OK && status != SY_STOPPED && t.log_file)
+        fprintf(t.log_file, "error: %s\n", sy_error_message());
     sy_session_destroy(t.session);
     sy_ckpt_close(t.ckpt);
     json_decref(t.fingerprint);

@@ -94,14 +94,15 @@ static void model(struct sy_routes_options o, const char *dir, const uint8_t *da
     o.dir = dir;
     sy_status opened = sy_routes_open(&o, &f);
     require(opened == SY_OK && f);
-    sy_status status = sy_routes_load(f, STEP);
+    int skipped = 0;
+    sy_status status = sy_routes_load(f, STEP, &skipped);
     require(status == SY_OK || status == SY_ERR_DATA || status == SY_ERR_MEMORY);
-    if (status == SY_OK) {
+    if (status == SY_OK && !skipped) {
         check(f, &o, data, size);
         uint64_t h = hash(f, &o);
-        require(sy_routes_load(f, STEP) == SY_OK && hash(f, &o) == h);
-    } else {
-        require(sy_error_message()[0] && sy_routes_load(f, STEP) == status);
+        require(sy_routes_load(f, STEP, &skipped) == SY_OK && hash(f, &o) == h);
+    } else if (status != SY_OK) {
+        require(sy_error_message()[0] && sy_routes_load(f, STEP, &skipped) == status);
     }
     sy_routes_close(f);
 }

@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         require(end < 0 || tensor->offset == end);
         end = tensor->offset + tensor->bytes;
         require(tensor->offset >= 8 && end <= (int64_t)size);
-        require(tensor->bytes == tensor->n_elements * sy_safetensors_dtype_bytes(tensor->dtype));
+        require(8 * tensor->bytes == tensor->n_elements * sy_safetensors_dtype_bits(tensor->dtype));
         require(sy_safetensors_find(file, tensor->name) == tensor);
         sum += read_all(file, tensor);
     }

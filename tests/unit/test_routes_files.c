@@ -58,6 +58,8 @@ static float weight_of(int layer, int64_t sequence, int64_t token, int64_t k) {
     return (float)(layer + sequence) / (float)(1 + token + 3 * k);
 }
 
+static int skipped; /* of the last load */
+
 static void fill(const struct sy_routes_files *f, int layer, int64_t sequence) {
     struct sy_routes r = sy_routes_at(f, layer, sequence);
     for (int64_t i = 0; i < S * K; i++) {
@@ -119,7 +121,7 @@ static void save_12(void) {
 
 static sy_status load_12(void) {
     struct sy_routes_files *f = opened(0);
-    sy_status status = sy_routes_load(f, 12);
+    sy_status status = sy_routes_load(f, 12, &skipped);
     sy_routes_close(f);
     return status;
 }
@@ -154,7 +156,7 @@ static void test_round_trip(void **unused) {
     sy_routes_close(f);
     f = opened(0);
     for (int step = 12; step < 15; step++) {
-        ok(sy_routes_load(f, step));
+        ok(sy_routes_load(f, step, &skipped));
         is_filled(f, 1);
     }
     sy_routes_close(f);
@@ -223,36 +225,36 @@ static void test_foreign(void **unused) {
     struct sy_routes_files *f = opened(0);
     name_file(12);
     write_foreign((struct foreign){.metadata = NULL});
-    ok(sy_routes_load(f, 12));
+    ok(sy_routes_load(f, 12, &skipped));
     is_filled(f, 1);
     write_foreign(
         (struct foreign){.wide = 1, .no_weights = 1, .at = -1, .metadata = "format", .value = "pt", .extra = "logits"});
-    ok(sy_routes_load(f, 12));
+    ok(sy_routes_load(f, 12, &skipped));
     is_filled(f, 0);
     write_foreign((struct foreign){.wide = 1, .at = -1, .metadata = "step", .value = "seven"});
-    ok(sy_routes_load(f, 12));
+    ok(sy_routes_load(f, 12, &skipped));
     is_filled(f, 1);
     for (int i = 0; i < 4; i++) {
         static const int64_t ids[] = {E, -1, (int64_t)1 << 32, INT64_MIN};
         char want[64];
         write_foreign((struct foreign){.wide = 1, .at = (1 * S + 3) * K + 1, .id = ids[i]});
         snprintf(want, sizeof want, "sequence 1, token 3: expert %lld, must be in 0..11", (long long)ids[i]);
-        fails(sy_routes_load(f, 12), SY_ERR_DATA, "layer 2, ", want);
+        fails(sy_routes_load(f, 12, &skipped), SY_ERR_DATA, "layer 2, ", want);
         assert_non_null(strstr(sy_error_message(), file));
     }
     write_foreign((struct foreign){.k = 1});
-    fails(sy_routes_load(f, 12), SY_ERR_DATA, "layers.1.ids", "is [3, 4, 1], must be [3, 4, 2]");
+    fails(sy_routes_load(f, 12, &skipped), SY_ERR_DATA, "layers.1.ids", "is [3, 4, 1], must be [3, 4, 2]");
     write_foreign((struct foreign){.sequences = 4});
-    fails(sy_routes_load(f, 12), SY_ERR_DATA, "layers.1.ids", "is [4, 4, 2], must be [3, 4, 2]");
+    fails(sy_routes_load(f, 12, &skipped), SY_ERR_DATA, "layers.1.ids", "is [4, 4, 2], must be [3, 4, 2]");
     write_foreign((struct foreign){.skip = 10});
-    fails(sy_routes_load(f, 12), SY_ERR_DATA, file, "has no tensor \"layers.10.ids\"");
+    fails(sy_routes_load(f, 12, &skipped), SY_ERR_DATA, file, "has no tensor \"layers.10.ids\"");
     write_foreign((struct foreign){.extra = "layers.3.ids"});
-    fails(sy_routes_load(f, 12), SY_ERR_DATA, "\"layers.3.ids\"", "it has 3, from 1 to 10");
+    fails(sy_routes_load(f, 12, &skipped), SY_ERR_DATA, "\"layers.3.ids\"", "it has 3, from 1 to 10");
     /* Who says that it is ours must be so. */
     write_foreign((struct foreign){.no_weights = 1, .metadata = "format", .value = "switchyard routes"});
-    fails(sy_routes_load(f, 12), SY_ERR_DATA, file, "has no tensor \"layers.1.weights\"");
+    fails(sy_routes_load(f, 12, &skipped), SY_ERR_DATA, file, "has no tensor \"layers.1.weights\"");
     write_foreign((struct foreign){.extra = "logits", .metadata = "format", .value = "switchyard routes"});
-    fails(sy_routes_load(f, 12), SY_ERR_DATA, file, "\"logits\"");
+    fails(sy_routes_load(f, 12, &skipped), SY_ERR_DATA, file, "\"logits\"");
     sy_routes_close(f);
 }
 
@@ -312,7 +314,7 @@ static void test_damaged_files(void **unused) {
         memcpy(bytes, good, n);
         bytes[bit / 8] = (char)(bytes[bit / 8] ^ (1 << bit % 8));
         write_bytes(bytes, n);
-        sy_status status = sy_routes_load(f, 12);
+        sy_status status = sy_routes_load(f, 12, &skipped);
         if (status == SY_OK)
             is_filled(f, 1);
         else if (status != SY_ERR_DATA)
@@ -322,17 +324,17 @@ static void test_damaged_files(void **unused) {
     assert_in_range(harmless, 1, 8 * header / 3);
     /* Another step's file, and another run's. */
     write_bytes(good, n);
-    ok(sy_routes_load(f, 12));
+    ok(sy_routes_load(f, 12, &skipped));
     sy_routes_close(f);
     name_file(5);
     write_bytes(good, n);
     f = opened(0);
-    fails(sy_routes_load(f, 5), SY_ERR_DATA, file, "its step is 12, but 5 is needed here");
+    fails(sy_routes_load(f, 5, &skipped), SY_ERR_DATA, file, "its step is 12, but 5 is needed here");
     sy_routes_close(f);
     struct sy_routes_options o = options(0);
     o.experts = 16;
     ok(sy_routes_open(&o, &f));
-    fails(sy_routes_load(f, 12), SY_ERR_DATA, "its num_experts is 12, but 16", "step-00000012");
+    fails(sy_routes_load(f, 12, &skipped), SY_ERR_DATA, "its num_experts is 12, but 16", "step-00000012");
     sy_routes_close(f);
     unlink(file);
 }
@@ -350,7 +352,7 @@ static void test_folders(void **unused) {
     }
     sy_routes_close(f);
     f = opened(0);
-    fails(sy_routes_load(f, 104), SY_ERR_DATA, dir, "no routes of step 104");
+    fails(sy_routes_load(f, 104, &skipped), SY_ERR_DATA, dir, "no routes of step 104");
     assert_non_null(strstr(sy_error_message(), "100-103, 105-107"));
     sy_routes_close(f);
     o.dir = "/nowhere/at/all";
@@ -403,9 +405,55 @@ static int teardown(void **unused) {
     return rmdir(dir); /* nothing temporary is left */
 }
 
+/* A step that was skipped: a file without routes, which says so; nothing else passes for one. */
+static void test_skipped(void **unused) {
+    (void)unused;
+    static char bytes[MAX_BYTES];
+    struct sy_routes_files *f = opened(1);
+    ok(sy_routes_save_skipped(f, 11)); /* nothing was filled */
+    fill_all(f);
+    assert_int_equal(sy_routes_finite(f), 1);
+    sy_routes_at(f, layers[LAYERS - 1], B - 1).w[S * K - 1] = INFINITY;
+    assert_int_equal(sy_routes_finite(f), 0);
+    sy_routes_at(f, layers[LAYERS - 1], B - 1).w[S * K - 1] = 1;
+    sy_routes_at(f, layers[0], 0).w[0] = NAN;
+    assert_int_equal(sy_routes_finite(f), 0);
+    ok(sy_routes_save_skipped(f, 12));
+    fails(sy_routes_save(f, 13), SY_ERR_RUNTIME, "step 13", "are not there"); /* what was filled is forgotten */
+    fill_all(f);
+    ok(sy_routes_save(f, 13));
+    sy_routes_close(f);
+    f = opened(0);
+    for (int step = 11; step <= 13; step++) {
+        skipped = -1;
+        ok(sy_routes_load(f, step, &skipped));
+        assert_int_equal(skipped, step < 13);
+    }
+    is_filled(f, 1);
+    name_file(11);
+    size_t n = read_bytes(bytes);
+    assert_non_null(strstr(bytes + 8, "\"skipped\":\"1\""));
+    name_file(14); /* of another step */
+    write_bytes(bytes, n);
+    fails(sy_routes_load(f, 14, &skipped), SY_ERR_DATA, file, "its step is 11, but 14 is needed here");
+    name_file(11);
+    strstr(bytes + 8, "\"skipped\":\"1")[11] = '0'; /* not skipped: then the routes are missing */
+    write_bytes(bytes, n);
+    fails(sy_routes_load(f, 11, &skipped), SY_ERR_DATA, file, "has no tensor");
+    name_file(13);
+    n = read_bytes(bytes);
+    char *format = strstr(bytes + 8, "\"sequences\""); /* renamed: skipped, and with routes */
+    assert_non_null(format);
+    memcpy(format, "\"skipped\":\"1\"  ", 15);
+    write_bytes(bytes, n);
+    fails(sy_routes_load(f, 13, &skipped), SY_ERR_DATA, file, "of a step that was skipped, but has tensors");
+    sy_routes_close(f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_skipped, setup, teardown),
         cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_values, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_files, setup, teardown),

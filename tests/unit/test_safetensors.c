@@ -69,7 +69,11 @@ static void test_rules(void **state) {
     refuses("{" T("a", "F32", "1", "0", "4") "," T("b", "F32", "1", "5", "9") "}", 9, "a hole");
     refuses("{" T("a", "F32", "1", "0", "4") "," T("b", "F32", "1", "2", "6") "}", 6, "an overlap");
     refuses("{" T("a", "F32", "1", "0", "4") "," T("b", "F32", "1", "0", "4") "}", 4, "an overlap");
-    refuses("{" T("a", "F32", "1,1,1,1,1,1,1,1,1", "0", "4") "}", 4, "9 dims");
+#define ELEVEN "1,1,1,1,1,1,1,1,1,1,1"
+    refuses("{" T("a", "F32", ELEVEN "," ELEVEN "," ELEVEN, "0", "4") "}", 4, "33 dims");
+    refuses("{" T("a", "F4", "3", "0", "2") "}", 2, "ends within a byte");
+    refuses("{" T("a", "F6_E2M3", "2", "0", "2") "}", 2, "ends within a byte");
+    refuses("{" T("a", "F4", "4", "0", "4") "}", 4, "dtype x shape is 2 bytes");
     refuses("{" T("a", "F32", "-1", "0", "4") "}", 4, "not an integer >= 0");
     refuses("{" T("a", "F32", "1.0", "0", "4") "}", 4, "not an integer >= 0");
     refuses("{" T("a", "F32", "4294967296,4294967296", "0", "0") "}", 0, "overflows");
@@ -137,6 +141,38 @@ static void test_read(void **state) {
     assert_int_equal(sy_safetensors_read(file, b, 11, 2, two), SY_ERR_USAGE);
     assert_int_equal(sy_safetensors_read(file, b, -1, 2, two), SY_ERR_USAGE);
     sy_safetensors_close(file);
+}
+
+/* Every dtype that the format has, with its size, and as many dims as anyone has. */
+static void test_dtypes_and_dims(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int bits;
+    } all[] = {{"BOOL", 8},         {"F4", 4},           {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
+               {"I8", 8},           {"F8_E5M2", 8},      {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
+               {"F8_E5M2FNUZ", 8},  {"I16", 16},         {"U16", 16},    {"F16", 16},    {"BF16", 16},
+               {"I32", 32},         {"U32", 32},         {"F32", 32},    {"C64", 64},    {"F64", 64},
+               {"I64", 64},         {"U64", 64}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        char header[256], buffer[ROOM], shape[64];
+        struct sy_safetensors *file = NULL;
+        int bytes = 4 * all[i].bits / 8;
+        snprintf(header, sizeof header, "{" T("a", "%s", "1,2,1,1,1,1,1,1,2", "0", "%d") "}", all[i].name, bytes);
+        if (sy_safetensors_parse("t", buffer, make(buffer, header, (size_t)bytes), &file) != SY_OK)
+            fail_msg("%s: %s", all[i].name, sy_error_message());
+        const struct sy_safetensors_tensor *t = sy_safetensors_at(file, 0);
+        assert_string_equal(sy_safetensors_dtype_name(t->dtype), all[i].name);
+        assert_true(t->bytes == bytes && t->n_elements == 4 && t->n_dims == 9);
+        assert_int_equal(sy_safetensors_dtype_bytes(t->dtype), all[i].bits / 8);
+        sy_safetensors_shape(t, shape, sizeof shape);
+        assert_string_equal(shape, "[1, 2, 1, 1, 1, 1, 1, 1, 2]");
+        sy_safetensors_shape(t, shape, 12); /* cut */
+        assert_string_equal(shape, "[1, 2, 1, 1");
+        sy_safetensors_shape(t, shape, 1);
+        assert_string_equal(shape, "");
+        sy_safetensors_close(file);
+    }
 }
 
 /* The file that the writer tests make: 8 + 144 + 20 bytes. */
@@ -246,7 +282,9 @@ static void test_writer_usage(void **state) {
     assert_int_equal(sy_safetensors_writer_declare(w, "a", SY_SAFETENSORS_U8, 1, dims), SY_ERR_USAGE);
     assert_int_equal(sy_safetensors_writer_declare(w, "__metadata__", SY_SAFETENSORS_U8, 1, dims), SY_ERR_USAGE);
     assert_int_equal(sy_safetensors_writer_declare(w, "c", SY_SAFETENSORS_F64, 2, dims), SY_ERR_USAGE);
-    assert_int_equal(sy_safetensors_writer_declare(w, "c", SY_SAFETENSORS_F64, 9, dims), SY_ERR_USAGE);
+    assert_int_equal(sy_safetensors_writer_declare(w, "c", SY_SAFETENSORS_F64, SY_SAFETENSORS_MAX_DIMS + 1, dims), SY_ERR_USAGE);
+    int64_t three = 3;
+    assert_int_equal(sy_safetensors_writer_declare(w, "c", SY_SAFETENSORS_F4, 1, &three), SY_ERR_USAGE);
     assert_int_equal(sy_safetensors_writer_write(w, "xy", 2), SY_ERR_USAGE); /* one was declared */
     assert_non_null(strstr(sy_error_message(), "2 bytes written where 1 are left"));
     assert_int_equal(sy_safetensors_writer_declare(w, "d", SY_SAFETENSORS_U8, 1, dims), SY_ERR_USAGE); /* header is out */
@@ -299,7 +337,7 @@ static int remove_folder(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rules),        cmocka_unit_test(test_lengths),      cmocka_unit_test(test_read),
+        cmocka_unit_test(test_rules), cmocka_unit_test(test_dtypes_and_dims),        cmocka_unit_test(test_lengths),      cmocka_unit_test(test_read),
         cmocka_unit_test(test_writer_bytes), cmocka_unit_test(test_writer_usage), cmocka_unit_test(test_every_truncation),
         cmocka_unit_test(test_write_errors),
     };
