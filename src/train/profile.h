@@ -81,6 +81,7 @@ struct sy_profile {
     struct sy_grad_sink sink; /* the real one */
     struct sy_weights weights;
     const struct sy_pool *pool;
+    double (*clock)(void); /* of all seconds here */
     struct sy_profile_place now;
     int column;                   /* the pass that goes on */
     enum sy_profile_part product; /* of the last product */
