@@ -80,8 +80,7 @@ static sy_status measure(struct run *r, const struct sy_io *io) {
     return SY_OK;
 }
 
-/* --- what was measured
- * ---------------------------------------------------------------------------------------- */
+/* --- what was measured --------------------------------------------------------------------- */
 
 struct counts {
     int64_t step_ops, step_runs;
