@@ -1,11 +1,12 @@
 #!/bin/sh
 # Two programs beside each other on a machine that is never quiet: `bench model` of OLD and NEW in turn, PAIRS
 # times, the order changing with each pair. Of every part the medians in ms and the median of the pairs' ratios
-# OLD / NEW: above 1, NEW is faster. Exit 1 if a run fails or their digests differ.
+# OLD / NEW: above 1, NEW is faster. Exit 1 if a run fails or their digests differ. With -- --cpu the time of
+# processors instead of the wall clock: for a machine that others use.
 # usage: bench/paired.sh OLD [NEW, else build/switchyard] [-- what bench model takes: CONFIG --section.key=value]
 #        PAIRS=7 STEPS=3 (measured steps of a run)
 set -eu
-[ $# -ge 1 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,7s/^# //p' "$0" >&2; exit 2; }
 old=$1
 shift
 new=build/switchyard

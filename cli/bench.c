@@ -1,5 +1,5 @@
-/* switchyard bench [gemm|moe] [--json]; bench model [CONFIG ...] [--steps N] [--json]
- * [--section.key=value ...]. */
+/* switchyard bench [gemm|moe] [--json];
+ * bench model [CONFIG ...] [--steps N] [--cpu] [--json] [--section.key=value ...]. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,7 +54,8 @@ static char **copy_of(int argc, char **argv) {
     return copy;
 }
 
-static int model(int argc, char **argv, long long steps, int json, const struct sy_io *io) {
+static int model(int argc, char **argv, const struct sy_bench_options *options,
+                 const struct sy_io *io) {
     static const char *const both[] = {"dsv3-debug", "gqa-debug"};
     int n_words = argc, code = 1, n;
     char **words = copy_of(argc, argv), **flags = copy_of(argc, argv);
@@ -68,7 +69,7 @@ static int model(int argc, char **argv, long long steps, int json, const struct 
         code = config_of(word, argc, flags, &c);
         if (code)
             break;
-        code = sy_cli_finish(sy_bench_model(word, c, steps, json, io));
+        code = sy_cli_finish(sy_bench_model(word, c, options, io));
         sy_config_destroy(c);
     }
     free(words);
@@ -77,19 +78,20 @@ static int model(int argc, char **argv, long long steps, int json, const struct 
 }
 
 int sy_cli_bench(int argc, char **argv) {
-    const char *steps = NULL;
-    int json = sy_cli_take_flag(&argc, argv, "json"),
-        has_steps = sy_cli_take(&argc, argv, "steps", &steps);
+    const char *steps = "7";
+    char *end;
+    int json = sy_cli_take_flag(&argc, argv, "json"), cpu = sy_cli_take_flag(&argc, argv, "cpu");
+    int has_steps = sy_cli_take(&argc, argv, "steps", &steps);
     struct sy_io io = sy_cli_io();
-    char *end = NULL;
-    long long n_steps = has_steps && steps ? strtoll(steps, &end, 10) : 0;
-    if (has_steps && (!steps || end == steps || *end))
+    struct sy_bench_options options = {.json = json, .cpu = cpu};
+    options.steps = steps ? strtoll(steps, &end, 10) : 0;
+    if (!steps || end == steps || *end)
         return sy_cli_usage("bench", "--steps%s%s: needs a number", steps ? " " : "",
                             steps ? steps : "");
     if (argc > 1 && strcmp(argv[1], "model") == 0)
-        return model(argc, argv, has_steps ? n_steps : 7, json, &io);
-    if (has_steps)
-        return sy_cli_usage("bench", "--steps is for bench model");
+        return model(argc, argv, &options, &io);
+    if (has_steps || cpu)
+        return sy_cli_usage("bench", "--%s is for bench model", cpu ? "cpu" : "steps");
     if (argc > 2)
         return sy_cli_usage("bench", "'%s' is not understood", argv[2]);
     return sy_cli_finish(sy_bench(argc == 2 ? argv[1] : "gemm", json, &io));

@@ -173,9 +173,16 @@ sy_status sy_info(const struct sy_io *io);
  * and combine beside memcpy: "moe". */
 sy_status sy_bench(const char *what, int json, const struct sy_io *io);
 
-/* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians of `steps` after two, calls
- * of ops, runs of the pool, tokens/s, and the digest after the last step. `name` is printed. */
-sy_status sy_bench_model(const char *name, struct sy_config *config, int64_t steps, int json, const struct sy_io *io);
+struct sy_bench_options {
+    int64_t steps; /* that are measured, after two that are not */
+    int json;
+    int cpu; /* time of processors, all threads added, instead of the wall clock */
+};
+
+/* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians over steps, calls of
+ * ops, runs of the pool, tokens/s, and the digest after the last step. `name` is printed. */
+sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
+                         const struct sy_io *io);
 
 /* --- experimental: ops on their own --------------------------------------------------------------------------- */
 

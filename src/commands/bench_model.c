@@ -28,11 +28,12 @@ struct run {
 };
 
 static double median(struct run *r, int series) { return r->ms[series * r->steps + r->steps / 2]; }
+static int is_cpu(const struct run *r) { return r->profile.clock == sy_clock_cpu; }
 static double part_ms(struct run *r, int column, int part) {
     return median(r, column * SY_N_PARTS + part);
 }
 
-/* --- steps ------------------------------------------------------------------------------------- */
+/* --- steps --------------------------------------------------------------------------------- */
 
 static int32_t token(int64_t vocab, int64_t step, int64_t t) {
     double u = (double)(sy_mix64((uint64_t)step << 40 ^ (uint64_t)t) >> 11) * 0x1p-53;
@@ -64,12 +65,12 @@ static sy_status measure(struct run *r, const struct sy_io *io) {
         if (io->stop && *io->stop)
             return SY_STOPPED;
         fill(s, step);
-        double begin = sy_clock();
+        double begin = r->profile.clock();
         sy_profile_begin(&r->profile);
         SY_TRY(sy_session_step_filled(s, step, &r->result));
         sy_profile_end(&r->profile);
         if (step >= WARM_UP)
-            record(r, step - WARM_UP, sy_clock() - begin);
+            record(r, step - WARM_UP, r->profile.clock() - begin);
         if (!r->result.applied)
             SY_FAIL(SY_ERR_NONFINITE, "bench model %s: step %lld: %s", r->name, (long long)step + 1,
                     r->result.why);
@@ -79,8 +80,7 @@ static sy_status measure(struct run *r, const struct sy_io *io) {
     return SY_OK;
 }
 
-/* --- what was measured
- * ---------------------------------------------------------------------------------------- */
+/* --- what was measured --------------------------------------------------------------------- */
 
 struct counts {
     int64_t step_ops, step_runs;
@@ -110,12 +110,12 @@ static void print_text(struct run *r, const struct sy_io *io) {
     sy_io_printf(
         io,
         "%s  class %s  tier %s  %d threads  %lld x %lld tokens in batches of %lld, recompute %s\n"
-        "%-32s %9s %9s %9s   ms, medians of %lld steps\n",
+        "%-32s %9s %9s %9s   %s, medians of %lld steps\n",
         r->name, sy_config_word(c, "numerics.class"), r->profile.ops.tier,
         sy_pool_size(r->session->pool), (long long)c->training.global_batch_size,
         (long long)c->training.seq_len, (long long)sy_session_batch(c),
         sy_config_word(c, "activation_checkpoint.mode"), "", "forward", "recompute", "backward",
-        (long long)r->steps);
+        is_cpu(r) ? "ms of CPU, all threads" : "ms", (long long)r->steps);
     for (int i = 0; i < SY_PART_w_matrices; i++) {
         sy_profile_part_name(i, &text);
         sy_io_printf(io, "  %-30s %9.2f %9.2f %9.2f\n", text, part_ms(r, SY_FORWARD, i),
@@ -135,13 +135,13 @@ static void print_text(struct run *r, const struct sy_io *io) {
     }
     struct counts n = counts_of(r);
     sy_io_printf(io,
-                 "  %-30s %9.2f   %.0f tokens/s\n"
+                 "  %-30s %9.2f   %.0f tokens/s%s\n"
                  "a layer and batch: %.2f ms, %.1f calls of ops, %.1f runs of the pool; a step: "
                  "%lld and %lld\n"
                  "digest after %lld steps: %s\n",
-                 "total", median(r, SERIES - 1), n.tokens_per_s, n.layer_ms, n.layer_ops,
-                 n.layer_runs, (long long)n.step_ops, (long long)n.step_runs,
-                 (long long)r->result.step, r->result.digest);
+                 "total", median(r, SERIES - 1), n.tokens_per_s, is_cpu(r) ? " of CPU" : "",
+                 n.layer_ms, n.layer_ops, n.layer_runs, (long long)n.step_ops,
+                 (long long)n.step_runs, (long long)r->result.step, r->result.digest);
     sy_io_printf(io, "%-24s %8s %9s %9s\n", "op, in a step", "calls", "runs", "ms");
     for (int i = 0; i < SY_N_OPS; i++)
         if (r->profile.op[i].calls > 0)
@@ -193,30 +193,32 @@ static sy_status quote(const char *name, char **out) {
     return SY_OK;
 }
 
-sy_status sy_bench_model(const char *name, struct sy_config *config, int64_t steps, int json,
-                         const struct sy_io *io) {
+sy_status sy_bench_model(const char *name, struct sy_config *config,
+                         const struct sy_bench_options *options, const struct sy_io *io) {
     struct sy_log log = sy_io_log(io);
-    struct run r = {.name = name, .steps = steps};
+    struct run r = {.name = name, .steps = options->steps};
     char *quoted;
-    if (steps < 1 || steps > 100000)
-        SY_FAIL(SY_ERR_USAGE, "bench model: --steps %lld: must be in 1..100000", (long long)steps);
+    if (r.steps < 1 || r.steps > 100000)
+        SY_FAIL(SY_ERR_USAGE, "bench model: --steps %lld: must be in 1..100000",
+                (long long)r.steps);
     SY_TRY(sy_config_finish(config, false));
     SY_TRY(quote(name, &quoted));
-    r.ms = calloc((size_t)steps * SERIES, sizeof *r.ms);
+    r.ms = calloc((size_t)r.steps * SERIES, sizeof *r.ms);
     if (!r.ms) {
         free(quoted);
         SY_FAIL(SY_ERR_MEMORY, "bench model: no memory for the times of %lld steps",
-                (long long)steps);
+                (long long)r.steps);
     }
     sy_status status =
         sy_session_create(config, &log, SY_SESSION_TRAIN | SY_SESSION_INIT, &r.session);
     if (status == SY_OK) {
         sy_profile_init(&r.profile, &r.session->exec, &r.session->state, r.session->resident);
+        r.profile.clock = options->cpu ? sy_clock_cpu : sy_clock;
         r.session->exec.ops = &r.profile.ops;
         r.session->profile = &r.profile;
         status = measure(&r, io);
     }
-    if (status == SY_OK && json)
+    if (status == SY_OK && options->json)
         print_json(&r, quoted, io);
     else if (status == SY_OK)
         print_text(&r, io);

@@ -79,7 +79,7 @@ enum sy_profile_part sy_profile_part_of(int op) {
     return part < 0 ? SY_PART_other : (enum sy_profile_part)part;
 }
 
-/* --- charging ------------------------------------------------------------------------------------------------- */
+/* --- charging ------------------------------------------------------------------------------ */
 
 static void add(struct sy_profile_tally *t, double seconds, int64_t calls, int64_t runs) {
     t->seconds += seconds;
@@ -88,7 +88,7 @@ static void add(struct sy_profile_tally *t, double seconds, int64_t calls, int64
 }
 
 static void charge(struct sy_profile *p) {
-    double now = sy_clock(), seconds = now - p->since;
+    double now = p->clock(), seconds = now - p->since;
     int64_t runs = sy_pool_runs(p->pool) - p->runs_since;
     add(&p->part[p->now.column][p->now.part], seconds, 0, runs);
     if (p->now.layer)
@@ -129,12 +129,12 @@ void sy_profile_begin(struct sy_profile *p) {
     p->column = SY_FORWARD;
     p->now = (struct sy_profile_place){SY_FORWARD, SY_PART_other, 0};
     p->runs_since = sy_pool_runs(p->pool);
-    p->since = sy_clock();
+    p->since = p->clock();
 }
 
 void sy_profile_end(struct sy_profile *p) { charge(p); }
 
-/* --- ops ------------------------------------------------------------------------------------------------------ */
+/* --- ops ----------------------------------------------------------------------------------- */
 
 static struct sy_profile *profile_of(const struct sy_exec *x) { return (struct sy_profile *)(uintptr_t)x->ops; }
 
@@ -197,7 +197,7 @@ static struct sy_profile_place begin(struct sy_profile *p, int op, const void *w
 }
 
 static void finish(struct sy_profile *p, int op, struct sy_profile_place before) {
-    double seconds = sy_clock() - p->since;
+    double seconds = p->clock() - p->since;
     int64_t runs = sy_pool_runs(p->pool) - p->runs_since;
     add(&p->op[op], seconds, 1, runs);
     p->part[p->now.column][p->now.part].calls++;
@@ -223,14 +223,14 @@ SY_OPS_LIST(X)
 void sy_profile_init(struct sy_profile *p, const struct sy_exec *exec, const struct sy_state *state,
                      const struct sy_resident *resident) {
     *p = (struct sy_profile){.ops = *exec->ops, .inner = exec->ops, .state = state, .resident = resident,
-                             .pool = exec->pool};
+                             .pool = exec->pool, .clock = sy_clock};
 #define X(name, type) p->ops.name = name;
     SY_OPS_LIST(X)
 #undef X
     sy_profile_begin(p);
 }
 
-/* --- sink ----------------------------------------------------------------------------------------------------- */
+/* --- sink ---------------------------------------------------------------------------------- */
 
 static struct sy_profile_place begin_sink(struct sy_profile *p, enum sy_profile_part part, int of_layer) {
     return enter(p, (struct sy_profile_place){SY_LEAVES, part, of_layer});

@@ -75,6 +75,7 @@ struct sy_profile {
     const struct sy_state *state;
     const struct sy_resident *resident;
     const struct sy_pool *pool;
+    double (*clock)(void); /* of all seconds here */
     struct sy_profile_place now;
     int column;                   /* the pass that goes on */
     enum sy_profile_part flushed; /* what the sink was handed and has not used */

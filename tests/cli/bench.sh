@@ -30,6 +30,12 @@ for steps in none 3x 0 -1; do
     run bench model "$config" --steps $steps
     expect 2 "bench model --steps $steps"
 done
+run bench model "$config" --steps 2 --cpu
+expect 0 "bench model --cpu"
+says "ms of CPU, all threads" "bench model --cpu"
+same "$(digest_of)" "$first" "bench model --cpu"
+run bench gemm --cpu
+expect 2 "bench gemm --cpu"
 run bench moe --steps 3
 expect 2 "bench moe --steps"
 
