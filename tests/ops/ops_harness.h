@@ -249,6 +249,7 @@ static inline struct lab lab_open(const struct sy_ops *ops, enum sy_numeric_clas
     struct lab l = {.threads = threads};
     size_t bytes = (12 * LAB_MAX_ROW + 4096) * sizeof(float);
     l.x = (struct sy_exec){
+        .device = sy_device_cpu(),
         .ops = ops, .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls), .scratch_bytes = bytes};
     l.x.scratch = aligned_alloc(64, bytes * (size_t)threads);
     assert_non_null(l.x.scratch);

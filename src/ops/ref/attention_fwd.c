@@ -1,11 +1,16 @@
 /* Attention forward (NUMERICS 3): an online softmax whose running maximum is an integer power of two, so that rescaling is
- * exact and may be skipped where it did not move.
+ * exact and may be skipped where it did not move. Per query row, from M = -Inf, Z = 0, O = 0:
  *
- * Per query row, keys in blocks of 128 from the start of the sequence, ascending; a block with no allowed key changes
- * nothing: s = CHAIN over the head dimension; M' = max(M, rint(c max s)), c = fp32(scale log2 e); O, Z *= EXP2(M - M') p =
- * EXP2(fma(s, c, -M')), +0 where masked; Z += V64(p); O = CHAIN over the block's keys of (BF(p), v) o = BF(O (1/Z)), lse = M
- * + LOG2(Z). EXP2 would hide a non-finite score: an allowed one makes o and lse of its row NaN, as does Z = 0 (scores so
- * large that fp32 has no fraction left).
+ *     for each block of 128 keys with an allowed one, from the start of the sequence:
+ *         s  = CHAIN over the head dimension
+ *         M' = max(M, rint(c max s))                       c = fp32(scale log2 e)
+ *         O, Z *= EXP2(M - M');  M = M'
+ *         p  = EXP2(fma(s, c, -M)), +0 where masked;       Z += V64(p)
+ *         O  = CHAIN over the block's keys of (BF(p), v), going on from O
+ *     o = BF(O (1/Z)),  lse = M + LOG2(Z)
+ *
+ * EXP2 would hide a non-finite score: an allowed one makes o and lse of its row NaN, as does Z = 0 (scores so large that fp32
+ * has no fraction left).
  */
 #include "ops/ref/attention.h"
 #include "ops/ref/protos.h"
