@@ -1,4 +1,5 @@
-/* Teams out of a team: see comm.h. All show color and key, the first rank of each color makes its team, and shows that. */
+/* Teams out of a team: see comm.h. All show color and key, the first rank of each color makes its team, and
+ * shows that. */
 #include <stdlib.h>
 
 #include "comm/team.h"

@@ -2,6 +2,7 @@
 #include "moe/exchange.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int64_t *n) {
@@ -10,11 +11,19 @@ void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int6
     *n = base + (rank < more);
 }
 
-int64_t sy_exchange_max_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
-    return comm->size * s->max_sequences * s->seq_len * s->top_k;
+int64_t sy_exchange_planned_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s,
+                                 double factor) {
+    int64_t all = comm->size * s->max_sequences * s->seq_len * s->top_k, first, experts;
+    sy_exchange_share(s->experts, 0, comm->size, &first, &experts); /* no rank has more */
+    double rows = ceil((double)all * (double)experts / (double)s->experts * factor);
+    return factor > 0 && rows < (double)all ? (int64_t)rows : all;
 }
 
-/* --- buffers -------------------------------------------------------------------------------------------------- */
+int64_t sy_exchange_max_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
+    return comm->size > 1 && s->max_rows > 0 ? s->max_rows : sy_exchange_planned_rows(comm, s, 0);
+}
+
+/* --- buffers -------------------------------------------------------------------------------------- */
 
 static const char tag[] = "exchange of rows";
 
@@ -24,7 +33,8 @@ void sy_exchange_take(struct sy_arena *a, const struct sy_comm *comm, const stru
     *e = (struct sy_exchange){.comm = *comm, .shape = *s};
     sy_exchange_share(s->experts, comm->rank, comm->size, &e->first_expert, &e->n_experts);
     e->received = (struct sy_dispatch){.seq_len = s->seq_len, .experts = e->n_experts, .top_k = s->top_k};
-    e->received.offset = sy_arena_take(a, tag, (size_t)(e->n_experts * comm->size * s->max_sequences + 1), sizeof(int64_t));
+    e->received.offset =
+        sy_arena_take(a, tag, (size_t)(e->n_experts * comm->size * s->max_sequences + 1), sizeof(int64_t));
     e->sequences = sy_arena_take(a, tag, size * rounds, sizeof(int64_t));
     e->first_sequence = sy_arena_take(a, tag, size * rounds, sizeof(int64_t));
     e->first_of_rank = sy_arena_take(a, tag, size * (rounds + 1), sizeof(int64_t));
@@ -33,15 +43,17 @@ void sy_exchange_take(struct sy_arena *a, const struct sy_comm *comm, const stru
     e->recv_at = sy_arena_take(a, tag, size + 1, sizeof(int64_t));
 }
 
-void sy_exchange_take_counts(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *s,
-                             struct sy_exchange_counts *c) {
+void sy_exchange_take_counts(struct sy_arena *a, const struct sy_comm *comm,
+                             const struct sy_exchange_shape *s, struct sy_exchange_counts *c) {
     size_t n = (size_t)sy_exchange_message_length(s);
+    c->offset = sy_arena_take(a, tag, (size_t)(s->experts * s->max_sequences + 1), sizeof(int64_t));
     c->mine = sy_arena_take(a, tag, n, sizeof(int64_t));
     c->all = sy_arena_take(a, tag, n * (size_t)comm->size, sizeof(int64_t));
 }
 
-void sy_exchange_take_buffer(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *s,
-                             int64_t max_row_bytes, struct sy_exchange_buffer *b) {
+void sy_exchange_take_buffer(struct sy_arena *a, const struct sy_comm *comm,
+                             const struct sy_exchange_shape *s, int64_t max_row_bytes,
+                             struct sy_exchange_buffer *b) {
     size_t rows = (size_t)sy_exchange_max_rows(comm, s);
     *b = (struct sy_exchange_buffer){.max_row_bytes = max_row_bytes};
     b->staging = sy_arena_take(a, tag, rows, (size_t)max_row_bytes);
@@ -51,7 +63,7 @@ void sy_exchange_take_buffer(struct sy_arena *a, const struct sy_comm *comm, con
         b->at[i] = sy_arena_take(a, tag, (size_t)comm->size + 1, sizeof(int64_t));
 }
 
-/* --- rows ----------------------------------------------------------------------------------------------------- */
+/* --- rows ----------------------------------------------------------------------------------------- */
 
 struct permute {
     const struct sy_exchange *e;
@@ -85,19 +97,21 @@ static void segments_part(void *arg, int thread, int n_threads) {
     for (int64_t i = thread; i < segments; i += n_threads) {
         int64_t x = i / (e->rounds * size);
         int j = (int)(i / size % e->rounds), r = (int)(i % size);
-        int64_t to = e->received.offset[x * e->received.sequences + e->first_sequence[r * e->shape.max_rounds + j]];
+        int64_t to =
+            e->received.offset[x * e->received.sequences + e->first_sequence[r * e->shape.max_rounds + j]];
         int64_t part_at = e->path == SY_PATH_EQUAL_PADDED ? r * e->padded_rows : e->recv_at[r];
         move(m, to, part_at + e->segment_from[i], sy_exchange_segment_rows(e, x, j, r));
     }
 }
 
 static void permute(const struct sy_exec *x, const struct permute *m) {
-    sy_pool_run(x->pool, m->e->path == SY_PATH_EQUAL ? transpose_part : segments_part, (void *)(uintptr_t)m);
+    sy_pool_run(x->pool, m->e->path == SY_PATH_EQUAL ? transpose_part : segments_part,
+                (void *)(uintptr_t)m);
 }
 
 /* Bytes of the parts that ranks send, and of those that come. */
 static void in_bytes(const struct sy_exchange *e, struct sy_exchange_buffer *b, int64_t row_bytes) {
-    assert(row_bytes <= b->max_row_bytes);
+    assert(row_bytes <= b->max_row_bytes && !e->overflow);
     b->row_bytes = row_bytes;
     for (int r = 0; r <= e->comm.size; r++) {
         int padded = e->path == SY_PATH_EQUAL_PADDED;
@@ -109,12 +123,14 @@ static void in_bytes(const struct sy_exchange *e, struct sy_exchange_buffer *b, 
 static void pad_ends(const struct sy_exchange *e, const int64_t *rows_at, int64_t row_bytes, char *parts) {
     for (int r = 0; r < e->comm.size; r++) {
         int64_t rows = rows_at[r + 1] - rows_at[r];
-        memset(parts + (r * e->padded_rows + rows) * row_bytes, 0, (size_t)((e->padded_rows - rows) * row_bytes));
+        memset(parts + (r * e->padded_rows + rows) * row_bytes, 0,
+               (size_t)((e->padded_rows - rows) * row_bytes));
     }
 }
 
 /* Between the rows as they are and the parts with padding. */
-static void with_padding(const struct sy_exchange *e, int64_t row_bytes, char *rows, char *parts, int compact) {
+static void with_padding(const struct sy_exchange *e, int64_t row_bytes, char *rows, char *parts,
+                         int compact) {
     for (int r = 0; r < e->comm.size; r++) {
         char *a = rows + e->send_at[r] * row_bytes, *b = parts + r * e->padded_rows * row_bytes;
         size_t bytes = (size_t)((e->send_at[r + 1] - e->send_at[r]) * row_bytes);
@@ -123,9 +139,11 @@ static void with_padding(const struct sy_exchange *e, int64_t row_bytes, char *r
     }
 }
 
-static void count_rows(const struct sy_exchange *e, const int64_t *rows_at, struct sy_moe_counters *counters) {
+static void count_rows(const struct sy_exchange *e, const int64_t *rows_at,
+                       struct sy_moe_counters *counters) {
     for (int r = 0; r < e->comm.size; r++) {
-        int64_t rows = rows_at[r + 1] - rows_at[r], padding = e->path == SY_PATH_EQUAL_PADDED ? e->padded_rows - rows : 0;
+        int64_t rows = rows_at[r + 1] - rows_at[r],
+                padding = e->path == SY_PATH_EQUAL_PADDED ? e->padded_rows - rows : 0;
         if (r == e->comm.rank)
             continue;
         counters->rows_sent += rows + padding;
@@ -133,8 +151,9 @@ static void count_rows(const struct sy_exchange *e, const int64_t *rows_at, stru
     }
 }
 
-sy_status sy_exchange_dispatch_begin(const struct sy_exchange *e, struct sy_exchange_buffer *b, int64_t row_bytes,
-                                     const void *from, struct sy_moe_counters *counters) {
+sy_status sy_exchange_dispatch_begin(const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                                     int64_t row_bytes, const void *from,
+                                     struct sy_moe_counters *counters) {
     in_bytes(e, b, row_bytes);
     if (e->path == SY_PATH_EQUAL_PADDED) {
         with_padding(e, row_bytes, (char *)(uintptr_t)from, b->padded, 0);
@@ -142,7 +161,8 @@ sy_status sy_exchange_dispatch_begin(const struct sy_exchange *e, struct sy_exch
         from = b->padded;
     }
     count_rows(e, e->send_at, counters);
-    return e->comm.ops->all_to_all_begin(&e->comm, SY_OK, from, b->at[0], b->staging, b->at[1], &b->request);
+    return e->comm.ops->all_to_all_begin(&e->comm, SY_OK, from, b->at[0], b->staging, b->at[1],
+                                         &b->request);
 }
 
 sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e,
@@ -153,16 +173,16 @@ sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exc
 }
 
 sy_status sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e,
-                                    struct sy_exchange_buffer *b, int64_t row_bytes, const void *from, void *local,
-                                    struct sy_moe_counters *counters) {
+                                    struct sy_exchange_buffer *b, int64_t row_bytes, const void *from,
+                                    void *local, struct sy_moe_counters *counters) {
     in_bytes(e, b, row_bytes);
     permute(x, &(struct permute){e, row_bytes, (char *)(uintptr_t)from, b->staging, 1});
     int padded = e->path == SY_PATH_EQUAL_PADDED;
     if (padded)
         pad_ends(e, e->recv_at, row_bytes, b->staging);
     count_rows(e, e->recv_at, counters);
-    return e->comm.ops->all_to_all_begin(&e->comm, SY_OK, b->staging, b->at[1], padded ? b->padded : local, b->at[0],
-                                         &b->request);
+    return e->comm.ops->all_to_all_begin(&e->comm, SY_OK, b->staging, b->at[1], padded ? b->padded : local,
+                                         b->at[0], &b->request);
 }
 
 sy_status sy_exchange_combine_wait(const struct sy_exchange *e, struct sy_exchange_buffer *b, void *local) {

@@ -18,8 +18,15 @@ static sy_status sort(const struct sy_moe_env *env, const struct sy_moe_call *ca
         sy_dispatch_forced(env->x, &act->routes, call->n_sequences, act->ids);
     else
         sy_dispatch_sort(env->x, &act->routes, call->n_sequences, act->ids);
-    if (has_ranks(env))
-        return sy_exchange_plan(&act->exchange, &g->counts, &act->routes, &call->sequences, closed, env->counters);
+    if (has_ranks(env)) {
+        struct sy_exchange *e = &act->exchange;
+        SY_TRY(sy_exchange_plan(e, &g->counts, &act->routes, &call->sequences, closed, env->counters));
+        if (e->overflow)
+            SY_FAIL(SY_ERR_MEMORY,
+                    "experts of one rank get %lld rows, there is room for %lld: run again with larger buffers",
+                    (long long)e->needed_rows, (long long)sy_exchange_max_rows(&env->ep, &e->shape));
+        return SY_OK;
+    }
     env->counters->path_forced += closed;
     env->counters->path_local += !closed;
     return SY_OK;

@@ -26,6 +26,7 @@ struct sy_moe_env {
     int64_t d, f; /* width, width of an expert */
     int64_t seq_len, max_sequences;
     int max_rounds; /* of a call */
+    int64_t max_rows; /* that this rank's experts may get from all ranks (sy_exchange_planned_rows); 0: every route */
     int64_t combine_groups;
     int forced_balance;
     int64_t loss_sequences; /* of the global batch: the weight of one sequence's balance and z-loss is 1 / this */
@@ -81,7 +82,7 @@ struct sy_moe_work {
     struct sy_expert_lists lists;
     struct sy_mat o, h;                       /* received rows: forward scratch; h backward: rows of W2's gradient */
     struct sy_mat dy, a, dgu, dx;             /* received rows: [., D], [., F] fp32, [., 2F], [., D] */
-    float *row_dw, *dw;                       /* received rows; [T, K] */
+    float *row_dw, *dw;                       /* received rows, or [N] before experts; [T, K] */
     struct sy_mat ys;                         /* [T, D] shared output */
     struct sy_mat dlogits;                    /* [T, E] */
     struct sy_mat d_gate, d_routed, d_shared; /* [T, D] terms of the input's gradient */
@@ -104,7 +105,8 @@ void sy_moe_take_work(const struct sy_moe_env *env, struct sy_arena *a, struct s
 void sy_moe_take_prepared(const struct sy_moe_env *env, struct sy_arena *a, struct sy_prepared *p);
 
 /* Collective over env->ep. A pass RECOMPUTE leaves y alone. Errors: ERR_NONFINITE names the token of a NaN logit;
- * ERR_RUNTIME when recompute chose other routes than forward; ERR_PEER. */
+ * ERR_RUNTIME when recompute chose other routes than forward; ERR_MEMORY, before any row has moved, when some rank's experts
+ * get more than max_rows: act->exchange.needed_rows says how many, the same on all ranks; ERR_PEER. */
 sy_status sy_moe_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, const struct sy_moe_call *call,
                      struct sy_mat n, struct sy_moe_act *act, struct sy_moe_work *work, struct sy_mat y);
 

@@ -14,7 +14,8 @@ static struct sy_exchange_shape shape_of(const struct sy_moe_env *env) {
                                       .seq_len = env->seq_len,
                                       .max_sequences = env->max_sequences,
                                       .max_rounds = env->max_rounds,
-                                      .pad = env->config->equal_split == SY_EQUAL_PAD};
+                                      .pad = env->config->equal_split == SY_EQUAL_PAD,
+                                      .max_rows = env->max_rows};
 }
 
 static struct sizes sizes_of(const struct sy_moe_env *env) {
@@ -112,7 +113,7 @@ void sy_moe_take_work(const struct sy_moe_env *env, struct sy_arena *a, struct s
     g->a = sy_take_mat(a, tag, s.rows, s.f, SY_F32);
     g->dgu = sy_take_mat(a, tag, s.rows, 2 * s.f, s.dt);
     g->dx = g->o; /* forward's rows are not needed backward */
-    g->row_dw = sy_take_f32(a, "routes", s.rows);
+    g->row_dw = sy_take_f32(a, "routes", s.rows > s.n ? s.rows : s.n); /* of either side of the exchange */
     g->dw = sy_take_f32(a, "routes", s.n);
     g->dlogits = sy_take_mat(a, tag, s.t, s.e, s.dt);
     g->d_gate = sy_take_mat(a, tag, s.t, s.d, s.dt);

@@ -1,5 +1,5 @@
-/* Each operation of a transport as a call of one form, for the tests of how calls end: it brings memory of its own, frees it
- * as soon as the call has returned, and says whether what came was right.
+/* Each operation of a transport as a call of one form, for the tests of how calls end: it brings memory of
+ * its own, frees it as soon as the call has returned, and says whether what came was right.
  */
 #ifndef SY_TESTS_UNIT_COMM_OPERATIONS_H
 #define SY_TESTS_UNIT_COMM_OPERATIONS_H

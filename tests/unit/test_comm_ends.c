@@ -1,5 +1,6 @@
-/* How calls of a transport end when not all ranks come: within the limit, or at all, because they have left. The memory of
- * every call is freed as soon as it has returned: under the sanitizers, nobody may still look at it.
+/* How calls of a transport end when not all ranks come: within the limit, or at all, because they have
+ * left. The memory of every call is freed as soon as it has returned: under the sanitizers, nobody may
+ * still look at it.
  */
 #include "comm_operations.h"
 
@@ -13,11 +14,12 @@ struct scene {
     atomic_int finished; /* ranks that have their status */
 };
 
-/* --- ranks that do not come ---------------------------------------------------------------------------------------- */
+/* --- ranks that do not come ----------------------------------------------------------------------- */
 
 static int says(const char *text) { return strstr(sy_error_message(), text) != NULL; }
 
-/* ERR_PEER with "operation: rank r" and `how`; where a limit passed, a machine under load may have kept others away, too. */
+/* ERR_PEER with "operation: rank r" and `how`; where a limit passed, a machine under load may have kept
+ * others away, too. */
 static void check_named(struct scene *q, const struct sy_comm *c, sy_status status, const char *how) {
     char operation[40], number[16];
     const char *m = sy_error_message(), *at = strstr(m, how);
@@ -164,7 +166,7 @@ static void many_that_did_not_come(void **state) {
     }
 }
 
-/* --- ranks that leave ---------------------------------------------------------------------------------------------- */
+/* --- ranks that leave ----------------------------------------------------------------------------- */
 
 /* One leaves before the others call; they have no limit, or one that is far. */
 static sy_status one_leaves(const struct sy_comm *world, void *arg) {
@@ -230,7 +232,8 @@ static void leaving_ends_messages(void **state) {
     }
 }
 
-/* Rank 3 leaves; the group of the others lives on, and dies when one of them destroys it and another still waits. */
+/* Rank 3 leaves; the group of the others lives on, and dies when one of them destroys it and another still
+ * waits. */
 static sy_status groups_outlive(const struct sy_comm *world, void *arg) {
     struct scene *q = arg;
     struct sy_comm group;
@@ -302,7 +305,7 @@ static void the_cause_comes_out(void **state) {
     assert_string_equal(sy_error_message(), "rank 4 has no disk");
 }
 
-/* --- close calls --------------------------------------------------------------------------------------------------- */
+/* --- close calls ---------------------------------------------------------------------------------- */
 
 struct race {
     struct room room;
@@ -310,7 +313,8 @@ struct race {
     int ok[MOST]; /* how many agreements came to a rank before its communicator died */
 };
 
-/* Limits about as long as the ranks' delays: it dies in the middle of anything. What was agreed on, all have. */
+/* Limits about as long as the ranks' delays: it dies in the middle of anything. What was agreed on, all
+ * have. */
 static sy_status close_call(const struct sy_comm *world, void *arg) {
     struct race *q = arg;
     struct sy_comm c = *world;

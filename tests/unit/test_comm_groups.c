@@ -1,9 +1,10 @@
-/* Groups of ranks and messages between two: split by colour and key; several groups of each rank used at once, in which
- * everything still holds that holds for all ranks; messages in crossing orders, waited for in any.
+/* Groups of ranks and messages between two: split by colour and key; several groups of each rank used at
+ * once, in which everything still holds that holds for all ranks; messages in crossing orders, waited for
+ * in any.
  */
 #include "comm_room.h"
 
-/* --- split --------------------------------------------------------------------------------------------------------- */
+/* --- split ---------------------------------------------------------------------------------------- */
 
 /* Everything that a communicator does, in one more round. */
 static void use(struct room *room, const struct sy_comm *c, int round) {
@@ -98,7 +99,7 @@ static void self_splits(void **state) {
     sy_comm_destroy(&none);
 }
 
-/* --- groups at once ------------------------------------------------------------------------------------------------ */
+/* --- groups at once ------------------------------------------------------------------------------- */
 
 enum { PP = 2, DP = 4, EP = 2 };
 
@@ -174,7 +175,7 @@ static void three_groups_at_once(void **state) {
     }
 }
 
-/* --- messages ------------------------------------------------------------------------------------------------------ */
+/* --- messages ------------------------------------------------------------------------------------- */
 
 enum { TAGS = 3, EACH = 2, MESSAGES = TAGS * EACH, LONGEST = 300 };
 
