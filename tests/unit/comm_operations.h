@@ -127,4 +127,6 @@ static const struct operation operations[] = {
     {"all_gather", call_split}};
 enum { OPERATIONS = sizeof operations / sizeof *operations };
 
+static inline int says(const char *text) { return strstr(sy_error_message(), text) != NULL; }
+
 #endif
