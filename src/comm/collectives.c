@@ -1,7 +1,8 @@
 /* Collectives of `threads` in which all ranks meet:   show what you have | meeting | move | meeting.
  *
- * The first meeting agrees on a status; if it is not OK, all go. After the second anyone's memory may change again. What
- * is moved lies in the others' memory, where each rank reads (or, in a sum, reads and writes) what falls to it.
+ * The first meeting agrees on a status; if it is not OK, all go. After the second anyone's memory may
+ * change again. What is moved lies in the others' memory, where each rank reads (or, in a sum, reads and
+ * writes) what falls to it.
  */
 #include <assert.h>
 #include <string.h>
@@ -65,7 +66,7 @@ sy_status sy_threads_agree(const struct sy_comm *c, sy_status mine) {
     return collective(c, "agree", mine, NULL, NULL, NULL);
 }
 
-/* --- all_gather, broadcast ---------------------------------------------------------------------------------------- */
+/* --- all_gather, broadcast ------------------------------------------------------------------------ */
 
 struct block {
     int root;
@@ -98,7 +99,7 @@ sy_status sy_threads_broadcast(const struct sy_comm *c, sy_status mine, int root
                       &(struct block){.root = root, .bytes = bytes, .recv = data});
 }
 
-/* --- sum ----------------------------------------------------------------------------------------------------------- */
+/* --- sum ------------------------------------------------------------------------------------------ */
 
 /* Each rank sums a range of the elements, out of all ranks' memory and into it. */
 static void sum_range(const struct sy_comm *c, const struct sy_member *all, void *arg) {

@@ -1,7 +1,8 @@
-/* Transports: moving bits between ranks. Floats are never added here; only integers are (counts, loss, digests).
+/* Transports: moving bits between ranks. Floats are never added here; only integers are (counts, loss,
+ * digests).
  *
- * A communicator is a value: a silhouette of functions, the transport's own state, this rank and how many there
- * are. `self` is a transport of one rank; `threads` has N ranks as threads of this process.
+ * A communicator is a value: a silhouette of functions, the transport's own state, this rank and how many
+ * there are. `self` is a transport of one rank; `threads` has N ranks as threads of this process.
  *
  *   collective        every rank calls it, begins included, all in the same order
  *   point to point    one rank sends, one receives; any order
@@ -9,18 +10,18 @@
  *
  * One thread at a time uses a rank's communicators.
  *
- * Status. A collective takes this rank's own, `mine`, so that a rank that has failed still comes and nobody hangs,
- * and returns the agreed one: if any rank came with a failure, all get the status and message of the lowest such
- * rank ("rank r: " before it elsewhere), and what they receive is undefined. Of a rank that comes with a failure
- * nothing is read or written but root, color and key; its pointers may be NULL.
+ * Status. A collective takes this rank's own, `mine`, so that a rank that has failed still comes and nobody
+ * hangs, and returns the agreed one: if any rank came with a failure, all get the status and message of the
+ * lowest such rank ("rank r: " before it elsewhere), and what they receive is undefined. Of a rank that
+ * comes with a failure nothing is read or written but root, color and key; its pointers may be NULL.
  *
- * Ends. Every wait ends: when all have come, when a rank that it needs has left (its thread has returned, or it
- * has destroyed the communicator), or when `limit` seconds have passed. In the last two cases the communicator is
- * dead: on every rank, calls under way that are not complete and all later ones return ERR_PEER, which names the
- * operation, the ranks that did not come, and the seconds. Once a call has returned so, all requests of this rank
- * are over: its buffers and requests are its own again. (A collective that agreed on a failure leaves the other
- * requests in flight: each has its wait.) Ranks in messages have the numbers of the run, also in a group split
- * from it.
+ * Ends. Every wait ends: when all have come, when a rank that it needs has left (its thread has returned,
+ * or it has destroyed the communicator), or when `limit` seconds have passed. In the last two cases the
+ * communicator is dead: on every rank, calls under way that are not complete and all later ones return
+ * ERR_PEER, which names the operation, the ranks that did not come, and the seconds. Once a call has
+ * returned so, all requests of this rank are over: its buffers and requests are its own again. (A
+ * collective that agreed on a failure leaves the other requests in flight: each has its wait.) Ranks in
+ * messages have the numbers of the run, also in a group split from it.
  */
 #ifndef SY_COMM_COMM_H
 #define SY_COMM_COMM_H
@@ -33,8 +34,8 @@ enum {
 
 enum sy_comm_request_kind { SY_COMM_NONE, SY_COMM_EXCHANGE, SY_COMM_SEND, SY_COMM_RECV };
 
-/* What is in flight: a value of the caller's, all of it the transport's. {0} and one that was waited for are none.
- * Stays where it is, and is not copied, from begin until wait has returned. */
+/* What is in flight: a value of the caller's, all of it the transport's. {0} and one that was waited for
+ * are none. Stays where it is, and is not copied, from begin until wait has returned. */
 struct sy_comm_request {
     enum sy_comm_request_kind kind;
     uint64_t number;
@@ -51,12 +52,14 @@ struct sy_comm_ops {
     /* recv [size * bytes]: part r is rank r's send. */
     sy_status (*all_gather)(const struct sy_comm *c, sy_status mine, const void *send, size_t bytes,
                             void *recv);
-    /* Part r of send (send_at[r] .. send_at[r+1] bytes) goes to rank r; recv_at [size + 1] says where each rank's
-     * part lands and how much fits. Both sides must agree on the sizes. send and recv do not overlap. */
+    /* Part r of send (send_at[r] .. send_at[r+1] bytes) goes to rank r; recv_at [size + 1] says where each
+     * rank's part lands and how much fits. Both sides must agree on the sizes. send and recv do not
+     * overlap. */
     sy_status (*all_to_all)(const struct sy_comm *c, sy_status mine, const void *send,
                             const int64_t *send_at, void *recv, const int64_t *recv_at);
-    /* The same without waiting for anyone: the agreed status comes with wait. Neither the four arrays nor what they
-     * hold may be touched until wait has returned. Not OK: the communicator is dead, and there is no request. */
+    /* The same without waiting for anyone: the agreed status comes with wait. Neither the four arrays nor
+     * what they hold may be touched until wait has returned. Not OK: the communicator is dead, and there is
+     * no request. */
     sy_status (*all_to_all_begin)(const struct sy_comm *c, sy_status mine, const void *send,
                                   const int64_t *send_at, void *recv, const int64_t *recv_at,
                                   struct sy_comm_request *request);
@@ -64,18 +67,19 @@ struct sy_comm_ops {
     sy_status (*broadcast)(const struct sy_comm *c, sy_status mine, int root, void *data, size_t bytes);
     /* v [n] becomes the sum over ranks, modulo 2^64. */
     sy_status (*sum_i64)(const struct sy_comm *c, sy_status mine, int64_t *v, int64_t n);
-    /* Local. data [bytes] to one rank, or from one. The i-th send from a to b with a tag meets b's i-th receive from
-     * a with that tag, of the same size; a and b may be one rank. data may not be touched until wait has returned. A
-     * message carries no status: a rank that has failed sends what it has, up to the next collective, or leaves. */
+    /* Local. data [bytes] to one rank, or from one. The i-th send from a to b with a tag meets b's i-th
+     * receive from a with that tag, of the same size; a and b may be one rank. data may not be touched
+     * until wait has returned. A message carries no status: a rank that has failed sends what it has, up to
+     * the next collective, or leaves. */
     sy_status (*send_begin)(const struct sy_comm *c, int to, int tag, const void *data, size_t bytes,
                             struct sy_comm_request *request);
     sy_status (*recv_begin)(const struct sy_comm *c, int from, int tag, void *data, size_t bytes,
                             struct sy_comm_request *request);
-    /* Local. Returns when all has been received and nobody reads what this rank sends any more. It needs the other
-     * ranks' begin, not their wait: any order of waits ends. No request: returns at once. */
+    /* Local. Returns when all has been received and nobody reads what this rank sends any more. It needs
+     * the other ranks' begin, not their wait: any order of waits ends. No request: returns at once. */
     sy_status (*wait)(const struct sy_comm *c, struct sy_comm_request *request);
-    /* A communicator for the ranks of each color, in the order of key, then of rank; it has this one's limit. A
-     * negative color: none (*out = {0}). Owned by the caller: sy_comm_destroy. Errors: ERR_MEMORY. */
+    /* A communicator for the ranks of each color, in the order of key, then of rank; it has this one's
+     * limit. A negative color: none (*out = {0}). Owned by the caller: sy_comm_destroy. Errors: ERR_MEMORY. */
     sy_status (*split)(const struct sy_comm *c, sy_status mine, int color, int key, struct sy_comm *out);
     void (*destroy)(struct sy_comm *c);
 };

@@ -22,11 +22,11 @@ struct flight {      /* a rank's side of one exchange */
 };
 
 struct slot {
-    uint64_t complete; /* the last exchange that all have begun */
-    int begun;         /* ranks that have begun the one after it */
-    struct sy_fault fault
-        [2]; /* of exchange n: n / SLOTS mod 2. Nobody begins n + 2 SLOTS before all have waited for n */
-    struct flight *flight; /* [size] */
+    uint64_t complete;        /* the last exchange that all have begun */
+    int begun;                /* ranks that have begun the one after it */
+    struct sy_fault fault[2]; /* of exchange n: n / SLOTS mod 2. Nobody begins n + 2 SLOTS before all have
+                                 waited for n */
+    struct flight *flight;    /* [size] */
 };
 
 struct sy_flights {
@@ -64,7 +64,7 @@ void sy_flights_destroy(struct sy_flights *f) {
     free(f);
 }
 
-/* --- an exchange, as one rank sees it ------------------------------------------------------------------------------ */
+/* --- an exchange, as one rank sees it ------------------------------------------------------------- */
 
 struct exchange {
     struct slot *slot;
@@ -98,8 +98,8 @@ static void part_moves(struct sy_team *t, const struct exchange *x, int rank, in
         sy_team_wake(t, rank);
 }
 
-/* Moves one part if both ends are posted and nobody has taken it; returns whether. The mutex is held before and after,
- * not while bytes move: neither end changes its posts as long as this part is left. */
+/* Moves one part if both ends are posted and nobody has taken it; returns whether. The mutex is held before
+ * and after, not while bytes move: neither end changes its posts as long as this part is left. */
 static int carry(const struct sy_comm *c, const struct exchange *x, int from, int to) {
     struct sy_team *t = c->state;
     struct flight *source = &x->slot->flight[from], *target = &x->slot->flight[to];
@@ -132,7 +132,7 @@ static int carry_all(const struct sy_comm *c, const struct exchange *x) {
     return carried;
 }
 
-/* --- begin and wait ------------------------------------------------------------------------------------------------ */
+/* --- begin and wait ------------------------------------------------------------------------------- */
 
 static void post(const struct sy_comm *c, const struct exchange *x, struct flight f) {
     struct flight *mine = &x->slot->flight[c->rank];
@@ -175,8 +175,8 @@ sy_status sy_flights_begin(const struct sy_comm *c, sy_status mine, const void *
     return status;
 }
 
-/* It is not woken by every begin, only by the last: a part whose other end was posted in between is moved then, unless
- * the other end has moved it. */
+/* It is not woken by every begin, only by the last: a part whose other end was posted in between is moved
+ * then, unless the other end has moved it. */
 static int is_there(const struct sy_comm *c, void *arg) {
     const struct exchange *x = arg;
     while (!is_over(x, c->rank))

@@ -1,7 +1,7 @@
 /* Messages between two ranks that share memory: which send meets which receive.
  *
- * A request is its own entry in the list of those that wait for their other end: as many fly as the callers have
- * requests, and nothing is allocated.
+ * A request is its own entry in the list of those that wait for their other end: as many fly as the callers
+ * have requests, and nothing is allocated.
  */
 #ifndef SY_COMM_MESSAGES_H
 #define SY_COMM_MESSAGES_H
@@ -13,8 +13,8 @@ struct sy_messages {
     struct sy_comm_request *first;
 };
 
-/* The oldest other end of `request`, taken out of the list; or NULL, and the request is put into it. Ends meet when
- * from, to, tag and number are equal. */
+/* The oldest other end of `request`, taken out of the list; or NULL, and the request is put into it. Ends
+ * meet when from, to, tag and number are equal. */
 struct sy_comm_request *sy_messages_match(struct sy_messages *list, struct sy_comm_request *request);
 
 /* Takes an unmatched request out. */

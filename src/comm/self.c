@@ -34,7 +34,7 @@ static sy_status sum_i64(const struct sy_comm *c, sy_status mine, int64_t *v, in
     return mine;
 }
 
-/* --- in flight ------------------------------------------------------------------------------------------------- */
+/* --- in flight ------------------------------------------------------------------------------------ */
 
 /* The status waits in `number`, its message is the thread's. */
 static sy_status all_to_all_begin(const struct sy_comm *c, sy_status mine, const void *send,
@@ -48,7 +48,8 @@ static sy_status all_to_all_begin(const struct sy_comm *c, sy_status mine, const
     return SY_OK;
 }
 
-/* Messages to oneself whose other end has not begun, of all communicators `self`; a request's number is its own's. */
+/* Messages to oneself whose other end has not begun, of all communicators `self`; a request's number is its
+ * own's. */
 static struct {
     pthread_mutex_t mutex;
     struct sy_messages messages;
@@ -107,7 +108,7 @@ static sy_status wait_for(const struct sy_comm *c, struct sy_comm_request *reque
             r.kind == SY_COMM_RECV ? "receive" : "send");
 }
 
-/* --- communicators --------------------------------------------------------------------------------------------- */
+/* --- communicators -------------------------------------------------------------------------------- */
 
 static sy_status split(const struct sy_comm *c, sy_status mine, int color, int key, struct sy_comm *out) {
     (void)key;

@@ -1,4 +1,6 @@
-/* Teams out of a team: see comm.h. All show color and key, the first rank of each color makes its team, and shows that. */
+/* Teams out of a team: see comm.h. All show color and key, the first rank of each color makes its team, and
+ * shows that. */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "comm/team.h"
@@ -51,6 +53,7 @@ sy_status sy_threads_split(const struct sy_comm *c, sy_status mine, int color, i
         mine = sy_fail(SY_ERR_MEMORY, "split: no memory for %d ranks", c->size);
     sy_status status = sy_threads_all_gather(c, mine, &(struct wish){color, key}, sizeof *all, all);
     if (status == SY_OK) {
+        assert(all && teams && order); /* else this rank came with a failure, and that was agreed on */
         n = line_up(c, all, order, &place);
         status = make(c, order, n, color >= 0 && place == 0, teams, order + size);
     }

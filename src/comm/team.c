@@ -7,7 +7,7 @@
 
 #include "comm/flights.h"
 
-/* --- a team ------------------------------------------------------------------------------------------------------ */
+/* --- a team --------------------------------------------------------------------------------------- */
 
 struct sy_team *sy_team_create(struct sy_seats *seats, const int *seat, int size) {
     struct sy_team *t = calloc(1, sizeof *t);
@@ -78,7 +78,7 @@ void sy_team_move_end(struct sy_team *t) {
         sy_team_wake_all(t);
 }
 
-/* --- faults ------------------------------------------------------------------------------------------------------ */
+/* --- faults --------------------------------------------------------------------------------------- */
 
 void sy_fault_add(struct sy_fault *fault, int rank, sy_status mine) {
     if (mine == SY_OK || (fault->status != SY_OK && fault->rank < rank))
@@ -97,14 +97,14 @@ sy_status sy_fault_status(const struct sy_comm *c, const struct sy_fault *fault)
     return sy_fail(fault->status, "rank %d: %s", t->member[fault->rank].seat, fault->message);
 }
 
-/* --- waiting ----------------------------------------------------------------------------------------------------- */
+/* --- waiting -------------------------------------------------------------------------------------- */
 
 static int has_left(const struct sy_team *t, int rank) {
     return t->member[rank].left || seat_of(t, rank)->left;
 }
 
-/* "rank 3", "ranks 1, 2 and 5", "ranks 1, 2, 3, 4, 5, 6, 7, 8 and 90 more": those that are missing; with `left` 1, those
- * of them that have left. Returns how many. */
+/* "rank 3", "ranks 1, 2 and 5", "ranks 1, 2, 3, 4, 5, 6, 7, 8 and 90 more": those that are missing; with
+ * `left` 1, those of them that have left. Returns how many. */
 static int name_missing(const struct sy_comm *c, const struct sy_need *need, int left, char *text,
                         size_t bytes) {
     enum { NAMED = 8 };
@@ -132,7 +132,8 @@ static void die(struct sy_team *t, sy_status status) {
     sy_team_wake_all(t);
 }
 
-/* Why the first of the missing that have left did so; one that left because of others is no cause if there is another. */
+/* Why the first of the missing that have left did so; one that left because of others is no cause if there
+ * is another. */
 static const char *cause(const struct sy_comm *c, const struct sy_need *need) {
     const struct sy_team *t = c->state;
     const char *why = NULL;

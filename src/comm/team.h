@@ -1,14 +1,15 @@
-/* What the files of `threads` share: the seats of a run, one for each thread, and the teams of seats that its
- * communicators are.
+/* What the files of `threads` share: the seats of a run, one for each thread, and the teams of seats that
+ * its communicators are.
  *
  *   threads.c       starts and ends the threads       collectives.c   agree, all_gather, broadcast, sum
  *   split.c         makes teams out of a team         flights.c       all-to-alls in flight
  *   team.c          this header                       messages.c      point to point
  *
- * One mutex guards all of it. Bytes move without it, between sy_team_move_begin and _end. A rank sleeps in one call
- * at a time, on its seat's condition, and looks anew whenever it is woken: for what it waits for; whether a rank
- * that this needs has left; whether its time is over. The last two kill the team, for good. In a dead team nothing
- * new moves, and who learns of its death waits for what still does: from then on nobody touches that rank's memory.
+ * One mutex guards all of it. Bytes move without it, between sy_team_move_begin and _end. A rank sleeps in
+ * one call at a time, on its seat's condition, and looks anew whenever it is woken: for what it waits for;
+ * whether a rank that this needs has left; whether its time is over. The last two kill the team, for good.
+ * In a dead team nothing new moves, and who learns of its death waits for what still does: from then on
+ * nobody touches that rank's memory.
  */
 #ifndef SY_COMM_TEAM_H
 #define SY_COMM_TEAM_H
@@ -61,8 +62,8 @@ struct sy_team {
     struct sy_flights *flights;
 };
 
-/* Local. On `size` seats, of ranks `seat` [size] of the run; freed when all its ranks have destroyed it, or with the
- * seats. NULL: no memory. The mutex is not held. */
+/* Local. On `size` seats, of ranks `seat` [size] of the run; freed when all its ranks have destroyed it, or
+ * with the seats. NULL: no memory. The mutex is not held. */
 struct sy_team *sy_team_create(struct sy_seats *seats, const int *seat, int size);
 /* For one rank. */
 void sy_team_destroy(struct sy_team *t, int rank);
@@ -72,7 +73,7 @@ void sy_team_free(struct sy_team *t);
 void sy_team_lock(struct sy_team *t);
 void sy_team_unlock(struct sy_team *t);
 
-/* --- with the mutex held --------------------------------------------------------------------------------------- */
+/* --- with the mutex held -------------------------------------------------------------------------- */
 
 /* OK, or how the team died; then nothing moves any more. */
 sy_status sy_team_alive(const struct sy_comm *c);
@@ -102,7 +103,7 @@ void sy_fault_add(struct sy_fault *fault, int rank, sy_status mine);
 /* The agreed status, with its message. */
 sy_status sy_fault_status(const struct sy_comm *c, const struct sy_fault *fault);
 
-/* --- the transport ----------------------------------------------------------------------------------------------- */
+/* --- the transport -------------------------------------------------------------------------------- */
 
 extern const struct sy_comm_ops sy_threads_ops;
 

@@ -1,4 +1,5 @@
-/* N ranks as threads of one process: starting and ending them. See comm.h; team.h says where the rest is. */
+/* N ranks as threads of one process: starting and ending them. See comm.h; team.h says where the rest is.
+ */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,7 @@ const struct sy_comm_ops sy_threads_ops = {.name = "threads",
                                            .split = sy_threads_split,
                                            .destroy = sy_threads_destroy};
 
-/* --- seats ----------------------------------------------------------------------------------------------------- */
+/* --- seats ---------------------------------------------------------------------------------------- */
 
 static sy_status open_seats(struct sy_seats *s, int ranks) {
     pthread_condattr_t monotonic;
@@ -57,7 +58,8 @@ static void close_seats(struct sy_seats *s) {
     free(s->seat);
 }
 
-/* A rank's thread has returned: nobody waits for it from here on. What it had in flight is not its memory any more. */
+/* A rank's thread has returned: nobody waits for it from here on. What it had in flight is not its memory
+ * any more. */
 static void leave(struct sy_seats *s, int rank, sy_status status) {
     pthread_mutex_lock(&s->mutex);
     for (const struct sy_team *t = s->teams; t; t = t->next)
@@ -70,7 +72,7 @@ static void leave(struct sy_seats *s, int rank, sy_status status) {
     pthread_mutex_unlock(&s->mutex);
 }
 
-/* --- starting and ending ---------------------------------------------------------------------------------------- */
+/* --- starting and ending -------------------------------------------------------------------------- */
 
 /* Closed until all threads are started, so that a failed start leaves nobody waiting. */
 struct gate {

@@ -1,5 +1,5 @@
-/* Each operation of a transport as a call of one form, for the tests of how calls end: it brings memory of its own, frees it
- * as soon as the call has returned, and says whether what came was right.
+/* Each operation of a transport as a call of one form, for the tests of how calls end: it brings memory of
+ * its own, frees it as soon as the call has returned, and says whether what came was right.
  */
 #ifndef SY_TESTS_UNIT_COMM_OPERATIONS_H
 #define SY_TESTS_UNIT_COMM_OPERATIONS_H
@@ -126,5 +126,7 @@ static const struct operation operations[] = {
     {"sum_i64", call_sum},     {"all_to_all", call_all_to_all}, {"all_to_all", call_three_flights},
     {"all_gather", call_split}};
 enum { OPERATIONS = sizeof operations / sizeof *operations };
+
+static inline int says(const char *text) { return strstr(sy_error_message(), text) != NULL; }
 
 #endif

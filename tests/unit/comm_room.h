@@ -1,7 +1,8 @@
-/* What the tests of transports share: a room in which each rank counts what was wrong, and one of each collective as one
- * rank sees it, whose answer it can work out alone.
+/* What the tests of transports share: a room in which each rank counts what was wrong, and one of each
+ * collective as one rank sees it, whose answer it can work out alone.
  *
- * Checks are counted per rank and asserted after the threads are gone: cmocka's asserts jump, and only on the main thread.
+ * Checks are counted per rank and asserted after the threads are gone: cmocka's asserts jump, and only on
+ * the main thread.
  */
 #ifndef SY_TESTS_UNIT_COMM_ROOM_H
 #define SY_TESTS_UNIT_COMM_ROOM_H
@@ -42,7 +43,7 @@ static inline uint32_t hash(int a, int b, int round) {
     return h ^ h >> 13;
 }
 
-/* --- one collective each, seen from one rank; `round` varies what is sent ---------------------------------------------- */
+/* --- one collective each, seen from one rank; `round` varies what is sent ------------------------- */
 
 static inline void gather(struct room *room, const struct sy_comm *c, int round) {
     unsigned char send[33], recv[MOST * 33 + 1];
@@ -58,7 +59,8 @@ static inline void gather(struct room *room, const struct sy_comm *c, int round)
     check(room, c, recv[(size_t)c->size * bytes] == 0xa5);
 }
 
-/* Bytes from rank `from` to rank `to`: uneven, a third of them none, and in some rounds one rank gets nothing at all. */
+/* Bytes from rank `from` to rank `to`: uneven, a third of them none, and in some rounds one rank gets
+ * nothing at all. */
 static inline int64_t part_bytes(int from, int to, int round) {
     uint32_t h = hash(from, to, round);
     return h % 3 == 0 || (round % 5 == 4 && to == 0) ? 0 : h / 3 % PART;
@@ -154,7 +156,8 @@ static inline void cast(struct room *room, const struct sy_comm *c, int round) {
               data[i] == (i < bytes || c->rank == root ? part_byte(root, root, (int64_t)i, round) : 0xa5));
 }
 
-/* A barrier: what was written before it is seen after it; what is written after the second was not seen before. */
+/* A barrier: what was written before it is seen after it; what is written after the second was not seen
+ * before. */
 static inline void meet(struct room *room, const struct sy_comm *c, int round) {
     room->posted[c->rank] = round;
     check(room, c, c->ops->agree(c, SY_OK) == SY_OK);
@@ -170,8 +173,8 @@ static inline void land(struct room *room, const struct sy_comm *c, struct parce
     flying[i] = flying[--*up];
 }
 
-/* 1 to FLYING exchanges begun; blocking collectives between; waits where each rank likes, the rest in an order of its
- * own: only the one of SY_COMM_MAX_REQUESTS begins ago must be over. */
+/* 1 to FLYING exchanges begun; blocking collectives between; waits where each rank likes, the rest in an
+ * order of its own: only the one of SY_COMM_MAX_REQUESTS begins ago must be over. */
 static inline void fly(struct room *room, const struct sy_comm *c, int round) {
     struct parcel parcels[FLYING], *flying[FLYING];
     int n = 1 + (int)(hash(8, 8, round) % FLYING), up = 0, begun = 0;
@@ -202,9 +205,10 @@ static inline void fly(struct room *room, const struct sy_comm *c, int round) {
     }
 }
 
-/* --- around them --- */
+/* --- around them ---------------------------------------------------------------------------------- */
 
-/* Half a minute at most, so that a begin or wait that waits for too much is a failed test and no hanging one. */
+/* Half a minute at most, so that a begin or wait that waits for too much is a failed test and no hanging
+ * one. */
 static inline int becomes(atomic_int *value, int wanted) {
     for (int ms = 0; atomic_load(value) < wanted; ms++) {
         if (ms == 30000)

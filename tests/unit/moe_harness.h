@@ -18,6 +18,7 @@ struct setup { /* what may differ between layouts besides the sequences */
     const char *tier;
     int threads, pad, scatter;
     int max_rounds; /* 0: the layout's */
+    int64_t max_rows;
 };
 
 struct rank {
@@ -99,6 +100,7 @@ static inline sy_status rank_open(struct rank *r, const struct sy_comm *comm, co
                                  .seq_len = p->seq_len,
                                  .max_sequences = max_sequences,
                                  .max_rounds = max_rounds,
+                                 .max_rows = s->max_rows,
                                  .combine_groups = p->combine_groups,
                                  .forced_balance = p->forced,
                                  .loss_sequences = loss_sequences,

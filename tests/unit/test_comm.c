@@ -1,13 +1,15 @@
-/* The transports, self and threads, against what one rank can work out alone: gathers, uneven exchanges, many of them in
- * flight and waited for in orders of each rank's own, broadcasts, integer sums, the barrier's order, agreement on a status; a
- * thousand rounds of all of it in turn; each operation with any ranks failing; 1 to 8 ranks, two processors or not. Groups
- * and messages: test_comm_groups.c. Ranks that do not come: test_comm_ends.c.
+/* The transports, self and threads, against what one rank can work out alone: gathers, uneven exchanges,
+ * many of them in flight and waited for in orders of each rank's own, broadcasts, integer sums, the
+ * barrier's order, agreement on a status; a thousand rounds of all of it in turn; each operation with any
+ * ranks failing; 1 to 8 ranks, two processors or not. Groups and messages: test_comm_groups.c. Ranks that
+ * do not come: test_comm_ends.c.
  */
 #include "comm_operations.h"
 
 #include <sys/resource.h>
 
-/* The status and the message of the lowest rank whose bit is set, on every rank; others' messages say whose it was. */
+/* The status and the message of the lowest rank whose bit is set, on every rank; others' messages say whose
+ * it was. */
 static sy_status concur(struct room *room, const struct sy_comm *c, int failing, int round) {
     static const sy_status kinds[] = {SY_ERR_DATA, SY_ERR_IO, SY_ERR_MEMORY, SY_ERR_NONFINITE,
                                       SY_ERR_USAGE};
@@ -29,7 +31,7 @@ static sy_status concur(struct room *room, const struct sy_comm *c, int failing,
     return status;
 }
 
-/* --- tests ------------------------------------------------------------------------------------------------------------- */
+/* --- tests ---------------------------------------------------------------------------------------- */
 
 static sy_status mixed(const struct sy_comm *c, void *arg) {
     struct room *room = arg;
@@ -133,7 +135,8 @@ static sy_status begin_first(const struct sy_comm *c, void *arg) {
     return SY_OK;
 }
 
-/* Waits return on one rank, with what it gets and gives, before any other rank waits: their begin is enough. */
+/* Waits return on one rank, with what it gets and gives, before any other rank waits: their begin is
+ * enough. */
 static sy_status wait_first(const struct sy_comm *c, void *arg) {
     struct room *room = arg;
     struct parcel parcels[3];
@@ -245,7 +248,7 @@ static void failing_without_a_collective(void **state) {
     assert_string_equal(sy_error_message(), "alone on 0");
 }
 
-/* --- ranks that come with a failure -------------------------------------------------------------------------------- */
+/* --- ranks that come with a failure --------------------------------------------------------------- */
 
 struct failures {
     struct room room;
@@ -316,7 +319,8 @@ static void bad_ranks(void **state) {
     assert_int_equal(calls, 0);
 }
 
-/* A thread that cannot be started: its rank is named and nobody runs. The sanitizers need all the address space. */
+/* A thread that cannot be started: its rank is named and nobody runs. The sanitizers need all the address
+ * space. */
 static void no_thread(void **state) {
     (void)state;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

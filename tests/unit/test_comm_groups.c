@@ -1,9 +1,10 @@
-/* Groups of ranks and messages between two: split by colour and key; several groups of each rank used at once, in which
- * everything still holds that holds for all ranks; messages in crossing orders, waited for in any.
+/* Groups of ranks and messages between two: split by colour and key; several groups of each rank used at
+ * once, in which everything still holds that holds for all ranks; messages in crossing orders, waited for
+ * in any.
  */
-#include "comm_room.h"
+#include "comm_operations.h"
 
-/* --- split --------------------------------------------------------------------------------------------------------- */
+/* --- split ---------------------------------------------------------------------------------------- */
 
 /* Everything that a communicator does, in one more round. */
 static void use(struct room *room, const struct sy_comm *c, int round) {
@@ -98,7 +99,7 @@ static void self_splits(void **state) {
     sy_comm_destroy(&none);
 }
 
-/* --- groups at once ------------------------------------------------------------------------------------------------ */
+/* --- groups at once ------------------------------------------------------------------------------- */
 
 enum { PP = 2, DP = 4, EP = 2 };
 
@@ -174,7 +175,64 @@ static void three_groups_at_once(void **state) {
     }
 }
 
-/* --- messages ------------------------------------------------------------------------------------------------------ */
+/* Rank 3 leaves; the group of the others lives on, and dies when one of them destroys it and another still
+ * waits. */
+static sy_status groups_outlive(const struct sy_comm *world, void *arg) {
+    struct room *room = arg;
+    struct sy_comm group;
+    int right;
+    room->ran[world->rank]++;
+    SY_TRY(world->ops->split(world, SY_OK, world->rank == 3, -world->rank, &group)); /* 2, 1, 0 */
+    if (world->rank == 3)
+        return SY_OK; /* its own group of one is not destroyed */
+    check(room, world, world->ops->agree(world, SY_OK) == SY_ERR_PEER && says("agree: rank 3 has left"));
+    for (int op = 0; op < OPERATIONS; op++)
+        check(room, world, operations[op].call(&group, SY_OK, &right) == SY_OK && right);
+    check(room, world, group.ops->agree(&group, sy_fail(SY_ERR_IO, "all")) == SY_ERR_IO);
+    check(room, world,
+          says(world->rank == 2 ? "all" : "rank 2: all")); /* its lowest, by its number in the run */
+    if (world->rank != 2)
+        check(room, world,
+              group.ops->agree(&group, SY_OK) == SY_ERR_PEER && says("agree: rank 2 has left"));
+    sy_comm_destroy(&group);
+    check(room, world, world->ops->agree(world, SY_OK) == SY_ERR_PEER);
+    return SY_OK;
+}
+
+static void groups_without_a_rank_that_left(void **state) {
+    (void)state;
+    struct room room = {0};
+    assert_int_equal(sy_comm_threads_run(4, groups_outlive, &room), SY_OK);
+    assert_all_right(&room, 4);
+}
+
+/* A dead group leaves the communicator that it came from alone. */
+static sy_status a_group_dies(const struct sy_comm *world, void *arg) {
+    struct room *room = arg;
+    struct sy_comm group;
+    int right;
+    room->ran[world->rank]++;
+    SY_TRY(world->ops->split(world, SY_OK, world->rank / 2, 0, &group));
+    group.limit = world->rank == 2 ? 0.0625 : 0;
+    if (world->rank == 2)
+        check(room, world, group.ops->agree(&group, SY_OK) == SY_ERR_PEER && says("rank 3 did not come"));
+    if (world->rank < 2)
+        check(room, world, group.ops->agree(&group, SY_OK) == SY_OK);
+    for (int op = 0; op < OPERATIONS; op++)
+        check(room, world, operations[op].call(world, SY_OK, &right) == SY_OK && right);
+    check(room, world, (group.ops->agree(&group, SY_OK) == SY_OK) == (world->rank < 2));
+    sy_comm_destroy(&group);
+    return SY_OK;
+}
+
+static void a_dead_group_is_alone(void **state) {
+    (void)state;
+    struct room room = {0};
+    assert_int_equal(sy_comm_threads_run(4, a_group_dies, &room), SY_OK);
+    assert_all_right(&room, 4);
+}
+
+/* --- messages ------------------------------------------------------------------------------------- */
 
 enum { TAGS = 3, EACH = 2, MESSAGES = TAGS * EACH, LONGEST = 300 };
 
@@ -323,6 +381,8 @@ int main(void) {
         cmocka_unit_test(colors_and_keys),
         cmocka_unit_test(self_splits),
         cmocka_unit_test(three_groups_at_once),
+        cmocka_unit_test(groups_without_a_rank_that_left),
+        cmocka_unit_test(a_dead_group_is_alone),
         cmocka_unit_test(messages_in_crossing_orders),
         cmocka_unit_test(messages_stay_in_their_communicator),
         cmocka_unit_test(whoever_waits_first),
