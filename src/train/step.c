@@ -61,7 +61,6 @@ static void update(struct sy_session *s, const struct sy_step_result *r) {
     sy_profile_mark(s->profile, SY_PART_adamw);
     sy_update_apply(s->update, s->gradients,
                     &(struct sy_update_memory){s->step.scalars, s->step.tally, s->step.verdict});
-    sy_gradients_end(s->gradients);
 }
 
 /* --- waited for ------------------------------------------------------------------------------------------------- */

@@ -173,7 +173,7 @@ static void speed_of_a_step(void **state) {
     r.data_seconds = 0.25;
     int64_t experts = config->moe.num_experts, layers = session->params->n_layers;
     for (int64_t i = 0; i < layers * experts; i++)
-        session->counts[i] = i % experts ? 10 : 0;
+        session->seen.counts[i] = i % experts ? 10 : 0;
     double open = sy_clock();
     assert_int_equal(sy_progress_init(session, 3, 0, &p), SY_OK);
     assert_true(p.peak_flops > 1e8 && p.peak_flops < 1e14);
@@ -221,12 +221,12 @@ static void step_that_ended_early(void **state) {
     /* In a session: the tokens of the batches before the NaN, which is in the embedding of the last sequence. */
     int64_t n = config->training.global_batch_size * 32;
     for (int64_t i = 0; i < n; i++) {
-        session->ids[i] = i < n - 32 ? 1 : 2;
-        session->labels[i] = 1;
-        session->doc_start[i] = 0;
+        session->feed.ids[i] = i < n - 32 ? 1 : 2;
+        session->feed.labels[i] = 1;
+        session->feed.doc_start[i] = 0;
     }
     const struct sy_param *embedding = &session->params->param[session->params->embedding];
-    float *row = session->weights.master + embedding->offset + 2 * embedding->cols, kept = *row;
+    float *row = session->state.master[session->params->embedding] + 2 * embedding->cols, kept = *row;
     *row = NAN;
     sy_session_weights_changed(session);
     assert_int_equal(sy_session_step_filled(session, 0, &r), SY_OK);
@@ -328,7 +328,7 @@ static void numbers_of_a_metrics_line(void **state) {
     r.balance_loss = 1.25;
     r.z_loss = 4.5;
     for (int64_t i = 0; i < session->params->n_layers * experts; i++)
-        session->counts[i] = i;
+        session->seen.counts[i] = i;
     assert_int_equal(sy_metrics_open(dir, 0, &m), SY_OK);
     assert_int_equal(sy_metrics_step(&m, session, &r, &t), SY_OK);
     assert_int_equal(sy_metrics_close(&m), SY_OK);
