@@ -166,7 +166,7 @@ static void test_a_bit_of_every_tensor(void **unused) {
     remove_run("flip");
 }
 
-/* Every bit of a header, its length and its padding included. */
+/* Every bit of a header, its length and its padding included; with QUICK every 7th. */
 static void test_every_bit_of_a_header(void **unused) {
     (void)unused;
     struct model x = model_of(VERSION_1);
@@ -182,7 +182,7 @@ static void test_every_bit_of_a_header(void **unused) {
     char *text = slurp(file, &n);
     FILE *f = fopen(file, "r+b");
     assert_non_null(f);
-    for (size_t bit = 0; bit < 8 * data_start(text); bit++) {
+    for (size_t bit = 0; bit < 8 * data_start(text); bit += getenv("QUICK") ? 7 : 1) {
         assert_int_equal(fseek(f, (long)(bit / 8), SEEK_SET), 0);
         assert_int_equal(fputc((unsigned char)text[bit / 8] ^ 1 << bit % 8, f),
                          (unsigned char)text[bit / 8] ^ 1 << bit % 8);
