@@ -166,7 +166,7 @@ static void test_a_bit_of_every_tensor(void **unused) {
     remove_run("flip");
 }
 
-/* Every bit of a header, its length and its padding included. */
+/* Every bit of a header, its length and its padding included; with QUICK every 7th. */
 static void test_every_bit_of_a_header(void **unused) {
     (void)unused;
     struct model x = model_of(VERSION_1);
@@ -182,7 +182,7 @@ static void test_every_bit_of_a_header(void **unused) {
     char *text = slurp(file, &n);
     FILE *f = fopen(file, "r+b");
     assert_non_null(f);
-    for (size_t bit = 0; bit < 8 * data_start(text); bit++) {
+    for (size_t bit = 0; bit < 8 * data_start(text); bit += getenv("QUICK") ? 7 : 1) {
         assert_int_equal(fseek(f, (long)(bit / 8), SEEK_SET), 0);
         assert_int_equal(fputc((unsigned char)text[bit / 8] ^ 1 << bit % 8, f),
                          (unsigned char)text[bit / 8] ^ 1 << bit % 8);
@@ -242,7 +242,7 @@ static void test_inspect_of_a_header(void **unused) {
     size_t n = 0;
     save(&x, "where", 1, 0, 0, path);
     assert_int_equal(sy_ckpt_join(file, path, "model-00001-of-00001.safetensors"), SY_OK);
-    char *text = slurp(file, &n), *pt = strstr(text + 8, "\"pt\"");
+    char *text = slurp(file, &n), *pt = memmem(text, n, "\"pt\"", 4);
     assert_non_null(pt);
     pt[1] = 'q';
     spill(file, text, n);
@@ -259,7 +259,7 @@ static void test_a_large_tensor(void **unused) {
     (void)unused;
     struct sy_config *config = NULL;
     static const char toml[] =
-        "[model]\nflavor = \"micro_gqa\"\nvocab_size = 24576\n[numerics]\nclass = \"x86\"\n";
+        "[model]\nflavor = \"micro_gqa\"\nvocab_size = 24000\n[numerics]\nclass = \"x86\"\n";
     assert_int_equal(sy_config_create(&config), SY_OK);
     assert_int_equal(sy_config_load_text(config, "t", toml, strlen(toml)), SY_OK);
     assert_int_equal(sy_config_finish(config, false), SY_OK);
@@ -274,7 +274,7 @@ static void test_a_large_tensor(void **unused) {
     assert_int_equal(sy_safetensors_open(file, &open), SY_OK);
     const struct sy_safetensors_tensor *t = sy_safetensors_find(open, "model.embed_tokens.weight");
     char *text = slurp(file, &n);
-    assert_true(t && t->bytes == 3 * 4 * SY_CKPT_PIECE);
+    assert_true(t && t->bytes > 2 * 4 * SY_CKPT_PIECE && t->bytes < 3 * 4 * SY_CKPT_PIECE);
     for (int64_t k = 0; k < 3; k++) {
         text[t->offset + 4 * SY_CKPT_PIECE * k + 5] ^= 64;
         spill(file, text, n);
