@@ -28,7 +28,10 @@ namespace gemm_sm90 {
 enum layout { NT, NN, TN };
 enum epilogue { STORE, SWIGLU, LEAF, FOLD };
 
-enum { BM = 128, BN = 256, BK = 64, STAGES = 4, BAND = 16, MAX_GROUPS = 256, THREADS = 384 };
+#ifndef GEMM_BAND
+#define GEMM_BAND 16
+#endif
+enum { BM = 128, BN = 256, BK = 64, STAGES = 4, BAND = GEMM_BAND, MAX_GROUPS = 256, THREADS = 384 };
 enum { A_BYTES = BM * BK * 2, HALF_BYTES = BN / 2 * BK * 2, STAGE_BYTES = A_BYTES + 2 * HALF_BYTES };
 enum { STAGING_BYTES = 2048, STAGING = 2 }; // a warp's buffers: 16 rows of 64 bf16 columns
 
