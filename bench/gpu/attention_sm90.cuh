@@ -342,11 +342,11 @@ __global__ void __launch_bounds__(THREADS, 1) kernel(const __grid_constant__ map
     }
     __syncthreads();
     if (threadIdx.x < 128) {
-        ptx::registers_dec<24>();
+        ptx::registers_dec<40>();
         if (threadIdx.x == 0)
             produce<DK>(map, p, s);
     } else {
-        ptx::registers_inc<240>();
+        ptx::registers_inc<232>();
         int group = threadIdx.x / 128 - 1, q_phase = 0;
         slot k = {0, 0}, v = {0, 0};
         if (group == 1)
