@@ -10,6 +10,11 @@
 //   meanwhile                M' = max(M, rint(c max s)), an integer; p = EXP2(fma(s, c, -M')) on the FMA pipes;
 //                            Z += V64(p); when P V is done: O *= EXP2(M - M') where M moved; P = BF(p), in registers
 //
+// The usual block moves no M and needs no clamp of EXP2. Integer maxima of three find that with one instruction a score: the
+// largest signed word is the largest score if it is not negative; the largest unsigned word is the least score, or none is
+// negative. One vote then sends everything else (a row whose scores are all negative, a new maximum, a score more than 127
+// below it, a masked key, NaN, Inf) through the general path.
+//
 // A thread holds, of rows r and r + 8, the columns 8 i + 2 q and 8 i + 2 q + 1 (q its place in the quad): V64 over 128 columns
 // is then register adds over i (64, 32, 16, 8), two shuffles (4, 2) and the last pair.
 #ifndef SY_BENCH_GPU_ATTENTION_SM90_CUH
@@ -33,11 +38,23 @@ struct maps { // of [sequences, seq_len, heads, d]; q and k in parts (nope, rope
     CUtensorMap q[2], k[2], v;
 };
 
-template <int DK> struct shared {
-    alignas(1024) char q[ROWS * DK * 2];
-    alignas(1024) char k[STAGES][KEYS * DK * 2];
-    alignas(1024) char v[STAGES][KEYS * DV * 2];
-    uint64_t q_full, q_empty, k_full[STAGES], k_empty[STAGES], v_full[STAGES], v_empty[STAGES];
+// Places in shared memory, from its base: Q, two stages of K and of V, barriers.
+template <int DK> struct place {
+    enum {
+        Q_BYTES = ROWS * DK * 2,
+        K_BYTES = KEYS * DK * 2,
+        V_BYTES = KEYS * DV * 2,
+        Q = 0,
+        K = Q + Q_BYTES,
+        V = K + STAGES * K_BYTES,
+        Q_FULL = V + STAGES * V_BYTES,
+        Q_EMPTY = Q_FULL + 8,
+        K_FULL = Q_FULL + 16,
+        K_EMPTY = K_FULL + STAGES * 8,
+        V_FULL = K_EMPTY + STAGES * 8,
+        V_EMPTY = V_FULL + STAGES * 8,
+        BYTES = V_EMPTY + STAGES * 8
+    };
 };
 
 struct slot { // a place in a ring of stages
@@ -72,20 +89,21 @@ template <int D> SY_DEV void load(uint32_t dst, const CUtensorMap *parts, uint32
         ptx::tma_load_4d(dst + i * 128 * 128, &parts[i / 2], full, i % 2 * 64, head, row, sequence);
 }
 
-template <int DK> SY_DEV void produce(const maps &map, const args &p, shared<DK> &s) {
+template <int DK> SY_DEV void produce(const maps &map, const args &p, uint32_t base) {
+    typedef place<DK> at;
     slot k = {0, 0}, v = {0, 0};
     int q_phase = 0;
     for (int t = blockIdx.x; t < tiles_of(p); t += gridDim.x, q_phase ^= 1) {
         tile a = tile_at(p, t);
         int kv = a.head / (p.heads / p.kv_heads);
-        ptx::mbar_wait(ptx::shared(&s.q_empty), q_phase ^ 1);
-        load<DK>(ptx::shared(s.q), map.q, ptx::shared(&s.q_full), a.head, a.q0, a.sequence);
+        ptx::mbar_wait(base + at::Q_EMPTY, q_phase ^ 1);
+        load<DK>(base + at::Q, map.q, base + at::Q_FULL, a.head, a.q0, a.sequence);
         for (int j = a.first; j <= a.last; j++) {
-            ptx::mbar_wait(ptx::shared(&s.k_empty[k.stage]), k.phase ^ 1);
-            load<DK>(ptx::shared(s.k[k.stage]), map.k, ptx::shared(&s.k_full[k.stage]), kv, j * KEYS, a.sequence);
+            ptx::mbar_wait(base + at::K_EMPTY + k.stage * 8, k.phase ^ 1);
+            load<DK>(base + at::K + k.stage * at::K_BYTES, map.k, base + at::K_FULL + k.stage * 8, kv, j * KEYS, a.sequence);
             k.next();
-            ptx::mbar_wait(ptx::shared(&s.v_empty[v.stage]), v.phase ^ 1);
-            load<DV>(ptx::shared(s.v[v.stage]), &map.v, ptx::shared(&s.v_full[v.stage]), kv, j * KEYS, a.sequence);
+            ptx::mbar_wait(base + at::V_EMPTY + v.stage * 8, v.phase ^ 1);
+            load<DV>(base + at::V + v.stage * at::V_BYTES, &map.v, base + at::V_FULL + v.stage * 8, kv, j * KEYS, a.sequence);
             v.next();
         }
     }
@@ -95,8 +113,9 @@ template <int DK> SY_DEV void produce(const maps &map, const args &p, shared<DK>
 
 struct rows { // the two rows of a thread, r and r + 8
     float m[2], z[2], factor[2];
+    float part[2][2]; // V64 of the last block before its shuffles
     int bad[2], row[2], lo[2];
-    int moved;
+    int moved, wide; // of the warp: some M moved in this block; some |M| is 2^30 or more
 };
 
 SY_DEV void mask(float (&s)[64], const rows &w, int j0) {
@@ -114,38 +133,67 @@ SY_DEV float quad_max(float x) {
     return ptx::max_nan(x, __shfl_xor_sync(~0u, x, 2));
 }
 
-// M' of row r, what Z and O are multiplied by, and whether EXP2 needs its upper clamp: |M'| so large that fp32 rounds it away.
-SY_DEV int move_max(const float (&s)[64], rows &w, int r, float c) {
-    float top[4] = {s[2 * r], s[2 * r + 1], s[2 * r + 4], s[2 * r + 5]};
+// M' of both rows, what Z and O are multiplied by, and the clamps that EXP2 needs: 1 from below, 2 from above, too (|M'| so
+// large that fp32 rounds c s - M' away).
+SY_DEV int general(const float (&s)[64], rows &w, float c) {
+    int moved = 0, wide = 0;
 #pragma unroll
-    for (int i = 2; i < 16; i++)
+    for (int r = 0; r < 2; r++) {
+        float mx = s[2 * r];
 #pragma unroll
-        for (int b = 0; b < 2; b++)
-            top[i % 2 * 2 + b] = ptx::max_nan(top[i % 2 * 2 + b], s[4 * i + 2 * r + b]);
-    float mx = quad_max(ptx::max_nan(ptx::max_nan(top[0], top[1]), ptx::max_nan(top[2], top[3])));
-    w.bad[r] |= !(mx < INFINITY);
-    float m = ptx::max_number(w.m[r], rintf(__fmul_rn(c, mx)));
-    w.factor[r] = 1.0f;
-    if (m != w.m[r]) {
-        w.factor[r] = ptx::exp2_whole(__fsub_rn(w.m[r], m));
+        for (int i = 0; i < 32; i++)
+            mx = ptx::max_nan(mx, s[i / 2 * 4 + 2 * r + i % 2]);
+        mx = quad_max(mx);
+        w.bad[r] |= !(mx < INFINITY);
+        float m = ptx::max_number(w.m[r], rintf(__fmul_rn(c, mx)));
+        w.factor[r] = m != w.m[r] ? ptx::exp2_whole(__fsub_rn(w.m[r], m)) : 1.0f;
         w.z[r] = __fmul_rn(w.z[r], w.factor[r]);
+        moved |= m != w.m[r];
+        wide |= !(fabsf(m) < 0x1p30f);
         w.m[r] = m;
-        w.moved = 1;
     }
-    return !(fabsf(m) < 0x1p30f);
+    w.moved = __any_sync(~0u, moved);
+    w.wide = __any_sync(~0u, wide);
+    return w.wide ? 3 : 1;
 }
 
-template <int CLAMP> SY_DEV void exponentials(float (&s)[64], const rows &w, float c) {
+// Clamps needed, as above; 0 and nothing moved in the usual block.
+SY_DEV int move_max(const float (&s)[64], rows &w, float c) {
+    int high[2];
+    unsigned low[2];
 #pragma unroll
-    for (int i = 0; i < 64; i++) {
-        float x = ptx::max_number(__fmaf_rn(s[i], c, -w.m[i / 2 % 2]), -127.0f);
-        s[i] = ptx::exp2_core(CLAMP ? ptx::min_number(x, 127.0f) : x);
+    for (int r = 0; r < 2; r++) {
+        int h[2] = {__float_as_int(s[2 * r]), __float_as_int(s[2 * r + 1])};
+        unsigned l[2] = {__float_as_uint(s[2 * r]), __float_as_uint(s[2 * r + 1])};
+#pragma unroll
+        for (int i = 1; i < 16; i++) {
+            int a = __float_as_int(s[4 * i + 2 * r]), b = __float_as_int(s[4 * i + 2 * r + 1]);
+            h[i % 2] = __vimax3_s32(h[i % 2], a, b);
+            l[i % 2] = __vimax3_u32(l[i % 2], a, b);
+        }
+        high[r] = max(h[0], h[1]);
+        low[r] = max(l[0], l[1]);
     }
+#pragma unroll
+    for (int h = 1; h <= 2; h++)
+#pragma unroll
+        for (int r = 0; r < 2; r++)
+            high[r] = max(high[r], __shfl_xor_sync(~0u, high[r], h));
+    int usual = (high[0] | high[1]) >= 0;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float least = (int)low[r] < 0 ? __uint_as_float(low[r]) : 0.0f;
+        usual &= rintf(__fmul_rn(c, __int_as_float(high[r]))) <= w.m[r]; // not so for NaN
+        usual &= __fmaf_rn(least, c, -w.m[r]) >= -127.0f;
+    }
+    w.moved = 0;
+    if (__all_sync(~0u, usual & !w.wide))
+        return 0;
+    return general(s, w, c);
 }
 
-// V64 of row r's 128 values, depth first.
-SY_DEV float sum_of_row(const float (&s)[64], int r) {
-    float two[2];
+// Row r's 128 values by V64, depth first, down to a pair of columns in each thread.
+SY_DEV void begin_sum(const float (&s)[64], rows &w, int r) {
 #pragma unroll
     for (int b = 0; b < 2; b++) {
         float part[2];
@@ -156,29 +204,44 @@ SY_DEV float sum_of_row(const float (&s)[64], int r) {
             float a2 = __fadd_rn(p[8], p[40]), a6 = __fadd_rn(p[24], p[56]);
             part[i] = __fadd_rn(__fadd_rn(a0, a4), __fadd_rn(a2, a6));
         }
-        two[b] = __fadd_rn(part[0], part[1]);
+        w.part[r][b] = __fadd_rn(part[0], part[1]);
     }
+}
+// The shuffles, while products run.
+SY_DEV void end_sum(rows &w) {
 #pragma unroll
     for (int h = 2; h >= 1; h--)
 #pragma unroll
-        for (int b = 0; b < 2; b++)
-            two[b] = __fadd_rn(two[b], __shfl_xor_sync(~0u, two[b], h));
-    return __fadd_rn(two[0], two[1]);
+        for (int i = 0; i < 4; i++)
+            w.part[i / 2][i % 2] = __fadd_rn(w.part[i / 2][i % 2], __shfl_xor_sync(~0u, w.part[i / 2][i % 2], h));
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+        w.z[r] = __fadd_rn(w.z[r], __fadd_rn(w.part[r][0], w.part[r][1]));
 }
 
 // Scores of a block become p.
 SY_DEV void softmax(float (&s)[64], rows &w, float c, int j0, int masked) {
     if (masked)
         mask(s, w, j0);
-    w.moved = 0;
-    int wide = move_max(s, w, 0, c) | move_max(s, w, 1, c);
-    if (__any_sync(~0u, wide))
-        exponentials<1>(s, w, c);
-    else
-        exponentials<0>(s, w, c);
+    int clamps = move_max(s, w, c);
 #pragma unroll
-    for (int r = 0; r < 2; r++)
-        w.z[r] = __fadd_rn(w.z[r], sum_of_row(s, r));
+    for (int i = 0; i < 64; i++)
+        s[i] = __fmaf_rn(s[i], c, -w.m[i / 2 % 2]);
+    if (clamps) {
+#pragma unroll
+        for (int i = 0; i < 64; i++)
+            s[i] = ptx::max_number(s[i], -127.0f);
+        if (clamps > 1) {
+#pragma unroll
+            for (int i = 0; i < 64; i++)
+                s[i] = ptx::min_number(s[i], 127.0f);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 64; i++)
+        s[i] = ptx::exp2_core(s[i]);
+    begin_sum(s, w, 0);
+    begin_sum(s, w, 1);
 }
 
 // --- products ----------------------------------------------------------------------------------------------------------------
@@ -247,78 +310,93 @@ SY_DEV void store(const args &p, const tile &a, const rows &w, const float (&o)[
     }
 }
 
+#ifdef NO_TURNS
+#define TURN_TAKE(group)
+#define TURN_GIVE(group)
+#else
+#define TURN_TAKE(group) ptx::named_sync(1 + (group), 256)
+#define TURN_GIVE(group) ptx::named_arrive(2 - (group), 256)
+#endif
+
 // --- consumers -----------------------------------------------------------------------------------------------------------------
 
-SY_DEV void release(uint64_t &bar) {
+SY_DEV void release(uint32_t bar) {
     if (threadIdx.x % 32 == 0)
-        ptx::mbar_arrive(ptx::shared(&bar));
+        ptx::mbar_arrive(bar);
 }
 
-template <int DK> SY_DEV void attend(const args &p, shared<DK> &s, const tile &a, int group, slot &k, slot &v) {
-    float sc[64], o[64];
-    uint32_t pr[32];
-    rows w = {};
-    int base = a.q0 + group * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, cut = 0;
+SY_DEV void begin_rows(const args &p, const tile &a, int group, rows &w, int &cut) {
+    int base = a.q0 + group * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, end = a.q0 + group * 64 + 63;
+    const int *start = p.doc_start ? p.doc_start + (size_t)a.sequence * p.seq_len : NULL;
+    w.wide = 1; // no M yet
+    cut = start ? start[min(end, p.seq_len - 1)] : 0;
     for (int r = 0; r < 2; r++) {
         w.m[r] = -INFINITY;
+        w.z[r] = 0.0f;
+        w.bad[r] = 0;
         w.row[r] = base + 8 * r;
-        if (p.doc_start) {
-            int last = p.seq_len - 1, end = a.q0 + group * 64 + 63;
-            w.lo[r] = p.doc_start[a.sequence * p.seq_len + (w.row[r] < last ? w.row[r] : last)];
-            cut = p.doc_start[a.sequence * p.seq_len + (end < last ? end : last)];
-        }
+        w.lo[r] = start ? start[min(w.row[r], p.seq_len - 1)] : 0;
     }
+}
+
+template <int DK> SY_DEV void attend(const args &p, uint32_t base, const tile &a, int group, slot &k, slot &v) {
+    typedef place<DK> at;
+    float sc[64], o[64];
+    uint32_t pr[32], q = base + at::Q + group * 64 * 128;
+    rows w;
+    int cut;
+    begin_rows(p, a, group, w, cut);
 #pragma unroll
     for (int i = 0; i < 64; i++)
         o[i] = 0.0f;
-    uint32_t q = ptx::shared(s.q) + group * 64 * 128;
 
     // The first block: no P yet.
-    ptx::mbar_wait(ptx::shared(&s.k_full[k.stage]), k.phase);
-    ptx::named_sync(1 + group, 256);
+    ptx::mbar_wait(base + at::K_FULL + k.stage * 8, k.phase);
+    TURN_TAKE(group);
     ptx::wgmma_fence();
-    scores<DK>(sc, q, ptx::shared(s.k[k.stage]));
+    scores<DK>(sc, q, base + at::K + k.stage * at::K_BYTES);
     ptx::wgmma_commit();
-    ptx::named_arrive(2 - group, 256);
-    ptx::wgmma_wait<0>();
-    release(s.k_empty[k.stage]);
+    TURN_GIVE(group);
+    ptx::wgmma_wait_for<0>(sc);
+    release(base + at::K_EMPTY + k.stage * 8);
     k.next();
     softmax(sc, w, p.c, a.first * KEYS, a.first == a.last || a.first * KEYS < cut);
     pack(pr, sc);
 
 #pragma unroll 1
     for (int j = a.first + 1; j <= a.last; j++) {
-        ptx::mbar_wait(ptx::shared(&s.k_full[k.stage]), k.phase);
-        ptx::mbar_wait(ptx::shared(&s.v_full[v.stage]), v.phase);
-        ptx::named_sync(1 + group, 256);
+        ptx::mbar_wait(base + at::K_FULL + k.stage * 8, k.phase);
+        ptx::mbar_wait(base + at::V_FULL + v.stage * 8, v.phase);
+        TURN_TAKE(group);
         ptx::wgmma_fence();
-        scores<DK>(sc, q, ptx::shared(s.k[k.stage]));
+        scores<DK>(sc, q, base + at::K + k.stage * at::K_BYTES);
         ptx::wgmma_commit();
-        add_values(o, pr, ptx::shared(s.v[v.stage]));
+        add_values(o, pr, base + at::V + v.stage * at::V_BYTES);
         ptx::wgmma_commit();
-        ptx::named_arrive(2 - group, 256);
-        ptx::wgmma_wait<1>();
-        release(s.k_empty[k.stage]);
+        TURN_GIVE(group);
+        end_sum(w);
+        ptx::wgmma_wait_for<1>(sc);
+        release(base + at::K_EMPTY + k.stage * 8);
         k.next();
         softmax(sc, w, p.c, j * KEYS, j == a.last || j * KEYS < cut);
-        ptx::wgmma_wait<0>();
-        release(s.v_empty[v.stage]);
+        ptx::wgmma_wait_for<0>(o);
+        release(base + at::V_EMPTY + v.stage * 8);
         v.next();
-        if (__any_sync(~0u, w.moved)) {
+        if (w.moved) {
 #pragma unroll
             for (int i = 0; i < 64; i++)
                 o[i] = __fmul_rn(o[i], w.factor[i / 2 % 2]);
         }
         pack(pr, sc);
     }
-
-    release(s.q_empty);
-    ptx::mbar_wait(ptx::shared(&s.v_full[v.stage]), v.phase);
+    release(base + at::Q_EMPTY);
+    ptx::mbar_wait(base + at::V_FULL + v.stage * 8, v.phase);
     ptx::wgmma_fence();
-    add_values(o, pr, ptx::shared(s.v[v.stage]));
+    add_values(o, pr, base + at::V + v.stage * at::V_BYTES);
     ptx::wgmma_commit();
-    ptx::wgmma_wait<0>();
-    release(s.v_empty[v.stage]);
+    end_sum(w);
+    ptx::wgmma_wait_for<0>(o);
+    release(base + at::V_EMPTY + v.stage * 8);
     v.next();
     store(p, a, w, o);
 }
@@ -328,15 +406,19 @@ template <int DK> SY_DEV void attend(const args &p, shared<DK> &s, const tile &a
 template <int DK>
 __global__ void __launch_bounds__(THREADS, 1) kernel(const __grid_constant__ maps map, const __grid_constant__ args p) {
     extern __shared__ __align__(1024) char raw[];
-    shared<DK> &s = *(shared<DK> *)raw;
+    typedef place<DK> at;
+    uint32_t base = ptx::shared(raw);
+#ifndef NO_OPAQUE
+    asm volatile("" : "+r"(base)); // kept in a register: else it is made anew, from the cluster's window, at each use
+#endif
     if (threadIdx.x == 0) {
-        ptx::mbar_init(ptx::shared(&s.q_full), 1);
-        ptx::mbar_init(ptx::shared(&s.q_empty), 8); // warps of the consumers
+        ptx::mbar_init(base + at::Q_FULL, 1);
+        ptx::mbar_init(base + at::Q_EMPTY, 8); // warps of the consumers
         for (int i = 0; i < STAGES; i++) {
-            ptx::mbar_init(ptx::shared(&s.k_full[i]), 1);
-            ptx::mbar_init(ptx::shared(&s.v_full[i]), 1);
-            ptx::mbar_init(ptx::shared(&s.k_empty[i]), 8);
-            ptx::mbar_init(ptx::shared(&s.v_empty[i]), 8);
+            ptx::mbar_init(base + at::K_FULL + i * 8, 1);
+            ptx::mbar_init(base + at::V_FULL + i * 8, 1);
+            ptx::mbar_init(base + at::K_EMPTY + i * 8, 8);
+            ptx::mbar_init(base + at::V_EMPTY + i * 8, 8);
         }
         ptx::mbar_init_done();
     }
@@ -344,25 +426,25 @@ __global__ void __launch_bounds__(THREADS, 1) kernel(const __grid_constant__ map
     if (threadIdx.x < 128) {
         ptx::registers_dec<40>();
         if (threadIdx.x == 0)
-            produce<DK>(map, p, s);
+            produce<DK>(map, p, base);
     } else {
         ptx::registers_inc<232>();
         int group = threadIdx.x / 128 - 1, q_phase = 0;
         slot k = {0, 0}, v = {0, 0};
         if (group == 1)
-            ptx::named_arrive(1, 256); // warpgroup 0 has the first turn
+            TURN_GIVE(group); // warpgroup 0 has the first turn
         for (int t = blockIdx.x; t < tiles_of(p); t += gridDim.x, q_phase ^= 1) {
-            ptx::mbar_wait(ptx::shared(&s.q_full), q_phase);
-            attend<DK>(p, s, tile_at(p, t), group, k, v);
+            ptx::mbar_wait(base + at::Q_FULL, q_phase);
+            attend<DK>(p, base, tile_at(p, t), group, k, v);
         }
         if (group == 0)
-            ptx::named_sync(1, 256); // the last turn that was given
+            TURN_TAKE(group); // the last that was given
     }
 }
 
 template <int DK> void launch(const maps &m, const args &p, int sms, cudaStream_t stream) {
     static int ready;
-    int bytes = (int)sizeof(shared<DK>), tiles = p.heads * p.sequences * ((p.seq_len + ROWS - 1) / ROWS);
+    int bytes = place<DK>::BYTES, tiles = p.heads * p.sequences * ((p.seq_len + ROWS - 1) / ROWS);
     if (!ready) {
         SY_CUDA(cudaFuncSetAttribute(kernel<DK>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
         ready = 1;

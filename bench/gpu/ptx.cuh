@@ -131,6 +131,11 @@ SY_DEV uint64_t descriptor(uint32_t at, uint32_t block_bytes) {
     "%106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, "    \
     "%124, %125, %126, %127"
 
+// The wait that d's readers stand behind: without d named, the compiler may read it before (warning C7514: all serialised).
+template <int N> SY_DEV void wgmma_wait_for(float (&d)[64]) {
+    asm volatile("wgmma.wait_group.sync.aligned %64;" : SY_ACC64(d, 0) : "n"(N) : "memory");
+}
+
 // d = a b (go_on 0) or d + a b, 64 x 256, both operands in shared memory; A_MN, B_MN: 1 for MN-major.
 template <int A_MN, int B_MN> SY_DEV void wgmma_m64n256k16(float (&d)[128], uint64_t a, uint64_t b, int go_on) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
