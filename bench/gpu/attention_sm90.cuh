@@ -6,14 +6,13 @@
 // A CTA takes 128 query rows of one head at a time, two consumer warpgroups of 64 rows each, and walks the key blocks of 128
 // from the first that a row may see to the diagonal. Keys and values come in two stages each by one producer warp.
 //
-//   turn of a warpgroup      S = Q K_j^T  and  O += P_{j-1} V_{j-1}    both issued, then the other has its turn
+//   products                 S = Q K_j^T  and  O += P_{j-1} V_{j-1}    both issued at once; two warpgroups, no turns
 //   meanwhile                M' = max(M, rint(c max s)), an integer; p = EXP2(fma(s, c, -M')) on the FMA pipes;
 //                            Z += V64(p); when P V is done: O *= EXP2(M - M') where M moved; P = BF(p), in registers
 //
-// The usual block moves no M and needs no clamp of EXP2. Integer maxima of three find that with one instruction a score: the
-// largest signed word is the largest score if it is not negative; the largest unsigned word is the least score, or none is
-// negative. One vote then sends everything else (a row whose scores are all negative, a new maximum, a score more than 127
-// below it, a masked key, NaN, Inf) through the general path.
+// Integer maxima of three tell the largest and the least score with one instruction a score: the largest signed word is the
+// largest score unless all are negative (or it is no number); the largest unsigned word is the least, or none is negative.
+// EXP2's clamps are left out where the least score shows that they change nothing.
 //
 // A thread holds, of rows r and r + 8, the columns 8 i + 2 q and 8 i + 2 q + 1 (q its place in the quad): V64 over 128 columns
 // is then register adds over i (64, 32, 16, 8), two shuffles (4, 2) and the last pair.
@@ -69,13 +68,17 @@ struct tile {
     int sequence, head, q0, first, last; // first query row; first and last key block
 };
 
-// The longest rows first; heads of one key head side by side.
+// The longest rows first, heads of one key head side by side.
 SY_DEV tile tile_at(const args &p, int t) {
     int across = p.heads * p.sequences, blocks = (p.seq_len + ROWS - 1) / ROWS, q = blocks - 1 - t / across;
     tile r = {t % across / p.heads, t % p.heads, q * ROWS, 0, q};
     if (p.doc_start)
         r.first = p.doc_start[r.sequence * p.seq_len + r.q0] / KEYS;
     return r;
+}
+// This CTA's tile of a round, or one beyond the last. Every other round runs backward, so that nobody has the longer ones.
+SY_DEV int tile_of_round(int round) {
+    return round * gridDim.x + (round & 1 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
 }
 SY_DEV int tiles_of(const args &p) { return p.heads * p.sequences * ((p.seq_len + ROWS - 1) / ROWS); }
 
@@ -93,11 +96,12 @@ template <int DK> SY_DEV void produce(const maps &map, const args &p, uint32_t b
     typedef place<DK> at;
     slot k = {0, 0}, v = {0, 0};
     int q_phase = 0;
-    for (int t = blockIdx.x; t < tiles_of(p); t += gridDim.x, q_phase ^= 1) {
-        tile a = tile_at(p, t);
+    for (int round = 0; tile_of_round(round) < tiles_of(p); round++) {
+        tile a = tile_at(p, tile_of_round(round));
         int kv = a.head / (p.heads / p.kv_heads);
         ptx::mbar_wait(base + at::Q_EMPTY, q_phase ^ 1);
         load<DK>(base + at::Q, map.q, base + at::Q_FULL, a.head, a.q0, a.sequence);
+#pragma unroll 1
         for (int j = a.first; j <= a.last; j++) {
             ptx::mbar_wait(base + at::K_EMPTY + k.stage * 8, k.phase ^ 1);
             load<DK>(base + at::K + k.stage * at::K_BYTES, map.k, base + at::K_FULL + k.stage * 8, kv, j * KEYS, a.sequence);
@@ -106,6 +110,7 @@ template <int DK> SY_DEV void produce(const maps &map, const args &p, uint32_t b
             load<DV>(base + at::V + v.stage * at::V_BYTES, &map.v, base + at::V_FULL + v.stage * 8, kv, j * KEYS, a.sequence);
             v.next();
         }
+        q_phase ^= 1;
     }
 }
 
@@ -114,8 +119,8 @@ template <int DK> SY_DEV void produce(const maps &map, const args &p, uint32_t b
 struct rows { // the two rows of a thread, r and r + 8
     float m[2], z[2], factor[2];
     float part[2][2]; // V64 of the last block before its shuffles
-    int bad[2], row[2], lo[2];
-    int moved, wide; // of the warp: some M moved in this block; some |M| is 2^30 or more
+    int row, lo[2]; // the first of the two; from which key on each may see
+    int moved; // of the warp: some M moved in this block
 };
 
 SY_DEV void mask(float (&s)[64], const rows &w, int j0) {
@@ -123,7 +128,7 @@ SY_DEV void mask(float (&s)[64], const rows &w, int j0) {
 #pragma unroll
     for (int i = 0; i < 64; i++) {
         int key = column + i / 4 * 8 + i % 2, r = i / 2 % 2;
-        if (key > w.row[r] || key < w.lo[r])
+        if (key > w.row + 8 * r || key < w.lo[r])
             s[i] = -INFINITY;
     }
 }
@@ -133,31 +138,22 @@ SY_DEV float quad_max(float x) {
     return ptx::max_nan(x, __shfl_xor_sync(~0u, x, 2));
 }
 
-// M' of both rows, what Z and O are multiplied by, and the clamps that EXP2 needs: 1 from below, 2 from above, too (|M'| so
-// large that fp32 rounds c s - M' away).
-SY_DEV int general(const float (&s)[64], rows &w, float c) {
-    int moved = 0, wide = 0;
+// Maxima of both rows where the integers do not tell them; NaN and +Inf make Z of a row NaN.
+SY_DEV void exact_max(const float (&s)[64], rows &w, float (&mx)[2]) {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        float mx = s[2 * r];
+        mx[r] = s[2 * r];
 #pragma unroll
-        for (int i = 0; i < 32; i++)
-            mx = ptx::max_nan(mx, s[i / 2 * 4 + 2 * r + i % 2]);
-        mx = quad_max(mx);
-        w.bad[r] |= !(mx < INFINITY);
-        float m = ptx::max_number(w.m[r], rintf(__fmul_rn(c, mx)));
-        w.factor[r] = m != w.m[r] ? ptx::exp2_whole(__fsub_rn(w.m[r], m)) : 1.0f;
-        w.z[r] = __fmul_rn(w.z[r], w.factor[r]);
-        moved |= m != w.m[r];
-        wide |= !(fabsf(m) < 0x1p30f);
-        w.m[r] = m;
+        for (int i = 1; i < 32; i++)
+            mx[r] = ptx::max_nan(mx[r], s[i / 2 * 4 + 2 * r + i % 2]);
+        mx[r] = quad_max(mx[r]);
+        if (!(mx[r] < INFINITY))
+            w.z[r] = NAN; // and stays
     }
-    w.moved = __any_sync(~0u, moved);
-    w.wide = __any_sync(~0u, wide);
-    return w.wide ? 3 : 1;
 }
 
-// Clamps needed, as above; 0 and nothing moved in the usual block.
+// M' of both rows and what Z and O are multiplied by. Returns the clamps that EXP2 needs: 1 from below, 2 from above, too
+// (|M'| so large that fp32 rounds c s - M' away).
 SY_DEV int move_max(const float (&s)[64], rows &w, float c) {
     int high[2];
     unsigned low[2];
@@ -179,17 +175,32 @@ SY_DEV int move_max(const float (&s)[64], rows &w, float c) {
 #pragma unroll
         for (int r = 0; r < 2; r++)
             high[r] = max(high[r], __shfl_xor_sync(~0u, high[r], h));
-    int usual = (high[0] | high[1]) >= 0;
+    float mx[2] = {__int_as_float(high[0]), __int_as_float(high[1])}, m[2];
+    unsigned top = max((unsigned)high[0], (unsigned)high[1]); // negative, Inf or NaN: 0x7f800000 or more
+    if (__any_sync(~0u, top >= 0x7f800000u))
+        exact_max(s, w, mx);
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+        m[r] = ptx::max_number(w.m[r], rintf(__fmul_rn(c, mx[r])));
+    w.moved = __any_sync(~0u, m[0] != w.m[0] || m[1] != w.m[1]);
+    if (w.moved) {
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            w.factor[r] = ptx::exp2_whole(__fsub_rn(w.m[r], m[r]));
+            w.z[r] = __fmul_rn(w.z[r], w.factor[r]);
+            w.m[r] = m[r];
+        }
+    }
+    int close = 1, wide = 0;
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         float least = (int)low[r] < 0 ? __uint_as_float(low[r]) : 0.0f;
-        usual &= rintf(__fmul_rn(c, __int_as_float(high[r]))) <= w.m[r]; // not so for NaN
-        usual &= __fmaf_rn(least, c, -w.m[r]) >= -127.0f;
+        close &= __fmaf_rn(least, c, -w.m[r]) >= -127.0f; // not so for NaN
+        wide |= !(fabsf(w.m[r]) < 0x1p30f);
     }
-    w.moved = 0;
-    if (__all_sync(~0u, usual & !w.wide))
+    if (__all_sync(~0u, close && !wide))
         return 0;
-    return general(s, w, c);
+    return __any_sync(~0u, wide) ? 2 : 1;
 }
 
 // Row r's 128 values by V64, depth first, down to a pair of columns in each thread.
@@ -219,11 +230,7 @@ SY_DEV void end_sum(rows &w) {
         w.z[r] = __fadd_rn(w.z[r], __fadd_rn(w.part[r][0], w.part[r][1]));
 }
 
-// Scores of a block become p.
-SY_DEV void softmax(float (&s)[64], rows &w, float c, int j0, int masked) {
-    if (masked)
-        mask(s, w, j0);
-    int clamps = move_max(s, w, c);
+SY_DEV void exponentials(float (&s)[64], rows &w, float c, int clamps) {
 #pragma unroll
     for (int i = 0; i < 64; i++)
         s[i] = __fmaf_rn(s[i], c, -w.m[i / 2 % 2]);
@@ -242,6 +249,14 @@ SY_DEV void softmax(float (&s)[64], rows &w, float c, int j0, int masked) {
         s[i] = ptx::exp2_core(s[i]);
     begin_sum(s, w, 0);
     begin_sum(s, w, 1);
+}
+
+// Scores of a block become p.
+SY_DEV void softmax(float (&s)[64], rows &w, float c, int j0, int masked) {
+    if (masked)
+        mask(s, w, j0);
+    int clamps = move_max(s, w, c);
+    exponentials(s, w, c, clamps);
 }
 
 // --- products ----------------------------------------------------------------------------------------------------------------
@@ -290,10 +305,10 @@ SY_DEV void quad_transpose(uint32_t (&a)[4]) {
 SY_DEV void store(const args &p, const tile &a, const rows &w, const float (&o)[64]) {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        int bad = w.bad[r] | !(w.z[r] > 0.0f);
+        int bad = !(w.z[r] > 0.0f), row = w.row + 8 * r;
         float inverse = bad ? NAN : __frcp_rn(w.z[r]);
-        size_t at = ((size_t)a.sequence * p.seq_len + w.row[r]) * p.heads + a.head;
-        if (threadIdx.x % 4 == 0 && w.row[r] < p.seq_len)
+        size_t at = ((size_t)a.sequence * p.seq_len + row) * p.heads + a.head;
+        if (threadIdx.x % 4 == 0 && row < p.seq_len)
             p.lse[at] = bad ? NAN : __fadd_rn(w.m[r], ptx::log2_of(w.z[r]));
 #pragma unroll
         for (int g = 0; g < 4; g++) {
@@ -304,19 +319,11 @@ SY_DEV void store(const args &p, const tile &a, const rows &w, const float (&o)[
                 v[i] = ptx::bf16_pair(__fmul_rn(x[0], inverse), __fmul_rn(x[1], inverse));
             }
             quad_transpose(v);
-            if (w.row[r] < p.seq_len)
+            if (row < p.seq_len)
                 *(uint4 *)(p.o + at * DV + (4 * g + threadIdx.x % 4) * 8) = make_uint4(v[0], v[1], v[2], v[3]);
         }
     }
 }
-
-#ifdef NO_TURNS
-#define TURN_TAKE(group)
-#define TURN_GIVE(group)
-#else
-#define TURN_TAKE(group) ptx::named_sync(1 + (group), 256)
-#define TURN_GIVE(group) ptx::named_arrive(2 - (group), 256)
-#endif
 
 // --- consumers -----------------------------------------------------------------------------------------------------------------
 
@@ -328,14 +335,12 @@ SY_DEV void release(uint32_t bar) {
 SY_DEV void begin_rows(const args &p, const tile &a, int group, rows &w, int &cut) {
     int base = a.q0 + group * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, end = a.q0 + group * 64 + 63;
     const int *start = p.doc_start ? p.doc_start + (size_t)a.sequence * p.seq_len : NULL;
-    w.wide = 1; // no M yet
     cut = start ? start[min(end, p.seq_len - 1)] : 0;
+    w.row = base;
     for (int r = 0; r < 2; r++) {
         w.m[r] = -INFINITY;
         w.z[r] = 0.0f;
-        w.bad[r] = 0;
-        w.row[r] = base + 8 * r;
-        w.lo[r] = start ? start[min(w.row[r], p.seq_len - 1)] : 0;
+        w.lo[r] = start ? start[min(w.row + 8 * r, p.seq_len - 1)] : 0;
     }
 }
 
@@ -352,14 +357,14 @@ template <int DK> SY_DEV void attend(const args &p, uint32_t base, const tile &a
 
     // The first block: no P yet.
     ptx::mbar_wait(base + at::K_FULL + k.stage * 8, k.phase);
-    TURN_TAKE(group);
     ptx::wgmma_fence();
     scores<DK>(sc, q, base + at::K + k.stage * at::K_BYTES);
     ptx::wgmma_commit();
-    TURN_GIVE(group);
     ptx::wgmma_wait_for<0>(sc);
     release(base + at::K_EMPTY + k.stage * 8);
     k.next();
+    if (a.first == a.last)
+        release(base + at::Q_EMPTY);
     softmax(sc, w, p.c, a.first * KEYS, a.first == a.last || a.first * KEYS < cut);
     pack(pr, sc);
 
@@ -367,17 +372,17 @@ template <int DK> SY_DEV void attend(const args &p, uint32_t base, const tile &a
     for (int j = a.first + 1; j <= a.last; j++) {
         ptx::mbar_wait(base + at::K_FULL + k.stage * 8, k.phase);
         ptx::mbar_wait(base + at::V_FULL + v.stage * 8, v.phase);
-        TURN_TAKE(group);
         ptx::wgmma_fence();
         scores<DK>(sc, q, base + at::K + k.stage * at::K_BYTES);
         ptx::wgmma_commit();
         add_values(o, pr, base + at::V + v.stage * at::V_BYTES);
         ptx::wgmma_commit();
-        TURN_GIVE(group);
         end_sum(w);
         ptx::wgmma_wait_for<1>(sc);
         release(base + at::K_EMPTY + k.stage * 8);
         k.next();
+        if (j == a.last)
+            release(base + at::Q_EMPTY);
         softmax(sc, w, p.c, j * KEYS, j == a.last || j * KEYS < cut);
         ptx::wgmma_wait_for<0>(o);
         release(base + at::V_EMPTY + v.stage * 8);
@@ -389,7 +394,6 @@ template <int DK> SY_DEV void attend(const args &p, uint32_t base, const tile &a
         }
         pack(pr, sc);
     }
-    release(base + at::Q_EMPTY);
     ptx::mbar_wait(base + at::V_FULL + v.stage * 8, v.phase);
     ptx::wgmma_fence();
     add_values(o, pr, base + at::V + v.stage * at::V_BYTES);
@@ -408,9 +412,7 @@ __global__ void __launch_bounds__(THREADS, 1) kernel(const __grid_constant__ map
     extern __shared__ __align__(1024) char raw[];
     typedef place<DK> at;
     uint32_t base = ptx::shared(raw);
-#ifndef NO_OPAQUE
     asm volatile("" : "+r"(base)); // kept in a register: else it is made anew, from the cluster's window, at each use
-#endif
     if (threadIdx.x == 0) {
         ptx::mbar_init(base + at::Q_FULL, 1);
         ptx::mbar_init(base + at::Q_EMPTY, 8); // warps of the consumers
@@ -431,14 +433,11 @@ __global__ void __launch_bounds__(THREADS, 1) kernel(const __grid_constant__ map
         ptx::registers_inc<232>();
         int group = threadIdx.x / 128 - 1, q_phase = 0;
         slot k = {0, 0}, v = {0, 0};
-        if (group == 1)
-            TURN_GIVE(group); // warpgroup 0 has the first turn
-        for (int t = blockIdx.x; t < tiles_of(p); t += gridDim.x, q_phase ^= 1) {
+        for (int round = 0; tile_of_round(round) < tiles_of(p); round++) {
             ptx::mbar_wait(base + at::Q_FULL, q_phase);
-            attend<DK>(p, base, tile_at(p, t), group, k, v);
+            attend<DK>(p, base, tile_at(p, tile_of_round(round)), group, k, v);
+            q_phase ^= 1;
         }
-        if (group == 0)
-            TURN_TAKE(group); // the last that was given
     }
 }
 

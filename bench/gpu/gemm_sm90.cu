@@ -189,6 +189,26 @@ static void check_control() {
     verdict.wrong += differ == 0;
 }
 
+// ptx::reciprocal against 1/d, every fraction, of small and of the largest exponents.
+__global__ void reciprocal_kernel(unsigned long long *wrong) {
+    for (uint32_t f = blockIdx.x * blockDim.x + threadIdx.x; f < 1u << 23; f += gridDim.x * blockDim.x)
+        for (int e = 127; e < 253; e += e < 130 || e > 248 ? 1 : 13) {
+            float d = __uint_as_float((uint32_t)e << 23 | f);
+            if (ptx::reciprocal(d) != __fdiv_rn(1.0f, d))
+                atomicAdd(wrong, 1ull);
+        }
+}
+static void check_reciprocal() {
+    unsigned long long *w, v;
+    SY_CUDA(cudaMalloc(&w, 8));
+    SY_CUDA(cudaMemset(w, 0, 8));
+    reciprocal_kernel<<<1024, 256>>>(w);
+    SY_CUDA(cudaMemcpy(&v, w, 8, cudaMemcpyDeviceToHost));
+    SY_CUDA(cudaFree(w));
+    printf("reciprocal, all fractions: %llu differ from 1/d\n", v);
+    verdict.wrong += (long)v;
+}
+
 static int check() {
     const problem dense[] = {{{0, 128}, 0, 256, 64},    {{0, 16}, 0, 8, 16},       {{0, 7}, 0, 24, 40},
                              {{0, 200}, 0, 264, 136},   {{0, 384}, 0, 520, 1000},  {{0, 2304}, 0, 520, 72},
@@ -211,6 +231,7 @@ static int check() {
         check_weight_gradient({{0, 1008}, 64, 1304, 0}, regime, 0);
     }
     check_control();
+    check_reciprocal();
     printf("gemm check: %ld cases, %ld outputs, %ld differ from class sm90 on the CPU\n", verdict.cases, verdict.outputs,
            verdict.wrong);
     return verdict.wrong != 0;
@@ -394,6 +415,8 @@ static void time_experts(const char *name, int tokens, int d, int f, int experts
     time_weight_gradient(what, {off, d, f, 0}, rows, 0);
     snprintf(what, sizeof what, "%s dW up, fold", name);
     time_weight_gradient(what, {off, 2 * f, d, 0}, rows, 1);
+    snprintf(what, sizeof what, "%s dW down, fold", name);
+    time_weight_gradient(what, {off, d, f, 0}, rows, 1);
 }
 
 static int times() {

@@ -108,11 +108,19 @@ SY_DEV void load_half(const maps &map, uint32_t dst, uint32_t full, int share, i
     }
 }
 
+// FOLD: rows r0..r1-1 of the tile of C come to L2 while the tile is computed.
+SY_DEV void fetch_c(const args &p, const tile &a, int r0, int r1) {
+    int columns = min(BN, p.n - a.n * BN);
+    for (int r = a.m * BM + r0; r < min(a.m * BM + r1, p.m); r++)
+        ptx::l2_prefetch(p.c + ((size_t)a.group * p.m + r) * p.n + a.n * BN, columns * 4);
+}
+
 template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &p, shared &s) {
     int rank = ptx::cluster_rank(), mine = 0, other = 0, stage = 0, phase = 0;
     for (int t = blockIdx.x; t - rank < s.first[p.groups]; t += gridDim.x) {
         tile a = tile_at<LAYOUT>(p, s, t, mine), b = tile_at<LAYOUT>(p, s, t ^ 1, other);
         int share = a.group == b.group && a.n == b.n, blocks = blocks_of<LAYOUT>(p, s, a.group), start = s.offset[a.group];
+#pragma unroll 1
         for (int i = 0; i < blocks; i++) {
             uint32_t full = ptx::shared(&s.full[stage]), at = ptx::shared(s.stage[stage]);
             int k = i * BK + (LAYOUT == TN ? start : 0);
@@ -124,6 +132,8 @@ template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &
             } else {
                 ptx::tma_load_3d(at, &map.a, full, k, start + a.m * BM, 0);
             }
+            if (EPI == FOLD && !a.dead)
+                fetch_c(p, a, i * BM / blocks, (i + 1) * BM / blocks);
             if (share) {
                 load_half<LAYOUT, EPI>(map, at + A_BYTES, full, 1, rank, a.n * BN, k, a.group);
             } else {
@@ -249,37 +259,56 @@ SY_DEV void store_bf16(shared &s, const CUtensorMap *m, int warp, int &turn, con
     }
 }
 
-// h of a pair, from the stored g and u.
-SY_DEV uint32_t swiglu_pair(uint32_t g, uint32_t u) {
-    float g0 = ptx::bf16_low(g), g1 = ptx::bf16_high(g);
-    float s0 = __fmul_rn(g0, ptx::sig(g0)), s1 = __fmul_rn(g1, ptx::sig(g1));
-    return ptx::bf16_pair(__fmul_rn(s0, ptx::bf16_low(u)), __fmul_rn(s1, ptx::bf16_high(u)));
+// 1 + EXP(-g); above RECIPROCAL_MAX only where SIG(g) is subnormal.
+SY_DEV float sig_denominator(float g) {
+    return __fadd_rn(1.0f, ptx::exp2_whole(__fmul_rn(-g, 1.44269504f)));
+}
+
+// u becomes h = BF((g SIG(g)) u), all from the stored g and u.
+template <int EXACT> SY_DEV int gate(const uint32_t (&g)[16], const uint32_t (&u)[16], uint32_t (&h)[16]) {
+    float largest = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 16; i++) {
+        float a = ptx::bf16_low(g[i]), b = ptx::bf16_high(g[i]), da = sig_denominator(a), db = sig_denominator(b);
+        largest = ptx::max_number(largest, ptx::max_number(da, db));
+        float sa = __fmul_rn(a, EXACT ? __frcp_rn(da) : ptx::reciprocal(da));
+        float sb = __fmul_rn(b, EXACT ? __frcp_rn(db) : ptx::reciprocal(db));
+        h[i] = ptx::bf16_pair(__fmul_rn(sa, ptx::bf16_low(u[i])), __fmul_rn(sb, ptx::bf16_high(u[i])));
+    }
+    return largest < RECIPROCAL_MAX;
+}
+
+SY_DEV void put_box(uint32_t at, const uint32_t (&v)[16]) {
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        uint32_t four[4] = {v[4 * j], v[4 * j + 1], v[4 * j + 2], v[4 * j + 3]};
+        put_16_columns(at, j, four);
+    }
 }
 
 SY_DEV void store_swiglu(shared &s, const CUtensorMap *m, int warp, int &turn, const float (&d)[128], int n0, int n, int row) {
 #pragma unroll
     for (int box = 0; box < 2; box++) {
-        if (n0 + box * 64 >= n)
+        int column = n0 + box * 64;
+        if (column >= n)
             break;
-        uint32_t g[16], u[16];
+        uint32_t g[16], u[16], h[16];
 #pragma unroll
         for (int i = 0; i < 16; i++) {
             g[i] = ptx::bf16_pair(d[box * 32 + 2 * i], d[box * 32 + 2 * i + 1]);
             u[i] = ptx::bf16_pair(d[64 + box * 32 + 2 * i], d[64 + box * 32 + 2 * i + 1]);
         }
-#pragma unroll
-        for (int what = 0; what < 3; what++) { // g, u, h
-            uint32_t at = staging(s, warp, turn);
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                uint32_t v[4];
-#pragma unroll
-                for (int i = 0; i < 4; i++)
-                    v[i] = what == 0 ? g[4 * j + i] : what == 1 ? u[4 * j + i] : swiglu_pair(g[4 * j + i], u[4 * j + i]);
-                put_16_columns(at, j, v);
-            }
-            send(at, &m[what], n0 + box * 64, row);
-        }
+        uint32_t at = staging(s, warp, turn);
+        put_box(at, g);
+        send(at, &m[0], column, row);
+        at = staging(s, warp, turn);
+        put_box(at, u);
+        send(at, &m[1], column, row);
+        if (__any_sync(~0u, !gate<0>(g, u, h)))
+            gate<1>(g, u, h);
+        at = staging(s, warp, turn);
+        put_box(at, h);
+        send(at, &m[2], column, row);
     }
 }
 
@@ -288,17 +317,23 @@ template <int EPI> SY_DEV void store_fp32(float *c, int m, int n, const float (&
     int lane = threadIdx.x % 32;
     row += lane / 4;
     column += lane % 4 * 2;
+    const int BATCH = 16; // reads in flight: the compiler moves none of them before a store
 #pragma unroll
-    for (int i = 0; i < 64; i++) {
-        int r = row + i % 2 * 8, q = column + i / 2 * 8;
-        if (r < m && q < n) {
-            float2 *at = (float2 *)(c + (size_t)r * n + q), v = {d[2 * i], d[2 * i + 1]};
-            if (EPI == FOLD) {
-                float2 old = *at;
-                v.x = __fadd_rn(old.x, v.x);
-                v.y = __fadd_rn(old.y, v.y);
-            }
-            *at = v;
+    for (int first = 0; first < 64; first += BATCH) {
+        float2 v[BATCH];
+#pragma unroll
+        for (int i = 0; i < BATCH; i++) {
+            int r = row + i % 2 * 8, q = column + (first + i) / 2 * 8;
+            v[i] = EPI == FOLD && r < m && q < n ? *(const float2 *)(c + (size_t)r * n + q) : make_float2(0.0f, 0.0f);
+        }
+#pragma unroll
+        for (int i = 0; i < BATCH; i++) {
+            int r = row + i % 2 * 8, q = column + (first + i) / 2 * 8;
+            float2 leaf = {d[2 * (first + i)], d[2 * (first + i) + 1]};
+            if (EPI == FOLD)
+                leaf = make_float2(__fadd_rn(v[i].x, leaf.x), __fadd_rn(v[i].y, leaf.y));
+            if (r < m && q < n)
+                *(float2 *)(c + (size_t)r * n + q) = leaf;
         }
     }
 }

@@ -99,6 +99,11 @@ template <int N> SY_DEV void tma_store_wait() { asm volatile("cp.async.bulk.wait
 // Ordinary stores to shared memory before it are seen by TMA and wgmma after it.
 SY_DEV void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+// Bytes of memory (a multiple of 16) on their way to L2.
+SY_DEV void l2_prefetch(const void *p, uint32_t bytes) {
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(p), "r"(bytes) : "memory");
+}
+
 SY_DEV void stmatrix_x4(uint32_t at, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a), "r"(b), "r"(c), "r"(d)
                  : "memory");
@@ -198,6 +203,14 @@ SY_DEV float exp2_core(float x) {
 SY_DEV float exp2_whole(float x) { return exp2_core(min_number(max_number(x, -127.0f), 127.0f)); }
 SY_DEV float sig(float x) {
     return __frcp_rn(__fadd_rn(1.0f, exp2_whole(__fmul_rn(-x, 1.44269504f))));
+}
+// 1/d correctly rounded for d from 1 to below RECIPROCAL_MAX, without the branches of __frcp_rn: gemm_sm90 check compares
+// all 2^23 fractions.
+#define RECIPROCAL_MAX 0x1p126f
+SY_DEV float reciprocal(float d) {
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(d));
+    return __fmaf_rn(__fmaf_rn(-d, r, 1.0f), r, r);
 }
 SY_DEV float log2_of(float z) {
     uint32_t i = __float_as_uint(z) - 0x3f3504f3u;
