@@ -1,24 +1,22 @@
-// Attention forward with the bits of class sm90 (NUMERICS 3, "Attention"), causal, with or without documents.
+// Attention forward with the bits of class sm90 (NUMERICS 3, "Attention"), causal, with or without
+// documents.
 //
-// Of non-finite scores: an allowed score of -Inf has p = +0; a row with an allowed NaN or +Inf, without a finite allowed
-// score, or with Z = 0 gets NaN for o and lse.
+// Of non-finite scores: an allowed score of -Inf has p = +0; a row with an allowed NaN or +Inf, without a
+// finite allowed score, or with Z = 0 gets NaN for o and lse.
 //
-// A CTA takes 128 query rows of one head at a time, two consumer warpgroups of 64 rows each, and walks the key blocks of 128
-// from the first that a row may see to the diagonal. Keys and values come in two stages each by one producer warp.
+// A CTA takes 128 query rows of one head at a time, two consumer warpgroups of 64 rows each, and walks
+// the key blocks of 128 from the first that a row may see to the diagonal. Keys and values come in two
+// stages each by one producer warp.
 //
-//   products                 S = Q K_j^T  and  O += P_{j-1} V_{j-1}    both issued at once; two warpgroups, no turns
-//   meanwhile                M' = max(M, rint(c max s)), an integer; p = EXP2(fma(s, c, -M')) on the FMA pipes;
-//                            Z += V64(p); when P V is done: O *= EXP2(M - M') where M moved; P = BF(p), in registers
+//   products    S = Q K_j^T  and  O += P_{j-1} V_{j-1}, both issued at once
+//   meanwhile   M' = max(M, rint(c max s)), an integer; p = EXP2(fma(s, c, -M')) on the FMA pipes;
+//               Z += V64(p); when P V is done: O *= EXP2(M - M') where M moved; P = BF(p), in registers
 //
-// Integer maxima of three tell the largest and the least score with one instruction a score: the largest signed word is the
-// largest score unless all are negative (or it is no number); the largest unsigned word is the least, or none is negative.
-// EXP2's clamps are left out where the least score shows that they change nothing.
-//
-// A thread holds, of rows r and r + 8, the columns 8 i + 2 q and 8 i + 2 q + 1 (q its place in the quad): V64 over 128 columns
-// is then register adds over i (64, 32, 16, 8), two shuffles (4, 2) and the last pair.
+// The two warpgroups take no turns: the softmax is what lasts, and a turn would keep one of them from it.
 #ifndef SY_BENCH_GPU_ATTENTION_SM90_CUH
 #define SY_BENCH_GPU_ATTENTION_SM90_CUH
 
+#include "attention_softmax.cuh"
 #include "ptx.cuh"
 
 namespace attention_sm90 {
@@ -76,16 +74,18 @@ SY_DEV tile tile_at(const args &p, int t) {
         r.first = p.doc_start[r.sequence * p.seq_len + r.q0] / KEYS;
     return r;
 }
-// This CTA's tile of a round, or one beyond the last. Every other round runs backward, so that nobody has the longer ones.
+// This CTA's tile of a round, or one beyond the last. Every other round runs backward, so that nobody has
+// the longer ones.
 SY_DEV int tile_of_round(int round) {
     return round * gridDim.x + (round & 1 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
 }
 SY_DEV int tiles_of(const args &p) { return p.heads * p.sequences * ((p.seq_len + ROWS - 1) / ROWS); }
 
-// --- producer ------------------------------------------------------------------------------------------------------------
+// --- producer ------------------------------------------------------------------------------------------
 
 // 128 rows of d values: boxes of 64 values, one after the other.
-template <int D> SY_DEV void load(uint32_t dst, const CUtensorMap *parts, uint32_t full, int head, int row, int sequence) {
+template <int D>
+SY_DEV void load(uint32_t dst, const CUtensorMap *parts, uint32_t full, int head, int row, int sequence) {
     ptx::mbar_arrive_expect(full, 128 * D * 2);
 #pragma unroll
     for (int i = 0; i < D / 64; i++)
@@ -104,162 +104,19 @@ template <int DK> SY_DEV void produce(const maps &map, const args &p, uint32_t b
 #pragma unroll 1
         for (int j = a.first; j <= a.last; j++) {
             ptx::mbar_wait(base + at::K_EMPTY + k.stage * 8, k.phase ^ 1);
-            load<DK>(base + at::K + k.stage * at::K_BYTES, map.k, base + at::K_FULL + k.stage * 8, kv, j * KEYS, a.sequence);
+            load<DK>(base + at::K + k.stage * at::K_BYTES, map.k, base + at::K_FULL + k.stage * 8, kv,
+                     j * KEYS, a.sequence);
             k.next();
             ptx::mbar_wait(base + at::V_EMPTY + v.stage * 8, v.phase ^ 1);
-            load<DV>(base + at::V + v.stage * at::V_BYTES, &map.v, base + at::V_FULL + v.stage * 8, kv, j * KEYS, a.sequence);
+            load<DV>(base + at::V + v.stage * at::V_BYTES, &map.v, base + at::V_FULL + v.stage * 8, kv,
+                     j * KEYS, a.sequence);
             v.next();
         }
         q_phase ^= 1;
     }
 }
 
-// --- softmax of a block ----------------------------------------------------------------------------------------------------
-
-struct rows { // the two rows of a thread, r and r + 8
-    float m[2], z[2], factor[2];
-    float part[2][2]; // V64 of the last block before its shuffles
-    int row, lo[2]; // the first of the two; from which key on each may see
-    int moved; // of the warp: some M moved in this block
-};
-
-SY_DEV void mask(float (&s)[64], const rows &w, int j0) {
-    int column = j0 + threadIdx.x % 4 * 2;
-#pragma unroll
-    for (int i = 0; i < 64; i++) {
-        int key = column + i / 4 * 8 + i % 2, r = i / 2 % 2;
-        if (key > w.row + 8 * r || key < w.lo[r])
-            s[i] = -INFINITY;
-    }
-}
-
-SY_DEV float quad_max(float x) {
-    x = ptx::max_nan(x, __shfl_xor_sync(~0u, x, 1));
-    return ptx::max_nan(x, __shfl_xor_sync(~0u, x, 2));
-}
-
-// Maxima of both rows where the integers do not tell them; NaN and +Inf make Z of a row NaN.
-SY_DEV void exact_max(const float (&s)[64], rows &w, float (&mx)[2]) {
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-        mx[r] = s[2 * r];
-#pragma unroll
-        for (int i = 1; i < 32; i++)
-            mx[r] = ptx::max_nan(mx[r], s[i / 2 * 4 + 2 * r + i % 2]);
-        mx[r] = quad_max(mx[r]);
-        if (!(mx[r] < INFINITY))
-            w.z[r] = NAN; // and stays
-    }
-}
-
-// M' of both rows and what Z and O are multiplied by. Returns the clamps that EXP2 needs: 1 from below, 2 from above, too
-// (|M'| so large that fp32 rounds c s - M' away).
-SY_DEV int move_max(const float (&s)[64], rows &w, float c) {
-    int high[2];
-    unsigned low[2];
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-        int h[2] = {__float_as_int(s[2 * r]), __float_as_int(s[2 * r + 1])};
-        unsigned l[2] = {__float_as_uint(s[2 * r]), __float_as_uint(s[2 * r + 1])};
-#pragma unroll
-        for (int i = 1; i < 16; i++) {
-            int a = __float_as_int(s[4 * i + 2 * r]), b = __float_as_int(s[4 * i + 2 * r + 1]);
-            h[i % 2] = __vimax3_s32(h[i % 2], a, b);
-            l[i % 2] = __vimax3_u32(l[i % 2], a, b);
-        }
-        high[r] = max(h[0], h[1]);
-        low[r] = max(l[0], l[1]);
-    }
-#pragma unroll
-    for (int h = 1; h <= 2; h++)
-#pragma unroll
-        for (int r = 0; r < 2; r++)
-            high[r] = max(high[r], __shfl_xor_sync(~0u, high[r], h));
-    float mx[2] = {__int_as_float(high[0]), __int_as_float(high[1])}, m[2];
-    unsigned top = max((unsigned)high[0], (unsigned)high[1]); // negative, Inf or NaN: 0x7f800000 or more
-    if (__any_sync(~0u, top >= 0x7f800000u))
-        exact_max(s, w, mx);
-#pragma unroll
-    for (int r = 0; r < 2; r++)
-        m[r] = ptx::max_number(w.m[r], rintf(__fmul_rn(c, mx[r])));
-    w.moved = __any_sync(~0u, m[0] != w.m[0] || m[1] != w.m[1]);
-    if (w.moved) {
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-            w.factor[r] = ptx::exp2_whole(__fsub_rn(w.m[r], m[r]));
-            w.z[r] = __fmul_rn(w.z[r], w.factor[r]);
-            w.m[r] = m[r];
-        }
-    }
-    int close = 1, wide = 0;
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-        float least = (int)low[r] < 0 ? __uint_as_float(low[r]) : 0.0f;
-        close &= __fmaf_rn(least, c, -w.m[r]) >= -127.0f; // not so for NaN
-        wide |= !(fabsf(w.m[r]) < 0x1p30f);
-    }
-    if (__all_sync(~0u, close && !wide))
-        return 0;
-    return __any_sync(~0u, wide) ? 2 : 1;
-}
-
-// Row r's 128 values by V64, depth first, down to a pair of columns in each thread.
-SY_DEV void begin_sum(const float (&s)[64], rows &w, int r) {
-#pragma unroll
-    for (int b = 0; b < 2; b++) {
-        float part[2];
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            const float *p = s + 2 * r + b + 4 * i; // groups i, i + 2, ...: 8 columns each
-            float a0 = __fadd_rn(p[0], p[32]), a4 = __fadd_rn(p[16], p[48]);
-            float a2 = __fadd_rn(p[8], p[40]), a6 = __fadd_rn(p[24], p[56]);
-            part[i] = __fadd_rn(__fadd_rn(a0, a4), __fadd_rn(a2, a6));
-        }
-        w.part[r][b] = __fadd_rn(part[0], part[1]);
-    }
-}
-// The shuffles, while products run.
-SY_DEV void end_sum(rows &w) {
-#pragma unroll
-    for (int h = 2; h >= 1; h--)
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            w.part[i / 2][i % 2] = __fadd_rn(w.part[i / 2][i % 2], __shfl_xor_sync(~0u, w.part[i / 2][i % 2], h));
-#pragma unroll
-    for (int r = 0; r < 2; r++)
-        w.z[r] = __fadd_rn(w.z[r], __fadd_rn(w.part[r][0], w.part[r][1]));
-}
-
-SY_DEV void exponentials(float (&s)[64], rows &w, float c, int clamps) {
-#pragma unroll
-    for (int i = 0; i < 64; i++)
-        s[i] = __fmaf_rn(s[i], c, -w.m[i / 2 % 2]);
-    if (clamps) {
-#pragma unroll
-        for (int i = 0; i < 64; i++)
-            s[i] = ptx::max_number(s[i], -127.0f);
-        if (clamps > 1) {
-#pragma unroll
-            for (int i = 0; i < 64; i++)
-                s[i] = ptx::min_number(s[i], 127.0f);
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < 64; i++)
-        s[i] = ptx::exp2_core(s[i]);
-    begin_sum(s, w, 0);
-    begin_sum(s, w, 1);
-}
-
-// Scores of a block become p.
-SY_DEV void softmax(float (&s)[64], rows &w, float c, int j0, int masked) {
-    if (masked)
-        mask(s, w, j0);
-    int clamps = move_max(s, w, c);
-    exponentials(s, w, c, clamps);
-}
-
-// --- products ----------------------------------------------------------------------------------------------------------------
+// --- products ------------------------------------------------------------------------------------------
 
 template <int DK> SY_DEV void scores(float (&s)[64], uint32_t q, uint32_t k) {
     uint64_t a = ptx::descriptor(q, 16), b = ptx::descriptor(k, 16);
@@ -283,7 +140,7 @@ SY_DEV void pack(uint32_t (&p)[32], const float (&s)[64]) {
         p[i] = ptx::bf16_pair(s[2 * i], s[2 * i + 1]);
 }
 
-// --- result ------------------------------------------------------------------------------------------------------------------
+// --- result --------------------------------------------------------------------------------------------
 
 // Lane q of a quad has a[k] of lane k's a[q].
 SY_DEV void quad_transpose(uint32_t (&a)[4]) {
@@ -320,12 +177,13 @@ SY_DEV void store(const args &p, const tile &a, const rows &w, const float (&o)[
             }
             quad_transpose(v);
             if (row < p.seq_len)
-                *(uint4 *)(p.o + at * DV + (4 * g + threadIdx.x % 4) * 8) = make_uint4(v[0], v[1], v[2], v[3]);
+                *(uint4 *)(p.o + at * DV + (4 * g + threadIdx.x % 4) * 8) =
+                    make_uint4(v[0], v[1], v[2], v[3]);
         }
     }
 }
 
-// --- consumers -----------------------------------------------------------------------------------------------------------------
+// --- consumers -----------------------------------------------------------------------------------------
 
 SY_DEV void release(uint32_t bar) {
     if (threadIdx.x % 32 == 0)
@@ -333,7 +191,8 @@ SY_DEV void release(uint32_t bar) {
 }
 
 SY_DEV void begin_rows(const args &p, const tile &a, int group, rows &w, int &cut) {
-    int base = a.q0 + group * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, end = a.q0 + group * 64 + 63;
+    int base = a.q0 + group * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4,
+        end = a.q0 + group * 64 + 63;
     const int *start = p.doc_start ? p.doc_start + (size_t)a.sequence * p.seq_len : NULL;
     cut = start ? start[min(end, p.seq_len - 1)] : 0;
     w.row = base;
@@ -344,7 +203,8 @@ SY_DEV void begin_rows(const args &p, const tile &a, int group, rows &w, int &cu
     }
 }
 
-template <int DK> SY_DEV void attend(const args &p, uint32_t base, const tile &a, int group, slot &k, slot &v) {
+template <int DK>
+SY_DEV void attend(const args &p, uint32_t base, const tile &a, int group, slot &k, slot &v) {
     typedef place<DK> at;
     float sc[64], o[64];
     uint32_t pr[32], q = base + at::Q + group * 64 * 128;
@@ -405,14 +265,17 @@ template <int DK> SY_DEV void attend(const args &p, uint32_t base, const tile &a
     store(p, a, w, o);
 }
 
-// --- the kernel ------------------------------------------------------------------------------------------------------------------
+// --- the kernel ----------------------------------------------------------------------------------------
 
 template <int DK>
-__global__ void __launch_bounds__(THREADS, 1) kernel(const __grid_constant__ maps map, const __grid_constant__ args p) {
+__global__ void __launch_bounds__(THREADS, 1)
+    kernel(const __grid_constant__ maps map, const __grid_constant__ args p) {
     extern __shared__ __align__(1024) char raw[];
     typedef place<DK> at;
     uint32_t base = ptx::shared(raw);
-    asm volatile("" : "+r"(base)); // kept in a register: else it is made anew, from the cluster's window, at each use
+    asm volatile(
+        ""
+        : "+r"(base)); // kept in a register: else it is made anew, from the cluster's window, at each use
     if (threadIdx.x == 0) {
         ptx::mbar_init(base + at::Q_FULL, 1);
         ptx::mbar_init(base + at::Q_EMPTY, 8); // warps of the consumers
@@ -448,16 +311,19 @@ template <int DK> void launch(const maps &m, const args &p, int sms, cudaStream_
         SY_CUDA(cudaFuncSetAttribute(kernel<DK>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
         ready = 1;
     }
-    kernel<DK><<<tiles < sms ? tiles : sms, THREADS, bytes, stream>>>(m, p);
+    int grid = tiles < sms ? tiles : sms;
+    kernel<DK><<<grid, THREADS, bytes, stream>>>(m, p);
     SY_CUDA(cudaGetLastError());
 }
 
 // d values from `first` on of [sequences, seq_len, heads, row] rows.
-inline CUtensorMap head_map(const uint16_t *p, long first, long d, long row, long heads, long seq_len, long sequences) {
-    return tma_map(p + first, {4,
-                               {(uint64_t)d, (uint64_t)heads, (uint64_t)seq_len, (uint64_t)sequences},
-                               {1, (uint64_t)row, (uint64_t)(heads * row), (uint64_t)(seq_len * heads * row)},
-                               {64, 1, 128, 1}});
+inline CUtensorMap head_map(const uint16_t *p, long first, long d, long row, long heads, long seq_len,
+                            long sequences) {
+    return tma_map(p + first,
+                   {4,
+                    {(uint64_t)d, (uint64_t)heads, (uint64_t)seq_len, (uint64_t)sequences},
+                    {1, (uint64_t)row, (uint64_t)(heads * row), (uint64_t)(seq_len * heads * row)},
+                    {64, 1, 128, 1}});
 }
 
 } // namespace attention_sm90

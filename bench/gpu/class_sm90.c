@@ -1,5 +1,5 @@
-/* Class sm90 on the CPU for the comparisons: products and SwiGLU are the library's ops; attention is also written out here,
- * with the rule for non-finite scores that the kernel has. */
+/* Class sm90 on the CPU for the comparisons: products and SwiGLU are the library's ops; attention is also
+ * written out here, with the rule for non-finite scores that the kernel has. */
 #include "class_sm90.h"
 
 #include <math.h>
@@ -28,7 +28,9 @@ static void *zeroed(size_t n, size_t size) {
 }
 
 void class_open(int threads) {
-    exec = (struct sy_exec){.cls = SY_NUMERIC_SM90, .dtype = sy_class_dtype(SY_NUMERIC_SM90), .kb = sy_class_kb(SY_NUMERIC_SM90)};
+    exec = (struct sy_exec){.cls = SY_NUMERIC_SM90,
+                            .dtype = sy_class_dtype(SY_NUMERIC_SM90),
+                            .kb = sy_class_kb(SY_NUMERIC_SM90)};
     need(sy_ops_select("auto", &exec.ops) == SY_OK, "a tier");
     need(sy_pool_create(threads, &exec.pool) == SY_OK, "threads");
     exec.scratch_bytes = (sy_ops_scratch_bytes(8192, 256, MAX_SEQ) + 63) / 64 * 64;
@@ -41,17 +43,21 @@ void class_close(void) {
     free(exec.scratch);
 }
 
-static struct sy_mat mat(struct class_mat m) { return (struct sy_mat){(void *)m.data, SY_BF16, m.row, m.col}; }
+static struct sy_mat mat(struct class_mat m) {
+    return (struct sy_mat){(void *)m.data, SY_BF16, m.row, m.col};
+}
 
 /* c = CHAIN going on from acc (NULL: +0). */
-static void chain(long m, long n, long k, struct class_mat a, struct class_mat b, const float *acc, struct sy_mat c,
-                  enum sy_gemm_out out) {
+static void chain(long m, long n, long k, struct class_mat a, struct class_mat b, const float *acc,
+                  struct sy_mat c, enum sy_gemm_out out) {
     struct sy_gemm_part part = {mat(a), mat(b), k};
-    struct sy_gemm g = {.m = m, .n = n, .parts = &part, .n_parts = 1, .acc = acc, .acc_row = c.row, .out = out, .c = c};
+    struct sy_gemm g = {
+        .m = m, .n = n, .parts = &part, .n_parts = 1, .acc = acc, .acc_row = c.row, .out = out, .c = c};
     exec.ops->gemm(&exec, &g, 1);
 }
 
-void class_gemm(long m, long n, long k, struct class_mat a, struct class_mat b, float *c32, int fold, uint16_t *c16) {
+void class_gemm(long m, long n, long k, struct class_mat a, struct class_mat b, float *c32, int fold,
+                uint16_t *c16) {
     struct sy_mat c = c32 ? sy_mat_of(c32, SY_F32, n) : sy_mat_of(c16, SY_BF16, n);
     chain(m, n, k, a, b, NULL, c, fold ? SY_GEMM_FOLD : SY_GEMM_STORE);
 }
@@ -82,7 +88,7 @@ void class_attention_library(const struct class_attention *a) {
     exec.ops->attention_fwd(&exec, &op);
 }
 
-/* --- attention by rows --------------------------------------------------------------------------------------------------- */
+/* --- attention by rows ---------------------------------------------------------------------------- */
 
 static float v64_of_block(const float *p) {
     float lane[64];
@@ -107,7 +113,8 @@ struct row {
 };
 
 /* Keys lo..hi-1 of a block are allowed, s their scores; p gets BF of the row's 128. */
-static void softmax_row(struct row *r, float c, const float *s, long lo, long hi, uint16_t *p, float *o, long dv) {
+static void softmax_row(struct row *r, float c, const float *s, long lo, long hi, uint16_t *p, float *o,
+                        long dv) {
     float top = -INFINITY, e[KEYS] = {0};
     memset(p, 0, KEYS * sizeof *p);
     for (long j = lo; j < hi; j++) {
@@ -151,10 +158,13 @@ void class_attention_rule(const struct class_attention *a, long b, long h0, long
             struct class_mat vj = {v.data + j0 * v.row, v.row, 1}, pj = {p, KEYS, 1};
             chain(rows, keys, a->dk, qj, kj, NULL, (struct sy_mat){s, SY_F32, KEYS, 1}, SY_GEMM_STORE);
             for (long i = j0; i < n; i++) {
-                long lo = a->doc_start ? a->doc_start[t0 + i] - j0 : 0, hi = i + 1 - j0 < keys ? i + 1 - j0 : keys, r = i - j0;
-                softmax_row(&state[i], a->c, s + r * KEYS, lo > 0 ? lo : 0, hi, p + r * KEYS, o + i * a->dv, a->dv);
+                long lo = a->doc_start ? a->doc_start[t0 + i] - j0 : 0,
+                     hi = i + 1 - j0 < keys ? i + 1 - j0 : keys, r = i - j0;
+                softmax_row(&state[i], a->c, s + r * KEYS, lo > 0 ? lo : 0, hi, p + r * KEYS, o + i * a->dv,
+                            a->dv);
             }
-            chain(rows, a->dv, keys, pj, vj, o + j0 * a->dv, sy_mat_of(o + j0 * a->dv, SY_F32, a->dv), SY_GEMM_STORE);
+            chain(rows, a->dv, keys, pj, vj, o + j0 * a->dv, sy_mat_of(o + j0 * a->dv, SY_F32, a->dv),
+                  SY_GEMM_STORE);
         }
         for (long i = 0; i < n; i++) {
             int bad = state[i].bad || !(state[i].z > 0.0f);

@@ -1,4 +1,4 @@
-/* The CPU's side of the comparisons: ops of the library in class sm90, operands as the kernels have them (bf16 bits). */
+/* The CPU's side of the comparisons: ops of the library in class sm90, operands as the kernels have them. */
 #ifndef SY_BENCH_GPU_CLASS_SM90_H
 #define SY_BENCH_GPU_CLASS_SM90_H
 
@@ -18,12 +18,13 @@ void class_open(int threads);
 void class_close(void);
 
 /* c[m, n] = CHAIN over k of a[m, k] b[k, n]: fp32 (c32; fold: added to what is there) or BF of it (c16). */
-void class_gemm(long m, long n, long k, struct class_mat a, struct class_mat b, float *c32, int fold, uint16_t *c16);
+void class_gemm(long m, long n, long k, struct class_mat a, struct class_mat b, float *c32, int fold,
+                uint16_t *c16);
 /* h[rows, f] of gu[rows, 2f], both stored. */
 void class_swiglu(long rows, long f, const uint16_t *gu, uint16_t *h);
 
-/* Attention of T = sequences * seq_len tokens: q [T, heads, dk], k [T, kv_heads, dk], v [T, kv_heads, dv], o [T, heads, dv],
- * lse [T, heads]; doc_start [T] or NULL. */
+/* Attention of T = sequences * seq_len tokens: q [T, heads, dk], k [T, kv_heads, dk], v [T, kv_heads, dv],
+ * o [T, heads, dv], lse [T, heads]; doc_start [T] or NULL. */
 struct class_attention {
     long sequences, seq_len, heads, kv_heads, dk, dv;
     float c;

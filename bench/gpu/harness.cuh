@@ -18,7 +18,7 @@ static inline uint64_t random_bits() {
     return z ^ (z >> 31);
 }
 
-// --- memory ------------------------------------------------------------------------------------------------------------
+// --- memory --------------------------------------------------------------------------------------------
 
 template <class T> T *device_new(size_t n) { // poisoned: NaN in bf16 and fp32
     T *p;
@@ -37,15 +37,17 @@ template <class T> std::vector<T> to_host(const T *p, size_t n) {
     return v;
 }
 
-// --- operands ----------------------------------------------------------------------------------------------------------
+// --- operands ------------------------------------------------------------------------------------------
 
-static const char *const regimes[] = {"ordinary",       "wide exponents", "subnormal operands", "subnormal results",
-                                      "zeros and huge", "+0 and -0",      "cancellation",       "overflow", "Inf and NaN"};
+static const char *const regimes[] = {"ordinary",          "wide exponents", "subnormal operands",
+                                      "subnormal results", "zeros and huge", "+0 and -0",
+                                      "cancellation",      "overflow",       "Inf and NaN"};
 enum { N_REGIMES = sizeof regimes / sizeof *regimes };
 
 static inline bf16 operand_of(int regime) {
     uint64_t r = random_bits();
-    int pick = (int)(r >> 40 & 0x7fff), e = 118 + pick % 10, m = (int)(r & 0x7f), sign = (int)(r >> 63) << 15;
+    int pick = (int)(r >> 40 & 0x7fff), e = 118 + pick % 10, m = (int)(r & 0x7f),
+        sign = (int)(r >> 63) << 15;
     switch (regime) {
     case 1:
         e = 64 + pick % 126;
@@ -86,7 +88,8 @@ static inline std::vector<bf16> operands(size_t n, int regime) {
 
 // About normal, of the given deviation: for times, and for scores of a usual size.
 __global__ static void fill_kernel(bf16 *p, size_t n, float deviation, uint64_t seed) {
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n;
+         i += (size_t)gridDim.x * blockDim.x) {
         uint64_t z = (i + seed) * 0x9e3779b97f4a7c15ull;
         z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
         z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
@@ -104,7 +107,7 @@ static inline bf16 *device_random(size_t n, float deviation) {
     return p;
 }
 
-// --- comparison: equal bits, all NaN alike --------------------------------------------------------------------------------
+// --- comparison: equal bits, all NaN alike -------------------------------------------------------------
 
 static inline bool same_bits(bf16 a, bf16 b) {
     return a == b || ((a & 0x7fff) > 0x7f80 && (b & 0x7fff) > 0x7f80);
@@ -120,14 +123,16 @@ struct verdicts {
 };
 static verdicts verdict;
 // Compares and counts; names the first difference. Returns how many differ.
-template <class T> long compare(const char *what, const std::vector<T> &gpu, const std::vector<T> &cpu, size_t columns) {
+template <class T>
+long compare(const char *what, const std::vector<T> &gpu, const std::vector<T> &cpu, size_t columns) {
     long wrong = 0;
     for (size_t i = 0; i < cpu.size(); i++)
         if (!same_bits(gpu[i], cpu[i]) && wrong++ == 0) {
             uint32_t x = 0, y = 0;
             memcpy(&x, &gpu[i], sizeof(T));
             memcpy(&y, &cpu[i], sizeof(T));
-            printf("  DIFFERS %s: first at row %zu column %zu: gpu %08x, cpu %08x\n", what, i / columns, i % columns, x, y);
+            printf("  DIFFERS %s: first at row %zu column %zu: gpu %08x, cpu %08x\n", what, i / columns,
+                   i % columns, x, y);
         }
     if (wrong)
         printf("  DIFFERS %s: %ld of %zu\n", what, wrong, cpu.size());
@@ -137,7 +142,7 @@ template <class T> long compare(const char *what, const std::vector<T> &gpu, con
     return wrong;
 }
 
-// --- times ---------------------------------------------------------------------------------------------------------------
+// --- times ---------------------------------------------------------------------------------------------
 
 // Median milliseconds of one call: warm-up, then device events around each of n.
 template <class F> float median_ms(F call, int n = 15, int warm_up = 4) {
