@@ -91,25 +91,27 @@ static void check_weight_gradient(const problem &q, int regime, int fold) {
 
 // The CPU's chain with its blocks of 16 in reverse order: the comparison must see it.
 static void check_control() {
-    problem q = {{0, 128}, 0, 256, 512};
-    auto x = operands((size_t)128 * q.k, 0), w = operands((size_t)q.n * q.k, 0), xr = x, wr = w;
-    for (int k = 0; k < q.k; k++) {
-        int to = q.k - 16 - k / 16 * 16 + k % 16;
-        for (int r = 0; r < 128; r++)
-            xr[r * q.k + to] = x[r * q.k + k];
-        for (int r = 0; r < q.n; r++)
-            wr[r * q.k + to] = w[r * q.k + k];
+    problem q = {{0, 512}, 128, 256, 0};
+    int k = q.rows();
+    auto dy = operands((size_t)k * q.m, 0), x = operands((size_t)k * q.n, 0), dyr = dy, xr = x;
+    for (int i = 0; i < k; i++) {
+        int to = k - 16 - i / 16 * 16 + i % 16;
+        memcpy(&dyr[(size_t)to * q.m], &dy[(size_t)i * q.m], q.m * sizeof(bf16));
+        memcpy(&xr[(size_t)to * q.n], &x[(size_t)i * q.n], q.n * sizeof(bf16));
     }
-    std::vector<bf16> y((size_t)128 * q.n), z(y.size());
-    class_gemm(128, q.n, q.k, {xr.data(), q.k, 1}, {wr.data(), 1, q.k}, NULL, 0, z.data());
-    bf16 *dx = to_device(x), *dw = to_device(w), *dy = device_new<bf16>(y.size());
+    std::vector<float> reversed((size_t)q.m * q.n);
+    class_gemm(q.m, q.n, k, {dyr.data(), 1, q.m}, {xr.data(), q.n, 1}, reversed.data(), 0, NULL);
+    bf16 *gy = to_device(dy), *gx = to_device(x);
+    float *gw = device_new<float>(reversed.size());
     int *off = to_device(q.offsets);
-    linear<NT>(q, dx, dw, dy, off).run();
-    y = to_host(dy, y.size());
+    weight_gradient(q, gy, gx, gw, off).run(0);
+    std::vector<float> dw = to_host(gw, reversed.size());
+    for (void *p : {(void *)gy, (void *)gx, (void *)gw, (void *)off})
+        SY_CUDA(cudaFree(p));
     long differ = 0;
-    for (size_t i = 0; i < y.size(); i++)
-        differ += !same_bits(y[i], z[i]);
-    printf("control, blocks of k in reverse order: %ld of %zu outputs differ%s\n", differ, y.size(),
+    for (size_t i = 0; i < dw.size(); i++)
+        differ += !same_bits(dw[i], reversed[i]);
+    printf("control, blocks of k in reverse order: %ld of %zu outputs differ%s\n", differ, dw.size(),
            differ ? "" : ": the comparison sees nothing");
     verdict.wrong += differ == 0;
 }
