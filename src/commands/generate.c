@@ -1,7 +1,7 @@
 /* Sampling from a checkpoint: a function of model, prompt and seed alone (sampling.h).
  *
- * Each token is one forward pass over the last seq_len tokens as one sequence (no key-value cache yet), so its bits
- * are those of training.
+ * Each token is one forward pass over the last seq_len tokens as one sequence (no key-value cache yet),
+ * so its bits are those of training.
  */
 #include <stdlib.h>
 
@@ -93,8 +93,8 @@ static sy_status load(struct sy_config *config, struct sy_ckpt *ckpt, const stru
     if (status != SY_OK)
         return status;
     sy_session_weights_changed(*out);
-    sy_log_info(log, "class %s, tier %s, %d threads", sy_class_name((*out)->exec.cls), (*out)->exec.ops->tier,
-                sy_pool_size((*out)->pool));
+    sy_log_info(log, "class %s, tier %s, %d threads", sy_class_name((*out)->exec.cls),
+                (*out)->exec.ops->tier, sy_pool_size((*out)->pool));
     return SY_OK;
 }
 

@@ -22,8 +22,8 @@ void sy_step_routes_destroy(struct sy_step_routes *routes);
 /* Local. Before the first step: whether a file to follow is there for each of them. ERR_DATA names the first without. */
 sy_status sy_step_routes_check(const struct sy_step_routes *routes, int64_t first, int64_t last);
 
-/* Local. Steps count from 1. begin reads the step's file: *skipped 1 if the step is to be skipped. end writes one: the
- * routes if they are known and their weights finite, else that the step was skipped. */
+/* Local. Steps count from 1. begin reads the step's file: *skipped 1 if the step is to be skipped. end
+ * writes one: the routes if they are known and their weights finite, else that the step was skipped. */
 sy_status sy_step_routes_begin(struct sy_step_routes *routes, int64_t step, int *skipped);
 sy_status sy_step_routes_end(struct sy_step_routes *routes, int64_t step, int known);
 
