@@ -43,4 +43,5 @@ same "$(history never)" "$want" "without validation.enable: history"
 train last --validation.enable --training.steps=8
 expect 0 "nothing to do"
 says '^held-out loss ' "nothing to do"
+grep -q 'tok/s' "$room/out" && fail "nothing to do: the head of a table without lines"
 finish
