@@ -125,7 +125,8 @@ struct sy_train_summary {
 };
 
 /* Local. Trains to training.steps in run.dir (empty: runs/<name>); goes on from the newest valid checkpoint there.
- * Errors: any; STOPPED after *stop with a checkpoint saved (unless checkpoint.enable is false); NONFINITE. *out is filled as far as the run came. */
+ * Errors: any; STOPPED after *stop with a checkpoint saved (unless checkpoint.enable is false);
+ * NONFINITE. *out is filled as far as the run came. */
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io, struct sy_train_summary *out);
 
 /* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ. `plant` names a known

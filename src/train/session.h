@@ -72,7 +72,7 @@ struct sy_step_result {
     int64_t step;       /* from 1: the step that was done */
     int64_t loss_fixed; /* 2^-24 nats, summed over valid labels */
     int64_t n_valid, n_bad;
-    int64_t tokens;                   /* of the batches that were computed whole; all of the step's if it came to its end */
+    int64_t tokens;                   /* of the batches that were computed whole */
     int64_t n_bad_router;             /* sequences, summed over layers, whose balance or z-loss is not finite */
     double loss, norm, lr;            /* loss and norm are NaN when not finite */
     int has_balance_loss, has_z_loss; /* with their coefficients */
