@@ -76,9 +76,10 @@ struct sy_exchange_buffer {
     int64_t row_bytes;
 };
 
-/* The host's scratch of a plan: every rank's counts, offsets and segments before they are copied. */
+/* The host's scratch of a plan: every rank's counts, offsets and segments before they are copied. Free for the next plan
+ * when this one's rows have been sent, before which the copies are waited for. */
 struct sy_exchange_counts {
-    int64_t *mine, *all, *offset, *numbers;
+    int64_t *mine, *all, *offset, *numbers, n_tiles;
     struct sy_tile *tile;
 };
 
@@ -100,13 +101,17 @@ static inline int sy_exchange_is_even(const struct sy_exchange *e) { return e->e
 /* Most rows that a rank can receive: the shape's, or every route of every rank; padding of segments included. */
 int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm, const struct sy_exchange_shape *shape);
 
+/* Rows to plan for: `factor` times what the ranks with the most experts get in a call of the most sequences when all experts
+ * get as much; at most every route of every rank. */
+int64_t sy_exchange_rows_for(const struct sy_comm *comm, const struct sy_exchange_shape *shape, double factor);
+
 /* Local. The host's memory of a plan and of a buffer. Errors: ERR_MEMORY. fini: {0} is fine. */
 sy_status sy_exchange_init(const struct sy_comm *comm, const struct sy_exchange_shape *shape, struct sy_exchange *e);
 void sy_exchange_fini(struct sy_exchange *e);
 sy_status sy_exchange_buffer_init(const struct sy_comm *comm, struct sy_exchange_buffer *b);
 void sy_exchange_buffer_fini(struct sy_exchange_buffer *b);
-sy_status sy_exchange_counts_init(const struct sy_comm *comm, const struct sy_exchange_shape *shape,
-                                  struct sy_exchange_counts *c);
+sy_status sy_exchange_counts_init(const struct sy_exec *x, const struct sy_comm *comm,
+                                  const struct sy_exchange_shape *shape, struct sy_exchange_counts *c);
 void sy_exchange_counts_fini(struct sy_exchange_counts *c);
 
 /* The device's. */

@@ -227,12 +227,13 @@ static void copy_tiles(const struct sy_exec *x, const struct plan *p) {
     for (int64_t e = 0; e < d->experts; e++)
         for (int64_t i = p->c->offset[e * d->sequences]; i < p->c->offset[(e + 1) * d->sequences]; i += SY_TILE_ROWS)
             p->c->tile[n++] = (struct sy_tile){e, i};
+    p->c->n_tiles = n;
     x->device->copy(x->device, d->tile, p->c->tile, (size_t)n * sizeof *d->tile);
-    copy(x, d->n_tiles, &n, 1);
+    copy(x, d->n_tiles, &p->c->n_tiles, 1);
 }
 
-/* Everything that ops read. The host's scratch is used again by the next plan: the copies are waited for. */
-static sy_status place(const struct sy_exec *x, const struct plan *p) {
+/* Everything that ops read. */
+static void place(const struct sy_exec *x, const struct plan *p) {
     struct sy_exchange *e = p->e;
     int64_t leaving = e->shape.experts * e->shape.max_sequences, *n = p->c->numbers;
     struct sy_segments out = {0, n, n + leaving, n + 2 * leaving};
@@ -245,7 +246,6 @@ static sy_status place(const struct sy_exec *x, const struct plan *p) {
     copy_segments(x, &in, &e->arrived);
     copy(x, e->received.offset, p->c->offset, arriving + 1);
     copy_tiles(x, p);
-    return sy_exec_wait(x);
 }
 
 sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struct sy_exchange_counts *scratch,
@@ -270,5 +270,6 @@ sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struc
     place_parts(&p);
     choose_path(&p, closed, counters);
     set_even(&p);
-    return place(x, &p);
+    place(x, &p);
+    return SY_OK;
 }
