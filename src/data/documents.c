@@ -154,8 +154,8 @@ static sy_status load_files(struct sy_documents *d, const struct sy_data_options
     if (!d->file)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for %" PRId64 " data files", paths->n);
     for (int64_t i = 0; i < paths->n && !d->is_full; i++) {
-        d->file[d->n_files++].path = paths->path[i];
-        paths->path[i] = NULL;
+        d->file[d->n_files++].path = paths->item[i].path;
+        paths->item[i].path = NULL;
         SY_TRY(load_file(d, o));
     }
     if (d->n_documents == 0 && d->is_full)
@@ -175,8 +175,14 @@ static sy_status load_files(struct sy_documents *d, const struct sy_data_options
 
 static sy_status load(struct sy_documents *d, const struct sy_data_options *o) {
     struct sy_paths paths = {0};
+    struct sy_path_request request = {.option = "training.dataset_path",
+                                      .roots = o->dataset_paths,
+                                      .n_roots = o->n_dataset_paths,
+                                      .suffixes = o->suffixes,
+                                      .n_suffixes = o->n_suffixes,
+                                      .log = o->log};
     SY_TRY(check_options(o));
-    SY_TRY(sy_paths_find(o, &paths));
+    SY_TRY(sy_paths_find(&request, &paths));
     sy_status status = load_files(d, o, &paths);
     sy_paths_fini(&paths);
     SY_TRY(status);

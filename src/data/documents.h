@@ -1,8 +1,7 @@
 /* The data set: files to documents, documents to a training and a held-out part, and a fingerprint of it all.
  *
- * Paths are files, or folders that are walked without following symbolic links; all files are sorted bytewise by path. A
- * text file is one document, a JSON line is one document; empty ones are dropped. All bytes stand one after another in
- * memory. Held out are documents by ascending XXH3-64 of their bytes (equal hashes: file order) until their bytes reach
+ * Paths are files or folders; files stand by path of the list, then by their path relative to it (paths.h). A text file is
+ * one document, a JSON line is one document; empty ones are dropped. All bytes stand one after another in memory. Held out are documents by ascending XXH3-64 of their bytes (equal hashes: file order) until their bytes reach
  * `holdout` of all bytes: at least one if there are two, never all; so the choice depends on the texts alone, not on seed or
  * file names.
  */

@@ -31,9 +31,7 @@ static void put(const char *name, const char *text) {
     assert_int_equal(fclose(f), 0);
 }
 
-static void drop(const char *name) {
-    assert_int_equal(remove(path_of(name)), 0);
-}
+static void drop(const char *name) { assert_int_equal(remove(path_of(name)), 0); }
 
 static struct sy_data_options defaults(void) {
     return (struct sy_data_options){.dataset_paths = folder_list, .n_dataset_paths = 1};
@@ -140,13 +138,67 @@ static void test_named_link_and_gzip(void **state) {
     o.dataset_paths = list;
     o.n_dataset_paths = 2;
     struct sy_documents *d = load(&o);
-    assert_int_equal(d->n_documents, 2); /* sorted: link, t.txt.gz */
-    is_text(d, 0, "through a link");
-    is_text(d, 1, "unpacked");
+    assert_int_equal(d->n_documents, 2); /* in the order of the list */
+    is_text(d, 0, "unpacked");
+    is_text(d, 1, "through a link");
     sy_documents_destroy(d);
     drop("real");
     drop("link");
     drop("t.txt.gz");
+}
+
+/* Files of `sources`, each as the text of its one document, with spaces between. */
+static void reads(const char *const *sources, int n, const char *want) {
+    char got[512] = "";
+    size_t at = 0;
+    struct sy_data_options o = {.dataset_paths = sources, .n_dataset_paths = n};
+    struct sy_documents *d = load(&o);
+    for (int64_t i = 0; i < d->n_documents; i++)
+        at += (size_t)snprintf(got + at, sizeof got - at, "%s%.*s", i ? " " : "", (int)d->document[i].bytes,
+                               d->text + d->document[i].offset);
+    assert_string_equal(got, want);
+    sy_documents_destroy(d);
+}
+
+/* Documents stand by source, then by path below it: no spelling of a source and no place of its folder shows. */
+static void test_order_of_sources(void **state) {
+    (void)state;
+    char at[3][320], here[256];
+    assert_int_equal(mkdir(path_of("z"), 0777), 0);
+    assert_int_equal(mkdir(path_of("z/y"), 0777), 0);
+    assert_int_equal(mkdir(path_of("b"), 0777), 0);
+    put("z/y/1", "z/y/1");
+    put("z/y.1", "z/y.1"); /* bytewise: '.' before '/' */
+    put("z/2", "z/2");
+    put("b/3", "b/3");
+    put("a", "a");
+    static const char *const spellings[][3] = {
+        {"%s/z", "%s/b", "%s/a"}, {"%s/z/", "%s/b//", "%s/./a"}, {"%s/b/../z", "%s/./b", "%s//a"}};
+    for (size_t i = 0; i < 3; i++) {
+        const char *list[3];
+        for (int k = 0; k < 3; k++) {
+            snprintf(at[k], sizeof at[k], spellings[i][k], folder);
+            list[k] = at[k];
+        }
+        reads(list, 3, "z/2 z/y.1 z/y/1 b/3 a");
+    }
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir(folder), 0);
+    reads((const char *const[]){"z", "b", "a"}, 3, "z/2 z/y.1 z/y/1 b/3 a");
+    reads((const char *const[]){"./z", "b", "a"}, 3, "z/2 z/y.1 z/y/1 b/3 a");
+    reads((const char *const[]){"a", "b", "z"}, 3, "a b/3 z/2 z/y.1 z/y/1");
+    reads((const char *const[]){"."}, 1, "a b/3 z/2 z/y.1 z/y/1");
+    static const char *const twice[][2] = {{"z", "./z"}, {"z", "z/y"}, {"a", "../%s/a"}, {"b/3", "b"}, {"a", "a"}};
+    for (size_t i = 0; i < sizeof twice / sizeof *twice; i++) { /* one file by two names */
+        snprintf(at[0], sizeof at[0], twice[i][1], strrchr(folder, '/') + 1);
+        const char *const list[] = {twice[i][0], at[0]};
+        refuses(&(struct sy_data_options){.dataset_paths = list, .n_dataset_paths = 2}, SY_ERR_USAGE,
+                ": twice in training.dataset_path, also as ");
+    }
+    assert_int_equal(chdir(here), 0);
+    static const char *const gone[] = {"z/y/1", "z/y.1", "z/2", "z/y", "z", "b/3", "b", "a"};
+    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
+        drop(gone[i]);
 }
 
 static void test_options(void **state) {
@@ -404,7 +456,7 @@ int main(void) {
         cmocka_unit_test(test_options), cmocka_unit_test(test_max_bytes_and_bad_lines),
         cmocka_unit_test(test_holdout), cmocka_unit_test(test_holdout_depends_on_texts_alone),
         cmocka_unit_test(test_entropy), cmocka_unit_test(test_fingerprint),
-        cmocka_unit_test(test_prose),
+        cmocka_unit_test(test_prose),   cmocka_unit_test(test_order_of_sources),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder) != 0;
 }
