@@ -1,9 +1,11 @@
 /* Dataset paths to a list of files, in the order in which they are read.
  *
  * A source is a path of the list: a file, or a folder that is walked to its end. Files stand by source, in the order of the
- * list, then bytewise by their path relative to it: how a source is spelled and where it lies do not show. Inside a folder
- * symbolic links are not followed, names that begin with '.' and what is no regular file are passed over. Sources may be
- * links and have any name.
+ * list, then bytewise by their path relative to it: how a source is spelled and where it lies do not show.
+ *
+ * Symbolic links are what they lead to, under their own names, wherever that lies. Named in the log and passed over: a link
+ * that leads to nothing or back to itself, a link to a folder that it lies in, what is neither file nor folder, and
+ * (counted) names that begin with '.'. A folder that cannot be read is an error. Sources may have any name.
  */
 #ifndef SY_DATA_PATHS_H
 #define SY_DATA_PATHS_H
