@@ -1,9 +1,10 @@
 /* The data set: files to documents, documents to a training and a held-out part, and a fingerprint of it all.
  *
  * Paths are files or folders; files stand by path of the list, then by their path relative to it (paths.h). A text file is
- * one document, a JSON line is one document; empty ones are dropped. All bytes stand one after another in memory. Held out are documents by ascending XXH3-64 of their bytes (equal hashes: file order) until their bytes reach
- * `holdout` of all bytes: at least one if there are two, never all; so the choice depends on the texts alone, not on seed or
- * file names.
+ * one document, a JSON line is one document; empty ones are dropped. A file that is not UTF-8 text is refused by name, with
+ * what it seems to be (kinds.h). All bytes stand one after another in memory. Held out are documents by ascending XXH3-64 of
+ * their bytes (equal hashes: their order) until their bytes reach `holdout` of all bytes: at least one if there are two,
+ * never all; so the choice depends on the texts alone, not on seed or file names.
  */
 #ifndef SY_DATA_DOCUMENTS_H
 #define SY_DATA_DOCUMENTS_H
@@ -16,15 +17,17 @@
 struct sy_data_options {
     const char *const *dataset_paths; /* files or folders */
     int n_dataset_paths;
-    const char *format;          /* "auto" (by suffix: .jsonl, .jsonl.gz, .jsonl.zst; also .ndjson), "text",
-                                    "jsonl"; NULL: auto */
+    const char *format; /* "text", "jsonl", or "auto" (NULL too): jsonl by name (.jsonl, .jsonlines, .ndjson, .json, in any
+                           case, also with .gz or .zst behind it) or if the first line is an object with the text; else
+                           text */
     const char *const *suffixes; /* in folders, take only files that end so; none: all but .hidden ones */
     int n_suffixes;
     const char *text_key;     /* of a JSON line; NULL: "text" */
     int64_t max_bytes;        /* of text: stop before the document that would go beyond it; 0: no bound */
     double holdout;           /* share of the bytes, 0 <= holdout < 1; 0: none */
-    int shuffle;              /* 1: order of documents permuted per epoch; 0: file order */
+    int shuffle;              /* 1: order of documents permuted per epoch; 0: as they are read */
     int64_t max_bad_lines;    /* broken JSON lines that are tolerated, in all */
+    int replace;              /* 1: U+FFFD in the place of what is not UTF-8; 0: that is refused */
     uint64_t seed;            /* of the shuffle */
     const struct sy_log *log; /* may be NULL */
 };
@@ -45,11 +48,11 @@ struct sy_data_file {
 struct sy_documents {
     char *text;
     int64_t text_bytes, text_capacity;
-    struct sy_document *document; /* in file order */
+    struct sy_document *document; /* in the order in which they are read */
     int64_t n_documents, document_capacity;
     struct sy_data_file *file;
     int64_t n_files;
-    int64_t *train; /* indices, file order */
+    int64_t *train; /* indices, ascending */
     int64_t n_train, train_bytes;
     int64_t *heldout; /* indices, ascending hash */
     int64_t n_heldout, heldout_bytes;
@@ -58,7 +61,8 @@ struct sy_documents {
 };
 
 /* Local. Loads everything. Errors: ERR_USAGE options, no files, no documents; ERR_IO names the file that cannot be read;
- * ERR_DATA too many broken lines; ERR_MEMORY. Free with sy_documents_destroy (NULL is fine). */
+ * ERR_DATA names the one that is no text or has too many broken lines; ERR_MEMORY. Free with sy_documents_destroy (NULL is
+ * fine). */
 sy_status sy_documents_load(const struct sy_data_options *options, struct sy_documents **out);
 void sy_documents_destroy(struct sy_documents *documents);
 

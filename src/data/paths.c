@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -58,7 +59,7 @@ static int wanted(const struct sy_path_request *request, const char *name) {
     size_t n = strlen(name);
     for (int i = 0; i < request->n_suffixes; i++) {
         size_t m = strlen(request->suffixes[i]);
-        if (n >= m && strcmp(name + n - m, request->suffixes[i]) == 0)
+        if (n >= m && strcasecmp(name + n - m, request->suffixes[i]) == 0)
             return 1;
     }
     return request->n_suffixes == 0;

@@ -19,7 +19,7 @@ struct sy_path_request {
     const char *option;       /* whose list it is, for messages: "training.dataset_path" */
     const char *const *roots; /* the sources */
     int n_roots;
-    const char *const *suffixes; /* in folders, take only files that end so; none: all but .hidden ones */
+    const char *const *suffixes; /* in folders, take only files that end so, in any case; none: all but .hidden ones */
     int n_suffixes;
     const struct sy_log *log; /* may be NULL */
 };

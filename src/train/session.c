@@ -20,6 +20,7 @@ struct sy_data_options sy_session_data_options(const struct sy_config *c, const 
                                     .holdout = c->data.holdout,
                                     .shuffle = c->data.shuffle,
                                     .max_bad_lines = c->data.max_bad_lines,
+                                    .replace = c->data.encoding_errors == SY_ENCODING_REPLACE,
                                     .seed = (uint64_t)c->debug.seed,
                                     .log = log};
 }
