@@ -72,6 +72,27 @@ static sy_status append_text(struct sy_documents *d, const struct sy_data_option
     return SY_OK;
 }
 
+void sy_document_set(struct sy_documents *d, int64_t i, int64_t offset, int64_t bytes) {
+    struct sy_document *document = &d->document[i];
+    document->offset = offset;
+    document->bytes = bytes;
+    document->hash = XXH3_64bits(d->text + offset, (size_t)bytes);
+}
+
+sy_status sy_documents_add(struct sy_documents *d, int64_t offset, int64_t bytes, int32_t file, int64_t line) {
+    if (d->n_documents == d->document_capacity) {
+        int64_t capacity = d->document_capacity ? 2 * d->document_capacity : 256;
+        struct sy_document *larger = realloc(d->document, (size_t)capacity * sizeof *larger);
+        if (!larger)
+            SY_FAIL(SY_ERR_MEMORY, "out of memory for a table of %" PRId64 " documents", capacity);
+        d->document = larger;
+        d->document_capacity = capacity;
+    }
+    d->document[d->n_documents] = (struct sy_document){.file = file, .line = line};
+    sy_document_set(d, d->n_documents++, offset, bytes);
+    return SY_OK;
+}
+
 /* The text from `offset` to the end becomes a document; if it did not fit, it is dropped whole. */
 static sy_status end_document(struct sy_documents *d, int64_t offset, int64_t line) {
     if (d->is_full) {
@@ -82,23 +103,7 @@ static sy_status end_document(struct sy_documents *d, int64_t offset, int64_t li
         d->n_empty++;
         return SY_OK;
     }
-    if (d->n_documents == d->document_capacity) {
-        int64_t capacity = d->document_capacity ? 2 * d->document_capacity : 256;
-        struct sy_document *larger = realloc(d->document, (size_t)capacity * sizeof *larger);
-        if (!larger)
-            SY_FAIL(SY_ERR_MEMORY, "out of memory for a table of %" PRId64 " documents", capacity);
-        d->document = larger;
-        d->document_capacity = capacity;
-    }
-    int64_t bytes = d->text_bytes - offset;
-    d->document[d->n_documents++] = (struct sy_document){
-        .offset = offset,
-        .bytes = bytes,
-        .hash = XXH3_64bits(d->text + offset, (size_t)bytes),
-        .file = (int32_t)(d->n_files - 1),
-        .line = line,
-    };
-    return SY_OK;
+    return sy_documents_add(d, offset, d->text_bytes - offset, (int32_t)(d->n_files - 1), line);
 }
 
 /* Reads to the end, so that the hash is the whole file's. */
@@ -210,20 +215,24 @@ static sy_status load_file(struct sy_documents *d, const struct sy_data_options 
 }
 
 static sy_status load_files(struct sy_documents *d, const struct sy_data_options *o, struct sy_paths *paths) {
-    if (paths->n > INT32_MAX)
-        SY_FAIL(SY_ERR_USAGE, "%" PRId64 " data files are more than %d", paths->n, INT32_MAX);
-    d->file = calloc((size_t)paths->n, sizeof *d->file);
-    if (!d->file)
-        SY_FAIL(SY_ERR_MEMORY, "out of memory for %" PRId64 " data files", paths->n);
+    int64_t n_before = d->n_documents, n_all = d->n_files + paths->n;
+    if (n_all > INT32_MAX)
+        SY_FAIL(SY_ERR_USAGE, "%" PRId64 " data files are more than %d", n_all, INT32_MAX);
+    struct sy_data_file *larger = realloc(d->file, (size_t)n_all * sizeof *d->file);
+    if (!larger)
+        SY_FAIL(SY_ERR_MEMORY, "out of memory for %" PRId64 " data files", n_all);
+    d->file = larger;
+    d->is_full = 0;
     for (int64_t i = 0; i < paths->n && !d->is_full; i++) {
-        d->file[d->n_files++].path = paths->item[i].path;
-        paths->item[i].path = NULL;
-        SY_TRY(load_file(d, o, d->file[i].path[paths->item[i].relative] != 0));
+        struct sy_path *path = &paths->item[i];
+        d->file[d->n_files++] = (struct sy_data_file){.path = path->path};
+        path->path = NULL;
+        SY_TRY(load_file(d, o, d->file[d->n_files - 1].path[path->relative] != 0));
     }
-    if (d->n_documents == 0 && d->is_full)
-        SY_FAIL(SY_ERR_USAGE, "%s: no documents: the first is larger than data.max_bytes = %" PRId64, d->file[0].path,
-                o->max_bytes);
-    if (d->n_documents == 0)
+    if (d->n_documents == n_before && d->is_full)
+        SY_FAIL(SY_ERR_USAGE, "%s: no documents: the first is larger than data.max_bytes = %" PRId64,
+                d->file[d->n_files - 1].path, o->max_bytes);
+    if (d->n_documents == n_before)
         SY_FAIL(SY_ERR_USAGE,
                 "%s: no documents: %" PRId64 " files hold no text (%" PRId64 " empty documents, %" PRId64 " broken lines)",
                 o->dataset_paths[0], paths->n, d->n_empty, d->n_bad_lines);
@@ -235,20 +244,44 @@ static sy_status load_files(struct sy_documents *d, const struct sy_data_options
     return SY_OK;
 }
 
-static sy_status load(struct sy_documents *d, const struct sy_data_options *o) {
+/* All documents of o->dataset_paths, which are the list `option`. */
+static sy_status load_list(struct sy_documents *d, const struct sy_data_options *o, const char *option) {
     struct sy_paths paths = {0};
-    struct sy_path_request request = {.option = "training.dataset_path",
+    struct sy_path_request request = {.option = option,
                                       .roots = o->dataset_paths,
                                       .n_roots = o->n_dataset_paths,
                                       .suffixes = o->suffixes,
                                       .n_suffixes = o->n_suffixes,
                                       .log = o->log};
-    SY_TRY(check_options(o));
     SY_TRY(sy_paths_find(&request, &paths));
     sy_status status = load_files(d, o, &paths);
     sy_paths_fini(&paths);
-    SY_TRY(status);
-    return sy_holdout_split(d, o->holdout);
+    return status;
+}
+
+/* What is trained on is whole when there are texts for validation. */
+static sy_status load_given(struct sy_documents *d, const struct sy_data_options *o) {
+    struct sy_data_options given = *o;
+    int64_t first = d->n_documents;
+    int is_full = d->is_full;
+    given.dataset_paths = o->validation_paths;
+    given.n_dataset_paths = o->n_validation_paths;
+    given.max_bytes = 0;
+    SY_TRY(load_list(d, &given, "validation.dataset_path"));
+    d->is_full = is_full;
+    return sy_holdout_given(d, first, o->log);
+}
+
+static sy_status load(struct sy_documents *d, const struct sy_data_options *o) {
+    SY_TRY(check_options(o));
+    SY_TRY(load_list(d, o, "training.dataset_path"));
+    SY_TRY(o->n_validation_paths > 0 ? load_given(d, o) : sy_holdout_split(d, o->holdout, o->log));
+    if (o->validate && d->n_heldout == 0)
+        SY_FAIL(SY_ERR_USAGE,
+                "validation.enable: nothing is held out of %" PRId64 " documents with %" PRId64 " bytes (data.holdout = %g): "
+                "give validation.dataset_path, or choose validation.enable = false",
+                d->n_documents, d->text_bytes, o->holdout);
+    return SY_OK;
 }
 
 sy_status sy_documents_load(const struct sy_data_options *options, struct sy_documents **out) {

@@ -2,9 +2,8 @@
  *
  * Paths are files or folders; files stand by path of the list, then by their path relative to it (paths.h). A text file is
  * one document, a JSON line is one document; empty ones are dropped. A file that is not UTF-8 text is refused by name, with
- * what it seems to be (kinds.h). All bytes stand one after another in memory. Held out are documents by ascending XXH3-64 of
- * their bytes (equal hashes: their order) until their bytes reach `holdout` of all bytes: at least one if there are two,
- * never all; so the choice depends on the texts alone, not on seed or file names.
+ * what it seems to be (kinds.h). All bytes stand one after another in memory. Held out is a share of the bytes, whole
+ * documents where they fit (holdout.h), or what validation.dataset_path names.
  */
 #ifndef SY_DATA_DOCUMENTS_H
 #define SY_DATA_DOCUMENTS_H
@@ -25,6 +24,9 @@ struct sy_data_options {
     const char *text_key;     /* of a JSON line; NULL: "text" */
     int64_t max_bytes;        /* of text: stop before the document that would go beyond it; 0: no bound */
     double holdout;           /* share of the bytes, 0 <= holdout < 1; 0: none */
+    const char *const *validation_paths; /* held out instead of a share; max_bytes does not concern them */
+    int n_validation_paths;
+    int validate; /* 1: something must be held out */
     int shuffle;              /* 1: order of documents permuted per epoch; 0: as they are read */
     int64_t max_bad_lines;    /* broken JSON lines that are tolerated, in all */
     int replace;              /* 1: U+FFFD in the place of what is not UTF-8; 0: that is refused */
@@ -54,17 +56,21 @@ struct sy_documents {
     int64_t n_files;
     int64_t *train; /* indices, ascending */
     int64_t n_train, train_bytes;
-    int64_t *heldout; /* indices, ascending hash */
+    int64_t *heldout; /* indices, ascending (hash, place) */
     int64_t n_heldout, heldout_bytes;
     int64_t n_bad_lines, n_empty;
     int is_full; /* max_bytes ended the reading */
 };
 
-/* Local. Loads everything. Errors: ERR_USAGE options, no files, no documents; ERR_IO names the file that cannot be read;
+/* Local. Loads everything. Errors: ERR_USAGE options, no files, no documents, nothing held out though `validate`; ERR_IO names the file that cannot be read;
  * ERR_DATA names the one that is no text or has too many broken lines; ERR_MEMORY. Free with sy_documents_destroy (NULL is
  * fine). */
 sy_status sy_documents_load(const struct sy_data_options *options, struct sy_documents **out);
 void sy_documents_destroy(struct sy_documents *documents);
+
+/* Local. For the room. Adds a document of bytes that stand in `text`; makes document i other bytes of it. */
+sy_status sy_documents_add(struct sy_documents *documents, int64_t offset, int64_t bytes, int32_t file, int64_t line);
+void sy_document_set(struct sy_documents *documents, int64_t i, int64_t offset, int64_t bytes);
 
 /* Local. Entropy in nats per byte of the byte-unigram distribution of documents index[0 … n-1]; 0 if there are no bytes. */
 double sy_documents_entropy(const struct sy_documents *documents, const int64_t *index, int64_t n);

@@ -163,7 +163,7 @@ sy_status sy_documents_check(const struct sy_documents *d, const char *name, con
     if (strcmp(now, hash) != 0)
         SY_FAIL(SY_ERR_DATA,
                 "%s: the same files give other documents than when the run began (%" PRId64 " then, %" PRId64
-                " now): data.format, text_key, max_bytes, holdout or max_bad_lines changed",
+                " now): an option of [data], validation.dataset_path, or the rule of what is held out (CHANGELOG) changed",
                 name, n_documents, d->n_documents);
     return SY_OK;
 }

@@ -44,8 +44,14 @@ void sy_jsonl_first_note(struct sy_jsonl_first *first, int64_t number, const cha
     note_keys(first, value);
 }
 
+static const char *lines_text(const struct sy_jsonl_first *first, char text[32]) {
+    snprintf(text, 32, first->n == 1 ? "its one line" : "the first %d lines", first->n);
+    return text;
+}
+
 static sy_status refuse_key(const struct sy_jsonl_first *first, const char *name, const char *text_key) {
     char keys[SY_JSONL_FIRST_KEYS * (SY_JSONL_KEY_BYTES + 4)] = "", advice[2 * SY_JSONL_KEY_BYTES + 100];
+    char lines[32];
     size_t at = 0;
     for (int i = 0; i < first->n_keys; i++)
         at += (size_t)snprintf(keys + at, sizeof keys - at, "%s\"%s\"", i ? ", " : "", first->key[i]);
@@ -54,8 +60,8 @@ static sy_status refuse_key(const struct sy_jsonl_first *first, const char *name
                  first->key[first->longest]);
     else
         snprintf(advice, sizeof advice, "none of them holds a string: a line needs its text as one string");
-    SY_FAIL(SY_ERR_DATA, "%s: the first %d lines have no text under \"%s\" (data.text_key); their keys: %s; %s", name,
-            first->n, text_key, first->n_keys ? keys : "none", advice);
+    SY_FAIL(SY_ERR_DATA, "%s: no text under \"%s\" (data.text_key) in %s; keys there: %s; %s", name, text_key,
+            lines_text(first, lines), first->n_keys ? keys : "none", advice);
 }
 
 sy_status sy_jsonl_first_refuse(const struct sy_jsonl_first *first, const char *name, const char *text_key) {
@@ -65,13 +71,12 @@ sy_status sy_jsonl_first_refuse(const struct sy_jsonl_first *first, const char *
         SY_FAIL(SY_ERR_DATA,
                 "%s: not JSON Lines but a JSON array (data.format): jq -c '.[]' FILE > NEW.jsonl makes it one object a line",
                 name);
+    char lines[32];
     if (first->opening == '{')
         SY_FAIL(SY_ERR_DATA,
-                "%s:%" PRId64
-                ": %s; the first %d lines fail, so this is one JSON value over several lines and not JSON Lines "
+                "%s:%" PRId64 ": %s; no JSON object in %s, so this is one JSON value over several lines and not JSON Lines "
                 "(data.format): jq -c . FILE > NEW.jsonl makes it one object a line",
-                name, first->line, first->why, first->n);
-    SY_FAIL(SY_ERR_DATA,
-            "%s:%" PRId64 ": %s; the first %d lines are no JSON objects: if this is plain text: --data.format=text", name,
-            first->line, first->why, first->n);
+                name, first->line, first->why, lines_text(first, lines));
+    SY_FAIL(SY_ERR_DATA, "%s:%" PRId64 ": %s; no JSON object in %s: if this is plain text: --data.format=text", name,
+            first->line, first->why, lines_text(first, lines));
 }

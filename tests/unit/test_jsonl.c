@@ -380,20 +380,19 @@ static void stops(const char *text, int64_t max_bad_lines, const char *const *wa
 static void test_first_lines(void **state) {
     (void)state;
     STOPS(FIVE("{\"id\":1,\"content\":\"a long text\",\"url\":\"b\"}") GOOD,
-          "m.jsonl: the first 5 lines have no text under "
-          "\"text\" (data.text_key)",
-          "their keys: \"id\", \"content\", \"url\"", "--data.text_key=content");
-    STOPS("{\"a\":\"1\"}\n{\"b\":\"22\"}\n{\"a\":\"333\"}\n{\"c\":4}\n\n[]\n" GOOD, "the first 5 lines",
-          "their keys: \"a\", \"b\", \"c\"", "--data.text_key=a");
-    STOPS("{\"text\":[1],\"n\":2}\n", "the first 1 lines", "keys: \"text\", \"n\"; none of them holds a string");
-    STOPS("{}\n{}\n", "their keys: none; none of them");
+          "m.jsonl: no text under \"text\" (data.text_key) in the first 5 lines; keys there: \"id\", \"content\", \"url\"; "
+          "if the text is in \"content\": --data.text_key=content");
+    STOPS("{\"a\":\"1\"}\n{\"b\":\"22\"}\n{\"a\":\"333\"}\n{\"c\":4}\n\n[]\n" GOOD, "in the first 5 lines",
+          "keys there: \"a\", \"b\", \"c\"", "--data.text_key=a");
+    STOPS("{\"text\":[1],\"n\":2}\n", "in its one line", "keys there: \"text\", \"n\"; none of them holds a string");
+    STOPS("{}\n{}\n", "in the first 2 lines; keys there: none; none of them");
     STOPS("[{\"text\":\"a\"},\n{\"text\":\"b\"}]\n", "m.jsonl: not JSON Lines but a JSON array (data.format): jq -c '.[]'");
     STOPS("\n  [\n  {\n  \"text\": \"a\"\n  }\n]\n", "a JSON array");
     STOPS("{\n  \"text\": \"a\",\n  \"b\": 1\n}\n", "m.jsonl:1: column ",
-          "the first 4 lines fail, so this is one JSON value over", "jq -c . FILE");
+          "no JSON object in the first 4 lines, so this is one JSON value over several lines", "jq -c . FILE");
     STOPS("Once upon\na time\nthere\nwere\nlines\nand more\n", "m.jsonl:1: column ",
-          "the first 5 lines are no JSON objects: if this is plain text: --data.format=text");
-    STOPS("\n\nOnce\n", "m.jsonl:3: ", "the first 1 lines are no JSON objects");
+          "no JSON object in the first 5 lines: if this is plain text: --data.format=text");
+    STOPS("\n\nOnce\n", "m.jsonl:3: ", "no JSON object in its one line");
     stops("a\nb\nc\nd\n" GOOD, 4, NULL); /* the fifth is good: four are broken, as many as are tolerated */
     stops(GOOD FIVE("x") FIVE("y"), 10, NULL);
     stops("a\nb\nc\nd\n" GOOD, 3, (const char *const[]){"m.jsonl:4: ", "broken line 4, data.max_bad_lines is 3", NULL});

@@ -261,7 +261,7 @@ static void test_eval(void **state) {
 
 static void test_refused(void **state) {
     (void)state;
-    struct fixture x = setup(1, 0, 0, 0.5);
+    struct fixture x = setup(1, 0, 0, 0);
     struct sy_loader *loader = NULL;
     assert_int_equal(sy_loader_create(x.documents, x.tokenizer, &x.options, 0, &loader), SY_ERR_USAGE);
     assert_non_null(strstr(sy_error_message(), "seq_len 0 must be in 1 … 16777216"));
@@ -271,7 +271,7 @@ static void test_refused(void **state) {
     assert_null(loader);
     loader = create(&x, 8);
     int32_t out[24];
-    assert_int_equal(sy_loader_eval_count(loader), 0); /* one document: nothing is held out */
+    assert_int_equal(sy_loader_eval_count(loader), 0); /* nothing is held out */
     assert_int_equal(sy_loader_fetch(loader, -1, out, out + 8, out + 16), SY_ERR_USAGE);
     assert_int_equal(sy_loader_fetch(loader, INT64_MAX / 8 + 1, out, out + 8, out + 16), SY_ERR_USAGE);
     assert_int_equal(sy_loader_fetch(loader, INT64_MAX / 8 - 1, out, out + 8, out + 16), SY_OK);
