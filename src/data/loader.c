@@ -173,10 +173,9 @@ static void fill_pass(const struct sy_loader *loader, const struct pass *pass, c
         fill_document(loader, &loader->documents->document[index[pass->order[k]]], j, c, tokens, labels, doc_start);
 }
 
-sy_status sy_loader_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
-    int64_t at, end;
-    if (n < 0 || __builtin_mul_overflow(n, loader->seq_len, &at) || __builtin_add_overflow(at, loader->seq_len, &end))
-        SY_FAIL(SY_ERR_USAGE, "sequence %" PRId64 " of %" PRId64 " tokens: out of range", n, loader->seq_len);
+sy_status sy_loader_fetch(struct sy_loader *loader, int64_t at, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
+    if (at < 0 || at > INT64_MAX - loader->seq_len)
+        SY_FAIL(SY_ERR_USAGE, "token %" PRId64 " of the stream, and %" PRId64 " from there: out of range", at, loader->seq_len);
     int64_t epoch = at / loader->epoch_tokens;
     at %= loader->epoch_tokens;
     struct cursor c = {0, 0};

@@ -248,12 +248,22 @@ static void positions(int64_t n, int64_t seq_len, const int32_t *doc_start, int3
         position[t] = (int32_t)(t % seq_len) - doc_start[t];
 }
 
+int64_t sy_session_token(const struct sy_session *s, int64_t step) {
+    int64_t batch = s->config->training.global_batch_size * s->config->training.seq_len, token;
+    if (__builtin_mul_overflow(step - s->base_step, batch, &token) || __builtin_add_overflow(token, s->base_token, &token))
+        return INT64_MAX;
+    return token;
+}
+
 /* All sequences of the step, in the order of the walk. */
 static sy_status fetch(struct sy_session *s, int64_t step) {
     int64_t seq = s->config->training.seq_len, batch = s->config->training.global_batch_size;
+    int64_t first = sy_session_token(s, step);
+    if (first > INT64_MAX - batch * seq)
+        SY_FAIL(SY_ERR_USAGE, "step %lld: its tokens are beyond what can be counted", (long long)(step + 1));
     for (int64_t k = 0; k < batch; k++) {
-        int64_t n = sy_session_sequence(s, step) + sy_gradients_sequence(s->gradients, k);
-        SY_TRY(sy_loader_fetch(s->loader, n, s->ids + k * seq, s->labels + k * seq, s->doc_start + k * seq));
+        int64_t at = first + seq * sy_gradients_sequence(s->gradients, k);
+        SY_TRY(sy_loader_fetch(s->loader, at, s->ids + k * seq, s->labels + k * seq, s->doc_start + k * seq));
     }
     return SY_OK;
 }

@@ -36,7 +36,7 @@ struct sy_session {
     struct sy_loader *loader;
     int64_t *counts;                              /* [n_layers * E] of the last step */
     int32_t *ids, *labels, *doc_start, *position; /* a step's sequences in the order of the walk, [global batch * S] */
-    int64_t base_step, base_sequence;             /* step base_step begins at sequence base_sequence of the stream */
+    int64_t base_step, base_token;                /* step base_step begins at token base_token of the stream */
     int64_t applied;                              /* steps whose update was applied: the power in AdamW's bias correction */
     double flops_per_token;
 };
@@ -79,11 +79,9 @@ void sy_session_digest(const struct sy_session *session, char out[SY_DIGEST_CHAR
 /* Local. Call after the masters were changed from outside. */
 void sy_session_weights_changed(struct sy_session *session);
 
-/* The first sequence of step s (from 0) in the stream of data. A resume sets the base from its checkpoint, so that a batch
- * of another size goes on where the former ended. */
-static inline int64_t sy_session_sequence(const struct sy_session *session, int64_t s) {
-    return session->base_sequence + (s - session->base_step) * session->config->training.global_batch_size;
-}
+/* The first token of step s (from 0) in the stream of data, and so the tokens trained on before it. A resume sets the base
+ * from its checkpoint: with another batch or seq_len data go on where the former ended. INT64_MAX if it is beyond that. */
+int64_t sy_session_token(const struct sy_session *session, int64_t s);
 
 /* Training FLOPs of a token: 6 (active - embedding) + 6 L H (d_qk + d_v) S. */
 double sy_flops_per_token(const struct sy_config *config, const struct sy_params *params);

@@ -94,14 +94,19 @@ static void add_epoch(struct stream *s, const struct fixture *x, int64_t e) {
     }
 }
 
-static void check_sequence(const struct stream *s, int64_t n, int64_t seq_len, const int32_t *tokens, const int32_t *labels,
-                           const int32_t *doc_start) {
+static void check_place(const struct stream *s, int64_t place, int64_t seq_len, const int32_t *tokens, const int32_t *labels,
+                        const int32_t *doc_start) {
     for (int64_t i = 0; i < seq_len; i++) {
-        int64_t at = n * seq_len + i, begin = s->begin[at] - n * seq_len;
+        int64_t at = place + i, begin = s->begin[at] - place;
         assert_int_equal(tokens[i], s->token[at]);
         assert_int_equal(labels[i], s->last[at] ? -100 : s->token[at + 1]);
         assert_int_equal(doc_start[i], begin > 0 ? begin : 0);
     }
+}
+
+static void check_sequence(const struct stream *s, int64_t n, int64_t seq_len, const int32_t *tokens, const int32_t *labels,
+                           const int32_t *doc_start) {
+    check_place(s, n * seq_len, seq_len, tokens, labels, doc_start);
 }
 
 static void check_all(int n_documents, int64_t seq_len, int shuffle, uint64_t seed) {
@@ -117,8 +122,11 @@ static void check_all(int n_documents, int64_t seq_len, int shuffle, uint64_t se
     assert_true(count >= 2);
     for (int64_t i = 0; i < 3 * count; i++) { /* first in order, then at random */
         int64_t n = i < count ? i : (int64_t)(sy_mix64((uint64_t)i) % (uint64_t)count);
-        assert_int_equal(sy_loader_fetch(loader, n, out, out + seq_len, out + 2 * seq_len), SY_OK);
+        assert_int_equal(sy_loader_fetch(loader, n * seq_len, out, out + seq_len, out + 2 * seq_len), SY_OK);
         check_sequence(&s, n, seq_len, out, out + seq_len, out + 2 * seq_len);
+        int64_t place = (int64_t)(sy_mix64((uint64_t)(i + count)) % (uint64_t)(s.n - seq_len)); /* a sequence may begin anywhere */
+        assert_int_equal(sy_loader_fetch(loader, place, out, out + seq_len, out + 2 * seq_len), SY_OK);
+        check_place(&s, place, seq_len, out, out + seq_len, out + 2 * seq_len);
     }
     free(out);
     sy_loader_destroy(loader);
@@ -140,7 +148,7 @@ static uint64_t digest(const struct fixture *x, int64_t count) {
     uint64_t h = 0;
     struct sy_loader *loader = create(x, 16);
     for (int64_t n = 0; n < count; n++) {
-        assert_int_equal(sy_loader_fetch(loader, n, out, out + 16, out + 32), SY_OK);
+        assert_int_equal(sy_loader_fetch(loader, 16 * n, out, out + 16, out + 32), SY_OK);
         for (int i = 0; i < 48; i++)
             h = sy_mix64(h + (uint64_t)(int64_t)out[i]);
     }
@@ -197,7 +205,7 @@ static void *read_some(void *arg) {
     int32_t out[3 * 16];
     for (int64_t n = r->first; n < r->count; n += r->step) {
         uint64_t h = 0;
-        if (sy_loader_fetch(r->loader, n, out, out + 16, out + 32) == SY_OK)
+        if (sy_loader_fetch(r->loader, 16 * n, out, out + 16, out + 32) == SY_OK)
             for (int i = 0; i < 48; i++)
                 h = sy_mix64(h + (uint64_t)(int64_t)out[i]);
         r->digests[n] = h;
@@ -273,8 +281,8 @@ static void test_refused(void **state) {
     int32_t out[24];
     assert_int_equal(sy_loader_eval_count(loader), 0); /* nothing is held out */
     assert_int_equal(sy_loader_fetch(loader, -1, out, out + 8, out + 16), SY_ERR_USAGE);
-    assert_int_equal(sy_loader_fetch(loader, INT64_MAX / 8 + 1, out, out + 8, out + 16), SY_ERR_USAGE);
-    assert_int_equal(sy_loader_fetch(loader, INT64_MAX / 8 - 1, out, out + 8, out + 16), SY_OK);
+    assert_int_equal(sy_loader_fetch(loader, INT64_MAX - 7, out, out + 8, out + 16), SY_ERR_USAGE);
+    assert_int_equal(sy_loader_fetch(loader, INT64_MAX - 8, out, out + 8, out + 16), SY_OK);
     sy_loader_destroy(loader);
     teardown(&x);
 }
