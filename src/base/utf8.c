@@ -4,11 +4,16 @@
 #include <stdint.h>
 #include <string.h>
 
-/* How many bytes from s on fit the beginning of one character, the first counted; *length: what it needs, 0 if no character
- * begins with s[0]. */
+/* How many bytes from s on fit the beginning of one character, the first counted; *length: what it
+ * needs, 0 if no character begins with s[0]. */
 static size_t fitting(const unsigned char *s, size_t n, size_t *length) {
     unsigned char lead = s[0], low = 0x80, high = 0xbf;
-    *length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+    *length = lead < 0x80   ? 1
+              : lead < 0xc2 ? 0
+              : lead < 0xe0 ? 2
+              : lead < 0xf0 ? 3
+              : lead < 0xf5 ? 4
+                            : 0;
     if (lead == 0xe0)
         low = 0xa0;
     else if (lead == 0xed)
@@ -32,7 +37,8 @@ size_t sy_utf8_span(const char *text, size_t n) {
     size_t i = 0;
     while (i < n) {
         uint64_t eight;
-        while (n - i >= sizeof eight && (memcpy(&eight, s + i, sizeof eight), (eight & 0x8080808080808080u) == 0))
+        while (n - i >= sizeof eight &&
+               (memcpy(&eight, s + i, sizeof eight), (eight & 0x8080808080808080u) == 0))
             i += sizeof eight;
         if (i == n)
             break;

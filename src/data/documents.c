@@ -1,4 +1,5 @@
-/* Loading files into documents: see documents.h. The split is in holdout.c, the fingerprint in fingerprint.c. */
+/* Loading files into documents: see documents.h. The split is in holdout.c, the fingerprint in
+ * fingerprint.c. */
 #include "data/documents.h"
 
 #include <inttypes.h>
@@ -40,7 +41,8 @@ static int is_named_jsonl(const char *path) {
 }
 
 static sy_status check_options(const struct sy_data_options *o) {
-    if (o->format && strcmp(o->format, "auto") != 0 && strcmp(o->format, "text") != 0 && strcmp(o->format, "jsonl") != 0)
+    if (o->format && strcmp(o->format, "auto") != 0 && strcmp(o->format, "text") != 0 &&
+        strcmp(o->format, "jsonl") != 0)
         SY_FAIL(SY_ERR_USAGE, "data.format \"%s\" must be auto, text or jsonl", o->format);
     if (!(o->holdout >= 0.0 && o->holdout < 1.0))
         SY_FAIL(SY_ERR_USAGE, "data.holdout %g must be at least 0 and below 1", o->holdout);
@@ -52,7 +54,8 @@ static sy_status check_options(const struct sy_data_options *o) {
 }
 
 /* Adds bytes to the text, unless that goes beyond max_bytes: then the data set is full. */
-static sy_status append_text(struct sy_documents *d, const struct sy_data_options *o, const char *s, size_t bytes) {
+static sy_status append_text(struct sy_documents *d, const struct sy_data_options *o, const char *s,
+                             size_t bytes) {
     int64_t n = (int64_t)bytes;
     if (o->max_bytes > 0 && n > o->max_bytes - d->text_bytes)
         d->is_full = 1;
@@ -62,7 +65,8 @@ static sy_status append_text(struct sy_documents *d, const struct sy_data_option
         int64_t capacity = d->text_capacity + d->text_capacity / 2 + n + ROOM_BYTES;
         char *larger = realloc(d->text, (size_t)capacity);
         if (!larger)
-            SY_FAIL(SY_ERR_MEMORY, "out of memory for %" PRId64 " bytes of text; data.max_bytes bounds what is loaded",
+            SY_FAIL(SY_ERR_MEMORY,
+                    "out of memory for %" PRId64 " bytes of text; data.max_bytes bounds what is loaded",
                     capacity);
         d->text = larger;
         d->text_capacity = capacity;
@@ -79,7 +83,8 @@ void sy_document_set(struct sy_documents *d, int64_t i, int64_t offset, int64_t 
     document->hash = XXH3_64bits(d->text + offset, (size_t)bytes);
 }
 
-sy_status sy_documents_add(struct sy_documents *d, int64_t offset, int64_t bytes, int32_t file, int64_t line) {
+sy_status sy_documents_add(struct sy_documents *d, int64_t offset, int64_t bytes, int32_t file,
+                           int64_t line) {
     if (d->n_documents == d->document_capacity) {
         int64_t capacity = d->document_capacity ? 2 * d->document_capacity : 256;
         struct sy_document *larger = realloc(d->document, (size_t)capacity * sizeof *larger);
@@ -107,7 +112,8 @@ static sy_status end_document(struct sy_documents *d, int64_t offset, int64_t li
 }
 
 /* Reads to the end, so that the hash is the whole file's. */
-static sy_status append_pieces(struct sy_documents *d, const struct sy_data_options *o, struct sy_plain_text *text) {
+static sy_status append_pieces(struct sy_documents *d, const struct sy_data_options *o,
+                               struct sy_plain_text *text) {
     const char *piece = NULL;
     size_t n = 0;
     do {
@@ -117,7 +123,8 @@ static sy_status append_pieces(struct sy_documents *d, const struct sy_data_opti
     return SY_OK;
 }
 
-static sy_status load_text(struct sy_documents *d, const struct sy_data_options *o, struct sy_source *source) {
+static sy_status load_text(struct sy_documents *d, const struct sy_data_options *o,
+                           struct sy_source *source) {
     int64_t offset = d->text_bytes;
     struct sy_plain_text *text = NULL;
     SY_TRY(sy_plain_text_open(source, o->replace, &text));
@@ -126,11 +133,13 @@ static sy_status load_text(struct sy_documents *d, const struct sy_data_options 
     sy_plain_text_close(text);
     SY_TRY(status);
     if (replaced > 0)
-        sy_log_warn(o->log, "%s: U+FFFD in %" PRId64 " places that are not UTF-8", sy_source_name(source), replaced);
+        sy_log_warn(o->log, "%s: U+FFFD in %" PRId64 " places that are not UTF-8",
+                    sy_source_name(source), replaced);
     return end_document(d, offset, 0);
 }
 
-static sy_status append_lines(struct sy_documents *d, const struct sy_data_options *o, struct sy_jsonl *jsonl) {
+static sy_status append_lines(struct sy_documents *d, const struct sy_data_options *o,
+                              struct sy_jsonl *jsonl) {
     for (;;) {
         const char *text = NULL;
         size_t bytes = 0;
@@ -145,7 +154,8 @@ static sy_status append_lines(struct sy_documents *d, const struct sy_data_optio
     }
 }
 
-static sy_status load_jsonl(struct sy_documents *d, const struct sy_data_options *o, struct sy_source *source) {
+static sy_status load_jsonl(struct sy_documents *d, const struct sy_data_options *o,
+                            struct sy_source *source) {
     struct sy_jsonl *jsonl = NULL;
     struct sy_jsonl_options options = {
         .text_key = o->text_key,
@@ -174,8 +184,8 @@ static sy_status refuse_other_kinds(const char *path, const char *head, size_t n
 }
 
 /* By data.format; auto: by the name, then by the content. */
-static sy_status choose_format(const struct sy_data_options *o, const char *path, const char *head, size_t n,
-                               int *as_jsonl) {
+static sy_status choose_format(const struct sy_data_options *o, const char *path, const char *head,
+                               size_t n, int *as_jsonl) {
     *as_jsonl = 0;
     if (o->format && strcmp(o->format, "auto") != 0)
         *as_jsonl = strcmp(o->format, "jsonl") == 0;
@@ -186,7 +196,8 @@ static sy_status choose_format(const struct sy_data_options *o, const char *path
     return SY_OK;
 }
 
-static sy_status load_source(struct sy_documents *d, const struct sy_data_options *o, struct sy_source *source) {
+static sy_status load_source(struct sy_documents *d, const struct sy_data_options *o,
+                             struct sy_source *source) {
     struct sy_data_file *file = &d->file[d->n_files - 1];
     const char *head = NULL;
     size_t n = 0;
@@ -214,7 +225,8 @@ static sy_status load_file(struct sy_documents *d, const struct sy_data_options 
     return sy_fail(status, "%s (data.suffixes says which files of a folder are read)", why);
 }
 
-static sy_status load_files(struct sy_documents *d, const struct sy_data_options *o, struct sy_paths *paths) {
+static sy_status load_files(struct sy_documents *d, const struct sy_data_options *o,
+                            struct sy_paths *paths) {
     int64_t n_before = d->n_documents, n_all = d->n_files + paths->n;
     if (n_all > INT32_MAX)
         SY_FAIL(SY_ERR_USAGE, "%" PRId64 " data files are more than %d", n_all, INT32_MAX);
@@ -234,12 +246,13 @@ static sy_status load_files(struct sy_documents *d, const struct sy_data_options
                 d->file[d->n_files - 1].path, o->max_bytes);
     if (d->n_documents == n_before)
         SY_FAIL(SY_ERR_USAGE,
-                "%s: no documents: %" PRId64 " files hold no text (%" PRId64 " empty documents, %" PRId64 " broken lines)",
+                "%s: no documents: %" PRId64 " files hold no text (%" PRId64 " empty documents, %" PRId64
+                " broken lines)",
                 o->dataset_paths[0], paths->n, d->n_empty, d->n_bad_lines);
     if (d->is_full)
         sy_log_info(o->log,
-                    "data: stopped at data.max_bytes = %" PRId64 ": %" PRId64 " bytes, %" PRId64 " documents, %" PRId64
-                    " of %" PRId64 " files",
+                    "data: stopped at data.max_bytes = %" PRId64 ": %" PRId64 " bytes, %" PRId64
+                    " documents, %" PRId64 " of %" PRId64 " files",
                     o->max_bytes, d->text_bytes, d->n_documents, d->n_files, paths->n);
     return SY_OK;
 }
@@ -278,7 +291,8 @@ static sy_status load(struct sy_documents *d, const struct sy_data_options *o) {
     SY_TRY(o->n_validation_paths > 0 ? load_given(d, o) : sy_holdout_split(d, o->holdout, o->log));
     if (o->validate && d->n_heldout == 0)
         SY_FAIL(SY_ERR_USAGE,
-                "validation.enable: nothing is held out of %" PRId64 " documents with %" PRId64 " bytes (data.holdout = %g): "
+                "validation.enable: nothing is held out of %" PRId64 " documents with %" PRId64
+                " bytes (data.holdout = %g): "
                 "give validation.dataset_path, or choose validation.enable = false",
                 d->n_documents, d->text_bytes, o->holdout);
     return SY_OK;

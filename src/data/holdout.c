@@ -78,17 +78,19 @@ static void place_copies(struct split *s, int64_t r, int64_t room) {
             hold_out(d, copy);
     }
     const struct sy_document *largest = s->largest < 0 ? NULL : &d->document[s->largest];
-    if (copies == 1 && (!largest || bytes > largest->bytes || (bytes == largest->bytes && i < s->largest)))
+    if (copies == 1 &&
+        (!largest || bytes > largest->bytes || (bytes == largest->bytes && i < s->largest)))
         s->largest = i;
 }
 
-/* Where a document is cut: behind the last newline at or before byte `at`, else before the character there; 0 if nothing
- * would be left on one side. */
+/* Where a document is cut: behind the last newline at or before byte `at`, else before the character
+ * there; 0 if nothing would be left on one side. */
 static int64_t cut_of(const char *text, int64_t bytes, double share) {
     double exact = (1.0 - share) * (double)bytes;
     int64_t at = (int64_t)exact;
     at += (double)at < exact;
-    int64_t last = at < bytes - 2 ? at : bytes - 2; /* a newline that ends the document leaves nothing behind it */
+    int64_t last =
+        at < bytes - 2 ? at : bytes - 2; /* a newline that ends the document leaves nothing behind it */
     for (int64_t i = last; i >= 0; i--)
         if (text[i] == '\n')
             return i + 1;
@@ -103,8 +105,8 @@ static sy_status hold_out_tail(struct split *s, double share, const struct sy_lo
     if (cut == 0)
         return SY_OK;
     sy_log_info(log,
-                "data: no document is as small as %g of the text (data.holdout): of the largest, in %s, the last %" PRId64
-                " of %" PRId64 " bytes are held out",
+                "data: no document is as small as %g of the text (data.holdout): of the largest, in %s, "
+                "the last %" PRId64 " of %" PRId64 " bytes are held out",
                 share, d->file[whole->file].path, tail, whole->bytes);
     int32_t file = whole->file;
     int64_t line = whole->line;
@@ -138,7 +140,9 @@ static sy_status split_by_share(struct split *s, double share, const struct sy_l
         SY_TRY(hold_out_tail(s, share, log));
     train_on_the_rest(s, n);
     if (d->heldout_bytes > d->train_bytes)
-        sy_log_warn(log, "data: %" PRId64 " bytes are held out and %" PRId64 " are left to train on: see data.holdout",
+        sy_log_warn(log,
+                    "data: %" PRId64 " bytes are held out and %" PRId64
+                    " are left to train on: see data.holdout",
                     d->heldout_bytes, d->train_bytes);
     return SY_OK;
 }
@@ -183,7 +187,9 @@ sy_status sy_holdout_given(struct sy_documents *d, int64_t first, const struct s
                 n_both++, both = i;
     }
     if (n_both > 0)
-        sy_log_warn(log, "data: %" PRId64 " of %" PRId64 " documents for validation are trained on too, the first in %s",
+        sy_log_warn(log,
+                    "data: %" PRId64 " of %" PRId64
+                    " documents for validation are trained on too, the first in %s",
                     n_both, d->n_heldout, d->file[d->document[both].file].path);
     finish(&s);
     return status;

@@ -46,7 +46,8 @@ static sy_status add(struct walk *w, char *path, const struct stat *st) {
         struct sy_path *larger = realloc(paths->item, (size_t)capacity * sizeof *larger);
         if (!larger) {
             free(path);
-            SY_FAIL(SY_ERR_MEMORY, "out of memory for the names of %lld data files", (long long)capacity);
+            SY_FAIL(SY_ERR_MEMORY, "out of memory for the names of %lld data files",
+                    (long long)capacity);
         }
         paths->item = larger;
         paths->capacity = capacity;
@@ -74,7 +75,8 @@ static char *join(const char *folder, const char *name) {
     return path;
 }
 
-static sy_status walk(struct walk *w, const char *folder, const struct stat *st, const struct place *around);
+static sy_status walk(struct walk *w, const char *folder, const struct stat *st,
+                      const struct place *around);
 
 /* What a link is that leads to no file or folder. */
 static sy_status name_broken_link(const struct walk *w, const char *path) {
@@ -85,7 +87,8 @@ static sy_status name_broken_link(const struct walk *w, const char *path) {
     if (error == ENOENT || error == ENOTDIR)
         sy_log_warn(w->request->log, "%s: passed over: a link to %s, which is not there", path, target);
     else if (error == ELOOP)
-        sy_log_warn(w->request->log, "%s: passed over: a link to %s, which leads back to it", path, target);
+        sy_log_warn(w->request->log, "%s: passed over: a link to %s, which leads back to it", path,
+                    target);
     else
         SY_FAIL(SY_ERR_IO, "%s: cannot follow the link to %s: %s", path, target, strerror(error));
     return SY_OK;
@@ -126,7 +129,8 @@ static sy_status visit(struct walk *w, const char *name, const struct place *aro
 }
 
 /* A link may lead to a folder that it lies in. */
-static int is_inside_itself(const struct walk *w, const char *folder, const struct stat *st, const struct place *around) {
+static int is_inside_itself(const struct walk *w, const char *folder, const struct stat *st,
+                            const struct place *around) {
     for (const struct place *p = around; p; p = p->around)
         if (p->device == st->st_dev && p->inode == st->st_ino) {
             sy_log_warn(w->request->log, "%s: not entered: it is %s, which it lies in", folder, p->path);
@@ -135,7 +139,8 @@ static int is_inside_itself(const struct walk *w, const char *folder, const stru
     return 0;
 }
 
-static sy_status walk(struct walk *w, const char *folder, const struct stat *st, const struct place *around) {
+static sy_status walk(struct walk *w, const char *folder, const struct stat *st,
+                      const struct place *around) {
     const struct place here = {around, folder, st->st_dev, st->st_ino, around ? around->depth + 1 : 0};
     if (is_inside_itself(w, folder, st, around))
         return SY_OK;
@@ -202,7 +207,8 @@ static int by_inode(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* A file that two sources have is a list that was meant otherwise; one source may have it twice, by links. */
+/* A file that two sources have is a list that was meant otherwise; one source may have it twice, by
+ * links. */
 static sy_status find_twice(const struct sy_path_request *request, struct sy_paths *paths) {
     struct sy_path **sorted = malloc((size_t)paths->n * sizeof *sorted);
     if (!sorted)
@@ -218,13 +224,14 @@ static sy_status find_twice(const struct sy_path_request *request, struct sy_pat
         if (a->device != b->device || a->inode != b->inode)
             continue;
         if (a->source != b->source)
-            status = sy_fail(SY_ERR_USAGE, "%s: twice in %s, also as %s: leave one out", b->path, request->option, a->path);
+            status = sy_fail(SY_ERR_USAGE, "%s: twice in %s, also as %s: leave one out", b->path,
+                             request->option, a->path);
         else if (n_again++ == 0)
             first = a, again = b;
     }
     if (status == SY_OK && n_again > 0)
-        sy_log_warn(request->log, "data: %lld files are read more than once: %s is also %s", (long long)n_again, first->path,
-                    again->path);
+        sy_log_warn(request->log, "data: %lld files are read more than once: %s is also %s",
+                    (long long)n_again, first->path, again->path);
     free(sorted);
     return status;
 }

@@ -30,7 +30,8 @@ struct sy_jsonl {
     struct sy_jsonl_first first;
 };
 
-sy_status sy_jsonl_open(struct sy_source *source, const struct sy_jsonl_options *options, struct sy_jsonl **out) {
+sy_status sy_jsonl_open(struct sy_source *source, const struct sy_jsonl_options *options,
+                        struct sy_jsonl **out) {
     struct sy_jsonl *jsonl = calloc(1, sizeof *jsonl);
     if (!jsonl)
         SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", sy_source_name(source));
@@ -65,8 +66,8 @@ static sy_status append(struct sy_jsonl *jsonl, const char *s, size_t n) {
         size_t capacity = 2 * (jsonl->line_n + n);
         char *larger = realloc(jsonl->line, capacity);
         if (!larger)
-            SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory for a line of %zu bytes", sy_source_name(jsonl->source),
-                    jsonl->line_number, capacity);
+            SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory for a line of %zu bytes",
+                    sy_source_name(jsonl->source), jsonl->line_number, capacity);
         jsonl->line = larger;
         jsonl->line_capacity = capacity;
     }
@@ -127,7 +128,9 @@ static int escaped(const char *s, size_t n) {
         return -1;
     for (int i = 2; i < 6; i++) {
         int c = s[i], lower = c | 0x20;
-        int digit = c >= '0' && c <= '9' ? c - '0' : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+        int digit = c >= '0' && c <= '9'           ? c - '0'
+                    : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10
+                                                   : -1;
         if (digit < 0)
             return -1;
         value = 16 * value + digit;
@@ -158,8 +161,8 @@ static sy_status replace_broken(struct sy_jsonl *jsonl) {
     size_t n = sy_utf8_clean(jsonl->line, jsonl->line_n, NULL);
     char *clean = malloc(n);
     if (!clean)
-        SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory for a line of %zu bytes", sy_source_name(jsonl->source),
-                jsonl->line_number, n);
+        SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory for a line of %zu bytes",
+                sy_source_name(jsonl->source), jsonl->line_number, n);
     sy_utf8_clean(jsonl->line, jsonl->line_n, clean);
     free(jsonl->line);
     jsonl->line = clean;
@@ -168,7 +171,8 @@ static sy_status replace_broken(struct sy_jsonl *jsonl) {
 }
 
 /* Parses line[] into jsonl->value and sets *text, or leaves it NULL and says why in `why`. */
-static sy_status parse_line(struct sy_jsonl *jsonl, char *why, size_t why_bytes, const char **text, size_t *bytes) {
+static sy_status parse_line(struct sy_jsonl *jsonl, char *why, size_t why_bytes, const char **text,
+                            size_t *bytes) {
     const char *s = jsonl->line;
     size_t n = jsonl->line_n;
     if (jsonl->too_long) {
@@ -183,7 +187,8 @@ static sy_status parse_line(struct sy_jsonl *jsonl, char *why, size_t why_bytes,
     int out_of_memory = 0;
     jsonl->value = sy_json_decode(s, n, FLAGS, &error, &out_of_memory);
     if (out_of_memory)
-        SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory", sy_source_name(jsonl->source), jsonl->line_number);
+        SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory", sy_source_name(jsonl->source),
+                jsonl->line_number);
     json_t *value = json_object_get(jsonl->value, jsonl->options.text_key);
     if (!jsonl->value)
         snprintf(why, why_bytes, "column %d: %s", error.column, error.text);
@@ -214,7 +219,8 @@ static sy_status count_bad(struct sy_jsonl *jsonl, const char *why) {
     }
     int64_t n = ++*jsonl->options.n_bad_lines;
     if (n > jsonl->options.max_bad_lines)
-        SY_FAIL(SY_ERR_DATA, "%s:%" PRId64 ": %s (broken line %" PRId64 ", data.max_bad_lines is %" PRId64 ")", name,
+        SY_FAIL(SY_ERR_DATA,
+                "%s:%" PRId64 ": %s (broken line %" PRId64 ", data.max_bad_lines is %" PRId64 ")", name,
                 jsonl->line_number, why, n, jsonl->options.max_bad_lines);
     sy_log_warn(jsonl->options.log, "%s:%" PRId64 ": %s; line skipped", name, jsonl->line_number, why);
     return SY_OK;

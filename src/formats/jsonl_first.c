@@ -28,8 +28,8 @@ static void note_keys(struct sy_jsonl_first *first, const json_t *object) {
     }
 }
 
-void sy_jsonl_first_note(struct sy_jsonl_first *first, int64_t number, const char *line, size_t n, const json_t *value,
-                         const char *why) {
+void sy_jsonl_first_note(struct sy_jsonl_first *first, int64_t number, const char *line, size_t n,
+                         const json_t *value, const char *why) {
     if (first->n++ == 0) {
         first->line = number;
         first->longest = -1;
@@ -56,27 +56,32 @@ static sy_status refuse_key(const struct sy_jsonl_first *first, const char *name
     for (int i = 0; i < first->n_keys; i++)
         at += (size_t)snprintf(keys + at, sizeof keys - at, "%s\"%s\"", i ? ", " : "", first->key[i]);
     if (first->longest >= 0)
-        snprintf(advice, sizeof advice, "if the text is in \"%s\": --data.text_key=%s", first->key[first->longest],
-                 first->key[first->longest]);
+        snprintf(advice, sizeof advice, "if the text is in \"%s\": --data.text_key=%s",
+                 first->key[first->longest], first->key[first->longest]);
     else
-        snprintf(advice, sizeof advice, "none of them holds a string: a line needs its text as one string");
-    SY_FAIL(SY_ERR_DATA, "%s: no text under \"%s\" (data.text_key) in %s; keys there: %s; %s", name, text_key,
-            lines_text(first, lines), first->n_keys ? keys : "none", advice);
+        snprintf(advice, sizeof advice,
+                 "none of them holds a string: a line needs its text as one string");
+    SY_FAIL(SY_ERR_DATA, "%s: no text under \"%s\" (data.text_key) in %s; keys there: %s; %s", name,
+            text_key, lines_text(first, lines), first->n_keys ? keys : "none", advice);
 }
 
-sy_status sy_jsonl_first_refuse(const struct sy_jsonl_first *first, const char *name, const char *text_key) {
+sy_status sy_jsonl_first_refuse(const struct sy_jsonl_first *first, const char *name,
+                                const char *text_key) {
     if (2 * first->n_objects >= first->n)
         return refuse_key(first, name, text_key);
     if (first->opening == '[')
         SY_FAIL(SY_ERR_DATA,
-                "%s: not JSON Lines but a JSON array (data.format): jq -c '.[]' FILE > NEW.jsonl makes it one object a line",
+                "%s: not JSON Lines but a JSON array (data.format): jq -c '.[]' FILE > NEW.jsonl makes "
+                "it one object a line",
                 name);
     char lines[32];
     if (first->opening == '{')
         SY_FAIL(SY_ERR_DATA,
-                "%s:%" PRId64 ": %s; no JSON object in %s, so this is one JSON value over several lines and not JSON Lines "
+                "%s:%" PRId64 ": %s; no JSON object in %s, so this is one JSON value over several lines "
+                              "and not JSON Lines "
                 "(data.format): jq -c . FILE > NEW.jsonl makes it one object a line",
                 name, first->line, first->why, lines_text(first, lines));
-    SY_FAIL(SY_ERR_DATA, "%s:%" PRId64 ": %s; no JSON object in %s: if this is plain text: --data.format=text", name,
+    SY_FAIL(SY_ERR_DATA,
+            "%s:%" PRId64 ": %s; no JSON object in %s: if this is plain text: --data.format=text", name,
             first->line, first->why, lines_text(first, lines));
 }

@@ -1,4 +1,5 @@
-/* The first lines of a JSON Lines file: when all of them fail, the file is not what it was taken for, and they say why. */
+/* The first lines of a JSON Lines file: when all of them fail, the file is not what it was taken for,
+ * and they say why. */
 #ifndef SY_FORMATS_JSONL_FIRST_H
 #define SY_FORMATS_JSONL_FIRST_H
 
@@ -21,10 +22,11 @@ struct sy_jsonl_first {
 };
 
 /* Local. A line that failed; `value` NULL when it is no JSON. */
-void sy_jsonl_first_note(struct sy_jsonl_first *first, int64_t number, const char *line, size_t n, const json_t *value,
-                         const char *why);
+void sy_jsonl_first_note(struct sy_jsonl_first *first, int64_t number, const char *line, size_t n,
+                         const json_t *value, const char *why);
 
 /* Local. ERR_DATA: what the file seems to be and what to do, naming data.format or data.text_key. */
-sy_status sy_jsonl_first_refuse(const struct sy_jsonl_first *first, const char *name, const char *text_key);
+sy_status sy_jsonl_first_refuse(const struct sy_jsonl_first *first, const char *name,
+                                const char *text_key);
 
 #endif

@@ -88,10 +88,12 @@ static sy_status start_by_content(struct sy_source *source) {
 }
 
 static sy_status check_name(const struct sy_source *source) {
-    enum packing named = ends_with(source->name, ".gz") ? GZIP : ends_with(source->name, ".zst") ? ZSTD : PLAIN;
+    enum packing named = ends_with(source->name, ".gz")    ? GZIP
+                         : ends_with(source->name, ".zst") ? ZSTD
+                                                           : PLAIN;
     if (named != PLAIN && named != source->packing && source->input_n > 0)
-        SY_FAIL(SY_ERR_DATA, "%s: not %s, as its name says: give it the name of what it is", source->name,
-                named == GZIP ? "gzip" : "zstd");
+        SY_FAIL(SY_ERR_DATA, "%s: not %s, as its name says: give it the name of what it is",
+                source->name, named == GZIP ? "gzip" : "zstd");
     return SY_OK;
 }
 
@@ -120,7 +122,8 @@ sy_status sy_source_open(const char *path, struct sy_source **out) {
     return SY_OK;
 }
 
-sy_status sy_source_open_memory(const char *name, const void *data, size_t bytes, struct sy_source **out) {
+sy_status sy_source_open_memory(const char *name, const void *data, size_t bytes,
+                                struct sy_source **out) {
     struct sy_source *source = NULL;
     SY_TRY(new_source(name, &source));
     source->memory = data;
@@ -168,7 +171,8 @@ static sy_status refill(struct sy_source *source) {
             n = read(source->fd, source->input, INPUT_BYTES);
         while (n < 0 && errno == EINTR);
         if (n < 0)
-            SY_FAIL(SY_ERR_IO, "%s: cannot read at byte %" PRId64 ": %s", source->name, source->stored, strerror(errno));
+            SY_FAIL(SY_ERR_IO, "%s: cannot read at byte %" PRId64 ": %s", source->name, source->stored,
+                    strerror(errno));
     } else {
         n = source->memory_bytes < INPUT_BYTES ? (ssize_t)source->memory_bytes : INPUT_BYTES;
         if (n > 0) {
@@ -210,8 +214,8 @@ static sy_status read_gzip(struct sy_source *source, void *dst, size_t capacity,
     if (rc == Z_MEM_ERROR)
         return out_of_memory(source);
     if (rc != Z_OK && rc != Z_BUF_ERROR)
-        SY_FAIL(SY_ERR_DATA, "%s: damaged gzip stream near byte %" PRId64 ": %s", source->name, source->stored,
-                z->msg ? z->msg : "not gzip");
+        SY_FAIL(SY_ERR_DATA, "%s: damaged gzip stream near byte %" PRId64 ": %s", source->name,
+                source->stored, z->msg ? z->msg : "not gzip");
     return SY_OK;
 }
 
@@ -220,8 +224,8 @@ static sy_status read_zstd(struct sy_source *source, void *dst, size_t capacity,
     ZSTD_outBuffer out = {dst, capacity, 0};
     size_t rc = ZSTD_decompressStream(source->zstd, &out, &in);
     if (ZSTD_isError(rc))
-        SY_FAIL(SY_ERR_DATA, "%s: damaged zstd stream near byte %" PRId64 ": %s", source->name, source->stored,
-                ZSTD_getErrorName(rc));
+        SY_FAIL(SY_ERR_DATA, "%s: damaged zstd stream near byte %" PRId64 ": %s", source->name,
+                source->stored, ZSTD_getErrorName(rc));
     source->in_member = rc != 0;
     source->input_at = in.pos;
     *bytes = out.pos;
@@ -245,7 +249,8 @@ static sy_status read_on(struct sy_source *source, void *dst, size_t capacity, s
         else
             SY_TRY(read_zstd(source, dst, capacity, &n));
         if (drained && n == 0 && source->in_member)
-            SY_FAIL(SY_ERR_DATA, "%s: compressed stream is cut off after %" PRId64 " bytes", source->name, source->stored);
+            SY_FAIL(SY_ERR_DATA, "%s: compressed stream is cut off after %" PRId64 " bytes",
+                    source->name, source->stored);
     }
     *bytes = n;
     return SY_OK;
@@ -256,7 +261,8 @@ sy_status sy_source_peek(struct sy_source *source, const char **head, size_t *by
     if (!source->head && !(source->head = malloc(SY_SOURCE_HEAD_BYTES)))
         return out_of_memory(source);
     while (n > 0 && source->head_n < SY_SOURCE_HEAD_BYTES) {
-        SY_TRY(read_on(source, source->head + source->head_n, SY_SOURCE_HEAD_BYTES - source->head_n, &n));
+        SY_TRY(
+            read_on(source, source->head + source->head_n, SY_SOURCE_HEAD_BYTES - source->head_n, &n));
         source->head_n += n;
     }
     *head = source->head;

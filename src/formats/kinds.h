@@ -9,8 +9,9 @@ struct sy_kind {
     const char *remedy; /* what to do about it */
 };
 
-/* NULL: unknown, or text. `broken`: some bytes are not UTF-8 text; then names that text may begin with count too ("GIF89a").
- * UTF-16 and UTF-32 are known by their mark, or by where their zero bytes stand. Static. */
+/* NULL: unknown, or text. `broken`: some bytes are not UTF-8 text; then names that text may begin with
+ * count too ("GIF89a"). UTF-16 and UTF-32 are known by their mark, or by where their zero bytes stand.
+ * Static. */
 const struct sy_kind *sy_kind_of(const char *head, size_t n, int broken);
 
 #endif

@@ -1,7 +1,9 @@
-/* A run's place in its data is a token: whatever batch and seq_len a resume has, nothing is skipped and nothing read twice.
+/* A run's place in its data is a token: whatever batch and seq_len a resume has, nothing is skipped and
+ * nothing read twice.
  *
- * Stretches of a run go through sy_train, each with its own batch and seq_len; the same steps are done by sessions that hand
- * weights on by hand, with the place of each stretch counted here. Digests and the tokens in metrics.jsonl must agree.
+ * Stretches of a run go through sy_train, each with its own batch and seq_len; the same steps are done
+ * by sessions that hand weights on by hand, with the place of each stretch counted here. Digests and the
+ * tokens in metrics.jsonl must agree.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,7 +47,8 @@ static struct sy_config *configure(const struct stretch *s, int64_t last_step, c
     return c;
 }
 
-/* --- the steps by hand --------------------------------------------------------------------------------------------------
+/* --- the steps by hand
+ * --------------------------------------------------------------------------------------------------
  */
 
 /* The step's batch holds tokens first … first + batch*seq_len - 1 of the stream, each once. */
@@ -79,13 +82,15 @@ static void close_session(struct sy_session *s) {
 }
 
 /* tokens[i]: trained on after step i + 1. */
-static void by_hand(const struct stretch *stretches, int n, char digest[SY_DIGEST_CHARS], int64_t *tokens) {
+static void by_hand(const struct stretch *stretches, int n, char digest[SY_DIGEST_CHARS],
+                    int64_t *tokens) {
     struct sy_session *before = NULL, *s = NULL;
     int64_t step = 0, place = 0;
     for (int i = 0; i < n; i++) {
         struct sy_config *c = configure(&stretches[i], step + stretches[i].steps, "");
         assert_int_equal(sy_config_finish(c, false), SY_OK);
-        assert_int_equal(sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &s), SY_OK);
+        assert_int_equal(
+            sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &s), SY_OK);
         if (before) {
             hand_on(before, s);
             close_session(before);
@@ -105,7 +110,8 @@ static void by_hand(const struct stretch *stretches, int n, char digest[SY_DIGES
     close_session(s);
 }
 
-/* --- the same run, stopped and resumed ----------------------------------------------------------------------------------
+/* --- the same run, stopped and resumed
+ * ----------------------------------------------------------------------------------
  */
 
 static sy_status train_on(const struct stretch *s, int64_t last_step, struct sy_train_summary *out) {
@@ -187,10 +193,12 @@ static void run_in_stretches(const struct stretch *stretches, int n, int old) {
 
 static void stretches(void **state) {
     (void)state;
-    run_in_stretches((const struct stretch[]){{32, 16, 3}, {64, 16, 2}}, 2, 0);                         /* longer */
-    run_in_stretches((const struct stretch[]){{32, 16, 3}, {16, 16, 2}}, 2, 0);                         /* shorter */
-    run_in_stretches((const struct stretch[]){{32, 16, 3}, {32, 4, 2}, {32, 16, 1}}, 3, 0);             /* another batch */
-    run_in_stretches((const struct stretch[]){{32, 16, 2}, {24, 4, 2}, {64, 8, 1}, {32, 16, 1}}, 4, 0); /* no multiple */
+    run_in_stretches((const struct stretch[]){{32, 16, 3}, {64, 16, 2}}, 2, 0); /* longer */
+    run_in_stretches((const struct stretch[]){{32, 16, 3}, {16, 16, 2}}, 2, 0); /* shorter */
+    run_in_stretches((const struct stretch[]){{32, 16, 3}, {32, 4, 2}, {32, 16, 1}}, 3,
+                     0); /* another batch */
+    run_in_stretches((const struct stretch[]){{32, 16, 2}, {24, 4, 2}, {64, 8, 1}, {32, 16, 1}}, 4,
+                     0); /* no multiple */
     run_in_stretches((const struct stretch[]){{32, 16, 3}, {64, 16, 2}, {16, 8, 1}}, 3, 1);
 }
 
@@ -220,7 +228,9 @@ static void far_away(void **state) {
     struct sy_step_result r;
     struct sy_config *c = configure(&s, 1, "");
     assert_int_equal(sy_config_finish(c, false), SY_OK);
-    assert_int_equal(sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &session), SY_OK);
+    assert_int_equal(
+        sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &session),
+        SY_OK);
     session->base_token = INT64_MAX - 512;
     assert_int_equal(sy_session_token(session, 1), INT64_MAX);
     assert_int_equal(sy_session_step(session, 0, &r), SY_OK);
@@ -231,7 +241,8 @@ static void far_away(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(stretches), cmocka_unit_test(damaged), cmocka_unit_test(far_away)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(stretches), cmocka_unit_test(damaged),
+                                       cmocka_unit_test(far_away)};
     const char *tmp = getenv("TMPDIR");
     char command[300];
     snprintf(room, sizeof room, "%s/switchyard.XXXXXX", tmp && *tmp ? tmp : "/tmp");

@@ -1,5 +1,6 @@
-/* Any bytes as JSON Lines, plain, gzip or zstd: texts come out or an error does; going twice gives the same; the bad lines
- * counted stay within the bound. Output is limited, since a small input may unpack to very much.
+/* Any bytes as JSON Lines, plain, gzip or zstd: texts come out or an error does; going twice gives the
+ * same; the bad lines counted stay within the bound. Output is limited, since a small input may unpack
+ * to very much.
  */
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
-/* Any bytes as a text file, plain, gzip or zstd: what is refused is replaced on request, and nothing else is touched. The
- * pieces that come out are whole UTF-8 without zero bytes; the kind of the file depends on the bytes alone.
+/* Any bytes as a text file, plain, gzip or zstd: what is refused is replaced on request, and nothing
+ * else is touched. The pieces that come out are whole UTF-8 without zero bytes; the kind of the file
+ * depends on the bytes alone.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,7 +19,8 @@ static void require(int condition) {
 }
 
 /* At most a MiB of it, since a small input may unpack to very much. */
-static sy_status read_all(struct sy_source *source, int replace, struct sy_text *out, int64_t *replaced) {
+static sy_status read_all(struct sy_source *source, int replace, struct sy_text *out,
+                          int64_t *replaced) {
     struct sy_plain_text *text = NULL;
     const char *piece = NULL;
     size_t n = 1;
@@ -37,7 +39,8 @@ static sy_status read_all(struct sy_source *source, int replace, struct sy_text 
     return status;
 }
 
-static sy_status run(const uint8_t *data, size_t size, int replace, struct sy_text *out, int64_t *replaced) {
+static sy_status run(const uint8_t *data, size_t size, int replace, struct sy_text *out,
+                     int64_t *replaced) {
     struct sy_source *source = NULL;
     const char *head;
     size_t n;
@@ -58,11 +61,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     require(a == SY_OK || a == SY_ERR_DATA || a == SY_ERR_MEMORY);
     require(none == 0);
     if (a == SY_OK && b == SY_OK) {
-        require(replaced == 0 && strict.n == loose.n && (strict.n == 0 || memcmp(strict.s, loose.s, strict.n) == 0));
-        int packed = size >= 2 && (memcmp(data, "\x1f\x8b", 2) == 0 || data[1] == 0xb5 || data[1] == 0x2a);
+        require(replaced == 0 && strict.n == loose.n &&
+                (strict.n == 0 || memcmp(strict.s, loose.s, strict.n) == 0));
+        int packed =
+            size >= 2 && (memcmp(data, "\x1f\x8b", 2) == 0 || data[1] == 0xb5 || data[1] == 0x2a);
         size_t mark = size >= 3 && memcmp(data, SY_UTF8_BOM, 3) == 0 ? 3 : 0;
         if (!packed && size < 1 << 20)
-            require(strict.n == size - mark && (strict.n == 0 || memcmp(strict.s, data + mark, strict.n) == 0));
+            require(strict.n == size - mark &&
+                    (strict.n == 0 || memcmp(strict.s, data + mark, strict.n) == 0));
     } else if (a == SY_ERR_DATA && b == SY_OK) {
         require(replaced > 0);
     }

@@ -1,4 +1,5 @@
-/* JSON Lines: plain, gzip and zstd give the same texts; broken lines are counted, named and bounded; damaged streams fail.
+/* JSON Lines: plain, gzip and zstd give the same texts; broken lines are counted, named and bounded;
+ * damaged streams fail.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +32,8 @@ static const struct sy_log logger = {note, NULL};
 
 static struct sy_source *source; /* of the one that is open */
 
-static struct sy_jsonl *open_text(const char *text, size_t bytes, const struct sy_jsonl_options *options) {
+static struct sy_jsonl *open_text(const char *text, size_t bytes,
+                                  const struct sy_jsonl_options *options) {
     struct sy_jsonl *jsonl = NULL;
     assert_int_equal(sy_source_open_memory("m.jsonl", text, bytes, &source), SY_OK);
     assert_int_equal(sy_jsonl_open(source, options, &jsonl), SY_OK);
@@ -61,8 +63,9 @@ static void next_is(struct sy_jsonl *jsonl, const char *want, int64_t line) {
 static void test_lines(void **state) {
     (void)state;
     struct sy_jsonl_options options = {0};
-    static const char text[] = "\xef\xbb\xbf{\"text\":\"one\"}\r\n\n   \t\n{\"id\":123456789012345678901,\"text\":\"\"}\n"
-                               "{\"text\":\"last, no newline \\u00e4\"}";
+    static const char text[] =
+        "\xef\xbb\xbf{\"text\":\"one\"}\r\n\n   \t\n{\"id\":123456789012345678901,\"text\":\"\"}\n"
+        "{\"text\":\"last, no newline \\u00e4\"}";
     struct sy_jsonl *jsonl = open_text(text, sizeof text - 1, &options);
     next_is(jsonl, "one", 1);
     next_is(jsonl, "", 4);
@@ -89,8 +92,11 @@ static void breaks(const char *line, const char *why) {
     char text[1024], want[256];
     snprintf(text, sizeof text, "{\"body\":\"a\"}\n%s\n{\"body\":\"b\"}\n", line);
     int64_t n = 0;
-    struct sy_jsonl_options options = {
-        .text_key = "body", .max_bad_lines = 1, .n_bad_lines = &n, .log = &logger, .max_line_bytes = 300};
+    struct sy_jsonl_options options = {.text_key = "body",
+                                       .max_bad_lines = 1,
+                                       .n_bad_lines = &n,
+                                       .log = &logger,
+                                       .max_line_bytes = 300};
     struct sy_jsonl *jsonl = open_text(text, strlen(text), &options);
     next_is(jsonl, "a", 1);
     next_is(jsonl, "b", 3);
@@ -200,7 +206,8 @@ static void check_file(const char *suffix, const char *packed, size_t n) {
     check_big(jsonl);
     XXH128_hash_t hash = XXH3_128bits(packed, n);
     char want[33], got[33];
-    snprintf(want, sizeof want, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    snprintf(want, sizeof want, "%016llx%016llx", (unsigned long long)hash.high64,
+             (unsigned long long)hash.low64);
     sy_source_stored_hash(source, got);
     assert_string_equal(got, want);
     assert_int_equal(sy_source_stored_bytes(source), n);
@@ -239,8 +246,10 @@ static void test_compressed(void **state) {
     free(packed);
 }
 
-/* The first bytes say what a file is. A name that says otherwise is refused, one that says nothing is fine. */
-static void check_name(const char *suffix, const char *bytes, size_t n, sy_status want, const char *text) {
+/* The first bytes say what a file is. A name that says otherwise is refused, one that says nothing is
+ * fine. */
+static void check_name(const char *suffix, const char *bytes, size_t n, sy_status want,
+                       const char *text) {
     char path[64], got[16];
     size_t n_got = 0;
     snprintf(path, sizeof path, "/tmp/sy_jsonl_XXXXXX%s", suffix);
@@ -251,7 +260,8 @@ static void check_name(const char *suffix, const char *bytes, size_t n, sy_statu
     assert_int_equal(sy_source_open(path, &source), want);
     unlink(path);
     if (want != SY_OK) {
-        assert_non_null(strstr(sy_error_message(), ", as its name says: give it the name of what it is"));
+        assert_non_null(
+            strstr(sy_error_message(), ", as its name says: give it the name of what it is"));
         return;
     }
     assert_int_equal(sy_source_read(source, got, sizeof got, &n_got), SY_OK);
@@ -311,10 +321,11 @@ static void test_peek(void **state) {
 static void test_marks(void **state) {
     (void)state;
     struct sy_jsonl_options options = {0};
-    static const char text[] = "\xef\xbb\xbf{\"text\":\"a\"}\n\xef\xbb\xbf{\"text\":\"\xef\xbb\xbf"
-                               "b\"}\n"
-                               "{\"text\":\"\\ufeffc\\ufeff\"}\n\xef\xbb\xbf\n{\"text\":\"\\ufeff\\ufeff\"}\n"
-                               "{\"text\":\"\\ufeff\"}\n";
+    static const char text[] =
+        "\xef\xbb\xbf{\"text\":\"a\"}\n\xef\xbb\xbf{\"text\":\"\xef\xbb\xbf"
+        "b\"}\n"
+        "{\"text\":\"\\ufeffc\\ufeff\"}\n\xef\xbb\xbf\n{\"text\":\"\\ufeff\\ufeff\"}\n"
+        "{\"text\":\"\\ufeff\"}\n";
     struct sy_jsonl *jsonl = open_text(text, sizeof text - 1, &options);
     next_is(jsonl, "a", 1);
     next_is(jsonl, "b", 2);
@@ -380,23 +391,30 @@ static void stops(const char *text, int64_t max_bad_lines, const char *const *wa
 static void test_first_lines(void **state) {
     (void)state;
     STOPS(FIVE("{\"id\":1,\"content\":\"a long text\",\"url\":\"b\"}") GOOD,
-          "m.jsonl: no text under \"text\" (data.text_key) in the first 5 lines; keys there: \"id\", \"content\", \"url\"; "
+          "m.jsonl: no text under \"text\" (data.text_key) in the first 5 lines; keys there: \"id\", "
+          "\"content\", \"url\"; "
           "if the text is in \"content\": --data.text_key=content");
-    STOPS("{\"a\":\"1\"}\n{\"b\":\"22\"}\n{\"a\":\"333\"}\n{\"c\":4}\n\n[]\n" GOOD, "in the first 5 lines",
-          "keys there: \"a\", \"b\", \"c\"", "--data.text_key=a");
-    STOPS("{\"text\":[1],\"n\":2}\n", "in its one line", "keys there: \"text\", \"n\"; none of them holds a string");
+    STOPS("{\"a\":\"1\"}\n{\"b\":\"22\"}\n{\"a\":\"333\"}\n{\"c\":4}\n\n[]\n" GOOD,
+          "in the first 5 lines", "keys there: \"a\", \"b\", \"c\"", "--data.text_key=a");
+    STOPS("{\"text\":[1],\"n\":2}\n", "in its one line",
+          "keys there: \"text\", \"n\"; none of them holds a string");
     STOPS("{}\n{}\n", "in the first 2 lines; keys there: none; none of them");
-    STOPS("[{\"text\":\"a\"},\n{\"text\":\"b\"}]\n", "m.jsonl: not JSON Lines but a JSON array (data.format): jq -c '.[]'");
+    STOPS("[{\"text\":\"a\"},\n{\"text\":\"b\"}]\n",
+          "m.jsonl: not JSON Lines but a JSON array (data.format): jq -c '.[]'");
     STOPS("\n  [\n  {\n  \"text\": \"a\"\n  }\n]\n", "a JSON array");
     STOPS("{\n  \"text\": \"a\",\n  \"b\": 1\n}\n", "m.jsonl:1: column ",
-          "no JSON object in the first 4 lines, so this is one JSON value over several lines", "jq -c . FILE");
+          "no JSON object in the first 4 lines, so this is one JSON value over several lines",
+          "jq -c . FILE");
     STOPS("Once upon\na time\nthere\nwere\nlines\nand more\n", "m.jsonl:1: column ",
           "no JSON object in the first 5 lines: if this is plain text: --data.format=text");
     STOPS("\n\nOnce\n", "m.jsonl:3: ", "no JSON object in its one line");
-    stops("a\nb\nc\nd\n" GOOD, 4, NULL); /* the fifth is good: four are broken, as many as are tolerated */
+    stops("a\nb\nc\nd\n" GOOD, 4,
+          NULL); /* the fifth is good: four are broken, as many as are tolerated */
     stops(GOOD FIVE("x") FIVE("y"), 10, NULL);
-    stops("a\nb\nc\nd\n" GOOD, 3, (const char *const[]){"m.jsonl:4: ", "broken line 4, data.max_bad_lines is 3", NULL});
-    stops(FIVE("x"), 0, (const char *const[]){"m.jsonl:1: ", "broken line 1, data.max_bad_lines is 0", NULL});
+    stops("a\nb\nc\nd\n" GOOD, 3,
+          (const char *const[]){"m.jsonl:4: ", "broken line 4, data.max_bad_lines is 3", NULL});
+    stops(FIVE("x"), 0,
+          (const char *const[]){"m.jsonl:1: ", "broken line 1, data.max_bad_lines is 0", NULL});
 }
 
 static void recognizes(const char *head, size_t n, int whole, const char *key, int want) {
@@ -441,7 +459,9 @@ static void test_recognize(void **state) {
 /* jansson's allocations fail once, at the n-th call: never a broken line, never another text. */
 static long allocations_left = -1;
 
-static void *failing_malloc(size_t bytes) { return allocations_left >= 0 && allocations_left-- == 0 ? NULL : malloc(bytes); }
+static void *failing_malloc(size_t bytes) {
+    return allocations_left >= 0 && allocations_left-- == 0 ? NULL : malloc(bytes);
+}
 
 static void test_memory_runs_out(void **state) {
     (void)state;
@@ -474,10 +494,11 @@ static void test_memory_runs_out(void **state) {
 int main(void) {
     json_set_alloc_funcs(failing_malloc, free); /* before the library first uses jansson */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),           cmocka_unit_test(test_broken),      cmocka_unit_test(test_compressed),
-        cmocka_unit_test(test_names),           cmocka_unit_test(test_peek),        cmocka_unit_test(test_marks),
-        cmocka_unit_test(test_replace),         cmocka_unit_test(test_first_lines), cmocka_unit_test(test_recognize),
-        cmocka_unit_test(test_memory_runs_out),
+        cmocka_unit_test(test_lines),      cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_compressed), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_peek),       cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_replace),    cmocka_unit_test(test_first_lines),
+        cmocka_unit_test(test_recognize),  cmocka_unit_test(test_memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

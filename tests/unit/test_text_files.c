@@ -1,4 +1,5 @@
-/* Files as text: which bytes are UTF-8, what a file is that is not, marks, replacement, and what a name says. */
+/* Files as text: which bytes are UTF-8, what a file is that is not, marks, replacement, and what a name
+ * says. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,7 +31,8 @@ static void note(void *user, enum sy_log_level level, const char *line) {
 
 static const struct sy_log logger = {note, NULL};
 
-/* --- UTF-8 against a slow definition: encode every code point and look ------------------------------------------------- */
+/* --- UTF-8 against a slow definition: encode every code point and look
+ * ------------------------------------------------- */
 
 static size_t encode(unsigned c, char *s) {
     size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
@@ -58,7 +60,8 @@ static void test_every_character(void **state) {
                 assert_int_equal(sy_utf8_start(s, i), 0);
         }
     }
-    long two = 0, three = 0; /* no other sequence is a character: 2^11 - 2^7, 2^16 - 2^11 less the surrogates */
+    long two = 0,
+         three = 0; /* no other sequence is a character: 2^11 - 2^7, 2^16 - 2^11 less the surrogates */
     for (unsigned a = 0x80; a < 0x100; a++)
         for (unsigned b = 0; b < 0x100; b++) {
             s[0] = (char)a, s[1] = (char)b;
@@ -96,10 +99,13 @@ static void test_clean(void **state) {
     }
 }
 
-/* --- plain text -------------------------------------------------------------------------------------------------------- */
+/* --- plain text
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 /* Reads `bytes` as a text; what comes out to `out`, or the message. */
-static sy_status read_text(const char *bytes, size_t n, int replace, char *out, size_t room, size_t *n_out) {
+static sy_status read_text(const char *bytes, size_t n, int replace, char *out, size_t room,
+                           size_t *n_out) {
     struct sy_source *source = NULL;
     struct sy_plain_text *text = NULL;
     const char *piece = NULL;
@@ -121,7 +127,8 @@ static sy_status read_text(const char *bytes, size_t n, int replace, char *out, 
     return status;
 }
 
-/* refused: the message's beginning, or NULL when the text is fine; replaced: what replace makes of it. */
+/* refused: the message's beginning, or NULL when the text is fine; replaced: what replace makes of it.
+ */
 static void check_text(const char *bytes, size_t n, const char *refused, const char *replaced) {
     char out[256];
     size_t n_out;
@@ -147,7 +154,8 @@ static void test_plain_text(void **state) {
     TEXT("\xef\xbb\xbf\xef\xbb\xbfx", NULL, "\xef\xbb\xbfx");
     TEXT("\xef\xbb", "t:1: ends inside a character (byte 0)", U);
     TEXT("caf\xc3\xa9", NULL, "caf\xc3\xa9");
-    TEXT("a\ncaf\xe9 au lait", "t:2: byte 5 (0xe9) is not UTF-8: if this is Latin-1", "a\ncaf" U " au lait");
+    TEXT("a\ncaf\xe9 au lait", "t:2: byte 5 (0xe9) is not UTF-8: if this is Latin-1",
+         "a\ncaf" U " au lait");
     TEXT("\xef\xbb\xbf\n\n\xff", "t:3: byte 5 (0xff) is not UTF-8", "\n\n" U);
     TEXT("cut \xe2\x82", "t:1: ends inside a character (byte 4)", "cut " U);
     TEXT("a\0b\nc\0", "t:1: byte 1 is 0", "a" U "b\nc" U);
@@ -182,7 +190,9 @@ static void test_long_text(void **state) {
     free(out);
 }
 
-/* --- files ------------------------------------------------------------------------------------------------------------- */
+/* --- files
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 static const char *path_of(const char *name) {
     static char path[256];
@@ -220,8 +230,8 @@ static void reads(const char *name, const char *format, int replace, const char 
     if (load(name, format, replace, &d) != SY_OK)
         fail_msg("%s", sy_error_message());
     for (int64_t i = 0; i < d->n_documents; i++)
-        at += (size_t)snprintf(got + at, sizeof got - at, "%s%.*s", i ? "|" : "", (int)d->document[i].bytes,
-                               d->text + d->document[i].offset);
+        at += (size_t)snprintf(got + at, sizeof got - at, "%s%.*s", i ? "|" : "",
+                               (int)d->document[i].bytes, d->text + d->document[i].offset);
     assert_string_equal(got, want);
     sy_documents_destroy(d);
 }
@@ -336,7 +346,8 @@ static void test_encoding_errors(void **state) {
         "a\"}\r\n",
         25);
     reads("mark.jsonl", "auto", 0, "a");
-    static const char *const gone[] = {"latin1.txt", "cut.txt", "nul.txt", "lines.jsonl", "mark.txt", "mark.jsonl"};
+    static const char *const gone[] = {"latin1.txt",  "cut.txt",  "nul.txt",
+                                       "lines.jsonl", "mark.txt", "mark.jsonl"};
     for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
         unlink(path_of(gone[i]));
 }
@@ -357,16 +368,19 @@ static size_t gzip(const char *text, size_t n, char *to, size_t room) {
 static void test_formats(void **state) {
     (void)state;
     static const char lines[] = "{\"text\":\"one\"}\n{\"text\":\"two\"}\n";
-    static const char object[] = "{\n  \"text\": \"one\"\n}\n", array[] = "[{\"text\":\"one\"},{\"text\":\"two\"}]\n";
+    static const char object[] = "{\n  \"text\": \"one\"\n}\n",
+                      array[] = "[{\"text\":\"one\"},{\"text\":\"two\"}]\n";
     static const char other[] = "{\"body\":\"one\"}\n";
     static const char *const named[] = {"a.jsonl", "a.JSONL", "a.JsonLines", "a.ndjson",
                                         "a.json",  "a.JSON",  "a.jsonl.gz",  "a.NDJSON.ZST"};
-    static const char *const unnamed[] = {"a", "a.txt", "6b86b273ff34", "a.data.gz", "a.gz", "json", "a.jsonl.bak"};
+    static const char *const unnamed[] = {"a",    "a.txt", "6b86b273ff34", "a.data.gz",
+                                          "a.gz", "json",  "a.jsonl.bak"};
     for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
         int is_gz = strstr(named[i], ".gz") != NULL, is_zst = strstr(named[i], ".ZST") != NULL;
         char packed[256];
         const char *texts[] = {lines, object, array, other};
-        static const char *const verdict[] = {NULL, "one JSON value over several lines", "a JSON array", "\"body\""};
+        static const char *const verdict[] = {NULL, "one JSON value over several lines", "a JSON array",
+                                              "\"body\""};
         for (int k = 0; k < 4; k++) {
             size_t n = strlen(texts[k]);
             if (is_gz)
@@ -391,7 +405,8 @@ static void test_formats(void **state) {
         reads(unnamed[i], "text", 0, lines);
         n = is_gz ? gzip(other, sizeof other - 1, packed, sizeof packed) : sizeof other - 1;
         put(unnamed[i], is_gz ? packed : other, n);
-        reads(unnamed[i], "auto", 0, other); /* no text under the key: nothing says that it is JSON Lines */
+        reads(unnamed[i], "auto", 0,
+              other); /* no text under the key: nothing says that it is JSON Lines */
         refuses(unnamed[i], "jsonl", 0, "\"body\"");
         unlink(path_of(unnamed[i]));
     }
@@ -435,8 +450,9 @@ static int remove_folder(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_character), cmocka_unit_test(test_clean),           cmocka_unit_test(test_plain_text),
-        cmocka_unit_test(test_long_text),       cmocka_unit_test(test_other_kinds),     cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_every_character), cmocka_unit_test(test_clean),
+        cmocka_unit_test(test_plain_text),      cmocka_unit_test(test_long_text),
+        cmocka_unit_test(test_other_kinds),     cmocka_unit_test(test_formats),
         cmocka_unit_test(test_in_a_folder),     cmocka_unit_test(test_encoding_errors),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder) != 0;
