@@ -31,7 +31,10 @@ static uint64_t run(const uint8_t *data, size_t size, int replace) {
     sy_status status = sy_source_peek(source, &head, &n_head);
     if (status == SY_OK)
         status = sy_jsonl_recognize(head, n_head, n_head < SY_SOURCE_HEAD_BYTES, NULL, &yes);
-    require(sy_jsonl_open(source, &options, &jsonl) == SY_OK);
+    if (sy_jsonl_open(source, &options, &jsonl) != SY_OK) {
+        sy_source_close(source);
+        require(0);
+    }
     uint64_t h = 0xcbf29ce484222325u;
     int64_t line = 0;
     for (int n = 0; n < 2000 && status == SY_OK; n++) {

@@ -319,32 +319,28 @@ static void test_other_kinds(void **state) {
         unlink(path_of(names[k]));
 }
 
+#define PUT(name, bytes) put(name, bytes, sizeof bytes - 1)
+
 /* The rest: no kind that is known, but not UTF-8. */
 static void test_encoding_errors(void **state) {
     (void)state;
-    put("latin1.txt", "caf\xe9s", 5);
+    PUT("latin1.txt", "caf\xe9s");
     refuses("latin1.txt", "auto", 0, "latin1.txt:1: byte 3 (0xe9) is not UTF-8");
     reads("latin1.txt", "auto", 1, "caf" U "s");
     assert_non_null(strstr(logged, "latin1.txt: U+FFFD in 1 places that are not UTF-8"));
-    put("cut.txt", "tail \xf0\x9f\x98", 8);
+    PUT("cut.txt", "tail \xf0\x9f\x98");
     refuses("cut.txt", "text", 0, "cut.txt:1: ends inside a character (byte 5)");
     reads("cut.txt", "text", 1, "tail " U);
-    put("nul.txt", "a b c d e f g\0h i", 17);
+    PUT("nul.txt", "a b c d e f g\0h i");
     refuses("nul.txt", "auto", 0, "nul.txt:1: byte 13 is 0");
     reads("nul.txt", "auto", 1, "a b c d e f g" U "h i");
-    put("lines.jsonl", "{\"text\":\"a\"}\n{\"text\":\"\xe9\"}\n", 27);
+    PUT("lines.jsonl", "{\"text\":\"a\"}\n{\"text\":\"\xe9\"}\n");
     reads("lines.jsonl", "auto", 0, "a"); /* a broken line, which is named */
     assert_non_null(strstr(logged, "lines.jsonl:2: "));
     reads("lines.jsonl", "auto", 1, "a|" U);
-    put("mark.txt",
-        "\xef\xbb\xbf"
-        "a\r\n",
-        6);
+    PUT("mark.txt", SY_UTF8_BOM "a\r\n");
     reads("mark.txt", "auto", 0, "a\r\n");
-    put("mark.jsonl",
-        "\xef\xbb\xbf{\"text\":\"\\ufeff"
-        "a\"}\r\n",
-        25);
+    PUT("mark.jsonl", SY_UTF8_BOM "{\"text\":\"\\ufeff" "a\"}\r\n");
     reads("mark.jsonl", "auto", 0, "a");
     static const char *const gone[] = {"latin1.txt",  "cut.txt",  "nul.txt",
                                        "lines.jsonl", "mark.txt", "mark.jsonl"};
