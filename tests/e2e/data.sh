@@ -74,4 +74,20 @@ expect 3 "another key"
 says 'no text under "text" \(data.text_key\) in the first 5 lines; keys there: "body"; .*--data.text_key=body' "another key"
 train key $steps --training.dataset_path="$room/body.JSONL" --data.text_key=body --data.holdout=0
 same "$(history key)" "$(history all)" "data.text_key, and .JSONL"
+
+# The demo's text: its hash is checked before anything is built, and it is prose, not a pattern.
+sh tools/demo.sh --check || fail "the demo's text is not the one that its digest was made from"
+mkdir -p "$room/copy/tools" "$room/copy/examples/data"
+cp tools/demo.sh "$room/copy/tools"
+for text in changed missing; do
+    [ $text = missing ] && rm "$room/copy/examples/data/short_pieces.jsonl"
+    [ $text = missing ] || sed '7s/the/teh/' examples/data/short_pieces.jsonl >"$room/copy/examples/data/short_pieces.jsonl"
+    (cd "$room/copy" && sh tools/demo.sh --check) >"$room/out" 2>&1 && fail "the demo's text, $text: not refused"
+    says "demo: examples/data/short_pieces.jsonl (is not the text|cannot be read)" "the demo's text, $text"
+    (cd "$room/copy" && sh tools/demo.sh --check --training.dataset_path=x) || fail "the demo's text, $text: one's own is refused"
+done
+if command -v xz >/dev/null; then
+    packed=$(xz -9 -k -c examples/data/short_pieces.jsonl | wc -c)
+    [ $((packed * 100)) -ge $((28 * $(wc -c <examples/data/short_pieces.jsonl))) ] || fail "xz shrinks the demo's text to $packed bytes"
+fi
 finish

@@ -231,13 +231,12 @@ static void test_fingerprint(void **state) {
     drop("c%\xff.txt");
 }
 
-/* The text that tests and debug configs train on. */
-static void test_prose(void **state) {
-    (void)state;
-    static const char *const prose[] = {"tests/data/prose.jsonl"};
-    struct sy_data_options o = {.dataset_paths = prose, .n_dataset_paths = 1, .holdout = 0.01};
+/* The texts that tests, debug configs and the demo train on. */
+static void check_corpus(const char *path, int64_t documents, int64_t least, int64_t most) {
+    const char *const list[] = {path};
+    struct sy_data_options o = {.dataset_paths = list, .n_dataset_paths = 1, .holdout = 0.01};
     struct sy_documents *d = load(&o);
-    assert_true(d->n_documents >= 150 && d->file[0].bytes <= 200000);
+    assert_true(d->n_documents >= documents && d->file[0].bytes >= least && d->file[0].bytes <= most);
     assert_int_equal(d->n_bad_lines + d->n_empty, 0);
     assert_true(d->n_heldout > 0 && d->n_documents == d->n_train + d->n_heldout);
     assert_true((double)d->heldout_bytes <= 0.01 * (double)d->text_bytes);
@@ -246,12 +245,18 @@ static void test_prose(void **state) {
     sy_documents_destroy(d);
 }
 
+static void test_corpora(void **state) {
+    (void)state;
+    check_corpus("tests/data/prose.jsonl", 150, 100000, 200000);
+    check_corpus("examples/data/short_pieces.jsonl", 400, 200000, 300000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_folder),  cmocka_unit_test(test_named_link_and_gzip),
         cmocka_unit_test(test_options), cmocka_unit_test(test_max_bytes_and_bad_lines),
         cmocka_unit_test(test_entropy), cmocka_unit_test(test_fingerprint),
-        cmocka_unit_test(test_prose),
+        cmocka_unit_test(test_corpora),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder) != 0;
 }
