@@ -331,6 +331,8 @@ static void test_encoding_errors(void **state) {
     PUT("cut.txt", "tail \xf0\x9f\x98");
     refuses("cut.txt", "text", 0, "cut.txt:1: ends inside a character (byte 5)");
     reads("cut.txt", "text", 1, "tail " U);
+    PUT("cut.txt", "MZ tail \xf0\x9f\x98"); /* no reason to take it for a program */
+    refuses("cut.txt", "text", 0, "cut.txt:1: ends inside a character (byte 8)");
     PUT("nul.txt", "a b c d e f g\0h i");
     refuses("nul.txt", "auto", 0, "nul.txt:1: byte 13 is 0");
     reads("nul.txt", "auto", 1, "a b c d e f g" U "h i");
