@@ -122,6 +122,8 @@ static void test_passed_over(void **state) {
     (void)state;
     put("a", "a");
     put(".hidden", "never");
+    reads(folder_list, 1, "a");
+    says("data: ", ".hidden", " is hidden: passed over");
     link_to("nowhere", "dangling");
     link_to("a/below", "below_a_file");
     link_to("me", "me");

@@ -285,6 +285,7 @@ static void test_names(void **state) {
         check_name(zst_names[i], "text", 4, i < 2 ? SY_ERR_DATA : SY_OK, "text");
         check_name(gz_names[i], "", 0, SY_OK, "");
     }
+    check_name(".gz", "t", 1, SY_ERR_DATA, "");
     check_name(".zst", gz, n_gz, SY_ERR_DATA, "");
     check_name(".gz", zst, n_zst, SY_ERR_DATA, "");
 }

@@ -342,7 +342,8 @@ static void test_encoding_errors(void **state) {
     reads("lines.jsonl", "auto", 1, "a|" U);
     PUT("mark.txt", SY_UTF8_BOM "a\r\n");
     reads("mark.txt", "auto", 0, "a\r\n");
-    PUT("mark.jsonl", SY_UTF8_BOM "{\"text\":\"\\ufeff" "a\"}\r\n");
+    PUT("mark.jsonl", SY_UTF8_BOM "{\"text\":\"\\ufeff"
+                                  "a\"}\r\n");
     reads("mark.jsonl", "auto", 0, "a");
     static const char *const gone[] = {"latin1.txt",  "cut.txt",  "nul.txt",
                                        "lines.jsonl", "mark.txt", "mark.jsonl"};
@@ -416,6 +417,28 @@ static void test_formats(void **state) {
     unlink(path_of("a.jsonl.gz"));
 }
 
+/* The first line may be longer than what is looked at. */
+static void test_long_first_line(void **state) {
+    (void)state;
+    enum { N = 2 * SY_SOURCE_HEAD_BYTES };
+    static const char begin[] = "{\"text\":\"", end[] = "\"}\n{\"text\":\"two\"}\n";
+    char *bytes = malloc(N + 64);
+    assert_non_null(bytes);
+    for (int n = SY_SOURCE_HEAD_BYTES - 30; n < N; n += n < SY_SOURCE_HEAD_BYTES + 30 ? 1 : 30000) {
+        struct sy_documents *d;
+        memset(bytes, 'x', (size_t)n);
+        memcpy(bytes, begin, sizeof begin - 1);
+        memcpy(bytes + n, end, sizeof end - 1);
+        put("long", bytes, (size_t)n + sizeof end - 1);
+        assert_int_equal(load("long", "auto", 0, &d), SY_OK);
+        assert_int_equal(d->n_documents, 2);
+        assert_int_equal(d->document[0].bytes, n - (int)sizeof begin + 1);
+        sy_documents_destroy(d);
+    }
+    unlink(path_of("long"));
+    free(bytes);
+}
+
 /* A folder's file that is refused can be left out; suffixes take any case. */
 static void test_in_a_folder(void **state) {
     (void)state;
@@ -452,6 +475,7 @@ int main(void) {
         cmocka_unit_test(test_plain_text),      cmocka_unit_test(test_long_text),
         cmocka_unit_test(test_other_kinds),     cmocka_unit_test(test_formats),
         cmocka_unit_test(test_in_a_folder),     cmocka_unit_test(test_encoding_errors),
+        cmocka_unit_test(test_long_first_line),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder) != 0;
 }
