@@ -140,7 +140,7 @@ static void test_max_bytes_and_bad_lines(void **state) {
         sy_documents_destroy(d);
     }
     o.max_bytes = 4;
-    refuses(&o, SY_ERR_USAGE, "the first is larger than data.max_bytes = 4");
+    refuses(&o, SY_ERR_USAGE, "/a.jsonl: no documents: the first is larger than data.max_bytes = 4");
     o.format = "text"; /* two files of 39 and 28 bytes */
     o.max_bytes = 66;
     d = load(&o);

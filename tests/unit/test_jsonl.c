@@ -441,6 +441,8 @@ static void test_recognize(void **state) {
         {"{\"text\":\"a\"", NULL, 1, 0},
         {"{\"text\":\"a", NULL, 0, 1},
         {"  { \"", NULL, 0, 1},
+        {"a\"quoted", NULL, 0, 0},
+        {"[\"", NULL, 0, 0},
         {"{", NULL, 0, 0},
         {"{ x", NULL, 0, 0},
         {"", NULL, 1, 0},

@@ -186,6 +186,16 @@ static void test_long_text(void **state) {
         assert_int_equal(n_out, n - 3 + 6);
         assert_memory_equal(out + at, U "\n" U "\xf0\x9f", 9);
     }
+    size_t n_out; /* a second read that is shorter than the first: what the first left behind is not read
+                     again */
+    memset(s, 'x', 1 << 16);
+    memcpy(s + (1 << 16),
+           "a\xff"
+           "b",
+           3);
+    assert_int_equal(read_text(s, (1 << 16) + 3, 1, out, 3 * N, &n_out), SY_OK);
+    assert_int_equal(n_out, (1 << 16) + 5);
+    assert_memory_equal(out + (1 << 16), "a" U "b", 5);
     free(s);
     free(out);
 }
