@@ -86,7 +86,7 @@ $(BUILD)/examples/%: $(BUILD)/examples/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 .SECONDARY:
 
-demo: $(BIN) ## train configs/tiny.toml on the licence texts, sample, compare the digest
+demo: $(BIN) ## train configs/tiny.toml on short pieces of prose, sample, compare the digest
 	sh tools/demo.sh $(BIN)
 test: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(BUILD)/examples/moe_layer ## every test that needs no GPU, MPI, network or Python
 	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING)
