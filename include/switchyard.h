@@ -65,7 +65,7 @@ sy_status sy_config_load_file(struct sy_config *config, const char *path);
 /* Local. Takes --section.key=value arguments out of argv (argv[0] stays) and lowers *argc. Errors: ERR_USAGE. */
 sy_status sy_config_flags(struct sy_config *config, int *argc, char **argv);
 
-/* Local. Sets one key from text, as a flag would. Errors: ERR_USAGE. */
+/* Local. Sets one key from text, as a flag would; an empty path is as if it were not given. Errors: ERR_USAGE. */
 sy_status sy_option_set(struct sy_config *config, const char *key, const char *text);
 
 /* Local. The value of a key as TOML text, valid until sy_config_destroy. Errors: ERR_USAGE, ERR_MEMORY. */

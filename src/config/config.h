@@ -70,23 +70,28 @@ sy_status sy_config_load_file(struct sy_config *cfg, const char *path);
 sy_status sy_config_load_text(struct sy_config *cfg, const char *name, const char *text, size_t n);
 
 /* Local. Takes the arguments that name an option out of argv (argv[0] stays) and lowers *argc: --a.b=v, --a.b v, bare --a.b
- * and --a.no-b for booleans, repeated for lists. Whatever has no dot before '=' stays, in order; so does everything after
+ * and --a.no-b for booleans, --a.no-b for paths (back to the default), repeated for lists. Whatever has no dot before '='
+ * stays, in order; so does everything after
  * "--". Errors: ERR_USAGE. argv's strings are copied. */
 sy_status sy_config_flags(struct sy_config *cfg, int *argc, char **argv);
 
 /* Local. Sets one key ("section.key", '-' equals '_') from text: a list's text is one item, which is appended to items of
- * the same layer and `where`. A stronger layer's value stays. `where` (copied) starts messages: a path, or "command line".
- */
+ * the same layer and `where`. A stronger layer's value stays, and an empty path is as if not given. `where` (copied) starts
+ * messages: a path, or "command line". */
 sy_status sy_config_set(struct sy_config *cfg, enum sy_config_layer layer, const char *where, const char *key,
                         const char *text);
+
+/* Local. One key back to its default, at this layer: what weaker ones say of it is forgotten. Errors: ERR_USAGE unknown key,
+ * ERR_MEMORY. */
+sy_status sy_config_clear(struct sy_config *cfg, enum sy_config_layer layer, const char *where, const char *key);
 
 /* Local. Applies the flavor and the rules for what was left open, then every check that concerns one process. `hopper`: a
  * usable Hopper GPU is there; decides what "auto" means for run.device and numerics.class. May be called again after more
  * was set. Errors: ERR_USAGE with both numbers in the text. */
 sy_status sy_config_finish(struct sy_config *cfg, bool hopper);
 
-/* Local. The checks between the options of [moe] alone, finished or not: what an MoE layer by itself needs. Errors: ERR_USAGE
- * with both numbers in the text. */
+/* Local. The checks between the options of [moe] alone, finished or not: what an MoE layer by itself needs. Errors:
+ * ERR_USAGE with both numbers in the text. */
 sy_status sy_config_check_moe(const struct sy_config *cfg);
 
 /* Local. ERR_USAGE with `file:line: key = value: ` before the text, for checks that only another room can make. */

@@ -208,7 +208,9 @@ void sy_config_reference(sy_write_fn write, void *user) {
         "A config is a TOML file. Each value comes from, weakest first: the default, `model.flavor`, the checkpoint that is "
         "resumed, the file, the command line (`--section.key=value`, `--section.key value`; for booleans `--section.key` "
         "and "
-        "`--section.no-key`; for lists the flag repeated). In keys, '-' equals '_'.\n\n"
+        "`--section.no-key`; for lists the flag repeated). In keys, '-' equals '_'. An empty path is as if it were not "
+        "given; "
+        "`--section.no-key` takes a path away that the file or the checkpoint has.\n\n"
         "The column *bits*: *recipe* is part of the recipe id, and a resume refuses another value unless "
         "`checkpoint.new_recipe = true`; *yes* changes the bits of the run; *no* never changes a bit of the weights.\n");
     for (int s = 0; s < sy_n_sections; s++)

@@ -23,6 +23,8 @@ const struct sy_option sy_options[] = {
 #define TEXT(s, k, name, def, e, h) {ROW(s, k, name, TEXT, e, h), .text = def},
 #define CHOICE(s, k, def, e, h) {ROW(s, k, #k, CHOICE, e, h), .first = def, .words = words_##s##_##k},
 #define LIST(s, k, e, h) {ROW(s, k, #k, LIST, e, h)},
+#define PATH(s, k, def, e, h) {ROW(s, k, #k, TEXT, e, h), .text = def, .is_path = true},
+#define PATHS(s, k, e, h) {ROW(s, k, #k, LIST, e, h), .is_path = true},
 #include "config/fields.def"
 };
 
@@ -185,10 +187,10 @@ void sy_option_bounds(const struct sy_option *o, char *out, size_t size) {
         snprintf(out, size, "true or false");
         return;
     case SY_OPTION_TEXT:
-        snprintf(out, size, "a string");
+        snprintf(out, size, o->is_path ? "a path" : "a string");
         return;
     case SY_OPTION_LIST:
-        snprintf(out, size, "a string or a list of strings");
+        snprintf(out, size, o->is_path ? "a path or a list of paths" : "a string or a list of strings");
         return;
     }
 }

@@ -18,6 +18,7 @@ struct sy_option {
     double r_first, r_least, r_most; /* REAL */
     const char *text;                /* TEXT: the default */
     const char *const *words;        /* CHOICE, ends in NULL */
+    bool is_path;                    /* TEXT, LIST: a file or folder, empty is as if not given */
     const char *help;
 };
 

@@ -27,7 +27,7 @@ for command in $commands; do
     wide "help $command"
 done
 # The rows of fields.def: each key has a default, what it accepts and a sentence.
-keys=$(sed -n 's/^\(INT\|REAL\|BOOL\|CHOICE\|LIST\)(\([a-z_]*\), \([a-z_0-9]*\),.*/\2.\3/p; s/^TEXT(\([a-z_]*\), [a-z_]*, "\([a-z_]*\)".*/\1.\2/p' \
+keys=$(sed -n 's/^\(INT\|REAL\|BOOL\|CHOICE\|LIST\|PATH\|PATHS\)(\([a-z_]*\), \([a-z_0-9]*\),.*/\2.\3/p; s/^TEXT(\([a-z_]*\), [a-z_]*, "\([a-z_]*\)".*/\1.\2/p' \
     src/config/fields.def)
 [ "$(echo "$keys" | wc -l)" -ge 90 ] || fail "too few keys in fields.def: $(echo "$keys" | wc -l)"
 for key in $keys; do

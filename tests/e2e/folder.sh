@@ -112,6 +112,24 @@ says "^digest of step 0: [0-9a-f]{32}$" "training.steps=0"
 train none --training.steps=6
 same "$(digest)" "$want" "six steps after none"
 
+# An empty path, as an unset variable of a shell leaves it, is as if it were not given.
+here=$(pwd)
+mkdir "$room/cwd"
+BIN=$(cd "$(dirname "$BIN")" && pwd)/${BIN##*/}
+sed "s:tests/data:$here/&:" "$config" >"$room/cwd/mine.toml"
+cd "$room/cwd" || exit 1
+for empty in --run.dir= "--run.dir= --moe.routes_out= --moe.routes_in= --tokenizer.path= --training.dataset_path="; do
+    # shellcheck disable=SC2086
+    run train mine.toml $empty --training.steps=1 --run.threads=1
+    expect 0 "$empty"
+    says "^run runs/mine$" "$empty"
+    [ -e runs/mine/config.toml ] || fail "$empty: no runs/mine/config.toml"
+    rm -rf runs
+done
+run train mine.toml --run.dir '' --training.steps=1
+says "^run runs/mine$" "--run.dir ''"
+cd "$here" || exit 1
+
 # Folders that cannot be.
 : >"$room/file"
 run train $config --run.dir="$room/file/run" --training.steps=1
