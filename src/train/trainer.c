@@ -245,6 +245,8 @@ static sy_status start(struct trainer *t, const char *name) {
     if (t->ckpt) /* a new run has tried them before there was a folder */
         SY_TRY(sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps));
     SY_TRY(sy_progress_init(t->session, t->step, &t->progress));
+    if (t->step < t->config->training.steps)
+        sy_schedule_warn(&t->config->lr_scheduler, t->config->training.steps, &t->log);
     const struct sy_session *s = t->session;
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
                 (long long)s->params->n_parameters, (long long)s->params->n_active, sy_class_name(s->exec.cls),
