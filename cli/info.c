@@ -16,7 +16,7 @@ int sy_cli_init(int argc, char **argv) {
     if (sy_cli_take(&argc, argv, "flavor", &flavor) && !flavor)
         return sy_cli_usage("init", "--flavor needs a name");
     if (argc != 1)
-        return sy_cli_usage("init", "'%s' is not understood", argv[1]);
+        return sy_cli_not_understood("init", argv[1]);
     struct sy_io io = sy_cli_io(1);
     return sy_cli_finish(sy_config_init(flavor, io.write, io.user));
 }
@@ -24,7 +24,7 @@ int sy_cli_init(int argc, char **argv) {
 int sy_cli_bench(int argc, char **argv) {
     int json = sy_cli_take_flag(&argc, argv, "json");
     if (argc > 2)
-        return sy_cli_usage("bench", "'%s' is not understood", argv[2]);
+        return sy_cli_not_understood("bench", argv[2]);
     struct sy_io io = sy_cli_io(1);
     return sy_cli_finish(sy_bench(argc == 2 ? argv[1] : "gemm", json, &io));
 }

@@ -71,7 +71,22 @@ sy_status sy_option_set(struct sy_config *config, const char *key, const char *t
 /* Local. The value of a key as TOML text, valid until sy_config_destroy. Errors: ERR_USAGE, ERR_MEMORY. */
 sy_status sy_config_get(struct sy_config *config, const char *key, const char **text);
 
-/* Local. Help of a key or section; a commented config for a flavor; the text of docs/CONFIG.md. */
+/* Local. The i-th message, each one line, of all that reading flags and files, or else the checks before an
+ * operation, found wrong with a config; NULL past the last or the tenth. *n (if not NULL) is how many there
+ * were. The first is also sy_error_message. */
+const char *sy_config_problem(const struct sy_config *config, int i, int *n);
+
+/* Local. The key that a name is taken for: its last part ("steps"), or what others call it
+ * ("learning_rate"); NULL if nothing is. Static. */
+const char *sy_option_meant(const char *name);
+
+/* Local. The i-th key, in the order of docs/CONFIG.md, and the i-th word that a key takes one of (true and
+ * false; flavors); NULL past the last. Static. */
+const char *sy_option_key(int i);
+const char *sy_option_word(const char *key, int i);
+
+/* Local. Help of a key (its last part will do), a section or a flavor; a commented config for a flavor; the
+ * text of docs/CONFIG.md. */
 sy_status sy_config_help(const char *key, sy_write_fn write, void *user);
 sy_status sy_config_init(const char *flavor, sy_write_fn write, void *user);
 void sy_config_reference(sy_write_fn write, void *user);
@@ -122,8 +137,9 @@ struct sy_train_summary {
  * Errors: any; STOPPED after *stop with a checkpoint saved; NONFINITE. *out is filled as far as the run came. */
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io, struct sy_train_summary *out);
 
-/* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ. `plant` names a known
- * bug that must be caught (then OK means caught), or NULL; "list" prints the names. */
+/* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ.
+ * `plant` names a known bug that must be caught (then OK means caught), or NULL; "list" prints each and what
+ * it does, config may be NULL. */
 sy_status sy_verify(struct sy_config *config, int64_t steps, const char *plant, const struct sy_io *io);
 
 /* Local. First step, tensor and element in which two runs (or checkpoints) differ. *equal 1 if none does. */

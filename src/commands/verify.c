@@ -100,7 +100,7 @@ static sy_status planted(struct sy_config *c, int64_t steps, const char *plant, 
         known |= strcmp(sy_gradients_plant(i), plant) == 0;
     if (!known) {
         for (int i = 0; sy_gradients_plant(i); i++)
-            sy_io_printf(io, "%s\n", sy_gradients_plant(i));
+            sy_io_printf(io, "%-15s %s\n", sy_gradients_plant(i), sy_gradients_plant_about(i));
         if (strcmp(plant, "list") == 0)
             return SY_OK;
         SY_FAIL(SY_ERR_USAGE, "--break %s: there is no planted bug of that name; they are listed above", plant);

@@ -233,16 +233,19 @@ static bool is_neutral(const char *neutral, const char *raw) {
     }
 }
 
-sy_status sy_config_check_pending(const struct sy_config *cfg) {
+static sy_status refuse(const struct sy_pending *p, const struct sy_refused *r) {
+    if (!r->neutral)
+        return sy_config_fail_at(&p->place, p->key, p->shown, "refused: %s", r->reason);
+    return sy_config_fail_at(&p->place, p->key, p->shown, "refused unless it is %s: %s",
+                             *r->neutral ? r->neutral : "\"\"", r->reason);
+}
+
+sy_status sy_config_check_pending(struct sy_config *cfg) {
     for (int i = 0; i < sy_n_refused; i++) {
         const struct sy_pending *p = &cfg->priv->pendings[i];
         const struct sy_refused *r = &sy_refused[i];
-        if (!p->key || is_neutral(r->neutral, p->raw))
-            continue;
-        if (!r->neutral)
-            return sy_config_fail_at(&p->place, p->key, p->shown, "refused: %s", r->reason);
-        return sy_config_fail_at(&p->place, p->key, p->shown, "refused unless it is %s: %s",
-                                 *r->neutral ? r->neutral : "\"\"", r->reason);
+        if (p->key && !is_neutral(r->neutral, p->raw))
+            SY_TRY(sy_config_note(cfg, refuse(p, r)));
     }
     return SY_OK;
 }

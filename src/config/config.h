@@ -64,15 +64,15 @@ enum sy_config_effect { SY_EFFECT_RECIPE, SY_EFFECT_ANSWER, SY_EFFECT_LAYOUT };
 sy_status sy_config_create(struct sy_config **out);
 void sy_config_destroy(struct sy_config *cfg);
 
-/* Local. Reads a TOML file, or the n bytes of `text` called `name` in messages, at SY_LAYER_FILE. Errors: ERR_IO, and
- * ERR_USAGE naming file, line, key, value, bound and what to do; an unknown key names the nearest one. */
+/* Local. Reads a TOML file, or the n bytes of `text` called `name` in messages, at SY_LAYER_FILE. Errors:
+ * ERR_IO, and ERR_USAGE naming file, line, key, value, bound and what to do; an unknown key names the
+ * nearest one. Reading goes on after a wrong key: sy_config_problem has all of them. */
 sy_status sy_config_load_file(struct sy_config *cfg, const char *path);
 sy_status sy_config_load_text(struct sy_config *cfg, const char *name, const char *text, size_t n);
 
 /* Local. Takes the arguments that name an option out of argv (argv[0] stays) and lowers *argc: --a.b=v, --a.b v, bare --a.b
  * and --a.no-b for booleans, --a.no-b for paths (back to the default), repeated for lists. Whatever has no dot before '='
- * stays, in order; so does everything after
- * "--". Errors: ERR_USAGE. argv's strings are copied. */
+ * stays, in order; so does everything after "--". Errors: ERR_USAGE. argv's strings are copied. */
 sy_status sy_config_flags(struct sy_config *cfg, int *argc, char **argv);
 
 /* Local. Sets one key ("section.key", '-' equals '_') from text: a list's text is one item, which is appended to items of
@@ -89,6 +89,11 @@ sy_status sy_config_clear(struct sy_config *cfg, enum sy_config_layer layer, con
  * usable Hopper GPU is there; decides what "auto" means for run.device and numerics.class. May be called again after more
  * was set. Errors: ERR_USAGE with both numbers in the text. */
 sy_status sy_config_finish(struct sy_config *cfg, bool hopper);
+
+/* Local. The i-th message of what load, flags and finish found wrong, at most ten of them, whose first is
+ * the message of that call; NULL past the last. *n (if not NULL) is how many there were. finish forgets what
+ * came before it. */
+const char *sy_config_problem(const struct sy_config *cfg, int i, int *n);
 
 /* Local. The checks between the options of [moe] alone, finished or not: what an MoE layer by itself needs. Errors:
  * ERR_USAGE with both numbers in the text. */
@@ -117,8 +122,9 @@ int64_t sy_config_selective_every(const struct sy_config_activation_checkpoint *
 /* Local. The i-th flavor's name, and in *about (if not NULL) what it is; NULL past the last. */
 const char *sy_config_flavor(int i, const char **about);
 
-/* Local. Text made from fields.def. help: `switchyard help KEY` for an option, a section, or a key that is refused; errors:
- * ERR_USAGE naming the nearest key. init: a commented config for a flavor ("" for none). reference: docs/CONFIG.md. */
+/* Local. Text made from fields.def. help: `switchyard help KEY` for an option (its last part will do, also
+ * what others call it), a section, a flavor, or a key that is refused; errors: ERR_USAGE naming the nearest
+ * key. init: a commented config for a flavor ("" for none). reference: docs/CONFIG.md. */
 sy_status sy_config_help(const char *key, sy_write_fn write, void *user);
 sy_status sy_config_init(const char *flavor, sy_write_fn write, void *user);
 void sy_config_reference(sy_write_fn write, void *user);

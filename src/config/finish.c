@@ -23,9 +23,11 @@ static sy_status apply_flavor(struct sy_config *cfg) {
     if (!*cfg->model.flavor)
         return SY_OK;
     const struct sy_flavor *flavor = sy_flavor_find(cfg->model.flavor);
-    if (!flavor)
-        return sy_config_fail(cfg, "model.flavor", "there is no such flavor: did you mean \"%s\"?",
-                              sy_flavor_nearest(cfg->model.flavor));
+    if (!flavor) {
+        char meant[256];
+        sy_flavor_meant(cfg->model.flavor, meant, sizeof meant);
+        return sy_config_fail(cfg, "model.flavor", "there is no such flavor: did you mean %s?", meant);
+    }
     cfg->model.flavor = flavor->name;
     char word[2 * SY_KEY_BYTES], key[SY_KEY_BYTES], where[SY_KEY_BYTES];
     snprintf(where, sizeof where, "flavor %s", flavor->name);
@@ -88,12 +90,21 @@ static sy_status apply_rules(struct sy_config *cfg, bool hopper) {
     return SY_OK;
 }
 
-sy_status sy_config_finish(struct sy_config *cfg, bool hopper) {
+sy_status sy_config_resolve(struct sy_config *cfg, bool hopper) {
     undo(cfg);
-    SY_TRY(sy_config_check_pending(cfg));
     SY_TRY(apply_flavor(cfg));
-    SY_TRY(apply_rules(cfg, hopper));
-    return sy_config_check(cfg);
+    return apply_rules(cfg, hopper);
+}
+
+sy_status sy_config_finish(struct sy_config *cfg, bool hopper) {
+    cfg->priv->n_problems = 0;
+    SY_TRY(sy_config_check_pending(cfg));
+    sy_status status = sy_config_resolve(cfg, hopper);
+    bool resolved = status == SY_OK;
+    SY_TRY(sy_config_note(cfg, status));
+    if (resolved)
+        SY_TRY(sy_config_check(cfg));
+    return sy_config_noted(cfg, 0);
 }
 
 int64_t sy_config_selective_every(const struct sy_config_activation_checkpoint *ac) {

@@ -68,11 +68,12 @@ static sy_status flag(struct sy_config *cfg, const struct sy_place *place, const
 sy_status sy_config_flags(struct sy_config *cfg, int *argc, char **argv) {
     static const char where[] = "command line";
     struct sy_place place = {SY_LAYER_FLAG, where, 0, ++cfg->priv->n_loads};
-    int kept = *argc > 0, i = 1;
+    int kept = *argc > 0, i = 1, before = cfg->priv->n_problems;
     while (i < *argc && strcmp(argv[i], "--")) {
         int used = 1;
         if (is_option(argv[i]))
-            SY_TRY(flag(cfg, &place, argv[i], i + 1 < *argc ? argv[i + 1] : NULL, &used));
+            SY_TRY(
+                sy_config_note(cfg, flag(cfg, &place, argv[i], i + 1 < *argc ? argv[i + 1] : NULL, &used)));
         else
             argv[kept++] = argv[i];
         i += used;
@@ -82,5 +83,5 @@ sy_status sy_config_flags(struct sy_config *cfg, int *argc, char **argv) {
     if (kept < *argc)
         argv[kept] = NULL;
     *argc = kept;
-    return SY_OK;
+    return sy_config_noted(cfg, before);
 }

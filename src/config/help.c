@@ -87,18 +87,54 @@ static bool help_section(const struct sy_out *out, const char *name) {
     return false;
 }
 
+/* A name without its section: every option whose last part it is. */
+static bool help_last_part(const struct sy_out *out, const char *name) {
+    int n = 0;
+    for (int i = -1; (i = sy_option_by_last_part(name, i)) >= 0; n++) {
+        sy_put(out, n ? "\n" : "");
+        help_option(out, &sy_options[i]);
+    }
+    for (int i = 0; i < sy_n_refused && !n; i++)
+        if (!strcmp(sy_refused[i].name, name)) {
+            char key[2 * SY_KEY_BYTES];
+            snprintf(key, sizeof key, "%s.%s", sy_refused[i].section, name);
+            help_refused(out, &sy_refused[i], key);
+            n++;
+        }
+    return n > 0;
+}
+
+static bool help_flavor(const struct sy_out *out, const char *name) {
+    int n = 0;
+    for (int i = -1; (i = sy_flavor_like(name, i)) >= 0; n++) {
+        sy_putf(out, "%smodel.flavor = \"%s\"\n", n ? "\n" : "", sy_flavors[i].name);
+        sy_put_wrapped(out, "  ", sy_flavors[i].about, 78);
+        sy_put_wrapped(out, "  ", sy_flavors[i].values, 78);
+    }
+    return n > 0;
+}
+
+static bool help_alias(const struct sy_out *out, const char *name) {
+    const char *ours = sy_option_meant(name);
+    if (ours)
+        help_option(out, &sy_options[sy_option_find(ours)]);
+    return ours != NULL;
+}
+
 sy_status sy_config_help(const char *key, sy_write_fn write, void *user) {
     struct sy_out out = {write, user};
     char name[SY_KEY_BYTES];
-    bool whole = sy_key_normalize(key, strlen(key), name);
+    bool whole = sy_key_normalize(key, strlen(key), name), bare = !strchr(name, '.');
     int i = whole ? sy_option_find(name) : -1, r = whole ? sy_refused_find(name) : -1;
     if (i >= 0)
         help_option(&out, &sy_options[i]);
     else if (r >= 0)
         help_refused(&out, &sy_refused[r], name);
-    else if (!whole || !help_section(&out, name))
+    else if (!whole ||
+             (!help_section(&out, name) &&
+              !(bare && (help_last_part(&out, name) || help_alias(&out, name) || help_flavor(&out, name)))))
         SY_FAIL(SY_ERR_USAGE, "%s: there is no such option or section: did you mean %s?", name,
-                strchr(name, '.') ? sy_option_nearest(name) : sy_section_nearest(name));
+                bare ? sy_word_nearest(name) : sy_option_nearest(name));
     return SY_OK;
 }
 

@@ -34,8 +34,9 @@ sy_status sy_gradients_measure(const struct sy_gradients_options *options, struc
 sy_status sy_gradients_create(const struct sy_gradients_options *options, struct sy_gradients **out);
 void sy_gradients_destroy(struct sy_gradients *g);
 
-/* The planted bugs, and NULL past the last. */
+/* The planted bugs and what each does; NULL past the last. */
 const char *sy_gradients_plant(int i);
+const char *sy_gradients_plant_about(int i);
 
 /* Place k of the walk, 0 <= k < P Q W: its sequence, counted from the step's first. */
 int64_t sy_gradients_sequence(const struct sy_gradients *g, int64_t k);
