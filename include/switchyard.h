@@ -245,12 +245,13 @@ struct sy_moe_options {             /* equal on all ranks, but for tier and thre
     int forced_balance;     /* not 0: tokens go to experts in turn (debug.moe_force_load_balance) */
 };
 
-/* Collective (Local without comm). A layer with the options of section [moe] of `config` alone: a flavor, and dimensions in
- * [model], are other sections. config may go afterwards; comm, whose ranks share the experts (NULL: this rank has all),
- * lives as long as the layer. The first E mod ranks ranks own one expert more, those past E none. The expert bias, with
- * moe.load_balance_coeff > 0, is zeros. Errors: ERR_USAGE with both numbers (groups, top_k, bounds, ranks that differ),
- * ERR_UNAVAILABLE a tier, ERR_MEMORY with the bytes, ERR_RUNTIME no thread. Owned by the caller: sy_moe_destroy (Local, NULL
- * is fine, no collective may be under way). */
+/* Collective (Local without comm). A layer with the options of section [moe] of `config` alone: a flavor,
+ * and dimensions in [model], are other sections. config may go afterwards; comm, whose ranks share the
+ * experts (NULL: this rank has all), lives as long as the layer. The first E mod ranks ranks own one expert
+ * more, those past E none. The expert bias, with moe.load_balance_coeff > 0 or moe.keep_bias, is zeros.
+ * Errors: ERR_USAGE with both numbers (groups, top_k, bounds, ranks that differ), ERR_UNAVAILABLE a tier,
+ * ERR_MEMORY with the bytes, ERR_RUNTIME no thread. Owned by the caller: sy_moe_destroy (Local, NULL is
+ * fine, no collective may be under way). */
 sy_status sy_moe_create(const struct sy_config *config, const struct sy_moe_options *options, const struct sy_comm *comm,
                         struct sy_moe **out);
 void sy_moe_destroy(struct sy_moe *moe);

@@ -58,7 +58,18 @@ enum sy_config_layer {
     SY_LAYER_FLAG
 };
 
-enum sy_config_effect { SY_EFFECT_RECIPE, SY_EFFECT_ANSWER, SY_EFFECT_LAYOUT };
+enum sy_config_effect {
+    SY_EFFECT_RECIPE,
+    SY_EFFECT_MODEL,
+    SY_EFFECT_DATA,
+    SY_EFFECT_ANSWER,
+    SY_EFFECT_LAYOUT
+};
+
+/* MoE layers have an expert bias: one that moves, or one that is kept as it is. */
+static inline bool sy_config_has_expert_bias(const struct sy_config_moe *moe) {
+    return moe->load_balance_coeff > 0 || moe->keep_bias;
+}
 
 /* Local. All defaults. Errors: ERR_MEMORY. Owned by the caller: sy_config_destroy (NULL is fine). */
 sy_status sy_config_create(struct sy_config **out);
@@ -94,6 +105,18 @@ sy_status sy_config_finish(struct sy_config *cfg, bool hopper);
  * the message of that call; NULL past the last. *n (if not NULL) is how many there were. finish forgets what
  * came before it. */
 const char *sy_config_problem(const struct sy_config *cfg, int i, int *n);
+
+/* Local. For a resume, before finish: each key that changes bits and that neither file nor flags state gets
+ * the value of `before`, a finished config, at SY_LAYER_CHECKPOINT, where it is not the one that holds
+ * anyway. A stated model.flavor that is not before's states all its keys; "auto", and a 0 that means "not
+ * given", state nothing. An expert bias stays (moe.keep_bias). `where` (copied) starts messages. Errors:
+ * ERR_USAGE, ERR_MEMORY. */
+sy_status sy_config_inherit(struct sy_config *cfg, const struct sy_config *before, const char *where);
+
+/* Local. ERR_USAGE with a problem for each key of that effect whose value is not that of `before`: "key =
+ * value: the run has its value: why". */
+sy_status sy_config_refuse_changes(struct sy_config *cfg, const struct sy_config *before,
+                                   enum sy_config_effect effect, const char *why);
 
 /* Local. The checks between the options of [moe] alone, finished or not: what an MoE layer by itself needs. Errors:
  * ERR_USAGE with both numbers in the text. */

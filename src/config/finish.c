@@ -19,7 +19,8 @@ static void undo(struct sy_config *cfg) {
     }
 }
 
-static sy_status apply_flavor(struct sy_config *cfg) {
+sy_status sy_config_apply_flavor(struct sy_config *cfg) {
+    undo(cfg);
     if (!*cfg->model.flavor)
         return SY_OK;
     const struct sy_flavor *flavor = sy_flavor_find(cfg->model.flavor);
@@ -68,7 +69,7 @@ static int64_t default_lanes(int64_t batch, int64_t cell) {
     return lanes;
 }
 
-static sy_status apply_rules(struct sy_config *cfg, bool hopper) {
+sy_status sy_config_apply_rules(struct sy_config *cfg, bool hopper) {
     struct sy_config_model *m = &cfg->model;
     if (!m->n_kv_heads)
         choose_int(cfg, "model.n_kv_heads", m->n_heads);
@@ -90,16 +91,12 @@ static sy_status apply_rules(struct sy_config *cfg, bool hopper) {
     return SY_OK;
 }
 
-sy_status sy_config_resolve(struct sy_config *cfg, bool hopper) {
-    undo(cfg);
-    SY_TRY(apply_flavor(cfg));
-    return apply_rules(cfg, hopper);
-}
-
 sy_status sy_config_finish(struct sy_config *cfg, bool hopper) {
     cfg->priv->n_problems = 0;
     SY_TRY(sy_config_check_pending(cfg));
-    sy_status status = sy_config_resolve(cfg, hopper);
+    sy_status status = sy_config_apply_flavor(cfg);
+    if (status == SY_OK)
+        status = sy_config_apply_rules(cfg, hopper);
     bool resolved = status == SY_OK;
     SY_TRY(sy_config_note(cfg, status));
     if (resolved)

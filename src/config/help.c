@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const effects[] = {"recipe", "yes", "no"};
+static const char *const effects[] = {"recipe", "model", "data", "yes", "no"};
 static const char *const effect_sentences[] = {
     "Part of the recipe: a resume refuses another value unless checkpoint.new_recipe = true.",
+    "Part of the model: a resume refuses another value.",
+    "Says which documents there are: a resume refuses others.",
     "Changes the bits of the run.",
     "Never changes a bit of the weights.",
 };
@@ -241,14 +243,20 @@ void sy_config_reference(sy_write_fn write, void *user) {
     sy_put(
         &out,
         "# Configuration\n\nGenerated from `src/config/*.def`; do not edit.\n\n"
-        "A config is a TOML file. Each value comes from, weakest first: the default, `model.flavor`, the checkpoint that is "
-        "resumed, the file, the command line (`--section.key=value`, `--section.key value`; for booleans `--section.key` "
+        "A config is a TOML file. Each value comes from, weakest first: the default, `model.flavor`, the "
+        "checkpoint that is "
+        "resumed, the file, the command line (`--section.key=value`, `--section.key value`; for booleans "
+        "`--section.key` "
         "and "
-        "`--section.no-key`; for lists the flag repeated). In keys, '-' equals '_'. An empty path is as if it were not "
+        "`--section.no-key`; for lists the flag repeated). In keys, '-' equals '_'. An empty path is as if "
+        "it were not "
         "given; "
         "`--section.no-key` takes a path away that the file or the checkpoint has.\n\n"
         "The column *bits*: *recipe* is part of the recipe id, and a resume refuses another value unless "
-        "`checkpoint.new_recipe = true`; *yes* changes the bits of the run; *no* never changes a bit of the weights.\n");
+        "`checkpoint.new_recipe = true`; *model* and *data* say what is trained, and on what: a resume "
+        "refuses another "
+        "model or tokenizer, and other documents; *yes* changes the bits of the run; *no* never changes a "
+        "bit of the weights.\n");
     for (int s = 0; s < sy_n_sections; s++)
         reference_section(&out, &sy_sections[s]);
     sy_put(&out, "\n## Flavors\n\n| `model.flavor` | |\n|---|---|\n");

@@ -65,9 +65,10 @@ sy_status sy_config_assign(struct sy_config *cfg, const struct sy_place *place, 
 /* The same from text: strings as they are, everything else as TOML writes it. */
 sy_status sy_config_assign_text(struct sy_config *cfg, const struct sy_place *place, const char *key, const char *text);
 
-/* What an earlier call chose is undone; then the flavor's values and the rules for what was left open. No
- * checks. */
-sy_status sy_config_resolve(struct sy_config *cfg, bool hopper);
+/* The two parts of finish before its checks: what an earlier call chose is undone and the flavor's values
+ * taken; the rules for what was left open. */
+sy_status sy_config_apply_flavor(struct sy_config *cfg);
+sy_status sy_config_apply_rules(struct sy_config *cfg, bool hopper);
 
 /* Refused keys that were given a value other than a neutral one: their reasons, as problems. */
 sy_status sy_config_check_pending(struct sy_config *cfg);

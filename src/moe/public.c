@@ -18,7 +18,7 @@ static void take_weights(struct sy_moe *m, struct sy_arena *a) {
     enum sy_dtype t = m->exec.dtype;
     m->w.gate = sy_take_mat(a, tag, e, d, t);
     m->w.gate_bias = m->gate_bias = c->gate_bias ? sy_take_f32(a, tag, e) : NULL;
-    m->w.expert_bias = m->expert_bias = c->load_balance_coeff > 0 ? sy_take_f32(a, tag, e) : NULL;
+    m->w.expert_bias = m->expert_bias = sy_config_has_expert_bias(c) ? sy_take_f32(a, tag, e) : NULL;
     m->w.experts = (struct sy_expert_weights){
         sy_take_mat(a, tag, n * 2 * f, d, t), sy_take_mat(a, tag, n * d, f, t), 2 * f * d, d * f, d, f};
     if (fs > 0)
