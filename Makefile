@@ -158,10 +158,13 @@ docs: $(BUILD)/tools/config_reference $(BIN) ## docs/CONFIG.md and docs/switchya
 	$(BIN) manual > docs/switchyard.1.tmp && mv docs/switchyard.1.tmp docs/switchyard.1
 $(BUILD)/tools/config_reference: $(BUILD)/tools/config_reference.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-headers: ## the public header compiles alone as C11 and C++17
+EXAMPLES := $(wildcard examples/*.c)
+headers: ## the public header, and the examples with it, compile alone as C11 and C++17
 	$(CC) -std=c11 -Wall -Wextra -pedantic -fsyntax-only -x c include/switchyard.h
+	$(CC) -std=c11 -Wall -Wextra -pedantic -fsyntax-only -Iinclude $(EXAMPLES)
 	@if ! command -v $(CXX) >/dev/null; then echo "headers: no $(CXX) here, C++17 is not checked"; else set -x; \
-	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -x c++ include/switchyard.h; fi
+	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -x c++ include/switchyard.h && \
+	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -Iinclude -x c++ $(EXAMPLES); fi
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo test test-all goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
