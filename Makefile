@@ -93,7 +93,8 @@ $(BUILD)/examples/%: $(BUILD)/examples/%.o $(LIB)
 
 demo: $(BIN) ## train configs/tiny.toml on the licence texts, sample, compare the digest
 	sh tools/demo.sh $(BIN)
-test: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(BUILD)/examples/moe_layer ## every test that needs no GPU, MPI, network or Python
+tests: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(BUILD)/examples/moe_layer ## build what test runs
+test: tests ## every test that needs no GPU, MPI, network or Python
 	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING)
 example: $(BUILD)/examples/moe_layer ## one MoE layer in a program of one's own: alone, and over 4 ranks with the same digest
 	$< && $< --ranks 4
@@ -167,5 +168,5 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -Iinclude -x c++ $(EXAMPLES); fi
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
-.PHONY: all help demo test test-all goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
+.PHONY: all help demo tests test test-all goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
 .PHONY: format sizes layers docs headers example gpu-test
