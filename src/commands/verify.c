@@ -32,7 +32,8 @@ static sy_status set_layout(struct sy_config *c, const struct layout *l, const c
     SY_TRY(set(c, "activation_checkpoint.mode", l->recompute));
     SY_TRY(set(c, "activation_checkpoint.selective_ac_option", "op"));
     SY_TRY(set(c, "run.tier", l->tier));
-    SY_TRY(sy_config_clear(c, SY_LAYER_FLAG, "verify", "moe.routes_out")); /* a run's files are not ours to replace */
+    SY_TRY(sy_config_clear(c, SY_LAYER_FLAG, "verify",
+                           "moe.routes_out")); /* a run's files are not ours to replace */
     SY_TRY(set(c, "debug.break", plant));
     return sy_config_finish(c, false);
 }

@@ -302,7 +302,8 @@ sy_status sy_config_set(struct sy_config *cfg, enum sy_config_layer layer, const
     return sy_config_assign_text(cfg, &place, name, text);
 }
 
-sy_status sy_config_clear(struct sy_config *cfg, enum sy_config_layer layer, const char *where, const char *key) {
+sy_status sy_config_clear(struct sy_config *cfg, enum sy_config_layer layer, const char *where,
+                          const char *key) {
     char name[SY_KEY_BYTES];
     int i = sy_key_normalize(key, strlen(key), name) ? sy_option_find(name) : -1;
     const char *kept = sy_config_keep(cfg, where, strlen(where));
@@ -310,7 +311,8 @@ sy_status sy_config_clear(struct sy_config *cfg, enum sy_config_layer layer, con
     if (!kept)
         return sy_config_no_memory();
     if (i < 0)
-        return sy_config_fail_at(&place, name, NULL, "there is no such option: did you mean %s?", sy_option_nearest(name));
+        return sy_config_fail_at(&place, name, NULL, "there is no such option: did you mean %s?",
+                                 sy_option_nearest(name));
     if (layer < cfg->priv->origins[i].place.layer)
         return SY_OK;
     sy_option_reset(cfg, i);

@@ -94,7 +94,8 @@ sy_status sy_config_set(struct sy_config *cfg, enum sy_config_layer layer, const
 
 /* Local. One key back to its default, at this layer: what weaker ones say of it is forgotten. Errors: ERR_USAGE unknown key,
  * ERR_MEMORY. */
-sy_status sy_config_clear(struct sy_config *cfg, enum sy_config_layer layer, const char *where, const char *key);
+sy_status sy_config_clear(struct sy_config *cfg, enum sy_config_layer layer, const char *where,
+                          const char *key);
 
 /* Local. Applies the flavor and the rules for what was left open, then every check that concerns one process. `hopper`: a
  * usable Hopper GPU is there; decides what "auto" means for run.device and numerics.class. May be called again after more

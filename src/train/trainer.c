@@ -66,7 +66,8 @@ static sy_status name_folder(struct trainer *t, const char *name) {
     char dir[4096];
     if (t->config->run.dir[0] == 0) {
         if (!name || !*name)
-            SY_FAIL(SY_ERR_USAGE, "run.dir is not given, and the run has no name to call a folder by: give one of them");
+            SY_FAIL(SY_ERR_USAGE,
+                    "run.dir is not given, and the run has no name to call a folder by: give one of them");
         snprintf(dir, sizeof dir, "runs/%s", name);
         SY_TRY(sy_config_set(t->config, SY_LAYER_RULE, "the config's name", "run.dir", dir));
     }

@@ -228,7 +228,8 @@ static void test_empty_paths(void **state) {
         char text[256];
         const char *dot = strchr(paths[i].key, '.'), *const empty[] = {"\"\"", "[]", "[\"\", \"\"]"};
         for (size_t k = 0; k < (*paths[i].shown == '[' ? 3 : 1); k++) {
-            snprintf(text, sizeof text, "[%.*s]\n%s = %s\n", (int)(dot - paths[i].key), paths[i].key, dot + 1, empty[k]);
+            snprintf(text, sizeof text, "[%.*s]\n%s = %s\n", (int)(dot - paths[i].key), paths[i].key,
+                     dot + 1, empty[k]);
             must(load(cfg, text));
             expect_get(cfg, paths[i].key, paths[i].first);
             assert_int_equal(sy_config_layer_of(cfg, paths[i].key), SY_LAYER_DEFAULT);
@@ -243,13 +244,14 @@ static void test_empty_paths(void **state) {
         snprintf(text, sizeof text, "--%.*s.no-%s", (int)(dot - paths[i].key), paths[i].key, dot + 1);
         must(flags(cfg, text, ""));
         expect_get(cfg, paths[i].key, paths[i].first);
-        must(sy_config_set(cfg, SY_LAYER_FILE, "f.toml", paths[i].key, paths[i].given)); /* weaker than the flag */
+        must(sy_config_set(cfg, SY_LAYER_FILE, "f.toml", paths[i].key,
+                           paths[i].given)); /* weaker than the flag */
         expect_get(cfg, paths[i].key, paths[i].first);
         sy_config_destroy(cfg);
     }
     struct sy_config *cfg = fresh();
-    must(load(cfg,
-              "[training]\ndataset_path = [\"\", \"a\", \"\", \"b\"]\n[debug]\nbreak = \"\"\n[data]\nsuffixes = [\"\"]\n"));
+    must(load(cfg, "[training]\ndataset_path = [\"\", \"a\", \"\", \"b\"]\n[debug]\nbreak = "
+                   "\"\"\n[data]\nsuffixes = [\"\"]\n"));
     expect_get(cfg, "training.dataset_path", "[\"a\", \"b\"]");
     expect_get(cfg, "data.suffixes", "[\"\"]"); /* no path: a text as it is */
     assert_int_equal(sy_config_layer_of(cfg, "debug.break"), SY_LAYER_FILE);
@@ -276,7 +278,8 @@ static void test_flag_errors(void **state) {
                  "command line: training.steps = \"ten\": an integer (no quotes, no decimal point) is "
                  "needed here");
     expect_flags("--run.no-fresh=true", "command line: run.fresh = true: the form with \"no\" takes no value");
-    expect_flags("--run.no-threads", "command line: run.no_threads: there is no such option: did you mean run.threads?");
+    expect_flags("--run.no-threads",
+                 "command line: run.no_threads: there is no such option: did you mean run.threads?");
     expect_flags("--run.no-dir=x", "command line: run.dir = x: the form with \"no\" takes no value");
     expect_flags("--run.dir=\xff", "command line: run.dir = \"\xff\": a string in UTF-8 is needed");
     expect_flags("--optimizer.lr=nan", "command line: optimizer.lr = nan: out of bounds: choose 0.0 to 1000.0");
@@ -322,7 +325,8 @@ static void test_refused(void **state) {
         "f.toml:2: training.global_batch_size = -1: refused: a batch derived from the layout would make the answer depend "
         "on it; state the number of sequences");
     expect_load("[parallelism]\nexpert_parallel_comm_backend = \"deepep\"\n",
-                "f.toml:2: parallelism.expert_parallel_comm_backend = \"deepep\": refused: \"direct\" is what will do the "
+                "f.toml:2: parallelism.expert_parallel_comm_backend = \"deepep\": refused: \"direct\" is "
+                "what will do the "
                 "same without that library; until then use \"auto\"");
     expect_finish(
         "micro_mla", "--parallelism.tensor_parallel_degree=2",
@@ -653,10 +657,13 @@ static void test_routes_of_a_pass(void **state) {
                ""));
     must(sy_config_finish(cfg, false));
     sy_config_destroy(cfg);
-    expect_finish("micro_gqa", "--training.seq_len=16777216 --training.local_batch_size=100 --training.global_batch_size=64",
-                  "command line: training.local_batch_size = 100: 64 sequences of training.seq_len = 16777216 tokens, "
-                  "moe.top_k = 2: 2147483648 routes in a pass, there can be 2147483647: choose "
-                  "fewer or shorter sequences");
+    expect_finish(
+        "micro_gqa",
+        "--training.seq_len=16777216 --training.local_batch_size=100 --training.global_batch_size=64",
+        "command line: training.local_batch_size = 100: 64 sequences of training.seq_len = 16777216 "
+        "tokens, "
+        "moe.top_k = 2: 2147483648 routes in a pass, there can be 2147483647: choose "
+        "fewer or shorter sequences");
 }
 
 static void test_more_checks(void **state) {
@@ -686,7 +693,8 @@ static void test_more_checks(void **state) {
         "micro_mla", "--validation.enable --data.holdout=0",
         "command line: validation.enable = true: data.holdout = 0 holds nothing out: choose false, or a share such as 0.01");
     expect_finish("micro_mla", "--activation_checkpoint.selective_ac_option=two",
-                  "command line: activation_checkpoint.selective_ac_option = \"two\": \"op\" is needed, or a number from 1, "
+                  "command line: activation_checkpoint.selective_ac_option = \"two\": \"op\" is needed, or "
+                  "a number from 1, "
                   "as in \"2\": every "
                   "n-th layer is recomputed");
     expect_finish(

@@ -118,8 +118,7 @@ static void test_overlap(void **state) {
     const struct sy_log log = {warning, NULL};
     for (int s = 0; s < 10; s++)
         close_to(sy_schedule_lr(&c, 8e-4, s, 10), want[s]);
-    for (size_t t = 0; t < 3;
-         t++) /* wherever they overlap: up, then down */
+    for (size_t t = 0; t < 3; t++) /* wherever they overlap: up, then down */
         for (c.warmup_steps = 0; c.warmup_steps <= 110; c.warmup_steps += 10)
             for (c.decay_type = types[t], c.decay_ratio = 0; c.decay_ratio <= 1; c.decay_ratio += .125)
                 for (int s = 1; s < 100; s++) {
