@@ -88,7 +88,8 @@ $(BUILD)/examples/%: $(BUILD)/examples/%.o $(LIB)
 
 demo: $(BIN) ## train configs/tiny.toml on short pieces of prose, sample, compare the digest
 	sh tools/demo.sh $(BIN)
-test: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(BUILD)/examples/moe_layer ## every test that needs no GPU, MPI, network or Python
+tests: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(BUILD)/examples/moe_layer ## build what test runs
+test: tests ## every test that needs no GPU, MPI, network or Python
 	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING)
 example: $(BUILD)/examples/moe_layer ## one MoE layer in a program of one's own: alone, and over 4 ranks with the same digest
 	$< && $< --ranks 4
@@ -118,15 +119,22 @@ configure: ## keep CC, OPT and PREFIX as given here for later calls of make (CUD
 	@mkdir -p $(BUILD)
 	@printf '%s\n' 'CC = $(CC)' 'OPT = $(OPT)' 'PREFIX = $(PREFIX)' | tee $(BUILD)/config.mk
 VERSION = $(shell sed -n 's/^.define SY_VERSION "\(.*\)"/\1/p' include/switchyard.h)
-install: $(BIN) $(LIB) ## program, library, header and pkg-config file, into PREFIX (/usr/local); DESTDIR for packages
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig
+MAN = share/man/man1/switchyard.1
+COMPLETION = share/bash-completion/completions/switchyard
+INSTALLED = bin/switchyard include/switchyard.h lib/libswitchyard.a lib/pkgconfig/switchyard.pc $(MAN) $(COMPLETION)
+install: $(BIN) $(LIB) ## program, library, header, pkg-config file, manual page, completion, into PREFIX (/usr/local); DESTDIR for packages
+	install -d $(sort $(dir $(INSTALLED:%=$(DESTDIR)$(PREFIX)/%)))
 	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/switchyard
 	install -m 644 include/switchyard.h $(DESTDIR)$(PREFIX)/include/switchyard.h
 	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/libswitchyard.a
+	install -m 644 docs/switchyard.1 $(DESTDIR)$(PREFIX)/$(MAN)
+	$(BIN) completion >$(DESTDIR)$(PREFIX)/$(COMPLETION)
 	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
 	    'Name: switchyard' 'Description: mixture-of-experts training, the same bits on every layout' \
 	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash' 'Cflags: -I$${includedir}' \
 	    'Libs: -L$${libdir} -lswitchyard -lm -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/switchyard.pc
+uninstall: ## remove what install wrote, with the same PREFIX and DESTDIR
+	rm -f $(INSTALLED:%=$(DESTDIR)$(PREFIX)/%)
 
 clean: ## remove build/
 	rm -rf $(BUILD)
@@ -149,15 +157,19 @@ sizes: ## the longest files
 	@wc -l $$(git ls-files '*.c' '*.h') | sort -rn | sed -n '2,12p'
 layers: ## an include may only point to an earlier room
 	sh tools/check_layers.sh
-docs: $(BUILD)/tools/config_reference ## docs/CONFIG.md from the tables in src/config
+docs: $(BUILD)/tools/config_reference $(BIN) ## docs/CONFIG.md and docs/switchyard.1 from the tables in src/config and cli
 	$< > docs/CONFIG.md.tmp && mv docs/CONFIG.md.tmp docs/CONFIG.md
+	$(BIN) manual > docs/switchyard.1.tmp && mv docs/switchyard.1.tmp docs/switchyard.1
 $(BUILD)/tools/config_reference: $(BUILD)/tools/config_reference.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-headers: ## the public header compiles alone as C11 and C++17
+EXAMPLES := $(wildcard examples/*.c)
+headers: ## the public header, and the examples with it, compile alone as C11 and C++17
 	$(CC) -std=c11 -Wall -Wextra -pedantic -fsyntax-only -x c include/switchyard.h
+	$(CC) -std=c11 -Wall -Wextra -pedantic -fsyntax-only -Iinclude $(EXAMPLES)
 	@if ! command -v $(CXX) >/dev/null; then echo "headers: no $(CXX) here, C++17 is not checked"; else set -x; \
-	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -x c++ include/switchyard.h; fi
+	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -x c++ include/switchyard.h && \
+	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -Iinclude -x c++ $(EXAMPLES); fi
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
-.PHONY: all help demo test test-all goldens configure install clean asan ubsan tsan fuzz fuzz-run tidy
+.PHONY: all help demo tests test test-all goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
 .PHONY: format sizes layers docs headers example gpu-test gpu-bench

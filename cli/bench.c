@@ -29,20 +29,20 @@ static int config_of(const char *word, int argc, char **argv, struct sy_config *
         *out = c;
         return 0;
     }
+    int code = sy_cli_finish_config(c, status);
     sy_config_destroy(c);
-    int code = sy_cli_finish(status);
     return status == SY_ERR_IO ? 2 : code; /* a config that is not there is a wrong call */
 }
 
 /* The words of argv that are no flags, through a config that is thrown away. */
 static int words_of(int *argc, char **argv) {
-    struct sy_config *c;
+    struct sy_config *c = NULL;
     sy_status status = sy_config_create(&c);
-    if (status == SY_OK) {
+    if (status == SY_OK)
         status = sy_config_flags(c, argc, argv);
-        sy_config_destroy(c);
-    }
-    return sy_cli_finish(status);
+    int code = sy_cli_finish_config(c, status);
+    sy_config_destroy(c);
+    return code;
 }
 
 static char **copy_of(int argc, char **argv) {
@@ -69,7 +69,7 @@ static int model(int argc, char **argv, const struct sy_bench_options *options,
         code = config_of(word, argc, flags, &c);
         if (code)
             break;
-        code = sy_cli_finish(sy_bench_model(word, c, options, io));
+        code = sy_cli_finish_config(c, sy_bench_model(word, c, options, io));
         sy_config_destroy(c);
     }
     free(words);
@@ -93,6 +93,6 @@ int sy_cli_bench(int argc, char **argv) {
     if (has_steps || cpu)
         return sy_cli_usage("bench", "--%s is for bench model", cpu ? "cpu" : "steps");
     if (argc > 2)
-        return sy_cli_usage("bench", "'%s' is not understood", argv[2]);
+        return sy_cli_not_understood("bench", argv[2]);
     return sy_cli_finish(sy_bench(argc == 2 ? argv[1] : "gemm", json, &io));
 }

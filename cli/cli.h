@@ -18,14 +18,40 @@
       "check a checkpoint, a run or a safetensors file; show the load of experts")                       \
     X(init, "--flavor NAME", "a commented config on stdout")                                             \
     X(info, "", "this build: tiers, classes, ops, flavors")                                              \
-    X(bench, "[gemm|moe|model [CONFIG ...] [--steps 7] [--cpu]] [--json]",                              \
+    X(bench, "[gemm|moe|model [CONFIG ...] [--steps 7] [--cpu]] [--json]",                               \
       "speed on this machine: of the ops; of a training step, in parts")                                 \
-    X(help, "[COMMAND|KEY]", "this text, or an option's meaning")                                        \
+    X(help, "[COMMAND|KEY]", "this text, what a command takes, or an option's meaning")                  \
+    X(completion, "", "completion of bash, on stdout")                                                   \
+    X(manual, "", "the manual page, on stdout")                                                          \
     X(version, "", "the version")
 
 #define X(name, args, text) int sy_cli_##name(int argc, char **argv);
 SY_COMMANDS(X)
 #undef X
+
+struct sy_cli_command {
+    const char *name, *args, *text;
+    int (*run)(int argc, char **argv);
+};
+extern const struct sy_cli_command sy_cli_commands[];
+extern const int sy_cli_n_commands;
+const struct sy_cli_command *sy_cli_find(const char *name); /* NULL if there is none */
+
+/* The rows of commands.def. */
+enum sy_cli_row_kind { SY_CLI_ARGUMENT, SY_CLI_OPTION, SY_CLI_CONFIG, SY_CLI_NOTE };
+struct sy_cli_row {
+    const char *command;
+    enum sy_cli_row_kind kind;
+    const char *name, *arg, *text; /* arg "": a flag */
+};
+extern const struct sy_cli_row sy_cli_rows[];
+extern const int sy_cli_n_rows;
+
+/* The i-th argument of a command is the value of the option before it, as TEXT is in `--prompt TEXT`. */
+int sy_cli_is_value(const char *command, char **argv, int i);
+
+/* `switchyard help COMMAND`, to stdout. */
+void sy_cli_help_command(const struct sy_cli_command *command);
 
 /* The program as it was called. */
 extern const char *sy_cli_program;
@@ -33,6 +59,8 @@ extern const char *sy_cli_program;
 /* Prints `switchyard: <message>` to stderr; the exit code of the status, 128 + the signal after one. OK
  * and STOPPED print nothing. */
 int sy_cli_finish(sy_status status);
+/* The same; all that is wrong with the config, if that is the error. */
+int sy_cli_finish_config(const struct sy_config *config, sy_status status);
 /* Usage error: prints the message and the command's usage; 2. */
 int sy_cli_usage(const char *command, const char *fmt, ...);
 
@@ -59,6 +87,9 @@ void sy_cli_ignore_signals(void);
 int sy_cli_take(int *argc, char **argv, const char *name, const char **value);
 /* Takes the flag "--name" out of argv. */
 int sy_cli_take_flag(int *argc, char **argv, const char *name);
+
+/* An argument that nobody takes, with the option that may have been meant; 2. */
+int sy_cli_not_understood(const char *command, const char *arg);
 
 /* Loads CONFIG (argv[1]) and the --section.key flags; other leftovers are usage errors. */
 int sy_cli_config(const char *command, int argc, char **argv, struct sy_config **out);

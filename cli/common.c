@@ -18,6 +18,34 @@ int sy_cli_finish(sy_status status) {
     return status == SY_STOPPED && sy_cli_signal() ? 128 + sy_cli_signal() : sy_status_exit_code(status);
 }
 
+static void print_problems(const struct sy_config *config) {
+    int n = 0, i = 0;
+    const char *line;
+    sy_cli_progress_end();
+    for (; (line = sy_config_problem(config, i, &n)); i++)
+        fprintf(stderr, "switchyard: %s\n", line);
+    if (n > i)
+        fprintf(stderr, "switchyard: and %d more\n", n - i);
+}
+
+int sy_cli_finish_config(const struct sy_config *config, sy_status status) {
+    const char *first = config ? sy_config_problem(config, 0, NULL) : NULL;
+    if (status != SY_ERR_USAGE || !first || strcmp(first, sy_error_message()) != 0)
+        return sy_cli_finish(status);
+    print_problems(config);
+    return sy_status_exit_code(status);
+}
+
+int sy_cli_not_understood(const char *command, const char *arg) {
+    size_t n = strncmp(arg, "--", 2) == 0 ? strcspn(arg + 2, "=") : 0;
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)(n < sizeof name ? n : 0), arg + 2 * (n > 0));
+    const char *meant = *name ? sy_option_meant(name) : NULL;
+    if (!meant)
+        return sy_cli_usage(command, "'%s' is not understood", arg);
+    return sy_cli_usage(command, "'%s' is not understood: did you mean --%s%s?", arg, meant, arg + 2 + n);
+}
+
 int sy_cli_usage(const char *command, const char *fmt, ...) {
     va_list args;
     va_start(args, fmt);
@@ -115,28 +143,35 @@ int sy_cli_take_flag(int *argc, char **argv, const char *name) {
     return 0;
 }
 
-int sy_cli_config(const char *command, int argc, char **argv, struct sy_config **out) {
-    struct sy_config *config;
-    sy_status status = sy_config_create(&config);
-    if (status == SY_OK)
-        status = sy_config_flags(config, &argc, argv);
-    if (status == SY_OK && argc > 2) {
-        sy_config_destroy(config);
-        return sy_cli_usage(command, "'%s' is not understood", argv[2]);
-    }
-    if (status == SY_OK && argc < 2) {
-        sy_config_destroy(config);
+/* Flags and file, each with all that is wrong with it. */
+static int load_config(const char *command, int argc, char **argv, struct sy_config *config) {
+    sy_status flags = sy_config_flags(config, &argc, argv);
+    if (flags != SY_OK && flags != SY_ERR_USAGE)
+        return sy_cli_finish(flags);
+    if (argc < 2 && flags == SY_OK)
         return sy_cli_usage(command, "a config file is needed");
-    }
-    if (status == SY_OK)
-        status = sy_config_load_file(config, argv[1]);
-    if (status != SY_OK) {
+    if (argc > 2 && flags == SY_OK)
+        return sy_cli_not_understood(command, argv[2]);
+    sy_status file = argc > 1 ? sy_config_load_file(config, argv[1]) : SY_OK;
+    if (flags == SY_OK && file == SY_OK)
+        return 0;
+    print_problems(config);
+    if (file != SY_OK && file != SY_ERR_USAGE)
+        sy_cli_finish(file);
+    return file == SY_OK || file == SY_ERR_IO
+               ? 2
+               : sy_status_exit_code(file); /* a config that is not there: a wrong call */
+}
+
+int sy_cli_config(const char *command, int argc, char **argv, struct sy_config **out) {
+    struct sy_config *config = NULL;
+    sy_status status = sy_config_create(&config);
+    int code = status == SY_OK ? load_config(command, argc, argv, config) : sy_cli_finish(status);
+    if (code)
         sy_config_destroy(config);
-        int code = sy_cli_finish(status);
-        return status == SY_ERR_IO ? 2 : code; /* a config that is not there is a wrong call */
-    }
-    *out = config;
-    return 0;
+    else
+        *out = config;
+    return code;
 }
 
 void sy_cli_config_name(const char *path, char out[256]) {

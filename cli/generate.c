@@ -40,20 +40,20 @@ int sy_cli_generate(int argc, char **argv) {
     how.top_k = (int64_t)top_k;
     how.top_p = top_p;
     how.seed = (uint64_t)seed;
-    struct sy_config *config;
+    struct sy_config *config = NULL;
     sy_status status = sy_config_create(&config);
     if (status == SY_OK)
         status = sy_config_flags(config, &argc, argv);
     int code = 0;
     if (status == SY_OK && argc != 2)
-        code = sy_cli_usage("generate", argc < 2 ? "a checkpoint or run is needed%s" : "'%s' is not understood",
-                            argc < 2 ? "" : argv[2]);
+        code = argc < 2 ? sy_cli_usage("generate", "a checkpoint or run is needed")
+                        : sy_cli_not_understood("generate", argv[2]);
     struct sy_io io = sy_cli_io();
     sy_cli_catch_signals(&io, "stopping after this token", NULL);
     if (status == SY_OK && code == 0)
         status = sy_generate(config, argv[1], &how, &io);
     if (code == 0)
-        code = sy_cli_finish(status);
+        code = sy_cli_finish_config(config, status);
     sy_config_destroy(config);
     return code;
 }

@@ -37,7 +37,7 @@ int sy_cli_inspect(int argc, char **argv) {
         return sy_cli_usage("inspect", "--layer, --rows and --json go with --experts");
     for (int i = 1; i < argc; i++)
         if (i > 1 || strncmp(argv[i], "--", 2) == 0)
-            return sy_cli_usage("inspect", "'%s' is not understood", argv[i]);
+            return sy_cli_not_understood("inspect", argv[i]);
     if (argc != 2)
         return sy_cli_usage("inspect", experts ? "one run is needed" : "one path is needed");
     struct sy_io io = sy_cli_io();

@@ -6,22 +6,14 @@
 
 #include "cli.h"
 
-static const struct command {
-    const char *name, *args, *text;
-    int (*run)(int argc, char **argv);
-} commands[] = {
-#define X(name, args, text) {#name, args, text, sy_cli_##name},
-    SY_COMMANDS(X)
-#undef X
-};
-enum { N_COMMANDS = sizeof commands / sizeof *commands };
-
 static void print_usage(FILE *f) {
     fprintf(f, "switchyard %s: mixture-of-experts training, the same bits on every layout\n\n", sy_version());
-    for (int i = 0; i < N_COMMANDS; i++)
-        fprintf(f, "  switchyard %s%s%s\n      %s\n", commands[i].name, *commands[i].args ? " " : "", commands[i].args,
-                commands[i].text);
-    fprintf(f, "\nOptions are --section.key=value; `switchyard help run.dir` explains one.\n"
+    for (int i = 0; i < sy_cli_n_commands; i++) {
+        const struct sy_cli_command *c = &sy_cli_commands[i];
+        fprintf(f, "  switchyard %s%s%s\n      %s\n", c->name, *c->args ? " " : "", c->args, c->text);
+    }
+    fprintf(f, "\nOptions are --section.key=value; `switchyard help run.dir` explains one,\n"
+               "`switchyard help train` what a command takes.\n"
                "exit: 0 done, 1 failed, 2 usage, 3 damaged data, 4 non-finite, 128 + signal\n");
 }
 
@@ -32,12 +24,11 @@ int sy_cli_help(int argc, char **argv) {
         print_usage(stdout);
         return 0;
     }
-    for (int i = 0; i < N_COMMANDS; i++)
-        if (strcmp(argv[1], commands[i].name) == 0) {
-            printf("switchyard %s%s%s\n    %s\n", commands[i].name, *commands[i].args ? " " : "", commands[i].args,
-                   commands[i].text);
-            return 0;
-        }
+    const struct sy_cli_command *c = sy_cli_find(argv[1]);
+    if (c) {
+        sy_cli_help_command(c);
+        return 0;
+    }
     return sy_cli_finish(sy_config_help(argv[1], write_stdout, stdout));
 }
 
@@ -48,11 +39,20 @@ int sy_cli_version(int argc, char **argv) {
     return 0;
 }
 
-static const struct command *find(const char *name) {
-    for (int i = 0; i < N_COMMANDS; i++)
-        if (strcmp(name, commands[i].name) == 0)
-            return &commands[i];
-    return NULL;
+/* COMMAND ... --help: anywhere but as the value of an option. An empty argument is no name of anything. */
+static int wants_help(const char *command, int argc, char **argv) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if ((strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) &&
+            !sy_cli_is_value(command, argv, i))
+            return 1;
+    return 0;
+}
+
+static int has_empty(const char *command, int argc, char **argv) {
+    for (int i = 1; i < argc; i++)
+        if (!*argv[i] && !sy_cli_is_value(command, argv, i))
+            return 1;
+    return 0;
 }
 
 /* Descriptors 0, 1 and 2 that came closed are taken, by one that neither reads nor writes: else the next file
@@ -78,16 +78,18 @@ int main(int argc, char **argv) {
         name = "help";
     if (strcmp(name, "--version") == 0)
         name = "version";
-    const struct command *c = find(name);
+    const struct sy_cli_command *c = sy_cli_find(name);
     if (!c) {
         fprintf(stderr, "switchyard: there is no command '%s'; `switchyard help` lists them\n", name);
         return 2;
     }
-    if (argc == 3 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
-        argv[2] = (char *)c->name; /* COMMAND --help is help COMMAND */
-        c = find("help");
-    }
-    int code = c->run(argc - 1, argv + 1);
+    int code = 0;
+    if (wants_help(c->name, argc - 1, argv + 1))
+        sy_cli_help_command(c);
+    else if (has_empty(c->name, argc - 1, argv + 1))
+        code = sy_cli_usage(c->name, "an argument is empty (a variable of the shell that is not set?)");
+    else
+        code = c->run(argc - 1, argv + 1);
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0) {
         if (errno != EPIPE) /* a reader that has seen enough needs no message */
             fprintf(stderr, "switchyard: the output could not be written: %s\n", strerror(errno));

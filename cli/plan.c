@@ -7,7 +7,7 @@ int sy_cli_plan(int argc, char **argv) {
     if (code)
         return code;
     struct sy_io io = sy_cli_io();
-    code = sy_cli_finish(sy_plan(config, &io));
+    code = sy_cli_finish_config(config, sy_plan(config, &io));
     sy_config_destroy(config);
     return code;
 }

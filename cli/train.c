@@ -57,7 +57,7 @@ int sy_cli_train(int argc, char **argv) {
                          save_signal);
     struct sy_train_summary s;
     sy_status status = sy_train(config, name, &io, &s);
-    code = sy_cli_finish(status);
+    code = sy_cli_finish_config(config, status);
     if (status == SY_OK) {
         if (isfinite(s.eval_loss))
             printf("held-out loss %.4f nats per token; training text as unigrams %.4f nats per byte\n", s.eval_loss,

@@ -1,20 +1,33 @@
 /* switchyard verify CONFIG [--steps N] [--break NAME]: many layouts, one digest table. */
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli.h"
 
+static int is_whole_number(const char *text, long long *out) {
+    char *end = NULL;
+    errno = 0;
+    *out = text ? strtoll(text, &end, 10) : 0;
+    return text && end != text && !*end && !errno;
+}
+
 int sy_cli_verify(int argc, char **argv) {
     const char *steps = "3", *plant = NULL;
-    if (sy_cli_take(&argc, argv, "steps", &steps) && !steps)
-        return sy_cli_usage("verify", "--steps needs a number");
+    long long n;
+    sy_cli_take(&argc, argv, "steps", &steps);
+    if (!is_whole_number(steps, &n))
+        return sy_cli_usage("verify", "--steps needs a whole number");
     if (sy_cli_take(&argc, argv, "break", &plant) && !plant)
         return sy_cli_usage("verify", "--break needs a name (or list)");
-    struct sy_config *config;
-    int code = sy_cli_config("verify", argc, argv, &config);
+    struct sy_config *config = NULL;
+    struct sy_io io = sy_cli_io();
+    int code = 0;
+    if (argc > 1 || !plant || strcmp(plant, "list") != 0)
+        code = sy_cli_config("verify", argc, argv, &config);
     if (code)
         return code;
-    struct sy_io io = sy_cli_io();
-    code = sy_cli_finish(sy_verify(config, atoll(steps), plant, &io));
+    code = sy_cli_finish_config(config, sy_verify(config, n, plant, &io)); /* a list needs no config */
     sy_config_destroy(config);
     return code;
 }

@@ -3,7 +3,7 @@
  *     moe_layer                the layer alone
  *     moe_layer --ranks 4      its experts spread over 4 threads, each with its share of the sequences: the same digest
  *
- * Build: make example, or   cc moe_layer.c $(pkg-config --cflags --libs switchyard)
+ * Build: make example, or   cc moe_layer.c $(pkg-config --cflags --libs switchyard)   in C or in C++
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -40,10 +40,15 @@ static uint64_t digest(uint64_t h, const float *v, size_t n) {
 static sy_status step(struct sy_moe *moe, int64_t first, int64_t n) {
     int64_t e, n_experts;
     sy_moe_experts(moe, &e, &n_experts); /* the weights of these are this rank's */
-    struct sy_moe_tensors w = {
-        .gate = gate, .w1 = w1 + e * WIDTH * DIM, .w3 = w3 + e * WIDTH * DIM, .w2 = w2 + e * DIM * WIDTH};
-    struct sy_moe_tensors g = {.w1 = d_w1 + e * WIDTH * DIM, .w3 = d_w3 + e * WIDTH * DIM, .w2 = d_w2 + e * DIM * WIDTH};
-    struct sy_moe_batch batch = {.n_sequences = n};
+    int64_t at = e * WIDTH * DIM;
+    struct sy_moe_tensors w, g;
+    struct sy_moe_batch batch;
+    memset(&w, 0, sizeof w); /* what is not set is not there */
+    memset(&g, 0, sizeof g);
+    memset(&batch, 0, sizeof batch);
+    w.gate = gate, w.w1 = w1 + at, w.w3 = w3 + at, w.w2 = w2 + at;
+    g.w1 = d_w1 + at, g.w3 = d_w3 + at, g.w2 = d_w2 + at;
+    batch.n_sequences = n;
     sy_status status = sy_moe_set_weights(moe, &w, 1);
     if (status == SY_OK)
         status = sy_moe_forward(moe, 0, &batch, x + first * ROW, y + first * ROW);
@@ -56,10 +61,15 @@ static sy_status step(struct sy_moe *moe, int64_t first, int64_t n) {
 static sy_status run(const struct sy_comm *comm, void *config) {
     int rank = comm ? sy_comm_rank(comm) : 0, ranks = comm ? sy_comm_size(comm) : 1;
     int64_t first = SEQUENCES * rank / ranks, end = SEQUENCES * (rank + 1) / ranks;
-    struct sy_moe_options options = {
-        .dim = DIM, .inter_dim = WIDTH, .seq_len = SEQ_LEN, .max_sequences = SEQUENCES, .micro_batches = 1};
+    struct sy_moe_options options;
     struct sy_moe *moe;
-    sy_status status = sy_moe_create(config, &options, comm, &moe);
+    memset(&options, 0, sizeof options);
+    options.dim = DIM;
+    options.inter_dim = WIDTH;
+    options.seq_len = SEQ_LEN;
+    options.max_sequences = SEQUENCES;
+    options.micro_batches = 1;
+    sy_status status = sy_moe_create((const struct sy_config *)config, &options, comm, &moe);
     if (status != SY_OK)
         return status;
     status = step(moe, first, end - first);

@@ -65,13 +65,28 @@ sy_status sy_config_load_file(struct sy_config *config, const char *path);
 /* Local. Takes --section.key=value arguments out of argv (argv[0] stays) and lowers *argc. Errors: ERR_USAGE. */
 sy_status sy_config_flags(struct sy_config *config, int *argc, char **argv);
 
-/* Local. Sets one key from text, as a flag would. Errors: ERR_USAGE. */
+/* Local. Sets one key from text, as a flag would; an empty path is as if it were not given. Errors: ERR_USAGE. */
 sy_status sy_option_set(struct sy_config *config, const char *key, const char *text);
 
 /* Local. The value of a key as TOML text, valid until sy_config_destroy. Errors: ERR_USAGE, ERR_MEMORY. */
 sy_status sy_config_get(struct sy_config *config, const char *key, const char **text);
 
-/* Local. Help of a key or section; a commented config for a flavor; the text of docs/CONFIG.md. */
+/* Local. The i-th message, each one line, of all that reading flags and files, or else the checks before an
+ * operation, found wrong with a config; NULL past the last or the tenth. *n (if not NULL) is how many there
+ * were. The first is also sy_error_message. */
+const char *sy_config_problem(const struct sy_config *config, int i, int *n);
+
+/* Local. The key that a name is taken for: its last part ("steps"), or what others call it
+ * ("learning_rate"); NULL if nothing is. Static. */
+const char *sy_option_meant(const char *name);
+
+/* Local. The i-th key, in the order of docs/CONFIG.md, and the i-th word that a key takes one of (true and
+ * false; flavors); NULL past the last. Static. */
+const char *sy_option_key(int i);
+const char *sy_option_word(const char *key, int i);
+
+/* Local. Help of a key (its last part will do), a section or a flavor; a commented config for a flavor; the
+ * text of docs/CONFIG.md. */
 sy_status sy_config_help(const char *key, sy_write_fn write, void *user);
 sy_status sy_config_init(const char *flavor, sy_write_fn write, void *user);
 void sy_config_reference(sy_write_fn write, void *user);
@@ -129,8 +144,9 @@ struct sy_train_summary {
  * NONFINITE. *out is filled as far as the run came. */
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io, struct sy_train_summary *out);
 
-/* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ. `plant` names a known
- * bug that must be caught (then OK means caught), or NULL; "list" prints the names. */
+/* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ.
+ * `plant` names a known bug that must be caught (then OK means caught), or NULL; "list" prints each and what
+ * it does, config may be NULL. */
 sy_status sy_verify(struct sy_config *config, int64_t steps, const char *plant, const struct sy_io *io);
 
 /* Local. First step, tensor and element in which two runs (or checkpoints) differ. *equal 1 if none does. */
@@ -249,12 +265,13 @@ struct sy_moe_options {             /* equal on all ranks, but for tier and thre
     int forced_balance;     /* not 0: tokens go to experts in turn (debug.moe_force_load_balance) */
 };
 
-/* Collective (Local without comm). A layer with the options of section [moe] of `config` alone: a flavor, and dimensions in
- * [model], are other sections. config may go afterwards; comm, whose ranks share the experts (NULL: this rank has all),
- * lives as long as the layer. The first E mod ranks ranks own one expert more, those past E none. The expert bias, with
- * moe.load_balance_coeff > 0, is zeros. Errors: ERR_USAGE with both numbers (groups, top_k, bounds, ranks that differ),
- * ERR_UNAVAILABLE a tier, ERR_MEMORY with the bytes, ERR_RUNTIME no thread. Owned by the caller: sy_moe_destroy (Local, NULL
- * is fine, no collective may be under way). */
+/* Collective (Local without comm). A layer with the options of section [moe] of `config` alone: a flavor,
+ * and dimensions in [model], are other sections. config may go afterwards; comm, whose ranks share the
+ * experts (NULL: this rank has all), lives as long as the layer. The first E mod ranks ranks own one expert
+ * more, those past E none. The expert bias, with moe.load_balance_coeff > 0 or moe.keep_bias, is zeros.
+ * Errors: ERR_USAGE with both numbers (groups, top_k, bounds, ranks that differ), ERR_UNAVAILABLE a tier,
+ * ERR_MEMORY with the bytes, ERR_RUNTIME no thread. Owned by the caller: sy_moe_destroy (Local, NULL is
+ * fine, no collective may be under way). */
 sy_status sy_moe_create(const struct sy_config *config, const struct sy_moe_options *options, const struct sy_comm *comm,
                         struct sy_moe **out);
 void sy_moe_destroy(struct sy_moe *moe);
@@ -325,7 +342,7 @@ void sy_moe_losses(const struct sy_moe *moe, double *balance, double *z);
  * moe.bias_center), if there is one, and sets counts and losses to zero. Errors: ERR_USAGE forwards wait for a backward. */
 sy_status sy_moe_update_bias(struct sy_moe *moe);
 
-/* Local. The expert bias [E]; the same on all ranks. Errors: ERR_USAGE moe.load_balance_coeff = 0; set: forwards wait, or
+/* Local. The expert bias [E]; the same on all ranks. Errors: ERR_USAGE there is none; set: forwards wait, or
  * a value is not finite. */
 sy_status sy_moe_expert_bias(const struct sy_moe *moe, float *out);
 sy_status sy_moe_set_expert_bias(struct sy_moe *moe, const float *bias);

@@ -1,7 +1,9 @@
 #!/bin/sh
 # Runs test programs and scripts: a line each with its seconds, the log of those that failed, a summary; exit 1 if any did.
+# Where nothing ended for 15 s, a line says what is running.
 #   usage: tools/run_tests.sh BUILD PROGRAM...     also tests/e2e/*.sh and tests/cli/*.sh, with BIN=BUILD/switchyard
 #   JOBS=n   so many at a time (default: the processors)      ONLY="name ..."   only these
+#   SAY_AFTER=n  seconds without a line after which one says what is running (15)
 #   QUICK=1  fewer layouts and repeats, for the sanitizers
 # A program replay_<x> gets tests/fuzz/corpus/<x>. With --one TEST it runs that test alone; LOGS says where its log goes.
 set -u
@@ -18,9 +20,12 @@ if [ "${1-}" = --one ]; then
     command_of "$2"
     begin=$(now_ms)
     verdict=ok
+    date +%s >"$LOGS/$name.runs"
     $command >"$LOGS/$name.log" 2>&1 </dev/null || verdict=FAILED
     ms=$(($(now_ms) - begin))
+    rm -f "$LOGS/$name.runs"
     [ $verdict = ok ] && touch "$LOGS/$name.ok"
+    date +%s >"$LOGS/said"
     printf '%-6s %4d.%d s  %s\n' $verdict $((ms / 1000)) $((ms / 100 % 10)) "$name"
     exit 0
 fi
@@ -32,7 +37,8 @@ fi
 build=$1
 shift
 LOGS=$(mktemp -d "${TMPDIR:-/tmp}/switchyard-tests.XXXXXX")
-trap 'rm -rf "$LOGS"' EXIT
+talker=
+trap '[ -z "$talker" ] || kill $talker 2>/dev/null; rm -rf "$LOGS"' EXIT
 trap 'exit 130' INT TERM HUP
 BIN=$build/switchyard QUICK=${QUICK-}
 export BIN LOGS QUICK
@@ -49,8 +55,27 @@ if [ -z "$names" ]; then
     echo "there is no test '${ONLY-}'" >&2
     exit 2
 fi
+# The line of a test that takes long: its seconds so far, and the last that it said, if it says anything.
+say_running() {
+    for runs in "$LOGS"/*.runs; do
+        name=$(basename "$runs" .runs)
+        since=$(cat "$runs" 2>/dev/null) || continue # it has just ended
+        said=$(tail -n 1 "$LOGS/$name.log" 2>/dev/null | cut -c1-50)
+        printf 'runs   %4d   s  %s%s\n' $(($(date +%s) - since)) "$name" "${said:+: $said}"
+    done
+    date +%s >"$LOGS/said"
+}
+keep_talking() {
+    while sleep 1 >/dev/null 2>&1; do
+        [ $(($(date +%s) - $(cat "$LOGS/said"))) -lt "${SAY_AFTER:-15}" ] || say_running
+    done
+}
 begin=$(date +%s)
+echo "$begin" >"$LOGS/said"
+keep_talking &
+talker=$!
 xargs -n 1 -P "${JOBS:-$(nproc 2>/dev/null || echo 2)}" sh tools/run_tests.sh --one <"$LOGS/tests"
+kill $talker
 all=0 failed=0
 for name in $names; do
     all=$((all + 1))

@@ -1,21 +1,40 @@
 /* switchyard plan: what a run on one rank will hold and compute, from the code that allocates it, without the memory. */
+#include <string.h>
+
+#include "base/machine.h"
 #include "ckpt/hf_config.h"
+#include "parallel/tree.h"
 #include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
 
-static void amount(const struct sy_io *io, const char *what, double bytes) {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+/* A number with its unit, so that it is at least 1 and below `step`. */
+struct scaled {
+    double v;
+    const char *unit;
+};
+
+static struct scaled scale(double v, double step, const char *const *units, int n) {
     int u = 0;
-    double v = bytes;
-    for (; v >= 1024 && u < 5; u++)
-        v /= 1024;
-    sy_io_printf(io, "  %-28s %10.2f %s\n", what, v, units[u]);
+    for (; v >= step && u < n - 1; u++)
+        v /= step;
+    return (struct scaled){v, units[u]};
 }
 
-static void tags(const struct sy_io *io, const struct sy_arena *a) {
-    for (int i = 0; i < a->n_tags; i++)
-        amount(io, a->tags[i].name, (double)a->tags[i].bytes);
+static struct scaled in_bytes(double v) {
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    return scale(v, 1024, units, 6);
+}
+
+static struct scaled in_flops(double v) {
+    static const char *const units[] = {"FLOP",  "kFLOP", "MFLOP", "GFLOP", "TFLOP",
+                                        "PFLOP", "EFLOP", "ZFLOP", "YFLOP"};
+    return scale(v, 1000, units, 9);
+}
+
+static void amount(const struct sy_io *io, const char *what, double bytes) {
+    struct scaled s = in_bytes(bytes);
+    sy_io_printf(io, "  %-28s %10.2f %s\n", what, s.v, s.unit);
 }
 
 static void thousands(int64_t n, char out[32]) {
@@ -38,12 +57,48 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
     sy_io_printf(io, "parameters   %s, %s active for a token\n", total, active);
     const char *class = sy_hf_class_name(c);
     sy_io_printf(io, "Hugging Face class: %s\n", class ? class : "none; read by switchyard alone");
-    sy_io_printf(io, "FLOPs        %.3f GFLOP a token, %.3f TFLOP a step of %lld tokens\n", flops * 1e-9,
-                 flops * (double)tokens * 1e-12, (long long)tokens);
+    struct scaled token = in_flops(flops), step = in_flops(flops * (double)tokens);
+    struct scaled run = in_flops(flops * (double)tokens * (double)c->training.steps);
+    sy_io_printf(io, "FLOPs        %.3g %s a token, %.3g %s a step of %lld tokens, %.3g %s in %lld steps\n",
+                 token.v, token.unit, step.v, step.unit, (long long)tokens, run.v, run.unit,
+                 (long long)c->training.steps);
     sy_io_printf(io, "recipe       class %s, lanes %lld, expert_lanes %lld, cell %lld, seq_len %lld, rounds %lld\n",
                  sy_config_word(c, "numerics.class"), (long long)c->numerics.lanes, (long long)c->numerics.expert_lanes,
                  (long long)c->numerics.cell, (long long)c->training.seq_len,
                  (long long)(c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell)));
+}
+
+/* Why there are more gradients than weights. */
+static sy_status explain_gradients(const struct sy_io *io, const struct sy_config *c) {
+    int lanes = (int)c->numerics.lanes, width = (int)c->numerics.expert_lanes, dense = 0, experts = 0;
+    SY_TRY(sy_tree_shape(lanes, width, &dense));
+    SY_TRY(sy_tree_shape(lanes / width, 1, &experts));
+    sy_io_printf(io,
+                 "    %d x the dense weights and %d x the experts' in fp32: numerics.lanes = %d,\n"
+                 "    expert_lanes = %d at a time; sums wait in a tree for their other half\n",
+                 dense, experts, lanes, width);
+    return SY_OK;
+}
+
+static sy_status tags(const struct sy_io *io, const struct sy_config *c, const struct sy_arena *a) {
+    for (int i = 0; i < a->n_tags; i++) {
+        amount(io, a->tags[i].name, (double)a->tags[i].bytes);
+        if (strcmp(a->tags[i].name, "gradients") == 0)
+            SY_TRY(explain_gradients(io, c));
+    }
+    return SY_OK;
+}
+
+static void print_machine(const struct sy_io *io, double bytes) {
+    struct sy_machine_memory m = sy_machine_memory();
+    if (m.total <= 0)
+        return;
+    struct scaled total = in_bytes((double)m.total), available = in_bytes((double)m.available);
+    sy_io_printf(io, "this machine %.1f %s of memory, %.1f %s available: %s\n", total.v, total.unit,
+                 available.v, available.unit,
+                 bytes <= (double)m.available ? "it fits"
+                 : bytes <= (double)m.total   ? "it fits only if other programs end"
+                                              : "it does not fit");
 }
 
 static sy_status print_memory(const struct sy_io *io, const struct sy_config *c, const struct sy_params *p) {
@@ -51,8 +106,10 @@ static sy_status print_memory(const struct sy_io *io, const struct sy_config *c,
     SY_TRY(sy_session_measure(c, p, &all));
     sy_io_printf(io, "memory of one rank, %lld sequences at a time, activation_checkpoint.mode %s\n",
                  (long long)sy_session_batch(c), sy_config_word(c, "activation_checkpoint.mode"));
-    tags(io, &all);
-    amount(io, "in all", (double)(all.used - all.guards));
+    SY_TRY(tags(io, c, &all));
+    double bytes = (double)(all.used - all.guards);
+    amount(io, "in all", bytes);
+    print_machine(io, bytes);
     return SY_OK;
 }
 

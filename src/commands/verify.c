@@ -32,7 +32,8 @@ static sy_status set_layout(struct sy_config *c, const struct layout *l, const c
     SY_TRY(set(c, "activation_checkpoint.mode", l->recompute));
     SY_TRY(set(c, "activation_checkpoint.selective_ac_option", "op"));
     SY_TRY(set(c, "run.tier", l->tier));
-    SY_TRY(set(c, "moe.routes_out", "")); /* a run's files are not ours to replace */
+    SY_TRY(sy_config_clear(c, SY_LAYER_FLAG, "verify",
+                           "moe.routes_out")); /* a run's files are not ours to replace */
     SY_TRY(set(c, "debug.break", plant));
     return sy_config_finish(c, false);
 }
@@ -101,7 +102,7 @@ static sy_status planted(struct sy_config *c, int64_t steps, const char *plant, 
         known |= strcmp(sy_gradients_plant(i), plant) == 0;
     if (!known) {
         for (int i = 0; sy_gradients_plant(i); i++)
-            sy_io_printf(io, "%s\n", sy_gradients_plant(i));
+            sy_io_printf(io, "%-15s %s\n", sy_gradients_plant(i), sy_gradients_plant_about(i));
         if (strcmp(plant, "list") == 0)
             return SY_OK;
         SY_FAIL(SY_ERR_USAGE, "--break %s: there is no planted bug of that name; they are listed above", plant);

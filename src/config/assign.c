@@ -155,12 +155,26 @@ static sy_status assign_list(const struct target *t, const struct sy_toml_value 
     for (; item; item = v->type == SY_TOML_ARRAY ? item->next : NULL) {
         if (item->type != SY_TOML_STRING)
             return wrong_type(t, "a list of strings, each in quotes,");
+        if (t->o->is_path && item->as.string.n == 0)
+            continue;
         SY_TRY(keep_string(t, item, &items[n]));
         n++;
     }
     if (t->store)
         *list = (struct sy_config_list){n, items};
     return SY_OK;
+}
+
+/* A path that names nothing: "", [] or a list of such. An unset variable of a shell comes so. */
+static bool is_no_path(const struct sy_option *o, const struct sy_toml_value *v) {
+    if (!o->is_path || (v->type != SY_TOML_STRING && v->type != SY_TOML_ARRAY))
+        return false;
+    if (v->type == SY_TOML_STRING)
+        return v->as.string.n == 0;
+    for (const struct sy_toml_value *item = v->as.array.first; item; item = item->next)
+        if (item->type != SY_TOML_STRING || item->as.string.n > 0)
+            return false;
+    return true;
 }
 
 static sy_status assign_option(struct sy_config *cfg, int i, const struct sy_place *place, const struct sy_toml_value *v) {
@@ -179,6 +193,8 @@ static sy_status assign_option(struct sy_config *cfg, int i, const struct sy_pla
     for (int r = 0; r < sy_n_refused_values; r++)
         if (!strcmp(sy_refused_values[r].key, t.o->key) && !strcmp(sy_refused_values[r].value, raw))
             return sy_config_fail_at(place, t.o->key, shown, "refused: %s", sy_refused_values[r].reason);
+    if (is_no_path(t.o, v))
+        return SY_OK;
     SY_TRY(assign[t.o->type](&t, v));
     if (t.store)
         *origin = (struct sy_origin){.place = *place};
@@ -217,16 +233,19 @@ static bool is_neutral(const char *neutral, const char *raw) {
     }
 }
 
-sy_status sy_config_check_pending(const struct sy_config *cfg) {
+static sy_status refuse(const struct sy_pending *p, const struct sy_refused *r) {
+    if (!r->neutral)
+        return sy_config_fail_at(&p->place, p->key, p->shown, "refused: %s", r->reason);
+    return sy_config_fail_at(&p->place, p->key, p->shown, "refused unless it is %s: %s",
+                             *r->neutral ? r->neutral : "\"\"", r->reason);
+}
+
+sy_status sy_config_check_pending(struct sy_config *cfg) {
     for (int i = 0; i < sy_n_refused; i++) {
         const struct sy_pending *p = &cfg->priv->pendings[i];
         const struct sy_refused *r = &sy_refused[i];
-        if (!p->key || is_neutral(r->neutral, p->raw))
-            continue;
-        if (!r->neutral)
-            return sy_config_fail_at(&p->place, p->key, p->shown, "refused: %s", r->reason);
-        return sy_config_fail_at(&p->place, p->key, p->shown, "refused unless it is %s: %s",
-                                 *r->neutral ? r->neutral : "\"\"", r->reason);
+        if (p->key && !is_neutral(r->neutral, p->raw))
+            SY_TRY(sy_config_note(cfg, refuse(p, r)));
     }
     return SY_OK;
 }
@@ -281,6 +300,24 @@ sy_status sy_config_set(struct sy_config *cfg, enum sy_config_layer layer, const
     if (!sy_key_normalize(key, strlen(key), name))
         return sy_config_fail_at(&place, name, NULL, "there is no option with so long a name");
     return sy_config_assign_text(cfg, &place, name, text);
+}
+
+sy_status sy_config_clear(struct sy_config *cfg, enum sy_config_layer layer, const char *where,
+                          const char *key) {
+    char name[SY_KEY_BYTES];
+    int i = sy_key_normalize(key, strlen(key), name) ? sy_option_find(name) : -1;
+    const char *kept = sy_config_keep(cfg, where, strlen(where));
+    struct sy_place place = {layer, kept, 0, 0};
+    if (!kept)
+        return sy_config_no_memory();
+    if (i < 0)
+        return sy_config_fail_at(&place, name, NULL, "there is no such option: did you mean %s?",
+                                 sy_option_nearest(name));
+    if (layer < cfg->priv->origins[i].place.layer)
+        return SY_OK;
+    sy_option_reset(cfg, i);
+    cfg->priv->origins[i] = (struct sy_origin){.place = place};
+    return SY_OK;
 }
 
 sy_status sy_option_set(struct sy_config *cfg, const char *key, const char *text) {

@@ -1,6 +1,8 @@
-/* Checks between options, for one process: attention, router, recipe (NUMERICS 4), mesh (NUMERICS 5). Values are resolved.
+/* Checks between options, for one process: attention, router, recipe (NUMERICS 4), mesh (NUMERICS 5). Values
+ * are resolved.
  *
- * Every message has both numbers and what to do; the place is that of the first key.
+ * Every message has both numbers and what to do; the place is that of the first key. CHECK ends its function
+ * where what follows would say the same again; after NOTE the checks go on.
  */
 #include "config/internal.h"
 
@@ -11,50 +13,72 @@
         if (!(good))                                      \
             return sy_config_fail(cfg, key, __VA_ARGS__); \
     } while (0)
+#define NOTE(cfg, good, key, ...)                                              \
+    do {                                                                       \
+        if (!(good))                                                           \
+            SY_TRY(sy_config_note(cfg, sy_config_fail(cfg, key, __VA_ARGS__))); \
+    } while (0)
 /* clang-format on */
 
-static sy_status check_given(const struct sy_config *cfg) {
+/* Nothing says what to train: one message and not one for each number. */
+static sy_status no_model(const struct sy_config *cfg) {
+    static const char ask[] =
+        "choose model.flavor (`switchyard info` lists them), or state model.dim, n_layers, n_heads, "
+        "vocab_size and moe.num_experts";
+    if (cfg->priv->file && cfg->priv->file_empty)
+        SY_FAIL(SY_ERR_USAGE,
+                "%s: is empty, it states no model: `switchyard init --flavor NAME` writes a config",
+                cfg->priv->file);
+    SY_FAIL(SY_ERR_USAGE, "%s%sno model is stated: %s", cfg->priv->file ? cfg->priv->file : "",
+            cfg->priv->file ? ": " : "", ask);
+}
+
+static sy_status check_given(struct sy_config *cfg) {
     const struct sy_config_model *m = &cfg->model;
     static const char ask[] = "it must be given: state it, or choose model.flavor";
-    CHECK(cfg, m->dim, "model.dim", "%s", ask);
-    CHECK(cfg, m->n_layers, "model.n_layers", "%s", ask);
-    CHECK(cfg, m->n_heads, "model.n_heads", "%s", ask);
-    CHECK(cfg, m->vocab_size, "model.vocab_size", "%s", ask);
-    CHECK(cfg, m->n_dense_layers <= m->n_layers, "model.n_dense_layers",
-          "more than model.n_layers = %lld: choose at most that", N(m->n_layers));
-    CHECK(cfg, m->inter_dim || !m->n_dense_layers, "model.inter_dim",
-          "model.n_dense_layers = %lld needs it: state the width of the dense layers", N(m->n_dense_layers));
+    if (!m->dim && !m->n_layers && !m->n_heads && !m->vocab_size)
+        return no_model(cfg);
+    NOTE(cfg, m->dim, "model.dim", "%s", ask);
+    NOTE(cfg, m->n_layers, "model.n_layers", "%s", ask);
+    NOTE(cfg, m->n_heads, "model.n_heads", "%s", ask);
+    NOTE(cfg, m->vocab_size, "model.vocab_size", "%s", ask);
+    NOTE(cfg, m->n_dense_layers <= m->n_layers, "model.n_dense_layers",
+         "more than model.n_layers = %lld: choose at most that", N(m->n_layers));
+    NOTE(cfg, m->inter_dim || !m->n_dense_layers, "model.inter_dim",
+         "model.n_dense_layers = %lld needs it: state the width of the dense layers", N(m->n_dense_layers));
     if (m->n_dense_layers < m->n_layers) {
-        CHECK(cfg, m->moe_inter_dim, "model.moe_inter_dim", "%lld MoE layers need it: state the width of an expert",
-              N(m->n_layers - m->n_dense_layers));
-        CHECK(cfg, cfg->moe.num_experts, "moe.num_experts",
-              "%lld MoE layers need it: state how many, or set model.n_dense_layers = %lld",
-              N(m->n_layers - m->n_dense_layers), N(m->n_layers));
+        NOTE(cfg, m->moe_inter_dim, "model.moe_inter_dim",
+             "%lld MoE layers need it: state the width of an expert", N(m->n_layers - m->n_dense_layers));
+        NOTE(cfg, cfg->moe.num_experts, "moe.num_experts",
+             "%lld MoE layers need it: state how many, or set model.n_dense_layers = %lld",
+             N(m->n_layers - m->n_dense_layers), N(m->n_layers));
     }
     return SY_OK;
 }
 
-static sy_status check_attention(const struct sy_config *cfg) {
+static sy_status check_attention(struct sy_config *cfg) {
     const struct sy_config_model *m = &cfg->model;
     if (m->attention == SY_ATTENTION_MLA) {
-        CHECK(cfg, m->qk_rope_head_dim % 2 == 0, "model.qk_rope_head_dim",
-              "rotary embedding turns pairs: choose an even number");
-        CHECK(cfg, m->n_kv_heads == m->n_heads, "model.n_kv_heads",
-              "attention = \"mla\" has model.n_heads = %lld of them: leave it out", N(m->n_heads));
-        CHECK(cfg, m->qk_norm == SY_QK_NORM_NONE, "model.qk_norm", "attention = \"mla\" has its own norms: choose \"none\"");
-        CHECK(cfg, !m->attention_bias, "model.attention_bias", "attention = \"mla\" has no biases: choose false");
-        CHECK(cfg, !m->window, "model.window", "attention = \"mla\" has no window: choose 0");
+        NOTE(cfg, m->qk_rope_head_dim % 2 == 0, "model.qk_rope_head_dim",
+             "rotary embedding turns pairs: choose an even number");
+        NOTE(cfg, m->n_kv_heads == m->n_heads, "model.n_kv_heads",
+             "attention = \"mla\" has model.n_heads = %lld of them: leave it out", N(m->n_heads));
+        NOTE(cfg, m->qk_norm == SY_QK_NORM_NONE, "model.qk_norm",
+             "attention = \"mla\" has its own norms: choose \"none\"");
+        NOTE(cfg, !m->attention_bias, "model.attention_bias",
+             "attention = \"mla\" has no biases: choose false");
+        NOTE(cfg, !m->window, "model.window", "attention = \"mla\" has no window: choose 0");
     } else {
-        CHECK(cfg, m->n_heads % m->n_kv_heads == 0, "model.n_kv_heads",
-              "does not divide model.n_heads = %lld: choose one that does", N(m->n_heads));
-        CHECK(cfg, m->head_dim % 2 == 0 && m->head_dim, "model.head_dim",
-              "rotary embedding turns pairs: choose an even number");
+        NOTE(cfg, m->n_heads % m->n_kv_heads == 0, "model.n_kv_heads",
+             "does not divide model.n_heads = %lld: choose one that does", N(m->n_heads));
+        NOTE(cfg, m->head_dim % 2 == 0 && m->head_dim, "model.head_dim",
+             "rotary embedding turns pairs: choose an even number");
     }
     if (m->rope_factor > 1) {
-        CHECK(cfg, m->rope_theta > 1, "model.rope_theta",
-              "yarn (rope_factor > 1) divides by its logarithm: choose more than 1");
-        CHECK(cfg, m->beta_fast >= m->beta_slow, "model.beta_fast", "less than model.beta_slow = %g: choose at least that",
-              m->beta_slow);
+        NOTE(cfg, m->rope_theta > 1, "model.rope_theta",
+             "yarn (rope_factor > 1) divides by its logarithm: choose more than 1");
+        NOTE(cfg, m->beta_fast >= m->beta_slow, "model.beta_fast",
+             "less than model.beta_slow = %g: choose at least that", m->beta_slow);
     }
     return SY_OK;
 }
@@ -106,78 +130,88 @@ static sy_status check_routes(const struct sy_config *cfg) {
     return SY_OK;
 }
 
-static sy_status check_moe(const struct sy_config *cfg) {
+static sy_status check_moe(struct sy_config *cfg) {
     const struct sy_config_moe *e = &cfg->moe;
     if (cfg->model.n_dense_layers == cfg->model.n_layers) {
         static const char none[] = "model.n_dense_layers = %lld leaves no MoE layer: leave it out";
         int64_t dense = cfg->model.n_dense_layers;
-        CHECK(cfg, !*e->routes_in, "moe.routes_in", none, N(dense));
-        CHECK(cfg, !*e->routes_out, "moe.routes_out", none, N(dense));
-        CHECK(cfg, e->seq_aux_loss_coeff == 0, "moe.seq_aux_loss_coeff", none, N(dense));
-        CHECK(cfg, e->z_loss_coeff == 0, "moe.z_loss_coeff", none, N(dense));
+        NOTE(cfg, !*e->routes_in, "moe.routes_in", none, N(dense));
+        NOTE(cfg, !*e->routes_out, "moe.routes_out", none, N(dense));
+        NOTE(cfg, e->seq_aux_loss_coeff == 0, "moe.seq_aux_loss_coeff", none, N(dense));
+        NOTE(cfg, e->z_loss_coeff == 0, "moe.z_loss_coeff", none, N(dense));
         return SY_OK;
     }
-    SY_TRY(sy_config_check_moe(cfg));
-    CHECK(cfg, !*e->routes_in || !cfg->debug.moe_force_load_balance, "moe.routes_in",
-          "debug.moe_force_load_balance = true chooses the experts too: choose one of the two");
-    SY_TRY(check_routes(cfg));
+    SY_TRY(sy_config_note(cfg, sy_config_check_moe(cfg)));
+    NOTE(cfg, !*e->routes_in || !cfg->debug.moe_force_load_balance, "moe.routes_in",
+         "debug.moe_force_load_balance = true chooses the experts too: choose one of the two");
+    SY_TRY(sy_config_note(cfg, check_routes(cfg)));
     int64_t c = cfg->numerics.combine_groups;
-    CHECK(cfg, !c || e->num_experts % c == 0, "numerics.combine_groups",
-          "does not divide moe.num_experts = %lld: choose one that does, or 0", N(e->num_experts));
+    NOTE(cfg, !c || e->num_experts % c == 0, "numerics.combine_groups",
+         "does not divide moe.num_experts = %lld: choose one that does, or 0", N(e->num_experts));
     return SY_OK;
 }
 
 /* NUMERICS 4: a batch is lanes x rounds of cells. */
-static sy_status check_recipe(const struct sy_config *cfg) {
+static sy_status check_recipe(struct sy_config *cfg) {
     const struct sy_config_numerics *r = &cfg->numerics;
     int64_t batch = cfg->training.global_batch_size;
-    CHECK(cfg, batch % r->cell == 0, "numerics.cell",
-          "does not divide training.global_batch_size = %lld: choose one that does", N(batch));
-    CHECK(cfg, batch % (r->lanes * r->cell) == 0, "numerics.lanes",
-          "times numerics.cell = %lld is %lld and does not divide training.global_batch_size = %lld: choose lanes that do",
-          N(r->cell), N(r->lanes * r->cell), N(batch));
-    CHECK(cfg, r->lanes % r->expert_lanes == 0, "numerics.expert_lanes",
-          "does not divide numerics.lanes = %lld: choose one that does", N(r->lanes));
-    CHECK(cfg, cfg->run.device != SY_DEVICE_CUDA || r->class == SY_CLASS_SM90, "numerics.class",
-          "run.device = \"cuda\" computes \"sm90\" only: choose that, or run.device = \"cpu\"");
+    NOTE(cfg, batch % r->cell == 0, "numerics.cell",
+         "does not divide training.global_batch_size = %lld: choose one that does", N(batch));
+    NOTE(cfg, batch % r->cell || batch % (r->lanes * r->cell) == 0, "numerics.lanes",
+         "times numerics.cell = %lld is %lld and does not divide training.global_batch_size = %lld: choose "
+         "lanes that do",
+         N(r->cell), N(r->lanes * r->cell), N(batch));
+    NOTE(cfg, r->lanes % r->expert_lanes == 0, "numerics.expert_lanes",
+         "does not divide numerics.lanes = %lld: choose one that does", N(r->lanes));
+    NOTE(cfg, cfg->run.device != SY_DEVICE_CUDA || r->class == SY_CLASS_SM90, "numerics.class",
+         "run.device = \"cuda\" computes \"sm90\" only: choose that, or run.device = \"cpu\"");
     return SY_OK;
 }
 
 /* NUMERICS 5: what this version does not spread over ranks. */
-static sy_status check_mesh(const struct sy_config *cfg) {
+static sy_status check_mesh(struct sy_config *cfg) {
     const struct sy_config_parallelism *p = &cfg->parallelism;
     static const char one[] = "layouts over ranks are not in this release: choose 1";
-    CHECK(cfg, p->data_parallel_replicate_degree == 1, "parallelism.data_parallel_replicate_degree", "%s", one);
-    CHECK(cfg, p->data_parallel_shard_degree == 1 || p->data_parallel_shard_degree == -1,
-          "parallelism.data_parallel_shard_degree", "%s or -1", one);
-    CHECK(cfg, p->pipeline_parallel_degree == 1, "parallelism.pipeline_parallel_degree", "%s", one);
-    CHECK(cfg, p->expert_parallel_degree == 1, "parallelism.expert_parallel_degree", "%s", one);
-    CHECK(cfg, cfg->run.ranks == 1, "run.ranks", "%s", one);
-    CHECK(
-        cfg, p->expert_parallel_comm_backend != SY_COMM_DIRECT, "parallelism.expert_parallel_comm_backend",
-        "direct needs GPUs that see each other's memory, which this release does not use: choose \"auto\" or \"standard\"");
-    CHECK(cfg, cfg->metrics.moe_counters_rank < cfg->run.ranks, "metrics.moe_counters_rank",
-          "ranks are 0 to %lld (run.ranks = %lld): choose one of them", N(cfg->run.ranks - 1), N(cfg->run.ranks));
+    NOTE(cfg, p->data_parallel_replicate_degree == 1, "parallelism.data_parallel_replicate_degree", "%s",
+         one);
+    NOTE(cfg, p->data_parallel_shard_degree == 1 || p->data_parallel_shard_degree == -1,
+         "parallelism.data_parallel_shard_degree", "%s or -1", one);
+    NOTE(cfg, p->pipeline_parallel_degree == 1, "parallelism.pipeline_parallel_degree", "%s", one);
+    NOTE(cfg, p->expert_parallel_degree == 1, "parallelism.expert_parallel_degree", "%s", one);
+    NOTE(cfg, cfg->run.ranks == 1, "run.ranks", "%s", one);
+    NOTE(cfg, p->expert_parallel_comm_backend != SY_COMM_DIRECT, "parallelism.expert_parallel_comm_backend",
+         "direct needs GPUs that see each other's memory, which this release does not use: choose \"auto\" "
+         "or \"standard\"");
+    NOTE(cfg, cfg->metrics.moe_counters_rank < cfg->run.ranks, "metrics.moe_counters_rank",
+         "ranks are 0 to %lld (run.ranks = %lld): choose one of them", N(cfg->run.ranks - 1),
+         N(cfg->run.ranks));
     return SY_OK;
 }
 
-static sy_status check_rest(const struct sy_config *cfg) {
+static sy_status check_rest(struct sy_config *cfg) {
     const char *tokenizer = cfg->tokenizer.path;
     bool byte = tokenizer[0] == 'b' && tokenizer[1] == 'y' && tokenizer[2] == 't' && tokenizer[3] == 'e' && !tokenizer[4];
-    CHECK(cfg, byte, "tokenizer.path", "other tokenizers are not in this release: choose \"byte\"");
-    CHECK(cfg, cfg->model.vocab_size >= 259, "model.vocab_size",
-          "tokenizer.path = \"byte\" has 259 ids: choose at least that");
-    CHECK(cfg, sy_config_selective_every(&cfg->activation_checkpoint) > 0, "activation_checkpoint.selective_ac_option",
-          "\"op\" is needed, or a number from 1, as in \"2\": every n-th layer is recomputed");
-    CHECK(cfg, cfg->data.holdout > 0 || cfg->validation.dataset_path.n > 0 || !cfg->validation.enable, "validation.enable",
-          "data.holdout = 0 holds nothing out: choose false, a share such as 0.01, or give validation.dataset_path");
-    CHECK(cfg, cfg->validation.steps, "validation.steps", "no batch: choose -1 for all, or validation.enable = false");
-    CHECK(cfg, *cfg->data.text_key, "data.text_key", "a key is needed: choose the one that holds the text");
+    NOTE(cfg, byte, "tokenizer.path", "other tokenizers are not in this release: choose \"byte\"");
+    NOTE(cfg, !byte || cfg->model.vocab_size >= 259, "model.vocab_size",
+         "tokenizer.path = \"byte\" has 259 ids: choose at least that");
+    NOTE(cfg, sy_config_selective_every(&cfg->activation_checkpoint) > 0,
+         "activation_checkpoint.selective_ac_option",
+         "\"op\" is needed, or a number from 1, as in \"2\": every n-th layer is recomputed");
+    NOTE(cfg, cfg->data.holdout > 0 || cfg->validation.dataset_path.n > 0 || !cfg->validation.enable,
+         "validation.enable",
+         "data.holdout = 0 holds nothing out: choose false, a share such as 0.01, or give "
+         "validation.dataset_path");
+    NOTE(cfg, cfg->validation.steps, "validation.steps",
+         "no batch: choose -1 for all, or validation.enable = false");
+    NOTE(cfg, *cfg->data.text_key, "data.text_key", "a key is needed: choose the one that holds the text");
     return SY_OK;
 }
 
-sy_status sy_config_check(const struct sy_config *cfg) {
-    SY_TRY(check_given(cfg));
+sy_status sy_config_check(struct sy_config *cfg) {
+    int before = cfg->priv->n_problems;
+    SY_TRY(sy_config_note(cfg, check_given(cfg)));
+    if (cfg->priv->n_problems > before)
+        return SY_OK; /* the others would divide by what is missing */
     SY_TRY(check_attention(cfg));
     SY_TRY(check_moe(cfg));
     SY_TRY(check_recipe(cfg));

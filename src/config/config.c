@@ -108,7 +108,10 @@ sy_status sy_config_fail(const struct sy_config *cfg, const char *key, const cha
         return sy_fail(SY_ERR_USAGE, "%s: %s", name, text);
     struct sy_fixed fixed = {shown, 0, sizeof shown};
     sy_put_option(&(struct sy_out){sy_fixed_write, &fixed}, cfg, &sy_options[i]);
-    return sy_config_fail_at(&cfg->priv->origins[i].place, name, shown, "%s", text);
+    struct sy_place place = cfg->priv->origins[i].place;
+    if (place.layer == SY_LAYER_DEFAULT && cfg->priv->file)
+        place.where = cfg->priv->file; /* the file that could have said it */
+    return sy_config_fail_at(&place, name, shown, "%s", text);
 }
 
 enum sy_config_layer sy_config_layer_of(const struct sy_config *cfg, const char *key) {

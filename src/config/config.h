@@ -58,35 +58,69 @@ enum sy_config_layer {
     SY_LAYER_FLAG
 };
 
-enum sy_config_effect { SY_EFFECT_RECIPE, SY_EFFECT_ANSWER, SY_EFFECT_LAYOUT };
+enum sy_config_effect {
+    SY_EFFECT_RECIPE,
+    SY_EFFECT_MODEL,
+    SY_EFFECT_DATA,
+    SY_EFFECT_ANSWER,
+    SY_EFFECT_LAYOUT
+};
+
+/* MoE layers have an expert bias: one that moves, or one that is kept as it is. */
+static inline bool sy_config_has_expert_bias(const struct sy_config_moe *moe) {
+    return moe->load_balance_coeff > 0 || moe->keep_bias;
+}
 
 /* Local. All defaults. Errors: ERR_MEMORY. Owned by the caller: sy_config_destroy (NULL is fine). */
 sy_status sy_config_create(struct sy_config **out);
 void sy_config_destroy(struct sy_config *cfg);
 
-/* Local. Reads a TOML file, or the n bytes of `text` called `name` in messages, at SY_LAYER_FILE. Errors: ERR_IO, and
- * ERR_USAGE naming file, line, key, value, bound and what to do; an unknown key names the nearest one. */
+/* Local. Reads a TOML file, or the n bytes of `text` called `name` in messages, at SY_LAYER_FILE. Errors:
+ * ERR_IO, and ERR_USAGE naming file, line, key, value, bound and what to do; an unknown key names the
+ * nearest one. Reading goes on after a wrong key: sy_config_problem has all of them. */
 sy_status sy_config_load_file(struct sy_config *cfg, const char *path);
 sy_status sy_config_load_text(struct sy_config *cfg, const char *name, const char *text, size_t n);
 
 /* Local. Takes the arguments that name an option out of argv (argv[0] stays) and lowers *argc: --a.b=v, --a.b v, bare --a.b
- * and --a.no-b for booleans, repeated for lists. Whatever has no dot before '=' stays, in order; so does everything after
- * "--". Errors: ERR_USAGE. argv's strings are copied. */
+ * and --a.no-b for booleans, --a.no-b for paths (back to the default), repeated for lists. Whatever has no dot before '='
+ * stays, in order; so does everything after "--". Errors: ERR_USAGE. argv's strings are copied. */
 sy_status sy_config_flags(struct sy_config *cfg, int *argc, char **argv);
 
 /* Local. Sets one key ("section.key", '-' equals '_') from text: a list's text is one item, which is appended to items of
- * the same layer and `where`. A stronger layer's value stays. `where` (copied) starts messages: a path, or "command line".
- */
+ * the same layer and `where`. A stronger layer's value stays, and an empty path is as if not given. `where` (copied) starts
+ * messages: a path, or "command line". */
 sy_status sy_config_set(struct sy_config *cfg, enum sy_config_layer layer, const char *where, const char *key,
                         const char *text);
+
+/* Local. One key back to its default, at this layer: what weaker ones say of it is forgotten. Errors: ERR_USAGE unknown key,
+ * ERR_MEMORY. */
+sy_status sy_config_clear(struct sy_config *cfg, enum sy_config_layer layer, const char *where,
+                          const char *key);
 
 /* Local. Applies the flavor and the rules for what was left open, then every check that concerns one process. `hopper`: a
  * usable Hopper GPU is there; decides what "auto" means for run.device and numerics.class. May be called again after more
  * was set. Errors: ERR_USAGE with both numbers in the text. */
 sy_status sy_config_finish(struct sy_config *cfg, bool hopper);
 
-/* Local. The checks between the options of [moe] alone, finished or not: what an MoE layer by itself needs. Errors: ERR_USAGE
- * with both numbers in the text. */
+/* Local. The i-th message of what load, flags and finish found wrong, at most ten of them, whose first is
+ * the message of that call; NULL past the last. *n (if not NULL) is how many there were. finish forgets what
+ * came before it. */
+const char *sy_config_problem(const struct sy_config *cfg, int i, int *n);
+
+/* Local. For a resume, before finish: each key that changes bits and that neither file nor flags state gets
+ * the value of `before`, a finished config, at SY_LAYER_CHECKPOINT, where it is not the one that holds
+ * anyway. A stated model.flavor that is not before's states all its keys; "auto", and a 0 that means "not
+ * given", state nothing. An expert bias stays (moe.keep_bias). `where` (copied) starts messages. Errors:
+ * ERR_USAGE, ERR_MEMORY. */
+sy_status sy_config_inherit(struct sy_config *cfg, const struct sy_config *before, const char *where);
+
+/* Local. ERR_USAGE with a problem for each key of that effect whose value is not that of `before`: "key =
+ * value: the run has its value: why". */
+sy_status sy_config_refuse_changes(struct sy_config *cfg, const struct sy_config *before,
+                                   enum sy_config_effect effect, const char *why);
+
+/* Local. The checks between the options of [moe] alone, finished or not: what an MoE layer by itself needs. Errors:
+ * ERR_USAGE with both numbers in the text. */
 sy_status sy_config_check_moe(const struct sy_config *cfg);
 
 /* Local. ERR_USAGE with `file:line: key = value: ` before the text, for checks that only another room can make. */
@@ -112,8 +146,9 @@ int64_t sy_config_selective_every(const struct sy_config_activation_checkpoint *
 /* Local. The i-th flavor's name, and in *about (if not NULL) what it is; NULL past the last. */
 const char *sy_config_flavor(int i, const char **about);
 
-/* Local. Text made from fields.def. help: `switchyard help KEY` for an option, a section, or a key that is refused; errors:
- * ERR_USAGE naming the nearest key. init: a commented config for a flavor ("" for none). reference: docs/CONFIG.md. */
+/* Local. Text made from fields.def. help: `switchyard help KEY` for an option (its last part will do, also
+ * what others call it), a section, a flavor, or a key that is refused; errors: ERR_USAGE naming the nearest
+ * key. init: a commented config for a flavor ("" for none). reference: docs/CONFIG.md. */
 sy_status sy_config_help(const char *key, sy_write_fn write, void *user);
 sy_status sy_config_init(const char *flavor, sy_write_fn write, void *user);
 void sy_config_reference(sy_write_fn write, void *user);

@@ -19,36 +19,47 @@ static bool join(const char *prefix, const struct sy_toml_entry *e, char out[SY_
 }
 
 static sy_status load_table(struct sy_config *cfg, struct sy_place *place, const char *prefix,
-                            const struct sy_toml_value *table) {
+                            const struct sy_toml_value *table);
+
+static sy_status load_entry(struct sy_config *cfg, struct sy_place *place, const char *prefix,
+                            const struct sy_toml_entry *e) {
     char key[SY_KEY_BYTES];
-    for (const struct sy_toml_entry *e = table->as.table.first; e; e = e->next) {
-        bool whole = join(prefix, e, key);
-        place->line = e->line;
-        bool known = whole && (sy_option_find(key) >= 0 || sy_refused_find(key) >= 0);
-        if (known)
-            SY_TRY(sy_config_assign(cfg, place, key, e->value));
-        else if (e->value->type == SY_TOML_TABLE && whole && sy_section_is_known(key))
-            SY_TRY(load_table(cfg, place, key, e->value));
-        else if (e->value->type == SY_TOML_TABLE)
-            return sy_config_fail_at(place, key, NULL, "there is no such section: did you mean [%s]?",
-                                     sy_section_nearest(key));
-        else if (whole && sy_section_is_known(key))
-            return sy_config_fail_at(place, key, NULL, "this is a section: write [%s] and its keys below it", key);
-        else
-            return sy_config_fail_at(place, key, NULL, "there is no such option: did you mean %s?", sy_option_nearest(key));
-    }
+    bool whole = join(prefix, e, key);
+    place->line = e->line;
+    if (whole && (sy_option_find(key) >= 0 || sy_refused_find(key) >= 0))
+        return sy_config_assign(cfg, place, key, e->value);
+    if (e->value->type == SY_TOML_TABLE && whole && sy_section_is_known(key))
+        return load_table(cfg, place, key, e->value);
+    if (e->value->type == SY_TOML_TABLE)
+        return sy_config_fail_at(place, key, NULL, "there is no such section: did you mean [%s]?",
+                                 sy_section_nearest(key));
+    if (whole && sy_section_is_known(key))
+        return sy_config_fail_at(place, key, NULL, "this is a section: write [%s] and its keys below it",
+                                 key);
+    return sy_config_fail_at(place, key, NULL, "there is no such option: did you mean %s?",
+                             sy_option_nearest(key));
+}
+
+static sy_status load_table(struct sy_config *cfg, struct sy_place *place, const char *prefix,
+                            const struct sy_toml_value *table) {
+    for (const struct sy_toml_entry *e = table->as.table.first; e; e = e->next)
+        SY_TRY(sy_config_note(cfg, load_entry(cfg, place, prefix, e)));
     return SY_OK;
 }
 
 sy_status sy_config_load_text(struct sy_config *cfg, const char *name, const char *text, size_t n) {
     struct sy_toml *doc;
     struct sy_place place = {SY_LAYER_FILE, sy_config_keep(cfg, name, strlen(name)), 0, ++cfg->priv->n_loads};
+    int before = cfg->priv->n_problems;
     if (!place.where)
         return sy_config_no_memory();
-    SY_TRY(sy_toml_parse(name, text, n, &doc));
+    SY_TRY(sy_config_note(cfg, sy_toml_parse(name, text, n, &doc)));
+    SY_TRY(sy_config_noted(cfg, before));
+    cfg->priv->file = place.where;
+    cfg->priv->file_empty = !sy_toml_root(doc)->as.table.first;
     sy_status status = load_table(cfg, &place, "", sy_toml_root(doc));
     sy_toml_destroy(doc);
-    return status;
+    return status == SY_OK ? sy_config_noted(cfg, before) : status;
 }
 
 sy_status sy_config_load_file(struct sy_config *cfg, const char *path) {

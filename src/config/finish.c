@@ -19,13 +19,16 @@ static void undo(struct sy_config *cfg) {
     }
 }
 
-static sy_status apply_flavor(struct sy_config *cfg) {
+sy_status sy_config_apply_flavor(struct sy_config *cfg) {
+    undo(cfg);
     if (!*cfg->model.flavor)
         return SY_OK;
     const struct sy_flavor *flavor = sy_flavor_find(cfg->model.flavor);
-    if (!flavor)
-        return sy_config_fail(cfg, "model.flavor", "there is no such flavor: did you mean \"%s\"?",
-                              sy_flavor_nearest(cfg->model.flavor));
+    if (!flavor) {
+        char meant[256];
+        sy_flavor_meant(cfg->model.flavor, meant, sizeof meant);
+        return sy_config_fail(cfg, "model.flavor", "there is no such flavor: did you mean %s?", meant);
+    }
     cfg->model.flavor = flavor->name;
     char word[2 * SY_KEY_BYTES], key[SY_KEY_BYTES], where[SY_KEY_BYTES];
     snprintf(where, sizeof where, "flavor %s", flavor->name);
@@ -66,7 +69,7 @@ static int64_t default_lanes(int64_t batch, int64_t cell) {
     return lanes;
 }
 
-static sy_status apply_rules(struct sy_config *cfg, bool hopper) {
+sy_status sy_config_apply_rules(struct sy_config *cfg, bool hopper) {
     struct sy_config_model *m = &cfg->model;
     if (!m->n_kv_heads)
         choose_int(cfg, "model.n_kv_heads", m->n_heads);
@@ -89,11 +92,16 @@ static sy_status apply_rules(struct sy_config *cfg, bool hopper) {
 }
 
 sy_status sy_config_finish(struct sy_config *cfg, bool hopper) {
-    undo(cfg);
+    cfg->priv->n_problems = 0;
     SY_TRY(sy_config_check_pending(cfg));
-    SY_TRY(apply_flavor(cfg));
-    SY_TRY(apply_rules(cfg, hopper));
-    return sy_config_check(cfg);
+    sy_status status = sy_config_apply_flavor(cfg);
+    if (status == SY_OK)
+        status = sy_config_apply_rules(cfg, hopper);
+    bool resolved = status == SY_OK;
+    SY_TRY(sy_config_note(cfg, status));
+    if (resolved)
+        SY_TRY(sy_config_check(cfg));
+    return sy_config_noted(cfg, 0);
 }
 
 int64_t sy_config_selective_every(const struct sy_config_activation_checkpoint *ac) {

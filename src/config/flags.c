@@ -1,4 +1,5 @@
-/* Options on the command line: --a.b=v, --a.b v, --a.b and --a.no-b for booleans, repeated for lists. See config.h. */
+/* Options on the command line: --a.b=v, --a.b v, --a.b and --a.no-b for booleans, --a.no-b for paths, repeated for lists.
+ * See config.h. */
 #include "config/internal.h"
 
 #include <string.h>
@@ -17,7 +18,12 @@ static bool is_boolean(const char *key) {
            (!strcmp(sy_refused[r].neutral, "false") || !strcmp(sy_refused[r].neutral, "true"));
 }
 
-/* section.no_key, where section.key is a boolean and section.no_key is nothing: removes "no_". */
+static bool is_path(const char *key) {
+    int i = sy_option_find(key);
+    return i >= 0 && sy_options[i].is_path;
+}
+
+/* section.no_key, where section.key is a boolean or a path and section.no_key is nothing: removes "no_". */
 static bool strip_no(char key[SY_KEY_BYTES]) {
     char plain[SY_KEY_BYTES];
     char *dot = strrchr(key, '.');
@@ -26,7 +32,7 @@ static bool strip_no(char key[SY_KEY_BYTES]) {
     size_t n = (size_t)(dot + 1 - key);
     memcpy(plain, key, n);
     memcpy(plain + n, dot + 4, strlen(dot + 4) + 1);
-    if (!is_boolean(plain))
+    if (!is_boolean(plain) && !is_path(plain))
         return false;
     memcpy(key, plain, sizeof plain);
     return true;
@@ -43,7 +49,8 @@ static sy_status flag(struct sy_config *cfg, const struct sy_place *place, const
     if (strip_no(key)) {
         if (value)
             return sy_config_fail_at(place, key, value, "the form with \"no\" takes no value");
-        return sy_config_assign_text(cfg, place, key, "false");
+        return is_path(key) ? sy_config_clear(cfg, place->layer, place->where, key)
+                            : sy_config_assign_text(cfg, place, key, "false");
     }
     if (!value && is_boolean(key) && !(next && (!strcmp(next, "true") || !strcmp(next, "false"))))
         return sy_config_assign_text(cfg, place, key, "true");
@@ -61,11 +68,12 @@ static sy_status flag(struct sy_config *cfg, const struct sy_place *place, const
 sy_status sy_config_flags(struct sy_config *cfg, int *argc, char **argv) {
     static const char where[] = "command line";
     struct sy_place place = {SY_LAYER_FLAG, where, 0, ++cfg->priv->n_loads};
-    int kept = *argc > 0, i = 1;
+    int kept = *argc > 0, i = 1, before = cfg->priv->n_problems;
     while (i < *argc && strcmp(argv[i], "--")) {
         int used = 1;
         if (is_option(argv[i]))
-            SY_TRY(flag(cfg, &place, argv[i], i + 1 < *argc ? argv[i + 1] : NULL, &used));
+            SY_TRY(
+                sy_config_note(cfg, flag(cfg, &place, argv[i], i + 1 < *argc ? argv[i + 1] : NULL, &used)));
         else
             argv[kept++] = argv[i];
         i += used;
@@ -75,5 +83,5 @@ sy_status sy_config_flags(struct sy_config *cfg, int *argc, char **argv) {
     if (kept < *argc)
         argv[kept] = NULL;
     *argc = kept;
-    return SY_OK;
+    return sy_config_noted(cfg, before);
 }

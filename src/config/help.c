@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const effects[] = {"recipe", "yes", "no"};
+static const char *const effects[] = {"recipe", "model", "data", "yes", "no"};
 static const char *const effect_sentences[] = {
     "Part of the recipe: a resume refuses another value unless checkpoint.new_recipe = true.",
+    "Part of the model: a resume refuses another value.",
+    "Says which documents there are: a resume refuses others.",
     "Changes the bits of the run.",
     "Never changes a bit of the weights.",
 };
@@ -87,18 +89,54 @@ static bool help_section(const struct sy_out *out, const char *name) {
     return false;
 }
 
+/* A name without its section: every option whose last part it is. */
+static bool help_last_part(const struct sy_out *out, const char *name) {
+    int n = 0;
+    for (int i = -1; (i = sy_option_by_last_part(name, i)) >= 0; n++) {
+        sy_put(out, n ? "\n" : "");
+        help_option(out, &sy_options[i]);
+    }
+    for (int i = 0; i < sy_n_refused && !n; i++)
+        if (!strcmp(sy_refused[i].name, name)) {
+            char key[2 * SY_KEY_BYTES];
+            snprintf(key, sizeof key, "%s.%s", sy_refused[i].section, name);
+            help_refused(out, &sy_refused[i], key);
+            n++;
+        }
+    return n > 0;
+}
+
+static bool help_flavor(const struct sy_out *out, const char *name) {
+    int n = 0;
+    for (int i = -1; (i = sy_flavor_like(name, i)) >= 0; n++) {
+        sy_putf(out, "%smodel.flavor = \"%s\"\n", n ? "\n" : "", sy_flavors[i].name);
+        sy_put_wrapped(out, "  ", sy_flavors[i].about, 78);
+        sy_put_wrapped(out, "  ", sy_flavors[i].values, 78);
+    }
+    return n > 0;
+}
+
+static bool help_alias(const struct sy_out *out, const char *name) {
+    const char *ours = sy_option_meant(name);
+    if (ours)
+        help_option(out, &sy_options[sy_option_find(ours)]);
+    return ours != NULL;
+}
+
 sy_status sy_config_help(const char *key, sy_write_fn write, void *user) {
     struct sy_out out = {write, user};
     char name[SY_KEY_BYTES];
-    bool whole = sy_key_normalize(key, strlen(key), name);
+    bool whole = sy_key_normalize(key, strlen(key), name), bare = !strchr(name, '.');
     int i = whole ? sy_option_find(name) : -1, r = whole ? sy_refused_find(name) : -1;
     if (i >= 0)
         help_option(&out, &sy_options[i]);
     else if (r >= 0)
         help_refused(&out, &sy_refused[r], name);
-    else if (!whole || !help_section(&out, name))
+    else if (!whole ||
+             (!help_section(&out, name) &&
+              !(bare && (help_last_part(&out, name) || help_alias(&out, name) || help_flavor(&out, name)))))
         SY_FAIL(SY_ERR_USAGE, "%s: there is no such option or section: did you mean %s?", name,
-                strchr(name, '.') ? sy_option_nearest(name) : sy_section_nearest(name));
+                bare ? sy_word_nearest(name) : sy_option_nearest(name));
     return SY_OK;
 }
 
@@ -205,12 +243,20 @@ void sy_config_reference(sy_write_fn write, void *user) {
     sy_put(
         &out,
         "# Configuration\n\nGenerated from `src/config/*.def`; do not edit.\n\n"
-        "A config is a TOML file. Each value comes from, weakest first: the default, `model.flavor`, the checkpoint that is "
-        "resumed, the file, the command line (`--section.key=value`, `--section.key value`; for booleans `--section.key` "
+        "A config is a TOML file. Each value comes from, weakest first: the default, `model.flavor`, the "
+        "checkpoint that is "
+        "resumed, the file, the command line (`--section.key=value`, `--section.key value`; for booleans "
+        "`--section.key` "
         "and "
-        "`--section.no-key`; for lists the flag repeated). In keys, '-' equals '_'.\n\n"
+        "`--section.no-key`; for lists the flag repeated). In keys, '-' equals '_'. An empty path is as if "
+        "it were not "
+        "given; "
+        "`--section.no-key` takes a path away that the file or the checkpoint has.\n\n"
         "The column *bits*: *recipe* is part of the recipe id, and a resume refuses another value unless "
-        "`checkpoint.new_recipe = true`; *yes* changes the bits of the run; *no* never changes a bit of the weights.\n");
+        "`checkpoint.new_recipe = true`; *model* and *data* say what is trained, and on what: a resume "
+        "refuses another "
+        "model or tokenizer, and other documents; *yes* changes the bits of the run; *no* never changes a "
+        "bit of the weights.\n");
     for (int s = 0; s < sy_n_sections; s++)
         reference_section(&out, &sy_sections[s]);
     sy_put(&out, "\n## Flavors\n\n| `model.flavor` | |\n|---|---|\n");

@@ -1,6 +1,6 @@
-/* What the files of the config room share: config.c (memory, values, origins), assign.c (one value from outside), file.c,
- * flags.c (where values come from), finish.c and check.c (rules and checks), print.c and help.c (text).
- */
+/* What the files of the config room share: config.c (memory, values, origins), assign.c (one value from
+ * outside), file.c, flags.c, inherit.c (where values come from), finish.c and check.c (rules and checks),
+ * problems.c (all that is wrong), nearest.c (what was meant), print.c and help.c (text). */
 #ifndef SY_CONFIG_INTERNAL_H
 #define SY_CONFIG_INTERNAL_H
 
@@ -27,12 +27,18 @@ struct sy_pending { /* a refused key that was given; judged by sy_config_finish,
     const char *key, *raw, *shown; /* NULL: not given */
 };
 
+enum { SY_CONFIG_MOST_PROBLEMS = 10 };
+
 struct sy_config_private {
     struct sy_block *blocks;
     struct sy_origin *origins;   /* of sy_options */
     struct sy_pending *pendings; /* of sy_refused */
     const char *last_where;
+    const char *file; /* the last that was loaded; NULL: none */
+    bool file_empty;  /* it states nothing */
     int n_loads;
+    const char *problems[SY_CONFIG_MOST_PROBLEMS]; /* since create, load or flags; finish starts anew */
+    int n_problems;                                /* may be more */
 };
 
 /* Zeroed memory, or a copy of n bytes and NUL, that live as long as the config; NULL when there is none. */
@@ -47,6 +53,11 @@ void sy_option_reset(struct sy_config *cfg, int i); /* to the default, layer too
 sy_status sy_config_fail_at(const struct sy_place *place, const char *key, const char *shown, const char *fmt, ...)
     SY_PRINTF(4, 5);
 
+/* An ERR_USAGE is kept among the config's problems and SY_OK comes back; any other status as it is. */
+sy_status sy_config_note(struct sy_config *cfg, sy_status status);
+/* ERR_USAGE with the first problem after the first `before`; SY_OK if there is none. */
+sy_status sy_config_noted(const struct sy_config *cfg, int before);
+
 /* Checks one value and stores it unless a stronger layer is there. place->where must live as long as the config. */
 sy_status sy_config_assign(struct sy_config *cfg, const struct sy_place *place, const char *key,
                            const struct sy_toml_value *v);
@@ -54,11 +65,16 @@ sy_status sy_config_assign(struct sy_config *cfg, const struct sy_place *place, 
 /* The same from text: strings as they are, everything else as TOML writes it. */
 sy_status sy_config_assign_text(struct sy_config *cfg, const struct sy_place *place, const char *key, const char *text);
 
-/* A refused key that was given a value other than a neutral one: its reason. */
-sy_status sy_config_check_pending(const struct sy_config *cfg);
+/* The two parts of finish before its checks: what an earlier call chose is undone and the flavor's values
+ * taken; the rules for what was left open. */
+sy_status sy_config_apply_flavor(struct sy_config *cfg);
+sy_status sy_config_apply_rules(struct sy_config *cfg, bool hopper);
 
-/* Every check that concerns one process; values are resolved. */
-sy_status sy_config_check(const struct sy_config *cfg);
+/* Refused keys that were given a value other than a neutral one: their reasons, as problems. */
+sy_status sy_config_check_pending(struct sy_config *cfg);
+
+/* Every check that concerns one process, as problems; values are resolved. */
+sy_status sy_config_check(struct sy_config *cfg);
 
 /* ---- text ---- */
 

@@ -1,4 +1,4 @@
-/* The config's tables and the search in them. See options.h. */
+/* The config's tables and the look-up of a row. See options.h. */
 #include "config/options.h"
 
 #include <stdio.h>
@@ -23,6 +23,8 @@ const struct sy_option sy_options[] = {
 #define TEXT(s, k, name, def, e, h) {ROW(s, k, name, TEXT, e, h), .text = def},
 #define CHOICE(s, k, def, e, h) {ROW(s, k, #k, CHOICE, e, h), .first = def, .words = words_##s##_##k},
 #define LIST(s, k, e, h) {ROW(s, k, #k, LIST, e, h)},
+#define PATH(s, k, def, e, h) {ROW(s, k, #k, TEXT, e, h), .text = def, .is_path = true},
+#define PATHS(s, k, e, h) {ROW(s, k, #k, LIST, e, h), .is_path = true},
 #include "config/fields.def"
 };
 
@@ -106,61 +108,6 @@ const struct sy_flavor *sy_flavor_find(const char *name) {
     return NULL;
 }
 
-/* Levenshtein's distance; both are cut to SY_KEY_BYTES. */
-static int distance(const char *a, const char *b) {
-    int row[SY_KEY_BYTES + 1], n = (int)strnlen(b, SY_KEY_BYTES), m = (int)strnlen(a, SY_KEY_BYTES);
-    for (int j = 0; j <= n; j++)
-        row[j] = j;
-    for (int i = 1; i <= m; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= n; j++) {
-            int best = diagonal + (a[i - 1] != b[j - 1]);
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
-static const char *last_part(const char *key) {
-    const char *dot = strrchr(key, '.');
-    return dot ? dot + 1 : key;
-}
-
-const char *sy_option_nearest(const char *key) {
-    int best = 0, best_distance = INT32_MAX;
-    for (int i = 0; i < sy_n_options; i++) {
-        /* the name weighs more than the section: people forget where a key lives */
-        int d = distance(key, sy_options[i].key) + 2 * distance(last_part(key), last_part(sy_options[i].key));
-        if (d < best_distance) {
-            best = i;
-            best_distance = d;
-        }
-    }
-    return sy_options[best].key;
-}
-
-const char *sy_section_nearest(const char *name) {
-    int best = 0;
-    for (int i = 1; i < sy_n_sections; i++)
-        if (distance(name, sy_sections[i].name) < distance(name, sy_sections[best].name))
-            best = i;
-    return sy_sections[best].name;
-}
-
-const char *sy_flavor_nearest(const char *name) {
-    int best = 0;
-    for (int i = 1; i < sy_n_flavors; i++)
-        if (distance(name, sy_flavors[i].name) < distance(name, sy_flavors[best].name))
-            best = i;
-    return sy_flavors[best].name;
-}
-
 void sy_option_bounds(const struct sy_option *o, char *out, size_t size) {
     char lo[SY_TOML_REAL_BYTES], hi[SY_TOML_REAL_BYTES];
     size_t used = 0;
@@ -185,10 +132,26 @@ void sy_option_bounds(const struct sy_option *o, char *out, size_t size) {
         snprintf(out, size, "true or false");
         return;
     case SY_OPTION_TEXT:
-        snprintf(out, size, "a string");
+        snprintf(out, size, o->is_path ? "a path" : "a string");
         return;
     case SY_OPTION_LIST:
-        snprintf(out, size, "a string or a list of strings");
+        snprintf(out, size, o->is_path ? "a path or a list of paths" : "a string or a list of strings");
         return;
     }
+}
+
+const char *sy_option_key(int i) { return sy_config_key(i, NULL); }
+
+const char *sy_option_word(const char *key, int i) {
+    static const char *const truths[] = {"true", "false"};
+    int k = sy_option_find(key), n = 0;
+    if (k < 0 || i < 0)
+        return NULL;
+    if (sy_options[k].type == SY_OPTION_BOOL)
+        return i < 2 ? truths[i] : NULL;
+    if (sy_options[k].type != SY_OPTION_CHOICE)
+        return strcmp(key, "model.flavor") ? NULL : sy_config_flavor(i, NULL);
+    while (sy_options[k].words[n])
+        n++;
+    return i < n ? sy_options[k].words[i] : NULL;
 }

@@ -18,6 +18,7 @@ struct sy_option {
     double r_first, r_least, r_most; /* REAL */
     const char *text;                /* TEXT: the default */
     const char *const *words;        /* CHOICE, ends in NULL */
+    bool is_path;                    /* TEXT, LIST: a file or folder, empty is as if not given */
     const char *help;
 };
 
@@ -57,10 +58,19 @@ bool sy_section_is_known(const char *name); /* also "quantize", "quantize.linear
 /* The flavor of that name, '-' equals '_'; NULL if there is none. */
 const struct sy_flavor *sy_flavor_find(const char *name);
 
-/* Nearest by edit distance; never NULL. A key whose last part exists in another section is nearest to that. */
+/* What was meant, never NULL: the nearest option, section, or (word: without a dot) either. */
 const char *sy_option_nearest(const char *key);
 const char *sy_section_nearest(const char *name);
-const char *sy_flavor_nearest(const char *name);
+const char *sy_word_nearest(const char *word);
+
+/* The next option after row `after` (first -1) whose last part is `name`; -1 if there is none. */
+int sy_option_by_last_part(const char *name, int after);
+
+/* The next flavor after row `after` (first -1) with `name` in its own name, or that others call so; -1:
+ * none. */
+int sy_flavor_like(const char *name, int after);
+/* Flavors that may be meant, as `"a" or "b"`: those like it, else the nearest. */
+void sy_flavor_meant(const char *name, char *out, size_t size);
 
 /* "1 to 10", "mla, gqa", …: what an option accepts. */
 void sy_option_bounds(const struct sy_option *o, char *out, size_t size);

@@ -40,6 +40,7 @@ static int list_options(const struct sy_config_moe *c, const struct sy_moe_optio
                                  {"moe.route_scale", bits_of(c->route_scale)},
                                  {"moe.score_before_experts", c->score_before_experts},
                                  {"moe.load_balance_coeff", bits_of(c->load_balance_coeff)},
+                                 {"moe.keep_bias", c->keep_bias},
                                  {"moe.bias_center", c->bias_center},
                                  {"moe.num_expert_groups", c->num_expert_groups},
                                  {"moe.num_limited_groups", c->num_limited_groups},

@@ -28,7 +28,7 @@ static void take_weights(struct sy_moe *m, struct sy_arena *a) {
     m->gate = sy_take_mat(a, "weights", e, d, m->exec.dtype);
     sy_weight_take(&m->exec, a, e, d, &m->gate_cache);
     m->gate_bias = c->gate_bias ? sy_take_f32(a, "weights", e) : NULL;
-    m->expert_bias = c->load_balance_coeff > 0 ? sy_take_f32(a, "weights", e) : NULL;
+    m->expert_bias = sy_config_has_expert_bias(c) ? sy_take_f32(a, "weights", e) : NULL;
     take_mlp(m, a, m->n_experts, m->o.inter_dim, &m->experts_cache, w);
     m->w13 = w[0];
     m->w2 = w[1];

@@ -78,7 +78,8 @@ sy_status sy_moe_set_weights(struct sy_moe *m, const struct sy_moe_tensors *weig
 
 static sy_status check_bias(const struct sy_moe *m) {
     if (!m->expert_bias)
-        SY_FAIL(SY_ERR_USAGE, "moe layer: there is no expert bias: moe.load_balance_coeff = 0");
+        SY_FAIL(SY_ERR_USAGE,
+                "moe layer: there is no expert bias: moe.load_balance_coeff = 0 and moe.keep_bias = false");
     return SY_OK;
 }
 

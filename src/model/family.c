@@ -7,7 +7,7 @@ static int has_bias_or_window(const struct sy_config_model *m, const struct sy_c
 }
 
 enum sy_family sy_model_family(const struct sy_config_model *m, const struct sy_config_moe *e) {
-    int bias = e->load_balance_coeff > 0, groups = e->num_expert_groups > 0;
+    int bias = sy_config_has_expert_bias(e), groups = e->num_expert_groups > 0;
     if (has_bias_or_window(m, e) || m->n_dense_layers == m->n_layers)
         return SY_FAMILY_NONE;
     if (m->attention == SY_ATTENTION_MLA) {

@@ -199,7 +199,7 @@ static void expert_parameters(struct builder *b, const struct sy_config_model *m
 }
 
 static void buffers(struct builder *b, const struct sy_config_model *m, const struct sy_config_moe *e) {
-    for (int l = 0; l < m->n_layers && e->load_balance_coeff > 0; l++) {
+    for (int l = 0; l < m->n_layers && sy_config_has_expert_bias(e); l++) {
         if (!sy_layer_is_moe(m, l))
             continue;
         int p = add_param(b, (struct sy_param){SY_PARAM_BUFFER, l, -1, 1, e->num_experts});

@@ -35,9 +35,21 @@ struct sy_gradients {
     int shuffle_lanes;
 };
 
-static const char *const plants[] = {"swap_sequences", "shuffle_lanes", "lanes_in_turn"};
+static const struct {
+    const char *name, *about;
+} plants[] = {
+    {"swap_sequences", "lanes 0 and 1 trade their first round; shows when lanes >= 2"},
+    {"shuffle_lanes",
+     "an expert's sequences of a leaf are added backwards; shows when expert_lanes * cell >= 2"},
+    {"lanes_in_turn",
+     "lanes are added one after another instead of in a tree; shows when lanes >= 4 (experts: groups)"},
+};
 
-const char *sy_gradients_plant(int i) { return i >= 0 && (size_t)i < sizeof plants / sizeof *plants ? plants[i] : NULL; }
+const char *sy_gradients_plant(int i) {
+    return i >= 0 && (size_t)i < sizeof plants / sizeof *plants ? plants[i].name : NULL;
+}
+
+const char *sy_gradients_plant_about(int i) { return sy_gradients_plant(i) ? plants[i].about : NULL; }
 
 /* --- creation ------------------------------------------------------------------------------------------------- */
 

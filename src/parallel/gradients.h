@@ -34,8 +34,9 @@ sy_status sy_gradients_measure(const struct sy_gradients_options *options, struc
 sy_status sy_gradients_create(const struct sy_gradients_options *options, struct sy_gradients **out);
 void sy_gradients_destroy(struct sy_gradients *g);
 
-/* The planted bugs that live here or in the walk, and NULL past the last. */
+/* The planted bugs that live here or in the walk, and what each does; NULL past the last. */
 const char *sy_gradients_plant(int i);
+const char *sy_gradients_plant_about(int i);
 
 /* Before a step's first batch. ids: all tokens of this rank's walk, in the exec's memory. */
 void sy_gradients_begin(struct sy_gradients *g, const int32_t *ids);

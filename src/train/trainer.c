@@ -1,6 +1,9 @@
 /* The main job: train in a run's folder, resume what is there, save, stop on request (docs/ARCHITECTURE.md).
  *
- *     folder and lock -> newest valid checkpoint -> finish the config -> session -> load -> steps -> last checkpoint
+ *     newest valid checkpoint -> finish the config -> session -> load -> folder, config.toml -> steps -> checkpoint
+ *
+ * A folder that is there is locked first. Before the session exists and the resume is accepted nothing is
+ * written to it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -10,11 +13,11 @@
 #include <unistd.h>
 
 #include "base/folders.h"
-#include "ckpt/checkpoint.h"
+#include "base/text.h"
 #include "train/counters_print.h"
 #include "train/io.h"
 #include "train/progress.h"
-#include "train/session.h"
+#include "train/resume.h"
 #include "train/state_store.h"
 #include "train/stop.h"
 
@@ -24,26 +27,29 @@ struct trainer {
     struct sy_train_summary *out;
     struct sy_log log;
     FILE *log_file;
+    struct sy_text early_log; /* before there is a log_file */
     int lock;
-    struct sy_ckpt *ckpt; /* what was resumed */
+    struct sy_resume resume;
     struct sy_session *session;
     struct sy_metrics metrics;
     struct sy_progress_state progress;
     struct sy_stop stop;
     json_t *fingerprint;
     int64_t step, saved_step, skipped_in_a_row;
-    char recipe_id[SY_CKPT_HASH_CHARS];
-    const char **former;
-    int n_former;
 };
 
 /* --- the run's folder ----------------------------------------------------------------------------------------- */
 
 static void log_line(void *user, enum sy_log_level level, const char *line) {
     struct trainer *t = user;
+    const char *kind = level == SY_LOG_WARN ? "warning: " : "";
     if (t->log_file) {
-        fprintf(t->log_file, "%s%s\n", level == SY_LOG_WARN ? "warning: " : "", line);
+        fprintf(t->log_file, "%s%s\n", kind, line);
         fflush(t->log_file);
+    } else {
+        sy_text_add(&t->early_log, kind, strlen(kind));
+        sy_text_add(&t->early_log, line, strlen(line));
+        sy_text_add(&t->early_log, "\n", 1);
     }
     if (t->io->log)
         t->io->log(t->io->user, level == SY_LOG_WARN, line);
@@ -62,6 +68,9 @@ static sy_status try_routes(const struct sy_config *config) {
 static sy_status name_folder(struct trainer *t, const char *name) {
     char dir[4096];
     if (t->config->run.dir[0] == 0) {
+        if (!name || !*name)
+            SY_FAIL(SY_ERR_USAGE,
+                    "run.dir is not given, and the run has no name to call a folder by: give one of them");
         snprintf(dir, sizeof dir, "runs/%s", name);
         SY_TRY(sy_config_set(t->config, SY_LAYER_RULE, "the config's name", "run.dir", dir));
     }
@@ -72,11 +81,8 @@ static sy_status name_folder(struct trainer *t, const char *name) {
     return try_routes(t->config);
 }
 
-static sy_status open_folder(struct trainer *t) {
+static sy_status lock_folder(struct trainer *t) {
     char path[4200];
-    sy_status status = sy_folder_make(t->out->run_dir);
-    if (status != SY_OK)
-        return sy_fail_context(status, "run.dir");
     snprintf(path, sizeof path, "%s/.lock", t->out->run_dir);
     t->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (t->lock < 0)
@@ -84,10 +90,31 @@ static sy_status open_folder(struct trainer *t) {
     if (flock(t->lock, LOCK_EX | LOCK_NB) != 0)
         SY_FAIL(SY_ERR_RUNTIME, "run.dir = %s: another process is training there; wait for it or give another run.dir",
                 t->out->run_dir);
+    return SY_OK;
+}
+
+/* A new run's folder is made when all that can be refused was not. */
+static sy_status make_folder(struct trainer *t) {
+    sy_status status = sy_folder_make(t->out->run_dir);
+    if (status != SY_OK)
+        return sy_fail_context(status, "run.dir");
+    SY_TRY(lock_folder(t));
+    if (sy_ckpt_any(t->out->run_dir))
+        SY_FAIL(SY_ERR_RUNTIME,
+                "run.dir = %s: another process has trained there meanwhile; run this again to go on",
+                t->out->run_dir);
+    return SY_OK;
+}
+
+static sy_status open_log(struct trainer *t) {
+    char path[4200];
     snprintf(path, sizeof path, "%s/log.txt", t->out->run_dir);
     t->log_file = fopen(path, "a");
     if (!t->log_file)
         SY_FAIL(SY_ERR_IO, "%s: cannot be opened for writing: %s", path, strerror(errno));
+    if (t->early_log.n)
+        fwrite(t->early_log.s, 1, t->early_log.n, t->log_file);
+    fflush(t->log_file);
     return SY_OK;
 }
 
@@ -107,107 +134,7 @@ static sy_status write_config(struct trainer *t) {
     return SY_OK;
 }
 
-/* --- resume --------------------------------------------------------------------------------------------------- */
-
-static sy_status find_checkpoint(struct trainer *t) {
-    if (t->config->run.fresh && sy_ckpt_any(t->out->run_dir))
-        SY_FAIL(SY_ERR_USAGE, "run.fresh: %s has checkpoints; give another run.dir, or leave out --run.fresh to go on there",
-                t->out->run_dir);
-    SY_TRY(sy_ckpt_find_latest(t->out->run_dir, &t->log, &t->ckpt));
-    return t->ckpt ? sy_ckpt_config(t->ckpt, 1, t->config) : SY_OK;
-}
-
-/* The chain of recipe ids: the checkpoint's, and its own if the recipe changed with checkpoint.new_recipe. */
-static sy_status check_recipe(struct trainer *t) {
-    SY_TRY(sy_ckpt_recipe_id(t->config, t->recipe_id));
-    if (!t->ckpt)
-        return SY_OK;
-    const struct sy_ckpt_info *info = sy_ckpt_info(t->ckpt);
-    t->former = calloc((size_t)info->n_former_recipes + 1, sizeof *t->former);
-    if (!t->former)
-        SY_FAIL(SY_ERR_MEMORY, "no memory for the chain of recipes");
-    for (int i = 0; i < info->n_former_recipes; i++)
-        t->former[t->n_former++] = info->former_recipes[i];
-    if (strcmp(info->recipe_id, t->recipe_id) == 0)
-        return SY_OK;
-    if (!t->config->checkpoint.new_recipe) {
-        SY_TRY(sy_ckpt_recipe_check(t->ckpt, t->config));
-        SY_FAIL(SY_ERR_USAGE,
-                "recipe id %s of the checkpoint is not this run's %s; checkpoint.new_recipe=true goes on anyway",
-                info->recipe_id, t->recipe_id);
-    }
-    t->former[t->n_former++] = info->recipe_id;
-    sy_log_warn(&t->log, "new recipe %s from step %lld on; it was %s", t->recipe_id, (long long)info->step, info->recipe_id);
-    return SY_OK;
-}
-
-/* A warning for each option that changes bits and is not what the checkpoint was trained with. */
-static sy_status compare_options(struct trainer *t, struct sy_config *before) {
-    enum sy_config_effect effect;
-    const char *key, *was, *is;
-    for (int i = 0; (key = sy_config_key(i, &effect)); i++) {
-        if (effect == SY_EFFECT_LAYOUT)
-            continue;
-        SY_TRY(sy_config_get(before, key, &was));
-        SY_TRY(sy_config_get(t->config, key, &is));
-        if (strcmp(was, is) != 0)
-            sy_log_warn(&t->log,
-                        "%s was %s up to step %lld, now %s: the bits go another way than those of a run without the change",
-                        key, was, (long long)sy_ckpt_info(t->ckpt)->step, is);
-    }
-    return SY_OK;
-}
-
-static sy_status note_changes(struct trainer *t) {
-    const struct sy_ckpt_info *info = sy_ckpt_info(t->ckpt);
-    struct sy_config *before;
-    if (!info->config)
-        return SY_OK;
-    SY_TRY(sy_config_create(&before));
-    sy_status status = sy_config_load_text(before, info->path, info->config, strlen(info->config));
-    if (status == SY_OK)
-        status = sy_config_finish(before, false);
-    if (status == SY_OK)
-        status = compare_options(t, before);
-    sy_config_destroy(before);
-    return status;
-}
-
-/* The tokens that a checkpoint was trained on; one without a count has the sequences, which were of its recipe's length. */
-static sy_status tokens_of(const struct sy_ckpt_info *info, int64_t *tokens) {
-    const json_t *count = json_object_get(info->trainer, "tokens");
-    int64_t seq_len = json_integer_value(json_object_get(info->recipe, "seq_len"));
-    if (seq_len < 1 || __builtin_mul_overflow(info->next_sequence, seq_len, tokens))
-        SY_FAIL(SY_ERR_DATA, "%s: %lld sequences of %lld tokens are not possible", info->path, (long long)info->next_sequence,
-                (long long)seq_len);
-    if (!count)
-        return SY_OK;
-    *tokens = json_is_integer(count) ? json_integer_value(count) : -1;
-    if (*tokens < 0 || *tokens / seq_len != info->next_sequence)
-        SY_FAIL(SY_ERR_DATA, "%s: trainer.tokens = %lld, but the next sequence of %lld tokens is %lld", info->path,
-                (long long)*tokens, (long long)seq_len, (long long)info->next_sequence);
-    return SY_OK;
-}
-
-static sy_status load_checkpoint(struct trainer *t) {
-    struct sy_session *s = t->session;
-    const struct sy_ckpt_info *info = sy_ckpt_info(t->ckpt);
-    if (info->data_fingerprint)
-        SY_TRY(sy_documents_check(s->documents, info->path, info->data_fingerprint));
-    struct sy_ckpt_store store = sy_state_store(&s->state);
-    struct sy_ckpt_target target = {.params = s->params, .store = &store, .moments = 1};
-    SY_TRY(sy_ckpt_load(t->ckpt, &target, &t->log, t->out->weights_digest));
-    SY_TRY(sy_session_weights_changed(s));
-    t->step = t->saved_step = s->base_step = info->step;
-    SY_TRY(tokens_of(info, &s->base_token));
-    json_t *applied = json_object_get(info->trainer, "applied");
-    s->applied = json_is_integer(applied) ? json_integer_value(applied) : info->step;
-    if (s->applied < 0 || s->applied > info->step)
-        SY_FAIL(SY_ERR_DATA, "%s: trainer.applied = %lld, but %lld steps were done", info->path, (long long)s->applied,
-                (long long)info->step);
-    sy_log_info(&t->log, "resumed from %s at step %lld", info->path, (long long)t->step);
-    return note_changes(t);
-}
+/* --- checkpoints ---------------------------------------------------------------------------------------------- */
 
 static sy_status save(struct trainer *t) {
     struct sy_session *s = t->session;
@@ -223,8 +150,8 @@ static sy_status save(struct trainer *t) {
                                   .store = &store,
                                   .step = t->step,
                                   .next_sequence = tokens / t->config->training.seq_len,
-                                  .former_recipes = t->former,
-                                  .n_former_recipes = t->n_former,
+                                  .former_recipes = t->resume.former,
+                                  .n_former_recipes = t->resume.n_former,
                                   .data_fingerprint = t->fingerprint,
                                   .trainer = trainer,
                                   .weights_digest = t->out->weights_digest};
@@ -242,37 +169,52 @@ static sy_status save(struct trainer *t) {
 
 /* --- steps ---------------------------------------------------------------------------------------------------- */
 
-static sy_status start(struct trainer *t, const char *name) {
-    SY_TRY(name_folder(t, name));
-    SY_TRY(open_folder(t));
-    SY_TRY(find_checkpoint(t));
-    SY_TRY(sy_config_finish(t->config, false));
-    if (t->config->run.device == SY_DEVICE_CUDA)
-        SY_FAIL(SY_ERR_UNAVAILABLE, "run.device = cuda: this build computes on the CPU alone; use run.device=cpu");
-    SY_TRY(check_recipe(t));
-    SY_TRY(write_config(t));
-    int parts = SY_SESSION_TRAIN | SY_SESSION_DATA | (t->ckpt ? 0 : SY_SESSION_INIT);
+/* The session, with what was resumed in it. */
+static sy_status make_session(struct trainer *t) {
+    int parts = SY_SESSION_TRAIN | SY_SESSION_DATA | (t->resume.ckpt ? 0 : SY_SESSION_INIT);
     SY_TRY(sy_session_create(t->config, &t->log, parts, &t->session));
     SY_TRY(sy_documents_fingerprint(t->session->documents, &t->fingerprint));
-    if (t->ckpt)
-        SY_TRY(load_checkpoint(t));
-    else
-        SY_TRY(sy_session_digest(t->session, t->out->weights_digest));
-    const struct sy_documents *d = t->session->documents;
-    t->out->unigram_entropy = sy_documents_entropy(d, d->train, d->n_train);
-    SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
-    if (t->ckpt) /* a new run has tried them before there was a folder */
-        SY_TRY(sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps));
-    sy_progress_init(t->session, t->step, t->io->columns, &t->progress);
-    t->stop = sy_stop_begin(t->session, t->io);
+    if (!t->resume.ckpt)
+        return sy_session_digest(t->session, t->out->weights_digest);
+    SY_TRY(sy_resume_load(&t->resume, t->session, &t->log, &t->step, t->out->weights_digest));
+    t->saved_step = t->step;
+    return sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps);
+}
+
+static void log_start(const struct trainer *t) {
     const struct sy_session *s = t->session;
+    const struct sy_documents *d = s->documents;
+    if (t->step < t->config->training.steps)
+        sy_schedule_warn(&t->config->lr_scheduler, t->config->training.steps, &t->log);
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
-                (long long)s->params->n_parameters, (long long)s->params->n_active, sy_class_name(s->exec.cls),
-                s->exec.ops->tier, sy_pool_size(s->pool), t->recipe_id);
+                (long long)s->params->n_parameters, (long long)s->params->n_active,
+                sy_class_name(s->exec.cls), s->exec.ops->tier, sy_pool_size(s->pool), t->resume.recipe_id);
     sy_log_info(&t->log,
                 "%lld documents to train on (%lld bytes, %.4f nats per byte as unigrams), %lld held out (%lld bytes)",
                 (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy, (long long)d->n_heldout,
                 (long long)d->heldout_bytes);
+}
+
+static sy_status start(struct trainer *t, const char *name) {
+    SY_TRY(name_folder(t, name));
+    if (access(t->out->run_dir, F_OK) == 0)
+        SY_TRY(lock_folder(t));
+    SY_TRY(sy_resume_find(t->out->run_dir, t->config, &t->log, &t->resume));
+    if (t->config->run.device == SY_DEVICE_CUDA)
+        SY_FAIL(SY_ERR_UNAVAILABLE,
+                "run.device = cuda: this build computes on the CPU alone; use run.device=cpu");
+    SY_TRY(make_session(t));
+    const struct sy_documents *d = t->session->documents;
+    t->out->unigram_entropy = sy_documents_entropy(d, d->train, d->n_train);
+    if (t->lock < 0)
+        SY_TRY(make_folder(t));
+    SY_TRY(open_log(t));
+    if (!sy_resume_is_done(&t->resume, t->config))
+        SY_TRY(write_config(t));
+    SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
+    sy_progress_init(t->session, t->step, t->io->columns, &t->progress);
+    t->stop = sy_stop_begin(t->session, t->io);
+    log_start(t);
     return SY_OK;
 }
 
@@ -336,9 +278,6 @@ static sy_status one_step(struct trainer *t) {
 
 static sy_status loop(struct trainer *t) {
     const struct sy_config *c = t->config;
-    if (t->step >= c->training.steps && t->ckpt)
-        sy_log_info(&t->log, "step %lld of training.steps = %lld is done already", (long long)t->step,
-                    (long long)c->training.steps);
     if (t->step < c->training.steps)
         sy_progress_head(&t->progress, t->io, &t->log, t->log_file);
     for (int64_t first = t->step, evaluated = first;;) {
@@ -397,9 +336,9 @@ sy_status sy_train(struct sy_config *config, const char *name, const struct sy_i
     if (status != SY_OK && status != SY_STOPPED && t.log_file)
         fprintf(t.log_file, "error: %s\n", sy_error_message());
     sy_session_destroy(t.session);
-    sy_ckpt_close(t.ckpt);
+    sy_resume_fini(&t.resume);
     json_decref(t.fingerprint);
-    free(t.former);
+    free(t.early_log.s);
     if (t.log_file)
         fclose(t.log_file);
     if (t.lock >= 0)

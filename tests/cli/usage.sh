@@ -26,8 +26,98 @@ for command in $commands; do
     says "^switchyard $command" "help $command"
     wide "help $command"
 done
+# commands.def has what cli/ takes: its help is complete. Rows and code are compared as "command option".
+sed -n 's/^OPTION(\([a-z]*\), "\([a-z-]*\)".*/\1 \2/p' cli/commands.def | sort >"$room/told"
+for file in cli/*.c; do
+    tr '\n' ' ' <$file | sed 's/^int sy_cli_\|[;}] *int sy_cli_/\n&/g' | # a line for each command's function
+        awk '{ match($0, /sy_cli_[a-z]*\(/); command = substr($0, RSTART + 7, RLENGTH - 8)
+               while (match($0, /(sy_cli_take|sy_cli_take_flag|take_number)\(&argc, argv, "[a-z-]*"/)) {
+                   call = substr($0, RSTART, RLENGTH); $0 = substr($0, RSTART + RLENGTH)
+                   sub(/^[^"]*"/, "", call); sub(/"/, "", call); print command, call } }'
+done | sort >"$room/taken"
+[ "$(wc -l <"$room/taken")" -ge 13 ] || fail "too few options found in cli/: $(wc -l <"$room/taken")"
+diff "$room/told" "$room/taken" || fail "cli/commands.def does not say what cli/ takes"
+while read -r command option; do
+    run help "$command"
+    says "^  --$option( [A-Z]+)?( |$)" "help $command: --$option"
+done <"$room/told"
+for command in train verify plan generate; do
+    run help $command
+    says "^  --section.key=VALUE " "help $command"
+done
+run train $config --run.dir="$room/none" --training.steps=1 --help
+expect 0 "train ... --help"
+cp "$room/out" "$room/one"
+run help train
+cmp "$room/out" "$room/one" || fail "train ... --help is not help train"
+run generate "$room/none" --prompt --help
+expect 1 "--help as the value of --prompt"
+run help zzz
+expect 2 "help of nothing"
+
+# An empty argument is told, but not as a value.
+for empty in "generate" "inspect" "plan" "diff x"; do
+    # shellcheck disable=SC2086
+    run $empty ""
+    expect 2 "$empty ''"
+    says "an argument is empty" "$empty ''"
+done
+run generate "$room/none" --prompt ""
+expect 1 "an empty prompt"
+
+# The manual page and the completion.
+run manual
+expect 0 "manual"
+cmp "$room/out" docs/switchyard.1 || fail "docs/switchyard.1 is not what the program says (make docs)"
+for command in $commands; do
+    grep -qE "^\.SS switchyard $command( |$)" docs/switchyard.1 || fail "the manual page lacks $command"
+    sed 's/\\-/-/g' docs/switchyard.1 >"$room/page"
+    for option in $(sed -n "s/^$command //p" "$room/told"); do
+        grep -q -- "^\\\\fB--$option" "$room/page" || fail "the manual page lacks $command --$option"
+    done
+done
+if command -v man >/dev/null && man --version >/dev/null 2>&1; then
+    MANROFFSEQ='' MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 docs/switchyard.1 2>"$room/err" >/dev/null || :
+    [ ! -s "$room/err" ] || { fail "the manual page has faults"; cat "$room/err"; }
+fi
+run completion
+expect 0 "completion"
+cp "$room/out" "$room/completion.bash"
+if command -v bash >/dev/null; then
+    # complete WORDS...: what bash offers for the last word, "=" being a word of its own
+    cat >"$room/ask.bash" <<'END'
+source "$1"
+shift
+COMP_WORDS=("$@")
+COMP_CWORD=$(($# - 1))
+_switchyard
+printf '%s\n' "${COMPREPLY[@]}"
+END
+    offers() { # WANTED WORDS...
+        wanted=$1
+        shift
+        bash "$room/ask.bash" "$room/completion.bash" switchyard "$@" >"$room/offer" 2>&1
+        grep -qx -- "$wanted" "$room/offer" || { fail "completion of '$*' does not offer $wanted"; head -n 3 "$room/offer"; }
+    }
+    for command in $commands; do
+        offers "$command" "$(echo "$command" | cut -c1-3)"
+    done
+    while read -r command option; do
+        offers "--$option" "$command" --
+    done <"$room/told"
+    offers --help train --
+    offers --optimizer.lr train x.toml --opt
+    offers avx512 train x.toml --run.tier = av
+    offers avx512 train x.toml --run.tier = av
+    offers false train x.toml --checkpoint.enable ""
+    offers selective plan x.toml --activation_checkpoint.mode =
+    offers micro_gqa verify x.toml --model.flavor = mi
+    offers optimizer.lr help opt
+    offers configs/tiny.toml train configs/ti
+fi
+
 # The rows of fields.def: each key has a default, what it accepts and a sentence.
-keys=$(sed -n 's/^\(INT\|REAL\|BOOL\|CHOICE\|LIST\)(\([a-z_]*\), \([a-z_0-9]*\),.*/\2.\3/p; s/^TEXT(\([a-z_]*\), [a-z_]*, "\([a-z_]*\)".*/\1.\2/p' \
+keys=$(sed -n 's/^\(INT\|REAL\|BOOL\|CHOICE\|LIST\|PATH\|PATHS\)(\([a-z_]*\), \([a-z_0-9]*\),.*/\2.\3/p; s/^TEXT(\([a-z_]*\), [a-z_]*, "\([a-z_]*\)".*/\1.\2/p' \
     src/config/fields.def)
 [ "$(echo "$keys" | wc -l)" -ge 90 ] || fail "too few keys in fields.def: $(echo "$keys" | wc -l)"
 for key in $keys; do

@@ -8,6 +8,7 @@ echo "$tiers" | grep -q ref || fail "info names no tier ref: $tiers"
 layouts() {
     $1 >"$room/list"
     shift
+    echo "$config $*: $(wc -l <"$room/list") layouts" # tools/run_tests.sh shows where a long test is
     first=
     n=0
     while read -r threads batch mode tier; do

@@ -49,7 +49,7 @@ for interval in 1 100; do
     kept stop "stop, interval $interval"
     run inspect "$(checkpoint stop 2)"
     expect 0 "stop, interval $interval: inspect"
-    train stop $keep --checkpoint.interval=1
+    train stop $keep --checkpoint.interval=1 --debug.break=
     expect 0 "resumed without the NaN, interval $interval"
     says "resumed from .*step-00000002 at step 2" "resumed without the NaN, interval $interval"
     same "$(digest)" "$(digest_at whole 6)" "resumed without the NaN, interval $interval: digest"

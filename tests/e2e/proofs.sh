@@ -8,9 +8,10 @@ run verify configs/micro_mla.toml --steps 1 --numerics.lanes=4 --numerics.expert
 expect 0 "verify, P 4 F 2 W 2"
 
 # Each planted bug is caught in a recipe that can show it; the two that reorder a lane group need one of several lanes.
-run verify $config --break list
+run verify --break list
 expect 0 "--break list"
-names=$(grep '^[a-z_]*$' "$room/out")
+names=$(sed -n 's/^\([a-z_]*\)  *[a-z].* [a-z].*; shows when .*/\1/p' "$room/out") # each says what it does
+same "$(echo "$names" | wc -l)" "$(wc -l <"$room/out")" "--break list: a name and what it plants in every line"
 same "$(echo "$names" | grep -c swap_sequences)" 1 "--break list names swap_sequences"
 for name in $names; do
     run verify $config --break "$name" --numerics.expert_lanes=8

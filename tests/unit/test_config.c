@@ -211,6 +211,55 @@ static void test_flags(void **state) {
     sy_config_destroy(cfg);
 }
 
+/* An empty path is as if it were not given, whichever option it is and whatever says so; "no" takes a path away. */
+static void test_empty_paths(void **state) {
+    (void)state;
+    static const struct {
+        const char *key, *first, *given, *shown;
+    } paths[] = {
+        {"run.dir", "\"\"", "a", "\"a\""},
+        {"moe.routes_in", "\"\"", "a", "\"a\""},
+        {"moe.routes_out", "\"\"", "a", "\"a\""},
+        {"tokenizer.path", "\"byte\"", "a", "\"a\""},
+        {"training.dataset_path", "[]", "a", "[\"a\"]"},
+    };
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        struct sy_config *cfg = fresh();
+        char text[256];
+        const char *dot = strchr(paths[i].key, '.'), *const empty[] = {"\"\"", "[]", "[\"\", \"\"]"};
+        for (size_t k = 0; k < (*paths[i].shown == '[' ? 3 : 1); k++) {
+            snprintf(text, sizeof text, "[%.*s]\n%s = %s\n", (int)(dot - paths[i].key), paths[i].key,
+                     dot + 1, empty[k]);
+            must(load(cfg, text));
+            expect_get(cfg, paths[i].key, paths[i].first);
+            assert_int_equal(sy_config_layer_of(cfg, paths[i].key), SY_LAYER_DEFAULT);
+        }
+        snprintf(text, sizeof text, "--%s=", paths[i].key);
+        must(flags(cfg, text, ""));
+        must(sy_option_set(cfg, paths[i].key, ""));
+        expect_get(cfg, paths[i].key, paths[i].first);
+        must(sy_config_set(cfg, SY_LAYER_FILE, "f.toml", paths[i].key, paths[i].given));
+        must(flags(cfg, text, ""));
+        expect_get(cfg, paths[i].key, paths[i].shown);
+        snprintf(text, sizeof text, "--%.*s.no-%s", (int)(dot - paths[i].key), paths[i].key, dot + 1);
+        must(flags(cfg, text, ""));
+        expect_get(cfg, paths[i].key, paths[i].first);
+        must(sy_config_set(cfg, SY_LAYER_FILE, "f.toml", paths[i].key,
+                           paths[i].given)); /* weaker than the flag */
+        expect_get(cfg, paths[i].key, paths[i].first);
+        sy_config_destroy(cfg);
+    }
+    struct sy_config *cfg = fresh();
+    must(load(cfg, "[training]\ndataset_path = [\"\", \"a\", \"\", \"b\"]\n[debug]\nbreak = "
+                   "\"\"\n[data]\nsuffixes = [\"\"]\n"));
+    expect_get(cfg, "training.dataset_path", "[\"a\", \"b\"]");
+    expect_get(cfg, "data.suffixes", "[\"\"]"); /* no path: a text as it is */
+    assert_int_equal(sy_config_layer_of(cfg, "debug.break"), SY_LAYER_FILE);
+    must(flags(cfg, "--training.dataset_path= --training.dataset_path=c", ""));
+    expect_get(cfg, "training.dataset_path", "[\"c\"]");
+    sy_config_destroy(cfg);
+}
+
 static void expect_flags(const char *words, const char *message) {
     struct sy_config *cfg = fresh();
     assert_int_equal(flags(cfg, words, ""), SY_ERR_USAGE);
@@ -229,7 +278,9 @@ static void test_flag_errors(void **state) {
                  "command line: training.steps = \"ten\": an integer (no quotes, no decimal point) is "
                  "needed here");
     expect_flags("--run.no-fresh=true", "command line: run.fresh = true: the form with \"no\" takes no value");
-    expect_flags("--run.no-dir", "command line: run.no_dir: there is no such option: did you mean run.dir?");
+    expect_flags("--run.no-threads",
+                 "command line: run.no_threads: there is no such option: did you mean run.threads?");
+    expect_flags("--run.no-dir=x", "command line: run.dir = x: the form with \"no\" takes no value");
     expect_flags("--run.dir=\xff", "command line: run.dir = \"\xff\": a string in UTF-8 is needed");
     expect_flags("--optimizer.lr=nan", "command line: optimizer.lr = nan: out of bounds: choose 0.0 to 1000.0");
 }
@@ -273,10 +324,10 @@ static void test_refused(void **state) {
         "[training]\nglobal_batch_size = -1\n",
         "f.toml:2: training.global_batch_size = -1: refused: a batch derived from the layout would make the answer depend "
         "on it; state the number of sequences");
-    expect_load(
-        "[parallelism]\nexpert_parallel_comm_backend = \"deepep\"\n",
-        "f.toml:2: parallelism.expert_parallel_comm_backend = \"deepep\": refused: \"direct\" is what will do the "
-        "same without that library; until then use \"auto\"");
+    expect_load("[parallelism]\nexpert_parallel_comm_backend = \"deepep\"\n",
+                "f.toml:2: parallelism.expert_parallel_comm_backend = \"deepep\": refused: \"direct\" is "
+                "what will do the "
+                "same without that library; until then use \"auto\"");
     expect_finish(
         "micro_mla", "--parallelism.tensor_parallel_degree=2",
         "command line: parallelism.tensor_parallel_degree = 2: refused unless it is 1: a product split over ranks is "
@@ -308,7 +359,14 @@ static void test_checks(void **state) {
     (void)state;
     struct sy_config *cfg = fresh();
     assert_int_equal(sy_config_finish(cfg, false), SY_ERR_USAGE);
-    assert_string_equal(sy_error_message(), "default: model.dim = 0: it must be given: state it, or choose model.flavor");
+    assert_string_equal(
+        sy_error_message(),
+        "no model is stated: choose model.flavor (`switchyard info` lists them), or state model.dim, "
+        "n_layers, n_heads, vocab_size and moe.num_experts");
+    must(flags(cfg, "--model.dim=32", ""));
+    assert_int_equal(sy_config_finish(cfg, false), SY_ERR_USAGE);
+    assert_string_equal(sy_error_message(),
+                        "default: model.n_layers = 0: it must be given: state it, or choose model.flavor");
     sy_config_destroy(cfg);
     expect_finish("micro_mlb", "",
                   "command line: model.flavor = \"micro_mlb\": there is no such flavor: did you mean \"micro_mla\"?");
@@ -339,6 +397,256 @@ static void test_checks(void **state) {
         "command line: numerics.combine_groups = 3: does not divide moe.num_experts = 8: choose one that does, or 0");
 }
 
+static void expect_problems(const struct sy_config *cfg, int n, const char *const *messages) {
+    int seen = -1;
+    for (int i = 0; i < (n < 10 ? n : 10); i++) {
+        assert_non_null(sy_config_problem(cfg, i, &seen));
+        assert_string_equal(sy_config_problem(cfg, i, NULL), messages[i]);
+        assert_int_equal(seen, n);
+    }
+    assert_null(sy_config_problem(cfg, n < 10 ? n : 10, &seen));
+    assert_null(sy_config_problem(cfg, -1, NULL));
+    assert_int_equal(seen, n);
+}
+
+/* All that is wrong is told at once: of flags and file, then of the checks; up to ten. */
+static void test_problems(void **state) {
+    (void)state;
+    struct sy_config *cfg = fresh();
+    expect_problems(cfg, 0, NULL);
+    assert_int_equal(flags(cfg, "--optimizer.lr=-1 --training.stepz=3 --training.steps=4", ""),
+                     SY_ERR_USAGE);
+    assert_string_equal(sy_error_message(),
+                        "command line: optimizer.lr = -1: out of bounds: choose 0.0 to 1000.0");
+    assert_int_equal(cfg->training.steps, 4); /* reading went on */
+    assert_int_equal(
+        load(cfg,
+             "[model]\nrope = 3\nflavor = \"micro_gqa\"\n[trainin]\n[training]\nlr = 3\nseq_len = 16\n"),
+        SY_ERR_USAGE);
+    assert_int_equal(cfg->training.seq_len, 16);
+    static const char *const read[] = {
+        "command line: optimizer.lr = -1: out of bounds: choose 0.0 to 1000.0",
+        "command line: training.stepz: there is no such option: did you mean training.steps?",
+        "f.toml:2: model.rope = 3: choose one of \"pairs\", \"halves\"",
+        "f.toml:4: trainin: there is no such section: did you mean [training]?",
+        "f.toml:6: training.lr: there is no such option: did you mean optimizer.lr?"};
+    expect_problems(cfg, 5, read);
+    assert_string_equal(sy_error_message(), read[2]); /* the first of that call */
+    must(sy_config_finish(cfg, false));
+    expect_problems(cfg, 0, NULL);
+    must(flags(cfg, "--moe.top_k=9 --run.ranks=4 --model.vocab_size=3 --compile.enable --model.head_dim=15",
+               ""));
+    assert_int_equal(sy_config_finish(cfg, false), SY_ERR_USAGE);
+    static const char *const checked[] = {
+        "command line: compile.enable = true: refused unless it is false: there is nothing to compile at "
+        "run time",
+        "command line: model.head_dim = 15: rotary embedding turns pairs: choose an even number",
+        "command line: moe.top_k = 9: more than moe.num_experts = 8: choose at most that",
+        "command line: run.ranks = 4: layouts over ranks are not in this release: choose 1",
+        "command line: model.vocab_size = 3: tokenizer.path = \"byte\" has 259 ids: choose at least that"};
+    expect_problems(cfg, 5, checked);
+    assert_string_equal(sy_error_message(), checked[0]);
+    sy_config_destroy(cfg);
+    cfg = fresh();
+    char text[1024] = "[training]\n";
+    for (int i = 0; i < 12; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "steps%c = 1\n", 'a' + i);
+    assert_int_equal(load(cfg, text), SY_ERR_USAGE);
+    int n;
+    assert_string_equal(
+        sy_config_problem(cfg, 9, &n),
+        "f.toml:11: training.stepsj: there is no such option: did you mean training.steps?");
+    assert_null(sy_config_problem(cfg, 10, NULL));
+    assert_int_equal(n, 12);
+    assert_int_equal(load(cfg, "x = 1\n"), SY_ERR_USAGE); /* beyond the tenth a call still has an error */
+    assert_int_equal(load(cfg, "x = \n"), SY_ERR_USAGE);
+    sy_config_destroy(cfg);
+}
+
+/* --- a resume --- */
+
+static struct sy_config *finished(const char *text) {
+    struct sy_config *cfg = fresh();
+    must(load(cfg, text));
+    must(sy_config_finish(cfg, false));
+    return cfg;
+}
+
+/* "key key ...": what has the checkpoint's layer. */
+static void expect_kept(const struct sy_config *cfg, const char *keys) {
+    char text[1024] = "";
+    for (int i = 0; sy_config_key(i, NULL); i++)
+        if (sy_config_layer_of(cfg, sy_config_key(i, NULL)) == SY_LAYER_CHECKPOINT)
+            snprintf(text + strlen(text), sizeof text - strlen(text), "%s ", sy_config_key(i, NULL));
+    assert_string_equal(text, keys);
+}
+
+static void test_inherit(void **state) {
+    (void)state;
+    struct sy_config *before =
+        finished("[model]\nflavor = \"micro_gqa\"\nn_kv_heads = 2\n[optimizer]\nlr = 0.5\n"
+                 "[training]\ndataset_path = [\"a\", \"b\"]\nlocal_batch_size = 3\n[numerics]\nlanes = 4\n"
+                 "[debug]\nbreak = \"x\"\n[checkpoint]\nnew_recipe = true\n");
+    static const struct {
+        const char *text, *kept;
+    } rows[] = {
+        {"",
+         "model.flavor model.n_kv_heads training.dataset_path optimizer.lr debug.break numerics.lanes "},
+        {"[model]\nflavor = \"micro_gqa\"\n",
+         "model.n_kv_heads training.dataset_path optimizer.lr debug.break numerics.lanes "},
+        {"[optimizer]\nlr = 0.25\n[debug]\nbreak = \"\"\n[training]\ndataset_path = []\n",
+         "model.flavor model.n_kv_heads training.dataset_path numerics.lanes "},
+        {"[numerics]\nlanes = 0\nclass = \"auto\"\n[model]\nn_kv_heads = 0\n",
+         "model.flavor training.dataset_path optimizer.lr debug.break numerics.lanes "},
+        {"[model]\nflavor = \"gqa-debug\"\nn_heads = 8\n[numerics]\nlanes = 8\n",
+         "training.dataset_path training.seq_len optimizer.lr debug.break "}, /* all its flavor says is stated */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct sy_config *cfg = fresh();
+        must(load(cfg, rows[i].text));
+        must(sy_config_inherit(cfg, before, "ckpt"));
+        must(sy_config_finish(cfg, false));
+        expect_kept(cfg, rows[i].kept);
+        expect_get(cfg, "training.dataset_path", "[\"a\", \"b\"]");
+        assert_int_equal(cfg->training.local_batch_size, 4); /* layout is this run's own */
+        assert_false(cfg->checkpoint.new_recipe);
+        if (i == 0)
+            must(sy_config_refuse_changes(cfg, before, SY_EFFECT_MODEL, "no"));
+        else if (i == 4)
+            assert_int_equal(sy_config_refuse_changes(cfg, before, SY_EFFECT_MODEL, "no"), SY_ERR_USAGE);
+        sy_config_destroy(cfg);
+    }
+    struct sy_config *cfg = fresh();
+    must(load(cfg, "[model]\ndim = 64\n[moe]\nnum_experts = 16\n"));
+    must(sy_config_inherit(cfg, before, "ckpt"));
+    assert_int_equal(sy_config_refuse_changes(cfg, before, SY_EFFECT_MODEL, "why"), SY_ERR_USAGE);
+    static const char *const both[] = {"f.toml:2: model.dim = 64: the run has 32: why",
+                                       "f.toml:4: moe.num_experts = 16: the run has 8: why"};
+    expect_problems(cfg, 2, both);
+    sy_config_destroy(cfg);
+    sy_config_destroy(before);
+}
+
+/* An expert bias stays; it is kept only where there was one. */
+static void test_keep_bias(void **state) {
+    (void)state;
+    static const struct {
+        const char *before, *now;
+        bool has, kept;
+    } rows[] = {
+        {"", "", true, false},
+        {"", "load_balance_coeff = 0.0\n", true, true},
+        {"load_balance_coeff = 0.0\nkeep_bias = true\n", "", true, true},
+        {"load_balance_coeff = 0.0\nkeep_bias = true\n", "load_balance_coeff = 0.5\n", true, true},
+        {"load_balance_coeff = 0.0\n", "", false, false},
+        {"load_balance_coeff = 0.0\n", "load_balance_coeff = 0.5\n", true, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[256];
+        snprintf(text, sizeof text, "[model]\nflavor = \"micro_gqa\"\n[moe]\n%s", rows[i].before);
+        struct sy_config *before = finished(text), *cfg = fresh();
+        snprintf(text, sizeof text, "[model]\nflavor = \"micro_gqa\"\n[moe]\n%s", rows[i].now);
+        must(load(cfg, text));
+        must(sy_config_inherit(cfg, before, "ckpt"));
+        must(sy_config_finish(cfg, false));
+        assert_true(sy_config_has_expert_bias(&cfg->moe) == rows[i].has &&
+                    cfg->moe.keep_bias == rows[i].kept);
+        sy_config_destroy(cfg);
+        sy_config_destroy(before);
+    }
+    struct sy_config *before = finished("[model]\nflavor = \"micro_gqa\"\n"), *cfg = fresh();
+    must(flags(cfg, "--moe.load_balance_coeff=0 --moe.no-keep-bias", ""));
+    assert_int_equal(sy_config_inherit(cfg, before, "ckpt"), SY_ERR_USAGE);
+    assert_string_equal(sy_error_message(),
+                        "command line: moe.keep_bias = false: ckpt has an expert bias, which stays: choose "
+                        "true, or leave it out");
+    sy_config_destroy(cfg);
+    sy_config_destroy(before);
+}
+
+/* A config that lacks something names its file. */
+static void test_missing(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *message;
+    } rows[] = {
+        {"", "f.toml: is empty, it states no model: `switchyard init --flavor NAME` writes a config"},
+        {"# a comment\n",
+         "f.toml: is empty, it states no model: `switchyard init --flavor NAME` writes a config"},
+        {"[model]\n", "f.toml: no model is stated: choose model.flavor (`switchyard info` lists them), or "
+                      "state model.dim, "
+                      "n_layers, n_heads, vocab_size and moe.num_experts"},
+        {"[model]\ndim=32\nn_layers=2\nn_heads=2\n",
+         "f.toml: model.vocab_size = 0: it must be given: state it, or choose model.flavor"},
+        {"[model]\nflavor=\"micro_gqa\"\n[moe]\nnum_expert_groups=4\n",
+         "f.toml: moe.num_limited_groups = 0: moe.num_expert_groups = 4 needs it: choose 1 to 4"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct sy_config *cfg = fresh();
+        must(load(cfg, rows[i].text));
+        assert_int_equal(sy_config_finish(cfg, false), SY_ERR_USAGE);
+        assert_string_equal(sy_error_message(), rows[i].message);
+        sy_config_destroy(cfg);
+    }
+}
+
+/* What was meant: the last part of a key, what others call it, then the nearest. */
+static void test_meant(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *meant;
+    } rows[] = {
+        {"steps", "training.steps"},
+        {"lr", "optimizer.lr"},
+        {"top-k", "moe.top_k"},
+        {"learning_rate", "optimizer.lr"},
+        {"training.learning-rate", "optimizer.lr"},
+        {"batch_size", "training.global_batch_size"},
+        {"validatin.steps", "validation.steps"},
+        {"model.num_experts_per_tok", "moe.top_k"},
+        {"sep_len", NULL},
+        {"zzz", NULL},
+        {"model.hidden_size", "model.dim"},
+        {"seed", "debug.seed"},
+        {"checkpoint.enabel", NULL},
+        {"enable", "checkpoint.enable"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *meant = sy_option_meant(rows[i].name);
+        if (!rows[i].meant != !meant || (meant && strcmp(meant, rows[i].meant) != 0))
+            fail_msg("%s: %s, must be %s", rows[i].name, meant ? meant : "none",
+                     rows[i].meant ? rows[i].meant : "none");
+    }
+    expect_load("[training]\nlerning_rate = 1\n",
+                "f.toml:2: training.lerning_rate: there is no such option: did you mean optimizer.lr?");
+    expect_load("[optimizer]\nbatch-size = 1\n", "f.toml:2: optimizer.batch_size: there is no such option: "
+                                                 "did you mean training.global_batch_size?");
+    expect_finish(
+        "qwen", "",
+        "command line: model.flavor = \"qwen\": there is no such flavor: did you mean \"qwen3-30b-a3b\" or "
+        "\"qwen3-235b-a22b\"?");
+    expect_finish("DeepSeek-V3", "",
+                  "command line: model.flavor = \"DeepSeek-V3\": there is no such flavor: did you mean "
+                  "\"dsv3-671b\"?");
+    expect_finish("Mixtral", "",
+                  "command line: model.flavor = \"Mixtral\": there is no such flavor: did you mean "
+                  "\"mixtral-8x7b\"?");
+    static const struct {
+        const char *theirs, *ours;
+    } aliases[] = {
+#define ALIAS(theirs, ours) {theirs, ours},
+#include "config/aliases.def"
+    };
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases;
+         i++) { /* each leads to an option that there is, and is needed */
+        const char *text;
+        struct sy_config *cfg = fresh();
+        must(sy_config_get(cfg, aliases[i].ours, &text));
+        sy_config_destroy(cfg);
+        assert_string_equal(sy_option_meant(aliases[i].theirs), aliases[i].ours);
+    }
+}
+
 /* Routes of a forward pass have numbers of 32 bits; in a pass are at most the sequences of the batch. */
 static void test_routes_of_a_pass(void **state) {
     (void)state;
@@ -349,11 +657,13 @@ static void test_routes_of_a_pass(void **state) {
                ""));
     must(sy_config_finish(cfg, false));
     sy_config_destroy(cfg);
-    expect_finish("micro_gqa",
-                  "--training.seq_len=16777216 --training.local_batch_size=100 --training.global_batch_size=64",
-                  "command line: training.local_batch_size = 100: 64 sequences of training.seq_len = 16777216 tokens, "
-                  "moe.top_k = 2: 2147483648 routes in a pass, there can be 2147483647: choose "
-                  "fewer or shorter sequences");
+    expect_finish(
+        "micro_gqa",
+        "--training.seq_len=16777216 --training.local_batch_size=100 --training.global_batch_size=64",
+        "command line: training.local_batch_size = 100: 64 sequences of training.seq_len = 16777216 "
+        "tokens, "
+        "moe.top_k = 2: 2147483648 routes in a pass, there can be 2147483647: choose "
+        "fewer or shorter sequences");
 }
 
 static void test_more_checks(void **state) {
@@ -381,12 +691,11 @@ static void test_more_checks(void **state) {
                   "command line: model.vocab_size = 100: tokenizer.path = \"byte\" has 259 ids: choose at least that");
     expect_finish(
         "micro_mla", "--validation.enable --data.holdout=0",
-        "command line: validation.enable = true: data.holdout = 0 holds nothing out: choose false, a share such as 0.01, or "
-        "give validation.dataset_path");
-    expect_finish(
-        "micro_mla", "--activation_checkpoint.selective_ac_option=two",
-        "command line: activation_checkpoint.selective_ac_option = \"two\": \"op\" is needed, or a number from 1, as in \"2\": every "
-        "n-th layer is recomputed");
+        "command line: validation.enable = true: data.holdout = 0 holds nothing out: choose false, a share such "
+        "as 0.01, or give validation.dataset_path");
+    expect_finish("micro_mla", "--activation_checkpoint.selective_ac_option=two",
+                  "command line: activation_checkpoint.selective_ac_option = \"two\": \"op\" is needed, or a number "
+                  "from 1, as in \"2\": every n-th layer is recomputed");
     expect_finish(
         "micro_mla", "--run.device=cuda --numerics.class=x86",
         "command line: numerics.class = \"x86\": run.device = \"cuda\" computes \"sm90\" only: choose that, or run.device "
@@ -567,6 +876,33 @@ static void test_help(void **state) {
     assert_non_null(strstr(text.text, "refused unless it is 1"));
     assert_int_equal(sy_config_help("training.batch_size", collect, &text), SY_ERR_USAGE);
     assert_non_null(strstr(sy_error_message(), "batch_size?"));
+    static const struct {
+        const char *word, *first, *second;
+    } words[] = {
+        {"steps", "training.steps = ", "\nvalidation.steps = "},
+        {"lr", "optimizer.lr = ", ""},
+        {"top_k", "moe.top_k = ", ""},
+        {"learning-rate", "optimizer.lr = ", ""},
+        {"batch_size", "training.global_batch_size = ", ""},
+        {"qwen", "model.flavor = \"qwen3-30b-a3b\"\n", "\nmodel.flavor = \"qwen3-235b-a22b\"\n"},
+        {"micro-gqa", "model.flavor = \"micro_gqa\"\n", "num_experts=8"},
+        {"tensor_parallel_degree", "parallelism.tensor_parallel_degree\n", "refused unless"},
+        {"data", "[data]\n", "data.format = "},
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        text.n = 0;
+        must(sy_config_help(words[i].word, collect, &text));
+        assert_ptr_equal(strstr(text.text, words[i].first), text.text);
+        assert_non_null(strstr(text.text, words[i].second));
+    }
+    text.n = 0;
+    assert_int_equal(sy_config_help("sep_len", collect, &text), SY_ERR_USAGE);
+    assert_string_equal(sy_error_message(),
+                        "sep_len: there is no such option or section: did you mean training.seq_len?");
+    assert_int_equal(sy_config_help("trainning", collect, &text), SY_ERR_USAGE);
+    assert_string_equal(sy_error_message(),
+                        "trainning: there is no such option or section: did you mean training?");
+    assert_int_equal(text.n, 0);
     for (int i = 0; sy_config_key(i, NULL); i++) {
         text.n = 0;
         must(sy_config_help(sy_config_key(i, NULL), collect, &text));
@@ -585,17 +921,42 @@ static void test_reference(void **state) {
         assert_non_null(strstr(text.text, row));
     }
     assert_non_null(strstr(text.text, "`parallelism.tensor_parallel_degree` | `1` |"));
+    FILE *f = fopen("docs/CONFIG.md", "r");
+    static char file[sizeof text.text];
+    assert_non_null(f);
+    file[fread(file, 1, sizeof file - 1, f)] = 0;
+    fclose(f);
+    assert_string_equal(file, text.text); /* else: make docs */
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),     cmocka_unit_test(test_file),          cmocka_unit_test(test_precedence),
-        cmocka_unit_test(test_finish_again), cmocka_unit_test(test_rules),         cmocka_unit_test(test_flags),
-        cmocka_unit_test(test_flag_errors),  cmocka_unit_test(test_file_errors),   cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_neutral),      cmocka_unit_test(test_checks),        cmocka_unit_test(test_more_checks),
-        cmocka_unit_test(test_flavors),      cmocka_unit_test(test_print),         cmocka_unit_test(test_configs),
-        cmocka_unit_test(test_init),         cmocka_unit_test(test_init_comments), cmocka_unit_test(test_help),
-        cmocka_unit_test(test_reference),    cmocka_unit_test(test_routes_of_a_pass),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_precedence),
+        cmocka_unit_test(test_finish_again),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_empty_paths),
+        cmocka_unit_test(test_flag_errors),
+        cmocka_unit_test(test_file_errors),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_neutral),
+        cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_more_checks),
+        cmocka_unit_test(test_flavors),
+        cmocka_unit_test(test_print),
+        cmocka_unit_test(test_configs),
+        cmocka_unit_test(test_init),
+        cmocka_unit_test(test_init_comments),
+        cmocka_unit_test(test_help),
+        cmocka_unit_test(test_reference),
+        cmocka_unit_test(test_routes_of_a_pass),
+        cmocka_unit_test(test_problems),
+        cmocka_unit_test(test_missing),
+        cmocka_unit_test(test_meant),
+        cmocka_unit_test(test_inherit),
+        cmocka_unit_test(test_keep_bias),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

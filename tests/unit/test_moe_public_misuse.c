@@ -158,6 +158,30 @@ static void test_weights(void **state) {
     sy_moe_destroy(moe);
 }
 
+/* moe.keep_bias: a bias without a coefficient is used, and stays to the bit. */
+static void test_kept_bias(void **state) {
+    (void)state;
+    struct problem p = problems[0];
+    p.options = "moe.num_experts=8 moe.top_k=2 moe.num_shared_experts=1 moe.load_balance_coeff=0 "
+                "moe.keep_bias=true";
+    struct sy_moe *moe = layer(&p, SY_MOE_RECOMPUTE_NONE, 1);
+    struct sy_moe_tensors w = view(&p, &weights, 0);
+    struct sy_moe_batch batch = {.n_sequences = 2};
+    float bias[MOST_E] = {0.25f, -0.5f, 1e-3f, 0, 0, 3.0f, -2.0f, 0.125f}, after[MOST_E];
+    int64_t counts[MOST_E];
+    assert_int_equal(sy_moe_set_expert_bias(moe, bias), SY_OK);
+    assert_int_equal(sy_moe_set_weights(moe, &w, 1), SY_OK);
+    assert_int_equal(sy_moe_forward(moe, 0, &batch, x, y), SY_OK);
+    sy_moe_counts(moe, counts);
+    assert_true(counts[5] > counts[6] &&
+                counts[6] == 0); /* of sigmoids between 0 and 1, 3 wins and -2 loses */
+    assert_int_equal(sy_moe_backward(moe, 0, dy, NULL, NULL), SY_OK);
+    assert_int_equal(sy_moe_update_bias(moe), SY_OK);
+    assert_int_equal(sy_moe_expert_bias(moe, after), SY_OK);
+    assert_memory_equal(after, bias, 8 * sizeof *bias);
+    sy_moe_destroy(moe);
+}
+
 static void test_micro_batches(void **state) {
     (void)state;
     const struct problem *p = &problems[0];
@@ -350,9 +374,10 @@ int main(void) {
     fill(x, T * D, 11, 1.0f);
     fill(dy, T * D, 12, 1.0f);
     fill_weights(&weights);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_config),        cmocka_unit_test(test_options),
-                                       cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_weights),
-                                       cmocka_unit_test(test_micro_batches), cmocka_unit_test(test_batches),
-                                       cmocka_unit_test(test_ranks)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_config),        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_micro_batches), cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_ranks),         cmocka_unit_test(test_kept_bias)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,8 +121,27 @@ static void test_bias_is_not_counted(void **state) {
         assert_true((with.p->layer[i].expert_bias >= 0) == (i > 0));
         assert_int_equal(without.p->layer[i].expert_bias, -1);
     }
+    struct lab kept =
+        open_lab("dsv3-debug", "moe.load_balance_coeff=0 moe.keep_bias=true"); /* one that does not move */
+    assert_int_equal(kept.p->n_tensors, with.p->n_tensors);
+    for (int i = 0; i < kept.p->n_tensors; i++) {
+        assert_string_equal(kept.p->tensor[i].name, with.p->tensor[i].name);
+        assert_int_equal(kept.p->tensor[i].param, with.p->tensor[i].param);
+    }
+    assert_int_equal(sy_model_family(&kept.c->model, &kept.c->moe),
+                     sy_model_family(&with.c->model, &with.c->moe));
+    close_lab(&kept);
     close_lab(&with);
     close_lab(&without);
+    struct lab moves = open_lab("mixtral-8x7b", "moe.load_balance_coeff=1e-3"),
+               stays = open_lab("mixtral-8x7b", "moe.keep_bias=true"), none = open_lab("mixtral-8x7b", "");
+    assert_int_equal(sy_model_family(&none.c->model, &none.c->moe), SY_FAMILY_MIXTRAL);
+    assert_int_equal(sy_model_family(&moves.c->model, &moves.c->moe),
+                     SY_FAMILY_NONE); /* a class without such a bias */
+    assert_int_equal(sy_model_family(&stays.c->model, &stays.c->moe), SY_FAMILY_NONE);
+    close_lab(&moves);
+    close_lab(&stays);
+    close_lab(&none);
 }
 
 /* --- names and layout -------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* The learning rate of NUMERICS 3: its formula written out, the corners (warm-up longer than the run, no warm-up, ratio 0 and 1,
- * a warm-up and a decay that overlap), the three shapes, and the ten steps that the PyTorch oracle takes.
+ * a warm-up and a decay that overlap, and their warning), the three shapes, and the ten steps that the PyTorch
+ * oracle takes.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -7,6 +8,8 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "train/schedule.h"
 
@@ -53,8 +56,8 @@ static void test_formula(void **state) {
                 check(&c, totals[k] - w, totals[k]);
                 c.min_lr_factor = 0.25;
                 check(&c, totals[k] - w, totals[k]);
-                c.decay_ratio = 1;
-                check(&c, totals[k], totals[k]);
+                c.decay_ratio = 1; /* cut to what the warm-up leaves */
+                check(&c, totals[k] - w, totals[k]);
                 c.decay_ratio = 0.25; /* of 512: 128 */
                 if (totals[k] == 512)
                     check(&c, 128, 512);
@@ -88,15 +91,56 @@ static void test_corners(void **state) {
         double want = s < 8 ? (s + 1) / 8.0 : s < 25 ? 1.0 : (32 - s) / 8.0;
         assert_true(sy_schedule_lr(&c, 1.0, s, 32) == want);
     }
-    c.decay_ratio = 1; /* overlap: the warm-up wins, then the decay is where it would be */
-    assert_true(sy_schedule_lr(&c, 1.0, 7, 16) == 1.0);
-    assert_true(sy_schedule_lr(&c, 1.0, 8, 16) == 0.5);
-    assert_true(sy_schedule_lr(&c, 1.0, 15, 16) == 1.0 / 16);
+    c.decay_ratio = 1; /* overlap: 8 of warm-up, the decay over the 8 that are left */
+    for (int s = 0; s < 16; s++)
+        assert_true(sy_schedule_lr(&c, 1.0, s, 16) == (s < 8 ? (s + 1) / 8.0 : (16 - s) / 8.0));
     c.warmup_steps = 100; /* warm-up over all of it */
     assert_true(sy_schedule_lr(&c, 1.0, 15, 16) == 1.0);
     assert_true(sy_schedule_lr(&c, 1.0, 0, 1) == 1.0);
     c.warmup_steps = 0;
     assert_true(sy_schedule_lr(&c, 1.0, 0, 1) == 1.0);
+}
+
+static char warned[1024];
+
+static void warning(void *user, enum sy_log_level level, const char *line) {
+    (void)user;
+    assert_int_equal(level, SY_LOG_WARN);
+    snprintf(warned + strlen(warned), sizeof warned - strlen(warned), "%s\n", line);
+}
+
+/* 10 steps, 4 of warm-up and 9 of decay asked for: 6 of decay, without a jump, and a warning. */
+static void test_overlap(void **state) {
+    (void)state;
+    struct sy_config_lr_scheduler c = {.warmup_steps = 4, .decay_ratio = .9, .decay_type = SY_DECAY_LINEAR};
+    static const double want[] = {2e-4,     4e-4,       6e-4, 8e-4,       8e-4,
+                                  4e-3 / 6, 3.2e-3 / 6, 4e-4, 1.6e-3 / 6, .8e-3 / 6};
+    const struct sy_log log = {warning, NULL};
+    for (int s = 0; s < 10; s++)
+        close_to(sy_schedule_lr(&c, 8e-4, s, 10), want[s]);
+    for (size_t t = 0; t < 3; t++) /* wherever they overlap: up, then down */
+        for (c.warmup_steps = 0; c.warmup_steps <= 110; c.warmup_steps += 10)
+            for (c.decay_type = types[t], c.decay_ratio = 0; c.decay_ratio <= 1; c.decay_ratio += .125)
+                for (int s = 1; s < 100; s++) {
+                    double was = sy_schedule_lr(&c, 1.0, s - 1, 100), now = sy_schedule_lr(&c, 1.0, s, 100);
+                    assert_true(s < c.warmup_steps ? now > was : now <= was);
+                }
+    c = (struct sy_config_lr_scheduler){.warmup_steps = 4, .decay_ratio = .9};
+    sy_schedule_warn(&c, 10, &log);
+    assert_string_equal(
+        warned,
+        "lr_scheduler.decay_ratio = 0.9 asks for 9 of 10 steps and warm-up takes 4: the decay is cut "
+        "to 6\n");
+    warned[0] = 0;
+    sy_schedule_warn(&c, 40, &log); /* 36 and 4: fits */
+    c.decay_ratio = -1;
+    sy_schedule_warn(&c, 4, &log);
+    assert_string_equal(warned, "");
+    c.warmup_steps = 5;
+    sy_schedule_warn(&c, 4, &log);
+    assert_string_equal(
+        warned,
+        "lr_scheduler.warmup_steps = 5 is cut to training.steps = 4: the learning rate never decays\n");
 }
 
 static void test_shapes(void **state) {
@@ -126,10 +170,8 @@ static void test_shapes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formula),
-        cmocka_unit_test(test_oracle_steps),
-        cmocka_unit_test(test_corners),
-        cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_formula), cmocka_unit_test(test_oracle_steps), cmocka_unit_test(test_corners),
+        cmocka_unit_test(test_overlap), cmocka_unit_test(test_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

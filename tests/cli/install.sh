@@ -1,0 +1,26 @@
+# make install and make uninstall: what is there works, and nothing is left.
+. tests/lib/check.sh
+
+build=$(dirname "$BIN")
+into() { # TARGET: make without what an outer make hands down
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s BUILD="$build" PREFIX=/opt/x DESTDIR="$room/root" "$1" >"$room/out" 2>&1 ||
+        { fail "make $1"; tail -n 5 "$room/out"; }
+}
+into install
+at=$room/root/opt/x
+files=$(cd "$at" && find . -type f | sort)
+same "$files" "./bin/switchyard
+./include/switchyard.h
+./lib/libswitchyard.a
+./lib/pkgconfig/switchyard.pc
+./share/bash-completion/completions/switchyard
+./share/man/man1/switchyard.1" "what make install writes"
+same "$("$at/bin/switchyard" version)" "$("$BIN" version)" "the installed program"
+"$BIN" completion | cmp - "$at/share/bash-completion/completions/switchyard" || fail "the installed completion"
+cmp docs/switchyard.1 "$at/share/man/man1/switchyard.1" || fail "the installed manual page"
+grep -q '^prefix=/opt/x$' "$at/lib/pkgconfig/switchyard.pc" || fail "prefix in switchyard.pc"
+: >"$at/bin/other"
+into uninstall
+same "$(find "$at" -type f)" "$at/bin/other" "what make uninstall leaves: what is not ours"
+into uninstall # again, with nothing there
+finish
