@@ -95,7 +95,8 @@ static void count(struct sy_moe *m, enum sy_pass kind) {
     m->n_bad += m->seen.n_bad_router;
 }
 
-/* The layer on the slot's input; outputs and counts when all is well on all ranks. */
+/* The layer on the slot's input; outputs and counts when all is well on all ranks. What fails behind that is this rank's
+ * alone: the call was made, on all. */
 static sy_status pass(struct sy_moe *m, enum sy_pass kind, const struct sy_moe_batch *b, const float *x,
                       float *y, struct sy_moe_slot *s) {
     const struct sy_comm *c = &m->env.ep;
@@ -103,6 +104,7 @@ static sy_status pass(struct sy_moe *m, enum sy_pass kind, const struct sy_moe_b
     SY_TRY(layer_that_fits(m, kind, s));
     SY_TRY(c->ops->agree(c, see(m, s)));
     count(m, kind);
+    s->waits = kind == SY_PASS_TRAIN;
     return take_out(m, s, b, y);
 }
 
@@ -144,9 +146,7 @@ sy_status sy_moe_forward(struct sy_moe *m, int micro_batch, const struct sy_moe_
     struct sy_moe_ticket ticket = ticket_of(m, SY_MOE_FORWARD, micro_batch, status == SY_OK ? s : NULL);
     SY_TRY(sy_moe_enter(m, &ticket, status));
     assert(s);
-    SY_TRY(pass(m, SY_PASS_TRAIN, b, x, y, s));
-    s->waits = 1;
-    return SY_OK;
+    return pass(m, SY_PASS_TRAIN, b, x, y, s);
 }
 
 sy_status sy_moe_eval(struct sy_moe *m, const struct sy_moe_batch *b, const float *x, float *y) {

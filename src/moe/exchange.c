@@ -41,11 +41,10 @@ int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm
     return sy_dispatch_most_rows(x, planned_rows(comm, s), owned(comm, s) * comm->size * s->max_sequences);
 }
 
-/* Rows of a message: of a padded one each part may be the largest of all. */
+/* Rows of a message. A padded one has no more than are planned, or the plan is refused. */
 static int64_t message_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
-    int64_t sent = s->max_sequences * s->seq_len * s->top_k, most = planned_rows(comm, s);
-    most = most > sent ? most : sent;
-    return s->pad ? comm->size * sent : most;
+    int64_t sent = s->max_sequences * s->seq_len * s->top_k, planned = planned_rows(comm, s);
+    return planned > sent ? planned : sent;
 }
 
 static int64_t leaving_segments(const struct sy_exchange_shape *s) { return s->experts * s->max_sequences; }
