@@ -65,8 +65,9 @@ struct sy_linear_grad {
 };
 void sy_linear_bwd(const struct sy_layer_ctx *c, int n, const struct sy_linear_grad *maps, struct sy_mat dx);
 
-/* norm over whole rows [T, d] with parameter g. r [T]. */
+/* norm over whole rows [T, d] with parameter g; eps is the model's, or the one given. r [T]. */
 void sy_norm_fwd(const struct sy_layer_ctx *c, int g, struct sy_mat x, struct sy_mat y, float *r);
+void sy_norm_eps_fwd(const struct sy_layer_ctx *c, double eps, int g, struct sy_mat x, struct sy_mat y, float *r);
 void sy_norm_bwd(const struct sy_layer_ctx *c, int g, struct sy_mat dy, struct sy_mat x, const float *r, struct sy_mat dx);
 void sy_norm_weights(const struct sy_layer_ctx *c, const struct sy_grad_sink *sink, int g, struct sy_mat dy, struct sy_mat x,
                      const float *r);

@@ -19,16 +19,20 @@ void sy_linear_bwd(const struct sy_layer_ctx *c, int n, const struct sy_linear_g
         1);
 }
 
-void sy_norm_fwd(const struct sy_layer_ctx *c, int g, struct sy_mat x, struct sy_mat y, float *r) {
+void sy_norm_eps_fwd(const struct sy_layer_ctx *c, double eps, int g, struct sy_mat x, struct sy_mat y, float *r) {
     int64_t d = c->w.params->param[g].cols;
     c->x->ops->rmsnorm_fwd(c->x, &(struct sy_rmsnorm_fwd){.tokens = c->batch.tokens,
                                                           .heads = 1,
                                                           .d = d,
-                                                          .eps = (float)c->model->norm_eps,
+                                                          .eps = (float)eps,
                                                           .x = sy_heads_of(x, 0, d),
                                                           .g = sy_vector(c, g),
                                                           .y = sy_heads_of(y, 0, d),
                                                           .r = r});
+}
+
+void sy_norm_fwd(const struct sy_layer_ctx *c, int g, struct sy_mat x, struct sy_mat y, float *r) {
+    sy_norm_eps_fwd(c, c->model->norm_eps, g, x, y, r);
 }
 
 void sy_norm_bwd(const struct sy_layer_ctx *c, int g, struct sy_mat dy, struct sy_mat x, const float *r, struct sy_mat dx) {
