@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ckpt/hf_tensors.h"
+
 enum { PIECE = 1 << 20 }; /* bytes; a multiple of every dtype's size */
 
 struct shard {
@@ -55,20 +57,6 @@ static void widen(enum sy_safetensors_dtype dtype, const char *from, int64_t n, 
     }
 }
 
-static int find(const struct sy_params *p, const char *name) {
-    int low = 0, high = p->n_tensors;
-    while (low < high) {
-        int middle = low + (high - low) / 2, order = strcmp(name, p->tensor[p->by_name[middle]].name);
-        if (order == 0)
-            return p->by_name[middle];
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return -1;
-}
-
 static void print_shape(int n_dims, const int64_t *dims, char *out, size_t size) {
     size_t n = (size_t)snprintf(out, size, "[");
     for (int i = 0; i < n_dims && n < size; i++)
@@ -77,18 +65,19 @@ static void print_shape(int n_dims, const int64_t *dims, char *out, size_t size)
         snprintf(out + n, size - n, "]");
 }
 
-static sy_status check_tensor(const struct shard *s, const struct sy_safetensors_tensor *t, int i) {
-    const struct sy_tensor *want = &s->r->params->tensor[i];
+static sy_status check_shape(const struct shard *s, const struct sy_safetensors_tensor *t, int n_dims, const int64_t *dims) {
     char is[256], wanted[64];
-    if (s->r->seen[i])
-        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is there twice", s->path, t->name);
-    int same = t->n_dims == want->n_dims;
-    for (int d = 0; same && d < want->n_dims; d++)
-        same = t->dims[d] == want->dims[d];
+    int same = t->n_dims == n_dims;
+    for (int d = 0; same && d < n_dims; d++)
+        same = t->dims[d] == dims[d];
     print_shape(t->n_dims, t->dims, is, sizeof is);
-    print_shape(want->n_dims, want->dims, wanted, sizeof wanted);
+    print_shape(n_dims, dims, wanted, sizeof wanted);
     if (!same)
         SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" has shape %s, the model's is %s", s->path, t->name, is, wanted);
+    return SY_OK;
+}
+
+static sy_status check_dtype(const struct shard *s, const struct sy_safetensors_tensor *t) {
     int half = t->dtype == SY_SAFETENSORS_BF16 || t->dtype == SY_SAFETENSORS_F16;
     if (t->dtype != SY_SAFETENSORS_F32 && (s->r->exact || !half))
         SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is %s: %s", s->path, t->name, sy_safetensors_dtype_name(t->dtype),
@@ -96,29 +85,58 @@ static sy_status check_tensor(const struct shard *s, const struct sy_safetensors
     return SY_OK;
 }
 
-/* Reads one tensor; i < 0: only hashes it. */
-static sy_status read_tensor(struct shard *s, const struct sy_safetensors_tensor *t, int i) {
-    int64_t size = sy_safetensors_dtype_bytes(t->dtype);
+static sy_status see(const struct shard *s, const struct sy_safetensors_tensor *t, int i) {
+    if (s->r->seen[i])
+        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is there twice, here as \"%s\"", s->path, s->r->params->tensor[i].name,
+                t->name);
+    s->r->seen[i] = 1;
+    return SY_OK;
+}
+
+/* Reads n bytes from `at` on as the whole tensor i; i < 0: only hashes them. */
+static sy_status read_bytes(struct shard *s, const struct sy_safetensors_tensor *t, int64_t at, int64_t n, int i) {
+    int64_t size = sy_safetensors_dtype_bytes(t->dtype), first = at, end = at + n;
     float *to = i < 0 ? NULL : s->r->data + s->r->params->tensor[i].offset;
     if (i < 0 && !s->hash)
         return SY_OK;
-    for (int64_t at = 0; at < t->bytes; at += PIECE) {
-        int64_t n = t->bytes - at < PIECE ? t->bytes - at : PIECE;
-        SY_TRY(sy_safetensors_read(s->file, t, at, n, s->piece));
+    for (; at < end; at += PIECE) {
+        int64_t bytes = end - at < PIECE ? end - at : PIECE, done = (at - first) / size;
+        SY_TRY(sy_safetensors_read(s->file, t, at, bytes, s->piece));
         if (s->hash)
-            XXH3_128bits_update(s->hash, s->piece, (size_t)n);
+            XXH3_128bits_update(s->hash, s->piece, (size_t)bytes);
         if (i < 0)
             continue;
-        widen(t->dtype, s->piece, n / size, to + at / size);
+        widen(t->dtype, s->piece, bytes / size, to + done);
         if (s->r->digest)
-            sy_digest_add_f32(s->r->digest, s->r->params->tensor[i].id, (uint64_t)(at / size), to + at / size,
-                              (size_t)(n / size));
+            sy_digest_add_f32(s->r->digest, s->r->params->tensor[i].id, (uint64_t)done, to + done, (size_t)(bytes / size));
+    }
+    return SY_OK;
+}
+
+/* Every expert's W1 and W3, or W2, in one tensor of a Hugging Face folder. */
+static sy_status read_fused(struct shard *s, const struct sy_safetensors_tensor *t, const struct sy_hf_fused *f) {
+    int parts = f->is_down ? 1 : 2, first = f->first + (f->is_down ? 2 : 0);
+    const struct sy_tensor *one = &s->r->params->tensor[first];
+    const int64_t dims[3] = {f->experts, parts * one->dims[0], one->dims[1]};
+    int64_t bytes = one->n * sy_safetensors_dtype_bytes(t->dtype);
+    SY_TRY(check_shape(s, t, 3, dims));
+    SY_TRY(check_dtype(s, t));
+    for (int k = 0; k < parts * f->experts; k++) {
+        int i = first + 3 * (k / parts) + k % parts;
+        SY_TRY(see(s, t, i));
+        SY_TRY(read_bytes(s, t, k * bytes, bytes, i));
     }
     return SY_OK;
 }
 
 static sy_status read_or_skip(struct shard *s, const struct sy_safetensors_tensor *t) {
-    int i = find(s->r->params, t->name);
+    struct sy_hf_fused fused;
+    int i = sy_hf_tensor_find(s->r->params, t->name);
+    if (i < 0 && !s->r->exact) {
+        if (sy_hf_tensor_is_fused(s->r->params, t->name, &fused))
+            return read_fused(s, t, &fused);
+        i = sy_hf_tensor_alias(s->r->params, t->name);
+    }
     if (i >= 0 && s->r->trained_only && s->r->params->tensor[i].offset >= s->r->params->n_trained)
         i = -1;
     if (i < 0 && s->r->exact)
@@ -127,10 +145,11 @@ static sy_status read_or_skip(struct shard *s, const struct sy_safetensors_tenso
         if (!s->r->n_unknown++)
             snprintf(s->r->first_unknown, sizeof s->r->first_unknown, "%s", t->name);
     } else {
-        SY_TRY(check_tensor(s, t, i));
-        s->r->seen[i] = 1;
+        SY_TRY(see(s, t, i));
+        SY_TRY(check_shape(s, t, s->r->params->tensor[i].n_dims, s->r->params->tensor[i].dims));
+        SY_TRY(check_dtype(s, t));
     }
-    return read_tensor(s, t, i);
+    return read_bytes(s, t, 0, t->bytes, i);
 }
 
 /* Length and header, which the format puts before the first tensor, go into the hash too. */
