@@ -415,7 +415,7 @@ static void test_flavors(void **state) {
         {"micro_mla", 272, 32, 2, 1, 2, 8, 2, 32, 64, SY_SCORE_SIGMOID, 2.5, 1e4, 1e-6, 1e-3},
         {"micro_gqa", 272, 32, 2, 0, 2, 8, 2, 32, 0, SY_SCORE_SOFTMAX, 1, 1e4, 1e-5, 1e-3},
         {"dsv3-debug", 2048, 256, 6, 1, 16, 8, 3, 256, 1024, SY_SCORE_SOFTMAX, 1, 1e4, 1e-5, 1e-3},
-        {"gqa-debug", 2048, 256, 6, 1, 4, 8, 3, 256, 1024, SY_SCORE_SIGMOID, 1, 1e4, 1e-5, 1e-3},
+        {"gqa-debug", 2048, 256, 6, 0, 4, 8, 3, 256, 0, SY_SCORE_SOFTMAX, 1, 1e4, 1e-6, 0},
         {"dsv3-16b", 102400, 2048, 27, 1, 16, 64, 6, 1408, 10944, SY_SCORE_SOFTMAX, 1, 1e4, 1e-6, 1e-3},
         {"dsv2-236b", 102400, 5120, 60, 1, 128, 160, 6, 1536, 12288, SY_SCORE_SOFTMAX, 16, 1e4, 1e-6, 0},
         {"dsv3-671b", 129280, 7168, 61, 3, 128, 256, 8, 2048, 18432, SY_SCORE_SIGMOID, 2.5, 1e4, 1e-6, 1e-3},
