@@ -399,4 +399,6 @@ OURS = [
     ),
     ("as it is", MIXTRAL, GQA + "moe.route_norm=true"),
     ("head_dim 20, window 5, yarn", MIXTRAL, GQA + YARN + "head_dim=20 window=5 moe.route_norm=true"),
+    ("flavor gqa-debug", QWEN, "model.flavor=gqa-debug"),
+    ("flavor micro_mla", V3, "model.flavor=micro_mla"),
 ]

@@ -118,6 +118,26 @@ static void test_types(void **unused) {
     }
 }
 
+/* Checkpoints of the demo and of the debug model load in transformers. */
+static void test_configs(void **unused) {
+    (void)unused;
+    static const char *const files[][2] = {{"configs/tiny.toml", "deepseek_v3"}, {"configs/gqa_debug.toml", "qwen3_moe"}};
+    for (int i = 0; i < 2; i++) {
+        struct sy_config *c = NULL, *again;
+        json_t *root = NULL;
+        assert_int_equal(sy_config_create(&c), SY_OK);
+        assert_int_equal(sy_config_load_file(c, files[i][0]), SY_OK);
+        assert_int_equal(sy_config_finish(c, false), SY_OK);
+        assert_int_equal(sy_hf_config_make(c, &root), SY_OK);
+        assert_string_equal(model_type(root), files[i][1]);
+        again = read_back(root, files[i][0]);
+        same_model(c, again, files[i][0]);
+        sy_config_destroy(again);
+        json_decref(root);
+        sy_config_destroy(c);
+    }
+}
+
 /* ---- published config.json files, in the keys that matter ---- */
 
 #define COMMON "\"hidden_act\":\"silu\",\"tie_word_embeddings\":false,\"attention_bias\":false,"
@@ -523,17 +543,12 @@ static void test_gqa_names(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_flavors),
-        cmocka_unit_test(test_types),
-        cmocka_unit_test(test_published),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_class_defaults),
-        cmocka_unit_test(test_yarn),
-        cmocka_unit_test(test_changed_by_hand),
-        cmocka_unit_test(test_saved_again),
-        cmocka_unit_test(test_deepseek_names),
-        cmocka_unit_test(test_gqa_names),
-        cmocka_unit_test(test_stronger_layers_stay),
+        cmocka_unit_test(test_all_flavors), cmocka_unit_test(test_types),
+        cmocka_unit_test(test_configs),     cmocka_unit_test(test_published),
+        cmocka_unit_test(test_refused),     cmocka_unit_test(test_class_defaults),
+        cmocka_unit_test(test_yarn),        cmocka_unit_test(test_changed_by_hand),
+        cmocka_unit_test(test_saved_again), cmocka_unit_test(test_deepseek_names),
+        cmocka_unit_test(test_gqa_names),   cmocka_unit_test(test_stronger_layers_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
