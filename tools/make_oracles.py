@@ -33,7 +33,7 @@ PROJECTION_STEP = 0x51ED2701    # salt 1..3: projections; salt 4: indices of sam
 TOKEN_SEED, DOCUMENT_SEED = 0x5EED, 0xD0C
 # Added, times PROJECTION_STEP, to the key of every "*.mlp.gate.weight": chosen so that no top-k choice of the 10 steps is
 # nearly tied, for the C code computes in fp32.
-GATE_SALT = {"micro_mla": 72, "micro_gqa": 31}
+GATE_SALT = {"micro_mla": 48, "micro_gqa": 31}
 
 
 def fnv(name):
@@ -193,7 +193,8 @@ def route(logits, bias, K, score_func, norm, scale, groups=0, limited=0, group_s
 V, D, LAYERS, H, F, E, K, S, BATCH, STEPS = 272, 32, 2, 2, 32, 8, 2, 32, 16, 10
 DENSE_WIDTH, Q_LORA, KV_LORA, NOPE, ROPE, V_HEAD = 64, 16, 16, 16, 8, 16
 KV_HEADS, HEAD = 1, 16
-EPS, THETA, COEFF = 1e-5, 1e4, 1e-3
+# DeepSeek's norms of Wqa x and Wkva x have an eps of their own: far from the model's here, so that a mix-up shows.
+EPS, LATENT_EPS, THETA, COEFF = {"micro_mla": 1e-2, "micro_gqa": 1e-5}, 1e-6, 1e4, 1e-3
 LR, WARMUP, BETA1, BETA2, ADAM_EPS, DECAY, MAX_NORM = 8e-4, 2, 0.9, 0.95, 1e-8, 0.1, 1.0
 
 
@@ -252,10 +253,10 @@ class Micro:
 
     def mla(self, x, doc_start, a):
         B, position = x.shape[0], torch.arange(S) - doc_start
-        q = rmsnorm(x @ self.w[a + "q_a_proj.weight"].T, self.w[a + "q_a_layernorm.weight"], EPS)
+        q = rmsnorm(x @ self.w[a + "q_a_proj.weight"].T, self.w[a + "q_a_layernorm.weight"], LATENT_EPS)
         q = (q @ self.w[a + "q_b_proj.weight"].T).reshape(B, S, H, NOPE + ROPE)
         kv, k_pe = (x @ self.w[a + "kv_a_proj_with_mqa.weight"].T).split([KV_LORA, ROPE], dim=-1)
-        kv = rmsnorm(kv, self.w[a + "kv_a_layernorm.weight"], EPS) @ self.w[a + "kv_b_proj.weight"].T
+        kv = rmsnorm(kv, self.w[a + "kv_a_layernorm.weight"], LATENT_EPS) @ self.w[a + "kv_b_proj.weight"].T
         k_nope, v = kv.reshape(B, S, H, NOPE + V_HEAD).split([NOPE, V_HEAD], dim=-1)
         q = torch.cat((q[..., :NOPE], rope(q[..., NOPE:], position, THETA, True)), dim=-1)
         k_pe = rope(k_pe[:, :, None, :], position, THETA, True).expand(B, S, H, ROPE)
@@ -285,14 +286,14 @@ class Micro:
         return y.reshape(B, S, D)
 
     def loss(self, token, doc_start, label):
-        x = self.w["model.embed_tokens.weight"][token]
+        x, eps = self.w["model.embed_tokens.weight"][token], EPS[self.flavour]
         for layer in range(LAYERS):
             p = "model.layers.%d." % layer
             attn = self.mla if self.flavour == "micro_mla" else self.gqa
-            x = x + attn(rmsnorm(x, self.w[p + "input_layernorm.weight"], EPS), doc_start, p + "self_attn.")
-            h = rmsnorm(x, self.w[p + "post_attention_layernorm.weight"], EPS)
+            x = x + attn(rmsnorm(x, self.w[p + "input_layernorm.weight"], eps), doc_start, p + "self_attn.")
+            h = rmsnorm(x, self.w[p + "post_attention_layernorm.weight"], eps)
             x = x + (self.moe(h, p + "mlp.") if is_moe(self.flavour, layer) else self.ffn(h, p + "mlp."))
-        logits = rmsnorm(x, self.w["model.norm.weight"], EPS) @ self.w["lm_head.weight"].T
+        logits = rmsnorm(x, self.w["model.norm.weight"], eps) @ self.w["lm_head.weight"].T
         total = nnf.cross_entropy(logits.reshape(-1, V), label.reshape(-1), ignore_index=-100, reduction="sum")
         return total / (label != -100).sum()
 
@@ -367,7 +368,7 @@ def micro(flavour):
     return {
         "model": {
             "flavour": flavour, "V": V, "D": D, "layers": LAYERS, "dense_layers": 0 if flavour == "micro_gqa" else 1,
-            "norm_eps": EPS, "rope_theta": THETA, "sequences_per_step": BATCH, "S": S, "expert_bias_coeff": COEFF,
+            "norm_eps": EPS[flavour], "rope_theta": THETA, "sequences_per_step": BATCH, "S": S, "expert_bias_coeff": COEFF,
             "parameters": sum(math.prod(names[n]) for n in r["weights"])},
         "formula": MODEL_FORMULA, "gate_salt": GATE_SALT[flavour],
         "optimizer": {"lr": LR, "warmup_steps": WARMUP, "total_steps": STEPS, "decay": "linear", "min_lr_factor": 0.0,

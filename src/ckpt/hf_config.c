@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ckpt/hf_reading.h"
 #include "ckpt/text.h"
 #include "formats/json.h"
 #include "model/params.h"
@@ -21,6 +22,12 @@ static const struct {
     [SY_FAMILY_MIXTRAL] = {"MixtralForCausalLM", "mixtral"},
 };
 
+const char *sy_hf_architecture(int family, const char **model_type) {
+    if (model_type)
+        *model_type = families[family].model_type;
+    return families[family].architecture;
+}
+
 /* Setters that remember a failure, so that a long list reads as one. */
 struct making {
     json_t *root;
@@ -36,9 +43,41 @@ static void put_bool(struct making *m, const char *key, int x) { put(m, key, jso
 static void put_text(struct making *m, const char *key, const char *x) { put(m, key, json_string(x)); }
 static void put_null(struct making *m, const char *key) { put(m, key, json_null()); }
 
+static void put_window(struct making *m, int64_t window) {
+    if (window > 0)
+        put_int(m, "sliding_window", window);
+    else
+        put_null(m, "sliding_window");
+}
+
+/* attention_factor and truncate stand there only if a reader would not assume them. */
+static json_t *make_yarn(const struct sy_config_model *model) {
+    struct making m = {json_object(), 0};
+    int is_mla = model->attention == SY_ATTENTION_MLA;
+    double mscale = is_mla ? model->mscale : 0;
+    put_text(&m, "type", "yarn");
+    put_text(&m, "rope_type", "yarn");
+    put_real(&m, "factor", model->rope_factor);
+    put_real(&m, "beta_fast", model->beta_fast);
+    put_real(&m, "beta_slow", model->beta_slow);
+    if (is_mla) {
+        put_real(&m, "mscale", mscale);
+        put_real(&m, "mscale_all_dim", mscale);
+    }
+    put_int(&m, "original_max_position_embeddings", model->original_seq_len);
+    if (model->rope_attention_factor != sy_hf_attention_factor(model->rope_factor, mscale, mscale))
+        put_real(&m, "attention_factor", model->rope_attention_factor);
+    if (!model->yarn_truncate)
+        put_bool(&m, "truncate", 0);
+    if (!m.failed)
+        return m.root;
+    json_decref(m.root);
+    return NULL; /* put takes it as a failure */
+}
+
 static void put_common(struct making *m, const struct sy_config *c) {
     const struct sy_config_model *model = &c->model;
-    int yarn = model->rope_factor > 1;
+    int yarn = model->rope_factor > 1 || model->rope_attention_factor != 1;
     put_int(m, "vocab_size", model->vocab_size);
     put_int(m, "hidden_size", model->dim);
     put_int(m, "num_hidden_layers", model->n_layers);
@@ -53,11 +92,7 @@ static void put_common(struct making *m, const struct sy_config *c) {
     put_bool(m, "tie_word_embeddings", 0);
     put_real(m, "rope_theta", model->rope_theta);
     if (yarn)
-        put(m, "rope_scaling",
-            json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:I}", "type", "yarn", "rope_type", "yarn", "factor",
-                      model->rope_factor, "beta_fast", model->beta_fast, "beta_slow", model->beta_slow, "mscale",
-                      model->mscale, "mscale_all_dim", model->mscale, "original_max_position_embeddings",
-                      (json_int_t)model->original_seq_len));
+        put(m, "rope_scaling", make_yarn(model));
     else
         put_null(m, "rope_scaling");
     put_bool(m, "attention_bias", model->attention_bias);
@@ -97,7 +132,7 @@ static void put_deepseek(struct making *m, const struct sy_config *c, int v3) {
     put_int(m, "n_group", groups ? moe->num_expert_groups : 1);
     put_int(m, "topk_group", groups ? moe->num_limited_groups : 1);
     if (v3)
-        put_bool(m, "rope_interleave", 1);
+        put_bool(m, "rope_interleave", model->rope == SY_ROPE_PAIRS);
 }
 
 static void put_qwen3(struct making *m, const struct sy_config *c) {
@@ -109,8 +144,8 @@ static void put_qwen3(struct making *m, const struct sy_config *c) {
     put_bool(m, "norm_topk_prob", c->moe.route_norm);
     put_int(m, "decoder_sparse_step", 1);
     put(m, "mlp_only_layers", json_array());
-    put_bool(m, "use_sliding_window", 0);
-    put_null(m, "sliding_window");
+    put_bool(m, "use_sliding_window", c->model.window > 0);
+    put_window(m, c->model.window);
     put_bool(m, "output_router_logits", 0);
     put_real(m, "router_aux_loss_coef", 0);
 }
@@ -131,7 +166,7 @@ static void put_mixtral(struct making *m, const struct sy_config *c) {
     put_int(m, "intermediate_size", c->model.moe_inter_dim);
     put_int(m, "num_local_experts", c->moe.num_experts);
     put_int(m, "num_experts_per_tok", c->moe.top_k);
-    put_null(m, "sliding_window");
+    put_window(m, c->model.window);
     put_bool(m, "output_router_logits", 0);
     put_real(m, "router_aux_loss_coef", 0);
     put_real(m, "router_jitter_noise", 0);

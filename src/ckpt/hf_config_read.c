@@ -1,5 +1,6 @@
-/* Reading config.json: see hf_config.h. One table per Hugging Face class: which key is which of ours, what is fixed, and
- * what is refused because switchyard would compute something else. */
+/* Reading config.json: see hf_config.h. One table per Hugging Face class: which key is which of ours, what a missing key
+ * means there, what is fixed, and what is refused because switchyard would compute something else.
+ */
 #include "ckpt/hf_config.h"
 
 #include <inttypes.h>
@@ -7,165 +8,168 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ckpt/hf_reading.h"
 #include "formats/json.h"
+#include "model/params.h"
 
 struct mapping {
     const char *theirs, *ours;
-    const char *absent; /* what a missing or null key means; NULL: it must be there */
+    const char *missing; /* the class's default; NULL: the key must be there */
+    const char *null;    /* what null means; NULL: it is refused */
+    const char *alias;   /* another name of the key; NULL: none */
 };
 
 struct wanted {
     const char *key;
-    const char *value; /* compact JSON that is accepted; a missing key is, too */
+    const char *value; /* compact JSON that is accepted; a missing key and null are, too */
 };
 
 struct class {
-    const char *architecture, *model_type;
-    const char *const *fixed;     /* "key=value" */
-    const struct mapping *mapped; /* ends in NULL */
-    const struct wanted *wanted;  /* ends in NULL */
+    int family;
+    const char *const *fixed;                                              /* "key=value" */
+    const struct mapping *mapped;                                          /* ends in NULL */
+    const struct wanted *wanted;                                           /* ends in NULL */
+    const char *theta;                                                     /* rope_theta's default */
+    sy_status (*rest)(struct sy_hf_reading *r, const struct class *class); /* may be NULL */
 };
 
-static const struct mapping common[] = {
-    {"vocab_size", "model.vocab_size", NULL},
-    {"hidden_size", "model.dim", NULL},
-    {"num_hidden_layers", "model.n_layers", NULL},
-    {"num_attention_heads", "model.n_heads", NULL},
-    {"rms_norm_eps", "model.norm_eps", NULL},
-    {"num_experts_per_tok", "moe.top_k", NULL},
-    {NULL, NULL, NULL},
-};
-static const struct wanted common_wanted[] = {
-    {"hidden_act", "\"silu\""}, {"tie_word_embeddings", "false"}, {"attention_bias", "false"},
-    {"mlp_bias", "false"},      {"quantization_config", "null"},  {NULL, NULL},
-};
+#define END \
+    { NULL, NULL, NULL, NULL, NULL }
+#define SIZES                                                                                             \
+    {"vocab_size", "model.vocab_size", NULL, NULL, NULL}, {"hidden_size", "model.dim", NULL, NULL, NULL}, \
+        {"num_hidden_layers", "model.n_layers", NULL, NULL, NULL}, {                                      \
+        "num_attention_heads", "model.n_heads", NULL, NULL, NULL                                          \
+    }
+#define DEEPSEEK_SIZES                                                      \
+    SIZES, {"kv_lora_rank", "model.kv_lora_rank", NULL, NULL, NULL},        \
+        {"moe_intermediate_size", "model.moe_inter_dim", NULL, NULL, NULL}, \
+        {"qk_nope_head_dim", "model.qk_nope_head_dim", NULL, NULL, NULL},   \
+        {"qk_rope_head_dim", "model.qk_rope_head_dim", NULL, NULL, NULL},   \
+        {"v_head_dim", "model.v_head_dim", NULL, NULL, NULL}, {             \
+        "q_lora_rank", "model.q_lora_rank", "1536", "0", NULL               \
+    }
 
-static const struct mapping deepseek[] = {
-    {"intermediate_size", "model.inter_dim", NULL},
-    {"moe_intermediate_size", "model.moe_inter_dim", NULL},
-    {"first_k_dense_replace", "model.n_dense_layers", "0"},
-    {"q_lora_rank", "model.q_lora_rank", "0"},
-    {"kv_lora_rank", "model.kv_lora_rank", NULL},
-    {"qk_nope_head_dim", "model.qk_nope_head_dim", NULL},
-    {"qk_rope_head_dim", "model.qk_rope_head_dim", NULL},
-    {"v_head_dim", "model.v_head_dim", NULL},
-    {"n_routed_experts", "moe.num_experts", NULL},
-    {"n_shared_experts", "moe.num_shared_experts", "0"},
-    {"routed_scaling_factor", "moe.route_scale", "1.0"},
-    {"norm_topk_prob", "moe.route_norm", NULL},
-    {NULL, NULL, NULL},
+static const struct mapping v3[] = {
+    DEEPSEEK_SIZES,
+    {"n_routed_experts", "moe.num_experts", NULL, NULL, "num_local_experts"},
+    {"rms_norm_eps", "model.norm_eps", "1e-6", NULL, NULL},
+    {"num_experts_per_tok", "moe.top_k", "8", NULL, NULL},
+    {"n_shared_experts", "moe.num_shared_experts", "1", "0", NULL},
+    {"routed_scaling_factor", "moe.route_scale", "2.5", NULL, NULL},
+    {"norm_topk_prob", "moe.route_norm", "true", "false", NULL},
+    END,
 };
-static const struct mapping gqa[] = {
-    {"num_key_value_heads", "model.n_kv_heads", "0"},
-    {"head_dim", "model.head_dim", "0"},
-    {NULL, NULL, NULL},
+static const struct mapping v2[] = {
+    DEEPSEEK_SIZES,
+    {"n_routed_experts", "moe.num_experts", NULL, NULL, "num_experts"},
+    {"rms_norm_eps", "model.norm_eps", "1e-6", NULL, NULL},
+    {"num_experts_per_tok", "moe.top_k", NULL, NULL, NULL},
+    {"n_shared_experts", "moe.num_shared_experts", "2", "0", NULL},
+    {"routed_scaling_factor", "moe.route_scale", "1.0", NULL, NULL},
+    END,
 };
 static const struct mapping qwen3[] = {
-    {"moe_intermediate_size", "model.moe_inter_dim", NULL},
-    {"num_experts", "moe.num_experts", NULL},
-    {"norm_topk_prob", "moe.route_norm", NULL},
-    {NULL, NULL, NULL},
+    SIZES,
+    {"num_experts", "moe.num_experts", NULL, NULL, "num_local_experts"},
+    {"moe_intermediate_size", "model.moe_inter_dim", NULL, NULL, NULL},
+    {"head_dim", "model.head_dim", "0", NULL, NULL},
+    {"num_key_value_heads", "model.n_kv_heads", "4", NULL, NULL},
+    {"rms_norm_eps", "model.norm_eps", "1e-6", NULL, NULL},
+    {"num_experts_per_tok", "moe.top_k", "8", NULL, NULL},
+    {"norm_topk_prob", "moe.route_norm", "false", NULL, NULL},
+    END,
 };
 static const struct mapping olmoe[] = {
-    {"intermediate_size", "model.moe_inter_dim", NULL},
-    {"num_experts", "moe.num_experts", NULL},
-    {"norm_topk_prob", "moe.route_norm", "false"},
-    {NULL, NULL, NULL},
+    SIZES,
+    {"num_experts", "moe.num_experts", NULL, NULL, "num_local_experts"},
+    {"intermediate_size", "model.moe_inter_dim", NULL, NULL, NULL},
+    {"head_dim", "model.head_dim", "0", NULL, NULL},
+    {"num_key_value_heads", "model.n_kv_heads", "0", "0", NULL},
+    {"rms_norm_eps", "model.norm_eps", "1e-5", NULL, NULL},
+    {"num_experts_per_tok", "moe.top_k", "8", NULL, NULL},
+    {"norm_topk_prob", "moe.route_norm", "false", NULL, NULL},
+    END,
 };
 static const struct mapping mixtral[] = {
-    {"intermediate_size", "model.moe_inter_dim", NULL},
-    {"num_local_experts", "moe.num_experts", NULL},
-    {NULL, NULL, NULL},
+    SIZES,
+    {"num_local_experts", "moe.num_experts", NULL, NULL, "num_experts"},
+    {"intermediate_size", "model.moe_inter_dim", NULL, NULL, NULL},
+    {"head_dim", "model.head_dim", "0", "0", NULL},
+    {"num_key_value_heads", "model.n_kv_heads", "8", "0", NULL},
+    {"rms_norm_eps", "model.norm_eps", "1e-5", NULL, NULL},
+    {"num_experts_per_tok", "moe.top_k", "2", NULL, NULL},
+    END,
 };
+/* What a folder of model_type "switchyard" says beside its object. */
+static const struct mapping none[] = {SIZES, {"rms_norm_eps", "model.norm_eps", NULL, NULL, NULL}, END};
+#undef SIZES
+#undef DEEPSEEK_SIZES
 
-static const char *const v3_fixed[] = {"model.attention=mla",         "model.rope=pairs",         "moe.score_func=sigmoid",
-                                       "moe.load_balance_coeff=1e-3", "moe.group_score=top2_sum", NULL};
-static const char *const v2_fixed[] = {"model.attention=mla",        "model.rope=pairs",    "moe.score_func=softmax",
-                                       "moe.load_balance_coeff=0.0", "moe.group_score=max", NULL};
+#define MLA_FIXED "model.attention=mla"
 #define GQA_FIXED                                                                                                   \
     "model.attention=gqa", "model.rope=halves", "model.n_dense_layers=0", "moe.score_func=softmax",                 \
         "moe.num_shared_experts=0", "moe.load_balance_coeff=0.0", "moe.route_scale=1.0", "moe.num_expert_groups=0", \
         "moe.num_limited_groups=0"
+static const char *const v3_fixed[] = {MLA_FIXED, "moe.score_func=sigmoid", "moe.load_balance_coeff=1e-3",
+                                       "moe.group_score=top2_sum", NULL};
+static const char *const v2_fixed[] = {MLA_FIXED,
+                                       "model.rope=pairs",
+                                       "moe.score_func=softmax",
+                                       "moe.load_balance_coeff=0.0",
+                                       "moe.group_score=max",
+                                       "moe.route_norm=false",
+                                       NULL};
 static const char *const qwen3_fixed[] = {GQA_FIXED, "model.qk_norm=head", NULL};
 static const char *const olmoe_fixed[] = {GQA_FIXED, "model.qk_norm=full", NULL};
 static const char *const mixtral_fixed[] = {GQA_FIXED, "model.qk_norm=none", "moe.route_norm=true", NULL};
 static const char *const every_fixed[] = {"model.window=0",        "model.attention_bias=false",     "moe.gate_bias=false",
                                           "moe.shared_gate=false", "moe.score_before_experts=false", NULL};
 
-static const struct wanted v3_wanted[] = {{"scoring_func", "\"sigmoid\""},
-                                          {"topk_method", "\"noaux_tc\""},
-                                          {"moe_layer_freq", "1"},
-                                          {"rope_interleave", "true"},
-                                          {NULL, NULL}};
+static const struct wanted common_wanted[] = {
+    {"hidden_act", "\"silu\""}, {"tie_word_embeddings", "false"}, {"attention_bias", "false"},
+    {"mlp_bias", "false"},      {"quantization_config", "null"},  {NULL, NULL},
+};
+static const struct wanted v3_wanted[] = {
+    {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {NULL, NULL}};
 static const struct wanted v2_wanted[] = {
     {"scoring_func", "\"softmax\""}, {"norm_topk_prob", "false"}, {"moe_layer_freq", "1"}, {NULL, NULL}};
-static const struct wanted qwen3_wanted[] = {
-    {"decoder_sparse_step", "1"}, {"mlp_only_layers", "[]"}, {"use_sliding_window", "false"}, {NULL, NULL}};
-static const struct wanted olmoe_wanted[] = {{"clip_qkv", "null"}, {NULL, NULL}};
-static const struct wanted mixtral_wanted[] = {{"sliding_window", "null"}, {NULL, NULL}};
+static const struct wanted qwen3_wanted[] = {{"decoder_sparse_step", "1"}, {"mlp_only_layers", "[]"}, {NULL, NULL}};
+static const struct wanted olmoe_wanted[] = {{"clip_qkv", "null"}, {"sliding_window", "null"}, {NULL, NULL}};
+static const struct wanted none_wanted[] = {{"hidden_act", "\"silu\""}, {"tie_word_embeddings", "false"}, {NULL, NULL}};
 
-static const struct class classes[] = {
-    {"DeepseekV3ForCausalLM", "deepseek_v3", v3_fixed, deepseek, v3_wanted},
-    {"DeepseekV2ForCausalLM", "deepseek_v2", v2_fixed, deepseek, v2_wanted},
-    {"Qwen3MoeForCausalLM", "qwen3_moe", qwen3_fixed, qwen3, qwen3_wanted},
-    {"OlmoeForCausalLM", "olmoe", olmoe_fixed, olmoe, olmoe_wanted},
-    {"MixtralForCausalLM", "mixtral", mixtral_fixed, mixtral, mixtral_wanted},
-};
+/* ---- tables ---- */
 
-struct reading {
-    const char *name;
-    const json_t *root;
-    struct sy_config *config;
-};
-
-/* A config's error (usage) is the file's fault here (data). */
-static sy_status set(const struct reading *r, const char *key, const char *text) {
-    sy_status status = sy_config_set(r->config, SY_LAYER_CHECKPOINT, r->name, key, text);
-    return status == SY_ERR_USAGE ? SY_ERR_DATA : status;
-}
-
-/* A JSON scalar as the text that sy_config_set takes. `real`: an integer gets a ".0". */
-static sy_status set_value(const struct reading *r, const char *ours, const char *theirs, const json_t *value) {
-    char text[64];
-    if (json_is_string(value))
-        return set(r, ours, json_string_value(value));
-    if (json_is_integer(value))
-        snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    else if (json_is_real(value))
-        snprintf(text, sizeof text, "%.17g", json_real_value(value));
-    else if (json_is_boolean(value))
-        snprintf(text, sizeof text, "%s", json_is_true(value) ? "true" : "false");
-    else
-        SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" is no number, string or boolean", r->name, theirs);
-    if (json_is_real(value) && !strpbrk(text, ".en"))
-        memcpy(text + strlen(text), ".0", 3); /* 64 is room enough for 17 digits */
-    return set(r, ours, text);
-}
-
-static sy_status apply_mapped(const struct reading *r, const struct mapping *m) {
+static sy_status apply_mapped(struct sy_hf_reading *r, const struct mapping *m) {
     for (; m->theirs; m++) {
-        const json_t *value = json_object_get(r->root, m->theirs);
-        if (value && !json_is_null(value))
-            SY_TRY(set_value(r, m->ours, m->theirs, value));
-        else if (m->absent)
-            SY_TRY(set(r, m->ours, m->absent));
+        const json_t *value = json_object_get(r->root, m->theirs),
+                     *other = m->alias ? json_object_get(r->root, m->alias) : NULL;
+        const char *theirs = value || !other ? m->theirs : m->alias;
+        if (value && other && !json_equal(value, other))
+            SY_FAIL(SY_ERR_DATA, "%s: keys \"%s\" and \"%s\" are the same and differ: leave one out", r->name, m->theirs,
+                    m->alias);
+        value = value ? value : other;
+        const char *text = !value ? m->missing : json_is_null(value) ? m->null : NULL;
+        if (text)
+            SY_TRY(sy_hf_set(r, m->ours, theirs, text));
+        else if (value && !json_is_null(value))
+            SY_TRY(sy_hf_set_value(r, m->ours, theirs, value));
         else
-            SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" is missing", r->name, m->theirs);
+            SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" is %s", r->name, theirs, value ? "null" : "missing");
     }
     return SY_OK;
 }
 
-static sy_status apply_fixed(const struct reading *r, const char *const *fixed) {
-    char key[64];
+static sy_status apply_fixed(struct sy_hf_reading *r, const char *const *fixed) {
+    char key[SY_HF_KEY_BYTES];
     for (; *fixed; fixed++) {
         const char *equals = strchr(*fixed, '=');
         snprintf(key, sizeof key, "%.*s", (int)(equals - *fixed), *fixed);
-        SY_TRY(set(r, key, equals + 1));
+        SY_TRY(sy_hf_set(r, key, NULL, equals + 1));
     }
     return SY_OK;
 }
 
-static sy_status check_wanted(const struct reading *r, const struct wanted *w) {
+static sy_status check_wanted(const struct sy_hf_reading *r, const struct wanted *w) {
     for (; w->key; w++) {
         const json_t *value = json_object_get(r->root, w->key);
         if (!value || json_is_null(value))
@@ -183,113 +187,187 @@ static sy_status check_wanted(const struct reading *r, const struct wanted *w) {
     return SY_OK;
 }
 
-/* ---- rope ---- */
+/* ---- what no table says ---- */
 
-static sy_status apply_yarn(const struct reading *r, const json_t *rope) {
-    static const struct mapping yarn[] = {
-        {"factor", "model.rope_factor", NULL},    {"original_max_position_embeddings", "model.original_seq_len", NULL},
-        {"beta_fast", "model.beta_fast", "32.0"}, {"beta_slow", "model.beta_slow", "1.0"},
-        {"mscale_all_dim", "model.mscale", NULL}, {NULL, NULL, NULL},
-    };
-    struct reading inner = {r->name, rope, r->config};
-    double mscale = 0, all = 0;
-    SY_TRY(sy_json_get_real(r->name, rope, "mscale", 0, 1e3, &mscale));
-    SY_TRY(sy_json_get_real(r->name, rope, "mscale_all_dim", 0, 1e3, &all));
-    if (mscale != all)
-        SY_FAIL(SY_ERR_DATA, "%s: rope mscale = %g and mscale_all_dim = %g differ, which is not supported", r->name, mscale,
-                all);
-    return apply_mapped(&inner, yarn);
+/* An integer key; missing means `missing`, which if negative is an error, as null always is. */
+static sy_status int_of(const struct sy_hf_reading *r, const char *key, int64_t missing, int64_t low, int64_t *out) {
+    *out = missing;
+    if (missing >= 0 && !json_object_get(r->root, key))
+        return SY_OK;
+    return sy_json_get_int(r->name, r->root, key, low, INT32_MAX, out);
 }
 
-static sy_status apply_rope(const struct reading *r, int may_yarn) {
-    const json_t *parameters = json_object_get(r->root, "rope_parameters"),
-                 *scaling = json_object_get(r->root, "rope_scaling");
-    const json_t *rope = json_is_object(parameters) ? parameters : scaling, *theta = json_object_get(r->root, "rope_theta");
-    if (!theta)
-        theta = json_object_get(rope, "rope_theta");
-    if (!theta)
-        SY_FAIL(SY_ERR_DATA, "%s: key \"rope_theta\" is missing", r->name);
-    SY_TRY(set_value(r, "model.rope_theta", "rope_theta", theta));
-    const char *type = json_string_value(json_object_get(rope, "rope_type"));
-    if (!type)
-        type = json_string_value(json_object_get(rope, "type"));
-    if (!rope || json_is_null(rope) || (type && strcmp(type, "default") == 0))
-        return set(r, "model.rope_factor", "1.0");
-    if (!type || strcmp(type, "yarn") != 0 || !may_yarn)
-        SY_FAIL(SY_ERR_DATA, "%s: rope scaling \"%.40s\" is not supported for this class", r->name, type ? type : "?");
-    return apply_yarn(r, rope);
-}
-
-/* DeepSeek: one group is no groups; V2's topk_method decides. */
-static sy_status apply_groups(const struct reading *r) {
-    int64_t groups = 1, limited = 1;
-    const char *method = json_string_value(json_object_get(r->root, "topk_method"));
-    if (sy_json_has(r->root, "n_group"))
-        SY_TRY(sy_json_get_int(r->name, r->root, "n_group", 0, 1 << 16, &groups));
-    if (sy_json_has(r->root, "topk_group"))
-        SY_TRY(sy_json_get_int(r->name, r->root, "topk_group", 0, 1 << 16, &limited));
-    if (method && strcmp(method, "greedy") != 0 && strcmp(method, "group_limited_greedy") != 0 &&
-        strcmp(method, "noaux_tc") != 0)
-        SY_FAIL(SY_ERR_DATA, "%s: topk_method = \"%.40s\" is not supported", r->name, method);
-    int is_grouped = groups > 1 && !(method && strcmp(method, "greedy") == 0);
+static sy_status set_int(struct sy_hf_reading *r, const char *ours, const char *theirs, int64_t x) {
     char text[32];
-    snprintf(text, sizeof text, "%" PRId64, is_grouped ? groups : 0);
-    SY_TRY(set(r, "moe.num_expert_groups", text));
-    snprintf(text, sizeof text, "%" PRId64, is_grouped ? limited : 0);
-    return set(r, "moe.num_limited_groups", text);
+    snprintf(text, sizeof text, "%" PRId64, x);
+    return sy_hf_set(r, ours, theirs, text);
 }
 
-/* ---- ours and theirs ---- */
+/* Multi-head latent attention has a key and a value per head; transformers divides all the same. */
+static sy_status check_kv_heads(const struct sy_hf_reading *r, int is_v3) {
+    static const char key[] = "num_key_value_heads";
+    int64_t heads = 0, kv = 0;
+    SY_TRY(int_of(r, "num_attention_heads", -1, 1, &heads));
+    if (json_is_null(json_object_get(r->root, key)))
+        return SY_OK;
+    SY_TRY(int_of(r, key, is_v3 ? 128 : heads, 1, &kv));
+    if (kv != heads)
+        SY_FAIL(SY_ERR_DATA, "%s: %s = %" PRId64 "%s, must be num_attention_heads = %" PRId64, r->name, key, kv,
+                sy_json_has(r->root, key) ? "" : " (missing: the class's default)", heads);
+    return SY_OK;
+}
 
-static sy_status apply_own(const struct reading *r, const json_t *own) {
-    static const char *const sections[] = {"model", "moe"};
-    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
-        json_t *section = NULL, *value;
-        const char *key;
-        SY_TRY(sy_json_get_object(r->name, own, sections[i], &section));
-        json_object_foreach(section, key, value) {
-            char full[160];
-            if (strcmp(key, "flavor") == 0)
-                continue; /* a name of what all the other keys say; another version may not know it */
-            snprintf(full, sizeof full, "%s.%.120s", sections[i], key);
-            SY_TRY(set_value(r, full, key, value));
-        }
+static sy_status apply_dense(struct sy_hf_reading *r, int is_v3) {
+    int64_t layers = 0, dense = 0;
+    SY_TRY(int_of(r, "num_hidden_layers", -1, 1, &layers));
+    SY_TRY(int_of(r, "first_k_dense_replace", is_v3 ? 3 : 0, 0, &dense));
+    SY_TRY(set_int(r, "model.n_dense_layers", "first_k_dense_replace", dense < layers ? dense : layers));
+    if (dense == 0)
+        return SY_OK; /* no layer has intermediate_size */
+    SY_TRY(int_of(r, "intermediate_size", -1, 1, &dense));
+    return set_int(r, "model.inter_dim", "intermediate_size", dense);
+}
+
+/* One group is no groups; of V2 topk_method says whether there are any. */
+static sy_status apply_groups(struct sy_hf_reading *r, int is_v3) {
+    int64_t groups = 1, limited = 1;
+    const json_t *method = json_object_get(r->root, "topk_method");
+    const char *name = method ? json_string_value(method) : "greedy";
+    int greedy = !is_v3 && name && strcmp(name, "greedy") == 0;
+    if (!is_v3 && !greedy && (!name || strcmp(name, "group_limited_greedy") != 0))
+        SY_FAIL(SY_ERR_DATA,
+                "%s: topk_method = \"%.40s\" is not supported, only \"greedy\" and \"group_limited_greedy\" are", r->name,
+                name ? name : "?");
+    if (!greedy) {
+        SY_TRY(int_of(r, "n_group", is_v3 ? 8 : -1, 1, &groups));
+        SY_TRY(int_of(r, "topk_group", is_v3 ? 4 : -1, 1, &limited));
+    }
+    if (groups == 1 && r->config->moe.num_expert_groups == 1)
+        return SY_OK; /* our own object said so: the same model */
+    SY_TRY(set_int(r, "moe.num_expert_groups", greedy ? "topk_method" : "n_group", groups > 1 ? groups : 0));
+    return set_int(r, "moe.num_limited_groups", greedy ? "topk_method" : "topk_group", groups > 1 ? limited : 0);
+}
+
+static sy_status rest_of_deepseek(struct sy_hf_reading *r, const struct class *class) {
+    int is_v3 = class->family == SY_FAMILY_DEEPSEEK_V3;
+    const json_t *rank = json_object_get(r->root, "q_lora_rank"), *interleave = json_object_get(r->root, "rope_interleave");
+    if (json_is_integer(rank) && json_integer_value(rank) == 0)
+        SY_FAIL(SY_ERR_DATA, "%s: q_lora_rank = 0 is not supported: null says that queries are projected directly", r->name);
+    SY_TRY(check_kv_heads(r, is_v3));
+    SY_TRY(apply_dense(r, is_v3));
+    SY_TRY(apply_groups(r, is_v3));
+    if (!is_v3)
+        return SY_OK;
+    if (interleave && !json_is_boolean(interleave))
+        SY_FAIL(SY_ERR_DATA, "%s: key \"rope_interleave\": true or false is needed", r->name);
+    return sy_hf_set(r, "model.rope", "rope_interleave", json_is_false(interleave) ? "halves" : "pairs");
+}
+
+static sy_status apply_window(struct sy_hf_reading *r, int64_t missing) {
+    int64_t window = 0;
+    if (json_is_null(json_object_get(r->root, "sliding_window")))
+        return set_int(r, "model.window", "sliding_window", 0);
+    SY_TRY(int_of(r, "sliding_window", missing, 1, &window));
+    return set_int(r, "model.window", "sliding_window", window);
+}
+
+static sy_status rest_of_qwen3(struct sy_hf_reading *r, const struct class *class) {
+    const json_t *use = json_object_get(r->root, "use_sliding_window");
+    (void)class;
+    if (use && !json_is_boolean(use))
+        SY_FAIL(SY_ERR_DATA, "%s: key \"use_sliding_window\": true or false is needed", r->name);
+    if (!json_is_true(use))
+        return set_int(r, "model.window", "use_sliding_window", 0);
+    return apply_window(r, 4096);
+}
+
+static sy_status rest_of_mixtral(struct sy_hf_reading *r, const struct class *class) {
+    (void)class;
+    return apply_window(r, 0);
+}
+
+/* OLMoE's norms of queries and keys are as wide as hidden_size whatever head_dim is. */
+static sy_status rest_of_olmoe(struct sy_hf_reading *r, const struct class *class) {
+    int64_t dim = 0, heads = 0, head_dim = 0;
+    (void)class;
+    SY_TRY(int_of(r, "hidden_size", -1, 1, &dim));
+    SY_TRY(int_of(r, "num_attention_heads", -1, 1, &heads));
+    SY_TRY(int_of(r, "head_dim", dim / heads, 1, &head_dim));
+    if (head_dim * heads != dim)
+        SY_FAIL(SY_ERR_DATA,
+                "%s: head_dim = %" PRId64 " times num_attention_heads = %" PRId64 " is not hidden_size = %" PRId64
+                ", which this class needs",
+                r->name, head_dim, heads, dim);
+    return SY_OK;
+}
+
+static sy_status rest_of_none(struct sy_hf_reading *r, const struct class *class) {
+    (void)class;
+    for (int i = 0; i < 2; i++) {
+        static const char *const keys[][2] = {{"num_key_value_heads", "model.n_kv_heads"},
+                                              {"attention_bias", "model.attention_bias"}};
+        if (sy_json_has(r->root, keys[i][0]))
+            SY_TRY(sy_hf_set_value(r, keys[i][1], keys[i][0], json_object_get(r->root, keys[i][0])));
     }
     return SY_OK;
 }
 
+/* ---- classes ---- */
+
+static const struct class classes[] = {
+    {SY_FAMILY_DEEPSEEK_V3, v3_fixed, v3, v3_wanted, "1e4", rest_of_deepseek},
+    {SY_FAMILY_DEEPSEEK_V2, v2_fixed, v2, v2_wanted, "1e4", rest_of_deepseek},
+    {SY_FAMILY_QWEN3_MOE, qwen3_fixed, qwen3, qwen3_wanted, "1e4", rest_of_qwen3},
+    {SY_FAMILY_OLMOE, olmoe_fixed, olmoe, olmoe_wanted, "1e4", rest_of_olmoe},
+    {SY_FAMILY_MIXTRAL, mixtral_fixed, mixtral, NULL, "1e6", rest_of_mixtral},
+    {SY_FAMILY_NONE, NULL, none, NULL, "1e4", rest_of_none},
+};
+
 static const struct class *find_class(const json_t *root) {
     const char *architecture = json_string_value(json_array_get(json_object_get(root, "architectures"), 0));
     const char *type = json_string_value(json_object_get(root, "model_type"));
-    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        if ((architecture && strcmp(architecture, classes[i].architecture) == 0) ||
-            (!architecture && type && strcmp(type, classes[i].model_type) == 0))
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+        const char *its_type, *its = sy_hf_architecture(classes[i].family, &its_type);
+        if ((architecture && strcmp(architecture, its) == 0) || (!architecture && type && strcmp(type, its_type) == 0))
             return &classes[i];
+    }
     return NULL;
 }
 
+static sy_status apply_class(struct sy_hf_reading *r, const struct class *class) {
+    int family = class->family, general = family == SY_FAMILY_NONE;
+    SY_TRY(check_wanted(r, general ? none_wanted : common_wanted));
+    if (class->wanted)
+        SY_TRY(check_wanted(r, class->wanted));
+    if (!general) {
+        SY_TRY(apply_fixed(r, every_fixed));
+        SY_TRY(apply_fixed(r, class->fixed));
+    }
+    SY_TRY(apply_mapped(r, class->mapped));
+    SY_TRY(class->rest(r, class));
+    int is_mla = general ? r->config->model.attention == SY_ATTENTION_MLA
+                         : family == SY_FAMILY_DEEPSEEK_V2 || family == SY_FAMILY_DEEPSEEK_V3;
+    return sy_hf_rope_apply(r, class->theta, is_mla);
+}
+
+sy_status sy_hf_theirs_apply(struct sy_hf_reading *r, int need_class) {
+    const struct class *class = find_class(r->root);
+    const json_t *names = json_object_get(r->root, "architectures");
+    if (class && (!need_class || class->family != SY_FAMILY_NONE))
+        return apply_class(r, class);
+    if (!need_class && !names && !json_object_get(r->root, "model_type"))
+        return SY_OK;
+    const char *architecture = json_string_value(json_array_get(names, 0));
+    SY_FAIL(SY_ERR_DATA,
+            "%s: architecture \"%.80s\" is not one of DeepseekV3, DeepseekV2, Qwen3Moe, Olmoe, Mixtral "
+            "(ForCausalLM)",
+            r->name, architecture ? architecture : "?");
+}
+
 sy_status sy_hf_config_apply(const char *name, const json_t *root, struct sy_config *config) {
-    struct reading r = {name, root, config};
+    struct sy_hf_reading r = {.name = name, .root = root, .config = config};
     if (!json_is_object(root))
         SY_FAIL(SY_ERR_DATA, "%s: is not an object", name);
     const json_t *own = json_object_get(root, "switchyard");
-    if (own)
-        return apply_own(&r, own);
-    const struct class *class = find_class(root);
-    if (!class) {
-        const char *architecture = json_string_value(json_array_get(json_object_get(root, "architectures"), 0));
-        SY_FAIL(SY_ERR_DATA,
-                "%s: architecture \"%.80s\" is not one of DeepseekV3, DeepseekV2, Qwen3Moe, Olmoe, Mixtral "
-                "(ForCausalLM)",
-                name, architecture ? architecture : "?");
-    }
-    int is_mla = class->mapped == deepseek;
-    SY_TRY(check_wanted(&r, common_wanted));
-    SY_TRY(check_wanted(&r, class->wanted));
-    SY_TRY(apply_mapped(&r, common));
-    SY_TRY(apply_fixed(&r, every_fixed));
-    SY_TRY(apply_fixed(&r, class->fixed));
-    SY_TRY(apply_mapped(&r, class->mapped));
-    SY_TRY(is_mla ? apply_groups(&r) : apply_mapped(&r, gqa));
-    return apply_rope(&r, is_mla);
+    return own ? sy_hf_own_apply(&r, own) : sy_hf_theirs_apply(&r, 1);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "ckpt/hf_tensors.h"
 
 struct shard {
     struct sy_ckpt_reading *r;
@@ -69,20 +70,6 @@ static void widen(enum sy_safetensors_dtype dtype, const char *from, int64_t n, 
     }
 }
 
-static int find(const struct sy_params *p, const char *name) {
-    int low = 0, high = p->n_tensors;
-    while (low < high) {
-        int middle = low + (high - low) / 2, order = strcmp(name, p->tensor[p->by_name[middle]].name);
-        if (order == 0)
-            return p->by_name[middle];
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return -1;
-}
-
 static void print_shape(int n_dims, const int64_t *dims, char *out, size_t size) {
     size_t n = (size_t)snprintf(out, size, "[");
     for (int i = 0; i < n_dims && n < size; i++)
@@ -91,24 +78,34 @@ static void print_shape(int n_dims, const int64_t *dims, char *out, size_t size)
         snprintf(out + n, size - n, "]");
 }
 
-static sy_status check_tensor(const struct shard *s, const struct sy_safetensors_tensor *t, int i) {
-    const struct sy_tensor *want = &s->r->params->tensor[i];
+static sy_status check_shape(const struct shard *s, const struct sy_safetensors_tensor *t, int n_dims,
+                             const int64_t *dims) {
     char is[256], wanted[64];
-    if (s->r->seen[i])
-        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is there twice", s->path, t->name);
-    int same = t->n_dims == want->n_dims;
-    for (int d = 0; same && d < want->n_dims; d++)
-        same = t->dims[d] == want->dims[d];
+    int same = t->n_dims == n_dims;
+    for (int d = 0; same && d < n_dims; d++)
+        same = t->dims[d] == dims[d];
     print_shape(t->n_dims, t->dims, is, sizeof is);
-    print_shape(want->n_dims, want->dims, wanted, sizeof wanted);
+    print_shape(n_dims, dims, wanted, sizeof wanted);
     if (!same)
         SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" has shape %s, the model's is %s", s->path, t->name, is,
                 wanted);
+    return SY_OK;
+}
+
+static sy_status check_dtype(const struct shard *s, const struct sy_safetensors_tensor *t) {
     int half = t->dtype == SY_SAFETENSORS_BF16 || t->dtype == SY_SAFETENSORS_F16;
     if (t->dtype != SY_SAFETENSORS_F32 && (s->r->exact || !half))
         SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is %s: %s", s->path, t->name,
                 sy_safetensors_dtype_name(t->dtype),
                 s->r->exact ? "must be F32" : "only F32, BF16 and F16 can be read");
+    return SY_OK;
+}
+
+static sy_status see(const struct shard *s, const struct sy_safetensors_tensor *t, int i) {
+    if (s->r->seen[i])
+        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is there twice, here as \"%s\"", s->path,
+                s->r->params->tensor[i].name, t->name);
+    s->r->seen[i] = 1;
     return SY_OK;
 }
 
@@ -129,34 +126,64 @@ static sy_status next_sum(const struct shard *s, const struct sy_safetensors_ten
     return SY_OK;
 }
 
-/* i < 0: only checked. */
-static sy_status read_tensor(struct shard *s, const struct sy_safetensors_tensor *t, int i) {
+/* Elements first .. first + n - 1 of a tensor of the file as the whole tensor i. i < 0: only checked. */
+static sy_status read_elements(struct shard *s, const struct sy_safetensors_tensor *t, int64_t first,
+                               int64_t n, int i, struct sy_digest *words) {
     struct sy_ckpt_reading *r = s->r;
-    const struct sy_ckpt_sum *sum = NULL;
-    struct sy_digest words = {{0, 0}};
     int64_t size = sy_safetensors_dtype_bytes(t->dtype);
-    if (r->sums)
-        SY_TRY(next_sum(s, t, &sum));
-    if (i < 0 && !sum)
-        return SY_OK;
-    uint64_t id = sy_fnv1a64(t->name);
-    for (int64_t at = 0; at < t->n_elements; at += r->piece) {
-        int64_t n = t->n_elements - at < r->piece ? t->n_elements - at : r->piece;
-        SY_TRY(sy_safetensors_read(s->file, t, at * size, n * size, r->raw));
-        widen(t->dtype, r->raw, n, r->wide);
-        sy_ckpt_digest_add(id, at, r->wide, n, &words, r->digest);
-        struct sy_ckpt_range range = {r->kind, i, at, n};
+    uint64_t id = i < 0 ? sy_fnv1a64(t->name) : r->params->tensor[i].id;
+    for (int64_t at = 0; at < n; at += r->piece) {
+        int64_t k = n - at < r->piece ? n - at : r->piece;
+        SY_TRY(sy_safetensors_read(s->file, t, (first + at) * size, k * size, r->raw));
+        widen(t->dtype, r->raw, k, r->wide);
+        sy_ckpt_digest_add(id, at, r->wide, k, words, r->digest);
+        struct sy_ckpt_range range = {r->kind, i, at, k};
         if (i >= 0)
             SY_TRY(r->store->put(r->store->self, &range, r->wide));
     }
+    return SY_OK;
+}
+
+/* i < 0: only checked. */
+static sy_status read_tensor(struct shard *s, const struct sy_safetensors_tensor *t, int i) {
+    const struct sy_ckpt_sum *sum = NULL;
+    struct sy_digest words = {{0, 0}};
+    if (s->r->sums)
+        SY_TRY(next_sum(s, t, &sum));
+    if (i < 0 && !sum)
+        return SY_OK;
+    SY_TRY(read_elements(s, t, 0, t->n_elements, i, &words));
     return sum ? sy_ckpt_sum_check(sum, &words, s->path, t) : SY_OK;
+}
+
+/* Every expert's W1 and W3, or W2, in one tensor of a Hugging Face folder. */
+static sy_status read_fused(struct shard *s, const struct sy_safetensors_tensor *t,
+                            const struct sy_hf_fused *f) {
+    int parts = f->is_down ? 1 : 2, first = f->first + (f->is_down ? 2 : 0);
+    const struct sy_tensor *one = &s->r->params->tensor[first];
+    const int64_t dims[3] = {f->experts, parts * one->dims[0], one->dims[1]};
+    struct sy_digest words = {{0, 0}}; /* not looked at */
+    SY_TRY(check_shape(s, t, 3, dims));
+    SY_TRY(check_dtype(s, t));
+    for (int k = 0; k < parts * f->experts; k++) {
+        int i = first + 3 * (k / parts) + k % parts;
+        SY_TRY(see(s, t, i));
+        SY_TRY(read_elements(s, t, k * one->n, one->n, i, &words));
+    }
+    return SY_OK;
 }
 
 static sy_status read_or_skip(struct shard *s, const struct sy_safetensors_tensor *t) {
     struct sy_ckpt_reading *r = s->r;
+    struct sy_hf_fused fused;
     if (!r->params)
         return read_tensor(s, t, -1);
-    int i = find(r->params, t->name);
+    int i = sy_hf_tensor_find(r->params, t->name);
+    if (i < 0 && !r->exact) {
+        if (sy_hf_tensor_is_fused(r->params, t->name, &fused))
+            return read_fused(s, t, &fused);
+        i = sy_hf_tensor_alias(r->params, t->name);
+    }
     if (i >= 0 && !sy_ckpt_has(r->params, r->kind, i))
         i = -1;
     if (i < 0 && r->exact)
@@ -165,8 +192,9 @@ static sy_status read_or_skip(struct shard *s, const struct sy_safetensors_tenso
         if (!r->n_unknown++)
             snprintf(r->first_unknown, sizeof r->first_unknown, "%s", t->name);
     } else {
-        SY_TRY(check_tensor(s, t, i));
-        r->seen[i] = 1;
+        SY_TRY(see(s, t, i));
+        SY_TRY(check_shape(s, t, r->params->tensor[i].n_dims, r->params->tensor[i].dims));
+        SY_TRY(check_dtype(s, t));
     }
     return read_tensor(s, t, i);
 }

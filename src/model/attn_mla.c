@@ -4,9 +4,12 @@
  *     s = CHAIN over (nope, then rope);  y = Wo attention
  *
  * q [T, H (nope | rope)], kva [T, kv_lora | rope], kv [T, H (nope | v)]. k_pe is rotated in place in kva: its norm reads the
- * other columns. Backward: the heads' gradients of the shared k_pe, one BF each, are added ascending in fp32, one BF.
+ * other columns. The norms of Wqa n and of c have eps 1e-6 whatever model.norm_eps is, as DeepSeek's do. Backward: the
+ * heads' gradients of the shared k_pe, one BF each, are added ascending in fp32, one BF.
  */
 #include "model/attn.h"
+
+static const double latent_eps = 1e-6;
 
 struct dims {
     int64_t h, nope, rope, qk, v, kv_lora, q_lora;
@@ -101,13 +104,13 @@ static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, s
     struct dims d = dims_of(c->model);
     if (d.q_lora > 0) {
         sy_linear_fwd(c->x, t, &w->wqa, NULL, n, act->qa);
-        sy_norm_fwd(c, t, d.q_lora, w->qa_norm, act->qa, act->qan, act->r_qa);
+        sy_norm_fwd(c, latent_eps, t, d.q_lora, w->qa_norm, act->qa, act->qan, act->r_qa);
         sy_linear_fwd(c->x, t, &w->wqb, NULL, act->qan, act->q);
     } else {
         sy_linear_fwd(c->x, t, &w->wq, NULL, n, act->q);
     }
     sy_linear_fwd(c->x, t, &w->wkva, NULL, n, act->kva);
-    sy_norm_fwd(c, t, d.kv_lora, w->kva_norm, act->kva, act->kvn, act->r_kva);
+    sy_norm_fwd(c, latent_eps, t, d.kv_lora, w->kva_norm, act->kva, act->kvn, act->r_kva);
     sy_linear_fwd(c->x, t, &w->wkvb, NULL, act->kvn, act->kv);
     rope(c, call->batch, d.h, 0, sy_heads_of(act->q, d.nope, d.qk));
     rope(c, call->batch, 1, 0, sy_heads_of(act->kva, d.kv_lora, 0));

@@ -59,7 +59,8 @@ static void chunk_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, c
 }
 
 static void final_norm(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h, struct sy_mat x) {
-    sy_norm_fwd(c, b->tokens, c->model->dim, c->weights.ends(c->weights.self)->final_norm, x, h->xn, h->r);
+    sy_norm_fwd(c, c->model->norm_eps, b->tokens, c->model->dim, c->weights.ends(c->weights.self)->final_norm,
+                x, h->xn, h->r);
 }
 
 void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h, struct sy_mat x,

@@ -40,8 +40,8 @@ struct sy_layer_ctx {
 };
 
 /* norm over whole rows [T, d] with weight g. r [T]. */
-void sy_norm_fwd(const struct sy_layer_ctx *c, int64_t tokens, int64_t d, const float *g, struct sy_mat x, struct sy_mat y,
-                 float *r);
+void sy_norm_fwd(const struct sy_layer_ctx *c, double eps, int64_t tokens, int64_t d, const float *g,
+                 struct sy_mat x, struct sy_mat y, float *r);
 void sy_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, int64_t d, const float *g, struct sy_mat dy, struct sy_mat x,
                  const float *r, struct sy_mat dx);
 void sy_norm_weights(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_grad_sink *sink, int g,

@@ -1,12 +1,12 @@
 /* Norms over whole rows, as ops on a layer's weights. See layer.h. */
 #include "model/layer.h"
 
-void sy_norm_fwd(const struct sy_layer_ctx *c, int64_t tokens, int64_t d, const float *g, struct sy_mat x, struct sy_mat y,
-                 float *r) {
+void sy_norm_fwd(const struct sy_layer_ctx *c, double eps, int64_t tokens, int64_t d, const float *g,
+                 struct sy_mat x, struct sy_mat y, float *r) {
     c->x->ops->rmsnorm_fwd(c->x, &(struct sy_rmsnorm_fwd){.tokens = tokens,
                                                           .heads = 1,
                                                           .d = d,
-                                                          .eps = (float)c->model->norm_eps,
+                                                          .eps = (float)eps,
                                                           .x = sy_heads_of(x, 0, d),
                                                           .g = g,
                                                           .y = sy_heads_of(y, 0, d),

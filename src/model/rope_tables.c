@@ -2,7 +2,8 @@
  * layer.h.
  *
  * freq_i = theta^(-2i/d). Yarn: dim(r) = d ln(L / (2 pi r)) / (2 ln theta), low = floor dim(beta_fast), high = ceil
- * dim(beta_slow); freq_i = freq_i/factor * ramp + freq_i * (1 - ramp), ramp = (i - low)/(high - low) clamped to [0, 1].
+ * dim(beta_slow), both unrounded without yarn_truncate; freq_i = freq_i/factor * ramp + freq_i * (1 - ramp), ramp =
+ * (i - low)/(high - low) clamped to [0, 1]. Cosines and sines are times rope_attention_factor.
  */
 #include "base/fmath.h"
 #include "model/layer.h"
@@ -21,7 +22,11 @@ static double frequency(const struct sy_config_model *m, int64_t d, int64_t i) {
     double f = sy_pow_f64(m->rope_theta, -2.0 * (double)i / (double)d);
     if (m->rope_factor == 1.0)
         return f;
-    double low = floor_f64(yarn_dim(m, d, m->beta_fast)), high = -floor_f64(-yarn_dim(m, d, m->beta_slow));
+    double low = yarn_dim(m, d, m->beta_fast), high = yarn_dim(m, d, m->beta_slow);
+    if (m->yarn_truncate) {
+        low = floor_f64(low);
+        high = -floor_f64(-high);
+    }
     low = low > 0.0 ? low : 0.0;
     high = high < (double)(d - 1) ? high : (double)(d - 1);
     if (low == high)
@@ -32,11 +37,12 @@ static double frequency(const struct sy_config_model *m, int64_t d, int64_t i) {
 }
 
 void sy_rope_tables(const struct sy_config_model *m, int64_t d, int64_t positions, float *cos_out, float *sin_out) {
+    double a = m->rope_attention_factor;
     for (int64_t i = 0; i < d / 2; i++) {
         double f = frequency(m, d, i);
         for (int64_t p = 0; p < positions; p++) {
-            cos_out[p * (d / 2) + i] = (float)sy_cos_f64((double)p * f);
-            sin_out[p * (d / 2) + i] = (float)sy_sin_f64((double)p * f);
+            cos_out[p * (d / 2) + i] = (float)(a * sy_cos_f64((double)p * f));
+            sin_out[p * (d / 2) + i] = (float)(a * sy_sin_f64((double)p * f));
         }
     }
 }

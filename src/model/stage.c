@@ -318,9 +318,9 @@ static sy_status layer_fwd(struct sy_stage *s, const struct call *k, struct sy_m
     struct sy_attn_call attn = attn_call(k);
     int64_t d = c->model->dim, tokens = k->b->tokens;
     int again = k->pass == SY_PASS_RECOMPUTE;
-    sy_norm_fwd(c, tokens, d, k->w->attn_norm, x, t->n1, t->r1);
+    sy_norm_fwd(c, c->model->norm_eps, tokens, d, k->w->attn_norm, x, t->n1, t->r1);
     s->attn->fwd(c, &attn, t->n1, &t->attn, x, t->x_mid);
-    sy_norm_fwd(c, tokens, d, k->w->ffn_norm, t->x_mid, t->n2, t->r2);
+    sy_norm_fwd(c, c->model->norm_eps, tokens, d, k->w->ffn_norm, t->x_mid, t->n2, t->r2);
     if (!sy_layer_is_moe(c->model, k->l)) {
         sy_mlp_fwd(c->x, &k->w->ffn, &(struct sy_mlp_fwd){.rows = sy_rows_dense(1, tokens),
                                                           .in = t->n2,

@@ -134,7 +134,9 @@ static void check_model(const char *flavor, const char *path) {
     struct sy_session *s;
     assert_non_null(oracle);
     assert_int_equal(sy_config_create(&c), SY_OK);
-    const char *keys[][2] = {{"model.flavor", flavor}, {"model.rope_factor", "1"}, {"model.norm_eps", "1e-5"},
+    char eps[32];
+    snprintf(eps, sizeof eps, "%.17g", json_real_value(json_object_get(json_object_get(oracle, "model"), "norm_eps")));
+    const char *keys[][2] = {{"model.flavor", flavor}, {"model.rope_factor", "1"}, {"model.norm_eps", eps},
                              {"moe.route_scale", "1"}, {"moe.load_balance_coeff", "1e-3"}, {"training.global_batch_size", "16"},
                              {"training.seq_len", "32"}, {"training.steps", "10"}, {"lr_scheduler.warmup_steps", "2"},
                              {"numerics.class", "fp32"}, {"numerics.lanes", "8"}, {"run.threads", "2"}};

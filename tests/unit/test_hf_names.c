@@ -45,50 +45,65 @@ static struct sy_config *read_back(const json_t *root, const char *what) {
     return c;
 }
 
-static const char *model_type(const json_t *root) {
-    return json_string_value(json_object_get(root, "model_type"));
+static const char *model_type(const json_t *root) { return json_string_value(json_object_get(root, "model_type")); }
+
+/* With our object, and of a Hugging Face class also without it. */
+static void comes_back(struct sy_config *a, const json_t *root, const char *what) {
+    struct sy_config *b = read_back(root, what);
+    same_model(a, b, what);
+    sy_config_destroy(b);
+    if (strcmp(model_type(root), "switchyard") == 0)
+        return;
+    json_t *theirs = json_copy((json_t *)root);
+    assert_int_equal(json_object_del(theirs, "switchyard"), 0);
+    b = read_back(theirs, what);
+    same_model(a, b, what);
+    sy_config_destroy(b);
+    json_decref(theirs);
 }
 
-/* Every flavor comes back from its own config.json; those of a Hugging Face class also without our object. */
 static void test_all_flavors(void **unused) {
     (void)unused;
     int n_theirs = 0;
     const char *flavor;
     for (int i = 0; (flavor = sy_config_flavor(i, NULL)); i++) {
-        struct sy_config *a = new_config(flavor, ""), *b;
+        struct sy_config *a = new_config(flavor, "");
         json_t *root = NULL;
         assert_int_equal(sy_hf_config_make(a, &root), SY_OK);
-        b = read_back(root, flavor);
-        same_model(a, b, flavor);
-        sy_config_destroy(b);
-        if (strcmp(model_type(root), "switchyard") != 0) {
-            assert_int_equal(json_object_del(root, "switchyard"), 0);
-            b = read_back(root, flavor);
-            same_model(a, b, flavor);
-            sy_config_destroy(b);
-            n_theirs++;
-        }
+        comes_back(a, root, flavor);
+        n_theirs += strcmp(model_type(root), "switchyard") != 0;
         json_decref(root);
         sy_config_destroy(a);
     }
-    assert_true(n_theirs >= 7);
+    assert_true(n_theirs >= 9);
 }
 
-/* Flavor, what is laid over it, model_type. DeepseekV2's scale has no mscale squared, OLMoE and Mixtral no head_dim. */
+/* Flavor, what is laid over it, model_type. OLMoE has no head_dim of its own, DeepseekV2 no width that its heads do not
+ * divide, and no class but Qwen3-MoE and Mixtral a window. */
 static void test_types(void **unused) {
     (void)unused;
     static const char *const types[][3] = {
         {"dsv3-671b", "", "deepseek_v3"},
         {"moonlight-16b", "", "deepseek_v3"},
-        {"dsv2-236b", "", "switchyard"},
+        {"dsv3-671b", "rope = \"halves\"\nrope_attention_factor = 0.5", "deepseek_v3"},
+        {"dsv3-671b", "[moe]\nroute_norm = false", "deepseek_v3"},
+        {"dsv3-671b", "[moe]\nnum_shared_experts = 0", "switchyard"},
+        {"dsv2-236b", "", "deepseek_v2"},
         {"dsv2-236b", "rope_factor = 1", "deepseek_v2"},
+        {"dsv2-236b", "dim = 5000", "switchyard"},
+        {"dsv2-236b", "[moe]\nroute_norm = true", "switchyard"},
         {"qwen3-30b-a3b", "", "qwen3_moe"},
+        {"qwen3-30b-a3b", "window = 64\nrope_factor = 4", "qwen3_moe"},
+        {"qwen3-30b-a3b", "attention_bias = true", "switchyard"},
         {"olmoe-7b", "", "olmoe"},
+        {"olmoe-7b", "[moe]\nroute_norm = true", "olmoe"},
         {"olmoe-7b", "head_dim = 64", "switchyard"},
+        {"olmoe-7b", "window = 64", "switchyard"},
         {"mixtral-8x7b", "", "mixtral"},
-        {"mixtral-8x7b", "head_dim = 64", "switchyard"},
+        {"mixtral-8x7b", "head_dim = 64\nwindow = 7", "mixtral"},
+        {"mixtral-8x7b", "[moe]\nroute_norm = false", "switchyard"},
         {"dsv3-debug", "", "switchyard"},
-        {"gqa-debug", "", "switchyard"},
+        {"gqa-debug", "", "qwen3_moe"},
         {"micro_gqa", "", "switchyard"},
     };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
@@ -97,6 +112,27 @@ static void test_types(void **unused) {
         assert_int_equal(sy_hf_config_make(c, &root), SY_OK);
         assert_string_equal(model_type(root), types[i][2]);
         assert_string_equal(json_string_value(json_object_get(root, "torch_dtype")), "float32");
+        comes_back(c, root, types[i][0]);
+        json_decref(root);
+        sy_config_destroy(c);
+    }
+}
+
+/* Checkpoints of the demo and of the debug model load in transformers. */
+static void test_configs(void **unused) {
+    (void)unused;
+    static const char *const files[][2] = {{"configs/tiny.toml", "deepseek_v3"}, {"configs/gqa_debug.toml", "qwen3_moe"}};
+    for (int i = 0; i < 2; i++) {
+        struct sy_config *c = NULL, *again;
+        json_t *root = NULL;
+        assert_int_equal(sy_config_create(&c), SY_OK);
+        assert_int_equal(sy_config_load_file(c, files[i][0]), SY_OK);
+        assert_int_equal(sy_config_finish(c, false), SY_OK);
+        assert_int_equal(sy_hf_config_make(c, &root), SY_OK);
+        assert_string_equal(model_type(root), files[i][1]);
+        again = read_back(root, files[i][0]);
+        same_model(c, again, files[i][0]);
+        sy_config_destroy(again);
         json_decref(root);
         sy_config_destroy(c);
     }
@@ -126,6 +162,16 @@ static const char deepseek_v3_rope_parameters[] = /* as transformers 5 writes it
     "\"first_k_dense_replace\":3,\"norm_topk_prob\":true,\"rms_norm_eps\":1e-06,\"rope_interleave\":true,"
     "\"rope_parameters\":{\"beta_fast\":32.0,\"beta_slow\":1.0,\"factor\":40.0,\"mscale\":1.0,\"mscale_all_dim\":1.0,"
     "\"original_max_position_embeddings\":4096,\"rope_type\":\"yarn\",\"rope_theta\":10000.0}}";
+static const char deepseek_v2[] =
+    "{\"architectures\":[\"DeepseekV2ForCausalLM\"],\"model_type\":\"deepseek_v2\"," COMMON
+    "\"vocab_size\":102400,\"hidden_size\":5120,\"intermediate_size\":12288,\"moe_intermediate_size\":1536,"
+    "\"num_hidden_layers\":60,\"num_attention_heads\":128,\"num_key_value_heads\":128,\"n_shared_experts\":2,"
+    "\"n_routed_experts\":160,\"routed_scaling_factor\":16.0,\"kv_lora_rank\":512,\"q_lora_rank\":1536,"
+    "\"qk_rope_head_dim\":64,\"v_head_dim\":128,\"qk_nope_head_dim\":128,\"n_group\":8,\"topk_group\":3,"
+    "\"num_experts_per_tok\":6,\"first_k_dense_replace\":1,\"norm_topk_prob\":false,\"scoring_func\":\"softmax\","
+    "\"topk_method\":\"group_limited_greedy\",\"moe_layer_freq\":1,\"rms_norm_eps\":1e-06,\"rope_theta\":10000,"
+    "\"rope_scaling\":{\"beta_fast\":32,\"beta_slow\":1,\"factor\":40,\"mscale\":1.0,\"mscale_all_dim\":1.0,"
+    "\"original_max_position_embeddings\":4096,\"type\":\"yarn\"}}";
 static const char qwen3[] =
     "{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"model_type\":\"qwen3_moe\"," COMMON
     "\"decoder_sparse_step\":1,\"head_dim\":128,\"hidden_size\":2048,\"intermediate_size\":6144,\"mlp_only_layers\":[],"
@@ -155,11 +201,9 @@ static void test_published(void **unused) {
     (void)unused;
     static const struct {
         const char *flavor, *text;
-    } models[] = {{"dsv3-671b", deepseek_v3},
-                  {"dsv3-671b", deepseek_v3_rope_parameters},
-                  {"qwen3-30b-a3b", qwen3},
-                  {"olmoe-7b", olmoe},
-                  {"mixtral-8x7b", mixtral}};
+    } models[] = {{"dsv3-671b", deepseek_v3}, {"dsv3-671b", deepseek_v3_rope_parameters},
+                  {"dsv2-236b", deepseek_v2}, {"qwen3-30b-a3b", qwen3},
+                  {"olmoe-7b", olmoe},        {"mixtral-8x7b", mixtral}};
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         struct sy_config *a = new_config(models[i].flavor, ""), *b;
         json_t *root = parse(models[i].text);
@@ -204,7 +248,9 @@ static void test_refused(void **unused) {
     refuses(mixtral, "{\"architectures\":3,\"model_type\":4}", "architecture");
     refuses(mixtral, "{\"hidden_act\":\"gelu\"}", "hidden_act");
     refuses(mixtral, "{\"tie_word_embeddings\":true}", "tie_word_embeddings");
-    refuses(mixtral, "{\"sliding_window\":4096}", "sliding_window");
+    refuses(mixtral, "{\"sliding_window\":0}", "sliding_window");
+    refuses(mixtral, "{\"sliding_window\":\"x\"}", "sliding_window");
+    refuses(mixtral, "{\"num_experts\":4}", "num_local_experts");
     refuses(mixtral, "{\"hidden_size\":null}", "hidden_size");
     refuses(mixtral, "{\"hidden_size\":\"x\"}", "model.dim");
     refuses(mixtral, "{\"hidden_size\":-1}", "model.dim");
@@ -212,6 +258,12 @@ static void test_refused(void **unused) {
     refuses(mixtral, "{\"hidden_size\":1.5}", "model.dim");
     refuses(mixtral, "{\"rms_norm_eps\":1e300}", "model.norm_eps");
     refuses(mixtral, "{\"rope_theta\":null}", "rope_theta");
+    refuses(mixtral, "{\"partial_rotary_factor\":0.5}", "partial_rotary_factor");
+    refuses(mixtral, "{\"rope_parameters\":3}", "rope_parameters");
+    refuses(mixtral, "{\"rope_scaling\":[1]}", "rope_scaling");
+    refuses(mixtral, "{\"rope_scaling\":{\"factor\":2.0}}", "\"factor\"");
+    refuses(mixtral, "{\"rope_parameters\":{\"full_attention\":{\"rope_theta\":1e4}}}", "full_attention");
+    refuses(mixtral, "{\"rope_parameters\":{\"rope_type\":4}}", "rope_type");
     refuses(mixtral, "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.0}}", "linear");
     refuses(mixtral, "{\"switchyard\":3}", "model");
     refuses(mixtral, "{\"switchyard\":{\"model\":{\"dimm\":3},\"moe\":{}}}", "model.dim");
@@ -223,9 +275,194 @@ static void test_refused(void **unused) {
     refuses(deepseek_v3, "{\"quantization_config\":{\"quant_method\":\"fp8\"}}", "quantization_config");
     refuses(deepseek_v3, "{\"scoring_func\":\"softmax\"}", "scoring_func");
     refuses(deepseek_v3, "{\"moe_layer_freq\":2}", "moe_layer_freq");
-    refuses(deepseek_v3, "{\"rope_interleave\":false}", "rope_interleave");
+    refuses(deepseek_v3, "{\"rope_interleave\":null}", "rope_interleave");
     refuses(deepseek_v3, "{\"n_group\":\"x\"}", "n_group");
-    refuses(deepseek_v3, "{\"rope_scaling\":{\"type\":\"yarn\",\"factor\":40,\"mscale\":1,\"mscale_all_dim\":0}}", "mscale");
+    refuses(deepseek_v3, "{\"n_group\":null}", "n_group");
+    refuses(deepseek_v3, "{\"q_lora_rank\":0}", "q_lora_rank");
+    refuses(deepseek_v3, "{\"num_key_value_heads\":64}", "num_key_value_heads");
+    refuses(deepseek_v3, "{\"num_attention_heads\":64}", "num_key_value_heads");
+    refuses(deepseek_v3, "{\"routed_scaling_factor\":null}", "routed_scaling_factor");
+    refuses(olmoe, "{\"head_dim\":64}", "head_dim");
+    refuses(olmoe, "{\"sliding_window\":64}", "sliding_window");
+    refuses(qwen3, "{\"use_sliding_window\":3}", "use_sliding_window");
+    refuses(qwen3, "{\"num_key_value_heads\":null}", "num_key_value_heads");
+    refuses(qwen3, "{\"num_local_experts\":64}", "num_local_experts");
+#define YARN(more) "{\"rope_scaling\":{\"type\":\"yarn\"" more "}}"
+    refuses(deepseek_v3, YARN(""), "factor");
+    refuses(deepseek_v3, YARN(",\"factor\":null"), "factor");
+    refuses(deepseek_v3, YARN(",\"factor\":0.5"), "factor");
+    refuses(deepseek_v3, YARN(",\"factor\":4"), "original_max_position_embeddings");
+    refuses(deepseek_v3, YARN(",\"factor\":4,\"original_max_position_embeddings\":64,\"extrapolation_factor\":1"),
+            "extrapolation_factor");
+    refuses(deepseek_v3, YARN(",\"factor\":4,\"original_max_position_embeddings\":64,\"truncate\":1"), "truncate");
+    refuses(deepseek_v3, YARN(",\"factor\":4,\"original_max_position_embeddings\":64,\"attention_factor\":0"),
+            "attention_factor");
+    refuses(deepseek_v3, YARN(",\"factor\":4,\"original_max_position_embeddings\":64,\"mscale\":-1"), "mscale");
+    refuses(deepseek_v3, YARN(",\"factor\":4,\"original_max_position_embeddings\":\"x\""),
+            "original_max_position_embeddings");
+}
+
+/* ---- what is not said, and what yarn says ---- */
+
+/* `change` is laid over a published file (null: the key is taken out, with remove); ours is then `value`. */
+static void means(const char *text, const char *remove, const char *change, const char *ours, const char *value) {
+    json_t *root = parse(text), *over = parse(change);
+    const char *got = NULL;
+    if (remove)
+        json_object_del(root, remove);
+    assert_int_equal(json_object_update(root, over), 0);
+    struct sy_config *c = read_back(root, change);
+    assert_int_equal(sy_config_get(c, ours, &got), SY_OK);
+    if (strcmp(got, value) != 0)
+        fail_msg("without %s, with %s: %s is %s, must be %s", remove ? remove : "nothing", change, ours, got, value);
+    sy_config_destroy(c);
+    json_decref(root);
+    json_decref(over);
+}
+
+/* A missing key means what transformers' class takes for it. */
+static void test_class_defaults(void **unused) {
+    (void)unused;
+    means(deepseek_v3, "routed_scaling_factor", "{}", "moe.route_scale", "2.5");
+    means(deepseek_v3, "norm_topk_prob", "{}", "moe.route_norm", "true");
+    means(deepseek_v3, NULL, "{\"norm_topk_prob\":null}", "moe.route_norm", "false");
+    means(deepseek_v3, "n_group", "{}", "moe.num_expert_groups", "8");
+    means(deepseek_v3, "topk_group", "{}", "moe.num_limited_groups", "4");
+    means(deepseek_v3, NULL, "{\"n_group\":1,\"topk_group\":1}", "moe.num_expert_groups", "0");
+    means(deepseek_v3, "first_k_dense_replace", "{}", "model.n_dense_layers", "3");
+    means(deepseek_v3, "first_k_dense_replace", "{\"num_hidden_layers\":2}", "model.n_dense_layers", "2");
+    means(deepseek_v3, "n_shared_experts", "{}", "moe.num_shared_experts", "1");
+    means(deepseek_v3, "q_lora_rank", "{}", "model.q_lora_rank", "1536");
+    means(deepseek_v3, NULL, "{\"q_lora_rank\":null}", "model.q_lora_rank", "0");
+    means(deepseek_v3, "num_experts_per_tok", "{}", "moe.top_k", "8");
+    means(deepseek_v3, "rms_norm_eps", "{}", "model.norm_eps", "1e-6");
+    means(deepseek_v3, "rope_interleave", "{}", "model.rope", "\"pairs\"");
+    means(deepseek_v3, NULL, "{\"rope_interleave\":false}", "model.rope", "\"halves\"");
+    means(deepseek_v3, NULL, "{\"num_key_value_heads\":null}", "model.n_kv_heads", "128");
+    means(deepseek_v3, "n_routed_experts", "{\"num_local_experts\":64}", "moe.num_experts", "64");
+    means(deepseek_v2, "topk_method", "{}", "moe.num_expert_groups", "0");
+    means(deepseek_v2, NULL, "{\"topk_method\":\"greedy\"}", "moe.num_expert_groups", "0");
+    means(deepseek_v2, NULL, "{}", "moe.num_expert_groups", "8");
+    means(deepseek_v2, "routed_scaling_factor", "{}", "moe.route_scale", "1.0");
+    means(deepseek_v2, "n_shared_experts", "{}", "moe.num_shared_experts", "2");
+    means(deepseek_v2, "first_k_dense_replace", "{}", "model.n_dense_layers", "0");
+    means(qwen3, "norm_topk_prob", "{}", "moe.route_norm", "false");
+    means(qwen3, "rope_theta", "{}", "model.rope_theta", "10000.0");
+    means(qwen3, "head_dim", "{}", "model.head_dim", "64");
+    means(qwen3, "num_experts", "{\"num_local_experts\":64}", "moe.num_experts", "64");
+    means(qwen3, NULL, "{\"sliding_window\":64}", "model.window", "0");
+    means(qwen3, NULL, "{\"use_sliding_window\":true,\"sliding_window\":64}", "model.window", "64");
+    means(qwen3, "sliding_window", "{\"use_sliding_window\":true}", "model.window", "4096");
+    means(olmoe, "num_key_value_heads", "{}", "model.n_kv_heads", "16");
+    means(olmoe, "rms_norm_eps", "{}", "model.norm_eps", "1e-5");
+    means(mixtral, "num_key_value_heads", "{}", "model.n_kv_heads", "8");
+    means(mixtral, NULL, "{\"num_key_value_heads\":null}", "model.n_kv_heads", "32");
+    means(mixtral, "rope_theta", "{}", "model.rope_theta", "1000000.0");
+    means(mixtral, NULL, "{\"head_dim\":96}", "model.head_dim", "96");
+    means(mixtral, NULL, "{\"head_dim\":null}", "model.head_dim", "128");
+    means(mixtral, NULL, "{\"sliding_window\":4096}", "model.window", "4096");
+    means(mixtral, "num_local_experts", "{\"num_experts\":16}", "moe.num_experts", "16");
+    means(mixtral, NULL, "{\"rope_parameters\":{\"rope_theta\":5e5,\"rope_type\":\"default\"}}", "model.rope_theta",
+          "500000.0");
+    refuses(deepseek_v2, "{\"topk_method\":\"noaux_tc\"}", "topk_method");
+    refuses(deepseek_v2, "{\"n_group\":null}", "n_group");
+    refuses(deepseek_v2, "{\"norm_topk_prob\":true}", "norm_topk_prob");
+}
+
+/* The numbers are those that transformers 5.24 computes (modeling_rope_utils, yarn_apply_mscale). */
+static void test_yarn(void **unused) {
+    (void)unused;
+#define LONG ",\"factor\":40,\"original_max_position_embeddings\":64"
+    static const char factor[] = "model.rope_attention_factor", scale[] = "model.mscale";
+    means(deepseek_v3, NULL, YARN(LONG), factor, "1.3688879454113936");
+    means(deepseek_v3, NULL, YARN(LONG), scale, "0.0");
+    means(deepseek_v3, NULL, YARN(LONG ",\"mscale\":0.7,\"mscale_all_dim\":0.7"), factor, "1.0");
+    means(deepseek_v3, NULL, YARN(LONG ",\"mscale\":0.7,\"mscale_all_dim\":0.7"), scale, "0.7");
+    means(deepseek_v3, NULL, YARN(LONG ",\"mscale\":0.7,\"mscale_all_dim\":1.2"), factor, "0.8721505655360163");
+    means(deepseek_v3, NULL, YARN(LONG ",\"mscale\":0.7,\"mscale_all_dim\":1.2"), scale, "1.2");
+    means(deepseek_v3, NULL, YARN(LONG ",\"mscale_all_dim\":1"), factor, "1.3688879454113936");
+    means(deepseek_v3, NULL, YARN(LONG ",\"mscale_all_dim\":1"), scale, "1.0");
+    means(deepseek_v3, NULL, YARN(LONG ",\"mscale\":1,\"mscale_all_dim\":0"), scale, "0.0");
+    means(deepseek_v3, NULL, YARN(LONG ",\"attention_factor\":0.75,\"mscale_all_dim\":1"), factor, "0.75");
+    means(deepseek_v3, NULL, YARN(LONG), "model.yarn_truncate", "true");
+    means(deepseek_v3, NULL, YARN(LONG ",\"truncate\":false"), "model.yarn_truncate", "false");
+    means(deepseek_v3, NULL, YARN(LONG ",\"beta_fast\":null,\"beta_slow\":0.5"), "model.beta_fast", "32.0");
+    means(deepseek_v3, NULL, YARN(LONG ",\"beta_fast\":0,\"beta_slow\":0.5"), "model.beta_slow", "0.5");
+    means(deepseek_v3, NULL, YARN(LONG), "model.original_seq_len", "64");
+    means(deepseek_v3, NULL, YARN(LONG ",\"rope_theta\":5e5"), "model.rope_theta", "500000.0");
+    means(qwen3, NULL, YARN(LONG), factor, "1.3688879454113936");
+    means(mixtral, NULL, YARN(LONG ",\"attention_factor\":1.0"), factor, "1.0");
+    means(qwen3, NULL,
+          "{\"rope_scaling\":null,\"max_position_embeddings\":512,\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":4."
+          "0}}",
+          "model.original_seq_len", "512");
+    means(qwen3, NULL,
+          "{\"rope_scaling\":{\"rope_type\":\"default\"},\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":4.0}}",
+          "model.rope_factor", "1.0");
+}
+
+/* ---- our own folder, changed by hand ---- */
+
+/* The key's value, other than the object "switchyard" says: refused, and both are named. */
+static void test_changed_by_hand(void **unused) {
+    (void)unused;
+    static const char *const changes[][4] = {
+        {"micro_mla", "{\"rms_norm_eps\":1e-3}", "rms_norm_eps", "model.norm_eps"},
+        {"micro_mla", "{\"hidden_size\":64}", "hidden_size", "model.dim"},
+        {"micro_mla", "{\"n_group\":1}", "n_group", "moe.num_expert_groups"},
+        {"micro_mla", "{\"routed_scaling_factor\":1.0}", "routed_scaling_factor", "moe.route_scale"},
+        {"micro_mla", "{\"rope_scaling\":null}", "rope_type", "model.rope_factor"},
+        {"micro_mla", "{\"rope_theta\":5e5}", "rope_theta", "model.rope_theta"},
+        {"micro_mla", "{\"first_k_dense_replace\":0}", "first_k_dense_replace", "model.n_dense_layers"},
+        {"micro_mla", "{\"q_lora_rank\":null}", "q_lora_rank", "model.q_lora_rank"},
+        {"micro_mla", "{\"norm_topk_prob\":false}", "norm_topk_prob", "moe.route_norm"},
+        {"micro_mla", "{\"architectures\":[\"DeepseekV2ForCausalLM\"]}", "architectures", "DeepseekV3ForCausalLM"},
+        {"micro_mla", "{\"hidden_act\":\"gelu\"}", "hidden_act", "gelu"},
+        {"micro_mla", "{\"tie_word_embeddings\":true}", "tie_word_embeddings", "true"},
+        {"micro_gqa", "{\"rms_norm_eps\":1e-3}", "rms_norm_eps", "model.norm_eps"}, /* of no class */
+        {"micro_gqa", "{\"num_key_value_heads\":2}", "num_key_value_heads", "model.n_kv_heads"},
+        {"micro_gqa", "{\"architectures\":[\"LlamaForCausalLM\"]}", "architecture", "LlamaForCausalLM"},
+        {"micro_gqa", "{\"rope_theta\":5e5}", "rope_theta", "model.rope_theta"},
+        {"mixtral-8x7b", "{\"sliding_window\":5}", "sliding_window", "model.window"},
+        {"mixtral-8x7b", "{\"num_local_experts\":9}", "num_local_experts", "moe.num_experts"},
+        {"qwen3-30b-a3b", "{\"head_dim\":64}", "head_dim", "model.head_dim"},
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        struct sy_config *a = new_config(changes[i][0], ""), *c;
+        json_t *root = NULL, *over = parse(changes[i][1]);
+        assert_int_equal(sy_hf_config_make(a, &root), SY_OK);
+        assert_int_equal(json_object_update(root, over), 0);
+        assert_int_equal(sy_config_create(&c), SY_OK);
+        if (sy_hf_config_apply("config.json", root, c) != SY_ERR_DATA)
+            fail_msg("%s: accepted: %s", changes[i][0], changes[i][1]);
+        if (!strstr(sy_error_message(), changes[i][2]) || !strstr(sy_error_message(), changes[i][3]))
+            fail_msg("%s: %s: %s", changes[i][0], changes[i][1], sy_error_message());
+        sy_config_destroy(a);
+        sy_config_destroy(c);
+        json_decref(root);
+        json_decref(over);
+    }
+}
+
+/* What transformers changes when it saves such a folder again means the same. */
+static void test_saved_again(void **unused) {
+    (void)unused;
+    struct sy_config *a = new_config("micro_mla", ""), *b;
+    json_t *root = NULL, *over;
+    assert_int_equal(sy_hf_config_make(a, &root), SY_OK);
+    over = parse("{\"rope_parameters\":{\"rope_theta\":10000.0,\"type\":\"yarn\",\"rope_type\":\"yarn\",\"factor\":40.0,"
+                 "\"beta_fast\":32.0,\"beta_slow\":1.0,\"mscale\":1.0,\"mscale_all_dim\":1.0,"
+                 "\"original_max_position_embeddings\":4096},\"dtype\":\"float32\",\"head_dim\":8,\"qk_head_dim\":24}");
+    json_object_del(root, "rope_theta");
+    json_object_del(root, "rope_scaling");
+    json_object_del(root, "torch_dtype");
+    assert_int_equal(json_object_update(root, over), 0);
+    b = read_back(root, "saved again");
+    same_model(a, b, "saved again");
+    sy_config_destroy(a);
+    sy_config_destroy(b);
+    json_decref(root);
+    json_decref(over);
 }
 
 /* ---- tensors: name, shape ---- */
@@ -306,13 +543,12 @@ static void test_gqa_names(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_flavors),
-        cmocka_unit_test(test_types),
-        cmocka_unit_test(test_published),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_deepseek_names),
-        cmocka_unit_test(test_gqa_names),
-        cmocka_unit_test(test_stronger_layers_stay),
+        cmocka_unit_test(test_all_flavors), cmocka_unit_test(test_types),
+        cmocka_unit_test(test_configs),     cmocka_unit_test(test_published),
+        cmocka_unit_test(test_refused),     cmocka_unit_test(test_class_defaults),
+        cmocka_unit_test(test_yarn),        cmocka_unit_test(test_changed_by_hand),
+        cmocka_unit_test(test_saved_again), cmocka_unit_test(test_deepseek_names),
+        cmocka_unit_test(test_gqa_names),   cmocka_unit_test(test_stronger_layers_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
