@@ -175,7 +175,7 @@ static void speed_of_a_step(void **state) {
     for (int64_t i = 0; i < layers * experts; i++)
         session->seen.counts[i] = i % experts ? 10 : 0;
     double open = sy_clock();
-    assert_int_equal(sy_progress_init(session, 3, 0, &p), SY_OK);
+    sy_progress_init(session, 3, 0, &p);
     assert_true(p.peak_flops > 1e8 && p.peak_flops < 1e14);
     double tokens = (double)(config->training.global_batch_size * 32);
     near(p.step_seconds * p.peak_flops / 3, tokens * session->flops_per_token * 0.999999,
@@ -206,19 +206,19 @@ static void speed_of_a_step(void **state) {
     near(f.cv, sqrt(1.0 / (double)(experts - 1)) * 0.999999, sqrt(1.0 / (double)(experts - 1)) * 1.000001);
 }
 
-/* A step that ended in its first batch has computed nothing, one that ended later a part. */
-static void step_that_ended_early(void **state) {
+/* A step that followed routes of a skipped one has computed nothing. */
+static void step_that_computed_nothing(void **state) {
     (void)state;
     struct sy_progress_state p;
     struct sy_metrics_times t;
     struct sy_figures f;
     struct sy_step_result r = {.step = 1, .loss = NAN, .norm = NAN};
-    assert_int_equal(sy_progress_init(session, 0, 0, &p), SY_OK);
+    sy_progress_init(session, 0, 0, &p);
     wait_ms(1);
     sy_progress_step(&p, session, &r, &t, &f);
     assert_true(t.tps == 0 && t.tps_total == 0 && t.tflops == 0 && t.mfu == 0 && t.step_ms > 0);
     assert_true(f.tps == 0 && f.flops == 0 && f.mfu == 0 && f.counted == 0 && f.dead == 0);
-    /* In a session: the tokens of the batches before the NaN, which is in the embedding of the last sequence. */
+    /* In a session a step with a NaN, here in the embedding of the last sequence, runs to its end. */
     int64_t n = config->training.global_batch_size * 32;
     for (int64_t i = 0; i < n; i++) {
         session->feed.ids[i] = i < n - 32 ? 1 : 2;
@@ -231,7 +231,7 @@ static void step_that_ended_early(void **state) {
     sy_session_weights_changed(session);
     assert_int_equal(sy_session_step_filled(session, 0, &r), SY_OK);
     assert_int_equal(r.applied, 0);
-    assert_int_equal(r.tokens, n - sy_session_batch(config) * 32);
+    assert_int_equal(r.tokens, n);
     *row = kept;
     sy_session_weights_changed(session);
     assert_int_equal(sy_session_step_filled(session, 0, &r), SY_OK);
@@ -273,7 +273,7 @@ static void lines_of_a_run(void **state) {
     struct sy_log log = {keep_log, said};
     FILE *file = tmpfile();
     assert_non_null(file);
-    assert_int_equal(sy_progress_init(session, 2, 39, &p), SY_OK);
+    sy_progress_init(session, 2, 39, &p);
     p.step_seconds = 0.99;
     sy_progress_head(&p, &io, &log, file);
     assert_string_equal(said, "");
@@ -373,7 +373,7 @@ int main(void) {
                                        cmocka_unit_test(every_size),
                                        cmocka_unit_test(never_wider),
                                        cmocka_unit_test(speed_of_a_step),
-                                       cmocka_unit_test(step_that_ended_early),
+                                       cmocka_unit_test(step_that_computed_nothing),
                                        cmocka_unit_test(lines_of_a_run),
                                        cmocka_unit_test(numbers_of_a_metrics_line)};
     return cmocka_run_group_tests(tests, open_session, close_session);
