@@ -42,6 +42,7 @@ struct sy_head_slice { /* of the head dimension: nope, rope */
     struct sy_heads dq, dk; /* backward: stored; dk is [T, Hkv, d] also where k's head stride is 0: one BF a head */
 };
 
+/* An allowed score of -Inf has p = +0; a NaN or +Inf, no finite one, or a sum of p that is 0 makes the row's o and lse NaN. */
 struct sy_attention {
     int64_t sequences, seq_len, heads, kv_heads, dv;
     int n_slices;

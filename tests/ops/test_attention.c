@@ -171,31 +171,30 @@ enum blocks { BLOCKS_OF_128, BLOCKS_OF_64, BLOCKS_FROM_DOCUMENT };
 static void row_forward(const struct call *c, int64_t b, int64_t h, int64_t i, enum blocks blocks, struct answer *a) {
     const struct sy_attention *op = &c->op;
     int64_t t0 = b * op->seq_len, lo = first_key(op, b, i), size = blocks == BLOCKS_OF_64 ? 64 : 128, kv = kv_of(op, h);
-    float scale = op->c, m = 0, z = 0, o[D_MAX] = {0};
-    int started = 0, bad = 0;
+    float scale = op->c, m = -INFINITY, z = 0, o[D_MAX] = {0};
+    int bad = 0;
     for (int64_t j0 = blocks == BLOCKS_FROM_DOCUMENT ? lo : 0; j0 <= i; j0 += size) {
-        float s[128], p[128] = {0}, v[128], lane[64] = {0}, top = 0;
+        float s[128], p[128] = {0}, v[128], lane[64] = {0}, top = -INFINITY;
         int64_t n = op->seq_len - j0 < size ? op->seq_len - j0 : size;
         int any = 0;
         for (int64_t j = 0; j < n; j++) {
             if (j0 + j < lo || j0 + j > i)
                 continue;
             s[j] = score(c, t0 + i, h, t0 + j0 + j);
-            bad |= !isfinite(s[j]);
-            if (!any || s[j] > top || top != top)
+            bad |= is_nan(s[j]);
+            if (s[j] > top)
                 top = s[j];
             any = 1;
         }
         if (!any)
             continue;
         float next = rintf(scale * top);
-        if (started && !(next > m))
+        if (!(next > m))
             next = m;
-        for (int64_t q = 0; q < op->dv && started; q++)
+        for (int64_t q = 0; q < op->dv && m != -INFINITY; q++)
             o[q] *= exp2_definition(m - next);
-        z *= started ? exp2_definition(m - next) : 1.0f;
+        z *= m != -INFINITY ? exp2_definition(m - next) : 1.0f;
         m = next;
-        started = 1;
         for (int64_t j = 0; j < n; j++)
             if (j0 + j >= lo && j0 + j <= i)
                 p[j] = exp2_definition(fmaf(s[j], scale, -m));
@@ -212,7 +211,7 @@ static void row_forward(const struct call *c, int64_t b, int64_t h, int64_t i, e
     }
     float *row = a->o + ((t0 + i) * op->heads + h) * op->dv, inverse = 1.0f / z;
     for (int64_t q = 0; q < op->dv; q++)
-        row[q] = bad ? NAN : model_bf(c->cls, o[q] * inverse);
+        row[q] = bad || !(z > 0.0f) ? NAN : model_bf(c->cls, o[q] * inverse);
     a->lse[(t0 + i) * op->heads + h] = bad || !(z > 0.0f) ? NAN : m + log2_definition(z);
 }
 
@@ -570,7 +569,7 @@ static void documents_do_not_mix(void **state) {
     }
 }
 
-/* A NaN or Inf in an allowed score makes o and lse of its row NaN, and of no other row. */
+/* A NaN or +Inf among its allowed scores makes o and lse of a row NaN, and of no other row; one of -Inf does not. */
 static void a_bad_score_is_seen(void **state) {
     (void)state;
     static const float poison[] = {NAN, INFINITY, -INFINITY};
@@ -582,7 +581,7 @@ static void a_bad_score_is_seen(void **state) {
             struct call c = call_new((enum sy_numeric_class)(n / 3), &law_shape);
             run_op(&c, ops, 1);
             struct answer before = outputs(&c);
-            set(c.op.slice[0].q, 60, 0, 3, poison[n % 3]);
+            set(c.op.slice[0].q, 60, 0, 3, poison[n % 3]); /* keys of both signs */
             run_op(&c, ops, 1);
             assert_true(is_nan(c.lse[60 * 2]));
             assert_true(is_nan(value(c.op.o, 60, 0, 0)) && is_nan(value(c.op.o, 60, 0, 7)));
@@ -595,10 +594,98 @@ static void a_bad_score_is_seen(void **state) {
             set(c.op.slice[0].q, 60, 0, 3, 1.0f); /* a bad key: rows 100..129 see it, the next document does not */
             set(c.op.slice[0].k, 100, 0, 3, poison[n % 3]);
             run_op(&c, ops, 1);
-            for (int64_t t = 0; t < 400; t++)
-                assert_int_equal(is_nan(c.lse[t * 2]), t >= 100 && t < 130);
+            for (int64_t t = 0; t < 400; t++) {
+                int bad = !(poison[n % 3] * value(c.op.slice[0].q, t, 0, 3) < 0);
+                assert_int_equal(is_nan(c.lse[t * 2]), t >= 100 && t < 130 && bad);
+            }
             call_free(&c);
         }
+}
+
+/* Scores of head 0, one query and 300 keys, made as q k with one column each way: every special one where it can stand. */
+enum { SPECIAL_KEYS = 300, CASES = 11 };
+static const struct {
+    const char *what;
+    int from, to;  /* keys with the special score */
+    float special; /* NaN, or +-Inf by an overflow: 2^100 2^100 */
+    int bad;       /* the last row is NaN */
+} special_case[CASES] = {
+    {"none", 0, 0, -1, 0},
+    {"-Inf: one in the first block", 5, 6, -1, 0},
+    {"-Inf: the whole first block", 0, 128, -1, 0},
+    {"-Inf: the first two blocks", 0, 256, -1, 0},
+    {"-Inf: a block in the middle", 128, 256, -1, 0},
+    {"-Inf: the last block", 256, 300, -1, 0},
+    {"-Inf: all", 0, 300, -1, 1},
+    {"+Inf: one", 299, 300, 1, 1},
+    {"+Inf: one in the first block", 0, 1, 1, 1},
+    {"NaN: one", 140, 141, NAN, 1},
+    {"NaN: all", 0, 300, NAN, 1},
+};
+
+static void set_special(struct call *c, int which) {
+    for (int64_t t = 0; t < SPECIAL_KEYS; t++) {
+        int special = t >= special_case[which].from && t < special_case[which].to;
+        float much = special_case[which].special;
+        for (int64_t i = 0; i < 2; i++)
+            set(c->op.slice[0].q, t, 0, i, i ? 0x1p100f : model_bf(c->cls, 1.0f + 0.125f * (float)(t % 5)));
+        set(c->op.slice[0].k, t, 0, 0, model_bf(c->cls, (float)(t % 11) * 0.375f));
+        set(c->op.slice[0].k, t, 0, 1, special ? much * 0x1p100f : 0.0f);
+    }
+}
+
+static void special_scores(void **state) {
+    (void)state;
+    const struct shape s = {.sequences = 1, .seq_len = 300, .heads = 1, .kv_heads = 1, .dv = 6, .n_parts = 1, .d = {2}};
+    for (int n = 0; n < CASES * SY_N_CLASSES; n++) {
+        struct call c = call_new((enum sy_numeric_class)(n % SY_N_CLASSES), &s);
+        int which = n / SY_N_CLASSES;
+        set_special(&c, which);
+        struct answer a = definition(&c, BLOCKS_OF_128, 1);
+        assert_int_equal(is_nan(a.lse[299]), special_case[which].bad);
+        assert_int_equal(is_nan(a.o[299 * 6]), special_case[which].bad);
+        for (int tier = 0; tier < sy_ops_n_tiers(); tier++) {
+            const char *why;
+            const struct sy_ops *ops = sy_ops_tier(tier, &why);
+            if (!ops)
+                continue;
+            run_op(&c, ops, 1 + tier % 3);
+            int backward = !is_nan(special_case[which].special); /* a NaN key's: how far a NaN goes is open */
+            assert_int_equal(differences(&c, &a, backward, special_case[which].what), 0);
+        }
+        answer_free(&a);
+        call_free(&c);
+    }
+}
+
+/* A key whose score is -Inf is as a masked key: o, lse and all gradients are those of a window that leaves it out. */
+static void minus_inf_is_a_mask(void **state) {
+    (void)state;
+    const char *why;
+    const struct shape s = {.sequences = 1, .seq_len = 300, .heads = 1, .kv_heads = 1, .dv = 6, .n_parts = 1, .d = {2}};
+    for (int cls = 0; cls < SY_N_CLASSES; cls++) {
+        struct call a = call_new((enum sy_numeric_class)cls, &s), b = call_new((enum sy_numeric_class)cls, &s);
+        set_special(&a, 3); /* keys 0..255 have -Inf: rows from 256 on see the others alone */
+        set_special(&b, 0);
+        b.op.doc_start = b.doc_start = fresh(&b, 300 * 4);
+        for (int t = 0; t < 300; t++) {
+            b.doc_start[t] = t < 256 ? 0 : 256;
+            for (int64_t i = 0; i < 6; i++) {
+                set(b.op.v, t, 0, i, value(a.op.v, t, 0, i));
+                set(b.op.d_o, t, 0, i, value(a.op.d_o, t, 0, i));
+            }
+        }
+        run_op(&a, sy_ops_tier(0, &why), 1);
+        run_op(&b, sy_ops_tier(0, &why), 1);
+        struct answer x = outputs(&a), y = outputs(&b);
+        assert_true(equal_tokens(x.o, y.o, 256, 300, 6) && equal_tokens(x.lse, y.lse, 256, 300, 1));
+        assert_true(equal_tokens(x.dv, y.dv, 256, 300, 6) && equal_tokens(x.dk[0], y.dk[0], 256, 300, 2));
+        assert_true(is_nan(x.lse[255]) && !is_nan(y.lse[255]) && !is_nan(x.lse[256]));
+        answer_free(&x);
+        answer_free(&y);
+        call_free(&a);
+        call_free(&b);
+    }
 }
 
 /* A block with no allowed key changes nothing, whatever its values are: a NaN value of document 0 in the first block must
@@ -822,6 +909,8 @@ int main(void) {
         cmocka_unit_test(wrong_blocks_are_seen),
         cmocka_unit_test(documents_do_not_mix),
         cmocka_unit_test(a_bad_score_is_seen),
+        cmocka_unit_test(special_scores),
+        cmocka_unit_test(minus_inf_is_a_mask),
         cmocka_unit_test(a_masked_block_changes_nothing),
         cmocka_unit_test(finite_differences),
         cmocka_unit_test(fp32_is_near_the_oracle),

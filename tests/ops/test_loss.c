@@ -7,21 +7,33 @@
 
 static int finite_f32(float x) { return x - x == 0.0f; }
 
-/* One row with a label. Returns whether the loss counts. */
-static int loss_of_row(int64_t v, const float *x, int32_t label, float w, float *dlogit, float *loss) {
-    float m = -INFINITY, e[LAB_MAX_ROW];
-    int finite = 1;
-    for (int64_t i = 0; i < v; i++) {
-        m = fmaxf(m, x[i]);
-        finite = finite && finite_f32(x[i]);
+/* One row with a label, by blocks of `block` columns. Returns whether the loss counts. */
+static int loss_of_row(int64_t v, int64_t block, const float *x, int32_t label, float w, float *dlogit, float *loss) {
+    const float log2_e = 1.44269504f;
+    float m[LAB_MAX_ROW], z[LAB_MAX_ROW], e[LAB_MAX_ROW], most = -INFINITY, all = 0.0f;
+    int64_t blocks = (v + block - 1) / block;
+    int nan = 0;
+    for (int64_t b = 0; b < blocks; b++) {
+        int64_t n = v - b * block < block ? v - b * block : block;
+        float top = -INFINITY;
+        for (int64_t i = 0; i < n; i++) {
+            top = fmaxf(top, x[b * block + i]);
+            nan = nan || x[b * block + i] != x[b * block + i];
+        }
+        m[b] = rintf(log2_e * top);
+        for (int64_t i = 0; i < n; i++)
+            e[i] = def_exp2(fmaf(x[b * block + i], log2_e, -m[b]));
+        z[b] = def_v64(n, e, NULL);
+        most = fmaxf(most, m[b]);
     }
+    for (int64_t b = 0; b < blocks; b++)
+        all = all + z[b] * def_exp2(m[b] - most);
     for (int64_t i = 0; i < v; i++)
-        e[i] = def_exp(x[i] - m);
-    float z = def_v64(v, e, NULL);
-    *loss = def_log(z) - (x[label] - m);
-    for (int64_t i = 0; i < v; i++)
-        dlogit[i] = (e[i] * (1.0f / z) - (i == label ? 1.0f : 0.0f)) * w;
-    return finite && finite_f32(*loss);
+        dlogit[i] = (def_exp2(fmaf(x[i], log2_e, -most)) * (1.0f / all) - (i == label ? 1.0f : 0.0f)) * w;
+    *loss = (def_log2(all) - fmaf(x[label], log2_e, -most)) * 0.693147181f;
+    if (*loss < 0.0f)
+        *loss = 0.0f;
+    return !nan && all > 0.0f && finite_f32(all) && finite_f32(*loss);
 }
 
 static void cross_entropy(struct lab *l, int64_t rows, int64_t v, enum regime r) {
@@ -40,7 +52,7 @@ static void cross_entropy(struct lab *l, int64_t rows, int64_t v, enum regime r)
     for (int64_t t = 0; t < rows; t++) {
         int32_t label = i32_of(labels.want)[t];
         if (label >= 0) {
-            int good = loss_of_row(v, (float *)x.want + t * v, label, w, dlogit, &nats);
+            int good = loss_of_row(v, 128, (float *)x.want + t * v, label, w, dlogit, &nats);
             want.n_valid++;
             if (good)
                 want.loss += (int64_t)rint(fmin((double)nats, 4096.0) * 16777216.0);
@@ -54,29 +66,99 @@ static void cross_entropy(struct lab *l, int64_t rows, int64_t v, enum regime r)
     lab_check(l, "cross_entropy");
 }
 
-/* Equal logits cost ln V; a loss above 4096 counts as 4096; NaN and infinite logits are counted, not summed. */
+/* Equal logits cost ln V; a loss above 4096 counts as 4096; a certain one costs 0; special logits. */
 static void test_cross_entropy_values(void **state) {
     (void)state;
     struct lab l = lab_fp32();
-    float x[5][4] = {{3, 3, 3, 3}, {0, -9000, 0, 0}, {1, NAN, 2, 3}, {1, -INFINITY, 2, 3}, {-3e38f, 3e38f, 0, 0}};
-    int32_t labels[5] = {2, 1, 0, 0, 0};
-    struct sy_tally tally = sy_tally_empty;
-    struct sy_cross_entropy op = {.rows = 1, .vocab = 4, .logits = x[0], .labels = labels, .tally = &tally};
-    l.x.ops->cross_entropy(&l.x, &op);
-    assert_true(fabs((double)tally.loss * 0x1p-24 - 1.3862943611198906) < 3e-7);
-    tally.loss = 0;
-    op.logits = x[1];
-    op.labels = labels + 1;
-    l.x.ops->cross_entropy(&l.x, &op);
-    assert_int_equal(tally.loss, (int64_t)4096 << 24);
-    assert_int_equal(tally.n_bad, 0);
-    op.rows = 3;
-    op.logits = x[2];
-    op.labels = labels + 2;
-    l.x.ops->cross_entropy(&l.x, &op);
-    assert_int_equal(tally.loss, (int64_t)4096 << 24);
-    assert_int_equal(tally.n_valid, 5);
-    assert_int_equal(tally.n_bad, 3);
+    const float inf = INFINITY;
+    const struct {
+        float x[4];
+        int32_t label;
+        int bad;
+        double loss;
+    } row[] = {
+        {{3, 3, 3, 3}, 2, 0, 1.3862943611198906},
+        {{0, -9000, 0, 0}, 1, 0, 4096},
+        {{0, 50, 0, -50}, 1, 0, 0},
+        {{-2e9f, -2e9f, 2e9f, 1}, 2, 0, 0},
+        {{1, -inf, 2, 3}, 0, 0, 2.4076059644443806}, /* -Inf has p = 0 */
+        {{-inf, 7, -inf, -inf}, 1, 0, 0},
+        {{1, -inf, 2, 3}, 1, 1, 0}, /* the label itself: an infinite loss */
+        {{1, NAN, 2, 3}, 0, 1, 0},
+        {{NAN, NAN, NAN, NAN}, 0, 1, 0},
+        {{1, inf, 2, 3}, 0, 1, 0},
+        {{1, inf, 2, 3}, 1, 1, 0},
+        {{-inf, -inf, -inf, -inf}, 0, 1, 0},
+        {{-3e38f, 3e38f, 0, 0}, 0, 1, 0}, /* c x overflows: Z = 0 */
+        {{-3e38f, 3e38f, 0, 0}, 1, 1, 0},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        struct sy_tally tally = sy_tally_empty;
+        l.x.ops->cross_entropy(
+            &l.x,
+            &(struct sy_cross_entropy){.rows = 1, .vocab = 4, .logits = row[i].x, .labels = &row[i].label, .tally = &tally});
+        assert_int_equal(tally.n_valid, 1);
+        assert_int_equal(tally.n_bad, row[i].bad);
+        if (fabs((double)tally.loss * 0x1p-24 - row[i].loss) > 3e-7)
+            fail_msg("row %zu: loss %.9g, must be %.9g", i, (double)tally.loss * 0x1p-24, row[i].loss);
+    }
+    lab_close(&l);
+}
+
+/* A special logit in one block of several: the same rule wherever it stands; a block of -Inf alone is as if it were not
+ * there. */
+static void test_cross_entropy_special_blocks(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { V = 300 };
+    float x[V], d[V], without[V], w = 1.0f;
+    for (int64_t first = 0; first < 3; first++)
+        for (int kind = 0; kind < 4; kind++) {
+            int32_t label = first == 1 ? 290 : 140;
+            struct sy_tally tally = sy_tally_empty, other = sy_tally_empty;
+            for (int i = 0; i < V; i++)
+                x[i] = without[i] = 5.0f * uniform();
+            for (int64_t i = first * 128; i < first * 128 + 128 && i < V; i++) {
+                without[i] = -1e6f;
+                if (kind == 0 || i % 128 == 17)
+                    x[i] = kind < 2 ? -INFINITY : kind == 2 ? INFINITY : NAN;
+            }
+            l.x.ops->cross_entropy(&l.x, &(struct sy_cross_entropy){1, V, x, &label, &w, {d, SY_F32, V, 1}, &tally});
+            assert_int_equal(tally.n_bad, kind >= 2);
+            if (kind == 1)
+                assert_int_equal(bits_of(d[first * 128 + 17]), 0);
+            if (kind != 0)
+                continue;
+            l.x.ops->cross_entropy(&l.x, &(struct sy_cross_entropy){1, V, without, &label, &w, {x, SY_F32, V, 1}, &other});
+            assert_memory_equal(d, x, sizeof d);
+            assert_memory_equal(&tally, &other, sizeof tally);
+        }
+    lab_close(&l);
+}
+
+/* Negative control: blocks of 64 columns, of 256, or the whole row give other bits. */
+static void test_cross_entropy_blocks_show(void **state) {
+    (void)state;
+    struct lab l = lab_fp32();
+    enum { V = 600, ROWS = 40 };
+    static const int64_t other[] = {64, 256, V};
+    float x[V], d[V], want[V], w = 1.0f, nats;
+    int differs[3] = {0};
+    for (int r = 0; r < ROWS; r++) {
+        struct sy_tally tally = sy_tally_empty;
+        int32_t label = (int32_t)below(V);
+        for (int i = 0; i < V; i++)
+            x[i] = 6.0f * uniform();
+        l.x.ops->cross_entropy(&l.x, &(struct sy_cross_entropy){1, V, x, &label, &w, {d, SY_F32, V, 1}, &tally});
+        assert_true(loss_of_row(V, 128, x, label, w, want, &nats));
+        assert_memory_equal(d, want, sizeof d);
+        for (int k = 0; k < 3; k++) {
+            loss_of_row(V, other[k], x, label, w, want, &nats);
+            differs[k] += memcmp(d, want, sizeof d) != 0;
+        }
+    }
+    for (int k = 0; k < 3; k++)
+        assert_in_range(differs[k], 5, ROWS);
     lab_close(&l);
 }
 
@@ -93,7 +175,10 @@ static void row_sum(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t from = below(3), fold = from < 2 && below(2); /* +0, acc, out itself */
     l->x.ops->row_sum(&l->x, &(struct sy_row_sum){sequences, per, heads, d, heads_of(a, token, head),
                                                   with_x ? heads_of(x, token, head) : none, with_r ? q.got : NULL,
-                                                  from == 0 ? NULL : from == 1 ? acc.got : out.got, out.got, (int)fold});
+                                                  from == 0   ? NULL
+                                                  : from == 1 ? acc.got
+                                                              : out.got,
+                                                  out.got, (int)fold});
     for (int64_t i = 0; i < d; i++) {
         float sum = from == 0 ? 0.0f : take(from == 1 ? acc : out, i);
         for (int64_t s = 0; s < sequences; s++) {
@@ -145,7 +230,8 @@ static void test_row_sum_restarts(void **state) {
     lab_close(&l);
 }
 
-/* --- sums of consecutive elements ---------------------------------------------------------------------------------------- */
+/* --- sums of consecutive elements ----------------------------------------------------------------------------------------
+ */
 
 /* A list: pieces of one buffer, an empty one among them. */
 static void add_f32(struct lab *l, int64_t rows, int64_t d, enum regime r) {
@@ -196,11 +282,10 @@ static void test_loss_of_pieces(void **state) {
     }
     for (int first = R - 1; first >= 0; first -= 4) {
         int from = first > 3 ? first - 3 : 0;
-        l.x.ops->cross_entropy(&l.x, &(struct sy_cross_entropy){.rows = first - from + 1,
-                                                                .vocab = V,
-                                                                .logits = x + from * V,
-                                                                .labels = labels + from,
-                                                                .tally = &pieces});
+        l.x.ops->cross_entropy(
+            &l.x,
+            &(struct sy_cross_entropy){
+                .rows = first - from + 1, .vocab = V, .logits = x + from * V, .labels = labels + from, .tally = &pieces});
     }
     assert_memory_equal(&whole, &pieces, sizeof whole);
     assert_true(whole.n_valid == 19 && whole.n_bad == 1 && whole.loss > 0);
@@ -241,6 +326,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cross_entropy),
         cmocka_unit_test(test_cross_entropy_values),
+        cmocka_unit_test(test_cross_entropy_special_blocks),
+        cmocka_unit_test(test_cross_entropy_blocks_show),
         cmocka_unit_test(test_row_sum),
         cmocka_unit_test(test_row_sum_restarts),
         cmocka_unit_test(test_row_sum_blocks_show),

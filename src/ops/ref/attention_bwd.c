@@ -4,7 +4,7 @@
  *     dV = CHAIN over (query heads of the group ascending, queries ascending) of (BF(p), do);  dK likewise of (ds, q)
  *     dQ = CHAIN over keys ascending of (ds, k);  dK and dQ times scale, one BF each
  *
- * Each head's queries are a part of the chain, padded to KB by itself. dV and dK of a whole sequence stay in scratch between
+ * A score of -Inf has p = EXP2(-Inf) = +0 here too. Each head's queries are a part of the chain, padded to KB by itself. dV and dK of a whole sequence stay in scratch between
  * blocks of queries; blocks with no allowed pair are zero steps and skipped. A shared key (MLA's rope) gets one dk a head.
  */
 #include "ops/ref/attention.h"

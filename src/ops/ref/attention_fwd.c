@@ -4,16 +4,18 @@
  *     for each block of 128 keys with an allowed one, from the start of the sequence:
  *         s  = CHAIN over the head dimension
  *         M' = max(M, rint(c max s))                       c = fp32(scale log2 e)
- *         O, Z *= EXP2(M - M');  M = M'
+ *         O, Z *= EXP2(M - M') unless M is -Inf;  M = M'
  *         p  = EXP2(fma(s, c, -M)), +0 where masked;       Z += V64(p)
  *         O  = CHAIN over the block's keys of (BF(p), v), going on from O
  *     o = BF(O (1/Z)),  lse = M + LOG2(Z)
  *
- * EXP2 would hide a non-finite score: an allowed one makes o and lse of its row NaN, as does Z = 0 (scores so large that fp32
- * has no fraction left).
+ * An allowed score of -Inf has p = EXP2(-Inf) = +0. EXP2 would hide a NaN: it is looked for beside the maximum. What else is
+ * wrong shows in Z = 0: +Inf, no finite score, scores so large that fp32 has no fraction left. Both make o and lse of the row
+ * NaN.
  */
 #include "ops/ref/attention.h"
 #include "ops/ref/protos.h"
+#include "ops/ref/rows.h"
 
 struct work {
     const struct sy_exec *x;
@@ -22,7 +24,7 @@ struct work {
 
 struct row_state {
     float m, z;
-    int bad;
+    int nan; /* an allowed score is */
 };
 
 /* One row's block: s becomes p, stored-rounded; state and the row of O are rescaled. Returns 0 if no key is allowed. */
@@ -32,12 +34,11 @@ static int softmax_row(const struct sy_exec *x, float c, int64_t lo, int64_t hi,
         memset(s, 0, KEYS * 4);
         return 0;
     }
-    float top = -INFINITY;
-    for (int64_t j = lo; j < hi; j++) {
-        top = s[j] > top ? s[j] : top;
-        state->bad |= !sy_f32_finite(s[j]);
-    }
-    float m = rintf(c * top);
+    int nan = 0;
+    for (int64_t j = lo; j < hi; j++)
+        nan |= s[j] != s[j];
+    state->nan |= nan;
+    float m = rintf(c * max_of(hi - lo, s + lo));
     m = m > state->m ? m : state->m;
     if (m != state->m && state->m != -INFINITY) {
         float alpha = sy_exp2_f32(state->m - m);
@@ -61,7 +62,7 @@ static void finish(const struct sy_exec *x, const struct sy_attention *op, int64
     float inverse = 1.0f / state->z, lse = state->m + sy_log2_f32(state->z);
     for (int64_t i = 0; i < op->dv; i++)
         o[i] = (o[i] + 0.0f) * inverse;
-    if (state->bad || !(state->z > 0.0f)) {
+    if (state->nan || !(state->z > 0.0f)) {
         lse = NAN;
         for (int64_t i = 0; i < op->dv; i++)
             o[i] = NAN;

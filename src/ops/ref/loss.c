@@ -1,9 +1,21 @@
-/* Cross entropy of rows of logits (NUMERICS 3): m = row max; e = EXP(x - m); Z = V64(e) over exactly V columns;
- * loss = LOG(Z) - (x_t - m), added as the integer rint(min(loss, 4096) 2^24); dlogit = BF((e (1/Z) - [i = t]) w). */
+/* Cross entropy of rows of logits by blocks of 128 columns (NUMERICS 3), c = log2 e. A block is what a tile of the head's
+ * product can make by itself; the last one is what is left of the columns:
+ *
+ *     M_b = rint(c max x), an integer;  Z_b = V64 of EXP2(fma(x, c, -M_b))
+ *     M = max M_b;  Z = sum over b ascending of Z_b EXP2(M_b - M), exact products;  e = EXP2(fma(x, c, -M))
+ *     loss = max(+0, (LOG2(Z) - fma(x_t, c, -M)) ln 2), added as the integer rint(min(loss, 4096) 2^24)
+ *     dlogit = BF((e (1/Z) - [i = t]) w)
+ *
+ * A logit of -Inf has e = +0. A row is counted as bad and not summed with a NaN, which EXP2 would hide, with a Z that
+ * is not above 0 and finite (+Inf, no finite logit, logits so large that fp32 has no fraction left), or with a loss that is
+ * not finite.
+ */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 
-enum { MAX_THREADS = 1024 };
+enum { MAX_THREADS = 1024, BLOCK = 128 };
+#define LOG2_E 1.44269504f
+#define LN_2 0.693147181f
 
 struct work {
     const struct sy_exec *x;
@@ -13,20 +25,58 @@ struct work {
     } sums[MAX_THREADS];
 };
 
-/* e becomes EXP(x - m); returns Z. A NaN logit would vanish in max and EXP: it is looked for. */
-static float exponentials(int64_t v, const float *x, float *e, float *top, int *finite) {
-    float m = max_of(v, x);
-    int ok = 1;
-    for (int64_t i = 0; i < v; i++)
-        ok &= sy_f32_finite(x[i]);
-    for (int64_t i = 0; i < v; i++)
-        e[i] = sy_exp_f32(x[i] - m);
-    *top = m;
-    *finite = ok;
-    return v64(v, e);
+static int64_t blocks_of(int64_t v) { return (v + BLOCK - 1) / BLOCK; }
+
+/* e[n] = EXP2(fma(x, c, -m)). */
+static void exponentials(int64_t n, const float *restrict x, float m, float *restrict e) {
+    for (int64_t i = 0; i < n; i++)
+        e[i] = sy_exp2_f32(fmaf(x[i], LOG2_E, -m));
 }
 
-static void one_row(const struct sy_exec *x, const struct sy_cross_entropy *op, int64_t r, float *e, struct sums *sums) {
+struct row { /* of logits x [v]; m, z [blocks] and e [v] lie in scratch */
+    int64_t v;
+    const float *x;
+    float *m, *z, *e;
+    float most, all; /* M and Z */
+    int nan;
+};
+
+static int64_t width(const struct row *r, int64_t b) { return r->v - b * BLOCK < BLOCK ? r->v - b * BLOCK : BLOCK; }
+
+static struct row sum_row(int64_t v, const float *x, float *scratch) {
+    int64_t blocks = blocks_of(v);
+    struct row r = {.v = v, .x = x, .m = scratch, .z = scratch + blocks, .e = scratch + 2 * blocks, .most = -INFINITY};
+    for (int64_t b = 0; b < blocks; b++) {
+        const float *xb = x + b * BLOCK;
+        int64_t n = width(&r, b);
+        int nan = 0;
+        for (int64_t i = 0; i < n; i++)
+            nan |= xb[i] != xb[i];
+        r.nan |= nan;
+        r.m[b] = rintf(LOG2_E * max_of(n, xb));
+        exponentials(n, xb, r.m[b], r.e + b * BLOCK);
+        r.z[b] = v64(n, r.e + b * BLOCK);
+        r.most = r.m[b] > r.most ? r.m[b] : r.most;
+    }
+    for (int64_t b = 0; b < blocks; b++)
+        r.all += r.z[b] * sy_exp2_f32(r.m[b] - r.most);
+    return r;
+}
+
+/* e becomes dlogit before BF; a block whose maximum is the row's has its e already. */
+static void gradient(const struct row *r, int64_t label, float w) {
+    float inverse = 1.0f / r->all, *restrict e = r->e;
+    for (int64_t b = 0; b < blocks_of(r->v); b++)
+        if (r->m[b] != r->most)
+            exponentials(width(r, b), r->x + b * BLOCK, r->most, e + b * BLOCK);
+    float at_label = (e[label] * inverse - 1.0f) * w;
+    for (int64_t i = 0; i < r->v; i++)
+        e[i] = e[i] * inverse * w;
+    e[label] = at_label;
+}
+
+static void one_row(const struct sy_exec *x, const struct sy_cross_entropy *op, int64_t r, float *scratch,
+                    struct sums *sums) {
     int64_t v = op->vocab;
     int32_t label = op->labels[r];
     if (label < 0) {
@@ -34,24 +84,18 @@ static void one_row(const struct sy_exec *x, const struct sy_cross_entropy *op, 
             memset(mat_row(op->dlogits, r), 0, (size_t)v * sy_dtype_bytes(op->dlogits.dtype));
         return;
     }
-    float top;
-    int finite;
-    const float *logits = op->logits + r * v;
-    float z = exponentials(v, logits, e, &top, &finite), loss = sy_log_f32(z) - (logits[label] - top);
+    struct row q = sum_row(v, op->logits + r * v, scratch);
+    float loss = (sy_log2_f32(q.all) - fmaf(q.x[label], LOG2_E, -q.most)) * LN_2;
+    loss = loss < 0.0f ? 0.0f : loss;
     sums->valid++;
-    if (!finite || !sy_f32_finite(loss))
+    if (q.nan || !(q.all > 0.0f) || !sy_f32_finite(q.all) || !sy_f32_finite(loss))
         sums->bad++;
     else
         sums->loss += (int64_t)rint((double)(loss < 4096.0f ? loss : 4096.0f) * 0x1p24);
     if (!op->dlogits.data)
         return;
-    float inverse = 1.0f / z;
-    for (int64_t i = 0; i < v; i++)
-        e[i] = e[i] * inverse;
-    e[label] = e[label] - 1.0f;
-    for (int64_t i = 0; i < v; i++)
-        e[i] = e[i] * *op->w;
-    narrow(x, op->dlogits.dtype, v, e, mat_row(op->dlogits, r));
+    gradient(&q, label, *op->w);
+    narrow(x, op->dlogits.dtype, v, q.e, mat_row(op->dlogits, r));
 }
 
 static void run(void *arg, int thread, int n_threads) {
@@ -66,7 +110,9 @@ static void run(void *arg, int thread, int n_threads) {
 
 void SY_FN(cross_entropy)(const struct sy_exec *x, const struct sy_cross_entropy *op) {
     struct work w = {.x = x, .op = op};
-    assert((size_t)op->vocab * sizeof(float) <= x->scratch_bytes && sy_pool_size(x->pool) <= MAX_THREADS);
+    size_t floats = (size_t)(2 * blocks_of(op->vocab) + op->vocab);
+    assert(floats * sizeof(float) <= x->scratch_bytes && sy_pool_size(x->pool) <= MAX_THREADS);
+    (void)floats;
     sy_pool_run(x->pool, run, &w);
     for (int i = 0; i < sy_pool_size(x->pool); i++) {
         op->tally->loss += w.sums[i].loss;
