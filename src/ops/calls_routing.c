@@ -209,7 +209,9 @@ static struct sy_rows sorted(struct sy_make *m, struct sy_route_sort *s) {
     s->ids = sy_make_ids(m, b_count * s->seq_len, e, k);
     take_places(m, s);
     int64_t n = b_count * s->seq_len * k, most = n + e * b_count * (m->x->device->segment - 1);
-    struct sy_rows rows = {e, b_count, most, most / SY_TILE_ROWS + e, s->offset, s->tile, s->n_tiles};
+    struct sy_rows rows = {.groups = e, .sequences = b_count, .max_rows = most, .offset = s->offset};
+    rows.tile = s->tile;
+    rows.n_tiles = s->n_tiles;
     if (!m->filling)
         return rows;
     const int32_t *ids = sy_make_host(m, s->ids);

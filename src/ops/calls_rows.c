@@ -19,7 +19,10 @@ static struct sy_make_rows grouped(struct sy_make *m, int64_t most) {
     int64_t max_rows = r.start[r.bins] + sy_make_gap(m), max_tiles = max_rows / SY_TILE_ROWS + groups;
     int64_t *offset = sy_make_i64(m, "offset", r.bins + 1, 0), *n_tiles = sy_make_i64(m, "n_tiles", 1, 0);
     struct sy_tile *tile = sy_make_take(m, "tile", SY_WORDS_BYTES, max_tiles, sizeof *tile);
-    r.rows = (struct sy_rows){groups, sequences, max_rows, max_tiles, offset, tile, n_tiles};
+    r.rows = (struct sy_rows){.groups = groups, .sequences = sequences, .max_rows = max_rows};
+    r.rows.offset = offset;
+    r.rows.tile = tile;
+    r.rows.n_tiles = n_tiles;
     if (!m->filling)
         return r;
     struct sy_tile *tiles = sy_make_host(m, tile);
