@@ -1,6 +1,6 @@
-/* switchyard bench ops: every op of the list in every class and tier, one thread, on the made-up calls that the tiers are
- * compared with (ops/calls.h). Memory is made anew before each time that is taken, so that an op in place always meets the
- * same values. */
+/* switchyard bench ops: every op of the list in every class and tier, one thread, on the made-up calls that
+ * the tiers are compared with (ops/calls.h). Memory is made anew before each time that is taken, so that an
+ * op in place always meets the same values. */
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -30,15 +30,17 @@ static sy_status seconds_of(const struct sy_exec *x, int op, double *out) {
     return SY_OK;
 }
 
-static void print(const struct sy_io *io, int json, int op, const struct sy_exec *x, double seconds, double ref) {
+static void print(const struct sy_io *io, int json, int op, const struct sy_exec *x, double seconds,
+                  double ref) {
     const char *cls = sy_class_name(x->cls), *name = sy_calls_op(op);
     if (json)
-        sy_io_printf(io,
-                     "{\"op\":\"%s\",\"class\":\"%s\",\"tier\":\"%s\",\"threads\":1,\"us\":%.3f,\"times_ref\":%.3f}\n",
-                     name, cls, x->ops->tier, seconds * 1e6, ref / seconds);
+        sy_io_printf(
+            io,
+            "{\"op\":\"%s\",\"class\":\"%s\",\"tier\":\"%s\",\"threads\":1,\"us\":%.3f,\"times_ref\":%.3f}\n",
+            name, cls, x->ops->tier, seconds * 1e6, ref / seconds);
     else
-        sy_io_printf(io, "%-16s  %-4s  %-11s  %10.1f us  %8.2f x ref\n", name, cls, x->ops->tier, seconds * 1e6,
-                     ref / seconds);
+        sy_io_printf(io, "%-16s  %-4s  %-11s  %10.1f us  %8.2f x ref\n", name, cls, x->ops->tier,
+                     seconds * 1e6, ref / seconds);
 }
 
 /* In every tier that runs here, the reference first. */
@@ -72,7 +74,8 @@ sy_status sy_bench_ops(const char *name, int json, const struct sy_io *io) {
     while (name && first < end && strcmp(sy_calls_op(first), name) != 0)
         first++;
     if (first == end)
-        SY_FAIL(SY_ERR_USAGE, "bench ops %s: there is no op of that name; `switchyard info` lists them", name);
+        SY_FAIL(SY_ERR_USAGE, "bench ops %s: there is no op of that name; `switchyard info` lists them",
+                name);
     SY_TRY(sy_arena_init(x.scratch_bytes + SY_ARENA_ALIGN, "bench ops", &arena));
     x.scratch = sy_arena_take(&arena, "scratch", x.scratch_bytes, 1);
     sy_status status = SY_OK;

@@ -8,11 +8,13 @@
 #include "base/rng.h"
 #include "ops/calls_make.h"
 
-/* --- one entry for each op of the list ---------------------------------------------------------------------------- */
+/* --- one entry for each op of the list ------------------------------------------------------------------ */
 
-#define X(name, type)                                                             \
+#define X(name, type)                                                                  \
     static void make_##name(struct sy_make *m) { sy_make_##name(m, &m->c->arg.name); } \
-    static void run_##name(const struct sy_exec *x, const struct sy_call *c) { x->ops->name(x, &c->arg.name); }
+    static void run_##name(const struct sy_exec *x, const struct sy_call *c) {         \
+        x->ops->name(x, &c->arg.name);                                                 \
+    }
 SY_OPS_LIST(X)
 #undef X
 
@@ -33,7 +35,7 @@ size_t sy_calls_scratch_bytes(void) {
     return (sy_ops_scratch_bytes(SY_CALL_MOST, SY_CALL_HEAD, SY_CALL_SEQ) + 63) / 64 * 64;
 }
 
-/* --- made --------------------------------------------------------------------------------------------------------- */
+/* --- made ----------------------------------------------------------------------------------------------- */
 
 /* Kinds of values: 0 ordinary, the others adversarial (calls_values.c). */
 enum { KINDS = 6 };
@@ -51,7 +53,8 @@ static void carve(void *self, struct sy_arena *arena) {
     m->value = seed; /* as it was, for the second time */
 }
 
-sy_status sy_call_create(const struct sy_exec *x, int op, enum sy_call_size size, uint64_t seed, struct sy_call **out) {
+sy_status sy_call_create(const struct sy_exec *x, int op, enum sy_call_size size, uint64_t seed,
+                         struct sy_call **out) {
     struct sy_call *c = calloc(1, sizeof *c);
     if (!c)
         SY_FAIL(SY_ERR_MEMORY, "calls: no memory for a call of %s", ops[op].name);
@@ -80,7 +83,7 @@ void sy_call_destroy(struct sy_call *c) {
     free(c);
 }
 
-/* --- run ---------------------------------------------------------------------------------------------------------- */
+/* --- run ------------------------------------------------------------------------------------------------ */
 
 void sy_call_reset(const struct sy_exec *x, struct sy_call *c) {
     x->device->copy(x->device, c->arena.base, c->image, c->arena.size);
@@ -105,7 +108,7 @@ sy_status sy_call_finish(const struct sy_exec *x, struct sy_call *c) {
     return sy_exec_wait(x);
 }
 
-/* --- compared ----------------------------------------------------------------------------------------------------- */
+/* --- compared ------------------------------------------------------------------------------------------- */
 
 static size_t bytes_of(enum sy_words w) { return w == SY_WORDS_F32 ? 4 : w == SY_WORDS_BF16 ? 2 : 1; }
 
@@ -131,8 +134,8 @@ int sy_call_differs(const struct sy_call *a, const struct sy_call *b, char *text
             continue;
         for (int64_t i = 0; i < r->n; i++)
             if (r->n != q->n || word(a, r, i) != word(b, q, i)) {
-                snprintf(text, bytes, "%s: %s[%lld of %lld] is %08x and %08x", ops[a->op].name, r->name, (long long)i,
-                         (long long)r->n, word(a, r, i), word(b, q, i));
+                snprintf(text, bytes, "%s: %s[%lld of %lld] is %08x and %08x", ops[a->op].name, r->name,
+                         (long long)i, (long long)r->n, word(a, r, i), word(b, q, i));
                 return 1;
             }
     }

@@ -4,9 +4,11 @@
 #include "ops/calls_make.h"
 
 static int64_t some(struct sy_make *m) { return m->size == SY_CALL_TYPICAL ? 256 : 1 + sy_make_below(m, 40); }
-static int64_t heads_of(struct sy_make *m) { return m->size == SY_CALL_TYPICAL ? 4 : 1 + sy_make_below(m, 4); }
+static int64_t heads_of(struct sy_make *m) {
+    return m->size == SY_CALL_TYPICAL ? 4 : 1 + sy_make_below(m, 4);
+}
 
-/* --- norm, rope ----------------------------------------------------------------------------------------------------- */
+/* --- norm, rope ----------------------------------------------------------------------------------------- */
 
 void sy_make_rmsnorm_fwd(struct sy_make *m, struct sy_rmsnorm_fwd *op) {
     int64_t tokens = some(m), heads = heads_of(m), d = sy_make_side(m, 128);
@@ -28,7 +30,8 @@ void sy_make_rmsnorm_bwd(struct sy_make *m, struct sy_rmsnorm_bwd *op) {
 }
 
 void sy_make_rope(struct sy_make *m, struct sy_rope *op) {
-    int64_t tokens = some(m), heads = heads_of(m), d = 2 * sy_make_side(m, 32), positions = 1 + sy_make_below(m, 300);
+    int64_t tokens = some(m), heads = heads_of(m), d = 2 * sy_make_side(m, 32),
+            positions = 1 + sy_make_below(m, 300);
     *op = (struct sy_rope){.tokens = tokens, .heads = heads, .d = d, .halves = (int)sy_make_below(m, 2)};
     op->backward = sy_make_coin(m);
     op->position = sy_make_i32(m, "position", tokens, positions);
@@ -37,7 +40,7 @@ void sy_make_rope(struct sy_make *m, struct sy_rope *op) {
     op->x = sy_make_heads(m, "x", tokens, heads, d);
 }
 
-/* --- attention ------------------------------------------------------------------------------------------------------ */
+/* --- attention ------------------------------------------------------------------------------------------ */
 
 static void documents(struct sy_make *m, struct sy_attention *op) {
     int64_t tokens = op->sequences * op->seq_len;
@@ -52,7 +55,8 @@ static void documents(struct sy_make *m, struct sy_attention *op) {
 static void attention(struct sy_make *m, struct sy_attention *op, int backward) {
     static const int64_t lengths[] = {1, 2, 5, 63, 64, 65, 127, 128, 129, 200, 257};
     int typical = m->size == SY_CALL_TYPICAL;
-    int64_t group = typical ? 2 : 1 + sy_make_below(m, 3), kv = typical ? 1 : 1 + sy_make_below(m, 2), width = 0;
+    int64_t group = typical ? 2 : 1 + sy_make_below(m, 3), kv = typical ? 1 : 1 + sy_make_below(m, 2),
+            width = 0;
     *op = (struct sy_attention){.sequences = 1 + sy_make_coin(m),
                                 .seq_len = typical ? 256 : lengths[sy_make_below(m, 11)],
                                 .heads = group * kv,
@@ -90,11 +94,12 @@ static void attention(struct sy_make *m, struct sy_attention *op, int backward) 
 void sy_make_attention_fwd(struct sy_make *m, struct sy_attention *op) { attention(m, op, 0); }
 void sy_make_attention_bwd(struct sy_make *m, struct sy_attention *op) { attention(m, op, 1); }
 
-/* --- pointwise ------------------------------------------------------------------------------------------------------ */
+/* --- pointwise ------------------------------------------------------------------------------------------ */
 
 void sy_make_join(struct sy_make *m, struct sy_join *op) {
     int64_t rows = some(m), d = sy_make_side(m, 512);
-    *op = (struct sy_join){.rows = rows, .d = d, .n = m->size == SY_CALL_TYPICAL ? 3 : 1 + (int)sy_make_below(m, SY_JOIN_TERMS)};
+    *op = (struct sy_join){
+        .rows = rows, .d = d, .n = m->size == SY_CALL_TYPICAL ? 3 : 1 + (int)sy_make_below(m, SY_JOIN_TERMS)};
     for (int i = 0; i < op->n; i++)
         op->term[i] = sy_make_any_mat(m, "term", rows, d);
     op->y = sy_make_coin(m) ? op->term[sy_make_below(m, op->n)] : sy_make_any_mat(m, "y", rows, d);
@@ -109,20 +114,22 @@ void sy_make_head_sum(struct sy_make *m, struct sy_head_sum *op) {
 
 void sy_make_sigmoid_gate(struct sy_make *m, struct sy_sigmoid_gate *op) {
     int64_t rows = some(m), d = sy_make_side(m, 512);
-    *op = (struct sy_sigmoid_gate){.rows = rows, .d = d, .logit = sy_make_f32(m, "logit", rows, SY_HOLDS_ANY)};
+    *op =
+        (struct sy_sigmoid_gate){.rows = rows, .d = d, .logit = sy_make_f32(m, "logit", rows, SY_HOLDS_ANY)};
     op->y = sy_make_mat(m, "y", m->x->dtype, rows, d, SY_HOLDS_ANY);
 }
 
 void sy_make_sigmoid_gate_bwd(struct sy_make *m, struct sy_sigmoid_gate_bwd *op) {
     int64_t rows = some(m), d = sy_make_side(m, 512);
-    *op = (struct sy_sigmoid_gate_bwd){.rows = rows, .d = d, .logit = sy_make_f32(m, "logit", rows, SY_HOLDS_ANY)};
+    *op = (struct sy_sigmoid_gate_bwd){
+        .rows = rows, .d = d, .logit = sy_make_f32(m, "logit", rows, SY_HOLDS_ANY)};
     op->y_in = sy_make_mat(m, "y_in", m->x->dtype, rows, d, SY_HOLDS_ANY);
     op->dy = sy_make_mat(m, "dy", m->x->dtype, rows, d, SY_HOLDS_ANY);
     op->dy_in = sy_make_coin(m) ? op->dy : sy_make_mat(m, "dy_in", m->x->dtype, rows, d, SY_HOLDS_ANY);
     op->dlogit = sy_make_mat(m, "dlogit", m->x->dtype, rows, 1, SY_HOLDS_ANY);
 }
 
-/* --- rows by an index ------------------------------------------------------------------------------------------------ */
+/* --- rows by an index ----------------------------------------------------------------------------------- */
 
 void sy_make_embed_fwd(struct sy_make *m, struct sy_embed_fwd *op) {
     int64_t tokens = some(m), d = sy_make_side(m, 512), vocab = 1 + sy_make_below(m, 100);
@@ -133,8 +140,10 @@ void sy_make_embed_fwd(struct sy_make *m, struct sy_embed_fwd *op) {
 
 void sy_make_scatter_add(struct sy_make *m, struct sy_scatter_add *op) {
     int64_t n = some(m), d = sy_make_side(m, 512), rows = 1 + sy_make_below(m, 2 * n);
-    *op = (struct sy_scatter_add){.n = n, .d = d, .out_rows = rows, .top_k = sy_make_coin(m) ? 1 + sy_make_below(m, 4) : 0};
-    int32_t *index = sy_make_i32(m, "index", n, rows * (op->top_k ? op->top_k : 1)), *host = sy_make_host(m, index);
+    *op = (struct sy_scatter_add){
+        .n = n, .d = d, .out_rows = rows, .top_k = sy_make_coin(m) ? 1 + sy_make_below(m, 4) : 0};
+    int32_t *index = sy_make_i32(m, "index", n, rows * (op->top_k ? op->top_k : 1)),
+            *host = sy_make_host(m, index);
     for (int64_t i = 0; m->filling && m->size == SY_CALL_EDGE && i < n; i++)
         host[i] = sy_make_value_below(m, 5) ? host[i] : -1; /* padding */
     op->index = index;
@@ -151,7 +160,7 @@ void sy_make_fold_rows(struct sy_make *m, struct sy_fold_rows *op) {
     op->y = sy_make_coin(m) ? NULL : sy_make_f32(m, "y", rows * d, SY_HOLDS_SUMS);
 }
 
-/* --- bits ------------------------------------------------------------------------------------------------------------ */
+/* --- bits ----------------------------------------------------------------------------------------------- */
 
 void sy_make_fill(struct sy_make *m, struct sy_fill *op) {
     int64_t n = some(m) * sy_make_side(m, 1024), first = sy_make_coin(m) ? sy_make_below(m, n) : 0;

@@ -11,7 +11,7 @@ static int64_t some_experts(struct sy_make *m, int64_t *top_k) {
     return e;
 }
 
-/* --- the router ------------------------------------------------------------------------------------------------------ */
+/* --- the router ----------------------------------------------------------------------------------------- */
 
 static void limited(struct sy_make *m, struct sy_router_fwd *op) {
     int64_t e = op->experts;
@@ -25,7 +25,8 @@ static void limited(struct sy_make *m, struct sy_router_fwd *op) {
 }
 
 void sy_make_router_fwd(struct sy_make *m, struct sy_router_fwd *op) {
-    int64_t k, e = some_experts(m, &k), seq_len = typical(m) ? 128 : 1 + sy_make_below(m, 20), tokens, sequences;
+    int64_t k, e = some_experts(m, &k), seq_len = typical(m) ? 128 : 1 + sy_make_below(m, 20), tokens,
+               sequences;
     sequences = typical(m) ? 4 : 1 + sy_make_below(m, 4);
     tokens = sequences * seq_len;
     *op = (struct sy_router_fwd){.tokens = tokens,
@@ -69,8 +70,11 @@ void sy_make_router_bwd(struct sy_make *m, struct sy_router_bwd *op) {
 void sy_make_router_losses(struct sy_make *m, struct sy_router_losses *op) {
     int64_t k, e = some_experts(m, &k), sequences = typical(m) ? 4 : 1 + sy_make_below(m, 4);
     int64_t seq_len = typical(m) ? 128 : 1 + sy_make_below(m, 140), tokens = sequences * seq_len;
-    *op = (struct sy_router_losses){
-        .sequences = sequences, .seq_len = seq_len, .experts = e, .top_k = k, .score_func = (enum sy_score_func)sy_make_below(m, 3)};
+    *op = (struct sy_router_losses){.sequences = sequences,
+                                    .seq_len = seq_len,
+                                    .experts = e,
+                                    .top_k = k,
+                                    .score_func = (enum sy_score_func)sy_make_below(m, 3)};
     op->balance = sy_make_below(m, 4) ? 0.01f : 0.0f;
     op->z = sy_make_below(m, 4) ? 0.001f : 0.0f;
     op->logits = sy_make_f32(m, "logits", tokens * e, SY_HOLDS_LOGITS);
@@ -83,14 +87,15 @@ void sy_make_router_losses(struct sy_make *m, struct sy_router_losses *op) {
     op->n_bad = sy_make_i64(m, "n_bad", 1, 3);
 }
 
-/* --- routes compared and counted -------------------------------------------------------------------------------------- */
+/* --- routes compared and counted ------------------------------------------------------------------------ */
 
 void sy_make_routes_equal(struct sy_make *m, struct sy_routes_equal *op) {
     int64_t k, e = some_experts(m, &k), seq_len = typical(m) ? 512 : 1 + sy_make_below(m, 20);
     int64_t sequences = typical(m) ? 4 : 1 + sy_make_below(m, 4), n = sequences * seq_len * k;
     int32_t *ids = sy_make_ids(m, sequences * seq_len, e, k), *was = sy_make_i32(m, "was_ids", n, e);
     float *w = sy_make_f32(m, "w", n, SY_HOLDS_ANY), *was_w = sy_make_f32(m, "was_w", n, SY_HOLDS_ANY);
-    *op = (struct sy_routes_equal){sequences * seq_len, seq_len, k, was, ids, was_w, w, NULL, sy_make_below(m, 3), 3, NULL};
+    *op = (struct sy_routes_equal){sequences * seq_len, seq_len, k,   was, ids, was_w, w, NULL,
+                                   sy_make_below(m, 3), 3,       NULL};
     op->place = sy_make_coin(m) ? sy_make_i32(m, "place", sequences, 50) : NULL;
     op->changed = sy_make_i64(m, "changed", 3, sy_make_coin(m) ? 40 : SY_NO_TOKEN);
     int64_t changes = sy_make_below(m, 4) + typical(m);
@@ -107,7 +112,8 @@ void sy_make_routes_equal(struct sy_make *m, struct sy_routes_equal *op) {
 void sy_make_count_routes(struct sy_make *m, struct sy_count_routes *op) {
     int64_t k, e = some_experts(m, &k), tokens = typical(m) ? 2048 : sy_make_below(m, 60);
     int even = sy_make_coin(m);
-    int32_t *ids = even ? sy_make_i32(m, "ids", tokens * k, 1) : sy_make_ids(m, tokens, e, k), *host = sy_make_host(m, ids);
+    int32_t *ids = even ? sy_make_i32(m, "ids", tokens * k, 1) : sy_make_ids(m, tokens, e, k),
+            *host = sy_make_host(m, ids);
     for (int64_t i = 0; even && m->filling && i < tokens * k; i++)
         host[i] = (int32_t)(i % e);
     *op = (struct sy_count_routes){.tokens = tokens, .experts = e, .top_k = k, .ids = ids};
@@ -135,7 +141,7 @@ void sy_make_topk_bwd(struct sy_make *m, struct sy_topk_bwd *op) {
     op->dx = sy_make_f32(m, "dx", rows * n, SY_HOLDS_ANY);
 }
 
-/* --- rows of routes --------------------------------------------------------------------------------------------------- */
+/* --- rows of routes ------------------------------------------------------------------------------------- */
 
 static void take_places(struct sy_make *m, struct sy_route_sort *op) {
     int64_t bins = op->experts * op->sequences, n = op->sequences * op->seq_len * op->top_k;
@@ -150,7 +156,8 @@ static void take_places(struct sy_make *m, struct sy_route_sort *op) {
 
 void sy_make_route_sort(struct sy_make *m, struct sy_route_sort *op) {
     int64_t k, e = some_experts(m, &k);
-    *op = (struct sy_route_sort){.sequences = typical(m) ? 4 : 1 + sy_make_below(m, 4), .experts = e, .top_k = k};
+    *op = (struct sy_route_sort){
+        .sequences = typical(m) ? 4 : 1 + sy_make_below(m, 4), .experts = e, .top_k = k};
     op->seq_len = typical(m) ? 512 : 1 + sy_make_below(m, 40);
     op->ids = sy_make_ids(m, op->sequences * op->seq_len, e, k);
     take_places(m, op);
@@ -160,12 +167,14 @@ void sy_make_route_sort(struct sy_make *m, struct sy_route_sort *op) {
 void sy_make_route_forced(struct sy_make *m, struct sy_route_forced *op) {
     struct sy_route_sort *s = &op->sort;
     int64_t k, e = some_experts(m, &k);
-    *s = (struct sy_route_sort){.sequences = typical(m) ? 4 : 1 + sy_make_below(m, 4), .experts = e, .top_k = k};
+    *s = (struct sy_route_sort){
+        .sequences = typical(m) ? 4 : 1 + sy_make_below(m, 4), .experts = e, .top_k = k};
     s->seq_len = e * (typical(m) ? 8 : 1 + sy_make_below(m, 3));
     int64_t n = s->sequences * s->seq_len * k;
     int32_t *ids = sy_make_i32(m, "ids", n, 1), *host = sy_make_host(m, ids);
     for (int64_t i = 0; m->filling && i < n; i++) {
-        int64_t t = i / k % s->seq_len, first = t * k % e, wrapped = first + k > e ? first + k - e : 0, j = i % k;
+        int64_t t = i / k % s->seq_len, first = t * k % e, wrapped = first + k > e ? first + k - e : 0,
+                j = i % k;
         host[i] = (int32_t)(j < wrapped ? j : first + j - wrapped);
     }
     s->ids = ids;
@@ -174,8 +183,10 @@ void sy_make_route_forced(struct sy_make *m, struct sy_route_forced *op) {
 
 void sy_make_move_segments(struct sy_make *m, struct sy_move_segments *op) {
     enum { MOST = 12 };
-    int64_t n = typical(m) ? MOST : sy_make_below(m, MOST + 1), bytes = 2 * sy_make_side(m, 512), at[2] = {0, 0};
-    int64_t *rows = sy_make_i64(m, "rows", n, 0), *from = sy_make_i64(m, "from_at", n, 0), *to = sy_make_i64(m, "to_at", n, 0);
+    int64_t n = typical(m) ? MOST : sy_make_below(m, MOST + 1), bytes = 2 * sy_make_side(m, 512),
+            at[2] = {0, 0};
+    int64_t *rows = sy_make_i64(m, "rows", n, 0), *from = sy_make_i64(m, "from_at", n, 0),
+            *to = sy_make_i64(m, "to_at", n, 0);
     int64_t *host[3] = {sy_make_host(m, rows), sy_make_host(m, from), sy_make_host(m, to)};
     for (int64_t i = 0; i < n; i++) {
         int64_t size = typical(m) ? 64 : sy_make_below(m, 30);
@@ -188,7 +199,8 @@ void sy_make_move_segments(struct sy_make *m, struct sy_move_segments *op) {
         at[1] += 30 + typical(m) * 34;
     }
     int64_t to_rows = at[1] + 1;
-    *op = (struct sy_move_segments){.segments = n, .row_bytes = bytes, .rows = rows, .from_at = from, .to_at = to};
+    *op = (struct sy_move_segments){
+        .segments = n, .row_bytes = bytes, .rows = rows, .from_at = from, .to_at = to};
     op->from = sy_make_take(m, "from", SY_WORDS_BYTES, (at[0] + 1) * bytes, 1);
     char *to_memory = sy_make_take(m, "to", SY_WORDS_BYTES, to_rows * bytes, 1);
     op->to = to_memory;
@@ -202,7 +214,8 @@ void sy_make_move_segments(struct sy_make *m, struct sy_move_segments *op) {
 
 /* The places of ids, by the host that made them up. */
 static struct sy_rows sorted(struct sy_make *m, struct sy_route_sort *s) {
-    int64_t k, b_count = s->sequences = typical(m) ? 2 : 1 + sy_make_below(m, 3), e = some_experts(m, &k), at = 0;
+    int64_t k, b_count = s->sequences = typical(m) ? 2 : 1 + sy_make_below(m, 3), e = some_experts(m, &k),
+               at = 0;
     s->experts = e;
     s->top_k = k;
     s->seq_len = typical(m) ? 128 : 1 + sy_make_below(m, 30);
@@ -247,7 +260,8 @@ void sy_make_combine(struct sy_make *m, struct sy_combine *op) {
     struct sy_route_sort s = {0};
     struct sy_rows rows = sorted(m, &s);
     int64_t d = sy_make_side(m, 256), tokens = s.sequences * s.seq_len, e = s.experts;
-    *op = (struct sy_combine){.tokens = tokens, .top_k = s.top_k, .d = d, .experts = e, .ids = s.ids, .row = s.row};
+    *op = (struct sy_combine){
+        .tokens = tokens, .top_k = s.top_k, .d = d, .experts = e, .ids = s.ids, .row = s.row};
     op->groups = !sy_make_coin(m) ? 0 : e % 4 == 0 ? 4 : e;
     op->w = sy_make_coin(m) ? NULL : sy_make_f32(m, "w", tokens * s.top_k, SY_HOLDS_ANY);
     op->o = sy_make_mat(m, "o", m->x->dtype, rows.max_rows, d, SY_HOLDS_ANY);

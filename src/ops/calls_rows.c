@@ -3,7 +3,7 @@
 
 #include "ops/calls_make.h"
 
-/* --- rows --------------------------------------------------------------------------------------------------------- */
+/* --- rows ----------------------------------------------------------------------------------------------- */
 
 static struct sy_make_rows grouped(struct sy_make *m, int64_t most) {
     int typical = m->size == SY_CALL_TYPICAL;
@@ -57,7 +57,7 @@ void sy_make_padding(struct sy_make *m, const struct sy_make_rows *r, struct sy_
                 memset(sy_at(h.data, h.dtype, i * h.row + j * h.col), 0, sy_dtype_bytes(h.dtype));
 }
 
-/* --- operands ----------------------------------------------------------------------------------------------------- */
+/* --- operands ------------------------------------------------------------------------------------------- */
 
 /* [rows, cols] by rows or by columns. */
 static struct sy_mat turned(struct sy_make *m, const char *name, int64_t rows, int64_t cols, int columns) {
@@ -68,7 +68,8 @@ static struct sy_mat turned(struct sy_make *m, const char *name, int64_t rows, i
 
 /* groups of [k, n], a step apart: one matrix of all of them. */
 static struct sy_operand plain_operand(struct sy_make *m, int64_t groups, int64_t k, int64_t n, int columns) {
-    struct sy_operand o = {.m = columns ? turned(m, "w", k, groups * n, 1) : turned(m, "w", groups * k, n, 0)};
+    struct sy_operand o = {.m =
+                               columns ? turned(m, "w", k, groups * n, 1) : turned(m, "w", groups * k, n, 0)};
     o.step = columns ? n * o.m.col : k * o.m.row;
     return o;
 }
@@ -96,7 +97,7 @@ void sy_make_operand(struct sy_make *m, int64_t groups, int64_t k, int64_t n, st
     c->operand[c->n_operands++].n = n;
 }
 
-/* --- products ----------------------------------------------------------------------------------------------------- */
+/* --- products ------------------------------------------------------------------------------------------- */
 
 static int64_t depth(struct sy_make *m) { return sy_make_below(m, 8) == 0 ? 600 : sy_make_side(m, 256); }
 
@@ -108,9 +109,11 @@ void sy_make_linear(struct sy_make *m, struct sy_linear *op) {
     *op = (struct sy_linear){.rows = r.rows, .k = k, .n = n, .x = turned(m, "x", rows, k, sy_make_coin(m))};
     sy_make_operand(m, r.rows.groups, k, n, &op->w);
     op->bias = sy_make_coin(m) ? sy_make_f32(m, "bias", n, SY_HOLDS_ANY) : NULL;
-    op->y = epilogue == 1 ? sy_make_mat(m, "y", m->x->dtype, rows, n, SY_HOLDS_ANY) : sy_make_any_mat(m, "y", rows, n);
+    op->y = epilogue == 1 ? sy_make_mat(m, "y", m->x->dtype, rows, n, SY_HOLDS_ANY)
+                          : sy_make_any_mat(m, "y", rows, n);
     if (epilogue == 1)
-        op->residual = sy_make_coin(m) ? op->y : sy_make_mat(m, "residual", m->x->dtype, rows, n, SY_HOLDS_ANY);
+        op->residual =
+            sy_make_coin(m) ? op->y : sy_make_mat(m, "residual", m->x->dtype, rows, n, SY_HOLDS_ANY);
     if (epilogue == 2) {
         op->epilogue = SY_EPILOGUE_SWIGLU;
         op->h = sy_make_mat(m, "h", m->x->dtype, rows, n / 2, SY_HOLDS_ANY);
@@ -149,20 +152,24 @@ void sy_make_linear_dx(struct sy_make *m, struct sy_linear_dx *op) {
 
 void sy_make_linear_dw(struct sy_make *m, struct sy_linear_dw *op) {
     struct sy_dw *list = m->c->list.dw;
-    *op = (struct sy_linear_dw){.problem = list, .n_problems = m->size == SY_CALL_TYPICAL ? 1 : (int)sy_make_below(m, 4)};
+    *op = (struct sy_linear_dw){.problem = list,
+                                .n_problems = m->size == SY_CALL_TYPICAL ? 1 : (int)sy_make_below(m, 4)};
     for (int q = 0; q < op->n_problems; q++) {
         struct sy_make_rows r = sy_make_some_rows(m, m->size == SY_CALL_TYPICAL ? 16 : 60, 0);
         struct sy_dw d = {.rows = r.rows, .m = sy_make_side(m, 128), .n = sy_make_side(m, 256)};
         int acc = (int)sy_make_below(m, 3); /* none, its own, c itself */
         d.first = sy_make_coin(m) ? sy_make_below(m, r.rows.sequences) : 0;
-        d.n_segments = sy_make_coin(m) ? sy_make_below(m, r.rows.sequences - d.first + 1) : r.rows.sequences - d.first;
+        d.n_segments =
+            sy_make_coin(m) ? sy_make_below(m, r.rows.sequences - d.first + 1) : r.rows.sequences - d.first;
         d.dy = turned(m, "dy", r.rows.max_rows, d.m, sy_make_coin(m));
         d.x = turned(m, "x", r.rows.max_rows, d.n, sy_make_coin(m));
         sy_make_padding(m, &r, d.dy, d.m);
         sy_make_padding(m, &r, d.x, d.n);
         d.c_step = d.acc_step = d.m * d.n + sy_make_gap(m);
         d.c = sy_make_f32(m, "c", r.rows.groups * d.c_step, SY_HOLDS_SUMS);
-        d.acc = acc == 0 ? NULL : acc == 1 ? sy_make_f32(m, "acc", r.rows.groups * d.c_step, SY_HOLDS_SUMS) : d.c;
+        d.acc = acc == 0   ? NULL
+                : acc == 1 ? sy_make_f32(m, "acc", r.rows.groups * d.c_step, SY_HOLDS_SUMS)
+                           : d.c;
         d.fold = acc < 2 && sy_make_below(m, 2);
         list[q] = d;
     }
@@ -171,11 +178,17 @@ void sy_make_linear_dw(struct sy_make *m, struct sy_linear_dw *op) {
 /* Compared by what a product makes of what was packed: the order is the tier's own. */
 void sy_make_pack(struct sy_make *m, struct sy_pack *op) {
     int typical = m->size == SY_CALL_TYPICAL;
-    int64_t groups = typical ? 4 : 1 + sy_make_below(m, 3), k = 1 + sy_make_side(m, 511), n = sy_make_side(m, 512);
+    int64_t groups = typical ? 4 : 1 + sy_make_below(m, 3), k = 1 + sy_make_side(m, 511),
+            n = sy_make_side(m, 512);
     struct sy_operand w = plain_operand(m, groups, k, n, 1);
     struct sy_linear *after = &m->c->after;
     take_packed(m, groups, k, n, &w);
-    *op = (struct sy_pack){w.packed_step ? groups : 0, k, n, {.m = w.m, .step = w.step}, (void *)(uintptr_t)w.packed, w.packed_step};
+    *op = (struct sy_pack){w.packed_step ? groups : 0,
+                           k,
+                           n,
+                           {.m = w.m, .step = w.step},
+                           (void *)(uintptr_t)w.packed,
+                           w.packed_step};
     struct sy_operand one = w; /* the last group */
     one.m.data = sy_at(w.m.data, w.m.dtype, (groups - 1) * w.step);
     one.packed = w.packed ? (const char *)w.packed + (groups - 1) * w.packed_step : NULL;

@@ -3,7 +3,7 @@
 
 static int typical(const struct sy_make *m) { return m->size == SY_CALL_TYPICAL; }
 
-/* --- what a step counts ----------------------------------------------------------------------------------------------- */
+/* --- what a step counts --------------------------------------------------------------------------------- */
 
 /* A tally with something in it; by seed one count refuses the step. */
 static struct sy_tally *some_tally(struct sy_make *m, int may_refuse) {
@@ -46,11 +46,15 @@ static int some_items(const struct sy_make *m) { return typical(m) ? 2 : SY_CALL
 static int64_t some_elements(struct sy_make *m, int item) {
     if (typical(m))
         return 1 << 17;
-    return item == 2 ? 0 : sy_make_below(m, 4) ? sy_make_side(m, 0) * (1 + sy_make_below(m, 9)) : 9000 + sy_make_below(m, 9000);
+    return item == 2             ? 0
+           : sy_make_below(m, 4) ? sy_make_side(m, 0) * (1 + sy_make_below(m, 9))
+                                 : 9000 + sy_make_below(m, 9000);
 }
-static uint64_t some_id(struct sy_make *m) { return (uint64_t)sy_make_below(m, 1 << 30) * 0x9e3779b97f4a7c15u; }
+static uint64_t some_id(struct sy_make *m) {
+    return (uint64_t)sy_make_below(m, 1 << 30) * 0x9e3779b97f4a7c15u;
+}
 
-/* --- loss and sums ---------------------------------------------------------------------------------------------------- */
+/* --- loss and sums -------------------------------------------------------------------------------------- */
 
 void sy_make_cross_entropy(struct sy_make *m, struct sy_cross_entropy *op) {
     int64_t rows = typical(m) ? 64 : 1 + sy_make_below(m, 40), vocab = sy_make_side(m, 2048);
@@ -67,10 +71,12 @@ void sy_make_cross_entropy(struct sy_make *m, struct sy_cross_entropy *op) {
 }
 
 void sy_make_row_sum(struct sy_make *m, struct sy_row_sum *op) {
-    int64_t sequences = typical(m) ? 4 : 1 + sy_make_below(m, 3), heads = typical(m) ? 1 : 1 + sy_make_below(m, 3);
+    int64_t sequences = typical(m) ? 4 : 1 + sy_make_below(m, 3),
+            heads = typical(m) ? 1 : 1 + sy_make_below(m, 3);
     int64_t tokens = typical(m) ? 256 : 1 + sy_make_below(m, 140), d = sy_make_side(m, 512);
     int acc = (int)sy_make_below(m, 3); /* none, its own, out itself */
-    *op = (struct sy_row_sum){.sequences = sequences, .rows_per_sequence = tokens * heads, .heads = heads, .d = d};
+    *op = (struct sy_row_sum){
+        .sequences = sequences, .rows_per_sequence = tokens * heads, .heads = heads, .d = d};
     op->a = sy_make_heads(m, "a", sequences * tokens, heads, d);
     if (!sy_make_coin(m))
         op->x = sy_make_heads(m, "x", sequences * tokens, heads, d);
@@ -85,7 +91,8 @@ void sy_make_add_f32(struct sy_make *m, struct sy_add_f32 *op) {
     *op = (struct sy_add_f32){list, some_items(m)};
     for (int i = 0; i < op->n_items; i++) {
         int64_t n = some_elements(m, i);
-        list[i] = (struct sy_add_item){n, sy_make_f32(m, "x", n, SY_HOLDS_ANY), sy_make_f32(m, "y", n, SY_HOLDS_ANY)};
+        list[i] = (struct sy_add_item){n, sy_make_f32(m, "x", n, SY_HOLDS_ANY),
+                                       sy_make_f32(m, "y", n, SY_HOLDS_ANY)};
     }
 }
 
@@ -102,7 +109,7 @@ void sy_make_judge(struct sy_make *m, struct sy_judge *op) {
     *op = (struct sy_judge){some_tally(m, 1), some_scalars(m), some_verdict(m)};
 }
 
-/* --- the update ------------------------------------------------------------------------------------------------------- */
+/* --- the update ----------------------------------------------------------------------------------------- */
 
 void sy_make_adamw(struct sy_make *m, struct sy_adamw *op) {
     struct sy_adamw_item *list = m->c->list.adamw;
@@ -160,7 +167,8 @@ void sy_make_init(struct sy_make *m, struct sy_init_values *op) {
     *op = (struct sy_init_values){list, typical(m) ? 1 : some_items(m)};
     for (int i = 0; i < op->n_items; i++) {
         int64_t n = typical(m) ? 4096 : some_elements(m, i);
-        struct sy_init_item q = {.n = n, .first = sy_make_below(m, 1 << 20), .key = some_id(m), .constant = 0.5f};
+        struct sy_init_item q = {
+            .n = n, .first = sy_make_below(m, 1 << 20), .key = some_id(m), .constant = 0.5f};
         q.sd = typical(m) || sy_make_below(m, 3) ? 0.02 : 0.0;
         q.cut = sy_make_coin(m) ? 0.04 : 0.0;
         q.out = sy_make_f32(m, "out", n, SY_HOLDS_ANY);

@@ -8,8 +8,12 @@
 
 static uint64_t next(uint64_t *state) { return sy_mix64(*state += 0x9e3779b97f4a7c15u); }
 
-int64_t sy_make_below(struct sy_make *m, int64_t n) { return n > 0 ? (int64_t)(next(&m->shape) >> 33) % n : 0; }
-int64_t sy_make_value_below(struct sy_make *m, int64_t n) { return n > 0 ? (int64_t)(next(&m->value) >> 33) % n : 0; }
+int64_t sy_make_below(struct sy_make *m, int64_t n) {
+    return n > 0 ? (int64_t)(next(&m->shape) >> 33) % n : 0;
+}
+int64_t sy_make_value_below(struct sy_make *m, int64_t n) {
+    return n > 0 ? (int64_t)(next(&m->value) >> 33) % n : 0;
+}
 
 int64_t sy_make_side(struct sy_make *m, int64_t typical) {
     static const int64_t sides[] = {1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 129, 130, 257};
@@ -18,14 +22,16 @@ int64_t sy_make_side(struct sy_make *m, int64_t typical) {
     return sides[sy_make_below(m, (int64_t)(sizeof sides / sizeof *sides))];
 }
 
-/* --- values ------------------------------------------------------------------------------------------------------- */
+/* --- values --------------------------------------------------------------------------------------------- */
 
 enum kind { PLAIN, WIDE, TINY, ZEROS, BIG, SPECIAL };
 
 static float any(struct sy_make *m) {
-    static const uint32_t zeros[] = {0, 0x80000000u, 0x3f800000u, 0xbf800000u, 1, 0x80010000u, 0x007f0000u, 0x00800000u};
+    static const uint32_t zeros[] = {0, 0x80000000u, 0x3f800000u, 0xbf800000u,
+                                     1, 0x80010000u, 0x007f0000u, 0x00800000u};
     static const uint32_t specials[] = {0x7f800000u, 0xff800000u, 0x7fc00000u, 0x7f7fffffu};
-    uint32_t u = (uint32_t)(next(&m->value) >> 32), rest = u & 0x807fffffu, pick = (uint32_t)(next(&m->value) >> 40);
+    uint32_t u = (uint32_t)(next(&m->value) >> 32), rest = u & 0x807fffffu,
+             pick = (uint32_t)(next(&m->value) >> 40);
     switch ((enum kind)m->kind) {
     case WIDE:
         return sy_f32_from_bits(rest | (60 + pick % 134) << 23);
@@ -63,14 +69,16 @@ float sy_make_value(struct sy_make *m, enum sy_holds holds) {
     return holds == SY_HOLDS_SQUARES ? fabsf(v) : v;
 }
 
-/* --- memory ------------------------------------------------------------------------------------------------------- */
+/* --- memory --------------------------------------------------------------------------------------------- */
 
 void *sy_make_take(struct sy_make *m, const char *name, enum sy_words words, int64_t n, size_t size) {
     char *p = sy_arena_take(m->arena, name, (size_t)n, size);
     struct sy_call *c = m->c;
-    assert(c->n_regions < SY_CALL_REGIONS && (p != NULL) == m->filling); /* no shape hangs on what has memory */
-    c->region[c->n_regions++] = (struct sy_call_region){
-        name, words, m->filling ? (size_t)(p - m->arena->base) : 0, words == SY_WORDS_BYTES ? n * (int64_t)size : n};
+    assert(c->n_regions < SY_CALL_REGIONS &&
+           (p != NULL) == m->filling); /* no shape hangs on what has memory */
+    c->region[c->n_regions++] =
+        (struct sy_call_region){name, words, m->filling ? (size_t)(p - m->arena->base) : 0,
+                                words == SY_WORDS_BYTES ? n * (int64_t)size : n};
     return p;
 }
 
@@ -137,5 +145,6 @@ struct sy_mat sy_make_any_mat(struct sy_make *m, const char *name, int64_t rows,
 
 struct sy_heads sy_make_heads(struct sy_make *m, const char *name, int64_t tokens, int64_t heads, int64_t d) {
     int64_t head = d + sy_make_gap(m), token = heads * head + sy_make_gap(m);
-    return (struct sy_heads){numbers(m, name, m->x->dtype, tokens * token, SY_HOLDS_ANY), m->x->dtype, token, head};
+    return (struct sy_heads){numbers(m, name, m->x->dtype, tokens * token, SY_HOLDS_ANY), m->x->dtype, token,
+                             head};
 }

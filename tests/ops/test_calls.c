@@ -1,6 +1,7 @@
-/* Every op of the list by every tier, class and number of threads: the same made-up calls (ops/calls.h), each compared with the
- * reference on one thread, word by word. The same on a device that is closed between ops, with segments of 16 rows. What ops
- * do is defined in the other tests of this folder; a new tier needs none of its own, a new op its generator alone.
+/* Every op of the list by every tier, class and number of threads: the same made-up calls (ops/calls.h),
+ * each compared with the reference on one thread, word by word. The same on a device that is closed between
+ * ops, with segments of 16 rows. What ops do is defined in the other tests of this folder; a new tier needs
+ * none of its own, a new op its generator alone.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,10 +17,10 @@
 
 enum { EDGES = 18, EDGES_GUARDED = 6, THREADS = 3, TIERS = 8 };
 
-/* --- where calls run ------------------------------------------------------------------------------------------------------- */
+/* --- where calls run ------------------------------------------------------------------------------------ */
 
-static struct sy_exec exec_open(const struct sy_ops *ops, const struct sy_device *device, enum sy_numeric_class cls,
-                                int threads) {
+static struct sy_exec exec_open(const struct sy_ops *ops, const struct sy_device *device,
+                                enum sy_numeric_class cls, int threads) {
     struct sy_exec x = {.ops = ops,
                         .cls = cls,
                         .dtype = sy_class_dtype(cls),
@@ -29,7 +30,8 @@ static struct sy_exec exec_open(const struct sy_ops *ops, const struct sy_device
     assert_int_equal(sy_pool_create(threads, &x.pool), SY_OK);
     x.scratch = aligned_alloc(64, x.scratch_bytes * (size_t)threads);
     assert_non_null(x.scratch);
-    memset(x.scratch, 0xff, x.scratch_bytes * (size_t)threads); /* NaN: nothing may depend on what was there */
+    memset(x.scratch, 0xff,
+           x.scratch_bytes * (size_t)threads); /* NaN: nothing may depend on what was there */
     return x;
 }
 
@@ -47,27 +49,29 @@ static struct sy_call *done(const struct sy_exec *x, int op, enum sy_call_size s
     return c;
 }
 
-static int differs(const struct sy_exec *x, const struct sy_call *want, int op, enum sy_call_size size, uint64_t seed,
-                   char *text, size_t bytes) {
+static int differs(const struct sy_exec *x, const struct sy_call *want, int op, enum sy_call_size size,
+                   uint64_t seed, char *text, size_t bytes) {
     struct sy_call *c = done(x, op, size, seed);
     int found = sy_call_differs(c, want, text, bytes);
     sy_call_destroy(c);
     return found;
 }
 
-static void equal(const struct sy_exec *x, const struct sy_call *want, int op, enum sy_call_size size, uint64_t seed) {
+static void equal(const struct sy_exec *x, const struct sy_call *want, int op, enum sy_call_size size,
+                  uint64_t seed) {
     char text[200];
     if (differs(x, want, op, size, seed, text, sizeof text))
-        fail_msg("%s (the reference): tier %s on device %s, class %s, %d threads, %s call %llu", text, x->ops->tier,
-                 x->device->name, sy_class_name(x->cls), sy_pool_size(x->pool), size == SY_CALL_EDGE ? "edge" : "typical",
-                 (unsigned long long)seed);
+        fail_msg("%s (the reference): tier %s on device %s, class %s, %d threads, %s call %llu", text,
+                 x->ops->tier, x->device->name, sy_class_name(x->cls), sy_pool_size(x->pool),
+                 size == SY_CALL_EDGE ? "edge" : "typical", (unsigned long long)seed);
 }
 
-/* --- tiers ------------------------------------------------------------------------------------------------------------------- */
+/* --- tiers ---------------------------------------------------------------------------------------------- */
 
-/* The reference once; then each tier on 1, 2 or 3 threads in turn, so that it meets every kind of call on each. */
-static void compare_tiers(const struct sy_exec *ref, struct sy_exec x[][THREADS], int op, enum sy_call_size size,
-                          uint64_t seed) {
+/* The reference once; then each tier on 1, 2 or 3 threads in turn, so that it meets every kind of call on
+ * each. */
+static void compare_tiers(const struct sy_exec *ref, struct sy_exec x[][THREADS], int op,
+                          enum sy_call_size size, uint64_t seed) {
     struct sy_call *want = done(ref, op, size, seed);
     for (int tier = 0; tier < sy_ops_n_tiers(); tier++) {
         const struct sy_exec *one = &x[tier][(seed / 6 + (uint64_t)(tier + op)) % THREADS];
@@ -112,7 +116,7 @@ static void every_tier_fp32(void **state) {
     tiers(SY_NUMERIC_FP32);
 }
 
-/* --- the closed device ------------------------------------------------------------------------------------------------------- */
+/* --- the closed device ---------------------------------------------------------------------------------- */
 
 /* Against an open one with segments as long: an op or a generator that the host would have to help faults. */
 static void closed_device(void **state) {
@@ -132,7 +136,8 @@ static void closed_device(void **state) {
                 for (int tier = 0; tier < sy_ops_n_tiers(); tier++)
                     if (sy_ops_tier(tier, &why)) {
                         sy_ops_guard(sy_ops_tier(tier, &why), &table);
-                        struct sy_exec x = exec_open(&table, guarded, (enum sy_numeric_class)cls, 1 + (tier + op) % THREADS);
+                        struct sy_exec x =
+                            exec_open(&table, guarded, (enum sy_numeric_class)cls, 1 + (tier + op) % THREADS);
                         equal(&x, want, op, SY_CALL_EDGE, seed);
                         exec_close(&x);
                     }
@@ -143,12 +148,12 @@ static void closed_device(void **state) {
     sy_device_destroy(guarded);
 }
 
-/* --- controls ---------------------------------------------------------------------------------------------------------------- */
+/* --- controls ------------------------------------------------------------------------------------------- */
 
-#define X(name, type)                                                          \
+#define X(name, type)                                                         \
     static void idle_##name(const struct sy_exec *x, const struct type *op) { \
-        (void)x;                                                               \
-        (void)op;                                                              \
+        (void)x;                                                              \
+        (void)op;                                                             \
     }
 SY_OPS_LIST(X)
 #undef X
@@ -216,7 +221,8 @@ static void calls_are_their_seed(void **state) {
     struct sy_exec x = exec_open(sy_ops_tier(0, &why), sy_device_cpu(), SY_NUMERIC_SM90, 1);
     char text[200];
     for (int op = 0; op < sy_calls_n_ops(); op++) {
-        struct sy_call *a = done(&x, op, SY_CALL_EDGE, 6), *b = done(&x, op, SY_CALL_EDGE, 6), *c = done(&x, op, SY_CALL_EDGE, 12);
+        struct sy_call *a = done(&x, op, SY_CALL_EDGE, 6), *b = done(&x, op, SY_CALL_EDGE, 6),
+                       *c = done(&x, op, SY_CALL_EDGE, 12);
         assert_int_equal(sy_call_differs(a, b, text, sizeof text), 0);
         sy_call_reset(&x, b); /* and may be run again */
         sy_call_run(&x, b);
@@ -233,8 +239,9 @@ static void calls_are_their_seed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_tier_x86),    cmocka_unit_test(every_tier_sm90), cmocka_unit_test(every_tier_fp32),
-        cmocka_unit_test(closed_device),     cmocka_unit_test(idle_ops_are_seen), cmocka_unit_test(one_bit_is_seen),
+        cmocka_unit_test(every_tier_x86),       cmocka_unit_test(every_tier_sm90),
+        cmocka_unit_test(every_tier_fp32),      cmocka_unit_test(closed_device),
+        cmocka_unit_test(idle_ops_are_seen),    cmocka_unit_test(one_bit_is_seen),
         cmocka_unit_test(calls_are_their_seed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
