@@ -190,6 +190,10 @@ sy_status sy_info(const struct sy_io *io);
  * and combine beside memcpy: "moe". */
 sy_status sy_bench(const char *what, int json, const struct sy_io *io);
 
+/* Local. Microseconds of an op in every class and tier, on calls made up for it, and how many times as fast as the
+ * reference: of one op, or of all (NULL). Errors: ERR_USAGE no such op. */
+sy_status sy_bench_ops(const char *op, int json, const struct sy_io *io);
+
 struct sy_bench_options {
     int64_t steps; /* that are measured, after two that are not */
     int json;

@@ -1,19 +1,19 @@
-/* One MoE layer as other programs call it (switchyard.h, "one MoE layer by itself"): the handle, and what its
- * files share.
+/* One MoE layer as other programs call it (switchyard.h, "one MoE layer by itself"): the handle, and what
+ * its files share.
  *
  *   layer.c     create, destroy, what was counted         weights.c   weights, expert bias
  *   memory.c    what is carved; larger row buffers        pass.c      forward, eval
  *   check.c     what callers may get wrong                backward.c  backward
  *   entry.c     that all ranks call the same thing        leaves.c    the sink of weight gradients
  *
- * The layer itself is moe/layer.h. Here is what it expects of its caller: device memory, stored weights, a
- * slot for each micro-batch, a sink. All numbers lie in device memory; arrays of callers are copied in and out.
- * Every collective begins with sy_moe_enter, in which the ranks show each other what they are about to do, and
- * ends with an agreed status before the caller's arrays are written.
+ * The layer itself is moe/layer.h. Here is what it expects of its caller: device memory, stored weights,
+ * a slot for each micro-batch, a sink. All numbers lie in device memory; arrays of callers are copied in
+ * and out. Every collective begins with sy_moe_enter, in which the ranks show each other what they are
+ * about to do, and ends with an agreed status before the caller's arrays are written.
  *
- * Over ranks the rows that a rank's experts may get have a planned size. A call that needs more does nothing
- * on any rank but say how many: buffers become larger, on all ranks alike, and the call is run again. A
- * micro-batch that waits for its backward keeps the buffers that it has.
+ * Over ranks the rows that a rank's experts may get have a planned size. A call that needs more does
+ * nothing on any rank but say how many: buffers become larger, on all ranks alike, and the call is run
+ * again. A micro-batch that waits for its backward keeps the buffers that it has.
  */
 #ifndef SY_LAYERAPI_LAYERAPI_H
 #define SY_LAYERAPI_LAYERAPI_H

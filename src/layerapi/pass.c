@@ -95,8 +95,8 @@ static void count(struct sy_moe *m, enum sy_pass kind) {
     m->n_bad += m->seen.n_bad_router;
 }
 
-/* The layer on the slot's input; outputs and counts when all is well on all ranks. What fails behind that is this rank's
- * alone: the call was made, on all. */
+/* The layer on the slot's input; outputs and counts when all is well on all ranks. What fails behind that
+ * is this rank's alone: the call was made, on all. */
 static sy_status pass(struct sy_moe *m, enum sy_pass kind, const struct sy_moe_batch *b, const float *x,
                       float *y, struct sy_moe_slot *s) {
     const struct sy_comm *c = &m->env.ep;

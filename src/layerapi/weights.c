@@ -126,7 +126,6 @@ sy_status sy_moe_update_bias(struct sy_moe *m) {
     SY_TRY(c->ops->sum_i64(c, SY_OK, m->seen_counts, experts));
     if (m->expert_bias)
         move_bias(m);
-    SY_TRY(c->ops->agree(c, sy_exec_wait(&m->exec)));
     sy_moe_discard(m);
-    return SY_OK;
+    return sy_exec_wait(&m->exec);
 }

@@ -1,6 +1,7 @@
-/* Rows over ranks have a planned size, twice a balanced load: where one expert takes all, the layer by itself makes larger
- * buffers, on all ranks alike, and runs the call again, with the bits of one rank. Micro-batches that wait keep what they
- * saved; what is counted is counted once; buffers that are large enough stay.
+/* Rows over ranks have a planned size, twice a balanced load: where one expert takes all, the layer by
+ * itself makes larger buffers, on all ranks alike, and runs the call again, with the bits of one rank.
+ * Micro-batches that wait keep what they saved; what is counted is counted once; buffers that are large
+ * enough stay.
  *
  * Checks on ranks are counted and asserted after the threads are gone.
  */
@@ -15,10 +16,11 @@
 
 static const struct problem shapes[] = {
     {"top 1", "moe.num_experts=8 moe.top_k=1 moe.load_balance_coeff=0.001", 8, 1, 0, 0, 0, 0, 0, 0},
-    {"padding, weights first", "moe.num_experts=7 moe.top_k=1 moe.equal_split=pad moe.score_before_experts=true", 7, 1, 0, 0,
-     0, 0, 0, 0},
-    {"scatter, shared", "moe.num_experts=8 moe.top_k=1 moe.combine=scatter moe.num_shared_experts=1", 8, 1, 1, 0, 0, 0, 0,
-     0}};
+    {"padding, weights first",
+     "moe.num_experts=7 moe.top_k=1 moe.equal_split=pad moe.score_before_experts=true", 7, 1, 0, 0, 0, 0, 0,
+     0},
+    {"scatter, shared", "moe.num_experts=8 moe.top_k=1 moe.combine=scatter moe.num_shared_experts=1", 8, 1,
+     1, 0, 0, 0, 0, 0}};
 enum { N_SHAPES = sizeof shapes / sizeof *shapes, HEAVY = 5, CALLS = 3 };
 
 struct answer {
@@ -61,14 +63,16 @@ static sy_status forward(struct job *j, struct mine *m, int mb, int call, int ev
 }
 
 static sy_status backward(struct job *j, struct mine *m, int mb, int call) {
-    struct sy_moe_tensors g = view(j->problem, &m->scrap, 0), e = view(j->problem, &j->out->grads[call], m->first_expert);
+    struct sy_moe_tensors g = view(j->problem, &m->scrap, 0),
+                          e = view(j->problem, &j->out->grads[call], m->first_expert);
     g.w1 = e.w1;
     g.w3 = e.w3;
     g.w2 = e.w2;
     return sy_moe_backward(m->moe, mb, dy + m->first * S * D, j->out->dx[call] + m->first * S * D, &g);
 }
 
-/* A forward that waits while another one grows; then both backwards; then all of it in buffers that are large enough. */
+/* A forward that waits while another one grows; then both backwards; then all of it in buffers that are
+ * large enough. */
 static sy_status calls(struct job *j, struct mine *m, int rank) {
     int grows = j->ranks > 2, own = j->recompute != SY_MOE_RECOMPUTE_FULL;
     int64_t before = m->moe->env.planned_rows;
@@ -129,8 +133,8 @@ static void run(struct job *j) {
         fail_msg("%s, %s, %d ranks: %s", j->problem->name, j->cls, j->ranks, sy_error_message());
     for (int r = 0; r < j->ranks; r++) {
         if (j->wrong[r])
-            fail_msg("%s, %s, recompute %d, rank %d of %d: %s", j->problem->name, j->cls, (int)j->recompute, r, j->ranks,
-                     j->what[r]);
+            fail_msg("%s, %s, recompute %d, rank %d of %d: %s", j->problem->name, j->cls, (int)j->recompute,
+                     r, j->ranks, j->what[r]);
         assert_int_equal(j->planned[r], j->planned[0]);
         assert_int_equal(j->regrown[r], j->regrown[0]);
     }
@@ -140,13 +144,14 @@ static void expect_same(const struct job *j, const struct answer *one) {
     const struct answer *a = j->out;
     int64_t sum[MOST_E] = {0};
     for (int c = 0; c < CALLS; c++) {
-        if (memcmp(a->y[c], one->y[c], sizeof a->y[c]) != 0 || memcmp(a->dx[c], one->dx[c], sizeof a->dx[c]) != 0)
-            fail_msg("%s, %s, %d ranks, recompute %d: y or dx of call %d differs", j->problem->name, j->cls, j->ranks,
-                     (int)j->recompute, c);
+        if (memcmp(a->y[c], one->y[c], sizeof a->y[c]) != 0 ||
+            memcmp(a->dx[c], one->dx[c], sizeof a->dx[c]) != 0)
+            fail_msg("%s, %s, %d ranks, recompute %d: y or dx of call %d differs", j->problem->name, j->cls,
+                     j->ranks, (int)j->recompute, c);
         const char *which = differs(&a->grads[c], &one->grads[c], 1);
         if (which)
-            fail_msg("%s, %s, %d ranks, recompute %d: gradient of %s of call %d differs", j->problem->name, j->cls,
-                     j->ranks, (int)j->recompute, which, c);
+            fail_msg("%s, %s, %d ranks, recompute %d: gradient of %s of call %d differs", j->problem->name,
+                     j->cls, j->ranks, (int)j->recompute, which, c);
     }
     for (int r = 0; r < j->ranks; r++)
         for (int e = 0; e < MOST_E; e++)
@@ -164,7 +169,8 @@ static void test_one_expert_takes_all(void **state) {
             run(&alone);
             /* all of the second call go to one expert, of the first to all in turn */
             assert_true(one.counts[0][HEAVY] >= T + T / shapes[i].experts && one.counts[0][HEAVY] < 2 * T);
-            assert_true(memcmp(one.y[1], one.y[2], sizeof one.y[1]) == 0 && memcmp(one.y[0], one.y[1], sizeof one.y[0]) != 0);
+            assert_true(memcmp(one.y[1], one.y[2], sizeof one.y[1]) == 0 &&
+                        memcmp(one.y[0], one.y[1], sizeof one.y[0]) != 0);
             for (int ranks = 2; ranks <= RANKS; ranks++)
                 for (int recompute = 0; recompute < 3; recompute++) {
                     struct job j = {.problem = &shapes[i],
@@ -180,7 +186,7 @@ static void test_one_expert_takes_all(void **state) {
         }
 }
 
-/* --- what a call can need ----------------------------------------------------------------------------------------------- */
+/* --- what a call can need ---------------------------------------------------------------------- */
 
 static sy_status eval_rank(const struct sy_comm *comm, void *arg) {
     struct job *j = arg;
@@ -222,7 +228,8 @@ static void test_eval_alone(void **state) {
     static struct answer one, many;
     for (int i = 0; i < N_SHAPES; i++)
         for (int ranks = 1; ranks <= RANKS; ranks++) {
-            struct job j = {.problem = &shapes[i], .cls = "x86", .ranks = ranks, .out = ranks == 1 ? &one : &many};
+            struct job j = {
+                .problem = &shapes[i], .cls = "x86", .ranks = ranks, .out = ranks == 1 ? &one : &many};
             memset(j.out, 0, sizeof *j.out);
             sy_status status = ranks > 1 ? sy_comm_threads_run(ranks, eval_rank, &j) : eval_rank(NULL, &j);
             if (status != SY_OK)
@@ -242,6 +249,7 @@ int main(void) {
     fill(x, T * D, 11, 1.0f);
     fill(dy, T * D, 12, 1.0f);
     fill_weights(&weights);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_expert_takes_all), cmocka_unit_test(test_eval_alone)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_expert_takes_all),
+                                       cmocka_unit_test(test_eval_alone)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
