@@ -125,7 +125,8 @@ struct sy_train_summary {
 };
 
 /* Local. Trains to training.steps in run.dir (empty: runs/<name>); goes on from the newest valid checkpoint there.
- * Errors: any; STOPPED after *stop with a checkpoint saved (unless checkpoint.enable is false); NONFINITE. *out is filled as far as the run came. */
+ * Errors: any; STOPPED after *stop with a checkpoint saved (unless checkpoint.enable is false);
+ * NONFINITE. *out is filled as far as the run came. */
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io, struct sy_train_summary *out);
 
 /* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ. `plant` names a known
@@ -172,6 +173,10 @@ sy_status sy_info(const struct sy_io *io);
 /* Local. GFLOP/s of the products in every class and tier: `what` is "gemm"; routing, permute
  * and combine beside memcpy: "moe". */
 sy_status sy_bench(const char *what, int json, const struct sy_io *io);
+
+/* Local. Microseconds of an op in every class and tier, on calls made up for it, and how many times as fast as the
+ * reference: of one op, or of all (NULL). Errors: ERR_USAGE no such op. */
+sy_status sy_bench_ops(const char *op, int json, const struct sy_io *io);
 
 struct sy_bench_options {
     int64_t steps; /* that are measured, after two that are not */
@@ -220,9 +225,11 @@ sy_status sy_scatter_add_in_place(const float *src, const int32_t *index, const 
  *
  * T = n_sequences * seq_len tokens of a call; D width; F width of an expert; F' = num_shared_experts * F; E experts, e of
  * them this rank's; K experts of a token. Arrays are fp32, row-major, and the caller's; the layer computes in the stored
- * type of its numeric class (bf16; fp32), to which what comes in is rounded. After create nothing is allocated. A handle is
- * one rank's and is used by one thread at a time. A collective is called by all ranks in the same order; where one rank's
- * arguments are wrong, or ranks call different things, all of them get the error and nothing is done. */
+ * type of its numeric class (bf16; fp32), to which what comes in is rounded. After create nothing is allocated on one rank;
+ * over ranks there is room for twice the rows of a balanced load, and a call that needs more makes larger buffers (counter
+ * buffer_regrown). A handle is one rank's and is used by one thread at a time. A collective is called by all ranks in the
+ * same order; where one rank's arguments are wrong, or ranks call different things, all of them get the error and nothing is
+ * done. */
 struct sy_moe;
 
 /* What a forward keeps for its backward. */
@@ -292,7 +299,8 @@ struct sy_moe_batch {
 
 /* Collective. y [T, D] from x [T, D]; they may be one array. Keeps under `micro_batch` (0 .. micro_batches - 1) what
  * backward reads, and counts routes and losses once. A micro-batch whose backward has not come is refused: sy_moe_discard
- * gives it up. Errors: ERR_USAGE; ERR_NONFINITE names the token of a NaN logit. */
+ * gives it up. Errors: ERR_USAGE; ERR_NONFINITE names the token of a NaN logit; over ranks ERR_MEMORY larger buffers, and
+ * ERR_PEER. After an error y and what is counted are as before. */
 sy_status sy_moe_forward(struct sy_moe *moe, int micro_batch, const struct sy_moe_batch *batch, const float *x, float *y);
 
 /* Collective. The same y without a backward; nothing is counted. May come between a forward and its backward; with
@@ -303,7 +311,8 @@ sy_status sy_moe_eval(struct sy_moe *moe, const struct sy_moe_batch *batch, cons
  * one leaf (NUMERICS 4): of gate and shared weights one chain over this rank's T tokens, of an expert one over its rows of
  * all ranks, each sequence's segment padded to KB; balance and z-loss included. Members that are NULL are not computed, nor
  * any with grads NULL; members are the same as in set_weights. Gate and shared gradients of the ranks are left to the caller
- * to add, in an order that does not depend on the ranks. Errors: ERR_USAGE, ERR_RUNTIME recompute took other routes. */
+ * to add, in an order that does not depend on the ranks. Errors: ERR_USAGE, ERR_RUNTIME recompute took other routes, ERR_PEER;
+ * then dx and grads are as before. */
 sy_status sy_moe_backward(struct sy_moe *moe, int micro_batch, const float *dy, float *dx, struct sy_moe_tensors *grads);
 
 /* Local, on all ranks or none. A step is given up: no forward waits any more, counts and losses are zero. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "model/attn.h"
+#include "model/ffn_weights.h"
 
 struct act { /* what one layer's backward reads; the halves as in moe/layer.h */
     struct sy_mat n1, x_mid, n2;
@@ -360,48 +361,14 @@ static sy_status layer_bwd_inputs(struct sy_stage *s, const struct call *k, stru
 
 /* --- weight gradients ----------------------------------------------------------------------------------------------- */
 
-struct mlp_rows { /* of a dense network's gradients */
-    int w13, w2;
-    struct sy_mat n, dy;
-    const struct sy_mlp_grad *g;
-};
-static void mlp_weights(const struct call *k, const struct sy_grad_sink *sink, const struct mlp_rows *r) {
-    sink->matrix(sink->self, &k->b->at, r->w13, r->g->dgu, r->n);
-    sink->matrix(sink->self, &k->b->at, r->w2, r->dy, r->g->h);
-}
-
-static void moe_weights(const struct call *k, const struct sy_grad_sink *sink, struct sy_mat dy, const struct grad *g) {
-    const struct sy_moe_env *env = &k->c->moe;
-    const struct sy_moe_act *act = &k->act->moe;
-    const struct sy_moe_grad *m = &g->moe;
-    int64_t e = env->config->num_experts;
-    sink->matrix(sink->self, &k->b->at, k->p->gate, m->dlogits, k->act->n2);
-    if (k->p->gate_bias >= 0)
-        sink->vector(sink->self, &k->b->at, k->p->gate_bias, 1, sy_heads_of(m->dlogits, 0, e), (struct sy_heads){0}, NULL);
-    sink->experts(sink->self, &k->b->at,
-                  &(struct sy_sink_experts){.layer = k->l,
-                                            .first_expert = env->ep.size > 1 ? act->exchange->first_expert : 0,
-                                            .rows = sy_dispatch_rows_of(sy_moe_rows(env, act)),
-                                            .dgu = m->experts.dgu,
-                                            .x = act->x,
-                                            .dy = m->dy,
-                                            .h = m->experts.h});
-    if (env->config->num_shared_experts == 0)
-        return;
-    if (env->config->shared_gate)
-        sink->matrix(sink->self, &k->b->at, k->p->shared_gate, m->dshared_logit, k->act->n2);
-    mlp_weights(k, sink, &(struct mlp_rows){k->p->shared_w13, k->p->shared_w2, k->act->n2,
-                                            env->config->shared_gate ? m->dys : dy, &m->shared});
-}
-
 static void layer_bwd_weights(struct sy_stage *s, const struct call *k, struct sy_mat x, struct sy_mat dy,
                               const struct grad *g, const struct sy_grad_sink *sink) {
     const struct act *t = k->act;
     struct sy_attn_call attn = attn_call(k);
     if (sy_layer_is_moe(k->c->model, k->l))
-        moe_weights(k, sink, dy, g);
+        sy_moe_hand(sink, &k->b->at, &(struct sy_moe_handed){&k->c->moe, k->l, k->p, t->n2, dy, &t->moe, &g->moe});
     else
-        mlp_weights(k, sink, &(struct mlp_rows){k->p->w13, k->p->w2, t->n2, dy, &g->ffn});
+        sy_mlp_hand(sink, &k->b->at, &(struct sy_mlp_handed){k->p->w13, k->p->w2, t->n2, dy, &g->ffn});
     sy_norm_weights(k->c, k->b, sink, k->p->ffn_norm, g->dn2, t->x_mid, t->r2);
     s->attn->bwd_weights(k->c, &attn, sink, t->n1, g->dx_mid, &t->attn, &g->attn);
     sy_norm_weights(k->c, k->b, sink, k->p->attn_norm, g->dn1, x, t->r1);

@@ -2,6 +2,7 @@
 #include "moe/exchange.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 
 void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int64_t *n) {
@@ -20,20 +21,30 @@ static int64_t owned(const struct sy_comm *comm, const struct sy_exchange_shape 
     return n;
 }
 
+/* Every route of every rank. */
+static int64_t all_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
+    return comm->size * s->max_sequences * s->seq_len * s->top_k;
+}
+
 static int64_t planned_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
-    int64_t worst = comm->size * s->max_sequences * s->seq_len * s->top_k;
-    return s->max_rows > 0 && s->max_rows < worst ? s->max_rows : worst;
+    int64_t all = all_rows(comm, s);
+    return s->max_rows > 0 && s->max_rows < all ? s->max_rows : all;
+}
+
+int64_t sy_exchange_rows_for(const struct sy_comm *comm, const struct sy_exchange_shape *s, double factor) {
+    int64_t all = all_rows(comm, s), most_experts = (s->experts + comm->size - 1) / comm->size;
+    double rows = ceil((double)all * (double)most_experts / (double)s->experts * factor);
+    return rows < (double)all ? (int64_t)rows : all;
 }
 
 int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm, const struct sy_exchange_shape *s) {
     return sy_dispatch_most_rows(x, planned_rows(comm, s), owned(comm, s) * comm->size * s->max_sequences);
 }
 
-/* Rows of a message: of a padded one each part may be the largest of all. */
+/* Rows of a message. A padded one has no more than are planned, or the plan is refused. */
 static int64_t message_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
-    int64_t sent = s->max_sequences * s->seq_len * s->top_k, most = planned_rows(comm, s);
-    most = most > sent ? most : sent;
-    return s->pad ? comm->size * sent : most;
+    int64_t sent = s->max_sequences * s->seq_len * s->top_k, planned = planned_rows(comm, s);
+    return planned > sent ? planned : sent;
 }
 
 static int64_t leaving_segments(const struct sy_exchange_shape *s) { return s->experts * s->max_sequences; }
@@ -108,10 +119,10 @@ void sy_exchange_buffer_fini(struct sy_exchange_buffer *b) {
     *b = (struct sy_exchange_buffer){0};
 }
 
-sy_status sy_exchange_counts_init(const struct sy_comm *comm, const struct sy_exchange_shape *s,
-                                  struct sy_exchange_counts *c) {
+sy_status sy_exchange_counts_init(const struct sy_exec *x, const struct sy_comm *comm,
+                                  const struct sy_exchange_shape *s, struct sy_exchange_counts *c) {
     int64_t n = sy_exchange_message_length(s), segments = leaving_segments(s) + arrived_segments(comm, s);
-    int64_t e = owned(comm, s), rows = planned_rows(comm, s) + e * comm->size * s->max_sequences * 16;
+    int64_t e = owned(comm, s), rows = sy_exchange_max_rows(x, comm, s);
     *c = (struct sy_exchange_counts){.mine = numbers(n + comm->size),
                                      .all = numbers(n * comm->size),
                                      .offset = numbers(e * comm->size * s->max_sequences + 1),
@@ -184,12 +195,13 @@ static void count_rows(const struct sy_exchange *e, const int64_t *rows_at, stru
     }
 }
 
-/* A transport of this process reads what ops have written: they are waited for. */
+/* A transport of this process reads what ops have written: they are waited for. A rank whose device has failed comes all the
+ * same and says so. */
 static sy_status send(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b, const void *from,
                       int back, void *to) {
     const struct sy_device *d = x->device;
-    SY_TRY(sy_exec_wait(x));
-    return e->comm.ops->all_to_all_begin(&e->comm, SY_OK, d->alias(d, from), b->at[back], d->alias(d, to), b->at[!back],
+    sy_status mine = sy_exec_wait(x);
+    return e->comm.ops->all_to_all_begin(&e->comm, mine, d->alias(d, from), b->at[back], d->alias(d, to), b->at[!back],
                                          &b->request);
 }
 

@@ -13,9 +13,9 @@
  *   forced        counts are known in closed form: nothing is exchanged before the rows
  *
  * Counts lie with the device and an all-to-all wants them on the host: the standard and equal paths wait for them once, here
- * alone (host_waits). The rows that a rank's experts may get have a planned size; where one needs more, all ranks know it from
- * the counts, nothing moves, and the plan is ERR_MEMORY everywhere: `most` says how many, and the caller runs again with larger
- * buffers.
+ * alone (host_waits). The rows that a rank's experts may get have a planned size, and so has a padded message; where a rank
+ * needs more, all ranks know it from the counts, nothing moves, and the plan is ERR_MEMORY everywhere: `most` says how many,
+ * and the caller runs again with larger buffers.
  *
  * The plan (struct sy_exchange) is a value that lives as long as its micro-batch; the buffers (struct sy_exchange_buffer)
  * are used between a begin and its wait alone.
@@ -39,7 +39,8 @@ struct sy_exchange_shape { /* what buffers are sized for */
     int64_t experts, top_k, seq_len, max_sequences; /* of one rank and call */
     int max_rounds;
     int pad; /* moe.equal_split = "pad" */
-    /* Rows that a rank's experts may get, without padding; 0: every route of every rank, which cannot overflow. */
+    /* Rows that a rank's experts may get, and that a padded message may have, without the padding of segments; 0: every
+     * route of every rank, which cannot overflow. */
     int64_t max_rows;
 };
 
@@ -63,7 +64,7 @@ struct sy_exchange {
     int64_t *first_of_rank;  /* [size, max_rounds + 1] and among the rank's own; the last: how many it has */
     int64_t *send_at, *recv_at; /* [size + 1] rows of each rank's part */
     int64_t padded_rows;        /* rows of every part, with padding */
-    int64_t most;               /* rows of the rank whose experts get the most, padding of segments left out */
+    int64_t most;               /* what max_rows must be for this plan: the same on all ranks */
     int even;                   /* all of this rank's experts get as many rows, and some */
 };
 
@@ -76,9 +77,10 @@ struct sy_exchange_buffer {
     int64_t row_bytes;
 };
 
-/* The host's scratch of a plan: every rank's counts, offsets and segments before they are copied. */
+/* The host's scratch of a plan: every rank's counts, offsets and segments before they are copied. Free for the next plan
+ * when this one's rows have been sent, before which the copies are waited for. */
 struct sy_exchange_counts {
-    int64_t *mine, *all, *offset, *numbers;
+    int64_t *mine, *all, *offset, *numbers, n_tiles;
     struct sy_tile *tile;
 };
 
@@ -100,13 +102,17 @@ static inline int sy_exchange_is_even(const struct sy_exchange *e) { return e->e
 /* Most rows that a rank can receive: the shape's, or every route of every rank; padding of segments included. */
 int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm, const struct sy_exchange_shape *shape);
 
+/* Rows to plan for: `factor` times what the ranks with the most experts get in a call of the most sequences when all experts
+ * get as much; at most every route of every rank. */
+int64_t sy_exchange_rows_for(const struct sy_comm *comm, const struct sy_exchange_shape *shape, double factor);
+
 /* Local. The host's memory of a plan and of a buffer. Errors: ERR_MEMORY. fini: {0} is fine. */
 sy_status sy_exchange_init(const struct sy_comm *comm, const struct sy_exchange_shape *shape, struct sy_exchange *e);
 void sy_exchange_fini(struct sy_exchange *e);
 sy_status sy_exchange_buffer_init(const struct sy_comm *comm, struct sy_exchange_buffer *b);
 void sy_exchange_buffer_fini(struct sy_exchange_buffer *b);
-sy_status sy_exchange_counts_init(const struct sy_comm *comm, const struct sy_exchange_shape *shape,
-                                  struct sy_exchange_counts *c);
+sy_status sy_exchange_counts_init(const struct sy_exec *x, const struct sy_comm *comm,
+                                  const struct sy_exchange_shape *shape, struct sy_exchange_counts *c);
 void sy_exchange_counts_fini(struct sy_exchange_counts *c);
 
 /* The device's. */

@@ -84,19 +84,6 @@ static void place_sequences(const struct plan *p) {
 
 static int64_t up_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-/* Rows of every rank's experts: this one's, and the most. */
-static void place_totals(const struct plan *p) {
-    struct sy_exchange *e = p->e;
-    e->most = 0;
-    for (int to = 0; to < e->comm.size; to++) {
-        int64_t rows = 0, first, n;
-        sy_exchange_share(e->shape.experts, to, e->comm.size, &first, &n);
-        for (int r = 0; r < e->comm.size; r++)
-            rows += part(p, r, first, n);
-        e->most = rows > e->most ? rows : e->most;
-    }
-}
-
 static void set_segment(struct sy_segments *to, int64_t rows, int64_t in_message, int64_t in_place) {
     int64_t i = to->n++;
     to->rows[i] = rows;
@@ -190,22 +177,33 @@ static int64_t largest_part(const struct plan *p) {
     return most;
 }
 
-static void choose_path(const struct plan *p, int closed, struct sy_moe_counters *counters) {
-    struct sy_exchange *e = p->e;
-    if (closed) {
-        e->path = SY_PATH_FORCED;
-        counters->path_forced++;
-    } else if (e->rounds == 1 && equal_blocks(p)) {
-        e->path = SY_PATH_EQUAL;
-        counters->path_equal++;
-    } else if (e->shape.pad) {
-        e->path = SY_PATH_EQUAL_PADDED;
-        e->padded_rows = largest_part(p);
-        counters->path_equal_padded++;
-    } else {
-        e->path = SY_PATH_STANDARD;
-        counters->path_standard++;
+static enum sy_exchange_path path_of(const struct plan *p, int closed) {
+    if (closed)
+        return SY_PATH_FORCED;
+    if (p->e->rounds == 1 && equal_blocks(p))
+        return SY_PATH_EQUAL;
+    return p->e->shape.pad ? SY_PATH_EQUAL_PADDED : SY_PATH_STANDARD;
+}
+
+static void count_path(enum sy_exchange_path path, struct sy_moe_counters *counters) {
+    counters->path_forced += path == SY_PATH_FORCED;
+    counters->path_equal += path == SY_PATH_EQUAL;
+    counters->path_equal_padded += path == SY_PATH_EQUAL_PADDED;
+    counters->path_standard += path == SY_PATH_STANDARD;
+}
+
+/* Rows that every rank must have room for: of the experts that get the most, and of a padded message. */
+static int64_t most_rows(const struct plan *p) {
+    const struct sy_exchange *e = p->e;
+    int64_t most = e->path == SY_PATH_EQUAL_PADDED ? e->comm.size * e->padded_rows : 0, first, n;
+    for (int to = 0; to < e->comm.size; to++) {
+        int64_t rows = 0;
+        sy_exchange_share(e->shape.experts, to, e->comm.size, &first, &n);
+        for (int r = 0; r < e->comm.size; r++)
+            rows += part(p, r, first, n);
+        most = rows > most ? rows : most;
     }
+    return most;
 }
 
 /* --- to the device -------------------------------------------------------------------------------------------------- */
@@ -227,12 +225,13 @@ static void copy_tiles(const struct sy_exec *x, const struct plan *p) {
     for (int64_t e = 0; e < d->experts; e++)
         for (int64_t i = p->c->offset[e * d->sequences]; i < p->c->offset[(e + 1) * d->sequences]; i += SY_TILE_ROWS)
             p->c->tile[n++] = (struct sy_tile){e, i};
+    p->c->n_tiles = n;
     x->device->copy(x->device, d->tile, p->c->tile, (size_t)n * sizeof *d->tile);
-    copy(x, d->n_tiles, &n, 1);
+    copy(x, d->n_tiles, &p->c->n_tiles, 1);
 }
 
-/* Everything that ops read. The host's scratch is used again by the next plan: the copies are waited for. */
-static sy_status place(const struct sy_exec *x, const struct plan *p) {
+/* Everything that ops read. */
+static void place(const struct sy_exec *x, const struct plan *p) {
     struct sy_exchange *e = p->e;
     int64_t leaving = e->shape.experts * e->shape.max_sequences, *n = p->c->numbers;
     struct sy_segments out = {0, n, n + leaving, n + 2 * leaving};
@@ -245,7 +244,6 @@ static sy_status place(const struct sy_exec *x, const struct plan *p) {
     copy_segments(x, &in, &e->arrived);
     copy(x, e->received.offset, p->c->offset, arriving + 1);
     copy_tiles(x, p);
-    return sy_exec_wait(x);
 }
 
 sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struct sy_exchange_counts *scratch,
@@ -263,12 +261,15 @@ sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struc
     }
     e->rounds = sequences->rounds;
     place_sequences(&p);
-    place_totals(&p);
+    e->path = path_of(&p, closed);
+    e->padded_rows = e->path == SY_PATH_EQUAL_PADDED ? largest_part(&p) : 0;
+    e->most = most_rows(&p);
     if (s->max_rows > 0 && e->most > s->max_rows)
-        SY_FAIL(SY_ERR_MEMORY, "the experts of a rank get %lld rows, and %lld are planned", (long long)e->most,
-                (long long)s->max_rows);
+        SY_FAIL(SY_ERR_MEMORY, "the experts of a rank get %lld rows, padding included, and %lld are planned",
+                (long long)e->most, (long long)s->max_rows);
+    count_path(e->path, counters);
     place_parts(&p);
-    choose_path(&p, closed, counters);
     set_even(&p);
-    return place(x, &p);
+    place(x, &p);
+    return SY_OK;
 }

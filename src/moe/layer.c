@@ -50,12 +50,13 @@ static sy_status dispatch_begin(const struct sy_moe_env *env, const struct sy_mo
 
 static sy_status dispatch_wait(const struct sy_moe_env *env, const struct sy_moe_call *call, struct sy_moe_act *act,
                                struct sy_moe_scratch *g) {
+    sy_status rows, weights = SY_OK;
     if (!has_ranks(env))
         return SY_OK;
-    SY_TRY(sy_exchange_dispatch_wait(env->x, act->exchange, &g->exchange, act->x.data));
-    if (!before(env) && call->pass != SY_PASS_EVAL)
-        SY_TRY(sy_exchange_dispatch_wait(env->x, act->exchange, &g->exchange_w, act->row_w));
-    return SY_OK;
+    rows = sy_exchange_dispatch_wait(env->x, act->exchange, &g->exchange, act->x.data);
+    if (!before(env) && call->pass != SY_PASS_EVAL) /* in any case: it is in flight */
+        weights = sy_exchange_dispatch_wait(env->x, act->exchange, &g->exchange_w, act->row_w);
+    return rows != SY_OK ? rows : weights;
 }
 
 /* y = the experts' rows of each token, and the shared output. By gather when asked for, or for combine_groups; scatter-add

@@ -71,7 +71,7 @@ struct sy_moe_act {
     float *shared_logit;
     /* saved */
     struct sy_dispatch routes;   /* of this rank's tokens */
-    struct sy_exchange *exchange; /* with more than one rank: the owner's, made before act is carved */
+    struct sy_exchange *exchange; /* with more than one rank: the owner's, made before act is carved, which keeps it */
     struct sy_mat x;             /* rows as the experts get them */
     float *row_w;                /* weight of each of these rows, with scores after experts */
     /* what recompute is compared with; NULL: it is not */
@@ -99,6 +99,9 @@ struct sy_moe_scratch {
     struct sy_exchange_counts counts;
     struct sy_exchange_buffer exchange, exchange_w;
 };
+
+/* What planned_rows may be for: balanced load times a factor; 0 on one rank, which cannot get more than it has. */
+int64_t sy_moe_rows_for(const struct sy_moe_env *env, double factor);
 
 /* Local. The host's memory of an exchange, and of scratch, with more than one rank; else nothing. Errors: ERR_MEMORY. fini:
  * {0} is fine. */

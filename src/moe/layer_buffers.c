@@ -19,6 +19,11 @@ static struct sy_exchange_shape shape_of(const struct sy_moe_env *env) {
                                       .max_rows = env->planned_rows};
 }
 
+int64_t sy_moe_rows_for(const struct sy_moe_env *env, double factor) {
+    struct sy_exchange_shape shape = shape_of(env);
+    return env->ep.size > 1 ? sy_exchange_rows_for(&env->ep, &shape, factor) : 0;
+}
+
 sy_status sy_moe_exchange_init(const struct sy_moe_env *env, struct sy_exchange *e) {
     struct sy_exchange_shape shape = shape_of(env);
     *e = (struct sy_exchange){0};
@@ -30,7 +35,7 @@ sy_status sy_moe_scratch_init(const struct sy_moe_env *env, struct sy_moe_scratc
     *g = (struct sy_moe_scratch){0};
     if (env->ep.size == 1)
         return SY_OK;
-    sy_status status = sy_exchange_counts_init(&env->ep, &shape, &g->counts);
+    sy_status status = sy_exchange_counts_init(env->x, &env->ep, &shape, &g->counts);
     if (status == SY_OK)
         status = sy_exchange_buffer_init(&env->ep, &g->exchange);
     if (status == SY_OK)
@@ -78,7 +83,7 @@ void sy_moe_take_saved(const struct sy_moe_env *env, struct sy_arena *a, struct 
 
 void sy_moe_take_rebuilt(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act) {
     struct sizes s = sizes_of(env);
-    *act = (struct sy_moe_act){0};
+    *act = (struct sy_moe_act){.exchange = act->exchange};
     act->s = sy_take_f32(a, "routes", s.t * s.e);
     act->w = sy_take_f32(a, "routes", s.t * s.k);
     act->ids = sy_arena_take(a, "routes", (size_t)(s.t * s.k), sizeof *act->ids);

@@ -1,4 +1,5 @@
-/* Routes of steps that are not applied: a run that skips some can be followed step by step, with the same bits. */
+/* Routes of steps that are not applied: a run that skips some can be followed step by step, with the
+ * same bits. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -17,18 +17,22 @@
 struct setup { /* what may differ between layouts besides the sequences */
     const char *tier;
     int threads, pad, scatter;
-    int max_rounds; /* 0: the layout's */
-    int64_t max_rows;
+    int max_rounds;   /* 0: the layout's */
+    int64_t max_rows; /* planned; 0: the worst case */
+    int segment;      /* at whose multiples segments of rows start on the device; 0: 1 */
 };
 
 struct rank {
     const struct problem *p;
+    struct sy_device device; /* the CPU, but for its segment */
     struct sy_exec x;
     struct sy_config_moe config;
     struct sy_moe_counters counters;
     struct sy_moe_env env;
-    struct sy_moe_work work;
-    struct sy_prepared prepared;
+    int64_t most_rows;
+    struct sy_moe_scratch scratch;
+    struct sy_moe_grad grad;
+    struct sy_mlp_cache cache; /* of the experts */
     struct sy_moe_weights w;
     struct sy_arena arena;
     void *stored[6];
@@ -54,12 +58,31 @@ static inline sy_status arena_for(void (*take)(void *arg, struct sy_arena *a), v
 
 static inline void take_work(void *arg, struct sy_arena *a) {
     struct rank *r = arg;
-    sy_moe_take_work(&r->env, a, &r->work);
-    sy_moe_take_prepared(&r->env, a, &r->prepared);
+    sy_moe_take_grad(&r->env, a, &r->grad);
+    sy_moe_take_scratch(&r->env, a, &r->scratch);
+    sy_mlp_take_cache(&r->x, a, r->n_experts, r->p->d, r->p->f, &r->cache);
 }
 
-/* The stored weights as this rank's views; again after the values have changed. */
-static inline void rank_weights(struct rank *r, const struct problem *p) {
+/* Views of the stored weights; of the experts for a version, with the rank's cache or without. */
+static inline void rank_view(struct rank *r, int cached, int64_t version) {
+    const struct sy_exec *x = &r->x;
+    const struct problem *p = r->p;
+    int64_t e = p->config.num_experts, d = p->d, f = p->f, sf = shared_width(p);
+    struct sy_mat m[6];
+    const int64_t cols[6] = {d, d, f, d, sf, d};
+    for (int i = 0; i < 6; i++)
+        m[i] = sy_mat_of(r->stored[i], x->dtype, cols[i]);
+    r->w = (struct sy_moe_weights){
+        .gate = sy_weight_of(x, m[0], e, d, 0, NULL),
+        .gate_bias = p->config.gate_bias ? p->gate_bias : NULL,
+        .expert_bias = any(p->expert_bias, e) ? p->expert_bias : NULL,
+        .experts = sy_mlp_weights_of(x, r->n_experts, d, f, m[1], m[2], version, cached ? &r->cache : NULL),
+        .shared = sy_mlp_weights_of(x, 1, d, sf, m[3], m[4], 0, NULL),
+        .shared_gate = sy_weight_of(x, m[5], 1, d, 0, NULL)};
+}
+
+/* The values of p as this rank stores them; then rank_view. */
+static inline void rank_store(struct rank *r, const struct problem *p) {
     enum sy_dtype t = r->x.dtype;
     int64_t e = p->config.num_experts, d = p->d, f = p->f, sf = shared_width(p), first = r->first_expert, n = r->n_experts;
     for (int i = 0; i < 6; i++)
@@ -70,19 +93,15 @@ static inline void rank_weights(struct rank *r, const struct problem *p) {
     r->stored[3] = stored_of(t, p->s13, 2 * sf * d);
     r->stored[4] = stored_of(t, p->s2, d * sf);
     r->stored[5] = stored_of(t, p->sg, d);
-    r->w.gate = sy_mat_of(r->stored[0], t, d);
-    r->w.gate_bias = p->config.gate_bias ? p->gate_bias : NULL;
-    r->w.expert_bias = any(p->expert_bias, e) ? p->expert_bias : NULL;
-    r->w.experts =
-        (struct sy_expert_weights){sy_mat_of(r->stored[1], t, d), sy_mat_of(r->stored[2], t, f), 2 * f * d, d * f, d, f};
-    r->w.shared = (struct sy_mlp_weights){sy_mat_of(r->stored[3], t, d), sy_mat_of(r->stored[4], t, sf), d, sf};
-    r->w.shared_gate = sy_mat_of(r->stored[5], t, d);
 }
 
-static inline sy_status rank_open(struct rank *r, const struct sy_comm *comm, const struct problem *p, const struct setup *s,
-                                  int64_t max_sequences, int max_rounds, int64_t loss_sequences) {
-    *r = (struct rank){.p = p, .config = p->config};
-    r->x = (struct sy_exec){.cls = p->cls, .dtype = sy_class_dtype(p->cls), .kb = sy_class_kb(p->cls)};
+static inline sy_status rank_exec(struct rank *r, const struct setup *s) {
+    r->device = *sy_device_cpu();
+    r->device.segment = s->segment > 0 ? s->segment : 1;
+    r->x = (struct sy_exec){.cls = r->p->cls,
+                            .dtype = sy_class_dtype(r->p->cls),
+                            .kb = sy_class_kb(r->p->cls),
+                            .device = &r->device};
     SY_TRY(sy_ops_select(s->tier ? s->tier : "auto", &r->x.ops));
     SY_TRY(sy_pool_create(s->threads > 0 ? s->threads : 1, &r->x.pool));
     r->x.scratch_bytes = (sy_ops_scratch_bytes(640, 64, 64) + 63) / 64 * 64;
@@ -90,6 +109,13 @@ static inline sy_status rank_open(struct rank *r, const struct sy_comm *comm, co
     if (!r->x.scratch)
         SY_FAIL(SY_ERR_MEMORY, "scratch");
     memset(r->x.scratch, 0xff, r->x.scratch_bytes * (size_t)sy_pool_size(r->x.pool));
+    return SY_OK;
+}
+
+static inline sy_status rank_open(struct rank *r, const struct sy_comm *comm, const struct problem *p, const struct setup *s,
+                                  int64_t max_sequences, int max_rounds, int64_t loss_sequences) {
+    *r = (struct rank){.p = p, .config = p->config};
+    SY_TRY(rank_exec(r, s));
     r->config.equal_split = s->pad ? SY_EQUAL_PAD : SY_EQUAL_EXACT;
     r->config.combine = s->scatter ? SY_COMBINE_SCATTER : SY_COMBINE_GATHER;
     r->env = (struct sy_moe_env){.x = &r->x,
@@ -99,14 +125,18 @@ static inline sy_status rank_open(struct rank *r, const struct sy_comm *comm, co
                                  .f = p->f,
                                  .seq_len = p->seq_len,
                                  .max_sequences = max_sequences,
+                                 .max_tokens = max_sequences * p->seq_len,
                                  .max_rounds = max_rounds,
-                                 .max_rows = s->max_rows,
                                  .combine_groups = p->combine_groups,
                                  .forced_balance = p->forced,
                                  .loss_sequences = loss_sequences,
+                                 .planned_rows = s->max_rows,
+                                 .most_rows = &r->most_rows,
                                  .counters = &r->counters};
     sy_exchange_share(p->config.num_experts, comm->rank, comm->size, &r->first_expert, &r->n_experts);
-    rank_weights(r, p);
+    rank_store(r, p);
+    rank_view(r, 0, 0);
+    SY_TRY(sy_moe_scratch_init(&r->env, &r->scratch));
     return arena_for(take_work, r, &r->arena);
 }
 
@@ -114,6 +144,7 @@ static inline void rank_close(struct rank *r) {
     for (int i = 0; i < 6; i++)
         free(r->stored[i]);
     sy_arena_fini(&r->arena);
+    sy_moe_scratch_fini(&r->scratch);
     sy_pool_destroy(r->x.pool);
     free(r->x.scratch);
 }
@@ -130,7 +161,9 @@ struct slot {
     enum keep keep;
     int check;
     struct sy_moe_act act;
-    struct sy_arena act_arena, kept_arena, check_arena;
+    struct sy_exchange exchange;
+    struct sy_tally tally; /* of the last pass */
+    struct sy_arena act_arena, saved_arena, check_arena;
     int64_t n_sequences, number[MAX_SEQUENCES], of[MAX_RANKS * MAX_ROUNDS];
     struct sy_mat n, dy, y, dn; /* [T, D] of this rank */
     struct sy_routes given;
@@ -140,9 +173,9 @@ static inline void take_act(void *arg, struct sy_arena *a) {
     struct slot *s = arg;
     sy_moe_take(&s->r->env, a, &s->act);
 }
-static inline void take_kept(void *arg, struct sy_arena *a) {
+static inline void take_saved(void *arg, struct sy_arena *a) {
     struct slot *s = arg;
-    sy_moe_take_kept(&s->r->env, a, &s->act);
+    sy_moe_take_saved(&s->r->env, a, &s->act);
 }
 static inline void take_check(void *arg, struct sy_arena *a) {
     struct slot *s = arg;
@@ -192,9 +225,11 @@ static inline sy_status slot_open(struct slot *s, struct rank *r, const struct b
         s->given.w = room(s->n_sequences * r->p->seq_len * k, sizeof(float));
         rows_in(s, SY_F32, k, b->given_w, s->given.w);
     }
+    SY_TRY(sy_moe_exchange_init(&r->env, &s->exchange));
+    s->act.exchange = &s->exchange;
     SY_TRY(arena_for(take_act, s, &s->act_arena));
     if (keep == KEEP_ROWS)
-        SY_TRY(arena_for(take_kept, s, &s->kept_arena));
+        SY_TRY(arena_for(take_saved, s, &s->saved_arena));
     return check ? arena_for(take_check, s, &s->check_arena) : SY_OK;
 }
 
@@ -205,8 +240,9 @@ static inline void slot_close(struct slot *s) {
     free(s->dn.data);
     free(s->given.ids);
     free(s->given.w);
+    sy_exchange_fini(&s->exchange);
     sy_arena_fini(&s->act_arena);
-    sy_arena_fini(&s->kept_arena);
+    sy_arena_fini(&s->saved_arena);
     sy_arena_fini(&s->check_arena);
 }
 
@@ -218,21 +254,26 @@ static inline void fill_with_nan(struct sy_arena *a) {
     memset(a->base, 0xff, a->size);
 }
 
-/* Collective. A pass RECOMPUTE starts with NaN in all that was not kept. */
+/* Collective. A pass RECOMPUTE starts with NaN in all that was not kept. Losses are added to the answer's. */
 static inline sy_status slot_fwd(struct slot *s, enum sy_pass pass) {
     struct rank *r = s->r;
     int rank = r->env.ep.rank;
     struct sy_moe_call call = {.pass = pass,
-                               .kept = s->keep == KEEP_ROWS,
+                               .saved = s->keep == KEEP_ROWS,
                                .n_sequences = s->n_sequences,
+                               .seq_len = r->p->seq_len,
                                .sequences = {s->l->rounds, s->of, s->l->known},
+                               .layers = 1,
                                .given = s->b->given ? &s->given : NULL,
                                .counts = s->out->rank_counts[rank],
-                               .loss = s->out->loss[rank],
-                               .n_bad = &s->out->n_bad[rank]};
+                               .tally = &s->tally};
+    s->tally = sy_tally_empty;
     if (pass == SY_PASS_RECOMPUTE)
         fill_with_nan(&s->act_arena);
-    SY_TRY(sy_moe_fwd(&r->env, &r->w, &call, s->n, &s->act, &r->work, s->y));
+    SY_TRY(sy_moe_fwd(&r->env, &r->w, &call, s->n, &s->act, &r->scratch, s->y));
+    for (int i = 0; i < 2; i++)
+        s->out->loss[rank][i] += s->tally.router_loss[i];
+    s->out->n_bad[rank] += s->tally.n_bad_router;
     if (pass == SY_PASS_RECOMPUTE)
         return SY_OK;
     int64_t per = r->p->seq_len * r->p->config.top_k;
@@ -246,56 +287,48 @@ static inline sy_status slot_fwd(struct slot *s, enum sy_pass pass) {
 /* One leaf for each of this rank's sequences: dW [rows, cols] = CHAIN over its tokens of (dy, x). */
 static inline void leaves(const struct slot *s, int64_t rows, int64_t cols, struct sy_mat dy, struct sy_mat x, float *dw) {
     const struct sy_exec *exec = &s->r->x;
-    int64_t len = s->r->p->seq_len;
     for (int64_t b = 0; b < s->n_sequences; b++) {
-        struct sy_gemm_part part = {sy_mat_t(sy_mat_rows(dy, b * len)), sy_mat_rows(x, b * len), len};
-        exec->ops->gemm(exec,
-                        &(struct sy_gemm){.m = rows,
-                                          .n = cols,
-                                          .parts = &part,
-                                          .n_parts = 1,
-                                          .c = sy_mat_of(dw + s->number[b] * rows * cols, SY_F32, cols)},
-                        1);
+        struct sy_dw q = {.rows = sy_rows_dense(s->n_sequences, s->n_sequences * s->r->p->seq_len),
+                          .first = b,
+                          .n_segments = 1,
+                          .m = rows,
+                          .n = cols,
+                          .dy = dy,
+                          .x = x,
+                          .c = dw + s->number[b] * rows * cols};
+        exec->ops->linear_dw(exec, &(struct sy_linear_dw){&q, 1});
     }
 }
 
-/* CHAIN over the rows of each of this rank's experts, a part for each sequence. An expert without rows has no leaf. */
+/* CHAIN over the rows of each of this rank's experts, a segment for each sequence; +0 for an expert without rows. */
 static inline void expert_leaves(const struct slot *s, int64_t rows, int64_t cols, struct sy_mat dy, struct sy_mat x,
                                  float *dw) {
     const struct sy_exec *exec = &s->r->x;
     const struct sy_dispatch *d = sy_moe_rows(&s->r->env, &s->act);
-    for (int64_t e = 0; e < d->experts; e++) {
-        struct sy_gemm_part parts[MAX_SEQUENCES];
-        int n = 0;
-        for (int64_t b = 0; b < d->sequences; b++) {
-            int64_t lo = d->offset[e * d->sequences + b], hi = d->offset[e * d->sequences + b + 1];
-            if (hi > lo)
-                parts[n++] = (struct sy_gemm_part){sy_mat_t(sy_mat_rows(dy, lo)), sy_mat_rows(x, lo), hi - lo};
-        }
-        if (n > 0)
-            exec->ops->gemm(exec,
-                            &(struct sy_gemm){.m = rows,
-                                              .n = cols,
-                                              .parts = parts,
-                                              .n_parts = n,
-                                              .c = sy_mat_of(dw + (s->r->first_expert + e) * rows * cols, SY_F32, cols)},
-                            1);
-    }
+    struct sy_dw q = {.rows = sy_dispatch_rows_of(d),
+                      .n_segments = d->sequences,
+                      .m = rows,
+                      .n = cols,
+                      .dy = dy,
+                      .x = x,
+                      .c = dw + s->r->first_expert * rows * cols,
+                      .c_step = rows * cols};
+    exec->ops->linear_dw(exec, &(struct sy_linear_dw){&q, 1});
 }
 
 /* Collective. Backward, and the gradients of the weights. */
 static inline sy_status slot_bwd(struct slot *s) {
     struct rank *r = s->r;
     const struct problem *p = r->p;
-    const struct sy_moe_work *g = &r->work;
+    const struct sy_moe_grad *g = &r->grad;
     int64_t e = p->config.num_experts, d = p->d, f = p->f, sf = shared_width(p), k = p->config.top_k;
-    SY_TRY(sy_moe_bwd(&r->env, &r->w, s->n_sequences, s->n, s->dy, &s->act, &r->work, s->dn));
+    SY_TRY(sy_moe_bwd(&r->env, &r->w, s->n, s->dy, &s->act, g, &r->scratch, s->dn));
     rows_out(s, r->x.dtype, d, s->dn.data, s->out->v[DX]);
-    rows_out(s, SY_F32, k, g->dw, s->out->v[DW]);
+    rows_out(s, SY_F32, k, r->scratch.dw, s->out->v[DW]);
     rows_out(s, r->x.dtype, e, g->dlogits.data, s->out->v[DLOGITS]);
     leaves(s, e, d, g->dlogits, s->n, s->out->v[DWG]);
-    expert_leaves(s, 2 * f, d, g->dgu, s->act.x, s->out->v[DW13]);
-    expert_leaves(s, d, f, g->dy, g->h, s->out->v[DW2]);
+    expert_leaves(s, 2 * f, d, g->experts.dgu, s->act.x, s->out->v[DW13]);
+    expert_leaves(s, d, f, g->dy, g->experts.h, s->out->v[DW2]);
     if (sf == 0)
         return SY_OK;
     leaves(s, 2 * sf, d, g->shared.dgu, s->n, s->out->v[DS13]);

@@ -1,5 +1,5 @@
-/* Prepared expert weights belong to a version of the weights and never change a bit. Without gradients experts with equal
- * counts go in blocks, and this is counted. On one rank and on three.
+/* Packed expert weights belong to a version of the weights and never change a bit. Passes without gradients whose experts have
+ * equal counts are counted: by the tally on one rank, by the plan over ranks. On one rank and on three.
  */
 #include "moe_harness.h"
 #include "moe_routing.h"
@@ -39,7 +39,7 @@ static int has_y(const struct slot *s, const struct answer *want) {
 
 /* Rows that one dispatch sends to other ranks. */
 static int64_t sent_at_once(const struct slot *s) {
-    const struct sy_exchange *x = &s->act.exchange;
+    const struct sy_exchange *x = &s->exchange;
     int size = s->r->env.ep.size, rank = s->r->env.ep.rank;
     if (size == 1)
         return 0;
@@ -62,7 +62,8 @@ static void step(struct cached *q, struct slot *s, const char *what, enum sy_pas
     if (now->cached_w2t_hit - was.cached_w2t_hit != (e.w2t == HIT) ||
         now->cached_w2t_miss - was.cached_w2t_miss != (e.w2t == MISS))
         note(q, rank, what, "W2");
-    if (now->batched_no_grad - was.batched_no_grad != (equal ? e.batched : 0))
+    int64_t batched = now->batched_no_grad - was.batched_no_grad + s->tally.batched; /* ranks know, one counts */
+    if (batched != (equal ? e.batched : 0))
         note(q, rank, what, "batched");
     int64_t sent = now->rows_sent - was.rows_sent;
     if (pass == SY_PASS_EVAL)
@@ -81,38 +82,41 @@ static sy_status cached_rank(const struct sy_comm *comm, void *arg) {
         status = slot_open(&s, &r, q->b, &q->l, &q->out[2], KEEP_NOTHING, 1);
     if (status != SY_OK)
         abort();
+    rank_view(&r, 0, 0);
     step(q, &s, "no cache", SY_PASS_EVAL, old, (struct expected){NEITHER, NEITHER, 1});
-    r.w.version = 1;
+    rank_view(&r, 0, 1);
     step(q, &s, "a version without a cache", SY_PASS_EVAL, old, (struct expected){NEITHER, NEITHER, 1});
-    r.w.prepared = &r.prepared;
+    rank_view(&r, 1, 1);
     step(q, &s, "the first call", SY_PASS_EVAL, old, (struct expected){MISS, MISS, 1});
     step(q, &s, "the second call", SY_PASS_EVAL, old, (struct expected){HIT, HIT, 1});
+    rank_view(&r, 1, 1);
+    step(q, &s, "views of the same version again", SY_PASS_EVAL, old, (struct expected){HIT, HIT, 1});
     step(q, &s, "training", SY_PASS_TRAIN, old, (struct expected){HIT, HIT, 0});
     step(q, &s, "recompute", SY_PASS_RECOMPUTE, NULL, (struct expected){HIT, NEITHER, 0});
-    rank_weights(&r, q->changed);
+    rank_store(&r, q->changed);
+    rank_view(&r, 1, 1);
     step(q, &s, "other weights, the version forgotten", SY_PASS_EVAL, old, (struct expected){HIT, HIT, 1}); /* it is used */
-    r.w.version = 2;
+    rank_view(&r, 1, 2);
     step(q, &s, "other weights", SY_PASS_EVAL, new, (struct expected){MISS, MISS, 1});
     step(q, &s, "other weights again", SY_PASS_EVAL, new, (struct expected){HIT, HIT, 1});
-    rank_weights(&r, q->changed);
-    r.w.version = 3;
+    rank_store(&r, q->changed);
+    rank_view(&r, 1, 3);
     step(q, &s, "the same values, another version", SY_PASS_EVAL, new, (struct expected){MISS, MISS, 1});
-    r.w.version = 0;
-    rank_weights(&r, q->p);
+    rank_store(&r, q->p);
+    rank_view(&r, 1, 0);
     step(q, &s, "version 0", SY_PASS_EVAL, old, (struct expected){NEITHER, NEITHER, 1});
-    rank_weights(&r, q->changed);
-    r.w.version = 3;
+    rank_store(&r, q->changed);
+    rank_view(&r, 1, 3);
     step(q, &s, "version 0 left the cache alone", SY_PASS_EVAL, new, (struct expected){HIT, HIT, 1});
-    rank_weights(&r, q->p);
-    r.w.version = 1;
+    rank_store(&r, q->p);
+    rank_view(&r, 1, 1);
     step(q, &s, "an older version", SY_PASS_EVAL, old, (struct expected){MISS, MISS, 1});
-    r.w.prepared = NULL;
+    rank_view(&r, 0, 1);
     step(q, &s, "the cache is gone", SY_PASS_EVAL, old, (struct expected){NEITHER, NEITHER, 1});
-    r.w.prepared = &r.prepared;
-    r.w.version = 4;
+    rank_view(&r, 1, 4);
     step(q, &s, "training in another version", SY_PASS_TRAIN, old, (struct expected){MISS, MISS, 0});
     step(q, &s, "its recompute", SY_PASS_RECOMPUTE, NULL, (struct expected){HIT, NEITHER, 0});
-    r.w.version = 5;
+    rank_view(&r, 1, 5);
     step(q, &s, "recompute in another version", SY_PASS_RECOMPUTE, NULL, (struct expected){MISS, NEITHER, 0});
     status = slot_bwd(&s);
     step(q, &s, "evaluation in that version", SY_PASS_EVAL, old, (struct expected){HIT, MISS, 1});
@@ -185,16 +189,16 @@ static void versions(void **state) {
             }
 }
 
-/* Blocks of experts whose rows fill more than one block, the last one short: the bits of the path without blocks. */
-static void several_blocks(void **state) {
+/* Experts whose rows fill many tiles, the last one short, in forward and without gradients: the same bits. */
+static void several_tiles(void **state) {
     (void)state;
     static const struct setup plain = {.tier = "auto", .threads = 2};
     for (int cls = 0; cls < SY_N_CLASSES; cls++) {
-        if (cls == SY_NUMERIC_SM90 || (is_quick() && cls == SY_NUMERIC_X86)) /* slow, and a block is a block */
+        if (cls == SY_NUMERIC_SM90 || (is_quick() && cls == SY_NUMERIC_X86)) /* slow, and a tile is a tile */
             continue;
         struct problem p = problem_of((enum sy_numeric_class)cls, 5, 1, 320);
         p.d = 4;
-        p.f = cls == SY_NUMERIC_X86 ? 128 : 64; /* 393 KB of pre-activation and h an expert, blocks of 1 MiB: 2, 2, 1 */
+        p.f = cls == SY_NUMERIC_X86 ? 128 : 64;
         problem_fill(&p, 61);
         struct batch b = batch_of(&p, 8, 62);
         route_as(FORCED_CLOSED, &p, &b);
@@ -208,13 +212,12 @@ static void several_blocks(void **state) {
         struct sy_comm self = sy_comm_self();
         assert_int_equal(rank_open(&r, &self, &p, &plain, 8, 1, 8), SY_OK);
         assert_int_equal(slot_open(&s, &r, &b, &l, &eval, KEEP_ALL, 0), SY_OK);
-        for (int prepared = 0; prepared < 2; prepared++) {
-            r.w.version = 1;
-            r.w.prepared = prepared ? &r.prepared : NULL;
+        for (int cached = 0; cached < 2; cached++) {
+            rank_view(&r, cached, 1);
             assert_int_equal(slot_fwd(&s, SY_PASS_EVAL), SY_OK);
             assert_int_equal(first_difference(&eval, &train, Y), -1);
+            assert_int_equal(s.tally.batched, 1);
         }
-        assert_int_equal(r.counters.batched_no_grad, 2);
         slot_close(&s);
         rank_close(&r);
         answer_free(&train);
@@ -225,6 +228,6 @@ static void several_blocks(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(versions), cmocka_unit_test(several_blocks)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(versions), cmocka_unit_test(several_tiles)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

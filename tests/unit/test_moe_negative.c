@@ -6,8 +6,6 @@
 #include "moe_harness.h"
 #include "moe_routing.h"
 
-#include "train/update.h"
-
 /* --- a transport that does something wrong in one exchange ------------------------------------------------------------ */
 
 enum wrong_move { HONEST, PADDING_IN_FRONT, ROWS_SWAPPED };
@@ -221,13 +219,17 @@ static void another_order_of_sequences(void **state) {
 enum { E = 8 };
 
 static void bias_from(const struct sy_config_moe *moe, int64_t tokens, const int64_t *counts, float bias[E]) {
-    struct sy_param param = {.kind = SY_PARAM_BUFFER, .rows = 1, .cols = E};
-    struct sy_layer_params layer = {.expert_bias = 0};
-    struct sy_params params = {.param = &param, .n_params = 1, .layer = &layer, .n_layers = 1};
+    struct sy_exec x = {.device = sy_device_cpu()};
     for (int e = 0; e < E; e++)
         bias[e] = (float)unit(99, e);
-    sy_update_expert_bias(&(struct sy_update){.params = &params, .weights = {.params = &params, .master = bias}}, 0, moe,
-                          tokens, counts);
+    assert_int_equal(sy_ops_select("auto", &x.ops), SY_OK);
+    x.ops->expert_bias(&x, &(struct sy_expert_bias){.experts = E,
+                                                    .routes = tokens * moe->top_k,
+                                                    .n_layers = 1,
+                                                    .counts = &(const int64_t *){counts},
+                                                    .bias = &(float *){bias},
+                                                    .coeff = moe->load_balance_coeff,
+                                                    .center = moe->bias_center});
 }
 
 /* The bias after a step from the counts that the ranks made, summed, is that of one process; from any rank's own it is not,

@@ -119,7 +119,7 @@ static void compare(const char *what, const struct problem *p, const struct batc
 static void every_variant_is_the_triple_loop(void **state) {
     (void)state;
     static const struct setup gather = {.tier = "auto", .threads = 1},
-                              scattering = {.tier = "ref", .threads = 2, .scatter = 1};
+                              scattering = {.tier = "ref", .threads = 2, .scatter = 1, .segment = 16};
     for (int cls = 0; cls < SY_N_CLASSES; cls++)
         for (int i = 0; i < N_VARIANTS; i++) {
             if (is_quick() && i % 4 != cls)

@@ -1,7 +1,9 @@
-/* The planted bugs do what their names say, no less and no more: each is the wrong order that it stands for.
+/* The planted bugs do what their names say, no less and no more: each is the wrong order that it stands
+ * for.
  *
- * swap_sequences: in round 0 the sequences of lanes 0 and 1 change places. shuffle_lanes: an expert's leaf takes its
- * sequences from last to first. lanes_in_turn: lanes are added one after the other, not as a tree.
+ * swap_sequences: in round 0 the sequences of lanes 0 and 1 change places. shuffle_lanes: an expert's
+ * leaf takes its sequences from last to first. lanes_in_turn: lanes are added one after the other, not
+ * as a tree.
  */
 #include <setjmp.h>
 #include <stdarg.h>

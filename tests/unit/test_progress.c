@@ -1,4 +1,5 @@
-/* The progress lines and the speeds in metrics.jsonl: their numbers, their units, and no line wider than it may be. */
+/* The progress lines and the speeds in metrics.jsonl: their numbers, their units, and no line wider than
+ * it may be. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,7 +46,8 @@ static void what_a_line_says(void **state) {
             " 12/200  5.9123    1.23 8.0e-04 26.8k   174G   27%  1:23 8.37M 0.51     3");
     line_is(200, 0, 79, &usual, "   step    loss  |grad|      lr tok/s FLOP/s %peak  left bytes",
             " 12/200  5.9123    1.23 8.0e-04 26.8k   174G   27%  1:23 8.37M");
-    line_is(200, 1, 39, &usual, "   step    loss  |grad| tok/s  left", " 12/200  5.9123    1.23 26.8k  1:23");
+    line_is(200, 1, 39, &usual, "   step    loss  |grad| tok/s  left",
+            " 12/200  5.9123    1.23 26.8k  1:23");
     line_is(99999, 1, 39, &usual, "       step    loss  |grad| tok/s  left",
             "   12/99999  5.9123    1.23 26.8k  1:23");
     line_is(2, 1, 14, &usual, "step    loss", "12/2  5.9123");
@@ -128,7 +130,7 @@ static void never_wider(void **state) {
         }
 }
 
-/* --- times ---------------------------------------------------------------------------------------------------- */
+/* --- times ------------------------------------------------------------------------------------ */
 
 static struct sy_config *config;
 static struct sy_session *session;
@@ -239,7 +241,7 @@ static void step_that_computed_nothing(void **state) {
     assert_int_equal(r.tokens, n);
 }
 
-/* --- who watches, and log.txt --------------------------------------------------------------------------------- */
+/* --- who watches, and log.txt ----------------------------------------------------------------- */
 
 struct watched {
     int calls, due;
@@ -307,7 +309,7 @@ static void lines_of_a_run(void **state) {
     sy_progress_show(&p, &usual, &(struct sy_io){0}, NULL);
 }
 
-/* --- metrics.jsonl -------------------------------------------------------------------------------------------- */
+/* --- metrics.jsonl ---------------------------------------------------------------------------- */
 
 static double real_of(const json_t *line, const char *key) {
     assert_true(json_is_number(json_object_get(line, key)));

@@ -1,0 +1,96 @@
+/* The sink of an MoE layer by itself: one leaf of each weight's gradient is added to what its array holds
+ * (NUMERICS 4). W1 and W3 are one matrix inside and two arrays outside: two ranges of columns of dgu. See
+ * layerapi.h.
+ */
+#include <assert.h>
+
+#include "layerapi/layerapi.h"
+
+enum { GATE, GATE_BIAS, SHARED_W13, SHARED_W2, SHARED_GATE };
+
+struct sy_layer_params sy_moe_leaf_params(const struct sy_moe *m) {
+    return (struct sy_layer_params){.gate = GATE,
+                                    .gate_bias = m->config.gate_bias ? GATE_BIAS : -1,
+                                    .shared_w13 = SHARED_W13,
+                                    .shared_w2 = SHARED_W2,
+                                    .shared_gate = SHARED_GATE};
+}
+
+/* The leaf of a map with m outputs and n inputs of each group; c NULL: not asked for. */
+static void add(struct sy_moe_leaves *l, const struct sy_rows *rows, int64_t m, int64_t n, struct sy_mat dy,
+                struct sy_mat x, float *c) {
+    if (!c || rows->groups == 0 || rows->sequences == 0)
+        return;
+    assert(l->n < SY_MOE_TENSORS);
+    l->problem[l->n++] = (struct sy_dw){.rows = *rows,
+                                        .n_segments = rows->sequences,
+                                        .m = m,
+                                        .n = n,
+                                        .dy = dy,
+                                        .x = x,
+                                        .c = c,
+                                        .c_step = m * n,
+                                        .fold = 1};
+}
+
+static void matrix(void *self, const struct sy_span *at, int param, struct sy_mat dy, struct sy_mat x) {
+    struct sy_moe_leaves *l = self;
+    const struct sy_moe_tensors *t = l->to;
+    struct sy_rows rows = sy_rows_dense(at->n, at->n * at->seq_len);
+    int64_t d = l->m->o.dim, f = sy_moe_shared_width(l->m);
+    switch (param) {
+    case GATE:
+        add(l, &rows, l->m->config.num_experts, d, dy, x, t->gate);
+        return;
+    case SHARED_W13:
+        add(l, &rows, f, d, dy, x, t->shared_w1);
+        add(l, &rows, f, d, sy_mat_cols(dy, f), x, t->shared_w3);
+        return;
+    case SHARED_W2:
+        add(l, &rows, d, f, dy, x, t->shared_w2);
+        return;
+    default:
+        assert(param == SHARED_GATE);
+        add(l, &rows, 1, d, dy, x, t->shared_gate);
+    }
+}
+
+static void experts(void *self, const struct sy_span *at, const struct sy_sink_experts *e) {
+    struct sy_moe_leaves *l = self;
+    int64_t d = l->m->o.dim, f = l->m->o.inter_dim;
+    (void)at;
+    add(l, &e->rows, f, d, e->dgu, e->x, l->to->w1);
+    add(l, &e->rows, f, d, sy_mat_cols(e->dgu, f), e->x, l->to->w3);
+    add(l, &e->rows, d, f, e->dy, e->h, l->to->w2);
+}
+
+static void vector(void *self, const struct sy_span *at, int param, int64_t heads, struct sy_heads a,
+                   struct sy_heads x, const float *r) {
+    const struct sy_moe_leaves *l = self;
+    assert(param == GATE_BIAS);
+    (void)param;
+    if (!l->to->gate_bias || at->n == 0)
+        return;
+    l->m->exec.ops->row_sum(&l->m->exec, &(struct sy_row_sum){.sequences = at->n,
+                                                              .rows_per_sequence = at->seq_len * heads,
+                                                              .heads = heads,
+                                                              .d = l->m->config.num_experts,
+                                                              .a = a,
+                                                              .x = x,
+                                                              .r = r,
+                                                              .out = l->to->gate_bias,
+                                                              .fold = 1});
+}
+
+static void flush(void *self) {
+    struct sy_moe_leaves *l = self;
+    if (l->n > 0)
+        l->m->exec.ops->linear_dw(&l->m->exec, &(struct sy_linear_dw){l->problem, l->n});
+    l->n = 0;
+}
+
+/* The layer has neither pieces nor an embedding. */
+struct sy_grad_sink sy_moe_leaf_sink(struct sy_moe_leaves *leaves) {
+    return (struct sy_grad_sink){
+        .self = leaves, .matrix = matrix, .experts = experts, .vector = vector, .flush = flush};
+}
