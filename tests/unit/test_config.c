@@ -579,6 +579,16 @@ static void test_missing(void **state) {
                       "n_layers, n_heads, vocab_size and moe.num_experts"},
         {"[model]\ndim=32\nn_layers=2\nn_heads=2\n",
          "f.toml: model.vocab_size = 0: it must be given: state it, or choose model.flavor"},
+        {"[model]\ndim=32\nn_layers=5\nn_dense_layers=2\ninter_dim=8\nn_heads=2\nvocab_size=272\nmoe_inter_"
+         "dim=8\n",
+         "f.toml: moe.num_experts = 0: 3 MoE layers need it: state how many, or set model.n_dense_layers = "
+         "5"},
+        {"[model]\ndim=32\nn_layers=5\nn_dense_layers=2\ninter_dim=8\nn_heads=2\nvocab_size=272\n[moe]"
+         "\nnum_experts=4\n",
+         "f.toml: model.moe_inter_dim = 0: 3 MoE layers need it: state the width of an expert"},
+        {"[model]\ndim=32\nn_layers=5\nn_dense_layers=5\nn_heads=2\nvocab_size=272\n",
+         "f.toml: model.inter_dim = 0: model.n_dense_layers = 5 needs it: state the width of the dense "
+         "layers"},
         {"[model]\nflavor=\"micro_gqa\"\n[moe]\nnum_expert_groups=4\n",
          "f.toml: moe.num_limited_groups = 0: moe.num_expert_groups = 4 needs it: choose 1 to 4"},
     };
