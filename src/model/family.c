@@ -25,7 +25,8 @@ enum sy_family sy_model_family(const struct sy_config_model *m, const struct sy_
     if (m->attention == SY_ATTENTION_MLA)
         return family_of_mla(m, e);
     if (m->rope != SY_ROPE_HALVES || sy_config_has_expert_bias(e) || e->num_expert_groups > 0 ||
-        e->num_shared_experts > 0 || m->n_dense_layers > 0 || e->score_func != SY_SCORE_SOFTMAX || e->route_scale != 1)
+        e->num_shared_experts > 0 || m->n_dense_layers > 0 || e->score_func != SY_SCORE_SOFTMAX ||
+        e->route_scale != 1)
         return SY_FAMILY_NONE;
     if (m->qk_norm == SY_QK_NORM_HEAD)
         return SY_FAMILY_QWEN3_MOE;

@@ -124,7 +124,8 @@ static sy_status load_tensors(const struct sy_resume *r, struct sy_session *s, c
                                          sy_state_is_trained(from, i) == sy_state_is_trained(to, i)
                                    : !sy_state_is_trained(to, i);
     sy_status status = same ? sy_ckpt_load(r->ckpt, &target, log, NULL)
-                            : sy_fail(SY_ERR_RUNTIME, "%s: its %d tensors are not the first of this model's %d",
+                            : sy_fail(SY_ERR_RUNTIME,
+                                      "%s: its %d tensors are not the first of this model's %d",
                                       sy_ckpt_info(r->ckpt)->path, from->n_tensors, to->n_tensors);
     sy_params_destroy(from);
     return status;
@@ -174,7 +175,7 @@ sy_status sy_resume_load(const struct sy_resume *r, struct sy_session *s, const 
     SY_TRY(check_data(r, s));
     SY_TRY(load_tensors(r, s, log));
     SY_TRY(sy_session_weights_changed(s));
-    SY_TRY(sy_session_digest(s, digest)); /* of the names that the tensors have now, with buffers that are new */
+    SY_TRY(sy_session_digest(s, digest)); /* of the names that they have now, with buffers that are new */
     *step = s->base_step = info->step;
     SY_TRY(tokens_of(info, &s->base_token));
     json_t *applied = json_object_get(info->trainer, "applied");
