@@ -71,15 +71,16 @@ static void vector(void *self, const struct sy_span *at, int param, int64_t head
     (void)param;
     if (!l->to->gate_bias || at->n == 0)
         return;
-    l->m->exec.ops->row_sum(&l->m->exec, &(struct sy_row_sum){.sequences = at->n,
-                                                              .rows_per_sequence = at->seq_len * heads,
-                                                              .heads = heads,
-                                                              .d = l->m->config.num_experts,
-                                                              .a = a,
-                                                              .x = x,
-                                                              .r = r,
-                                                              .out = l->to->gate_bias,
-                                                              .fold = 1});
+    struct sy_row_sum_item item = {.sequences = at->n,
+                                   .rows_per_sequence = at->seq_len * heads,
+                                   .heads = heads,
+                                   .d = l->m->config.num_experts,
+                                   .a = a,
+                                   .x = x,
+                                   .r = r,
+                                   .out = l->to->gate_bias,
+                                   .fold = 1};
+    l->m->exec.ops->row_sum(&l->m->exec, &(struct sy_row_sum){&item, 1});
 }
 
 static void flush(void *self) {

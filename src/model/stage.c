@@ -198,7 +198,9 @@ static int allocate(struct sy_stage *s) {
 
 /* What the host remembers of exchanges over ranks. */
 static sy_status make_exchanges(struct sy_stage *s) {
-    sy_status status = sy_moe_scratch_init(&s->o.ctx->moe, &s->moe);
+    sy_status status = kinds_of(s).moe ? sy_moe_check_rows(&s->o.ctx->moe) : SY_OK;
+    if (status == SY_OK)
+        status = sy_moe_scratch_init(&s->o.ctx->moe, &s->moe);
     for (int i = 0; status == SY_OK && i <= s->o.pending * s->o.n_layers; i++)
         status = sy_moe_exchange_init(&s->o.ctx->moe, &s->exchange[i]);
     return status;
@@ -214,6 +216,7 @@ sy_status sy_stage_create(const struct sy_stage_options *o, struct sy_stage **ou
     }
     s->attn = o->ctx->model->attention == SY_ATTENTION_MLA ? &sy_attn_mla : &sy_attn_gqa;
     s->backward = o->recompute != NULL;
+    s->o.split = o->split && s->backward;
     s->check = s->backward && o->recompute->determinism_check == SY_DETERMINISM_CHECK_DEFAULT;
     s->selective = s->backward && o->recompute->mode == SY_AC_SELECTIVE;
     for (int l = 0; l < o->n_layers; l++)

@@ -25,7 +25,8 @@ struct sy_stage_options {
 
 struct sy_stage;
 
-/* Local. An empty stage of that many layers; its memory comes with carve. Errors: ERR_MEMORY. Owned by the caller. */
+/* Local. An empty stage of that many layers; its memory comes with carve. Errors: ERR_MEMORY, ERR_USAGE more rows of experts
+ * than can be numbered. Owned by the caller. */
 sy_status sy_stage_create(const struct sy_stage_options *options, struct sy_stage **out);
 void sy_stage_destroy(struct sy_stage *stage);
 /* Local. Takes what the stage needs; called once to measure and once to carve. */

@@ -52,7 +52,6 @@ static inline struct sy_rows sy_dispatch_rows_of(const struct sy_dispatch *d) {
     return (struct sy_rows){.groups = d->experts,
                             .sequences = d->sequences,
                             .max_rows = d->rows,
-                            .max_tiles = sy_dispatch_most_tiles(d->rows, d->experts),
                             .offset = d->offset,
                             .tile = d->tile,
                             .n_tiles = d->n_tiles};

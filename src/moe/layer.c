@@ -21,7 +21,8 @@ static sy_status sort(const struct sy_moe_env *env, const struct sy_moe_call *ca
         sy_dispatch_sort(env->x, &act->routes, call->n_sequences, call->seq_len, act->ids);
     if (has_ranks(env)) {
         sy_status status = sy_exchange_plan(env->x, act->exchange, &g->counts, &act->routes, &call->sequences, closed, env->counters);
-        *env->most_rows = act->exchange->most > *env->most_rows ? act->exchange->most : *env->most_rows;
+        if (env->most_rows && act->exchange->most > *env->most_rows)
+            *env->most_rows = act->exchange->most;
         return status;
     }
     env->counters->path_forced += closed;

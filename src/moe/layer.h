@@ -32,7 +32,7 @@ struct sy_moe_env {
     int forced_balance;
     int64_t loss_sequences; /* of the global batch: the weight of one sequence's balance and z-loss is 1 / this */
     int64_t planned_rows; /* of this rank's experts, over ranks; 0: the worst case */
-    int64_t *most_rows;   /* with ranks: becomes what the experts of a rank got at most, if that is more */
+    int64_t *most_rows;   /* with ranks: becomes what the experts of a rank got at most, if that is more; or NULL */
     struct sy_moe_counters *counters;
 };
 
@@ -102,6 +102,9 @@ struct sy_moe_scratch {
 
 /* What planned_rows may be for: balanced load times a factor; 0 on one rank, which cannot get more than it has. */
 int64_t sy_moe_rows_for(const struct sy_moe_env *env, double factor);
+
+/* Local. Whether a call's rows can be numbered. Errors: ERR_USAGE with the numbers. */
+sy_status sy_moe_check_rows(const struct sy_moe_env *env);
 
 /* Local. The host's memory of an exchange, and of scratch, with more than one rank; else nothing. Errors: ERR_MEMORY. fini:
  * {0} is fine. */

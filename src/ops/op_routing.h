@@ -111,8 +111,8 @@ struct sy_route_forced {
     struct sy_route_sort sort;
 };
 
-/* Rows between the order of a message and that of an owner: segment i moves rows[i] rows, at[0][i] in `from` to at[1][i] in
- * `to`; of `to` up to to_rows, what no segment covers becomes +0 if clear. */
+/* Rows between the order of a message and that of an owner: rows[i] rows of segment i move from row from_at[i] of
+ * `from` to row to_at[i] of `to`. */
 struct sy_move_segments {
     int64_t segments, row_bytes;
     const int64_t *rows, *from_at, *to_at; /* [segments] */

@@ -16,9 +16,9 @@ struct sy_tile {
  * Grouped (routed rows): offset and tiles are written by route_sort or route_forced and read by ops alone. */
 struct sy_rows {
     int64_t groups, sequences;
-    int64_t max_rows, max_tiles; /* bounds; dense: max_rows is exact */
+    int64_t max_rows;            /* a bound; dense: exact */
     const int64_t *offset;       /* [groups * sequences + 1] first row of (group, sequence); the last: rows in all */
-    const struct sy_tile *tile;  /* [max_tiles] */
+    const struct sy_tile *tile;  /* at most max_rows / SY_TILE_ROWS + groups */
     const int64_t *n_tiles;      /* [1] */
 };
 

@@ -50,15 +50,19 @@ struct sy_cross_entropy {
 
 /* --- sums over tokens and over lanes -------------------------------------------------------------------------- */
 
-/* R64: [acc +] for each 64 rows of a sequence, ascending, one fma chain of a[row, j] * (x[row, j] * r[row]) from +0. Rows are
- * (token, head) of whole sequences; x.data NULL: the chain adds a. */
-struct sy_row_sum {
+/* R64: [acc +] for each 64 rows of a sequence, ascending, one fma chain of a[row, j] * (x[row, j] * r[row]) from
+ * +0. Rows are (token, head) of whole sequences; x.data NULL: the chain adds a. Items write to different memory. */
+struct sy_row_sum_item {
     int64_t sequences, rows_per_sequence, heads, d; /* rows_per_sequence = tokens * heads */
     struct sy_heads a, x;                           /* stored */
     const float *r;                                 /* [rows] or NULL: 1 */
     const float *acc;                               /* [d] or NULL: from +0; may be out unless fold */
     float *out;                                     /* [d] = the sum; fold: = out + the sum */
     int fold;
+};
+struct sy_row_sum {
+    const struct sy_row_sum_item *item;
+    int n_items;
 };
 
 struct sy_add_item { /* y = y + x */
@@ -101,7 +105,7 @@ struct sy_adamw_item {
     uint64_t id, first;
     const float *g;
     float *m, *v, *w;
-    void *stored; /* [n], or w itself in class fp32 */
+    void *stored; /* [n]; w itself: this tensor is not stored, as a vector */
 };
 struct sy_adamw {
     const struct sy_adamw_item *item;

@@ -75,6 +75,7 @@ static sy_status exec_open(int64_t floats, struct sy_exec *x) {
     const struct sy_ops *ops;
     SY_TRY(sy_ops_select("auto", &ops));
     *x = (struct sy_exec){.ops = ops,
+                          .device = sy_device_cpu(),
                           .cls = SY_NUMERIC_FP32,
                           .dtype = sy_class_dtype(SY_NUMERIC_FP32),
                           .kb = sy_class_kb(SY_NUMERIC_FP32),

@@ -6,8 +6,8 @@
  *     tree   over lanes (experts: over groups)
  *
  * A leaf that one call completes goes straight from the product into the accumulator; one that is cut waits in a leaf buffer
- * and its chain goes on there. The leaf buffers exist only when the batch size or the head's chunks cut leaves. All weights
- * of a layer go in one list of products; of the embedding only the rows that were touched are added (embedding_sum.h).
+ * and its chain goes on there. The leaf buffers exist only when the batch size or the head's chunks cut leaves. All matrices
+ * of a layer are one list of products, all vectors one of sums; of the embedding only the rows that were touched are added (embedding_sum.h).
  */
 #ifndef SY_PARALLEL_GRADIENTS_H
 #define SY_PARALLEL_GRADIENTS_H

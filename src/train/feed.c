@@ -26,7 +26,6 @@ sy_status sy_feed_open(struct sy_session *s) {
 sy_status sy_feed_fetch(struct sy_session *s, int64_t step) {
     int64_t seq = s->config->training.seq_len;
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++) {
-        s->feed.sequence[k] = (int32_t)sy_walk_sequence(&s->walk, k);
         int64_t n = sy_session_sequence(s, step) + s->feed.sequence[k], t = k * seq;
         SY_TRY(sy_loader_fetch(s->loader, n, s->feed.ids + t, s->feed.labels + t, s->feed.doc_start + t));
     }

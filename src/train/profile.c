@@ -195,6 +195,8 @@ static struct sy_profile_place begin(struct sy_profile *p, int op, const void *w
     if (in_sink(p)) {
         at = p->now;
         at.column = op == SY_OP_add_f32 || op == SY_OP_fold_rows ? SY_SUMS : SY_LEAVES;
+        if (op == SY_OP_row_sum) /* at flush, beside the matrices */
+            at.part = SY_PART_w_vectors;
     } else {
         int param = weight ? param_at(p, weight) : -1;
         follow(p, op);

@@ -22,7 +22,7 @@
 /* Where the feed puts a step's sequences, in the order of the walk; the host's side and the exec's. */
 struct sy_feed {
     int32_t *ids, *labels, *doc_start, *position; /* [walk * S] */
-    int32_t *sequence;                            /* [walk] number of each in the step's batch */
+    int32_t *sequence;                            /* [walk] number of each in the step's batch: the same in every step */
 };
 
 /* What a step's ops read and write beside the numbers of the model, in the exec's memory; and the host's copy. */

@@ -19,7 +19,7 @@
 #endif
 #define SY_GLUE2(a, b) a##b
 #define SY_GLUE(a, b) SY_GLUE2(a, b)
-/* SY_FN(gemm) is sy_gemm_avx2 in the tier avx2. */
+/* SY_FN(linear) is sy_linear_avx2 in the tier avx2. */
 #define SY_FN(name) SY_GLUE(SY_GLUE(sy_, name), SY_GLUE(_, SY_TIER))
 
 /* Work this small is done by the calling thread: waking the others costs more. Elements touched, or FLOPs / 32. */

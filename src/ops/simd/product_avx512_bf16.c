@@ -14,8 +14,7 @@
 
 enum { MR = 8, NR = 32, KC = 512, PAIRS = KC / 2 };
 
-void sy_product_tile_avx512(const struct sy_exec *x, const struct product *p, int64_t i, int64_t j, int64_t m, int64_t n,
-                            void *scratch);
+void sy_product_tile_avx512(const struct sy_exec *x, const struct product *p, const struct outputs *o, void *scratch);
 size_t sy_pack_bytes_avx512(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n);
 void sy_pack_avx512(const struct sy_exec *x, const struct sy_pack *op);
 
@@ -201,39 +200,42 @@ static void micro(int64_t pairs, const uint32_t *a, const uint32_t *b, float *ac
             _mm512_storeu_ps(acc + i * NC + j * 16, c[i][j]);
 }
 
-/* Rows at .. at+k-1 of a part: acc goes on. */
-static void block(const struct k_slice *q, int64_t i, int64_t j, int64_t m, int64_t n, int64_t at, uint32_t *a, uint32_t *b,
-                  float *acc) {
+struct buffers { /* of a thread */
+    uint32_t *a, *b;
+    float *acc;
+};
+
+/* Rows at .. at+k-1 of a slice: acc goes on. */
+static void block(const struct k_slice *q, const struct outputs *o, int64_t at, const struct buffers *t) {
     int64_t k = least(q->k - at, KC), b_panel = PAIRS * NR;
-    const uint32_t *right = b;
-    pack_a(sy_mat_cols(sy_mat_rows(q->a, i), at), m, k, a);
+    const uint32_t *right = t->b;
+    pack_a(sy_mat_cols(sy_mat_rows(q->a, o->i), at), o->m, k, t->a);
     if (q->packed) {
         b_panel = panel_words(q->k);
-        right = (const uint32_t *)q->packed + j / NR * b_panel + at / 2 * NR;
+        right = (const uint32_t *)q->packed + o->j / NR * b_panel + at / 2 * NR;
     } else {
-        pack_b(sy_mat_cols(sy_mat_rows(q->b, at), j), k, n, b);
+        pack_b(sy_mat_cols(sy_mat_rows(q->b, at), o->j), k, o->n, t->b);
     }
-    for (int64_t c = 0; c < n; c += NR, right += b_panel)
-        for (int64_t r = 0; r < m; r += MR)
-            micro((k + 1) / 2, a + r * PAIRS, right, acc + r * NC + c);
+    for (int64_t c = 0; c < o->n; c += NR, right += b_panel)
+        for (int64_t r = 0; r < o->m; r += MR)
+            micro((k + 1) / 2, t->a + r * PAIRS, right, t->acc + r * NC + c);
 }
 
-void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, int64_t i, int64_t j, int64_t m, int64_t n,
-                         void *scratch) {
+void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, const struct outputs *o, void *scratch) {
     uint32_t *a = scratch, *b = a + MC * PAIRS;
-    float *acc = (float *)(b + PAIRS * NC);
+    struct buffers t = {a, b, (float *)(b + PAIRS * NC)};
     if (x->cls != SY_NUMERIC_X86) {
-        sy_product_tile_avx512(x, p, i, j, m, n, scratch);
+        sy_product_tile_avx512(x, p, o, scratch);
         return;
     }
     assert(x->scratch_bytes >= (MC * PAIRS + PAIRS * NC + MC * NC) * sizeof(float) && p->c.col == 1);
-    memset(a + m * PAIRS, 0, (size_t)((MC - m) * PAIRS) * sizeof *a); /* rows beyond m are computed and dropped */
-    begin_tile(p, i, j, m, n, acc);
+    memset(a + o->m * PAIRS, 0, (size_t)((MC - o->m) * PAIRS) * sizeof *a); /* rows beyond m are computed and dropped */
+    begin_tile(p, o, t.acc);
     for (int64_t q = 0; q < p->n_slices; q++) {
         struct k_slice s = p->slice(p, q);
         assert(s.a.dtype == SY_BF16 && s.b.dtype == SY_BF16);
         for (int64_t at = 0; at < s.k; at += KC)
-            block(&s, i, j, m, n, at, a, b, acc);
+            block(&s, o, at, &t);
     }
-    finish_tile(x, p, i, j, m, n, acc);
+    finish_tile(x, p, o, t.acc);
 }
