@@ -20,13 +20,6 @@ struct matrix { /* handed over, not used yet */
     struct sy_mat dy, x;
 };
 
-struct vector { /* the same */
-    int param;
-    int64_t heads;
-    struct sy_heads a, x;
-    const float *r;
-};
-
 struct sy_gradients {
     struct sy_gradients_options o;
     struct sy_arena arena;
@@ -37,7 +30,7 @@ struct sy_gradients {
     struct sy_span at;              /* of what is pending */
     int n_matrices, n_vectors;
     struct matrix matrix[MAX_PENDING];
-    struct vector vector[MAX_PENDING];
+    struct sy_sink_vector vector[MAX_PENDING];
     struct sy_dw problem[MAX_PENDING];
     struct sy_row_sum_item sum[MAX_PENDING];
     struct sy_add_item *add;
@@ -48,7 +41,7 @@ static const char *const plants[] = {"swap_sequences", "shuffle_lanes", "lanes_i
 
 const char *sy_gradients_plant(int i) { return i >= 0 && (size_t)i < sizeof plants / sizeof *plants ? plants[i] : NULL; }
 
-/* --- creation ------------------------------------------------------------------------------------------------- */
+/* --- creation ------------------------------------------------------------------------------------------- */
 
 static const struct sy_param *param_of(const struct sy_gradients *g, int param) { return &g->o.params->param[param]; }
 static int64_t size_of(const struct sy_param *p) { return p->rows * p->cols; }
@@ -177,7 +170,7 @@ void sy_gradients_begin(struct sy_gradients *g, const int32_t *ids) {
     g->n_matrices = g->n_vectors = 0;
 }
 
-/* --- leaves --------------------------------------------------------------------------------------------------- */
+/* --- leaves --------------------------------------------------------------------------------------------- */
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -233,7 +226,7 @@ static void add_up(struct sy_gradients *g, int n) {
         g->o.exec->ops->add_f32(g->o.exec, &(struct sy_add_f32){g->add, n});
 }
 
-/* --- matrices and vectors ----------------------------------------------------------------------------------- */
+/* --- matrices and vectors ------------------------------------------------------------------------------- */
 
 static struct sy_dw dense_problem(struct sy_gradients *g, const struct matrix *m, const struct piece *p, struct sy_rows rows,
                                   int64_t first_row) {
@@ -250,7 +243,7 @@ static struct sy_dw dense_problem(struct sy_gradients *g, const struct matrix *m
                           .fold = t.fold};
 }
 
-static struct sy_row_sum_item vector_item(struct sy_gradients *g, const struct vector *v, const struct piece *p) {
+static struct sy_row_sum_item vector_item(struct sy_gradients *g, const struct sy_sink_vector *v, const struct piece *p) {
     struct target t = target_of(g, &g->dense, g->item[v->param], p, dense_leaf(g, v->param));
     int64_t token = p->from * g->at.seq_len;
     struct sy_row_sum_item item = {.sequences = p->n,
@@ -313,32 +306,31 @@ static void sink_matrix(void *self, const struct sy_span *at, int param, struct 
     g->matrix[g->n_matrices++] = (struct matrix){param, dy, x};
 }
 
-static void sink_vector(void *self, const struct sy_span *at, int param, int64_t heads, struct sy_heads a, struct sy_heads x,
-                        const float *r) {
+static void sink_vector(void *self, const struct sy_span *at, const struct sy_sink_vector *v) {
     struct sy_gradients *g = self;
     make_room(g, at);
-    g->vector[g->n_vectors++] = (struct vector){param, heads, a, x, r};
+    g->vector[g->n_vectors++] = *v;
 }
 
-static void sink_piece(void *self, int64_t place, int64_t seq_len, int64_t from, int64_t n, int param, struct sy_mat dy,
-                       struct sy_mat x) {
+static void sink_piece(void *self, const struct sy_sink_piece *q) {
     struct sy_gradients *g = self;
-    struct sy_span at = {place, 1, seq_len};
+    struct sy_span at = {q->place, 1, q->seq_len};
     struct piece p = piece_at(g, &g->dense, &at, 0);
-    struct matrix m = {param, dy, x};
-    p.begins &= from == 0;
-    p.ends &= from + n == seq_len;
+    struct matrix m = {q->param, q->dy, q->x};
+    p.begins &= q->from == 0;
+    p.ends &= q->from + q->n == q->seq_len;
     p.last &= p.ends;
-    struct sy_dw problem = dense_problem(g, &m, &p, sy_rows_dense(1, n), 0);
+    struct sy_dw problem = dense_problem(g, &m, &p, sy_rows_dense(1, q->n), 0);
     g->o.exec->ops->linear_dw(g->o.exec, &(struct sy_linear_dw){&problem, 1});
-    add_up(g, finish(g, &g->dense, g->item[param], &p, 0));
+    add_up(g, finish(g, &g->dense, g->item[q->param], &p, 0));
 }
 
-/* --- experts -------------------------------------------------------------------------------------------------- */
+/* --- experts -------------------------------------------------------------------------------------------- */
 
 /* Both weights of all experts: W1 | W3 of each, then W2 of each, from the item's beginning on. */
-static void expert_problems(const struct sy_sink_experts *e, int64_t d, int64_t f, const struct target *t, int64_t first,
-                            int64_t n, struct sy_dw out[2]) {
+static void expert_problems(const struct sy_sink_experts *e, const struct sy_param *p, const struct target *t,
+                            int64_t first, int64_t n, struct sy_dw out[2]) {
+    int64_t d = p->cols, f = p->rows / 2; /* of W1 | W3 */
     int64_t groups = e->rows.groups, w13 = 2 * f * d, w2 = d * f, behind = groups * w13;
     struct sy_dw q = {.rows = e->rows, .first = first, .n_segments = n, .fold = t->fold};
     out[0] = out[1] = q;
@@ -362,7 +354,7 @@ static void run_experts(struct sy_gradients *g, const struct sy_sink_experts *e,
                         int64_t n) {
     const struct sy_param *w13 = param_of(g, g->o.params->layer[e->layer].first_expert);
     struct sy_dw problem[2];
-    expert_problems(e, w13->cols, w13->rows / 2, t, first, n, problem);
+    expert_problems(e, w13, t, first, n, problem);
     g->o.exec->ops->linear_dw(g->o.exec, &(struct sy_linear_dw){problem, 2});
 }
 
@@ -391,7 +383,7 @@ static void sink_experts(void *self, const struct sy_span *at, const struct sy_s
     }
 }
 
-/* --- the embedding, and all of it ---------------------------------------------------------------------------------- */
+/* --- the embedding, and all of it ----------------------------------------------------------------------- */
 
 static void sink_embedding(void *self, const struct sy_span *at, const int32_t *ids, struct sy_mat dy) {
     struct sy_gradients *g = self;

@@ -23,7 +23,7 @@ int64_t sy_session_batch(const struct sy_config *c) {
                                                                         : c->training.global_batch_size;
 }
 
-/* --- the exec --------------------------------------------------------------------------------------------------- */
+/* --- the exec ------------------------------------------------------------------------------------------- */
 
 /* *own: to be destroyed at the end, or NULL. */
 static sy_status open_device(const struct sy_config *c, struct sy_device **own, const struct sy_device **out) {
@@ -71,7 +71,7 @@ static sy_status make_exec(struct sy_session *s) {
     return sy_arena_build(s->exec.device, "scratch of the threads", carve_scratch, s, &s->scratch);
 }
 
-/* --- what a step needs beside the model ---------------------------------------------------------------------------- */
+/* --- what a step needs beside the model ----------------------------------------------------------------- */
 
 struct step_memory { /* on one side of the copy */
     const struct sy_config *config;
@@ -102,7 +102,7 @@ static sy_status make_step(struct sy_session *s) {
     return SY_OK;
 }
 
-/* --- the parts ------------------------------------------------------------------------------------------------------ */
+/* --- the parts ------------------------------------------------------------------------------------------ */
 
 static struct sy_model_options model_options(const struct sy_config *c, const struct sy_exec *exec,
                                              const struct sy_params *params, int train) {

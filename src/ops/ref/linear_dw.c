@@ -1,5 +1,5 @@
-/* linear_dw: leaves of weights' gradients, CHAIN over the rows of a group's segments of (dy, x). Tiles of all problems and
- * groups are dealt to the threads in turn. */
+/* linear_dw: leaves of weights' gradients, CHAIN over the rows of a group's segments of (dy, x). Tiles of all
+ * problems and groups are dealt to the threads in turn. */
 #include "ops/ref/products.h"
 #include "ops/ref/protos.h"
 

@@ -1,5 +1,6 @@
-/* linear_dx: dx = BF(CHAIN over the outputs of all maps). With SwiGLU's backward behind it a thread takes all columns of a
- * tile of rows: a' of these rows goes to the workspace, then from there, still in cache, to dgu, hw and dw. */
+/* linear_dx: dx = BF(CHAIN over the outputs of all maps). With SwiGLU's backward behind it a thread takes all
+ * columns of a tile of rows: a' of these rows goes to the workspace, then from there, still in cache, to dgu,
+ * hw and dw. */
 #include "ops/ref/products.h"
 #include "ops/ref/protos.h"
 #include "ops/ref/swiglu.h"

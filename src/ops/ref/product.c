@@ -1,12 +1,12 @@
-/* One tile of a product, MC x NC outputs: the slices in order in blocks of KC rows; each block is packed (widened to fp32, zeros
- * where rows are missing) and the chain goes on in the tile's accumulators:
+/* One tile of a product, MC x NC outputs: the slices in order in blocks of KC rows; each block is packed
+ * (widened to fp32, zeros where rows are missing) and the chain goes on in the tile's accumulators:
  *
  *     for slice, KC     pack a[MC, KC], b[KC, NC]
  *       chain_tile      acc[MC, NC] stays in L1
  *     c = acc + 0.0f + bias (rounded), or c + (acc + 0.0f)
  *
- * KC is a multiple of every KB, so that a cut falls between blocks: no bit depends on MC, NC, KC or the threads. A packed
- * right-hand side is b by rows, [k, n] as it is stored.
+ * KC is a multiple of every KB, so that a cut falls between blocks: no bit depends on MC, NC, KC or the
+ * threads. A packed right-hand side is b by rows, [k, n] as it is stored.
  */
 #include "ops/ref/chain.h"
 #include "ops/ref/products.h"
@@ -79,7 +79,7 @@ void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, const
     finish_tile(x, p, o, acc);
 }
 
-/* --- a right-hand side once and for all --------------------------------------------------------------------------- */
+/* --- a right-hand side once and for all ----------------------------------------------------------------- */
 
 /* By rows it is read as fast as a copy. */
 size_t SY_FN(pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n) {
@@ -87,8 +87,8 @@ size_t SY_FN(pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, in
     return m.col == 1 ? 0 : (size_t)(k * n) * sy_dtype_bytes(m.dtype);
 }
 
-/* Columns i0..i1-1 of `to` [cols, rows] from rows i0..i1-1 of `from` [rows, cols], in squares, so that what is read and what
- * is written stay in cache. Bits move; nothing is computed. */
+/* Columns i0..i1-1 of `to` [cols, rows] from rows i0..i1-1 of `from` [rows, cols], in squares, so that what
+ * is read and what is written stay in cache. Bits move; nothing is computed. */
 enum { SQUARE = 32 };
 static void strip16(int64_t rows, int64_t cols, int64_t i0, int64_t i1, const uint16_t *from, int64_t row, uint16_t *to) {
     for (int64_t j0 = 0; j0 < cols; j0 += SQUARE)

@@ -1,5 +1,6 @@
-/* What the three products (linear.c, linear_dx.c, linear_dw.c) share, whatever their micro-kernel: a product of one group as
- * a list of slices of k, one tile of it, the accumulators at its beginning and what becomes of them at its end.
+/* What the three products (linear.c, linear_dx.c, linear_dw.c) share, whatever their micro-kernel: a product
+ * of one group as a list of slices of k, one tile of it, the accumulators at its beginning and what becomes
+ * of them at its end.
  *
  *     c[m, n] = [acc +] CHAIN over the slices in order of (a, b), each padded to KB by itself
  *
@@ -100,7 +101,7 @@ static inline const void *packed_of(const struct sy_operand *w, int64_t g) {
     return w->packed ? (const char *)w->packed + g * w->packed_step : NULL;
 }
 
-/* --- tiles of rows ------------------------------------------------------------------------------------------------ */
+/* --- tiles of rows -------------------------------------------------------------------------------------- */
 
 static inline int64_t tiles_of(const struct sy_rows *r) {
     return r->offset ? *r->n_tiles : (r->max_rows + MC - 1) / MC;
@@ -119,8 +120,8 @@ static inline struct row_tile row_tile(const struct sy_rows *r, int64_t t) {
     return (struct row_tile){tile->group, tile->first, least(offset[r->sequences] - tile->first, MC), offset[0]};
 }
 
-/* The products of all tiles of rows: tiles of outputs are dealt to the threads in turn; or, where `after` wants a whole
- * row, tiles of rows, whose outputs are then still in the thread's cache. */
+/* The products of all tiles of rows: tiles of outputs are dealt to the threads in turn; or, where `after`
+ * wants a whole row, tiles of rows, whose outputs are then still in the thread's cache. */
 struct row_products {
     const struct sy_exec *x;
     const struct sy_rows *rows;

@@ -2,7 +2,7 @@
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 
-/* --- R64: per 64 rows of a sequence one fma chain from +0, block sums added ascending ---------------------- */
+/* --- R64: per 64 rows of a sequence one fma chain from +0, block sums added ascending ------------------- */
 
 enum { STRIP = 128 }; /* columns that a thread sums at a time */
 
@@ -72,7 +72,7 @@ void SY_FN(row_sum)(const struct sy_exec *x, const struct sy_row_sum *op) {
     sy_pool_run(pool_for(x, n), row_sum_part, &(struct row_sum_work){x, op});
 }
 
-/* --- y = y + x ------------------------------------------------------------------------------------------------ */
+/* --- y = y + x ------------------------------------------------------------------------------------------ */
 
 static void add_part(void *arg, int thread, int n_threads) {
     const struct sy_add_f32 *op = arg;
@@ -92,7 +92,7 @@ void SY_FN(add_f32)(const struct sy_exec *x, const struct sy_add_f32 *op) {
     sy_pool_run(pool_for(x, n), add_part, (void *)(uintptr_t)op);
 }
 
-/* --- blocks of squares ---------------------------------------------------------------------------------------- */
+/* --- blocks of squares ---------------------------------------------------------------------------------- */
 
 enum { BLOCK = 1024, LANES = 16 };
 

@@ -1,11 +1,11 @@
-/* A tile of a product of class x86 by VDPBF16PS, the instruction whose steps define the class: a pair of rows a time, the odd
- * one first, subnormals flushed (NUMERICS 1). Same loops as ops/ref/product.c: blocks of KC rows, an accumulator that is
- * reloaded. Classes fp32 and sm90 are the tier avx512's.
+/* A tile of a product of class x86 by VDPBF16PS, the instruction whose steps define the class: a pair of rows
+ * a time, the odd one first, subnormals flushed (NUMERICS 1). Same loops as ops/ref/product.c: blocks of KC
+ * rows, an accumulator that is reloaded. Classes fp32 and sm90 are the tier avx512's.
  *
  * Packed, a word is a pair (rows 2p, 2p + 1) of one column, the even row in its low half:
  *
  *     a[MC, KC/2]               one row a row of the tile
- *     b[n/NR][k/2, NR]          panels of NR columns; of a block of KC rows, or once and for all of a whole operand
+ *     b[n/NR][k/2, NR]          panels of NR columns; of a block of KC rows, or of a whole operand, once
  */
 #include <immintrin.h>
 
@@ -26,7 +26,7 @@ static uint32_t load_pair(const uint16_t *p) {
     return u;
 }
 
-/* --- packing -------------------------------------------------------------------------------------------------- */
+/* --- packing -------------------------------------------------------------------------------------------- */
 
 /* 16 rows of 16 words become its columns: words, then pairs, then fours of words change places. */
 static inline void transpose(__m512i r[16]) {
@@ -151,7 +151,7 @@ static void pack_b(struct sy_mat b, int64_t k, int64_t n, uint32_t *dst) {
         panel(sy_mat_cols(b, j), k, least(n - j, NR), dst);
 }
 
-/* --- a right-hand side once and for all --------------------------------------------------------------------------- */
+/* --- a right-hand side once and for all ----------------------------------------------------------------- */
 
 static int64_t panel_words(int64_t k) { return (k + 1) / 2 * NR; }
 
@@ -179,7 +179,7 @@ void SY_FN(pack)(const struct sy_exec *x, const struct sy_pack *op) {
         sy_pack_avx512(x, op);
 }
 
-/* --- a tile --------------------------------------------------------------------------------------------------- */
+/* --- a tile --------------------------------------------------------------------------------------------- */
 
 /* acc[MR, NR] goes on over `pairs` words. */
 static void micro(int64_t pairs, const uint32_t *a, const uint32_t *b, float *acc) {
@@ -229,7 +229,8 @@ void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, const
         return;
     }
     assert(x->scratch_bytes >= (MC * PAIRS + PAIRS * NC + MC * NC) * sizeof(float) && p->c.col == 1);
-    memset(a + o->m * PAIRS, 0, (size_t)((MC - o->m) * PAIRS) * sizeof *a); /* rows beyond m are computed and dropped */
+    /* rows beyond m are computed and dropped */
+    memset(a + o->m * PAIRS, 0, (size_t)((MC - o->m) * PAIRS) * sizeof *a);
     begin_tile(p, o, t.acc);
     for (int64_t q = 0; q < p->n_slices; q++) {
         struct k_slice s = p->slice(p, q);
