@@ -1,4 +1,5 @@
-/* Views carved from an arena: a matrix of rows, an fp32 vector. Data is NULL while the arena only measures. */
+/* Views carved from an arena: a matrix of rows, an fp32 vector. Data is NULL while the arena only
+ * measures. */
 #ifndef SY_DEVICE_CARVE_H
 #define SY_DEVICE_CARVE_H
 

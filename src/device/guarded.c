@@ -3,7 +3,8 @@
  *     one memfd     view   PROT_NONE, but for the time of an op: what views point to
  *     mapped twice  alias  always open: what copies and transports use
  *
- * A host that reads a count, a loss or a flag in the middle of a step faults here, as on a GPU it would read nonsense.
+ * A host that reads a count, a loss or a flag in the middle of a step faults here, as on a GPU it would read
+ * nonsense.
  */
 #include <assert.h>
 #include <pthread.h>

@@ -1,11 +1,12 @@
-/* Memory of a device: taken, copied to and from, waited for. What the numbers of a run lie in; our own structs are the host's.
+/* Memory of a device: taken, copied to and from, waited for. What the numbers of a run lie in; our own
+ * structs are the host's.
  *
  *   HOST     ordinary memory of this process
  *   PINNED   host memory that a device copies from and to without help
  *   DEVICE   what views point into: only ops read and write it, the host goes through copy and wait
  *
- * A CPU's three places are one. A `guarded` device is a CPU that keeps the rule: its memory can be touched inside an op alone,
- * so that a peek of the host is a fault, on any machine.
+ * A CPU's three places are one. A `guarded` device is a CPU that keeps the rule: its memory can be touched
+ * inside an op alone, so that a peek of the host is a fault, on any machine.
  */
 #ifndef SY_DEVICE_MEMORY_H
 #define SY_DEVICE_MEMORY_H
@@ -17,7 +18,8 @@ enum sy_place { SY_PLACE_HOST, SY_PLACE_PINNED, SY_PLACE_DEVICE };
 
 struct sy_device {
     const char *name;
-    int64_t segment; /* segments (expert, sequence) of rows start at multiples of this, so that tiles need no tails */
+    /* segments (expert, sequence) of rows start at multiples of this, so that tiles need no tails */
+    int64_t segment;
     /* Local. Zeroed memory, 64-byte aligned; NULL if there is none. */
     void *(*alloc)(const struct sy_device *d, enum sy_place place, size_t bytes);
     void (*free)(const struct sy_device *d, enum sy_place place, void *memory, size_t bytes);
@@ -36,13 +38,13 @@ struct sy_device {
 /* The CPU: segments of any length. */
 const struct sy_device *sy_device_cpu(void);
 
-/* Local. A CPU whose DEVICE memory is closed but inside an op; segments of 16 rows, like Hopper's. Errors: ERR_RUNTIME
- * without memfd_create and mmap. Owned by the caller. */
+/* Local. A CPU whose DEVICE memory is closed but inside an op; segments of 16 rows, like Hopper's. Errors:
+ * ERR_RUNTIME without memfd_create and mmap. Owned by the caller. */
 sy_status sy_device_guarded_create(struct sy_device **out);
 void sy_device_destroy(struct sy_device *device); /* NULL is fine */
 
-/* Local. An arena of DEVICE memory as large as `carve` takes: run once to measure, once to carve. Errors: ERR_MEMORY with the
- * bytes and `what`. Owned by the caller: sy_arena_fini. */
+/* Local. An arena of DEVICE memory as large as `carve` takes: run once to measure, once to carve. Errors:
+ * ERR_MEMORY with the bytes and `what`. Owned by the caller: sy_arena_fini. */
 sy_status sy_arena_build(const struct sy_device *device, const char *what, void (*carve)(void *self, struct sy_arena *arena),
                          void *self, struct sy_arena *out);
 

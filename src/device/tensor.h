@@ -54,7 +54,8 @@ static inline struct sy_mat sy_mat_of(void *data, enum sy_dtype t, int64_t cols)
     return (struct sy_mat){data, t, cols, 1};
 }
 
-/* Heads of a row-major [T, row] matrix: the first head at column `first`, one every `head` columns (0: one shared head). */
+/* Heads of a row-major [T, row] matrix: the first head at column `first`, one every `head` columns (0: one
+ * shared head). */
 static inline struct sy_heads sy_heads_of(struct sy_mat m, int64_t first, int64_t head) {
     return (struct sy_heads){sy_at(m.data, m.dtype, first), m.dtype, m.row, head};
 }

@@ -64,22 +64,21 @@ static void experts(void *self, const struct sy_span *at, const struct sy_sink_e
     add(l, &e->rows, d, f, e->dy, e->h, l->to->w2);
 }
 
-static void vector(void *self, const struct sy_span *at, int param, int64_t heads, struct sy_heads a,
-                   struct sy_heads x, const float *r) {
+static void vector(void *self, const struct sy_span *at, const struct sy_sink_vector *v) {
     const struct sy_moe_leaves *l = self;
-    assert(param == GATE_BIAS);
-    (void)param;
+    assert(v->param == GATE_BIAS);
     if (!l->to->gate_bias || at->n == 0)
         return;
-    l->m->exec.ops->row_sum(&l->m->exec, &(struct sy_row_sum){.sequences = at->n,
-                                                              .rows_per_sequence = at->seq_len * heads,
-                                                              .heads = heads,
-                                                              .d = l->m->config.num_experts,
-                                                              .a = a,
-                                                              .x = x,
-                                                              .r = r,
-                                                              .out = l->to->gate_bias,
-                                                              .fold = 1});
+    struct sy_row_sum_item item = {.sequences = at->n,
+                                   .rows_per_sequence = at->seq_len * v->heads,
+                                   .heads = v->heads,
+                                   .d = l->m->config.num_experts,
+                                   .a = v->a,
+                                   .x = v->x,
+                                   .r = v->r,
+                                   .out = l->to->gate_bias,
+                                   .fold = 1};
+    l->m->exec.ops->row_sum(&l->m->exec, &(struct sy_row_sum){&item, 1});
 }
 
 static void flush(void *self) {

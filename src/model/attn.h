@@ -1,8 +1,8 @@
-/* Attention blocks, grouped-query and multi-head latent, with one silhouette: width, take, take_grad, fwd, bwd_inputs,
- * bwd_weights.
+/* Attention blocks, grouped-query and multi-head latent, with one silhouette: width, take, take_grad, fwd,
+ * bwd_inputs, bwd_weights.
  *
- * n is the block's input [T, D] (after the norm), x the residual stream before it, y = x + the block's output [T, D]; dn and
- * dy are the gradients of n and of the output.
+ * n is the block's input [T, D] (after the norm), x the residual stream before it, y = x + the block's output
+ * [T, D]; dn and dy are the gradients of n and of the output.
  */
 #ifndef SY_MODEL_ATTN_H
 #define SY_MODEL_ATTN_H
@@ -10,12 +10,14 @@
 #include "model/layer.h"
 
 struct sy_attn_act {
-    struct sy_mat o;       /* saved by a selective recompute: [T, width] output, H hd (gqa) or H v (mla) wide */
+    /* saved by a selective recompute: [T, width] output, H hd (gqa) or H v (mla) wide */
+    struct sy_mat o;
     float *lse;            /* and [T, H] */
     struct sy_mat q, k, v; /* gqa: [T, H hd], [T, Hkv hd] twice; mla: q [T, H (nope+rope)] */
     struct sy_mat q_raw, k_raw;
     float *rq, *rk;                      /* with qk_norm: before the norm, and its r */
-    struct sy_mat qa, qan, kva, kvn, kv; /* mla: [T, q_lora], its norm, [T, kv_lora | rope], its norm, [T, H (nope | v)] */
+    /* mla: [T, q_lora], its norm, [T, kv_lora | rope], its norm, [T, H (nope | v)] */
+    struct sy_mat qa, qan, kva, kvn, kv;
     float *r_qa, *r_kva;
 };
 

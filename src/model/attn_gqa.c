@@ -1,7 +1,8 @@
-/* Grouped-query attention: q, k, v = norm(Wq n), norm(Wk n), Wv n; rope on q and k; y = Wo attention(q, k, v).
+/* Grouped-query attention: q, k, v = norm(Wq n), norm(Wk n), Wv n; rope on q and k; y = Wo attention(q, k,
+ * v).
  *
- * qk_norm: none; head, over each head (Qwen3); full, over the whole projection (OLMoE). H query heads, G = kv heads, hd
- * wide.
+ * qk_norm: none; head, over each head (Qwen3); full, over the whole projection (OLMoE). H query heads, G = kv
+ * heads, hd wide.
  */
 #include "model/attn.h"
 
@@ -155,7 +156,9 @@ static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *
 
 static void bias(const struct sy_layer_ctx *c, const struct sy_span *at, const struct sy_grad_sink *sink, int param, struct sy_mat dy) {
     if (param >= 0)
-        sink->vector(sink->self, at, param, 1, sy_heads_of(dy, 0, c->params->param[param].cols), (struct sy_heads){0}, NULL);
+        sink->vector(sink->self, at,
+                     &(struct sy_sink_vector){
+                         .param = param, .heads = 1, .a = sy_heads_of(dy, 0, c->params->param[param].cols)});
 }
 
 static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call *call, const struct sy_grad_sink *sink,
@@ -172,8 +175,10 @@ static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call 
     if (c->model->qk_norm == SY_QK_NORM_NONE)
         return;
     struct norm_shape q = norm_shape(c->model, c->model->n_heads), k = norm_shape(c->model, c->model->n_kv_heads);
-    sink->vector(sink->self, at, p->q_norm, q.heads, sy_heads_of(g->dq_norm, 0, q.d), sy_heads_of(act->q_raw, 0, q.d), act->rq);
-    sink->vector(sink->self, at, p->k_norm, k.heads, sy_heads_of(g->dk_norm, 0, k.d), sy_heads_of(act->k_raw, 0, k.d), act->rk);
+    struct sy_heads dq = sy_heads_of(g->dq_norm, 0, q.d), xq = sy_heads_of(act->q_raw, 0, q.d);
+    struct sy_heads dk = sy_heads_of(g->dk_norm, 0, k.d), xk = sy_heads_of(act->k_raw, 0, k.d);
+    sink->vector(sink->self, at, &(struct sy_sink_vector){p->q_norm, q.heads, dq, xq, act->rq});
+    sink->vector(sink->self, at, &(struct sy_sink_vector){p->k_norm, k.heads, dk, xk, act->rk});
 }
 
 static int64_t width(const struct sy_config_model *m) { return m->n_heads * m->head_dim; }

@@ -1,11 +1,13 @@
 /* Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1):
  *
- *     q = Wq n, or Wqb norm(Wqa n);  (c, k_pe) = Wkva n;  (k_nope, v) = Wkvb norm(c);  rope on q_pe and on the one k_pe
+ *     q = Wq n, or Wqb norm(Wqa n);  (c, k_pe) = Wkva n;  (k_nope, v) = Wkvb norm(c)
+ *     rope on q_pe and on the one k_pe
  *     s = CHAIN over (nope, then rope);  y = Wo attention
  *
- * q [T, H (nope | rope)], kva [T, kv_lora | rope], kv [T, H (nope | v)]. k_pe is rotated in place in kva: its norm reads the
- * other columns. The norms of Wqa n and of c have eps 1e-6 whatever model.norm_eps is, as DeepSeek's do. Backward: the
- * heads' gradients of the shared k_pe, one BF each, are added ascending in fp32, one BF.
+ * q [T, H (nope | rope)], kva [T, kv_lora | rope], kv [T, H (nope | v)]. k_pe is rotated in place in kva: its
+ * norm reads the other columns. The norms of Wqa n and of c have eps 1e-6 whatever model.norm_eps is, as
+ * DeepSeek's do. Backward: the heads' gradients of the shared k_pe, one BF each, are added ascending in fp32,
+ * one BF.
  */
 #include "model/attn.h"
 
@@ -104,13 +106,15 @@ static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, s
     struct dims d = dims_of(c->model);
     if (d.q_lora > 0) {
         sy_linear_fwd(c->x, t, &w->wqa, NULL, n, act->qa);
-        sy_norm_fwd(c, latent_eps, t, d.q_lora, w->qa_norm, act->qa, act->qan, act->r_qa);
+        struct sy_row_norm norm = {d.q_lora, w->qa_norm, act->qa, act->r_qa};
+        sy_norm_fwd(c, latent_eps, t, &norm, act->qan);
         sy_linear_fwd(c->x, t, &w->wqb, NULL, act->qan, act->q);
     } else {
         sy_linear_fwd(c->x, t, &w->wq, NULL, n, act->q);
     }
     sy_linear_fwd(c->x, t, &w->wkva, NULL, n, act->kva);
-    sy_norm_fwd(c, latent_eps, t, d.kv_lora, w->kva_norm, act->kva, act->kvn, act->r_kva);
+    struct sy_row_norm norm = {d.kv_lora, w->kva_norm, act->kva, act->r_kva};
+    sy_norm_fwd(c, latent_eps, t, &norm, act->kvn);
     sy_linear_fwd(c->x, t, &w->wkvb, NULL, act->kvn, act->kv);
     rope(c, call->batch, d.h, 0, sy_heads_of(act->q, d.nope, d.qk));
     rope(c, call->batch, 1, 0, sy_heads_of(act->kva, d.kv_lora, 0));
@@ -141,11 +145,11 @@ static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *
     join_rope_keys(c, t, d, g);
     rope(c, call->batch, 1, 1, sy_heads_of(g->dkva, d.kv_lora, 0));
     sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wkvb, g->dkv}}, g->dkvn);
-    sy_norm_bwd(c, t, d.kv_lora, w->kva_norm, g->dkvn, act->kva, act->r_kva, g->dkva);
+    sy_norm_bwd(c, t, &(struct sy_row_norm){d.kv_lora, w->kva_norm, act->kva, act->r_kva}, g->dkvn, g->dkva);
     struct sy_linear_grad maps[2] = {{&w->wq, g->dq}, {&w->wkva, g->dkva}};
     if (d.q_lora > 0) {
         sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wqb, g->dq}}, g->dqan);
-        sy_norm_bwd(c, t, d.q_lora, w->qa_norm, g->dqan, act->qa, act->r_qa, g->dqa);
+        sy_norm_bwd(c, t, &(struct sy_row_norm){d.q_lora, w->qa_norm, act->qa, act->r_qa}, g->dqan, g->dqa);
         maps[0] = (struct sy_linear_grad){&w->wqa, g->dqa};
     }
     sy_linear_bwd(c->x, t, 2, maps, dn);
@@ -155,13 +159,15 @@ static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call 
                         struct sy_mat n, struct sy_mat dy, const struct sy_attn_act *act, const struct sy_attn_grad *g) {
     const struct sy_layer_params *p = call->p;
     const struct sy_span *at = &call->batch->at;
+    struct sy_row_norm kva = {.d = c->model->kv_lora_rank, .x = act->kva, .r = act->r_kva};
+    struct sy_row_norm qa = {.d = c->model->q_lora_rank, .x = act->qa, .r = act->r_qa};
     sink->matrix(sink->self, at, p->wo, dy, act->o);
     sink->matrix(sink->self, at, p->wkvb, g->dkv, act->kvn);
-    sy_norm_weights(c, call->batch, sink, p->kva_norm, g->dkvn, act->kva, act->r_kva);
+    sy_norm_weights(call->batch, sink, p->kva_norm, &kva, g->dkvn);
     sink->matrix(sink->self, at, p->wkva, g->dkva, n);
     if (c->model->q_lora_rank > 0) {
         sink->matrix(sink->self, at, p->wqb, g->dq, act->qan);
-        sy_norm_weights(c, call->batch, sink, p->qa_norm, g->dqan, act->qa, act->r_qa);
+        sy_norm_weights(call->batch, sink, p->qa_norm, &qa, g->dqan);
         sink->matrix(sink->self, at, p->wqa, g->dqa, n);
     } else {
         sink->matrix(sink->self, at, p->wq, g->dq, n);

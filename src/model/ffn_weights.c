@@ -26,8 +26,9 @@ void sy_moe_hand(const struct sy_grad_sink *sink, const struct sy_span *at, cons
     struct sy_mat dlogits = h->grad->dlogits;
     sink->matrix(sink->self, at, p->gate, dlogits, h->n);
     if (p->gate_bias >= 0)
-        sink->vector(sink->self, at, p->gate_bias, 1, sy_heads_of(dlogits, 0, c->num_experts),
-                     (struct sy_heads){0}, NULL);
+        sink->vector(sink->self, at,
+                     &(struct sy_sink_vector){
+                         .param = p->gate_bias, .heads = 1, .a = sy_heads_of(dlogits, 0, c->num_experts)});
     hand_experts(sink, at, h);
     if (c->num_shared_experts == 0)
         return;

@@ -37,7 +37,7 @@ static void hand_over(const struct sy_layer_ctx *c, const struct sy_batch *b, co
     if (n % s == 0)
         sink->matrix(sink->self, &(struct sy_span){place, n / s, s}, c->params->head, h->dlogits, x);
     else
-        sink->piece(sink->self, place, s, first % s, n, c->params->head, h->dlogits, x);
+        sink->piece(sink->self, &(struct sy_sink_piece){place, s, first % s, n, c->params->head, h->dlogits, x});
     sink->flush(sink->self);
 }
 
@@ -58,16 +58,16 @@ static void chunk_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, c
     hand_over(c, b, h, sink, first, n);
 }
 
-static void final_norm(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h, struct sy_mat x) {
-    sy_norm_fwd(c, c->model->norm_eps, b->tokens, c->model->dim, c->weights.ends(c->weights.self)->final_norm,
-                x, h->xn, h->r);
+static struct sy_row_norm norm_of(const struct sy_layer_ctx *c, const struct sy_head *h, struct sy_mat x) {
+    return (struct sy_row_norm){c->model->dim, c->weights.ends(c->weights.self)->final_norm, x, h->r};
 }
 
 void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h, struct sy_mat x,
                   const struct sy_grad_sink *sink, struct sy_mat dx) {
     /* a chunk covers whole sequences or lies in one */
     int64_t s = b->at.seq_len, step = h->chunk >= s ? h->chunk / s * s : s;
-    final_norm(c, b, h, x);
+    struct sy_row_norm norm = norm_of(c, h, x);
+    sy_norm_fwd(c, c->model->norm_eps, b->tokens, &norm, h->xn);
     for (int64_t t = 0; t < b->tokens; t += step) {
         int64_t end = t + step < b->tokens ? t + step : b->tokens;
         for (int64_t i = t; i < end; i += h->chunk)
@@ -75,14 +75,14 @@ void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const 
     }
     if (!sink)
         return;
-    const float *g = c->weights.ends(c->weights.self)->final_norm;
-    sy_norm_bwd(c, b->tokens, c->model->dim, g, h->dxn, x, h->r, dx);
-    sy_norm_weights(c, b, sink, c->params->final_norm, h->dxn, x, h->r);
+    sy_norm_bwd(c, b->tokens, &norm, h->dxn, dx);
+    sy_norm_weights(b, sink, c->params->final_norm, &norm, h->dxn);
     sink->flush(sink->self);
 }
 
 void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h, struct sy_mat x,
                     int64_t token) {
-    final_norm(c, b, h, x);
+    struct sy_row_norm norm = norm_of(c, h, x);
+    sy_norm_fwd(c, c->model->norm_eps, b->tokens, &norm, h->xn);
     logits_of(c, h, token, 1);
 }

@@ -1,5 +1,5 @@
-/* Final norm, head and loss in chunks of tokens: no [T, V] buffer exists. How many tokens a chunk has is planned; no bit
- * depends on it. */
+/* Final norm, head and loss in chunks of tokens: no [T, V] buffer exists. How many tokens a chunk has is
+ * planned; no bit depends on it. */
 #ifndef SY_MODEL_HEAD_H
 #define SY_MODEL_HEAD_H
 

@@ -39,13 +39,20 @@ struct sy_layer_ctx {
     int64_t *counts; /* [n_layers, E] */
 };
 
-/* norm over whole rows [T, d] with weight g. r [T]. */
-void sy_norm_fwd(const struct sy_layer_ctx *c, double eps, int64_t tokens, int64_t d, const float *g,
-                 struct sy_mat x, struct sy_mat y, float *r);
-void sy_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, int64_t d, const float *g, struct sy_mat dy, struct sy_mat x,
-                 const float *r, struct sy_mat dx);
-void sy_norm_weights(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_grad_sink *sink, int g,
-                     struct sy_mat dy, struct sy_mat x, const float *r);
+/* norm over whole rows [T, d] with weight g; x: its input. */
+struct sy_row_norm {
+    int64_t d;
+    const float *g;
+    struct sy_mat x;
+    float *r; /* [T] */
+};
+void sy_norm_fwd(const struct sy_layer_ctx *c, double eps, int64_t tokens, const struct sy_row_norm *n,
+                 struct sy_mat y);
+void sy_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, const struct sy_row_norm *n, struct sy_mat dy,
+                 struct sy_mat dx);
+/* g is not read. */
+void sy_norm_weights(const struct sy_batch *b, const struct sy_grad_sink *sink, int param, const struct sy_row_norm *n,
+                     struct sy_mat dy);
 
 /* Rotary tables (NUMERICS 3, "RoPE"), yarn included: cos and sin [positions, d/2] of fp64 angles, rounded once; host. */
 void sy_rope_tables(const struct sy_config_model *model, int64_t d, int64_t positions, float *cos_out, float *sin_out);

@@ -35,7 +35,7 @@ void sy_model_extent(const struct sy_config_model *m, const struct sy_config_moe
     max_of(max_head, mla ? m->v_head_dim : 1);
 }
 
-/* --- creation ------------------------------------------------------------------------------------------------------- */
+/* --- creation ------------------------------------------------------------------------------------------- */
 
 static struct sy_layer_ctx context(struct sy_model *m, const struct sy_model_options *o) {
     return (struct sy_layer_ctx){.x = o->exec,
@@ -148,7 +148,7 @@ sy_status sy_model_create(const struct sy_model_options *o, struct sy_model **ou
     return SY_OK;
 }
 
-/* --- a batch -------------------------------------------------------------------------------------------------------- */
+/* --- a batch -------------------------------------------------------------------------------------------- */
 
 static sy_status forward(struct sy_model *m, const struct sy_batch *b, enum sy_pass pass) {
     const struct sy_layer_ctx *c = &m->c;

@@ -1,7 +1,9 @@
-/* The decoder: embedding, a stage of layers, final norm, chunked head with loss; forward and backward of one batch.
+/* The decoder: embedding, a stage of layers, final norm, chunked head with loss; forward and backward of one
+ * batch.
  *
- * The model knows one batch of whole sequences, not lanes, ranks or steps: weights come from a source, weight gradients go to
- * a sink, what is counted goes to the tally. Nothing is allocated after sy_model_create, and nothing waits for a device.
+ * The model knows one batch of whole sequences, not lanes, ranks or steps: weights come from a source, weight
+ * gradients go to a sink, what is counted goes to the tally. Nothing is allocated after sy_model_create, and
+ * nothing waits for a device.
  */
 #ifndef SY_MODEL_MODEL_H
 #define SY_MODEL_MODEL_H
@@ -40,7 +42,8 @@ void sy_model_destroy(struct sy_model *model);
 void sy_model_extent(const struct sy_config_model *model, const struct sy_config_moe *moe, int64_t *max_row,
                      int64_t *max_head);
 
-/* Collective over ep. Forward and backward; each valid label's loss has the scalars' weight w. Errors: of the exchange. */
+/* Collective over ep. Forward and backward; each valid label's loss has the scalars' weight w. Errors: of the
+ * exchange. */
 sy_status sy_model_train(struct sy_model *model, const struct sy_batch *batch, const struct sy_grad_sink *sink);
 
 /* Collective over ep. Loss alone, to the tally; no routes are counted. */

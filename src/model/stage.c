@@ -36,14 +36,15 @@ struct sy_stage {
     int backward, selective, check;
     int *recomputed; /* [n_layers] */
     struct micro_batch *mb; /* [pending] */
-    struct sy_exchange *exchange; /* [pending * n_layers + 1] of each layer and micro-batch; the last is shared */
+    /* [pending * n_layers + 1] of each layer and micro-batch; the last is shared */
+    struct sy_exchange *exchange;
     struct sy_mat y, d_norm, ffn_a; /* of one call */
     struct sy_moe_scratch moe;
 };
 
 static int is_moe(const struct sy_stage *s, int l) { return sy_layer_is_moe(s->o.ctx->model, s->o.first + l); }
 
-/* --- memory --------------------------------------------------------------------------------------------------------- */
+/* --- memory --------------------------------------------------------------------------------------------- */
 
 static void take_rebuilt(const struct sy_stage *s, struct sy_arena *a, int dense, int moe, struct act *t) {
     const struct sy_layer_ctx *c = s->o.ctx;
@@ -93,7 +94,8 @@ static struct kinds kinds_of(const struct sy_stage *s) {
     return k;
 }
 
-/* Activations of one micro-batch: own where they stay from forward to backward; else shared, as they are rebuilt. */
+/* Activations of one micro-batch: own where they stay from forward to backward; else shared, as they are
+ * rebuilt. */
 static void take_acts(const struct sy_stage *s, struct sy_arena *a, struct micro_batch *m, const struct act *rebuilt) {
     const struct sy_layer_ctx *c = s->o.ctx;
     for (int l = 0; l < s->o.n_layers; l++) {
@@ -171,7 +173,7 @@ void sy_stage_carve(struct sy_stage *s, struct sy_arena *a) {
         sy_moe_take_scratch(&c->moe, a, &s->moe);
 }
 
-/* --- creation ------------------------------------------------------------------------------------------------------- */
+/* --- creation ------------------------------------------------------------------------------------------- */
 
 static int wants_recompute(const struct sy_stage_options *o, int l) {
     if (!o->recompute || o->recompute->mode == SY_AC_NONE)
@@ -198,7 +200,9 @@ static int allocate(struct sy_stage *s) {
 
 /* What the host remembers of exchanges over ranks. */
 static sy_status make_exchanges(struct sy_stage *s) {
-    sy_status status = sy_moe_scratch_init(&s->o.ctx->moe, &s->moe);
+    sy_status status = kinds_of(s).moe ? sy_moe_check_rows(&s->o.ctx->moe) : SY_OK;
+    if (status == SY_OK)
+        status = sy_moe_scratch_init(&s->o.ctx->moe, &s->moe);
     for (int i = 0; status == SY_OK && i <= s->o.pending * s->o.n_layers; i++)
         status = sy_moe_exchange_init(&s->o.ctx->moe, &s->exchange[i]);
     return status;
@@ -214,6 +218,7 @@ sy_status sy_stage_create(const struct sy_stage_options *o, struct sy_stage **ou
     }
     s->attn = o->ctx->model->attention == SY_ATTENTION_MLA ? &sy_attn_mla : &sy_attn_gqa;
     s->backward = o->recompute != NULL;
+    s->o.split = o->split && s->backward;
     s->check = s->backward && o->recompute->determinism_check == SY_DETERMINISM_CHECK_DEFAULT;
     s->selective = s->backward && o->recompute->mode == SY_AC_SELECTIVE;
     for (int l = 0; l < o->n_layers; l++)
@@ -244,7 +249,7 @@ void sy_stage_destroy(struct sy_stage *s) {
     free(s);
 }
 
-/* --- a layer -------------------------------------------------------------------------------------------------------- */
+/* --- a layer -------------------------------------------------------------------------------------------- */
 
 struct call { /* one layer of one micro-batch, while it is computed */
     const struct sy_layer_ctx *c;
@@ -318,9 +323,10 @@ static sy_status layer_fwd(struct sy_stage *s, const struct call *k, struct sy_m
     struct sy_attn_call attn = attn_call(k);
     int64_t d = c->model->dim, tokens = k->b->tokens;
     int again = k->pass == SY_PASS_RECOMPUTE;
-    sy_norm_fwd(c, c->model->norm_eps, tokens, d, k->w->attn_norm, x, t->n1, t->r1);
+    double eps = c->model->norm_eps;
+    sy_norm_fwd(c, eps, tokens, &(struct sy_row_norm){d, k->w->attn_norm, x, t->r1}, t->n1);
     s->attn->fwd(c, &attn, t->n1, &t->attn, x, t->x_mid);
-    sy_norm_fwd(c, c->model->norm_eps, tokens, d, k->w->ffn_norm, t->x_mid, t->n2, t->r2);
+    sy_norm_fwd(c, eps, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, t->n2);
     if (!sy_layer_is_moe(c->model, k->l)) {
         sy_mlp_fwd(c->x, &k->w->ffn, &(struct sy_mlp_fwd){.rows = sy_rows_dense(1, tokens),
                                                           .in = t->n2,
@@ -351,31 +357,33 @@ static sy_status layer_bwd_inputs(struct sy_stage *s, const struct call *k, stru
                                                           .scratch = s->ffn_a,
                                                           .grad = &g->ffn,
                                                           .dx = g->dn2});
-    sy_norm_bwd(c, tokens, d, k->w->ffn_norm, g->dn2, t->x_mid, t->r2, s->d_norm);
+    sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, g->dn2, s->d_norm);
     add(k, dy, s->d_norm, g->dx_mid);
     s->attn->bwd_inputs(c, &attn, g->dx_mid, &t->attn, &g->attn, g->dn1);
-    sy_norm_bwd(c, tokens, d, k->w->attn_norm, g->dn1, x, t->r1, s->d_norm);
+    sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->attn_norm, x, t->r1}, g->dn1, s->d_norm);
     add(k, g->dx_mid, s->d_norm, dx);
     return SY_OK;
 }
 
-/* --- weight gradients ----------------------------------------------------------------------------------------------- */
+/* --- weight gradients ----------------------------------------------------------------------------------- */
 
 static void layer_bwd_weights(struct sy_stage *s, const struct call *k, struct sy_mat x, struct sy_mat dy,
                               const struct grad *g, const struct sy_grad_sink *sink) {
     const struct act *t = k->act;
     struct sy_attn_call attn = attn_call(k);
+    struct sy_row_norm norm1 = {.d = k->c->model->dim, .x = x, .r = t->r1};
+    struct sy_row_norm norm2 = {.d = k->c->model->dim, .x = t->x_mid, .r = t->r2};
     if (sy_layer_is_moe(k->c->model, k->l))
         sy_moe_hand(sink, &k->b->at, &(struct sy_moe_handed){&k->c->moe, k->l, k->p, t->n2, dy, &t->moe, &g->moe});
     else
         sy_mlp_hand(sink, &k->b->at, &(struct sy_mlp_handed){k->p->w13, k->p->w2, t->n2, dy, &g->ffn});
-    sy_norm_weights(k->c, k->b, sink, k->p->ffn_norm, g->dn2, t->x_mid, t->r2);
+    sy_norm_weights(k->b, sink, k->p->ffn_norm, &norm2, g->dn2);
     s->attn->bwd_weights(k->c, &attn, sink, t->n1, g->dx_mid, &t->attn, &g->attn);
-    sy_norm_weights(k->c, k->b, sink, k->p->attn_norm, g->dn1, x, t->r1);
+    sy_norm_weights(k->b, sink, k->p->attn_norm, &norm1, g->dn1);
     sink->flush(sink->self);
 }
 
-/* --- micro-batches -------------------------------------------------------------------------------------------------- */
+/* --- micro-batches -------------------------------------------------------------------------------------- */
 
 sy_status sy_stage_fwd(struct sy_stage *s, int mb, const struct sy_batch *batch, enum sy_pass pass, struct sy_mat in,
                        struct sy_mat out) {

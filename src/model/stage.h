@@ -1,12 +1,12 @@
 /* A stage: a contiguous run of layers, forward and backward of micro-batches.
  *
- *     fwd(mb) ... bwd(mb)                             the layers in reverse, gradients of inputs and weights layer by layer
- *     fwd(mb) ... bwd_inputs(mb) ... bwd_weights(mb)  apart, with other work between (zero-bubble pipelines); `split`
+ *     fwd(mb) ... bwd(mb)                             layers in reverse, inputs and weights layer by layer
+ *     fwd(mb) ... bwd_inputs(mb) ... bwd_weights(mb)  apart, other work between (zero-bubble); `split`
  *
- * Up to `pending` micro-batches may be between their forward and the end of their backward; each has memory of its own for
- * what its backward reads, so that their calls may interleave in any order. What is recomputed (activation_checkpoint) is
- * made again in bwd or bwd_inputs: of such a layer its input is kept, and with selective recompute the attention output and
- * the dispatched rows.
+ * Up to `pending` micro-batches may be between their forward and the end of their backward; each has memory
+ * of its own for what its backward reads, so that their calls may interleave in any order. What is recomputed
+ * (activation_checkpoint) is made again in bwd or bwd_inputs: of such a layer its input is kept, and with
+ * selective recompute the attention output and the dispatched rows.
  */
 #ifndef SY_MODEL_STAGE_H
 #define SY_MODEL_STAGE_H
@@ -25,14 +25,16 @@ struct sy_stage_options {
 
 struct sy_stage;
 
-/* Local. An empty stage of that many layers; its memory comes with carve. Errors: ERR_MEMORY. Owned by the caller. */
+/* Local. An empty stage of that many layers; its memory comes with carve. Errors: ERR_MEMORY, ERR_USAGE more
+ * rows of experts than can be numbered. Owned by the caller. */
 sy_status sy_stage_create(const struct sy_stage_options *options, struct sy_stage **out);
 void sy_stage_destroy(struct sy_stage *stage);
 /* Local. Takes what the stage needs; called once to measure and once to carve. */
 void sy_stage_carve(struct sy_stage *stage, struct sy_arena *arena);
 
-/* Collective over the expert-parallel group. out [T, D] from in [T, D], which stays until the micro-batch's backward is done.
- * pass: EVAL or TRAIN. The batch is a value; its views stay as long as `in`. Errors: those of the exchange. */
+/* Collective over the expert-parallel group. out [T, D] from in [T, D], which stays until the micro-batch's
+ * backward is done. pass: EVAL or TRAIN. The batch is a value; its views stay as long as `in`. Errors: those
+ * of the exchange. */
 sy_status sy_stage_fwd(struct sy_stage *stage, int mb, const struct sy_batch *batch, enum sy_pass pass, struct sy_mat in,
                        struct sy_mat out);
 

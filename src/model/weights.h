@@ -1,7 +1,8 @@
 /* A layer's weights as its parts read them, and where they come from.
  *
- * A source lends a layer's weights from acquire to release, and may fetch the next ones meanwhile (prefetch): they may lie in
- * this rank's memory (parallel/resident.h) or be gathered from others. Nothing in model/ knows which.
+ * A source lends a layer's weights from acquire to release, and may fetch the next ones meanwhile (prefetch):
+ * they may lie in this rank's memory (parallel/resident.h) or be gathered from others. Nothing in model/
+ * knows which.
  */
 #ifndef SY_MODEL_WEIGHTS_H
 #define SY_MODEL_WEIGHTS_H

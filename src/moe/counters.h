@@ -1,4 +1,5 @@
-/* What the MoE layers did: paths taken, rows moved, caches hit. Counted once a call, never inside a loop over rows. */
+/* What the MoE layers did: paths taken, rows moved, caches hit. Counted once a call, never inside a loop over
+ * rows. */
 #ifndef SY_MOE_COUNTERS_H
 #define SY_MOE_COUNTERS_H
 

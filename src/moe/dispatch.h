@@ -1,9 +1,10 @@
 /* Dispatch and combine within one rank.
  *
- * A handle is a value that says where each route's row lies: rows of an expert stand together, inside by (sequence, token),
- * the sequences in the order of the call: round by round. dispatch sorts and gathers, combine gathers back and adds in
- * ascending expert id; the backward of one is the other. Under forced balance the places have a closed form: nothing is
- * counted and nothing sorted. What the arrays hold only ops know; the host knows how many rows there are at most.
+ * A handle is a value that says where each route's row lies: rows of an expert stand together, inside by
+ * (sequence, token), the sequences in the order of the call: round by round. dispatch sorts and gathers,
+ * combine gathers back and adds in ascending expert id; the backward of one is the other. Under forced
+ * balance the places have a closed form: nothing is counted and nothing sorted. What the arrays hold only ops
+ * know; the host knows how many rows there are at most.
  */
 #ifndef SY_MOE_DISPATCH_H
 #define SY_MOE_DISPATCH_H
@@ -18,7 +19,8 @@ struct sy_dispatch {
     int64_t combine_groups;
     const int32_t *ids; /* [T, K] ascending */
     int64_t *offset;    /* [E * sequences + 1] first row of (expert, sequence) */
-    int64_t *count;     /* [E * sequences] rows of each without padding, where ranks must tell them; or NULL */
+    /* [E * sequences] rows of each without padding, where ranks must tell them; or NULL */
+    int64_t *count;
     int32_t *row;       /* [T, K] */
     int32_t *route;     /* [rows], -1: padding */
     struct sy_tile *tile;
@@ -52,7 +54,6 @@ static inline struct sy_rows sy_dispatch_rows_of(const struct sy_dispatch *d) {
     return (struct sy_rows){.groups = d->experts,
                             .sequences = d->sequences,
                             .max_rows = d->rows,
-                            .max_tiles = sy_dispatch_most_tiles(d->rows, d->experts),
                             .offset = d->offset,
                             .tile = d->tile,
                             .n_tiles = d->n_tiles};
@@ -62,12 +63,13 @@ static inline struct sy_rows sy_dispatch_rows_of(const struct sy_dispatch *d) {
 void sy_dispatch_rows(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
                       struct sy_mat tokens, struct sy_mat rows);
 
-/* y[T] = BF(sum over a token's experts ascending of fma(w, rows, y), + shared). w NULL: 1; shared.data NULL: none. */
+/* y[T] = BF(sum over a token's experts ascending of fma(w, rows, y), + shared). w NULL: 1; shared.data NULL:
+ * none. */
 void sy_dispatch_combine(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
                          struct sy_mat rows, struct sy_mat shared, struct sy_mat y);
 
-/* The same bits by scatter-add, rows ascending; without combine_groups. In place into y when y is fp32 and overlaps neither
- * the rows nor `protect` (what backward reads), else by way of `spare`. */
+/* The same bits by scatter-add, rows ascending; without combine_groups. In place into y when y is fp32 and
+ * overlaps neither the rows nor `protect` (what backward reads), else by way of `spare`. */
 struct sy_scatter {
     float *scale;        /* [rows] scratch: weight of a row */
     float *spare;        /* [T, width] scratch */

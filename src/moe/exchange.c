@@ -11,7 +11,7 @@ void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int6
     *n = base + (rank < more);
 }
 
-/* --- memory ------------------------------------------------------------------------------------------------------ */
+/* --- memory --------------------------------------------------------------------------------------------- */
 
 static const char tag[] = "exchange of rows";
 
@@ -143,7 +143,7 @@ void sy_exchange_counts_fini(struct sy_exchange_counts *c) {
     *c = (struct sy_exchange_counts){0};
 }
 
-/* --- rows -------------------------------------------------------------------------------------------------------- */
+/* --- rows ----------------------------------------------------------------------------------------------- */
 
 /* Whether this rank's rows, in their order, are the message: nothing is padded. */
 static int goes_as_it_is(const struct sy_exec *x, const struct sy_exchange *e) {
@@ -195,8 +195,8 @@ static void count_rows(const struct sy_exchange *e, const int64_t *rows_at, stru
     }
 }
 
-/* A transport of this process reads what ops have written: they are waited for. A rank whose device has failed comes all the
- * same and says so. */
+/* A transport of this process reads what ops have written: they are waited for. A rank whose device has
+ * failed comes all the same and says so. */
 static sy_status send(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b, const void *from,
                       int back, void *to) {
     const struct sy_device *d = x->device;

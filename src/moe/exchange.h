@@ -1,15 +1,17 @@
-/* Rows between the ranks of an expert-parallel group, so that every sum over an expert's rows runs in the order that it has
- * without ranks.
+/* Rows between the ranks of an expert-parallel group, so that every sum over an expert's rows runs in the
+ * order that it has without ranks.
  *
- *     rank's rows by (expert, round, sequence, token)   --all-to-all-->   (rank, expert, round, sequence, token)
- *                    --move-->   the owner's rows by (expert, round, rank, sequence, token)
+ *     a rank's rows by          (expert, round, sequence, token)
+ *       --all-to-all-->   (rank, expert, round, sequence, token)
+ *       --move-->         the owner's rows by (expert, round, rank, sequence, token)
  *
- * A segment is what one rank sends for one (expert, sequence); it moves as one piece of bytes, nothing is added. The first E
- * mod EP ranks own one expert more. Ranks may have different numbers of sequences in a round, or none. Paths:
+ * A segment is what one rank sends for one (expert, sequence); it moves as one piece of bytes, nothing is
+ * added. The first E mod EP ranks own one expert more. Ranks may have different numbers of sequences in a
+ * round, or none. Paths:
  *
  *   standard      counts are exchanged, parts have any size
  *   equal         all (rank, expert) counts turned out equal, one round
- *   equal padded  each part is filled at its end with zero rows up to the largest part of all, and compacted on arrival
+ *   equal padded  each part is filled at its end with zero rows up to the largest, and compacted on arrival
  *   forced        counts are known in closed form: nothing is exchanged before the rows
  *
  * Counts lie with the device and an all-to-all wants them on the host: the standard and equal paths wait for them once, here
@@ -17,8 +19,8 @@
  * needs more, all ranks know it from the counts, nothing moves, and the plan is ERR_MEMORY everywhere: `most` says how many,
  * and the caller runs again with larger buffers.
  *
- * The plan (struct sy_exchange) is a value that lives as long as its micro-batch; the buffers (struct sy_exchange_buffer)
- * are used between a begin and its wait alone.
+ * The plan (struct sy_exchange) is a value that lives as long as its micro-batch; the buffers (struct
+ * sy_exchange_buffer) are used between a begin and its wait alone.
  */
 #ifndef SY_MOE_EXCHANGE_H
 #define SY_MOE_EXCHANGE_H
@@ -56,11 +58,14 @@ struct sy_exchange {
     enum sy_exchange_path path;
     int rounds;
     int64_t first_expert, n_experts;    /* this rank's */
-    struct sy_dispatch received;        /* experts = n_experts, the group's sequences by (round, rank); no row and route */
-    struct sy_segments arrived, leaving; /* (expert, round, rank, sequence) of what comes; (expert, sequence) of what goes */
+    /* experts = n_experts, the group's sequences by (round, rank); no row and route */
+    struct sy_dispatch received;
+    /* (expert, round, rank, sequence) of what comes; (expert, sequence) of what goes */
+    struct sy_segments arrived, leaving;
     /* the host's */
     int64_t *sequences;      /* [size, max_rounds] */
-    int64_t *first_sequence; /* [size, max_rounds] place of a (round, rank)'s first sequence among the group's */
+    /* [size, max_rounds] place of a (round, rank)'s first sequence among the group's */
+    int64_t *first_sequence;
     int64_t *first_of_rank;  /* [size, max_rounds + 1] and among the rank's own; the last: how many it has */
     int64_t *send_at, *recv_at; /* [size + 1] rows of each rank's part */
     int64_t padded_rows;        /* rows of every part, with padding */
@@ -68,7 +73,8 @@ struct sy_exchange {
     int even;                   /* all of this rank's experts get as many rows, and some */
 };
 
-/* Buffers of one exchange in flight, for rows up to max_row_bytes. May be shared by plans; not by two in flight. */
+/* Buffers of one exchange in flight, for rows up to max_row_bytes. May be shared by plans; not by two in
+ * flight. */
 struct sy_exchange_buffer {
     int64_t max_row_bytes;
     void *packed, *staging; /* what goes, by destination; what came, by source */
@@ -77,8 +83,8 @@ struct sy_exchange_buffer {
     int64_t row_bytes;
 };
 
-/* The host's scratch of a plan: every rank's counts, offsets and segments before they are copied. Free for the next plan
- * when this one's rows have been sent, before which the copies are waited for. */
+/* The host's scratch of a plan: every rank's counts, offsets and segments before they are copied. Free for
+ * the next plan when this one's rows have been sent, before which the copies are waited for. */
 struct sy_exchange_counts {
     int64_t *mine, *all, *offset, *numbers, n_tiles;
     struct sy_tile *tile;
@@ -87,7 +93,8 @@ struct sy_exchange_counts {
 /* First expert of a rank, and how many it owns. */
 void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int64_t *n);
 
-/* What a rank tells of itself, in numbers: sequences of each round, then routes of each (expert, sequence). */
+/* What a rank tells of itself, in numbers: sequences of each round, then routes of each (expert,
+ * sequence). */
 static inline int64_t sy_exchange_message_length(const struct sy_exchange_shape *s) {
     return s->max_rounds + s->experts * s->max_sequences;
 }
@@ -99,11 +106,12 @@ static inline int64_t sy_exchange_sequences_of(const struct sy_exchange *e, int 
 /* Whether all of this rank's experts get as many rows. */
 static inline int sy_exchange_is_even(const struct sy_exchange *e) { return e->even; }
 
-/* Most rows that a rank can receive: the shape's, or every route of every rank; padding of segments included. */
+/* Most rows that a rank can receive: the shape's, or every route of every rank; padding of segments
+ * included. */
 int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm, const struct sy_exchange_shape *shape);
 
-/* Rows to plan for: `factor` times what the ranks with the most experts get in a call of the most sequences when all experts
- * get as much; at most every route of every rank. */
+/* Rows to plan for: `factor` times what the ranks with the most experts get in a call of the most sequences
+ * when all experts get as much; at most every route of every rank. */
 int64_t sy_exchange_rows_for(const struct sy_comm *comm, const struct sy_exchange_shape *shape, double factor);
 
 /* Local. The host's memory of a plan and of a buffer. Errors: ERR_MEMORY. fini: {0} is fine. */
@@ -121,14 +129,15 @@ void sy_exchange_take(const struct sy_exec *x, struct sy_arena *a, const struct 
 void sy_exchange_take_buffer(const struct sy_exec *x, struct sy_arena *a, const struct sy_comm *comm,
                              const struct sy_exchange_shape *shape, int64_t max_row_bytes, struct sy_exchange_buffer *b);
 
-/* Collective. After the local sort. forced: the ids are those of closed forced balance on every rank; with `known` sequences
- * nothing is sent and nothing waited for. Chooses the path and fills `received`. Errors: ERR_MEMORY more rows than planned, of the transport. */
+/* Collective. After the local sort. forced: the ids are those of closed forced balance on every rank; with
+ * `known` sequences nothing is sent and nothing waited for. Chooses the path and fills `received`. Errors:
+ * ERR_MEMORY more rows than planned, of the transport. */
 sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struct sy_exchange_counts *scratch,
                            const struct sy_dispatch *local, const struct sy_sequences *sequences, int forced,
                            struct sy_moe_counters *counters);
 
-/* Collective. Rows of `row_bytes` from the local order to the owners' expert order (dispatch), and back (combine). What
- * `from` points to stays untouched until the wait. Errors: of the transport. */
+/* Collective. Rows of `row_bytes` from the local order to the owners' expert order (dispatch), and back
+ * (combine). What `from` points to stays untouched until the wait. Errors: of the transport. */
 sy_status sy_exchange_dispatch_begin(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
                                      int64_t row_bytes, const void *from, struct sy_moe_counters *counters);
 sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,

@@ -91,8 +91,8 @@ static void set_segment(struct sy_segments *to, int64_t rows, int64_t in_message
     to->in_place[i] = in_place;
 }
 
-/* First row of (expert, round, rank, sequence) for this rank's experts: segments of a sequence start at multiples; a moved
- * segment is one sequence's, or, where nothing is padded, a (round, rank)'s. */
+/* First row of (expert, round, rank, sequence) for this rank's experts: segments of a sequence start at
+ * multiples; a moved segment is one sequence's, or, where nothing is padded, a (round, rank)'s. */
 static void place_rows(const struct plan *p, struct sy_segments *arrived) {
     struct sy_exchange *e = p->e;
     int64_t row = 0, *offset = p->c->offset, s = 0;
@@ -206,7 +206,7 @@ static int64_t most_rows(const struct plan *p) {
     return most;
 }
 
-/* --- to the device -------------------------------------------------------------------------------------------------- */
+/* --- to the device -------------------------------------------------------------------------------------- */
 
 static void copy(const struct sy_exec *x, int64_t *to, const int64_t *from, int64_t n) {
     x->device->copy(x->device, to, from, (size_t)n * sizeof *to);

@@ -5,7 +5,7 @@
 
 #include "moe/router.h"
 
-/* --- dispatch and combine ------------------------------------------------------------------------------------- */
+/* --- dispatch and combine ------------------------------------------------------------------------------- */
 
 static int has_ranks(const struct sy_moe_env *env) { return env->ep.size > 1; }
 static int before(const struct sy_moe_env *env) { return env->config->score_before_experts; }
@@ -21,7 +21,8 @@ static sy_status sort(const struct sy_moe_env *env, const struct sy_moe_call *ca
         sy_dispatch_sort(env->x, &act->routes, call->n_sequences, call->seq_len, act->ids);
     if (has_ranks(env)) {
         sy_status status = sy_exchange_plan(env->x, act->exchange, &g->counts, &act->routes, &call->sequences, closed, env->counters);
-        *env->most_rows = act->exchange->most > *env->most_rows ? act->exchange->most : *env->most_rows;
+        if (env->most_rows && act->exchange->most > *env->most_rows)
+            *env->most_rows = act->exchange->most;
         return status;
     }
     env->counters->path_forced += closed;
@@ -59,8 +60,9 @@ static sy_status dispatch_wait(const struct sy_moe_env *env, const struct sy_moe
     return rows != SY_OK ? rows : weights;
 }
 
-/* y = the experts' rows of each token, and the shared output. By gather when asked for, or for combine_groups; scatter-add
- * gives the same bits, into y itself unless that overlaps protect [T, D], what backward reads. */
+/* y = the experts' rows of each token, and the shared output. By gather when asked for, or for
+ * combine_groups; scatter-add gives the same bits, into y itself unless that overlaps protect [T, D], what
+ * backward reads. */
 static void combine(const struct sy_moe_env *env, const struct sy_moe_act *act, struct sy_moe_scratch *g,
                     const float *w, struct sy_mat rows, struct sy_mat shared, struct sy_mat protect, struct sy_mat y) {
     if (env->config->combine == SY_COMBINE_GATHER || env->combine_groups > 0) {
@@ -86,7 +88,7 @@ static sy_status bring_back(const struct sy_moe_env *env, const struct sy_moe_ac
     return SY_OK;
 }
 
-/* --- forward -------------------------------------------------------------------------------------------------- */
+/* --- forward -------------------------------------------------------------------------------------------- */
 
 /* The shared experts' output, BF(SIG(l) y) with the gate; data NULL without shared experts. */
 static struct sy_mat shared_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, const struct sy_moe_call *call,
@@ -131,7 +133,8 @@ static void experts_fwd(const struct sy_moe_env *env, const struct sy_moe_weight
                                                          .y = again ? (struct sy_mat){0} : g->rows});
 }
 
-/* Routes are counted here: once a token in training; and whether all experts have as many, without gradients. */
+/* Routes are counted here: once a token in training; and whether all experts have as many, without
+ * gradients. */
 static void count_routes(const struct sy_moe_env *env, const struct sy_moe_call *call, const struct sy_moe_act *act) {
     int trains = call->pass == SY_PASS_TRAIN && call->counts, evaluates = call->pass == SY_PASS_EVAL;
     if (trains || (evaluates && !has_ranks(env)))
@@ -164,7 +167,7 @@ sy_status sy_moe_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *
     return SY_OK;
 }
 
-/* --- backward ------------------------------------------------------------------------------------------------- */
+/* --- backward ------------------------------------------------------------------------------------------- */
 
 /* Gradient of the shared experts' input, and of their gate's. */
 static void shared_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, int64_t tokens, struct sy_mat dy,

@@ -1,15 +1,15 @@
-/* The mixture-of-experts layer: router, dispatch, routed and shared experts, combine, on one rank or over the ranks of an
- * expert-parallel group, with the same bits (NUMERICS 3).
+/* The mixture-of-experts layer: router, dispatch, routed and shared experts, combine, on one rank or over the
+ * ranks of an expert-parallel group, with the same bits (NUMERICS 3).
  *
- *     n [T, D] -> router -> dispatch begin -> shared experts -> dispatch wait -> experts -> combine -> y [T, D]
+ *     n [T, D] -> router -> dispatch begin -> shared experts -> dispatch wait -> experts -> combine -> y
  *
- * A part of the model like attention: take, fwd, bwd. It knows no parameters' names: weights come as operands, and what the
- * weight gradients are products of is left in act and grad. Nothing in a call waits for a device, but for the counts that a
- * standard or equal exchange needs (moe/exchange.h).
+ * A part of the model like attention: take, fwd, bwd. It knows no parameters' names: weights come as
+ * operands, and what the weight gradients are products of is left in act and grad. Nothing in a call waits
+ * for a device, but for the counts that a standard or equal exchange needs (moe/exchange.h).
  *
  *   env      what all layers of a rank share
- *   act      what backward reads, of one layer and micro-batch, in two halves: rebuilt by every recompute; saved by a
- *            selective one. A value, so that micro-batches may interleave
+ *   act      what backward reads, of one layer and micro-batch, in two halves: rebuilt by every recompute;
+ *            saved by a selective one. A value, so that micro-batches may interleave
  *   grad     what the weight gradients read: lives from bwd until they are made
  *   scratch  lives for the time of one call
  */
@@ -26,13 +26,16 @@ struct sy_moe_env {
     const struct sy_config_moe *config;
     struct sy_comm ep;
     int64_t d, f;                                /* width, width of an expert */
-    int64_t seq_len, max_sequences, max_tokens;  /* bounds of a call; over ranks every call has this seq_len */
+    /* bounds of a call; over ranks every call has this seq_len */
+    int64_t seq_len, max_sequences, max_tokens;
     int max_rounds;                              /* of a call */
     int64_t combine_groups;
     int forced_balance;
-    int64_t loss_sequences; /* of the global batch: the weight of one sequence's balance and z-loss is 1 / this */
+    /* of the global batch: the weight of one sequence's balance and z-loss is 1 / this */
+    int64_t loss_sequences;
     int64_t planned_rows; /* of this rank's experts, over ranks; 0: the worst case */
-    int64_t *most_rows;   /* with ranks: becomes what the experts of a rank got at most, if that is more */
+    /* with ranks: becomes what the experts of a rank got at most, if that is more; or NULL */
+    int64_t *most_rows;
     struct sy_moe_counters *counters;
 };
 
@@ -45,7 +48,8 @@ struct sy_moe_weights {       /* of the experts, this rank's */
     struct sy_weight shared_gate; /* [1, D] with shared_gate */
 };
 
-/* What a pass is for. Recompute makes again what backward reads; with `saved` the dispatched rows are still there. */
+/* What a pass is for. Recompute makes again what backward reads; with `saved` the dispatched rows are still
+ * there. */
 enum sy_pass { SY_PASS_EVAL, SY_PASS_TRAIN, SY_PASS_RECOMPUTE };
 
 struct sy_moe_call {
@@ -71,7 +75,8 @@ struct sy_moe_act {
     float *shared_logit;
     /* saved */
     struct sy_dispatch routes;   /* of this rank's tokens */
-    struct sy_exchange *exchange; /* with more than one rank: the owner's, made before act is carved, which keeps it */
+    /* with more than one rank: the owner's, made before act is carved, which keeps it */
+    struct sy_exchange *exchange;
     struct sy_mat x;             /* rows as the experts get them */
     float *row_w;                /* weight of each of these rows, with scores after experts */
     /* what recompute is compared with; NULL: it is not */
@@ -93,18 +98,23 @@ struct sy_moe_scratch {
     float *row_dw, *dw;       /* received rows; [T, K] */
     struct sy_mat ys, ya;     /* shared: [T, D] output, [T, F'] fp32 */
     struct sy_mat d_gate, d_routed, d_shared, d_shared_gate; /* [T, D] terms of the input's gradient */
-    struct sy_mat local, local_x; /* [., D] rows of this rank's tokens: with ranks; with scores before experts */
+    /* [., D] rows of this rank's tokens: with ranks; with scores before experts */
+    struct sy_mat local, local_x;
     float *local_w;               /* with ranks */
     struct sy_scatter scatter;    /* with combine = scatter */
     struct sy_exchange_counts counts;
     struct sy_exchange_buffer exchange, exchange_w;
 };
 
-/* What planned_rows may be for: balanced load times a factor; 0 on one rank, which cannot get more than it has. */
+/* What planned_rows may be for: balanced load times a factor; 0 on one rank, which cannot get more than it
+ * has. */
 int64_t sy_moe_rows_for(const struct sy_moe_env *env, double factor);
 
-/* Local. The host's memory of an exchange, and of scratch, with more than one rank; else nothing. Errors: ERR_MEMORY. fini:
- * {0} is fine. */
+/* Local. Whether a call's rows can be numbered. Errors: ERR_USAGE with the numbers. */
+sy_status sy_moe_check_rows(const struct sy_moe_env *env);
+
+/* Local. The host's memory of an exchange, and of scratch, with more than one rank; else nothing. Errors:
+ * ERR_MEMORY. fini: {0} is fine. */
 sy_status sy_moe_exchange_init(const struct sy_moe_env *env, struct sy_exchange *e);
 sy_status sy_moe_scratch_init(const struct sy_moe_env *env, struct sy_moe_scratch *scratch);
 void sy_moe_scratch_fini(struct sy_moe_scratch *scratch);

@@ -66,6 +66,19 @@ static struct sizes sizes_of(const struct sy_moe_env *env) {
     return s;
 }
 
+/* A route's row and a row's route are numbers of 32 bits. */
+sy_status sy_moe_check_rows(const struct sy_moe_env *env) {
+    struct sizes s = sizes_of(env);
+    if (s.local > INT32_MAX)
+        SY_FAIL(SY_ERR_USAGE,
+                "an MoE layer may have %lld rows in a pass: %lld tokens, moe.top_k = %lld, and segments of %lld experts "
+                "times %lld sequences that start at multiples of %lld; there can be %lld: choose fewer "
+                "(training.local_batch_size) or shorter sequences",
+                (long long)s.local, (long long)s.t, (long long)s.k, (long long)s.e, (long long)env->max_sequences,
+                (long long)env->x->device->segment, (long long)INT32_MAX);
+    return SY_OK;
+}
+
 static int64_t shared_width(const struct sy_moe_env *env) { return env->config->num_shared_experts * env->f; }
 
 void sy_moe_take_saved(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act) {

@@ -1,7 +1,8 @@
 /* Weight matrices as products read them, and linear maps.
  *
- * A right-hand side may be packed in the order of the tier (op pack), once for each version of the weights. The cache lies
- * beside the weights: whoever holds them (model/weights.h) packs them; a layer sees operands. Version 0 is never kept.
+ * A right-hand side may be packed in the order of the tier (op pack), once for each version of the weights.
+ * The cache lies beside the weights: whoever holds them (model/weights.h) packs them; a layer sees operands.
+ * Version 0 is never kept.
  */
 #ifndef SY_MOE_LINEAR_H
 #define SY_MOE_LINEAR_H
@@ -20,7 +21,8 @@ struct sy_packed {   /* of `groups` right-hand sides m [k, n], `step` elements a
 void sy_packed_take(const struct sy_exec *x, struct sy_arena *a, int64_t groups, struct sy_mat m, int64_t k, int64_t n,
                     struct sy_packed *p);
 
-/* m [k, n] of each group as an operand; packed now unless the cache has this version. p NULL or version 0: as it is. */
+/* m [k, n] of each group as an operand; packed now unless the cache has this version. p NULL or version 0: as
+ * it is. */
 struct sy_operand sy_packed_operand(const struct sy_exec *x, int64_t groups, struct sy_mat m, int64_t step, int64_t k,
                                     int64_t n, int64_t version, struct sy_packed *p);
 

@@ -1,8 +1,8 @@
-/* SwiGLU networks, y = W2 (silu(W1 n) * (W3 n)): one for all tokens (a dense layer's feed-forward, the shared experts), or
- * one for each group of rows (the routed experts), in three products.
+/* SwiGLU networks, y = W2 (silu(W1 n) * (W3 n)): one for all tokens (a dense layer's feed-forward, the shared
+ * experts), or one for each group of rows (the routed experts), in three products.
  *
- * Saved for backward: n and the pre-activation, nothing else. The weight gradients are products of what backward leaves:
- * dW13 of (dgu, n), dW2 of (dy, h).
+ * Saved for backward: n and the pre-activation, nothing else. The weight gradients are products of what
+ * backward leaves: dW13 of (dgu, n), dW2 of (dy, h).
  */
 #ifndef SY_MOE_MLP_H
 #define SY_MOE_MLP_H
@@ -22,7 +22,8 @@ struct sy_mlp_cache {
 };
 void sy_mlp_take_cache(const struct sy_exec *x, struct sy_arena *a, int64_t groups, int64_t d, int64_t f,
                        struct sy_mlp_cache *c);
-/* Groups' weights as they are stored, contiguous: w13 [groups, 2f, d], w2 [groups, d, f]. c NULL: without a cache. */
+/* Groups' weights as they are stored, contiguous: w13 [groups, 2f, d], w2 [groups, d, f]. c NULL: without a
+ * cache. */
 struct sy_mlp_weights sy_mlp_weights_of(const struct sy_exec *x, int64_t groups, int64_t d, int64_t f, struct sy_mat w13,
                                         struct sy_mat w2, int64_t version, struct sy_mlp_cache *c);
 
@@ -32,15 +33,16 @@ struct sy_mlp_grad {   /* what the weight gradients read */
 };
 void sy_mlp_take_grad(struct sy_arena *a, enum sy_dtype t, int64_t rows, int64_t f, struct sy_mlp_grad *grad);
 
-/* gu [rows, 2f] and y [rows, d]; y.data NULL: gu alone, which is all that backward needs. residual.data NULL: none.
- * scratch [rows, f] fp32. */
+/* gu [rows, 2f] and y [rows, d]; y.data NULL: gu alone, which is all that backward needs. residual.data NULL:
+ * none. scratch [rows, f] fp32. */
 struct sy_mlp_fwd {
     struct sy_rows rows;
     struct sy_mat in, gu, scratch, residual, y;
 };
 void sy_mlp_fwd(const struct sy_exec *x, const struct sy_mlp_weights *w, const struct sy_mlp_fwd *c);
 
-/* From dy [rows, d], before the rows' weights row_w (NULL: 1): grad, row_dw [rows] (with row_w), dx [rows, d]. */
+/* From dy [rows, d], before the rows' weights row_w (NULL: 1): grad, row_dw [rows] (with row_w), dx [rows,
+ * d]. */
 struct sy_mlp_bwd {
     struct sy_rows rows;
     struct sy_mat dy, gu, scratch;

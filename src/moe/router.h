@@ -1,4 +1,5 @@
-/* The router of an MoE layer: logits, choice, weights, the two losses, and their backward (NUMERICS 3, "Router"). */
+/* The router of an MoE layer: logits, choice, weights, the two losses, and their backward (NUMERICS 3,
+ * "Router"). */
 #ifndef SY_MOE_ROUTER_H
 #define SY_MOE_ROUTER_H
 

@@ -85,8 +85,18 @@ void sy_call_destroy(struct sy_call *c) {
 
 /* --- run ------------------------------------------------------------------------------------------------ */
 
+static size_t bytes_of(enum sy_words w) { return w == SY_WORDS_F32 ? 4 : w == SY_WORDS_BF16 ? 2 : 1; }
+
+/* Region by region: what lies between them nobody may touch. */
+static void move(const struct sy_exec *x, const struct sy_call *c, char *to, const char *from) {
+    for (int i = 0; i < c->n_regions; i++) {
+        const struct sy_call_region *r = &c->region[i];
+        x->device->copy(x->device, to + r->at, from + r->at, (size_t)r->n * bytes_of(r->words));
+    }
+}
+
 void sy_call_reset(const struct sy_exec *x, struct sy_call *c) {
-    x->device->copy(x->device, c->arena.base, c->image, c->arena.size);
+    move(x, c, c->arena.base, c->image);
     for (int i = 0; i < c->n_operands; i++) {
         const struct sy_operand *v = c->operand[i].view;
         struct sy_operand plain = {.m = v->m, .step = v->step};
@@ -104,13 +114,11 @@ void sy_call_run(const struct sy_exec *x, struct sy_call *c) { ops[c->op].run(x,
 sy_status sy_call_finish(const struct sy_exec *x, struct sy_call *c) {
     if (c->has_after)
         x->ops->linear(x, &c->after);
-    x->device->copy(x->device, c->result, c->arena.base, c->arena.size);
+    move(x, c, c->result, c->arena.base);
     return sy_exec_wait(x);
 }
 
 /* --- compared ------------------------------------------------------------------------------------------- */
-
-static size_t bytes_of(enum sy_words w) { return w == SY_WORDS_F32 ? 4 : w == SY_WORDS_BF16 ? 2 : 1; }
 
 static uint32_t word(const struct sy_call *c, const struct sy_call_region *r, int64_t i) {
     const char *p = c->result + r->at + (size_t)i * bytes_of(r->words);

@@ -53,22 +53,22 @@ static void documents(struct sy_make *m, struct sy_attention *op) {
 }
 
 static void attention(struct sy_make *m, struct sy_attention *op, int backward) {
-    static const int64_t lengths[] = {1, 2, 5, 63, 64, 65, 127, 128, 129, 200, 257};
+    static const int64_t lengths[] = {1, 2, 5, 17, 63, 64, 65, 127, 128, 129, 150};
     int typical = m->size == SY_CALL_TYPICAL;
-    int64_t group = typical ? 2 : 1 + sy_make_below(m, 3), kv = typical ? 1 : 1 + sy_make_below(m, 2),
+    int64_t group = typical ? 2 : 1 + sy_make_below(m, 2), kv = typical ? 1 : 1 + sy_make_below(m, 2),
             width = 0;
     *op = (struct sy_attention){.sequences = 1 + sy_make_coin(m),
-                                .seq_len = typical ? 256 : lengths[sy_make_below(m, 11)],
+                                .seq_len = typical ? 192 : lengths[sy_make_below(m, 11)],
                                 .heads = group * kv,
                                 .kv_heads = kv,
-                                .dv = typical ? 64 : 1 + sy_make_below(m, 40),
+                                .dv = typical ? 64 : 1 + sy_make_below(m, 24),
                                 .n_slices = 1 + (int)sy_make_below(m, SY_HEAD_SLICES),
                                 .window = sy_make_coin(m) ? 1 + sy_make_below(m, 150) : 0};
     int64_t tokens = op->sequences * op->seq_len;
     for (int p = 0; p < op->n_slices; p++) {
         struct sy_head_slice *s = &op->slice[p];
         int shared = p == 1 && sy_make_below(m, 2);
-        s->d = typical ? 32 : 1 + sy_make_below(m, 40);
+        s->d = typical ? 32 : 1 + sy_make_below(m, 24);
         width += s->d;
         s->q = sy_make_heads(m, "q", tokens, op->heads, s->d);
         s->k = sy_make_heads(m, "k", tokens, shared ? 1 : kv, s->d);

@@ -35,6 +35,7 @@ struct sy_call {
     } arg;
     union { /* lists that an op reads on the host */
         struct sy_dw dw[SY_CALL_ITEMS];
+        struct sy_row_sum_item row_sum[SY_CALL_ITEMS];
         struct sy_add_item add[SY_CALL_ITEMS];
         struct sy_norm_item norm[SY_CALL_ITEMS];
         struct sy_adamw_item adamw[SY_CALL_ITEMS];

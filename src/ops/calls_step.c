@@ -70,20 +70,27 @@ void sy_make_cross_entropy(struct sy_make *m, struct sy_cross_entropy *op) {
     op->tally = some_tally(m, 0);
 }
 
-void sy_make_row_sum(struct sy_make *m, struct sy_row_sum *op) {
-    int64_t sequences = typical(m) ? 4 : 1 + sy_make_below(m, 3),
-            heads = typical(m) ? 1 : 1 + sy_make_below(m, 3);
+static void some_row_sum(struct sy_make *m, struct sy_row_sum_item *p) {
+    int64_t sequences = typical(m) ? 4 : 1 + sy_make_below(m, 3);
+    int64_t heads = typical(m) ? 1 : 1 + sy_make_below(m, 3);
     int64_t tokens = typical(m) ? 256 : 1 + sy_make_below(m, 140), d = sy_make_side(m, 512);
     int acc = (int)sy_make_below(m, 3); /* none, its own, out itself */
-    *op = (struct sy_row_sum){
+    *p = (struct sy_row_sum_item){
         .sequences = sequences, .rows_per_sequence = tokens * heads, .heads = heads, .d = d};
-    op->a = sy_make_heads(m, "a", sequences * tokens, heads, d);
+    p->a = sy_make_heads(m, "a", sequences * tokens, heads, d);
     if (!sy_make_coin(m))
-        op->x = sy_make_heads(m, "x", sequences * tokens, heads, d);
-    op->r = sy_make_coin(m) ? NULL : sy_make_f32(m, "r", sequences * tokens * heads, SY_HOLDS_ANY);
-    op->out = sy_make_f32(m, "out", d, SY_HOLDS_SUMS);
-    op->acc = acc == 0 ? NULL : acc == 1 ? sy_make_f32(m, "acc", d, SY_HOLDS_SUMS) : op->out;
-    op->fold = acc < 2 && sy_make_below(m, 2);
+        p->x = sy_make_heads(m, "x", sequences * tokens, heads, d);
+    p->r = sy_make_coin(m) ? NULL : sy_make_f32(m, "r", sequences * tokens * heads, SY_HOLDS_ANY);
+    p->out = sy_make_f32(m, "out", d, SY_HOLDS_SUMS);
+    p->acc = acc == 0 ? NULL : acc == 1 ? sy_make_f32(m, "acc", d, SY_HOLDS_SUMS) : p->out;
+    p->fold = acc < 2 && sy_make_below(m, 2);
+}
+
+void sy_make_row_sum(struct sy_make *m, struct sy_row_sum *op) {
+    struct sy_row_sum_item *list = m->c->list.row_sum;
+    *op = (struct sy_row_sum){list, some_items(m)};
+    for (int i = 0; i < op->n_items; i++)
+        some_row_sum(m, &list[i]);
 }
 
 void sy_make_add_f32(struct sy_make *m, struct sy_add_f32 *op) {

@@ -1,7 +1,8 @@
 /* Which of some tiers multiplies fastest here: the same product of class x86 in turn, on the calling thread.
  *
- * A tier's time is its shortest, as what else the machine does only adds. One that is clearly behind after a turn is out;
- * when two go on to the end they are as good as equal, and either may be taken: all have the same bits.
+ * A tier's time is its shortest, as what else the machine does only adds. One that is clearly behind after a
+ * turn is out; when two go on to the end they are as good as equal, and either may be taken: all have the
+ * same bits.
  */
 #include "base/arena.h"
 #include "base/clock.h"

@@ -4,11 +4,12 @@
 
 #include "ops/op_rows.h"
 
-/* --- routing -------------------------------------------------------------------------------------------------- */
+/* --- routing -------------------------------------------------------------------------------------------- */
 
 enum sy_score_func { SY_ROUTER_SIGMOID, SY_ROUTER_SOFTMAX, SY_ROUTER_TOPK_SOFTMAX };
 
-struct sy_router_fwd { /* scores, groups, top-k, weights (NUMERICS 3); equal scores: lower expert id first; -0 equals +0 */
+/* Scores, groups, top-k, weights (NUMERICS 3); equal scores: lower expert id first; -0 equals +0. */
+struct sy_router_fwd {
     int64_t tokens, experts, top_k;
     enum sy_score_func score_func;
     int64_t groups, limited_groups; /* 0: none */
@@ -16,9 +17,12 @@ struct sy_router_fwd { /* scores, groups, top-k, weights (NUMERICS 3); equal sco
     int route_norm;
     float route_scale;
     int64_t seq_len;
-    int forced;             /* forced balance, expert of route k of token i of its sequence = (i K + k) mod E */
-    const int32_t *given;   /* [tokens, top_k] ascending ids chosen elsewhere: nothing else chooses; NULL: choose */
-    int chosen_only;        /* sigmoid, forced or given: s of the chosen alone, +0 elsewhere (router_losses need all) */
+    /* forced balance, expert of route k of token i of its sequence = (i K + k) mod E */
+    int forced;
+    /* [tokens, top_k] ascending ids chosen elsewhere: nothing else chooses; NULL: choose */
+    const int32_t *given;
+    /* sigmoid, forced or given: s of the chosen alone, +0 elsewhere (router_losses need all) */
+    int chosen_only;
     const float *logits;    /* [tokens, experts] */
     const float *bias;      /* [experts] or NULL: chooses, never weighs */
     float *s;               /* [tokens, experts] scores; topk_softmax: s[t, e] of the chosen, +0 elsewhere */
@@ -26,7 +30,8 @@ struct sy_router_fwd { /* scores, groups, top-k, weights (NUMERICS 3); equal sco
     float *w;               /* [tokens, top_k] */
     const int32_t *place;   /* [tokens / seq_len] sequence of the step's batch; NULL: 0, 1, ... */
     int64_t layer, layers;
-    int64_t *bad_token;     /* becomes the lowest with a NaN among its logits, if that is lower (struct sy_tally) */
+    /* becomes the lowest with a NaN among its logits, if that is lower (struct sy_tally) */
+    int64_t *bad_token;
 };
 
 struct sy_router_bwd { /* NUMERICS 3 "Router" */
@@ -42,10 +47,12 @@ struct sy_router_bwd { /* NUMERICS 3 "Router" */
 };
 
 /* Per sequence of S tokens, and so the same in any batch cut between sequences (NUMERICS 3 "Router losses").
- * Balance: p = s / V64(s) (sigmoid), s (softmax), the softmax of all E logits (topk_softmax); f = fp32(count E / (K S));
- * P = R64(p) fp32(1/S), plain adds; loss V64(f P); g = fp32(balance f / S), t = V64(g p), dl = p (g - t);
- * sigmoid: dl = ((g - t) / n) (s (1 - s)).
- * z: lse = m + LOG(V64(EXP(l - m))); loss R64(lse lse) fp32(1/S); dl = dl + (fp32(2 z / S) lse) (e (1/Z)). */
+ *
+ *     balance  p = s / V64(s) (sigmoid), s (softmax), the softmax of all E logits (topk_softmax)
+ *              f = fp32(count E / (K S)); P = R64(p) fp32(1/S), plain adds; loss V64(f P)
+ *              g = fp32(balance f / S), t = V64(g p), dl = p (g - t); sigmoid: dl = ((g - t) / n) (s (1 - s))
+ *     z        lse = m + LOG(V64(EXP(l - m))); loss R64(lse lse) fp32(1/S)
+ *              dl = dl + (fp32(2 z / S) lse) (e (1/Z)) */
 struct sy_router_losses {
     int64_t sequences, seq_len, experts, top_k;
     enum sy_score_func score_func;
@@ -54,11 +61,14 @@ struct sy_router_losses {
     const float *s;      /* [T, E] scores of router_fwd */
     const int32_t *ids;  /* [T, K] */
     float *dl;           /* [T, E] gradient of both losses at the logits: written, +0 without any */
-    int64_t *loss;       /* [2] balance, z, without weights: += sum over sequences of rint(min(loss, 4096) 2^24); or NULL */
-    int64_t *n_bad;      /* += sequences with a non-finite logit or loss; neither of their losses is added; NULL with loss */
+    /* [2] balance, z, without weights: += sum over sequences of rint(min(loss, 4096) 2^24); or NULL */
+    int64_t *loss;
+    /* += sequences with a non-finite logit or loss; neither of their losses is added; NULL with loss */
+    int64_t *n_bad;
 };
 
-/* Forward's routes against recompute's: *changed becomes the lowest token that differs, if that is lower (struct sy_tally). */
+/* Forward's routes against recompute's: *changed becomes the lowest token that differs, if that is lower
+ * (struct sy_tally). */
 struct sy_routes_equal {
     int64_t tokens, seq_len, top_k;
     const int32_t *was_ids, *ids; /* [T, K] */
@@ -75,8 +85,8 @@ struct sy_count_routes { /* counts[e] += routes to e; *equal += 1 if all experts
     int64_t *equal;  /* or NULL */
 };
 
-/* The k largest (or smallest) of each row; equal values (and -0, +0): lower index first. A row with a NaN is reported, its
- * ids are 0 .. k-1. A row lies in a thread's scratch: n at most scratch_bytes / 4. */
+/* The k largest (or smallest) of each row; equal values (and -0, +0): lower index first. A row with a NaN is
+ * reported, its ids are 0 .. k-1. A row lies in a thread's scratch: n at most scratch_bytes / 4. */
 struct sy_topk {
     int64_t rows, n, k;
     int smallest, sorted; /* sorted: best first, else by ascending index */
@@ -93,12 +103,13 @@ struct sy_topk_bwd { /* dx[r, ids[r, j]] = dvalues[r, j], +0 elsewhere */
     float *dx;            /* [rows, n] */
 };
 
-/* A stable counting sort of the routes by (expert, sequence, token). Segments start at multiples of device->segment; the
- * rows between are padding: route -1, rows of +0. */
+/* A stable counting sort of the routes by (expert, sequence, token). Segments start at multiples of
+ * device->segment; the rows between are padding: route -1, rows of +0. */
 struct sy_route_sort {
     int64_t sequences, seq_len, experts, top_k;
     const int32_t *ids;   /* [T, K] ascending */
-    int64_t *offset;      /* [E * sequences + 1]: first row of (expert, sequence); the last one: rows in all */
+    /* [E * sequences + 1]: first row of (expert, sequence); the last one: rows in all */
+    int64_t *offset;
     int64_t *count;       /* [E * sequences] routes of each; or NULL */
     int32_t *row;         /* [T, K] row of a route */
     int32_t *route;       /* [rows] route t*K + k of a row, or -1 */
@@ -106,13 +117,14 @@ struct sy_route_sort {
     int64_t *n_tiles;
 };
 
-/* The same for the ids of forced balance where E divides S K: position e (S K / E) + j of a sequence holds route j E + e. */
+/* The same for the ids of forced balance where E divides S K: position e (S K / E) + j of a sequence holds
+ * route j E + e. */
 struct sy_route_forced {
     struct sy_route_sort sort;
 };
 
-/* Rows between the order of a message and that of an owner: segment i moves rows[i] rows, at[0][i] in `from` to at[1][i] in
- * `to`; of `to` up to to_rows, what no segment covers becomes +0 if clear. */
+/* Rows between the order of a message and that of an owner: rows[i] rows of segment i move from row
+ * from_at[i] of `from` to row to_at[i] of `to`. */
 struct sy_move_segments {
     int64_t segments, row_bytes;
     const int64_t *rows, *from_at, *to_at; /* [segments] */
@@ -129,8 +141,9 @@ struct sy_permute { /* y[row] = x[t] (w NULL) or BF(w x[t]); +0 in rows of paddi
     struct sy_mat x, y;   /* stored [T, d], [rows, d] */
 };
 
-/* y[t] = BF(sum over k ascending of fma(w, o[row(t,k)], y), + shared last). With groups = C > 0: each of C equal id ranges
- * summed so, BF each, the ranges added ascending in fp32. w NULL: weight 1. Also dispatch backward (shared NULL). */
+/* y[t] = BF(sum over k ascending of fma(w, o[row(t,k)], y), + shared last). With groups = C > 0: each of C
+ * equal id ranges summed so, BF each, the ranges added ascending in fp32. w NULL: weight 1. Also dispatch
+ * backward (shared NULL). */
 struct sy_combine {
     int64_t tokens, top_k, d, experts, groups;
     const int32_t *ids, *row; /* [T, K] */

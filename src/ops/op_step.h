@@ -1,11 +1,12 @@
-/* What a step counts, the loss, sums over tokens and lanes, the verdict and the update. See ops.h for what an op is. */
+/* What a step counts, the loss, sums over tokens and lanes, the verdict and the update. See ops.h for what an
+ * op is. */
 #ifndef SY_OPS_OP_STEP_H
 #define SY_OPS_OP_STEP_H
 
 #include "base/exact_sum.h"
 #include "device/tensor.h"
 
-/* --- what a step counts, and what becomes of it ----------------------------------------------------------------- */
+/* --- what a step counts, and what becomes of it --------------------------------------------------------- */
 
 /* Per-step numbers, in the exec's memory, copied there before the step's first op. */
 struct sy_scalars {
@@ -14,8 +15,9 @@ struct sy_scalars {
     double max_norm;
 };
 
-/* What a step's ops count, in the exec's memory: integers alone, so that no order of adding shows and ranks may add them. A
- * token is named by ((sequence of the step's batch * S + token) * layers + layer): the lowest is the first. */
+/* What a step's ops count, in the exec's memory: integers alone, so that no order of adding shows and ranks
+ * may add them. A token is named by ((sequence of the step's batch * S + token) * layers + layer): the lowest
+ * is the first. */
 enum { SY_NO_TOKEN = -1 };
 struct sy_tally {
     int64_t loss;           /* 2^-24 nats over valid labels */
@@ -23,44 +25,53 @@ struct sy_tally {
     int64_t router_loss[2]; /* balance and z-loss over layers and sequences, without coefficients, 2^-24 */
     int64_t n_bad_router;   /* sequences, summed over layers, where one of these is not finite */
     int64_t bad_token;      /* the lowest with a NaN among its router's logits, or SY_NO_TOKEN */
-    int64_t changed[3];     /* the lowest whose recompute took other routes, or SY_NO_TOKEN; its expert, and now */
+    /* the lowest whose recompute took other routes, or SY_NO_TOKEN; its expert, and now */
+    int64_t changed[3];
     int64_t batched;        /* passes without gradients whose experts all had equally many rows */
     int64_t n_bad_gradient; /* gradient elements that are not finite */
     struct sy_exact_sum norm; /* sums of squares of the gradient's blocks */
 };
 static const struct sy_tally sy_tally_empty = {.bad_token = SY_NO_TOKEN, .changed = {SY_NO_TOKEN}};
 
-struct sy_verdict { /* of a step, in the exec's memory: the op judge makes it, adamw and expert_bias obey it */
+/* Of a step, in the exec's memory: the op judge makes it, adamw and expert_bias obey it. */
+struct sy_verdict {
     double norm;
     float clip;
     int32_t apply;
     uint64_t digest[2]; /* of the weights after the step: adamw and digest add to it */
 };
 
-/* By blocks of 128 columns, c = log2 e: M_b = rint(c max x), Z_b = V64 of EXP2(fma(x, c, -M_b)); M = max M_b, Z = sum over b
- * ascending of Z_b EXP2(M_b - M); e = EXP2(fma(x, c, -M)); loss = max(+0, (LOG2(Z) - fma(x_t, c, -M)) ln 2);
- * dlogit = BF((e (1/Z) - [i = t]) w). Label < 0: no loss, dlogit +0. A logit of -Inf has e = +0; a row with a NaN, with a Z that
- * is not above 0 and finite, or with a non-finite loss is counted, not summed. */
+/* By blocks of 128 columns, c = log2 e: M_b = rint(c max x), Z_b = V64 of EXP2(fma(x, c, -M_b)); M = max M_b,
+ * Z = sum over b ascending of Z_b EXP2(M_b - M); e = EXP2(fma(x, c, -M));
+ * loss = max(+0, (LOG2(Z) - fma(x_t, c, -M)) ln 2); dlogit = BF((e (1/Z) - [i = t]) w). Label < 0: no loss,
+ * dlogit +0. A logit of -Inf has e = +0; a row with a NaN, with a Z that is not above 0 and finite, or with a
+ * non-finite loss is counted, not summed. */
 struct sy_cross_entropy {
     int64_t rows, vocab;
     const float *logits;   /* [rows, vocab] */
     const int32_t *labels; /* [rows] */
     const float *w;        /* [1] fp32(1/N); not read without dlogits */
     struct sy_mat dlogits; /* [rows, vocab] stored, or data NULL: loss alone */
-    struct sy_tally *tally; /* loss += sum of rint(min(loss, 4096) 2^24), n_valid += labels, n_bad += non-finite losses */
+    /* loss += sum of rint(min(loss, 4096) 2^24), n_valid += labels, n_bad += non-finite losses */
+    struct sy_tally *tally;
 };
 
-/* --- sums over tokens and over lanes -------------------------------------------------------------------------- */
+/* --- sums over tokens and over lanes -------------------------------------------------------------------- */
 
-/* R64: [acc +] for each 64 rows of a sequence, ascending, one fma chain of a[row, j] * (x[row, j] * r[row]) from +0. Rows are
- * (token, head) of whole sequences; x.data NULL: the chain adds a. */
-struct sy_row_sum {
+/* R64: [acc +] for each 64 rows of a sequence, ascending, one fma chain of a[row, j] * (x[row, j] * r[row])
+ * from +0. Rows are (token, head) of whole sequences; x.data NULL: the chain adds a. Items write to different
+ * memory. */
+struct sy_row_sum_item {
     int64_t sequences, rows_per_sequence, heads, d; /* rows_per_sequence = tokens * heads */
     struct sy_heads a, x;                           /* stored */
     const float *r;                                 /* [rows] or NULL: 1 */
     const float *acc;                               /* [d] or NULL: from +0; may be out unless fold */
     float *out;                                     /* [d] = the sum; fold: = out + the sum */
     int fold;
+};
+struct sy_row_sum {
+    const struct sy_row_sum_item *item;
+    int n_items;
 };
 
 struct sy_add_item { /* y = y + x */
@@ -73,8 +84,8 @@ struct sy_add_f32 {
     int n_items;
 };
 
-/* The gradient's norm: of each item fp64 sums of squares of blocks of 1024 consecutive elements, 16 lanes, halved as in V64;
- * added exactly. */
+/* The gradient's norm: of each item fp64 sums of squares of blocks of 1024 consecutive elements, 16 lanes,
+ * halved as in V64; added exactly. */
 struct sy_norm_item {
     int64_t n;
     const float *x;
@@ -85,10 +96,10 @@ struct sy_norm {
     struct sy_tally *tally; /* norm += the blocks; n_bad_gradient += elements that are not finite */
 };
 
-/* --- update --------------------------------------------------------------------------------------------------- */
+/* --- update --------------------------------------------------------------------------------------------- */
 
-/* norm = sqrt of the exact sum, rounded once; clip = fp32(min(1, max_norm/(norm + 1e-6))); apply = 1 if everything that the
- * tally counted is finite, and the norm; digest = 0. */
+/* norm = sqrt of the exact sum, rounded once; clip = fp32(min(1, max_norm/(norm + 1e-6))); apply = 1 if
+ * everything that the tally counted is finite, and the norm; digest = 0. */
 struct sy_judge {
     const struct sy_tally *tally;
     const struct sy_scalars *scalars;
@@ -96,14 +107,14 @@ struct sy_judge {
 };
 
 /* g = clip G; m = fma(b1, m, one_b1 g); v = fma(b2, v, (one_b2 g) g); below 2^-126 both are stored as +0;
- * q = (m c1)/(sqrt(v c2) + eps); w = fma(-lr, fma(wd, w, q), w); stored = BF(w). Not applied: nothing changes. In any case the
- * digest of w, elements first .. first + n - 1 of the tensor `id`, is added (NUMERICS 6). */
+ * q = (m c1)/(sqrt(v c2) + eps); w = fma(-lr, fma(wd, w, q), w); stored = BF(w). Not applied: nothing
+ * changes. In any case the digest of w, elements first .. first + n - 1 of the tensor `id`, is added (NUMERICS 6). */
 struct sy_adamw_item {
     int64_t n;
     uint64_t id, first;
     const float *g;
     float *m, *v, *w;
-    void *stored; /* [n], or w itself in class fp32 */
+    void *stored; /* [n]; w itself: this tensor is not stored, as a vector */
 };
 struct sy_adamw {
     const struct sy_adamw_item *item;
@@ -112,8 +123,9 @@ struct sy_adamw {
     struct sy_verdict *verdict;
 };
 
-/* Of each row of counts [layers, E], if the verdict applies: bias[e] = bias[e] + fp32(coeff d_e), or centred fp32(coeff (d_e
- * E - sum d) / E), fp64, left to right; d_e = sign(routes - counts[e] E). routes: of all tokens, T K. */
+/* Of each row of counts [layers, E], if the verdict applies: bias[e] = bias[e] + fp32(coeff d_e), or centred
+ * fp32(coeff (d_e E - sum d) / E), fp64, left to right; d_e = sign(routes - counts[e] E). routes: of all
+ * tokens, T K. */
 struct sy_expert_bias {
     int64_t experts, routes;
     int n_layers;
@@ -141,8 +153,8 @@ struct sy_cast { /* y = BF(x), n consecutive elements */
     void *y; /* stored */
 };
 
-/* Initial values of elements first .. first + n - 1 of a tensor (NUMERICS 2): sd > 0: normal numbers of the key, drawn again
- * beyond cut > 0; else `constant`. */
+/* Initial values of elements first .. first + n - 1 of a tensor (NUMERICS 2): sd > 0: normal numbers of the
+ * key, drawn again beyond cut > 0; else `constant`. */
 struct sy_init_item {
     int64_t n, first;
     uint64_t key;

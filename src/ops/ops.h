@@ -1,17 +1,18 @@
-/* Every op: one struct is its whole contract, with shapes and order of sums (docs/NUMERICS.md gives the formulas). The structs
- * stand in op_rows.h (products), op_layer.h, op_routing.h and op_step.h.
+/* Every op: one struct is its whole contract, with shapes and order of sums (docs/NUMERICS.md gives the
+ * formulas). The structs stand in op_rows.h (products), op_layer.h, op_routing.h and op_step.h.
  *
- * An op is called through the table of an exec, `exec->ops->linear(exec, &(struct sy_linear){...})`. All tiers of a class give
- * the same bits. An op is *enqueued*: later ops of the same exec may read what it writes, the host only after sy_exec_wait;
- * on a CPU it is done when the call returns. The views of an op point into the exec's memory, its struct and lists of
- * problems are the host's and are read before the call returns. The host knows bounds (struct sy_rows), never counts.
+ * An op is called through the table of an exec, `exec->ops->linear(exec, &(struct sy_linear){...})`. All
+ * tiers of a class give the same bits. An op is *enqueued*: later ops of the same exec may read what it
+ * writes, the host only after sy_exec_wait; on a CPU it is done when the call returns. The views of an op
+ * point into the exec's memory, its struct and lists of problems are the host's and are read before the call
+ * returns. The host knows bounds (struct sy_rows), never counts.
  *
- * Ops never allocate and never fail: what can be wrong with data is counted in an output, what can be wrong with a call is
- * an assert. "stored" means exec->dtype: the type BF(x) of the class. Inputs are widened exactly, sums and pointwise
- * arithmetic are fp32, an output in the stored type is rounded once.
+ * Ops never allocate and never fail: what can be wrong with data is counted in an output, what can be wrong
+ * with a call is an assert. "stored" means exec->dtype: the type BF(x) of the class. Inputs are widened
+ * exactly, sums and pointwise arithmetic are fp32, an output in the stored type is rounded once.
  *
- * T tokens, D width, F expert width, E experts, K experts per token, N = rows of all experts, V vocabulary, H heads,
- * B sequences of S tokens: T = B*S. In backward ops a prefix d marks a gradient.
+ * T tokens, D width, F expert width, E experts, K experts per token, N = rows of all experts, V vocabulary, H
+ * heads, B sequences of S tokens: T = B*S. In backward ops a prefix d marks a gradient.
  */
 #ifndef SY_OPS_OPS_H
 #define SY_OPS_OPS_H
@@ -58,7 +59,8 @@ static inline void *sy_exec_scratch(const struct sy_exec *x, int thread) {
     return x->scratch + (size_t)thread * x->scratch_bytes;
 }
 
-/* The one list of ops: op table, `switchyard info`, the tier comparison and the benchmark come from it. X(name, struct). */
+/* The one list of ops: op table, `switchyard info`, the tier comparison and the benchmark come from it.
+ * X(name, struct). */
 #define SY_OPS_LIST(X)                       \
     X(linear, sy_linear)                     \
     X(linear_dx, sy_linear_dx)               \
@@ -103,7 +105,8 @@ static inline void *sy_exec_scratch(const struct sy_exec *x, int thread) {
     X(cast, sy_cast)                         \
     X(init, sy_init_values)
 
-/* What a loop of one instruction in registers did. NULL, 0: there is none, as class sm90 is emulated and tier ref calls fmaf. */
+/* What a loop of one instruction in registers did. NULL, 0: there is none, as class sm90 is emulated and tier
+ * ref calls fmaf. */
 struct sy_peak {
     const char *instruction; /* static */
     double flops;
@@ -120,7 +123,7 @@ struct sy_ops {
 #undef X
 };
 
-/* --- tiers and execution -------------------------------------------------------------------------------------- */
+/* --- tiers and execution -------------------------------------------------------------------------------- */
 
 /* The tiers of this build, weakest first: ref, avx2, avx512, avx512_bf16. */
 int sy_ops_n_tiers(void);
@@ -128,34 +131,38 @@ const char *sy_ops_tier_name(int tier);
 /* Local. NULL with a reason in *why (static) when the CPU cannot run the tier. */
 const struct sy_ops *sy_ops_tier(int tier, const char **why);
 
-/* Local. `tier` is a name or "auto": the fastest that runs here, measured for some milliseconds, once a process. Errors:
- * ERR_USAGE unknown, ERR_UNAVAILABLE, ERR_MEMORY. */
+/* Local. `tier` is a name or "auto": the fastest that runs here, measured for some milliseconds, once a
+ * process. Errors: ERR_USAGE unknown, ERR_UNAVAILABLE, ERR_MEMORY. */
 sy_status sy_ops_select(const char *tier, const struct sy_ops **out);
 
-/* Local. The index of the table among n whose product of class x86 is the fastest on the calling thread. Errors: ERR_MEMORY. */
+/* Local. The index of the table among n whose product of class x86 is the fastest on the calling thread.
+ * Errors: ERR_MEMORY. */
 sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, int *out);
 
-/* Local. FLOP/s of the instruction that products of x's class and tier are made of, in a loop that touches registers alone,
- * on all threads of x's pool: what no product can pass. Takes some milliseconds, once a process. */
+/* Local. FLOP/s of the instruction that products of x's class and tier are made of, in a loop that touches
+ * registers alone, on all threads of x's pool: what no product can pass. Takes some milliseconds, once a
+ * process. */
 struct sy_peak sy_ops_peak(const struct sy_exec *x);
 
 const char *sy_class_name(enum sy_numeric_class cls);
 int sy_class_kb(enum sy_numeric_class cls);
 enum sy_dtype sy_class_dtype(enum sy_numeric_class cls);
 
-/* Local. Shape [rows, k] of what topk gives for [rows, n]. Errors: ERR_USAGE, naming k and n, or a count out of range. */
+/* Local. Shape [rows, k] of what topk gives for [rows, n]. Errors: ERR_USAGE, naming k and n, or a count out
+ * of range. */
 sy_status sy_topk_check(int64_t rows, int64_t n, int64_t k, int64_t *out_rows, int64_t *out_k);
 
-/* Local. The rule of sharing memory of scatter_add: out must not overlap src, index or protect (any may be NULL or empty).
- * Errors: ERR_USAGE, naming both and their byte ranges. A caller whose out overlaps protect adds to a copy instead. */
+/* Local. The rule of sharing memory of scatter_add: out must not overlap src, index or protect (any may be
+ * NULL or empty). Errors: ERR_USAGE, naming both and their byte ranges. A caller whose out overlaps protect
+ * adds to a copy instead. */
 sy_status sy_scatter_add_check(const void *out, size_t out_bytes, const void *src, size_t src_bytes, const void *index,
                                size_t index_bytes, const void *protect, size_t protect_bytes);
 /* Local. The same rule as a question: whether out overlaps one of them. No error, no message. */
 int sy_scatter_add_overlaps(const void *out, size_t out_bytes, const void *src, size_t src_bytes, const void *index,
                             size_t index_bytes, const void *protect, size_t protect_bytes);
 
-/* Bytes of scratch that one thread needs for every op: rows up to max_row wide, head sizes (the padded sum of the parts, or
- * the value's) up to max_head, sequences of seq_len. */
+/* Bytes of scratch that one thread needs for every op: rows up to max_row wide, head sizes (the padded sum of
+ * the parts, or the value's) up to max_head, sequences of seq_len. */
 size_t sy_ops_scratch_bytes(int64_t max_row, int64_t max_head, int64_t seq_len);
 
 #endif

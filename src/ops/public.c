@@ -1,13 +1,13 @@
-/* Ops that a caller outside the library may use by themselves, on fp32 arrays of its own, and the checks that such calls
- * need: what an op asserts or counts is an error with the value and the bound here. The calling thread does the work, in the
- * fastest tier; outputs are written when nothing can fail any more.
+/* Ops that a caller outside the library may use by themselves, on fp32 arrays of its own, and the checks that
+ * such calls need: what an op asserts or counts is an error with the value and the bound here. The calling
+ * thread does the work, in the fastest tier; outputs are written when nothing can fail any more.
  */
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "ops/ops.h"
 
-/* --- checks ----------------------------------------------------------------------------------------------------------- */
+/* --- checks --------------------------------------------------------------------------------------------- */
 
 /* Bytes of a rows x cols array of elements of 4 bytes, or an error. */
 static sy_status array_bytes(const char *what, int64_t rows, int64_t cols, size_t *out) {
@@ -68,13 +68,14 @@ int sy_scatter_add_overlaps(const void *out, size_t out_bytes, const void *src, 
            overlap(to, range_of("protect", protect, protect_bytes));
 }
 
-/* --- execution -------------------------------------------------------------------------------------------------------- */
+/* --- execution ------------------------------------------------------------------------------------------ */
 
 /* The calling thread, with `floats` of scratch: free(x->scratch). */
 static sy_status exec_open(int64_t floats, struct sy_exec *x) {
     const struct sy_ops *ops;
     SY_TRY(sy_ops_select("auto", &ops));
     *x = (struct sy_exec){.ops = ops,
+                          .device = sy_device_cpu(),
                           .cls = SY_NUMERIC_FP32,
                           .dtype = sy_class_dtype(SY_NUMERIC_FP32),
                           .kb = sy_class_kb(SY_NUMERIC_FP32),
@@ -84,7 +85,7 @@ static sy_status exec_open(int64_t floats, struct sy_exec *x) {
     return SY_OK;
 }
 
-/* --- top-k ------------------------------------------------------------------------------------------------------------ */
+/* --- top-k ---------------------------------------------------------------------------------------------- */
 
 sy_status sy_topk_shape(int64_t rows, int64_t n, int64_t k, int64_t *out_rows, int64_t *out_k) {
     return sy_topk_check(rows, n, k, out_rows, out_k);
@@ -135,7 +136,7 @@ sy_status sy_topk_bwd(const float *dvalues, const int32_t *ids, int64_t rows, in
     return status;
 }
 
-/* --- scatter_add ------------------------------------------------------------------------------------------------------ */
+/* --- scatter_add ---------------------------------------------------------------------------------------- */
 
 struct scatter {
     const float *src, *scale, *base; /* base: what out begins with */

@@ -25,7 +25,8 @@ static void clear(const struct sy_embedding_sum *e, float *x) {
     e->exec->ops->fill(e->exec, &(struct sy_fill){.n = e->rows * e->d, .data = x});
 }
 
-/* to += from on the rows of the tokens ids [n]; from is +0 then. Where the tokens are more than the rows: on all rows. */
+/* to += from on the rows of the tokens ids [n]; from is +0 then. Where the tokens are more than the rows: on
+ * all rows. */
 static void fold(const struct sy_embedding_sum *e, const int32_t *ids, int64_t n, float *from, float *to) {
     const struct sy_ops *ops = e->exec->ops;
     if (n < e->rows) {

@@ -1,8 +1,8 @@
 /* The embedding's gradient: sums over the rows of the tokens that a step has, not over the vocabulary.
  *
- * All buffers are +0 but where a lane has touched them. A leaf is scatter-added; folds and joins add the rows named by the
- * tokens of the lanes below and clear what was added (op fold_rows): a +0 changes nothing, and no sum is ever -0, so that the
- * bits are those of sums over all rows.
+ * All buffers are +0 but where a lane has touched them. A leaf is scatter-added; folds and joins add the rows
+ * named by the tokens of the lanes below and clear what was added (op fold_rows): a +0 changes nothing, and
+ * no sum is ever -0, so that the bits are those of sums over all rows.
  */
 #ifndef SY_PARALLEL_EMBEDDING_SUM_H
 #define SY_PARALLEL_EMBEDDING_SUM_H

@@ -6,7 +6,7 @@
 
 #include "parallel/embedding_sum.h"
 
-enum { MAX_PENDING = 32 }; /* weights of one layer, without experts */
+enum { MAX_PENDING = 32 }; /* matrices of one layer, and vectors */
 
 struct sum { /* of a tree and its leaves: dense weights over lanes, experts over lane groups */
     struct sy_tree tree;
@@ -27,10 +27,12 @@ struct sy_gradients {
     struct sy_embedding_sum embedding;
     float *leaf_head;               /* when nothing else is cut */
     int *item;                      /* [n_params] in its tree; of an expert's weights: its layer's */
-    int n_pending;
-    struct sy_span at; /* of what is pending */
-    struct matrix pending[MAX_PENDING];
+    struct sy_span at;              /* of what is pending */
+    int n_matrices, n_vectors;
+    struct matrix matrix[MAX_PENDING];
+    struct sy_sink_vector vector[MAX_PENDING];
     struct sy_dw problem[MAX_PENDING];
+    struct sy_row_sum_item sum[MAX_PENDING];
     struct sy_add_item *add;
     int shuffle_lanes;
 };
@@ -51,7 +53,7 @@ const char *sy_gradients_plant(int i) {
 
 const char *sy_gradients_plant_about(int i) { return sy_gradients_plant(i) ? plants[i].about : NULL; }
 
-/* --- creation ------------------------------------------------------------------------------------------------- */
+/* --- creation ------------------------------------------------------------------------------------------- */
 
 static const struct sy_param *param_of(const struct sy_gradients *g, int param) { return &g->o.params->param[param]; }
 static int64_t size_of(const struct sy_param *p) { return p->rows * p->cols; }
@@ -86,7 +88,7 @@ static sy_status init_trees(struct sy_gradients *g) {
     int f = o->walk.expert_lanes, n_dense, n_experts;
     int64_t *sizes = calloc(2 * n, sizeof *sizes);
     g->item = calloc(n, sizeof *g->item);
-    g->add = calloc((size_t)MAX_PENDING * SY_TREE_LEVELS, sizeof *g->add);
+    g->add = calloc((size_t)2 * MAX_PENDING * SY_TREE_LEVELS, sizeof *g->add);
     if (!sizes || !g->item || !g->add) {
         free(sizes);
         SY_FAIL(SY_ERR_MEMORY, "no memory for the list of gradients");
@@ -177,10 +179,10 @@ void sy_gradients_begin(struct sy_gradients *g, const int32_t *ids) {
     sy_tree_begin(&g->dense.tree);
     sy_tree_begin(&g->experts.tree);
     sy_embedding_sum_begin(&g->embedding, ids);
-    g->n_pending = 0;
+    g->n_matrices = g->n_vectors = 0;
 }
 
-/* --- leaves --------------------------------------------------------------------------------------------------- */
+/* --- leaves --------------------------------------------------------------------------------------------- */
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -236,7 +238,7 @@ static void add_up(struct sy_gradients *g, int n) {
         g->o.exec->ops->add_f32(g->o.exec, &(struct sy_add_f32){g->add, n});
 }
 
-/* --- matrices ------------------------------------------------------------------------------------------------- */
+/* --- matrices and vectors ------------------------------------------------------------------------------- */
 
 static struct sy_dw dense_problem(struct sy_gradients *g, const struct matrix *m, const struct piece *p, struct sy_rows rows,
                                   int64_t first_row) {
@@ -253,51 +255,94 @@ static struct sy_dw dense_problem(struct sy_gradients *g, const struct matrix *m
                           .fold = t.fold};
 }
 
-/* All pending matrices, leaf by leaf. */
+static struct sy_row_sum_item vector_item(struct sy_gradients *g, const struct sy_sink_vector *v, const struct piece *p) {
+    struct target t = target_of(g, &g->dense, g->item[v->param], p, dense_leaf(g, v->param));
+    int64_t token = p->from * g->at.seq_len;
+    struct sy_row_sum_item item = {.sequences = p->n,
+                                   .rows_per_sequence = g->at.seq_len * v->heads,
+                                   .heads = v->heads,
+                                   .d = param_of(g, v->param)->cols,
+                                   .a = v->a,
+                                   .x = v->x,
+                                   .r = v->r ? v->r + token * v->heads : NULL,
+                                   .acc = t.acc,
+                                   .out = t.out,
+                                   .fold = t.fold};
+    item.a.data = sy_at(v->a.data, v->a.dtype, token * v->a.token);
+    if (v->x.data)
+        item.x.data = sy_at(v->x.data, v->x.dtype, token * v->x.token);
+    return item;
+}
+
+/* A leaf of each matrix and vector, and what its end makes possible. */
+static void use_piece(struct sy_gradients *g, const struct piece *p) {
+    const struct sy_exec *x = g->o.exec;
+    struct sy_rows rows = sy_rows_dense(p->n, p->n * g->at.seq_len);
+    int n_add = 0;
+    for (int i = 0; i < g->n_matrices; i++)
+        g->problem[i] = dense_problem(g, &g->matrix[i], p, rows, p->from * g->at.seq_len);
+    for (int i = 0; i < g->n_vectors; i++)
+        g->sum[i] = vector_item(g, &g->vector[i], p);
+    if (g->n_matrices > 0)
+        x->ops->linear_dw(x, &(struct sy_linear_dw){g->problem, g->n_matrices});
+    if (g->n_vectors > 0)
+        x->ops->row_sum(x, &(struct sy_row_sum){g->sum, g->n_vectors});
+    for (int i = 0; i < g->n_matrices; i++)
+        n_add = finish(g, &g->dense, g->item[g->matrix[i].param], p, n_add);
+    for (int i = 0; i < g->n_vectors; i++)
+        n_add = finish(g, &g->dense, g->item[g->vector[i].param], p, n_add);
+    add_up(g, n_add);
+}
+
+/* All that is pending, leaf by leaf. */
 static void use_pending(struct sy_gradients *g) {
-    const struct sy_span *at = &g->at;
-    for (int64_t b = 0; g->n_pending > 0 && b < at->n;) {
-        struct piece p = piece_at(g, &g->dense, at, b);
-        struct sy_rows rows = sy_rows_dense(p.n, p.n * at->seq_len);
-        int n_add = 0;
-        for (int i = 0; i < g->n_pending; i++)
-            g->problem[i] = dense_problem(g, &g->pending[i], &p, rows, b * at->seq_len);
-        g->o.exec->ops->linear_dw(g->o.exec, &(struct sy_linear_dw){g->problem, g->n_pending});
-        for (int i = 0; i < g->n_pending; i++)
-            n_add = finish(g, &g->dense, g->item[g->pending[i].param], &p, n_add);
-        add_up(g, n_add);
+    for (int64_t b = 0; g->n_matrices + g->n_vectors > 0 && b < g->at.n;) {
+        struct piece p = piece_at(g, &g->dense, &g->at, b);
+        use_piece(g, &p);
         b += p.n;
     }
-    g->n_pending = 0;
+    g->n_matrices = g->n_vectors = 0;
+}
+
+/* What is pending is of one span, and the lists have room for one more. */
+static void make_room(struct sy_gradients *g, const struct sy_span *at) {
+    int same = at->first == g->at.first && at->n == g->at.n && at->seq_len == g->at.seq_len;
+    if (!same || g->n_matrices == MAX_PENDING || g->n_vectors == MAX_PENDING)
+        use_pending(g);
+    g->at = *at;
 }
 
 static void sink_matrix(void *self, const struct sy_span *at, int param, struct sy_mat dy, struct sy_mat x) {
     struct sy_gradients *g = self;
-    if (g->n_pending == MAX_PENDING || (g->n_pending > 0 && (at->first != g->at.first || at->n != g->at.n)))
-        use_pending(g);
-    g->at = *at;
-    g->pending[g->n_pending++] = (struct matrix){param, dy, x};
+    make_room(g, at);
+    g->matrix[g->n_matrices++] = (struct matrix){param, dy, x};
 }
 
-static void sink_piece(void *self, int64_t place, int64_t seq_len, int64_t from, int64_t n, int param, struct sy_mat dy,
-                       struct sy_mat x) {
+static void sink_vector(void *self, const struct sy_span *at, const struct sy_sink_vector *v) {
     struct sy_gradients *g = self;
-    struct sy_span at = {place, 1, seq_len};
-    struct piece p = piece_at(g, &g->dense, &at, 0);
-    struct matrix m = {param, dy, x};
-    p.begins &= from == 0;
-    p.ends &= from + n == seq_len;
-    p.last &= p.ends;
-    struct sy_dw problem = dense_problem(g, &m, &p, sy_rows_dense(1, n), 0);
-    g->o.exec->ops->linear_dw(g->o.exec, &(struct sy_linear_dw){&problem, 1});
-    add_up(g, finish(g, &g->dense, g->item[param], &p, 0));
+    make_room(g, at);
+    g->vector[g->n_vectors++] = *v;
 }
 
-/* --- experts -------------------------------------------------------------------------------------------------- */
+static void sink_piece(void *self, const struct sy_sink_piece *q) {
+    struct sy_gradients *g = self;
+    struct sy_span at = {q->place, 1, q->seq_len};
+    struct piece p = piece_at(g, &g->dense, &at, 0);
+    struct matrix m = {q->param, q->dy, q->x};
+    p.begins &= q->from == 0;
+    p.ends &= q->from + q->n == q->seq_len;
+    p.last &= p.ends;
+    struct sy_dw problem = dense_problem(g, &m, &p, sy_rows_dense(1, q->n), 0);
+    g->o.exec->ops->linear_dw(g->o.exec, &(struct sy_linear_dw){&problem, 1});
+    add_up(g, finish(g, &g->dense, g->item[q->param], &p, 0));
+}
+
+/* --- experts -------------------------------------------------------------------------------------------- */
 
 /* Both weights of all experts: W1 | W3 of each, then W2 of each, from the item's beginning on. */
-static void expert_problems(const struct sy_sink_experts *e, int64_t d, int64_t f, const struct target *t, int64_t first,
-                            int64_t n, struct sy_dw out[2]) {
+static void expert_problems(const struct sy_sink_experts *e, const struct sy_param *p, const struct target *t,
+                            int64_t first, int64_t n, struct sy_dw out[2]) {
+    int64_t d = p->cols, f = p->rows / 2; /* of W1 | W3 */
     int64_t groups = e->rows.groups, w13 = 2 * f * d, w2 = d * f, behind = groups * w13;
     struct sy_dw q = {.rows = e->rows, .first = first, .n_segments = n, .fold = t->fold};
     out[0] = out[1] = q;
@@ -321,7 +366,7 @@ static void run_experts(struct sy_gradients *g, const struct sy_sink_experts *e,
                         int64_t n) {
     const struct sy_param *w13 = param_of(g, g->o.params->layer[e->layer].first_expert);
     struct sy_dw problem[2];
-    expert_problems(e, w13->cols, w13->rows / 2, t, first, n, problem);
+    expert_problems(e, w13, t, first, n, problem);
     g->o.exec->ops->linear_dw(g->o.exec, &(struct sy_linear_dw){problem, 2});
 }
 
@@ -350,33 +395,7 @@ static void sink_experts(void *self, const struct sy_span *at, const struct sy_s
     }
 }
 
-/* --- vectors and the embedding ---------------------------------------------------------------------------------- */
-
-static void sink_vector(void *self, const struct sy_span *at, int param, int64_t heads, struct sy_heads a, struct sy_heads x,
-                        const float *r) {
-    struct sy_gradients *g = self;
-    for (int64_t b = 0; b < at->n;) {
-        struct piece p = piece_at(g, &g->dense, at, b);
-        struct target t = target_of(g, &g->dense, g->item[param], &p, dense_leaf(g, param));
-        int64_t token = b * at->seq_len;
-        struct sy_row_sum op = {.sequences = p.n,
-                                .rows_per_sequence = at->seq_len * heads,
-                                .heads = heads,
-                                .d = param_of(g, param)->cols,
-                                .a = a,
-                                .x = x,
-                                .r = r ? r + token * heads : NULL,
-                                .acc = t.acc,
-                                .out = t.out,
-                                .fold = t.fold};
-        op.a.data = sy_at(a.data, a.dtype, token * a.token);
-        if (x.data)
-            op.x.data = sy_at(x.data, x.dtype, token * x.token);
-        g->o.exec->ops->row_sum(g->o.exec, &op);
-        add_up(g, finish(g, &g->dense, g->item[param], &p, 0));
-        b += p.n;
-    }
-}
+/* --- the embedding, and all of it ----------------------------------------------------------------------- */
 
 static void sink_embedding(void *self, const struct sy_span *at, const int32_t *ids, struct sy_mat dy) {
     struct sy_gradients *g = self;

@@ -22,7 +22,7 @@ struct sy_resident {
 
 static const struct sy_param *param_of(const struct sy_resident *r, int param) { return &r->o.params->param[param]; }
 
-/* --- memory --------------------------------------------------------------------------------------------------------- */
+/* --- memory --------------------------------------------------------------------------------------------- */
 
 static int is_stored(const struct sy_param *p) { return p->kind != SY_PARAM_VECTOR && p->kind != SY_PARAM_BUFFER; }
 
@@ -130,7 +130,7 @@ void *sy_resident_stored(const struct sy_resident *r, const struct sy_tensor *t)
 
 void sy_resident_changed(struct sy_resident *r) { r->version++; }
 
-/* --- the source ----------------------------------------------------------------------------------------------------- */
+/* --- the source ----------------------------------------------------------------------------------------- */
 
 static const float *vector(const struct sy_resident *r, int param) { return param < 0 ? NULL : r->o.master[param]; }
 

@@ -1,5 +1,5 @@
-/* The weight source of a rank that has all weights in its own memory: stored weights (BF of the masters), vectors as the
- * masters are, and the right-hand sides packed for this tier, once for each version.
+/* The weight source of a rank that has all weights in its own memory: stored weights (BF of the masters),
+ * vectors as the masters are, and the right-hand sides packed for this tier, once for each version.
  */
 #ifndef SY_PARALLEL_RESIDENT_H
 #define SY_PARALLEL_RESIDENT_H
@@ -11,7 +11,8 @@ struct sy_resident_options {
     const struct sy_config_model *model;
     const struct sy_config_moe *moe;
     const struct sy_exec *exec;
-    float *const *master; /* [n_params] first element of each; read for vectors and expert biases; outlives the source */
+    /* [n_params] first element of each; read for vectors and expert biases; outlives the source */
+    float *const *master;
 };
 
 struct sy_resident;
@@ -22,7 +23,8 @@ sy_status sy_resident_measure(const struct sy_resident_options *options, struct 
 sy_status sy_resident_create(const struct sy_resident_options *options, struct sy_resident **out);
 void sy_resident_destroy(struct sy_resident *r);
 
-/* Where a tensor's stored elements are, or NULL for what is not stored: to be written with BF of the masters. */
+/* Where a tensor's stored elements are, or NULL for what is not stored: to be written with BF of the
+ * masters. */
 void *sy_resident_stored(const struct sy_resident *r, const struct sy_tensor *tensor);
 
 /* Local. Stored weights have changed. */

@@ -1,5 +1,5 @@
-/* Which rank owns which part of a tensor's master weight and moments: whole blocks of 1024 elements, the unit of the
- * gradient's norm (NUMERICS 3), so that any number of ranks works. Today one rank owns all. */
+/* Which rank owns which part of a tensor's master weight and moments: whole blocks of 1024 elements, the unit
+ * of the gradient's norm (NUMERICS 3), so that any number of ranks works. Today one rank owns all. */
 #ifndef SY_PARALLEL_SHARD_H
 #define SY_PARALLEL_SHARD_H
 

@@ -1,8 +1,9 @@
-/* The walk: in which order a rank goes through its sequences of a step. A value that fetching, batches, routes and gradients
- * share.
+/* The walk: in which order a rank goes through its sequences of a step. A value that fetching, batches,
+ * routes and gradients share.
  *
- * A step's batch is P lanes x Q rounds of cells of W sequences; sequence base + (j P + p) W + w is w of cell (p, j). Lanes
- * are in aligned groups of F. A rank has the lanes first_lane .. first_lane + n_lanes - 1, whole groups; place k of its walk:
+ * A step's batch is P lanes x Q rounds of cells of W sequences; sequence base + (j P + p) W + w is w of cell
+ * (p, j). Lanes are in aligned groups of F. A rank has the lanes first_lane .. first_lane + n_lanes - 1,
+ * whole groups; place k of its walk:
  *
  *     group by group, round by round, lane by lane of the group, w by w
  */

@@ -1,4 +1,5 @@
-/* The counters of the MoE layers as a table: see counters_print.h. The rows are those of SY_MOE_COUNTER_LIST. */
+/* The counters of the MoE layers as a table: see counters_print.h. The rows are those of
+ * SY_MOE_COUNTER_LIST. */
 #include "train/counters_print.h"
 
 #include <stdarg.h>

@@ -40,7 +40,6 @@ sy_status sy_feed_fetch(struct sy_session *s, int64_t step) {
     if (first > INT64_MAX - s->config->training.global_batch_size * seq)
         SY_FAIL(SY_ERR_USAGE, "step %lld: its tokens are beyond what can be counted", (long long)(step + 1));
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++) {
-        s->feed.sequence[k] = (int32_t)sy_walk_sequence(&s->walk, k);
         int64_t at = first + seq * s->feed.sequence[k], t = k * seq;
         SY_TRY(sy_loader_fetch(s->loader, at, s->feed.ids + t, s->feed.labels + t, s->feed.doc_start + t));
     }

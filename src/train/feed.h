@@ -1,4 +1,5 @@
-/* The sequences of a step: from the data set to the feed, in the order of the walk, and from there to the exec's memory. */
+/* The sequences of a step: from the data set to the feed, in the order of the walk, and from there to the
+ * exec's memory. */
 #ifndef SY_TRAIN_FEED_H
 #define SY_TRAIN_FEED_H
 

@@ -168,8 +168,8 @@ static enum sy_profile_part part_of_param(const struct sy_params *q, int param) 
     return q->param[param].kind == SY_PARAM_VECTOR ? SY_PART_pointwise : SY_PART_products;
 }
 
-/* Forward until the loss, then backward; a norm's forward begins a layer's recompute there, and what its backward reads first
- * ends it: the pre-activation of its feed-forward, or a product of a gradient. */
+/* Forward until the loss, then backward; a norm's forward begins a layer's recompute there, and what its
+ * backward reads first ends it: the pre-activation of its feed-forward, or a product of a gradient. */
 static void follow(struct sy_profile *p, int op) {
     p->passes += op == SY_OP_embed_fwd;
     if (op == SY_OP_embed_fwd)
@@ -195,6 +195,8 @@ static struct sy_profile_place begin(struct sy_profile *p, int op, const void *w
     if (in_sink(p)) {
         at = p->now;
         at.column = op == SY_OP_add_f32 || op == SY_OP_fold_rows ? SY_SUMS : SY_LEAVES;
+        if (op == SY_OP_row_sum) /* at flush, beside the matrices */
+            at.part = SY_PART_w_vectors;
     } else {
         int param = weight ? param_at(p, weight) : -1;
         follow(p, op);
@@ -257,11 +259,10 @@ static void matrix(void *self, const struct sy_span *at, int param, struct sy_ma
     leave(p, before);
 }
 
-static void piece(void *self, int64_t place_, int64_t seq_len, int64_t from, int64_t n, int param, struct sy_mat dy,
-                  struct sy_mat x) {
+static void piece(void *self, const struct sy_sink_piece *q) {
     struct sy_profile *p = self;
     struct sy_profile_place before = begin_sink(p, SY_PART_w_head, 0);
-    p->sink.piece(p->sink.self, place_, seq_len, from, n, param, dy, x);
+    p->sink.piece(p->sink.self, q);
     leave(p, before);
 }
 
@@ -272,11 +273,10 @@ static void experts(void *self, const struct sy_span *at, const struct sy_sink_e
     leave(p, before);
 }
 
-static void vector(void *self, const struct sy_span *at, int param, int64_t heads, struct sy_heads a, struct sy_heads x,
-                   const float *r) {
+static void vector(void *self, const struct sy_span *at, const struct sy_sink_vector *v) {
     struct sy_profile *p = self;
-    struct sy_profile_place before = begin_sink(p, SY_PART_w_vectors, p->state->params->param[param].layer >= 0);
-    p->sink.vector(p->sink.self, at, param, heads, a, x, r);
+    struct sy_profile_place before = begin_sink(p, SY_PART_w_vectors, p->state->params->param[v->param].layer >= 0);
+    p->sink.vector(p->sink.self, at, v);
     leave(p, before);
 }
 

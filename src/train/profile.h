@@ -1,13 +1,13 @@
-/* Where the time of a training step goes: an op table and a gradient sink that stand before the real ones, count and time
- * each call, and forward it.
+/* Where the time of a training step goes: an op table and a gradient sink that stand before the real ones,
+ * count and time each call, and forward it.
  *
- *     p->ops   every op of SY_OPS_LIST -> p->inner     exec->ops points here: no op and no caller of one knows
+ *     p->ops   every op of SY_OPS_LIST -> p->inner     exec->ops points here: no caller of an op knows
  *     sink     matrix, piece, experts, vector, embedding, flush -> the gradients'
  *     mark     a place in train/step.c where another part of the step begins
  *
- * Every moment of a step is charged to one part and column: an op's to its part in `part_of`, a product's to that
- * of its weight, which its address tells; inside the sink to the call's kind; the time between ops to `host` or to the part
- * of the last mark. The caller's thread alone calls, so nothing is atomic.
+ * Every moment of a step is charged to one part and column: an op's to its part in `part_of`, a product's to
+ * that of its weight, which its address tells; inside the sink to the call's kind; the time between ops to
+ * `host` or to the part of the last mark. The caller's thread alone calls, so nothing is atomic.
  */
 #ifndef SY_TRAIN_PROFILE_H
 #define SY_TRAIN_PROFILE_H
@@ -45,8 +45,8 @@ enum sy_profile_part {
         SY_N_PARTS
 };
 
-/* Columns of a part. Up to `host`: which pass. Of a call of the sink: leaves, and the sums of leaves and of lanes (folds and
- * joins of the tree). Of the others: the first. */
+/* Columns of a part. Up to `host`: which pass. Of a call of the sink: leaves, and the sums of leaves and of
+ * lanes (folds and joins of the tree). Of the others: the first. */
 enum sy_profile_column { SY_FORWARD, SY_RECOMPUTE, SY_BACKWARD, SY_N_COLUMNS, SY_LEAVES = 0, SY_SUMS = 1 };
 int sy_profile_columns(int part);
 
@@ -88,8 +88,8 @@ struct sy_profile {
     int64_t passes;                 /* batches of sequences */
 };
 
-/* Local. A profile before `exec`'s ops; state and resident have the weights that the ops get. exec->ops = &profile->ops makes
- * it work. */
+/* Local. A profile before `exec`'s ops; state and resident have the weights that the ops get. exec->ops =
+ * &profile->ops makes it work. */
 void sy_profile_init(struct sy_profile *p, const struct sy_exec *exec, const struct sy_state *state,
                      const struct sy_resident *resident);
 

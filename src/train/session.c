@@ -23,14 +23,21 @@ int64_t sy_session_batch(const struct sy_config *c) {
                                                                         : c->training.global_batch_size;
 }
 
-/* --- the exec --------------------------------------------------------------------------------------------------- */
+/* --- the exec ------------------------------------------------------------------------------------------- */
+
+/* *own: to be destroyed at the end, or NULL. */
+static sy_status open_device(const struct sy_config *c, struct sy_device **own, const struct sy_device **out) {
+    *own = NULL;
+    if (c->run.device == SY_DEVICE_GUARDED)
+        SY_TRY(sy_device_guarded_create(own));
+    *out = *own ? *own : sy_device_cpu();
+    return SY_OK;
+}
 
 static sy_status make_device(struct sy_session *s) {
-    s->exec.device = sy_device_cpu();
-    if (s->config->run.device != SY_DEVICE_GUARDED)
+    SY_TRY(open_device(s->config, &s->own_device, &s->exec.device));
+    if (!s->own_device)
         return SY_OK;
-    SY_TRY(sy_device_guarded_create(&s->own_device));
-    s->exec.device = s->own_device;
     sy_ops_guard(s->exec.ops, &s->guarded);
     s->exec.ops = &s->guarded;
     return SY_OK;
@@ -64,7 +71,7 @@ static sy_status make_exec(struct sy_session *s) {
     return sy_arena_build(s->exec.device, "scratch of the threads", carve_scratch, s, &s->scratch);
 }
 
-/* --- what a step needs beside the model ---------------------------------------------------------------------------- */
+/* --- what a step needs beside the model ----------------------------------------------------------------- */
 
 struct step_memory { /* on one side of the copy */
     const struct sy_config *config;
@@ -91,11 +98,11 @@ static sy_status make_step(struct sy_session *s) {
     SY_TRY(sy_arena_build(s->exec.device, "batch", carve_step, &device, &s->memory));
     SY_TRY(sy_arena_build(sy_device_cpu(), "batch", carve_step, &host, &s->host));
     for (int64_t k = 0; k < s->config->training.global_batch_size; k++)
-        s->feed.sequence[k] = (int32_t)k;
+        s->feed.sequence[k] = (int32_t)sy_walk_sequence(&s->walk, k);
     return SY_OK;
 }
 
-/* --- the parts ------------------------------------------------------------------------------------------------------ */
+/* --- the parts ------------------------------------------------------------------------------------------ */
 
 static struct sy_model_options model_options(const struct sy_config *c, const struct sy_exec *exec,
                                              const struct sy_params *params, int train) {
@@ -140,16 +147,14 @@ static struct sy_resident_options resident_options(const struct sy_config *c, co
         .params = params, .model = &c->model, .moe = &c->moe, .exec = exec, .master = master};
 }
 
-sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *params, struct sy_arena *a) {
-    struct sy_exec x = {.device = sy_device_cpu(), .scratch_bytes = scratch_bytes(c)};
+static sy_status measure(const struct sy_config *c, const struct sy_exec *x, const struct sy_params *params,
+                         struct sy_arena *a) {
     struct sy_feed feed;
     struct sy_step_memory step;
-    set_class(c, &x);
-    SY_TRY(sy_ops_select(sy_config_word(c, "run.tier"), &x.ops));
-    struct sy_model_options model = model_options(c, &x, params, 1);
-    struct sy_gradients_options gradients = gradients_options(c, &x, params);
-    struct sy_resident_options resident = resident_options(c, &x, params, NULL);
-    SY_TRY(sy_state_measure(params, &x, 1, a));
+    struct sy_model_options model = model_options(c, x, params, 1);
+    struct sy_gradients_options gradients = gradients_options(c, x, params);
+    struct sy_resident_options resident = resident_options(c, x, params, NULL);
+    SY_TRY(sy_state_measure(params, x, 1, a));
     SY_TRY(sy_resident_measure(&resident, a));
     SY_TRY(sy_gradients_measure(&gradients, a));
     SY_TRY(sy_model_measure(&model, a));
@@ -157,8 +162,19 @@ sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *
         carve_step(&(struct step_memory){c, &feed, &step}, a);
     SY_TRY(sy_step_routes_measure(c, sy_session_batch(c), a));
     int threads = c->run.threads > 0 ? (int)c->run.threads : sy_cpus_usable();
-    sy_arena_take(a, "scratch of the threads", (size_t)threads, x.scratch_bytes);
+    sy_arena_take(a, "scratch of the threads", (size_t)threads, x->scratch_bytes);
     return sy_arena_check(a, "the plan");
+}
+
+sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *params, struct sy_arena *a) {
+    struct sy_exec x = {.scratch_bytes = scratch_bytes(c)};
+    struct sy_device *own;
+    set_class(c, &x);
+    SY_TRY(sy_ops_select(sy_config_word(c, "run.tier"), &x.ops));
+    SY_TRY(open_device(c, &own, &x.device));
+    sy_status status = measure(c, &x, params, a);
+    sy_device_destroy(own);
+    return status;
 }
 
 static sy_status make_model(struct sy_session *s, int train) {

@@ -1,7 +1,8 @@
-/* Everything that a run holds in one process: threads, weights, model, gradients, data; and one training step.
+/* Everything that a run holds in one process: threads, weights, model, gradients, data; and one training
+ * step.
  *
- * A session is made from a finished configuration. It knows nothing of folders, checkpoints or metrics files: the trainer,
- * verify and generate are built on it.
+ * A session is made from a finished configuration. It knows nothing of folders, checkpoints or metrics files:
+ * the trainer, verify and generate are built on it.
  */
 #ifndef SY_TRAIN_SESSION_H
 #define SY_TRAIN_SESSION_H
@@ -22,10 +23,12 @@
 /* Where the feed puts a step's sequences, in the order of the walk; the host's side and the exec's. */
 struct sy_feed {
     int32_t *ids, *labels, *doc_start, *position; /* [walk * S] */
-    int32_t *sequence;                            /* [walk] number of each in the step's batch */
+    /* [walk] number of each in the step's batch: the same in every step */
+    int32_t *sequence;
 };
 
-/* What a step's ops read and write beside the numbers of the model, in the exec's memory; and the host's copy. */
+/* What a step's ops read and write beside the numbers of the model, in the exec's memory; and the host's
+ * copy. */
 struct sy_step_memory {
     struct sy_scalars *scalars;
     struct sy_tally *tally;
@@ -63,8 +66,8 @@ struct sy_session {
 
 enum sy_session_parts { SY_SESSION_TRAIN = 1, SY_SESSION_DATA = 2, SY_SESSION_INIT = 4 };
 
-/* Local. parts: TRAIN also gradients, moments and backward; DATA loads the data set; INIT fills the weights (else zeros).
- * Errors: those of the parts. Owned by the caller; `config` and `log` must outlive it. */
+/* Local. parts: TRAIN also gradients, moments and backward; DATA loads the data set; INIT fills the weights
+ * (else zeros). Errors: those of the parts. Owned by the caller; `config` and `log` must outlive it. */
 sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts, struct sy_session **out);
 void sy_session_destroy(struct sy_session *session);
 
@@ -73,7 +76,8 @@ struct sy_step_result {
     int64_t loss_fixed; /* 2^-24 nats, summed over valid labels */
     int64_t n_valid, n_bad;
     int64_t tokens;                   /* of the batches that were computed whole */
-    int64_t n_bad_router;             /* sequences, summed over layers, whose balance or z-loss is not finite */
+    /* sequences, summed over layers, whose balance or z-loss is not finite */
+    int64_t n_bad_router;
     double loss, norm, lr;            /* loss and norm are NaN when not finite */
     int has_balance_loss, has_z_loss; /* with their coefficients */
     double balance_loss, z_loss;      /* without them: means over MoE layers and sequences */
@@ -84,14 +88,16 @@ struct sy_step_result {
     double data_seconds;
 };
 
-/* Local. Step s from 0, on sequences s*global_batch_size on. A non-finite loss or gradient leaves the weights alone. */
+/* Local. Step s from 0, on sequences s*global_batch_size on. A non-finite loss or gradient leaves the weights
+ * alone. */
 sy_status sy_session_step(struct sy_session *session, int64_t s, struct sy_step_result *out);
 
-/* Local. The same on the sequences that stand in feed.ids, labels and doc_start, in the order of the walk (place k holds
- * sequence sy_walk_sequence(k)). */
+/* Local. The same on the sequences that stand in feed.ids, labels and doc_start, in the order of the walk
+ * (place k holds sequence sy_walk_sequence(k)). */
 sy_status sy_session_step_filled(struct sy_session *session, int64_t s, struct sy_step_result *out);
 
-/* Local. Mean loss over up to max_batches global batches of held-out sequences (negative: all), in nats per valid token. */
+/* Local. Mean loss over up to max_batches global batches of held-out sequences (negative: all), in nats per
+ * valid token. */
 sy_status sy_session_eval(struct sy_session *session, int64_t max_batches, double *loss, int64_t *n_valid);
 
 /* Local. The digest of the weights as they are. Errors: of the device. */
@@ -113,8 +119,8 @@ double sy_flops_per_token(const struct sy_config *config, const struct sy_params
 /* Sequences of one forward pass. */
 int64_t sy_session_batch(const struct sy_config *config);
 
-/* Local. The memory of a run of this configuration, from the code that takes it; each arena's tags say for what. Nothing is
- * taken. Errors: ERR_USAGE, ERR_MEMORY. */
+/* Local. The memory of a run of this configuration, from the code that takes it; each arena's tags say for
+ * what. Nothing is taken. Errors: ERR_USAGE, ERR_MEMORY. */
 sy_status sy_session_measure(const struct sy_config *config, const struct sy_params *params, struct sy_arena *arena);
 
 /* What sy_data_options are in the configuration. `paths` and `suffixes` point into it. */

@@ -1,5 +1,6 @@
-/* What a run's steps change: fp32 master weights and Adam's moments, by tensor and block of 1024 elements, of what this rank
- * owns (parallel/shard.h). In the exec's memory; the host reads and writes it through copies, when nothing is enqueued. */
+/* What a run's steps change: fp32 master weights and Adam's moments, by tensor and block of 1024 elements, of
+ * what this rank owns (parallel/shard.h). In the exec's memory; the host reads and writes it through copies,
+ * when nothing is enqueued. */
 #ifndef SY_TRAIN_STATE_H
 #define SY_TRAIN_STATE_H
 

@@ -1,7 +1,8 @@
-/* One step: a transaction. Everything is enqueued, from the first batch to the new weights; the host waits once, at the end,
- * and reads what was counted and what became of it:
+/* One step: a transaction. Everything is enqueued, from the first batch to the new weights; the host waits
+ * once, at the end, and reads what was counted and what became of it:
  *
- *     scalars, empty tally, batch ->   forward, backward ... -> norm -> judge -> adamw, bias   -> tally, verdict, loads
+ *     scalars, empty tally, batch -> forward, backward ... -> norm -> judge -> adamw, bias
+ *                                                                  -> tally, verdict, loads
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@ int64_t sy_session_planted_nan(const char *plant) {
     return strncmp(plant, name, n) == 0 ? atoll(plant + n) : 0;
 }
 
-/* --- enqueued --------------------------------------------------------------------------------------------------- */
+/* --- enqueued ------------------------------------------------------------------------------------------- */
 
 static void begin(struct sy_session *s, const struct sy_step_result *r) {
     const struct sy_config *c = s->config;
@@ -63,7 +64,7 @@ static void update(struct sy_session *s, const struct sy_step_result *r) {
                     &(struct sy_update_memory){s->step.scalars, s->step.tally, s->step.verdict});
 }
 
-/* --- waited for ------------------------------------------------------------------------------------------------- */
+/* --- waited for ----------------------------------------------------------------------------------------- */
 
 static sy_status read_back(struct sy_session *s) {
     const struct sy_device *d = s->exec.device;
@@ -116,7 +117,8 @@ static void report(struct sy_session *s, struct sy_step_result *r) {
     const struct sy_tally *t = s->seen.tally;
     int64_t summed = c->training.global_batch_size * (s->params->n_layers - c->model.n_dense_layers);
     int ran = t->bad_token == SY_NO_TOKEN; /* no router met a NaN: losses and loads mean something */
-    double scale = t->n_bad_router ? (double)NAN : 0x1p-24 / (double)summed; /* the sums lack those that are not finite */
+    /* the sums lack those that are not finite */
+    double scale = t->n_bad_router ? (double)NAN : 0x1p-24 / (double)summed;
     r->has_balance_loss = ran && c->moe.seq_aux_loss_coeff > 0 && summed > 0;
     r->has_z_loss = ran && c->moe.z_loss_coeff > 0 && summed > 0;
     r->balance_loss = r->has_balance_loss ? (double)t->router_loss[0] * scale : 0.0;
@@ -135,7 +137,7 @@ static void report(struct sy_session *s, struct sy_step_result *r) {
     sy_digest_hex(&(struct sy_digest){{s->seen.verdict->digest[0], s->seen.verdict->digest[1]}}, r->digest);
 }
 
-/* --- a step ------------------------------------------------------------------------------------------------------- */
+/* --- a step --------------------------------------------------------------------------------------------- */
 
 sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_result *r) {
     double t0 = sy_clock(), seconds;

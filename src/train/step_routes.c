@@ -9,7 +9,8 @@ struct sy_step_routes {
     int n_layers, n_moe, first; /* first MoE layer */
     int64_t batch, per_sequence; /* most sequences of a batch; S K */
     struct sy_arena memory;
-    struct sy_routes *given, *taken; /* [n_layers] of a batch, in the order of the walk; what they point to is the device's */
+    /* [n_layers] of a batch, in the order of the walk; what they point to is the device's */
+    struct sy_routes *given, *taken;
     struct sy_routes *now;           /* [n_layers] given, without weights where the file has none */
 };
 

@@ -1,7 +1,7 @@
 /* The routes of a step between the files of routes.h and the batches of the model.
  *
- * A file has the sequences in the order of the data; a batch has some of them in the order of the walk. Before a batch what
- * is to be followed is gathered for it, after it what was chosen is put in place.
+ * A file has the sequences in the order of the data; a batch has some of them in the order of the walk.
+ * Before a batch what is to be followed is gathered for it, after it what was chosen is put in place.
  */
 #ifndef SY_TRAIN_STEP_ROUTES_H
 #define SY_TRAIN_STEP_ROUTES_H
@@ -12,20 +12,22 @@
 
 struct sy_step_routes;
 
-/* Local. *out is NULL when neither moe.routes_in nor moe.routes_out is set, or there is no MoE layer; the functions below
- * then do nothing. batch: most sequences of one, whose routes lie in the device's memory. Errors: those of sy_routes_open.
- * Owned by the caller. */
+/* Local. *out is NULL when neither moe.routes_in nor moe.routes_out is set, or there is no MoE layer; the
+ * functions below then do nothing. batch: most sequences of one, whose routes lie in the device's memory.
+ * Errors: those of sy_routes_open. Owned by the caller. */
 sy_status sy_step_routes_create(const struct sy_config *config, const struct sy_device *device, int64_t batch,
                                 struct sy_step_routes **out);
 /* Local. Adds what create takes to a measuring arena. */
 sy_status sy_step_routes_measure(const struct sy_config *config, int64_t batch, struct sy_arena *arena);
 void sy_step_routes_destroy(struct sy_step_routes *routes);
 
-/* Local. Before the first step: whether a file to follow is there for each of them. ERR_DATA names the first without. */
+/* Local. Before the first step: whether a file to follow is there for each of them. ERR_DATA names the first
+ * without. */
 sy_status sy_step_routes_check(const struct sy_step_routes *routes, int64_t first, int64_t last);
 
-/* Local. Steps count from 1. begin reads the step's file: *skipped 1 if the step is to be skipped. end writes one: the
- * routes if they are known and their weights finite, else that the step was skipped. When the device is done with it. */
+/* Local. Steps count from 1. begin reads the step's file: *skipped 1 if the step is to be skipped. end writes
+ * one: the routes if they are known and their weights finite, else that the step was skipped. When the device
+ * is done with it. */
 sy_status sy_step_routes_begin(struct sy_step_routes *routes, int64_t step, int *skipped);
 sy_status sy_step_routes_end(struct sy_step_routes *routes, int64_t step, int known);
 

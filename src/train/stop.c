@@ -13,7 +13,8 @@ struct sy_stop sy_stop_begin(const struct sy_session *session, const struct sy_i
 static int on_any_rank(const struct sy_stop *s, int here) {
     const struct sy_comm *dp = &s->session->groups.dp;
     int64_t n = here;
-    return dp->ops->sum_i64(dp, SY_OK, &n, 1) != SY_OK || n > 0; /* without the others there is no next step */
+    /* without the others there is no next step */
+    return dp->ops->sum_i64(dp, SY_OK, &n, 1) != SY_OK || n > 0;
 }
 
 int sy_stop_asked(const struct sy_stop *s) { return on_any_rank(s, s->io->stop && *s->io->stop); }

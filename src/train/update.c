@@ -17,7 +17,7 @@ struct sy_update {
     float **bias;
 };
 
-/* --- lists ------------------------------------------------------------------------------------------------------- */
+/* --- lists ---------------------------------------------------------------------------------------------- */
 
 static void list_trained(struct sy_update *u, int i, const struct sy_tensor *t, struct sy_range_of own) {
     const struct sy_state *s = u->o.state;
@@ -90,7 +90,7 @@ void sy_update_destroy(struct sy_update *u) {
     free(u);
 }
 
-/* --- a step ------------------------------------------------------------------------------------------------------ */
+/* --- a step --------------------------------------------------------------------------------------------- */
 
 void sy_update_scalars(const struct sy_update_step *s, struct sy_scalars *out) {
     float w = out->w;

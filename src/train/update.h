@@ -1,5 +1,6 @@
-/* What ends a step (NUMERICS 3, 4 and 6), enqueued and never waited for: tally -> judge -> verdict; AdamW with stored weights
- * and digest, and the expert biases, obey the verdict. The lists of tensors are made once. */
+/* What ends a step (NUMERICS 3, 4 and 6), enqueued and never waited for: tally -> judge -> verdict; AdamW
+ * with stored weights and digest, and the expert biases, obey the verdict. The lists of tensors are made
+ * once. */
 #ifndef SY_TRAIN_UPDATE_H
 #define SY_TRAIN_UPDATE_H
 

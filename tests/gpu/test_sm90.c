@@ -108,11 +108,11 @@ static void reference(const struct sy_exec *x, int k, int k0, int k1, int backwa
     for (int p = 0; p < k1 - k0; p += backwards ? 16 : k1 - k0) {
         int at = backwards ? k1 - 16 - p : k0;
         struct sy_mat ma = sy_mat_of(a, SY_BF16, k), mb = sy_mat_of(b, SY_BF16, k);
-        struct sy_gemm_part part = {sy_mat_cols(ma, at), sy_mat_t(sy_mat_cols(mb, at)), backwards ? 16 : k1 - k0};
-        x->ops->gemm(x,
-                     &(struct sy_gemm){
-                         .m = M, .n = N, .parts = &part, .n_parts = 1, .acc = c, .acc_row = N, .c = sy_mat_of(c, SY_F32, N)},
-                     1);
+        int64_t rows = backwards ? 16 : k1 - k0; /* of a chain that goes on in c */
+        struct sy_dw chain = {.rows = sy_rows_dense(1, rows), .n_segments = 1, .m = M, .n = N, .acc = c, .c = c};
+        chain.dy = sy_mat_t(sy_mat_cols(ma, at));
+        chain.x = sy_mat_t(sy_mat_cols(mb, at));
+        x->ops->linear_dw(x, &(struct sy_linear_dw){&chain, 1});
     }
 }
 
@@ -126,7 +126,7 @@ static int64_t mismatches(const float *p, const float *q) {
 int main(void) {
     static const int lengths[] = {16, 64, 256, MAX_K};
     const char *name = gpu_name(), *why;
-    struct sy_exec x = {.cls = SY_NUMERIC_SM90, .dtype = SY_BF16, .kb = 16};
+    struct sy_exec x = {.device = sy_device_cpu(), .cls = SY_NUMERIC_SM90, .dtype = SY_BF16, .kb = 16};
     if (!name) {
         printf("no GPU\n");
         return 77;

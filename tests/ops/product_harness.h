@@ -175,7 +175,7 @@ static inline struct layout layout_grouped(int64_t groups, int64_t sequences, in
         for (int64_t r = l.offset[g * sequences]; r < l.offset[(g + 1) * sequences]; r += SY_TILE_ROWS)
             l.tile[(*l.n_tiles)++] = (struct sy_tile){g, r};
     assert_true(*l.n_tiles <= max_tiles);
-    l.rows = (struct sy_rows){groups, sequences, max_rows, max_tiles, l.offset, l.tile, l.n_tiles};
+    l.rows = (struct sy_rows){groups, sequences, max_rows, l.offset, l.tile, l.n_tiles};
     return l;
 }
 

@@ -42,7 +42,7 @@ static void places_open(struct places *p, struct lab *l, int64_t sequences, int6
                                           .tile = must_alloc((size_t)p->most_tiles * sizeof(struct sy_tile)),
                                           .n_tiles = &p->n_tiles[i]};
     }
-    p->rows = (struct sy_rows){e, sequences, p->most_rows, p->most_tiles, p->op.offset, p->op.tile, p->op.n_tiles};
+    p->rows = (struct sy_rows){e, sequences, p->most_rows, p->op.offset, p->op.tile, p->op.n_tiles};
 }
 
 static void def_sort(const struct sy_route_sort *d, int64_t multiple) {

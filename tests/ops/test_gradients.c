@@ -90,7 +90,8 @@ static void test_rmsnorm(void **state) {
     l.x.ops->rmsnorm_fwd(&l.x, &fwd);
     l.x.ops->rmsnorm_bwd(
         &l.x, &(struct sy_rmsnorm_bwd){ROWS, H, D, heads(dy, H * D, D), heads(x, H * D, D), g, r, heads(dx, H * D, D)});
-    l.x.ops->row_sum(&l.x, &(struct sy_row_sum){1, ROWS * H, H, D, heads(dy, H * D, D), heads(x, H * D, D), r, NULL, dg, 0});
+    struct sy_row_sum_item sum = {1, ROWS * H, H, D, heads(dy, H * D, D), heads(x, H * D, D), r, NULL, dg, 0};
+    l.x.ops->row_sum(&l.x, &(struct sy_row_sum){&sum, 1});
     check_gradient("rmsnorm, x", &s, N, x, dx);
     check_gradient("rmsnorm, g", &s, D, g, dg);
     lab_close(&l);
@@ -412,7 +413,7 @@ static struct sy_rows routes_random(struct lab *l, int32_t *ids, int32_t *row, i
                                                         .route = route,
                                                         .tile = tile,
                                                         .n_tiles = &n_tiles});
-    return (struct sy_rows){MOVE_E, MOVE_T / MOVE_S, MOVE_N, MOVE_E, offset, tile, &n_tiles};
+    return (struct sy_rows){MOVE_E, MOVE_T / MOVE_S, MOVE_N, offset, tile, &n_tiles};
 }
 
 static void test_permute_combine(void **state) {

@@ -173,12 +173,23 @@ static void row_sum(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     struct buf acc = buf_new(l, "acc", SY_F32, d, PLAIN);
     struct sy_heads none = {0};
     int64_t from = below(3), fold = from < 2 && below(2); /* +0, acc, out itself */
-    l->x.ops->row_sum(&l->x, &(struct sy_row_sum){sequences, per, heads, d, heads_of(a, token, head),
-                                                  with_x ? heads_of(x, token, head) : none, with_r ? q.got : NULL,
-                                                  from == 0   ? NULL
-                                                  : from == 1 ? acc.got
-                                                              : out.got,
-                                                  out.got, (int)fold});
+    struct sy_row_sum_item item[2] = {{sequences, per, heads, d, heads_of(a, token, head),
+                                       with_x ? heads_of(x, token, head) : none, with_r ? q.got : NULL,
+                                       from == 0 ? NULL : from == 1 ? acc.got : out.got, out.got, (int)fold}};
+    struct buf other = buf_new(l, "other", SY_F32, d, PLAIN); /* a second one beside it: the rows of a alone */
+    item[1] = (struct sy_row_sum_item){.sequences = 1,
+                                       .rows_per_sequence = heads,
+                                       .heads = heads,
+                                       .d = d,
+                                       .a = item[0].a,
+                                       .out = other.got};
+    l->x.ops->row_sum(&l->x, &(struct sy_row_sum){item, 2});
+    for (int64_t i = 0; i < d; i++) {
+        float chain = 0.0f;
+        for (int64_t h = 0; h < heads; h++)
+            chain = take(a, h * head + i) + chain;
+        put(l, other, i, 0.0f + chain);
+    }
     for (int64_t i = 0; i < d; i++) {
         float sum = from == 0 ? 0.0f : take(from == 1 ? acc : out, i);
         for (int64_t s = 0; s < sequences; s++) {
@@ -206,26 +217,26 @@ static void test_row_sum_restarts(void **state) {
     int64_t rows = 70, d = 65;
     struct buf a = buf_new(&l, "a", SY_F32, 2 * rows * d, PLAIN), x = buf_new(&l, "x", SY_F32, 2 * rows * d, PLAIN);
     float once[65] = {0}, twice[65] = {0}, longer[65] = {0};
-    struct sy_row_sum op = {.sequences = 2,
+    struct sy_row_sum_item op = {.sequences = 2,
                             .rows_per_sequence = rows,
                             .heads = 1,
                             .d = d,
                             .a = heads_of(a, d, d),
                             .x = heads_of(x, d, d),
                             .out = once};
-    l.x.ops->row_sum(&l.x, &op);
+    l.x.ops->row_sum(&l.x, &(struct sy_row_sum){&op, 1});
     op.sequences = 1;
     op.acc = op.out = twice;
-    l.x.ops->row_sum(&l.x, &op);
+    l.x.ops->row_sum(&l.x, &(struct sy_row_sum){&op, 1});
     op.a.data = (float *)a.got + rows * d;
     op.x.data = (float *)x.got + rows * d;
-    l.x.ops->row_sum(&l.x, &op);
+    l.x.ops->row_sum(&l.x, &(struct sy_row_sum){&op, 1});
     assert_memory_equal(once, twice, sizeof once);
     op.a.data = a.got;
     op.x.data = x.got;
     op.rows_per_sequence = 2 * rows;
     op.acc = op.out = longer;
-    l.x.ops->row_sum(&l.x, &op);
+    l.x.ops->row_sum(&l.x, &(struct sy_row_sum){&op, 1});
     assert_memory_not_equal(once, longer, sizeof once);
     lab_close(&l);
 }
@@ -301,9 +312,9 @@ static void test_row_sum_blocks_show(void **state) {
     for (int64_t rows = 64; rows <= MOST; rows += 68) {
         float out[D] = {0};
         int chain_differs = 0, wide_differs = 0;
-        l.x.ops->row_sum(
-            &l.x, &(struct sy_row_sum){
-                      .sequences = 1, .rows_per_sequence = rows, .heads = 1, .d = D, .a = heads_of(a, D, D), .out = out});
+        struct sy_row_sum_item item = {
+            .sequences = 1, .rows_per_sequence = rows, .heads = 1, .d = D, .a = heads_of(a, D, D), .out = out};
+        l.x.ops->row_sum(&l.x, &(struct sy_row_sum){&item, 1});
         for (int i = 0; i < D; i++) {
             float chain = 0.0f, wide = 0.0f, block = 0.0f;
             for (int64_t r = 0; r < rows; r++) {

@@ -165,12 +165,11 @@ static void to_matrix(void *self, const struct sy_span *at, int q, struct sy_mat
     c->matrix++;
     c->param = q;
 }
-static void to_piece(void *self, int64_t place, int64_t seq_len, int64_t from, int64_t n, int q, struct sy_mat dy,
-                     struct sy_mat x) {
+static void to_piece(void *self, const struct sy_sink_piece *q) {
     struct called *c = self;
-    assert_true(place == 2 && seq_len == 64 && from == 16 && n == 32 && dy.row == 8 && x.row == 9);
+    assert_true(q->place == 2 && q->seq_len == 64 && q->from == 16 && q->n == 32 && q->dy.row == 8 && q->x.row == 9);
     c->piece++;
-    c->param = q;
+    c->param = q->param;
     use_op(c);
 }
 static void to_experts(void *self, const struct sy_span *at, const struct sy_sink_experts *e) {
@@ -179,12 +178,11 @@ static void to_experts(void *self, const struct sy_span *at, const struct sy_sin
     c->experts++;
     use_op(c);
 }
-static void to_vector(void *self, const struct sy_span *at, int q, int64_t heads, struct sy_heads a, struct sy_heads x,
-                      const float *r) {
+static void to_vector(void *self, const struct sy_span *at, const struct sy_sink_vector *v) {
     struct called *c = self;
-    assert_true(at == &span && heads == 2 && a.head == 1 && x.head == 4 && r == numbers);
+    assert_true(at == &span && v->heads == 2 && v->a.head == 1 && v->x.head == 4 && v->r == numbers);
     c->vector++;
-    c->param = q;
+    c->param = v->param;
     use_op(c);
 }
 static void to_embedding(void *self, const struct sy_span *at, const int32_t *ids, struct sy_mat dy) {
@@ -217,11 +215,12 @@ static void sink(void **state) {
     s.matrix(s.self, &span, head, m8, m9);
     s.flush(s.self);
     assert_true(c.matrix == 2 && c.param == head && p.part[SY_SUMS][SY_PART_w_head].calls == 1);
-    s.piece(s.self, 2, 64, 16, 32, head, m8, m9);
+    s.piece(s.self, &(struct sy_sink_piece){2, 64, 16, 32, head, m8, m9});
     assert_true(c.piece == 1 && p.part[SY_SUMS][SY_PART_w_head].calls == 2);
     s.experts(s.self, &span, &(struct sy_sink_experts){.layer = 1});
     assert_true(c.experts == 1 && p.part[SY_SUMS][SY_PART_w_experts].calls == 1);
-    s.vector(s.self, &span, norm, 2, sy_heads_of(m8, 0, 1), sy_heads_of(m8, 0, 4), numbers);
+    s.vector(s.self, &span,
+             &(struct sy_sink_vector){norm, 2, sy_heads_of(m8, 0, 1), sy_heads_of(m8, 0, 4), numbers});
     assert_true(c.vector == 1 && c.param == norm && p.part[SY_SUMS][SY_PART_w_vectors].calls == 1);
     s.embedding(s.self, &span, NULL, m8);
     assert_true(c.embedding == 1 && p.part[SY_SUMS][SY_PART_w_embedding].calls == 1);

@@ -265,6 +265,46 @@ static void halves_equal_the_whole(void **state) {
         }
 }
 
+/* A stage without backward has no halves to part: it computes the same, whatever `split` says. */
+static void forward_alone_is_not_split(void **state) {
+    (void)state;
+    static const struct event whole[] = {{FWD, 0}, {BWD, 0}, {FWD, 1}, {BWD, 1}, {FWD, 2}, {BWD, 2}};
+    struct problem *p = problem("micro_mla", "none", EACH * S, S);
+    struct outcome r = run_stage(p, 1, 0, whole, COUNT(whole));
+    int64_t d = p->config->model.dim;
+    size_t bytes = (size_t)EACH * S * row_bytes(p);
+    for (int split = 0; split < 2; split++) {
+        struct sy_stage *stage;
+        struct sy_arena arena = {0};
+        ok(sy_stage_create(&(struct sy_stage_options){.ctx = &p->c,
+                                                      .n_layers = (int)p->config->model.n_layers,
+                                                      .pending = 2,
+                                                      .split = split},
+                           &stage));
+        ok(sy_arena_build(p->s->exec.device, "a stage", carve_stage, stage, &arena));
+        for (int mb = 0; mb < 2; mb++) {
+            char *in = malloc(bytes), *out = calloc(1, bytes);
+            assert_true(in && out);
+            struct sy_batch b = sy_feed_batch(p->s, mb * EACH, EACH);
+            p->s->exec.ops->embed_fwd(&p->s->exec,
+                                      &(struct sy_embed_fwd){.tokens = EACH * S,
+                                                             .d = d,
+                                                             .ids = b.ids,
+                                                             .w = p->c.weights.ends(p->c.weights.self)->embedding,
+                                                             .y = sy_mat_of(in, p->s->exec.dtype, d)});
+            ok(sy_stage_fwd(stage, mb, &b, SY_PASS_EVAL, sy_mat_of(in, p->s->exec.dtype, d),
+                            sy_mat_of(out, p->s->exec.dtype, d)));
+            assert_memory_equal(out, rows_of(p, r.out, mb).data, bytes);
+            free(in);
+            free(out);
+        }
+        sy_stage_destroy(stage);
+        sy_arena_fini(&arena);
+    }
+    free_outcome(&r);
+    close_problem(p);
+}
+
 /* --- the head -------------------------------------------------------------------------------------------------------------- */
 
 struct head_case {
@@ -335,6 +375,7 @@ static void chunks_change_no_bit(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(halves_equal_the_whole), cmocka_unit_test(chunks_change_no_bit)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(halves_equal_the_whole),
+        cmocka_unit_test(forward_alone_is_not_split), cmocka_unit_test(chunks_change_no_bit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Sums of terms, the sigmoid gate, dot products of rows (NUMERICS 2 and 3). SwiGLU stands behind its products: swiglu.h. */
+/* Sums of terms, the sigmoid gate, dot products of rows (NUMERICS 2 and 3). SwiGLU stands behind its
+ * products: swiglu.h. */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 

@@ -1,8 +1,10 @@
-/* CHAIN (NUMERICS 1): the order of a long sum of products, one step for each block of KB rows, for each numeric class.
+/* CHAIN (NUMERICS 1): the order of a long sum of products, one step for each block of KB rows, for each
+ * numeric class.
  *
- * chain_tile continues acc[m, n] with a[m, k] . b[k, n], all fp32 holding stored values. What the callers prepare: k is a
- * multiple of KB (missing rows are +0 in both), n of CHAIN_NR, and a and acc have rows up to a multiple of CHAIN_MR. The
- * final "+ 0.0f" is the caller's. A chain may be cut at any block and go on with the accumulator reloaded.
+ * chain_tile continues acc[m, n] with a[m, k] . b[k, n], all fp32 holding stored values. What the callers
+ * prepare: k is a multiple of KB (missing rows are +0 in both), n of CHAIN_NR, and a and acc have rows up to
+ * a multiple of CHAIN_MR. The final "+ 0.0f" is the caller's. A chain may be cut at any block and go on with
+ * the accumulator reloaded.
  *
  * The micro-kernel holds CHAIN_MR x CHAIN_NR accumulators in registers; every lane is one output's own chain.
  */
@@ -33,7 +35,7 @@ struct chain_args {
     int64_t acc_row;
 };
 
-/* --- fp32 and x86 --------------------------------------------------------------------------------------------- */
+/* --- fp32 and x86 --------------------------------------------------------------------------------------- */
 
 #ifndef CHAIN_PORTABLE
 
@@ -71,8 +73,8 @@ static __attribute__((noinline)) void micro_fp32(int64_t k, const float *a, int6
 }
 
 #if defined(__AVX512BF16__)
-/* Pairs of rows by VDPBF16PS, which is this: the odd one first, subnormals flushed. A bf16 value is the upper half of its
- * fp32, so that two rows are packed in passing. */
+/* Pairs of rows by VDPBF16PS, which is this: the odd one first, subnormals flushed. A bf16 value is the upper
+ * half of its fp32, so that two rows are packed in passing. */
 static inline uint32_t pair_of(const float *a) { return sy_f32_bits(a[0]) >> 16 | (sy_f32_bits(a[1]) & 0xffff0000u); }
 static inline __m512bh pairs_of(const float *even, const float *odd) {
     __m512i lo = _mm512_srli_epi32(_mm512_loadu_si512(even), 16), mask = _mm512_set1_epi32((int)0xffff0000u);
@@ -152,8 +154,9 @@ static inline float daz(float x) {
     return (u & 0x7f800000u) == 0 ? sy_f32_from_bits(u & 0x80000000u) : x;
 }
 
-/* fma with subnormal inputs read as 0 and a flush after rounding. Only a result of exactly 2^-126 is in doubt: it is kept
- * when the sum rounded to 24 bits with unbounded exponent reaches it, which the same sum scaled by 2^60 tells. */
+/* fma with subnormal inputs read as 0 and a flush after rounding. Only a result of exactly 2^-126 is in
+ * doubt: it is kept when the sum rounded to 24 bits with unbounded exponent reaches it, which the same sum
+ * scaled by 2^60 tells. */
 static float fma_flush(float a, float b, float c) {
     a = daz(a);
     b = daz(b);
@@ -186,7 +189,7 @@ static inline void flush_end(unsigned csr) { (void)csr; }
 
 #endif
 
-/* --- sm90 ----------------------------------------------------------------------------------------------------- */
+/* --- sm90 ----------------------------------------------------------------------------------------------- */
 
 enum { SM90_NO_TERM = -5000, SM90_LEAST = -133, SM90_STEP = 16 };
 
@@ -206,11 +209,13 @@ static inline float truncated(double v) {
     return sy_f32_from_bits(u);
 }
 
-/* One step with Inf or NaN among the terms: NaN, 0 Inf and Inf - Inf give NaN, else an Inf of its sign. 0 if none. */
+/* One step with Inf or NaN among the terms: NaN, 0 Inf and Inf - Inf give NaN, else an Inf of its sign. 0 if
+ * none. */
 static inline int sm90_special(const float *a, const float *b, int64_t b_row, float *c) {
     int plus = 0, minus = 0, nan = 0;
     for (int p = 0; p <= SM90_STEP; p++) {
-        float t = p < SM90_STEP ? a[p] * b[p * b_row] : *c; /* finite factors: an overflow here is not a special term */
+        /* finite factors: an overflow here is not a special term */
+        float t = p < SM90_STEP ? a[p] * b[p * b_row] : *c;
         int special = p < SM90_STEP ? !sy_f32_finite(a[p]) || !sy_f32_finite(b[p * b_row]) : !sy_f32_finite(t);
         if (!special)
             continue;
@@ -224,7 +229,8 @@ static inline int sm90_special(const float *a, const float *b, int64_t b_row, fl
     return 1;
 }
 
-/* One block of 16 rows for CHAIN_NR outputs: all terms and acc truncated to multiples of 2^(M-25), added exactly. */
+/* One block of 16 rows for CHAIN_NR outputs: all terms and acc truncated to multiples of 2^(M-25), added
+ * exactly. */
 static inline void sm90_step(const float *a, const float *b, int64_t b_row, float *acc) {
     int32_t top[CHAIN_NR], e;
     for (int j = 0; j < CHAIN_NR; j++) {
@@ -286,7 +292,7 @@ static void micro_sm90(int64_t k, const float *a, int64_t a_row, const float *b,
     }
 }
 
-/* --- a tile --------------------------------------------------------------------------------------------------- */
+/* --- a tile --------------------------------------------------------------------------------------------- */
 
 static inline void chain_tile(enum sy_numeric_class cls, const struct chain_args *t) {
     unsigned csr = cls == SY_NUMERIC_X86 ? flush_begin() : 0;

@@ -1,7 +1,9 @@
-/* Moving rows between tokens and experts: a stable counting sort of the routes, gathers, and the combining sum.
+/* Moving rows between tokens and experts: a stable counting sort of the routes, gathers, and the combining
+ * sum.
  *
- * combine: y = BF(sum over a token's experts ascending of fma(w, o, y), from +0, shared last); with C groups each of C equal
- * id ranges is summed so, one BF each, and the ranges are added ascending in fp32, from +0. */
+ * combine: y = BF(sum over a token's experts ascending of fma(w, o, y), from +0, shared last); with C groups
+ * each of C equal id ranges is summed so, one BF each, and the ranges are added ascending in fp32, from
+ * +0. */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 #include "ops/ref/tokens.h"
@@ -43,8 +45,8 @@ void SY_FN(route_sort)(const struct sy_exec *x, const struct sy_route_sort *op) 
     finish_sort(x, op);
 }
 
-/* Token i's experts are (i K + k) mod E: from a = i K mod E up, those past E - 1 from 0. In ascending order the ones that
- * wrapped come first. */
+/* Token i's experts are (i K + k) mod E: from a = i K mod E up, those past E - 1 from 0. In ascending order
+ * the ones that wrapped come first. */
 static void forced_part(void *arg, int thread, int n_threads) {
     const struct sy_route_sort *d = arg;
     int64_t lo, hi;
@@ -53,7 +55,8 @@ static void forced_part(void *arg, int thread, int n_threads) {
         int64_t b = t / d->seq_len, first = t % d->seq_len * d->top_k, a = first % d->experts;
         int64_t wrapped = a + d->top_k > d->experts ? a + d->top_k - d->experts : 0;
         for (int64_t k = 0; k < d->top_k; k++) {
-            int64_t q = first + k, e = q % d->experts, j = q / d->experts; /* the sequence's route q = j E + e */
+            /* the sequence's route q = j E + e */
+            int64_t q = first + k, e = q % d->experts, j = q / d->experts;
             int64_t place = k < d->top_k - wrapped ? k + wrapped : k - (d->top_k - wrapped);
             int64_t row = d->offset[e * d->sequences + b] + j, route = t * d->top_k + place;
             d->row[route] = (int32_t)row;

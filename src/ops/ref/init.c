@@ -1,4 +1,5 @@
-/* Initial values (NUMERICS 2): a function of key and index, so that the threads and who asks do not matter. */
+/* Initial values (NUMERICS 2): a function of key and index, so that the threads and who asks do not
+ * matter. */
 #include "base/rng.h"
 #include "ops/ref/protos.h"
 

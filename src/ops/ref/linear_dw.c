@@ -1,5 +1,5 @@
-/* linear_dw: leaves of weights' gradients, CHAIN over the rows of a group's segments of (dy, x). Tiles of all problems and
- * groups are dealt to the threads in turn. */
+/* linear_dw: leaves of weights' gradients, CHAIN over the rows of a group's segments of (dy, x). Tiles of all
+ * problems and groups are dealt to the threads in turn. */
 #include "ops/ref/products.h"
 #include "ops/ref/protos.h"
 
@@ -48,7 +48,7 @@ static void run(void *arg, int thread, int n_threads) {
             for (int64_t i = 0; i < p.m; i += MC)
                 for (int64_t j = 0; j < p.n; j += NC)
                     if (turn++ % n_threads == thread)
-                        SY_FN(product_tile)(w->x, &p, i, j, least(p.m - i, MC), least(p.n - j, NC),
+                        SY_FN(product_tile)(w->x, &p, &(struct outputs){i, j, least(p.m - i, MC), least(p.n - j, NC)},
                                             sy_exec_scratch(w->x, thread));
         }
 }

@@ -1,5 +1,5 @@
-/* RMSNorm (NUMERICS 3): ss = V64(x x); r = 1/sqrt(fma(ss, fp32(1/d), eps)); y = BF((x r) g).
- * Backward: t = dy g; c = V64(t x); k = ((c r) r) fp32(1/d); dx = BF(r fma(-k, x, t)). dg is a row_sum (reduce.c). */
+/* RMSNorm (NUMERICS 3): ss = V64(x x); r = 1/sqrt(fma(ss, fp32(1/d), eps)); y = BF((x r) g). Backward: t = dy
+ * g; c = V64(t x); k = ((c r) r) fp32(1/d); dx = BF(r fma(-k, x, t)). dg is a row_sum (reduce.c). */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 

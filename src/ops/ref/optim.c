@@ -1,4 +1,5 @@
-/* The end of a step (NUMERICS 3 and 6): the verdict, AdamW on fp32 masters with BF of them and their digest, expert biases.
+/* The end of a step (NUMERICS 3 and 6): the verdict, AdamW on fp32 masters with BF of them and their digest,
+ * expert biases.
  *
  * g = clip G; m = fma(b1, m, (1-b1) g); v = fma(b2, v, ((1-b2) g) g), below 2^-126 both are stored as +0;
  * q = (m c1)/(sqrt(v c2) + eps); w = fma(-lr, fma(wd, w, q), w). */
@@ -8,7 +9,7 @@
 
 enum { BLOCK = 1024 };
 
-/* --- the verdict ------------------------------------------------------------------------------------------------ */
+/* --- the verdict ---------------------------------------------------------------------------------------- */
 
 static int all_finite(const struct sy_tally *t) {
     return t->n_bad == 0 && t->n_bad_router == 0 && t->bad_token == SY_NO_TOKEN && t->n_bad_gradient == 0 &&
@@ -22,7 +23,7 @@ void SY_FN(judge)(const struct sy_exec *x, const struct sy_judge *op) {
         .norm = norm, .clip = (float)(ratio < 1.0 ? ratio : 1.0), .apply = all_finite(op->tally) && isfinite(norm)};
 }
 
-/* --- lists of tensors: their 1024-blocks are dealt to the threads ------------------------------------------------- */
+/* --- lists of tensors: their 1024-blocks are dealt to the threads --------------------------------------- */
 
 struct list {
     const struct sy_exec *x;
@@ -115,7 +116,7 @@ void SY_FN(cast)(const struct sy_exec *x, const struct sy_cast *op) {
     sy_pool_run(pool_for(x, op->n), cast_part, &(struct list){x, op});
 }
 
-/* --- expert bias ------------------------------------------------------------------------------------------------ */
+/* --- expert bias ---------------------------------------------------------------------------------------- */
 
 static int64_t sign_of(int64_t x) { return (x > 0) - (x < 0); }
 

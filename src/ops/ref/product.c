@@ -1,12 +1,12 @@
-/* One tile of a product, MC x NC outputs: the parts in order in blocks of KC rows; each block is packed (widened to fp32, zeros
- * where rows are missing) and the chain goes on in the tile's accumulators:
+/* One tile of a product, MC x NC outputs: the slices in order in blocks of KC rows; each block is packed
+ * (widened to fp32, zeros where rows are missing) and the chain goes on in the tile's accumulators:
  *
- *     for part, KC      pack a[MC, KC], b[KC, NC]
+ *     for slice, KC     pack a[MC, KC], b[KC, NC]
  *       chain_tile      acc[MC, NC] stays in L1
  *     c = acc + 0.0f + bias (rounded), or c + (acc + 0.0f)
  *
- * KC is a multiple of every KB, so that a cut falls between blocks: no bit depends on MC, NC, KC or the threads. A packed
- * right-hand side is b by rows, [k, n] as it is stored.
+ * KC is a multiple of every KB, so that a cut falls between blocks: no bit depends on MC, NC, KC or the
+ * threads. A packed right-hand side is b by rows, [k, n] as it is stored.
  */
 #include "ops/ref/chain.h"
 #include "ops/ref/products.h"
@@ -60,13 +60,12 @@ static void pack_b(struct sy_mat b, int64_t k, int64_t k_pad, int64_t n, int64_t
         memset(dst + p * NC, 0, (size_t)n_pad * 4);
 }
 
-void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, int64_t i, int64_t j, int64_t m, int64_t n,
-                         void *scratch) {
+void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, const struct outputs *o, void *scratch) {
     float *a = scratch, *b = a + MC * KC, *acc = b + KC * NC;
-    int64_t n_pad = round_up(n, CHAIN_NR);
+    int64_t i = o->i, j = o->j, m = o->m, n = o->n, n_pad = round_up(n, CHAIN_NR);
     assert(x->scratch_bytes >= (MC * KC + KC * NC + MC * NC) * sizeof(float) && p->c.col == 1);
     memset(a + m * KC, 0, (size_t)((MC - m) * KC) * sizeof *a); /* rows beyond m are computed and dropped */
-    begin_tile(p, i, j, m, n, acc);
+    begin_tile(p, o, acc);
     for (int64_t q = 0; q < p->n_slices; q++) {
         struct k_slice s = p->slice(p, q);
         struct sy_mat right = s.packed ? sy_mat_of((void *)(uintptr_t)s.packed, s.b.dtype, p->n) : s.b;
@@ -77,10 +76,10 @@ void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, int64
             chain_tile(x->cls, &(struct chain_args){m, n_pad, k_pad, a, KC, b, NC, acc, NC});
         }
     }
-    finish_tile(x, p, i, j, m, n, acc);
+    finish_tile(x, p, o, acc);
 }
 
-/* --- a right-hand side once and for all --------------------------------------------------------------------------- */
+/* --- a right-hand side once and for all ----------------------------------------------------------------- */
 
 /* By rows it is read as fast as a copy. */
 size_t SY_FN(pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n) {
@@ -88,8 +87,8 @@ size_t SY_FN(pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, in
     return m.col == 1 ? 0 : (size_t)(k * n) * sy_dtype_bytes(m.dtype);
 }
 
-/* Columns i0..i1-1 of `to` [cols, rows] from rows i0..i1-1 of `from` [rows, cols], in squares, so that what is read and what
- * is written stay in cache. Bits move; nothing is computed. */
+/* Columns i0..i1-1 of `to` [cols, rows] from rows i0..i1-1 of `from` [rows, cols], in squares, so that what
+ * is read and what is written stay in cache. Bits move; nothing is computed. */
 enum { SQUARE = 32 };
 static void strip16(int64_t rows, int64_t cols, int64_t i0, int64_t i1, const uint16_t *from, int64_t row, uint16_t *to) {
     for (int64_t j0 = 0; j0 < cols; j0 += SQUARE)

@@ -1,5 +1,6 @@
-/* What the three products (linear.c, linear_dx.c, linear_dw.c) share, whatever their micro-kernel: a product of one group as
- * a list of parts, one tile of it, the accumulators at its beginning and what becomes of them at its end.
+/* What the three products (linear.c, linear_dx.c, linear_dw.c) share, whatever their micro-kernel: a product
+ * of one group as a list of slices of k, one tile of it, the accumulators at its beginning and what becomes
+ * of them at its end.
  *
  *     c[m, n] = [acc +] CHAIN over the slices in order of (a, b), each padded to KB by itself
  *
@@ -38,20 +39,23 @@ struct product { /* of one group */
     struct sy_mat residual; /* [m, n] stored, or data NULL */
 };
 
-/* Outputs i .. i+m-1, j .. j+n-1 of the product; m <= MC, n <= NC, j a multiple of NC. scratch: the thread's. */
-void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, int64_t i, int64_t j, int64_t m, int64_t n,
-                         void *scratch);
+/* Outputs i .. i+m-1, j .. j+n-1 of a product; m <= MC, n <= NC, j a multiple of NC. */
+struct outputs {
+    int64_t i, j, m, n;
+};
 
+/* scratch: the thread's. */
+void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, const struct outputs *o, void *scratch);
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* acc [m, NC] as the chain begins. */
-static inline void begin_tile(const struct product *p, int64_t i, int64_t j, int64_t m, int64_t n, float *acc) {
-    for (int64_t r = 0; r < m; r++) {
+static inline void begin_tile(const struct product *p, const struct outputs *o, float *acc) {
+    for (int64_t r = 0; r < o->m; r++) {
         if (p->acc)
-            memcpy(acc + r * NC, p->acc + (i + r) * p->acc_row + j, (size_t)n * sizeof(float));
+            memcpy(acc + r * NC, p->acc + (o->i + r) * p->acc_row + o->j, (size_t)o->n * sizeof(float));
         else
-            memset(acc + r * NC, 0, (size_t)n * sizeof(float));
+            memset(acc + r * NC, 0, (size_t)o->n * sizeof(float));
     }
 }
 
@@ -82,16 +86,9 @@ static inline void finish_row(const struct sy_exec *x, const struct product *p, 
 }
 
 /* c = acc + 0.0f + bias (rounded), or c + (acc + 0.0f). */
-static inline void finish_tile(const struct sy_exec *x, const struct product *p, int64_t i, int64_t j, int64_t m, int64_t n,
-                               float *acc) {
-    for (int64_t r = 0; r < m; r++)
-        finish_row(x, p, i + r, j, n, acc + r * NC);
-}
-
-/* All columns of rows i .. i+m-1. */
-static inline void product_rows(const struct sy_exec *x, const struct product *p, int64_t i, int64_t m, void *scratch) {
-    for (int64_t j = 0; j < p->n; j += NC)
-        SY_FN(product_tile)(x, p, i, j, m, least(p->n - j, NC), scratch);
+static inline void finish_tile(const struct sy_exec *x, const struct product *p, const struct outputs *o, float *acc) {
+    for (int64_t r = 0; r < o->m; r++)
+        finish_row(x, p, o->i + r, o->j, o->n, acc + r * NC);
 }
 
 /* Group g's right-hand side. */
@@ -104,7 +101,7 @@ static inline const void *packed_of(const struct sy_operand *w, int64_t g) {
     return w->packed ? (const char *)w->packed + g * w->packed_step : NULL;
 }
 
-/* --- tiles of rows ------------------------------------------------------------------------------------------------ */
+/* --- tiles of rows -------------------------------------------------------------------------------------- */
 
 static inline int64_t tiles_of(const struct sy_rows *r) {
     return r->offset ? *r->n_tiles : (r->max_rows + MC - 1) / MC;
@@ -121,6 +118,33 @@ static inline struct row_tile row_tile(const struct sy_rows *r, int64_t t) {
     const struct sy_tile *tile = &r->tile[t];
     const int64_t *offset = r->offset + tile->group * r->sequences;
     return (struct row_tile){tile->group, tile->first, least(offset[r->sequences] - tile->first, MC), offset[0]};
+}
+
+/* The products of all tiles of rows: tiles of outputs are dealt to the threads in turn; or, where `after`
+ * wants a whole row, tiles of rows, whose outputs are then still in the thread's cache. */
+struct row_products {
+    const struct sy_exec *x;
+    const struct sy_rows *rows;
+    struct product (*product)(const void *op, const struct row_tile *t);
+    void (*after)(const struct sy_exec *x, const void *op, int64_t row, void *scratch); /* or NULL */
+    const void *op;
+};
+
+static inline void row_products_part(void *arg, int thread, int n_threads) {
+    const struct row_products *w = arg;
+    void *scratch = sy_exec_scratch(w->x, thread);
+    int64_t turn = 0, tiles = tiles_of(w->rows);
+    for (int64_t i = 0; i < tiles; i++) {
+        struct row_tile t = row_tile(w->rows, i);
+        struct product p = w->product(w->op, &t);
+        int64_t whole = w->after ? turn++ : 0;
+        for (int64_t j = 0; j < p.n; j += NC)
+            if ((w->after ? whole : turn++) % n_threads == thread)
+                SY_FN(product_tile)(w->x, &p, &(struct outputs){0, j, t.rows, least(p.n - j, NC)}, scratch);
+        if (w->after && whole % n_threads == thread)
+            for (int64_t r = t.first; r < t.first + t.rows; r++)
+                w->after(w->x, w->op, r, scratch);
+    }
 }
 
 /* Rows of segment s of group g: lo .. hi-1. */

@@ -2,55 +2,77 @@
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 
-/* --- R64: per 64 rows of a sequence one fma chain from +0, block sums added ascending; columns dealt to the threads ---- */
+/* --- R64: per 64 rows of a sequence one fma chain from +0, block sums added ascending ------------------- */
+
+enum { STRIP = 128 }; /* columns that a thread sums at a time */
 
 struct row_sum_work {
     const struct sy_exec *x;
     const struct sy_row_sum *op;
 };
 
-static void add_row(const struct sy_row_sum *op, int64_t row, int64_t lo, int64_t n, float *a, float *b, float *chain) {
-    int64_t t = row / op->heads, h = row % op->heads;
-    widen(op->a.dtype, n, sy_at(op->a.data, op->a.dtype, t * op->a.token + h * op->a.head + lo), a);
-    if (!op->x.data) {
-        for (int64_t i = 0; i < n; i++)
-            chain[i] = a[i] + chain[i];
+struct strip {
+    int64_t first, n;
+    float *chain, *a, *b, *sum; /* [STRIP] scratch */
+};
+
+static void add_row(const struct sy_row_sum_item *q, int64_t row, const struct strip *s) {
+    int64_t t = row / q->heads, h = row % q->heads;
+    widen(q->a.dtype, s->n, sy_at(q->a.data, q->a.dtype, t * q->a.token + h * q->a.head + s->first), s->a);
+    if (!q->x.data) {
+        for (int64_t i = 0; i < s->n; i++)
+            s->chain[i] = s->a[i] + s->chain[i];
         return;
     }
-    float r = op->r ? op->r[row] : 1.0f;
-    widen(op->x.dtype, n, sy_at(op->x.data, op->x.dtype, t * op->x.token + h * op->x.head + lo), b);
-    for (int64_t i = 0; i < n; i++)
-        chain[i] = fmaf(a[i], b[i] * r, chain[i]);
+    float r = q->r ? q->r[row] : 1.0f;
+    widen(q->x.dtype, s->n, sy_at(q->x.data, q->x.dtype, t * q->x.token + h * q->x.head + s->first), s->b);
+    for (int64_t i = 0; i < s->n; i++)
+        s->chain[i] = fmaf(s->a[i], s->b[i] * r, s->chain[i]);
 }
 
-static void row_sum_part(void *arg, int thread, int n_threads) {
-    struct row_sum_work *w = arg;
-    const struct sy_row_sum *op = w->op;
-    int64_t lo, hi;
-    sy_range(op->d, 16, thread, n_threads, &lo, &hi);
-    int64_t n = hi - lo;
-    float *chain = sy_exec_scratch(w->x, thread), *a = chain + n, *b = a + n, *sum = b + n;
-    for (int64_t i = 0; i < n; i++)
-        sum[i] = op->acc ? op->acc[lo + i] : 0.0f;
-    for (int64_t s = 0; s < op->sequences; s++)
-        for (int64_t block = 0; block < op->rows_per_sequence; block += 64) {
-            memset(chain, 0, (size_t)n * sizeof(float));
-            for (int64_t r = block; r < block + 64 && r < op->rows_per_sequence; r++)
-                add_row(op, s * op->rows_per_sequence + r, lo, n, a, b, chain);
-            for (int64_t i = 0; i < n; i++)
-                sum[i] = sum[i] + chain[i];
+static void sum_strip(const struct sy_row_sum_item *q, const struct strip *s) {
+    int64_t rows = q->rows_per_sequence;
+    for (int64_t i = 0; i < s->n; i++)
+        s->sum[i] = q->acc ? q->acc[s->first + i] : 0.0f;
+    for (int64_t seq = 0; seq < q->sequences; seq++)
+        for (int64_t block = 0; block < rows; block += 64) {
+            memset(s->chain, 0, (size_t)s->n * sizeof(float));
+            for (int64_t r = block; r < block + 64 && r < rows; r++)
+                add_row(q, seq * rows + r, s);
+            for (int64_t i = 0; i < s->n; i++)
+                s->sum[i] = s->sum[i] + s->chain[i];
         }
-    for (int64_t i = 0; i < n; i++)
-        op->out[lo + i] = op->fold ? op->out[lo + i] + sum[i] : sum[i];
+    for (int64_t i = 0; i < s->n; i++)
+        q->out[s->first + i] = q->fold ? q->out[s->first + i] + s->sum[i] : s->sum[i];
+}
+
+/* Strips of all items are dealt to the threads in turn. */
+static void row_sum_part(void *arg, int thread, int n_threads) {
+    const struct row_sum_work *w = arg;
+    float *scratch = sy_exec_scratch(w->x, thread);
+    int64_t turn = 0;
+    for (int k = 0; k < w->op->n_items; k++) {
+        const struct sy_row_sum_item *q = &w->op->item[k];
+        for (int64_t j = 0; j < q->d; j += STRIP)
+            if (turn++ % n_threads == thread)
+                sum_strip(q, &(struct strip){.first = j,
+                                             .n = q->d - j < STRIP ? q->d - j : STRIP,
+                                             .chain = scratch,
+                                             .a = scratch + STRIP,
+                                             .b = scratch + 2 * STRIP,
+                                             .sum = scratch + 3 * STRIP});
+    }
 }
 
 void SY_FN(row_sum)(const struct sy_exec *x, const struct sy_row_sum *op) {
-    struct row_sum_work w = {x, op};
-    assert(4 * (size_t)op->d * sizeof(float) <= x->scratch_bytes);
-    sy_pool_run(pool_for(x, op->sequences * op->rows_per_sequence * op->d), row_sum_part, &w);
+    int64_t n = 0;
+    assert(4 * STRIP * sizeof(float) <= x->scratch_bytes);
+    for (int k = 0; k < op->n_items; k++)
+        n += op->item[k].sequences * op->item[k].rows_per_sequence * op->item[k].d;
+    sy_pool_run(pool_for(x, n), row_sum_part, &(struct row_sum_work){x, op});
 }
 
-/* --- y = y + x ------------------------------------------------------------------------------------------------ */
+/* --- y = y + x ------------------------------------------------------------------------------------------ */
 
 static void add_part(void *arg, int thread, int n_threads) {
     const struct sy_add_f32 *op = arg;
@@ -70,7 +92,7 @@ void SY_FN(add_f32)(const struct sy_exec *x, const struct sy_add_f32 *op) {
     sy_pool_run(pool_for(x, n), add_part, (void *)(uintptr_t)op);
 }
 
-/* --- blocks of squares ---------------------------------------------------------------------------------------- */
+/* --- blocks of squares ---------------------------------------------------------------------------------- */
 
 enum { BLOCK = 1024, LANES = 16 };
 

@@ -1,5 +1,5 @@
-/* Rotary position embedding, in place: y0 = BF(fma(-x1, s, x0 c)), y1 = BF(fma(x1, c, x0 s)); backward -s for s.
- * Pairs are (2i, 2i+1) or, with halves, (i, i + d/2). */
+/* Rotary position embedding, in place: y0 = BF(fma(-x1, s, x0 c)), y1 = BF(fma(x1, c, x0 s)); backward -s for
+ * s. Pairs are (2i, 2i+1) or, with halves, (i, i + d/2). */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 

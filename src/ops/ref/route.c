@@ -1,8 +1,9 @@
-/* The router (NUMERICS 3, "Router"): scores, group-limited deterministic top-k, weights. Backward: route_bwd.c.
+/* The router (NUMERICS 3, "Router"): scores, group-limited deterministic top-k, weights. Backward:
+ * route_bwd.c.
  *
- * sigmoid: s = SIG(l). softmax: e = EXP(l - max), s = e (1/V64(e)). topk_softmax: choice on logits + bias, s over the chosen
- * of the unbiased logits, Z added by ascending id. Weights: s of the chosen; with route_norm w = s / n, n = the chosen s
- * added by ascending id, + 1e-20; then times route_scale. */
+ * sigmoid: s = SIG(l). softmax: e = EXP(l - max), s = e (1/V64(e)). topk_softmax: choice on logits + bias, s
+ * over the chosen of the unbiased logits, Z added by ascending id. Weights: s of the chosen; with route_norm
+ * w = s / n, n = the chosen s added by ascending id, + 1e-20; then times route_scale. */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 #include "ops/ref/tokens.h"
@@ -54,8 +55,9 @@ static float group_score(int64_t size, const float *member, int top2_sum) {
     return top2_sum ? first + second : first;
 }
 
-/* The choice among the experts of the best groups alone: their c moves to the front of c, ids ascending, and back comes the
- * id of each place that was chosen. So no expert of another group is chosen, whatever the values are. */
+/* The choice among the experts of the best groups alone: their c moves to the front of c, ids ascending, and
+ * back comes the id of each place that was chosen. So no expert of another group is chosen, whatever the
+ * values are. */
 static void top_k_limited(const struct sy_router_fwd *op, float *c, float *score, int32_t *kept, int32_t *ids) {
     int64_t size = op->experts / op->groups;
     for (int64_t g = 0; g < op->groups; g++)

@@ -1,8 +1,8 @@
 /* The router's backward (NUMERICS 3): k over the chosen ascending, n the norm sum.
  *
- * g_k = dw_k scale; with norm t = sum of fma(g_k, s_k/n, t) and ds_k = (g_k - t)/n, else ds_k = g_k.
- * sigmoid: dl = ds (s (1 - s)). softmax: t' = sum of fma(ds_k, s_k, t'), dl_e = s_e (ds_e - t') for all e, ds +0 if not
- * chosen; topk_softmax: so for the chosen only. dlogits = BF(dl + aux). */
+ * g_k = dw_k scale; with norm t = sum of fma(g_k, s_k/n, t) and ds_k = (g_k - t)/n, else ds_k = g_k. sigmoid:
+ * dl = ds (s (1 - s)). softmax: t' = sum of fma(ds_k, s_k, t'), dl_e = s_e (ds_e - t') for all e, ds +0 if
+ * not chosen; topk_softmax: so for the chosen only. dlogits = BF(dl + aux). */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 

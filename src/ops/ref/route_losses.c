@@ -1,9 +1,11 @@
-/* The router's auxiliary losses and their gradients at the logits, per sequence of S tokens (NUMERICS 3, "Router losses").
+/* The router's auxiliary losses and their gradients at the logits, per sequence of S tokens (NUMERICS 3,
+ * "Router losses").
  *
- * Balance (DeepSeek-V3, arXiv:2412.19437, eq. 17-20): f_e = count_e E / (K S), P_e the mean of the normalised scores p,
- * loss = sum of f_e P_e; f is an integer count and passes no gradient. z (ST-MoE, arXiv:2202.08906, eq. 5): the mean of
- * lse^2. Counts and sums never leave their sequence, so neither threads nor the cut of the batch reach a bit. A sequence is
- * one thread's: first the sums, then dl token by token, the balance term before the z term. */
+ * Balance (DeepSeek-V3, arXiv:2412.19437, eq. 17-20): f_e = count_e E / (K S), P_e the mean of the normalised
+ * scores p, loss = sum of f_e P_e; f is an integer count and passes no gradient. z (ST-MoE, arXiv:2202.08906,
+ * eq. 5): the mean of lse^2. Counts and sums never leave their sequence, so neither threads nor the cut of
+ * the batch reach a bit. A sequence is one thread's: first the sums, then dl token by token, the balance term
+ * before the z term. */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 

@@ -1,5 +1,5 @@
-/* Row-wise ops: the rows are dealt to the threads, each row is widened into the thread's scratch, computed in fp32 and
- * rounded once. What a file gives is one function per row. */
+/* Row-wise ops: the rows are dealt to the threads, each row is widened into the thread's scratch, computed in
+ * fp32 and rounded once. What a file gives is one function per row. */
 #ifndef SY_OPS_REF_ROWS_H
 #define SY_OPS_REF_ROWS_H
 
@@ -34,7 +34,8 @@ static inline int64_t rows_used(const struct sy_rows *r) {
     return r->offset ? r->offset[r->groups * r->sequences] : r->max_rows;
 }
 
-/* The largest of n values, NaN loses; -INFINITY if there is none. Which zero it is, is open: no use of it may tell. */
+/* The largest of n values, NaN loses; -INFINITY if there is none. Which zero it is, is open: no use of it may
+ * tell. */
 static inline float max_of(int64_t n, const float *x) {
     float lane[16], top = -INFINITY;
     int64_t i = 0;

@@ -1,6 +1,7 @@
-/* scatter_add: rows added to rows named by an index, in ascending order of the rows added, so that every element is one
- * chain whatever the threads do. They share the columns; where these are too few, the rows of out, and each then looks
- * through the whole index. fold_rows: sums of such rows are added up, and what was added is cleared. */
+/* scatter_add: rows added to rows named by an index, in ascending order of the rows added, so that every
+ * element is one chain whatever the threads do. They share the columns; where these are too few, the rows of
+ * out, and each then looks through the whole index. fold_rows: sums of such rows are added up, and what was
+ * added is cleared. */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 

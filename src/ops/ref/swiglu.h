@@ -1,5 +1,6 @@
-/* SwiGLU of one row, behind a product (NUMERICS 3): s = g SIG(g), h = BF(s u). Back, a = w a' or a': du = BF(a s),
- * dg = BF((a u)(SIG(g) fma(g, 1 - SIG(g), 1))); dw = B64 over f of a' h: a V64 per 128 columns, block sums added ascending. */
+/* SwiGLU of one row, behind a product (NUMERICS 3): s = g SIG(g), h = BF(s u). Back, a = w a' or a': du =
+ * BF(a s), dg = BF((a u)(SIG(g) fma(g, 1 - SIG(g), 1))); dw = B64 over f of a' h: a V64 per 128 columns,
+ * block sums added ascending. */
 #ifndef SY_OPS_REF_SWIGLU_H
 #define SY_OPS_REF_SWIGLU_H
 

@@ -1,9 +1,9 @@
-/* What every file of the reference shares: the name of its tier, rows widened to fp32, one rounding to the stored type, and
- * the row sum V64.
+/* What every file of the reference shares: the name of its tier, rows widened to fp32, one rounding to the
+ * stored type, and the row sum V64.
  *
- * The sources of ops/ref are compiled once for each CPU tier (-DSY_TIER=ref, avx2, avx512, avx512_bf16) with other flags and the same
- * bits: every innermost loop runs over output columns, so that the compiler vectorises across outputs and the order of the
- * sums in each stays.
+ * The sources of ops/ref are compiled once for each CPU tier (-DSY_TIER=ref, avx2, avx512, avx512_bf16) with
+ * other flags and the same bits: every innermost loop runs over output columns, so that the compiler
+ * vectorises across outputs and the order of the sums in each stays.
  */
 #ifndef SY_OPS_REF_TIER_H
 #define SY_OPS_REF_TIER_H
@@ -19,14 +19,16 @@
 #endif
 #define SY_GLUE2(a, b) a##b
 #define SY_GLUE(a, b) SY_GLUE2(a, b)
-/* SY_FN(gemm) is sy_gemm_avx2 in the tier avx2. */
+/* SY_FN(linear) is sy_linear_avx2 in the tier avx2. */
 #define SY_FN(name) SY_GLUE(SY_GLUE(sy_, name), SY_GLUE(_, SY_TIER))
 
-/* Work this small is done by the calling thread: waking the others costs more. Elements touched, or FLOPs / 32. */
+/* Work this small is done by the calling thread: waking the others costs more. Elements touched, or FLOPs /
+ * 32. */
 enum { SMALL_WORK = 16384 };
 static inline struct sy_pool *pool_for(const struct sy_exec *x, int64_t work) { return work < SMALL_WORK ? NULL : x->pool; }
 
-/* bf16 of x, round to nearest even. flush (class x86): a subnormal x becomes a zero of its sign. NaN stays NaN. */
+/* bf16 of x, round to nearest even. flush (class x86): a subnormal x becomes a zero of its sign. NaN stays
+ * NaN. */
 static inline uint16_t bf16_of(float x, int flush) {
     uint32_t u = sy_f32_bits(x), r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     r = (u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : r;

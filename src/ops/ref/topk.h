@@ -1,10 +1,12 @@
-/* Deterministic top-k: larger first; equal values (and -0, +0): lower id first. A property of the operation, no mode. */
+/* Deterministic top-k: larger first; equal values (and -0, +0): lower id first. A property of the operation,
+ * no mode. */
 #ifndef SY_OPS_REF_TOPK_H
 #define SY_OPS_REF_TOPK_H
 
 #include "ops/ref/tier.h"
 
-/* Above this many the insertion gives way to a heap: the work for a row is then n log k, whatever the order of its values.
+/* Above this many the insertion gives way to a heap: the work for a row is then n log k, whatever the order
+ * of its values.
  */
 enum { INSERT_MAX = 16 };
 
@@ -80,7 +82,8 @@ static inline void sort_ids(int64_t k, int32_t *ids) {
     }
 }
 
-/* The lowest row of any thread with a NaN, or -1: each thread writes its own place in `bad`, ascending rows. */
+/* The lowest row of any thread with a NaN, or -1: each thread writes its own place in `bad`, ascending
+ * rows. */
 static inline int64_t lowest_bad(const int64_t *bad, int n_threads) {
     for (int i = 0; i < n_threads; i++)
         if (bad[i] >= 0)

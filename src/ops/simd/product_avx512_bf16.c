@@ -1,11 +1,11 @@
-/* A tile of a product of class x86 by VDPBF16PS, the instruction whose steps define the class: a pair of rows a time, the odd
- * one first, subnormals flushed (NUMERICS 1). Same loops as ops/ref/product.c: blocks of KC rows, an accumulator that is
- * reloaded. Classes fp32 and sm90 are the tier avx512's.
+/* A tile of a product of class x86 by VDPBF16PS, the instruction whose steps define the class: a pair of rows
+ * a time, the odd one first, subnormals flushed (NUMERICS 1). Same loops as ops/ref/product.c: blocks of KC
+ * rows, an accumulator that is reloaded. Classes fp32 and sm90 are the tier avx512's.
  *
  * Packed, a word is a pair (rows 2p, 2p + 1) of one column, the even row in its low half:
  *
  *     a[MC, KC/2]               one row a row of the tile
- *     b[n/NR][k/2, NR]          panels of NR columns; of a block of KC rows, or once and for all of a whole operand
+ *     b[n/NR][k/2, NR]          panels of NR columns; of a block of KC rows, or of a whole operand, once
  */
 #include <immintrin.h>
 
@@ -14,8 +14,7 @@
 
 enum { MR = 8, NR = 32, KC = 512, PAIRS = KC / 2 };
 
-void sy_product_tile_avx512(const struct sy_exec *x, const struct product *p, int64_t i, int64_t j, int64_t m, int64_t n,
-                            void *scratch);
+void sy_product_tile_avx512(const struct sy_exec *x, const struct product *p, const struct outputs *o, void *scratch);
 size_t sy_pack_bytes_avx512(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n);
 void sy_pack_avx512(const struct sy_exec *x, const struct sy_pack *op);
 
@@ -27,7 +26,7 @@ static uint32_t load_pair(const uint16_t *p) {
     return u;
 }
 
-/* --- packing -------------------------------------------------------------------------------------------------- */
+/* --- packing -------------------------------------------------------------------------------------------- */
 
 /* 16 rows of 16 words become its columns: words, then pairs, then fours of words change places. */
 static inline void transpose(__m512i r[16]) {
@@ -152,7 +151,7 @@ static void pack_b(struct sy_mat b, int64_t k, int64_t n, uint32_t *dst) {
         panel(sy_mat_cols(b, j), k, least(n - j, NR), dst);
 }
 
-/* --- a right-hand side once and for all --------------------------------------------------------------------------- */
+/* --- a right-hand side once and for all ----------------------------------------------------------------- */
 
 static int64_t panel_words(int64_t k) { return (k + 1) / 2 * NR; }
 
@@ -180,7 +179,7 @@ void SY_FN(pack)(const struct sy_exec *x, const struct sy_pack *op) {
         sy_pack_avx512(x, op);
 }
 
-/* --- a tile --------------------------------------------------------------------------------------------------- */
+/* --- a tile --------------------------------------------------------------------------------------------- */
 
 /* acc[MR, NR] goes on over `pairs` words. */
 static void micro(int64_t pairs, const uint32_t *a, const uint32_t *b, float *acc) {
@@ -201,39 +200,43 @@ static void micro(int64_t pairs, const uint32_t *a, const uint32_t *b, float *ac
             _mm512_storeu_ps(acc + i * NC + j * 16, c[i][j]);
 }
 
-/* Rows at .. at+k-1 of a part: acc goes on. */
-static void block(const struct k_slice *q, int64_t i, int64_t j, int64_t m, int64_t n, int64_t at, uint32_t *a, uint32_t *b,
-                  float *acc) {
+struct buffers { /* of a thread */
+    uint32_t *a, *b;
+    float *acc;
+};
+
+/* Rows at .. at+k-1 of a slice: acc goes on. */
+static void block(const struct k_slice *q, const struct outputs *o, int64_t at, const struct buffers *t) {
     int64_t k = least(q->k - at, KC), b_panel = PAIRS * NR;
-    const uint32_t *right = b;
-    pack_a(sy_mat_cols(sy_mat_rows(q->a, i), at), m, k, a);
+    const uint32_t *right = t->b;
+    pack_a(sy_mat_cols(sy_mat_rows(q->a, o->i), at), o->m, k, t->a);
     if (q->packed) {
         b_panel = panel_words(q->k);
-        right = (const uint32_t *)q->packed + j / NR * b_panel + at / 2 * NR;
+        right = (const uint32_t *)q->packed + o->j / NR * b_panel + at / 2 * NR;
     } else {
-        pack_b(sy_mat_cols(sy_mat_rows(q->b, at), j), k, n, b);
+        pack_b(sy_mat_cols(sy_mat_rows(q->b, at), o->j), k, o->n, t->b);
     }
-    for (int64_t c = 0; c < n; c += NR, right += b_panel)
-        for (int64_t r = 0; r < m; r += MR)
-            micro((k + 1) / 2, a + r * PAIRS, right, acc + r * NC + c);
+    for (int64_t c = 0; c < o->n; c += NR, right += b_panel)
+        for (int64_t r = 0; r < o->m; r += MR)
+            micro((k + 1) / 2, t->a + r * PAIRS, right, t->acc + r * NC + c);
 }
 
-void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, int64_t i, int64_t j, int64_t m, int64_t n,
-                         void *scratch) {
+void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, const struct outputs *o, void *scratch) {
     uint32_t *a = scratch, *b = a + MC * PAIRS;
-    float *acc = (float *)(b + PAIRS * NC);
+    struct buffers t = {a, b, (float *)(b + PAIRS * NC)};
     if (x->cls != SY_NUMERIC_X86) {
-        sy_product_tile_avx512(x, p, i, j, m, n, scratch);
+        sy_product_tile_avx512(x, p, o, scratch);
         return;
     }
     assert(x->scratch_bytes >= (MC * PAIRS + PAIRS * NC + MC * NC) * sizeof(float) && p->c.col == 1);
-    memset(a + m * PAIRS, 0, (size_t)((MC - m) * PAIRS) * sizeof *a); /* rows beyond m are computed and dropped */
-    begin_tile(p, i, j, m, n, acc);
+    /* rows beyond m are computed and dropped */
+    memset(a + o->m * PAIRS, 0, (size_t)((MC - o->m) * PAIRS) * sizeof *a);
+    begin_tile(p, o, t.acc);
     for (int64_t q = 0; q < p->n_slices; q++) {
         struct k_slice s = p->slice(p, q);
         assert(s.a.dtype == SY_BF16 && s.b.dtype == SY_BF16);
         for (int64_t at = 0; at < s.k; at += KC)
-            block(&s, i, j, m, n, at, a, b, acc);
+            block(&s, o, at, &t);
     }
-    finish_tile(x, p, i, j, m, n, acc);
+    finish_tile(x, p, o, t.acc);
 }
