@@ -86,7 +86,7 @@ $(BUILD)/examples/%: $(BUILD)/examples/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 .SECONDARY:
 
-demo: $(BIN) ## train configs/tiny.toml on the licence texts, sample, compare the digest
+demo: $(BIN) ## train configs/tiny.toml on short pieces of prose, sample, compare the digest
 	sh tools/demo.sh $(BIN)
 test: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(BUILD)/examples/moe_layer ## every test that needs no GPU, MPI, network or Python
 	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING)
@@ -100,6 +100,14 @@ $(BUILD)/tests/gpu/test_sm90: $(BUILD)/tests/gpu/test_sm90.o $(BUILD)/tests/gpu/
 	$(NVCC) -ccbin $(CXX) -cudart static $^ $(LIBS:-pthread=-Xcompiler -pthread) -o $@
 gpu-test: $(BUILD)/tests/gpu/test_sm90 ## class sm90 against a Hopper GPU, bit for bit (needs nvcc and the GPU)
 	$<
+GPU_FLAGS = -O3 -std=c++17 --fmad=false -gencode arch=compute_90a,code=sm_90a -ccbin $(CXX)
+$(BUILD)/bench/gpu/%.cu.o: bench/gpu/%.cu $(wildcard bench/gpu/*.cuh bench/gpu/*.h)
+	@mkdir -p $(@D)
+	$(NVCC) $(GPU_FLAGS) -Xptxas -v -c $< -o $@ 2> $@.ptxas || { cat $@.ptxas >&2; exit 1; }
+	@! grep -E 'C75[0-9][0-9]|[1-9][0-9]* bytes spill' $@.ptxas || { rm -f $@; exit 1; } # spills, serialised products
+$(BUILD)/bench/gpu/%_sm90: $(BUILD)/bench/gpu/%_sm90.cu.o $(BUILD)/bench/gpu/class_sm90.o $(LIB)
+	$(NVCC) -ccbin $(CXX) -cudart static $^ -lm -Xcompiler -pthread -o $@
+gpu-bench: $(BUILD)/bench/gpu/gemm_sm90 $(BUILD)/bench/gpu/attention_sm90 ## prototypes of the GPU's products and attention (needs nvcc; see bench/gpu/README.md)
 test-all: test headers layers ## test, and the checks of the house
 goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt anew and show what changed
 	BIN=$(BIN) sh tests/e2e/goldens.sh write
@@ -152,4 +160,4 @@ headers: ## the public header compiles alone as C11 and C++17
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo test test-all goldens configure install clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: format sizes layers docs headers example gpu-test
+.PHONY: format sizes layers docs headers example gpu-test gpu-bench

@@ -1,4 +1,4 @@
-/* switchyard bench [gemm|moe] [--json];
+/* switchyard bench [gemm|moe|ops [OP ...]] [--json];
  * bench model [CONFIG ...] [--steps N] [--cpu] [--json] [--section.key=value ...]. */
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +77,13 @@ static int model(int argc, char **argv, const struct sy_bench_options *options,
     return code;
 }
 
+static int ops(int argc, char **argv, int json, const struct sy_io *io) {
+    int code = argc > 2 ? 0 : sy_cli_finish(sy_bench_ops(NULL, json, io));
+    for (int i = 2; i < argc && code == 0; i++)
+        code = sy_cli_finish(sy_bench_ops(argv[i], json, io));
+    return code;
+}
+
 int sy_cli_bench(int argc, char **argv) {
     const char *steps = "7";
     char *end;
@@ -92,6 +99,8 @@ int sy_cli_bench(int argc, char **argv) {
         return model(argc, argv, &options, &io);
     if (has_steps || cpu)
         return sy_cli_usage("bench", "--%s is for bench model", cpu ? "cpu" : "steps");
+    if (argc > 1 && strcmp(argv[1], "ops") == 0)
+        return ops(argc, argv, json, &io);
     if (argc > 2)
         return sy_cli_usage("bench", "'%s' is not understood", argv[2]);
     return sy_cli_finish(sy_bench(argc == 2 ? argv[1] : "gemm", json, &io));

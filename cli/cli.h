@@ -18,7 +18,7 @@
       "check a checkpoint, a run or a safetensors file; show the load of experts")                       \
     X(init, "--flavor NAME", "a commented config on stdout")                                             \
     X(info, "", "this build: tiers, classes, ops, flavors")                                              \
-    X(bench, "[gemm|moe|model [CONFIG ...] [--steps 7] [--cpu]] [--json]",                              \
+    X(bench, "[gemm|moe|ops [OP ...]|model [CONFIG ...] [--steps 7] [--cpu]] [--json]",                 \
       "speed on this machine: of the ops; of a training step, in parts")                                 \
     X(help, "[COMMAND|KEY]", "this text, or an option's meaning")                                        \
     X(version, "", "the version")
@@ -30,23 +30,23 @@ SY_COMMANDS(X)
 /* The program as it was called. */
 extern const char *sy_cli_program;
 
-/* Prints `switchyard: <message>` to stderr; the exit code of the status, 128 + the signal after one. OK and STOPPED
- * print nothing. */
+/* Prints `switchyard: <message>` to stderr; the exit code of the status, 128 + the signal after one. OK
+ * and STOPPED print nothing. */
 int sy_cli_finish(sy_status status);
 /* Usage error: prints the message and the command's usage; 2. */
 int sy_cli_usage(const char *command, const char *fmt, ...);
 
-/* An io that writes to stdout, logs to stderr and shows progress: a head, then one live line on a terminal, plain
- * lines elsewhere. */
+/* An io that writes to stdout, logs to stderr and shows progress: a head, then one live line on a
+ * terminal, plain lines elsewhere. */
 struct sy_io sy_cli_io(void);
 /* Ends a live progress line. */
 void sy_cli_progress_end(void);
 /* A live progress line stands on the terminal. */
 extern volatile sig_atomic_t sy_cli_live_line;
 
-/* INT, TERM, HUP, USR1, USR2 and XCPU set io->stop, and are said: `what` (as "saving after this step", static). A
- * second INT or TERM quits at once. save_signal ("usr1", or NULL or "none") changes io->save instead. Those that are
- * ignored stay ignored. */
+/* INT, TERM, HUP, USR1, USR2 and XCPU set io->stop, and are said: `what` (as "saving after this step",
+ * static). A second INT or TERM quits at once. save_signal ("usr1", or NULL or "none") changes io->save
+ * instead. Those that are ignored stay ignored. */
 void sy_cli_catch_signals(struct sy_io *io, const char *what, const char *save_signal);
 /* What a step takes: said with it. */
 void sy_cli_signal_note(double step_seconds);

@@ -1,6 +1,6 @@
 /* Signals, and what they ask of a long operation: see cli.h.
  *
- *     INT TERM HUP USR1 USR2 XCPU   stop after the step, with a checkpoint; a second INT or TERM quits at once
+ *     INT TERM HUP USR1 USR2 XCPU   save after the step and stop; a second INT or TERM quits at once
  *     run.save_signal               save after the step and go on
  *     PIPE XFSZ                     ignored: a closed pipe or a file that may not grow is a write error
  *

@@ -53,7 +53,8 @@ int sy_cli_train(int argc, char **argv) {
     if (sy_config_get(config, "run.save_signal", &text) == SY_OK)
         sscanf(text, "\"%15[a-z0-9]", save_signal);
     struct sy_io io = sy_cli_io();
-    sy_cli_catch_signals(&io, saving ? "saving after this step" : "stopping after this step without saving", save_signal);
+    sy_cli_catch_signals(&io, saving ? "saving after this step" : "stopping after this step without saving",
+                         save_signal);
     struct sy_train_summary s;
     sy_status status = sy_train(config, name, &io, &s);
     code = sy_cli_finish(status);

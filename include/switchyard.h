@@ -125,7 +125,8 @@ struct sy_train_summary {
 };
 
 /* Local. Trains to training.steps in run.dir (empty: runs/<name>); goes on from the newest valid checkpoint there.
- * Errors: any; STOPPED after *stop with a checkpoint saved (unless checkpoint.enable is false); NONFINITE. *out is filled as far as the run came. */
+ * Errors: any; STOPPED after *stop with a checkpoint saved (unless checkpoint.enable is false);
+ * NONFINITE. *out is filled as far as the run came. */
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io, struct sy_train_summary *out);
 
 /* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ. `plant` names a known
@@ -172,6 +173,10 @@ sy_status sy_info(const struct sy_io *io);
 /* Local. GFLOP/s of the products in every class and tier: `what` is "gemm"; routing, permute
  * and combine beside memcpy: "moe". */
 sy_status sy_bench(const char *what, int json, const struct sy_io *io);
+
+/* Local. Microseconds of an op in every class and tier, on calls made up for it, and how many times as fast as the
+ * reference: of one op, or of all (NULL). Errors: ERR_USAGE no such op. */
+sy_status sy_bench_ops(const char *op, int json, const struct sy_io *io);
 
 struct sy_bench_options {
     int64_t steps; /* that are measured, after two that are not */

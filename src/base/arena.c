@@ -63,7 +63,7 @@ static void count(struct sy_arena *a, const char *tag, size_t bytes) {
             a->tags[i].bytes += bytes;
             return;
         }
-    if (a->n_tags == SY_ARENA_TAGS - 1 && strcmp(tag, rest) != 0) { /* the last one has what is left */
+    if (a->n_tags >= SY_ARENA_TAGS - 1 && strcmp(tag, rest) != 0) { /* the last one has what is left */
         count(a, rest, bytes);
         return;
     }

@@ -57,7 +57,8 @@ static int bound(const char *root, const char *folder, int version, int most) {
     return (int)(q[0] / q[1] + (q[0] % q[1] > 0));
 }
 
-/* The group's folder and those above it, up to the mount. A group that lies elsewhere (a namespace hides it) is the mount.
+/* The group's folder and those above it, up to the mount. A group that lies elsewhere (a namespace hides
+ * it) is the mount.
  */
 static int bound_upwards(const char *root, const char *mount, const char *mounted, const char *group,
                          int version, int most) {

@@ -1,8 +1,8 @@
 /* How many processors this process may use: what a thread pool of its own size takes.
  *
- * The least of the affinity mask (taskset, cpusets, SLURM) and, rounded up, each quota of the control groups that
- * the process is in, up to the root of what is mounted (containers). Version 2 has the quota in cpu.max, version 1
- * in cpu.cfs_quota_us over cpu.cfs_period_us.
+ * The least of the affinity mask (taskset, cpusets, SLURM) and, rounded up, each quota of the control
+ * groups that the process is in, up to the root of what is mounted (containers). Version 2 has the quota
+ * in cpu.max, version 1 in cpu.cfs_quota_us over cpu.cfs_period_us.
  */
 #ifndef SY_BASE_CPUS_H
 #define SY_BASE_CPUS_H

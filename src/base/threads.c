@@ -91,7 +91,8 @@ void sy_pool_destroy(struct sy_pool *pool) {
 
 sy_status sy_pool_create(int n_threads, struct sy_pool **out) {
     if (n_threads < 0 || n_threads > MOST)
-        SY_FAIL(SY_ERR_USAGE, "run.threads = %d: must be in 0..%d (0: one per usable processor)", n_threads, MOST);
+        SY_FAIL(SY_ERR_USAGE, "run.threads = %d: must be in 0..%d (0: one per usable processor)", n_threads,
+                MOST);
     int usable = sy_cpus_usable(), n = n_threads ? n_threads : usable < MOST ? usable : MOST;
     struct sy_pool *p = calloc(1, sizeof *p);
     if (p) {

@@ -19,7 +19,8 @@ sy_status sy_hf_config_make(const struct sy_config *config, json_t **out);
 /* Local. Sets [model] and [moe] at SY_LAYER_CHECKPOINT. `name` is used in messages. Errors: ERR_DATA, ERR_MEMORY. */
 sy_status sy_hf_config_apply(const char *name, const json_t *root, struct sy_config *config);
 
-/* Local. The class of a finished config, as "DeepseekV3ForCausalLM"; NULL if no class of Hugging Face computes it. */
+/* Local. The class of a finished config, as "DeepseekV3ForCausalLM"; NULL if no class of Hugging Face
+ * computes it. */
 const char *sy_hf_class_name(const struct sy_config *config);
 
 #endif

@@ -96,7 +96,7 @@ sy_status sy_bench(const char *what, int json, const struct sy_io *io) {
     if (strcmp(what, "moe") == 0)
         return sy_bench_moe(json, io);
     if (strcmp(what, "gemm") != 0)
-        SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm, moe or model", what);
+        SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm, moe, ops or model", what);
     for (int cls = 0; cls < SY_N_CLASSES; cls++)
         for (int tier = 0; tier < sy_ops_n_tiers(); tier++)
             SY_TRY(one(io, json, tier, (enum sy_numeric_class)cls, tier == 0 || cls == SY_NUMERIC_SM90 ? 128 : 512));

@@ -1,8 +1,9 @@
-/* switchyard diff: where two runs part. The values of their configurations that differ; then the first step, from
- * metrics.jsonl; then tensor and element, from the checkpoints.
+/* switchyard diff: where two runs part. The values of their configurations that differ; then the first
+ * step, from metrics.jsonl; then tensor and element, from the checkpoints.
  *
- * Compared are loss_bits, grad_norm_bits and weights_digest of each step that both have, then every tensor of the newest
- * checkpoints, or of the first ones that both have at or after the step where they part. All NaN are equal.
+ * Compared are loss_bits, grad_norm_bits and weights_digest of each step that both have, then every
+ * tensor of the newest checkpoints, or of the first ones that both have at or after the step where they
+ * part. All NaN are equal.
  */
 #include "commands/diff.h"
 
@@ -16,7 +17,7 @@
 #include "formats/json.h"
 #include "train/io.h"
 
-/* --- steps ---------------------------------------------------------------------------------------------------- */
+/* --- steps ------------------------------------------------------------------------------------ */
 
 static const char *const keys[] = {"loss_bits", "grad_norm_bits", "weights_digest"};
 enum { KEYS = sizeof keys / sizeof *keys, VALUE = 33 };
@@ -133,7 +134,7 @@ static int64_t compare_steps(const struct sy_io *io, const struct steps *a, cons
     return -1;
 }
 
-/* --- runs ----------------------------------------------------------------------------------------------------- */
+/* --- runs ------------------------------------------------------------------------------------- */
 
 static int is_run(const char *path) {
     char p[SY_DIFF_PATH + 32];
@@ -142,7 +143,8 @@ static int is_run(const char *path) {
     return stat(p, &st) == 0;
 }
 
-/* The first step >= `from` at which both runs have a checkpoint (from < 0: the last such step); -1 if none. */
+/* The first step >= `from` at which both runs have a checkpoint (from < 0: the last such step); -1 if
+ * none. */
 static int64_t common_checkpoint(const char *a, const char *b, int64_t from) {
     char dir[SY_DIFF_PATH + 32], other[2 * SY_DIFF_PATH];
     int64_t best = -1;

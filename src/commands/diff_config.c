@@ -1,6 +1,7 @@
 /* switchyard diff, configurations: which values differ. See diff.h.
  *
- * A run has them in config.toml, a checkpoint in config.json and its manifest, which has none of those that change no bit.
+ * A run has them in config.toml, a checkpoint in config.json and its manifest, which has none of those
+ * that change no bit.
  */
 #include <stdio.h>
 #include <string.h>
@@ -30,7 +31,8 @@ static sy_status read_config(const char *path, struct sy_config *c) {
     return read_checkpoint(path, c);
 }
 
-/* Rows of the options that differ and whose effect is, or is not, on bits; run.dir is what makes them two. */
+/* Rows of the options that differ and whose effect is, or is not, on bits; run.dir is what makes them
+ * two. */
 static sy_status print_rows(const struct sy_io *io, struct sy_config *a, struct sy_config *b, int on_bits,
                             int *n) {
     enum sy_config_effect effect;

@@ -78,7 +78,8 @@ static sy_status open_shards(const char *dir, struct shards *out) {
     return SY_OK;
 }
 
-static const struct sy_safetensors_tensor *find_tensor(const struct shards *s, const char *name, int *file) {
+static const struct sy_safetensors_tensor *find_tensor(const struct shards *s, const char *name,
+                                                       int *file) {
     for (*file = 0; *file < s->n; (*file)++) {
         const struct sy_safetensors_tensor *t = sy_safetensors_find(s->shard[*file].file, name);
         if (t)
@@ -98,16 +99,18 @@ static int same_value(const void *a, const void *b, enum sy_safetensors_dtype ty
     return x != x && y != y;
 }
 
-static void print_element(const struct sy_io *io, const struct sy_safetensors_tensor *t, int64_t i, const void *a,
-                          const void *b) {
+static void print_element(const struct sy_io *io, const struct sy_safetensors_tensor *t, int64_t i,
+                          const void *a, const void *b) {
     sy_io_printf(io, "tensor %s, element %lld", t->name, (long long)i);
     if (t->n_dims == 2)
-        sy_io_printf(io, " (row %lld, column %lld)", (long long)(i / t->dims[1]), (long long)(i % t->dims[1]));
+        sy_io_printf(io, " (row %lld, column %lld)", (long long)(i / t->dims[1]),
+                     (long long)(i % t->dims[1]));
     if (t->dtype == SY_SAFETENSORS_F32) {
         uint32_t x, y;
         memcpy(&x, a, 4);
         memcpy(&y, b, 4);
-        sy_io_printf(io, "\n  %08x %.9g\n  %08x %.9g\n", x, (double)sy_f32_from_bits(x), y, (double)sy_f32_from_bits(y));
+        sy_io_printf(io, "\n  %08x %.9g\n  %08x %.9g\n", x, (double)sy_f32_from_bits(x), y,
+                     (double)sy_f32_from_bits(y));
     } else {
         sy_io_printf(io, "\n");
     }
@@ -198,4 +201,3 @@ sy_status sy_diff_tensors(const struct sy_io *io, const char *a, const char *b, 
     free(c);
     return status;
 }
-

@@ -1,7 +1,7 @@
 /* Sampling from a checkpoint: a function of model, prompt and seed alone (sampling.h).
  *
- * Each token is one forward pass over the last seq_len tokens as one sequence (no key-value cache yet), so its bits
- * are those of training.
+ * Each token is one forward pass over the last seq_len tokens as one sequence (no key-value cache yet),
+ * so its bits are those of training.
  */
 #include <stdlib.h>
 

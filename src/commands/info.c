@@ -69,8 +69,8 @@ static sy_status flavor(const struct sy_io *io, const char *name) {
     if (status == SY_OK)
         status = sy_params_create(&c->model, &c->moe, &p);
     if (status == SY_OK)
-        sy_io_printf(io, "  %-17s %15lld %15lld  %s\n", name, (long long)p->n_parameters, (long long)p->n_active,
-                     sy_hf_class_name(c) ? sy_hf_class_name(c) : "none");
+        sy_io_printf(io, "  %-17s %15lld %15lld  %s\n", name, (long long)p->n_parameters,
+                     (long long)p->n_active, sy_hf_class_name(c) ? sy_hf_class_name(c) : "none");
     sy_params_destroy(p);
     sy_config_destroy(c);
     return status;

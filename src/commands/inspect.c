@@ -1,5 +1,5 @@
-/* switchyard inspect: what a run, a checkpoint, a Hugging Face folder or a safetensors file holds, whether its bytes are
- * those that were written, and whether generate and train would take it.
+/* switchyard inspect: what a run, a checkpoint, a Hugging Face folder or a safetensors file holds,
+ * whether its bytes are those that were written, and whether generate and train would take it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "formats/safetensors.h"
 #include "train/io.h"
 
-/* --- what generate and train would say ------------------------------------------------------------------------ */
+/* --- what generate and train would say -------------------------------------------------------- */
 
 static sy_status drop(void *self, const struct sy_ckpt_range *range, const float *x) {
     (void)self;
@@ -68,7 +68,7 @@ static sy_status ask(const struct sy_ckpt *ckpt, struct sy_config *config, const
     return SY_OK;
 }
 
-/* --- what is there -------------------------------------------------------------------------------------------- */
+/* --- what is there ---------------------------------------------------------------------------- */
 
 static sy_status inspect_model(const char *path, const struct sy_io *io) {
     struct sy_ckpt *ckpt = NULL;

@@ -10,7 +10,7 @@
 #include "formats/json.h"
 #include "formats/safetensors.h"
 
-/* --- what is there -------------------------------------------------------------------------------------------- */
+/* --- what is there ---------------------------------------------------------------------------- */
 
 static int has(const char *folder, const char *name) {
     char path[2 * SY_CKPT_PATH_BYTES];
@@ -55,7 +55,7 @@ sy_status sy_model_folder_open(const char *path, const struct sy_log *log, struc
     return sy_ckpt_open(path, 0, out);
 }
 
-/* --- config and tokenizer ------------------------------------------------------------------------------------- */
+/* --- config and tokenizer --------------------------------------------------------------------- */
 
 enum { MOST_JSON = 1 << 22 };
 

@@ -1,8 +1,8 @@
 /* Which token comes next: temperature, top-k, top-p. A function of logits, seed and index alone.
  *
- * p_i = exp(l_i / T) over the candidates, largest first, equal ones by id; top-k keeps the first k, top-p as many as
- * are needed for the share p of what is left. The choice is where u times the sum of the kept falls, u the uniform
- * number of (seed, purpose sample, index). Sums are fp64 in that order.
+ * p_i = exp(l_i / T) over the candidates, largest first, equal ones by id; top-k keeps the first k,
+ * top-p as many as are needed for the share p of what is left. The choice is where u times the sum of
+ * the kept falls, u the uniform number of (seed, purpose sample, index). Sums are fp64 in that order.
  */
 #ifndef SY_COMMANDS_SAMPLING_H
 #define SY_COMMANDS_SAMPLING_H

@@ -169,8 +169,8 @@ static sy_status check_rest(const struct sy_config *cfg) {
           "tokenizer.path = \"byte\" has 259 ids: choose at least that");
     CHECK(cfg, sy_config_selective_every(&cfg->activation_checkpoint) > 0, "activation_checkpoint.selective_ac_option",
           "\"op\" is needed, or a number from 1, as in \"2\": every n-th layer is recomputed");
-    CHECK(cfg, cfg->data.holdout > 0 || !cfg->validation.enable, "validation.enable",
-          "data.holdout = 0 holds nothing out: choose false, or a share such as 0.01");
+    CHECK(cfg, cfg->data.holdout > 0 || cfg->validation.dataset_path.n > 0 || !cfg->validation.enable, "validation.enable",
+          "data.holdout = 0 holds nothing out: choose false, a share such as 0.01, or give validation.dataset_path");
     CHECK(cfg, cfg->validation.steps, "validation.steps", "no batch: choose -1 for all, or validation.enable = false");
     CHECK(cfg, *cfg->data.text_key, "data.text_key", "a key is needed: choose the one that holds the text");
     return SY_OK;

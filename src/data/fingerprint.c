@@ -1,8 +1,8 @@
 /* The data set's fingerprint, and finding what changed since it was taken: see documents.h.
  *
- * Files are compared in order by (bytes, hash): if all agree it is the same data wherever it stands now. If not, they are
- * matched by path to name the first that vanished, changed or is new. The documents' hash catches options: the same files
- * read with another text_key, max_bytes or holdout are other data.
+ * Files are compared in order by (bytes, hash): if all agree it is the same data wherever it stands now.
+ * If not, they are matched by path to name the first that vanished, changed or is new. The documents'
+ * hash catches options: the same files read with another text_key, max_bytes or holdout are other data.
  */
 #include "data/documents.h"
 
@@ -14,7 +14,8 @@
 
 #include "formats/json.h"
 
-/* XXH3-128 over (number of documents, their hashes and sizes, number held out, their indices), as 32 hex digits. */
+/* XXH3-128 over (number of documents, their hashes and sizes, number held out, their indices), as 32 hex
+ * digits. */
 static sy_status hash_documents(const struct sy_documents *d, char out[33]) {
     XXH3_state_t *state = XXH3_createState();
     if (!state)
@@ -34,7 +35,8 @@ static sy_status hash_documents(const struct sy_documents *d, char out[33]) {
     return SY_OK;
 }
 
-/* A path as valid UTF-8 for JSON: bytes that are not printable ASCII, and '%', as %XX. NULL when out of memory. */
+/* A path as valid UTF-8 for JSON: bytes that are not printable ASCII, and '%', as %XX. NULL when out of
+ * memory. */
 static char *printable(const char *path) {
     char *out = malloc(3 * strlen(path) + 1), *to = out;
     if (!out)
@@ -53,7 +55,8 @@ static json_t *file_entry(const struct sy_data_file *file) {
     char *path = printable(file->path);
     if (!path)
         return NULL;
-    json_t *entry = json_pack("{s:s, s:I, s:s}", "path", path, "bytes", (json_int_t)file->bytes, "hash", file->hash);
+    json_t *entry =
+        json_pack("{s:s, s:I, s:s}", "path", path, "bytes", (json_int_t)file->bytes, "hash", file->hash);
     free(path);
     return entry;
 }
@@ -67,11 +70,12 @@ sy_status sy_documents_fingerprint(const struct sy_documents *d, json_t **out) {
         ok = json_array_append_new(files, file_entry(&d->file[i])) == 0;
     json_t *value = NULL;
     if (ok)
-        value =
-            json_pack("{s:O, s:I, s:s}", "files", files, "documents", (json_int_t)d->n_documents, "documents_hash", hash);
+        value = json_pack("{s:O, s:I, s:s}", "files", files, "documents", (json_int_t)d->n_documents,
+                          "documents_hash", hash);
     json_decref(files);
     if (!value)
-        SY_FAIL(SY_ERR_MEMORY, "out of memory for the fingerprint of %" PRId64 " data files", d->n_files);
+        SY_FAIL(SY_ERR_MEMORY, "out of memory for the fingerprint of %" PRId64 " data files",
+                d->n_files);
     *out = value;
     return SY_OK;
 }
@@ -92,26 +96,27 @@ static int is_same(const struct was *was, const struct sy_data_file *now) {
 }
 
 /* Compares one file of the fingerprint with that of the same path today. *matched: its index, or -1. */
-static sy_status match(const struct sy_documents *d, char *const *paths, const struct was *was, int64_t *matched) {
+static sy_status match(const struct sy_documents *d, char *const *paths, const struct was *was,
+                       int64_t *matched) {
     *matched = -1;
     for (int64_t i = 0; i < d->n_files; i++) {
         if (strcmp(paths[i], was->path) != 0)
             continue;
         if (!is_same(was, &d->file[i]))
             SY_FAIL(SY_ERR_DATA,
-                    "%s: the data file changed since the run began: %" PRId64 " bytes, hash %s then; %" PRId64
-                    " bytes, hash %s now",
+                    "%s: the data file changed since the run began: %" PRId64
+                    " bytes, hash %s then; %" PRId64 " bytes, hash %s now",
                     was->path, was->bytes, was->hash, d->file[i].bytes, d->file[i].hash);
         *matched = i;
         return SY_OK;
     }
-    SY_FAIL(SY_ERR_DATA, "%s: the data file vanished since the run began (%" PRId64 " bytes, hash %s)", was->path,
-            was->bytes, was->hash);
+    SY_FAIL(SY_ERR_DATA, "%s: the data file vanished since the run began (%" PRId64 " bytes, hash %s)",
+            was->path, was->bytes, was->hash);
 }
 
 /* The files differ: names the first that did. */
-static sy_status name_difference(const struct sy_documents *d, const char *name, const json_t *files, char *const *paths,
-                                 char *seen) {
+static sy_status name_difference(const struct sy_documents *d, const char *name, const json_t *files,
+                                 char *const *paths, char *seen) {
     size_t k;
     json_t *entry;
     json_array_foreach(files, k, entry) {
@@ -127,7 +132,8 @@ static sy_status name_difference(const struct sy_documents *d, const char *name,
     SY_FAIL(SY_ERR_DATA, "%s: the data files are the same but in another order", name);
 }
 
-static sy_status describe_difference(const struct sy_documents *d, const char *name, const json_t *files) {
+static sy_status describe_difference(const struct sy_documents *d, const char *name,
+                                     const json_t *files) {
     char **paths = calloc((size_t)d->n_files + 1, sizeof *paths);
     char *seen = calloc((size_t)d->n_files + 1, 1);
     int ok = paths && seen;
@@ -162,8 +168,9 @@ sy_status sy_documents_check(const struct sy_documents *d, const char *name, con
     SY_TRY(hash_documents(d, now));
     if (strcmp(now, hash) != 0)
         SY_FAIL(SY_ERR_DATA,
-                "%s: the same files give other documents than when the run began (%" PRId64 " then, %" PRId64
-                " now): data.format, text_key, max_bytes, holdout or max_bad_lines changed",
+                "%s: the same files give other documents than when the run began (%" PRId64
+                " then, %" PRId64 " now): an option of [data], validation.dataset_path, or the rule of "
+                                  "what is held out (CHANGELOG) changed",
                 name, n_documents, d->n_documents);
     return SY_OK;
 }

@@ -3,11 +3,23 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "base/utf8.h"
 
 struct ranked {
     uint64_t hash;
     int64_t index;
 };
+
+/* What the split is made with; freed at its end. */
+struct split {
+    struct sy_documents *d;
+    struct ranked *ranked; /* every document, ascending (hash, place) */
+    char *side;            /* of each document */
+    int64_t largest;       /* of those without a copy; -1: none */
+};
+enum { OPEN, TRAIN, HELD };
 
 static int by_hash(const void *a, const void *b) {
     const struct ranked *x = a, *y = b;
@@ -16,38 +28,169 @@ static int by_hash(const void *a, const void *b) {
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-static int ascending(const void *a, const void *b) {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return x < y ? -1 : x > y;
+static void rank(const struct sy_documents *d, int64_t first, int64_t n, struct ranked *ranked) {
+    for (int64_t i = 0; i < n; i++)
+        ranked[i] = (struct ranked){d->document[first + i].hash, first + i};
+    qsort(ranked, (size_t)n, sizeof *ranked, by_hash);
 }
 
-sy_status sy_holdout_split(struct sy_documents *d, double holdout) {
-    int64_t n = d->n_documents;
-    struct ranked *ranked = malloc((size_t)n * sizeof *ranked);
-    d->train = malloc((size_t)n * sizeof *d->train);
-    d->heldout = malloc((size_t)n * sizeof *d->heldout);
-    if (!ranked || !d->train || !d->heldout) {
-        free(ranked);
-        SY_FAIL(SY_ERR_MEMORY, "out of memory for the split of %" PRId64 " documents", n);
-    }
-    int64_t total = 0;
-    for (int64_t i = 0; i < n; i++) {
-        ranked[i] = (struct ranked){d->document[i].hash, i};
-        total += d->document[i].bytes;
-    }
-    qsort(ranked, (size_t)n, sizeof *ranked, by_hash);
-    double wanted = holdout * (double)total;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t bytes = d->document[ranked[i].index].bytes;
-        if (i < n - 1 && (double)d->heldout_bytes < wanted) {
-            d->heldout[d->n_heldout++] = ranked[i].index;
-            d->heldout_bytes += bytes;
-        } else {
-            d->train[d->n_train++] = ranked[i].index;
-            d->train_bytes += bytes;
-        }
-    }
-    free(ranked);
-    qsort(d->train, (size_t)d->n_train, sizeof *d->train, ascending);
+static int are_equal(const struct sy_documents *d, int64_t i, int64_t k) {
+    const struct sy_document *a = &d->document[i], *b = &d->document[k];
+    return a->hash == b->hash && a->bytes == b->bytes &&
+           memcmp(d->text + a->offset, d->text + b->offset, (size_t)a->bytes) == 0;
+}
+
+static sy_status allocate(struct split *s, struct sy_documents *d) {
+    size_t n = (size_t)d->n_documents + 1; /* one more for a tail */
+    *s = (struct split){.d = d, .largest = -1};
+    s->ranked = malloc(n * sizeof *s->ranked);
+    s->side = calloc(n, 1);
+    d->train = malloc(n * sizeof *d->train);
+    d->heldout = malloc(n * sizeof *d->heldout);
+    if (!s->ranked || !s->side || !d->train || !d->heldout)
+        SY_FAIL(SY_ERR_MEMORY, "out of memory for the split of %" PRId64 " documents", d->n_documents);
     return SY_OK;
+}
+
+static void finish(struct split *s) {
+    free(s->ranked);
+    free(s->side);
+}
+
+static void hold_out(struct sy_documents *d, int64_t i) {
+    d->heldout[d->n_heldout++] = i;
+    d->heldout_bytes += d->document[i].bytes;
+}
+
+/* The document of rank r and its copies, which stand behind it, go to one side. */
+static void place_copies(struct split *s, int64_t r, int64_t room) {
+    struct sy_documents *d = s->d;
+    int64_t i = s->ranked[r].index, bytes = d->document[i].bytes, copies = 0;
+    for (int64_t k = r; k < d->n_documents && s->ranked[k].hash == s->ranked[r].hash; k++)
+        copies += are_equal(d, i, s->ranked[k].index);
+    char side = copies <= (room - d->heldout_bytes) / bytes ? HELD : TRAIN;
+    for (int64_t k = r; k < d->n_documents && s->ranked[k].hash == s->ranked[r].hash; k++) {
+        int64_t copy = s->ranked[k].index;
+        if (!are_equal(d, i, copy))
+            continue;
+        s->side[copy] = side;
+        if (side == HELD)
+            hold_out(d, copy);
+    }
+    const struct sy_document *largest = s->largest < 0 ? NULL : &d->document[s->largest];
+    if (copies == 1 &&
+        (!largest || bytes > largest->bytes || (bytes == largest->bytes && i < s->largest)))
+        s->largest = i;
+}
+
+/* Where a document is cut: behind the last newline at or before byte `at`, else before the character
+ * there; 0 if nothing would be left on one side. */
+static int64_t cut_of(const char *text, int64_t bytes, double share) {
+    double exact = (1.0 - share) * (double)bytes;
+    int64_t at = (int64_t)exact;
+    at += (double)at < exact;
+    int64_t last =
+        at < bytes - 2 ? at : bytes - 2; /* a newline that ends the document leaves nothing behind it */
+    for (int64_t i = last; i >= 0; i--)
+        if (text[i] == '\n')
+            return i + 1;
+    return (int64_t)sy_utf8_start(text, (size_t)(at < bytes - 1 ? at : bytes - 1));
+}
+
+static sy_status hold_out_tail(struct split *s, double share, const struct sy_log *log) {
+    struct sy_documents *d = s->d;
+    struct sy_document *whole = &d->document[s->largest];
+    int64_t cut = cut_of(d->text + whole->offset, whole->bytes, share);
+    int64_t tail = whole->bytes - cut, offset = whole->offset;
+    if (cut == 0)
+        return SY_OK;
+    sy_log_info(log,
+                "data: no document is as small as %g of the text (data.holdout): of the largest, in %s, "
+                "the last %" PRId64 " of %" PRId64 " bytes are held out",
+                share, d->file[whole->file].path, tail, whole->bytes);
+    int32_t file = whole->file;
+    int64_t line = whole->line;
+    sy_document_set(d, s->largest, offset, cut);
+    SY_TRY(sy_documents_add(d, offset + cut, tail, file, line));
+    hold_out(d, d->n_documents - 1);
+    return SY_OK;
+}
+
+static void train_on_the_rest(struct split *s, int64_t n) {
+    struct sy_documents *d = s->d;
+    for (int64_t i = 0; i < n; i++) {
+        if (s->side[i] == HELD)
+            continue;
+        d->train[d->n_train++] = i;
+        d->train_bytes += d->document[i].bytes;
+    }
+}
+
+static sy_status split_by_share(struct split *s, double share, const struct sy_log *log) {
+    struct sy_documents *d = s->d;
+    int64_t n = d->n_documents, total = 0;
+    for (int64_t i = 0; i < n; i++)
+        total += d->document[i].bytes;
+    int64_t room = (int64_t)(share * (double)total);
+    rank(d, 0, n, s->ranked);
+    for (int64_t r = 0; r < n && share > 0; r++)
+        if (s->side[s->ranked[r].index] == OPEN)
+            place_copies(s, r, room < total ? room : total - 1);
+    if (d->n_heldout == 0 && s->largest >= 0)
+        SY_TRY(hold_out_tail(s, share, log));
+    train_on_the_rest(s, n);
+    if (d->heldout_bytes > d->train_bytes)
+        sy_log_warn(log,
+                    "data: %" PRId64 " bytes are held out and %" PRId64
+                    " are left to train on: see data.holdout",
+                    d->heldout_bytes, d->train_bytes);
+    return SY_OK;
+}
+
+sy_status sy_holdout_split(struct sy_documents *d, double share, const struct sy_log *log) {
+    struct split s;
+    sy_status status = allocate(&s, d);
+    if (status == SY_OK)
+        status = split_by_share(&s, share, log);
+    finish(&s);
+    return status;
+}
+
+/* Whether the documents in ranked[0 … n-1] have an equal one. */
+static int is_among(const struct sy_documents *d, const struct ranked *ranked, int64_t n, int64_t i) {
+    int64_t low = 0, high = n;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (ranked[middle].hash < d->document[i].hash)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < n && ranked[low].hash == d->document[i].hash; low++)
+        if (are_equal(d, ranked[low].index, i))
+            return 1;
+    return 0;
+}
+
+sy_status sy_holdout_given(struct sy_documents *d, int64_t first, const struct sy_log *log) {
+    struct split s;
+    int64_t n_both = 0, both = 0;
+    sy_status status = allocate(&s, d);
+    if (status == SY_OK) {
+        rank(d, first, d->n_documents - first, s.ranked);
+        for (int64_t r = 0; r < d->n_documents - first; r++)
+            hold_out(d, s.ranked[r].index);
+        train_on_the_rest(&s, first);
+        rank(d, 0, first, s.ranked);
+        for (int64_t i = d->n_documents; i-- > first;)
+            if (is_among(d, s.ranked, first, i))
+                n_both++, both = i;
+    }
+    if (n_both > 0)
+        sy_log_warn(log,
+                    "data: %" PRId64 " of %" PRId64
+                    " documents for validation are trained on too, the first in %s",
+                    n_both, d->n_heldout, d->file[d->document[both].file].path);
+    finish(&s);
+    return status;
 }

@@ -1,7 +1,8 @@
 /* Sequences out of documents: see loader.h.
  *
- * A `pass` is documents in one order with `start`, the place in that order's tokens where each begins; start[n] is their
- * sum. Two passes hold the orders of the two epochs used last, a third the held-out documents.
+ * A `pass` is documents in one order with `start`, the place in that order's tokens where each begins;
+ * start[n] is their sum. Two passes hold the orders of the two epochs used last, a third the held-out
+ * documents.
  */
 #include "data/loader.h"
 
@@ -73,12 +74,14 @@ static sy_status allocate(struct sy_loader *loader) {
 }
 
 sy_status sy_loader_create(const struct sy_documents *documents, const struct sy_tokenizer *tokenizer,
-                           const struct sy_data_options *options, int64_t seq_len, struct sy_loader **out) {
+                           const struct sy_data_options *options, int64_t seq_len,
+                           struct sy_loader **out) {
     if (seq_len < 1 || seq_len > SY_SEQ_LEN_MAX)
         SY_FAIL(SY_ERR_USAGE, "training.seq_len %" PRId64 " must be in 1 … %d", seq_len, SY_SEQ_LEN_MAX);
     if (documents->n_train < 1 || documents->train_bytes < 1)
         SY_FAIL(SY_ERR_USAGE,
-                "no training documents: %" PRId64 " documents, %" PRId64 " held out, %" PRId64 " bytes to train on",
+                "no training documents: %" PRId64 " documents, %" PRId64 " held out, %" PRId64
+                " bytes to train on",
                 documents->n_documents, documents->n_heldout, documents->train_bytes);
     struct sy_loader *loader = calloc(1, sizeof *loader);
     if (!loader)
@@ -116,7 +119,10 @@ void sy_loader_destroy(struct sy_loader *loader) {
 /* The pass of an epoch; the one that was used longer ago makes room. */
 static const struct pass *epoch_pass(struct sy_loader *loader, int64_t epoch) {
     struct pass *p = loader->epochs;
-    struct pass *pass = p[0].epoch == epoch ? &p[0] : p[1].epoch == epoch ? &p[1] : p[0].used <= p[1].used ? &p[0] : &p[1];
+    struct pass *pass = p[0].epoch == epoch      ? &p[0]
+                        : p[1].epoch == epoch    ? &p[1]
+                        : p[0].used <= p[1].used ? &p[0]
+                                                 : &p[1];
     pass->used = ++loader->clock;
     if (pass->epoch == epoch)
         return pass;
@@ -153,8 +159,8 @@ static int32_t token_at(const struct sy_loader *loader, const struct sy_document
 }
 
 /* Writes a document's tokens from j on, as far as the sequence reaches. */
-static void fill_document(const struct sy_loader *loader, const struct sy_document *document, int64_t j, struct cursor *c,
-                          int32_t *tokens, int32_t *labels, int32_t *doc_start) {
+static void fill_document(const struct sy_loader *loader, const struct sy_document *document, int64_t j,
+                          struct cursor *c, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
     int64_t last = document->bytes + 1;
     c->doc_start = j == 0 ? c->i : 0; /* j > 0 only for the document that began before the sequence */
     for (; j <= last && c->i < loader->seq_len; j++, c->i++) {
@@ -164,25 +170,31 @@ static void fill_document(const struct sy_loader *loader, const struct sy_docume
     }
 }
 
-/* Fills from token `at` of a pass until the sequence or the pass ends. index: the documents of the pass. */
-static void fill_pass(const struct sy_loader *loader, const struct pass *pass, const int64_t *index, int64_t at,
-                      struct cursor *c, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
+/* Fills from token `at` of a pass until the sequence or the pass ends. index: the documents of the pass.
+ */
+static void fill_pass(const struct sy_loader *loader, const struct pass *pass, const int64_t *index,
+                      int64_t at, struct cursor *c, int32_t *tokens, int32_t *labels,
+                      int32_t *doc_start) {
     int64_t k = find_document(pass, at);
     int64_t j = at - pass->start[k];
     for (; k < pass->n && c->i < loader->seq_len; k++, j = 0)
-        fill_document(loader, &loader->documents->document[index[pass->order[k]]], j, c, tokens, labels, doc_start);
+        fill_document(loader, &loader->documents->document[index[pass->order[k]]], j, c, tokens, labels,
+                      doc_start);
 }
 
-sy_status sy_loader_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
-    int64_t at, end;
-    if (n < 0 || __builtin_mul_overflow(n, loader->seq_len, &at) || __builtin_add_overflow(at, loader->seq_len, &end))
-        SY_FAIL(SY_ERR_USAGE, "sequence %" PRId64 " of %" PRId64 " tokens: out of range", n, loader->seq_len);
+sy_status sy_loader_fetch(struct sy_loader *loader, int64_t at, int32_t *tokens, int32_t *labels,
+                          int32_t *doc_start) {
+    if (at < 0 || at > INT64_MAX - loader->seq_len)
+        SY_FAIL(SY_ERR_USAGE,
+                "token %" PRId64 " of the stream, and %" PRId64 " from there: out of range", at,
+                loader->seq_len);
     int64_t epoch = at / loader->epoch_tokens;
     at %= loader->epoch_tokens;
     struct cursor c = {0, 0};
     pthread_mutex_lock(&loader->lock);
     for (; c.i < loader->seq_len; epoch++, at = 0)
-        fill_pass(loader, epoch_pass(loader, epoch), loader->documents->train, at, &c, tokens, labels, doc_start);
+        fill_pass(loader, epoch_pass(loader, epoch), loader->documents->train, at, &c, tokens, labels,
+                  doc_start);
     pthread_mutex_unlock(&loader->lock);
     return SY_OK;
 }
@@ -191,13 +203,18 @@ int64_t sy_loader_eval_count(const struct sy_loader *loader) {
     return (loader->eval_tokens + loader->seq_len - 1) / loader->seq_len;
 }
 
-int64_t sy_loader_eval_labels(const struct sy_loader *loader) { return loader->eval_tokens - loader->eval.n; }
+int64_t sy_loader_eval_labels(const struct sy_loader *loader) {
+    return loader->eval_tokens - loader->eval.n;
+}
 
-sy_status sy_loader_eval_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
+sy_status sy_loader_eval_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels,
+                               int32_t *doc_start) {
     if (n < 0 || n >= sy_loader_eval_count(loader))
-        SY_FAIL(SY_ERR_USAGE, "held-out sequence %" PRId64 " of %" PRId64, n, sy_loader_eval_count(loader));
+        SY_FAIL(SY_ERR_USAGE, "held-out sequence %" PRId64 " of %" PRId64, n,
+                sy_loader_eval_count(loader));
     struct cursor c = {0, 0};
-    fill_pass(loader, &loader->eval, loader->documents->heldout, n * loader->seq_len, &c, tokens, labels, doc_start);
+    fill_pass(loader, &loader->eval, loader->documents->heldout, n * loader->seq_len, &c, tokens, labels,
+              doc_start);
     int32_t start = (int32_t)c.i;
     for (; c.i < loader->seq_len; c.i++) {
         tokens[c.i] = loader->pad;

@@ -1,11 +1,13 @@
 /* Documents to sequences of tokens: one endless stream, cut into sequences of S.
  *
  *     epoch 0: BOS text EOS BOS text EOS …  epoch 1: the same documents in another order …
- *     sequence n = stream[n*S … n*S+S), n global, for the whole run: the layout decides who asks, never what n holds
+ *     a sequence is stream[at … at+S), `at` global, for the whole run: the layout decides who asks,
+ * never what is there
  *
- * Epoch e orders the training documents by mix(k + (i+1)*0x9e3779b97f4a7c15), k = mix(mix(seed + shuffle purpose*2^32) + e),
- * i the place in file order, mix SplitMix64's finaliser (a bijection, so there are no ties); or in file order. Fetching is
- * random access: O(log documents) + S once an epoch's order is known; the orders of two epochs are kept.
+ * Epoch e orders the training documents by mix(k + (i+1)*0x9e3779b97f4a7c15), k = mix(mix(seed + shuffle
+ * purpose*2^32) + e), i the place in file order, mix SplitMix64's finaliser (a bijection, so there are
+ * no ties); or in file order. Fetching is random access: O(log documents) + S once an epoch's order is
+ * known; the orders of two epochs are kept.
  */
 #ifndef SY_DATA_LOADER_H
 #define SY_DATA_LOADER_H
@@ -17,21 +19,27 @@ enum { SY_SEQ_LEN_MAX = 1 << 24 };
 
 struct sy_loader;
 
-/* Local. Uses shuffle and seed of `options`; documents and tokenizer must outlive it. Allocates everything that fetching
- * needs. Errors: ERR_USAGE seq_len out of 1 … SY_SEQ_LEN_MAX, no training documents; ERR_MEMORY. */
+/* Local. Uses shuffle and seed of `options`; documents and tokenizer must outlive it. Allocates
+ * everything that fetching needs. Errors: ERR_USAGE seq_len out of 1 … SY_SEQ_LEN_MAX, no training
+ * documents; ERR_MEMORY. */
 sy_status sy_loader_create(const struct sy_documents *documents, const struct sy_tokenizer *tokenizer,
-                           const struct sy_data_options *options, int64_t seq_len, struct sy_loader **out);
+                           const struct sy_data_options *options, int64_t seq_len,
+                           struct sy_loader **out);
 void sy_loader_destroy(struct sy_loader *loader);
 
-/* Local. Sequence n >= 0 of the run: tokens[S]; labels[S], the next token of the same document or SY_LABEL_NONE;
- * doc_start[S], the index in this sequence where the token's document starts, 0 if before it (position i - doc_start[i]).
- * May be called from any thread; calls wait for each other. Errors: ERR_USAGE n out of range. */
-sy_status sy_loader_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels, int32_t *doc_start);
+/* Local. The sequence that begins at token `at` >= 0 of the stream: tokens[S]; labels[S], the next token
+ * of the same document or SY_LABEL_NONE; doc_start[S], the index in this sequence where the token's
+ * document starts, 0 if before it (position i - doc_start[i]). May be called from any thread; calls wait
+ * for each other. Errors: ERR_USAGE `at` out of range. */
+sy_status sy_loader_fetch(struct sy_loader *loader, int64_t at, int32_t *tokens, int32_t *labels,
+                          int32_t *doc_start);
 
-/* Local. The held-out documents by ascending hash, cut the same way; the last sequence is filled up with PAD, label
- * SY_LABEL_NONE, as a document of its own. count is 0 when nothing is held out; valid labels over all of them. */
+/* Local. The held-out documents by ascending hash, cut the same way; the last sequence is filled up with
+ * PAD, label SY_LABEL_NONE, as a document of its own. count is 0 when nothing is held out; valid labels
+ * over all of them. */
 int64_t sy_loader_eval_count(const struct sy_loader *loader);
 int64_t sy_loader_eval_labels(const struct sy_loader *loader);
-sy_status sy_loader_eval_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels, int32_t *doc_start);
+sy_status sy_loader_eval_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels,
+                               int32_t *doc_start);
 
 #endif

@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "formats/json.h"
+#include "formats/jsonl_first.h"
 #include "formats/jsonl_source.h"
 
 enum { BLOCK_BYTES = 1 << 16, DEFAULT_LINE_BYTES = 64 << 20 };
@@ -25,15 +27,14 @@ struct sy_jsonl {
     int too_long;
     int64_t line_number, own_counter;
     json_t *value; /* holds the text that was returned last */
+    struct sy_jsonl_first first;
 };
 
-static sy_status wrap(struct sy_source *source, const struct sy_jsonl_options *options, struct sy_jsonl **out) {
+sy_status sy_jsonl_open(struct sy_source *source, const struct sy_jsonl_options *options,
+                        struct sy_jsonl **out) {
     struct sy_jsonl *jsonl = calloc(1, sizeof *jsonl);
-    if (!jsonl) {
-        sy_status status = sy_fail(SY_ERR_MEMORY, "%s: out of memory", sy_source_name(source));
-        sy_source_close(source);
-        return status;
-    }
+    if (!jsonl)
+        SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", sy_source_name(source));
     jsonl->options = *options;
     if (!jsonl->options.text_key)
         jsonl->options.text_key = "text";
@@ -46,30 +47,15 @@ static sy_status wrap(struct sy_source *source, const struct sy_jsonl_options *o
     return SY_OK;
 }
 
-sy_status sy_jsonl_open(const char *path, const struct sy_jsonl_options *options, struct sy_jsonl **out) {
-    struct sy_source *source = NULL;
-    SY_TRY(sy_source_open(path, &source));
-    return wrap(source, options, out);
-}
-
-sy_status sy_jsonl_open_memory(const char *name, const void *data, size_t bytes, const struct sy_jsonl_options *options,
-                               struct sy_jsonl **out) {
-    struct sy_source *source = NULL;
-    SY_TRY(sy_source_open_memory(name, data, bytes, &source));
-    return wrap(source, options, out);
-}
-
 void sy_jsonl_close(struct sy_jsonl *jsonl) {
     if (!jsonl)
         return;
     json_decref(jsonl->value);
     free(jsonl->line);
-    sy_source_close(jsonl->source);
     free(jsonl);
 }
 
 int64_t sy_jsonl_line(const struct sy_jsonl *jsonl) { return jsonl->line_number; }
-const struct sy_source *sy_jsonl_source(const struct sy_jsonl *jsonl) { return jsonl->source; }
 
 static sy_status append(struct sy_jsonl *jsonl, const char *s, size_t n) {
     if (jsonl->too_long || n > jsonl->options.max_line_bytes - jsonl->line_n) {
@@ -80,8 +66,8 @@ static sy_status append(struct sy_jsonl *jsonl, const char *s, size_t n) {
         size_t capacity = 2 * (jsonl->line_n + n);
         char *larger = realloc(jsonl->line, capacity);
         if (!larger)
-            SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory for a line of %zu bytes", sy_source_name(jsonl->source),
-                    jsonl->line_number, capacity);
+            SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory for a line of %zu bytes",
+                    sy_source_name(jsonl->source), jsonl->line_number, capacity);
         jsonl->line = larger;
         jsonl->line_capacity = capacity;
     }
@@ -127,8 +113,66 @@ static int is_blank(const char *s, size_t n) {
     return 1;
 }
 
+/* A mark at the beginning becomes blanks. */
+static void drop_mark(char *line, size_t n) {
+    if (n >= 3 && memcmp(line, SY_UTF8_BOM, 3) == 0)
+        memset(line, ' ', 3);
+}
+
+enum { FLAGS = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL };
+
+/* The four hex digits of an escape \uXXXX at s, or -1. */
+static int escaped(const char *s, size_t n) {
+    int value = 0;
+    if (n < 6 || s[0] != '\\' || s[1] != 'u')
+        return -1;
+    for (int i = 2; i < 6; i++) {
+        int c = s[i], lower = c | 0x20;
+        int digit = c >= '0' && c <= '9'           ? c - '0'
+                    : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10
+                                                   : -1;
+        if (digit < 0)
+            return -1;
+        value = 16 * value + digit;
+    }
+    return value;
+}
+
+/* Half a surrogate pair is no character: \ufffd in its place. */
+static void replace_half_pairs(char *s, size_t n) {
+    for (size_t i = 0; i < n;) {
+        int one = escaped(s + i, n - i);
+        if (one < 0) {
+            i += s[i] == '\\' ? 2 : 1;
+            continue;
+        }
+        int two = one >= 0xd800 && one < 0xdc00 ? escaped(s + i + 6, n - i - 6) : -1;
+        int is_pair = two >= 0xdc00 && two < 0xe000;
+        if (!is_pair && one >= 0xd800 && one < 0xe000)
+            memcpy(s + i + 2, "fffd", 4);
+        i += is_pair ? 12 : 6;
+    }
+}
+
+static sy_status replace_broken(struct sy_jsonl *jsonl) {
+    replace_half_pairs(jsonl->line, jsonl->line_n);
+    if (sy_utf8_span(jsonl->line, jsonl->line_n) == jsonl->line_n)
+        return SY_OK;
+    size_t n = sy_utf8_clean(jsonl->line, jsonl->line_n, NULL);
+    char *clean = malloc(n);
+    if (!clean)
+        SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory for a line of %zu bytes",
+                sy_source_name(jsonl->source), jsonl->line_number, n);
+    sy_utf8_clean(jsonl->line, jsonl->line_n, clean);
+    free(jsonl->line);
+    jsonl->line = clean;
+    jsonl->line_n = jsonl->line_capacity = n;
+    return SY_OK;
+}
+
 /* Parses line[] into jsonl->value and sets *text, or leaves it NULL and says why in `why`. */
-static sy_status parse_line(struct sy_jsonl *jsonl, char *why, size_t why_bytes, const char **text, size_t *bytes) {
+static sy_status parse_line(struct sy_jsonl *jsonl, char *why, size_t why_bytes, const char **text,
+                            size_t *bytes) {
     const char *s = jsonl->line;
     size_t n = jsonl->line_n;
     if (jsonl->too_long) {
@@ -141,10 +185,10 @@ static sy_status parse_line(struct sy_jsonl *jsonl, char *why, size_t why_bytes,
     }
     json_error_t error;
     int out_of_memory = 0;
-    size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL;
-    jsonl->value = sy_json_decode(s, n, flags, &error, &out_of_memory);
+    jsonl->value = sy_json_decode(s, n, FLAGS, &error, &out_of_memory);
     if (out_of_memory)
-        SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory", sy_source_name(jsonl->source), jsonl->line_number);
+        SY_FAIL(SY_ERR_MEMORY, "%s:%" PRId64 ": out of memory", sy_source_name(jsonl->source),
+                jsonl->line_number);
     json_t *value = json_object_get(jsonl->value, jsonl->options.text_key);
     if (!jsonl->value)
         snprintf(why, why_bytes, "column %d: %s", error.column, error.text);
@@ -157,18 +201,36 @@ static sy_status parse_line(struct sy_jsonl *jsonl, char *why, size_t why_bytes,
     else {
         *text = json_string_value(value);
         *bytes = json_string_length(value);
+        size_t mark = *bytes >= 3 && memcmp(*text, SY_UTF8_BOM, 3) == 0 ? 3 : 0;
+        *text += mark;
+        *bytes -= mark;
     }
     return SY_OK;
 }
 
+/* A broken line is counted and named; if nothing but broken ones began the file, that is fatal. */
 static sy_status count_bad(struct sy_jsonl *jsonl, const char *why) {
     const char *name = sy_source_name(jsonl->source);
+    struct sy_jsonl_first *first = &jsonl->first;
+    if (!first->over) {
+        sy_jsonl_first_note(first, jsonl->line_number, jsonl->line, jsonl->line_n, jsonl->value, why);
+        if (first->n == SY_JSONL_FIRST_LINES)
+            return sy_jsonl_first_refuse(first, name, jsonl->options.text_key);
+    }
     int64_t n = ++*jsonl->options.n_bad_lines;
     if (n > jsonl->options.max_bad_lines)
-        SY_FAIL(SY_ERR_DATA, "%s:%" PRId64 ": %s (broken line %" PRId64 ", data.max_bad_lines is %" PRId64 ")", name,
+        SY_FAIL(SY_ERR_DATA,
+                "%s:%" PRId64 ": %s (broken line %" PRId64 ", data.max_bad_lines is %" PRId64 ")", name,
                 jsonl->line_number, why, n, jsonl->options.max_bad_lines);
     sy_log_warn(jsonl->options.log, "%s:%" PRId64 ": %s; line skipped", name, jsonl->line_number, why);
     return SY_OK;
+}
+
+static sy_status end(struct sy_jsonl *jsonl) {
+    if (jsonl->first.over || jsonl->first.n == 0)
+        return SY_OK;
+    jsonl->first.over = 1;
+    return sy_jsonl_first_refuse(&jsonl->first, sy_source_name(jsonl->source), jsonl->options.text_key);
 }
 
 sy_status sy_jsonl_next(struct sy_jsonl *jsonl, const char **text, size_t *bytes) {
@@ -180,16 +242,50 @@ sy_status sy_jsonl_next(struct sy_jsonl *jsonl, const char **text, size_t *bytes
         *text = NULL;
         *bytes = 0;
         if (!got)
-            return SY_OK;
-        static const char bom[] = "\xef\xbb\xbf";
-        if (jsonl->line_number == 1 && jsonl->line_n >= 3 && memcmp(jsonl->line, bom, 3) == 0)
-            memset(jsonl->line, ' ', 3);
+            return end(jsonl);
+        drop_mark(jsonl->line, jsonl->line_n);
         if (!jsonl->too_long && is_blank(jsonl->line, jsonl->line_n))
             continue;
+        if (jsonl->options.replace && !jsonl->too_long)
+            SY_TRY(replace_broken(jsonl));
         char why[512];
         SY_TRY(parse_line(jsonl, why, sizeof why, text, bytes));
-        if (*text)
+        if (*text) {
+            jsonl->first.over = 1;
             return SY_OK;
+        }
         SY_TRY(count_bad(jsonl, why));
     }
+}
+
+sy_status sy_jsonl_recognize(const char *head, size_t n, int whole, const char *text_key, int *yes) {
+    *yes = 0;
+    if (n >= 3 && memcmp(head, SY_UTF8_BOM, 3) == 0)
+        head += 3, n -= 3;
+    const char *newline;
+    while ((newline = memchr(head, '\n', n)) != NULL && is_blank(head, (size_t)(newline - head))) {
+        n -= (size_t)(newline + 1 - head);
+        head = newline + 1;
+    }
+    size_t line = newline ? (size_t)(newline - head) : n, at = 0;
+    while (at < line && is_blank(head + at, 1))
+        at++;
+    if (at == line || head[at] != '{')
+        return SY_OK;
+    if (!newline && !whole) { /* an object begins with a key */
+        for (at++; at < line && is_blank(head + at, 1); at++)
+            ;
+        *yes = at < line && head[at] == '"';
+        return SY_OK;
+    }
+    if (sy_json_too_deep(head, line, SY_JSON_MAX_DEPTH))
+        return SY_OK;
+    json_error_t error;
+    int out_of_memory = 0;
+    json_t *value = sy_json_decode(head, line, FLAGS, &error, &out_of_memory);
+    if (out_of_memory)
+        SY_FAIL(SY_ERR_MEMORY, "out of memory for the first line of a file");
+    *yes = json_is_string(json_object_get(value, text_key ? text_key : "text"));
+    json_decref(value);
+    return SY_OK;
 }

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -34,11 +35,13 @@ struct sy_source {
     z_stream gzip;
     ZSTD_DCtx *zstd;
     int in_member; /* between the first and the last byte of a gzip member or zstd frame */
+    char *head;    /* what was peeked at, SY_SOURCE_HEAD_BYTES; NULL: nothing */
+    size_t head_at, head_n;
 };
 
 static int ends_with(const char *s, const char *suffix) {
     size_t n = strlen(s), m = strlen(suffix);
-    return n >= m && strcmp(s + n - m, suffix) == 0;
+    return n >= m && strcasecmp(s + n - m, suffix) == 0;
 }
 
 static sy_status out_of_memory(const struct sy_source *source) {
@@ -71,6 +74,29 @@ static sy_status start(struct sy_source *source, enum packing packing) {
     return SY_OK;
 }
 
+static sy_status refill(struct sy_source *source);
+
+/* By the first bytes. */
+static sy_status start_by_content(struct sy_source *source) {
+    SY_TRY(refill(source));
+    size_t n = source->input_n;
+    const char *s = source->input;
+    int is_gzip = n >= 2 && memcmp(s, "\x1f\x8b", 2) == 0;
+    int is_frame = n >= 4 && memcmp(s, "\x28\xb5\x2f\xfd", 4) == 0;
+    int is_skippable = n >= 4 && (s[0] & 0xf0) == 0x50 && memcmp(s + 1, "\x2a\x4d\x18", 3) == 0;
+    return start(source, is_gzip ? GZIP : is_frame || is_skippable ? ZSTD : PLAIN);
+}
+
+static sy_status check_name(const struct sy_source *source) {
+    enum packing named = ends_with(source->name, ".gz")    ? GZIP
+                         : ends_with(source->name, ".zst") ? ZSTD
+                                                           : PLAIN;
+    if (named != PLAIN && named != source->packing && source->input_n > 0)
+        SY_FAIL(SY_ERR_DATA, "%s: not %s, as its name says: give it the name of what it is",
+                source->name, named == GZIP ? "gzip" : "zstd");
+    return SY_OK;
+}
+
 static sy_status open_file(struct sy_source *source) {
     source->fd = open(source->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hang us */
     struct stat st;
@@ -80,7 +106,8 @@ static sy_status open_file(struct sy_source *source) {
         SY_FAIL(SY_ERR_IO, "%s: cannot stat: %s", source->name, strerror(errno));
     if (!S_ISREG(st.st_mode))
         SY_FAIL(SY_ERR_IO, "%s: not a regular file", source->name);
-    return start(source, ends_with(source->name, ".gz") ? GZIP : ends_with(source->name, ".zst") ? ZSTD : PLAIN);
+    SY_TRY(start_by_content(source));
+    return check_name(source);
 }
 
 sy_status sy_source_open(const char *path, struct sy_source **out) {
@@ -95,14 +122,13 @@ sy_status sy_source_open(const char *path, struct sy_source **out) {
     return SY_OK;
 }
 
-sy_status sy_source_open_memory(const char *name, const void *data, size_t bytes, struct sy_source **out) {
+sy_status sy_source_open_memory(const char *name, const void *data, size_t bytes,
+                                struct sy_source **out) {
     struct sy_source *source = NULL;
     SY_TRY(new_source(name, &source));
     source->memory = data;
     source->memory_bytes = bytes;
-    int is_gzip = bytes >= 2 && memcmp(data, "\x1f\x8b", 2) == 0;
-    int is_zstd = bytes >= 4 && memcmp(data, "\x28\xb5\x2f\xfd", 4) == 0;
-    sy_status status = start(source, is_gzip ? GZIP : is_zstd ? ZSTD : PLAIN);
+    sy_status status = start_by_content(source);
     if (status != SY_OK) {
         sy_source_close(source);
         return status;
@@ -122,6 +148,7 @@ void sy_source_close(struct sy_source *source) {
     if (source->hash)
         XXH3_freeState(source->hash);
     free(source->input);
+    free(source->head);
     free(source->name);
     free(source);
 }
@@ -144,7 +171,8 @@ static sy_status refill(struct sy_source *source) {
             n = read(source->fd, source->input, INPUT_BYTES);
         while (n < 0 && errno == EINTR);
         if (n < 0)
-            SY_FAIL(SY_ERR_IO, "%s: cannot read at byte %" PRId64 ": %s", source->name, source->stored, strerror(errno));
+            SY_FAIL(SY_ERR_IO, "%s: cannot read at byte %" PRId64 ": %s", source->name, source->stored,
+                    strerror(errno));
     } else {
         n = source->memory_bytes < INPUT_BYTES ? (ssize_t)source->memory_bytes : INPUT_BYTES;
         if (n > 0) {
@@ -186,8 +214,8 @@ static sy_status read_gzip(struct sy_source *source, void *dst, size_t capacity,
     if (rc == Z_MEM_ERROR)
         return out_of_memory(source);
     if (rc != Z_OK && rc != Z_BUF_ERROR)
-        SY_FAIL(SY_ERR_DATA, "%s: damaged gzip stream near byte %" PRId64 ": %s", source->name, source->stored,
-                z->msg ? z->msg : "not gzip");
+        SY_FAIL(SY_ERR_DATA, "%s: damaged gzip stream near byte %" PRId64 ": %s", source->name,
+                source->stored, z->msg ? z->msg : "not gzip");
     return SY_OK;
 }
 
@@ -196,15 +224,16 @@ static sy_status read_zstd(struct sy_source *source, void *dst, size_t capacity,
     ZSTD_outBuffer out = {dst, capacity, 0};
     size_t rc = ZSTD_decompressStream(source->zstd, &out, &in);
     if (ZSTD_isError(rc))
-        SY_FAIL(SY_ERR_DATA, "%s: damaged zstd stream near byte %" PRId64 ": %s", source->name, source->stored,
-                ZSTD_getErrorName(rc));
+        SY_FAIL(SY_ERR_DATA, "%s: damaged zstd stream near byte %" PRId64 ": %s", source->name,
+                source->stored, ZSTD_getErrorName(rc));
     source->in_member = rc != 0;
     source->input_at = in.pos;
     *bytes = out.pos;
     return SY_OK;
 }
 
-sy_status sy_source_read(struct sy_source *source, void *dst, size_t capacity, size_t *bytes) {
+/* Past what was peeked at. */
+static sy_status read_on(struct sy_source *source, void *dst, size_t capacity, size_t *bytes) {
     size_t limit = (size_t)1 << 30, n = 0;
     if (capacity > limit)
         capacity = limit;
@@ -220,8 +249,34 @@ sy_status sy_source_read(struct sy_source *source, void *dst, size_t capacity, s
         else
             SY_TRY(read_zstd(source, dst, capacity, &n));
         if (drained && n == 0 && source->in_member)
-            SY_FAIL(SY_ERR_DATA, "%s: compressed stream is cut off after %" PRId64 " bytes", source->name, source->stored);
+            SY_FAIL(SY_ERR_DATA, "%s: compressed stream is cut off after %" PRId64 " bytes",
+                    source->name, source->stored);
     }
+    *bytes = n;
+    return SY_OK;
+}
+
+sy_status sy_source_peek(struct sy_source *source, const char **head, size_t *bytes) {
+    size_t n = 1;
+    if (!source->head && !(source->head = malloc(SY_SOURCE_HEAD_BYTES)))
+        return out_of_memory(source);
+    while (n > 0 && source->head_n < SY_SOURCE_HEAD_BYTES) {
+        SY_TRY(
+            read_on(source, source->head + source->head_n, SY_SOURCE_HEAD_BYTES - source->head_n, &n));
+        source->head_n += n;
+    }
+    *head = source->head;
+    *bytes = source->head_n;
+    return SY_OK;
+}
+
+sy_status sy_source_read(struct sy_source *source, void *dst, size_t capacity, size_t *bytes) {
+    size_t n = source->head_n - source->head_at;
+    if (n == 0)
+        return read_on(source, dst, capacity, bytes);
+    n = n < capacity ? n : capacity;
+    memcpy(dst, source->head + source->head_at, n);
+    source->head_at += n;
     *bytes = n;
     return SY_OK;
 }

@@ -44,7 +44,11 @@ enum sy_safetensors_dtype {
         SY_SAFETENSORS_DTYPES
 };
 
-enum { SY_SAFETENSORS_MAX_DIMS = 32, SY_SAFETENSORS_MAX_HEADER = 100 * 1000 * 1000, SY_SAFETENSORS_HASH_CHARS = 33 };
+enum {
+    SY_SAFETENSORS_MAX_DIMS = 32,
+    SY_SAFETENSORS_MAX_HEADER = 100 * 1000 * 1000,
+    SY_SAFETENSORS_HASH_CHARS = 33
+};
 
 struct sy_safetensors_tensor {
     const char *name; /* NUL-terminated UTF-8, owned by the file */
@@ -63,7 +67,7 @@ struct sy_safetensors_pair {
 
 struct sy_safetensors; /* an open file */
 
-/* Local. "F32" … for a dtype; bits and bytes of one element, bytes 0 if it is smaller than one or fills none. */
+/* Local. "F32" … for a dtype; bits of one element, and whole bytes: 0 of F4 and F6. */
 const char *sy_safetensors_dtype_name(enum sy_safetensors_dtype dtype);
 int sy_safetensors_dtype_bits(enum sy_safetensors_dtype dtype);
 int sy_safetensors_dtype_bytes(enum sy_safetensors_dtype dtype);

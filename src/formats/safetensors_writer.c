@@ -165,7 +165,8 @@ sy_status sy_safetensors_writer_declare(struct sy_safetensors_writer *w, const c
             SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": dim %d of %" PRId64 " is negative or too large", w->path, name, i,
                     dims[i]);
     if (bits % 8)
-        SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": its %" PRId64 " bits end within a byte", w->path, name, bits);
+        SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": its %" PRId64 " bits end within a byte", w->path,
+                name, bits);
     if (__builtin_add_overflow(w->data_bytes, bits / 8, &end) || end > INT64_MAX / 2)
         SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": the file becomes too large", w->path, name);
     SY_TRY(append_tensor(w, name, dtype, n_dims, dims, end));

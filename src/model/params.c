@@ -8,12 +8,12 @@
 #include "base/fmath.h"
 #include "base/rng.h"
 
-enum { ALIGN_FLOATS = 16, NAME_BYTES = 128 };
+enum { NAME_BYTES = 128 };
 
 struct builder {
     struct sy_params *p;
     int filling, failed, too_many;
-    int64_t offset, parameters, active;
+    int64_t elements, parameters, active;
     int64_t top_k; /* experts beyond are not active */
 };
 
@@ -23,12 +23,11 @@ static const int64_t max_elements = (int64_t)1 << 58;
 static int add_param(struct builder *b, struct sy_param param) {
     int index = b->p->n_params++;
     int64_t n;
-    if (__builtin_mul_overflow(param.rows, param.cols, &n) || n > max_elements - b->offset) {
+    if (__builtin_mul_overflow(param.rows, param.cols, &n) || n > max_elements - b->elements) {
         b->too_many = 1;
         return index;
     }
-    param.offset = b->offset;
-    b->offset = (b->offset + n + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+    b->elements += n;
     if (b->filling)
         b->p->param[index] = param;
     if (param.kind != SY_PARAM_BUFFER) {
@@ -63,7 +62,6 @@ static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows
                             .id = sy_fnv1a64(name),
                             .param = param,
                             .n_dims = is_vector ? 1 : 2,
-                            .offset = q->offset + first * q->cols,
                             .n = rows * q->cols,
                             .first_row = first,
                             .init = rule.init,
@@ -82,7 +80,7 @@ static struct init_rule cut_normal(double sd) { return (struct init_rule){SY_INI
 static struct init_rule depth_scaled(int layer) { return cut_normal(0.02 / sqrt(2.0 * (layer + 1))); }
 
 static int vector(struct builder *b, int layer, int64_t n, struct init_rule rule, const char *name) {
-    int p = add_param(b, (struct sy_param){SY_PARAM_VECTOR, layer, -1, 1, n, 0});
+    int p = add_param(b, (struct sy_param){SY_PARAM_VECTOR, layer, -1, 1, n});
     if (layer >= 0)
         add_tensor(b, p, 0, 1, rule, "model.layers.%d.%s", layer, name);
     else
@@ -91,17 +89,17 @@ static int vector(struct builder *b, int layer, int64_t n, struct init_rule rule
 }
 
 static int matrix(struct builder *b, int layer, int64_t rows, int64_t cols, struct init_rule rule, const char *name) {
-    int p = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, rows, cols, 0});
+    int p = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, rows, cols});
     add_tensor(b, p, 0, rows, rule, "model.layers.%d.%s", layer, name);
     return p;
 }
 
 /* W1 over W3, then W2, of a SwiGLU of width f. */
 static void swiglu(struct builder *b, int layer, int64_t d, int64_t f, const char *prefix, int *w13, int *w2) {
-    *w13 = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, 2 * f, d, 0});
+    *w13 = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, 2 * f, d});
     add_tensor(b, *w13, 0, f, cut_normal(0.02), "model.layers.%d.%s.gate_proj.weight", layer, prefix);
     add_tensor(b, *w13, f, f, depth_scaled(layer), "model.layers.%d.%s.up_proj.weight", layer, prefix);
-    *w2 = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, d, f, 0});
+    *w2 = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, d, f});
     add_tensor(b, *w2, 0, d, depth_scaled(layer), "model.layers.%d.%s.down_proj.weight", layer, prefix);
 }
 
@@ -156,7 +154,7 @@ static void moe_dense_part(struct builder *b, int l, const struct sy_config_mode
 static void dense_parameters(struct builder *b, const struct sy_config_model *m, const struct sy_config_moe *e,
                              int mixtral) {
     struct sy_params *p = b->p;
-    p->embedding = add_param(b, (struct sy_param){SY_PARAM_EMBEDDING, -1, -1, m->vocab_size, m->dim, 0});
+    p->embedding = add_param(b, (struct sy_param){SY_PARAM_EMBEDDING, -1, -1, m->vocab_size, m->dim});
     add_tensor(b, p->embedding, 0, m->vocab_size, (struct init_rule){SY_INIT_NORMAL, 1.0, 0.0}, "model.embed_tokens.weight");
     for (int l = 0; l < m->n_layers; l++) {
         struct sy_layer_params none, *q = b->filling ? &p->layer[l] : &none;
@@ -173,7 +171,7 @@ static void dense_parameters(struct builder *b, const struct sy_config_model *m,
             swiglu(b, l, m->dim, m->inter_dim, "mlp", &q->w13, &q->w2);
     }
     p->final_norm = vector(b, -1, m->dim, ones, "model.norm.weight");
-    p->head = add_param(b, (struct sy_param){SY_PARAM_MATRIX, -1, -1, m->vocab_size, m->dim, 0});
+    p->head = add_param(b, (struct sy_param){SY_PARAM_MATRIX, -1, -1, m->vocab_size, m->dim});
     double sd = 1.0 / sqrt((double)m->dim);
     add_tensor(b, p->head, 0, m->vocab_size, (struct init_rule){SY_INIT_NORMAL, sd, 3.0 * sd}, "lm_head.weight");
 }
@@ -181,10 +179,10 @@ static void dense_parameters(struct builder *b, const struct sy_config_model *m,
 static void expert(struct builder *b, int l, int e, int64_t d, int64_t f, int mixtral) {
     static const char *const names[2][3] = {{"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"}};
     const char *block = mixtral ? "block_sparse_moe" : "mlp";
-    int w13 = add_param(b, (struct sy_param){SY_PARAM_EXPERT, l, e, 2 * f, d, 0});
+    int w13 = add_param(b, (struct sy_param){SY_PARAM_EXPERT, l, e, 2 * f, d});
     add_tensor(b, w13, 0, f, cut_normal(0.02), "model.layers.%d.%s.experts.%d.%s.weight", l, block, e, names[mixtral][0]);
     add_tensor(b, w13, f, f, depth_scaled(l), "model.layers.%d.%s.experts.%d.%s.weight", l, block, e, names[mixtral][1]);
-    int w2 = add_param(b, (struct sy_param){SY_PARAM_EXPERT, l, e, d, f, 0});
+    int w2 = add_param(b, (struct sy_param){SY_PARAM_EXPERT, l, e, d, f});
     add_tensor(b, w2, 0, d, depth_scaled(l), "model.layers.%d.%s.experts.%d.%s.weight", l, block, e, names[mixtral][2]);
 }
 
@@ -204,7 +202,7 @@ static void buffers(struct builder *b, const struct sy_config_model *m, const st
     for (int l = 0; l < m->n_layers && e->load_balance_coeff > 0; l++) {
         if (!sy_layer_is_moe(m, l))
             continue;
-        int p = add_param(b, (struct sy_param){SY_PARAM_BUFFER, l, -1, 1, e->num_experts, 0});
+        int p = add_param(b, (struct sy_param){SY_PARAM_BUFFER, l, -1, 1, e->num_experts});
         add_tensor(b, p, 0, 1, zeros, "model.layers.%d.mlp.gate.e_score_correction_bias", l);
         if (b->filling)
             b->p->layer[l].expert_bias = p;
@@ -215,11 +213,8 @@ static void build(struct builder *b, const struct sy_config_model *m, const stru
     int mixtral = sy_model_family(m, e) == SY_FAMILY_MIXTRAL;
     b->p->n_params = b->p->n_tensors = 0;
     dense_parameters(b, m, e, mixtral);
-    b->p->n_dense = b->offset;
     expert_parameters(b, m, e, mixtral);
-    b->p->n_trained = b->offset;
     buffers(b, m, e);
-    b->p->n_floats = b->offset;
 }
 
 static int by_name(const void *a, const void *b) {

@@ -1,11 +1,10 @@
-/* The parameters of a model: what there is, what it is called in a checkpoint, and where it lies in the flat buffers.
- *
- *     offset 0      dense parameters | expert parameters | expert biases (buffers, not trained)      n_floats
- *                                    n_dense             n_trained
+/* The parameters of a model: what there is and what it is called in a checkpoint; dense parameters first, then experts, then
+ * expert biases (buffers, not trained).
  *
  * A parameter is what one op multiplies with: W1 and W3 of an expert are one [2F, D] matrix inside and two tensors in the
- * checkpoint. A tensor is a contiguous range of rows of its parameter. Every buffer of the run (masters, stored weights,
- * moments, gradients) has this layout. Listing the parameters needs no memory for them: 671 billion are fine.
+ * checkpoint. A tensor is a contiguous range of rows of its parameter. Where a parameter's numbers lie is the business of who
+ * holds them: masters and moments train/state.h, stored weights parallel/resident.h, gradients parallel/tree.h. Listing the
+ * parameters needs no memory for them: 671 billion are fine.
  */
 #ifndef SY_MODEL_PARAMS_H
 #define SY_MODEL_PARAMS_H
@@ -19,7 +18,6 @@ struct sy_param {
     enum sy_param_kind kind;
     int layer, expert;  /* -1 where there is none */
     int64_t rows, cols; /* a vector is [1, cols] */
-    int64_t offset;     /* elements */
 };
 
 enum sy_init { SY_INIT_NORMAL, SY_INIT_ONES, SY_INIT_ZEROS };
@@ -30,7 +28,7 @@ struct sy_tensor {
     int param;
     int n_dims;
     int64_t dims[2];
-    int64_t offset, n; /* elements in the flat buffers */
+    int64_t n;         /* elements */
     int64_t first_row; /* in its parameter */
     enum sy_init init;
     double sd, cut; /* normal: deviation, and bound of the absolute value (0: none) */
@@ -55,7 +53,6 @@ struct sy_params {
     struct sy_layer_params *layer;
     int n_layers;
     int embedding, final_norm, head;
-    int64_t n_dense, n_trained, n_floats;
     int64_t n_parameters; /* what a model card counts: without expert biases */
     int64_t n_active;     /* of these, used by one token, the embedding included */
 };

@@ -12,26 +12,17 @@ void sy_embedding_sum_fini(struct sy_embedding_sum *e) { sy_tree_fini(&e->tree);
 
 static int one_leaf(const struct sy_embedding_sum *e) { return e->walk.rounds == 1; }
 
+static int64_t tokens_of(const struct sy_embedding_sum *e) { return sy_walk_length(&e->walk) * e->seq_len; }
+
 void sy_embedding_sum_carve(struct sy_embedding_sum *e, struct sy_arena *a) {
     sy_tree_carve(&e->tree, a, "gradients");
+    e->ids = sy_arena_take(a, "gradients", (size_t)tokens_of(e), sizeof *e->ids);
     if (!one_leaf(e))
         e->leaf = sy_take_f32(a, "leaf of the embedding", e->rows * e->d);
 }
 
 static void clear(const struct sy_embedding_sum *e, float *x) {
     e->exec->ops->fill(e->exec, &(struct sy_fill){.n = e->rows * e->d, .data = x});
-}
-
-void sy_embedding_sum_begin(struct sy_embedding_sum *e, const int32_t *ids) {
-    sy_tree_begin(&e->tree);
-    if (e->dirty) {
-        for (int i = 0; i < e->tree.n_buffers; i++)
-            clear(e, e->tree.buffer[i]);
-        if (e->leaf)
-            clear(e, e->leaf);
-    }
-    e->dirty = 1;
-    e->ids = ids;
 }
 
 /* to += from on the rows of the tokens ids [n]; from is +0 then. Where the tokens are more than the rows: on all rows. */
@@ -51,6 +42,25 @@ static void fold_lanes(const struct sy_embedding_sum *e, int64_t first, int64_t 
     int64_t lo, hi;
     sy_walk_places(&e->walk, first, n, &lo, &hi);
     fold(e, e->ids + lo * e->seq_len, (hi - lo) * e->seq_len, from, to);
+}
+
+/* A whole step has left its root, one that ended in its middle anything. */
+static void clear_up(struct sy_embedding_sum *e) {
+    if (e->used && sy_tree_is_complete(&e->tree, 0)) {
+        fold_lanes(e, e->walk.first_lane, e->walk.n_lanes, sy_tree_root(&e->tree, 0), NULL);
+    } else if (e->used) {
+        for (int i = 0; i < e->tree.n_buffers; i++)
+            clear(e, e->tree.buffer[i]);
+        if (e->leaf)
+            clear(e, e->leaf);
+    }
+}
+
+void sy_embedding_sum_begin(struct sy_embedding_sum *e, const int32_t *ids) {
+    clear_up(e);
+    sy_tree_begin(&e->tree);
+    e->exec->ops->copy(e->exec, &(struct sy_copy){.rows = 1, .bytes = tokens_of(e) * 4, .from = ids, .to = e->ids});
+    e->used = 1;
 }
 
 static void finish(struct sy_embedding_sum *e, int64_t lane) {
@@ -89,8 +99,3 @@ void sy_embedding_sum_add(struct sy_embedding_sum *e, const struct sy_span *at, 
 }
 
 float *sy_embedding_sum_root(const struct sy_embedding_sum *e) { return sy_tree_root(&e->tree, 0); }
-
-void sy_embedding_sum_end(struct sy_embedding_sum *e) {
-    fold_lanes(e, e->walk.first_lane, e->walk.n_lanes, sy_embedding_sum_root(e), NULL);
-    e->dirty = 0;
-}

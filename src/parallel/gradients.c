@@ -168,8 +168,6 @@ void sy_gradients_begin(struct sy_gradients *g, const int32_t *ids) {
     g->n_pending = 0;
 }
 
-void sy_gradients_end(struct sy_gradients *g) { sy_embedding_sum_end(&g->embedding); }
-
 /* --- leaves --------------------------------------------------------------------------------------------------- */
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -37,14 +37,11 @@ void sy_gradients_destroy(struct sy_gradients *g);
 /* The planted bugs that live here or in the walk, and NULL past the last. */
 const char *sy_gradients_plant(int i);
 
-/* Before a step's first batch. ids: all tokens of this rank's walk, in the exec's memory, until end. */
+/* Before a step's first batch. ids: all tokens of this rank's walk, in the exec's memory. */
 void sy_gradients_begin(struct sy_gradients *g, const int32_t *ids);
 struct sy_grad_sink sy_gradients_sink(struct sy_gradients *g);
 
-/* The gradient of a parameter after the last batch, in the exec's memory; until end. */
+/* The gradient of a parameter after the last batch, in the exec's memory; until the next begin. */
 float *sy_gradients_root(const struct sy_gradients *g, int param);
-
-/* After the update. */
-void sy_gradients_end(struct sy_gradients *g);
 
 #endif

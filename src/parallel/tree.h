@@ -59,6 +59,9 @@ struct sy_tree_join { /* to = to + from, the sum of lanes first .. first + n_lan
  * many (at most SY_TREE_LEVELS). Lanes finish in ascending order. */
 int sy_tree_finish(struct sy_tree *tree, int item, int lane, struct sy_tree_join joins[SY_TREE_LEVELS]);
 
+/* Whether the last lane has finished. */
+static inline int sy_tree_is_complete(const struct sy_tree *t, int item) { return t->item[item].node[t->levels] >= 0; }
+
 /* The root, after the last lane; owned by the tree. */
 float *sy_tree_root(const struct sy_tree *tree, int item);
 

@@ -190,7 +190,8 @@ static sy_status write_metadata(const struct sy_routes_files *f, int64_t step, i
     struct sy_routes_metadata m[SY_ROUTES_METADATA];
     sy_routes_metadata(f, step, m);
     for (int i = 0; i < SY_ROUTES_METADATA; i++) {
-        if (skipped && i > 0 && strcmp(m[i - 1].key, SY_ROUTES_SKIPPED) < 0 && strcmp(SY_ROUTES_SKIPPED, m[i].key) < 0)
+        if (skipped && i > 0 && strcmp(m[i - 1].key, SY_ROUTES_SKIPPED) < 0 &&
+            strcmp(SY_ROUTES_SKIPPED, m[i].key) < 0)
             SY_TRY(sy_safetensors_writer_metadata(w, SY_ROUTES_SKIPPED, "1"));
         SY_TRY(sy_safetensors_writer_metadata(w, m[i].key, m[i].value));
     }
@@ -209,7 +210,8 @@ static sy_status declare(const struct sy_routes_files *f, struct sy_safetensors_
     return SY_OK;
 }
 
-static sy_status write_all(const struct sy_routes_files *f, int64_t step, int skipped, struct sy_safetensors_writer *w) {
+static sy_status write_all(const struct sy_routes_files *f, int64_t step, int skipped,
+                           struct sy_safetensors_writer *w) {
     int64_t n = sy_routes_of_layer(f);
     SY_TRY(write_metadata(f, step, skipped, w));
     if (skipped)

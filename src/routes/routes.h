@@ -7,9 +7,9 @@
  * B are the sequences of the global batch in the order of the data, not of the walk: equal routes give equal bytes on every
  * layout. A file is written under a temporary name, synced, then renamed; one of that step that is there is replaced. What
  * is read is checked whole: shapes, ids in range and distinct in a token, finite weights. Files of other programs may leave
- * out metadata and weights, have I64 ids, and in any order in a token. A step that was skipped, with routes that are not all
- * known or weights that are not finite, has a file without tensors and with the metadata skipped = "1": who follows it skips
- * the step, too.
+ * out metadata and weights, have I64 ids, and in any order in a token. A step that was skipped, with routes
+ * that are not all known or weights that are not finite, has a file without tensors and with the metadata
+ * skipped = "1": who follows it skips the step, too.
  */
 #ifndef SY_ROUTES_ROUTES_H
 #define SY_ROUTES_ROUTES_H
@@ -54,8 +54,8 @@ sy_status sy_routes_save_skipped(struct sy_routes_files *files, int64_t step);
 /* Local. Whether there is a file of a step, without reading it. ERR_DATA with the steps that are there. */
 sy_status sy_routes_has(const struct sy_routes_files *files, int64_t step);
 
-/* Local. Reads the file of a step; ids are sorted in each token, their weights along. *skipped 1: the step was skipped, and
- * there are no routes. Errors: ERR_DATA names file, layer,
+/* Local. Reads the file of a step; ids are sorted in each token, their weights along. *skipped 1: the step
+ * was skipped, and there are no routes. Errors: ERR_DATA names file, layer,
  * sequence, token, value and bound, or, without such a file, the steps that are there; ERR_IO, ERR_MEMORY. After an error
  * the routes are rubbish. */
 sy_status sy_routes_load(struct sy_routes_files *files, int64_t step, int *skipped);

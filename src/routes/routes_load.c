@@ -156,7 +156,8 @@ static sy_status find_tensor(const struct reading *r, int layer, const char *wha
     if (!t || (t->n_dims == 3 && memcmp(t->dims, dims, sizeof dims) == 0))
         return SY_OK;
     sy_safetensors_shape(t, shape, sizeof shape);
-    SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is %s, must be [%lld, %lld, %lld]: sequences, tokens, experts of a token",
+    SY_FAIL(SY_ERR_DATA,
+            "%s: tensor \"%s\" is %s, must be [%lld, %lld, %lld]: sequences, tokens, experts of a token",
             r->path, name, shape, (long long)dims[0], (long long)dims[1], (long long)dims[2]);
 }
 

@@ -6,7 +6,8 @@
 
 enum column { LOSS, NORM, LR, RATE, FLOPS, PEAK, LEFT, BYTES, CV, DEAD, COLUMNS };
 
-/* In the order of the line. rank: 0 is the last to go when there is no room. No text is wider than its column. */
+/* In the order of the line. rank: 0 is the last to go when there is no room. No text is wider than its
+ * column. */
 static const struct {
     const char *head;
     int width, rank;
@@ -17,7 +18,7 @@ static const struct {
     [DEAD] = {"dead", 5, 6},
 };
 
-/* --- texts of a column's width -------------------------------------------------------------------------------- */
+/* --- texts of a column's width ---------------------------------------------------------------- */
 
 enum { TEXT = 24 };
 
@@ -92,7 +93,7 @@ static void text_of(const struct sy_figures *f, enum column column, char out[TEX
     }
 }
 
-/* --- lines ---------------------------------------------------------------------------------------------------- */
+/* --- lines ------------------------------------------------------------------------------------ */
 
 struct sy_columns sy_columns_choose(int64_t steps, int balance_shown, int columns) {
     struct sy_columns c = {.columns = columns > 0 && columns < SY_LINE_COLUMNS ? columns : SY_LINE_COLUMNS,

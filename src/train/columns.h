@@ -3,7 +3,8 @@
  *       step    loss  |grad|      lr tok/s FLOP/s %peak  left bytes   cv  dead
  *     12/200  5.9123    1.23 8.0e-04 26.8k   174G   27%  0:12 8.37M 0.51     0
  *
- * The columns that fit are chosen once: those that matter most first. Every line is then as wide as the head.
+ * The columns that fit are chosen once: those that matter most first. Every line is then as wide as the
+ * head.
  */
 #ifndef SY_TRAIN_COLUMNS_H
 #define SY_TRAIN_COLUMNS_H
@@ -30,7 +31,8 @@ struct sy_figures {
     int64_t dead;           /* experts without a route, summed over layers */
 };
 
-/* Local. For lines of at most `columns` (0: 79; more than 79 are not needed). balance: there are MoE layers. */
+/* Local. For lines of at most `columns` (0: 79; more than 79 are not needed). balance: there are MoE
+ * layers. */
 struct sy_columns sy_columns_choose(int64_t steps, int balance, int columns);
 
 void sy_columns_head(const struct sy_columns *c, char out[SY_LINE_BYTES]);

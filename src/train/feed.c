@@ -10,8 +10,12 @@ struct sy_data_options sy_session_data_options(const struct sy_config *c, const 
                                     .text_key = c->data.text_key,
                                     .max_bytes = c->data.max_bytes,
                                     .holdout = c->data.holdout,
+                                    .validation_paths = c->validation.dataset_path.items,
+                                    .n_validation_paths = (int)c->validation.dataset_path.n,
+                                    .validate = c->validation.enable,
                                     .shuffle = c->data.shuffle,
                                     .max_bad_lines = c->data.max_bad_lines,
+                                    .replace = c->data.encoding_errors == SY_ENCODING_REPLACE,
                                     .seed = (uint64_t)c->debug.seed,
                                     .log = log};
 }
@@ -23,12 +27,22 @@ sy_status sy_feed_open(struct sy_session *s) {
     return sy_loader_create(s->documents, s->tokenizer, &options, c->training.seq_len, &s->loader);
 }
 
+int64_t sy_session_token(const struct sy_session *s, int64_t step) {
+    int64_t batch = s->config->training.global_batch_size * s->config->training.seq_len, token;
+    if (__builtin_mul_overflow(step - s->base_step, batch, &token) ||
+        __builtin_add_overflow(token, s->base_token, &token))
+        return INT64_MAX;
+    return token;
+}
+
 sy_status sy_feed_fetch(struct sy_session *s, int64_t step) {
-    int64_t seq = s->config->training.seq_len;
+    int64_t seq = s->config->training.seq_len, first = sy_session_token(s, step);
+    if (first > INT64_MAX - s->config->training.global_batch_size * seq)
+        SY_FAIL(SY_ERR_USAGE, "step %lld: its tokens are beyond what can be counted", (long long)(step + 1));
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++) {
         s->feed.sequence[k] = (int32_t)sy_walk_sequence(&s->walk, k);
-        int64_t n = sy_session_sequence(s, step) + s->feed.sequence[k], t = k * seq;
-        SY_TRY(sy_loader_fetch(s->loader, n, s->feed.ids + t, s->feed.labels + t, s->feed.doc_start + t));
+        int64_t at = first + seq * s->feed.sequence[k], t = k * seq;
+        SY_TRY(sy_loader_fetch(s->loader, at, s->feed.ids + t, s->feed.labels + t, s->feed.doc_start + t));
     }
     return SY_OK;
 }

@@ -155,7 +155,7 @@ sy_status sy_metrics_step(struct sy_metrics *m, const struct sy_session *s, cons
     number(f, "grad_norm", r->norm);
     bits(f, "grad_norm_bits", r->norm);
     number(f, "lr", r->lr);
-    fprintf(f, "\"tokens\":%lld,", (long long)r->step * c->training.global_batch_size * c->training.seq_len);
+    fprintf(f, "\"tokens\":%lld,", (long long)sy_session_token(s, r->step));
     number(f, "tps", t->tps);
     number(f, "tps_total", t->tps_total);
     number(f, "tflops", t->tflops);

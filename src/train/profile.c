@@ -25,7 +25,7 @@ static const unsigned char part_of[SY_N_OPS] = {
     OF(linear_dx, products),
     OF(linear_dw, w_matrices),
     OF(pack, cast),
-    OF(fill, other),
+    OF(fill, pointwise),
     OF(copy, router),
     OF(embed_fwd, embedding),
     OF(attention_fwd, attention),
@@ -62,7 +62,7 @@ static const unsigned char part_of[SY_N_OPS] = {
     OF(expert_bias, adamw),
     OF(digest, digest),
     OF(cast, cast),
-    OF(init, other),
+    OF(init, cast),
 };
 #undef OF
 
@@ -168,7 +168,8 @@ static enum sy_profile_part part_of_param(const struct sy_params *q, int param) 
     return q->param[param].kind == SY_PARAM_VECTOR ? SY_PART_pointwise : SY_PART_products;
 }
 
-/* Forward until the loss, then backward; a norm's forward begins a layer's recompute there, a product of a gradient ends it. */
+/* Forward until the loss, then backward; a norm's forward begins a layer's recompute there, and what its backward reads first
+ * ends it: the pre-activation of its feed-forward, or a product of a gradient. */
 static void follow(struct sy_profile *p, int op) {
     p->passes += op == SY_OP_embed_fwd;
     if (op == SY_OP_embed_fwd)
@@ -177,6 +178,13 @@ static void follow(struct sy_profile *p, int op) {
         p->column = SY_BACKWARD;
     else if (op == SY_OP_rmsnorm_fwd && p->column == SY_BACKWARD)
         p->column = SY_RECOMPUTE;
+}
+
+static int is_last_of_recompute(const struct sy_profile *p, int op, int param) {
+    const struct sy_params *q = p->state->params;
+    if (op != SY_OP_linear || param < 0 || q->param[param].layer < 0)
+        return 0;
+    return q->param[param].kind == SY_PARAM_EXPERT || param == q->layer[q->param[param].layer].w13;
 }
 
 static int in_sink(const struct sy_profile *p) { return p->now.part >= SY_PART_w_matrices && p->now.part < SY_PART_norm; }
@@ -188,8 +196,11 @@ static struct sy_profile_place begin(struct sy_profile *p, int op, const void *w
         at = p->now;
         at.column = op == SY_OP_add_f32 || op == SY_OP_fold_rows ? SY_SUMS : SY_LEAVES;
     } else {
+        int param = weight ? param_at(p, weight) : -1;
         follow(p, op);
-        at = place(p, weight ? part_of_param(p->state->params, param_at(p, weight)) : sy_profile_part_of(op));
+        at = place(p, weight ? part_of_param(p->state->params, param) : sy_profile_part_of(op));
+        if (p->column == SY_RECOMPUTE && is_last_of_recompute(p, op, param))
+            p->column = SY_BACKWARD;
         if (op == SY_OP_cross_entropy || (at.part == SY_PART_head && op == SY_OP_linear))
             at.column = SY_FORWARD;
     }

@@ -56,7 +56,7 @@ struct sy_session {
     struct sy_loader *loader;
     struct sy_feed feed, fed;        /* to be filled; the copy that ops read */
     struct sy_step_memory step, seen; /* the ops'; the host's copy, after a step */
-    int64_t base_step, base_sequence; /* step base_step begins at sequence base_sequence of the stream */
+    int64_t base_step, base_token; /* step base_step begins at token base_token of the stream */
     int64_t applied; /* steps whose update was applied: the power in AdamW's bias correction */
     double flops_per_token;
 };
@@ -72,7 +72,7 @@ struct sy_step_result {
     int64_t step;       /* from 1: the step that was done */
     int64_t loss_fixed; /* 2^-24 nats, summed over valid labels */
     int64_t n_valid, n_bad;
-    int64_t tokens;                   /* of the batches that were computed whole; all of the step's if it came to its end */
+    int64_t tokens;                   /* of the batches that were computed whole */
     int64_t n_bad_router;             /* sequences, summed over layers, whose balance or z-loss is not finite */
     double loss, norm, lr;            /* loss and norm are NaN when not finite */
     int has_balance_loss, has_z_loss; /* with their coefficients */
@@ -103,11 +103,9 @@ sy_status sy_session_weights_changed(struct sy_session *session);
 /* The step of debug.break = nan_at_step_N, from 1; 0 if the plant is another. */
 int64_t sy_session_planted_nan(const char *plant);
 
-/* The first sequence of step s (from 0) in the stream of data. A resume sets the base from its checkpoint, so that a batch
- * of another size goes on where the former ended. */
-static inline int64_t sy_session_sequence(const struct sy_session *session, int64_t s) {
-    return session->base_sequence + (s - session->base_step) * session->config->training.global_batch_size;
-}
+/* The first token of step s (from 0) in the stream of data, and so the tokens trained on before it. A resume sets the base
+ * from its checkpoint: with another batch or seq_len data go on where the former ended. INT64_MAX if it is beyond that. */
+int64_t sy_session_token(const struct sy_session *session, int64_t s);
 
 /* Training FLOPs of a token: 6 (active - embedding) + 6 L H (d_qk + d_v) S. */
 double sy_flops_per_token(const struct sy_config *config, const struct sy_params *params);

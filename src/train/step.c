@@ -61,7 +61,6 @@ static void update(struct sy_session *s, const struct sy_step_result *r) {
     sy_profile_mark(s->profile, SY_PART_adamw);
     sy_update_apply(s->update, s->gradients,
                     &(struct sy_update_memory){s->step.scalars, s->step.tally, s->step.verdict});
-    sy_gradients_end(s->gradients);
 }
 
 /* --- waited for ------------------------------------------------------------------------------------------------- */
@@ -124,7 +123,7 @@ static void report(struct sy_session *s, struct sy_step_result *r) {
     r->z_loss = r->has_z_loss ? (double)t->router_loss[1] * scale : 0.0;
     r->counted = ran;
     r->n_bad = t->n_bad;
-    r->n_bad_router = t->n_bad_router;
+    r->n_bad_router = ran ? t->n_bad_router : 0;
     int lost = !ran || t->n_bad || t->n_bad_router;
     r->loss_fixed = ran ? t->loss : 0;
     r->loss = lost ? NAN : (double)t->loss * 0x1p-24 / (double)r->n_valid;

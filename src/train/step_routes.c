@@ -132,7 +132,8 @@ sy_status sy_step_routes_begin(struct sy_step_routes *r, int64_t step, int *skip
 sy_status sy_step_routes_end(struct sy_step_routes *r, int64_t step, int known) {
     if (!r || !r->out)
         return SY_OK;
-    return known && sy_routes_finite(r->out) ? sy_routes_save(r->out, step) : sy_routes_save_skipped(r->out, step);
+    return known && sy_routes_finite(r->out) ? sy_routes_save(r->out, step)
+                                             : sy_routes_save_skipped(r->out, step);
 }
 
 /* A batch's sequences of one layer between the device and a file's step. */

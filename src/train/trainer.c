@@ -173,6 +173,22 @@ static sy_status note_changes(struct trainer *t) {
     return status;
 }
 
+/* The tokens that a checkpoint was trained on; one without a count has the sequences, which were of its recipe's length. */
+static sy_status tokens_of(const struct sy_ckpt_info *info, int64_t *tokens) {
+    const json_t *count = json_object_get(info->trainer, "tokens");
+    int64_t seq_len = json_integer_value(json_object_get(info->recipe, "seq_len"));
+    if (seq_len < 1 || __builtin_mul_overflow(info->next_sequence, seq_len, tokens))
+        SY_FAIL(SY_ERR_DATA, "%s: %lld sequences of %lld tokens are not possible", info->path, (long long)info->next_sequence,
+                (long long)seq_len);
+    if (!count)
+        return SY_OK;
+    *tokens = json_is_integer(count) ? json_integer_value(count) : -1;
+    if (*tokens < 0 || *tokens / seq_len != info->next_sequence)
+        SY_FAIL(SY_ERR_DATA, "%s: trainer.tokens = %lld, but the next sequence of %lld tokens is %lld", info->path,
+                (long long)*tokens, (long long)seq_len, (long long)info->next_sequence);
+    return SY_OK;
+}
+
 static sy_status load_checkpoint(struct trainer *t) {
     struct sy_session *s = t->session;
     const struct sy_ckpt_info *info = sy_ckpt_info(t->ckpt);
@@ -183,7 +199,7 @@ static sy_status load_checkpoint(struct trainer *t) {
     SY_TRY(sy_ckpt_load(t->ckpt, &target, &t->log, t->out->weights_digest));
     SY_TRY(sy_session_weights_changed(s));
     t->step = t->saved_step = s->base_step = info->step;
-    s->base_sequence = info->next_sequence;
+    SY_TRY(tokens_of(info, &s->base_token));
     json_t *applied = json_object_get(info->trainer, "applied");
     s->applied = json_is_integer(applied) ? json_integer_value(applied) : info->step;
     if (s->applied < 0 || s->applied > info->step)
@@ -197,7 +213,8 @@ static sy_status save(struct trainer *t) {
     struct sy_session *s = t->session;
     if (!t->config->checkpoint.enable || t->saved_step == t->step)
         return SY_OK;
-    json_t *trainer = json_pack("{s:I}", "applied", (json_int_t)s->applied);
+    int64_t tokens = sy_session_token(s, t->step);
+    json_t *trainer = json_pack("{s:I, s:I}", "applied", (json_int_t)s->applied, "tokens", (json_int_t)tokens);
     if (!trainer)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a checkpoint's manifest");
     struct sy_ckpt_store store = sy_state_store(&s->state);
@@ -205,7 +222,7 @@ static sy_status save(struct trainer *t) {
                                   .params = s->params,
                                   .store = &store,
                                   .step = t->step,
-                                  .next_sequence = sy_session_sequence(s, t->step),
+                                  .next_sequence = tokens / t->config->training.seq_len,
                                   .former_recipes = t->former,
                                   .n_former_recipes = t->n_former,
                                   .data_fingerprint = t->fingerprint,

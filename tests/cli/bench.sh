@@ -1,4 +1,5 @@
-# bench model: parts, counts and a digest that no layout changes; bench/paired.sh sees two programs that do other work.
+# bench ops: a line for each op, class and tier. bench model: parts, counts and a digest that no layout changes;
+# bench/paired.sh sees two programs that do other work.
 . tests/lib/check.sh
 
 run bench model "$config" --steps 2 --run.threads=2
@@ -7,7 +8,7 @@ for part in "attention products" "weight gradients: experts" "gradient norm" "di
     says "^  $part +[0-9]+\.[0-9]" "bench model: $part"
 done
 says "^a layer and batch: .* calls of ops, .* runs of the pool; a step: [1-9][0-9]* and [1-9]" "bench model: counts"
-says "^  gemm +[1-9][0-9]* " "bench model: op table"
+says "^  linear +[1-9][0-9]* " "bench model: op table"
 digest_of() { sed -n 's/^digest after 4 steps: //p; s/.*"weights_digest":"\([0-9a-f]*\)".*/\1/p' "$room/out"; }
 first=$(digest_of)
 [ ${#first} -eq 32 ] || fail "bench model: no digest"
@@ -38,6 +39,19 @@ run bench gemm --cpu
 expect 2 "bench gemm --cpu"
 run bench moe --steps 3
 expect 2 "bench moe --steps"
+run bench ops --steps 3
+expect 2 "bench ops --steps"
+
+run bench ops cast judge
+expect 0 "bench ops"
+says "^cast +x86 +ref +[0-9.]+ us +1.00 x ref$" "bench ops: cast"
+says "^judge +fp32 +ref +[0-9.]+ us +1.00 x ref$" "bench ops: judge"
+run bench ops cast --json
+expect 0 "bench ops --json"
+says '^\{"op":"cast","class":"sm90","tier":"ref","threads":1,"us":[0-9.]+,"times_ref":1\.000\}$' "bench ops --json"
+run bench ops casts
+expect 2 "bench ops of no op"
+says "bench ops casts: there is no op of that name" "bench ops of no op"
 
 printf '#!/bin/sh\nexec "%s" "$@" --debug.seed=7\n' "$BIN" >"$room/other"
 printf '#!/bin/sh\nexit 3\n' >"$room/broken"

@@ -28,6 +28,7 @@ closed generate generate "$room/run" --prompt x --max-tokens 300
 [ -e "$(checkpoint piped 8)/switchyard.json" ] || fail "train | head: not trained to the end"
 # Descriptors that are closed from the start, each and all: nothing that is meant for them lands in a file of the run.
 train open --training.steps=3 --metrics.log_freq=1 --checkpoint.interval=1
+guess='^the first step takes about' # on a machine that is busy
 closed_from_start() { # NAME REDIRECTIONS
     code=0
     eval '"$BIN" train $config --run.dir="$room/$1" --training.steps=3 --metrics.log_freq=1 --checkpoint.interval=1' \
@@ -36,7 +37,7 @@ closed_from_start() { # NAME REDIRECTIONS
     diff -r "$room/open/checkpoints" "$room/$1/checkpoints" || fail "train $2: another result"
     same "$(history "$1")" "$(history open)" "train $2: history"
     for file in metrics.jsonl log.txt config.toml; do
-        same "$(wc -l <"$room/$1/$file")" "$(wc -l <"$room/open/$file")" "train $2: lines of $file"
+        same "$(grep -vc "$guess" "$room/$1/$file")" "$(grep -vc "$guess" "$room/open/$file")" "train $2: lines of $file"
     done
     grep -v '^{"kind":"train".*}$' "$room/$1/metrics.jsonl" && fail "train $2: other lines in metrics.jsonl"
 }
@@ -68,11 +69,10 @@ same "$(grep -e "$lines" -e '^ *step ' "$room/plain/log.txt")" "$(grep -e "$line
 same "$(awk '/^ *[0-9]+\/20 / || /^ *step / { print length($0) }' "$room/out" | sort -u | wc -l)" 1 "widths in a pipe"
 esc=$(printf '[\033\r]')
 grep -q "$esc" "$room/out" && fail "control characters in a pipe"
-grep -q 'the first step takes' "$room/out" && fail "the first step is announced though it takes no second"
 
 # On a terminal of so many columns: one live line that fits, of one width, whatever the figures.
 terminal() { # COLUMNS NAME
-    script -qec "stty cols $1; $BIN train $config --run.dir=$room/$2 --training.steps=20" /dev/null </dev/null \
+    script -qec "stty cols $1; $BIN train $config --run.dir=$room/$2 --run.threads=1 --training.steps=20" /dev/null </dev/null \
         >"$room/raw" 2>&1 || fail "train on a terminal of $1 columns: exit $?"
     tr '\r' '\n' <"$room/raw" | sed 's/.\[K$//' >"$room/out"
     same "$(grep -c "$lines" "$room/out")" 20 "live lines on a terminal of $1 columns"
@@ -90,9 +90,9 @@ if script -qec true /dev/null >/dev/null 2>&1; then
     says '^ *step +loss .*left' "40 columns: what matters most"
     terminal 12 tiny
     # made narrower while it runs: the line is cut
-    script -qec "stty cols 79; $BIN train $config --run.dir=$room/cut --training.steps=400 & sleep 0.3; stty cols 30; wait" \
+    script -qec "stty cols 79; $BIN train $config --run.dir=$room/cut --training.steps=200 --run.threads=1 & sleep 0.3; stty cols 30; wait" \
         /dev/null </dev/null >"$room/raw" 2>&1
-    tr '\r' '\n' <"$room/raw" | sed 's/.\[K$//' | grep '^ *[0-9]*/400 ' | tail -n 1 >"$room/out"
+    tr '\r' '\n' <"$room/raw" | sed 's/.\[K$//' | grep '^ *[0-9]*/200 ' | tail -n 1 >"$room/out"
     awk 'length($0) > 29 { bad = 1 } END { exit bad || NR != 1 }' "$room/out" || fail "a terminal made narrower: $(cat "$room/out")"
 fi
 finish

@@ -7,6 +7,7 @@ wild="--optimizer.lr=10 --optimizer.weight_decay=1000 --lr_scheduler.warmup_step
 train stop $wild
 expect 4 "stop"
 says "^switchyard: step 2 was not applied: .*; the weights of step 1 are kept" "stop"
+same "$(grep -c '^error: step 2 was not applied: ' "$room/stop/log.txt")" 1 "stop: the error stands in log.txt"
 same "$(ls "$room/stop/checkpoints")" step-00000001 "stop: the weights before are saved"
 run inspect "$(checkpoint stop 1)"
 expect 0 "stop: they are whole"
@@ -42,6 +43,7 @@ same "$(grep -c '"skipped":1' "$room/lead/metrics.jsonl")" 4 "lead: skipped step
 # shellcheck disable=SC2086
 train follow $wild $skip --training.local_batch_size=5 "--moe.routes_in=$room/routes" "--moe.routes_out=$room/routes_again"
 expect 0 "follow"
+grep -q '^error: ' "$room/follow/log.txt" && fail "follow: log.txt has an error"
 says '^warning: step 2 skipped: the routes that are followed say' "follow"
 same "$(history follow)" "$(history lead)" "follow: history"
 diff -r "$room/routes" "$room/routes_again" || fail "follow: writes other files"

@@ -1,7 +1,9 @@
-/* Every result of fsync, rename, fflush and fclose of a run counts: each call that fails, one at a time, ends the run with an
- * error that names a file of it, and a run that goes on ends with the bits of one that was not disturbed.
+/* Every result of fsync, rename, fflush and fclose of a run counts: each call that fails, one at a time,
+ * ends the run with an error that names a file of it, and a run that goes on ends with the bits of one
+ * that was not disturbed.
  *
- * The run under test goes back two steps, so that metrics.jsonl is parted, routes are written, and two checkpoints.
+ * The run under test goes back two steps, so that metrics.jsonl is parted, routes are written, and two
+ * checkpoints.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -21,7 +23,7 @@
 
 static char room[128];
 
-/* --- faults --------------------------------------------------------------------------------------------------- */
+/* --- faults ----------------------------------------------------------------------------------- */
 
 enum call { FSYNC, RENAME, FFLUSH, FCLOSE, CALLS };
 static const char *const names[CALLS] = {"fsync", "rename", "fflush", "fclose"};
@@ -80,7 +82,7 @@ int fclose(FILE *f) {
     return !next("fclose", &real) || real(f) != 0 || fails ? EOF : 0;
 }
 
-/* --- runs ----------------------------------------------------------------------------------------------------- */
+/* --- runs ------------------------------------------------------------------------------------- */
 
 static sy_status train(const char *run, struct sy_train_summary *out) {
     char dir[200], routes[200];

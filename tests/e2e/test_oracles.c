@@ -28,7 +28,7 @@ static void fill_weights(struct sy_session *s, int64_t gate_salt) {
         const struct sy_tensor *t = &s->params->tensor[i];
         int gate = strstr(t->name, ".mlp.gate.weight") != NULL, bias = strstr(t->name, "e_score_correction_bias") != NULL;
         uint64_t key = t->id + (gate ? (uint64_t)gate_salt * salt : 0);
-        float *w = s->weights.master + t->offset;
+        float *w = s->state.of[SY_STATE_W][i];
         for (int64_t j = 0; j < t->n; j++) {
             double u = unit(key, (uint64_t)j);
             if (bias)
@@ -39,22 +39,22 @@ static void fill_weights(struct sy_session *s, int64_t gate_salt) {
                 w[j] = (float)(strcmp(t->name, "model.embed_tokens.weight") == 0 ? u : u * 0.25);
         }
     }
-    sy_session_weights_changed(s);
+    assert_int_equal(sy_session_weights_changed(s), SY_OK);
 }
 
 static void fill_batch(struct sy_session *s, int64_t step) {
     enum { S = 32, B = 16 };
     for (int64_t k = 0; k < B; k++) {
-        int64_t n = step * B + sy_gradients_sequence(s->gradients, k), start = 0;
+        int64_t n = step * B + sy_walk_sequence(&s->walk, k), start = 0;
         for (int64_t i = 0; i < S; i++) {
             uint64_t g = (uint64_t)(n * S + i) * golden, next = g + golden;
-            int32_t *at = s->ids + k * S + i;
+            int32_t *at = s->feed.ids + k * S + i;
             if (i == 0 || sy_mix64(0xd0c + g) % 13 == 0)
                 start = i;
             int next_starts = i + 1 == S || sy_mix64(0xd0c + next) % 13 == 0;
             *at = (int32_t)(sy_mix64(0x5eed + g) % 259);
-            s->doc_start[k * S + i] = (int32_t)start;
-            s->labels[k * S + i] = next_starts ? -100 : (int32_t)(sy_mix64(0x5eed + next) % 259);
+            s->feed.doc_start[k * S + i] = (int32_t)start;
+            s->feed.labels[k * S + i] = next_starts ? -100 : (int32_t)(sy_mix64(0x5eed + next) % 259);
         }
     }
 }
@@ -100,8 +100,8 @@ static double worst_error(struct sy_session *s, const json_t *list, int weights)
         if (s->params->param[t->param].kind == SY_PARAM_BUFFER)
             continue;
         assert_non_null(want);
-        const float *x = weights ? s->weights.master + t->offset
-                                 : sy_gradients_root(s->gradients, t->param) + (t->offset - s->params->param[t->param].offset);
+        const float *x = weights ? s->state.of[SY_STATE_W][i]
+                                 : sy_gradients_root(s->gradients, t->param) + t->first_row * s->params->param[t->param].cols;
         double e = tensor_error(t->name, x, t->n, want);
         if (!(e <= worst)) {
             worst = e;
@@ -121,7 +121,7 @@ static void check_bias(struct sy_session *s, const json_t *want, int64_t step) {
     for (size_t i = 0; i < json_array_size(want); i++) {
         const json_t *layer = json_array_get(want, i), *bias = json_array_get(json_object_get(layer, "bias"), (size_t)step);
         int param = s->params->layer[json_integer_value(json_object_get(layer, "layer"))].expert_bias;
-        const float *b = s->weights.master + s->params->param[param].offset;
+        const float *b = s->state.master[param];
         for (size_t e = 0; e < json_array_size(bias); e++)
             assert_true(b[e] == (float)real_at(bias, e));
     }

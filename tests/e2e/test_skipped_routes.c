@@ -1,4 +1,5 @@
-/* Routes of steps that are not applied: a run that skips some can be followed step by step, with the same bits. */
+/* Routes of steps that are not applied: a run that skips some can be followed step by step, with the
+ * same bits. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,17 +47,17 @@ enum fault { NONE, LOSS, LOGIT, WEIGHT };
 static const enum fault faults[STEPS] = {NONE, LOSS, LOGIT, NONE, WEIGHT, NONE};
 
 static float *at(const struct sy_session *s, int param, int64_t i) {
-    return s->weights.master + s->params->param[param].offset + i;
+    return s->state.master[param] + i;
 }
 
 /* Sequence n of a step is a function of n, whatever its place in the walk. */
 static void fill(struct sy_session *s, int step) {
     for (int64_t k = 0; k < 8; k++)
         for (int64_t t = 0; t < 32; t++) {
-            int64_t n = step * 8 + sy_gradients_sequence(s->gradients, k);
-            s->ids[k * 32 + t] = (int32_t)(sy_mix64((uint64_t)(n * 32 + t)) % 256);
-            s->labels[k * 32 + t] = (int32_t)(sy_mix64((uint64_t)(n * 32 + t + 1)) % 256);
-            s->doc_start[k * 32 + t] = 0;
+            int64_t n = step * 8 + sy_walk_sequence(&s->walk, k);
+            s->feed.ids[k * 32 + t] = (int32_t)(sy_mix64((uint64_t)(n * 32 + t)) % 256);
+            s->feed.labels[k * 32 + t] = (int32_t)(sy_mix64((uint64_t)(n * 32 + t + 1)) % 256);
+            s->feed.doc_start[k * 32 + t] = 0;
         }
 }
 
@@ -64,7 +65,7 @@ static void do_step(struct sy_session *s, int step, struct sy_step_result *r) {
     int gate = s->params->layer[s->params->n_layers - 1].gate;
     int64_t dim = s->config->model.dim;
     fill(s, step);
-    float *x[3] = {at(s, s->params->head, 3), at(s, s->params->embedding, s->ids[5 * 32] * dim),
+    float *x[3] = {at(s, s->params->head, 3), at(s, s->params->embedding, s->feed.ids[5 * 32] * dim),
                    at(s, gate, 0)};
     float kept[64];
     float *broken = faults[step] == NONE ? NULL : x[faults[step] - 1];
@@ -74,13 +75,13 @@ static void do_step(struct sy_session *s, int step, struct sy_step_result *r) {
         kept[i] = broken[i];
         broken[i] = faults[step] == WEIGHT ? 3e38f : NAN;
     }
-    sy_session_weights_changed(s);
+    assert_int_equal(sy_session_weights_changed(s), SY_OK);
     if (sy_session_step_filled(s, step, r) != SY_OK)
         fail_msg("%s", sy_error_message());
     assert_int_equal(r->applied, !broken);
     memcpy(broken ? broken : kept, kept, broken ? (size_t)n * sizeof *kept : 0);
-    sy_session_weights_changed(s);
-    sy_session_digest(s, r->digest);
+    assert_int_equal(sy_session_weights_changed(s), SY_OK);
+    assert_int_equal(sy_session_digest(s, r->digest), SY_OK);
 }
 
 static void run(const char *key, const char *dir, const char *batch, struct sy_step_result r[STEPS]) {

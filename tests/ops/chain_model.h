@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "definitions.h"
 #include "ops/ops.h"
 
 /* What a wrong chain would do: the negative controls. */
@@ -29,18 +30,6 @@ struct term { /* (-1)^neg m 2^e; kind 0 finite, 1 infinite, 2 NaN */
     int neg, e, kind;
     uint64_t m;
 };
-
-static inline uint32_t bits_of(float x) {
-    uint32_t u;
-    memcpy(&u, &x, 4);
-    return u;
-}
-
-static inline float from_bits(uint32_t u) {
-    float x;
-    memcpy(&x, &u, 4);
-    return x;
-}
 
 static inline int is_nan(float x) { return (bits_of(x) & 0x7fffffffu) > 0x7f800000u; }
 static inline int same(float a, float b) { return bits_of(a) == bits_of(b) || (is_nan(a) && is_nan(b)); }
@@ -225,13 +214,6 @@ static inline float model_bf(enum sy_numeric_class cls, float x) {
 
 /* --- values ----------------------------------------------------------------------------------------------------------- */
 
-static uint64_t random_state = 1;
-static inline uint64_t random_bits(void) {
-    uint64_t z = (random_state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
 static inline int64_t random_below(int64_t n) { return (int64_t)((random_bits() >> 16) % (uint64_t)n); }
 
 enum regime {
@@ -308,7 +290,8 @@ static inline float random_acc(enum regime r) {
 
 static inline struct sy_exec exec_open(const struct sy_ops *ops, enum sy_numeric_class cls, int threads, int64_t head,
                                        int64_t seq_len) {
-    struct sy_exec x = {.ops = ops, .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls)};
+    struct sy_exec x = {
+        .device = sy_device_cpu(), .ops = ops, .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls)};
     x.scratch_bytes = (sy_ops_scratch_bytes(64, head, seq_len) + 63) / 64 * 64;
     assert_int_equal(sy_pool_create(threads, &x.pool), SY_OK);
     x.scratch = aligned_alloc(64, x.scratch_bytes * (size_t)threads);

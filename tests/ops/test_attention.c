@@ -66,7 +66,7 @@ static struct call call_new(enum sy_numeric_class cls, const struct shape *s) {
                                  .heads = s->heads,
                                  .kv_heads = s->kv_heads,
                                  .dv = s->dv,
-                                 .n_parts = s->n_parts,
+                                 .n_slices = s->n_parts,
                                  .window = s->window};
     c.op.scale = (s->spread == 3 ? 64.0f : 1.0f) / sqrtf((float)width);
     c.op.c = (float)((double)c.op.scale * 0x1.71547652b82fep+0);
@@ -150,7 +150,7 @@ static int64_t kv_of(const struct sy_attention *op, int64_t h) { return h * op->
 /* CHAIN over the parts of the head dimension. */
 static float score(const struct call *c, int64_t tq, int64_t h, int64_t tk) {
     float acc = 0.0f;
-    for (int p = 0; p < c->op.n_parts; p++) {
+    for (int p = 0; p < c->op.n_slices; p++) {
         const struct sy_head_slice *part = &c->op.slice[p];
         float q[D_MAX], k[D_MAX];
         for (int64_t i = 0; i < part->d; i++) {

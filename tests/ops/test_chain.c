@@ -1,4 +1,4 @@
-/* gemm of every tier against the scalar CHAIN of chain_model.h and, where the CPU has it, that against the instruction
+/* The chain of every tier, by way of linear_dw, against the scalar CHAIN of chain_model.h and, where the CPU has it, that against the instruction
  * VDPBF16PS; BF against VCVTNEPS2BF16; negative controls; edges by hand.
  */
 #include "chain_model.h"
@@ -32,18 +32,17 @@ static void fill(struct chains *s, enum sy_numeric_class cls, int64_t k, enum re
 }
 
 /* c = chain of rows first..first+k-1 of tier x from acc. */
-static void run_gemm(const struct sy_exec *x, struct chains *s, int64_t first, int64_t k, const float *acc, float *c) {
+static void run_chain(const struct sy_exec *x, struct chains *s, int64_t first, int64_t k, const float *acc, float *c) {
     enum sy_dtype t = x->dtype;
-    struct sy_gemm_part part = {sy_mat_cols(sy_mat_of(s->a_stored, t, s->k), first),
-                                sy_mat_rows(sy_mat_of(s->b_stored, t, COLUMNS), first), k};
-    struct sy_gemm g = {.m = ROWS,
-                        .n = COLUMNS,
-                        .parts = &part,
-                        .n_parts = 1,
-                        .acc = acc,
-                        .acc_row = COLUMNS,
-                        .c = sy_mat_of(c, SY_F32, COLUMNS)};
-    x->ops->gemm(x, &g, 1);
+    struct sy_dw d = {.rows = sy_rows_dense(1, k),
+                      .n_segments = 1,
+                      .m = ROWS,
+                      .n = COLUMNS,
+                      .dy = sy_mat_t(sy_mat_cols(sy_mat_of(s->a_stored, t, s->k), first)),
+                      .x = sy_mat_rows(sy_mat_of(s->b_stored, t, COLUMNS), first),
+                      .acc = acc,
+                      .c = c};
+    x->ops->linear_dw(x, &(struct sy_linear_dw){&d, 1});
 }
 
 static float model_output(const struct chains *s, int i, int j, int with_acc, enum wrong wrong) {
@@ -85,7 +84,7 @@ static void every_tier_is_the_definition(void **state) {
                 for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
                     for (int with_acc = 0; with_acc < 2; with_acc++) {
                         fill(&s, (enum sy_numeric_class)cls, lengths[l], (enum regime)r);
-                        run_gemm(&x, &s, 0, s.k, with_acc ? s.acc : NULL, s.c);
+                        run_chain(&x, &s, 0, s.k, with_acc ? s.acc : NULL, s.c);
                         char what[80];
                         snprintf(what, sizeof what, "tier %s, %s%s", ops->tier, regime_name[r], with_acc ? ", acc" : "");
                         assert_int_equal(differing(&s, with_acc, RIGHT, what), 0);
@@ -108,8 +107,8 @@ static void a_cut_is_neutral(void **state) {
                 for (int64_t cut = 0; cut <= 160; cut += 32) {
                     fill(&s, (enum sy_numeric_class)cls, 157, (enum regime)r);
                     int64_t at = cut < s.k ? cut : s.k;
-                    run_gemm(&x, &s, 0, at, s.acc, half);
-                    run_gemm(&x, &s, at, s.k - at, half, half);
+                    run_chain(&x, &s, 0, at, s.acc, half);
+                    run_chain(&x, &s, at, s.k - at, half, half);
                     memcpy(s.c, half, sizeof half);
                     assert_int_equal(differing(&s, 1, RIGHT, "cut"), 0);
                 }
@@ -141,7 +140,7 @@ static void wrong_orders_are_seen(void **state) {
         int64_t n = 0;
         for (int round = 0; round < 20; round++) {
             fill(&s, controls[q].cls, controls[q].k, controls[q].regime);
-            run_gemm(&x, &s, 0, s.k, s.acc, s.c);
+            run_chain(&x, &s, 0, s.k, s.acc, s.c);
             assert_int_equal(differing(&s, 1, RIGHT, "control"), 0);
             n += differing(&s, 1, controls[q].wrong, NULL);
         }
@@ -290,7 +289,7 @@ static void near_the_flush(void **state) {
             for (int i = 0; i < ROWS && !ops; i++)
                 hardware_pairs(s.k, s.a + i * s.k, s.b, s.acc + i * COLUMNS, s.c + i * COLUMNS);
             if (ops)
-                run_gemm(&x, &s, 0, s.k, s.acc, s.c);
+                run_chain(&x, &s, 0, s.k, s.acc, s.c);
             for (int i = 0; i < ROWS * COLUMNS; i++) {
                 s.c[i] = no_minus_zero(s.c[i]);
                 float acc = bits_of(s.acc[i]) << 1 < 0x01000000u ? 0.0f : s.acc[i], a = s.a[i / COLUMNS * 2 + 1];
@@ -327,11 +326,11 @@ static void rounding_to_bf16(void **state) {
     }
 }
 
-/* The same through the store of each tier: a chain of no rows from acc. */
+/* The same through the store of each tier: a chain of no rows, and a bias that is any fp32. */
 static void every_tier_stores_bf(void **state) {
     (void)state;
     enum { N = 4096 };
-    static float acc[N];
+    static float bias[N];
     static uint16_t c[N];
     static const uint32_t low[] = {0, 0x7fff, 0x8000, 0x8001};
     for (int tier = 0; tier < sy_ops_n_tiers(); tier++) {
@@ -340,11 +339,12 @@ static void every_tier_stores_bf(void **state) {
             struct sy_exec x = exec_open(ops, (enum sy_numeric_class)cls, 1, 64, 64);
             for (uint32_t first = 0; first < 65536 * 4; first += N) {
                 for (uint32_t i = 0; i < N; i++)
-                    acc[i] = from_bits((first + i) / 4 << 16 | low[i % 4]);
-                struct sy_gemm g = {.m = 1, .n = N, .acc = acc, .acc_row = N, .c = sy_mat_of(c, SY_BF16, N)};
-                x.ops->gemm(&x, &g, 1);
+                    bias[i] = from_bits((first + i) / 4 << 16 | low[i % 4]);
+                struct sy_mat none = sy_mat_of(c, SY_BF16, N);
+                x.ops->linear(&x, &(struct sy_linear){
+                                      .rows = sy_rows_dense(1, 1), .n = N, .x = none, .w = {.m = none}, .bias = bias, .y = none});
                 for (int i = 0; i < N; i++) {
-                    uint16_t want = model_bf16((enum sy_numeric_class)cls, no_minus_zero(acc[i]));
+                    uint16_t want = model_bf16((enum sy_numeric_class)cls, no_minus_zero(bias[i]));
                     assert_true(same(from_bits((uint32_t)c[i] << 16), from_bits((uint32_t)want << 16)));
                 }
             }

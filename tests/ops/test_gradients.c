@@ -90,7 +90,7 @@ static void test_rmsnorm(void **state) {
     l.x.ops->rmsnorm_fwd(&l.x, &fwd);
     l.x.ops->rmsnorm_bwd(
         &l.x, &(struct sy_rmsnorm_bwd){ROWS, H, D, heads(dy, H * D, D), heads(x, H * D, D), g, r, heads(dx, H * D, D)});
-    l.x.ops->row_sum(&l.x, &(struct sy_row_sum){1, ROWS * H, H, D, heads(dy, H * D, D), heads(x, H * D, D), r, dg});
+    l.x.ops->row_sum(&l.x, &(struct sy_row_sum){1, ROWS * H, H, D, heads(dy, H * D, D), heads(x, H * D, D), r, NULL, dg, 0});
     check_gradient("rmsnorm, x", &s, N, x, dx);
     check_gradient("rmsnorm, g", &s, D, g, dg);
     lab_close(&l);
@@ -130,42 +130,85 @@ static void test_rope(void **state) {
     lab_close(&l);
 }
 
-/* --- swiglu ------------------------------------------------------------------------------------------------------------ */
+/* --- swiglu behind linear, its backward behind linear_dx ---------------------------------------------------------------- */
 
-struct weighted { /* the value is the sum of w a h */
-    struct sy_swiglu_fwd fwd;
-    const float *a, *w, *h;
+/* y = SwiGLU(x W1) W2 with a weight for each row, and its loss: the sum of dy w y. One exec's scratch is enough for both. */
+enum { SWIGLU_D = 5, SWIGLU_F = 70 };
+
+struct swiglu {
+    float gu[ROWS * 2 * SWIGLU_F], h[ROWS * SWIGLU_F], y[ROWS * SWIGLU_D];
+    float w2[SWIGLU_F * SWIGLU_D], dy[ROWS * SWIGLU_D], w[ROWS];
 };
 
+/* The value from gu: as the product leaves it, by a unit matrix; then the second product. */
 static double swiglu_value(const struct study *s) {
-    const struct weighted *q = s->op;
+    static float unit[4 * SWIGLU_F * SWIGLU_F], y[ROWS * 2 * SWIGLU_F];
+    struct swiglu *q = (struct swiglu *)(uintptr_t)s->op;
     double sum = 0;
-    s->l->x.ops->swiglu_fwd(&s->l->x, &q->fwd);
-    for (int64_t t = 0; t < q->fwd.rows; t++)
-        sum += (double)q->w[t] * dot(q->fwd.f, q->a + t * q->fwd.f, q->h + t * q->fwd.f);
+    for (int i = 0; i < 2 * SWIGLU_F; i++)
+        unit[i * 2 * SWIGLU_F + i] = 1.0f;
+    s->l->x.ops->linear(&s->l->x, &(struct sy_linear){.rows = sy_rows_dense(1, ROWS),
+                                                      .k = 2 * SWIGLU_F,
+                                                      .n = 2 * SWIGLU_F,
+                                                      .x = mat(q->gu, 2 * SWIGLU_F),
+                                                      .w = {.m = mat(unit, 2 * SWIGLU_F)},
+                                                      .y = mat(y, 2 * SWIGLU_F),
+                                                      .epilogue = SY_EPILOGUE_SWIGLU,
+                                                      .h = mat(q->h, SWIGLU_F)});
+    s->l->x.ops->linear(&s->l->x, &(struct sy_linear){.rows = sy_rows_dense(1, ROWS),
+                                                      .k = SWIGLU_F,
+                                                      .n = SWIGLU_D,
+                                                      .x = mat(q->h, SWIGLU_F),
+                                                      .w = {.m = mat(q->w2, SWIGLU_D)},
+                                                      .y = mat(q->y, SWIGLU_D)});
+    for (int t = 0; t < ROWS; t++)
+        sum += (double)q->w[t] * dot(SWIGLU_D, q->dy + t * SWIGLU_D, q->y + t * SWIGLU_D);
     return sum;
 }
 
 static void test_swiglu(void **state) {
     (void)state;
     struct lab l = lab_fp32();
-    enum { F = 150, N = ROWS * F };
-    float gu[2 * N], dgu[2 * N], h[N], hw[N], a[N], w[ROWS], dw[ROWS];
-    fill(2 * N, gu, 3.0f);
-    fill(N, a, 1.0f);
-    fill(ROWS, w, 1.0f);
-    struct weighted q = {{ROWS, F, mat(gu, 2 * F), mat(h, F)}, a, w, h};
+    static struct swiglu q;
+    static float dgu[ROWS * 2 * SWIGLU_F], hw[ROWS * SWIGLU_F], a[ROWS * SWIGLU_F], dw2[SWIGLU_F * SWIGLU_D];
+    float dw[ROWS];
+    free(l.x.scratch);
+    l.x.scratch_bytes = sy_ops_scratch_bytes(LAB_MAX_ROW, 64, 64);
+    l.x.scratch = aligned_alloc(64, l.x.scratch_bytes * 2);
+    fill(ROWS * 2 * SWIGLU_F, q.gu, 3.0f);
+    fill(SWIGLU_F * SWIGLU_D, q.w2, 1.0f);
+    fill(ROWS * SWIGLU_D, q.dy, 1.0f);
+    fill(ROWS, q.w, 1.0f);
     struct study s = {.l = &l, .op = &q, .value = swiglu_value};
-    struct sy_swiglu_bwd bwd = {ROWS, F, mat(gu, 2 * F), mat(a, F), w, mat(dgu, 2 * F), mat(hw, F), dw};
-    l.x.ops->swiglu_bwd(&l.x, &bwd);
-    check_gradient("swiglu, g and u", &s, 2 * N, gu, dgu);
-    check_gradient("swiglu, the route's weight", &s, ROWS, w, dw);
+    struct sy_linear_dx back = {.rows = sy_rows_dense(1, ROWS),
+                                .n = SWIGLU_F,
+                                .n_maps = 1,
+                                .map = {{mat(q.dy, SWIGLU_D), {.m = sy_mat_t(mat(q.w2, SWIGLU_D))}, SWIGLU_D}},
+                                .epilogue = SY_EPILOGUE_SWIGLU_BACK,
+                                .gu = mat(q.gu, 2 * SWIGLU_F),
+                                .a = mat(a, SWIGLU_F),
+                                .w = q.w,
+                                .dgu = mat(dgu, 2 * SWIGLU_F),
+                                .hw = mat(hw, SWIGLU_F),
+                                .dw = dw};
+    l.x.ops->linear_dx(&l.x, &back);
+    check_gradient("swiglu, g and u", &s, ROWS * 2 * SWIGLU_F, q.gu, dgu);
+    check_gradient("swiglu, the route's weight", &s, ROWS, q.w, dw);
+    l.x.ops->linear_dw(&l.x, &(struct sy_linear_dw){&(struct sy_dw){.rows = sy_rows_dense(1, ROWS),
+                                                                   .n_segments = 1,
+                                                                   .m = SWIGLU_F,
+                                                                   .n = SWIGLU_D,
+                                                                   .dy = mat(hw, SWIGLU_F),
+                                                                   .x = mat(q.dy, SWIGLU_D),
+                                                                   .c = dw2},
+                                                    1});
+    check_gradient("swiglu, the second matrix", &s, SWIGLU_F * SWIGLU_D, q.w2, dw2);
     for (int t = 0; t < ROWS; t++)
-        w[t] = 1.0f;
-    bwd.w = NULL;
-    bwd.dw = NULL;
-    l.x.ops->swiglu_bwd(&l.x, &bwd);
-    check_gradient("swiglu without weights", &s, 2 * N, gu, dgu);
+        q.w[t] = 1.0f;
+    back.w = NULL;
+    back.dw = NULL;
+    l.x.ops->linear_dx(&l.x, &back);
+    check_gradient("swiglu without weights", &s, ROWS * 2 * SWIGLU_F, q.gu, dgu);
     lab_close(&l);
 }
 
@@ -204,25 +247,23 @@ static void test_sigmoid_gate(void **state) {
 
 static double loss_value(const struct study *s) {
     struct sy_cross_entropy op = *(const struct sy_cross_entropy *)s->op;
-    int64_t loss = 0, n_valid = 0, n_bad = 0;
+    struct sy_tally tally = sy_tally_empty;
     op.dlogits.data = NULL;
-    op.loss = &loss;
-    op.n_valid = &n_valid;
-    op.n_bad = &n_bad;
+    op.tally = &tally;
     s->l->x.ops->cross_entropy(&s->l->x, &op);
-    assert_int_equal(n_bad, 0);
-    return (double)loss * 0x1p-24 * (double)op.w;
+    assert_int_equal(tally.n_bad, 0);
+    return (double)tally.loss * 0x1p-24 * (double)*op.w;
 }
 
 static void test_cross_entropy(void **state) {
     (void)state;
     struct lab l = lab_fp32();
     enum { V = 97, N = ROWS * V };
-    float logits[N], dlogits[N];
+    float logits[N], dlogits[N], w = 1.0f / 6.0f;
     int32_t labels[ROWS] = {0, 96, -100, 5, 5, 64, 63};
-    int64_t loss = 0, n_valid = 0, n_bad = 0;
+    struct sy_tally tally = sy_tally_empty;
     fill(N, logits, 4.0f);
-    struct sy_cross_entropy op = {ROWS, V, logits, labels, 1.0f / 6.0f, mat(dlogits, V), &loss, &n_valid, &n_bad};
+    struct sy_cross_entropy op = {ROWS, V, logits, labels, &w, mat(dlogits, V), &tally};
     l.x.ops->cross_entropy(&l.x, &op);
     struct study s = {.l = &l, .op = &op, .value = loss_value};
     check_gradient("cross entropy", &s, N, logits, dlogits);
@@ -243,7 +284,7 @@ static void test_router(void **state) {
     enum { E = 70, K = 6 };
     float logits[ROWS * E], score[ROWS * E], w[ROWS * K], dw[ROWS * K], dlogits[ROWS * E];
     int32_t ids[ROWS * K];
-    int64_t bad;
+    int64_t bad = SY_NO_TOKEN;
     fill(ROWS * E, logits, 2.0f);
     fill(ROWS * K, dw, 1.0f);
     for (int norm = 0; norm < 2; norm++)
@@ -255,7 +296,9 @@ static void test_router(void **state) {
                                         .score_func = func,
                                         .route_norm = norm,
                                         .route_scale = 2.5f,
-                                        .forced_seq_len = ROWS,
+                                        .seq_len = ROWS,
+                                        .forced = 1,
+                                        .layers = 1,
                                         .logits = logits,
                                         .s = score,
                                         .ids = ids,
@@ -297,7 +340,7 @@ static void test_router_losses(void **state) {
     enum { E = 70, K = 6, T = 2 * ROWS };
     float logits[T * E], score[T * E], w[T * K], dl[T * E];
     int32_t ids[T * K], given[T * K];
-    int64_t bad, loss[2], n_bad;
+    int64_t bad = SY_NO_TOKEN, loss[2], n_bad;
     fill(T * E, logits, 2.0f);
     for (int i = 0; i < T * K; i++) /* few experts have all routes, so that the gradient is large */
         given[i] = (int32_t)(i / K % 3 + i % K * 2);
@@ -305,6 +348,8 @@ static void test_router_losses(void **state) {
         for (int which = 1; which < 4; which++) {
             enum sy_score_func func = (enum sy_score_func)f;
             struct auxiliary q = {{.tokens = T,
+                                   .seq_len = ROWS,
+                                   .layers = 1,
                                    .experts = E,
                                    .top_k = K,
                                    .score_func = func,
@@ -348,15 +393,26 @@ static void test_router_losses(void **state) {
 
 enum { MOVE_T = 22, MOVE_S = 11, MOVE_E = 6, MOVE_K = 3, MOVE_D = 37, MOVE_N = MOVE_T * MOVE_K };
 
-static void routes_random(struct lab *l, int32_t *ids, int32_t *row, int32_t *route) {
-    int64_t offset[MOVE_E * 2 + 1];
+static struct sy_rows routes_random(struct lab *l, int32_t *ids, int32_t *row, int32_t *route) {
+    static int64_t offset[MOVE_E * 2 + 1], n_tiles;
+    static struct sy_tile tile[MOVE_E + MOVE_N / SY_TILE_ROWS];
     for (int t = 0; t < MOVE_T; t++) { /* K of E, ascending */
         int32_t n = 0;
         for (int32_t e = 0; e < MOVE_E && n < MOVE_K; e++)
             if (below(MOVE_E - e) < MOVE_K - n)
                 ids[t * MOVE_K + n++] = e;
     }
-    l->x.ops->route_sort(&l->x, &(struct sy_route_sort){MOVE_T / MOVE_S, MOVE_S, MOVE_E, MOVE_K, ids, offset, row, route});
+    l->x.ops->route_sort(&l->x, &(struct sy_route_sort){.sequences = MOVE_T / MOVE_S,
+                                                        .seq_len = MOVE_S,
+                                                        .experts = MOVE_E,
+                                                        .top_k = MOVE_K,
+                                                        .ids = ids,
+                                                        .offset = offset,
+                                                        .row = row,
+                                                        .route = route,
+                                                        .tile = tile,
+                                                        .n_tiles = &n_tiles});
+    return (struct sy_rows){MOVE_E, MOVE_T / MOVE_S, MOVE_N, MOVE_E, offset, tile, &n_tiles};
 }
 
 static void test_permute_combine(void **state) {
@@ -365,7 +421,7 @@ static void test_permute_combine(void **state) {
     float x[MOVE_T * MOVE_D], y[MOVE_T * MOVE_D], o[MOVE_N * MOVE_D], rows[MOVE_N * MOVE_D], w[MOVE_N], sum_w[MOVE_T],
         shared[MOVE_T * MOVE_D];
     int32_t ids[MOVE_N], row[MOVE_N], route[MOVE_N];
-    routes_random(&l, ids, row, route);
+    struct sy_rows some = routes_random(&l, ids, row, route);
     fill(MOVE_N, w, 1.0f);
     fill(MOVE_T * MOVE_D, x, 1.0f);
     fill(MOVE_T * MOVE_D, shared, 1.0f);
@@ -374,7 +430,7 @@ static void test_permute_combine(void **state) {
     for (int weighted = 0; weighted < 2; weighted++) {
         const float *weight = weighted ? w : NULL;
         l.x.ops->permute(&l.x,
-                         &(struct sy_permute){MOVE_N, MOVE_K, MOVE_D, route, weight, mat(x, MOVE_D), mat(rows, MOVE_D)});
+                         &(struct sy_permute){some, MOVE_K, MOVE_D, route, weight, mat(x, MOVE_D), mat(rows, MOVE_D)});
         struct sy_combine op = {MOVE_T, MOVE_K, MOVE_D, MOVE_E, 0, ids, row, weight, mat(o, MOVE_D), none, mat(y, MOVE_D)};
         l.x.ops->combine(&l.x, &op);
         double left = dot(MOVE_N * MOVE_D, rows, o), right = dot(MOVE_T * MOVE_D, x, y);
@@ -382,7 +438,7 @@ static void test_permute_combine(void **state) {
         op.o = mat(rows, MOVE_D); /* combine of permute: every token times the sum of its weights, the shared term once */
         op.w = w;
         op.shared = mat(shared, MOVE_D);
-        l.x.ops->permute(&l.x, &(struct sy_permute){MOVE_N, MOVE_K, MOVE_D, route, NULL, mat(x, MOVE_D), mat(rows, MOVE_D)});
+        l.x.ops->permute(&l.x, &(struct sy_permute){some, MOVE_K, MOVE_D, route, NULL, mat(x, MOVE_D), mat(rows, MOVE_D)});
         l.x.ops->combine(&l.x, &op);
         for (int t = 0; t < MOVE_T; t++) {
             sum_w[t] = w[t * MOVE_K] + w[t * MOVE_K + 1] + w[t * MOVE_K + 2];

@@ -18,11 +18,10 @@ static const double ABSURD = 2.05e12;
 
 static double product_rate(const struct sy_exec *x, const void *data, float *out) {
     struct sy_mat a = sy_mat_of((void *)(uintptr_t)data, x->dtype, N);
-    struct sy_gemm_part part = {a, a, N};
-    struct sy_gemm op = {
-        .m = N, .n = N, .parts = &part, .n_parts = 1, .c = sy_mat_of(out, SY_F32, N)};
+    struct sy_linear op = {
+        .rows = sy_rows_dense(1, N), .k = N, .n = N, .x = a, .w = {.m = a}, .y = sy_mat_of(out, SY_F32, N)};
     double begin = sy_clock();
-    x->ops->gemm(x, &op, 1);
+    x->ops->linear(x, &op);
     return 2.0 * N * N * N / (sy_clock() - begin);
 }
 
@@ -31,7 +30,7 @@ static void check(const struct sy_ops *ops, enum sy_numeric_class cls) {
     static float out[N * N];
     const char *name = sy_class_name(cls);
     struct sy_exec x = {
-        .ops = ops, .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls)};
+        .device = sy_device_cpu(), .ops = ops, .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls)};
     struct sy_peak one = ops->peak(cls, 1), many = ops->peak(cls, ROUNDS);
     assert_int_equal(one.instruction != NULL,
                      cls != SY_NUMERIC_SM90 && ops != sy_ops_tier(0, &(const char *){NULL}));

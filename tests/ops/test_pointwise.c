@@ -1,4 +1,4 @@
-/* Norm, rope, SwiGLU, joins, gates, embedding: each op of every tier, class and number of threads against its formula in
+/* Norm, rope, joins, gates, embedding, and moving bits: each op of every tier, class and number of threads against its formula in
  * NUMERICS 3, written out one row at a time, with ==. Rows are strided and have gaps; in-place calls where the contract
  * allows them. What the formulas mean is tested in test_gradients.c.
  */
@@ -77,46 +77,6 @@ static void rope(struct lab *l, int64_t rows, int64_t d, enum regime r) {
                 put(l, x, i1, fmaf(x1, cs, x0 * sn));
             }
     lab_check(l, "rope");
-}
-
-/* --- swiglu ------------------------------------------------------------------------------------------------------------ */
-
-static void swiglu_fwd(struct lab *l, int64_t rows, int64_t f, enum regime r) {
-    int64_t gu_row = 2 * f + below(3), h_row = f + below(3);
-    struct buf gu = buf_new(l, "gu", l->x.dtype, rows * gu_row, r), h = buf_new(l, "h", l->x.dtype, rows * h_row, PLAIN);
-    l->x.ops->swiglu_fwd(&l->x, &(struct sy_swiglu_fwd){rows, f, mat_of(gu, gu_row), mat_of(h, h_row)});
-    for (int64_t t = 0; t < rows; t++)
-        for (int64_t i = 0; i < f; i++) {
-            float g = take(gu, t * gu_row + i), u = take(gu, t * gu_row + f + i), s = g * def_sig(g);
-            put(l, h, t * h_row + i, s * u);
-        }
-    lab_check(l, "swiglu_fwd");
-}
-
-static void swiglu_bwd(struct lab *l, int64_t rows, int64_t f, enum regime r) {
-    int64_t gu_row = 2 * f + below(3), a_row = f + below(3), hw_row = f + below(3), weighted = below(3), with_dw = below(3);
-    struct buf gu = buf_new(l, "gu", l->x.dtype, rows * gu_row, r), a = buf_new(l, "a", SY_F32, rows * a_row, r);
-    struct buf dgu = buf_new(l, "dgu", l->x.dtype, rows * gu_row, PLAIN),
-               hw = buf_new(l, "hw", l->x.dtype, rows * hw_row, PLAIN);
-    struct buf w = buf_new(l, "w", SY_F32, rows, r), dw = buf_new(l, "dw", SY_F32, rows, PLAIN);
-    l->x.ops->swiglu_bwd(&l->x, &(struct sy_swiglu_bwd){rows, f, mat_of(gu, gu_row), mat_of(a, a_row),
-                                                        weighted ? w.got : NULL, mat_of(dgu, gu_row), mat_of(hw, hw_row),
-                                                        weighted && with_dw ? dw.got : NULL});
-    for (int64_t t = 0; t < rows; t++) {
-        float wt = take(w, t);
-        for (int64_t i = 0; i < f; i++) {
-            float g = take(gu, t * gu_row + i), u = take(gu, t * gu_row + f + i), sig = def_sig(g), s = g * sig;
-            float plain = take(a, t * a_row + i), ai = weighted ? wt * plain : plain, h = bf_if(l, l->x.dtype, s * u);
-            row_a[i] = plain;
-            row_b[i] = h;
-            put(l, dgu, t * gu_row + f + i, ai * s);
-            put(l, dgu, t * gu_row + i, (ai * u) * (sig * fmaf(g, 1.0f - sig, 1.0f)));
-            put(l, hw, t * hw_row + i, weighted ? wt * h : h);
-        }
-        if (weighted && with_dw)
-            put(l, dw, t, def_b64(f, row_a, row_b));
-    }
-    lab_check(l, "swiglu_bwd");
 }
 
 /* --- sums of terms ----------------------------------------------------------------------------------------------------- */
@@ -200,7 +160,12 @@ static void embed(struct lab *l, int64_t rows, int64_t d, enum regime r) {
         for (int64_t i = 0; i < d; i++)
             store(y.t, y.want, t * y_row + i, take(w, i32_of(ids.want)[t] * w_row + i));
     l->x.ops->scatter_add(&l->x,
-                          &(struct sy_scatter_add){rows, d, vocab, ids.got, NULL, mat_of(dy, y_row), mat_of(leaf, d)});
+                          &(struct sy_scatter_add){.n = rows,
+                                                   .d = d,
+                                                   .out_rows = vocab,
+                                                   .index = ids.got,
+                                                   .src = mat_of(dy, y_row),
+                                                   .out = mat_of(leaf, d)});
     for (int64_t t = 0; t < rows; t++)
         for (int64_t i = 0; i < d; i++) {
             int64_t at = i32_of(ids.want)[t] * d + i;
@@ -209,17 +174,47 @@ static void embed(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     lab_check(l, "embed");
 }
 
+/* Dense rows, or as many as a last offset says: the others are not touched. */
 static void rowdot(struct lab *l, int64_t rows, int64_t d, enum regime r) {
-    int64_t row = d + below(3);
+    int64_t row = d + below(3), used = below(2) ? rows : below(rows + 1), offset[5] = {0, 0, used / 2, used, used};
     struct buf a = buf_new(l, "a", l->x.dtype, rows * row, r), b = buf_new(l, "b", l->x.dtype, rows * row, r);
     struct buf y = buf_new(l, "y", SY_F32, rows, PLAIN);
-    l->x.ops->rowdot(&l->x, &(struct sy_rowdot){rows, d, mat_of(a, row), mat_of(b, row), y.got});
-    for (int64_t t = 0; t < rows; t++) {
+    struct sy_rows some = {.groups = 2, .sequences = 2, .max_rows = rows, .offset = offset};
+    if (below(2)) {
+        some = sy_rows_dense(1, rows);
+        used = rows;
+    }
+    l->x.ops->rowdot(&l->x, &(struct sy_rowdot){some, d, mat_of(a, row), mat_of(b, row), y.got});
+    for (int64_t t = 0; t < used; t++) {
         take_row(a, t * row, d, row_a);
         take_row(b, t * row, d, row_b);
         put(l, y, t, def_v64(d, row_a, row_b));
     }
     lab_check(l, "rowdot");
+}
+
+/* --- moving bits ------------------------------------------------------------------------------------------------------- */
+
+static void fill(struct lab *l, int64_t rows, int64_t d, enum regime r) {
+    int64_t n = rows * d, first = below(n + 1), some = below(n - first + 1);
+    uint32_t word = (uint32_t)random_bits();
+    struct buf x = buf_new(l, "data", SY_F32, n, r);
+    l->x.ops->fill(&l->x, &(struct sy_fill){some, word, (float *)x.got + first});
+    for (int64_t i = first; i < first + some; i++)
+        store(SY_F32, x.want, i, from_bits(word));
+    lab_check(l, "fill");
+}
+
+/* Rows of any bytes at any strides: elements of two bytes stand for the bytes. */
+static void copy(struct lab *l, int64_t rows, int64_t d, enum regime r) {
+    int64_t from_row = d + below(4), to_row = d + below(4), n = below(4) ? d : 0;
+    struct buf x = buf_new(l, "from", SY_BF16, rows * from_row, r), y = buf_new(l, "to", SY_BF16, rows * to_row, r);
+    l->x.ops->copy(&l->x, &(struct sy_copy){rows, 2 * n, 2 * from_row, 2 * to_row, x.got, y.got});
+    for (int64_t t = 0; t < rows; t++)
+        memcpy((uint16_t *)y.want + t * to_row, (uint16_t *)x.want + t * from_row, (size_t)n * 2);
+    for (int64_t i = 0; i < y.n; i++) /* a NaN is moved, not made anew */
+        assert_int_equal(((uint16_t *)y.want)[i], ((uint16_t *)y.got)[i]);
+    lab_check(l, "copy");
 }
 
 #define EACH(name)                                                     \
@@ -231,14 +226,14 @@ static void rowdot(struct lab *l, int64_t rows, int64_t d, enum regime r) {
 EACH(rmsnorm_fwd)
 EACH(rmsnorm_bwd)
 EACH(rope)
-EACH(swiglu_fwd)
-EACH(swiglu_bwd)
 EACH(join)
 EACH(head_sum)
 EACH(sigmoid_gate)
 EACH(sigmoid_gate_bwd)
 EACH(embed)
 EACH(rowdot)
+EACH(fill)
+EACH(copy)
 
 /* Negative control: the order of V64 shows. A plain ascending sum, and 32 lanes, give other bits on some of these rows. */
 static void test_v64_order_shows(void **state) {
@@ -246,7 +241,7 @@ static void test_v64_order_shows(void **state) {
     struct lab l = lab_fp32();
     int64_t rows = 16, d = 257, plain = 0, wrong_fold = 0;
     struct buf a = buf_new(&l, "a", SY_F32, rows * d, PLAIN), y = buf_new(&l, "y", SY_F32, rows, PLAIN);
-    l.x.ops->rowdot(&l.x, &(struct sy_rowdot){rows, d, mat_of(a, d), mat_of(a, d), y.got});
+    l.x.ops->rowdot(&l.x, &(struct sy_rowdot){sy_rows_dense(1, rows), d, mat_of(a, d), mat_of(a, d), y.got});
     for (int64_t t = 0; t < rows; t++) {
         float sum = 0.0f, lane[64] = {0}, up = 0.0f;
         take_row(a, t * d, d, row_c);
@@ -260,33 +255,6 @@ static void test_v64_order_shows(void **state) {
         wrong_fold += !same_f32(up, ((float *)y.got)[t]);
     }
     assert_true(plain > 0 && wrong_fold > 0);
-    lab_close(&l);
-}
-
-/* Negative control: B64 shows. Over a row of more than 128 it is not V64 of the row; up to 128 it is. */
-static void test_b64_is_not_v64(void **state) {
-    (void)state;
-    struct lab l = lab_fp32();
-    enum { ROWS = 16, F = 257 };
-    float gu[ROWS * 2 * F], a[ROWS * F], dgu[ROWS * 2 * F], hw[ROWS * F], h[ROWS * F], w[ROWS], dw[ROWS];
-    for (int64_t f = 128; f <= F; f += 129) {
-        int differs = 0;
-        for (int i = 0; i < ROWS * F; i++) {
-            gu[i] = 2.0f * uniform();
-            gu[ROWS * F + i] = 2.0f * uniform();
-            a[i] = uniform();
-        }
-        for (int t = 0; t < ROWS; t++)
-            w[t] = 1.0f;
-        struct sy_mat pair = {gu, SY_F32, 2 * f, 1}, out = {dgu, SY_F32, 2 * f, 1}, one = {h, SY_F32, f, 1};
-        l.x.ops->swiglu_fwd(&l.x, &(struct sy_swiglu_fwd){ROWS, f, pair, one});
-        l.x.ops->swiglu_bwd(&l.x, &(struct sy_swiglu_bwd){ROWS, f, pair, {a, SY_F32, f, 1}, w, out, {hw, SY_F32, f, 1}, dw});
-        for (int t = 0; t < ROWS; t++) {
-            assert_true(same_f32(dw[t], def_b64(f, a + t * f, h + t * f)));
-            differs += !same_f32(dw[t], def_v64(f, a + t * f, h + t * f));
-        }
-        assert_true((differs > 0) == (f > 128));
-    }
     lab_close(&l);
 }
 
@@ -320,7 +288,12 @@ static void test_adjoints(void **state) {
     for (int t = 0; t < T; t++)
         ids[t] = (int32_t)below(V - 1); /* the last row is never used */
     l.x.ops->embed_fwd(&l.x, &(struct sy_embed_fwd){T, D, ids, {w, SY_F32, D, 1}, {taken, SY_F32, D, 1}});
-    l.x.ops->scatter_add(&l.x, &(struct sy_scatter_add){T, D, V, ids, NULL, {x, SY_F32, D, 1}, {leaf, SY_F32, D, 1}});
+    l.x.ops->scatter_add(&l.x, &(struct sy_scatter_add){.n = T,
+                                                        .d = D,
+                                                        .out_rows = V,
+                                                        .index = ids,
+                                                        .src = {x, SY_F32, D, 1},
+                                                        .out = {leaf, SY_F32, D, 1}});
     assert_true(dot_of(T * D, taken, x) == dot_of(V * D, w, leaf));
     for (int i = (V - 1) * D; i < V * D; i++)
         assert_true(leaf[i] == 0.0f);
@@ -329,11 +302,19 @@ static void test_adjoints(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rmsnorm_fwd),    cmocka_unit_test(test_rmsnorm_bwd),  cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_swiglu_fwd),     cmocka_unit_test(test_swiglu_bwd),   cmocka_unit_test(test_join),
-        cmocka_unit_test(test_head_sum),       cmocka_unit_test(test_sigmoid_gate), cmocka_unit_test(test_sigmoid_gate_bwd),
-        cmocka_unit_test(test_embed),          cmocka_unit_test(test_rowdot),       cmocka_unit_test(test_v64_order_shows),
-        cmocka_unit_test(test_b64_is_not_v64), cmocka_unit_test(test_adjoints),
+        cmocka_unit_test(test_rmsnorm_fwd),
+        cmocka_unit_test(test_rmsnorm_bwd),
+        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_join),
+        cmocka_unit_test(test_head_sum),
+        cmocka_unit_test(test_sigmoid_gate),
+        cmocka_unit_test(test_sigmoid_gate_bwd),
+        cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_rowdot),
+        cmocka_unit_test(test_fill),
+        cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_v64_order_shows),
+        cmocka_unit_test(test_adjoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,11 +16,13 @@ struct losses {
 
 static void losses_open(struct losses *c, struct lab *l, int64_t sequences, int64_t seq_len, int64_t e, int64_t k,
                         enum sy_score_func func, const float *logits, float *dl) {
-    int64_t t = sequences * seq_len, bad;
+    int64_t t = sequences * seq_len, bad = SY_NO_TOKEN;
     float *w = must_alloc((size_t)(t * k) * sizeof *w);
     *c = (struct losses){.s = must_alloc((size_t)(t * e) * sizeof(float)),
                          .ids = must_alloc((size_t)(t * k) * sizeof(int32_t))};
     l->x.ops->router_fwd(&l->x, &(struct sy_router_fwd){.tokens = t,
+                                                        .seq_len = seq_len,
+                                                        .layers = 1,
                                                         .experts = e,
                                                         .top_k = k,
                                                         .score_func = func,

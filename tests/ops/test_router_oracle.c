@@ -66,12 +66,14 @@ static double real_at(const json_t *list, int64_t i) { return json_number_value(
 static void router_case(struct lab *l, const json_t *file, const json_t *q) {
     float logits[ROUTER_T * E], bias[E], dw[ROUTER_T * K], s[ROUTER_T * E], w[ROUTER_T * K], dlogits[ROUTER_T * E];
     int32_t ids[ROUTER_T * K];
-    int64_t bad;
+    int64_t bad = SY_NO_TOKEN;
     assert_true(integer(file, "T") == ROUTER_T && integer(file, "E") == E && integer(file, "K") == K);
     operand("router.logits", ROUTER_T * E, 4.0f, logits);
     operand("router.bias", E, 0x1p-4f, bias);
     operand("router.dw", ROUTER_T * K, 1.0f, dw);
     struct sy_router_fwd fwd = {.tokens = ROUTER_T,
+                                .seq_len = ROUTER_T,
+                                .layers = 1,
                                 .experts = E,
                                 .top_k = K,
                                 .score_func = score_func(q),
@@ -155,11 +157,13 @@ static void check(const json_t *q, int result, const float *x) {
 static void losses_case(struct lab *l, const json_t *file, const json_t *q) {
     static float logits[T * E], bias[E], dw[T * K], s[T * E], w[T * K], dl[T * E], dlogits[T * E];
     static int32_t ids[T * K];
-    int64_t bad, loss[2], n_bad = 0;
+    int64_t bad = SY_NO_TOKEN, loss[2], n_bad = 0;
     operand("router_losses.logits", T * E, 4.0f, logits);
     operand("router.bias", E, 0x1p-4f, bias);
     operand("router_losses.dw", T * K, 1.0f, dw);
     struct sy_router_fwd fwd = {.tokens = T,
+                                .seq_len = S,
+                                .layers = 1,
                                 .experts = E,
                                 .top_k = K,
                                 .score_func = score_func(q),

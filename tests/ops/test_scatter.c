@@ -1,4 +1,4 @@
-/* scatter_add: every tier, class and number of threads with == against one loop; the order of the adds shows; the adjoint of
+/* scatter_add and fold_rows: every tier, class and number of threads with == against one loop; the order of the adds shows; the adjoint of
  * taking rows; and the public form with its rule of sharing memory, whose refusals name both byte ranges.
  */
 #include "ops_harness.h"
@@ -7,23 +7,50 @@
 
 #include "moe/dispatch.h"
 
-/* Rows fall on few rows of out, or on many; src stored or fp32; gaps between rows stay. */
+/* Rows fall on few rows of out, or on many; src stored or fp32; gaps between rows stay. The index names rows or routes,
+ * rows of padding are skipped, and fewer rows than n may be used. */
 static void one_case(struct lab *l, int64_t n, int64_t d, enum regime r) {
-    int64_t out_rows = 1 + below(below(2) ? 3 : 2 * n), out_row = d + below(3), src_row = d + below(3),
-            with_scale = below(2);
+    int64_t out_rows = 1 + below(below(2) ? 3 : 2 * n), out_row = d + below(3), src_row = d + below(3), with_scale = below(2);
+    int64_t top_k = below(2) ? 0 : 1 + below(4), padding = below(2), used = below(2) ? n : below(n + 1), with_used = below(2);
     enum sy_dtype t = below(2) ? SY_F32 : l->x.dtype;
     struct buf src = buf_new(l, "src", t, n * src_row, r), out = buf_new(l, "out", SY_F32, out_rows * out_row, r);
     struct buf index = buf_i32(l, "index", n), scale = buf_new(l, "scale", SY_F32, n, r);
     for (int64_t i = 0; i < n; i++)
-        set_both_i32(index, i, (int32_t)below(out_rows));
-    l->x.ops->scatter_add(&l->x, &(struct sy_scatter_add){n, d, out_rows, index.got, with_scale ? scale.got : NULL,
-                                                          mat_of(src, src_row), mat_of(out, out_row)});
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < d; j++) {
-            int64_t at = i32_of(index.want)[i] * out_row + j;
+        set_both_i32(index, i, padding && below(3) == 0 ? -1 : (int32_t)below(out_rows * (top_k ? top_k : 1)));
+    l->x.ops->scatter_add(&l->x, &(struct sy_scatter_add){n, d, out_rows, with_used ? &used : NULL, index.got, top_k,
+                                                          with_scale ? scale.got : NULL, mat_of(src, src_row),
+                                                          mat_of(out, out_row)});
+    for (int64_t i = 0; i < (with_used ? used : n); i++)
+        for (int64_t j = 0; i32_of(index.want)[i] >= 0 && j < d; j++) {
+            int64_t at = i32_of(index.want)[i] / (top_k ? top_k : 1) * out_row + j;
             put(l, out, at, fmaf(with_scale ? take(scale, i) : 1.0f, take(src, i * src_row + j), take(out, at)));
         }
     lab_check(l, "scatter_add");
+}
+
+/* Each row that is named is added once, however often it is named, and is +0 afterwards; the other rows stay. */
+static void fold_case(struct lab *l, int64_t n, int64_t d, enum regime r) {
+    int64_t rows = 1 + below(below(2) ? 3 : 2 * n), with_y = below(3);
+    struct buf x = buf_new(l, "x", SY_F32, rows * d, r), y = buf_new(l, "y", SY_F32, rows * d, r);
+    struct buf index = buf_i32(l, "index", n);
+    for (int64_t i = 0; i < rows * d; i++) { /* sums that began at +0 are never -0 */
+        set_both(x, i, take(x, i) + 0.0f);
+        set_both(y, i, take(y, i) + 0.0f);
+    }
+    for (int64_t i = 0; i < n; i++)
+        set_both_i32(index, i, (int32_t)below(rows));
+    l->x.ops->fold_rows(&l->x, &(struct sy_fold_rows){n, d, index.got, x.got, with_y ? y.got : NULL});
+    for (int64_t row = 0; row < rows; row++) {
+        int named = 0;
+        for (int64_t i = 0; i < n; i++)
+            named |= i32_of(index.want)[i] == row;
+        for (int64_t j = row * d; named && j < (row + 1) * d; j++) {
+            if (with_y)
+                put(l, y, j, take(y, j) + take(x, j));
+            put(l, x, j, 0.0f);
+        }
+    }
+    lab_check(l, "fold_rows");
 }
 
 static void cases(struct lab *l) {
@@ -31,6 +58,17 @@ static void cases(struct lab *l) {
     for (int j = 0; j < 6; j++)
         one_case(l, 900, 20 + 13 * j, PLAIN); /* rows of out shared by the threads, and columns */
     one_case(l, 20000, 1, PLAIN);
+}
+
+static void folds(struct lab *l) {
+    shapes_each(l, fold_case);
+    fold_case(l, 900, 50, PLAIN);
+    fold_case(l, 20000, 1, PLAIN);
+}
+
+static void test_fold_rows(void **state) {
+    (void)state;
+    labs_each(folds);
 }
 
 static void test_definition(void **state) {
@@ -53,7 +91,8 @@ static void test_order_shows(void **state) {
         index[i] = (int32_t)below(R);
     }
     l.x.ops->scatter_add(
-        &l.x, &(struct sy_scatter_add){N, D, R, index, scale, sy_mat_of(src, SY_F32, D), sy_mat_of(out, SY_F32, D)});
+        &l.x, &(struct sy_scatter_add){
+                  N, D, R, NULL, index, 0, scale, sy_mat_of(src, SY_F32, D), sy_mat_of(out, SY_F32, D)});
     for (int i = 0; i < N; i++)
         for (int j = 0; j < D; j++) {
             float *a = &rounded[index[i] * D + j], *b = &down[index[N - 1 - i] * D + j];
@@ -197,13 +236,15 @@ static void test_question(void **state) {
 static void test_no_failure_no_message(void **state) {
     (void)state;
     struct lab l = lab_fp32();
-    float rows[2] = {3, 4}, y[2], spare[2];
-    int32_t ids[2] = {0, 0}, row[2], route[2], index[2];
-    int64_t offset[2];
-    struct sy_dispatch d = {.seq_len = 2, .experts = 1, .top_k = 1, .offset = offset, .row = row, .route = route};
+    float rows[2] = {3, 4}, y[2], spare[2], scale[2];
+    int32_t ids[2] = {0, 0}, row[2], route[2];
+    int64_t offset[2], n_tiles;
+    struct sy_tile tile[1];
+    struct sy_dispatch d = {.rows = 2, .experts = 1, .top_k = 1, .offset = offset, .row = row, .route = route, .tile = tile,
+                            .n_tiles = &n_tiles};
     struct sy_moe_counters counters = {0};
-    struct sy_scatter s = {.index = index, .spare = spare, .protect = y, .protect_bytes = sizeof y};
-    sy_dispatch_sort(&l.x, &d, 1, ids);
+    struct sy_scatter s = {.scale = scale, .spare = spare, .protect = y, .protect_bytes = sizeof y};
+    sy_dispatch_sort(&l.x, &d, 1, 2, ids);
     sy_fail(SY_ERR_IO, "kept");
     sy_dispatch_scatter(&l.x, &d, 1, NULL, sy_mat_of(rows, SY_F32, 1), (struct sy_mat){0}, &s, &counters,
                         sy_mat_of(y, SY_F32, 1));
@@ -216,6 +257,7 @@ static void test_no_failure_no_message(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_definition),
+        cmocka_unit_test(test_fold_rows),
         cmocka_unit_test(test_order_shows),
         cmocka_unit_test(test_public),
         cmocka_unit_test(test_sharing),

@@ -21,13 +21,13 @@ static void busy(double seconds) {
     for (double end = sy_clock() + seconds; sy_clock() < end;)
         continue;
 }
-#define FAKE(i, seconds)                                                                  \
-    static void gemm_##i(const struct sy_exec *x, const struct sy_gemm *g, int n) {       \
-        assert_true(x->cls == SY_NUMERIC_X86 && n == 1 && g->m > 0 && g->c.data != NULL); \
-        calls[i]++;                                                                       \
-        busy(seconds);                                                                    \
-    }                                                                                     \
-    static const struct sy_ops table_##i = {.tier = #i, .gemm = gemm_##i};
+#define FAKE(i, seconds)                                                                      \
+    static void linear_##i(const struct sy_exec *x, const struct sy_linear *op) {             \
+        assert_true(x->cls == SY_NUMERIC_X86 && op->rows.max_rows > 0 && op->y.data != NULL); \
+        calls[i]++;                                                                           \
+        busy(seconds);                                                                        \
+    }                                                                                         \
+    static const struct sy_ops table_##i = {.tier = #i, .linear = linear_##i};
 FAKE(0, 4e-3)
 FAKE(1, 1e-3)
 FAKE(2, 1.05e-3)
@@ -73,19 +73,16 @@ static double shortest(const struct sy_ops *ops) {
     static uint16_t data[2 * N * N];
     static float out[N * N];
     struct sy_exec x = {
-        .ops = ops, .cls = SY_NUMERIC_X86, .dtype = SY_BF16, .kb = sy_class_kb(SY_NUMERIC_X86)};
+        .device = sy_device_cpu(), .ops = ops, .cls = SY_NUMERIC_X86, .dtype = SY_BF16, .kb = sy_class_kb(SY_NUMERIC_X86)};
     struct sy_mat a = sy_mat_of(data, SY_BF16, N);
-    struct sy_gemm_part part = {a, a, N};
     double best = 1e30;
     x.scratch_bytes = sy_ops_scratch_bytes(N, 64, 64);
     x.scratch = aligned_alloc(64, x.scratch_bytes);
     assert_non_null(x.scratch);
     for (int i = 0; i < ATTEMPTS; i++) {
         double begin = sy_clock(), seconds;
-        ops->gemm(&x,
-                  &(struct sy_gemm){
-                      .m = N, .n = N, .parts = &part, .n_parts = 1, .c = sy_mat_of(out, SY_F32, N)},
-                  1);
+        ops->linear(&x, &(struct sy_linear){
+                            .rows = sy_rows_dense(1, N), .k = N, .n = N, .x = a, .w = {.m = a}, .y = sy_mat_of(out, SY_F32, N)});
         seconds = sy_clock() - begin;
         best = seconds < best ? seconds : best;
     }

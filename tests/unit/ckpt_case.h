@@ -18,6 +18,7 @@
 
 #include "ckpt/checkpoint.h"
 #include "ckpt/internal.h"
+#include "../lib/flat.h"
 
 static char folder[] = "/tmp/sy_ckpt_XXXXXX"; /* of a program's tests; see make_folder */
 
@@ -35,17 +36,19 @@ static inline float filler(uint64_t i) {
 static inline struct model make_model_of(struct sy_config *config) {
     struct model x = {.config = config};
     assert_int_equal(sy_params_create(&x.config->model, &x.config->moe, &x.params), SY_OK);
-    size_t n = (size_t)x.params->n_floats;
+    size_t n = (size_t)flat_size(x.params);
     x.w = calloc(n, 4);
     x.m = calloc(n, 4);
     x.v = calloc(n, 4);
     assert_true(x.w && x.m && x.v);
     for (int i = 0; i < x.params->n_tensors; i++) {
         const struct sy_tensor *t = &x.params->tensor[i];
-        for (int64_t k = t->offset; k < t->offset + t->n; k++) {
+        int trained = !flat_is_buffer(x.params, t);
+        int64_t first = flat_at(x.params, t);
+        for (int64_t k = first; k < first + t->n; k++) {
             x.w[k] = filler((uint64_t)k);
-            x.m[k] = k < x.params->n_trained ? filler((uint64_t)k + 7777777) : 0;
-            x.v[k] = k < x.params->n_trained ? filler((uint64_t)k + 99999999) : 0;
+            x.m[k] = trained ? filler((uint64_t)k + 7777777) : 0;
+            x.v[k] = trained ? filler((uint64_t)k + 99999999) : 0;
         }
     }
     return x;
@@ -83,7 +86,7 @@ static inline void remove_run(const char *name) { assert_int_equal(sy_ckpt_remov
 
 static inline float *place(const struct model *x, const struct sy_ckpt_range *range) {
     float *of[SY_CKPT_KINDS] = {x->w, x->m, x->v};
-    return of[range->kind] + x->params->tensor[range->tensor].offset + range->first;
+    return of[range->kind] + flat_at(x->params, &x->params->tensor[range->tensor]) + range->first;
 }
 
 static inline sy_status get_flat(void *self, const struct sy_ckpt_range *range, float *to) {

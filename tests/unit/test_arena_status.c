@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -112,20 +113,36 @@ static void sizes_that_overflow(void **state) {
     assert_null(never.base);
 }
 
-static void reserved_is_zero_and_aligned(void **state) {
+static struct {
+    const void *owner;
+    void *memory;
+    size_t bytes;
+    int n;
+} released;
+
+static void release(const void *owner, void *memory, size_t bytes) {
+    released.owner = owner;
+    released.memory = memory;
+    released.bytes = bytes;
+    released.n++;
+    free(memory);
+}
+
+/* Memory that somebody else took: carved as any other, given back to whom it belongs, once. */
+static void over_memory_of_others(void **state) {
     (void)state;
-    struct sy_arena a;
-    for (size_t bytes = 0; bytes < 5 << 20; bytes = 3 * bytes + 1) {
-        assert_int_equal(sy_arena_reserve(bytes, "worst case", &a), SY_OK);
-        assert_true(a.size >= bytes && a.size < bytes + 2 * SY_ARENA_ALIGN && (uintptr_t)a.base % SY_ARENA_ALIGN == 0);
-        for (size_t i = 0; i < a.size; i++)
-            if (a.base[i])
-                fail_msg("byte %zu of %zu", i, bytes);
-        memset(a.base, 1, a.size); /* ASan: all of it is ours */
+    int owner;
+    for (size_t bytes = 64; bytes < 5 << 20; bytes *= 5) {
+        void *memory = aligned_alloc(SY_ARENA_ALIGN, (bytes + 63) / 64 * 64);
+        struct sy_arena a = sy_arena_over(memory, bytes, release, &owner);
+        assert_true(a.base == memory && a.size == bytes);
+        assert_true(sy_arena_take(&a, "x", 1, 1) == memory);
+        released.n = 0;
         sy_arena_fini(&a);
+        assert_true(released.n == 1 && released.owner == &owner && released.memory == memory && released.bytes == bytes);
+        sy_arena_fini(&a);
+        assert_int_equal(released.n, 1);
     }
-    assert_int_equal(sy_arena_reserve(SIZE_MAX - 64, "worst case", &a), SY_ERR_MEMORY);
-    assert_non_null(strstr(sy_error_message(), "worst case"));
 }
 
 static void empty_and_exact(void **state) {
@@ -152,6 +169,11 @@ static void many_tags_stay_inside(void **state) {
         sy_arena_take(&a, names[i], 64, 1);
     }
     assert_int_equal(a.n_tags, SY_ARENA_TAGS);
+    size_t tagged = 0; /* no byte vanishes: the last tag has what is left */
+    for (int i = 0; i < a.n_tags; i++)
+        tagged += a.tags[i].bytes;
+    assert_int_equal(tagged, 60 * 64);
+    assert_string_equal(a.tags[SY_ARENA_TAGS - 1].name, "everything else");
     assert_int_equal(a.used, 60 * (64 + SY_ARENA_GUARD));
 }
 
@@ -258,7 +280,7 @@ static void exit_codes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(measure_equals_use),  cmocka_unit_test(what_does_not_fit_is_told),
-        cmocka_unit_test(sizes_that_overflow), cmocka_unit_test(reserved_is_zero_and_aligned),
+        cmocka_unit_test(sizes_that_overflow), cmocka_unit_test(over_memory_of_others),
         cmocka_unit_test(empty_and_exact),     cmocka_unit_test(many_tags_stay_inside),
         cmocka_unit_test(message_and_status),  cmocka_unit_test(context_goes_before),
         cmocka_unit_test(control_characters),  cmocka_unit_test(long_messages_are_cut),

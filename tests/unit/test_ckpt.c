@@ -15,7 +15,7 @@ static void check_round_trip(const char *flavor, int64_t max_bytes, int min_file
     assert_int_equal(info->seed, 42);
     if (c->manifest.files.n < min_files)
         fail_msg("%d files, at least %d were expected", c->manifest.files.n, min_files);
-    size_t bytes = 4 * (size_t)x.params->n_floats;
+    size_t bytes = 4 * (size_t)flat_size(x.params);
     memset(y.w, 0xff, bytes);
     memset(y.m, 0xff, bytes);
     memset(y.v, 0xff, bytes);
@@ -25,11 +25,11 @@ static void check_round_trip(const char *flavor, int64_t max_bytes, int min_file
     assert_string_equal(digest, info->weights_digest);
     for (int i = 0; i < x.params->n_tensors; i++) {
         const struct sy_tensor *t = &x.params->tensor[i];
-        assert_memory_equal(x.w + t->offset, y.w + t->offset, 4 * (size_t)t->n);
-        if (t->offset >= x.params->n_trained)
+        assert_memory_equal(x.w + flat_at(x.params, t), y.w + flat_at(x.params, t), 4 * (size_t)t->n);
+        if (flat_is_buffer(x.params, t))
             continue;
-        assert_memory_equal(x.m + t->offset, y.m + t->offset, 4 * (size_t)t->n);
-        assert_memory_equal(x.v + t->offset, y.v + t->offset, 4 * (size_t)t->n);
+        assert_memory_equal(x.m + flat_at(x.params, t), y.m + flat_at(x.params, t), 4 * (size_t)t->n);
+        assert_memory_equal(x.v + flat_at(x.params, t), y.v + flat_at(x.params, t), 4 * (size_t)t->n);
     }
     assert_int_equal(sy_ckpt_recipe_check(c, y.config), SY_OK);
     y.config->numerics.expert_lanes = 2;
@@ -464,18 +464,18 @@ static void make_hugging_face(const struct model *x, const char *path, enum sy_s
         int64_t dims[2] = {t->dims[0], t->dims[1]};
         if (i == break_shape && t->n_dims == 2)
             dims[0] = t->dims[1], dims[1] = t->dims[0];
-        if (i != skip && t->offset < x->params->n_trained)
+        if (i != skip && !flat_is_buffer(x->params, t))
             assert_int_equal(sy_safetensors_writer_declare(w, t->name, dtype, t->n_dims, dims), SY_OK);
     }
     int64_t one = 1;
     assert_int_equal(sy_safetensors_writer_declare(w, "zz.unknown", dtype, 1, &one), SY_OK);
     for (int i = 0; i < x->params->n_tensors; i++) {
         const struct sy_tensor *t = &x->params->tensor[x->params->by_name[i]];
-        if (i == skip || t->offset >= x->params->n_trained)
+        if (i == skip || flat_is_buffer(x->params, t))
             continue;
         for (int64_t k = 0; k < t->n; k++) {
             uint32_t bits;
-            memcpy(&bits, x->w + t->offset + k, 4);
+            memcpy(&bits, x->w + flat_at(x->params, t) + k, 4);
             uint16_t half = (uint16_t)(bits >> 16);
             assert_int_equal(dtype == SY_SAFETENSORS_F32 ? sy_safetensors_writer_write(w, &bits, 4)
                                                          : sy_safetensors_writer_write(w, &half, 2),
@@ -498,7 +498,7 @@ static void test_hugging_face(void **unused) {
            y.params->tensor[y.params->by_name[matrix]].dims[0] ==
                y.params->tensor[y.params->by_name[matrix]].dims[1])
         matrix++;
-    for (int64_t k = 0; k < x.params->n_floats; k++) { /* values that bf16 holds */
+    for (int64_t k = 0; k < flat_size(x.params); k++) { /* values that bf16 holds */
         uint32_t bits;
         memcpy(&bits, x.w + k, 4);
         bits &= 0xffff0000u;
@@ -511,15 +511,15 @@ static void test_hugging_face(void **unused) {
         assert_int_equal(sy_ckpt_open(run_of("hf"), 1, &c), SY_ERR_DATA);
         assert_int_equal(sy_ckpt_open(run_of("hf"), 0, &c), SY_OK);
         assert_false(sy_ckpt_info(c)->has_manifest);
-        memset(y.w, 0xff, 4 * (size_t)y.params->n_floats);
+        memset(y.w, 0xff, 4 * (size_t)flat_size(y.params));
         lines[0] = 0;
         assert_int_equal(sy_ckpt_load(c, &target, &log_lines, NULL), SY_OK);
         assert_non_null(strstr(lines, "e_score_correction_bias"));
         assert_non_null(strstr(lines, "zz.unknown"));
         for (int i = 0; i < x.params->n_tensors; i++) {
             const struct sy_tensor *t = &x.params->tensor[i];
-            for (int64_t k = t->offset; k < t->offset + t->n; k++)
-                assert_true(y.w[k] == (t->offset < x.params->n_trained ? x.w[k] : 0.0f));
+            for (int64_t k = flat_at(x.params, t), end = k + t->n; k < end; k++)
+                assert_true(y.w[k] == (!flat_is_buffer(x.params, t) ? x.w[k] : 0.0f));
         }
         struct sy_ckpt_target moments = {y.params, &store, 1};
         assert_int_equal(sy_ckpt_load(c, &moments, NULL, NULL), SY_ERR_USAGE);

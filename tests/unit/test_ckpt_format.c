@@ -44,7 +44,7 @@ static void test_version_1(void **unused) {
     struct model x = model_of(VERSION_1);
     struct sy_ckpt *c = NULL;
     char path[SY_CKPT_PATH_BYTES], a[SY_CKPT_PATH_BYTES], b[SY_CKPT_PATH_BYTES];
-    size_t bytes = 4 * (size_t)x.params->n_floats, na = 0, nb = 0;
+    size_t bytes = 4 * (size_t)flat_size(x.params), na = 0, nb = 0;
     memset(x.w, 0xff, bytes);
     memset(x.m, 0xff, bytes);
     memset(x.v, 0xff, bytes);
@@ -166,7 +166,7 @@ static void test_a_bit_of_every_tensor(void **unused) {
     remove_run("flip");
 }
 
-/* Every bit of a header, its length and its padding included. */
+/* Every bit of a header, its length and its padding included; with QUICK every 7th. */
 static void test_every_bit_of_a_header(void **unused) {
     (void)unused;
     struct model x = model_of(VERSION_1);
@@ -182,7 +182,7 @@ static void test_every_bit_of_a_header(void **unused) {
     char *text = slurp(file, &n);
     FILE *f = fopen(file, "r+b");
     assert_non_null(f);
-    for (size_t bit = 0; bit < 8 * data_start(text); bit++) {
+    for (size_t bit = 0; bit < 8 * data_start(text); bit += getenv("QUICK") ? 7 : 1) {
         assert_int_equal(fseek(f, (long)(bit / 8), SEEK_SET), 0);
         assert_int_equal(fputc((unsigned char)text[bit / 8] ^ 1 << bit % 8, f),
                          (unsigned char)text[bit / 8] ^ 1 << bit % 8);
@@ -242,7 +242,7 @@ static void test_inspect_of_a_header(void **unused) {
     size_t n = 0;
     save(&x, "where", 1, 0, 0, path);
     assert_int_equal(sy_ckpt_join(file, path, "model-00001-of-00001.safetensors"), SY_OK);
-    char *text = slurp(file, &n), *pt = strstr(text + 8, "\"pt\"");
+    char *text = slurp(file, &n), *pt = memmem(text, n, "\"pt\"", 4);
     assert_non_null(pt);
     pt[1] = 'q';
     spill(file, text, n);
@@ -259,7 +259,7 @@ static void test_a_large_tensor(void **unused) {
     (void)unused;
     struct sy_config *config = NULL;
     static const char toml[] =
-        "[model]\nflavor = \"micro_gqa\"\nvocab_size = 24576\n[numerics]\nclass = \"x86\"\n";
+        "[model]\nflavor = \"micro_gqa\"\nvocab_size = 24000\n[numerics]\nclass = \"x86\"\n";
     assert_int_equal(sy_config_create(&config), SY_OK);
     assert_int_equal(sy_config_load_text(config, "t", toml, strlen(toml)), SY_OK);
     assert_int_equal(sy_config_finish(config, false), SY_OK);
@@ -274,7 +274,7 @@ static void test_a_large_tensor(void **unused) {
     assert_int_equal(sy_safetensors_open(file, &open), SY_OK);
     const struct sy_safetensors_tensor *t = sy_safetensors_find(open, "model.embed_tokens.weight");
     char *text = slurp(file, &n);
-    assert_true(t && t->bytes == 3 * 4 * SY_CKPT_PIECE);
+    assert_true(t && t->bytes > 2 * 4 * SY_CKPT_PIECE && t->bytes < 3 * 4 * SY_CKPT_PIECE);
     for (int64_t k = 0; k < 3; k++) {
         text[t->offset + 4 * SY_CKPT_PIECE * k + 5] ^= 64;
         spill(file, text, n);
@@ -315,15 +315,15 @@ static void test_words_of_nan(void **unused) {
     char path[2][SY_CKPT_PATH_BYTES], file[SY_CKPT_PATH_BYTES], digest[2][SY_DIGEST_CHARS];
     const struct sy_tensor *t =
         &x.params->tensor[x.params->by_name[x.params->n_tensors - 1]]; /* last in the file */
-    float *last = x.w + t->offset + t->n - 1;
+    float *last = x.w + flat_at(x.params, t) + t->n - 1;
     size_t n = 0;
     for (int i = 0; i < 2; i++) {
         struct sy_ckpt *c = NULL;
         memcpy(last, &nans[i], 4);
         save(&x, "nan", 1 + i, 0, 0, path[i]);
-        memset(y.w, 0, 4 * (size_t)y.params->n_floats);
+        memset(y.w, 0, 4 * (size_t)flat_size(y.params));
         load(path[i], &y);
-        assert_memory_equal(y.w + t->offset, x.w + t->offset, 4 * (size_t)t->n);
+        assert_memory_equal(y.w + flat_at(x.params, t), x.w + flat_at(x.params, t), 4 * (size_t)t->n);
         assert_int_equal(sy_ckpt_open(path[i], 1, &c), SY_OK);
         memcpy(digest[i], sy_ckpt_info(c)->weights_digest, SY_DIGEST_CHARS);
         sy_ckpt_close(c);

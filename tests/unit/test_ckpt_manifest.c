@@ -105,7 +105,7 @@ static void test_lists_of_the_manifest(void **unused) {
         {ONE_MORE, "\"zzz\" is in none of the files optimizer/adam_m-*.safetensors"},
         {ONE_MORE_WEIGHT, "\"zzz\" is in none of the files model-*.safetensors"},
         {OTHER_DIGEST, "was written with 00000000000000000000000000000000"},
-        {NOT_HEX, "not a digest"},
+        {NOT_HEX, "not a digest of 32 lower-case hex digits"},
         {TOO_LONG, "not a digest"},
         {NO_TEXT, "not a digest"},
         {OUT_OF_ORDER, "out of order"},

@@ -381,7 +381,8 @@ static void test_more_checks(void **state) {
                   "command line: model.vocab_size = 100: tokenizer.path = \"byte\" has 259 ids: choose at least that");
     expect_finish(
         "micro_mla", "--validation.enable --data.holdout=0",
-        "command line: validation.enable = true: data.holdout = 0 holds nothing out: choose false, or a share such as 0.01");
+        "command line: validation.enable = true: data.holdout = 0 holds nothing out: choose false, a share such as 0.01, or "
+        "give validation.dataset_path");
     expect_finish(
         "micro_mla", "--activation_checkpoint.selective_ac_option=two",
         "command line: activation_checkpoint.selective_ac_option = \"two\": \"op\" is needed, or a number from 1, as in \"2\": every "

@@ -1,4 +1,5 @@
-/* sy_config_finish may be called again: what it chose before is undone for every option, the first and the last too. */
+/* sy_config_finish may be called again: what it chose before is undone for every option, the first and
+ * the last too. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* JSON Lines: plain, gzip and zstd give the same texts; broken lines are counted, named and bounded; damaged streams fail.
+/* JSON Lines: plain, gzip and zstd give the same texts; broken lines are counted, named and bounded;
+ * damaged streams fail.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,11 +30,20 @@ static void note(void *user, enum sy_log_level level, const char *line) {
 
 static const struct sy_log logger = {note, NULL};
 
-static struct sy_jsonl *open_text(const char *text, size_t bytes, const struct sy_jsonl_options *options) {
+static struct sy_source *source; /* of the one that is open */
+
+static struct sy_jsonl *open_text(const char *text, size_t bytes,
+                                  const struct sy_jsonl_options *options) {
     struct sy_jsonl *jsonl = NULL;
-    assert_int_equal(sy_jsonl_open_memory("m.jsonl", text, bytes, options, &jsonl), SY_OK);
+    assert_int_equal(sy_source_open_memory("m.jsonl", text, bytes, &source), SY_OK);
+    assert_int_equal(sy_jsonl_open(source, options, &jsonl), SY_OK);
     n_warnings = 0;
     return jsonl;
+}
+
+static void shut(struct sy_jsonl *jsonl) {
+    sy_jsonl_close(jsonl);
+    sy_source_close(source);
 }
 
 static void next_is(struct sy_jsonl *jsonl, const char *want, int64_t line) {
@@ -53,19 +63,20 @@ static void next_is(struct sy_jsonl *jsonl, const char *want, int64_t line) {
 static void test_lines(void **state) {
     (void)state;
     struct sy_jsonl_options options = {0};
-    static const char text[] = "\xef\xbb\xbf{\"text\":\"one\"}\r\n\n   \t\n{\"id\":123456789012345678901,\"text\":\"\"}\n"
-                               "{\"text\":\"last, no newline \\u00e4\"}";
+    static const char text[] =
+        "\xef\xbb\xbf{\"text\":\"one\"}\r\n\n   \t\n{\"id\":123456789012345678901,\"text\":\"\"}\n"
+        "{\"text\":\"last, no newline \\u00e4\"}";
     struct sy_jsonl *jsonl = open_text(text, sizeof text - 1, &options);
     next_is(jsonl, "one", 1);
     next_is(jsonl, "", 4);
     next_is(jsonl, "last, no newline \xc3\xa4", 5);
     next_is(jsonl, NULL, 0);
     next_is(jsonl, NULL, 0);
-    assert_int_equal(sy_source_stored_bytes(sy_jsonl_source(jsonl)), sizeof text - 1);
-    sy_jsonl_close(jsonl);
+    assert_int_equal(sy_source_stored_bytes(source), sizeof text - 1);
+    shut(jsonl);
     jsonl = open_text("", 0, &options);
     next_is(jsonl, NULL, 0);
-    sy_jsonl_close(jsonl);
+    shut(jsonl);
     const char *with_nul = "{\"text\":\"a\\u0000b\"}";
     jsonl = open_text(with_nul, strlen(with_nul), &options);
     const char *got = NULL;
@@ -73,7 +84,7 @@ static void test_lines(void **state) {
     assert_int_equal(sy_jsonl_next(jsonl, &got, &bytes), SY_OK);
     assert_int_equal(bytes, 3);
     assert_memory_equal(got, "a\0b", 3);
-    sy_jsonl_close(jsonl);
+    shut(jsonl);
 }
 
 /* One broken line between two good ones: named, counted, skipped; fatal when none is tolerated. */
@@ -81,8 +92,11 @@ static void breaks(const char *line, const char *why) {
     char text[1024], want[256];
     snprintf(text, sizeof text, "{\"body\":\"a\"}\n%s\n{\"body\":\"b\"}\n", line);
     int64_t n = 0;
-    struct sy_jsonl_options options = {
-        .text_key = "body", .max_bad_lines = 1, .n_bad_lines = &n, .log = &logger, .max_line_bytes = 300};
+    struct sy_jsonl_options options = {.text_key = "body",
+                                       .max_bad_lines = 1,
+                                       .n_bad_lines = &n,
+                                       .log = &logger,
+                                       .max_line_bytes = 300};
     struct sy_jsonl *jsonl = open_text(text, strlen(text), &options);
     next_is(jsonl, "a", 1);
     next_is(jsonl, "b", 3);
@@ -92,7 +106,7 @@ static void breaks(const char *line, const char *why) {
     snprintf(want, sizeof want, "m.jsonl:2: %s", why);
     if (strncmp(last_warning, want, strlen(want)) != 0)
         fail_msg("\"%s\" is not \"%s\"", last_warning, want);
-    sy_jsonl_close(jsonl);
+    shut(jsonl);
     jsonl = open_text(text, strlen(text), &options); /* n is 1 already: the next one is too many */
     next_is(jsonl, "a", 1);
     const char *got = NULL;
@@ -100,7 +114,7 @@ static void breaks(const char *line, const char *why) {
     assert_int_equal(sy_jsonl_next(jsonl, &got, &bytes), SY_ERR_DATA);
     assert_int_equal(strncmp(sy_error_message(), want, strlen(want)), 0);
     assert_non_null(strstr(sy_error_message(), "broken line 2, data.max_bad_lines is 1"));
-    sy_jsonl_close(jsonl);
+    shut(jsonl);
 }
 
 static void test_broken(void **state) {
@@ -174,7 +188,7 @@ static void check_cuts(const char *packed, size_t n, size_t first, size_t whole)
             status = sy_jsonl_next(jsonl, &text, &bytes);
         assert_int_equal(status, SY_ERR_DATA);
         assert_non_null(strstr(sy_error_message(), "cut off"));
-        sy_jsonl_close(jsonl);
+        shut(jsonl);
     }
 }
 
@@ -187,17 +201,19 @@ static void check_file(const char *suffix, const char *packed, size_t n) {
     close(fd);
     struct sy_jsonl_options options = {0};
     struct sy_jsonl *jsonl = NULL;
-    assert_int_equal(sy_jsonl_open(path, &options, &jsonl), SY_OK);
+    assert_int_equal(sy_source_open(path, &source), SY_OK);
+    assert_int_equal(sy_jsonl_open(source, &options, &jsonl), SY_OK);
     check_big(jsonl);
     XXH128_hash_t hash = XXH3_128bits(packed, n);
     char want[33], got[33];
-    snprintf(want, sizeof want, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
-    sy_source_stored_hash(sy_jsonl_source(jsonl), got);
+    snprintf(want, sizeof want, "%016llx%016llx", (unsigned long long)hash.high64,
+             (unsigned long long)hash.low64);
+    sy_source_stored_hash(source, got);
     assert_string_equal(got, want);
-    assert_int_equal(sy_source_stored_bytes(sy_jsonl_source(jsonl)), n);
-    sy_jsonl_close(jsonl);
+    assert_int_equal(sy_source_stored_bytes(source), n);
+    shut(jsonl);
     unlink(path);
-    assert_int_equal(sy_jsonl_open(path, &options, &jsonl), SY_ERR_IO);
+    assert_int_equal(sy_source_open(path, &source), SY_ERR_IO);
 }
 
 static void test_compressed(void **state) {
@@ -221,7 +237,7 @@ static void test_compressed(void **state) {
         status = sy_jsonl_next(jsonl, &got, &bytes);
     assert_int_equal(status, SY_ERR_DATA);
     assert_non_null(strstr(sy_error_message(), "damaged gzip stream"));
-    sy_jsonl_close(jsonl);
+    shut(jsonl);
     first = ZSTD_compress(packed, ROOM, text, half, 3);
     both = first + ZSTD_compress(packed + first, ROOM - first, text + half, n - half, 3);
     check_file(".jsonl.zst", packed, both);
@@ -230,21 +246,217 @@ static void test_compressed(void **state) {
     free(packed);
 }
 
-static void test_wrong_suffix(void **state) {
-    (void)state;
-    char path[] = "/tmp/sy_jsonl_XXXXXX.gz";
-    int fd = mkstemps(path, 3);
+/* The first bytes say what a file is. A name that says otherwise is refused, one that says nothing is
+ * fine. */
+static void check_name(const char *suffix, const char *bytes, size_t n, sy_status want,
+                       const char *text) {
+    char path[64], got[16];
+    size_t n_got = 0;
+    snprintf(path, sizeof path, "/tmp/sy_jsonl_XXXXXX%s", suffix);
+    int fd = mkstemps(path, (int)strlen(suffix));
     assert_true(fd >= 0);
-    assert_int_equal(write(fd, "{\"text\":\"a\"}", 12), 12);
+    assert_int_equal(write(fd, bytes, n), n);
     close(fd);
-    struct sy_jsonl_options options = {.max_bad_lines = 100};
-    struct sy_jsonl *jsonl = NULL;
-    const char *text = NULL;
-    size_t bytes = 0;
-    assert_int_equal(sy_jsonl_open(path, &options, &jsonl), SY_OK);
-    assert_int_equal(sy_jsonl_next(jsonl, &text, &bytes), SY_ERR_DATA);
-    sy_jsonl_close(jsonl);
+    assert_int_equal(sy_source_open(path, &source), want);
     unlink(path);
+    if (want != SY_OK) {
+        assert_non_null(
+            strstr(sy_error_message(), ", as its name says: give it the name of what it is"));
+        return;
+    }
+    assert_int_equal(sy_source_read(source, got, sizeof got, &n_got), SY_OK);
+    assert_int_equal(n_got, strlen(text));
+    assert_memory_equal(got, text, n_got);
+    sy_source_close(source);
+}
+
+static void test_names(void **state) {
+    (void)state;
+    char gz[64], zst[64], skip[80] = "\x50\x2a\x4d\x18\x02\0\0\0hi"; /* a frame to skip comes first */
+    size_t n_gz = gzip("text", 4, gz, sizeof gz), n_zst = ZSTD_compress(zst, sizeof zst, "text", 4, 1);
+    memcpy(skip + 10, zst, n_zst);
+    static const char *const gz_names[] = {".gz", ".GZ", "", ".txt"};
+    static const char *const zst_names[] = {".zst", ".Zst", "", ".txt"};
+    for (int i = 0; i < 4; i++) {
+        check_name(gz_names[i], gz, n_gz, SY_OK, "text");
+        check_name(zst_names[i], zst, n_zst, SY_OK, "text");
+        check_name(zst_names[i], skip, 10 + n_zst, SY_OK, "text");
+        check_name(gz_names[i], "text", 4, i < 2 ? SY_ERR_DATA : SY_OK, "text");
+        check_name(zst_names[i], "text", 4, i < 2 ? SY_ERR_DATA : SY_OK, "text");
+        check_name(gz_names[i], "", 0, SY_OK, "");
+    }
+    check_name(".gz", "t", 1, SY_ERR_DATA, "");
+    check_name(".zst", gz, n_gz, SY_ERR_DATA, "");
+    check_name(".gz", zst, n_zst, SY_ERR_DATA, "");
+}
+
+/* What was peeked at is read again, once. */
+static void test_peek(void **state) {
+    (void)state;
+    enum { N = 3 * SY_SOURCE_HEAD_BYTES / 2 };
+    char *bytes = malloc(N), *got = malloc(N + 1);
+    assert_true(bytes && got);
+    for (int i = 0; i < N; i++)
+        bytes[i] = (char)(i * 7 % 251);
+    for (size_t n = 0; n <= N; n += N / 3) {
+        const char *head = NULL;
+        size_t n_head = 0, at = 0, piece = 1;
+        assert_int_equal(sy_source_open_memory("m", bytes, n, &source), SY_OK);
+        for (int twice = 0; twice < 2; twice++) {
+            assert_int_equal(sy_source_peek(source, &head, &n_head), SY_OK);
+            assert_int_equal(n_head, n < SY_SOURCE_HEAD_BYTES ? n : SY_SOURCE_HEAD_BYTES);
+            assert_memory_equal(head, bytes, n_head);
+        }
+        for (; piece > 0; at += piece)
+            assert_int_equal(sy_source_read(source, got + at, at % 3 ? 1000 : 1, &piece), SY_OK);
+        assert_int_equal(at, n);
+        assert_memory_equal(got, bytes, n);
+        assert_int_equal(sy_source_stored_bytes(source), n);
+        sy_source_close(source);
+    }
+    free(bytes);
+    free(got);
+}
+
+/* A mark at the beginning of any line and of any text is dropped, one elsewhere stays. */
+static void test_marks(void **state) {
+    (void)state;
+    struct sy_jsonl_options options = {0};
+    static const char text[] =
+        "\xef\xbb\xbf{\"text\":\"a\"}\n\xef\xbb\xbf{\"text\":\"\xef\xbb\xbf"
+        "b\"}\n"
+        "{\"text\":\"\\ufeffc\\ufeff\"}\n\xef\xbb\xbf\n{\"text\":\"\\ufeff\\ufeff\"}\n"
+        "{\"text\":\"\\ufeff\"}\n";
+    struct sy_jsonl *jsonl = open_text(text, sizeof text - 1, &options);
+    next_is(jsonl, "a", 1);
+    next_is(jsonl, "b", 2);
+    next_is(jsonl, "c\xef\xbb\xbf", 3);
+    next_is(jsonl, "\xef\xbb\xbf", 5);
+    next_is(jsonl, "", 6);
+    next_is(jsonl, NULL, 0);
+    shut(jsonl);
+}
+
+/* data.encoding_errors = replace, in a line: bytes that are not UTF-8, and halves of surrogate pairs. */
+static void test_replace(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"caf\xe9", "caf\xef\xbf\xbd"},
+        {"\xff\xff", "\xef\xbf\xbd\xef\xbf\xbd"},
+        {"\xe2\x82|", "\xef\xbf\xbd|"},
+        {"\\ud83d\\ude00", "\xf0\x9f\x98\x80"},
+        {"\\ud83d", "\xef\xbf\xbd"},
+        {"\\uDE00x", "\xef\xbf\xbdx"},
+        {"\\ud83d\\u0041", "\xef\xbf\xbd"
+                           "A"},
+        {"\\ud83d\\ud83d\\ude00", "\xef\xbf\xbd\xf0\x9f\x98\x80"},
+        {"\\\\ud83d", "\\ud83d"}, /* an escaped backslash, then letters */
+        {"\\ud7ff\\ue000", "\xed\x9f\xbf\xee\x80\x80"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[128];
+        int n = snprintf(line, sizeof line, "{\"text\":\"%s\"}\n{\"text\":\"next\"}", cases[i][0]);
+        struct sy_jsonl_options options = {.replace = 1};
+        struct sy_jsonl *jsonl = open_text(line, (size_t)n, &options);
+        next_is(jsonl, cases[i][1], 1);
+        next_is(jsonl, "next", 2);
+        shut(jsonl);
+    }
+}
+
+/* All of the first lines fail: what is there instead, and what to do. */
+static void stops(const char *text, int64_t max_bad_lines, const char *const *wants) {
+    struct sy_jsonl_options options = {.max_bad_lines = max_bad_lines, .log = &logger};
+    struct sy_jsonl *jsonl = open_text(text, strlen(text), &options);
+    const char *got = "";
+    size_t bytes = 0;
+    sy_status status = SY_OK;
+    while (status == SY_OK && got)
+        status = sy_jsonl_next(jsonl, &got, &bytes);
+    shut(jsonl);
+    if (!wants) {
+        assert_int_equal(status, SY_OK);
+        return;
+    }
+    assert_int_equal(status, SY_ERR_DATA);
+    assert_true(n_warnings < 5);
+    for (; *wants; wants++)
+        if (!strstr(sy_error_message(), *wants))
+            fail_msg("\"%s\" lacks \"%s\"", sy_error_message(), *wants);
+}
+#define STOPS(text, ...) stops(text, 100, (const char *const[]){__VA_ARGS__, NULL})
+
+#define FIVE(line) line "\n" line "\n" line "\n" line "\n" line "\n"
+#define GOOD "{\"text\":\"x\"}\n"
+
+static void test_first_lines(void **state) {
+    (void)state;
+    STOPS(FIVE("{\"id\":1,\"content\":\"a long text\",\"url\":\"b\"}") GOOD,
+          "m.jsonl: no text under \"text\" (data.text_key) in the first 5 lines; keys there: \"id\", "
+          "\"content\", \"url\"; "
+          "if the text is in \"content\": --data.text_key=content");
+    STOPS("{\"a\":\"1\"}\n{\"b\":\"22\"}\n{\"a\":\"333\"}\n{\"c\":4}\n\n[]\n" GOOD,
+          "in the first 5 lines", "keys there: \"a\", \"b\", \"c\"", "--data.text_key=a");
+    STOPS("{\"text\":[1],\"n\":2}\n", "in its one line",
+          "keys there: \"text\", \"n\"; none of them holds a string");
+    STOPS("{}\n{}\n", "in the first 2 lines; keys there: none; none of them");
+    STOPS("[{\"text\":\"a\"},\n{\"text\":\"b\"}]\n",
+          "m.jsonl: not JSON Lines but a JSON array (data.format): jq -c '.[]'");
+    STOPS("\n  [\n  {\n  \"text\": \"a\"\n  }\n]\n", "a JSON array");
+    STOPS("{\n  \"text\": \"a\",\n  \"b\": 1\n}\n", "m.jsonl:1: column ",
+          "no JSON object in the first 4 lines, so this is one JSON value over several lines",
+          "jq -c . FILE");
+    STOPS("Once upon\na time\nthere\nwere\nlines\nand more\n", "m.jsonl:1: column ",
+          "no JSON object in the first 5 lines: if this is plain text: --data.format=text");
+    STOPS("\n\nOnce\n", "m.jsonl:3: ", "no JSON object in its one line");
+    stops("a\nb\nc\nd\n" GOOD, 4,
+          NULL); /* the fifth is good: four are broken, as many as are tolerated */
+    stops(GOOD FIVE("x") FIVE("y"), 10, NULL);
+    stops("a\nb\nc\nd\n" GOOD, 3,
+          (const char *const[]){"m.jsonl:4: ", "broken line 4, data.max_bad_lines is 3", NULL});
+    stops(FIVE("x"), 0,
+          (const char *const[]){"m.jsonl:1: ", "broken line 1, data.max_bad_lines is 0", NULL});
+}
+
+static void recognizes(const char *head, size_t n, int whole, const char *key, int want) {
+    int yes = -1;
+    assert_int_equal(sy_jsonl_recognize(head, n, whole, key, &yes), SY_OK);
+    if (yes != want)
+        fail_msg("%.*s: %d", (int)n, head, yes);
+}
+
+static void test_recognize(void **state) {
+    (void)state;
+    static const struct {
+        const char *head, *key;
+        int whole, want;
+    } cases[] = {
+        {"{\"text\":\"a\"}", NULL, 1, 1},
+        {"{\"text\":\"a\"}\nwhatever", NULL, 0, 1},
+        {"\xef\xbb\xbf\n \r\n{\"text\":\"\"}", NULL, 1, 1},
+        {"{\"text\":\"a\"}\r\n", NULL, 1, 1},
+        {"{\"text\":\"a\"}", "body", 1, 0},
+        {"{\"body\":\"a\"}", "body", 1, 1},
+        {"{\"text\":3}\n", NULL, 0, 0},
+        {"{\"text\":\"a\"", NULL, 1, 0},
+        {"{\"text\":\"a", NULL, 0, 1},
+        {"  { \"", NULL, 0, 1},
+        {"a\"quoted", NULL, 0, 0},
+        {"[\"", NULL, 0, 0},
+        {"{", NULL, 0, 0},
+        {"{ x", NULL, 0, 0},
+        {"", NULL, 1, 0},
+        {"\n\n", NULL, 1, 0},
+        {"[{\"text\":\"a\"}]", NULL, 1, 0},
+        {"Once {\"text\":\"a\"}", NULL, 1, 0},
+        {"{\n\"text\":\"a\"}", NULL, 1, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        recognizes(cases[i].head, strlen(cases[i].head), cases[i].whole, cases[i].key, cases[i].want);
+    char deep[200];
+    memset(deep, '[', sizeof deep);
+    memcpy(deep, "{\"text\":", 8);
+    recognizes(deep, sizeof deep, 1, NULL, 0);
 }
 
 /* jansson's allocations fail once, at the n-th call: never a broken line, never another text. */
@@ -274,7 +486,7 @@ static void test_memory_runs_out(void **state) {
         assert_int_equal(status, failed ? SY_ERR_MEMORY : SY_OK);
         if (!failed)
             assert_non_null(strstr(text, "grow while it is read, more than once, with \xc3\xa4 in it"));
-        sy_jsonl_close(jsonl);
+        shut(jsonl);
         failures += failed;
         if (!failed)
             break;
@@ -285,8 +497,11 @@ static void test_memory_runs_out(void **state) {
 int main(void) {
     json_set_alloc_funcs(failing_malloc, free); /* before the library first uses jansson */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),        cmocka_unit_test(test_broken),          cmocka_unit_test(test_compressed),
-        cmocka_unit_test(test_wrong_suffix), cmocka_unit_test(test_memory_runs_out),
+        cmocka_unit_test(test_lines),      cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_compressed), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_peek),       cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_replace),    cmocka_unit_test(test_first_lines),
+        cmocka_unit_test(test_recognize),  cmocka_unit_test(test_memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

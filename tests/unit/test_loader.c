@@ -1,5 +1,6 @@
-/* The loader against a slow model of its contract: the whole stream written out, then cut. Random access in any order gives
- * the same bytes as going through; the shuffle is a permutation that depends on seed and epoch; evaluation pads at the end.
+/* The loader against a slow model of its contract: the whole stream written out, then cut. Random access
+ * in any order gives the same bytes as going through; the shuffle is a permutation that depends on seed
+ * and epoch; evaluation pads at the end.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,8 +33,11 @@ static struct fixture setup(int n_documents, int shuffle, uint64_t seed, double 
     for (int i = 0; i < n_documents; i++)
         fprintf(f, "{\"text\":\"%0*d\"}\n", 1 + (i * 5 + 3) % 17, i);
     assert_int_equal(fclose(f), 0);
-    struct fixture x = {
-        .options = {.dataset_paths = path_list, .n_dataset_paths = 1, .shuffle = shuffle, .seed = seed, .holdout = holdout}};
+    struct fixture x = {.options = {.dataset_paths = path_list,
+                                    .n_dataset_paths = 1,
+                                    .shuffle = shuffle,
+                                    .seed = seed,
+                                    .holdout = holdout}};
     assert_int_equal(sy_documents_load(&x.options, &x.documents), SY_OK);
     assert_int_equal(sy_tokenizer_create("byte", 259, &x.tokenizer), SY_OK);
     return x;
@@ -69,7 +73,9 @@ static void add_document(struct stream *s, const struct sy_documents *d, int64_t
     int begin = s->n;
     const struct sy_document *document = &d->document[i];
     for (int64_t j = 0; j < document->bytes + 2 && s->n < MAX_STREAM; j++) {
-        s->token[s->n] = j == 0 ? 256 : j == document->bytes + 1 ? 257 : (unsigned char)d->text[document->offset + j - 1];
+        s->token[s->n] = j == 0                     ? 256
+                         : j == document->bytes + 1 ? 257
+                                                    : (unsigned char)d->text[document->offset + j - 1];
         s->begin[s->n] = begin;
         s->last[s->n++] = j == document->bytes + 1;
     }
@@ -94,14 +100,19 @@ static void add_epoch(struct stream *s, const struct fixture *x, int64_t e) {
     }
 }
 
-static void check_sequence(const struct stream *s, int64_t n, int64_t seq_len, const int32_t *tokens, const int32_t *labels,
-                           const int32_t *doc_start) {
+static void check_place(const struct stream *s, int64_t place, int64_t seq_len, const int32_t *tokens,
+                        const int32_t *labels, const int32_t *doc_start) {
     for (int64_t i = 0; i < seq_len; i++) {
-        int64_t at = n * seq_len + i, begin = s->begin[at] - n * seq_len;
+        int64_t at = place + i, begin = s->begin[at] - place;
         assert_int_equal(tokens[i], s->token[at]);
         assert_int_equal(labels[i], s->last[at] ? -100 : s->token[at + 1]);
         assert_int_equal(doc_start[i], begin > 0 ? begin : 0);
     }
+}
+
+static void check_sequence(const struct stream *s, int64_t n, int64_t seq_len, const int32_t *tokens,
+                           const int32_t *labels, const int32_t *doc_start) {
+    check_place(s, n * seq_len, seq_len, tokens, labels, doc_start);
 }
 
 static void check_all(int n_documents, int64_t seq_len, int shuffle, uint64_t seed) {
@@ -117,8 +128,13 @@ static void check_all(int n_documents, int64_t seq_len, int shuffle, uint64_t se
     assert_true(count >= 2);
     for (int64_t i = 0; i < 3 * count; i++) { /* first in order, then at random */
         int64_t n = i < count ? i : (int64_t)(sy_mix64((uint64_t)i) % (uint64_t)count);
-        assert_int_equal(sy_loader_fetch(loader, n, out, out + seq_len, out + 2 * seq_len), SY_OK);
+        assert_int_equal(sy_loader_fetch(loader, n * seq_len, out, out + seq_len, out + 2 * seq_len),
+                         SY_OK);
         check_sequence(&s, n, seq_len, out, out + seq_len, out + 2 * seq_len);
+        int64_t place = (int64_t)(sy_mix64((uint64_t)(i + count)) %
+                                  (uint64_t)(s.n - seq_len)); /* a sequence may begin anywhere */
+        assert_int_equal(sy_loader_fetch(loader, place, out, out + seq_len, out + 2 * seq_len), SY_OK);
+        check_place(&s, place, seq_len, out, out + seq_len, out + 2 * seq_len);
     }
     free(out);
     sy_loader_destroy(loader);
@@ -140,7 +156,7 @@ static uint64_t digest(const struct fixture *x, int64_t count) {
     uint64_t h = 0;
     struct sy_loader *loader = create(x, 16);
     for (int64_t n = 0; n < count; n++) {
-        assert_int_equal(sy_loader_fetch(loader, n, out, out + 16, out + 32), SY_OK);
+        assert_int_equal(sy_loader_fetch(loader, 16 * n, out, out + 16, out + 32), SY_OK);
         for (int i = 0; i < 48; i++)
             h = sy_mix64(h + (uint64_t)(int64_t)out[i]);
     }
@@ -197,7 +213,7 @@ static void *read_some(void *arg) {
     int32_t out[3 * 16];
     for (int64_t n = r->first; n < r->count; n += r->step) {
         uint64_t h = 0;
-        if (sy_loader_fetch(r->loader, n, out, out + 16, out + 32) == SY_OK)
+        if (sy_loader_fetch(r->loader, 16 * n, out, out + 16, out + 32) == SY_OK)
             for (int i = 0; i < 48; i++)
                 h = sy_mix64(h + (uint64_t)(int64_t)out[i]);
         r->digests[n] = h;
@@ -244,7 +260,8 @@ static void test_eval(void **state) {
         int32_t *out = malloc(3 * (size_t)seq_len * sizeof *out);
         assert_non_null(out);
         for (int64_t n = count; n-- > 0;) {
-            assert_int_equal(sy_loader_eval_fetch(loader, n, out, out + seq_len, out + 2 * seq_len), SY_OK);
+            assert_int_equal(sy_loader_eval_fetch(loader, n, out, out + seq_len, out + 2 * seq_len),
+                             SY_OK);
             check_sequence(&s, n, seq_len, out, out + seq_len, out + 2 * seq_len);
             for (int64_t i = 0; i < seq_len; i++)
                 valid += out[seq_len + i] != SY_LABEL_NONE;
@@ -261,20 +278,21 @@ static void test_eval(void **state) {
 
 static void test_refused(void **state) {
     (void)state;
-    struct fixture x = setup(1, 0, 0, 0.5);
+    struct fixture x = setup(1, 0, 0, 0);
     struct sy_loader *loader = NULL;
     assert_int_equal(sy_loader_create(x.documents, x.tokenizer, &x.options, 0, &loader), SY_ERR_USAGE);
     assert_non_null(strstr(sy_error_message(), "seq_len 0 must be in 1 … 16777216"));
-    assert_int_equal(sy_loader_create(x.documents, x.tokenizer, &x.options, SY_SEQ_LEN_MAX + 1, &loader), SY_ERR_USAGE);
+    assert_int_equal(sy_loader_create(x.documents, x.tokenizer, &x.options, SY_SEQ_LEN_MAX + 1, &loader),
+                     SY_ERR_USAGE);
     struct sy_documents none = {0};
     assert_int_equal(sy_loader_create(&none, x.tokenizer, &x.options, 8, &loader), SY_ERR_USAGE);
     assert_null(loader);
     loader = create(&x, 8);
     int32_t out[24];
-    assert_int_equal(sy_loader_eval_count(loader), 0); /* one document: nothing is held out */
+    assert_int_equal(sy_loader_eval_count(loader), 0); /* nothing is held out */
     assert_int_equal(sy_loader_fetch(loader, -1, out, out + 8, out + 16), SY_ERR_USAGE);
-    assert_int_equal(sy_loader_fetch(loader, INT64_MAX / 8 + 1, out, out + 8, out + 16), SY_ERR_USAGE);
-    assert_int_equal(sy_loader_fetch(loader, INT64_MAX / 8 - 1, out, out + 8, out + 16), SY_OK);
+    assert_int_equal(sy_loader_fetch(loader, INT64_MAX - 7, out, out + 8, out + 16), SY_ERR_USAGE);
+    assert_int_equal(sy_loader_fetch(loader, INT64_MAX - 8, out, out + 8, out + 16), SY_OK);
     sy_loader_destroy(loader);
     teardown(&x);
 }
@@ -287,8 +305,9 @@ static int make_path(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_model), cmocka_unit_test(test_seed_and_epoch), cmocka_unit_test(test_golden),
-        cmocka_unit_test(test_eval),          cmocka_unit_test(test_refused),        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_against_model), cmocka_unit_test(test_seed_and_epoch),
+        cmocka_unit_test(test_golden),        cmocka_unit_test(test_eval),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, make_path, NULL) != 0;
 }

@@ -111,8 +111,12 @@ static void test_bias_is_not_counted(void **state) {
     struct lab with = open_lab("dsv3-debug", ""), without = open_lab("dsv3-debug", "moe.load_balance_coeff=0");
     assert_true(with.p->n_parameters == without.p->n_parameters && with.p->n_active == without.p->n_active);
     assert_int_equal(with.p->n_tensors, without.p->n_tensors + 5);
-    assert_true(with.p->n_trained == without.p->n_trained && with.p->n_floats > with.p->n_trained);
-    assert_true(without.p->n_floats == without.p->n_trained);
+    int buffers[2] = {0, 0};
+    for (int i = 0; i < with.p->n_params; i++)
+        buffers[0] += with.p->param[i].kind == SY_PARAM_BUFFER;
+    for (int i = 0; i < without.p->n_params; i++)
+        buffers[1] += without.p->param[i].kind == SY_PARAM_BUFFER;
+    assert_true(buffers[0] == 5 && buffers[1] == 0);
     for (int i = 0; i < 6; i++) {
         assert_true((with.p->layer[i].expert_bias >= 0) == (i > 0));
         assert_int_equal(without.p->layer[i].expert_bias, -1);
@@ -139,25 +143,22 @@ static void check_names(const struct sy_params *p) {
     free(seen);
 }
 
-/* Parameters follow each other without overlap; each is covered exactly, in order, by its tensors. */
+/* Dense parameters, then experts, then buffers; each is covered exactly, in order, by its tensors. */
 static void check_layout(const struct sy_params *p) {
-    int64_t end = 0;
+    int stage = 0;
     for (int i = 0; i < p->n_params; i++) {
         const struct sy_param *q = &p->param[i];
-        int64_t from = q->kind == SY_PARAM_EXPERT ? p->n_dense : q->kind == SY_PARAM_BUFFER ? p->n_trained : 0;
-        int64_t to = q->kind == SY_PARAM_EXPERT ? p->n_trained : q->kind == SY_PARAM_BUFFER ? p->n_floats : p->n_dense;
-        assert_true(q->offset >= end && q->offset % 16 == 0 && q->rows > 0 && q->cols > 0);
-        end = q->offset + q->rows * q->cols;
-        assert_true(q->offset >= from && end <= to);
+        int now = q->kind == SY_PARAM_EXPERT ? 1 : q->kind == SY_PARAM_BUFFER ? 2 : 0;
+        assert_true(now >= stage && q->rows > 0 && q->cols > 0);
+        stage = now;
         assert_true((q->kind == SY_PARAM_EXPERT) == (q->expert >= 0));
     }
-    assert_true(end <= p->n_floats && p->n_dense <= p->n_trained && p->n_trained <= p->n_floats);
     int64_t *covered = calloc((size_t)p->n_params, sizeof *covered);
     assert_non_null(covered);
     for (int i = 0; i < p->n_tensors; i++) {
         const struct sy_tensor *t = &p->tensor[i];
         const struct sy_param *q = &p->param[t->param];
-        if (t->offset != q->offset + covered[t->param])
+        if (t->first_row * q->cols != covered[t->param])
             fail_msg("%s: a gap or an overlap", t->name);
         assert_true(t->n == t->dims[0] * (t->n_dims == 2 ? t->dims[1] : 1) && t->n_dims >= 1 && t->n_dims <= 2);
         assert_true(t->n % q->cols == 0);
@@ -309,12 +310,24 @@ struct stats {
     double mean, sd, most;
 };
 
+/* Elements first .. first + n - 1, by the op. */
+static void init(const struct sy_tensor *t, uint64_t seed, int64_t first, int64_t n, float *out) {
+    struct sy_exec x = {.device = sy_device_cpu()};
+    assert_int_equal(sy_ops_select("ref", &x.ops), SY_OK);
+    struct sy_init_item item = sy_params_init(t, seed);
+    assert_true(item.n == t->n && item.first == 0);
+    item.first = first;
+    item.n = n;
+    item.out = out;
+    x.ops->init(&x, &(struct sy_init_values){&item, 1});
+}
+
 static struct stats measure(const struct sy_tensor *t, uint64_t seed, int64_t n) {
     float *x = malloc((size_t)n * sizeof *x);
     struct stats s = {0, 0, 0};
     assert_non_null(x);
     assert_true(n <= t->n);
-    sy_params_init(t, seed, 0, n, x);
+    init(t, seed, 0, n, x);
     for (int64_t i = 0; i < n; i++) {
         s.mean += x[i] / (double)n;
         s.most = fmax(s.most, fabs(x[i]));
@@ -378,7 +391,7 @@ static void test_head_is_cut(void **state) {
     float *x = malloc(N * sizeof *x);
     int at_the_cut = 0;
     assert_non_null(x);
-    sy_params_init(t, 3, 0, N, x);
+    init(t, 3, 0, N, x);
     for (int i = 0; i < N; i++)
         at_the_cut += fabsf(x[i]) == (float)cut;
     assert_int_equal(at_the_cut, 0);
@@ -406,7 +419,7 @@ static void test_constants(void **state) {
         float x[64] = {NAN};
         if (!t)
             fail_msg("there is no %s", constant[i].name);
-        sy_params_init(t, 1, 0, t->n, x);
+        init(t, 1, 0, t->n, x);
         for (int64_t k = 0; k < t->n; k++)
             assert_true(x[k] == constant[i].value && !signbit(x[k]));
     }
@@ -424,12 +437,12 @@ static void test_any_split(void **state) {
         assert_non_null(t);
         static const int64_t steps[] = {1, 3, 64, 999};
         float whole[N], part[N + 1];
-        sy_params_init(t, 42, 0, N, whole);
+        init(t, 42, 0, N, whole);
         for (size_t s = 0; s < 4; s++) {
             part[N] = -7.0f;
             for (int64_t last = N; last > 0; last -= steps[s]) { /* from behind */
                 int64_t first = last > steps[s] ? last - steps[s] : 0;
-                sy_params_init(t, 42, first, last - first, part + first);
+                init(t, 42, first, last - first, part + first);
             }
             assert_memory_equal(whole, part, sizeof whole);
             assert_true(part[N] == -7.0f);
@@ -455,13 +468,13 @@ static void test_seed_and_name(void **state) {
     const char *name = "model.layers.1.mlp.experts.3.gate_proj.weight",
                *next = "model.layers.1.mlp.experts.4.gate_proj.weight";
     int same = 0;
-    sy_params_init(find(l.p, name), 1, 0, N, a);
-    sy_params_init(find(other.p, name), 1, 0, N, b);
+    init(find(l.p, name), 1, 0, N, a);
+    init(find(other.p, name), 1, 0, N, b);
     assert_memory_equal(a, b, sizeof a);
-    sy_params_init(find(l.p, next), 1, 0, N, b);
+    init(find(l.p, next), 1, 0, N, b);
     for (int i = 0; i < N; i++)
         same += a[i] == b[i];
-    sy_params_init(find(l.p, name), 2, 0, N, b);
+    init(find(l.p, name), 2, 0, N, b);
     for (int i = 0; i < N; i++)
         same += a[i] == b[i];
     assert_true(same < 3);

@@ -1,7 +1,9 @@
-/* The planted bugs do what their names say, no less and no more: each is the wrong order that it stands for.
+/* The planted bugs do what their names say, no less and no more: each is the wrong order that it stands
+ * for.
  *
- * swap_sequences: in round 0 the sequences of lanes 0 and 1 change places. shuffle_lanes: an expert's leaf takes its
- * sequences from last to first. lanes_in_turn: lanes are added one after the other, not as a tree.
+ * swap_sequences: in round 0 the sequences of lanes 0 and 1 change places. shuffle_lanes: an expert's
+ * leaf takes its sequences from last to first. lanes_in_turn: lanes are added one after the other, not
+ * as a tree.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -56,9 +58,9 @@ static void do_step(struct sy_session *s, const int64_t *of) {
     for (int64_t k = 0; k < s->config->training.global_batch_size; k++)
         for (int64_t t = 0; t < SEQ; t++) {
             uint64_t at = (uint64_t)(of[k] * SEQ + t);
-            s->ids[k * SEQ + t] = (int32_t)(sy_mix64(at) % 256);
-            s->labels[k * SEQ + t] = (int32_t)(sy_mix64(at + 1) % 256);
-            s->doc_start[k * SEQ + t] = 0;
+            s->feed.ids[k * SEQ + t] = (int32_t)(sy_mix64(at) % 256);
+            s->feed.labels[k * SEQ + t] = (int32_t)(sy_mix64(at + 1) % 256);
+            s->feed.doc_start[k * SEQ + t] = 0;
         }
     assert_int_equal(sy_session_step_filled(s, 0, &r), SY_OK);
     assert_int_equal(r.applied, 1);
@@ -84,8 +86,8 @@ static void swap_sequences(void **state) {
     planted.plant = "swap_sequences";
     struct sy_session *good = open_session(r), *bad = open_session(planted);
     for (int64_t k = 0; k < 24; k++) { /* sequences 0..3 are round 0 of lanes 0 and 1, two of a cell each */
-        int64_t n = sy_gradients_sequence(good->gradients, k);
-        assert_int_equal(sy_gradients_sequence(bad->gradients, k), n < 2 ? n + 2 : n < 4 ? n - 2 : n);
+        int64_t n = sy_walk_sequence(&good->walk, k);
+        assert_int_equal(sy_walk_sequence(&bad->walk, k), n < 2 ? n + 2 : n < 4 ? n - 2 : n);
     }
     close_session(good);
     close_session(bad);
@@ -93,7 +95,7 @@ static void swap_sequences(void **state) {
                            "swap_sequences"}; /* one lane has none to change places with */
     bad = open_session(alone);
     for (int64_t k = 0; k < 4; k++)
-        assert_int_equal(sy_gradients_sequence(bad->gradients, k), k);
+        assert_int_equal(sy_walk_sequence(&bad->walk, k), k);
     close_session(bad);
 }
 

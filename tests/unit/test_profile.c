@@ -29,10 +29,6 @@ static void note(int op, const struct sy_exec *x, const void *arg) {
     last.arg = arg;
 }
 
-static void fake_gemm(const struct sy_exec *x, const struct sy_gemm *g, int n) {
-    assert_int_equal(n, 1);
-    note(SY_OP_gemm, x, g);
-}
 #define X(name, type)                                                         \
     static void fake_##name(const struct sy_exec *x, const struct type *op) { \
         note(SY_OP_##name, x, op);                                            \
@@ -40,35 +36,52 @@ static void fake_gemm(const struct sy_exec *x, const struct sy_gemm *g, int n) {
 SY_OPS_LIST(X)
 #undef X
 static const struct sy_ops fakes = {.tier = "fake",
-                                    .gemm = fake_gemm,
 #define X(name, type) .name = fake_##name,
                                     SY_OPS_LIST(X)
 #undef X
 };
 
-static struct sy_param param[] = {{SY_PARAM_EMBEDDING, -1, -1, 4, 8, 0},
-                                  {SY_PARAM_MATRIX, 0, -1, 8, 8, 32},
-                                  {SY_PARAM_VECTOR, 0, -1, 1, 8, 96},
-                                  {SY_PARAM_MATRIX, -1, -1, 4, 8, 104},
-                                  {SY_PARAM_EXPERT, 0, 0, 16, 8, 136}};
-static struct sy_layer_params layer = {.attn_norm = 2,
-                                       .w13 = -1,
-                                       .w2 = -1,
-                                       .gate = -1,
-                                       .shared_w13 = -1,
-                                       .shared_w2 = -1,
-                                       .shared_gate = -1};
-static const struct sy_params params = {.param = param,
-                                        .n_params = 5,
-                                        .layer = &layer,
-                                        .n_layers = 1,
-                                        .embedding = 0,
-                                        .final_norm = -1,
-                                        .head = 3,
-                                        .n_dense = 136,
-                                        .n_trained = 264,
-                                        .n_floats = 264};
-static float weights[264];
+/* A real model, so that weights lie somewhere. */
+static struct sy_config *config;
+static struct sy_session *session;
+
+static void set(struct sy_config *c, const char *key, const char *value) {
+    if (sy_config_set(c, SY_LAYER_FLAG, "test", key, value) != SY_OK)
+        fail_msg("%s", sy_error_message());
+}
+
+static int open_model(void **state) {
+    (void)state;
+    assert_int_equal(sy_config_create(&config), SY_OK);
+    set(config, "model.flavor", "micro_gqa");
+    set(config, "run.threads", "2");
+    if (sy_config_finish(config, false) != SY_OK || sy_session_create(config, NULL, SY_SESSION_TRAIN, &session) != SY_OK)
+        fail_msg("%s", sy_error_message());
+    return 0;
+}
+
+static int close_model(void **state) {
+    (void)state;
+    sy_session_destroy(session);
+    sy_config_destroy(config);
+    return 0;
+}
+
+static void *stored(int param) {
+    for (int i = 0; i < session->params->n_tensors; i++)
+        if (session->params->tensor[i].param == param && session->params->tensor[i].first_row == 0)
+            return sy_resident_stored(session->resident, &session->params->tensor[i]);
+    fail_msg("parameter %d has no tensor", param);
+    return NULL;
+}
+
+static struct sy_profile watch(struct sy_exec *x) {
+    struct sy_profile p;
+    *x = (struct sy_exec){.ops = &fakes};
+    sy_profile_init(&p, x, &session->state, session->resident);
+    last.n = 0;
+    return p;
+}
 
 static void check_forwarded(const struct sy_profile *p, const struct sy_exec *x, int op,
                             const void *arg, int n) {
@@ -92,18 +105,10 @@ static int64_t calls_of_parts(const struct sy_profile *p) {
 
 static void every_op(void **state) {
     (void)state;
-    struct sy_exec x = {.ops = &fakes};
-    struct sy_profile p;
+    struct sy_exec x;
+    struct sy_profile p = watch(&x);
     int n = 0;
-    sy_profile_init(&p, &x,
-                    (struct sy_weights){
-                        .params = &params, .master = weights, .stored = weights, .dtype = SY_F32});
     x.ops = &p.ops;
-    struct sy_gemm_part of_expert = {.b = sy_mat_of(weights + 136, SY_F32, 8)};
-    struct sy_gemm g = {.parts = &of_expert, .n_parts = 1};
-    x.ops->gemm(&x, &g, 1);
-    check_forwarded(&p, &x, SY_OP_gemm, &g, ++n);
-    assert_int_equal(p.part[SY_FORWARD][SY_PART_experts].calls, 1);
 #define X(name, type)                                    \
     {                                                    \
         struct type op = {0};                            \
@@ -116,108 +121,117 @@ static void every_op(void **state) {
     assert_int_equal(calls_of_parts(&p), n);
 }
 
-static void product(struct sy_exec *x, float *weight) {
-    struct sy_gemm_part part = {.b = sy_mat_of(weight, SY_F32, 8)};
-    x->ops->gemm(x, &(struct sy_gemm){.parts = &part, .n_parts = 1}, 1);
+static void product(struct sy_exec *x, int param, int64_t at, int back) {
+    struct sy_operand w = {.m = sy_mat_of((char *)stored(param) + at, x->dtype, 8)};
+    if (back)
+        x->ops->linear_dx(x, &(struct sy_linear_dx){.map = {{.w = w}}});
+    else
+        x->ops->linear(x, &(struct sy_linear){.w = w});
 }
 
-/* A product is of the part that its weight is of; a weight that lies nowhere is a copy of experts.
- */
+/* A product is of the part that its weight is of. */
 static void products(void **state) {
     (void)state;
-    struct sy_exec x = {.ops = &fakes};
-    struct sy_profile p;
-    float copy[8];
-    sy_profile_init(&p, &x,
-                    (struct sy_weights){
-                        .params = &params, .master = weights, .stored = weights, .dtype = SY_F32});
+    struct sy_exec x;
+    struct sy_profile p = watch(&x);
+    const struct sy_layer_params *l = &session->params->layer[1];
+    const struct sy_param *wq = &session->params->param[l->wq];
     x.ops = &p.ops;
-    last.n = 0;
-    product(&x, weights + 32);
-    product(&x, weights + 95);
-    product(&x, weights + 104);
-    product(&x, weights + 136);
-    product(&x, copy);
+    product(&x, l->wq, 0, 0);
+    product(&x, l->wq, wq->rows * wq->cols * 2 - 2, 0); /* its last element */
+    product(&x, l->gate, 0, 0);
+    product(&x, l->first_expert + 3, 0, 0);
+    product(&x, session->params->head, 0, 0);
+    x.ops->cross_entropy(&x, &(struct sy_cross_entropy){0});
+    product(&x, session->params->head, 0, 1);
     assert_int_equal(p.part[SY_FORWARD][SY_PART_products].calls, 2);
-    assert_int_equal(p.part[SY_BACKWARD][SY_PART_head].calls,
-                     1); /* not transposed: of a gradient */
-    assert_int_equal(p.part[SY_FORWARD][SY_PART_experts].calls, 2);
-    x.ops->swiglu_fwd(&x, &(struct sy_swiglu_fwd){0});
-    assert_int_equal(p.part[SY_FORWARD][SY_PART_experts].calls, 3);
-    assert_int_equal(last.n, 6);
+    assert_int_equal(p.part[SY_FORWARD][SY_PART_router].calls, 1);
+    assert_int_equal(p.part[SY_FORWARD][SY_PART_experts].calls, 1);
+    assert_int_equal(p.part[SY_FORWARD][SY_PART_head].calls, 2);
+    assert_int_equal(p.part[SY_BACKWARD][SY_PART_head].calls, 1);
+    assert_int_equal(last.n, 7);
 }
 
 struct called {
-    int matrix, experts, vector, embedding, param;
+    int matrix, piece, experts, vector, embedding, flush, param;
     const struct sy_exec *x;
 };
+static float numbers[16];
+static const struct sy_span span = {3, 5, 7};
 static void use_op(const struct called *c) { c->x->ops->add_f32(c->x, &(struct sy_add_f32){0}); }
-static void to_matrix(void *self, int q, int64_t first, int64_t n, struct sy_mat dy,
-                      struct sy_mat x) {
+static void to_matrix(void *self, const struct sy_span *at, int q, struct sy_mat dy, struct sy_mat x) {
     struct called *c = self;
-    assert_true(first == 3 && n == 5 && dy.row == 8 && x.row == 9);
+    assert_true(at == &span && dy.row == 8 && x.row == 9);
     c->matrix++;
+    c->param = q;
+}
+static void to_piece(void *self, int64_t place, int64_t seq_len, int64_t from, int64_t n, int q, struct sy_mat dy,
+                     struct sy_mat x) {
+    struct called *c = self;
+    assert_true(place == 2 && seq_len == 64 && from == 16 && n == 32 && dy.row == 8 && x.row == 9);
+    c->piece++;
     c->param = q;
     use_op(c);
 }
-static void to_experts(void *self, const struct sy_sink_experts *rows) {
+static void to_experts(void *self, const struct sy_span *at, const struct sy_sink_experts *e) {
     struct called *c = self;
+    assert_true(at == &span && e->layer == 1);
     c->experts++;
-    c->param = rows->first_param;
     use_op(c);
 }
-static void to_vector(void *self, int q, int64_t heads, struct sy_heads a, struct sy_heads x,
+static void to_vector(void *self, const struct sy_span *at, int q, int64_t heads, struct sy_heads a, struct sy_heads x,
                       const float *r) {
     struct called *c = self;
-    assert_true(heads == 2 && a.head == 1 && x.head == 4 && r == weights);
+    assert_true(at == &span && heads == 2 && a.head == 1 && x.head == 4 && r == numbers);
     c->vector++;
     c->param = q;
     use_op(c);
 }
-static void to_embedding(void *self, int q, const int32_t *ids, struct sy_mat dy) {
+static void to_embedding(void *self, const struct sy_span *at, const int32_t *ids, struct sy_mat dy) {
     struct called *c = self;
-    assert_true(ids == NULL && dy.row == 8);
+    assert_true(at == &span && ids == NULL && dy.row == 8);
     c->embedding++;
-    c->param = q;
+    use_op(c);
+}
+static void to_flush(void *self) {
+    struct called *c = self;
+    c->flush++;
     use_op(c);
 }
 
 static void sink(void **state) {
     (void)state;
-    struct sy_exec x = {.ops = &fakes};
-    struct sy_profile p;
-    sy_profile_init(&p, &x,
-                    (struct sy_weights){
-                        .params = &params, .master = weights, .stored = weights, .dtype = SY_F32});
+    struct sy_exec x;
+    struct sy_profile p = watch(&x);
+    int norm = session->params->layer[1].attn_norm, wq = session->params->layer[1].wq, head = session->params->head;
     x.ops = &p.ops;
     struct called c = {.x = &x};
-    struct sy_grad_sink real = {&c, to_matrix, to_experts, to_vector, to_embedding};
+    struct sy_grad_sink real = {&c, to_matrix, to_piece, to_experts, to_vector, to_embedding, to_flush};
     struct sy_grad_sink s = sy_profile_sink(&p, real), off = sy_profile_sink(NULL, real);
     assert_memory_equal(&off, &real, sizeof real);
-    struct sy_mat m8 = sy_mat_of(weights, SY_F32, 8), m9 = sy_mat_of(weights, SY_F32, 9);
-    s.matrix(s.self, 1, 3, 5, m8, m9);
-    assert_true(c.matrix == 1 && c.param == 1 && p.part[SY_SUMS][SY_PART_w_matrices].calls == 1);
-    s.matrix(s.self, 3, 3, 5, m8, m9);
-    assert_true(c.matrix == 2 && c.param == 3 && p.part[SY_SUMS][SY_PART_w_head].calls == 1);
-    s.experts(s.self, &(struct sy_sink_experts){.first_param = 4});
-    assert_true(c.experts == 1 && c.param == 4 && p.part[SY_SUMS][SY_PART_w_experts].calls == 1);
-    s.vector(s.self, 2, 2, sy_heads_of(m8, 0, 1), sy_heads_of(m8, 0, 4), weights);
-    assert_true(c.vector == 1 && c.param == 2 && p.part[SY_SUMS][SY_PART_w_vectors].calls == 1);
-    s.embedding(s.self, 0, NULL, m8);
-    assert_true(c.embedding == 1 && c.param == 0 &&
-                p.part[SY_SUMS][SY_PART_w_embedding].calls == 1);
+    struct sy_mat m8 = sy_mat_of(numbers, SY_F32, 8), m9 = sy_mat_of(numbers, SY_F32, 9);
+    s.matrix(s.self, &span, wq, m8, m9);
+    assert_true(c.matrix == 1 && c.param == wq && p.part[SY_SUMS][SY_PART_w_matrices].calls == 0);
+    s.flush(s.self); /* what was handed over is used here, and is of a layer */
+    assert_true(c.flush == 1 && p.part[SY_SUMS][SY_PART_w_matrices].calls == 1);
+    s.matrix(s.self, &span, head, m8, m9);
+    s.flush(s.self);
+    assert_true(c.matrix == 2 && c.param == head && p.part[SY_SUMS][SY_PART_w_head].calls == 1);
+    s.piece(s.self, 2, 64, 16, 32, head, m8, m9);
+    assert_true(c.piece == 1 && p.part[SY_SUMS][SY_PART_w_head].calls == 2);
+    s.experts(s.self, &span, &(struct sy_sink_experts){.layer = 1});
+    assert_true(c.experts == 1 && p.part[SY_SUMS][SY_PART_w_experts].calls == 1);
+    s.vector(s.self, &span, norm, 2, sy_heads_of(m8, 0, 1), sy_heads_of(m8, 0, 4), numbers);
+    assert_true(c.vector == 1 && c.param == norm && p.part[SY_SUMS][SY_PART_w_vectors].calls == 1);
+    s.embedding(s.self, &span, NULL, m8);
+    assert_true(c.embedding == 1 && p.part[SY_SUMS][SY_PART_w_embedding].calls == 1);
     assert_int_equal(p.layers.calls, 3); /* head and embedding are of no layer */
-    assert_int_equal(calls_of_parts(&p), 5);
+    assert_int_equal(calls_of_parts(&p), 6);
 }
 
 /* --- steps --------------------------------------------------------------------------------- */
 
 enum { STEPS = 2 };
-
-static void set(struct sy_config *c, const char *key, const char *value) {
-    if (sy_config_set(c, SY_LAYER_FLAG, "test", key, value) != SY_OK)
-        fail_msg("%s", sy_error_message());
-}
 
 /* Digest after STEPS steps; p NULL: not watched. Else p is that of the last step. */
 static void steps(const char *flavor, const char *recompute, struct sy_profile *p,
@@ -233,16 +247,16 @@ static void steps(const char *flavor, const char *recompute, struct sy_profile *
         sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_INIT, &s) != SY_OK)
         fail_msg("%s", sy_error_message());
     if (p) {
-        sy_profile_init(p, &s->exec, s->weights);
+        sy_profile_init(p, &s->exec, &s->state, s->resident);
         s->exec.ops = &p->ops;
         s->profile = p;
     }
     int64_t n = c->training.global_batch_size * c->training.seq_len;
     for (int64_t step = 0; step < STEPS; step++) {
         for (int64_t t = 0; t < n; t++) {
-            s->ids[t] = (int32_t)((step * n + t) * 37 % c->model.vocab_size);
-            s->labels[t] = (int32_t)((step * n + t + 1) * 37 % c->model.vocab_size);
-            s->doc_start[t] = 0;
+            s->feed.ids[t] = (int32_t)((step * n + t) * 37 % c->model.vocab_size);
+            s->feed.labels[t] = (int32_t)((step * n + t + 1) * 37 % c->model.vocab_size);
+            s->feed.doc_start[t] = 0;
         }
         int64_t runs = sy_pool_runs(s->pool);
         double begin = sy_clock(), charged = 0;
@@ -286,12 +300,16 @@ static void model(const char *flavor) {
     assert_int_equal(none.passes, 2); /* 8 sequences in batches of 4 */
     assert_int_equal(pass_calls(&none, SY_RECOMPUTE), 0);
     assert_true(pass_calls(&none, SY_FORWARD) > 0 && pass_calls(&none, SY_BACKWARD) > 0);
-    /* Recompute adds calls, and all that it adds is its own. */
+    /* Recompute adds calls, and all that it adds is its own, but for two copies of each router's choice and batch. */
+    int64_t copies = selective.op[SY_OP_copy].calls - none.op[SY_OP_copy].calls;
+    assert_int_equal(copies % (2 * none.passes), 0);
+    assert_true(copies > 0);
     for (int i = 0; i < SY_N_PARTS; i++)
         for (int c = 0; c < SY_N_COLUMNS; c++)
             if (c != SY_RECOMPUTE || i >= SY_PART_w_matrices) {
-                assert_int_equal(none.part[c][i].calls, selective.part[c][i].calls);
-                assert_int_equal(none.part[c][i].calls, full.part[c][i].calls);
+                int64_t more = c == SY_FORWARD && i == SY_PART_router ? copies : 0;
+                assert_int_equal(none.part[c][i].calls + more, selective.part[c][i].calls);
+                assert_int_equal(none.part[c][i].calls + more, full.part[c][i].calls);
             }
     const struct sy_profile_tally *forward = full.part[SY_FORWARD],
                                   *again = full.part[SY_RECOMPUTE];
@@ -300,8 +318,8 @@ static void model(const char *flavor) {
     assert_int_equal(selective.part[SY_RECOMPUTE][SY_PART_attention].calls, 0);
     assert_true(pass_calls(&selective, SY_RECOMPUTE) < pass_calls(&full, SY_RECOMPUTE));
     assert_int_equal(calls_of_parts(&full),
-                     calls_of_parts(&none) + pass_calls(&full, SY_RECOMPUTE));
-    assert_int_equal(full.layers.calls - none.layers.calls, pass_calls(&full, SY_RECOMPUTE));
+                     calls_of_parts(&none) + pass_calls(&full, SY_RECOMPUTE) + copies);
+    assert_int_equal(full.layers.calls - none.layers.calls, pass_calls(&full, SY_RECOMPUTE) + copies);
 }
 
 static void micro_mla(void **state) {
@@ -317,5 +335,5 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_op), cmocka_unit_test(products),
                                        cmocka_unit_test(sink), cmocka_unit_test(micro_mla),
                                        cmocka_unit_test(micro_gqa)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_model, close_model);
 }

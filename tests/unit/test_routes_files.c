@@ -419,7 +419,8 @@ static void test_skipped(void **unused) {
     sy_routes_at(f, layers[0], 0).w[0] = NAN;
     assert_int_equal(sy_routes_finite(f), 0);
     ok(sy_routes_save_skipped(f, 12));
-    fails(sy_routes_save(f, 13), SY_ERR_RUNTIME, "step 13", "are not there"); /* what was filled is forgotten */
+    fails(sy_routes_save(f, 13), SY_ERR_RUNTIME, "step 13",
+          "are not there"); /* what was filled is forgotten */
     fill_all(f);
     ok(sy_routes_save(f, 13));
     sy_routes_close(f);
@@ -446,7 +447,8 @@ static void test_skipped(void **unused) {
     assert_non_null(format);
     memcpy(format, "\"skipped\":\"1\"  ", 15);
     write_bytes(bytes, n);
-    fails(sy_routes_load(f, 13, &skipped), SY_ERR_DATA, file, "of a step that was skipped, but has tensors");
+    fails(sy_routes_load(f, 13, &skipped), SY_ERR_DATA, file,
+          "of a step that was skipped, but has tensors");
     sy_routes_close(f);
 }
 

@@ -149,16 +149,17 @@ static void test_dtypes_and_dims(void **state) {
     static const struct {
         const char *name;
         int bits;
-    } all[] = {{"BOOL", 8},         {"F4", 4},           {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
-               {"I8", 8},           {"F8_E5M2", 8},      {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
-               {"F8_E5M2FNUZ", 8},  {"I16", 16},         {"U16", 16},    {"F16", 16},    {"BF16", 16},
-               {"I32", 32},         {"U32", 32},         {"F32", 32},    {"C64", 64},    {"F64", 64},
-               {"I64", 64},         {"U64", 64}};
+    } all[] = {{"BOOL", 8},        {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
+               {"I8", 8},          {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
+               {"F8_E5M2FNUZ", 8}, {"I16", 16},    {"U16", 16},    {"F16", 16},    {"BF16", 16},
+               {"I32", 32},        {"U32", 32},    {"F32", 32},    {"C64", 64},    {"F64", 64},
+               {"I64", 64},        {"U64", 64}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         char header[256], buffer[ROOM], shape[64];
         struct sy_safetensors *file = NULL;
         int bytes = 4 * all[i].bits / 8;
-        snprintf(header, sizeof header, "{" T("a", "%s", "1,2,1,1,1,1,1,1,2", "0", "%d") "}", all[i].name, bytes);
+        snprintf(header, sizeof header, "{" T("a", "%s", "1,2,1,1,1,1,1,1,2", "0", "%d") "}", all[i].name,
+                 bytes);
         if (sy_safetensors_parse("t", buffer, make(buffer, header, (size_t)bytes), &file) != SY_OK)
             fail_msg("%s: %s", all[i].name, sy_error_message());
         const struct sy_safetensors_tensor *t = sy_safetensors_at(file, 0);
@@ -282,7 +283,9 @@ static void test_writer_usage(void **state) {
     assert_int_equal(sy_safetensors_writer_declare(w, "a", SY_SAFETENSORS_U8, 1, dims), SY_ERR_USAGE);
     assert_int_equal(sy_safetensors_writer_declare(w, "__metadata__", SY_SAFETENSORS_U8, 1, dims), SY_ERR_USAGE);
     assert_int_equal(sy_safetensors_writer_declare(w, "c", SY_SAFETENSORS_F64, 2, dims), SY_ERR_USAGE);
-    assert_int_equal(sy_safetensors_writer_declare(w, "c", SY_SAFETENSORS_F64, SY_SAFETENSORS_MAX_DIMS + 1, dims), SY_ERR_USAGE);
+    assert_int_equal(
+        sy_safetensors_writer_declare(w, "c", SY_SAFETENSORS_F64, SY_SAFETENSORS_MAX_DIMS + 1, dims),
+        SY_ERR_USAGE);
     int64_t three = 3;
     assert_int_equal(sy_safetensors_writer_declare(w, "c", SY_SAFETENSORS_F4, 1, &three), SY_ERR_USAGE);
     assert_int_equal(sy_safetensors_writer_write(w, "xy", 2), SY_ERR_USAGE); /* one was declared */
@@ -337,8 +340,13 @@ static int remove_folder(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rules), cmocka_unit_test(test_dtypes_and_dims),        cmocka_unit_test(test_lengths),      cmocka_unit_test(test_read),
-        cmocka_unit_test(test_writer_bytes), cmocka_unit_test(test_writer_usage), cmocka_unit_test(test_every_truncation),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_dtypes_and_dims),
+        cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_read),
+        cmocka_unit_test(test_writer_bytes),
+        cmocka_unit_test(test_writer_usage),
+        cmocka_unit_test(test_every_truncation),
         cmocka_unit_test(test_write_errors),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder) != 0;

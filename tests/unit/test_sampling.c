@@ -1,4 +1,5 @@
-/* Sampling against its formula: the distribution of temperature, top-k and top-p, and the number that decides. */
+/* Sampling against its formula: the distribution of temperature, top-k and top-p, and the number that
+ * decides. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -84,7 +85,8 @@ static void greedy(void **state) {
                          1);
 }
 
-/* Choice i is where the uniform number of (seed, sample, i) falls: a function of both and of nothing else. */
+/* Choice i is where the uniform number of (seed, sample, i) falls: a function of both and of nothing
+ * else. */
 static void the_number_that_decides(void **state) {
     (void)state;
     int other_seed = 0, other_index = 0;

@@ -19,7 +19,8 @@ static sy_status one_rank(const struct sy_comm *comm, void *arg) {
     int r = sy_comm_rank(comm);
     volatile int stop = r == c->stop_rank, save = 0;
     struct sy_io io = {.stop = &stop, .save = &save};
-    struct sy_session session = {.config = c->config, .groups = {.dp = *comm, .ep = *comm, .pp = sy_comm_self()}};
+    struct sy_session session = {.config = c->config,
+                                 .groups = {.dp = *comm, .ep = *comm, .pp = sy_comm_self()}};
     struct sy_stop s = sy_stop_begin(&session, &io);
     save = r == c->save_rank;
     if (r == c->late_rank)
@@ -53,7 +54,8 @@ static void ranks_decide_alike(void **state) {
     on_three_ranks(config, (struct rank_case){.stop_rank = 2, .save_rank = -1, .late_rank = -1}, 1, 0);
     on_three_ranks(config, (struct rank_case){.stop_rank = -1, .save_rank = 1, .late_rank = -1}, 0, 1);
     on_three_ranks(config, (struct rank_case){.stop_rank = -1, .save_rank = -1, .late_rank = 0}, 0, 1);
-    on_three_ranks(config, (struct rank_case){.stop_rank = -1, .save_rank = -1, .late_rank = 1}, 0, 0); /* not its clock */
+    on_three_ranks(config, (struct rank_case){.stop_rank = -1, .save_rank = -1, .late_rank = 1}, 0,
+                   0); /* not its clock */
     sy_config_destroy(config);
 }
 

@@ -18,7 +18,7 @@
 
 #include "parallel/tree.h"
 
-enum { PARAMS = 3, WIDE = 37, FIRST = 100, TOTAL = PARAMS * (WIDE + 3), MOST_LEAVES = 70, ROUNDS = 3 };
+enum { PARAMS = 3, WIDE = 37, MOST_LEAVES = 70, ROUNDS = 3 };
 
 static uint64_t state = 5;
 static uint64_t random_bits(void) {
@@ -33,10 +33,6 @@ static int below(int n) {
 /* Magnitudes that differ, so that nearly every other order of adding shows. */
 static float number(void) {
     return ldexpf((float)(int32_t)(random_bits() >> 32), below(24) - 40);
-}
-
-static int64_t offset_of(int p) {
-    return FIRST + p * (WIDE + 3);
 }
 
 /* leaf[p][lane][round][i] */
@@ -84,21 +80,43 @@ static void fill(void) {
 struct lab {
     struct sy_arena arena;
     struct sy_tree tree;
-    struct sy_exec x;
+    int rounds; /* leaves of a lane; 1: it is added to its sibling straight away */
 };
 
 static void open_lab(struct lab *l, int leaves, int width) {
-    const char *why;
-    int n_buffers = 0;
+    static const int64_t sizes[PARAMS] = {WIDE, WIDE, WIDE};
     struct sy_arena measure = sy_arena_measure();
-    *l = (struct lab){.x = {.ops = sy_ops_tier(sy_ops_n_tiers() > 1 && sy_ops_tier(1, &why) ? 1 : 0, &why)}};
-    assert_int_equal(sy_tree_shape(leaves, width, &n_buffers), SY_OK);
-    sy_tree_take(&measure, "tree", leaves, width, n_buffers, PARAMS, FIRST, TOTAL, &l->tree);
+    *l = (struct lab){.rounds = ROUNDS};
+    assert_int_equal(sy_tree_init(leaves, width, PARAMS, sizes, &l->tree), SY_OK);
+    sy_tree_carve(&l->tree, &measure, "tree");
     assert_int_equal(sy_arena_init(measure.used, "tree", &l->arena), SY_OK);
-    sy_tree_take(&l->arena, "tree", leaves, width, n_buffers, PARAMS, FIRST, TOTAL, &l->tree);
+    sy_tree_carve(&l->tree, &l->arena, "tree");
     assert_int_equal(sy_arena_check(&l->arena, "tree"), SY_OK);
-    for (int b = 0; b < n_buffers; b++)
-        memset(l->tree.buffer[b], 0xff, TOTAL * sizeof(float));
+    for (int b = 0; b < l->tree.n_buffers; b++)
+        memset(l->tree.buffer[b], 0xff, (size_t)l->tree.n * sizeof(float));
+}
+
+static void close_lab(struct lab *l) {
+    sy_arena_fini(&l->arena);
+    sy_tree_fini(&l->tree);
+}
+
+/* What the tree's caller does. */
+static void add_leaf(struct lab *l, int p, int lane, int round) {
+    struct sy_tree_sum to = sy_tree_lane(&l->tree, p, lane, l->rounds == 1);
+    for (int i = 0; i < WIDE; i++)
+        to.sum[i] = to.fresh ? leaf[p][lane][round][i] : to.sum[i] + leaf[p][lane][round][i];
+}
+
+static void finish(struct lab *l, int p, int lane) {
+    struct sy_tree_join joins[SY_TREE_LEVELS];
+    int n = sy_tree_finish(&l->tree, p, lane, joins);
+    for (int k = 0; k < n; k++) {
+        /* what is added are the lanes just finished */
+        assert_true(joins[k].first <= lane && lane < joins[k].first + joins[k].n_lanes);
+        for (int i = 0; i < WIDE; i++)
+            joins[k].to[i] = joins[k].to[i] + joins[k].from[i];
+    }
 }
 
 static void shuffle(int n, int *order) {
@@ -114,22 +132,19 @@ static void shuffle(int n, int *order) {
 /* One lane group: its lanes are opened in any order, every round adds to them in any order, and they finish ascending. */
 static void group(struct lab *l, int p, int first, int width) {
     int order[MOST_LEAVES];
-    for (int j = 0; j < ROUNDS; j++) {
+    for (int j = 0; j < l->rounds; j++) {
         shuffle(width, order);
-        for (int k = 0; k < width; k++) {
-            float *a = sy_tree_lane(&l->tree, p, first + order[k], offset_of(p), WIDE);
-            for (int i = 0; i < WIDE; i++)
-                a[i] = a[i] + leaf[p][first + order[k]][j][i];
-        }
+        for (int k = 0; k < width; k++)
+            add_leaf(l, p, first + (l->rounds > 1 ? order[k] : k), j);
     }
     for (int k = 0; k < width; k++)
-        sy_tree_finish(&l->tree, &l->x, p, first + k, offset_of(p), WIDE);
+        finish(l, p, first + k);
 }
 
 static int differs(struct lab *l, int leaves, float (*want)(int, int, int)) {
     int n = 0;
     for (int p = 0; p < PARAMS; p++) {
-        const float *root = sy_tree_root(&l->tree, p, offset_of(p));
+        const float *root = sy_tree_root(&l->tree, p);
         for (int i = 0; i < WIDE; i++)
             n += !(root[i] == want(p, leaves, i));
     }
@@ -153,7 +168,7 @@ static int is_tree(int leaves, int width) {
         wrong += differs(&l, leaves, defined_root);
         fill();
     }
-    sy_arena_fini(&l.arena);
+    close_lab(&l);
     return wrong == 0;
 }
 
@@ -193,7 +208,7 @@ static void test_width_does_not_show(void **unused) {
         open_lab(&l, 16, widths[k]);
         run(&l, 16, widths[k]);
         assert_int_equal(differs(&l, 16, defined_root), 0);
-        sy_arena_fini(&l.arena);
+        close_lab(&l);
     }
 }
 
@@ -211,31 +226,42 @@ static void test_in_turn_differs(void **unused) {
         assert_int_equal(differs(&l, leaves, in_turn), 0);
         if (leaves > 3)
             assert_true(differs(&l, leaves, defined_root) > 0);
-        sy_arena_fini(&l.arena);
+        close_lab(&l);
     }
 }
 
-static void test_lane_without_leaf_is_zero(void **unused) {
+/* Lanes of one leaf: the odd ones are added to the node that waits, which saves a buffer's write and a join. */
+static void test_lanes_of_one_leaf(void **unused) {
     (void)unused;
-    struct lab l;
-    fill();
-    memset(leaf[1][2], 0, sizeof leaf[1][2]);
-    memset(leaf[1][5], 0, sizeof leaf[1][5]);
-    open_lab(&l, 6, 2);
-    sy_tree_begin(&l.tree);
-    for (int first = 0; first < 6; first += 2)
-        for (int k = 0; k < 2; k++) {
-            int lane = first + k;
-            float *a = lane == 2 || lane == 5 ? NULL : sy_tree_lane(&l.tree, 1, lane, offset_of(1), WIDE);
-            for (int j = 0; a && j < ROUNDS; j++)
+    for (int leaves = 1; leaves <= 17; leaves++) {
+        struct lab l;
+        fill();
+        for (int p = 0; p < PARAMS; p++)
+            for (int lane = 0; lane < MOST_LEAVES; lane++)
+                memset(leaf[p][lane][1], 0, sizeof leaf[p][lane][1] * (ROUNDS - 1));
+        open_lab(&l, leaves, 1);
+        l.rounds = 1;
+        sy_tree_begin(&l.tree);
+        int joins = 0, straight = 0;
+        for (int lane = 0; lane < leaves; lane++) {
+            struct sy_tree_join list[SY_TREE_LEVELS];
+            struct sy_tree_sum to = sy_tree_lane(&l.tree, 0, lane, 1);
+            straight += !to.fresh;
+            for (int i = 0; i < WIDE; i++)
+                to.sum[i] = to.fresh ? leaf[0][lane][0][i] : to.sum[i] + leaf[0][lane][0][i];
+            int n = sy_tree_finish(&l.tree, 0, lane, list);
+            joins += n;
+            for (int k = 0; k < n; k++)
                 for (int i = 0; i < WIDE; i++)
-                    a[i] = a[i] + leaf[1][lane][j][i];
-            sy_tree_finish(&l.tree, &l.x, 1, lane, offset_of(1), WIDE);
+                    list[k].to[i] = list[k].to[i] + list[k].from[i];
         }
-    const float *root = sy_tree_root(&l.tree, 1, offset_of(1));
-    for (int i = 0; i < WIDE; i++)
-        assert_true(root[i] == defined_root(1, 6, i));
-    sy_arena_fini(&l.arena);
+        assert_int_equal(straight, leaves / 2);
+        assert_int_equal(joins + straight, leaves - 1);
+        const float *root = sy_tree_root(&l.tree, 0);
+        for (int i = 0; i < WIDE; i++)
+            assert_true(root[i] == defined_root(0, leaves, i));
+        close_lab(&l);
+    }
 }
 
 /* A parameter's sums stay in its own range. */
@@ -248,10 +274,10 @@ static void test_neighbours(void **unused) {
     for (int first = 0; first < 8; first += 2)
         group(&l, 1, first, 2);
     for (int b = 0; b < l.tree.n_buffers; b++)
-        for (int64_t i = 0; i < TOTAL; i++)
-            if (FIRST + i < offset_of(1) || FIRST + i >= offset_of(1) + WIDE)
+        for (int64_t i = 0; i < l.tree.n; i++)
+            if (i < l.tree.at[1] || i >= l.tree.at[1] + WIDE)
                 assert_true(isnan(l.tree.buffer[b][i]));
-    sy_arena_fini(&l.arena);
+    close_lab(&l);
 }
 
 static void test_shape(void **unused) {
@@ -278,7 +304,7 @@ int main(void) {
         cmocka_unit_test(test_tree),
         cmocka_unit_test(test_width_does_not_show),
         cmocka_unit_test(test_in_turn_differs),
-        cmocka_unit_test(test_lane_without_leaf_is_zero),
+        cmocka_unit_test(test_lanes_of_one_leaf),
         cmocka_unit_test(test_neighbours),
         cmocka_unit_test(test_shape),
         cmocka_unit_test(test_odd_widths),

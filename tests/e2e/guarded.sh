@@ -1,0 +1,60 @@
+# Whole trainings on a device whose memory faults when anything but an op touches it (run.device = guarded), with segments
+# that start at multiples of 16 rows, as on a GPU: the bits of the CPU. A sanitizer's shadow does not know such memory.
+. tests/lib/check.sh
+[ -z "${QUICK-}" ] || finish
+g=--run.device=guarded
+steps=--training.steps=3
+quiet=--checkpoint.enable=false
+
+for config in configs/micro_mla.toml configs/micro_gqa.toml; do
+    train cpu $steps "--moe.routes_out=$room/routes_cpu"
+    expect 0 "$config: cpu"
+    for mode in none full selective; do
+        train $mode $g $steps $quiet --activation_checkpoint.mode=$mode --training.local_batch_size=3
+        expect 0 "$config: guarded, recompute $mode"
+        same "$(history $mode)" "$(history cpu)" "$config: guarded, recompute $mode"
+        rm -rf "${room:?}/$mode"
+    done
+
+    # Leaves that are cut, lanes side by side, scatter-add, losses, forced balance.
+    many="--numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2 --moe.combine=scatter --moe.z_loss_coeff=0.001
+        --moe.seq_aux_loss_coeff=0.01 --validation.enable --metrics.moe_counters"
+    for forced in false true; do
+        for device in cpu guarded; do
+            # shellcheck disable=SC2086
+            train $device-$forced --run.device=$device $steps $quiet $many --debug.moe_force_load_balance=$forced
+            expect 0 "$config: many options, forced balance $forced, $device"
+        done
+        same "$(history guarded-$forced)" "$(history cpu-$forced)" "$config: many options, forced balance $forced"
+        same "$(grep -c '"kind":"eval"' "$room/guarded-$forced/metrics.jsonl")" 1 "$config: held-out loss"
+        rm -rf "$room/cpu-$forced" "$room/guarded-$forced"
+    done
+
+    # A step that is refused: its gradient is NaN; the run goes on.
+    for device in cpu guarded; do
+        train nan-$device --run.device=$device $steps $quiet --debug.break=nan_at_step_2 --run.nonfinite=skip
+        expect 0 "$config: a NaN step, $device"
+        says 'step 2 skipped: ' "$config: a NaN step, $device"
+    done
+    same "$(history nan-guarded)" "$(history nan-cpu)" "$config: a NaN step"
+
+    # Routes written and followed, a checkpoint saved on one device and gone on from on the other, text.
+    train whole $g $steps --checkpoint.interval=2 "--moe.routes_out=$room/routes"
+    expect 0 "$config: a run with checkpoints"
+    cmp -s "$room/routes/step-00000002.safetensors" "$room/routes_cpu/step-00000002.safetensors" || fail "$config: other routes"
+    copy_until whole first 2
+    train first --run.device=cpu $steps "--moe.routes_out="
+    expect 0 "$config: resumed on the CPU"
+    same "$(history first)" "$(history cpu)" "$config: saved guarded, gone on with on the CPU"
+    copy_until cpu second 3
+    train second $g --training.steps=4 "--moe.routes_in="
+    expect 0 "$config: resumed guarded"
+    train cpu --training.steps=4 "--moe.routes_out="
+    same "$(history second)" "$(history cpu)" "$config: saved on the CPU, gone on with guarded"
+    run generate "$room/cpu" --prompt "The" --max-tokens 12 --temperature 0
+    cp "$room/out" "$room/text"
+    run generate "$room/cpu" --prompt "The" --max-tokens 12 --temperature 0 $g
+    same "$(cat "$room/out")" "$(cat "$room/text")" "$config: text"
+    rm -rf "${room:?}/cpu" "$room/whole" "$room/first" "$room/second" "$room/routes" "$room/routes_cpu" "$room"/nan-*
+done
+finish
