@@ -31,7 +31,7 @@ static void take(const struct sy_exec *x, struct sy_arena *a, struct buffers *b)
     b->bias = sy_take_f32(a, tag, E);
     b->ids = sy_arena_take(a, tag, T * K, sizeof(int32_t));
     b->bad = sy_arena_take(a, tag, 1, sizeof(int64_t));
-    sy_dispatch_take(x, a, SEQUENCES, T, E, K, &b->d);
+    sy_dispatch_take(x, a, &(struct sy_dispatch_bounds){SEQUENCES, T, E, K}, &b->d);
     b->x = sy_take_mat(a, tag, T, D, t);
     b->rows = sy_take_mat(a, tag, T * K, D, t);
     b->y = sy_take_mat(a, tag, T * K, D, t);
@@ -55,7 +55,8 @@ static void forward(const struct sy_exec *x, struct buffers *b) {
                                                   .bad_token = b->bad});
     sy_dispatch_sort(x, &b->d, SEQUENCES, T / SEQUENCES, b->ids);
     sy_dispatch_rows(x, &b->d, D, NULL, b->x, b->rows);
-    sy_dispatch_combine(x, &b->d, D, b->w, b->rows, (struct sy_mat){0}, b->y);
+    sy_dispatch_combine(x, &b->d,
+                        &(struct sy_dispatch_sum){.width = D, .w = b->w, .rows = b->rows, .y = b->y});
 }
 
 static void backward(const struct sy_exec *x, struct buffers *b) {
@@ -70,7 +71,7 @@ static void backward(const struct sy_exec *x, struct buffers *b) {
                                                   .ids = b->ids,
                                                   .dw = b->dw,
                                                   .dlogits = b->dlogits});
-    sy_dispatch_combine(x, &b->d, D, NULL, b->rows, (struct sy_mat){0}, b->y);
+    sy_dispatch_combine(x, &b->d, &(struct sy_dispatch_sum){.width = D, .rows = b->rows, .y = b->y});
 }
 
 struct copy {

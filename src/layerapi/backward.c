@@ -26,11 +26,12 @@ static sy_status check(struct sy_moe *m, int micro_batch, const float *dy,
 
 static sy_status recompute(struct sy_moe *m, struct sy_moe_slot *s) {
     struct sy_moe_call call = sy_moe_call_of(m, s, SY_PASS_RECOMPUTE);
+    struct sy_moe_memory memory = sy_moe_memory_of(m, s);
     if (!sy_moe_recomputes(m))
         return SY_OK;
     call.saved = m->o.recompute == SY_MOE_RECOMPUTE_ROWS;
     sy_moe_bind(m, s);
-    return sy_moe_fwd(&m->env, &m->w, &call, s->x, &s->act, &m->work.scratch, (struct sy_mat){0});
+    return sy_moe_fwd(&m->env, &m->w, &call, &memory, s->x, (struct sy_mat){0});
 }
 
 /* The caller's tensors that are asked for, in or out. */
@@ -87,11 +88,12 @@ static sy_status see(struct sy_moe *m) {
 
 static sy_status gradients(struct sy_moe *m, struct sy_moe_slot *s, const float *dy) {
     int64_t tokens = sy_moe_tokens(m, s);
+    struct sy_moe_memory memory = sy_moe_memory_of(m, s);
     sy_moe_clear_tally(m);
     SY_TRY(recompute(m, s));
     sy_moe_copy(m, m->io, dy, sy_moe_row_bytes(m, tokens));
     sy_moe_convert(m, tokens, sy_moe_io(m), m->dy);
-    SY_TRY(sy_moe_bwd(&m->env, &m->w, s->x, m->dy, &s->act, &m->work.grad, &m->work.scratch, m->dx));
+    SY_TRY(sy_moe_bwd(&m->env, &m->w, &memory, s->x, m->dy, m->dx));
     sy_moe_convert(m, tokens, m->dx, sy_moe_io(m));
     return SY_OK;
 }

@@ -201,6 +201,10 @@ static inline struct sy_moe_call sy_moe_call_of(const struct sy_moe *m, const st
                                 .tally = m->tally};
 }
 
+static inline struct sy_moe_memory sy_moe_memory_of(struct sy_moe *m, struct sy_moe_slot *s) {
+    return (struct sy_moe_memory){&s->act, &m->work.grad, &m->work.scratch};
+}
+
 /* An empty tally for the call to come. */
 void sy_moe_clear_tally(const struct sy_moe *m);
 

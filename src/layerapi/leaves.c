@@ -16,52 +16,56 @@ struct sy_layer_params sy_moe_leaf_params(const struct sy_moe *m) {
                                     .shared_gate = SHARED_GATE};
 }
 
-/* The leaf of a map with m outputs and n inputs of each group; c NULL: not asked for. */
-static void add(struct sy_moe_leaves *l, const struct sy_rows *rows, int64_t m, int64_t n, struct sy_mat dy,
-                struct sy_mat x, float *c) {
-    if (!c || rows->groups == 0 || rows->sequences == 0)
+/* A leaf of every group's rows; c NULL: not asked for. */
+static void add(struct sy_moe_leaves *l, struct sy_dw q) {
+    if (!q.c || q.rows.groups == 0 || q.rows.sequences == 0)
         return;
     assert(l->n < SY_MOE_TENSORS);
-    l->problem[l->n++] = (struct sy_dw){.rows = *rows,
-                                        .n_segments = rows->sequences,
-                                        .m = m,
-                                        .n = n,
-                                        .dy = dy,
-                                        .x = x,
-                                        .c = c,
-                                        .c_step = m * n,
-                                        .fold = 1};
+    q.n_segments = q.rows.sequences;
+    q.c_step = q.m * q.n;
+    q.fold = 1;
+    l->problem[l->n++] = q;
 }
 
 static void matrix(void *self, const struct sy_span *at, int param, struct sy_mat dy, struct sy_mat x) {
     struct sy_moe_leaves *l = self;
     const struct sy_moe_tensors *t = l->to;
-    struct sy_rows rows = sy_rows_dense(at->n, at->n * at->seq_len);
     int64_t d = l->m->o.dim, f = sy_moe_shared_width(l->m);
+    struct sy_dw q = {.rows = sy_rows_dense(at->n, at->n * at->seq_len), .n = d, .dy = dy, .x = x};
     switch (param) {
     case GATE:
-        add(l, &rows, l->m->config.num_experts, d, dy, x, t->gate);
-        return;
+        q.m = l->m->config.num_experts;
+        q.c = t->gate;
+        break;
     case SHARED_W13:
-        add(l, &rows, f, d, dy, x, t->shared_w1);
-        add(l, &rows, f, d, sy_mat_cols(dy, f), x, t->shared_w3);
-        return;
+        q.m = f;
+        q.c = t->shared_w1;
+        add(l, q);
+        q.dy = sy_mat_cols(dy, f);
+        q.c = t->shared_w3;
+        break;
     case SHARED_W2:
-        add(l, &rows, d, f, dy, x, t->shared_w2);
-        return;
+        q.m = d;
+        q.n = f;
+        q.c = t->shared_w2;
+        break;
     default:
         assert(param == SHARED_GATE);
-        add(l, &rows, 1, d, dy, x, t->shared_gate);
+        q.m = 1;
+        q.c = t->shared_gate;
     }
+    add(l, q);
 }
 
 static void experts(void *self, const struct sy_span *at, const struct sy_sink_experts *e) {
     struct sy_moe_leaves *l = self;
+    const struct sy_moe_tensors *t = l->to;
     int64_t d = l->m->o.dim, f = l->m->o.inter_dim;
     (void)at;
-    add(l, &e->rows, f, d, e->dgu, e->x, l->to->w1);
-    add(l, &e->rows, f, d, sy_mat_cols(e->dgu, f), e->x, l->to->w3);
-    add(l, &e->rows, d, f, e->dy, e->h, l->to->w2);
+    add(l, (struct sy_dw){.rows = e->rows, .m = f, .n = d, .dy = e->dgu, .x = e->x, .c = t->w1});
+    add(l, (struct sy_dw){
+               .rows = e->rows, .m = f, .n = d, .dy = sy_mat_cols(e->dgu, f), .x = e->x, .c = t->w3});
+    add(l, (struct sy_dw){.rows = e->rows, .m = d, .n = f, .dy = e->dy, .x = e->h, .c = t->w2});
 }
 
 static void vector(void *self, const struct sy_span *at, const struct sy_sink_vector *v) {

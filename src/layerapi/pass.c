@@ -30,10 +30,11 @@ void sy_moe_clear_tally(const struct sy_moe *m) {
 
 static sy_status layer(struct sy_moe *m, enum sy_pass kind, struct sy_moe_slot *s) {
     struct sy_moe_call call = sy_moe_call_of(m, s, kind);
+    struct sy_moe_memory memory = sy_moe_memory_of(m, s);
     sy_moe_bind(m, s);
     sy_moe_clear_tally(m);
     m->most_rows = 0;
-    return sy_moe_fwd(&m->env, &m->w, &call, s->x, &s->act, &m->work.scratch, m->y);
+    return sy_moe_fwd(&m->env, &m->w, &call, &memory, s->x, m->y);
 }
 
 /* Once more with larger buffers, if it was these: every rank knows. */

@@ -46,14 +46,15 @@ static void store_all(const struct sy_moe *m, const struct sy_moe_tensors *from)
 static void view_all(struct sy_moe *m, int64_t version) {
     const struct sy_exec *x = &m->exec;
     int64_t d = m->o.dim, f = m->o.inter_dim, fs = sy_moe_shared_width(m);
+    struct sy_mlp_stored experts = {m->n_experts, d, f, m->w13, m->w2},
+                         shared = {1, d, fs, m->shared_w13, m->shared_w2};
     m->w = (struct sy_moe_weights){
         .gate = sy_weight_of(x, m->gate, m->config.num_experts, d, version, &m->gate_cache),
         .gate_bias = m->gate_bias,
         .expert_bias = m->expert_bias,
-        .experts = sy_mlp_weights_of(x, m->n_experts, d, f, m->w13, m->w2, version, &m->experts_cache)};
+        .experts = sy_mlp_weights_of(x, &experts, version, &m->experts_cache)};
     if (fs > 0)
-        m->w.shared =
-            sy_mlp_weights_of(x, 1, d, fs, m->shared_w13, m->shared_w2, version, &m->shared_cache);
+        m->w.shared = sy_mlp_weights_of(x, &shared, version, &m->shared_cache);
     if (m->config.shared_gate)
         m->w.shared_gate = sy_weight_of(x, m->shared_gate, 1, d, version, &m->shared_gate_cache);
 }

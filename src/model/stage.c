@@ -309,7 +309,8 @@ static sy_status moe_fwd(struct sy_stage *s, const struct call *k) {
                                .given = k->b->given ? &k->b->given[k->l] : NULL,
                                .counts = c->counts ? c->counts + k->l * c->moe.config->num_experts : NULL,
                                .tally = c->tally};
-    sy_status status = sy_moe_fwd(&c->moe, &k->w->moe, &call, k->act->n2, &k->act->moe, &s->moe, s->y);
+    sy_status status = sy_moe_fwd(&c->moe, &k->w->moe, &call,
+                                  &(struct sy_moe_memory){&k->act->moe, NULL, &s->moe}, k->act->n2, s->y);
     if (status != SY_OK)
         return sy_fail_context(status, "layer %d", k->l);
     write_taken(k);
@@ -349,7 +350,8 @@ static sy_status layer_bwd_inputs(struct sy_stage *s, const struct call *k, stru
     struct sy_attn_call attn = attn_call(k);
     int64_t d = c->model->dim, tokens = k->b->tokens;
     if (sy_layer_is_moe(c->model, k->l))
-        SY_TRY(sy_moe_bwd(&c->moe, &k->w->moe, t->n2, dy, &t->moe, &g->moe, &s->moe, g->dn2));
+        SY_TRY(sy_moe_bwd(&c->moe, &k->w->moe, &(struct sy_moe_memory){&t->moe, &g->moe, &s->moe}, t->n2,
+                          dy, g->dn2));
     else
         sy_mlp_bwd(c->x, &k->w->ffn, &(struct sy_mlp_bwd){.rows = sy_rows_dense(1, tokens),
                                                           .dy = dy,

@@ -3,14 +3,15 @@
 
 #include <assert.h>
 
-void sy_dispatch_take(const struct sy_exec *x, struct sy_arena *a, int64_t max_sequences, int64_t max_tokens,
-                      int64_t experts, int64_t top_k, struct sy_dispatch *d) {
-    int64_t routes = max_tokens * top_k, rows = sy_dispatch_most_rows(x, routes, experts * max_sequences);
-    *d = (struct sy_dispatch){.experts = experts, .top_k = top_k};
-    d->offset = sy_arena_take(a, "routes", (size_t)(experts * max_sequences + 1), sizeof *d->offset);
+void sy_dispatch_take(const struct sy_exec *x, struct sy_arena *a, const struct sy_dispatch_bounds *b,
+                      struct sy_dispatch *d) {
+    int64_t routes = b->max_tokens * b->top_k, segments = b->experts * b->max_sequences;
+    int64_t rows = sy_dispatch_most_rows(x, routes, segments);
+    *d = (struct sy_dispatch){.experts = b->experts, .top_k = b->top_k};
+    d->offset = sy_arena_take(a, "routes", (size_t)(segments + 1), sizeof *d->offset);
     d->row = sy_arena_take(a, "routes", (size_t)routes, sizeof *d->row);
     d->route = sy_arena_take(a, "routes", (size_t)rows, sizeof *d->route);
-    d->tile = sy_arena_take(a, "routes", (size_t)sy_dispatch_most_tiles(rows, experts), sizeof *d->tile);
+    d->tile = sy_arena_take(a, "routes", (size_t)sy_dispatch_most_tiles(rows, b->experts), sizeof *d->tile);
     d->n_tiles = sy_arena_take(a, "routes", 1, sizeof *d->n_tiles);
 }
 
@@ -56,55 +57,55 @@ void sy_dispatch_rows(const struct sy_exec *x, const struct sy_dispatch *d, int6
                                             .y = rows});
 }
 
-void sy_dispatch_combine(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
-                         struct sy_mat rows, struct sy_mat shared, struct sy_mat y) {
+void sy_dispatch_combine(const struct sy_exec *x, const struct sy_dispatch *d,
+                         const struct sy_dispatch_sum *sum) {
     x->ops->combine(x, &(struct sy_combine){.tokens = d->tokens,
                                             .top_k = d->top_k,
-                                            .d = width,
+                                            .d = sum->width,
                                             .experts = d->experts,
                                             .groups = d->combine_groups,
                                             .ids = d->ids,
                                             .row = d->row,
-                                            .w = w,
-                                            .o = rows,
-                                            .shared = shared,
-                                            .y = y});
+                                            .w = sum->w,
+                                            .o = sum->rows,
+                                            .shared = sum->shared,
+                                            .y = sum->y});
 }
 
 /* The last offset: rows that there are. */
 static const int64_t *used(const struct sy_dispatch *d) { return d->offset + d->experts * d->sequences; }
 
-static int may_write(const struct sy_dispatch *d, int64_t width, struct sy_mat rows, const struct sy_scatter *s,
-                     struct sy_mat y) {
-    size_t row_bytes = (size_t)width * sizeof(float), n = (size_t)d->rows;
-    return y.dtype == SY_F32 && y.row == width &&
-           !sy_scatter_add_overlaps(y.data, (size_t)d->tokens * row_bytes, rows.data,
-                                    n * (size_t)rows.row * sy_dtype_bytes(rows.dtype), d->route, n * sizeof *d->route,
-                                    s->protect, s->protect_bytes);
+static int may_write(const struct sy_dispatch *d, const struct sy_dispatch_sum *q,
+                     const struct sy_scatter *s) {
+    size_t row_bytes = (size_t)q->width * sizeof(float), n = (size_t)d->rows;
+    return q->y.dtype == SY_F32 && q->y.row == q->width &&
+           !sy_scatter_add_overlaps(q->y.data, (size_t)d->tokens * row_bytes, q->rows.data,
+                                    n * (size_t)q->rows.row * sy_dtype_bytes(q->rows.dtype), d->route,
+                                    n * sizeof *d->route, s->protect, s->protect_bytes);
 }
 
-void sy_dispatch_scatter(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
-                         struct sy_mat rows, struct sy_mat shared, const struct sy_scatter *s,
-                         struct sy_moe_counters *counters, struct sy_mat y) {
+void sy_dispatch_scatter(const struct sy_exec *x, const struct sy_dispatch *d,
+                         const struct sy_dispatch_sum *q, const struct sy_scatter *s,
+                         struct sy_moe_counters *counters) {
     assert(d->combine_groups == 0);
-    if (w)
-        sy_dispatch_to_rows(x, d, w, s->scale);
-    int in_place = may_write(d, width, rows, s, y);
-    struct sy_mat sum = in_place ? y : sy_mat_of(s->spare, SY_F32, width);
-    x->ops->fill(x, &(struct sy_fill){.n = d->tokens * width, .data = sum.data});
+    if (q->w)
+        sy_dispatch_to_rows(x, d, q->w, s->scale);
+    int in_place = may_write(d, q, s);
+    struct sy_mat sum = in_place ? q->y : sy_mat_of(s->spare, SY_F32, q->width);
+    x->ops->fill(x, &(struct sy_fill){.n = d->tokens * q->width, .data = sum.data});
     x->ops->scatter_add(x, &(struct sy_scatter_add){.n = d->rows,
-                                                    .d = width,
+                                                    .d = q->width,
                                                     .out_rows = d->tokens,
                                                     .used = used(d),
                                                     .index = d->route,
                                                     .top_k = d->top_k,
-                                                    .scale = w ? s->scale : NULL,
-                                                    .src = rows,
+                                                    .scale = q->w ? s->scale : NULL,
+                                                    .src = q->rows,
                                                     .out = sum});
     counters->scatter_add_inplace += in_place;
     counters->scatter_add += !in_place;
-    struct sy_join join = {.rows = d->tokens, .d = width, .n = 1, .term = {sum, shared}, .y = y};
-    join.n += shared.data != NULL;
+    struct sy_join join = {.rows = d->tokens, .d = q->width, .n = 1, .term = {sum, q->shared}, .y = q->y};
+    join.n += q->shared.data != NULL;
     if (!in_place || join.n > 1)
         x->ops->join(x, &join);
 }

@@ -33,9 +33,13 @@ static inline int64_t sy_dispatch_most_rows(const struct sy_exec *x, int64_t rou
 }
 static inline int64_t sy_dispatch_most_tiles(int64_t rows, int64_t experts) { return rows / SY_TILE_ROWS + experts; }
 
-/* Carves the handle's arrays for up to max_sequences sequences of max_tokens tokens in all. */
-void sy_dispatch_take(const struct sy_exec *x, struct sy_arena *a, int64_t max_sequences, int64_t max_tokens,
-                      int64_t experts, int64_t top_k, struct sy_dispatch *d);
+/* Carves the handle's arrays. */
+struct sy_dispatch_bounds {
+    int64_t max_sequences, max_tokens; /* of them in all */
+    int64_t experts, top_k;
+};
+void sy_dispatch_take(const struct sy_exec *x, struct sy_arena *a, const struct sy_dispatch_bounds *bounds,
+                      struct sy_dispatch *d);
 
 /* Fills the places for a batch of `sequences` of seq_len tokens with these ids. */
 void sy_dispatch_sort(const struct sy_exec *x, struct sy_dispatch *d, int64_t sequences, int64_t seq_len,
@@ -63,10 +67,16 @@ static inline struct sy_rows sy_dispatch_rows_of(const struct sy_dispatch *d) {
 void sy_dispatch_rows(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
                       struct sy_mat tokens, struct sy_mat rows);
 
-/* y[T] = BF(sum over a token's experts ascending of fma(w, rows, y), + shared). w NULL: 1; shared.data NULL:
- * none. */
-void sy_dispatch_combine(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
-                         struct sy_mat rows, struct sy_mat shared, struct sy_mat y);
+/* y[T] = BF(sum over a token's experts ascending of fma(w, rows, y), + shared). */
+struct sy_dispatch_sum {
+    int64_t width;
+    const float *w;       /* [T, K]; NULL: 1 */
+    struct sy_mat rows;   /* [rows, width] */
+    struct sy_mat shared; /* [T, width]; data NULL: none */
+    struct sy_mat y;      /* [T, width] */
+};
+void sy_dispatch_combine(const struct sy_exec *x, const struct sy_dispatch *d,
+                         const struct sy_dispatch_sum *sum);
 
 /* The same bits by scatter-add, rows ascending; without combine_groups. In place into y when y is fp32 and
  * overlaps neither the rows nor `protect` (what backward reads), else by way of `spare`. */
@@ -76,9 +86,9 @@ struct sy_scatter {
     const void *protect; /* may be NULL */
     size_t protect_bytes;
 };
-void sy_dispatch_scatter(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
-                         struct sy_mat rows, struct sy_mat shared, const struct sy_scatter *s,
-                         struct sy_moe_counters *counters, struct sy_mat y);
+void sy_dispatch_scatter(const struct sy_exec *x, const struct sy_dispatch *d,
+                         const struct sy_dispatch_sum *sum, const struct sy_scatter *s,
+                         struct sy_moe_counters *counters);
 
 /* One float a route: [T, K] order to row order, and back. */
 void sy_dispatch_to_rows(const struct sy_exec *x, const struct sy_dispatch *d, const float *routes, float *rows);

@@ -82,8 +82,9 @@ void sy_exchange_take_buffer(const struct sy_exec *x, struct sy_arena *a, const 
 
 static int64_t *numbers(int64_t n) { return calloc((size_t)n + 1, sizeof(int64_t)); }
 
-sy_status sy_exchange_init(const struct sy_comm *comm, const struct sy_exchange_shape *s, struct sy_exchange *e) {
-    *e = (struct sy_exchange){.comm = *comm, .shape = *s};
+sy_status sy_exchange_init(const struct sy_comm *comm, const struct sy_exchange_shape *s,
+                           struct sy_moe_counters *counters, struct sy_exchange *e) {
+    *e = (struct sy_exchange){.comm = *comm, .shape = *s, .counters = counters};
     sy_exchange_share(s->experts, comm->rank, comm->size, &e->first_expert, &e->n_experts);
     e->sequences = numbers((int64_t)comm->size * s->max_rounds);
     e->first_sequence = numbers((int64_t)comm->size * s->max_rounds);
@@ -185,13 +186,13 @@ static int64_t message_to_clear(const struct sy_exchange *e) {
     return e->path == SY_PATH_EQUAL_PADDED ? e->comm.size * e->padded_rows : 0;
 }
 
-static void count_rows(const struct sy_exchange *e, const int64_t *rows_at, struct sy_moe_counters *counters) {
+static void count_rows(const struct sy_exchange *e, const int64_t *rows_at) {
     for (int r = 0; r < e->comm.size; r++) {
         int64_t rows = rows_at[r + 1] - rows_at[r], padding = e->path == SY_PATH_EQUAL_PADDED ? e->padded_rows - rows : 0;
         if (r == e->comm.rank)
             continue;
-        counters->rows_sent += rows + padding;
-        counters->rows_padded += padding;
+        e->counters->rows_sent += rows + padding;
+        e->counters->rows_padded += padding;
     }
 }
 
@@ -205,10 +206,10 @@ static sy_status send(const struct sy_exec *x, const struct sy_exchange *e, stru
                                          &b->request);
 }
 
-sy_status sy_exchange_dispatch_begin(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
-                                     int64_t row_bytes, const void *from, struct sy_moe_counters *counters) {
+sy_status sy_exchange_dispatch_begin(const struct sy_exec *x, const struct sy_exchange *e,
+                                     struct sy_exchange_buffer *b, int64_t row_bytes, const void *from) {
     in_bytes(e, b, row_bytes);
-    count_rows(e, e->send_at, counters);
+    count_rows(e, e->send_at);
     if (!goes_as_it_is(x, e)) {
         move(x, row_bytes, &(struct way){&e->leaving, 0, message_to_clear(e), from, b->packed});
         from = b->packed;
@@ -224,10 +225,11 @@ sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exc
     return SY_OK;
 }
 
-sy_status sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
-                                    int64_t row_bytes, const void *from, void *local, struct sy_moe_counters *counters) {
+sy_status sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e,
+                                    struct sy_exchange_buffer *b, int64_t row_bytes, const void *from,
+                                    void *local) {
     in_bytes(e, b, row_bytes);
-    count_rows(e, e->recv_at, counters);
+    count_rows(e, e->recv_at);
     move(x, row_bytes, &(struct way){&e->arrived, 0, message_to_clear(e), from, b->staging});
     return send(x, e, b, b->staging, 1, goes_as_it_is(x, e) ? local : b->packed);
 }

@@ -55,6 +55,7 @@ struct sy_segments {
 struct sy_exchange {
     struct sy_comm comm;
     struct sy_exchange_shape shape;
+    struct sy_moe_counters *counters; /* the rank's */
     enum sy_exchange_path path;
     int rounds;
     int64_t first_expert, n_experts;    /* this rank's */
@@ -115,7 +116,8 @@ int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm
 int64_t sy_exchange_rows_for(const struct sy_comm *comm, const struct sy_exchange_shape *shape, double factor);
 
 /* Local. The host's memory of a plan and of a buffer. Errors: ERR_MEMORY. fini: {0} is fine. */
-sy_status sy_exchange_init(const struct sy_comm *comm, const struct sy_exchange_shape *shape, struct sy_exchange *e);
+sy_status sy_exchange_init(const struct sy_comm *comm, const struct sy_exchange_shape *shape,
+                           struct sy_moe_counters *counters, struct sy_exchange *e);
 void sy_exchange_fini(struct sy_exchange *e);
 sy_status sy_exchange_buffer_init(const struct sy_comm *comm, struct sy_exchange_buffer *b);
 void sy_exchange_buffer_fini(struct sy_exchange_buffer *b);
@@ -129,21 +131,21 @@ void sy_exchange_take(const struct sy_exec *x, struct sy_arena *a, const struct 
 void sy_exchange_take_buffer(const struct sy_exec *x, struct sy_arena *a, const struct sy_comm *comm,
                              const struct sy_exchange_shape *shape, int64_t max_row_bytes, struct sy_exchange_buffer *b);
 
-/* Collective. After the local sort. forced: the ids are those of closed forced balance on every rank; with
- * `known` sequences nothing is sent and nothing waited for. Chooses the path and fills `received`. Errors:
- * ERR_MEMORY more rows than planned, of the transport. */
-sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struct sy_exchange_counts *scratch,
-                           const struct sy_dispatch *local, const struct sy_sequences *sequences, int forced,
-                           struct sy_moe_counters *counters);
+/* Collective. After the local sort. forced: the ids are those of closed forced balance on every rank; with `known` sequences
+ * nothing is sent and nothing waited for. Chooses the path and fills `received`. Errors: ERR_MEMORY more rows than planned, of the transport. */
+sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e,
+                           struct sy_exchange_counts *scratch, const struct sy_dispatch *local,
+                           const struct sy_sequences *sequences, int forced);
 
-/* Collective. Rows of `row_bytes` from the local order to the owners' expert order (dispatch), and back
- * (combine). What `from` points to stays untouched until the wait. Errors: of the transport. */
-sy_status sy_exchange_dispatch_begin(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
-                                     int64_t row_bytes, const void *from, struct sy_moe_counters *counters);
+/* Collective. Rows of `row_bytes` from the local order to the owners' expert order (dispatch), and back (combine). What
+ * `from` points to stays untouched until the wait. Errors: of the transport. */
+sy_status sy_exchange_dispatch_begin(const struct sy_exec *x, const struct sy_exchange *e,
+                                     struct sy_exchange_buffer *b, int64_t row_bytes, const void *from);
 sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
                                     void *received);
-sy_status sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
-                                    int64_t row_bytes, const void *from, void *local, struct sy_moe_counters *counters);
+sy_status sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e,
+                                    struct sy_exchange_buffer *b, int64_t row_bytes, const void *from,
+                                    void *local);
 sy_status sy_exchange_combine_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
                                    void *local);
 

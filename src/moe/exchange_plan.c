@@ -30,20 +30,21 @@ static int64_t part(const struct plan *p, int rank, int64_t first, int64_t n) {
 }
 
 /* The one place where the host waits for counts. */
-static sy_status read_counts(const struct sy_exec *x, const struct sy_dispatch *d, int64_t *out,
-                             struct sy_moe_counters *counters) {
+static sy_status read_counts(const struct sy_exec *x, const struct sy_exchange *e,
+                             const struct sy_dispatch *d, int64_t *out) {
     x->device->copy(x->device, out, d->count, (size_t)(d->experts * d->sequences) * sizeof *out);
-    counters->host_waits++;
+    e->counters->host_waits++;
     return sy_exec_wait(x);
 }
 
-static sy_status exchange_counts(const struct sy_exec *x, struct sy_exchange *e, const struct sy_exchange_counts *c,
-                                 const struct sy_dispatch *d, const struct sy_sequences *s, struct sy_moe_counters *counters) {
+static sy_status exchange_counts(const struct sy_exec *x, struct sy_exchange *e,
+                                 const struct sy_exchange_counts *c, const struct sy_dispatch *d,
+                                 const struct sy_sequences *s) {
     int64_t n = sy_exchange_message_length(&e->shape), *routes = c->mine + e->shape.max_rounds;
     memset(c->mine, 0, (size_t)n * sizeof *c->mine);
     for (int j = 0; j < s->rounds; j++)
         c->mine[j] = s->of[s->known ? e->comm.rank * s->rounds + j : j];
-    sy_status status = read_counts(x, d, c->numbers, counters);
+    sy_status status = read_counts(x, e, d, c->numbers);
     for (int64_t i = 0; i < d->experts * d->sequences; i++)
         routes[i / d->sequences * e->shape.max_sequences + i % d->sequences] = c->numbers[i];
     return e->comm.ops->all_gather(&e->comm, status, c->mine, (size_t)n * sizeof *c->mine, c->all);
@@ -246,9 +247,9 @@ static void place(const struct sy_exec *x, const struct plan *p) {
     copy_tiles(x, p);
 }
 
-sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struct sy_exchange_counts *scratch,
-                           const struct sy_dispatch *d, const struct sy_sequences *sequences, int forced,
-                           struct sy_moe_counters *counters) {
+sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e,
+                           struct sy_exchange_counts *scratch, const struct sy_dispatch *d,
+                           const struct sy_sequences *sequences, int forced) {
     const struct sy_exchange_shape *s = &e->shape;
     assert(d->sequences <= s->max_sequences && d->experts == s->experts && sequences->rounds <= s->max_rounds);
     struct plan p = {e, scratch, scratch->all, x->device->segment};
@@ -256,8 +257,8 @@ sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struc
     if (closed) {
         close_counts(e, scratch, sequences);
     } else {
-        SY_TRY(exchange_counts(x, e, scratch, d, sequences, counters));
-        counters->counts_exchanged++;
+        SY_TRY(exchange_counts(x, e, scratch, d, sequences));
+        e->counters->counts_exchanged++;
     }
     e->rounds = sequences->rounds;
     place_sequences(&p);
@@ -267,7 +268,7 @@ sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struc
     if (s->max_rows > 0 && e->most > s->max_rows)
         SY_FAIL(SY_ERR_MEMORY, "the experts of a rank get %lld rows, padding included, and %lld are planned",
                 (long long)e->most, (long long)s->max_rows);
-    count_path(e->path, counters);
+    count_path(e->path, e->counters);
     place_parts(&p);
     set_even(&p);
     place(x, &p);

@@ -20,7 +20,8 @@ static sy_status sort(const struct sy_moe_env *env, const struct sy_moe_call *ca
     else
         sy_dispatch_sort(env->x, &act->routes, call->n_sequences, call->seq_len, act->ids);
     if (has_ranks(env)) {
-        sy_status status = sy_exchange_plan(env->x, act->exchange, &g->counts, &act->routes, &call->sequences, closed, env->counters);
+        sy_status status =
+            sy_exchange_plan(env->x, act->exchange, &g->counts, &act->routes, &call->sequences, closed);
         if (env->most_rows && act->exchange->most > *env->most_rows)
             *env->most_rows = act->exchange->most;
         return status;
@@ -41,9 +42,10 @@ static sy_status dispatch_begin(const struct sy_moe_env *env, const struct sy_mo
         sy_dispatch_to_rows(env->x, &act->routes, act->w, has_ranks(env) ? g->local_w : act->row_w);
     if (!has_ranks(env))
         return SY_OK;
-    SY_TRY(sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange, row_bytes(env), g->local.data, env->counters));
+    SY_TRY(sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange, row_bytes(env), g->local.data));
     if (scalars)
-        SY_TRY(sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange_w, sizeof(float), g->local_w, env->counters));
+        SY_TRY(
+            sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange_w, sizeof(float), g->local_w));
     if (call->pass == SY_PASS_RECOMPUTE)
         env->counters->a2a_in_backward += 1 + scalars;
     return SY_OK;
@@ -60,19 +62,19 @@ static sy_status dispatch_wait(const struct sy_moe_env *env, const struct sy_moe
     return rows != SY_OK ? rows : weights;
 }
 
-/* y = the experts' rows of each token, and the shared output. By gather when asked for, or for
- * combine_groups; scatter-add gives the same bits, into y itself unless that overlaps protect [T, D], what
- * backward reads. */
-static void combine(const struct sy_moe_env *env, const struct sy_moe_act *act, struct sy_moe_scratch *g,
-                    const float *w, struct sy_mat rows, struct sy_mat shared, struct sy_mat protect, struct sy_mat y) {
+/* The experts' rows of each token, and the shared output. By gather when asked for, or for combine_groups;
+ * scatter-add gives the same bits, into y itself unless that overlaps protect [T, D], what backward reads. */
+static void combine(const struct sy_moe_env *env, const struct sy_moe_act *act,
+                    const struct sy_moe_scratch *g, const struct sy_dispatch_sum *sum,
+                    struct sy_mat protect) {
     if (env->config->combine == SY_COMBINE_GATHER || env->combine_groups > 0) {
-        sy_dispatch_combine(env->x, &act->routes, env->d, w, rows, shared, y);
+        sy_dispatch_combine(env->x, &act->routes, sum);
         return;
     }
     struct sy_scatter s = g->scatter;
     s.protect = protect.data;
     s.protect_bytes = (size_t)(act->routes.tokens * protect.row) * sy_dtype_bytes(protect.dtype);
-    sy_dispatch_scatter(env->x, &act->routes, env->d, w, rows, shared, &s, env->counters, y);
+    sy_dispatch_scatter(env->x, &act->routes, sum, &s, env->counters);
 }
 
 /* Experts' rows back to this rank's order. */
@@ -82,7 +84,7 @@ static sy_status bring_back(const struct sy_moe_env *env, const struct sy_moe_ac
     if (!has_ranks(env))
         return SY_OK;
     struct sy_exchange_buffer *b = &g->exchange;
-    SY_TRY(sy_exchange_combine_begin(env->x, act->exchange, b, row_bytes(env), rows->data, g->local.data, env->counters));
+    SY_TRY(sy_exchange_combine_begin(env->x, act->exchange, b, row_bytes(env), rows->data, g->local.data));
     SY_TRY(sy_exchange_combine_wait(env->x, act->exchange, b, g->local.data));
     *rows = g->local;
     return SY_OK;
@@ -148,31 +150,39 @@ static void count_routes(const struct sy_moe_env *env, const struct sy_moe_call 
         env->counters->batched_no_grad += sy_exchange_is_even(act->exchange);
 }
 
-sy_status sy_moe_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, const struct sy_moe_call *call,
-                     struct sy_mat n, struct sy_moe_act *act, struct sy_moe_scratch *g, struct sy_mat y) {
+sy_status sy_moe_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w,
+                     const struct sy_moe_call *call, const struct sy_moe_memory *memory, struct sy_mat n,
+                     struct sy_mat y) {
+    struct sy_moe_act *act = memory->act;
+    struct sy_moe_scratch *g = memory->scratch;
+    struct sy_dispatch_sum sum = {.width = env->d, .w = before(env) ? NULL : act->w, .y = y};
     int dispatches = call->pass != SY_PASS_RECOMPUTE || !call->saved;
     assert(!has_ranks(env) || call->seq_len == env->seq_len);
     sy_router_run(env, w, call, n, act, g);
     if (dispatches)
         SY_TRY(dispatch_begin(env, call, n, act, g));
-    struct sy_mat rows, shared = shared_fwd(env, w, call, n, act, g);
+    sum.shared = shared_fwd(env, w, call, n, act, g);
     if (dispatches)
         SY_TRY(dispatch_wait(env, call, act, g));
     count_routes(env, call, act);
     experts_fwd(env, w, call, act, g);
     if (call->pass == SY_PASS_RECOMPUTE)
         return SY_OK;
-    SY_TRY(bring_back(env, act, g, &rows));
-    combine(env, act, g, before(env) ? NULL : act->w, rows, shared, n, y);
+    SY_TRY(bring_back(env, act, g, &sum.rows));
+    combine(env, act, g, &sum, n);
     return SY_OK;
 }
 
 /* --- backward ------------------------------------------------------------------------------------------- */
 
 /* Gradient of the shared experts' input, and of their gate's. */
-static void shared_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, int64_t tokens, struct sy_mat dy,
-                       const struct sy_moe_act *act, const struct sy_moe_grad *grad, struct sy_moe_scratch *g) {
+static void shared_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w,
+                       const struct sy_moe_memory *memory, struct sy_mat dy) {
     const struct sy_exec *x = env->x;
+    const struct sy_moe_act *act = memory->act;
+    const struct sy_moe_grad *grad = memory->grad;
+    const struct sy_moe_scratch *g = memory->scratch;
+    int64_t tokens = act->routes.tokens;
     if (env->config->num_shared_experts == 0)
         return;
     if (env->config->shared_gate) {
@@ -208,7 +218,7 @@ static sy_status weight_gradient(const struct sy_moe_env *env, struct sy_mat n, 
                                                         .y = g->row_dw});
     } else if (has_ranks(env)) {
         struct sy_exchange_buffer *b = &g->exchange_w;
-        SY_TRY(sy_exchange_combine_begin(env->x, act->exchange, b, sizeof(float), g->row_dw, g->local_w, env->counters));
+        SY_TRY(sy_exchange_combine_begin(env->x, act->exchange, b, sizeof(float), g->row_dw, g->local_w));
         SY_TRY(sy_exchange_combine_wait(env->x, act->exchange, b, g->local_w));
         dw = g->local_w;
     }
@@ -226,15 +236,19 @@ static void join_inputs(const struct sy_moe_env *env, int64_t tokens, struct sy_
     env->x->ops->join(env->x, &join);
 }
 
-sy_status sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, struct sy_mat n, struct sy_mat dy,
-                     const struct sy_moe_act *act, const struct sy_moe_grad *grad, struct sy_moe_scratch *g,
+sy_status sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w,
+                     const struct sy_moe_memory *memory, struct sy_mat n, struct sy_mat dy,
                      struct sy_mat dn) {
+    const struct sy_moe_act *act = memory->act;
+    const struct sy_moe_grad *grad = memory->grad;
+    struct sy_moe_scratch *g = memory->scratch;
     const struct sy_dispatch *d = &act->routes;
-    struct sy_mat rows;
+    struct sy_dispatch_sum sum = {.width = env->d, .w = before(env) ? act->w : NULL, .y = g->d_routed};
     sy_dispatch_rows(env->x, d, env->d, NULL, dy, has_ranks(env) ? g->local : grad->dy);
     if (has_ranks(env))
-        SY_TRY(sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange, row_bytes(env), g->local.data, env->counters));
-    shared_bwd(env, w, d->tokens, dy, act, grad, g);
+        SY_TRY(
+            sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange, row_bytes(env), g->local.data));
+    shared_bwd(env, w, memory, dy);
     if (has_ranks(env))
         SY_TRY(sy_exchange_dispatch_wait(env->x, act->exchange, &g->exchange, grad->dy.data));
     sy_mlp_bwd(env->x, &w->experts, &(struct sy_mlp_bwd){.rows = sy_dispatch_rows_of(sy_moe_rows(env, act)),
@@ -245,11 +259,11 @@ sy_status sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *
                                                          .row_dw = g->row_dw,
                                                          .grad = &grad->experts,
                                                          .dx = g->rows});
-    SY_TRY(bring_back(env, act, g, &rows));
-    SY_TRY(weight_gradient(env, n, act, g, rows));
+    SY_TRY(bring_back(env, act, g, &sum.rows));
+    SY_TRY(weight_gradient(env, n, act, g, sum.rows));
     sy_router_bwd(env, d->tokens, act, g, grad->dlogits);
     sy_linear_bwd(env->x, d->tokens, 1, (struct sy_linear_grad[]){{&w->gate, grad->dlogits}}, g->d_gate);
-    combine(env, act, g, before(env) ? act->w : NULL, rows, (struct sy_mat){0}, (struct sy_mat){0}, g->d_routed);
+    combine(env, act, g, &sum, (struct sy_mat){0});
     join_inputs(env, d->tokens, g, dn);
     return SY_OK;
 }

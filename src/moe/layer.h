@@ -1,17 +1,15 @@
-/* The mixture-of-experts layer: router, dispatch, routed and shared experts, combine, on one rank or over the
- * ranks of an expert-parallel group, with the same bits (NUMERICS 3).
+/* The mixture-of-experts layer: router, dispatch, routed and shared experts, combine, on one rank or over
+ * the ranks of an expert-parallel group, with the same bits (NUMERICS 3).
  *
- *     n [T, D] -> router -> dispatch begin -> shared experts -> dispatch wait -> experts -> combine -> y
+ * n [T, D] -> router -> dispatch begin -> shared experts -> dispatch wait -> experts -> combine -> y [T, D]
  *
  * A part of the model like attention: take, fwd, bwd. It knows no parameters' names: weights come as
  * operands, and what the weight gradients are products of is left in act and grad. Nothing in a call waits
  * for a device, but for the counts that a standard or equal exchange needs (moe/exchange.h).
  *
- *   env      what all layers of a rank share
- *   act      what backward reads, of one layer and micro-batch, in two halves: rebuilt by every recompute;
- *            saved by a selective one. A value, so that micro-batches may interleave
- *   grad     what the weight gradients read: lives from bwd until they are made
- *   scratch  lives for the time of one call
+ * env what all layers of a rank share act what backward reads, of one layer and micro-batch, in two halves:
+ * rebuilt by every recompute; saved by a selective one. A value, so that micro-batches may interleave grad
+ * what the weight gradients read: lives from bwd until they are made scratch lives for the time of one call
  */
 #ifndef SY_MOE_LAYER_H
 #define SY_MOE_LAYER_H
@@ -128,13 +126,21 @@ void sy_moe_take_check(const struct sy_moe_env *env, struct sy_arena *a, struct 
 void sy_moe_take_grad(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_grad *grad);
 void sy_moe_take_scratch(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_scratch *scratch);
 
-/* Collective over env->ep. y [T, D]; a pass RECOMPUTE leaves it alone. Errors: those of the exchange. */
-sy_status sy_moe_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, const struct sy_moe_call *call,
-                     struct sy_mat n, struct sy_moe_act *act, struct sy_moe_scratch *scratch, struct sy_mat y);
+/* What a call works in. */
+struct sy_moe_memory {
+    struct sy_moe_act *act;
+    const struct sy_moe_grad *grad; /* backward's */
+    struct sy_moe_scratch *scratch;
+};
+
+/* Collective over env->ep. y [T, D] from n; a pass RECOMPUTE leaves y alone. Errors: the exchange's. */
+sy_status sy_moe_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w,
+                     const struct sy_moe_call *call, const struct sy_moe_memory *memory, struct sy_mat n,
+                     struct sy_mat y);
 
 /* Collective. dn from dy; after forward (or recompute) of the same call. Errors: those of the exchange. */
-sy_status sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, struct sy_mat n, struct sy_mat dy,
-                     const struct sy_moe_act *act, const struct sy_moe_grad *grad, struct sy_moe_scratch *scratch,
+sy_status sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w,
+                     const struct sy_moe_memory *memory, struct sy_mat n, struct sy_mat dy,
                      struct sy_mat dn);
 
 /* The rows of this rank's experts. */

@@ -27,7 +27,7 @@ int64_t sy_moe_rows_for(const struct sy_moe_env *env, double factor) {
 sy_status sy_moe_exchange_init(const struct sy_moe_env *env, struct sy_exchange *e) {
     struct sy_exchange_shape shape = shape_of(env);
     *e = (struct sy_exchange){0};
-    return env->ep.size > 1 ? sy_exchange_init(&env->ep, &shape, e) : SY_OK;
+    return env->ep.size > 1 ? sy_exchange_init(&env->ep, &shape, env->counters, e) : SY_OK;
 }
 
 sy_status sy_moe_scratch_init(const struct sy_moe_env *env, struct sy_moe_scratch *g) {
@@ -83,7 +83,8 @@ static int64_t shared_width(const struct sy_moe_env *env) { return env->config->
 
 void sy_moe_take_saved(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act) {
     struct sizes s = sizes_of(env);
-    sy_dispatch_take(env->x, a, env->max_sequences, s.t, s.e, s.k, &act->routes);
+    sy_dispatch_take(env->x, a, &(struct sy_dispatch_bounds){env->max_sequences, s.t, s.e, s.k},
+                     &act->routes);
     act->routes.combine_groups = env->combine_groups;
     if (env->ep.size > 1) {
         struct sy_exchange_shape shape = shape_of(env);

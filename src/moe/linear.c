@@ -3,22 +3,26 @@
 
 #include <assert.h>
 
-void sy_packed_take(const struct sy_exec *x, struct sy_arena *a, int64_t groups, struct sy_mat m, int64_t k, int64_t n,
+void sy_packed_take(const struct sy_exec *x, struct sy_arena *a, const struct sy_right *r,
                     struct sy_packed *p) {
-    size_t bytes = x->ops->pack_bytes(x, m, k, n);
+    size_t bytes = x->ops->pack_bytes(x, r->m, r->k, r->n);
     *p = (struct sy_packed){.step = (int64_t)bytes};
     if (bytes)
-        p->data = sy_arena_take(a, "packed weights", (size_t)groups, bytes);
+        p->data = sy_arena_take(a, "packed weights", (size_t)r->groups, bytes);
 }
 
-struct sy_operand sy_packed_operand(const struct sy_exec *x, int64_t groups, struct sy_mat m, int64_t step, int64_t k,
-                                    int64_t n, int64_t version, struct sy_packed *p) {
-    struct sy_operand o = {.m = m, .step = step};
+struct sy_operand sy_packed_operand(const struct sy_exec *x, const struct sy_right *r, int64_t version,
+                                    struct sy_packed *p) {
+    struct sy_operand o = {.m = r->m, .step = r->step};
     if (!p || !p->data || version == 0)
         return o;
     if (p->version != version) {
-        x->ops->pack(x, &(struct sy_pack){
-                            .groups = groups, .k = k, .n = n, .b = o, .packed = p->data, .packed_step = p->step});
+        x->ops->pack(x, &(struct sy_pack){.groups = r->groups,
+                                          .k = r->k,
+                                          .n = r->n,
+                                          .b = o,
+                                          .packed = p->data,
+                                          .packed_step = p->step});
         p->version = version;
         p->fresh = 1;
     }
@@ -27,19 +31,26 @@ struct sy_operand sy_packed_operand(const struct sy_exec *x, int64_t groups, str
     return o;
 }
 
-/* W [rows, cols] by columns, and by rows. */
-static struct sy_mat shape_of(const struct sy_exec *x, int64_t cols) { return sy_mat_of(NULL, x->dtype, cols); }
+/* W [rows, cols] by columns, W^T, and by rows. */
+static struct sy_right forward(struct sy_mat w, int64_t rows, int64_t cols) {
+    return (struct sy_right){.groups = 1, .k = cols, .n = rows, .m = sy_mat_t(w)};
+}
+static struct sy_right backward(struct sy_mat w, int64_t rows, int64_t cols) {
+    return (struct sy_right){.groups = 1, .k = rows, .n = cols, .m = w};
+}
 
 void sy_weight_take(const struct sy_exec *x, struct sy_arena *a, int64_t rows, int64_t cols, struct sy_weight_cache *c) {
-    sy_packed_take(x, a, 1, sy_mat_t(shape_of(x, cols)), cols, rows, &c->fwd);
-    sy_packed_take(x, a, 1, shape_of(x, cols), rows, cols, &c->dx);
+    struct sy_mat w = sy_mat_of(NULL, x->dtype, cols);
+    struct sy_right fwd = forward(w, rows, cols), dx = backward(w, rows, cols);
+    sy_packed_take(x, a, &fwd, &c->fwd);
+    sy_packed_take(x, a, &dx, &c->dx);
 }
 
 struct sy_weight sy_weight_of(const struct sy_exec *x, struct sy_mat w, int64_t rows, int64_t cols, int64_t version,
                               struct sy_weight_cache *c) {
-    return (struct sy_weight){rows, cols,
-                              sy_packed_operand(x, 1, sy_mat_t(w), 0, cols, rows, version, c ? &c->fwd : NULL),
-                              sy_packed_operand(x, 1, w, 0, rows, cols, version, c ? &c->dx : NULL)};
+    struct sy_right fwd = forward(w, rows, cols), dx = backward(w, rows, cols);
+    return (struct sy_weight){rows, cols, sy_packed_operand(x, &fwd, version, c ? &c->fwd : NULL),
+                              sy_packed_operand(x, &dx, version, c ? &c->dx : NULL)};
 }
 
 static struct sy_linear map_of(int64_t tokens, const struct sy_weight *w, struct sy_mat in, struct sy_mat y) {

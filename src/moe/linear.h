@@ -17,14 +17,18 @@ struct sy_packed {   /* of `groups` right-hand sides m [k, n], `step` elements a
     int fresh;       /* made for the use to come: cleared by who counts misses */
 };
 
-/* Carves the cache of right-hand sides like m [k, n]. */
-void sy_packed_take(const struct sy_exec *x, struct sy_arena *a, int64_t groups, struct sy_mat m, int64_t k, int64_t n,
+struct sy_right { /* right-hand sides of as many groups, m [k, n] each, `step` elements apart */
+    int64_t groups, k, n, step;
+    struct sy_mat m;
+};
+
+/* Carves the cache of right-hand sides like these. */
+void sy_packed_take(const struct sy_exec *x, struct sy_arena *a, const struct sy_right *r,
                     struct sy_packed *p);
 
-/* m [k, n] of each group as an operand; packed now unless the cache has this version. p NULL or version 0: as
- * it is. */
-struct sy_operand sy_packed_operand(const struct sy_exec *x, int64_t groups, struct sy_mat m, int64_t step, int64_t k,
-                                    int64_t n, int64_t version, struct sy_packed *p);
+/* They as an operand; packed now unless the cache has this version. p NULL or version 0: as they are. */
+struct sy_operand sy_packed_operand(const struct sy_exec *x, const struct sy_right *r, int64_t version,
+                                    struct sy_packed *p);
 
 struct sy_weight {           /* W [rows, cols]: outputs, inputs */
     int64_t rows, cols;      /* rows 0: the layer has no such map */

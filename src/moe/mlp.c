@@ -1,33 +1,44 @@
 /* SwiGLU networks: see mlp.h. */
 #include "moe/mlp.h"
 
-/* [rows, cols] by rows and by columns, of memory to come. */
-static struct sy_mat by_rows(const struct sy_exec *x, int64_t cols) { return sy_mat_of(NULL, x->dtype, cols); }
-static struct sy_mat by_columns(const struct sy_exec *x, int64_t rows) { return sy_mat_t(by_rows(x, rows)); }
+/* What the products of a network read, in the order of struct sy_mlp_cache. */
+struct rights {
+    struct sy_right w13_t, w2_t, w1, w3, w2;
+};
+static struct rights rights_of(const struct sy_mlp_stored *w) {
+    int64_t n = w->groups, d = w->d, f = w->f, step = 2 * f * d;
+    struct sy_mat w3 = w->w13.data ? sy_mat_rows(w->w13, f) : w->w13; /* no memory yet: a shape */
+    return (struct rights){.w13_t = {n, d, 2 * f, step, sy_mat_t(w->w13)},
+                           .w2_t = {n, f, d, d * f, sy_mat_t(w->w2)},
+                           .w1 = {n, f, d, step, w->w13},
+                           .w3 = {n, f, d, step, w3},
+                           .w2 = {n, d, f, d * f, w->w2}};
+}
 
 void sy_mlp_take_cache(const struct sy_exec *x, struct sy_arena *a, int64_t groups, int64_t d, int64_t f,
                        struct sy_mlp_cache *c) {
-    sy_packed_take(x, a, groups, by_columns(x, d), d, 2 * f, &c->w13_t);
-    sy_packed_take(x, a, groups, by_columns(x, f), f, d, &c->w2_t);
-    sy_packed_take(x, a, groups, by_rows(x, d), f, d, &c->w1);
-    sy_packed_take(x, a, groups, by_rows(x, d), f, d, &c->w3);
-    sy_packed_take(x, a, groups, by_rows(x, f), d, f, &c->w2);
+    struct sy_mat w13 = sy_mat_of(NULL, x->dtype, d), w2 = sy_mat_of(NULL, x->dtype, f);
+    struct rights r = rights_of(&(struct sy_mlp_stored){groups, d, f, w13, w2});
+    sy_packed_take(x, a, &r.w13_t, &c->w13_t);
+    sy_packed_take(x, a, &r.w2_t, &c->w2_t);
+    sy_packed_take(x, a, &r.w1, &c->w1);
+    sy_packed_take(x, a, &r.w3, &c->w3);
+    sy_packed_take(x, a, &r.w2, &c->w2);
 }
 
-struct sy_mlp_weights sy_mlp_weights_of(const struct sy_exec *x, int64_t groups, int64_t d, int64_t f, struct sy_mat w13,
-                                        struct sy_mat w2, int64_t version, struct sy_mlp_cache *c) {
-    int64_t n = groups, step = 2 * f * d;
-    return (struct sy_mlp_weights){
-        .groups = n,
-        .d = d,
-        .f = f,
-        .w13_t = sy_packed_operand(x, n, sy_mat_t(w13), step, d, 2 * f, version, c ? &c->w13_t : NULL),
-        .w2_t = sy_packed_operand(x, n, sy_mat_t(w2), d * f, f, d, version, c ? &c->w2_t : NULL),
-        .w1 = sy_packed_operand(x, n, w13, step, f, d, version, c ? &c->w1 : NULL),
-        .w3 = sy_packed_operand(x, n, sy_mat_rows(w13, f), step, f, d, version, c ? &c->w3 : NULL),
-        .w2 = sy_packed_operand(x, n, w2, d * f, d, f, version, c ? &c->w2 : NULL),
-        .cache13 = c && version ? &c->w13_t : NULL,
-        .cache2 = c && version ? &c->w2_t : NULL};
+struct sy_mlp_weights sy_mlp_weights_of(const struct sy_exec *x, const struct sy_mlp_stored *w,
+                                        int64_t version, struct sy_mlp_cache *c) {
+    struct rights r = rights_of(w);
+    return (struct sy_mlp_weights){.groups = w->groups,
+                                   .d = w->d,
+                                   .f = w->f,
+                                   .w13_t = sy_packed_operand(x, &r.w13_t, version, c ? &c->w13_t : NULL),
+                                   .w2_t = sy_packed_operand(x, &r.w2_t, version, c ? &c->w2_t : NULL),
+                                   .w1 = sy_packed_operand(x, &r.w1, version, c ? &c->w1 : NULL),
+                                   .w3 = sy_packed_operand(x, &r.w3, version, c ? &c->w3 : NULL),
+                                   .w2 = sy_packed_operand(x, &r.w2, version, c ? &c->w2 : NULL),
+                                   .cache13 = c && version ? &c->w13_t : NULL,
+                                   .cache2 = c && version ? &c->w2_t : NULL};
 }
 
 void sy_mlp_take_grad(struct sy_arena *a, enum sy_dtype t, int64_t rows, int64_t f, struct sy_mlp_grad *g) {

@@ -22,10 +22,13 @@ struct sy_mlp_cache {
 };
 void sy_mlp_take_cache(const struct sy_exec *x, struct sy_arena *a, int64_t groups, int64_t d, int64_t f,
                        struct sy_mlp_cache *c);
-/* Groups' weights as they are stored, contiguous: w13 [groups, 2f, d], w2 [groups, d, f]. c NULL: without a
- * cache. */
-struct sy_mlp_weights sy_mlp_weights_of(const struct sy_exec *x, int64_t groups, int64_t d, int64_t f, struct sy_mat w13,
-                                        struct sy_mat w2, int64_t version, struct sy_mlp_cache *c);
+struct sy_mlp_stored { /* contiguous */
+    int64_t groups, d, f;
+    struct sy_mat w13, w2; /* [groups, 2f, d], [groups, d, f] */
+};
+/* Weights as they are stored; c NULL: without a cache. */
+struct sy_mlp_weights sy_mlp_weights_of(const struct sy_exec *x, const struct sy_mlp_stored *w,
+                                        int64_t version, struct sy_mlp_cache *c);
 
 struct sy_mlp_grad {   /* what the weight gradients read */
     struct sy_mat dgu; /* [rows, 2f] */

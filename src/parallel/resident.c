@@ -148,8 +148,9 @@ static struct sy_weight weight(const struct sy_resident *r, int param, struct sy
 static struct sy_mlp_weights mlp(const struct sy_resident *r, int64_t groups, int w13, int w2, struct sy_mlp_cache *c) {
     if (w13 < 0)
         return (struct sy_mlp_weights){0};
-    return sy_mlp_weights_of(r->o.exec, groups, param_of(r, w13)->cols, param_of(r, w2)->cols, matrix(r, w13), matrix(r, w2),
-                             r->version, c);
+    struct sy_mlp_stored w = {groups, param_of(r, w13)->cols, param_of(r, w2)->cols, matrix(r, w13),
+                              matrix(r, w2)};
+    return sy_mlp_weights_of(r->o.exec, &w, r->version, c);
 }
 
 static void make(struct sy_resident *r, int l) {

@@ -181,7 +181,7 @@ static void groups_without_rows(void **state) {
                 c[i] = 7.0f;
                 acc[i] = 3.0f;
             }
-            struct sy_dw d = {.rows = {2, 1, 2, 2, offset, &tile, &tiles},
+            struct sy_dw d = {.rows = {2, 1, 2, offset, &tile, &tiles},
                               .n_segments = 1,
                               .m = M,
                               .n = N,

@@ -246,8 +246,9 @@ static void test_no_failure_no_message(void **state) {
     struct sy_scatter s = {.scale = scale, .spare = spare, .protect = y, .protect_bytes = sizeof y};
     sy_dispatch_sort(&l.x, &d, 1, 2, ids);
     sy_fail(SY_ERR_IO, "kept");
-    sy_dispatch_scatter(&l.x, &d, 1, NULL, sy_mat_of(rows, SY_F32, 1), (struct sy_mat){0}, &s, &counters,
-                        sy_mat_of(y, SY_F32, 1));
+    struct sy_dispatch_sum sum = {
+        .width = 1, .rows = sy_mat_of(rows, SY_F32, 1), .y = sy_mat_of(y, SY_F32, 1)};
+    sy_dispatch_scatter(&l.x, &d, &sum, &s, &counters);
     assert_int_equal(counters.scatter_add, 1);
     assert_true(y[0] == 3 && y[1] == 4);
     assert_string_equal(sy_error_message(), "kept");

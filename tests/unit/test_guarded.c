@@ -31,7 +31,7 @@ struct lab {
 static void carve(void *self, struct sy_arena *a) {
     struct lab *l = self;
     l->x.scratch = sy_arena_take(a, "scratch", 1, l->x.scratch_bytes);
-    sy_dispatch_take(&l->x, a, SEQUENCES, SEQUENCES * S, E, K, &l->d);
+    sy_dispatch_take(&l->x, a, &(struct sy_dispatch_bounds){SEQUENCES, SEQUENCES * S, E, K}, &l->d);
     l->ids = sy_arena_take(a, "ids", ROUTES, sizeof *l->ids);
 }
 

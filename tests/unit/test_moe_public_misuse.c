@@ -12,6 +12,8 @@
 
 const char *__asan_default_options(void);
 const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) { return "allocator_may_return_null=1"; }
 
 static float x[T * D], dy[T * D], y[T * D];
 static struct tensors weights, scrap;
