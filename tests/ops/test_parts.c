@@ -91,7 +91,7 @@ static void carve(void *self, struct sy_arena *a) {
     struct sy_mat w13 = sy_take_mat(a, "w13", 2 * F, DIM, l->x.dtype), w2 = sy_take_mat(a, "w2", DIM, F, l->x.dtype);
     fill(l->x.cls, w13, 2 * F, DIM);
     fill(l->x.cls, w2, DIM, F);
-    l->w.ffn = sy_mlp_weights_of(&l->x, 1, DIM, F, w13, w2, 0, NULL);
+    l->w.ffn = sy_mlp_weights_of(&l->x, &(struct sy_mlp_stored){1, DIM, F, w13, w2}, 0, NULL);
     sy_mlp_take_grad(a, l->x.dtype, TOKENS, F, &l->ffn_grad);
     l->gu = sy_take_mat(a, "gu", TOKENS, 2 * F, l->x.dtype);
     l->dx = sy_take_mat(a, "dx", TOKENS, DIM, l->x.dtype);
