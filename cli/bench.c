@@ -54,8 +54,7 @@ static char **copy_of(int argc, char **argv) {
     return copy;
 }
 
-static int model(int argc, char **argv, const struct sy_bench_options *options,
-                 const struct sy_io *io) {
+static int model(int argc, char **argv, const struct sy_bench_options *options, const struct sy_io *io) {
     static const char *const both[] = {"dsv3-debug", "gqa-debug"};
     int n_words = argc, code = 1, n;
     char **words = copy_of(argc, argv), **flags = copy_of(argc, argv);
@@ -93,8 +92,7 @@ int sy_cli_bench(int argc, char **argv) {
     struct sy_bench_options options = {.json = json, .cpu = cpu};
     options.steps = steps ? strtoll(steps, &end, 10) : 0;
     if (!steps || end == steps || *end)
-        return sy_cli_usage("bench", "--steps%s%s: needs a number", steps ? " " : "",
-                            steps ? steps : "");
+        return sy_cli_usage("bench", "--steps%s%s: needs a number", steps ? " " : "", steps ? steps : "");
     if (argc > 1 && strcmp(argv[1], "model") == 0)
         return model(argc, argv, &options, &io);
     if (has_steps || cpu)

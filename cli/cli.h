@@ -83,7 +83,8 @@ int sy_cli_signal(void);
 /* What is a write error for a program that looks at its writes. */
 void sy_cli_ignore_signals(void);
 
-/* Takes "--name value" or "--name=value" out of argv. Returns 1 if it was there; *value NULL if a value is missing. */
+/* Takes "--name value" or "--name=value" out of argv. Returns 1 if it was there; *value NULL if a value is
+ * missing. */
 int sy_cli_take(int *argc, char **argv, const char *name, const char **value);
 /* Takes the flag "--name" out of argv. */
 int sy_cli_take_flag(int *argc, char **argv, const char *name);

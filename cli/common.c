@@ -56,7 +56,7 @@ int sy_cli_usage(const char *command, const char *fmt, ...) {
     return 2;
 }
 
-/* --- io ------------------------------------------------------------------------------------------------------- */
+/* --- io ------------------------------------------------------------------------------------------------- */
 
 void sy_cli_progress_end(void) {
     if (sy_cli_live_line)
@@ -107,7 +107,7 @@ struct sy_io sy_cli_io(void) {
         .write = write_out, .log = log_line, .progress = progress, .columns = columns ? columns - 1 : 0};
 }
 
-/* --- arguments ------------------------------------------------------------------------------------------------ */
+/* --- arguments ------------------------------------------------------------------------------------------ */
 
 static void drop(int *argc, char **argv, int at, int n) {
     for (int i = at; i + n <= *argc; i++)

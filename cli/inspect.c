@@ -1,5 +1,5 @@
-/* switchyard inspect PATH: prints and checks a checkpoint, a run's newest one, or a safetensors file; with --experts the
- * load of every expert over a run's steps. */
+/* switchyard inspect PATH: prints and checks a checkpoint, a run's newest one, or a safetensors file; with
+ * --experts the load of every expert over a run's steps. */
 #include <errno.h>
 #include <langinfo.h>
 #include <locale.h>

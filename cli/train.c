@@ -18,7 +18,9 @@ static void print_quoted(const char *word) {
     fprintf(stderr, "'");
 }
 
-static int is_truth(const char *word) { return word && (strcmp(word, "true") == 0 || strcmp(word, "false") == 0); }
+static int is_truth(const char *word) {
+    return word && (strcmp(word, "true") == 0 || strcmp(word, "false") == 0);
+}
 
 /* The command that goes on with this run: the same arguments; --run.fresh would refuse. args ends with NULL. */
 static void print_continue(char **args) {
@@ -60,8 +62,8 @@ int sy_cli_train(int argc, char **argv) {
     code = sy_cli_finish_config(config, status);
     if (status == SY_OK) {
         if (isfinite(s.eval_loss))
-            printf("held-out loss %.4f nats per token; training text as unigrams %.4f nats per byte\n", s.eval_loss,
-                   s.unigram_entropy);
+            printf("held-out loss %.4f nats per token; training text as unigrams %.4f nats per byte\n",
+                   s.eval_loss, s.unigram_entropy);
         printf("run %s\ndigest of step %lld: %s\n", s.run_dir, (long long)s.step, s.weights_digest);
     } else if (status == SY_STOPPED) {
         fprintf(stderr, "stopped after step %lld\n", (long long)s.step);

@@ -15,7 +15,8 @@
 enum { DIM = 32, WIDTH = 48, EXPERTS = 8, SEQUENCES = 8, SEQ_LEN = 16, ROW = SEQ_LEN * DIM };
 
 static float x[SEQUENCES * ROW], dy[SEQUENCES * ROW], y[SEQUENCES * ROW], dx[SEQUENCES * ROW];
-static float gate[EXPERTS * DIM], w1[EXPERTS * WIDTH * DIM], w3[EXPERTS * WIDTH * DIM], w2[EXPERTS * DIM * WIDTH];
+static float gate[EXPERTS * DIM], w1[EXPERTS * WIDTH * DIM], w3[EXPERTS * WIDTH * DIM],
+    w2[EXPERTS * DIM * WIDTH];
 static float d_w1[EXPERTS * WIDTH * DIM], d_w3[EXPERTS * WIDTH * DIM], d_w2[EXPERTS * DIM * WIDTH];
 
 static void fill(float *to, size_t n, uint64_t seed, float scale) {
@@ -99,10 +100,11 @@ int main(int argc, char **argv) {
         status = ranks > 0 ? sy_comm_threads_run(ranks, run, config) : run(NULL, config);
     if (status != SY_OK)
         fprintf(stderr, "moe_layer: %s\n", sy_error_message());
-    uint64_t grads =
-        digest(digest(digest(0, d_w1, EXPERTS * WIDTH * DIM), d_w3, EXPERTS * WIDTH * DIM), d_w2, EXPERTS * DIM * WIDTH);
+    uint64_t grads = digest(digest(digest(0, d_w1, EXPERTS * WIDTH * DIM), d_w3, EXPERTS * WIDTH * DIM), d_w2,
+                            EXPERTS * DIM * WIDTH);
     if (status == SY_OK)
-        printf("y %016llx  dx %016llx  gradients %016llx\n", (unsigned long long)digest(0, y, SEQUENCES * ROW),
+        printf("y %016llx  dx %016llx  gradients %016llx\n",
+               (unsigned long long)digest(0, y, SEQUENCES * ROW),
                (unsigned long long)digest(0, dx, SEQUENCES * ROW), (unsigned long long)grads);
     sy_config_destroy(config);
     return sy_status_exit_code(status);

@@ -1,10 +1,10 @@
 /* switchyard: mixture-of-experts training with the same bits on every layout.
  *
- * The only installed header. Handles are opaque; options are set by the keys of docs/CONFIG.md; outputs come last and are
- * written only on success. A function that can fail returns a sy_status; sy_error_message() then holds one line for the
- * calling thread: what, where, the value, the bound, what to do. The library never prints, exits or installs handlers.
- * Each prototype's comment starts with `Local.` or `Collective.`: a collective is called by every rank and returns the
- * agreed status.
+ * The only installed header. Handles are opaque; options are set by the keys of docs/CONFIG.md; outputs come
+ * last and are written only on success. A function that can fail returns a sy_status; sy_error_message() then
+ * holds one line for the calling thread: what, where, the value, the bound, what to do. The library never
+ * prints, exits or installs handlers. Each prototype's comment starts with `Local.` or `Collective.`: a
+ * collective is called by every rank and returns the agreed status.
  */
 #ifndef SWITCHYARD_H
 #define SWITCHYARD_H
@@ -40,7 +40,8 @@ typedef enum sy_status {
 #undef X
 } sy_status;
 
-/* Local. The last error of the calling thread, one line without newline; "" if none. Valid until its next failing call. */
+/* Local. The last error of the calling thread, one line without newline; "" if none. Valid until its next
+ * failing call. */
 const char *sy_error_message(void);
 
 /* Local. The process exit code that belongs to a status. */
@@ -49,7 +50,7 @@ int sy_status_exit_code(sy_status status);
 /* Local. SY_VERSION of the library that is linked. */
 const char *sy_version(void);
 
-/* --- configuration: docs/CONFIG.md lists every key ------------------------------------------------------------ */
+/* --- configuration: docs/CONFIG.md lists every key ------------------------------------------------------ */
 
 struct sy_config;
 
@@ -65,7 +66,8 @@ sy_status sy_config_load_file(struct sy_config *config, const char *path);
 /* Local. Takes --section.key=value arguments out of argv (argv[0] stays) and lowers *argc. Errors: ERR_USAGE. */
 sy_status sy_config_flags(struct sy_config *config, int *argc, char **argv);
 
-/* Local. Sets one key from text, as a flag would; an empty path is as if it were not given. Errors: ERR_USAGE. */
+/* Local. Sets one key from text, as a flag would; an empty path is as if it were not given. Errors:
+ * ERR_USAGE. */
 sy_status sy_option_set(struct sy_config *config, const char *key, const char *text);
 
 /* Local. The value of a key as TOML text, valid until sy_config_destroy. Errors: ERR_USAGE, ERR_MEMORY. */
@@ -91,7 +93,7 @@ sy_status sy_config_help(const char *key, sy_write_fn write, void *user);
 sy_status sy_config_init(const char *flavor, sy_write_fn write, void *user);
 void sy_config_reference(sy_write_fn write, void *user);
 
-/* --- what a caller lends to a long operation ------------------------------------------------------------------ */
+/* --- what a caller lends to a long operation ------------------------------------------------------------ */
 
 struct sy_progress {
     int64_t step, steps;
@@ -102,8 +104,8 @@ struct sy_progress {
 };
 
 struct sy_io {
-    sy_write_fn write;                                                /* results: tables, samples; may be NULL */
-    void (*log)(void *user, int warning, const char *line);           /* may be NULL */
+    sy_write_fn write;                                      /* results: tables, samples; may be NULL */
+    void (*log)(void *user, int warning, const char *line); /* may be NULL */
     void (*progress)(void *user, const struct sy_progress *progress); /* may be NULL */
     void *user;
     const volatile int *stop; /* becomes non-zero to save and stop after the step; may be NULL */
@@ -111,7 +113,7 @@ struct sy_io {
     int columns;              /* no progress line is longer; 0: 79 */
 };
 
-/* --- ranks: threads of one process ---------------------------------------------------------------------------- */
+/* --- ranks: threads of one process ---------------------------------------------------------------------- */
 
 /* The ranks of one group and the way between them. Lent to fn below until it returns; never freed by it. */
 struct sy_comm;
@@ -120,16 +122,17 @@ struct sy_comm;
 int sy_comm_rank(const struct sy_comm *comm);
 int sy_comm_size(const struct sy_comm *comm);
 
-/* Local. Runs fn(comm, arg) on `ranks` threads of this process, rank 0 on the caller's, and returns when all have returned.
- * The status is that of the lowest rank whose fn failed, with its message; ERR_PEER, which others' leaving makes, only if
- * there is no other. fn calls the same collectives in the same order on every rank; a collective returns the agreed status,
- * so that fn may return with it. When a rank's fn has returned, calls of the others that need it end with ERR_PEER, which
- * names it, and all later ones of that communicator. `arg` is shared: what ranks write there must be their own or
- * guarded. Errors: ERR_USAGE `ranks` out of 1..1024, ERR_MEMORY, ERR_RUNTIME a thread could not be started (fn is not called
- * then). */
+/* Local. Runs fn(comm, arg) on `ranks` threads of this process, rank 0 on the caller's, and returns when
+ * all have returned. The status is that of the lowest rank whose fn failed, with its message; ERR_PEER,
+ * which others' leaving makes, only if there is no other. fn calls the same collectives in the same order
+ * on every rank; a collective returns the agreed status, so that fn may return with it. When a rank's fn
+ * has returned, calls of the others that need it end with ERR_PEER, which names it, and all later ones of
+ * that communicator. `arg` is shared: what ranks write there must be their own or guarded. Errors:
+ * ERR_USAGE `ranks` out of 1..1024, ERR_MEMORY, ERR_RUNTIME a thread could not be started (fn is not
+ * called then). */
 sy_status sy_comm_threads_run(int ranks, sy_status (*fn)(const struct sy_comm *comm, void *arg), void *arg);
 
-/* --- operations ----------------------------------------------------------------------------------------------- */
+/* --- operations ----------------------------------------------------------------------------------------- */
 
 struct sy_train_summary {
     int64_t step;           /* steps done in all, earlier runs included */
@@ -139,10 +142,11 @@ struct sy_train_summary {
     char run_dir[4096];
 };
 
-/* Local. Trains to training.steps in run.dir (empty: runs/<name>); goes on from the newest valid checkpoint there.
- * Errors: any; STOPPED after *stop with a checkpoint saved (unless checkpoint.enable is false);
- * NONFINITE. *out is filled as far as the run came. */
-sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io, struct sy_train_summary *out);
+/* Local. Trains to training.steps in run.dir (empty: runs/<name>); goes on from the newest valid
+ * checkpoint there. Errors: any; STOPPED after *stop with a checkpoint saved (unless checkpoint.enable is
+ * false); NONFINITE. *out is filled as far as the run came. */
+sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io,
+                   struct sy_train_summary *out);
 
 /* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ.
  * `plant` names a known bug that must be caught (then OK means caught), or NULL; "list" prints each and what
@@ -161,8 +165,8 @@ struct sy_sampling {
     uint64_t seed;
 };
 
-/* Local. Continues the prompt with a checkpoint's model; text goes to io->write as it is sampled. `config` holds run.*
- * options. */
+/* Local. Continues the prompt with a checkpoint's model; text goes to io->write as it is sampled. `config`
+ * holds run.* options. */
 sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *sampling,
                       const struct sy_io *io);
 
@@ -174,14 +178,17 @@ sy_status sy_inspect(const char *path, const struct sy_io *io);
 
 struct sy_experts_options {
     int64_t layer; /* of the model, from 0; negative: all MoE layers */
-    int64_t rows;  /* of a layer's table; more experts: the heaviest, the rest as one row, the lightest; 0: 32 */
-    int json;      /* one JSON object with every expert instead of tables */
-    int utf8;      /* bars of block characters instead of # */
+    /* of a layer's table; more experts: the heaviest, the rest as one row, the lightest; 0: 32 */
+    int64_t rows;
+    int json; /* one JSON object with every expert instead of tables */
+    int utf8; /* bars of block characters instead of # */
 };
 
-/* Local. Prints the load of every expert over time from a run's metrics.jsonl (the folder or the file). Errors: ERR_IO no
- * such run or no metrics, ERR_DATA damaged, ERR_RUNTIME no steps yet, ERR_USAGE no MoE layers or not that one. */
-sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *options, const struct sy_io *io);
+/* Local. Prints the load of every expert over time from a run's metrics.jsonl (the folder or the file).
+ * Errors: ERR_IO no such run or no metrics, ERR_DATA damaged, ERR_RUNTIME no steps yet, ERR_USAGE no MoE
+ * layers or not that one. */
+sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *options,
+                             const struct sy_io *io);
 
 /* Local. Version, tiers that run here, classes, ops, flavors with parameter counts. */
 sy_status sy_info(const struct sy_io *io);
@@ -190,8 +197,8 @@ sy_status sy_info(const struct sy_io *io);
  * and combine beside memcpy: "moe". */
 sy_status sy_bench(const char *what, int json, const struct sy_io *io);
 
-/* Local. Microseconds of an op in every class and tier, on calls made up for it, and how many times as fast as the
- * reference: of one op, or of all (NULL). Errors: ERR_USAGE no such op. */
+/* Local. Microseconds of an op in every class and tier, on calls made up for it, and how many times as
+ * fast as the reference: of one op, or of all (NULL). Errors: ERR_USAGE no such op. */
 sy_status sy_bench_ops(const char *op, int json, const struct sy_io *io);
 
 struct sy_bench_options {
@@ -200,51 +207,60 @@ struct sy_bench_options {
     int cpu; /* time of processors, all threads added, instead of the wall clock */
 };
 
-/* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians over steps, calls of
- * ops, runs of the pool, tokens/s, and the digest after the last step. `name` is printed. */
+/* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians over
+ * steps, calls of ops, runs of the pool, tokens/s, and the digest after the last step. `name` is printed. */
 sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
                          const struct sy_io *io);
 
-/* --- experimental: ops on their own --------------------------------------------------------------------------- */
+/* --- experimental: ops on their own --------------------------------------------------------------------- */
 
-/* fp32 arrays of the caller, row-major; the calling thread computes, with the same bits on every CPU. Sizes may be 0. */
+/* fp32 arrays of the caller, row-major; the calling thread computes, with the same bits on every CPU.
+ * Sizes may be 0. */
 
-/* Local. Shape [*out_rows, *out_k] of what sy_topk writes for x [rows, n]. Errors: ERR_USAGE k outside 1..n, both named. */
+/* Local. Shape [*out_rows, *out_k] of what sy_topk writes for x [rows, n]. Errors: ERR_USAGE k outside
+ * 1..n, both named. */
 sy_status sy_topk_shape(int64_t rows, int64_t n, int64_t k, int64_t *out_rows, int64_t *out_k);
 
-/* Local. values [rows, k] (or NULL) and ids [rows, k] of the k largest (smallest != 0: smallest) of each row of x [rows, n].
- * Equal values, and -0 and +0: lower id first. sorted != 0: best first, else by ascending id. Infinities are values.
- * Errors: ERR_USAGE, ERR_MEMORY; ERR_NONFINITE names the row of a NaN. */
-sy_status sy_topk(const float *x, int64_t rows, int64_t n, int64_t k, int smallest, int sorted, float *values, int32_t *ids);
+/* Local. values [rows, k] (or NULL) and ids [rows, k] of the k largest (smallest != 0: smallest) of each
+ * row of x [rows, n]. Equal values, and -0 and +0: lower id first. sorted != 0: best first, else by
+ * ascending id. Infinities are values. Errors: ERR_USAGE, ERR_MEMORY; ERR_NONFINITE names the row of a
+ * NaN. */
+sy_status sy_topk(const float *x, int64_t rows, int64_t n, int64_t k, int smallest, int sorted, float *values,
+                  int32_t *ids);
 
-/* Local. dx [rows, n]: dvalues [rows, k] at ids [rows, k], 0 elsewhere. Errors: ERR_MEMORY; ERR_USAGE names an id that is
- * out of range, or twice in its row. */
-sy_status sy_topk_bwd(const float *dvalues, const int32_t *ids, int64_t rows, int64_t n, int64_t k, float *dx);
+/* Local. dx [rows, n]: dvalues [rows, k] at ids [rows, k], 0 elsewhere. Errors: ERR_MEMORY; ERR_USAGE
+ * names an id that is out of range, or twice in its row. */
+sy_status sy_topk_bwd(const float *dvalues, const int32_t *ids, int64_t rows, int64_t n, int64_t k,
+                      float *dx);
 
-/* Local. out [out_rows, d] = base (NULL: zeros); then for i = 0 .. n-1 in this order row index[i] of out becomes
- * fma(scale[i], row i of src [n, d], itself); scale NULL: 1. out overlaps no other array, else ERR_USAGE with both byte
- * ranges; an index outside 0 .. out_rows-1 is ERR_USAGE with its place, value and bound. */
-sy_status sy_scatter_add(const float *src, const int32_t *index, const float *scale, int64_t n, int64_t d, const float *base,
-                         int64_t out_rows, float *out);
+/* Local. out [out_rows, d] = base (NULL: zeros); then for i = 0 .. n-1 in this order row index[i] of out
+ * becomes fma(scale[i], row i of src [n, d], itself); scale NULL: 1. out overlaps no other array, else
+ * ERR_USAGE with both byte ranges; an index outside 0 .. out_rows-1 is ERR_USAGE with its place, value and
+ * bound. */
+sy_status sy_scatter_add(const float *src, const int32_t *index, const float *scale, int64_t n, int64_t d,
+                         const float *base, int64_t out_rows, float *out);
 
-/* Local. The same onto what out holds. Refused (ERR_USAGE, both byte ranges) also where out overlaps the protect_bytes at
- * protect (NULL: nothing), memory that must stay as it is: sy_scatter_add, with the old out as base, writes elsewhere. */
-sy_status sy_scatter_add_in_place(const float *src, const int32_t *index, const float *scale, int64_t n, int64_t d,
-                                  const void *protect, size_t protect_bytes, int64_t out_rows, float *out);
+/* Local. The same onto what out holds. Refused (ERR_USAGE, both byte ranges) also where out overlaps the
+ * protect_bytes at protect (NULL: nothing), memory that must stay as it is: sy_scatter_add, with the old
+ * out as base, writes elsewhere. */
+sy_status sy_scatter_add_in_place(const float *src, const int32_t *index, const float *scale, int64_t n,
+                                  int64_t d, const void *protect, size_t protect_bytes, int64_t out_rows,
+                                  float *out);
 
-/* --- experimental: one MoE layer by itself -------------------------------------------------------------------- */
+/* --- experimental: one MoE layer by itself -------------------------------------------------------------- */
 
-/* Router, dispatch, routed and shared experts, combine: forward and backward, on one rank or with the experts spread over
- * the ranks of a sy_comm, with the same bits.
+/* Router, dispatch, routed and shared experts, combine: forward and backward, on one rank or with the
+ * experts spread over the ranks of a sy_comm, with the same bits.
  *
  *     create -> set_weights -> { forward .. backward, for each micro-batch } -> update_bias -> set_weights -> ... -> destroy
  *
- * T = n_sequences * seq_len tokens of a call; D width; F width of an expert; F' = num_shared_experts * F; E experts, e of
- * them this rank's; K experts of a token. Arrays are fp32, row-major, and the caller's; the layer computes in the stored
- * type of its numeric class (bf16; fp32), to which what comes in is rounded. After create nothing is allocated on one rank;
- * over ranks there is room for twice the rows of a balanced load, and a call that needs more makes larger buffers (counter
- * buffer_regrown). A handle is one rank's and is used by one thread at a time. A collective is called by all ranks in the
- * same order; where one rank's arguments are wrong, or ranks call different things, all of them get the error and nothing is
+ * T = n_sequences * seq_len tokens of a call; D width; F width of an expert; F' = num_shared_experts * F;
+ * E experts, e of them this rank's; K experts of a token. Arrays are fp32, row-major, and the caller's;
+ * the layer computes in the stored type of its numeric class (bf16; fp32), to which what comes in is
+ * rounded. After create nothing is allocated on one rank; over ranks there is room for twice the rows of a
+ * balanced load, and a call that needs more makes larger buffers (counter buffer_regrown). A handle is one
+ * rank's and is used by one thread at a time. A collective is called by all ranks in the same order; where
+ * one rank's arguments are wrong, or ranks call different things, all of them get the error and nothing is
  * done. */
 struct sy_moe;
 
@@ -259,12 +275,14 @@ struct sy_moe_options {             /* equal on all ranks, but for tier and thre
     int64_t dim, inter_dim;         /* D, F */
     int64_t seq_len, max_sequences; /* tokens of a sequence; most sequences of one rank in a call */
     int max_rounds;                 /* of a call; 0: 1 */
-    int micro_batches;              /* forwards that may wait for their backward at a time; 0: sy_moe_eval alone */
+    int micro_batches; /* forwards that may wait for their backward at a time; 0: sy_moe_eval alone */
     enum sy_moe_recompute recompute;
-    int64_t global_sequences;  /* of a step, all ranks: balance and z-loss are means over them; needed with either */
+    /* of a step, all ranks: balance and z-loss are means over them; needed with either */
+    int64_t global_sequences;
     const char *numeric_class; /* "x86", "sm90", "fp32"; NULL: "x86" */
-    const char *tier; /* "ref", "avx2", "avx512", "avx512_bf16", with the same bits; NULL or "auto": the fastest here */
-    int threads;      /* of this rank; 0: 1 */
+    /* "ref", "avx2", "avx512", "avx512_bf16", with the same bits; NULL or "auto": the fastest here */
+    const char *tier;
+    int threads;            /* of this rank; 0: 1 */
     int64_t combine_groups; /* divides E; 0: none (numerics.combine_groups) */
     int forced_balance;     /* not 0: tokens go to experts in turn (debug.moe_force_load_balance) */
 };
@@ -276,14 +294,15 @@ struct sy_moe_options {             /* equal on all ranks, but for tier and thre
  * Errors: ERR_USAGE with both numbers (groups, top_k, bounds, ranks that differ), ERR_UNAVAILABLE a tier,
  * ERR_MEMORY with the bytes, ERR_RUNTIME no thread. Owned by the caller: sy_moe_destroy (Local, NULL is
  * fine, no collective may be under way). */
-sy_status sy_moe_create(const struct sy_config *config, const struct sy_moe_options *options, const struct sy_comm *comm,
-                        struct sy_moe **out);
+sy_status sy_moe_create(const struct sy_config *config, const struct sy_moe_options *options,
+                        const struct sy_comm *comm, struct sy_moe **out);
 void sy_moe_destroy(struct sy_moe *moe);
 
 /* Local. This rank's experts are *first .. *first + *n - 1. */
 void sy_moe_experts(const struct sy_moe *moe, int64_t *first, int64_t *n);
 
-/* The layer's tensors as a checkpoint has them, weights or gradients. One that the config gives no layer is NULL. */
+/* The layer's tensors as a checkpoint has them, weights or gradients. One that the config gives no layer
+ * is NULL. */
 struct sy_moe_tensors {
     float *gate;                  /* [E, D] */
     float *gate_bias;             /* [E], with moe.gate_bias */
@@ -294,43 +313,51 @@ struct sy_moe_tensors {
     float *shared_gate;           /* [D], with moe.shared_gate */
 };
 
-/* Local. Copies, rounds and fuses the weights (none NULL; only read); the same on all ranks but for the experts. The version
- * of before (> 0): nothing is done, as the caller says that the values are the same; another: what was prepared from the old
- * ones is dropped, even if the values are the same; 0: always copied and never prepared. Errors: ERR_USAGE a tensor is
- * missing or not the layer's, version < 0, forwards wait for their backward. */
+/* Local. Copies, rounds and fuses the weights (none NULL; only read); the same on all ranks but for the
+ * experts. The version of before (> 0): nothing is done, as the caller says that the values are the same;
+ * another: what was prepared from the old ones is dropped, even if the values are the same; 0: always
+ * copied and never prepared. Errors: ERR_USAGE a tensor is missing or not the layer's, version < 0,
+ * forwards wait for their backward. */
 sy_status sy_moe_set_weights(struct sy_moe *moe, const struct sy_moe_tensors *weights, int64_t version);
 
-/* What a call is about. Sequences lie round by round: an expert's rows, and so the sums of its gradient, are in the order
- * round, rank, sequence, token. */
+/* What a call is about. Sequences lie round by round: an expert's rows, and so the sums of its gradient,
+ * are in the order round, rank, sequence, token. */
 struct sy_moe_batch {
-    int64_t n_sequences;      /* of this rank, 0 .. max_sequences; ranks may differ */
-    int rounds;               /* equal on all ranks; 0: one round of n_sequences, and `sequences` is not read */
+    int64_t n_sequences; /* of this rank, 0 .. max_sequences; ranks may differ */
+    int rounds;          /* equal on all ranks; 0: one round of n_sequences, and `sequences` is not read */
     const int64_t *sequences; /* [rounds] of this rank, n_sequences in all; NULL: one round */
-    int known;                /* not 0: sequences is [ranks, rounds], of all ranks, equal on each. Under forced balance
-                                 nothing is then exchanged before the rows */
-    const int32_t *ids_in;    /* [T, K] experts to use, in any order; NULL: the router chooses. Not with forced_balance */
-    const float *w_in; /* [T, K] weights of ids_in, finite; NULL: the router's. Its gradient is that of its own scores */
-    int32_t *ids_out;  /* [T, K] experts of each token, ascending; NULL: not asked for */
-    float *w_out;      /* [T, K] their weights; NULL: not asked for */
+    /* not 0: sequences is [ranks, rounds], of all ranks, equal on each. Under forced balance nothing is then
+     * exchanged before the rows */
+    int known;
+    /* [T, K] experts to use, in any order; NULL: the router chooses. Not with forced_balance */
+    const int32_t *ids_in;
+    /* [T, K] weights of ids_in, finite; NULL: the router's. Its gradient is that of its own scores */
+    const float *w_in;
+    int32_t *ids_out; /* [T, K] experts of each token, ascending; NULL: not asked for */
+    float *w_out;     /* [T, K] their weights; NULL: not asked for */
 };
 
-/* Collective. y [T, D] from x [T, D]; they may be one array. Keeps under `micro_batch` (0 .. micro_batches - 1) what
- * backward reads, and counts routes and losses once. A micro-batch whose backward has not come is refused: sy_moe_discard
- * gives it up. Errors: ERR_USAGE; ERR_NONFINITE names the token of a NaN logit; over ranks ERR_MEMORY larger buffers, and
- * ERR_PEER. After an error y and what is counted are as before. */
-sy_status sy_moe_forward(struct sy_moe *moe, int micro_batch, const struct sy_moe_batch *batch, const float *x, float *y);
+/* Collective. y [T, D] from x [T, D]; they may be one array. Keeps under `micro_batch` (0 .. micro_batches
+ * - 1) what backward reads, and counts routes and losses once. A micro-batch whose backward has not come
+ * is refused: sy_moe_discard gives it up. Errors: ERR_USAGE; ERR_NONFINITE names the token of a NaN logit;
+ * over ranks ERR_MEMORY larger buffers, and ERR_PEER. After an error y and what is counted are as before. */
+sy_status sy_moe_forward(struct sy_moe *moe, int micro_batch, const struct sy_moe_batch *batch,
+                         const float *x, float *y);
 
-/* Collective. The same y without a backward; nothing is counted. May come between a forward and its backward; with
- * SY_MOE_RECOMPUTE_NONE it works in a micro-batch that waits for nothing, and is refused where there is none. */
+/* Collective. The same y without a backward; nothing is counted. May come between a forward and its
+ * backward; with SY_MOE_RECOMPUTE_NONE it works in a micro-batch that waits for nothing, and is refused
+ * where there is none. */
 sy_status sy_moe_eval(struct sy_moe *moe, const struct sy_moe_batch *batch, const float *x, float *y);
 
-/* Collective. After forward of that micro-batch: dx [T, D] (or NULL) from dy [T, D], which may be one array, and grads +=
- * one leaf (NUMERICS 4): of gate and shared weights one chain over this rank's T tokens, of an expert one over its rows of
- * all ranks, each sequence's segment padded to KB; balance and z-loss included. Members that are NULL are not computed, nor
- * any with grads NULL; members are the same as in set_weights. Gate and shared gradients of the ranks are left to the caller
- * to add, in an order that does not depend on the ranks. Errors: ERR_USAGE, ERR_RUNTIME recompute took other routes, ERR_PEER;
+/* Collective. After forward of that micro-batch: dx [T, D] (or NULL) from dy [T, D], which may be one
+ * array, and grads += one leaf (NUMERICS 4): of gate and shared weights one chain over this rank's T
+ * tokens, of an expert one over its rows of all ranks, each sequence's segment padded to KB; balance and
+ * z-loss included. Members that are NULL are not computed, nor any with grads NULL; members are the same
+ * as in set_weights. Gate and shared gradients of the ranks are left to the caller to add, in an order
+ * that does not depend on the ranks. Errors: ERR_USAGE, ERR_RUNTIME recompute took other routes, ERR_PEER;
  * then dx and grads are as before. */
-sy_status sy_moe_backward(struct sy_moe *moe, int micro_batch, const float *dy, float *dx, struct sy_moe_tensors *grads);
+sy_status sy_moe_backward(struct sy_moe *moe, int micro_batch, const float *dy, float *dx,
+                          struct sy_moe_tensors *grads);
 
 /* Local, on all ranks or none. A step is given up: no forward waits any more, counts and losses are zero. */
 void sy_moe_discard(struct sy_moe *moe);
@@ -338,12 +365,13 @@ void sy_moe_discard(struct sy_moe *moe);
 /* Local. Since the last sy_moe_update_bias: counts [E], this rank's routes to each expert. */
 void sy_moe_counts(const struct sy_moe *moe, int64_t *counts);
 
-/* Local. Since then: this rank's part of the mean over global_sequences of balance and z-loss, without coefficients; NaN
- * when one was not finite; 0 for one that is off. */
+/* Local. Since then: this rank's part of the mean over global_sequences of balance and z-loss, without
+ * coefficients; NaN when one was not finite; 0 for one that is off. */
 void sy_moe_losses(const struct sy_moe *moe, double *balance, double *z);
 
-/* Collective. The end of a step: adds the counts of all ranks as integers, moves the expert bias (moe.load_balance_coeff,
- * moe.bias_center), if there is one, and sets counts and losses to zero. Errors: ERR_USAGE forwards wait for a backward. */
+/* Collective. The end of a step: adds the counts of all ranks as integers, moves the expert bias
+ * (moe.load_balance_coeff, moe.bias_center), if there is one, and sets counts and losses to zero. Errors:
+ * ERR_USAGE forwards wait for a backward. */
 sy_status sy_moe_update_bias(struct sy_moe *moe);
 
 /* Local. The expert bias [E]; the same on all ranks. Errors: ERR_USAGE there is none; set: forwards wait, or
@@ -351,8 +379,8 @@ sy_status sy_moe_update_bias(struct sy_moe *moe);
 sy_status sy_moe_expert_bias(const struct sy_moe *moe, float *out);
 sy_status sy_moe_set_expert_bias(struct sy_moe *moe, const float *bias);
 
-/* Local. The i-th of what the layer counts since create (paths taken, rows sent, caches hit): name, static, and in *value
- * how many; NULL past the last. */
+/* Local. The i-th of what the layer counts since create (paths taken, rows sent, caches hit): name,
+ * static, and in *value how many; NULL past the last. */
 const char *sy_moe_counter(const struct sy_moe *moe, int i, int64_t *value);
 
 #ifdef __cplusplus

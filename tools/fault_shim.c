@@ -6,7 +6,8 @@
  *     SY_FAULT_KIND   enospc, eio, eintr; short: a read or write takes half of its bytes, other calls are left alone
  *     SY_FAULT_STICKY 1: every later call of the same name fails too (a disk stays full, a sector stays bad)
  *     SY_FAULT_REPORT a file that gets "<calls counted> <name of the call that failed>"
- * Counted: open openat read pread write pwrite fsync rename renameat2 mkdir opendir. Descriptors above 1023 are not tracked.
+ * Counted: open openat read pread write pwrite fsync rename renameat2 mkdir opendir. Descriptors above 1023
+ * are not tracked.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -32,9 +33,7 @@ static int applies(const char *path) {
     return path && part && strstr(path, part) != NULL;
 }
 
-static int is_tracked(int fd) {
-    return fd >= 0 && fd < 1024 && tracked[fd];
-}
+static int is_tracked(int fd) { return fd >= 0 && fd < 1024 && tracked[fd]; }
 
 /* What happens to this counted call; sets errno if it fails. */
 static int fate(const char *call) {
@@ -51,10 +50,10 @@ static int fate(const char *call) {
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
-#define OR_FAIL(call, failure)                                                                                              \
-    do {                                                                                                                    \
-        if (fate(call) == FAIL)                                                                                             \
-            return failure;                                                                                                 \
+#define OR_FAIL(call, failure)  \
+    do {                        \
+        if (fate(call) == FAIL) \
+            return failure;     \
     } while (0)
 
 static int note(int fd, int yes) {
@@ -63,13 +62,13 @@ static int note(int fd, int yes) {
     return fd;
 }
 
-#define MODE(flags, mode)                                                                                                   \
-    unsigned mode = 0;                                                                                                      \
-    if ((flags) & (O_CREAT | __O_TMPFILE)) {                                                                                \
-        va_list args;                                                                                                       \
-        va_start(args, flags);                                                                                              \
-        mode = va_arg(args, unsigned);                                                                                      \
-        va_end(args);                                                                                                       \
+#define MODE(flags, mode)                    \
+    unsigned mode = 0;                       \
+    if ((flags) & (O_CREAT | __O_TMPFILE)) { \
+        va_list args;                        \
+        va_start(args, flags);               \
+        mode = va_arg(args, unsigned);       \
+        va_end(args);                        \
     }
 
 int open(const char *path, int flags, ...) {
@@ -99,26 +98,26 @@ int close(int fd) {
     return REAL(close)(fd);
 }
 
-#define TRANSFER(name, text, buffer, ...)                                                                                   \
-    {                                                                                                                       \
-        if (is_tracked(fd)) {                                                                                               \
-            int what = fate(text);                                                                                          \
-            if (what == FAIL)                                                                                               \
-                return -1;                                                                                                  \
-            if (what == SHORT && n > 1)                                                                                     \
-                n /= 2;                                                                                                     \
-        }                                                                                                                   \
-        return REAL(name)(fd, buffer, n, ##__VA_ARGS__);                                                                    \
+#define TRANSFER(name, text, buffer, ...)                \
+    {                                                    \
+        if (is_tracked(fd)) {                            \
+            int what = fate(text);                       \
+            if (what == FAIL)                            \
+                return -1;                               \
+            if (what == SHORT && n > 1)                  \
+                n /= 2;                                  \
+        }                                                \
+        return REAL(name)(fd, buffer, n, ##__VA_ARGS__); \
     }
 
-ssize_t read(int fd, void *to, size_t n) TRANSFER(read, "read", to) ssize_t pread(int fd, void *to, size_t n, off_t at)
-    TRANSFER(pread, "pread", to, at) ssize_t pread64(int fd, void *to, size_t n, off64_t at)
-        TRANSFER(pread64, "pread", to, at) ssize_t write(int fd, const void *from, size_t n)
-            TRANSFER(write, "write", from) ssize_t pwrite(int fd, const void *from, size_t n, off_t at)
-                TRANSFER(pwrite, "pwrite", from, at) ssize_t pwrite64(int fd, const void *from, size_t n, off64_t at)
-                    TRANSFER(pwrite64, "pwrite", from, at)
+ssize_t read(int fd, void *to, size_t n) TRANSFER(read, "read", to) ssize_t
+    pread(int fd, void *to, size_t n, off_t at) TRANSFER(pread, "pread", to, at) ssize_t
+    pread64(int fd, void *to, size_t n, off64_t at) TRANSFER(pread64, "pread", to, at) ssize_t
+    write(int fd, const void *from, size_t n) TRANSFER(write, "write", from) ssize_t
+    pwrite(int fd, const void *from, size_t n, off_t at) TRANSFER(pwrite, "pwrite", from, at) ssize_t
+    pwrite64(int fd, const void *from, size_t n, off64_t at) TRANSFER(pwrite64, "pwrite", from, at)
 
-                        int fsync(int fd) {
+        int fsync(int fd) {
     if (is_tracked(fd))
         OR_FAIL("fsync", -1);
     return REAL(fsync)(fd);

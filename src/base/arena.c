@@ -28,7 +28,8 @@ static sy_status own(void *memory, size_t bytes, const char *what, struct sy_are
     if (!rounded(bytes))
         SY_FAIL(SY_ERR_MEMORY, "%s: %zu bytes cannot be addressed", what, bytes);
     if (!memory)
-        SY_FAIL(SY_ERR_MEMORY, "%s: no memory for %zu bytes (%.2f GiB)", what, bytes, (double)bytes / (1u << 30));
+        SY_FAIL(SY_ERR_MEMORY, "%s: no memory for %zu bytes (%.2f GiB)", what, bytes,
+                (double)bytes / (1u << 30));
     char *base = (char *)(((uintptr_t)memory + SY_ARENA_ALIGN - 1) / SY_ARENA_ALIGN * SY_ARENA_ALIGN);
     *out = (struct sy_arena){.memory = memory, .base = base, .size = rounded(bytes)};
     return SY_OK;
@@ -41,9 +42,11 @@ sy_status sy_arena_init(size_t bytes, const char *what, struct sy_arena *out) {
     return SY_OK;
 }
 
-struct sy_arena sy_arena_over(void *memory, size_t bytes, void (*release)(const void *owner, void *memory, size_t bytes),
+struct sy_arena sy_arena_over(void *memory, size_t bytes,
+                              void (*release)(const void *owner, void *memory, size_t bytes),
                               const void *owner) {
-    return (struct sy_arena){.memory = memory, .release = release, .owner = owner, .base = memory, .size = bytes};
+    return (struct sy_arena){
+        .memory = memory, .release = release, .owner = owner, .base = memory, .size = bytes};
 }
 
 void sy_arena_fini(struct sy_arena *arena) {
@@ -91,6 +94,7 @@ void *sy_arena_take(struct sy_arena *arena, const char *tag, size_t n, size_t si
 
 sy_status sy_arena_check(const struct sy_arena *arena, const char *what) {
     if (arena->overflow)
-        SY_FAIL(SY_ERR_RUNTIME, "%s: the plan's %zu bytes are not enough (used %zu)", what, arena->size, arena->used);
+        SY_FAIL(SY_ERR_RUNTIME, "%s: the plan's %zu bytes are not enough (used %zu)", what, arena->size,
+                arena->used);
     return SY_OK;
 }

@@ -3,8 +3,9 @@
  *     | tag "weights" | tag "weights_bf" | ... used ... |        free        |
  *     base                                              base+used            base+size
  *
- * A measuring arena (base NULL) counts what the same calls would take, so that a plan is the code that allocates, run once
- * without memory. Blocks are 64-byte aligned and zeroed when the arena is created; blocks are not given back one by one.
+ * A measuring arena (base NULL) counts what the same calls would take, so that a plan is the code that
+ * allocates, run once without memory. Blocks are 64-byte aligned and zeroed when the arena is created; blocks
+ * are not given back one by one.
  */
 #ifndef SY_BASE_ARENA_H
 #define SY_BASE_ARENA_H
@@ -26,7 +27,7 @@ enum { SY_ARENA_TAGS = 48, SY_ARENA_ALIGN = 64 };
 #endif
 
 struct sy_arena {
-    void *memory;        /* as allocated; who gives it back, NULL: free */
+    void *memory; /* as allocated; who gives it back, NULL: free */
     void (*release)(const void *owner, void *memory, size_t bytes);
     const void *owner;
     char *base;          /* NULL while measuring */
@@ -43,16 +44,19 @@ struct sy_arena {
 /* Local. An arena that only counts. Never fails. */
 struct sy_arena sy_arena_measure(void);
 
-/* Local. Zeroed memory of `bytes`, all of it taken from the system now. Errors: ERR_MEMORY with the size and `what`. Owned
- * by the caller: sy_arena_fini. */
+/* Local. Zeroed memory of `bytes`, all of it taken from the system now. Errors: ERR_MEMORY with the size
+ * and `what`. Owned by the caller: sy_arena_fini. */
 sy_status sy_arena_init(size_t bytes, const char *what, struct sy_arena *out);
 
-/* Local. An arena over zeroed, aligned memory that somebody else took; release(owner, memory, bytes) at its end. */
-struct sy_arena sy_arena_over(void *memory, size_t bytes, void (*release)(const void *owner, void *memory, size_t bytes),
+/* Local. An arena over zeroed, aligned memory that somebody else took; release(owner, memory, bytes) at
+ * its end. */
+struct sy_arena sy_arena_over(void *memory, size_t bytes,
+                              void (*release)(const void *owner, void *memory, size_t bytes),
                               const void *owner);
 void sy_arena_fini(struct sy_arena *arena);
 
-/* Local. `n` elements of `size` bytes under `tag` (static string). NULL while measuring or when it does not fit. */
+/* Local. `n` elements of `size` bytes under `tag` (static string). NULL while measuring or when it does
+ * not fit. */
 void *sy_arena_take(struct sy_arena *arena, const char *tag, size_t n, size_t size);
 
 /* Local. ERR_RUNTIME if any take did not fit. */

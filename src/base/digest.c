@@ -30,5 +30,6 @@ void sy_digest_add_words(struct sy_digest *d, uint64_t id, uint64_t first, const
 }
 
 void sy_digest_hex(const struct sy_digest *d, char out[SY_DIGEST_CHARS]) {
-    snprintf(out, SY_DIGEST_CHARS, "%016llx%016llx", (unsigned long long)d->sum[0], (unsigned long long)d->sum[1]);
+    snprintf(out, SY_DIGEST_CHARS, "%016llx%016llx", (unsigned long long)d->sum[0],
+             (unsigned long long)d->sum[1]);
 }

@@ -1,8 +1,8 @@
 /* Digests that do not depend on who holds what (NUMERICS 6).
  *
- * For salt 1 and 2: the sum mod 2^64 over elements i of mix((k + i*0x9e3779b97f4a7c15) XOR bits_i), k = mix(id + salt),
- * id = FNV-1a 64 of the tensor's name, NaN as 0x7fc00000. Addition commutes, so parts of a tensor and tensors can be
- * digested in any order, by any thread or rank, and added.
+ * For salt 1 and 2: the sum mod 2^64 over elements i of mix((k + i*0x9e3779b97f4a7c15) XOR bits_i), k =
+ * mix(id + salt), id = FNV-1a 64 of the tensor's name, NaN as 0x7fc00000. Addition commutes, so parts of a
+ * tensor and tensors can be digested in any order, by any thread or rank, and added.
  */
 #ifndef SY_BASE_DIGEST_H
 #define SY_BASE_DIGEST_H

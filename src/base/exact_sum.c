@@ -18,7 +18,8 @@ void sy_exact_add(struct sy_exact_sum *s, double x) {
         mantissa |= (uint64_t)1 << 52;
     int at = e - 1075 - LOWEST, bin = at / 32, shift = at % 32; /* x = mantissa * 2^(e - 1075) */
     int64_t sign = u >> 63 ? -1 : 1;
-    uint64_t low = (mantissa & 0xffffffffu) << shift, high = (mantissa >> 32) << shift; /* below 2^63 and 2^53 */
+    uint64_t low = (mantissa & 0xffffffffu) << shift, high = (mantissa >> 32)
+                                                             << shift; /* below 2^63 and 2^53 */
     s->bin[bin] += sign * (int64_t)(low & 0xffffffffu);
     s->bin[bin + 1] += sign * (int64_t)((low >> 32) + (high & 0xffffffffu));
     s->bin[bin + 2] += sign * (int64_t)(high >> 32);
@@ -57,7 +58,8 @@ double sy_exact_round(const struct sy_exact_sum *s) {
         lead--;
     int drop = lead - 52; /* at least 43: the leading digit has its bit 96 or more */
     uint64_t kept = (uint64_t)(window >> drop);
-    unsigned __int128 rest = window & (((unsigned __int128)1 << drop) - 1), half = (unsigned __int128)1 << (drop - 1);
+    unsigned __int128 rest = window & (((unsigned __int128)1 << drop) - 1),
+                      half = (unsigned __int128)1 << (drop - 1);
     if (rest > half || (rest == half && (sticky || (kept & 1))))
         kept++;
     int exponent = 32 * (top - 3) + LOWEST + drop;

@@ -1,7 +1,8 @@
-/* An exact sum of fp64 numbers, whatever their order: 72 int64 bins of 32-bit digits that cover the whole range of fp64.
+/* An exact sum of fp64 numbers, whatever their order: 72 int64 bins of 32-bit digits that cover the whole
+ * range of fp64.
  *
- * value = sum of bin[i] * 2^(32 i - 1088). Each number is split into its digits and added as integers; up to 2^30 numbers
- * may be added. Sums of parts are added bin by bin. Rounded once, to nearest even.
+ * value = sum of bin[i] * 2^(32 i - 1088). Each number is split into its digits and added as integers; up to
+ * 2^30 numbers may be added. Sums of parts are added bin by bin. Rounded once, to nearest even.
  */
 #ifndef SY_BASE_EXACT_SUM_H
 #define SY_BASE_EXACT_SUM_H

@@ -1,4 +1,5 @@
-/* fp64 elementary functions for tables and scalars: argument reduction, then a Taylor or atanh series (fmath.h). */
+/* fp64 elementary functions for tables and scalars: argument reduction, then a Taylor or atanh series
+ * (fmath.h). */
 #include "base/fmath.h"
 
 #define LN2 0x1.62e42fefa39efp-1

@@ -1,8 +1,10 @@
-/* Own elementary functions, built from IEEE operations alone, so that no libm version or CPU can change a bit.
+/* Own elementary functions, built from IEEE operations alone, so that no libm version or CPU can change a
+ * bit.
  *
- * fp32: NUMERICS 2. EXP2, EXP, SIG and LOG are part of the contract; they are inline so that each tier vectorises them.
- * fp64: for tables and scalars on the host (rope, yarn, schedules, powers of beta, initialisation), then rounded once.
- * Only fmaf, sqrt and rint come from the C library, where they are correctly rounded.
+ * fp32: NUMERICS 2. EXP2, EXP, SIG and LOG are part of the contract; they are inline so that each tier
+ * vectorises them. fp64: for tables and scalars on the host (rope, yarn, schedules, powers of beta,
+ * initialisation), then rounded once. Only fmaf, sqrt and rint come from the C library, where they are
+ * correctly rounded.
  */
 #ifndef SY_BASE_FMATH_H
 #define SY_BASE_FMATH_H
@@ -37,7 +39,8 @@ static inline double sy_f64_from_bits(uint64_t u) {
 
 static inline int sy_f32_finite(float x) { return (sy_f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
 
-/* EXP2: a polynomial of degree 5 on the fraction, the integer added to the exponent. x <= -127 and NaN give +0. */
+/* EXP2: a polynomial of degree 5 on the fraction, the integer added to the exponent. x <= -127 and NaN
+ * give +0. */
 static inline float sy_exp2_f32(float x) {
     x = x > -127.0f ? x : -127.0f;
     x = x < 127.0f ? x : 127.0f;
@@ -85,11 +88,12 @@ static inline float sy_log2_f32(float z) {
 }
 
 /* fp64, relative error below 6e-16 in the range given (sin and cos: absolute, 3e-16). */
-double sy_exp2_f64(double x);             /* any x; overflow to inf, underflow gradual */
-double sy_log2_f64(double x);             /* x > 0 normal */
-double sy_sin_f64(double x);              /* |x| <= 2^20, absolute error below 3e-16 */
-double sy_cos_f64(double x);              /* |x| <= 2^20, absolute error below 3e-16 */
-double sy_pow_f64(double base, double e); /* base > 0: exp2(e log2 base); the error grows with |e log2 base| */
-double sy_log_f64(double x);              /* x > 0 normal */
+double sy_exp2_f64(double x); /* any x; overflow to inf, underflow gradual */
+double sy_log2_f64(double x); /* x > 0 normal */
+double sy_sin_f64(double x);  /* |x| <= 2^20, absolute error below 3e-16 */
+double sy_cos_f64(double x);  /* |x| <= 2^20, absolute error below 3e-16 */
+double sy_pow_f64(double base,
+                  double e); /* base > 0: exp2(e log2 base); the error grows with |e log2 base| */
+double sy_log_f64(double x); /* x > 0 normal */
 
 #endif

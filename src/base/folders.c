@@ -48,7 +48,8 @@ sy_status sy_folder_make(const char *path) {
     char part[SY_PATH_BYTES];
     size_t n = strlen(path);
     if (n >= sizeof part)
-        SY_FAIL(SY_ERR_USAGE, "%.200s…: the path has %zu bytes, at most %d are possible", path, n, SY_PATH_BYTES - 1);
+        SY_FAIL(SY_ERR_USAGE, "%.200s…: the path has %zu bytes, at most %d are possible", path, n,
+                SY_PATH_BYTES - 1);
     for (size_t i = 1; i <= n; i++) {
         if (path[i] != '/' && path[i])
             continue;

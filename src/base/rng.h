@@ -1,5 +1,6 @@
-/* Counter-based random numbers (NUMERICS 2): Philox4x32-10 of Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3"
- * (SC 2011). A number is a function of (seed, purpose, step, tensor id, index, retry), never of who asks or how often.
+/* Counter-based random numbers (NUMERICS 2): Philox4x32-10 of Salmon et al., "Parallel Random Numbers: As
+ * Easy as 1, 2, 3" (SC 2011). A number is a function of (seed, purpose, step, tensor id, index, retry), never
+ * of who asks or how often.
  */
 #ifndef SY_BASE_RNG_H
 #define SY_BASE_RNG_H

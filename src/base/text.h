@@ -1,4 +1,5 @@
-/* A text that grows. {0} is an empty one; `s` is NULL or NUL-terminated, from malloc, and the owner's to free. */
+/* A text that grows. {0} is an empty one; `s` is NULL or NUL-terminated, from malloc, and the owner's to
+ * free. */
 #ifndef SY_BASE_TEXT_H
 #define SY_BASE_TEXT_H
 

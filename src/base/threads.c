@@ -1,7 +1,7 @@
 /* A pool of pthreads with a fixed partition: see threads.h.
  *
- * One generation counter starts a round, one countdown ends it. Both sides spin for a while on the atomic and then sleep on
- * a condition variable; the mutex is only taken to sleep or to wake a sleeper.
+ * One generation counter starts a round, one countdown ends it. Both sides spin for a while on the atomic and
+ * then sleep on a condition variable; the mutex is only taken to sleep or to wake a sleeper.
  */
 #include "base/threads.h"
 

@@ -8,12 +8,7 @@
  * needs, 0 if no character begins with s[0]. */
 static size_t fitting(const unsigned char *s, size_t n, size_t *length) {
     unsigned char lead = s[0], low = 0x80, high = 0xbf;
-    *length = lead < 0x80   ? 1
-              : lead < 0xc2 ? 0
-              : lead < 0xe0 ? 2
-              : lead < 0xf0 ? 3
-              : lead < 0xf5 ? 4
-                            : 0;
+    *length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
     if (lead == 0xe0)
         low = 0xa0;
     else if (lead == 0xed)

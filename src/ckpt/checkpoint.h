@@ -40,11 +40,11 @@ struct sy_ckpt_range {
 
 enum { SY_CKPT_PIECE_UNIT = 1024, SY_CKPT_PIECE = 1 << 18, SY_CKPT_MAX_PIECE = 1 << 28 };
 
-/* Where the numbers are. The calls come one after the other: kind by kind, whole tensors in bytewise order of
- * their names (out of a Hugging Face folder: in its files' order), and within a tensor by ascending `first`, a
- * multiple of `piece`; n is `piece`, or what is left. Moments are asked for trained tensors alone. The floats
- * may be any words, NaN among them, and are copied as they are. What is not SY_OK ends the save or load with
- * that status. No byte of a file depends on `piece`. */
+/* Where the numbers are. The calls come one after the other: kind by kind, whole tensors in bytewise order
+ * of their names (out of a Hugging Face folder: in its files' order), and within a tensor by ascending
+ * `first`, a multiple of `piece`; n is `piece`, or what is left. Moments are asked for trained tensors
+ * alone. The floats may be any words, NaN among them, and are copied as they are. What is not SY_OK ends
+ * the save or load with that status. No byte of a file depends on `piece`. */
 struct sy_ckpt_store {
     void *self;
     /* out of the state, to be saved; into the state, as loaded */

@@ -128,8 +128,8 @@ sy_status sy_ckpt_put_in_place(const char *folder, const char *tmp, const char *
         if (sy_ckpt_rename(from, to) != 0) {
             error = errno;
             if (sy_ckpt_rename(old, to) != 0)
-                SY_FAIL(SY_ERR_IO, "%s: cannot rename to %s (%s), and the one that was there is now %s", from, final,
-                        strerror(error), old);
+                SY_FAIL(SY_ERR_IO, "%s: cannot rename to %s (%s), and the one that was there is now %s", from,
+                        final, strerror(error), old);
             SY_FAIL(SY_ERR_IO, "%s: cannot rename to %s: %s", from, final, strerror(error));
         }
     }
@@ -157,7 +157,8 @@ void sy_ckpt_prune(const char *folder, int64_t step, int64_t keep, const struct 
         sy_log_warn(log, "old checkpoints stay: %s", sy_error_message());
         return;
     }
-    int64_t older = 0; /* those above `step` come from a future that was given up: they stay until they are reached */
+    int64_t older =
+        0; /* those above `step` come from a future that was given up: they stay until they are reached */
     for (int i = steps.n; i-- > 0;)
         if (steps.step[i] < step && ++older >= keep)
             retire(folder, steps.step[i], log);

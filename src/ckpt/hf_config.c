@@ -187,7 +187,8 @@ static sy_status put_own(void *user, const char *key, enum sy_config_effect effe
         put(m, section, json_object());
         object = json_object_get(m->root, section);
     }
-    json_t *value = json_loads(text, JSON_DECODE_ANY, NULL); /* a value of TOML that is no list reads as JSON */
+    json_t *value =
+        json_loads(text, JSON_DECODE_ANY, NULL); /* a value of TOML that is no list reads as JSON */
     if (!value)
         SY_FAIL(SY_ERR_RUNTIME, "%s = %s has no form in JSON (or out of memory)", key, text);
     if (json_object_set_new(object, dot + 1, value) != 0)

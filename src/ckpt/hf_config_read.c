@@ -1,5 +1,6 @@
-/* Reading config.json: see hf_config.h. One table per Hugging Face class: which key is which of ours, what a missing key
- * means there, what is fixed, and what is refused because switchyard would compute something else.
+/* Reading config.json: see hf_config.h. One table per Hugging Face class: which key is which of ours, what a
+ * missing key means there, what is fixed, and what is refused because switchyard would compute something
+ * else.
  */
 #include "ckpt/hf_config.h"
 
@@ -106,10 +107,10 @@ static const struct mapping none[] = {SIZES, {"rms_norm_eps", "model.norm_eps", 
 #undef DEEPSEEK_SIZES
 
 #define MLA_FIXED "model.attention=mla"
-#define GQA_FIXED                                                                                                   \
-    "model.attention=gqa", "model.rope=halves", "model.n_dense_layers=0", "moe.score_func=softmax",                 \
-        "moe.num_shared_experts=0", "moe.load_balance_coeff=0.0", "moe.route_scale=1.0", "moe.num_expert_groups=0", \
-        "moe.num_limited_groups=0"
+#define GQA_FIXED                                                                                   \
+    "model.attention=gqa", "model.rope=halves", "model.n_dense_layers=0", "moe.score_func=softmax", \
+        "moe.num_shared_experts=0", "moe.load_balance_coeff=0.0", "moe.route_scale=1.0",            \
+        "moe.num_expert_groups=0", "moe.num_limited_groups=0"
 static const char *const v3_fixed[] = {MLA_FIXED, "moe.score_func=sigmoid", "moe.load_balance_coeff=1e-3",
                                        "moe.group_score=top2_sum", NULL};
 static const char *const v2_fixed[] = {MLA_FIXED,
@@ -122,8 +123,9 @@ static const char *const v2_fixed[] = {MLA_FIXED,
 static const char *const qwen3_fixed[] = {GQA_FIXED, "model.qk_norm=head", NULL};
 static const char *const olmoe_fixed[] = {GQA_FIXED, "model.qk_norm=full", NULL};
 static const char *const mixtral_fixed[] = {GQA_FIXED, "model.qk_norm=none", "moe.route_norm=true", NULL};
-static const char *const every_fixed[] = {"model.window=0",        "model.attention_bias=false",     "moe.gate_bias=false",
-                                          "moe.shared_gate=false", "moe.score_before_experts=false", NULL};
+static const char *const every_fixed[] = {
+    "model.window=0",        "model.attention_bias=false",     "moe.gate_bias=false",
+    "moe.shared_gate=false", "moe.score_before_experts=false", NULL};
 
 static const struct wanted common_wanted[] = {
     {"hidden_act", "\"silu\""}, {"tie_word_embeddings", "false"}, {"attention_bias", "false"},
@@ -133,9 +135,11 @@ static const struct wanted v3_wanted[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {NULL, NULL}};
 static const struct wanted v2_wanted[] = {
     {"scoring_func", "\"softmax\""}, {"norm_topk_prob", "false"}, {"moe_layer_freq", "1"}, {NULL, NULL}};
-static const struct wanted qwen3_wanted[] = {{"decoder_sparse_step", "1"}, {"mlp_only_layers", "[]"}, {NULL, NULL}};
+static const struct wanted qwen3_wanted[] = {
+    {"decoder_sparse_step", "1"}, {"mlp_only_layers", "[]"}, {NULL, NULL}};
 static const struct wanted olmoe_wanted[] = {{"clip_qkv", "null"}, {"sliding_window", "null"}, {NULL, NULL}};
-static const struct wanted none_wanted[] = {{"hidden_act", "\"silu\""}, {"tie_word_embeddings", "false"}, {NULL, NULL}};
+static const struct wanted none_wanted[] = {
+    {"hidden_act", "\"silu\""}, {"tie_word_embeddings", "false"}, {NULL, NULL}};
 
 /* ---- tables ---- */
 
@@ -145,8 +149,8 @@ static sy_status apply_mapped(struct sy_hf_reading *r, const struct mapping *m) 
                      *other = m->alias ? json_object_get(r->root, m->alias) : NULL;
         const char *theirs = value || !other ? m->theirs : m->alias;
         if (value && other && !json_equal(value, other))
-            SY_FAIL(SY_ERR_DATA, "%s: keys \"%s\" and \"%s\" are the same and differ: leave one out", r->name, m->theirs,
-                    m->alias);
+            SY_FAIL(SY_ERR_DATA, "%s: keys \"%s\" and \"%s\" are the same and differ: leave one out", r->name,
+                    m->theirs, m->alias);
         value = value ? value : other;
         const char *text = !value ? m->missing : json_is_null(value) ? m->null : NULL;
         if (text)
@@ -178,9 +182,9 @@ static sy_status check_wanted(const struct sy_hf_reading *r, const struct wanted
         size_t bytes = 0;
         SY_TRY(sy_json_print(value, SY_JSON_COMPACT, &text, &bytes));
         int same = strcmp(text, w->value) == 0;
-        sy_status status =
-            same ? SY_OK
-                 : sy_fail(SY_ERR_DATA, "%s: %s = %.60s is not supported, only %s is", r->name, w->key, text, w->value);
+        sy_status status = same ? SY_OK
+                                : sy_fail(SY_ERR_DATA, "%s: %s = %.60s is not supported, only %s is", r->name,
+                                          w->key, text, w->value);
         free(text);
         SY_TRY(status);
     }
@@ -190,7 +194,8 @@ static sy_status check_wanted(const struct sy_hf_reading *r, const struct wanted
 /* ---- what no table says ---- */
 
 /* An integer key; missing means `missing`, which if negative is an error, as null always is. */
-static sy_status int_of(const struct sy_hf_reading *r, const char *key, int64_t missing, int64_t low, int64_t *out) {
+static sy_status int_of(const struct sy_hf_reading *r, const char *key, int64_t missing, int64_t low,
+                        int64_t *out) {
     *out = missing;
     if (missing >= 0 && !json_object_get(r->root, key))
         return SY_OK;
@@ -212,8 +217,8 @@ static sy_status check_kv_heads(const struct sy_hf_reading *r, int is_v3) {
         return SY_OK;
     SY_TRY(int_of(r, key, is_v3 ? 128 : heads, 1, &kv));
     if (kv != heads)
-        SY_FAIL(SY_ERR_DATA, "%s: %s = %" PRId64 "%s, must be num_attention_heads = %" PRId64, r->name, key, kv,
-                sy_json_has(r->root, key) ? "" : " (missing: the class's default)", heads);
+        SY_FAIL(SY_ERR_DATA, "%s: %s = %" PRId64 "%s, must be num_attention_heads = %" PRId64, r->name, key,
+                kv, sy_json_has(r->root, key) ? "" : " (missing: the class's default)", heads);
     return SY_OK;
 }
 
@@ -235,9 +240,10 @@ static sy_status apply_groups(struct sy_hf_reading *r, int is_v3) {
     const char *name = method ? json_string_value(method) : "greedy";
     int greedy = !is_v3 && name && strcmp(name, "greedy") == 0;
     if (!is_v3 && !greedy && (!name || strcmp(name, "group_limited_greedy") != 0))
-        SY_FAIL(SY_ERR_DATA,
-                "%s: topk_method = \"%.40s\" is not supported, only \"greedy\" and \"group_limited_greedy\" are", r->name,
-                name ? name : "?");
+        SY_FAIL(
+            SY_ERR_DATA,
+            "%s: topk_method = \"%.40s\" is not supported, only \"greedy\" and \"group_limited_greedy\" are",
+            r->name, name ? name : "?");
     if (!greedy) {
         SY_TRY(int_of(r, "n_group", is_v3 ? 8 : -1, 1, &groups));
         SY_TRY(int_of(r, "topk_group", is_v3 ? 4 : -1, 1, &limited));
@@ -245,14 +251,18 @@ static sy_status apply_groups(struct sy_hf_reading *r, int is_v3) {
     if (groups == 1 && r->config->moe.num_expert_groups == 1)
         return SY_OK; /* our own object said so: the same model */
     SY_TRY(set_int(r, "moe.num_expert_groups", greedy ? "topk_method" : "n_group", groups > 1 ? groups : 0));
-    return set_int(r, "moe.num_limited_groups", greedy ? "topk_method" : "topk_group", groups > 1 ? limited : 0);
+    return set_int(r, "moe.num_limited_groups", greedy ? "topk_method" : "topk_group",
+                   groups > 1 ? limited : 0);
 }
 
 static sy_status rest_of_deepseek(struct sy_hf_reading *r, const struct class *class) {
     int is_v3 = class->family == SY_FAMILY_DEEPSEEK_V3;
-    const json_t *rank = json_object_get(r->root, "q_lora_rank"), *interleave = json_object_get(r->root, "rope_interleave");
+    const json_t *rank = json_object_get(r->root, "q_lora_rank"),
+                 *interleave = json_object_get(r->root, "rope_interleave");
     if (json_is_integer(rank) && json_integer_value(rank) == 0)
-        SY_FAIL(SY_ERR_DATA, "%s: q_lora_rank = 0 is not supported: null says that queries are projected directly", r->name);
+        SY_FAIL(SY_ERR_DATA,
+                "%s: q_lora_rank = 0 is not supported: null says that queries are projected directly",
+                r->name);
     SY_TRY(check_kv_heads(r, is_v3));
     SY_TRY(apply_dense(r, is_v3));
     SY_TRY(apply_groups(r, is_v3));
@@ -295,8 +305,8 @@ static sy_status rest_of_olmoe(struct sy_hf_reading *r, const struct class *clas
     SY_TRY(int_of(r, "head_dim", dim / heads, 1, &head_dim));
     if (head_dim * heads != dim)
         SY_FAIL(SY_ERR_DATA,
-                "%s: head_dim = %" PRId64 " times num_attention_heads = %" PRId64 " is not hidden_size = %" PRId64
-                ", which this class needs",
+                "%s: head_dim = %" PRId64 " times num_attention_heads = %" PRId64
+                " is not hidden_size = %" PRId64 ", which this class needs",
                 r->name, head_dim, heads, dim);
     return SY_OK;
 }
@@ -328,7 +338,8 @@ static const struct class *find_class(const json_t *root) {
     const char *type = json_string_value(json_object_get(root, "model_type"));
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
         const char *its_type, *its = sy_hf_architecture(classes[i].family, &its_type);
-        if ((architecture && strcmp(architecture, its) == 0) || (!architecture && type && strcmp(type, its_type) == 0))
+        if ((architecture && strcmp(architecture, its) == 0) ||
+            (!architecture && type && strcmp(type, its_type) == 0))
             return &classes[i];
     }
     return NULL;

@@ -1,7 +1,8 @@
 /* Keys of a Hugging Face config.json to ours, and the object "switchyard" of our own files: see hf_reading.h.
  *
- * The object holds all of [model] and [moe]; the keys beside it say the same to other programs. Both are read, and where
- * they differ somebody changed one of them: that is refused, because each reader would take another model.
+ * The object holds all of [model] and [moe]; the keys beside it say the same to other programs. Both are
+ * read, and where they differ somebody changed one of them: that is refused, because each reader would take
+ * another model.
  */
 #include "ckpt/hf_reading.h"
 
@@ -28,7 +29,8 @@ sy_status sy_hf_set_real(struct sy_hf_reading *r, const char *ours, const char *
     return sy_hf_set(r, ours, theirs, text);
 }
 
-sy_status sy_hf_set_value(struct sy_hf_reading *r, const char *ours, const char *theirs, const json_t *value) {
+sy_status sy_hf_set_value(struct sy_hf_reading *r, const char *ours, const char *theirs,
+                          const json_t *value) {
     char text[64];
     if (json_is_string(value))
         return sy_hf_set(r, ours, theirs, json_string_value(value));
@@ -39,7 +41,8 @@ sy_status sy_hf_set_value(struct sy_hf_reading *r, const char *ours, const char 
     else if (json_is_boolean(value))
         snprintf(text, sizeof text, "%s", json_is_true(value) ? "true" : "false");
     else
-        SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" is no number, string or boolean", r->name, theirs ? theirs : ours);
+        SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" is no number, string or boolean", r->name,
+                theirs ? theirs : ours);
     return sy_hf_set(r, ours, theirs, text);
 }
 
@@ -73,8 +76,9 @@ static sy_status same_class(const struct sy_hf_reading *r, const struct sy_confi
     const char *ours = sy_hf_architecture(family, NULL), *general = sy_hf_architecture(SY_FAMILY_NONE, NULL);
     if (stated && strcmp(stated, ours) != 0 && strcmp(stated, general) != 0)
         SY_FAIL(SY_ERR_DATA,
-                "%s: architectures says %.80s, the object \"switchyard\" is a model of %s: change both or neither", r->name,
-                stated, ours);
+                "%s: architectures says %.80s, the object \"switchyard\" is a model of %s: change both or "
+                "neither",
+                r->name, stated, ours);
     return SY_OK;
 }
 
@@ -86,9 +90,12 @@ static sy_status same_values(const struct sy_hf_reading *both, struct sy_config 
         SY_TRY(sy_config_get(own, said->ours, &a));
         SY_TRY(sy_config_get(both->config, said->ours, &b));
         if (strcmp(a, b) != 0)
-            SY_FAIL(SY_ERR_DATA, "%s: key \"%s\"%s says %s = %s, the object \"switchyard\" says %s: change both or neither",
-                    both->name, said->theirs,
-                    json_object_get(both->root, said->theirs) ? "" : " (missing or inside another)", said->ours, b, a);
+            SY_FAIL(
+                SY_ERR_DATA,
+                "%s: key \"%s\"%s says %s = %s, the object \"switchyard\" says %s: change both or neither",
+                both->name, said->theirs,
+                json_object_get(both->root, said->theirs) ? "" : " (missing or inside another)", said->ours,
+                b, a);
     }
     return SY_OK;
 }

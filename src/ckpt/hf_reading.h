@@ -21,24 +21,25 @@ struct sy_hf_reading {
     int n_said;
 };
 
-/* Local. Sets one of ours from the text or value of a key of theirs (NULL: fixed, or of our own object). Errors: ERR_DATA
- * naming both. */
+/* Local. Sets one of ours from the text or value of a key of theirs (NULL: fixed, or of our own object).
+ * Errors: ERR_DATA naming both. */
 sy_status sy_hf_set(struct sy_hf_reading *r, const char *ours, const char *theirs, const char *text);
 sy_status sy_hf_set_real(struct sy_hf_reading *r, const char *ours, const char *theirs, double x);
 sy_status sy_hf_set_value(struct sy_hf_reading *r, const char *ours, const char *theirs, const json_t *value);
 
-/* Local. rope_theta, rope_scaling, rope_parameters. `theta` is the class's default. Errors: ERR_DATA; any key inside that is
- * not known is refused by name. */
+/* Local. rope_theta, rope_scaling, rope_parameters. `theta` is the class's default. Errors: ERR_DATA; any
+ * key inside that is not known is refused by name. */
 sy_status sy_hf_rope_apply(struct sy_hf_reading *r, const char *theta, int is_mla);
 
 /* Local. Yarn's factor on cosines and sines where a file states none. */
 double sy_hf_attention_factor(double factor, double mscale, double mscale_all_dim);
 
-/* Local. All that a file's keys of theirs say. `need_class`: without one, or of model_type "switchyard", it is refused; else
- * such a file is read as far as its keys go. Errors: ERR_DATA. */
+/* Local. All that a file's keys of theirs say. `need_class`: without one, or of model_type "switchyard",
+ * it is refused; else such a file is read as far as its keys go. Errors: ERR_DATA. */
 sy_status sy_hf_theirs_apply(struct sy_hf_reading *r, int need_class);
 
-/* Local. The object "switchyard": the config is set from it, and whatever the other keys say differently is refused. */
+/* Local. The object "switchyard": the config is set from it, and whatever the other keys say differently
+ * is refused. */
 sy_status sy_hf_own_apply(struct sy_hf_reading *r, const json_t *own);
 
 /* Local. "DeepseekV3ForCausalLM" and "deepseek_v3" of a family. Static. */

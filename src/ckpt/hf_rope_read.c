@@ -1,4 +1,5 @@
-/* Rotary embedding in a Hugging Face config.json: see hf_reading.h. As transformers' modeling_rope_utils reads it:
+/* Rotary embedding in a Hugging Face config.json: see hf_reading.h. As transformers' modeling_rope_utils
+ * reads it:
  *
  *     rope_scaling before rope_parameters; rope_theta inside before outside; rope_type before type
  *     yarn: cosines and sines times attention_factor, or if none is stated m(mscale)/m(mscale_all_dim) where both are
@@ -42,8 +43,8 @@ static sy_status check_keys(const struct sy_hf_reading *r, const json_t *rope, c
         for (size_t i = 0; yarn && i < sizeof of_yarn / sizeof *of_yarn; i++)
             known |= strcmp(key, of_yarn[i]) == 0;
         if (!known)
-            SY_FAIL(SY_ERR_DATA, "%s: key \"%.80s\" in %s of rope_type \"%s\" is not supported", r->name, key, where,
-                    yarn ? "yarn" : "default");
+            SY_FAIL(SY_ERR_DATA, "%s: key \"%.80s\" in %s of rope_type \"%s\" is not supported", r->name, key,
+                    where, yarn ? "yarn" : "default");
     }
     return SY_OK;
 }
@@ -57,7 +58,8 @@ static sy_status check_partial(const struct sy_hf_reading *r, const json_t *obje
 }
 
 /* A key of yarn as a real; `absent` where it is missing or null. */
-static sy_status real_of(const struct sy_hf_reading *r, const json_t *rope, const char *key, double absent, double *out) {
+static sy_status real_of(const struct sy_hf_reading *r, const json_t *rope, const char *key, double absent,
+                         double *out) {
     *out = absent;
     return given(rope, key) ? sy_json_get_real(r->name, rope, key, 0, 1e6, out) : SY_OK;
 }
@@ -67,7 +69,8 @@ static sy_status apply_original_length(struct sy_hf_reading *r, const json_t *ro
     const json_t *outside = given(r->root, key), *inside = given(rope, key),
                  *length = given(r->root, "max_position_embeddings");
     if (outside && inside && !json_equal(outside, inside))
-        SY_FAIL(SY_ERR_DATA, "%s: %s outside and inside of the rope's keys differ: leave one out", r->name, key);
+        SY_FAIL(SY_ERR_DATA, "%s: %s outside and inside of the rope's keys differ: leave one out", r->name,
+                key);
     if (outside || inside)
         return sy_hf_set_value(r, "model.original_seq_len", key, outside ? outside : inside);
     if (!length)
@@ -79,7 +82,8 @@ static sy_status apply_betas(struct sy_hf_reading *r, const json_t *rope) {
     double fast, slow;
     SY_TRY(real_of(r, rope, "beta_fast", 0, &fast));
     SY_TRY(real_of(r, rope, "beta_slow", 0, &slow));
-    SY_TRY(sy_hf_set_real(r, "model.beta_fast", "beta_fast", fast != 0 ? fast : 32)); /* 0 is read as missing there */
+    SY_TRY(sy_hf_set_real(r, "model.beta_fast", "beta_fast",
+                          fast != 0 ? fast : 32)); /* 0 is read as missing there */
     return sy_hf_set_real(r, "model.beta_slow", "beta_slow", slow != 0 ? slow : 1);
 }
 
@@ -118,7 +122,8 @@ sy_status sy_hf_rope_apply(struct sy_hf_reading *r, const char *theta, int is_ml
     const json_t *rope, *value;
     const char *where;
     SY_TRY(find_rope(r, &rope, &where));
-    value = json_object_get(rope, "rope_theta") ? given(rope, "rope_theta") : json_object_get(r->root, "rope_theta");
+    value = json_object_get(rope, "rope_theta") ? given(rope, "rope_theta")
+                                                : json_object_get(r->root, "rope_theta");
     if (value)
         SY_TRY(sy_hf_set_value(r, "model.rope_theta", "rope_theta", value));
     else
@@ -129,8 +134,8 @@ sy_status sy_hf_rope_apply(struct sy_hf_reading *r, const char *theta, int is_ml
     const char *type = value ? json_string_value(value) : "default";
     int yarn = type && strcmp(type, "yarn") == 0;
     if (!type || (!yarn && strcmp(type, "default") != 0))
-        SY_FAIL(SY_ERR_DATA, "%s: %s has rope_type \"%.40s\", only \"default\" and \"yarn\" are supported", r->name, where,
-                type ? type : "?");
+        SY_FAIL(SY_ERR_DATA, "%s: %s has rope_type \"%.40s\", only \"default\" and \"yarn\" are supported",
+                r->name, where, type ? type : "?");
     SY_TRY(check_keys(r, rope, where, yarn));
     if (yarn)
         return apply_yarn(r, rope, is_mla);

@@ -18,11 +18,13 @@ int sy_hf_tensor_find(const struct sy_params *p, const char *name) {
     return -1;
 }
 
-/* The layer of "model.layers.<l>.mlp.<rest>" or of block_sparse_moe, and where <rest> begins; -1 if it is none. */
+/* The layer of "model.layers.<l>.mlp.<rest>" or of block_sparse_moe, and where <rest> begins; -1 if it is
+ * none. */
 static int layer_of(const struct sy_params *p, const char *name, const char **rest) {
     static const char *const blocks[] = {"mlp.", "block_sparse_moe."};
     int layer = -1, n = 0;
-    if (sscanf(name, "model.layers.%9d.%n", &layer, &n) != 1 || n == 0 || name[13] < '0' || layer >= p->n_layers)
+    if (sscanf(name, "model.layers.%9d.%n", &layer, &n) != 1 || n == 0 || name[13] < '0' ||
+        layer >= p->n_layers)
         return -1;
     for (int i = 0; i < 2; i++) {
         size_t size = strlen(blocks[i]);

@@ -1,4 +1,5 @@
-/* Names and shapes under which a Hugging Face folder may hold the model's tensors, other than those of params.h.
+/* Names and shapes under which a Hugging Face folder may hold the model's tensors, other than those of
+ * params.h.
  *
  *     model.layers.<l>.mlp.experts.gate_up_proj [E, 2F, D]   W1 over W3 of every expert, as transformers 5 keeps them
  *     model.layers.<l>.mlp.experts.down_proj    [E, D, F]    W2
@@ -13,7 +14,8 @@
 /* Local. The tensor that this is another name of, or -1. */
 int sy_hf_tensor_alias(const struct sy_params *params, const char *name);
 
-/* Experts in one tensor: the tensors of expert e are first + 3e (W1), first + 3e + 1 (W3), first + 3e + 2 (W2). */
+/* Experts in one tensor: the tensors of expert e are first + 3e (W1), first + 3e + 1 (W3), first + 3e + 2
+ * (W2). */
 struct sy_hf_fused {
     int first, experts, is_down;
 };

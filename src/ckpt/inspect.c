@@ -126,7 +126,8 @@ static sy_status check_tensor(struct inspection *in, const struct subject *s, in
 static void print_tensor(struct inspection *in, const struct sy_safetensors_tensor *t) {
     char shape[256];
     sy_safetensors_shape(t, shape, sizeof shape);
-    say(in, "  %-8s %-18s %12" PRId64 "  %.1000s", sy_safetensors_dtype_name(t->dtype), shape, t->bytes, t->name);
+    say(in, "  %-8s %-18s %12" PRId64 "  %.1000s", sy_safetensors_dtype_name(t->dtype), shape, t->bytes,
+        t->name);
 }
 
 /* Prints the tensors and compares each. Returns how many differ or could not be read. */

@@ -14,7 +14,8 @@ static sy_status try_one(const char *folder, int64_t step, struct sy_ckpt **out)
     SY_TRY(sy_ckpt_open(path, 1, &c));
     sy_status status = SY_OK;
     if (sy_ckpt_info(c)->step != step)
-        status = sy_fail(SY_ERR_DATA, "%s/%s: is of step %" PRId64, path, SY_CKPT_MANIFEST, sy_ckpt_info(c)->step);
+        status =
+            sy_fail(SY_ERR_DATA, "%s/%s: is of step %" PRId64, path, SY_CKPT_MANIFEST, sy_ckpt_info(c)->step);
     if (status == SY_OK)
         status = sy_ckpt_verify(c);
     if (status != SY_OK) {

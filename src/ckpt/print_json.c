@@ -1,5 +1,5 @@
-/* JSON text of a checkpoint's files: two spaces, one value a line, reals as short as they can be and still read back the
- * same.
+/* JSON text of a checkpoint's files: two spaces, one value a line, reals as short as they can be and still
+ * read back the same.
  *
  * Own code and not jansson's, because the bytes of a checkpoint may not depend on the version of a library.
  */

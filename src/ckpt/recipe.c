@@ -1,7 +1,7 @@
 /* The recipe: what the bits of a run depend on beside data, seed and the config's answers (NUMERICS 6).
  *
- * The id is the XXH3-128 of the recipe's canonical JSON: one line, keys sorted, no spaces. An op whose rounding points
- * change gets a new version here, and the CHANGELOG a `numerics:` line.
+ * The id is the XXH3-128 of the recipe's canonical JSON: one line, keys sorted, no spaces. An op whose
+ * rounding points change gets a new version here, and the CHANGELOG a `numerics:` line.
  */
 #include "ckpt/internal.h"
 
@@ -16,9 +16,10 @@ static const struct {
     const char *op;
     int version;
 } versions[] = {
-    {"adamw", 1},         {"attention", 2},     {"combine", 1}, {"cross_entropy", 2}, {"embedding", 1}, {"expert_bias", 1},
-    {"experts", 1},       {"gradient_norm", 1}, {"init", 1},    {"linear", 1},        {"rmsnorm", 1},   {"rope", 1},
-    {"gradient_tree", 1}, {"router", 1},        {"swiglu", 1},  {"router_losses", 1},
+    {"adamw", 1},         {"attention", 2},   {"combine", 1}, {"cross_entropy", 2},
+    {"embedding", 1},     {"expert_bias", 1}, {"experts", 1}, {"gradient_norm", 1},
+    {"init", 1},          {"linear", 1},      {"rmsnorm", 1}, {"rope", 1},
+    {"gradient_tree", 1}, {"router", 1},      {"swiglu", 1},  {"router_losses", 1},
 };
 
 sy_status sy_ckpt_recipe(const struct sy_config *config, json_t **out) {
@@ -31,10 +32,11 @@ sy_status sy_ckpt_recipe(const struct sy_config *config, json_t **out) {
         ok = json_object_set_new(ops, versions[i].op, json_integer(versions[i].version)) == 0;
     json_t *recipe = NULL;
     if (ok)
-        recipe = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:i, s:O}", "class", sy_config_word(config, "numerics.class"),
-                           "lanes", (json_int_t)n->lanes, "expert_lanes", (json_int_t)n->expert_lanes, "cell",
-                           (json_int_t)n->cell, "seq_len", (json_int_t)config->training.seq_len, "combine_groups",
-                           (json_int_t)n->combine_groups, "attention_block", (int)SY_ATTENTION_BLOCK, "ops", ops);
+        recipe = json_pack(
+            "{s:s, s:I, s:I, s:I, s:I, s:I, s:i, s:O}", "class", sy_config_word(config, "numerics.class"),
+            "lanes", (json_int_t)n->lanes, "expert_lanes", (json_int_t)n->expert_lanes, "cell",
+            (json_int_t)n->cell, "seq_len", (json_int_t)config->training.seq_len, "combine_groups",
+            (json_int_t)n->combine_groups, "attention_block", (int)SY_ATTENTION_BLOCK, "ops", ops);
     json_decref(ops);
     if (!recipe)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for the recipe");
@@ -91,7 +93,8 @@ static void show(const json_t *value, char *out, size_t size) {
 }
 
 /* Appends "what was → is" for each key of `now` that differs; objects inside by their keys. */
-static size_t name_differences(const json_t *was, const json_t *now, const char *prefix, char *out, size_t size, size_t n) {
+static size_t name_differences(const json_t *was, const json_t *now, const char *prefix, char *out,
+                               size_t size, size_t n) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)now, key, value) {

@@ -1,4 +1,5 @@
-/* The values of a config one by one, from the text that sy_config_print makes: see text.h. One line of it is one value. */
+/* The values of a config one by one, from the text that sy_config_print makes: see text.h. One line of it
+ * is one value. */
 #include "ckpt/text.h"
 
 #include <stdio.h>

@@ -92,8 +92,7 @@ static void take_root(const struct sy_comm *c, const struct sy_member *all, void
         memcpy(b->recv, all[b->root].data, b->bytes);
 }
 
-sy_status sy_threads_broadcast(const struct sy_comm *c, sy_status mine, int root, void *data,
-                               size_t bytes) {
+sy_status sy_threads_broadcast(const struct sy_comm *c, sy_status mine, int root, void *data, size_t bytes) {
     assert(root >= 0 && root < c->size);
     return collective(c, "broadcast", mine, data, take_root,
                       &(struct block){.root = root, .bytes = bytes, .recv = data});
@@ -105,8 +104,7 @@ sy_status sy_threads_broadcast(const struct sy_comm *c, sy_status mine, int root
 static void sum_range(const struct sy_comm *c, const struct sy_member *all, void *arg) {
     enum { PIECE = 256 };
     int64_t n = *(const int64_t *)arg, each = n / c->size, more = n % c->size;
-    int64_t first = c->rank * each + (c->rank < more ? c->rank : more),
-            end = first + each + (c->rank < more);
+    int64_t first = c->rank * each + (c->rank < more ? c->rank : more), end = first + each + (c->rank < more);
     for (; first < end; first += PIECE) {
         int64_t count = end - first < PIECE ? end - first : PIECE;
         uint64_t sum[PIECE] = {0};

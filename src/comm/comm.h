@@ -55,8 +55,8 @@ struct sy_comm_ops {
     /* Part r of send (send_at[r] .. send_at[r+1] bytes) goes to rank r; recv_at [size + 1] says where each
      * rank's part lands and how much fits. Both sides must agree on the sizes. send and recv do not
      * overlap. */
-    sy_status (*all_to_all)(const struct sy_comm *c, sy_status mine, const void *send,
-                            const int64_t *send_at, void *recv, const int64_t *recv_at);
+    sy_status (*all_to_all)(const struct sy_comm *c, sy_status mine, const void *send, const int64_t *send_at,
+                            void *recv, const int64_t *recv_at);
     /* The same without waiting for anyone: the agreed status comes with wait. Neither the four arrays nor
      * what they hold may be touched until wait has returned. Not OK: the communicator is dead, and there is
      * no request. */

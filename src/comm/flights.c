@@ -75,19 +75,14 @@ static struct exchange exchange_of(const struct sy_team *t, uint64_t number) {
     return (struct exchange){&t->flights->slot[number % SLOTS], number};
 }
 
-static struct sy_fault *fault_of(const struct exchange *x) {
-    return &x->slot->fault[x->number / SLOTS % 2];
-}
+static struct sy_fault *fault_of(const struct exchange *x) { return &x->slot->fault[x->number / SLOTS % 2]; }
 
-static int has_begun(const struct exchange *x, int rank) {
-    return x->slot->flight[rank].number >= x->number;
-}
+static int has_begun(const struct exchange *x, int rank) { return x->slot->flight[rank].number >= x->number; }
 
 /* A part that is there, or will not come: whether its rank may be waiting for just that. */
 static int is_over(const struct exchange *x, int rank) {
     const struct flight *f = &x->slot->flight[rank];
-    return f->left == 0 ||
-           (x->slot->complete >= x->number && fault_of(x)->status != SY_OK && f->moving == 0);
+    return f->left == 0 || (x->slot->complete >= x->number && fault_of(x)->status != SY_OK && f->moving == 0);
 }
 
 static void part_moves(struct sy_team *t, const struct exchange *x, int rank, int by) {
@@ -141,9 +136,8 @@ static void post(const struct sy_comm *c, const struct exchange *x, struct fligh
     memset(mine->taken, 0, (size_t)c->size);
 }
 
-sy_status sy_flights_begin(const struct sy_comm *c, sy_status mine, const void *send,
-                           const int64_t *send_at, void *recv, const int64_t *recv_at,
-                           struct sy_comm_request *request) {
+sy_status sy_flights_begin(const struct sy_comm *c, sy_status mine, const void *send, const int64_t *send_at,
+                           void *recv, const int64_t *recv_at, struct sy_comm_request *request) {
     struct sy_team *t = c->state;
     *request = (struct sy_comm_request){0};
     sy_team_lock(t);

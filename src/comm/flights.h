@@ -20,9 +20,8 @@ struct sy_flights *sy_flights_create(int size);
 void sy_flights_destroy(struct sy_flights *f);
 
 /* The calls of struct sy_comm_ops; the wait is of a request of kind EXCHANGE. */
-sy_status sy_flights_begin(const struct sy_comm *c, sy_status mine, const void *send,
-                           const int64_t *send_at, void *recv, const int64_t *recv_at,
-                           struct sy_comm_request *request);
+sy_status sy_flights_begin(const struct sy_comm *c, sy_status mine, const void *send, const int64_t *send_at,
+                           void *recv, const int64_t *recv_at, struct sy_comm_request *request);
 sy_status sy_flights_wait(const struct sy_comm *c, struct sy_comm_request *request);
 
 #endif

@@ -13,8 +13,8 @@ struct sy_comm_request *sy_messages_match(struct sy_messages *list, struct sy_co
     struct sy_comm_request **at = &list->first, *r;
     enum sy_comm_request_kind other = request->kind == SY_COMM_SEND ? SY_COMM_RECV : SY_COMM_SEND;
     for (; (r = *at) != NULL; at = &r->next)
-        if (r->kind == other && r->from == request->from && r->to == request->to &&
-            r->tag == request->tag && r->number == request->number) {
+        if (r->kind == other && r->from == request->from && r->to == request->to && r->tag == request->tag &&
+            r->number == request->number) {
             assert(r->bytes == request->bytes);
             *at = r->next;
             return r;
@@ -31,8 +31,7 @@ void sy_messages_remove(struct sy_messages *list, const struct sy_comm_request *
     *at = request->next;
 }
 
-static sy_status begin(const struct sy_comm *c, struct sy_comm_request request,
-                       struct sy_comm_request *out) {
+static sy_status begin(const struct sy_comm *c, struct sy_comm_request request, struct sy_comm_request *out) {
     struct sy_team *t = c->state;
     assert(request.from >= 0 && request.from < c->size && request.to >= 0 && request.to < c->size);
     sy_team_lock(t);

@@ -43,8 +43,7 @@ static sy_status all_to_all_begin(const struct sy_comm *c, sy_status mine, const
     (void)c;
     *request = (struct sy_comm_request){.kind = SY_COMM_EXCHANGE, .number = (uint64_t)mine};
     if (mine == SY_OK && send_at[1] > send_at[0])
-        memcpy((char *)recv + recv_at[0], (const char *)send + send_at[0],
-               (size_t)(send_at[1] - send_at[0]));
+        memcpy((char *)recv + recv_at[0], (const char *)send + send_at[0], (size_t)(send_at[1] - send_at[0]));
     return SY_OK;
 }
 
@@ -63,8 +62,7 @@ static sy_status begin(struct sy_comm_request *request) {
         return SY_OK;
     int receives = request->kind == SY_COMM_RECV;
     if (request->bytes)
-        memcpy(receives ? request->data : mate->data, receives ? mate->data : request->data,
-               request->bytes);
+        memcpy(receives ? request->data : mate->data, receives ? mate->data : request->data, request->bytes);
     request->done = mate->done = 1;
     return SY_OK;
 }
@@ -103,8 +101,7 @@ static sy_status wait_for(const struct sy_comm *c, struct sy_comm_request *reque
     sy_messages_remove(&unmet.messages, request);
     pthread_mutex_unlock(&unmet.mutex);
     *request = (struct sy_comm_request){0};
-    SY_FAIL(SY_ERR_PEER,
-            "%s: rank 0 waits for itself: begin both ends of a message to oneself before a wait",
+    SY_FAIL(SY_ERR_PEER, "%s: rank 0 waits for itself: begin both ends of a message to oneself before a wait",
             r.kind == SY_COMM_RECV ? "receive" : "send");
 }
 

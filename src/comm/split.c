@@ -42,8 +42,7 @@ static sy_status make(const struct sy_comm *c, const int *order, int n, int make
     return status;
 }
 
-sy_status sy_threads_split(const struct sy_comm *c, sy_status mine, int color, int key,
-                           struct sy_comm *out) {
+sy_status sy_threads_split(const struct sy_comm *c, sy_status mine, int color, int key, struct sy_comm *out) {
     size_t size = (size_t)c->size;
     struct wish *all = calloc(size, sizeof *all);
     struct sy_team **teams = calloc(size, sizeof *teams);

@@ -164,15 +164,14 @@ static void die_of_those_who_left(const struct sy_comm *c, const struct sy_need 
     char names[200];
     int n = name_missing(c, need, 1, names, sizeof names);
     const char *why = cause(c, need);
-    die(c->state, sy_fail(SY_ERR_PEER, "%s: %s %s left%s%s", need->operation, names,
-                          n == 1 ? "has" : "have", why ? ": " : "", why ? why : ""));
+    die(c->state, sy_fail(SY_ERR_PEER, "%s: %s %s left%s%s", need->operation, names, n == 1 ? "has" : "have",
+                          why ? ": " : "", why ? why : ""));
 }
 
 static void die_of_waiting(const struct sy_comm *c, const struct sy_need *need) {
     char names[200];
     name_missing(c, need, 0, names, sizeof names);
-    die(c->state,
-        sy_fail(SY_ERR_PEER, "%s: %s did not come within %g s", need->operation, names, c->limit));
+    die(c->state, sy_fail(SY_ERR_PEER, "%s: %s did not come within %g s", need->operation, names, c->limit));
 }
 
 static struct timespec in_seconds(double seconds) {

@@ -83,8 +83,7 @@ struct sy_need {
     const char *operation;
     int (*is_there)(const struct sy_comm *c,
                     void *arg); /* may give up the mutex for a while, but not if not there */
-    int (*is_missing)(const struct sy_comm *c, int rank,
-                      const void *arg); /* for that, this rank must come */
+    int (*is_missing)(const struct sy_comm *c, int rank, const void *arg); /* for that, this rank must come */
     void *arg;
 };
 
@@ -113,8 +112,7 @@ sy_status sy_threads_all_gather(const struct sy_comm *c, sy_status mine, const v
                                 void *recv);
 sy_status sy_threads_broadcast(const struct sy_comm *c, sy_status mine, int root, void *data, size_t bytes);
 sy_status sy_threads_sum_i64(const struct sy_comm *c, sy_status mine, int64_t *v, int64_t n);
-sy_status sy_threads_split(const struct sy_comm *c, sy_status mine, int color, int key,
-                           struct sy_comm *out);
+sy_status sy_threads_split(const struct sy_comm *c, sy_status mine, int color, int key, struct sy_comm *out);
 void sy_threads_destroy(struct sy_comm *c);
 
 #endif

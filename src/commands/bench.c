@@ -81,12 +81,13 @@ static sy_status one(const struct sy_io *io, int json, int tier, enum sy_numeric
         double rate = 2.0 * (double)(n * n * n) / seconds_of(&x, &products, t) * 1e-9;
         if (json)
             sy_io_printf(io,
-                         "{\"op\":\"gemm\",\"class\":\"%s\",\"tier\":\"%s\",\"layout\":\"%s\",\"n\":%lld,\"threads\":1,"
+                         "{\"op\":\"gemm\",\"class\":\"%s\",\"tier\":\"%s\",\"layout\":\"%s\",\"n\":%lld,"
+                         "\"threads\":1,"
                          "\"gflops\":%.2f}\n",
                          sy_class_name(cls), x.ops->tier, layout[t], (long long)n, rate);
         else
-            sy_io_printf(io, "gemm  %-5s %-11s %-7s %5lld^3  %8.1f GFLOP/s on one core\n", sy_class_name(cls), x.ops->tier,
-                         layout[t], (long long)n, rate);
+            sy_io_printf(io, "gemm  %-5s %-11s %-7s %5lld^3  %8.1f GFLOP/s on one core\n", sy_class_name(cls),
+                         x.ops->tier, layout[t], (long long)n, rate);
     }
     sy_arena_fini(&a);
     return SY_OK;
@@ -99,6 +100,7 @@ sy_status sy_bench(const char *what, int json, const struct sy_io *io) {
         SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm, moe, ops or model", what);
     for (int cls = 0; cls < SY_N_CLASSES; cls++)
         for (int tier = 0; tier < sy_ops_n_tiers(); tier++)
-            SY_TRY(one(io, json, tier, (enum sy_numeric_class)cls, tier == 0 || cls == SY_NUMERIC_SM90 ? 128 : 512));
+            SY_TRY(one(io, json, tier, (enum sy_numeric_class)cls,
+                       tier == 0 || cls == SY_NUMERIC_SM90 ? 128 : 512));
     return SY_OK;
 }

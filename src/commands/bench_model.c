@@ -29,9 +29,7 @@ struct run {
 
 static double median(struct run *r, int series) { return r->ms[series * r->steps + r->steps / 2]; }
 static int is_cpu(const struct run *r) { return r->profile.clock == sy_clock_cpu; }
-static double part_ms(struct run *r, int column, int part) {
-    return median(r, column * SY_N_PARTS + part);
-}
+static double part_ms(struct run *r, int column, int part) { return median(r, column * SY_N_PARTS + part); }
 
 /* --- steps --------------------------------------------------------------------------------- */
 
@@ -107,15 +105,14 @@ static void print_text(struct run *r, const struct sy_io *io) {
     const struct sy_config *c = r->session->config;
     const char *text;
     double sum[SY_N_COLUMNS] = {0};
-    sy_io_printf(
-        io,
-        "%s  class %s  tier %s  %d threads  %lld x %lld tokens in batches of %lld, recompute %s\n"
-        "%-32s %9s %9s %9s   %s, medians of %lld steps\n",
-        r->name, sy_config_word(c, "numerics.class"), r->profile.ops.tier,
-        sy_pool_size(r->session->pool), (long long)c->training.global_batch_size,
-        (long long)c->training.seq_len, (long long)sy_session_batch(c),
-        sy_config_word(c, "activation_checkpoint.mode"), "", "forward", "recompute", "backward",
-        is_cpu(r) ? "ms of CPU, all threads" : "ms", (long long)r->steps);
+    sy_io_printf(io,
+                 "%s  class %s  tier %s  %d threads  %lld x %lld tokens in batches of %lld, recompute %s\n"
+                 "%-32s %9s %9s %9s   %s, medians of %lld steps\n",
+                 r->name, sy_config_word(c, "numerics.class"), r->profile.ops.tier,
+                 sy_pool_size(r->session->pool), (long long)c->training.global_batch_size,
+                 (long long)c->training.seq_len, (long long)sy_session_batch(c),
+                 sy_config_word(c, "activation_checkpoint.mode"), "", "forward", "recompute", "backward",
+                 is_cpu(r) ? "ms of CPU, all threads" : "ms", (long long)r->steps);
     for (int i = 0; i < SY_PART_w_matrices; i++) {
         sy_profile_part_name(i, &text);
         sy_io_printf(io, "  %-30s %9.2f %9.2f %9.2f\n", text, part_ms(r, SY_FORWARD, i),
@@ -139,9 +136,9 @@ static void print_text(struct run *r, const struct sy_io *io) {
                  "a layer and batch: %.2f ms, %.1f calls of ops, %.1f runs of the pool; a step: "
                  "%lld and %lld\n"
                  "digest after %lld steps: %s\n",
-                 "total", median(r, SERIES - 1), n.tokens_per_s, is_cpu(r) ? " of CPU" : "",
-                 n.layer_ms, n.layer_ops, n.layer_runs, (long long)n.step_ops,
-                 (long long)n.step_runs, (long long)r->result.step, r->result.digest);
+                 "total", median(r, SERIES - 1), n.tokens_per_s, is_cpu(r) ? " of CPU" : "", n.layer_ms,
+                 n.layer_ops, n.layer_runs, (long long)n.step_ops, (long long)n.step_runs,
+                 (long long)r->result.step, r->result.digest);
     sy_io_printf(io, "%-24s %8s %9s %9s\n", "op, in a step", "calls", "runs", "ms");
     for (int i = 0; i < SY_N_OPS; i++)
         if (r->profile.op[i].calls > 0)
@@ -163,18 +160,16 @@ static void print_json(struct run *r, const char *name, const struct sy_io *io) 
                  "\"layer_op_calls\":%.2f,\"layer_pool_runs\":%.2f,\"layer_ms\":%.4f,\"ms\":{",
                  name, sy_config_word(c, "numerics.class"), r->profile.ops.tier,
                  sy_pool_size(r->session->pool), (long long)r->steps, n.tokens, r->result.digest,
-                 n.tokens_per_s, (long long)n.step_ops, (long long)n.step_runs, n.layer_ops,
-                 n.layer_runs, n.layer_ms);
+                 n.tokens_per_s, (long long)n.step_ops, (long long)n.step_runs, n.layer_ops, n.layer_runs,
+                 n.layer_ms);
     for (int i = 0; i < SY_N_PARTS; i++)
         for (int d = 0; d < sy_profile_columns(i); d++)
-            sy_io_printf(
-                io, "\"%s%s%s\":%.4f,", sy_profile_columns(i) == SY_N_COLUMNS ? pass[d] : "",
-                sy_profile_part_name(i, &text),
-                sy_profile_columns(i) == 2 && d == SY_SUMS ? "_sums" : "", part_ms(r, d, i));
+            sy_io_printf(io, "\"%s%s%s\":%.4f,", sy_profile_columns(i) == SY_N_COLUMNS ? pass[d] : "",
+                         sy_profile_part_name(i, &text),
+                         sy_profile_columns(i) == 2 && d == SY_SUMS ? "_sums" : "", part_ms(r, d, i));
     sy_io_printf(io, "\"total\":%.4f},\"op_ms\":{", median(r, SERIES - 1));
     for (int i = 0; i < SY_N_OPS; i++)
-        sy_io_printf(io, "%s\"op_%s\":%.4f", i ? "," : "", sy_profile_op_name(i),
-                     median(r, N_CELLS + i));
+        sy_io_printf(io, "%s\"op_%s\":%.4f", i ? "," : "", sy_profile_op_name(i), median(r, N_CELLS + i));
     sy_io_printf(io, "},\"op_calls\":{");
     for (int i = 0; i < SY_N_OPS; i++)
         sy_io_printf(io, "%s\"calls_%s\":%lld", i ? "," : "", sy_profile_op_name(i),
@@ -193,24 +188,21 @@ static sy_status quote(const char *name, char **out) {
     return SY_OK;
 }
 
-sy_status sy_bench_model(const char *name, struct sy_config *config,
-                         const struct sy_bench_options *options, const struct sy_io *io) {
+sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
+                         const struct sy_io *io) {
     struct sy_log log = sy_io_log(io);
     struct run r = {.name = name, .steps = options->steps};
     char *quoted;
     if (r.steps < 1 || r.steps > 100000)
-        SY_FAIL(SY_ERR_USAGE, "bench model: --steps %lld: must be in 1..100000",
-                (long long)r.steps);
+        SY_FAIL(SY_ERR_USAGE, "bench model: --steps %lld: must be in 1..100000", (long long)r.steps);
     SY_TRY(sy_config_finish(config, false));
     SY_TRY(quote(name, &quoted));
     r.ms = calloc((size_t)r.steps * SERIES, sizeof *r.ms);
     if (!r.ms) {
         free(quoted);
-        SY_FAIL(SY_ERR_MEMORY, "bench model: no memory for the times of %lld steps",
-                (long long)r.steps);
+        SY_FAIL(SY_ERR_MEMORY, "bench model: no memory for the times of %lld steps", (long long)r.steps);
     }
-    sy_status status =
-        sy_session_create(config, &log, SY_SESSION_TRAIN | SY_SESSION_INIT, &r.session);
+    sy_status status = sy_session_create(config, &log, SY_SESSION_TRAIN | SY_SESSION_INIT, &r.session);
     if (status == SY_OK) {
         sy_profile_init(&r.profile, &r.session->exec, &r.session->state, r.session->resident);
         r.profile.clock = options->cpu ? sy_clock_cpu : sy_clock;

@@ -1,7 +1,8 @@
-/* switchyard bench moe: routing, permute and combine, forward and backward, beside memcpy of the rows that they must move.
+/* switchyard bench moe: routing, permute and combine, forward and backward, beside memcpy of the rows that
+ * they must move.
  *
- * T 4096, D 512, E 64, K 6 in the stored type: forward moves N = T K rows to the experts and back, backward the same; memcpy
- * copies 4 N rows with the same threads. Median of 9 rounds, all in one run.
+ * T 4096, D 512, E 64, K 6 in the stored type: forward moves N = T K rows to the experts and back, backward
+ * the same; memcpy copies 4 N rows with the same threads. Median of 9 rounds, all in one run.
  */
 #include <stdlib.h>
 
@@ -109,17 +110,21 @@ static sy_status measure(const struct sy_exec *x, struct buffers *b, int json, c
     qsort(bwd, ROUNDS, sizeof *bwd, sy_bench_by_time);
     qsort(copy, ROUNDS, sizeof *copy, sy_bench_by_time);
     double f = fwd[ROUNDS / 2] * 1e3, r = bwd[ROUNDS / 2] * 1e3, m = copy[ROUNDS / 2] * 1e3;
-    const char *format =
-        json ? "{\"bench\":\"moe\",\"tier\":\"%s\",\"threads\":%d,\"T\":%d,\"D\":%d,\"E\":%d,\"K\":%d,\"fwd_ms\":%.3f,"
-               "\"bwd_ms\":%.3f,\"memcpy_ms\":%.3f,\"ratio\":%.3f}\n"
-             : "moe  %s  %d threads  T %d D %d E %d K %d  fwd %.2f ms, bwd %.2f ms, memcpy of the rows %.2f ms: "
-               "%.2f times\n";
+    const char *format = json ? "{\"bench\":\"moe\",\"tier\":\"%s\",\"threads\":%d,\"T\":%d,\"D\":%d,\"E\":%"
+                                "d,\"K\":%d,\"fwd_ms\":%.3f,"
+                                "\"bwd_ms\":%.3f,\"memcpy_ms\":%.3f,\"ratio\":%.3f}\n"
+                              : "moe  %s  %d threads  T %d D %d E %d K %d  fwd %.2f ms, bwd %.2f ms, memcpy "
+                                "of the rows %.2f ms: "
+                                "%.2f times\n";
     sy_io_printf(io, format, x->ops->tier, sy_pool_size(x->pool), T, D, E, K, f, r, m, (f + r) / m);
     return SY_OK;
 }
 
 sy_status sy_bench_moe(int json, const struct sy_io *io) {
-    struct sy_exec x = {.device = sy_device_cpu(), .cls = SY_NUMERIC_X86, .dtype = sy_class_dtype(SY_NUMERIC_X86), .kb = sy_class_kb(SY_NUMERIC_X86)};
+    struct sy_exec x = {.device = sy_device_cpu(),
+                        .cls = SY_NUMERIC_X86,
+                        .dtype = sy_class_dtype(SY_NUMERIC_X86),
+                        .kb = sy_class_kb(SY_NUMERIC_X86)};
     struct buffers b;
     struct sy_arena need = sy_arena_measure(), arena;
     struct sy_pool *pool;
@@ -128,8 +133,8 @@ sy_status sy_bench_moe(int json, const struct sy_io *io) {
     x.pool = pool;
     x.scratch_bytes = sy_ops_scratch_bytes(D, 64, 64);
     take(&x, &need, &b);
-    sy_status status =
-        sy_arena_init(need.used + (x.scratch_bytes + SY_ARENA_ALIGN) * (size_t)sy_pool_size(pool), "bench", &arena);
+    sy_status status = sy_arena_init(
+        need.used + (x.scratch_bytes + SY_ARENA_ALIGN) * (size_t)sy_pool_size(pool), "bench", &arena);
     if (status == SY_OK) {
         take(&x, &arena, &b);
         x.scratch = sy_arena_take(&arena, "scratch", x.scratch_bytes, (size_t)sy_pool_size(pool));

@@ -50,8 +50,8 @@ static sy_status add_step(const char *where, struct steps *s, const json_t *line
     for (int k = 0; k < KEYS; k++) {
         const char *text = json_string_value(json_object_get(line, keys[k]));
         if (text && strlen(text) >= VALUE)
-            SY_FAIL(SY_ERR_DATA, "%s: %s has %zu characters, at most %d are possible", where, keys[k], strlen(text),
-                    VALUE - 1);
+            SY_FAIL(SY_ERR_DATA, "%s: %s has %zu characters, at most %d are possible", where, keys[k],
+                    strlen(text), VALUE - 1);
         snprintf(to->value[k], VALUE, "%s", text ? text : "");
     }
     return SY_OK;
@@ -93,7 +93,8 @@ static sy_status read_steps(const char *run, struct steps *out) {
     for (int64_t line = 1; status == SY_OK && (n = getline(&text, &capacity, f)) > 0; line++)
         status = read_line(path, line, text, (size_t)n, out);
     if (status == SY_OK && !feof(f)) /* a line that is too long for the memory sets no ferror */
-        status = sy_fail(errno == ENOMEM ? SY_ERR_MEMORY : SY_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
+        status = sy_fail(errno == ENOMEM ? SY_ERR_MEMORY : SY_ERR_IO, "%s: cannot be read: %s", path,
+                         strerror(errno));
     free(text);
     fclose(f);
     if (out->n > 1)
@@ -115,7 +116,8 @@ static int print_step(const struct sy_io *io, const struct step *a, const struct
 }
 
 /* The first common step in which the runs differ, or -1; *common counts those compared. */
-static int64_t compare_steps(const struct sy_io *io, const struct steps *a, const struct steps *b, int64_t *common) {
+static int64_t compare_steps(const struct sy_io *io, const struct steps *a, const struct steps *b,
+                             int64_t *common) {
     *common = 0;
     for (int64_t i = 0, j = 0; i < a->n && j < b->n;) {
         if (a->step[i].step != b->step[j].step) {
@@ -176,8 +178,8 @@ static sy_status diff_runs(const char *a, const char *b, const struct sy_io *io,
         step = compare_steps(io, &x, &y, &common);
         *equal &= step < 0;
         if (step < 0)
-            sy_io_printf(io, "%lld common steps are equal (%lld and %lld in all)\n", (long long)common, (long long)x.n,
-                         (long long)y.n);
+            sy_io_printf(io, "%lld common steps are equal (%lld and %lld in all)\n", (long long)common,
+                         (long long)x.n, (long long)y.n);
         if (common == 0)
             status = sy_fail(SY_ERR_DATA, "%s and %s have no step in common", a, b);
     }
@@ -188,9 +190,10 @@ static sy_status diff_runs(const char *a, const char *b, const struct sy_io *io,
     int64_t at = common_checkpoint(a, b, step);
     if (at < 0) {
         if (step >= 0)
-            sy_io_printf(
-                io, "no common checkpoint at or after step %lld: run both with --checkpoint.interval=1 to see the tensor\n",
-                (long long)step);
+            sy_io_printf(io,
+                         "no common checkpoint at or after step %lld: run both with --checkpoint.interval=1 "
+                         "to see the tensor\n",
+                         (long long)step);
         return SY_OK;
     }
     char pa[SY_DIFF_PATH + 64], pb[SY_DIFF_PATH + 64];
@@ -204,8 +207,8 @@ sy_status sy_diff(const char *a, const char *b, const struct sy_io *io, int *equ
     if (strlen(a) >= SY_DIFF_PATH || strlen(b) >= SY_DIFF_PATH)
         SY_FAIL(SY_ERR_USAGE, "a path is longer than %d bytes", SY_DIFF_PATH - 1);
     if (is_run(a) != is_run(b))
-        SY_FAIL(SY_ERR_USAGE, "%s is a run's folder and %s is not; give two runs or two checkpoints", is_run(a) ? a : b,
-                is_run(a) ? b : a);
+        SY_FAIL(SY_ERR_USAGE, "%s is a run's folder and %s is not; give two runs or two checkpoints",
+                is_run(a) ? a : b, is_run(a) ? b : a);
     SY_TRY(sy_diff_config(io, a, b));
     return is_run(a) ? diff_runs(a, b, io, equal) : sy_diff_tensors(io, a, b, equal);
 }

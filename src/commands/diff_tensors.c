@@ -78,8 +78,7 @@ static sy_status open_shards(const char *dir, struct shards *out) {
     return SY_OK;
 }
 
-static const struct sy_safetensors_tensor *find_tensor(const struct shards *s, const char *name,
-                                                       int *file) {
+static const struct sy_safetensors_tensor *find_tensor(const struct shards *s, const char *name, int *file) {
     for (*file = 0; *file < s->n; (*file)++) {
         const struct sy_safetensors_tensor *t = sy_safetensors_find(s->shard[*file].file, name);
         if (t)

@@ -12,7 +12,7 @@
 #define MAX_COUNT ((int64_t)1 << 48) /* routes of an expert in one step */
 enum { MAX_LINE = 64 << 20, PIECE = 1 << 16, MAX_STEP = 1000000000, MAX_LAYER = 1 << 20, MIN_CELL = 6 };
 
-/* --- lines ---------------------------------------------------------------------------------------------------- */
+/* --- lines ---------------------------------------------------------------------------------------------- */
 
 struct lines {
     const char *path;
@@ -32,8 +32,8 @@ static sy_status more_text(struct lines *l) {
         size_t capacity = 2 * l->capacity + PIECE;
         char *larger = l->end > MAX_LINE ? NULL : realloc(l->text, capacity);
         if (!larger)
-            SY_FAIL(l->end > MAX_LINE ? SY_ERR_DATA : SY_ERR_MEMORY, "%s:%lld: a line of more than %zu bytes", l->path,
-                    (long long)l->number + 1, l->end);
+            SY_FAIL(l->end > MAX_LINE ? SY_ERR_DATA : SY_ERR_MEMORY, "%s:%lld: a line of more than %zu bytes",
+                    l->path, (long long)l->number + 1, l->end);
         l->text = larger;
         l->capacity = capacity;
     }
@@ -70,18 +70,22 @@ static sy_status parse(const struct lines *l, const char *text, size_t bytes, in
     int out_of_memory = 0;
     *out = NULL;
     if (sy_json_too_deep(text, bytes, SY_JSON_MAX_DEPTH))
-        SY_FAIL(SY_ERR_DATA, "%s:%lld: nested more than %d levels deep", l->path, (long long)l->number, SY_JSON_MAX_DEPTH);
+        SY_FAIL(SY_ERR_DATA, "%s:%lld: nested more than %d levels deep", l->path, (long long)l->number,
+                SY_JSON_MAX_DEPTH);
     *out = sy_json_decode(text, bytes, JSON_REJECT_DUPLICATES, &error, &out_of_memory);
     if (out_of_memory)
-        SY_FAIL(SY_ERR_MEMORY, "%s:%lld: out of memory for %zu bytes of JSON", l->path, (long long)l->number, bytes);
+        SY_FAIL(SY_ERR_MEMORY, "%s:%lld: out of memory for %zu bytes of JSON", l->path, (long long)l->number,
+                bytes);
     if (!*out && whole)
-        SY_FAIL(SY_ERR_DATA, "%s:%lld: column %d: %s", l->path, (long long)l->number, error.column, error.text);
+        SY_FAIL(SY_ERR_DATA, "%s:%lld: column %d: %s", l->path, (long long)l->number, error.column,
+                error.text);
     return SY_OK;
 }
 
-/* --- one line ------------------------------------------------------------------------------------------------- */
+/* --- one line ------------------------------------------------------------------------------------------- */
 
-static sy_status find_layer(struct sy_experts_load *load, int64_t layer, int64_t experts, struct sy_experts_layer **out) {
+static sy_status find_layer(struct sy_experts_load *load, int64_t layer, int64_t experts,
+                            struct sy_experts_layer **out) {
     int at = load->n_layers;
     while (at > 0 && load->layer[at - 1].layer >= layer)
         at--;
@@ -121,8 +125,8 @@ static sy_status read_counts(const char *where, struct sy_experts_layer *l, cons
         const json_t *n = json_array_get(counts, (size_t)e);
         json_int_t value = json_integer_value(n);
         if (!json_is_integer(n) || value < 0 || value > MAX_COUNT)
-            SY_FAIL(SY_ERR_DATA, "%s: layer %lld: the load of expert %lld is not an integer in 0 … %lld", where,
-                    (long long)l->layer, (long long)e, (long long)MAX_COUNT);
+            SY_FAIL(SY_ERR_DATA, "%s: layer %lld: the load of expert %lld is not an integer in 0 … %lld",
+                    where, (long long)l->layer, (long long)e, (long long)MAX_COUNT);
         l->counts[e] = value;
     }
     return SY_OK;
@@ -189,7 +193,8 @@ static void note_step(struct sy_experts_load *load, struct seen *seen, int64_t s
 }
 
 /* `seen` NULL: the second pass. */
-static sy_status take_line(struct sy_experts_load *load, const struct lines *l, const json_t *line, struct seen *seen) {
+static sy_status take_line(struct sy_experts_load *load, const struct lines *l, const json_t *line,
+                           struct seen *seen) {
     char where[4400];
     const char *kind;
     int64_t step;
@@ -211,7 +216,7 @@ static sy_status take_line(struct sy_experts_load *load, const struct lines *l, 
     return SY_OK;
 }
 
-/* --- the file ------------------------------------------------------------------------------------------------- */
+/* --- the file ------------------------------------------------------------------------------------------- */
 
 static sy_status each_line(struct lines *l, struct sy_experts_load *load, struct seen *seen) {
     const char *text = NULL;
@@ -262,9 +267,11 @@ sy_status sy_experts_load_read(const char *path, int columns, struct sy_experts_
     if (seen.n_moe == 0)
         SY_FAIL(SY_ERR_USAGE, "%s: the model of this run has no MoE layers", path);
     if (load->n_steps == 0)
-        SY_FAIL(SY_ERR_RUNTIME, "%s: none of %lld steps has the load of each expert: written by an older version", path,
+        SY_FAIL(SY_ERR_RUNTIME,
+                "%s: none of %lld steps has the load of each expert: written by an older version", path,
                 (long long)seen.n_steps);
-    int64_t n = load->last - load->first + 1, fit = columns ? columns / sy_experts_cell(load) : SY_EXPERTS_BUCKETS;
+    int64_t n = load->last - load->first + 1,
+            fit = columns ? columns / sy_experts_cell(load) : SY_EXPERTS_BUCKETS;
     fit = fit < 1 ? 1 : fit < SY_EXPERTS_BUCKETS ? fit : SY_EXPERTS_BUCKETS;
     load->n_buckets = (int)(n < fit ? n : fit);
     return pass(path, load, NULL);

@@ -1,9 +1,10 @@
 /* The load of every expert over time, read from metrics.jsonl.
  *
- * The steps from the first to the last that have loads are cut into equal buckets; kept are one sum per (layer, bucket,
- * expert), whatever the file's length. The file is streamed twice: for the range of its steps, then for the sums. Lines of
- * other kinds are passed over, a torn last line and lines without "load" (of older versions) are counted, anything else
- * that is not as sy_metrics_step writes it is an error with file:line.
+ * The steps from the first to the last that have loads are cut into equal buckets; kept are one sum per
+ * (layer, bucket, expert), whatever the file's length. The file is streamed twice: for the range of its
+ * steps, then for the sums. Lines of other kinds are passed over, a torn last line and lines without "load"
+ * (of older versions) are counted, anything else that is not as sy_metrics_step writes it is an error with
+ * file:line.
  */
 #ifndef SY_COMMANDS_EXPERTS_LOAD_H
 #define SY_COMMANDS_EXPERTS_LOAD_H
@@ -32,9 +33,10 @@ struct sy_experts_load {
     int n_layers, capacity;
 };
 
-/* Local. Reads a metrics.jsonl. `columns`: what a row's cells may take, each as wide as the last step and a space, at least
- * 6, so that there may be fewer than 8 buckets; 0: 8. Free with sy_experts_load_free, also after an error. Errors: ERR_IO,
- * ERR_DATA, ERR_MEMORY; ERR_RUNTIME no steps yet, or none with loads; ERR_USAGE no MoE layers. */
+/* Local. Reads a metrics.jsonl. `columns`: what a row's cells may take, each as wide as the last step and
+ * a space, at least 6, so that there may be fewer than 8 buckets; 0: 8. Free with sy_experts_load_free,
+ * also after an error. Errors: ERR_IO, ERR_DATA, ERR_MEMORY; ERR_RUNTIME no steps yet, or none with loads;
+ * ERR_USAGE no MoE layers. */
 sy_status sy_experts_load_read(const char *path, int columns, struct sy_experts_load *out);
 void sy_experts_load_free(struct sy_experts_load *load);
 

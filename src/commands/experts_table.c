@@ -43,7 +43,7 @@ static void put(struct page *p, const char *fmt, ...) {
         p->n += (size_t)n < sizeof p->text - p->n ? (size_t)n : sizeof p->text - p->n - 1;
 }
 
-/* --- numbers -------------------------------------------------------------------------------------------------- */
+/* --- numbers -------------------------------------------------------------------------------------------- */
 
 /* Load in percent of the mean of the experts of the layer; negative: there is none. */
 static double share(const int64_t *load, int64_t experts, double of) {
@@ -69,13 +69,13 @@ static const char *count(int64_t n, char out[16]) {
     return out;
 }
 
-/* --- the table ------------------------------------------------------------------------------------------------ */
+/* --- the table ------------------------------------------------------------------------------------------ */
 
 static void summary(struct page *p, const struct sy_experts_layer *l) {
     char low[16], high[16], step_low[16], step_high[16];
     struct sy_load all = sy_load_of((int)l->layer, l->load, l->experts);
-    put(p, "%5lld %10lld %6s %7s %5.2f %7.4f %5lld %8s %8s %7.2f\n", (long long)l->layer, (long long)l->n_steps,
-        percent(share(l->load, l->experts, (double)all.min), low),
+    put(p, "%5lld %10lld %6s %7s %5.2f %7.4f %5lld %8s %8s %7.2f\n", (long long)l->layer,
+        (long long)l->n_steps, percent(share(l->load, l->experts, (double)all.min), low),
         percent(share(l->load, l->experts, (double)all.max), high), all.cv, all.entropy, (long long)all.dead,
         count(l->step_min, step_low), count(l->step_max, step_high), l->step_cv);
 }
@@ -89,8 +89,8 @@ static void summary_head(struct page *p, const struct sy_experts_load *load) {
             (long long)load->n_silent);
     if (load->torn)
         put(p, "note: the last line is torn and left out\n");
-    put(p, "\n%5s %10s %6s %7s %5s %7s %5s %8s %8s %7s\n", "layer", "steps", "min%", "max%", "cv", "entropy", "dead",
-        "step min", "step max", "step cv");
+    put(p, "\n%5s %10s %6s %7s %5s %7s %5s %8s %8s %7s\n", "layer", "steps", "min%", "max%", "cv", "entropy",
+        "dead", "step min", "step max", "step cv");
 }
 
 static void bar(struct page *p, double v, double full, int width, int utf8) {
@@ -193,8 +193,8 @@ static void table(struct page *p, const struct table *t, const int64_t *ids, int
     }
 }
 
-static sy_status print_layer(struct page *p, const struct sy_experts_load *load, const struct sy_experts_layer *l,
-                             int64_t rows, int utf8) {
+static sy_status print_layer(struct page *p, const struct sy_experts_load *load,
+                             const struct sy_experts_layer *l, int64_t rows, int utf8) {
     struct table t = {.load = load, .layer = l, .cell = sy_experts_cell(load), .utf8 = utf8, .full = 200.0};
     double heaviest = share(l->load, l->experts, (double)sy_load_of(0, l->load, l->experts).max);
     int left = COLUMNS - 1 - LABEL - ALL - 2 - t.cell * load->n_buckets;
@@ -210,7 +210,7 @@ static sy_status print_layer(struct page *p, const struct sy_experts_load *load,
     return status;
 }
 
-/* --- JSON ----------------------------------------------------------------------------------------------------- */
+/* --- JSON ----------------------------------------------------------------------------------------------- */
 
 static void json_counts(struct page *p, const char *key, const int64_t *counts, int64_t n) {
     put(p, "\"%s\":[", key);
@@ -222,10 +222,12 @@ static void json_counts(struct page *p, const char *key, const int64_t *counts, 
 static void json_layer(struct page *p, const struct sy_experts_load *load, const struct sy_experts_layer *l) {
     struct sy_load all = sy_load_of((int)l->layer, l->load, l->experts);
     put(p,
-        "{\"layer\":%lld,\"experts\":%lld,\"steps\":%lld,\"load_min\":%lld,\"load_max\":%lld,\"load_cv\":%.6g,"
+        "{\"layer\":%lld,\"experts\":%lld,\"steps\":%lld,\"load_min\":%lld,\"load_max\":%lld,\"load_cv\":%."
+        "6g,"
         "\"entropy\":%.6g,\"dead\":%lld,\"step_min\":%lld,\"step_max\":%lld,\"step_cv\":%.6g,",
-        (long long)l->layer, (long long)l->experts, (long long)l->n_steps, (long long)all.min, (long long)all.max, all.cv,
-        all.entropy, (long long)all.dead, (long long)l->step_min, (long long)l->step_max, l->step_cv);
+        (long long)l->layer, (long long)l->experts, (long long)l->n_steps, (long long)all.min,
+        (long long)all.max, all.cv, all.entropy, (long long)all.dead, (long long)l->step_min,
+        (long long)l->step_max, l->step_cv);
     json_counts(p, "load", l->load, l->experts);
     put(p, ",\"buckets\":[");
     for (int b = 0; b < load->n_buckets; b++) {
@@ -238,15 +240,18 @@ static void json_layer(struct page *p, const struct sy_experts_load *load, const
     put(p, "]}");
 }
 
-/* --- all of it ------------------------------------------------------------------------------------------------ */
+/* --- all of it ------------------------------------------------------------------------------------------ */
 
 static int chosen(const struct sy_experts_options *o, const struct sy_experts_layer *l) {
     return o->layer < 0 || l->layer == o->layer;
 }
 
-static void print_json(struct page *p, const struct sy_experts_load *load, const struct sy_experts_options *o) {
+static void print_json(struct page *p, const struct sy_experts_load *load,
+                       const struct sy_experts_options *o) {
     const char *comma = "";
-    put(p, "{\"first_step\":%lld,\"last_step\":%lld,\"steps\":%lld,\"steps_without_load\":%lld,\"torn\":%s,\"layers\":[",
+    put(p,
+        "{\"first_step\":%lld,\"last_step\":%lld,\"steps\":%lld,\"steps_without_load\":%lld,\"torn\":%s,"
+        "\"layers\":[",
         (long long)load->first, (long long)load->last, (long long)load->n_steps, (long long)load->n_silent,
         load->torn ? "true" : "false");
     for (int i = 0; i < load->n_layers; i++)
@@ -258,7 +263,8 @@ static void print_json(struct page *p, const struct sy_experts_load *load, const
     put(p, "]}\n");
 }
 
-static sy_status print_tables(struct page *p, const struct sy_experts_load *load, const struct sy_experts_options *o) {
+static sy_status print_tables(struct page *p, const struct sy_experts_load *load,
+                              const struct sy_experts_options *o) {
     summary_head(p, load);
     for (int i = 0; i < load->n_layers; i++)
         if (chosen(o, &load->layer[i]))
@@ -271,14 +277,16 @@ static sy_status print_tables(struct page *p, const struct sy_experts_load *load
     return SY_OK;
 }
 
-static sy_status print_all(const struct sy_experts_load *load, const struct sy_experts_options *o, const struct sy_io *io) {
+static sy_status print_all(const struct sy_experts_load *load, const struct sy_experts_options *o,
+                           const struct sy_io *io) {
     struct page p = {.io = io};
     int found = 0;
     for (int i = 0; i < load->n_layers; i++)
         found += chosen(o, &load->layer[i]);
     if (!found)
-        SY_FAIL(SY_ERR_USAGE, "layer %lld: has no experts; the MoE layers of this run are %lld to %lld", (long long)o->layer,
-                (long long)load->layer[0].layer, (long long)load->layer[load->n_layers - 1].layer);
+        SY_FAIL(SY_ERR_USAGE, "layer %lld: has no experts; the MoE layers of this run are %lld to %lld",
+                (long long)o->layer, (long long)load->layer[0].layer,
+                (long long)load->layer[load->n_layers - 1].layer);
     sy_status status = SY_OK;
     if (o->json)
         print_json(&p, load, o);
@@ -297,11 +305,13 @@ static sy_status metrics_of(const char *path, char *out, size_t bytes) {
     if (n < 0 || (size_t)n >= bytes)
         SY_FAIL(SY_ERR_USAGE, "%.200s…: the path has %d bytes, at most %zu are possible", path, n, bytes - 1);
     if (stat(out, &st) != 0)
-        SY_FAIL(SY_ERR_IO, "%s: has no metrics.jsonl, which `switchyard train` writes into a run's folder", path);
+        SY_FAIL(SY_ERR_IO, "%s: has no metrics.jsonl, which `switchyard train` writes into a run's folder",
+                path);
     return SY_OK;
 }
 
-sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *options, const struct sy_io *io) {
+sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *options,
+                             const struct sy_io *io) {
     char file[4096];
     struct sy_experts_load load;
     if (options->rows < 0 || options->rows > MAX_ROWS)

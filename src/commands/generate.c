@@ -86,7 +86,8 @@ static sy_status start_context(struct generator *g) {
     return SY_OK;
 }
 
-static sy_status load(struct sy_config *config, struct sy_ckpt *ckpt, const struct sy_log *log, struct sy_session **out) {
+static sy_status load(struct sy_config *config, struct sy_ckpt *ckpt, const struct sy_log *log,
+                      struct sy_session **out) {
     SY_TRY(sy_model_folder_tokenizer(ckpt));
     SY_TRY(sy_model_folder_config(ckpt, config));
     SY_TRY(sy_config_set(config, SY_LAYER_FLAG, "generate", "training.local_batch_size", "1"));

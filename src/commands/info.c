@@ -8,13 +8,14 @@ static void tiers(const struct sy_io *io) {
     for (int i = 0; i < sy_ops_n_tiers(); i++) {
         const char *why;
         const struct sy_ops *ops = sy_ops_tier(i, &why);
-        sy_io_printf(io, " %s%s%s%s", sy_ops_tier_name(i), ops ? "" : " (no: ", ops ? "" : why, ops ? "" : ")");
+        sy_io_printf(io, " %s%s%s%s", sy_ops_tier_name(i), ops ? "" : " (no: ", ops ? "" : why,
+                     ops ? "" : ")");
     }
     sy_io_printf(io, "\nclasses   ");
     for (int c = 0; c < SY_N_CLASSES; c++)
         sy_io_printf(io, " %s", sy_class_name((enum sy_numeric_class)c));
-    sy_io_printf(
-        io, "\ndevices    cpu (cuda: not in this build)\nranks      one process (threads, MPI, NCCL: not in this build)\n");
+    sy_io_printf(io, "\ndevices    cpu (cuda: not in this build)\nranks      one process (threads, MPI, "
+                     "NCCL: not in this build)\n");
 }
 
 /* On the tier that auto takes and all processors: a loop of the instruction that products are made of. */
@@ -28,8 +29,8 @@ static sy_status peak(const struct sy_io *io) {
         x.cls = (enum sy_numeric_class)c;
         struct sy_peak p = sy_ops_peak(&x);
         if (p.instruction)
-            sy_io_printf(io, "\n           class %s: %.0f GFLOP/s of %s", sy_class_name(x.cls), p.flops * 1e-9,
-                         p.instruction);
+            sy_io_printf(io, "\n           class %s: %.0f GFLOP/s of %s", sy_class_name(x.cls),
+                         p.flops * 1e-9, p.instruction);
         else
             sy_io_printf(io, "\n           class %s: none in this tier", sy_class_name(x.cls));
     }
@@ -41,7 +42,7 @@ static sy_status peak(const struct sy_io *io) {
 static void ops(const struct sy_io *io) {
     static const char *const names[] = {
 #define X(name, type) #name,
-                                        SY_OPS_LIST(X)
+        SY_OPS_LIST(X)
 #undef X
     };
     size_t column = 0;

@@ -21,8 +21,7 @@ static sy_status drop(void *self, const struct sy_ckpt_range *range, const float
 }
 
 /* All that loading checks: names, shapes, dtypes; with a manifest the moments, too. */
-static sy_status load(const struct sy_ckpt *ckpt, const struct sy_params *params,
-                      const struct sy_log *log) {
+static sy_status load(const struct sy_ckpt *ckpt, const struct sy_params *params, const struct sy_log *log) {
     struct sy_ckpt_store nowhere = {.put = drop};
     struct sy_ckpt_target target = {
         .params = params, .store = &nowhere, .moments = sy_ckpt_info(ckpt)->has_manifest};
@@ -34,9 +33,9 @@ static void print_model(const struct sy_io *io, const struct sy_config *c, const
     sy_io_printf(io,
                  "model           %s, dim %lld, %lld layers, %lld of them with %lld experts, %lld of these "
                  "for a token\n",
-                 sy_config_word(c, "model.attention"), (long long)c->model.dim,
-                 (long long)c->model.n_layers, (long long)(c->model.n_layers - c->model.n_dense_layers),
-                 (long long)c->moe.num_experts, (long long)c->moe.top_k);
+                 sy_config_word(c, "model.attention"), (long long)c->model.dim, (long long)c->model.n_layers,
+                 (long long)(c->model.n_layers - c->model.n_dense_layers), (long long)c->moe.num_experts,
+                 (long long)c->moe.top_k);
     sy_io_printf(io, "parameters      %lld, %lld active for a token\n", (long long)p->n_parameters,
                  (long long)p->n_active);
     sy_io_printf(io, "Hugging Face class: %s\n", class ? class : "none; read by switchyard alone");

@@ -1,4 +1,5 @@
-/* switchyard plan: what a run on one rank will hold and compute, from the code that allocates it, without the memory. */
+/* switchyard plan: what a run on one rank will hold and compute, from the code that allocates it, without
+ * the memory. */
 #include <string.h>
 
 #include "base/machine.h"
@@ -62,10 +63,11 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
     sy_io_printf(io, "FLOPs        %.3g %s a token, %.3g %s a step of %lld tokens, %.3g %s in %lld steps\n",
                  token.v, token.unit, step.v, step.unit, (long long)tokens, run.v, run.unit,
                  (long long)c->training.steps);
-    sy_io_printf(io, "recipe       class %s, lanes %lld, expert_lanes %lld, cell %lld, seq_len %lld, rounds %lld\n",
-                 sy_config_word(c, "numerics.class"), (long long)c->numerics.lanes, (long long)c->numerics.expert_lanes,
-                 (long long)c->numerics.cell, (long long)c->training.seq_len,
-                 (long long)(c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell)));
+    sy_io_printf(
+        io, "recipe       class %s, lanes %lld, expert_lanes %lld, cell %lld, seq_len %lld, rounds %lld\n",
+        sy_config_word(c, "numerics.class"), (long long)c->numerics.lanes,
+        (long long)c->numerics.expert_lanes, (long long)c->numerics.cell, (long long)c->training.seq_len,
+        (long long)(c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell)));
 }
 
 /* Why there are more gradients than weights. */

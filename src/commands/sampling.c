@@ -26,8 +26,7 @@ static void weigh(double temperature, int64_t n, struct sy_candidate *c) {
     qsort(c, (size_t)n, sizeof *c, by_weight);
 }
 
-int32_t sy_sampling_choose(const struct sy_sampling *how, int64_t index, int64_t n,
-                           struct sy_candidate *c) {
+int32_t sy_sampling_choose(const struct sy_sampling *how, int64_t index, int64_t n, struct sy_candidate *c) {
     int64_t kept = 0;
     weigh(how->temperature > 0 ? how->temperature : 1.0, n, c);
     if (how->temperature <= 0)

@@ -62,13 +62,15 @@ static void print_head(const struct sy_io *io) {
     sy_io_printf(io, "threads  batch  recompute  tier         loss bits         weights\n");
 }
 
-static void print_row(const struct sy_io *io, const struct layout *l, const struct outcome *o, const char *verdict) {
-    sy_io_printf(io, "%7d  %5d  %-9s  %-11s  %016llx  %.11s  %s\n", l->threads, l->batch, l->recompute, l->tier,
-                 (unsigned long long)sy_f64_bits(o->loss), o->digest, verdict);
+static void print_row(const struct sy_io *io, const struct layout *l, const struct outcome *o,
+                      const char *verdict) {
+    sy_io_printf(io, "%7d  %5d  %-9s  %-11s  %016llx  %.11s  %s\n", l->threads, l->batch, l->recompute,
+                 l->tier, (unsigned long long)sy_f64_bits(o->loss), o->digest, verdict);
 }
 
 /* Threads x batch x recompute on the tier that auto takes, then each other tier once. */
-static sy_status all_layouts(struct sy_config *c, int64_t steps, const struct sy_io *io, int *n, int *differ) {
+static sy_status all_layouts(struct sy_config *c, int64_t steps, const struct sy_io *io, int *n,
+                             int *differ) {
     static const char *const modes[] = {"none", "full", "selective"};
     static const int threads[] = {1, 2, 3}, batches[] = {1, 2, 4};
     struct sy_log log = sy_io_log(io);
@@ -105,7 +107,8 @@ static sy_status planted(struct sy_config *c, int64_t steps, const char *plant, 
             sy_io_printf(io, "%-15s %s\n", sy_gradients_plant(i), sy_gradients_plant_about(i));
         if (strcmp(plant, "list") == 0)
             return SY_OK;
-        SY_FAIL(SY_ERR_USAGE, "--break %s: there is no planted bug of that name; they are listed above", plant);
+        SY_FAIL(SY_ERR_USAGE, "--break %s: there is no planted bug of that name; they are listed above",
+                plant);
     }
     print_head(io);
     SY_TRY(run_layout(c, &l, "", steps, &log, &good));
@@ -114,9 +117,11 @@ static sy_status planted(struct sy_config *c, int64_t steps, const char *plant, 
     print_row(io, &l, &bad, plant);
     if (same(&good, &bad))
         SY_FAIL(SY_ERR_RUNTIME,
-                "the planted bug %s was not caught: same digest; this recipe (lanes %lld, expert_lanes %lld, cell %lld) "
+                "the planted bug %s was not caught: same digest; this recipe (lanes %lld, expert_lanes %lld, "
+                "cell %lld) "
                 "may not show it",
-                plant, (long long)c->numerics.lanes, (long long)c->numerics.expert_lanes, (long long)c->numerics.cell);
+                plant, (long long)c->numerics.lanes, (long long)c->numerics.expert_lanes,
+                (long long)c->numerics.cell);
     sy_io_printf(io, "caught: %s\n", plant);
     return SY_OK;
 }
@@ -130,8 +135,9 @@ sy_status sy_verify(struct sy_config *c, int64_t steps, const char *plant, const
     int n, differ;
     SY_TRY(all_layouts(c, steps, io, &n, &differ));
     if (differ)
-        SY_FAIL(SY_ERR_RUNTIME, "%d of %d layouts differ after %lld steps; `switchyard diff` on two runs finds where",
-                differ, n, (long long)steps);
+        SY_FAIL(SY_ERR_RUNTIME,
+                "%d of %d layouts differ after %lld steps; `switchyard diff` on two runs finds where", differ,
+                n, (long long)steps);
     sy_io_printf(io, "%d layouts, %lld steps: one digest\n", n, (long long)steps);
     return SY_OK;
 }

@@ -1,6 +1,8 @@
-/* One value from outside: its type and bounds are checked, then it is stored unless a stronger layer is there.
+/* One value from outside: its type and bounds are checked, then it is stored unless a stronger layer is
+ * there.
  *
- * Keys of refused.def are recorded, and judged by sy_config_finish: a flag may still set a file's value back to neutral.
+ * Keys of refused.def are recorded, and judged by sy_config_finish: a flag may still set a file's value back
+ * to neutral.
  */
 #include "config/internal.h"
 
@@ -72,7 +74,8 @@ static sy_status out_of_bounds(const struct target *t) {
     char bounds[512];
     sy_option_bounds(t->o, bounds, sizeof bounds);
     return sy_config_fail_at(t->place, t->o->key, t->shown, "out of bounds: choose %s%s", bounds,
-                             t->o->type == SY_OPTION_INT && t->o->first < t->o->least ? ", or leave it out" : "");
+                             t->o->type == SY_OPTION_INT && t->o->first < t->o->least ? ", or leave it out"
+                                                                                      : "");
 }
 
 static sy_status assign_int(const struct target *t, const struct sy_toml_value *v) {
@@ -111,7 +114,8 @@ static sy_status assign_choice(const struct target *t, const struct sy_toml_valu
     if (v->type != SY_TOML_STRING)
         return sy_config_fail_at(t->place, t->o->key, t->shown, "choose one of %s", bounds);
     for (int i = 0; t->o->words[i]; i++)
-        if (strlen(t->o->words[i]) == v->as.string.n && !memcmp(t->o->words[i], v->as.string.text, v->as.string.n)) {
+        if (strlen(t->o->words[i]) == v->as.string.n &&
+            !memcmp(t->o->words[i], v->as.string.text, v->as.string.n)) {
             if (t->store)
                 memcpy(sy_option_at(t->cfg, t->o), &i, sizeof i);
             return SY_OK;
@@ -177,7 +181,8 @@ static bool is_no_path(const struct sy_option *o, const struct sy_toml_value *v)
     return true;
 }
 
-static sy_status assign_option(struct sy_config *cfg, int i, const struct sy_place *place, const struct sy_toml_value *v) {
+static sy_status assign_option(struct sy_config *cfg, int i, const struct sy_place *place,
+                               const struct sy_toml_value *v) {
     static sy_status (*const assign[])(const struct target *, const struct sy_toml_value *) = {
         assign_int, assign_real, assign_bool, assign_text, assign_choice, assign_list};
     struct sy_origin *origin = &cfg->priv->origins[i];
@@ -260,23 +265,26 @@ sy_status sy_config_assign(struct sy_config *cfg, const struct sy_place *place, 
     i = sy_refused_find(key);
     if (i >= 0)
         return assign_pending(cfg, i, place, key, v);
-    return sy_config_fail_at(place, key, NULL, "there is no such option: did you mean %s?", sy_option_nearest(key));
+    return sy_config_fail_at(place, key, NULL, "there is no such option: did you mean %s?",
+                             sy_option_nearest(key));
 }
 
-/* Text of an option that is no string, or of a refused key, whose type nobody knows: what TOML makes of it. Text that is no
- * number stays a string, for which the message of the type is the better one. */
+/* Text of an option that is no string, or of a refused key, whose type nobody knows: what TOML makes of
+ * it. Text that is no number stays a string, for which the message of the type is the better one. */
 static sy_status guess(const char *text, struct sy_toml_value *v) {
     struct sy_toml_value scalar = {.type = SY_TOML_STRING};
     sy_status status = sy_toml_scalar(text, strlen(text), &scalar);
     if (status == SY_ERR_MEMORY)
         return status;
-    bool number = scalar.type == SY_TOML_INTEGER || scalar.type == SY_TOML_REAL || scalar.type == SY_TOML_BOOLEAN;
+    bool number =
+        scalar.type == SY_TOML_INTEGER || scalar.type == SY_TOML_REAL || scalar.type == SY_TOML_BOOLEAN;
     if (status == SY_OK && number)
         *v = scalar;
     return SY_OK;
 }
 
-sy_status sy_config_assign_text(struct sy_config *cfg, const struct sy_place *place, const char *key, const char *text) {
+sy_status sy_config_assign_text(struct sy_config *cfg, const struct sy_place *place, const char *key,
+                                const char *text) {
     struct sy_toml_value v = {.type = SY_TOML_STRING, .as.string = {text, strlen(text)}};
     int i = sy_option_find(key);
     enum sy_option_type type = i < 0 ? SY_OPTION_TEXT : sy_options[i].type;

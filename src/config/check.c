@@ -91,19 +91,22 @@ static sy_status check_groups(const struct sy_config *cfg) {
               "moe.num_expert_groups = 0, there are no groups to choose from: state both or none");
         return SY_OK;
     }
-    CHECK(cfg, e->num_limited_groups, "moe.num_limited_groups", "moe.num_expert_groups = %lld needs it: choose 1 to %lld",
-          N(e->num_expert_groups), N(e->num_expert_groups));
+    CHECK(cfg, e->num_limited_groups, "moe.num_limited_groups",
+          "moe.num_expert_groups = %lld needs it: choose 1 to %lld", N(e->num_expert_groups),
+          N(e->num_expert_groups));
     CHECK(cfg, e->num_limited_groups <= e->num_expert_groups, "moe.num_limited_groups",
           "more than moe.num_expert_groups = %lld: choose at most that", N(e->num_expert_groups));
     CHECK(cfg, e->num_experts % e->num_expert_groups == 0, "moe.num_expert_groups",
           "does not divide moe.num_experts = %lld: choose one that does", N(e->num_experts));
     int64_t size = e->num_experts / e->num_expert_groups, left = size * e->num_limited_groups;
     CHECK(cfg, size >= 2 || e->group_score != SY_GROUP_TOP2_SUM, "moe.num_expert_groups",
-          "of moe.num_experts = %lld leaves %lld expert in a group, and moe.group_score = \"top2_sum\" needs 2: choose "
+          "of moe.num_experts = %lld leaves %lld expert in a group, and moe.group_score = \"top2_sum\" needs "
+          "2: choose "
           "fewer groups or \"max\"",
           N(e->num_experts), N(size));
     CHECK(cfg, e->top_k <= left, "moe.top_k",
-          "only %lld experts remain in moe.num_limited_groups = %lld of %lld groups: choose at most that, or more groups",
+          "only %lld experts remain in moe.num_limited_groups = %lld of %lld groups: choose at most that, or "
+          "more groups",
           N(left), N(e->num_limited_groups), N(e->num_expert_groups));
     return SY_OK;
 }
@@ -111,8 +114,8 @@ static sy_status check_groups(const struct sy_config *cfg) {
 sy_status sy_config_check_moe(const struct sy_config *cfg) {
     const struct sy_config_moe *e = &cfg->moe;
     CHECK(cfg, e->num_experts, "moe.num_experts", "it must be given: state how many");
-    CHECK(cfg, e->top_k <= e->num_experts, "moe.top_k", "more than moe.num_experts = %lld: choose at most that",
-          N(e->num_experts));
+    CHECK(cfg, e->top_k <= e->num_experts, "moe.top_k",
+          "more than moe.num_experts = %lld: choose at most that", N(e->num_experts));
     CHECK(cfg, !e->shared_gate || e->num_shared_experts, "moe.shared_gate",
           "moe.num_shared_experts = 0, there is nothing to gate: choose false");
     return check_groups(cfg);
@@ -124,7 +127,8 @@ static sy_status check_routes(const struct sy_config *cfg) {
     int64_t most = t->local_batch_size < t->global_batch_size ? t->local_batch_size : t->global_batch_size;
     int64_t tokens = most * t->seq_len, k = cfg->moe.top_k;
     CHECK(cfg, tokens <= INT32_MAX / k, "training.local_batch_size",
-          "%lld sequences of training.seq_len = %lld tokens, moe.top_k = %lld: %lld routes in a pass, there can be %lld: "
+          "%lld sequences of training.seq_len = %lld tokens, moe.top_k = %lld: %lld routes in a pass, there "
+          "can be %lld: "
           "choose fewer or shorter sequences",
           N(most), N(t->seq_len), N(k), N(tokens * k), N(INT32_MAX));
     return SY_OK;
@@ -190,7 +194,8 @@ static sy_status check_mesh(struct sy_config *cfg) {
 
 static sy_status check_rest(struct sy_config *cfg) {
     const char *tokenizer = cfg->tokenizer.path;
-    bool byte = tokenizer[0] == 'b' && tokenizer[1] == 'y' && tokenizer[2] == 't' && tokenizer[3] == 'e' && !tokenizer[4];
+    bool byte = tokenizer[0] == 'b' && tokenizer[1] == 'y' && tokenizer[2] == 't' && tokenizer[3] == 'e' &&
+                !tokenizer[4];
     NOTE(cfg, byte, "tokenizer.path", "other tokenizers are not in this release: choose \"byte\"");
     NOTE(cfg, !byte || cfg->model.vocab_size >= 259, "model.vocab_size",
          "tokenizer.path = \"byte\" has 259 ids: choose at least that");

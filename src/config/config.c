@@ -86,7 +86,8 @@ void sy_config_destroy(struct sy_config *cfg) {
     free(cfg);
 }
 
-sy_status sy_config_fail_at(const struct sy_place *place, const char *key, const char *shown, const char *fmt, ...) {
+sy_status sy_config_fail_at(const struct sy_place *place, const char *key, const char *shown, const char *fmt,
+                            ...) {
     char text[1024], where[512];
     va_list args;
     va_start(args, fmt);

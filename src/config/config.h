@@ -1,13 +1,14 @@
 /* The configuration of a run: one struct per section, generated from fields.def and choices.def.
  *
- * Read it as cfg->training.seq_len; hand a module its own section only (const struct sy_config_moe *). Values come, each
- * overriding the one before, from: default, model.flavor, checkpoint (config.json, or a resumed recipe), file, flags. Each
- * value remembers where it came from, so that errors read `file:line: key = value: bound: what to do`.
+ * Read it as cfg->training.seq_len; hand a module its own section only (const struct sy_config_moe *). Values
+ * come, each overriding the one before, from: default, model.flavor, checkpoint (config.json, or a resumed
+ * recipe), file, flags. Each value remembers where it came from, so that errors read `file:line: key = value:
+ * bound: what to do`.
  *
  *     sy_config_create -> sy_config_load_file -> sy_config_flags -> sy_config_finish -> read
  *
- * Before sy_config_finish the structs hold what was given so far; after it, everything is resolved (flavor applied, lanes,
- * class, device, head_dim chosen) and checked.
+ * Before sy_config_finish the structs hold what was given so far; after it, everything is resolved (flavor
+ * applied, lanes, class, device, head_dim chosen) and checked.
  */
 #ifndef SY_CONFIG_CONFIG_H
 #define SY_CONFIG_CONFIG_H
@@ -81,25 +82,26 @@ void sy_config_destroy(struct sy_config *cfg);
 sy_status sy_config_load_file(struct sy_config *cfg, const char *path);
 sy_status sy_config_load_text(struct sy_config *cfg, const char *name, const char *text, size_t n);
 
-/* Local. Takes the arguments that name an option out of argv (argv[0] stays) and lowers *argc: --a.b=v, --a.b v, bare --a.b
- * and --a.no-b for booleans, --a.no-b for paths (back to the default), repeated for lists. Whatever has no dot before '='
- * stays, in order; so does everything after "--". Errors: ERR_USAGE. argv's strings are copied. */
+/* Local. Takes the arguments that name an option out of argv (argv[0] stays) and lowers *argc: --a.b=v,
+ * --a.b v, bare --a.b and --a.no-b for booleans, --a.no-b for paths (back to the default), repeated for
+ * lists. Whatever has no dot before '=' stays, in order; so does everything after "--". Errors: ERR_USAGE.
+ * argv's strings are copied. */
 sy_status sy_config_flags(struct sy_config *cfg, int *argc, char **argv);
 
-/* Local. Sets one key ("section.key", '-' equals '_') from text: a list's text is one item, which is appended to items of
- * the same layer and `where`. A stronger layer's value stays, and an empty path is as if not given. `where` (copied) starts
- * messages: a path, or "command line". */
+/* Local. Sets one key ("section.key", '-' equals '_') from text: a list's text is one item, which is
+ * appended to items of the same layer and `where`. A stronger layer's value stays, and an empty path is as
+ * if not given. `where` (copied) starts messages: a path, or "command line". */
 sy_status sy_config_set(struct sy_config *cfg, enum sy_config_layer layer, const char *where, const char *key,
                         const char *text);
 
-/* Local. One key back to its default, at this layer: what weaker ones say of it is forgotten. Errors: ERR_USAGE unknown key,
- * ERR_MEMORY. */
+/* Local. One key back to its default, at this layer: what weaker ones say of it is forgotten. Errors:
+ * ERR_USAGE unknown key, ERR_MEMORY. */
 sy_status sy_config_clear(struct sy_config *cfg, enum sy_config_layer layer, const char *where,
                           const char *key);
 
-/* Local. Applies the flavor and the rules for what was left open, then every check that concerns one process. `hopper`: a
- * usable Hopper GPU is there; decides what "auto" means for run.device and numerics.class. May be called again after more
- * was set. Errors: ERR_USAGE with both numbers in the text. */
+/* Local. Applies the flavor and the rules for what was left open, then every check that concerns one
+ * process. `hopper`: a usable Hopper GPU is there; decides what "auto" means for run.device and
+ * numerics.class. May be called again after more was set. Errors: ERR_USAGE with both numbers in the text. */
 sy_status sy_config_finish(struct sy_config *cfg, bool hopper);
 
 /* Local. The i-th message of what load, flags and finish found wrong, at most ten of them, whose first is
@@ -119,15 +121,17 @@ sy_status sy_config_inherit(struct sy_config *cfg, const struct sy_config *befor
 sy_status sy_config_refuse_changes(struct sy_config *cfg, const struct sy_config *before,
                                    enum sy_config_effect effect, const char *why);
 
-/* Local. The checks between the options of [moe] alone, finished or not: what an MoE layer by itself needs. Errors:
- * ERR_USAGE with both numbers in the text. */
+/* Local. The checks between the options of [moe] alone, finished or not: what an MoE layer by itself
+ * needs. Errors: ERR_USAGE with both numbers in the text. */
 sy_status sy_config_check_moe(const struct sy_config *cfg);
 
-/* Local. ERR_USAGE with `file:line: key = value: ` before the text, for checks that only another room can make. */
+/* Local. ERR_USAGE with `file:line: key = value: ` before the text, for checks that only another room can
+ * make. */
 sy_status sy_config_fail(const struct sy_config *cfg, const char *key, const char *fmt, ...) SY_PRINTF(3, 4);
 
-/* Local. The value of any key as TOML text (a string in quotes). Errors: ERR_USAGE unknown key, ERR_MEMORY. The text lives
- * until sy_config_destroy. sy_config_layer_of: SY_LAYER_DEFAULT for an unknown key. */
+/* Local. The value of any key as TOML text (a string in quotes). Errors: ERR_USAGE unknown key,
+ * ERR_MEMORY. The text lives until sy_config_destroy. sy_config_layer_of: SY_LAYER_DEFAULT for an unknown
+ * key. */
 sy_status sy_config_get(struct sy_config *cfg, const char *key, const char **text);
 enum sy_config_layer sy_config_layer_of(const struct sy_config *cfg, const char *key);
 
@@ -140,7 +144,8 @@ const char *sy_config_key(int i, enum sy_config_effect *effect);
 /* Local. All values as TOML that loads back to the same values. */
 void sy_config_print(const struct sy_config *cfg, sy_write_fn write, void *user);
 
-/* Local. n for activation_checkpoint.selective_ac_option = "n", 1 for "op"; 0 if it is neither (a check refuses that). */
+/* Local. n for activation_checkpoint.selective_ac_option = "n", 1 for "op"; 0 if it is neither (a check
+ * refuses that). */
 int64_t sy_config_selective_every(const struct sy_config_activation_checkpoint *ac);
 
 /* Local. The i-th flavor's name, and in *about (if not NULL) what it is; NULL past the last. */

@@ -1,4 +1,5 @@
-/* From what was given to what holds: the flavor, then the rules for what was left open, then the checks (check.c).
+/* From what was given to what holds: the flavor, then the rules for what was left open, then the checks
+ * (check.c).
  *
  * May be called again: what an earlier call chose is undone first.
  */
@@ -61,7 +62,8 @@ static void choose(struct sy_config *cfg, const char *key, int x) {
     cfg->priv->origins[i].ruled = true;
 }
 
-/* The largest power of two up to 8 that divides the batch in cells; 1 if the cell does not divide it (check.c says so). */
+/* The largest power of two up to 8 that divides the batch in cells; 1 if the cell does not divide it
+ * (check.c says so). */
 static int64_t default_lanes(int64_t batch, int64_t cell) {
     int64_t lanes = 8;
     while (lanes > 1 && batch % (lanes * cell))

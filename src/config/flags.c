@@ -1,5 +1,5 @@
-/* Options on the command line: --a.b=v, --a.b v, --a.b and --a.no-b for booleans, --a.no-b for paths, repeated for lists.
- * See config.h. */
+/* Options on the command line: --a.b=v, --a.b v, --a.b and --a.no-b for booleans, --a.no-b for paths,
+ * repeated for lists. See config.h. */
 #include "config/internal.h"
 
 #include <string.h>
@@ -39,7 +39,8 @@ static bool strip_no(char key[SY_KEY_BYTES]) {
 }
 
 /* One option at argv[i]; *used: how many arguments it took. */
-static sy_status flag(struct sy_config *cfg, const struct sy_place *place, const char *arg, const char *next, int *used) {
+static sy_status flag(struct sy_config *cfg, const struct sy_place *place, const char *arg, const char *next,
+                      int *used) {
     char key[SY_KEY_BYTES];
     size_t n = strcspn(arg + 2, "=");
     const char *value = arg[2 + n] ? arg + 2 + n + 1 : NULL;
@@ -55,7 +56,8 @@ static sy_status flag(struct sy_config *cfg, const struct sy_place *place, const
     if (!value && is_boolean(key) && !(next && (!strcmp(next, "true") || !strcmp(next, "false"))))
         return sy_config_assign_text(cfg, place, key, "true");
     if (!value) {
-        if (sy_option_find(key) < 0 && sy_refused_find(key) < 0) /* the unknown key is the news, not its value */
+        if (sy_option_find(key) < 0 &&
+            sy_refused_find(key) < 0) /* the unknown key is the news, not its value */
             return sy_config_assign_text(cfg, place, key, "");
         if (!next || !strncmp(next, "--", 2))
             return sy_config_fail_at(place, key, NULL, "a value is missing: write --%s=VALUE", key);

@@ -1,4 +1,5 @@
-/* Text for people, made from the tables: `switchyard help KEY`, `switchyard init`, docs/CONFIG.md. See config.h. */
+/* Text for people, made from the tables: `switchyard help KEY`, `switchyard init`, docs/CONFIG.md. See
+ * config.h. */
 #include "config/internal.h"
 
 #include <stdio.h>
@@ -54,7 +55,8 @@ static void help_option(const struct sy_out *out, const struct sy_option *o) {
     for (int i = 0; i < sy_n_refused_values; i++)
         if (!strcmp(sy_refused_values[i].key, o->key)) {
             char text[512];
-            snprintf(text, sizeof text, "%s is refused: %s.", sy_refused_values[i].value, sy_refused_values[i].reason);
+            snprintf(text, sizeof text, "%s is refused: %s.", sy_refused_values[i].value,
+                     sy_refused_values[i].reason);
             sy_put_wrapped(out, "  ", text, 78);
         }
 }
@@ -67,7 +69,8 @@ static void help_refused(const struct sy_out *out, const struct sy_refused *r, c
     else if (!strcmp(r->neutral, "*"))
         snprintf(text, sizeof text, "Accepted in any value, without effect: %s.", r->reason);
     else
-        snprintf(text, sizeof text, "Known, and refused unless it is %s: %s.", *r->neutral ? r->neutral : "\"\"", r->reason);
+        snprintf(text, sizeof text, "Known, and refused unless it is %s: %s.",
+                 *r->neutral ? r->neutral : "\"\"", r->reason);
     sy_put_wrapped(out, "  ", text, 78);
 }
 
@@ -144,10 +147,12 @@ sy_status sy_config_help(const char *key, sy_write_fn write, void *user) {
 
 /* What a new config states; the rest stands there as comments. */
 static bool is_stated(const struct sy_config *cfg, const struct sy_option *o) {
-    static const char *const always[] = {"model.flavor",   "training.dataset_path", "training.global_batch_size",
-                                         "training.steps", "optimizer.lr",          "lr_scheduler.warmup_steps"};
-    static const char *const without_flavor[] = {"model.dim",        "model.n_layers",      "model.n_heads",
-                                                 "model.vocab_size", "model.moe_inter_dim", "moe.num_experts"};
+    static const char *const always[] = {
+        "model.flavor",   "training.dataset_path", "training.global_batch_size",
+        "training.steps", "optimizer.lr",          "lr_scheduler.warmup_steps"};
+    static const char *const without_flavor[] = {"model.dim",           "model.n_layers",
+                                                 "model.n_heads",       "model.vocab_size",
+                                                 "model.moe_inter_dim", "moe.num_experts"};
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
         if (!strcmp(o->key, always[i]))
             return true;
@@ -197,7 +202,8 @@ sy_status sy_config_init(const char *flavor, sy_write_fn write, void *user) {
 
 static void reference_section(const struct sy_out *out, const struct sy_section *section) {
     char bounds[512];
-    sy_putf(out, "\n## [%s]\n\n%s\n\n| key | type | default | accepts | bits | |\n|---|---|---|---|---|---|\n",
+    sy_putf(out,
+            "\n## [%s]\n\n%s\n\n| key | type | default | accepts | bits | |\n|---|---|---|---|---|---|\n",
             section->name, section->help);
     for (int i = 0; i < sy_n_options; i++) {
         const struct sy_option *o = &sy_options[i];
@@ -211,10 +217,10 @@ static void reference_section(const struct sy_out *out, const struct sy_section 
 }
 
 static void reference_refused(const struct sy_out *out) {
-    sy_put(
-        out,
-        "\n## Known and refused\n\nKeys of TorchTitan v0.2.2 and others that people try. They are accepted with the value "
-        "shown, where they mean nothing, and refused otherwise.\n\n| key | accepted | why |\n|---|---|---|\n");
+    sy_put(out, "\n## Known and refused\n\nKeys of TorchTitan v0.2.2 and others that people try. They are "
+                "accepted with the value "
+                "shown, where they mean nothing, and refused otherwise.\n\n| key | accepted | why "
+                "|\n|---|---|---|\n");
     for (int i = 0; i < sy_n_refused; i++) {
         const struct sy_refused *r = &sy_refused[i];
         sy_putf(out, "| `%s.%s` | ", r->section, r->name);

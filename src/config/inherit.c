@@ -77,8 +77,8 @@ static bool may_be_open(const struct sy_option *o) {
 }
 
 /* The keys of one kind that are not stated. */
-static sy_status inherit(struct sy_config *cfg, const struct sy_config *before, bool open,
-                         bool other_flavor, const char *where) {
+static sy_status inherit(struct sy_config *cfg, const struct sy_config *before, bool open, bool other_flavor,
+                         const char *where) {
     for (int i = 0; i < sy_n_options; i++) {
         const struct sy_origin *origin = &cfg->priv->origins[i];
         enum sy_config_layer layer = origin->place.layer;
@@ -115,8 +115,7 @@ sy_status sy_config_inherit(struct sy_config *cfg, const struct sy_config *befor
     int flavor = sy_option_find("model.flavor");
     if (!kept)
         return sy_config_no_memory();
-    if (cfg->priv->origins[flavor].place.layer < SY_LAYER_FILE &&
-        !is_same(cfg, before, &sy_options[flavor]))
+    if (cfg->priv->origins[flavor].place.layer < SY_LAYER_FILE && !is_same(cfg, before, &sy_options[flavor]))
         SY_TRY(copy(cfg, before, flavor, kept));
     SY_TRY(sy_config_apply_flavor(cfg));
     bool other = is_other_flavor(cfg, before);

@@ -22,7 +22,9 @@ struct sy_origin {
     bool ruled; /* the value was left open and sy_config_finish chose it */
 };
 
-struct sy_pending { /* a refused key that was given; judged by sy_config_finish, as flags may still put it right */
+struct
+    /* a refused key that was given; judged by sy_config_finish, as flags may still put it right */
+    sy_pending {
     struct sy_place place;
     const char *key, *raw, *shown; /* NULL: not given */
 };
@@ -46,24 +48,28 @@ void *sy_config_take(struct sy_config *cfg, size_t bytes);
 const char *sy_config_keep(struct sy_config *cfg, const char *text, size_t n);
 sy_status sy_config_no_memory(void);
 
-static inline void *sy_option_at(const struct sy_config *cfg, const struct sy_option *o) { return (char *)cfg + o->offset; }
+static inline void *sy_option_at(const struct sy_config *cfg, const struct sy_option *o) {
+    return (char *)cfg + o->offset;
+}
 void sy_option_reset(struct sy_config *cfg, int i); /* to the default, layer too */
 
 /* ERR_USAGE `where:line: key = shown: text`; without " = shown" if it is NULL. */
-sy_status sy_config_fail_at(const struct sy_place *place, const char *key, const char *shown, const char *fmt, ...)
-    SY_PRINTF(4, 5);
+sy_status sy_config_fail_at(const struct sy_place *place, const char *key, const char *shown, const char *fmt,
+                            ...) SY_PRINTF(4, 5);
 
 /* An ERR_USAGE is kept among the config's problems and SY_OK comes back; any other status as it is. */
 sy_status sy_config_note(struct sy_config *cfg, sy_status status);
 /* ERR_USAGE with the first problem after the first `before`; SY_OK if there is none. */
 sy_status sy_config_noted(const struct sy_config *cfg, int before);
 
-/* Checks one value and stores it unless a stronger layer is there. place->where must live as long as the config. */
+/* Checks one value and stores it unless a stronger layer is there. place->where must live as long as the
+ * config. */
 sy_status sy_config_assign(struct sy_config *cfg, const struct sy_place *place, const char *key,
                            const struct sy_toml_value *v);
 
 /* The same from text: strings as they are, everything else as TOML writes it. */
-sy_status sy_config_assign_text(struct sy_config *cfg, const struct sy_place *place, const char *key, const char *text);
+sy_status sy_config_assign_text(struct sy_config *cfg, const struct sy_place *place, const char *key,
+                                const char *text);
 
 /* The two parts of finish before its checks: what an earlier call chose is undone and the flavor's values
  * taken; the rules for what was left open. */

@@ -77,8 +77,7 @@ const char *sy_option_nearest(const char *key) {
         return meant;
     for (int i = 0; i < sy_n_options; i++) {
         /* the name weighs more than the section: people forget where a key lives */
-        int d =
-            distance(key, sy_options[i].key) + 2 * distance(last_part(key), last_part(sy_options[i].key));
+        int d = distance(key, sy_options[i].key) + 2 * distance(last_part(key), last_part(sy_options[i].key));
         if (d < best_distance) {
             best = i;
             best_distance = d;

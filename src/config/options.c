@@ -51,8 +51,9 @@ const struct sy_flavor sy_flavors[] = {
 /* clang-format on */
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
-const int sy_n_options = COUNT(sy_options), sy_n_sections = COUNT(sy_sections), sy_n_refused = COUNT(sy_refused),
-          sy_n_refused_values = COUNT(sy_refused_values), sy_n_flavors = COUNT(sy_flavors);
+const int sy_n_options = COUNT(sy_options), sy_n_sections = COUNT(sy_sections),
+          sy_n_refused = COUNT(sy_refused), sy_n_refused_values = COUNT(sy_refused_values),
+          sy_n_flavors = COUNT(sy_flavors);
 
 bool sy_key_normalize(const char *text, size_t n, char out[SY_KEY_BYTES]) {
     bool whole = n < SY_KEY_BYTES && !memchr(text, 0, n);

@@ -1,4 +1,5 @@
-/* The tables behind the config: options (fields.def), refusals (refused.def), flavors (flavors.def), and their lookup.
+/* The tables behind the config: options (fields.def), refusals (refused.def), flavors (flavors.def), and
+ * their lookup.
  *
  * Private to src/config. A key is "section.name" with '_' only; sy_key_normalize makes it so.
  */
@@ -7,7 +8,14 @@
 
 #include "config/config.h"
 
-enum sy_option_type { SY_OPTION_INT, SY_OPTION_REAL, SY_OPTION_BOOL, SY_OPTION_TEXT, SY_OPTION_CHOICE, SY_OPTION_LIST };
+enum sy_option_type {
+    SY_OPTION_INT,
+    SY_OPTION_REAL,
+    SY_OPTION_BOOL,
+    SY_OPTION_TEXT,
+    SY_OPTION_CHOICE,
+    SY_OPTION_LIST
+};
 
 struct sy_option {
     const char *section, *key; /* "model", "model.dim" */

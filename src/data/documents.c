@@ -133,8 +133,8 @@ static sy_status load_text(struct sy_documents *d, const struct sy_data_options 
     sy_plain_text_close(text);
     SY_TRY(status);
     if (replaced > 0)
-        sy_log_warn(o->log, "%s: U+FFFD in %" PRId64 " places that are not UTF-8",
-                    sy_source_name(source), replaced);
+        sy_log_warn(o->log, "%s: U+FFFD in %" PRId64 " places that are not UTF-8", sy_source_name(source),
+                    replaced);
     return end_document(d, offset, 0);
 }
 
@@ -184,8 +184,8 @@ static sy_status refuse_other_kinds(const char *path, const char *head, size_t n
 }
 
 /* By data.format; auto: by the name, then by the content. */
-static sy_status choose_format(const struct sy_data_options *o, const char *path, const char *head,
-                               size_t n, int *as_jsonl) {
+static sy_status choose_format(const struct sy_data_options *o, const char *path, const char *head, size_t n,
+                               int *as_jsonl) {
     *as_jsonl = 0;
     if (o->format && strcmp(o->format, "auto") != 0)
         *as_jsonl = strcmp(o->format, "jsonl") == 0;
@@ -225,8 +225,7 @@ static sy_status load_file(struct sy_documents *d, const struct sy_data_options 
     return sy_fail(status, "%s (data.suffixes says which files of a folder are read)", why);
 }
 
-static sy_status load_files(struct sy_documents *d, const struct sy_data_options *o,
-                            struct sy_paths *paths) {
+static sy_status load_files(struct sy_documents *d, const struct sy_data_options *o, struct sy_paths *paths) {
     int64_t n_before = d->n_documents, n_all = d->n_files + paths->n;
     if (n_all > INT32_MAX)
         SY_FAIL(SY_ERR_USAGE, "%" PRId64 " data files are more than %d", n_all, INT32_MAX);

@@ -17,7 +17,7 @@
 struct sy_data_options {
     const char *const *dataset_paths; /* files or folders */
     int n_dataset_paths;
-    const char *format; /* "text", "jsonl", or "auto" (NULL too): jsonl by name (.jsonl, .jsonlines,
+    const char *format;          /* "text", "jsonl", or "auto" (NULL too): jsonl by name (.jsonl, .jsonlines,
                            .ndjson, .json, in any case, also with .gz or .zst behind it) or if the first
                            line is an object with the text; else text */
     const char *const *suffixes; /* in folders, take only files that end so; none: all but hidden ones */

@@ -74,8 +74,7 @@ sy_status sy_documents_fingerprint(const struct sy_documents *d, json_t **out) {
                           "documents_hash", hash);
     json_decref(files);
     if (!value)
-        SY_FAIL(SY_ERR_MEMORY, "out of memory for the fingerprint of %" PRId64 " data files",
-                d->n_files);
+        SY_FAIL(SY_ERR_MEMORY, "out of memory for the fingerprint of %" PRId64 " data files", d->n_files);
     *out = value;
     return SY_OK;
 }
@@ -104,8 +103,8 @@ static sy_status match(const struct sy_documents *d, char *const *paths, const s
             continue;
         if (!is_same(was, &d->file[i]))
             SY_FAIL(SY_ERR_DATA,
-                    "%s: the data file changed since the run began: %" PRId64
-                    " bytes, hash %s then; %" PRId64 " bytes, hash %s now",
+                    "%s: the data file changed since the run began: %" PRId64 " bytes, hash %s then; %" PRId64
+                    " bytes, hash %s now",
                     was->path, was->bytes, was->hash, d->file[i].bytes, d->file[i].hash);
         *matched = i;
         return SY_OK;
@@ -132,8 +131,7 @@ static sy_status name_difference(const struct sy_documents *d, const char *name,
     SY_FAIL(SY_ERR_DATA, "%s: the data files are the same but in another order", name);
 }
 
-static sy_status describe_difference(const struct sy_documents *d, const char *name,
-                                     const json_t *files) {
+static sy_status describe_difference(const struct sy_documents *d, const char *name, const json_t *files) {
     char **paths = calloc((size_t)d->n_files + 1, sizeof *paths);
     char *seen = calloc((size_t)d->n_files + 1, 1);
     int ok = paths && seen;
@@ -168,9 +166,9 @@ sy_status sy_documents_check(const struct sy_documents *d, const char *name, con
     SY_TRY(hash_documents(d, now));
     if (strcmp(now, hash) != 0)
         SY_FAIL(SY_ERR_DATA,
-                "%s: the same files give other documents than when the run began (%" PRId64
-                " then, %" PRId64 " now): an option of [data], validation.dataset_path, or the rule of "
-                                  "what is held out (CHANGELOG) changed",
+                "%s: the same files give other documents than when the run began (%" PRId64 " then, %" PRId64
+                " now): an option of [data], validation.dataset_path, or the rule of "
+                "what is held out (CHANGELOG) changed",
                 name, n_documents, d->n_documents);
     return SY_OK;
 }

@@ -78,8 +78,7 @@ static void place_copies(struct split *s, int64_t r, int64_t room) {
             hold_out(d, copy);
     }
     const struct sy_document *largest = s->largest < 0 ? NULL : &d->document[s->largest];
-    if (copies == 1 &&
-        (!largest || bytes > largest->bytes || (bytes == largest->bytes && i < s->largest)))
+    if (copies == 1 && (!largest || bytes > largest->bytes || (bytes == largest->bytes && i < s->largest)))
         s->largest = i;
 }
 

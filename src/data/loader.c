@@ -74,8 +74,7 @@ static sy_status allocate(struct sy_loader *loader) {
 }
 
 sy_status sy_loader_create(const struct sy_documents *documents, const struct sy_tokenizer *tokenizer,
-                           const struct sy_data_options *options, int64_t seq_len,
-                           struct sy_loader **out) {
+                           const struct sy_data_options *options, int64_t seq_len, struct sy_loader **out) {
     if (seq_len < 1 || seq_len > SY_SEQ_LEN_MAX)
         SY_FAIL(SY_ERR_USAGE, "training.seq_len %" PRId64 " must be in 1 … %d", seq_len, SY_SEQ_LEN_MAX);
     if (documents->n_train < 1 || documents->train_bytes < 1)
@@ -173,8 +172,7 @@ static void fill_document(const struct sy_loader *loader, const struct sy_docume
 /* Fills from token `at` of a pass until the sequence or the pass ends. index: the documents of the pass.
  */
 static void fill_pass(const struct sy_loader *loader, const struct pass *pass, const int64_t *index,
-                      int64_t at, struct cursor *c, int32_t *tokens, int32_t *labels,
-                      int32_t *doc_start) {
+                      int64_t at, struct cursor *c, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
     int64_t k = find_document(pass, at);
     int64_t j = at - pass->start[k];
     for (; k < pass->n && c->i < loader->seq_len; k++, j = 0)
@@ -185,8 +183,7 @@ static void fill_pass(const struct sy_loader *loader, const struct pass *pass, c
 sy_status sy_loader_fetch(struct sy_loader *loader, int64_t at, int32_t *tokens, int32_t *labels,
                           int32_t *doc_start) {
     if (at < 0 || at > INT64_MAX - loader->seq_len)
-        SY_FAIL(SY_ERR_USAGE,
-                "token %" PRId64 " of the stream, and %" PRId64 " from there: out of range", at,
+        SY_FAIL(SY_ERR_USAGE, "token %" PRId64 " of the stream, and %" PRId64 " from there: out of range", at,
                 loader->seq_len);
     int64_t epoch = at / loader->epoch_tokens;
     at %= loader->epoch_tokens;
@@ -203,15 +200,12 @@ int64_t sy_loader_eval_count(const struct sy_loader *loader) {
     return (loader->eval_tokens + loader->seq_len - 1) / loader->seq_len;
 }
 
-int64_t sy_loader_eval_labels(const struct sy_loader *loader) {
-    return loader->eval_tokens - loader->eval.n;
-}
+int64_t sy_loader_eval_labels(const struct sy_loader *loader) { return loader->eval_tokens - loader->eval.n; }
 
 sy_status sy_loader_eval_fetch(struct sy_loader *loader, int64_t n, int32_t *tokens, int32_t *labels,
                                int32_t *doc_start) {
     if (n < 0 || n >= sy_loader_eval_count(loader))
-        SY_FAIL(SY_ERR_USAGE, "held-out sequence %" PRId64 " of %" PRId64, n,
-                sy_loader_eval_count(loader));
+        SY_FAIL(SY_ERR_USAGE, "held-out sequence %" PRId64 " of %" PRId64, n, sy_loader_eval_count(loader));
     struct cursor c = {0, 0};
     fill_pass(loader, &loader->eval, loader->documents->heldout, n * loader->seq_len, &c, tokens, labels,
               doc_start);

@@ -23,8 +23,7 @@ struct sy_loader;
  * everything that fetching needs. Errors: ERR_USAGE seq_len out of 1 … SY_SEQ_LEN_MAX, no training
  * documents; ERR_MEMORY. */
 sy_status sy_loader_create(const struct sy_documents *documents, const struct sy_tokenizer *tokenizer,
-                           const struct sy_data_options *options, int64_t seq_len,
-                           struct sy_loader **out);
+                           const struct sy_data_options *options, int64_t seq_len, struct sy_loader **out);
 void sy_loader_destroy(struct sy_loader *loader);
 
 /* Local. The sequence that begins at token `at` >= 0 of the stream: tokens[S]; labels[S], the next token

@@ -6,8 +6,7 @@
 
 static const uint64_t golden = 0x9e3779b97f4a7c15u;
 
-static void sort_by_byte(int shift, int64_t n, const struct sy_order_key *from,
-                         struct sy_order_key *to) {
+static void sort_by_byte(int shift, int64_t n, const struct sy_order_key *from, struct sy_order_key *to) {
     int64_t place[257] = {0};
     for (int64_t i = 0; i < n; i++)
         place[(from[i].key >> shift & 255) + 1]++;

@@ -46,8 +46,7 @@ static sy_status add(struct walk *w, char *path, const struct stat *st) {
         struct sy_path *larger = realloc(paths->item, (size_t)capacity * sizeof *larger);
         if (!larger) {
             free(path);
-            SY_FAIL(SY_ERR_MEMORY, "out of memory for the names of %lld data files",
-                    (long long)capacity);
+            SY_FAIL(SY_ERR_MEMORY, "out of memory for the names of %lld data files", (long long)capacity);
         }
         paths->item = larger;
         paths->capacity = capacity;
@@ -75,8 +74,7 @@ static char *join(const char *folder, const char *name) {
     return path;
 }
 
-static sy_status walk(struct walk *w, const char *folder, const struct stat *st,
-                      const struct place *around);
+static sy_status walk(struct walk *w, const char *folder, const struct stat *st, const struct place *around);
 
 /* What a link is that leads to no file or folder. */
 static sy_status name_broken_link(const struct walk *w, const char *path) {
@@ -87,8 +85,7 @@ static sy_status name_broken_link(const struct walk *w, const char *path) {
     if (error == ENOENT || error == ENOTDIR)
         sy_log_warn(w->request->log, "%s: passed over: a link to %s, which is not there", path, target);
     else if (error == ELOOP)
-        sy_log_warn(w->request->log, "%s: passed over: a link to %s, which leads back to it", path,
-                    target);
+        sy_log_warn(w->request->log, "%s: passed over: a link to %s, which leads back to it", path, target);
     else
         SY_FAIL(SY_ERR_IO, "%s: cannot follow the link to %s: %s", path, target, strerror(error));
     return SY_OK;
@@ -139,8 +136,7 @@ static int is_inside_itself(const struct walk *w, const char *folder, const stru
     return 0;
 }
 
-static sy_status walk(struct walk *w, const char *folder, const struct stat *st,
-                      const struct place *around) {
+static sy_status walk(struct walk *w, const char *folder, const struct stat *st, const struct place *around) {
     const struct place here = {around, folder, st->st_dev, st->st_ino, around ? around->depth + 1 : 0};
     if (is_inside_itself(w, folder, st, around))
         return SY_OK;

@@ -11,10 +11,9 @@ struct sy_tokenizer {
 
 sy_status sy_tokenizer_create(const char *path, int64_t vocab_size, struct sy_tokenizer **out) {
     if (path && strcmp(path, "byte") != 0)
-        SY_FAIL(
-            SY_ERR_UNAVAILABLE,
-            "tokenizer.path \"%s\": this release has only \"byte\"; tokenizer.json comes in a later one",
-            path);
+        SY_FAIL(SY_ERR_UNAVAILABLE,
+                "tokenizer.path \"%s\": this release has only \"byte\"; tokenizer.json comes in a later one",
+                path);
     if (vocab_size < SY_TOKEN_BYTE_IDS || vocab_size > INT32_MAX)
         SY_FAIL(SY_ERR_USAGE, "vocab_size %" PRId64 ": the byte tokenizer needs %d … %d", vocab_size,
                 SY_TOKEN_BYTE_IDS, INT32_MAX);
@@ -61,14 +60,14 @@ sy_status sy_tokenizer_encode(const struct sy_tokenizer *tokenizer, const void *
     return SY_OK;
 }
 
-sy_status sy_tokenizer_decode(const struct sy_tokenizer *tokenizer, const int32_t *tokens,
-                              size_t n_tokens, char *text, size_t capacity, size_t *bytes) {
+sy_status sy_tokenizer_decode(const struct sy_tokenizer *tokenizer, const int32_t *tokens, size_t n_tokens,
+                              char *text, size_t capacity, size_t *bytes) {
     size_t n = 0;
     for (size_t i = 0; i < n_tokens; i++) {
         int32_t token = tokens[i];
         if (token < 0 || token >= tokenizer->vocab_size)
-            SY_FAIL(SY_ERR_DATA, "token %zu is %" PRId32 ", outside the vocabulary of %" PRId32, i,
-                    token, tokenizer->vocab_size);
+            SY_FAIL(SY_ERR_DATA, "token %zu is %" PRId32 ", outside the vocabulary of %" PRId32, i, token,
+                    tokenizer->vocab_size);
         if (token > 255)
             continue;
         if (n == capacity)

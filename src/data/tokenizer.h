@@ -37,7 +37,7 @@ sy_status sy_tokenizer_encode(const struct sy_tokenizer *tokenizer, const void *
 
 /* Local. Bytes of the tokens; BOS, EOS, PAD and unused ids give none. Errors: ERR_DATA a token outside
  * the vocabulary; ERR_USAGE capacity too small (`n_tokens` bytes always suffice). No NUL is added. */
-sy_status sy_tokenizer_decode(const struct sy_tokenizer *tokenizer, const int32_t *tokens,
-                              size_t n_tokens, char *text, size_t capacity, size_t *bytes);
+sy_status sy_tokenizer_decode(const struct sy_tokenizer *tokenizer, const int32_t *tokens, size_t n_tokens,
+                              char *text, size_t capacity, size_t *bytes);
 
 #endif

@@ -6,7 +6,8 @@
 #include "base/arena.h"
 #include "device/tensor.h"
 
-static inline struct sy_mat sy_take_mat(struct sy_arena *a, const char *tag, int64_t rows, int64_t cols, enum sy_dtype t) {
+static inline struct sy_mat sy_take_mat(struct sy_arena *a, const char *tag, int64_t rows, int64_t cols,
+                                        enum sy_dtype t) {
     return sy_mat_of(sy_arena_take(a, tag, (size_t)(rows * cols), sy_dtype_bytes(t)), t, cols);
 }
 

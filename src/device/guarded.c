@@ -139,7 +139,8 @@ sy_status sy_device_guarded_create(struct sy_device **out) {
         SY_FAIL(SY_ERR_MEMORY, "run.device = guarded: no memory");
     if (!map(whole_pages(1), &probe)) {
         free(g);
-        SY_FAIL(SY_ERR_UNAVAILABLE, "run.device = guarded: this system has no memfd_create with shared mappings; use cpu");
+        SY_FAIL(SY_ERR_UNAVAILABLE,
+                "run.device = guarded: this system has no memfd_create with shared mappings; use cpu");
     }
     munmap(probe.view, probe.bytes);
     munmap(probe.alias, probe.bytes);

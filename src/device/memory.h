@@ -45,7 +45,7 @@ void sy_device_destroy(struct sy_device *device); /* NULL is fine */
 
 /* Local. An arena of DEVICE memory as large as `carve` takes: run once to measure, once to carve. Errors:
  * ERR_MEMORY with the bytes and `what`. Owned by the caller: sy_arena_fini. */
-sy_status sy_arena_build(const struct sy_device *device, const char *what, void (*carve)(void *self, struct sy_arena *arena),
-                         void *self, struct sy_arena *out);
+sy_status sy_arena_build(const struct sy_device *device, const char *what,
+                         void (*carve)(void *self, struct sy_arena *arena), void *self, struct sy_arena *out);
 
 #endif

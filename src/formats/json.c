@@ -1,7 +1,8 @@
 /* JSON over jansson: see json.h.
  *
- * Depth is counted in a first pass over the bytes, outside strings, because jansson's own bound is set at its build.
- * jansson ignores some failed allocations (lex_save), so its allocator, whatever it is, is wrapped in one that notes them.
+ * Depth is counted in a first pass over the bytes, outside strings, because jansson's own bound is set at its
+ * build. jansson ignores some failed allocations (lex_save), so its allocator, whatever it is, is wrapped in
+ * one that notes them.
  */
 #include "formats/json.h"
 
@@ -49,7 +50,8 @@ static void wrap_allocator(void) {
     json_set_alloc_funcs(noting_malloc, inner_free);
 }
 
-json_t *sy_json_decode(const void *data, size_t bytes, size_t flags, json_error_t *error, int *out_of_memory) {
+json_t *sy_json_decode(const void *data, size_t bytes, size_t flags, json_error_t *error,
+                       int *out_of_memory) {
     pthread_once(&wrapped, wrap_allocator);
     malloc_failed = 0;
     json_t *value = json_loadb(data, bytes, flags, error);
@@ -103,19 +105,22 @@ static sy_status wrong(const char *name, const char *key, const char *want, cons
     SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" must be %s, is %s", name, key, want, type_name(value));
 }
 
-sy_status sy_json_get_int(const char *name, const json_t *object, const char *key, int64_t low, int64_t high, int64_t *out) {
+sy_status sy_json_get_int(const char *name, const json_t *object, const char *key, int64_t low, int64_t high,
+                          int64_t *out) {
     json_t *value = NULL;
     SY_TRY(get(name, object, key, &value));
     if (!json_is_integer(value))
         return wrong(name, key, "an integer", value);
     int64_t n = json_integer_value(value);
     if (n < low || n > high)
-        SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" is %" PRId64 ", must be in %" PRId64 " … %" PRId64, name, key, n, low, high);
+        SY_FAIL(SY_ERR_DATA, "%s: key \"%s\" is %" PRId64 ", must be in %" PRId64 " … %" PRId64, name, key, n,
+                low, high);
     *out = n;
     return SY_OK;
 }
 
-sy_status sy_json_get_real(const char *name, const json_t *object, const char *key, double low, double high, double *out) {
+sy_status sy_json_get_real(const char *name, const json_t *object, const char *key, double low, double high,
+                           double *out) {
     json_t *value = NULL;
     SY_TRY(get(name, object, key, &value));
     if (!json_is_number(value))

@@ -128,9 +128,7 @@ static int escaped(const char *s, size_t n) {
         return -1;
     for (int i = 2; i < 6; i++) {
         int c = s[i], lower = c | 0x20;
-        int digit = c >= '0' && c <= '9'           ? c - '0'
-                    : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10
-                                                   : -1;
+        int digit = c >= '0' && c <= '9' ? c - '0' : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
         if (digit < 0)
             return -1;
         value = 16 * value + digit;

@@ -16,9 +16,8 @@
 struct sy_jsonl_options {
     const char *text_key;  /* NULL: "text" */
     size_t max_line_bytes; /* 0: 64 MiB */
-    int64_t
-        max_bad_lines; /* broken lines that are still tolerated, over all files that share n_bad_lines */
-    int64_t *n_bad_lines;     /* counter shared between files, may be NULL */
+    int64_t max_bad_lines; /* broken lines that are still tolerated, over all files that share n_bad_lines */
+    int64_t *n_bad_lines;  /* counter shared between files, may be NULL */
     const struct sy_log *log; /* where broken lines are named, may be NULL */
     int replace; /* 1: U+FFFD in the place of bytes that are not UTF-8 and of half surrogate pairs; 0:
                     the line is broken */

@@ -59,14 +59,12 @@ static sy_status refuse_key(const struct sy_jsonl_first *first, const char *name
         snprintf(advice, sizeof advice, "if the text is in \"%s\": --data.text_key=%s",
                  first->key[first->longest], first->key[first->longest]);
     else
-        snprintf(advice, sizeof advice,
-                 "none of them holds a string: a line needs its text as one string");
-    SY_FAIL(SY_ERR_DATA, "%s: no text under \"%s\" (data.text_key) in %s; keys there: %s; %s", name,
-            text_key, lines_text(first, lines), first->n_keys ? keys : "none", advice);
+        snprintf(advice, sizeof advice, "none of them holds a string: a line needs its text as one string");
+    SY_FAIL(SY_ERR_DATA, "%s: no text under \"%s\" (data.text_key) in %s; keys there: %s; %s", name, text_key,
+            lines_text(first, lines), first->n_keys ? keys : "none", advice);
 }
 
-sy_status sy_jsonl_first_refuse(const struct sy_jsonl_first *first, const char *name,
-                                const char *text_key) {
+sy_status sy_jsonl_first_refuse(const struct sy_jsonl_first *first, const char *name, const char *text_key) {
     if (2 * first->n_objects >= first->n)
         return refuse_key(first, name, text_key);
     if (first->opening == '[')
@@ -78,7 +76,7 @@ sy_status sy_jsonl_first_refuse(const struct sy_jsonl_first *first, const char *
     if (first->opening == '{')
         SY_FAIL(SY_ERR_DATA,
                 "%s:%" PRId64 ": %s; no JSON object in %s, so this is one JSON value over several lines "
-                              "and not JSON Lines "
+                "and not JSON Lines "
                 "(data.format): jq -c . FILE > NEW.jsonl makes it one object a line",
                 name, first->line, first->why, lines_text(first, lines));
     SY_FAIL(SY_ERR_DATA,

@@ -26,7 +26,6 @@ void sy_jsonl_first_note(struct sy_jsonl_first *first, int64_t number, const cha
                          const json_t *value, const char *why);
 
 /* Local. ERR_DATA: what the file seems to be and what to do, naming data.format or data.text_key. */
-sy_status sy_jsonl_first_refuse(const struct sy_jsonl_first *first, const char *name,
-                                const char *text_key);
+sy_status sy_jsonl_first_refuse(const struct sy_jsonl_first *first, const char *name, const char *text_key);
 
 #endif

@@ -92,8 +92,8 @@ static sy_status check_name(const struct sy_source *source) {
                          : ends_with(source->name, ".zst") ? ZSTD
                                                            : PLAIN;
     if (named != PLAIN && named != source->packing && source->input_n > 0)
-        SY_FAIL(SY_ERR_DATA, "%s: not %s, as its name says: give it the name of what it is",
-                source->name, named == GZIP ? "gzip" : "zstd");
+        SY_FAIL(SY_ERR_DATA, "%s: not %s, as its name says: give it the name of what it is", source->name,
+                named == GZIP ? "gzip" : "zstd");
     return SY_OK;
 }
 
@@ -122,8 +122,7 @@ sy_status sy_source_open(const char *path, struct sy_source **out) {
     return SY_OK;
 }
 
-sy_status sy_source_open_memory(const char *name, const void *data, size_t bytes,
-                                struct sy_source **out) {
+sy_status sy_source_open_memory(const char *name, const void *data, size_t bytes, struct sy_source **out) {
     struct sy_source *source = NULL;
     SY_TRY(new_source(name, &source));
     source->memory = data;
@@ -249,8 +248,8 @@ static sy_status read_on(struct sy_source *source, void *dst, size_t capacity, s
         else
             SY_TRY(read_zstd(source, dst, capacity, &n));
         if (drained && n == 0 && source->in_member)
-            SY_FAIL(SY_ERR_DATA, "%s: compressed stream is cut off after %" PRId64 " bytes",
-                    source->name, source->stored);
+            SY_FAIL(SY_ERR_DATA, "%s: compressed stream is cut off after %" PRId64 " bytes", source->name,
+                    source->stored);
     }
     *bytes = n;
     return SY_OK;
@@ -261,8 +260,7 @@ sy_status sy_source_peek(struct sy_source *source, const char **head, size_t *by
     if (!source->head && !(source->head = malloc(SY_SOURCE_HEAD_BYTES)))
         return out_of_memory(source);
     while (n > 0 && source->head_n < SY_SOURCE_HEAD_BYTES) {
-        SY_TRY(
-            read_on(source, source->head + source->head_n, SY_SOURCE_HEAD_BYTES - source->head_n, &n));
+        SY_TRY(read_on(source, source->head + source->head_n, SY_SOURCE_HEAD_BYTES - source->head_n, &n));
         source->head_n += n;
     }
     *head = source->head;

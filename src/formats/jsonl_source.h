@@ -14,8 +14,7 @@ enum { SY_SOURCE_HEAD_BYTES = 1 << 16 };
 /* Local. Errors: ERR_IO cannot be opened or is not a regular file; ERR_DATA its name ends in .gz or .zst
  * (in any case) and its first bytes are not of that kind; ERR_MEMORY. A buffer must outlive *out. */
 sy_status sy_source_open(const char *path, struct sy_source **out);
-sy_status sy_source_open_memory(const char *name, const void *data, size_t bytes,
-                                struct sy_source **out);
+sy_status sy_source_open_memory(const char *name, const void *data, size_t bytes, struct sy_source **out);
 void sy_source_close(struct sy_source *source); /* NULL is fine */
 
 /* Local. Up to `capacity` bytes to dst; *bytes is 0 only at the end. Errors: ERR_IO, ERR_DATA damaged or

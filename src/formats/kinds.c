@@ -83,11 +83,9 @@ static int is_safetensors(const char *s, size_t n) {
  * have a zero in the same place, and none elsewhere. */
 static const struct sy_kind *wide(const char *s, size_t n) {
     static const struct sy_kind utf32 = {
-        "UTF-32 text without a mark",
-        "make it UTF-8: iconv -f UTF-32LE (or UTF-32BE) -t UTF-8 FILE > NEW"};
+        "UTF-32 text without a mark", "make it UTF-8: iconv -f UTF-32LE (or UTF-32BE) -t UTF-8 FILE > NEW"};
     static const struct sy_kind utf16 = {
-        "UTF-16 text without a mark",
-        "make it UTF-8: iconv -f UTF-16LE (or UTF-16BE) -t UTF-8 FILE > NEW"};
+        "UTF-16 text without a mark", "make it UTF-8: iconv -f UTF-16LE (or UTF-16BE) -t UTF-8 FILE > NEW"};
     size_t zeros[4] = {0}, m = (n < 4096 ? n : 4096) / 4;
     for (size_t i = 0; i < 4 * m; i++)
         zeros[i % 4] += s[i] == 0;
@@ -106,8 +104,7 @@ const struct sy_kind *sy_kind_of(const char *head, size_t n, int broken) {
     static const struct sy_kind safetensors = {"a safetensors file", LEAVE_OUT};
     for (size_t i = 0; i < sizeof magics / sizeof *magics; i++) {
         const struct magic *m = &magics[i];
-        if (n >= m->at + m->n && memcmp(head + m->at, m->bytes, m->n) == 0 &&
-            (broken || !m->could_be_text))
+        if (n >= m->at + m->n && memcmp(head + m->at, m->bytes, m->n) == 0 && (broken || !m->could_be_text))
             return &m->kind;
     }
     return is_safetensors(head, n) ? &safetensors : wide(head, n);

@@ -61,17 +61,14 @@ static sy_status refuse(const struct sy_plain_text *t, int is_cut) {
     unsigned value = (unsigned char)t->raw[t->at];
     if (is_cut)
         SY_FAIL(SY_ERR_DATA,
-                "%s:%" PRId64 ": ends inside a character (byte %" PRId64
-                "): the file may be cut off; %s",
+                "%s:%" PRId64 ": ends inside a character (byte %" PRId64 "): the file may be cut off; %s",
                 name, line, byte, advice);
     if (value == 0)
         SY_FAIL(SY_ERR_DATA,
-                "%s:%" PRId64 ": byte %" PRId64
-                " is 0, so this is no UTF-8 text: leave the file out, or %s",
+                "%s:%" PRId64 ": byte %" PRId64 " is 0, so this is no UTF-8 text: leave the file out, or %s",
                 name, line, byte, advice);
     SY_FAIL(SY_ERR_DATA,
-            "%s:%" PRId64 ": byte %" PRId64
-            " (0x%02x) is not UTF-8: if this is Latin-1 or Windows-1252, "
+            "%s:%" PRId64 ": byte %" PRId64 " (0x%02x) is not UTF-8: if this is Latin-1 or Windows-1252, "
             "iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW makes it UTF-8; %s",
             name, line, byte, value, advice);
 }
@@ -104,8 +101,7 @@ sy_status sy_plain_text_next(struct sy_plain_text *t, const char **s, size_t *n)
                 give(t, whole, s, n);
                 return SY_OK;
             }
-            size_t bytes =
-                t->raw[t->at] == 0 ? 1 : sy_utf8_broken(t->raw + t->at, t->n - t->at, &is_cut);
+            size_t bytes = t->raw[t->at] == 0 ? 1 : sy_utf8_broken(t->raw + t->at, t->n - t->at, &is_cut);
             if (!is_cut || t->at_end) {
                 if (!t->replace)
                     return refuse(t, is_cut);

@@ -1,4 +1,5 @@
-/* safetensors, what both sides share, and the reader's access: see safetensors.h. The rules are in safetensors_header.c. */
+/* safetensors, what both sides share, and the reader's access: see safetensors.h. The rules are in
+ * safetensors_header.c. */
 #include "formats/safetensors_file.h"
 
 #include <errno.h>
@@ -44,9 +45,11 @@ static sy_status read_at(const struct sy_safetensors *file, int64_t offset, int6
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            SY_FAIL(SY_ERR_IO, "%s: cannot read at byte %" PRId64 ": %s", file->path, offset, strerror(errno));
+            SY_FAIL(SY_ERR_IO, "%s: cannot read at byte %" PRId64 ": %s", file->path, offset,
+                    strerror(errno));
         if (n == 0)
-            SY_FAIL(SY_ERR_DATA, "%s: ends at byte %" PRId64 ", %" PRId64 " bytes early", file->path, offset, bytes);
+            SY_FAIL(SY_ERR_DATA, "%s: ends at byte %" PRId64 ", %" PRId64 " bytes early", file->path, offset,
+                    bytes);
         to += n;
         offset += n;
         bytes -= n;
@@ -55,16 +58,19 @@ static sy_status read_at(const struct sy_safetensors *file, int64_t offset, int6
 }
 
 /* Length of the header and the first check of it. */
-static sy_status header_length(const char *path, int64_t file_bytes, const unsigned char *prefix, int64_t *out) {
+static sy_status header_length(const char *path, int64_t file_bytes, const unsigned char *prefix,
+                               int64_t *out) {
     if (file_bytes < 8)
         SY_FAIL(SY_ERR_DATA, "%s: %" PRId64 " bytes are too few for a safetensors file", path, file_bytes);
     uint64_t length = 0;
     memcpy(&length, prefix, 8);
     if (length > SY_SAFETENSORS_MAX_HEADER)
-        SY_FAIL(SY_ERR_DATA, "%s: header of %" PRIu64 " bytes, at most %d are allowed: not a safetensors file?", path,
+        SY_FAIL(SY_ERR_DATA,
+                "%s: header of %" PRIu64 " bytes, at most %d are allowed: not a safetensors file?", path,
                 length, SY_SAFETENSORS_MAX_HEADER);
     if ((int64_t)length > file_bytes - 8)
-        SY_FAIL(SY_ERR_DATA, "%s: header of %" PRIu64 " bytes in a file of %" PRId64 " bytes", path, length, file_bytes);
+        SY_FAIL(SY_ERR_DATA, "%s: header of %" PRIu64 " bytes in a file of %" PRId64 " bytes", path, length,
+                file_bytes);
     *out = (int64_t)length;
     return SY_OK;
 }
@@ -122,7 +128,8 @@ sy_status sy_safetensors_open(const char *path, struct sy_safetensors **out) {
     return SY_OK;
 }
 
-sy_status sy_safetensors_parse(const char *name, const void *data, size_t bytes, struct sy_safetensors **out) {
+sy_status sy_safetensors_parse(const char *name, const void *data, size_t bytes,
+                               struct sy_safetensors **out) {
     if (bytes > INT64_MAX)
         SY_FAIL(SY_ERR_USAGE, "%s: %zu bytes are too many", name, bytes);
     int64_t length = 0;
@@ -181,11 +188,11 @@ const struct sy_safetensors_tensor *sy_safetensors_find(const struct sy_safetens
     return NULL;
 }
 
-sy_status sy_safetensors_read(const struct sy_safetensors *file, const struct sy_safetensors_tensor *tensor, int64_t first,
-                              int64_t bytes, void *dst) {
+sy_status sy_safetensors_read(const struct sy_safetensors *file, const struct sy_safetensors_tensor *tensor,
+                              int64_t first, int64_t bytes, void *dst) {
     if (first < 0 || bytes < 0 || first > tensor->bytes || bytes > tensor->bytes - first)
-        SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%s\": bytes %" PRId64 " + %" PRId64 " wanted of %" PRId64, file->path,
-                tensor->name, first, bytes, tensor->bytes);
+        SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%s\": bytes %" PRId64 " + %" PRId64 " wanted of %" PRId64,
+                file->path, tensor->name, first, bytes, tensor->bytes);
     if (bytes == 0)
         return SY_OK;
     if (tensor->data) {

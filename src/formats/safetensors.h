@@ -2,10 +2,11 @@
  *
  *     {"__metadata__":{"k":"v"},"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}      offsets from data's start
  *
- * Every rule of the format is enforced before a tensor is seen: header <= 100 MB and valid UTF-8 JSON that starts with '{';
- * no duplicate names; dtype x shape = bytes, without overflow; offsets contiguous from 0 to the end of the file: no hole,
- * overlap or trailing byte. The reader holds a descriptor and reads with pread, not mmap: a file that shrinks or a disk that
- * fails is an error, not a SIGBUS. The writer streams and never seeks; equal input gives equal bytes. Little-endian hosts.
+ * Every rule of the format is enforced before a tensor is seen: header <= 100 MB and valid UTF-8 JSON that
+ * starts with '{'; no duplicate names; dtype x shape = bytes, without overflow; offsets contiguous from 0 to
+ * the end of the file: no hole, overlap or trailing byte. The reader holds a descriptor and reads with pread,
+ * not mmap: a file that shrinks or a disk that fails is an error, not a SIGBUS. The writer streams and never
+ * seeks; equal input gives equal bytes. Little-endian hosts.
  */
 #ifndef SY_FORMATS_SAFETENSORS_H
 #define SY_FORMATS_SAFETENSORS_H
@@ -58,7 +59,8 @@ struct sy_safetensors_tensor {
     int64_t n_elements;
     int64_t offset; /* bytes from the start of the FILE */
     int64_t bytes;
-    const void *data; /* inside the caller's buffer after sy_safetensors_parse (unaligned); NULL after sy_safetensors_open */
+    /* inside the caller's buffer after sy_safetensors_parse (unaligned); NULL after sy_safetensors_open */
+    const void *data;
 };
 
 struct sy_safetensors_pair {
@@ -75,8 +77,8 @@ int sy_safetensors_dtype_bytes(enum sy_safetensors_dtype dtype);
 /* Local. "[2, 3]", cut at `bytes`. */
 void sy_safetensors_shape(const struct sy_safetensors_tensor *tensor, char *out, size_t bytes);
 
-/* Local. Opens and checks a file. Errors: ERR_IO (cannot be read), ERR_DATA (breaks a rule; says which and where),
- * ERR_MEMORY. Close with sy_safetensors_close (NULL is fine). */
+/* Local. Opens and checks a file. Errors: ERR_IO (cannot be read), ERR_DATA (breaks a rule; says which and
+ * where), ERR_MEMORY. Close with sy_safetensors_close (NULL is fine). */
 sy_status sy_safetensors_open(const char *path, struct sy_safetensors **out);
 
 /* Local. The same for a whole file in memory, which must outlive *out; `name` is used in messages. */
@@ -94,17 +96,18 @@ int64_t sy_safetensors_file_bytes(const struct sy_safetensors *file);
 /* Local. By name, O(log n); NULL if there is none. */
 const struct sy_safetensors_tensor *sy_safetensors_find(const struct sy_safetensors *file, const char *name);
 
-/* Local. Copies `bytes` bytes from `first` bytes into the tensor to dst. Errors: ERR_USAGE range, ERR_IO, ERR_DATA (the file
- * became shorter). Safe from several threads. */
-sy_status sy_safetensors_read(const struct sy_safetensors *file, const struct sy_safetensors_tensor *tensor, int64_t first,
-                              int64_t bytes, void *dst);
+/* Local. Copies `bytes` bytes from `first` bytes into the tensor to dst. Errors: ERR_USAGE range, ERR_IO,
+ * ERR_DATA (the file became shorter). Safe from several threads. */
+sy_status sy_safetensors_read(const struct sy_safetensors *file, const struct sy_safetensors_tensor *tensor,
+                              int64_t first, int64_t bytes, void *dst);
 
-/* ---- writer: open, metadata*, declare*, write*, finish ------------------------------------------------------------ */
+/* ---- writer: open, metadata*, declare*, write*, finish ------------------------------------------------- */
 struct sy_safetensors_writer;
 
 struct sy_safetensors_written {
-    int64_t bytes;                               /* of the whole file */
-    char header_hash[SY_SAFETENSORS_HASH_CHARS]; /* XXH3-128 of all bytes before the data, as `xxhsum -H128` prints it */
+    int64_t bytes; /* of the whole file */
+    char header_hash
+        [SY_SAFETENSORS_HASH_CHARS]; /* XXH3-128 of all bytes before the data, as `xxhsum -H128` prints it */
 };
 
 /* Local. Creates `path`, which must not exist. The writer ends with finish or abandon. */
@@ -114,16 +117,19 @@ sy_status sy_safetensors_writer_open(const char *path, struct sy_safetensors_wri
 sy_status sy_safetensors_writer_metadata(struct sy_safetensors_writer *w, const char *key, const char *value);
 
 /* Local. Declares the next tensor; names in bytewise ascending order; before the first write. */
-sy_status sy_safetensors_writer_declare(struct sy_safetensors_writer *w, const char *name, enum sy_safetensors_dtype dtype,
-                                        int n_dims, const int64_t *dims);
+sy_status sy_safetensors_writer_declare(struct sy_safetensors_writer *w, const char *name,
+                                        enum sy_safetensors_dtype dtype, int n_dims, const int64_t *dims);
 
-/* Local. The next bytes of the data, in order of declaration; pieces of any size. The first call writes the header.
- * Errors: ERR_IO with path, tensor and errno's text; ERR_USAGE more bytes than declared. After an error: abandon. */
+/* Local. The next bytes of the data, in order of declaration; pieces of any size. The first call writes
+ * the header. Errors: ERR_IO with path, tensor and errno's text; ERR_USAGE more bytes than declared. After
+ * an error: abandon. */
 sy_status sy_safetensors_writer_write(struct sy_safetensors_writer *w, const void *data, size_t bytes);
 
-/* Local. Ends the file; do_fsync 1 makes it durable (the folder's fsync is the caller's). Frees the writer whatever the
- * result; on error the file is removed. ERR_USAGE if fewer bytes came than were declared. `out` may be NULL. */
-sy_status sy_safetensors_writer_finish(struct sy_safetensors_writer *w, int do_fsync, struct sy_safetensors_written *out);
+/* Local. Ends the file; do_fsync 1 makes it durable (the folder's fsync is the caller's). Frees the writer
+ * whatever the result; on error the file is removed. ERR_USAGE if fewer bytes came than were declared.
+ * `out` may be NULL. */
+sy_status sy_safetensors_writer_finish(struct sy_safetensors_writer *w, int do_fsync,
+                                       struct sy_safetensors_written *out);
 
 /* Local. Closes and removes the file and frees the writer; NULL is fine. */
 void sy_safetensors_writer_abandon(struct sy_safetensors_writer *w);

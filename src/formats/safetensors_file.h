@@ -1,5 +1,5 @@
-/* Inside of an open safetensors file; private to safetensors.c and safetensors_header.c. Names, keys and values point into
- * the parsed header, which lives as long as the file.
+/* Inside of an open safetensors file; private to safetensors.c and safetensors_header.c. Names, keys and
+ * values point into the parsed header, which lives as long as the file.
  */
 #ifndef SY_FORMATS_SAFETENSORS_FILE_H
 #define SY_FORMATS_SAFETENSORS_FILE_H
@@ -19,7 +19,8 @@ struct sy_safetensors {
     int64_t n_tensors, n_metadata;
 };
 
-/* Local. Parses `bytes` bytes of JSON, fills everything behind `bytes` and enforces every rule. file->bytes is known. */
+/* Local. Parses `bytes` bytes of JSON, fills everything behind `bytes` and enforces every rule.
+ * file->bytes is known. */
 sy_status sy_safetensors_header_parse(struct sy_safetensors *file, const char *header, size_t bytes);
 
 #endif

@@ -1,7 +1,8 @@
 /* The rules of a safetensors header: see safetensors.h.
  *
- * Each entry by itself first (keys, dtype, shape, offsets against the file, dtype x shape against the offsets); then all
- * together, sorted by offset: each must begin where the one before ended, the last must end where the file ends.
+ * Each entry by itself first (keys, dtype, shape, offsets against the file, dtype x shape against the
+ * offsets); then all together, sorted by offset: each must begin where the one before ended, the last must
+ * end where the file ends.
  */
 #include "formats/safetensors_file.h"
 
@@ -56,8 +57,8 @@ static sy_status parse_shape(const struct sy_safetensors *file, const char *name
     return SY_OK;
 }
 
-static sy_status parse_offsets(const struct sy_safetensors *file, const char *name, json_t *entry, int64_t data_start,
-                               struct sy_safetensors_tensor *tensor) {
+static sy_status parse_offsets(const struct sy_safetensors *file, const char *name, json_t *entry,
+                               int64_t data_start, struct sy_safetensors_tensor *tensor) {
     json_t *offsets = json_object_get(entry, "data_offsets");
     json_t *first = json_array_get(offsets, 0), *last = json_array_get(offsets, 1);
     if (json_array_size(offsets) != 2 || !json_is_integer(first) || !json_is_integer(last))
@@ -65,18 +66,20 @@ static sy_status parse_offsets(const struct sy_safetensors *file, const char *na
     int64_t begin = json_integer_value(first), end = json_integer_value(last);
     if (begin < 0 || end < begin || end > file->bytes - data_start)
         SY_FAIL(SY_ERR_DATA,
-                "%s: tensor \"%.200s\": data_offsets %" PRId64 " … %" PRId64 " outside the %" PRId64 " bytes of data",
+                "%s: tensor \"%.200s\": data_offsets %" PRId64 " … %" PRId64 " outside the %" PRId64
+                " bytes of data",
                 file->path, name, begin, end, file->bytes - data_start);
     if (end - begin != tensor->bytes)
-        SY_FAIL(SY_ERR_DATA, "%s: tensor \"%.200s\": dtype x shape is %" PRId64 " bytes, data_offsets hold %" PRId64,
+        SY_FAIL(SY_ERR_DATA,
+                "%s: tensor \"%.200s\": dtype x shape is %" PRId64 " bytes, data_offsets hold %" PRId64,
                 file->path, name, tensor->bytes, end - begin);
     tensor->offset = data_start + begin;
     tensor->data = file->memory ? file->memory + tensor->offset : NULL;
     return SY_OK;
 }
 
-static sy_status parse_tensor(const struct sy_safetensors *file, const char *name, json_t *entry, int64_t data_start,
-                              struct sy_safetensors_tensor *tensor) {
+static sy_status parse_tensor(const struct sy_safetensors *file, const char *name, json_t *entry,
+                              int64_t data_start, struct sy_safetensors_tensor *tensor) {
     if (!json_is_object(entry))
         return bad_tensor(file, name, "its entry is not an object");
     tensor->name = name;
@@ -126,7 +129,8 @@ static sy_status check_contiguous(const struct sy_safetensors *file, int64_t dat
         const struct sy_safetensors_tensor *tensor = &file->tensors[i];
         if (tensor->offset != at)
             SY_FAIL(SY_ERR_DATA,
-                    "%s: tensor \"%.200s\" begins at byte %" PRId64 " of the data, the one before ends at %" PRId64 ": %s",
+                    "%s: tensor \"%.200s\" begins at byte %" PRId64
+                    " of the data, the one before ends at %" PRId64 ": %s",
                     file->path, tensor->name, tensor->offset - data_start, at - data_start,
                     tensor->offset > at ? "a hole" : "an overlap");
         at += tensor->bytes;

@@ -2,8 +2,8 @@
  *
  *     open -> metadata, declare … -> first write: header goes out -> write … -> finish
  *
- * The header's text is built while declaring: "metadata" and "tensors" each grow by one entry, so that its length is known
- * at any time. The header's bytes are hashed; what the data are, their owner digests.
+ * The header's text is built while declaring: "metadata" and "tensors" each grow by one entry, so that its
+ * length is known at any time. The header's bytes are hashed; what the data are, their owner digests.
  */
 #include "base/text.h"
 #include "formats/json.h"
@@ -33,15 +33,17 @@ struct sy_safetensors_writer {
     struct sy_text metadata, tensors; /* `"k":"v"` and `"name":{…}`, joined by commas */
     struct entry *entries;
     int64_t n_entries, capacity;
-    int64_t current;                     /* entry that the next byte belongs to */
-    int64_t data_bytes, written, header; /* declared; of data so far; header with its length, 0 before it is written */
+    int64_t current; /* entry that the next byte belongs to */
+    int64_t data_bytes, written,
+        header; /* declared; of data so far; header with its length, 0 before it is written */
 };
 
 static sy_status out_of_memory(const struct sy_safetensors_writer *w) {
     SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", w->path);
 }
 
-static sy_status append(const struct sy_safetensors_writer *w, struct sy_text *text, const char *s, size_t n) {
+static sy_status append(const struct sy_safetensors_writer *w, struct sy_text *text, const char *s,
+                        size_t n) {
     return sy_text_add(text, s, n) ? SY_OK : out_of_memory(w);
 }
 
@@ -58,9 +60,10 @@ static sy_status append_string(const struct sy_safetensors_writer *w, struct sy_
     return status;
 }
 
-static sy_status append_format(const struct sy_safetensors_writer *w, struct sy_text *text, const char *fmt, ...)
-    SY_PRINTF(3, 4);
-static sy_status append_format(const struct sy_safetensors_writer *w, struct sy_text *text, const char *fmt, ...) {
+static sy_status append_format(const struct sy_safetensors_writer *w, struct sy_text *text, const char *fmt,
+                               ...) SY_PRINTF(3, 4);
+static sy_status append_format(const struct sy_safetensors_writer *w, struct sy_text *text, const char *fmt,
+                               ...) {
     char s[160];
     va_list args;
     va_start(args, fmt);
@@ -101,11 +104,13 @@ sy_status sy_safetensors_writer_open(const char *path, struct sy_safetensors_wri
     return SY_OK;
 }
 
-sy_status sy_safetensors_writer_metadata(struct sy_safetensors_writer *w, const char *key, const char *value) {
+sy_status sy_safetensors_writer_metadata(struct sy_safetensors_writer *w, const char *key,
+                                         const char *value) {
     if (w->header)
         SY_FAIL(SY_ERR_USAGE, "%s: metadata \"%.200s\" after the first write", w->path, key);
     if (w->last_key && strcmp(key, w->last_key) <= 0)
-        SY_FAIL(SY_ERR_USAGE, "%s: metadata \"%.200s\" after \"%.200s\": not in bytewise order", w->path, key, w->last_key);
+        SY_FAIL(SY_ERR_USAGE, "%s: metadata \"%.200s\" after \"%.200s\": not in bytewise order", w->path, key,
+                w->last_key);
     char *copy = strdup(key);
     if (!copy)
         return out_of_memory(w);
@@ -118,8 +123,9 @@ sy_status sy_safetensors_writer_metadata(struct sy_safetensors_writer *w, const 
     return append_string(w, &w->metadata, value);
 }
 
-static sy_status append_tensor(struct sy_safetensors_writer *w, const char *name, enum sy_safetensors_dtype dtype,
-                               int n_dims, const int64_t *dims, int64_t end) {
+static sy_status append_tensor(struct sy_safetensors_writer *w, const char *name,
+                               enum sy_safetensors_dtype dtype, int n_dims, const int64_t *dims,
+                               int64_t end) {
     struct sy_text *text = &w->tensors;
     if (text->n)
         SY_TRY(append(w, text, ",", 1));
@@ -147,8 +153,8 @@ static sy_status add_entry(struct sy_safetensors_writer *w, const char *name, in
     return SY_OK;
 }
 
-sy_status sy_safetensors_writer_declare(struct sy_safetensors_writer *w, const char *name, enum sy_safetensors_dtype dtype,
-                                        int n_dims, const int64_t *dims) {
+sy_status sy_safetensors_writer_declare(struct sy_safetensors_writer *w, const char *name,
+                                        enum sy_safetensors_dtype dtype, int n_dims, const int64_t *dims) {
     if (w->header)
         SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\" declared after the first write", w->path, name);
     if (strcmp(name, "__metadata__") == 0)
@@ -157,16 +163,16 @@ sy_status sy_safetensors_writer_declare(struct sy_safetensors_writer *w, const c
         SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\" after \"%.200s\": not in bytewise order", w->path, name,
                 w->entries[w->n_entries - 1].name);
     if ((int)dtype < 0 || dtype >= SY_SAFETENSORS_DTYPES || n_dims < 0 || n_dims > SY_SAFETENSORS_MAX_DIMS)
-        SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": dtype %d or %d dims (at most %d)", w->path, name, (int)dtype, n_dims,
-                SY_SAFETENSORS_MAX_DIMS);
+        SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": dtype %d or %d dims (at most %d)", w->path, name,
+                (int)dtype, n_dims, SY_SAFETENSORS_MAX_DIMS);
     int64_t bits = sy_safetensors_dtype_bits(dtype), end;
     for (int i = 0; i < n_dims; i++)
         if (dims[i] < 0 || __builtin_mul_overflow(bits, dims[i], &bits))
-            SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": dim %d of %" PRId64 " is negative or too large", w->path, name, i,
-                    dims[i]);
+            SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": dim %d of %" PRId64 " is negative or too large",
+                    w->path, name, i, dims[i]);
     if (bits % 8)
-        SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": its %" PRId64 " bits end within a byte", w->path,
-                name, bits);
+        SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": its %" PRId64 " bits end within a byte", w->path, name,
+                bits);
     if (__builtin_add_overflow(w->data_bytes, bits / 8, &end) || end > INT64_MAX / 2)
         SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": the file becomes too large", w->path, name);
     SY_TRY(append_tensor(w, name, dtype, n_dims, dims, end));
@@ -241,8 +247,8 @@ sy_status sy_safetensors_writer_write(struct sy_safetensors_writer *w, const voi
     if (bytes == 0)
         return SY_OK;
     if (bytes > (uint64_t)(w->data_bytes - w->written))
-        SY_FAIL(SY_ERR_USAGE, "%s: %zu bytes written where %" PRId64 " are left of those declared", w->path, bytes,
-                w->data_bytes - w->written);
+        SY_FAIL(SY_ERR_USAGE, "%s: %zu bytes written where %" PRId64 " are left of those declared", w->path,
+                bytes, w->data_bytes - w->written);
     while (w->entries[w->current].end <= w->written)
         w->current++;
     char what[256];
@@ -255,8 +261,8 @@ sy_status sy_safetensors_writer_write(struct sy_safetensors_writer *w, const voi
 static sy_status complete(struct sy_safetensors_writer *w, int do_fsync) {
     SY_TRY(sy_safetensors_writer_write(w, NULL, 0));
     if (w->written != w->data_bytes)
-        SY_FAIL(SY_ERR_USAGE, "%s: %" PRId64 " bytes of data written, %" PRId64 " declared", w->path, w->written,
-                w->data_bytes);
+        SY_FAIL(SY_ERR_USAGE, "%s: %" PRId64 " bytes of data written, %" PRId64 " declared", w->path,
+                w->written, w->data_bytes);
     int rc = 0;
     if (do_fsync)
         while ((rc = fsync(w->fd)) != 0 && errno == EINTR)
@@ -270,7 +276,8 @@ static sy_status complete(struct sy_safetensors_writer *w, int do_fsync) {
     return SY_OK;
 }
 
-sy_status sy_safetensors_writer_finish(struct sy_safetensors_writer *w, int do_fsync, struct sy_safetensors_written *out) {
+sy_status sy_safetensors_writer_finish(struct sy_safetensors_writer *w, int do_fsync,
+                                       struct sy_safetensors_written *out) {
     sy_status status = complete(w, do_fsync);
     if (status != SY_OK) {
         sy_safetensors_writer_abandon(w);

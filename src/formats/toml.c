@@ -1,7 +1,8 @@
 /* TOML documents: memory, tables, headers and key/value pairs. See toml.h.
  *
- * Redefinition rules live in `step_into` and `state` (toml_internal.h): a header may pass through anything but closed
- * values, and may define a table once; a dotted key may only extend tables that dotted keys of the same table made.
+ * Redefinition rules live in `step_into` and `state` (toml_internal.h): a header may pass through anything
+ * but closed values, and may define a table once; a dotted key may only extend tables that dotted keys of the
+ * same table made.
  */
 #include "formats/toml_internal.h"
 
@@ -59,7 +60,8 @@ sy_status sy_toml_fail(const struct sy_toml_parser *in, const char *fmt, ...) {
     return sy_fail(SY_ERR_USAGE, "%s:%d: %s", in->name, in->line, text);
 }
 
-sy_status sy_toml_value_new(const struct sy_toml_parser *in, enum sy_toml_type type, int depth, struct sy_toml_value **out) {
+sy_status sy_toml_value_new(const struct sy_toml_parser *in, enum sy_toml_type type, int depth,
+                            struct sy_toml_value **out) {
     if (depth > SY_TOML_MAX_DEPTH)
         return sy_toml_fail(in, "nested more than %d deep", SY_TOML_MAX_DEPTH);
     struct sy_toml_value *v = sy_toml_take(in->doc, sizeof *v);
@@ -83,11 +85,13 @@ static size_t hash(const struct sy_toml_value *table, struct sy_toml_string key)
 }
 
 /* The slot that holds the key, or the free one where it belongs. There is always a free one. */
-static struct slot *slot_of(const struct sy_toml *doc, const struct sy_toml_value *table, struct sy_toml_string key) {
+static struct slot *slot_of(const struct sy_toml *doc, const struct sy_toml_value *table,
+                            struct sy_toml_string key) {
     size_t i = hash(table, key) & (doc->n_slots - 1);
     for (;; i = (i + 1) & (doc->n_slots - 1)) {
         struct slot *s = &doc->slots[i];
-        if (!s->entry || (s->table == table && s->entry->key.n == key.n && !memcmp(s->entry->key.text, key.text, key.n)))
+        if (!s->entry ||
+            (s->table == table && s->entry->key.n == key.n && !memcmp(s->entry->key.text, key.text, key.n)))
             return s;
     }
 }
@@ -133,10 +137,10 @@ static sy_status add(const struct sy_toml_parser *in, struct sy_toml_value *tabl
     return SY_OK;
 }
 
-/* The table `key` of `table` on the way to a deeper key, made if it is not there. `header`: the way of a [header], otherwise
- * of a dotted key. */
-static sy_status step_into(const struct sy_toml_parser *in, struct sy_toml_value **table, struct sy_toml_string key,
-                           bool header) {
+/* The table `key` of `table` on the way to a deeper key, made if it is not there. `header`: the way of a
+ * [header], otherwise of a dotted key. */
+static sy_status step_into(const struct sy_toml_parser *in, struct sy_toml_value **table,
+                           struct sy_toml_string key, bool header) {
     struct sy_toml_entry *e = find(in, *table, key);
     if (!e) {
         struct sy_toml_value *v = NULL;
@@ -150,11 +154,14 @@ static sy_status step_into(const struct sy_toml_parser *in, struct sy_toml_value
     if (header && v->type == SY_TOML_ARRAY && v->state == SY_TOML_OF_TABLES)
         v = v->as.array.last;
     if (v->type != SY_TOML_TABLE)
-        return sy_toml_fail(in, "'%s' is %s since line %d, not a table", key.text, sy_toml_type_name(v->type), e->line);
+        return sy_toml_fail(in, "'%s' is %s since line %d, not a table", key.text, sy_toml_type_name(v->type),
+                            e->line);
     if (v->state == SY_TOML_CLOSED)
-        return sy_toml_fail(in, "'%s' is an inline table since line %d, nothing can be added to it", key.text, e->line);
+        return sy_toml_fail(in, "'%s' is an inline table since line %d, nothing can be added to it", key.text,
+                            e->line);
     if (!header && v->state != SY_TOML_OPEN_DOTTED)
-        return sy_toml_fail(in, "table '%s' was defined in line %d, a dotted key cannot add to it", key.text, e->line);
+        return sy_toml_fail(in, "table '%s' was defined in line %d, a dotted key cannot add to it", key.text,
+                            e->line);
     *table = v;
     return SY_OK;
 }
@@ -226,13 +233,14 @@ sy_status sy_toml_read_pair(struct sy_toml_parser *in, struct sy_toml_value *tab
 static sy_status end_header(struct sy_toml_parser *in, int n_brackets) {
     for (int i = 0; i < n_brackets; i++, in->p++)
         if (in->p == in->end || *in->p != ']')
-            return sy_toml_fail(in, "%s is missing at the end of the header", n_brackets == 1 ? "']'" : "']]'");
+            return sy_toml_fail(in, "%s is missing at the end of the header",
+                                n_brackets == 1 ? "']'" : "']]'");
     return SY_OK;
 }
 
 /* [a.b]: `table` holds b. */
-static sy_status define_table(struct sy_toml_parser *in, struct sy_toml_value *table, struct sy_toml_string key,
-                              struct sy_toml_value **out) {
+static sy_status define_table(struct sy_toml_parser *in, struct sy_toml_value *table,
+                              struct sy_toml_string key, struct sy_toml_value **out) {
     struct sy_toml_entry *e = find(in, table, key);
     if (!e) {
         SY_TRY(sy_toml_value_new(in, SY_TOML_TABLE, table->depth + 1, out));
@@ -240,8 +248,8 @@ static sy_status define_table(struct sy_toml_parser *in, struct sy_toml_value *t
         return add(in, table, key, *out, in->line);
     }
     if (e->value->type != SY_TOML_TABLE)
-        return sy_toml_fail(in, "'%s' is %s since line %d, not a table", key.text, sy_toml_type_name(e->value->type),
-                            e->line);
+        return sy_toml_fail(in, "'%s' is %s since line %d, not a table", key.text,
+                            sy_toml_type_name(e->value->type), e->line);
     if (e->value->state != SY_TOML_OPEN_IMPLICIT)
         return sy_toml_fail(in, "table '%s' was already defined in line %d", key.text, e->line);
     *out = e->value;
@@ -251,8 +259,8 @@ static sy_status define_table(struct sy_toml_parser *in, struct sy_toml_value *t
 }
 
 /* [[a.b]]: a new table at the end of array b. */
-static sy_status append_table(struct sy_toml_parser *in, struct sy_toml_value *table, struct sy_toml_string key,
-                              struct sy_toml_value **out) {
+static sy_status append_table(struct sy_toml_parser *in, struct sy_toml_value *table,
+                              struct sy_toml_string key, struct sy_toml_value **out) {
     struct sy_toml_entry *e = find(in, table, key);
     struct sy_toml_value *array = NULL;
     if (!e) {
@@ -297,8 +305,8 @@ static sy_status end_line(struct sy_toml_parser *in) {
     if (*in->p == '\r')
         in->p++; /* a newline follows: sy_toml_check_text */
     if (*in->p != '\n')
-        return sy_toml_fail(in, "the line should end before '%.*s'", (int)(in->end - in->p < 8 ? in->end - in->p : 8),
-                            in->p);
+        return sy_toml_fail(in, "the line should end before '%.*s'",
+                            (int)(in->end - in->p < 8 ? in->end - in->p : 8), in->p);
     in->p++;
     in->line++;
     return SY_OK;
@@ -322,7 +330,8 @@ static sy_status read_document(struct sy_toml_parser *in) {
 sy_status sy_toml_parse(const char *name, const void *bytes, size_t n, struct sy_toml **out) {
     struct sy_toml_parser in = {.name = name, .line = 1};
     if (n > SY_TOML_MAX_BYTES)
-        return sy_fail(SY_ERR_USAGE, "%s: %zu bytes: a TOML document may have %d at most", name, n, SY_TOML_MAX_BYTES);
+        return sy_fail(SY_ERR_USAGE, "%s: %zu bytes: a TOML document may have %d at most", name, n,
+                       SY_TOML_MAX_BYTES);
     if (!(in.doc = calloc(1, sizeof *in.doc)))
         return sy_toml_no_memory(&in);
     in.p = n ? bytes : "";
@@ -368,7 +377,8 @@ const struct sy_toml_value *sy_toml_get(const struct sy_toml_value *table, const
 }
 
 const char *sy_toml_type_name(enum sy_toml_type type) {
-    static const char *const names[] = {"a string",          "an integer",   "a float",      "a boolean", "a date-time",
-                                        "a local date-time", "a local date", "a local time", "an array",  "a table"};
+    static const char *const names[] = {
+        "a string",          "an integer",   "a float",      "a boolean", "a date-time",
+        "a local date-time", "a local date", "a local time", "an array",  "a table"};
     return names[type];
 }

@@ -1,8 +1,8 @@
 /* TOML 1.0: a buffer of bytes becomes a tree that remembers the line of every key and value.
  *
- * Input is untrusted: it need not end in NUL, is checked for UTF-8 and control characters first, may have at most
- * SY_TOML_MAX_BYTES bytes and SY_TOML_MAX_DEPTH nested tables and arrays. Memory is proportional to it, time too (one hash
- * table of (table, key)). Floats beyond fp64 and integers beyond int64 are errors.
+ * Input is untrusted: it need not end in NUL, is checked for UTF-8 and control characters first, may have at
+ * most SY_TOML_MAX_BYTES bytes and SY_TOML_MAX_DEPTH nested tables and arrays. Memory is proportional to it,
+ * time too (one hash table of (table, key)). Floats beyond fp64 and integers beyond int64 are errors.
  */
 #ifndef SY_FORMATS_TOML_H
 #define SY_FORMATS_TOML_H
@@ -68,7 +68,8 @@ struct sy_toml_entry {
 
 struct sy_toml;
 
-/* Local. Errors: ERR_USAGE `name:line: what`, ERR_MEMORY. Owned by the caller: sy_toml_destroy (NULL is fine). */
+/* Local. Errors: ERR_USAGE `name:line: what`, ERR_MEMORY. Owned by the caller: sy_toml_destroy (NULL is
+ * fine). */
 sy_status sy_toml_parse(const char *name, const void *bytes, size_t n, struct sy_toml **out);
 void sy_toml_destroy(struct sy_toml *doc);
 
@@ -78,11 +79,12 @@ const struct sy_toml_value *sy_toml_root(const struct sy_toml *doc);
 /* Local. The value of `key` in a table, NULL if there is none or `table` is no table. Linear in the table. */
 const struct sy_toml_value *sy_toml_get(const struct sy_toml_value *table, const char *key);
 
-/* Local. A boolean, number, date or time from exactly n bytes; fills type and as. Errors: ERR_USAGE saying what is wrong,
- * without a place; ERR_MEMORY. */
+/* Local. A boolean, number, date or time from exactly n bytes; fills type and as. Errors: ERR_USAGE saying
+ * what is wrong, without a place; ERR_MEMORY. */
 sy_status sy_toml_scalar(const char *text, size_t n, struct sy_toml_value *out);
 
-/* Local. The shortest decimal that reads back as x, as a TOML float: "0.1", "1.0", "1e-8", "inf", "nan". No locale. */
+/* Local. The shortest decimal that reads back as x, as a TOML float: "0.1", "1.0", "1e-8", "inf", "nan".
+ * No locale. */
 enum { SY_TOML_REAL_BYTES = 48 };
 void sy_toml_real_print(double x, char out[SY_TOML_REAL_BYTES]);
 

@@ -1,5 +1,5 @@
-/* What the files of the TOML reader share: toml.c (documents, tables, statements), toml_value.c (strings, arrays, inline
- * tables), toml_scalar.c (numbers, dates), toml_text.c (UTF-8).
+/* What the files of the TOML reader share: toml.c (documents, tables, statements), toml_value.c (strings,
+ * arrays, inline tables), toml_scalar.c (numbers, dates), toml_text.c (UTF-8).
  */
 #ifndef SY_FORMATS_TOML_INTERNAL_H
 #define SY_FORMATS_TOML_INTERNAL_H
@@ -25,12 +25,14 @@ struct sy_toml_parser {
 /* Fails with `name:line: ` before the text. */
 sy_status sy_toml_fail(const struct sy_toml_parser *in, const char *fmt, ...) SY_PRINTF(2, 3);
 
-/* Zeroed memory that lives as long as the document; NULL when there is none. sy_toml_no_memory is the error for that. */
+/* Zeroed memory that lives as long as the document; NULL when there is none. sy_toml_no_memory is the
+ * error for that. */
 void *sy_toml_take(struct sy_toml *doc, size_t bytes);
 sy_status sy_toml_no_memory(const struct sy_toml_parser *in);
 
 /* A value of `type` at the parser's line, `depth` levels down. Errors: too deep, no memory. */
-sy_status sy_toml_value_new(const struct sy_toml_parser *in, enum sy_toml_type type, int depth, struct sy_toml_value **out);
+sy_status sy_toml_value_new(const struct sy_toml_parser *in, enum sy_toml_type type, int depth,
+                            struct sy_toml_value **out);
 
 /* Reads `key = value` or `a.b.key = value` into a table, up to the end of the value. */
 sy_status sy_toml_read_pair(struct sy_toml_parser *in, struct sy_toml_value *table);

@@ -1,6 +1,7 @@
 /* TOML booleans, numbers, dates and times, and the shortest text of a double. See toml.h.
  *
- * Doubles go through strtod and snprintf without a decimal point (digits and an exponent only), so that no locale matters.
+ * Doubles go through strtod and snprintf without a decimal point (digits and an exponent only), so that no
+ * locale matters.
  */
 #include "formats/toml.h"
 
@@ -15,7 +16,9 @@ struct text {
 
 static bool digit(char c) { return c >= '0' && c <= '9'; }
 
-static bool equals(const char *text, size_t n, const char *word) { return n == strlen(word) && !memcmp(text, word, n); }
+static bool equals(const char *text, size_t n, const char *word) {
+    return n == strlen(word) && !memcmp(text, word, n);
+}
 
 static sy_status bad(const char *text, size_t n, const char *what) {
     SY_FAIL(SY_ERR_USAGE, "'%.*s' %s", (int)(n < 60 ? n : 60), text, what);
@@ -23,7 +26,8 @@ static sy_status bad(const char *text, size_t n, const char *what) {
 
 /* ---- numbers ---- */
 
-/* Copies digits without underscores; the length, or -1 if there are none or an underscore is not between two digits. */
+/* Copies digits without underscores; the length, or -1 if there are none or an underscore is not between
+ * two digits. */
 static int64_t copy_digits(struct text *in, char *out) {
     int64_t n = 0;
     while (in->p < in->end && (digit(*in->p) || *in->p == '_')) {
@@ -49,7 +53,10 @@ static sy_status read_based(const char *text, size_t n, int base, int64_t *out) 
                 return bad(text, n, "is not a number: '_' must stand between two digits");
             continue;
         }
-        int d = digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : 99;
+        int d = digit(c)               ? c - '0'
+                : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                       : 99;
         if (d >= base)
             return bad(text, n, "is not an integer of its base");
         if (v > ((uint64_t)INT64_MAX - (uint64_t)d) / (uint64_t)base)
@@ -60,7 +67,8 @@ static sy_status read_based(const char *text, size_t n, int base, int64_t *out) 
     return SY_OK;
 }
 
-static sy_status read_decimal(const char *text, size_t n, const char *digits, int64_t n_digits, int64_t *out) {
+static sy_status read_decimal(const char *text, size_t n, const char *digits, int64_t n_digits,
+                              int64_t *out) {
     uint64_t v = 0, most = (uint64_t)INT64_MAX + (text[0] == '-');
     for (int64_t i = 0; i < n_digits; i++) {
         uint64_t d = (uint64_t)(digits[i] - '0');
@@ -136,7 +144,9 @@ static bool read_field(struct text *in, int n, int *out) {
     return true;
 }
 
-static bool read_mark(struct text *in, char c) { return in->p < in->end && *in->p == c ? (in->p++, true) : false; }
+static bool read_mark(struct text *in, char c) {
+    return in->p < in->end && *in->p == c ? (in->p++, true) : false;
+}
 
 static int days_of(int year, int month) {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
@@ -145,15 +155,16 @@ static int days_of(int year, int month) {
 }
 
 static bool read_date(struct text *in, struct sy_toml_time *t) {
-    return read_field(in, 4, &t->year) && read_mark(in, '-') && read_field(in, 2, &t->month) && read_mark(in, '-') &&
-           read_field(in, 2, &t->day) && t->month >= 1 && t->month <= 12 && t->day >= 1 &&
-           t->day <= days_of(t->year, t->month);
+    return read_field(in, 4, &t->year) && read_mark(in, '-') && read_field(in, 2, &t->month) &&
+           read_mark(in, '-') && read_field(in, 2, &t->day) && t->month >= 1 && t->month <= 12 &&
+           t->day >= 1 && t->day <= days_of(t->year, t->month);
 }
 
 /* hh:mm:ss and an optional fraction, of which nine digits count. A second of 60 is a leap second. */
 static bool read_time(struct text *in, struct sy_toml_time *t) {
-    if (!read_field(in, 2, &t->hour) || !read_mark(in, ':') || !read_field(in, 2, &t->minute) || !read_mark(in, ':') ||
-        !read_field(in, 2, &t->second) || t->hour > 23 || t->minute > 59 || t->second > 60)
+    if (!read_field(in, 2, &t->hour) || !read_mark(in, ':') || !read_field(in, 2, &t->minute) ||
+        !read_mark(in, ':') || !read_field(in, 2, &t->second) || t->hour > 23 || t->minute > 59 ||
+        t->second > 60)
         return false;
     if (!read_mark(in, '.'))
         return true;
@@ -171,7 +182,8 @@ static bool read_offset(struct text *in, struct sy_toml_time *t) {
     bool west = in->p < in->end && *in->p == '-';
     if (!read_mark(in, '+') && !read_mark(in, '-'))
         return false;
-    if (!read_field(in, 2, &hour) || !read_mark(in, ':') || !read_field(in, 2, &minute) || hour > 23 || minute > 59)
+    if (!read_field(in, 2, &hour) || !read_mark(in, ':') || !read_field(in, 2, &minute) || hour > 23 ||
+        minute > 59)
         return false;
     t->offset_minutes = (hour * 60 + minute) * (west ? -1 : 1);
     return true;
@@ -228,7 +240,8 @@ sy_status sy_toml_scalar(const char *text, size_t n, struct sy_toml_value *out) 
         out->type = SY_TOML_INTEGER;
         return read_based(text, n, text[1] == 'x' ? 16 : text[1] == 'o' ? 8 : 2, &out->as.integer);
     }
-    if ((n > 4 && digit(text[0]) && text[4] == '-' && digit(text[3])) || (n > 2 && digit(text[0]) && text[2] == ':'))
+    if ((n > 4 && digit(text[0]) && text[4] == '-' && digit(text[3])) ||
+        (n > 2 && digit(text[0]) && text[2] == ':'))
         return read_moment(text, n, out);
     char small[128], *digits = n + 32 <= sizeof small ? small : malloc(n + 32);
     if (!digits)
@@ -263,7 +276,8 @@ void sy_toml_real_print(double x, char out[SY_TOML_REAL_BYTES]) {
     }
     const char *sign = signbit(x) ? "-" : "";
     if (exponent < -4 || exponent > 15)
-        snprintf(out, SY_TOML_REAL_BYTES, "%s%c%s%se%d", sign, digits[0], n > 1 ? "." : "", digits + 1, exponent);
+        snprintf(out, SY_TOML_REAL_BYTES, "%s%c%s%se%d", sign, digits[0], n > 1 ? "." : "", digits + 1,
+                 exponent);
     else if (exponent < 0)
         snprintf(out, SY_TOML_REAL_BYTES, "%s0.%.*s%s", sign, -exponent - 1, "000", digits);
     else if (n <= exponent + 1)

@@ -1,13 +1,17 @@
-/* What a TOML document may consist of: UTF-8 (RFC 3629), and no control character but tab and newline (LF or CR LF). Checked
- * for the whole text before it is read, so that the reader need not.
+/* What a TOML document may consist of: UTF-8 (RFC 3629), and no control character but tab and newline (LF or
+ * CR LF). Checked for the whole text before it is read, so that the reader need not.
  */
 #include "formats/toml_internal.h"
 
-/* The length of the valid UTF-8 sequence at p, 0 if there is none (RFC 3629: no surrogates, nothing longer than needed). */
+/* The length of the valid UTF-8 sequence at p, 0 if there is none (RFC 3629: no surrogates, nothing longer
+ * than needed). */
 static int utf8_length(const unsigned char *p, size_t n) {
     if (p[0] < 0x80)
         return 1;
-    int length = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : p[0] >= 0xe0 && p[0] <= 0xef ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
+    int length = p[0] >= 0xc2 && p[0] <= 0xdf   ? 2
+                 : p[0] >= 0xe0 && p[0] <= 0xef ? 3
+                 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
+                                                : 0;
     if (!length || (size_t)length > n)
         return 0;
     for (int i = 1; i < length; i++)

@@ -6,7 +6,10 @@
 /* ---- strings ---- */
 
 static int hex_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 /* Appends a code point as UTF-8. */
@@ -38,8 +41,8 @@ static sy_status read_code_point(struct sy_toml_parser *in, int digits, char *at
     return SY_OK;
 }
 
-/* In a multi-line string: a backslash at the end of a line swallows it and all white space after it. in->p is after the
- * backslash. False if that is not what follows. */
+/* In a multi-line string: a backslash at the end of a line swallows it and all white space after it. in->p
+ * is after the backslash. False if that is not what follows. */
 static bool skip_line_break(struct sy_toml_parser *in) {
     const char *p = in->p;
     while (p < in->end && (*p == ' ' || *p == '\t'))
@@ -77,7 +80,8 @@ static int count_quotes(const struct sy_toml_parser *in, char quote, int most) {
     return n;
 }
 
-/* An upper bound of the string's bytes: up to the first quote that can end it. No escape is longer than what it means. */
+/* An upper bound of the string's bytes: up to the first quote that can end it. No escape is longer than
+ * what it means. */
 static size_t longest(const struct sy_toml_parser *in, char quote, bool multi_line) {
     const char *p = in->p;
     for (; p < in->end; p++) {
@@ -92,7 +96,8 @@ static size_t longest(const struct sy_toml_parser *in, char quote, bool multi_li
 }
 
 /* in->p after the opening quotes. */
-static sy_status read_string_body(struct sy_toml_parser *in, char quote, bool multi_line, struct sy_toml_string *out) {
+static sy_status read_string_body(struct sy_toml_parser *in, char quote, bool multi_line,
+                                  struct sy_toml_string *out) {
     size_t n = 0;
     int start = in->line;
     if (multi_line && in->p < in->end && (*in->p == '\n' || *in->p == '\r')) {
@@ -218,8 +223,8 @@ static sy_status read_inline_table(struct sy_toml_parser *in, struct sy_toml_val
 /* ---- values ---- */
 
 static bool in_scalar(char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '+' || c == '-' ||
-           c == '.' || c == ':';
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+           c == '+' || c == '-' || c == '.' || c == ':';
 }
 
 static sy_status read_scalar(struct sy_toml_parser *in, struct sy_toml_value *out) {

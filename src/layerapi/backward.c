@@ -6,11 +6,11 @@
 
 #include "layerapi/layerapi.h"
 
-static sy_status check(struct sy_moe *m, int micro_batch, const float *dy,
-                       const struct sy_moe_tensors *grads, struct sy_moe_slot **out) {
+static sy_status check(struct sy_moe *m, int micro_batch, const float *dy, const struct sy_moe_tensors *grads,
+                       struct sy_moe_slot **out) {
     if (micro_batch < 0 || micro_batch >= m->o.micro_batches)
-        SY_FAIL(SY_ERR_USAGE, "moe layer: micro_batch = %d: must be 0 to micro_batches - 1 = %d",
-                micro_batch, m->o.micro_batches - 1);
+        SY_FAIL(SY_ERR_USAGE, "moe layer: micro_batch = %d: must be 0 to micro_batches - 1 = %d", micro_batch,
+                m->o.micro_batches - 1);
     struct sy_moe_slot *s = &m->slot[micro_batch];
     if (!s->waits)
         SY_FAIL(SY_ERR_USAGE, "moe layer: backward of micro-batch %d without a forward before it",
@@ -79,9 +79,8 @@ static sy_status see(struct sy_moe *m) {
     const int64_t *changed = m->seen.changed;
     if (changed[0] != SY_NO_TOKEN)
         SY_FAIL(SY_ERR_RUNTIME,
-                "moe layer: recompute differs from forward at token %" PRId64
-                " of the batch: expert %" PRId64 ", now %" PRId64
-                "; memory or hardware is faulty, or this is a bug",
+                "moe layer: recompute differs from forward at token %" PRId64 " of the batch: expert %" PRId64
+                ", now %" PRId64 "; memory or hardware is faulty, or this is a bug",
                 changed[0], changed[1], changed[2]);
     return SY_OK;
 }

@@ -138,8 +138,8 @@ static sy_status check_rounds(const struct sy_moe *m, int rank, int rounds, cons
         sum += of[j];
     }
     if (n >= 0 && sum != n)
-        SY_FAIL(SY_ERR_USAGE, "moe layer: the rounds have %" PRId64 " sequences, n_sequences = %" PRId64,
-                sum, n);
+        SY_FAIL(SY_ERR_USAGE, "moe layer: the rounds have %" PRId64 " sequences, n_sequences = %" PRId64, sum,
+                n);
     if (sum > m->o.max_sequences)
         SY_FAIL(SY_ERR_USAGE,
                 "moe layer: the rounds of rank %d have %" PRId64
@@ -195,8 +195,8 @@ static sy_status sort_token(const struct sy_moe *m, int64_t t, int32_t *ids, flo
                 id, t, m->config.top_k);
     default:
         SY_FAIL(SY_ERR_USAGE,
-                "moe layer: w_in: weight %g of expert %" PRId32 ", token %" PRId64 ": must be finite",
-                weight, id, t);
+                "moe layer: w_in: weight %g of expert %" PRId32 ", token %" PRId64 ": must be finite", weight,
+                id, t);
     }
 }
 

@@ -60,8 +60,7 @@ sy_status sy_moe_check_equal(const struct sy_comm *comm, const struct sy_config_
     struct option list[OPTIONS];
     int64_t mine[OPTIONS] = {0}, *all = calloc((size_t)comm->size, sizeof mine);
     sy_status status =
-        all ? SY_OK
-            : sy_fail(SY_ERR_MEMORY, "moe layer: no memory for the options of %d ranks", comm->size);
+        all ? SY_OK : sy_fail(SY_ERR_MEMORY, "moe layer: no memory for the options of %d ranks", comm->size);
     int n = list_options(config, options, cls, list);
     for (int i = 0; i < n; i++)
         mine[i] = list[i].value;
@@ -106,10 +105,9 @@ sy_status sy_moe_enter(const struct sy_moe *m, const struct sy_moe_ticket *t, sy
             if (other == all[i])
                 continue;
             if (i == 0)
-                SY_FAIL(
-                    SY_ERR_USAGE,
-                    "moe layer: rank 0 calls %s, rank %d %s: all ranks make the same calls in one order",
-                    step[all[0]], r, step[other]);
+                SY_FAIL(SY_ERR_USAGE,
+                        "moe layer: rank 0 calls %s, rank %d %s: all ranks make the same calls in one order",
+                        step[all[0]], r, step[other]);
             SY_FAIL(SY_ERR_USAGE,
                     "%s: %s differs between ranks: %" PRId64 " on rank 0, %" PRId64 " on rank %d",
                     step[t->step], field[i], all[i], other, r);

@@ -9,8 +9,7 @@
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static sy_status make_exec(struct sy_moe *m, const struct sy_device *device, const char *tier,
-                           int threads) {
+static sy_status make_exec(struct sy_moe *m, const struct sy_device *device, const char *tier, int threads) {
     int64_t row = larger(larger(m->o.dim, 2 * m->o.inter_dim),
                          larger(2 * sy_moe_shared_width(m), m->config.num_experts));
     sy_status status = sy_ops_select(tier ? tier : "auto", &m->exec.ops);
@@ -49,8 +48,7 @@ static sy_status build(struct sy_moe *m, const struct sy_device *device, const c
                                  .most_rows = &m->most_rows,
                                  .counters = &m->counters};
     m->n_slots = o->micro_batches + (o->micro_batches == 0 || sy_moe_recomputes(m));
-    sy_exchange_share(m->config.num_experts, m->env.ep.rank, m->env.ep.size, &m->first_expert,
-                      &m->n_experts);
+    sy_exchange_share(m->config.num_experts, m->env.ep.rank, m->env.ep.size, &m->first_expert, &m->n_experts);
     SY_TRY(sy_moe_memory_init(m));
     return sy_exec_wait(&m->exec);
 }

@@ -63,8 +63,8 @@ static void experts(void *self, const struct sy_span *at, const struct sy_sink_e
     int64_t d = l->m->o.dim, f = l->m->o.inter_dim;
     (void)at;
     add(l, (struct sy_dw){.rows = e->rows, .m = f, .n = d, .dy = e->dgu, .x = e->x, .c = t->w1});
-    add(l, (struct sy_dw){
-               .rows = e->rows, .m = f, .n = d, .dy = sy_mat_cols(e->dgu, f), .x = e->x, .c = t->w3});
+    add(l,
+        (struct sy_dw){.rows = e->rows, .m = f, .n = d, .dy = sy_mat_cols(e->dgu, f), .x = e->x, .c = t->w3});
     add(l, (struct sy_dw){.rows = e->rows, .m = d, .n = f, .dy = e->dy, .x = e->h, .c = t->w2});
 }
 

@@ -77,8 +77,7 @@ static void carve(void *self, struct sy_arena *a) {
 
 static void carve_scratch(void *self, struct sy_arena *a) {
     struct sy_moe *m = self;
-    m->exec.scratch =
-        sy_arena_take(a, "scratch of the threads", (size_t)m->o.threads, m->exec.scratch_bytes);
+    m->exec.scratch = sy_arena_take(a, "scratch of the threads", (size_t)m->o.threads, m->exec.scratch_bytes);
 }
 
 /* --- planned rows ------------------------------------------------------------------------------ */
@@ -187,8 +186,7 @@ static sy_status take_host(struct sy_moe *m) {
     int all = (m->slot = calloc((size_t)m->n_slots, sizeof *m->slot)) != NULL;
     for (int i = 0; all && i < m->n_slots; i++) {
         m->slot[i].planned = -1;
-        all =
-            (m->slot[i].table = calloc(ranks * (size_t)m->o.max_rounds, sizeof *m->slot[i].table)) != NULL;
+        all = (m->slot[i].table = calloc(ranks * (size_t)m->o.max_rounds, sizeof *m->slot[i].table)) != NULL;
     }
     m->seen_counts = calloc(e, sizeof *m->seen_counts);
     m->counts = calloc(e, sizeof *m->counts);

@@ -126,8 +126,8 @@ static sy_status free_slot(struct sy_moe *m, int micro_batch, struct sy_moe_slot
         SY_FAIL(SY_ERR_USAGE,
                 "moe layer: micro_batches = 0: it was made for sy_moe_eval alone; raise micro_batches");
     if (micro_batch < 0 || micro_batch >= m->o.micro_batches)
-        SY_FAIL(SY_ERR_USAGE, "moe layer: micro_batch = %d: must be 0 to micro_batches - 1 = %d",
-                micro_batch, m->o.micro_batches - 1);
+        SY_FAIL(SY_ERR_USAGE, "moe layer: micro_batch = %d: must be 0 to micro_batches - 1 = %d", micro_batch,
+                m->o.micro_batches - 1);
     if (m->slot[micro_batch].waits)
         SY_FAIL(SY_ERR_USAGE,
                 "moe layer: micro-batch %d waits for its backward: call sy_moe_backward, or sy_moe_discard "

@@ -61,8 +61,7 @@ static void view_all(struct sy_moe *m, int64_t version) {
 
 sy_status sy_moe_set_weights(struct sy_moe *m, const struct sy_moe_tensors *weights, int64_t version) {
     if (version < 0)
-        SY_FAIL(SY_ERR_USAGE, "moe layer: weights of version %" PRId64 ": must be 0 (none) or more",
-                version);
+        SY_FAIL(SY_ERR_USAGE, "moe layer: weights of version %" PRId64 ": must be 0 (none) or more", version);
     SY_TRY(sy_moe_check_tensors(m, weights, 1));
     if (m->has_weights && version > 0 && version == m->version)
         return SY_OK;
@@ -95,8 +94,8 @@ sy_status sy_moe_set_expert_bias(struct sy_moe *m, const float *bias) {
     SY_TRY(sy_moe_check_idle(m, "the expert bias is set"));
     for (int64_t e = 0; e < m->config.num_experts; e++)
         if (!sy_f32_finite(bias[e]))
-            SY_FAIL(SY_ERR_USAGE, "moe layer: expert bias %g of expert %" PRId64 ": must be finite",
-                    bias[e], e);
+            SY_FAIL(SY_ERR_USAGE, "moe layer: expert bias %g of expert %" PRId64 ": must be finite", bias[e],
+                    e);
     sy_moe_copy(m, m->expert_bias, bias, (size_t)m->config.num_experts * sizeof *bias);
     return sy_exec_wait(&m->exec);
 }

@@ -15,7 +15,7 @@ struct sy_attn_act {
     float *lse;            /* and [T, H] */
     struct sy_mat q, k, v; /* gqa: [T, H hd], [T, Hkv hd] twice; mla: q [T, H (nope+rope)] */
     struct sy_mat q_raw, k_raw;
-    float *rq, *rk;                      /* with qk_norm: before the norm, and its r */
+    float *rq, *rk; /* with qk_norm: before the norm, and its r */
     /* mla: [T, q_lora], its norm, [T, kv_lora | rope], its norm, [T, H (nope | v)] */
     struct sy_mat qa, qan, kva, kvn, kv;
     float *r_qa, *r_kva;
@@ -40,12 +40,13 @@ struct sy_attn_kind {
     /* All of act but o and lse. */
     void (*take)(const struct sy_layer_ctx *c, struct sy_arena *act_arena, struct sy_attn_act *act);
     void (*take_grad)(const struct sy_layer_ctx *c, struct sy_arena *arena, struct sy_attn_grad *grad);
-    void (*fwd)(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n, const struct sy_attn_act *act,
-                struct sy_mat x, struct sy_mat y);
+    void (*fwd)(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n,
+                const struct sy_attn_act *act, struct sy_mat x, struct sy_mat y);
     void (*bwd_inputs)(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat dy,
                        const struct sy_attn_act *act, const struct sy_attn_grad *grad, struct sy_mat dn);
-    void (*bwd_weights)(const struct sy_layer_ctx *c, const struct sy_attn_call *call, const struct sy_grad_sink *sink,
-                        struct sy_mat n, struct sy_mat dy, const struct sy_attn_act *act, const struct sy_attn_grad *grad);
+    void (*bwd_weights)(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
+                        const struct sy_grad_sink *sink, struct sy_mat n, struct sy_mat dy,
+                        const struct sy_attn_act *act, const struct sy_attn_grad *grad);
 };
 
 extern const struct sy_attn_kind sy_attn_gqa, sy_attn_mla;

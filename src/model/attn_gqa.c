@@ -47,7 +47,8 @@ static struct norm_shape norm_shape(const struct sy_config_model *m, int64_t hea
     return (struct norm_shape){full ? 1 : heads, full ? heads * m->head_dim : m->head_dim};
 }
 
-static void qk_norm_fwd(const struct sy_layer_ctx *c, int64_t tokens, const float *g, int64_t heads, struct sy_mat raw, struct sy_mat y, float *r) {
+static void qk_norm_fwd(const struct sy_layer_ctx *c, int64_t tokens, const float *g, int64_t heads,
+                        struct sy_mat raw, struct sy_mat y, float *r) {
     struct norm_shape s = norm_shape(c->model, heads);
     c->x->ops->rmsnorm_fwd(c->x, &(struct sy_rmsnorm_fwd){.tokens = tokens,
                                                           .heads = s.heads,
@@ -59,8 +60,8 @@ static void qk_norm_fwd(const struct sy_layer_ctx *c, int64_t tokens, const floa
                                                           .r = r});
 }
 
-static void qk_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, const float *g, int64_t heads, struct sy_mat dy, struct sy_mat raw,
-                        const float *r, struct sy_mat dx) {
+static void qk_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, const float *g, int64_t heads,
+                        struct sy_mat dy, struct sy_mat raw, const float *r, struct sy_mat dx) {
     struct norm_shape s = norm_shape(c->model, heads);
     c->x->ops->rmsnorm_bwd(c->x, &(struct sy_rmsnorm_bwd){.tokens = tokens,
                                                           .heads = s.heads,
@@ -72,7 +73,8 @@ static void qk_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, const floa
                                                           .dx = sy_heads_of(dx, 0, s.d)});
 }
 
-static void rope(const struct sy_layer_ctx *c, const struct sy_batch *b, int64_t heads, int backward, struct sy_mat x) {
+static void rope(const struct sy_layer_ctx *c, const struct sy_batch *b, int64_t heads, int backward,
+                 struct sy_mat x) {
     const struct sy_config_model *m = c->model;
     c->x->ops->rope(c->x, &(struct sy_rope){.tokens = b->tokens,
                                             .heads = heads,
@@ -85,8 +87,8 @@ static void rope(const struct sy_layer_ctx *c, const struct sy_batch *b, int64_t
                                             .x = sy_heads_of(x, 0, m->head_dim)});
 }
 
-static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_attn_act *act,
-                                        const struct sy_attn_grad *g) {
+static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_batch *b,
+                                        const struct sy_attn_act *act, const struct sy_attn_grad *g) {
     const struct sy_config_model *m = c->model;
     int64_t hd = m->head_dim;
     struct sy_attention op = {.sequences = b->at.n,
@@ -102,7 +104,8 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
                               .window = m->window,
                               .o = sy_heads_of(act->o, 0, hd),
                               .lse = act->lse};
-    op.slice[0] = (struct sy_head_slice){.d = hd, .q = sy_heads_of(act->q, 0, hd), .k = sy_heads_of(act->k, 0, hd)};
+    op.slice[0] =
+        (struct sy_head_slice){.d = hd, .q = sy_heads_of(act->q, 0, hd), .k = sy_heads_of(act->k, 0, hd)};
     if (g) {
         op.slice[0].dq = sy_heads_of(g->dq, 0, hd);
         op.slice[0].dk = sy_heads_of(g->dk, 0, hd);
@@ -112,8 +115,8 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
     return op;
 }
 
-static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n, const struct sy_attn_act *act,
-                struct sy_mat x, struct sy_mat y) {
+static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n,
+                const struct sy_attn_act *act, struct sy_mat x, struct sy_mat y) {
     const struct sy_layer_weights *w = call->w;
     int64_t t = call->batch->tokens;
     int normed = c->model->qk_norm != SY_QK_NORM_NONE;
@@ -151,18 +154,21 @@ static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *
         qk_norm_bwd(c, t, w->q_norm, c->model->n_heads, g->dq_norm, act->q_raw, act->rq, g->dq);
         qk_norm_bwd(c, t, w->k_norm, c->model->n_kv_heads, g->dk_norm, act->k_raw, act->rk, g->dk);
     }
-    sy_linear_bwd(c->x, t, 3, (struct sy_linear_grad[]){{&w->wq, g->dq}, {&w->wk, g->dk}, {&w->wv, g->dv}}, dn);
+    sy_linear_bwd(c->x, t, 3, (struct sy_linear_grad[]){{&w->wq, g->dq}, {&w->wk, g->dk}, {&w->wv, g->dv}},
+                  dn);
 }
 
-static void bias(const struct sy_layer_ctx *c, const struct sy_span *at, const struct sy_grad_sink *sink, int param, struct sy_mat dy) {
+static void bias(const struct sy_layer_ctx *c, const struct sy_span *at, const struct sy_grad_sink *sink,
+                 int param, struct sy_mat dy) {
     if (param >= 0)
         sink->vector(sink->self, at,
                      &(struct sy_sink_vector){
                          .param = param, .heads = 1, .a = sy_heads_of(dy, 0, c->params->param[param].cols)});
 }
 
-static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call *call, const struct sy_grad_sink *sink,
-                        struct sy_mat n, struct sy_mat dy, const struct sy_attn_act *act, const struct sy_attn_grad *g) {
+static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
+                        const struct sy_grad_sink *sink, struct sy_mat n, struct sy_mat dy,
+                        const struct sy_attn_act *act, const struct sy_attn_grad *g) {
     const struct sy_layer_params *p = call->p;
     const struct sy_span *at = &call->batch->at;
     sink->matrix(sink->self, at, p->wo, dy, act->o);
@@ -174,7 +180,8 @@ static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call 
     bias(c, at, sink, p->bv, g->dv);
     if (c->model->qk_norm == SY_QK_NORM_NONE)
         return;
-    struct norm_shape q = norm_shape(c->model, c->model->n_heads), k = norm_shape(c->model, c->model->n_kv_heads);
+    struct norm_shape q = norm_shape(c->model, c->model->n_heads),
+                      k = norm_shape(c->model, c->model->n_kv_heads);
     struct sy_heads dq = sy_heads_of(g->dq_norm, 0, q.d), xq = sy_heads_of(act->q_raw, 0, q.d);
     struct sy_heads dk = sy_heads_of(g->dk_norm, 0, k.d), xk = sy_heads_of(act->k_raw, 0, k.d);
     sink->vector(sink->self, at, &(struct sy_sink_vector){p->q_norm, q.heads, dq, xq, act->rq});

@@ -18,8 +18,9 @@ struct dims {
 };
 
 static struct dims dims_of(const struct sy_config_model *m) {
-    return (struct dims){m->n_heads,    m->qk_nope_head_dim, m->qk_rope_head_dim, m->qk_nope_head_dim + m->qk_rope_head_dim,
-                         m->v_head_dim, m->kv_lora_rank,     m->q_lora_rank};
+    return (struct dims){
+        m->n_heads,    m->qk_nope_head_dim, m->qk_rope_head_dim, m->qk_nope_head_dim + m->qk_rope_head_dim,
+        m->v_head_dim, m->kv_lora_rank,     m->q_lora_rank};
 }
 
 static void take(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_act *act) {
@@ -56,7 +57,8 @@ static void take_grad(const struct sy_layer_ctx *c, struct sy_arena *a, struct s
     }
 }
 
-static void rope(const struct sy_layer_ctx *c, const struct sy_batch *b, int64_t heads, int backward, struct sy_heads x) {
+static void rope(const struct sy_layer_ctx *c, const struct sy_batch *b, int64_t heads, int backward,
+                 struct sy_heads x) {
     c->x->ops->rope(c->x, &(struct sy_rope){.tokens = b->tokens,
                                             .heads = heads,
                                             .d = c->model->qk_rope_head_dim,
@@ -68,8 +70,8 @@ static void rope(const struct sy_layer_ctx *c, const struct sy_batch *b, int64_t
                                             .x = x});
 }
 
-static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_attn_act *act,
-                                        const struct sy_attn_grad *g) {
+static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_batch *b,
+                                        const struct sy_attn_act *act, const struct sy_attn_grad *g) {
     struct dims d = dims_of(c->model);
     struct sy_attention op = {.sequences = b->at.n,
                               .seq_len = b->at.seq_len,
@@ -99,8 +101,8 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
     return op;
 }
 
-static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n, const struct sy_attn_act *act,
-                struct sy_mat x, struct sy_mat y) {
+static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n,
+                const struct sy_attn_act *act, struct sy_mat x, struct sy_mat y) {
     const struct sy_layer_weights *w = call->w;
     int64_t t = call->batch->tokens;
     struct dims d = dims_of(c->model);
@@ -125,7 +127,8 @@ static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, s
 }
 
 /* dkva's rope columns = BF of the heads' dk_rope added ascending in fp32: a head_sum over H heads. */
-static void join_rope_keys(const struct sy_layer_ctx *c, int64_t tokens, struct dims d, const struct sy_attn_grad *g) {
+static void join_rope_keys(const struct sy_layer_ctx *c, int64_t tokens, struct dims d,
+                           const struct sy_attn_grad *g) {
     c->x->ops->head_sum(c->x, &(struct sy_head_sum){.tokens = tokens,
                                                     .heads = d.h,
                                                     .d = d.rope,
@@ -155,8 +158,9 @@ static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *
     sy_linear_bwd(c->x, t, 2, maps, dn);
 }
 
-static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call *call, const struct sy_grad_sink *sink,
-                        struct sy_mat n, struct sy_mat dy, const struct sy_attn_act *act, const struct sy_attn_grad *g) {
+static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
+                        const struct sy_grad_sink *sink, struct sy_mat n, struct sy_mat dy,
+                        const struct sy_attn_act *act, const struct sy_attn_grad *g) {
     const struct sy_layer_params *p = call->p;
     const struct sy_span *at = &call->batch->at;
     struct sy_row_norm kva = {.d = c->model->kv_lora_rank, .x = act->kva, .r = act->r_kva};

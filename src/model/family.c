@@ -1,5 +1,6 @@
-/* Which Hugging Face class computes exactly what a configuration says: the model type of config.json and the tensor names.
- * None means model_type "switchyard" with Llama's names for attention and DeepSeek-V3's for experts. See params.h. */
+/* Which Hugging Face class computes exactly what a configuration says: the model type of config.json and
+ * the tensor names. None means model_type "switchyard" with Llama's names for attention and DeepSeek-V3's
+ * for experts. See params.h. */
 #include "model/params.h"
 
 static int is_no_class(const struct sy_config_model *m, const struct sy_config_moe *e) {

@@ -26,7 +26,8 @@ void sy_head_take(const struct sy_layer_ctx *c, struct sy_arena *a, int backward
 
 static void logits_of(const struct sy_layer_ctx *c, const struct sy_head *h, int64_t first, int64_t n) {
     const struct sy_weight *w = &c->weights.ends(c->weights.self)->head;
-    sy_linear_fwd(c->x, n, w, NULL, sy_mat_rows(h->xn, first), sy_mat_of(h->logits, SY_F32, c->model->vocab_size));
+    sy_linear_fwd(c->x, n, w, NULL, sy_mat_rows(h->xn, first),
+                  sy_mat_of(h->logits, SY_F32, c->model->vocab_size));
 }
 
 /* The head's gradient of tokens first .. first+n-1: whole sequences, or a piece of one. */
@@ -37,20 +38,22 @@ static void hand_over(const struct sy_layer_ctx *c, const struct sy_batch *b, co
     if (n % s == 0)
         sink->matrix(sink->self, &(struct sy_span){place, n / s, s}, c->params->head, h->dlogits, x);
     else
-        sink->piece(sink->self, &(struct sy_sink_piece){place, s, first % s, n, c->params->head, h->dlogits, x});
+        sink->piece(sink->self,
+                    &(struct sy_sink_piece){place, s, first % s, n, c->params->head, h->dlogits, x});
     sink->flush(sink->self);
 }
 
 static void chunk_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
                        const struct sy_grad_sink *sink, int64_t first, int64_t n) {
     logits_of(c, h, first, n);
-    c->x->ops->cross_entropy(c->x, &(struct sy_cross_entropy){.rows = n,
-                                                              .vocab = c->model->vocab_size,
-                                                              .logits = h->logits,
-                                                              .labels = b->labels + first,
-                                                              .w = &c->scalars->w,
-                                                              .dlogits = sink ? h->dlogits : (struct sy_mat){0},
-                                                              .tally = c->tally});
+    c->x->ops->cross_entropy(c->x,
+                             &(struct sy_cross_entropy){.rows = n,
+                                                        .vocab = c->model->vocab_size,
+                                                        .logits = h->logits,
+                                                        .labels = b->labels + first,
+                                                        .w = &c->scalars->w,
+                                                        .dlogits = sink ? h->dlogits : (struct sy_mat){0},
+                                                        .tally = c->tally});
     if (!sink)
         return;
     const struct sy_weight *w = &c->weights.ends(c->weights.self)->head;
@@ -62,8 +65,8 @@ static struct sy_row_norm norm_of(const struct sy_layer_ctx *c, const struct sy_
     return (struct sy_row_norm){c->model->dim, c->weights.ends(c->weights.self)->final_norm, x, h->r};
 }
 
-void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h, struct sy_mat x,
-                  const struct sy_grad_sink *sink, struct sy_mat dx) {
+void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
+                  struct sy_mat x, const struct sy_grad_sink *sink, struct sy_mat dx) {
     /* a chunk covers whole sequences or lies in one */
     int64_t s = b->at.seq_len, step = h->chunk >= s ? h->chunk / s * s : s;
     struct sy_row_norm norm = norm_of(c, h, x);
@@ -80,8 +83,8 @@ void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const 
     sink->flush(sink->self);
 }
 
-void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h, struct sy_mat x,
-                    int64_t token) {
+void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
+                    struct sy_mat x, int64_t token) {
     struct sy_row_norm norm = norm_of(c, h, x);
     sy_norm_fwd(c, c->model->norm_eps, b->tokens, &norm, h->xn);
     logits_of(c, h, token, 1);

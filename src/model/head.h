@@ -19,11 +19,11 @@ int64_t sy_head_chunk(int64_t vocab, int64_t seq_len, int64_t max_tokens);
 void sy_head_take(const struct sy_layer_ctx *c, struct sy_arena *a, int backward, struct sy_head *head);
 
 /* Loss of x [T, D] to the tally; with a sink also gradients: the head's to the sink, dx [T, D]. */
-void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *head, struct sy_mat x,
-                  const struct sy_grad_sink *sink, struct sy_mat dx);
+void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *head,
+                  struct sy_mat x, const struct sy_grad_sink *sink, struct sy_mat dx);
 
 /* Logits of one token into head->logits [V]. */
-void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *head, struct sy_mat x,
-                    int64_t token);
+void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *head,
+                    struct sy_mat x, int64_t token);
 
 #endif

@@ -1,8 +1,9 @@
 /* What the parts of the model share: the batch, norms over whole rows, rotary tables.
  *
- * A part has a struct of activations that backward needs (act), a struct of gradients that the weight gradients need (grad),
- * and functions take (carve the arena), fwd, bwd_inputs, bwd_weights. bwd_weights reads act and grad and writes to the sink
- * alone; between the two a schedule may put other work, also of other micro-batches with their own act and grad (stage.h).
+ * A part has a struct of activations that backward needs (act), a struct of gradients that the weight
+ * gradients need (grad), and functions take (carve the arena), fwd, bwd_inputs, bwd_weights. bwd_weights
+ * reads act and grad and writes to the sink alone; between the two a schedule may put other work, also of
+ * other micro-batches with their own act and grad (stage.h).
  */
 #ifndef SY_MODEL_LAYER_H
 #define SY_MODEL_LAYER_H
@@ -14,15 +15,16 @@
 
 /* A batch in the exec's memory. */
 struct sy_batch {
-    struct sy_span at; /* the sequences, by places of the walk */
-    int64_t tokens;    /* at.n * at.seq_len */
-    const int32_t *ids;             /* [tokens] */
-    const int32_t *labels;          /* [tokens], negative: none; NULL without loss */
-    const int32_t *doc_start;       /* [tokens] */
-    const int32_t *position;        /* [tokens] */
-    const int32_t *sequence;        /* [at.n] number of each in the step's batch; NULL: 0, 1, ... */
-    const struct sy_routes *given;  /* [layers] routes to follow; NULL: the router chooses */
-    const struct sy_routes *taken;  /* [layers] where the routes of a forward pass are written; NULL: nowhere */
+    struct sy_span at;             /* the sequences, by places of the walk */
+    int64_t tokens;                /* at.n * at.seq_len */
+    const int32_t *ids;            /* [tokens] */
+    const int32_t *labels;         /* [tokens], negative: none; NULL without loss */
+    const int32_t *doc_start;      /* [tokens] */
+    const int32_t *position;       /* [tokens] */
+    const int32_t *sequence;       /* [at.n] number of each in the step's batch; NULL: 0, 1, ... */
+    const struct sy_routes *given; /* [layers] routes to follow; NULL: the router chooses */
+    /* [layers] where the routes of a forward pass are written; NULL: nowhere */
+    const struct sy_routes *taken;
 };
 
 struct sy_layer_ctx {
@@ -51,11 +53,13 @@ void sy_norm_fwd(const struct sy_layer_ctx *c, double eps, int64_t tokens, const
 void sy_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, const struct sy_row_norm *n, struct sy_mat dy,
                  struct sy_mat dx);
 /* g is not read. */
-void sy_norm_weights(const struct sy_batch *b, const struct sy_grad_sink *sink, int param, const struct sy_row_norm *n,
-                     struct sy_mat dy);
+void sy_norm_weights(const struct sy_batch *b, const struct sy_grad_sink *sink, int param,
+                     const struct sy_row_norm *n, struct sy_mat dy);
 
-/* Rotary tables (NUMERICS 3, "RoPE"), yarn included: cos and sin [positions, d/2] of fp64 angles, rounded once; host. */
-void sy_rope_tables(const struct sy_config_model *model, int64_t d, int64_t positions, float *cos_out, float *sin_out);
+/* Rotary tables (NUMERICS 3, "RoPE"), yarn included: cos and sin [positions, d/2] of fp64 angles, rounded
+ * once; host. */
+void sy_rope_tables(const struct sy_config_model *model, int64_t d, int64_t positions, float *cos_out,
+                    float *sin_out);
 /* Softmax scale: (head dimension)^-1/2, times yarn's mscale squared under mla. */
 double sy_attention_scale(const struct sy_config_model *model);
 

@@ -20,7 +20,8 @@ static int64_t rope_dim(const struct sy_config_model *m) {
 
 static void max_of(int64_t *m, int64_t v) { *m = v > *m ? v : *m; }
 
-void sy_model_extent(const struct sy_config_model *m, const struct sy_config_moe *e, int64_t *max_row, int64_t *max_head) {
+void sy_model_extent(const struct sy_config_model *m, const struct sy_config_moe *e, int64_t *max_row,
+                     int64_t *max_head) {
     int mla = m->attention == SY_ATTENTION_MLA;
     int64_t qk = mla ? m->qk_nope_head_dim + m->qk_rope_head_dim : m->head_dim, row = m->dim;
     max_of(&row, m->vocab_size);
@@ -135,9 +136,10 @@ static sy_status fill_rope(struct sy_model *m) {
 sy_status sy_model_create(const struct sy_model_options *o, struct sy_model **out) {
     struct sy_model *m;
     SY_TRY(shell(o, &m));
-    sy_status status = sy_arena_build(
-        o->exec->device, "activations (lower training.local_batch_size, or activation_checkpoint.mode = full)", carve, m,
-        &m->arena);
+    sy_status status =
+        sy_arena_build(o->exec->device,
+                       "activations (lower training.local_batch_size, or activation_checkpoint.mode = full)",
+                       carve, m, &m->arena);
     if (status == SY_OK)
         status = fill_rope(m);
     if (status != SY_OK) {
@@ -182,4 +184,6 @@ sy_status sy_model_logits(struct sy_model *m, const struct sy_batch *b, int64_t 
     return SY_OK;
 }
 
-struct sy_moe_counters *sy_model_counters(struct sy_model *m) { return &m->counters; }
+struct sy_moe_counters *sy_model_counters(struct sy_model *m) {
+    return &m->counters;
+}

@@ -44,13 +44,15 @@ void sy_model_extent(const struct sy_config_model *model, const struct sy_config
 
 /* Collective over ep. Forward and backward; each valid label's loss has the scalars' weight w. Errors: of the
  * exchange. */
-sy_status sy_model_train(struct sy_model *model, const struct sy_batch *batch, const struct sy_grad_sink *sink);
+sy_status sy_model_train(struct sy_model *model, const struct sy_batch *batch,
+                         const struct sy_grad_sink *sink);
 
 /* Collective over ep. Loss alone, to the tally; no routes are counted. */
 sy_status sy_model_eval(struct sy_model *model, const struct sy_batch *batch);
 
 /* Collective over ep. Logits [vocab] after `token` of the batch, in the exec's memory. */
-sy_status sy_model_logits(struct sy_model *model, const struct sy_batch *batch, int64_t token, const float **logits);
+sy_status sy_model_logits(struct sy_model *model, const struct sy_batch *batch, int64_t token,
+                          const float **logits);
 
 /* Local. What the MoE layers did since creation. */
 struct sy_moe_counters *sy_model_counters(struct sy_model *model);

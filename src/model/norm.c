@@ -25,9 +25,9 @@ void sy_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, const struct sy_r
                                                           .dx = sy_heads_of(dx, 0, n->d)});
 }
 
-void sy_norm_weights(const struct sy_batch *b, const struct sy_grad_sink *sink, int param, const struct sy_row_norm *n,
-                     struct sy_mat dy) {
-    sink->vector(sink->self, &b->at,
-                 &(struct sy_sink_vector){
-                     param, 1, sy_heads_of(dy, 0, n->d), sy_heads_of(n->x, 0, n->d), n->r});
+void sy_norm_weights(const struct sy_batch *b, const struct sy_grad_sink *sink, int param,
+                     const struct sy_row_norm *n, struct sy_mat dy) {
+    sink->vector(
+        sink->self, &b->at,
+        &(struct sy_sink_vector){param, 1, sy_heads_of(dy, 0, n->d), sy_heads_of(n->x, 0, n->d), n->r});
 }

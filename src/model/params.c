@@ -1,4 +1,5 @@
-/* The parameters of a model: see params.h. Built in two passes over the same code: the first counts, the second fills. */
+/* The parameters of a model: see params.h. Built in two passes over the same code: the first counts, the
+ * second fills. */
 #include "model/params.h"
 
 #include <stdarg.h>
@@ -43,10 +44,10 @@ struct init_rule {
 };
 
 /* A tensor of `rows` rows of `param` from row `first`. */
-static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows, struct init_rule rule, const char *fmt,
-                       ...) SY_PRINTF(6, 7);
-static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows, struct init_rule rule, const char *fmt,
-                       ...) {
+static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows, struct init_rule rule,
+                       const char *fmt, ...) SY_PRINTF(6, 7);
+static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows, struct init_rule rule,
+                       const char *fmt, ...) {
     int index = b->p->n_tensors++;
     if (!b->filling)
         return;
@@ -88,14 +89,16 @@ static int vector(struct builder *b, int layer, int64_t n, struct init_rule rule
     return p;
 }
 
-static int matrix(struct builder *b, int layer, int64_t rows, int64_t cols, struct init_rule rule, const char *name) {
+static int matrix(struct builder *b, int layer, int64_t rows, int64_t cols, struct init_rule rule,
+                  const char *name) {
     int p = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, rows, cols});
     add_tensor(b, p, 0, rows, rule, "model.layers.%d.%s", layer, name);
     return p;
 }
 
 /* W1 over W3, then W2, of a SwiGLU of width f. */
-static void swiglu(struct builder *b, int layer, int64_t d, int64_t f, const char *prefix, int *w13, int *w2) {
+static void swiglu(struct builder *b, int layer, int64_t d, int64_t f, const char *prefix, int *w13,
+                   int *w2) {
     *w13 = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, 2 * f, d});
     add_tensor(b, *w13, 0, f, cut_normal(0.02), "model.layers.%d.%s.gate_proj.weight", layer, prefix);
     add_tensor(b, *w13, f, f, depth_scaled(layer), "model.layers.%d.%s.up_proj.weight", layer, prefix);
@@ -126,36 +129,39 @@ static void mla(struct builder *b, int l, const struct sy_config_model *m, struc
     if (m->q_lora_rank > 0) {
         q->wqa = matrix(b, l, m->q_lora_rank, m->dim, cut_normal(0.02), "self_attn.q_a_proj.weight");
         q->qa_norm = vector(b, l, m->q_lora_rank, ones, "self_attn.q_a_layernorm.weight");
-        q->wqb = matrix(b, l, m->n_heads * dqk, m->q_lora_rank, cut_normal(0.02), "self_attn.q_b_proj.weight");
+        q->wqb =
+            matrix(b, l, m->n_heads * dqk, m->q_lora_rank, cut_normal(0.02), "self_attn.q_b_proj.weight");
     } else {
         q->wq = matrix(b, l, m->n_heads * dqk, m->dim, cut_normal(0.02), "self_attn.q_proj.weight");
     }
-    q->wkva =
-        matrix(b, l, m->kv_lora_rank + m->qk_rope_head_dim, m->dim, cut_normal(0.02), "self_attn.kv_a_proj_with_mqa.weight");
+    q->wkva = matrix(b, l, m->kv_lora_rank + m->qk_rope_head_dim, m->dim, cut_normal(0.02),
+                     "self_attn.kv_a_proj_with_mqa.weight");
     q->kva_norm = vector(b, l, m->kv_lora_rank, ones, "self_attn.kv_a_layernorm.weight");
-    q->wkvb = matrix(b, l, m->n_heads * (m->qk_nope_head_dim + m->v_head_dim), m->kv_lora_rank, cut_normal(0.02),
-                     "self_attn.kv_b_proj.weight");
+    q->wkvb = matrix(b, l, m->n_heads * (m->qk_nope_head_dim + m->v_head_dim), m->kv_lora_rank,
+                     cut_normal(0.02), "self_attn.kv_b_proj.weight");
     q->wo = matrix(b, l, m->dim, m->n_heads * m->v_head_dim, depth_scaled(l), "self_attn.o_proj.weight");
 }
 
-static void moe_dense_part(struct builder *b, int l, const struct sy_config_model *m, const struct sy_config_moe *e,
-                           int mixtral, struct sy_layer_params *q) {
-    q->gate =
-        matrix(b, l, e->num_experts, m->dim, depth_scaled(l), mixtral ? "block_sparse_moe.gate.weight" : "mlp.gate.weight");
+static void moe_dense_part(struct builder *b, int l, const struct sy_config_model *m,
+                           const struct sy_config_moe *e, int mixtral, struct sy_layer_params *q) {
+    q->gate = matrix(b, l, e->num_experts, m->dim, depth_scaled(l),
+                     mixtral ? "block_sparse_moe.gate.weight" : "mlp.gate.weight");
     if (e->gate_bias)
         q->gate_bias = vector(b, l, e->num_experts, zeros, "mlp.gate.bias");
     if (e->num_shared_experts > 0) {
-        swiglu(b, l, m->dim, e->num_shared_experts * m->moe_inter_dim, "mlp.shared_experts", &q->shared_w13, &q->shared_w2);
+        swiglu(b, l, m->dim, e->num_shared_experts * m->moe_inter_dim, "mlp.shared_experts", &q->shared_w13,
+               &q->shared_w2);
         if (e->shared_gate)
             q->shared_gate = matrix(b, l, 1, m->dim, depth_scaled(l), "mlp.shared_expert_gate.weight");
     }
 }
 
-static void dense_parameters(struct builder *b, const struct sy_config_model *m, const struct sy_config_moe *e,
-                             int mixtral) {
+static void dense_parameters(struct builder *b, const struct sy_config_model *m,
+                             const struct sy_config_moe *e, int mixtral) {
     struct sy_params *p = b->p;
     p->embedding = add_param(b, (struct sy_param){SY_PARAM_EMBEDDING, -1, -1, m->vocab_size, m->dim});
-    add_tensor(b, p->embedding, 0, m->vocab_size, (struct init_rule){SY_INIT_NORMAL, 1.0, 0.0}, "model.embed_tokens.weight");
+    add_tensor(b, p->embedding, 0, m->vocab_size, (struct init_rule){SY_INIT_NORMAL, 1.0, 0.0},
+               "model.embed_tokens.weight");
     for (int l = 0; l < m->n_layers; l++) {
         struct sy_layer_params none, *q = b->filling ? &p->layer[l] : &none;
         memset(q, -1, sizeof *q);
@@ -173,21 +179,25 @@ static void dense_parameters(struct builder *b, const struct sy_config_model *m,
     p->final_norm = vector(b, -1, m->dim, ones, "model.norm.weight");
     p->head = add_param(b, (struct sy_param){SY_PARAM_MATRIX, -1, -1, m->vocab_size, m->dim});
     double sd = 1.0 / sqrt((double)m->dim);
-    add_tensor(b, p->head, 0, m->vocab_size, (struct init_rule){SY_INIT_NORMAL, sd, 3.0 * sd}, "lm_head.weight");
+    add_tensor(b, p->head, 0, m->vocab_size, (struct init_rule){SY_INIT_NORMAL, sd, 3.0 * sd},
+               "lm_head.weight");
 }
 
 static void expert(struct builder *b, int l, int e, int64_t d, int64_t f, int mixtral) {
     static const char *const names[2][3] = {{"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"}};
     const char *block = mixtral ? "block_sparse_moe" : "mlp";
     int w13 = add_param(b, (struct sy_param){SY_PARAM_EXPERT, l, e, 2 * f, d});
-    add_tensor(b, w13, 0, f, cut_normal(0.02), "model.layers.%d.%s.experts.%d.%s.weight", l, block, e, names[mixtral][0]);
-    add_tensor(b, w13, f, f, depth_scaled(l), "model.layers.%d.%s.experts.%d.%s.weight", l, block, e, names[mixtral][1]);
+    add_tensor(b, w13, 0, f, cut_normal(0.02), "model.layers.%d.%s.experts.%d.%s.weight", l, block, e,
+               names[mixtral][0]);
+    add_tensor(b, w13, f, f, depth_scaled(l), "model.layers.%d.%s.experts.%d.%s.weight", l, block, e,
+               names[mixtral][1]);
     int w2 = add_param(b, (struct sy_param){SY_PARAM_EXPERT, l, e, d, f});
-    add_tensor(b, w2, 0, d, depth_scaled(l), "model.layers.%d.%s.experts.%d.%s.weight", l, block, e, names[mixtral][2]);
+    add_tensor(b, w2, 0, d, depth_scaled(l), "model.layers.%d.%s.experts.%d.%s.weight", l, block, e,
+               names[mixtral][2]);
 }
 
-static void expert_parameters(struct builder *b, const struct sy_config_model *m, const struct sy_config_moe *e,
-                              int mixtral) {
+static void expert_parameters(struct builder *b, const struct sy_config_model *m,
+                              const struct sy_config_moe *e, int mixtral) {
     for (int l = 0; l < m->n_layers; l++) {
         if (!sy_layer_is_moe(m, l))
             continue;
@@ -246,7 +256,8 @@ void sy_params_destroy(struct sy_params *p) {
     free(p);
 }
 
-sy_status sy_params_create(const struct sy_config_model *model, const struct sy_config_moe *moe, struct sy_params **out) {
+sy_status sy_params_create(const struct sy_config_model *model, const struct sy_config_moe *moe,
+                           struct sy_params **out) {
     struct sy_params *p = calloc(1, sizeof *p);
     if (!p)
         SY_FAIL(SY_ERR_MEMORY, "no memory for the list of parameters");
@@ -256,7 +267,8 @@ sy_status sy_params_create(const struct sy_config_model *model, const struct sy_
         int n_tensors = p->n_tensors;
         free(p);
         SY_FAIL(SY_ERR_USAGE,
-                "the model has more than 2^58 parameters in %d tensors: model.dim, model.n_layers, moe.num_experts or "
+                "the model has more than 2^58 parameters in %d tensors: model.dim, model.n_layers, "
+                "moe.num_experts or "
                 "another dimension is too large",
                 n_tensors);
     }

@@ -1,10 +1,11 @@
-/* The parameters of a model: what there is and what it is called in a checkpoint; dense parameters first, then experts, then
- * expert biases (buffers, not trained).
+/* The parameters of a model: what there is and what it is called in a checkpoint; dense parameters first,
+ * then experts, then expert biases (buffers, not trained).
  *
- * A parameter is what one op multiplies with: W1 and W3 of an expert are one [2F, D] matrix inside and two tensors in the
- * checkpoint. A tensor is a contiguous range of rows of its parameter. Where a parameter's numbers lie is the business of who
- * holds them: masters and moments train/state.h, stored weights parallel/resident.h, gradients parallel/tree.h. Listing the
- * parameters needs no memory for them: 671 billion are fine.
+ * A parameter is what one op multiplies with: W1 and W3 of an expert are one [2F, D] matrix inside and two
+ * tensors in the checkpoint. A tensor is a contiguous range of rows of its parameter. Where a parameter's
+ * numbers lie is the business of who holds them: masters and moments train/state.h, stored weights
+ * parallel/resident.h, gradients parallel/tree.h. Listing the parameters needs no memory for them: 671
+ * billion are fine.
  */
 #ifndef SY_MODEL_PARAMS_H
 #define SY_MODEL_PARAMS_H
@@ -34,7 +35,8 @@ struct sy_tensor {
     double sd, cut; /* normal: deviation, and bound of the absolute value (0: none) */
 };
 
-/* Indices of a layer's parameters; -1 where the layer has none. Expert e: w13 is first_expert + 2e, w2 the next. */
+/* Indices of a layer's parameters; -1 where the layer has none. Expert e: w13 is first_expert + 2e, w2 the
+ * next. */
 struct sy_layer_params {
     int attn_norm, ffn_norm;
     int wq, wk, wv, wo, bq, bk, bv, q_norm, k_norm; /* gqa; wq also mla without q_lora */
@@ -69,14 +71,17 @@ enum sy_family {
 enum sy_family sy_model_family(const struct sy_config_model *model, const struct sy_config_moe *moe);
 
 /* Local. Lists the parameters. Errors: ERR_MEMORY. Owned by the caller: sy_params_destroy (NULL is fine). */
-sy_status sy_params_create(const struct sy_config_model *model, const struct sy_config_moe *moe, struct sy_params **out);
+sy_status sy_params_create(const struct sy_config_model *model, const struct sy_config_moe *moe,
+                           struct sy_params **out);
 void sy_params_destroy(struct sy_params *params);
 
-/* Local. The initial values of a tensor (NUMERICS 2 "Random numbers") for the op init, without `out`; a function of seed, name
- * and index. */
+/* Local. The initial values of a tensor (NUMERICS 2 "Random numbers") for the op init, without `out`; a
+ * function of seed, name and index. */
 struct sy_init_item sy_params_init(const struct sy_tensor *tensor, uint64_t seed);
 
 /* Whether a layer has experts. */
-static inline int sy_layer_is_moe(const struct sy_config_model *model, int layer) { return layer >= model->n_dense_layers; }
+static inline int sy_layer_is_moe(const struct sy_config_model *model, int layer) {
+    return layer >= model->n_dense_layers;
+}
 
 #endif

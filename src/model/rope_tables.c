@@ -1,9 +1,9 @@
-/* Rotary frequencies and the softmax scale, with yarn (Peng et al., "YaRN", arXiv 2309.00071; NUMERICS 3, "RoPE"). See
- * layer.h.
+/* Rotary frequencies and the softmax scale, with yarn (Peng et al., "YaRN", arXiv 2309.00071; NUMERICS 3,
+ * "RoPE"). See layer.h.
  *
- * freq_i = theta^(-2i/d). Yarn: dim(r) = d ln(L / (2 pi r)) / (2 ln theta), low = floor dim(beta_fast), high = ceil
- * dim(beta_slow), both unrounded without yarn_truncate; freq_i = freq_i/factor * ramp + freq_i * (1 - ramp), ramp =
- * (i - low)/(high - low) clamped to [0, 1]. Cosines and sines are times rope_attention_factor.
+ * freq_i = theta^(-2i/d). Yarn: dim(r) = d ln(L / (2 pi r)) / (2 ln theta), low = floor dim(beta_fast), high
+ * = ceil dim(beta_slow), both unrounded without yarn_truncate; freq_i = freq_i/factor * ramp + freq_i * (1 -
+ * ramp), ramp = (i - low)/(high - low) clamped to [0, 1]. Cosines and sines are times rope_attention_factor.
  */
 #include "base/fmath.h"
 #include "model/layer.h"
@@ -15,7 +15,8 @@ static double floor_f64(double x) {
 
 static double yarn_dim(const struct sy_config_model *m, int64_t d, double rotations) {
     double two_pi = 0x1.921fb54442d18p+2;
-    return (double)d * sy_log_f64((double)m->original_seq_len / (two_pi * rotations)) / (2.0 * sy_log_f64(m->rope_theta));
+    return (double)d * sy_log_f64((double)m->original_seq_len / (two_pi * rotations)) /
+           (2.0 * sy_log_f64(m->rope_theta));
 }
 
 static double frequency(const struct sy_config_model *m, int64_t d, int64_t i) {
@@ -36,7 +37,8 @@ static double frequency(const struct sy_config_model *m, int64_t d, int64_t i) {
     return f / m->rope_factor * ramp + f * (1.0 - ramp);
 }
 
-void sy_rope_tables(const struct sy_config_model *m, int64_t d, int64_t positions, float *cos_out, float *sin_out) {
+void sy_rope_tables(const struct sy_config_model *m, int64_t d, int64_t positions, float *cos_out,
+                    float *sin_out) {
     double a = m->rope_attention_factor;
     for (int64_t i = 0; i < d / 2; i++) {
         double f = frequency(m, d, i);

@@ -16,12 +16,13 @@ struct sy_span { /* n whole sequences of seq_len tokens, at places first .. firs
 struct sy_sink_experts { /* of one layer: all experts that this rank owns, W1 | W3 and W2 */
     int layer;
     int64_t first_expert;
-    struct sy_rows rows;    /* by (expert, sequence of the span) */
-    struct sy_mat dgu, x;   /* [rows, 2F], [rows, D] */
-    struct sy_mat dy, h;    /* [rows, D], [rows, F] */
+    struct sy_rows rows;  /* by (expert, sequence of the span) */
+    struct sy_mat dgu, x; /* [rows, 2F], [rows, D] */
+    struct sy_mat dy, h;  /* [rows, D], [rows, F] */
 };
 
-/* A piece of one sequence, tokens from .. from + n - 1, in token order; ends at its end or at a multiple of KB. */
+/* A piece of one sequence, tokens from .. from + n - 1, in token order; ends at its end or at a multiple
+ * of KB. */
 struct sy_sink_piece {
     int64_t place, seq_len, from, n;
     int param;

@@ -24,9 +24,9 @@ struct grad { /* what one layer's weight gradients read */
 
 struct micro_batch {
     struct sy_batch batch;
-    struct sy_mat *x;   /* [n_layers + 1] inputs of the layers, then the last output */
-    struct act *act;    /* [n_layers] views: own memory, or in part what layers share */
-    struct grad *grad;  /* [n_layers] the same */
+    struct sy_mat *x;  /* [n_layers + 1] inputs of the layers, then the last output */
+    struct act *act;   /* [n_layers] views: own memory, or in part what layers share */
+    struct grad *grad; /* [n_layers] the same */
     struct sy_mat dout;
 };
 
@@ -34,7 +34,7 @@ struct sy_stage {
     struct sy_stage_options o;
     const struct sy_attn_kind *attn;
     int backward, selective, check;
-    int *recomputed; /* [n_layers] */
+    int *recomputed;        /* [n_layers] */
     struct micro_batch *mb; /* [pending] */
     /* [pending * n_layers + 1] of each layer and micro-batch; the last is shared */
     struct sy_exchange *exchange;
@@ -42,7 +42,9 @@ struct sy_stage {
     struct sy_moe_scratch moe;
 };
 
-static int is_moe(const struct sy_stage *s, int l) { return sy_layer_is_moe(s->o.ctx->model, s->o.first + l); }
+static int is_moe(const struct sy_stage *s, int l) {
+    return sy_layer_is_moe(s->o.ctx->model, s->o.first + l);
+}
 
 /* --- memory --------------------------------------------------------------------------------------------- */
 
@@ -61,7 +63,8 @@ static void take_rebuilt(const struct sy_stage *s, struct sy_arena *a, int dense
         sy_moe_take_rebuilt(&c->moe, a, &t->moe);
 }
 
-static void take_saved(const struct sy_stage *s, struct sy_arena *a, int moe, struct sy_exchange *exchange, struct act *t) {
+static void take_saved(const struct sy_stage *s, struct sy_arena *a, int moe, struct sy_exchange *exchange,
+                       struct act *t) {
     const struct sy_layer_ctx *c = s->o.ctx;
     t->moe.exchange = exchange;
     t->attn.o = sy_take_mat(a, "attention", c->max_tokens, s->attn->width(c->model), c->x->dtype);
@@ -96,7 +99,8 @@ static struct kinds kinds_of(const struct sy_stage *s) {
 
 /* Activations of one micro-batch: own where they stay from forward to backward; else shared, as they are
  * rebuilt. */
-static void take_acts(const struct sy_stage *s, struct sy_arena *a, struct micro_batch *m, const struct act *rebuilt) {
+static void take_acts(const struct sy_stage *s, struct sy_arena *a, struct micro_batch *m,
+                      const struct act *rebuilt) {
     const struct sy_layer_ctx *c = s->o.ctx;
     for (int l = 0; l < s->o.n_layers; l++) {
         struct act *t = &m->act[l];
@@ -121,17 +125,19 @@ static int any_recomputed(const struct sy_stage *s) {
 }
 
 /* Without backward the inputs alternate, and all layers share one activation. */
-static void take_forward_only(const struct sy_stage *s, struct sy_arena *a, struct micro_batch *m, const struct act *one) {
+static void take_forward_only(const struct sy_stage *s, struct sy_arena *a, struct micro_batch *m,
+                              const struct act *one) {
     const struct sy_layer_ctx *c = s->o.ctx;
     for (int l = 0; l < s->o.n_layers; l++) {
         m->act[l] = *one;
         if (l > 0)
-            m->x[l] = l < 3 ? sy_take_mat(a, "residual stream", c->max_tokens, c->model->dim, c->x->dtype) : m->x[l - 2];
+            m->x[l] = l < 3 ? sy_take_mat(a, "residual stream", c->max_tokens, c->model->dim, c->x->dtype)
+                            : m->x[l - 2];
     }
 }
 
-static void take_grads(const struct sy_stage *s, struct sy_arena *a, struct micro_batch *m, const struct grad *shared,
-                       struct sy_mat other) {
+static void take_grads(const struct sy_stage *s, struct sy_arena *a, struct micro_batch *m,
+                       const struct grad *shared, struct sy_mat other) {
     for (int l = 0; l < s->o.n_layers; l++) {
         m->grad[l] = *shared;
         if (l % 2)
@@ -178,7 +184,8 @@ void sy_stage_carve(struct sy_stage *s, struct sy_arena *a) {
 static int wants_recompute(const struct sy_stage_options *o, int l) {
     if (!o->recompute || o->recompute->mode == SY_AC_NONE)
         return 0;
-    return o->recompute->mode == SY_AC_FULL || (o->first + l + 1) % sy_config_selective_every(o->recompute) == 0;
+    return o->recompute->mode == SY_AC_FULL ||
+           (o->first + l + 1) % sy_config_selective_every(o->recompute) == 0;
 }
 
 static int allocate(struct sy_stage *s) {
@@ -282,7 +289,8 @@ static struct sy_attn_call attn_call(const struct call *k) {
 /* y = BF(a + b) over the batch's rows. */
 static void add(const struct call *k, struct sy_mat a, struct sy_mat b, struct sy_mat y) {
     const struct sy_exec *x = k->c->x;
-    x->ops->join(x, &(struct sy_join){.rows = k->b->tokens, .d = k->c->model->dim, .n = 2, .term = {a, b}, .y = y});
+    x->ops->join(
+        x, &(struct sy_join){.rows = k->b->tokens, .d = k->c->model->dim, .n = 2, .term = {a, b}, .y = y});
 }
 
 /* The routes as this pass leaves them. */
@@ -292,7 +300,8 @@ static void write_taken(const struct call *k) {
     const struct sy_routes *to = k->b->taken;
     if (!to || k->pass == SY_PASS_RECOMPUTE)
         return;
-    x->ops->copy(x, &(struct sy_copy){.rows = 1, .bytes = bytes, .from = k->act->moe.ids, .to = to[k->l].ids});
+    x->ops->copy(x,
+                 &(struct sy_copy){.rows = 1, .bytes = bytes, .from = k->act->moe.ids, .to = to[k->l].ids});
     x->ops->copy(x, &(struct sy_copy){.rows = 1, .bytes = bytes, .from = k->act->moe.w, .to = to[k->l].w});
 }
 
@@ -329,12 +338,13 @@ static sy_status layer_fwd(struct sy_stage *s, const struct call *k, struct sy_m
     s->attn->fwd(c, &attn, t->n1, &t->attn, x, t->x_mid);
     sy_norm_fwd(c, eps, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, t->n2);
     if (!sy_layer_is_moe(c->model, k->l)) {
-        sy_mlp_fwd(c->x, &k->w->ffn, &(struct sy_mlp_fwd){.rows = sy_rows_dense(1, tokens),
-                                                          .in = t->n2,
-                                                          .gu = t->ffn_gu,
-                                                          .scratch = s->ffn_a,
-                                                          .residual = t->x_mid,
-                                                          .y = again ? (struct sy_mat){0} : y});
+        sy_mlp_fwd(c->x, &k->w->ffn,
+                   &(struct sy_mlp_fwd){.rows = sy_rows_dense(1, tokens),
+                                        .in = t->n2,
+                                        .gu = t->ffn_gu,
+                                        .scratch = s->ffn_a,
+                                        .residual = t->x_mid,
+                                        .y = again ? (struct sy_mat){0} : y});
         return SY_OK;
     }
     SY_TRY(moe_fwd(s, k));
@@ -350,15 +360,16 @@ static sy_status layer_bwd_inputs(struct sy_stage *s, const struct call *k, stru
     struct sy_attn_call attn = attn_call(k);
     int64_t d = c->model->dim, tokens = k->b->tokens;
     if (sy_layer_is_moe(c->model, k->l))
-        SY_TRY(sy_moe_bwd(&c->moe, &k->w->moe, &(struct sy_moe_memory){&t->moe, &g->moe, &s->moe}, t->n2,
-                          dy, g->dn2));
+        SY_TRY(sy_moe_bwd(&c->moe, &k->w->moe, &(struct sy_moe_memory){&t->moe, &g->moe, &s->moe}, t->n2, dy,
+                          g->dn2));
     else
-        sy_mlp_bwd(c->x, &k->w->ffn, &(struct sy_mlp_bwd){.rows = sy_rows_dense(1, tokens),
-                                                          .dy = dy,
-                                                          .gu = t->ffn_gu,
-                                                          .scratch = s->ffn_a,
-                                                          .grad = &g->ffn,
-                                                          .dx = g->dn2});
+        sy_mlp_bwd(c->x, &k->w->ffn,
+                   &(struct sy_mlp_bwd){.rows = sy_rows_dense(1, tokens),
+                                        .dy = dy,
+                                        .gu = t->ffn_gu,
+                                        .scratch = s->ffn_a,
+                                        .grad = &g->ffn,
+                                        .dx = g->dn2});
     sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, g->dn2, s->d_norm);
     add(k, dy, s->d_norm, g->dx_mid);
     s->attn->bwd_inputs(c, &attn, g->dx_mid, &t->attn, &g->attn, g->dn1);
@@ -376,7 +387,8 @@ static void layer_bwd_weights(struct sy_stage *s, const struct call *k, struct s
     struct sy_row_norm norm1 = {.d = k->c->model->dim, .x = x, .r = t->r1};
     struct sy_row_norm norm2 = {.d = k->c->model->dim, .x = t->x_mid, .r = t->r2};
     if (sy_layer_is_moe(k->c->model, k->l))
-        sy_moe_hand(sink, &k->b->at, &(struct sy_moe_handed){&k->c->moe, k->l, k->p, t->n2, dy, &t->moe, &g->moe});
+        sy_moe_hand(sink, &k->b->at,
+                    &(struct sy_moe_handed){&k->c->moe, k->l, k->p, t->n2, dy, &t->moe, &g->moe});
     else
         sy_mlp_hand(sink, &k->b->at, &(struct sy_mlp_handed){k->p->w13, k->p->w2, t->n2, dy, &g->ffn});
     sy_norm_weights(k->b, sink, k->p->ffn_norm, &norm2, g->dn2);
@@ -387,8 +399,8 @@ static void layer_bwd_weights(struct sy_stage *s, const struct call *k, struct s
 
 /* --- micro-batches -------------------------------------------------------------------------------------- */
 
-sy_status sy_stage_fwd(struct sy_stage *s, int mb, const struct sy_batch *batch, enum sy_pass pass, struct sy_mat in,
-                       struct sy_mat out) {
+sy_status sy_stage_fwd(struct sy_stage *s, int mb, const struct sy_batch *batch, enum sy_pass pass,
+                       struct sy_mat in, struct sy_mat out) {
     struct micro_batch *m = &s->mb[mb];
     const struct sy_weight_source *w = &s->o.ctx->weights;
     sy_status status = SY_OK;
@@ -411,7 +423,8 @@ static sy_status recompute(struct sy_stage *s, struct micro_batch *m, int l) {
     sy_status status = layer_fwd(s, &k, m->x[l], (struct sy_mat){0});
     end(&k);
     if (status == SY_OK && s->o.recompute->debug)
-        sy_log_info(s->o.log, "recomputed layer %d%s", k.l, s->selective ? ", but attention and dispatch" : "");
+        sy_log_info(s->o.log, "recomputed layer %d%s", k.l,
+                    s->selective ? ", but attention and dispatch" : "");
     return status;
 }
 
@@ -424,7 +437,8 @@ static struct sy_mat dy_of(const struct sy_stage *s, const struct micro_batch *m
     return l == s->o.n_layers - 1 ? m->dout : m->grad[l + 1].dx;
 }
 
-static sy_status bwd(struct sy_stage *s, int mb, struct sy_mat dout, struct sy_mat din, const struct sy_grad_sink *sink) {
+static sy_status bwd(struct sy_stage *s, int mb, struct sy_mat dout, struct sy_mat din,
+                     const struct sy_grad_sink *sink) {
     struct micro_batch *m = &s->mb[mb];
     const struct sy_weight_source *w = &s->o.ctx->weights;
     assert(s->backward && mb >= 0 && mb < s->o.pending);
@@ -445,7 +459,8 @@ static sy_status bwd(struct sy_stage *s, int mb, struct sy_mat dout, struct sy_m
     return SY_OK;
 }
 
-sy_status sy_stage_bwd(struct sy_stage *s, int mb, struct sy_mat dout, struct sy_mat din, const struct sy_grad_sink *sink) {
+sy_status sy_stage_bwd(struct sy_stage *s, int mb, struct sy_mat dout, struct sy_mat din,
+                       const struct sy_grad_sink *sink) {
     return bwd(s, mb, dout, din, sink);
 }
 

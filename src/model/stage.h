@@ -15,7 +15,7 @@
 #include "model/layer.h"
 
 struct sy_stage_options {
-    const struct sy_layer_ctx *ctx; /* outlives the stage */
+    const struct sy_layer_ctx *ctx;                          /* outlives the stage */
     const struct sy_config_activation_checkpoint *recompute; /* NULL: forward only */
     int first, n_layers;
     int pending;
@@ -35,8 +35,8 @@ void sy_stage_carve(struct sy_stage *stage, struct sy_arena *arena);
 /* Collective over the expert-parallel group. out [T, D] from in [T, D], which stays until the micro-batch's
  * backward is done. pass: EVAL or TRAIN. The batch is a value; its views stay as long as `in`. Errors: those
  * of the exchange. */
-sy_status sy_stage_fwd(struct sy_stage *stage, int mb, const struct sy_batch *batch, enum sy_pass pass, struct sy_mat in,
-                       struct sy_mat out);
+sy_status sy_stage_fwd(struct sy_stage *stage, int mb, const struct sy_batch *batch, enum sy_pass pass,
+                       struct sy_mat in, struct sy_mat out);
 
 /* Collective. din [T, D] (or data NULL for none) from dout [T, D], weight gradients to the sink. */
 sy_status sy_stage_bwd(struct sy_stage *stage, int mb, struct sy_mat dout, struct sy_mat din,

@@ -15,8 +15,8 @@ void sy_dispatch_take(const struct sy_exec *x, struct sy_arena *a, const struct 
     d->n_tiles = sy_arena_take(a, "routes", 1, sizeof *d->n_tiles);
 }
 
-static struct sy_route_sort begin(const struct sy_exec *x, struct sy_dispatch *d, int64_t sequences, int64_t seq_len,
-                                  const int32_t *ids) {
+static struct sy_route_sort begin(const struct sy_exec *x, struct sy_dispatch *d, int64_t sequences,
+                                  int64_t seq_len, const int32_t *ids) {
     d->sequences = sequences;
     d->seq_len = seq_len;
     d->tokens = sequences * seq_len;
@@ -110,11 +110,14 @@ void sy_dispatch_scatter(const struct sy_exec *x, const struct sy_dispatch *d,
         x->ops->join(x, &join);
 }
 
-void sy_dispatch_to_rows(const struct sy_exec *x, const struct sy_dispatch *d, const float *routes, float *rows) {
+void sy_dispatch_to_rows(const struct sy_exec *x, const struct sy_dispatch *d, const float *routes,
+                         float *rows) {
     x->ops->gather_f32(
         x, &(struct sy_gather_f32){.n = d->rows, .used = used(d), .index = d->route, .x = routes, .y = rows});
 }
 
-void sy_dispatch_to_routes(const struct sy_exec *x, const struct sy_dispatch *d, const float *rows, float *routes) {
-    x->ops->gather_f32(x, &(struct sy_gather_f32){.n = d->tokens * d->top_k, .index = d->row, .x = rows, .y = routes});
+void sy_dispatch_to_routes(const struct sy_exec *x, const struct sy_dispatch *d, const float *rows,
+                           float *routes) {
+    x->ops->gather_f32(
+        x, &(struct sy_gather_f32){.n = d->tokens * d->top_k, .index = d->row, .x = rows, .y = routes});
 }

@@ -21,8 +21,8 @@ struct sy_dispatch {
     int64_t *offset;    /* [E * sequences + 1] first row of (expert, sequence) */
     /* [E * sequences] rows of each without padding, where ranks must tell them; or NULL */
     int64_t *count;
-    int32_t *row;       /* [T, K] */
-    int32_t *route;     /* [rows], -1: padding */
+    int32_t *row;   /* [T, K] */
+    int32_t *route; /* [rows], -1: padding */
     struct sy_tile *tile;
     int64_t *n_tiles;
 };
@@ -31,7 +31,9 @@ struct sy_dispatch {
 static inline int64_t sy_dispatch_most_rows(const struct sy_exec *x, int64_t routes, int64_t segments) {
     return routes + segments * (x->device->segment - 1);
 }
-static inline int64_t sy_dispatch_most_tiles(int64_t rows, int64_t experts) { return rows / SY_TILE_ROWS + experts; }
+static inline int64_t sy_dispatch_most_tiles(int64_t rows, int64_t experts) {
+    return rows / SY_TILE_ROWS + experts;
+}
 
 /* Carves the handle's arrays. */
 struct sy_dispatch_bounds {
@@ -91,7 +93,9 @@ void sy_dispatch_scatter(const struct sy_exec *x, const struct sy_dispatch *d,
                          struct sy_moe_counters *counters);
 
 /* One float a route: [T, K] order to row order, and back. */
-void sy_dispatch_to_rows(const struct sy_exec *x, const struct sy_dispatch *d, const float *routes, float *rows);
-void sy_dispatch_to_routes(const struct sy_exec *x, const struct sy_dispatch *d, const float *rows, float *routes);
+void sy_dispatch_to_rows(const struct sy_exec *x, const struct sy_dispatch *d, const float *routes,
+                         float *rows);
+void sy_dispatch_to_routes(const struct sy_exec *x, const struct sy_dispatch *d, const float *rows,
+                           float *routes);
 
 #endif

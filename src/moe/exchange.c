@@ -37,7 +37,8 @@ int64_t sy_exchange_rows_for(const struct sy_comm *comm, const struct sy_exchang
     return rows < (double)all ? (int64_t)rows : all;
 }
 
-int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm, const struct sy_exchange_shape *s) {
+int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm,
+                             const struct sy_exchange_shape *s) {
     return sy_dispatch_most_rows(x, planned_rows(comm, s), owned(comm, s) * comm->size * s->max_sequences);
 }
 
@@ -52,7 +53,9 @@ static int64_t arrived_segments(const struct sy_comm *comm, const struct sy_exch
     return owned(comm, s) * s->max_sequences * comm->size;
 }
 
-static int64_t *take_numbers(struct sy_arena *a, int64_t n) { return sy_arena_take(a, tag, (size_t)n, sizeof(int64_t)); }
+static int64_t *take_numbers(struct sy_arena *a, int64_t n) {
+    return sy_arena_take(a, tag, (size_t)n, sizeof(int64_t));
+}
 
 static void take_segments(struct sy_arena *a, int64_t n, struct sy_segments *s) {
     s->rows = take_numbers(a, n);
@@ -73,7 +76,8 @@ void sy_exchange_take(const struct sy_exec *x, struct sy_arena *a, const struct 
 }
 
 void sy_exchange_take_buffer(const struct sy_exec *x, struct sy_arena *a, const struct sy_comm *comm,
-                             const struct sy_exchange_shape *s, int64_t max_row_bytes, struct sy_exchange_buffer *b) {
+                             const struct sy_exchange_shape *s, int64_t max_row_bytes,
+                             struct sy_exchange_buffer *b) {
     size_t rows = (size_t)message_rows(comm, s);
     b->max_row_bytes = max_row_bytes;
     b->packed = s->pad || x->device->segment > 1 ? sy_arena_take(a, tag, rows, (size_t)max_row_bytes) : NULL;
@@ -124,11 +128,12 @@ sy_status sy_exchange_counts_init(const struct sy_exec *x, const struct sy_comm 
                                   const struct sy_exchange_shape *s, struct sy_exchange_counts *c) {
     int64_t n = sy_exchange_message_length(s), segments = leaving_segments(s) + arrived_segments(comm, s);
     int64_t e = owned(comm, s), rows = sy_exchange_max_rows(x, comm, s);
-    *c = (struct sy_exchange_counts){.mine = numbers(n + comm->size),
-                                     .all = numbers(n * comm->size),
-                                     .offset = numbers(e * comm->size * s->max_sequences + 1),
-                                     .numbers = numbers(3 * segments),
-                                     .tile = calloc((size_t)sy_dispatch_most_tiles(rows, e) + 1, sizeof *c->tile)};
+    *c = (struct sy_exchange_counts){
+        .mine = numbers(n + comm->size),
+        .all = numbers(n * comm->size),
+        .offset = numbers(e * comm->size * s->max_sequences + 1),
+        .numbers = numbers(3 * segments),
+        .tile = calloc((size_t)sy_dispatch_most_tiles(rows, e) + 1, sizeof *c->tile)};
     if (c->mine && c->all && c->offset && c->numbers && c->tile)
         return SY_OK;
     sy_exchange_counts_fini(c);
@@ -188,7 +193,8 @@ static int64_t message_to_clear(const struct sy_exchange *e) {
 
 static void count_rows(const struct sy_exchange *e, const int64_t *rows_at) {
     for (int r = 0; r < e->comm.size; r++) {
-        int64_t rows = rows_at[r + 1] - rows_at[r], padding = e->path == SY_PATH_EQUAL_PADDED ? e->padded_rows - rows : 0;
+        int64_t rows = rows_at[r + 1] - rows_at[r],
+                padding = e->path == SY_PATH_EQUAL_PADDED ? e->padded_rows - rows : 0;
         if (r == e->comm.rank)
             continue;
         e->counters->rows_sent += rows + padding;
@@ -198,12 +204,12 @@ static void count_rows(const struct sy_exchange *e, const int64_t *rows_at) {
 
 /* A transport of this process reads what ops have written: they are waited for. A rank whose device has
  * failed comes all the same and says so. */
-static sy_status send(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b, const void *from,
-                      int back, void *to) {
+static sy_status send(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
+                      const void *from, int back, void *to) {
     const struct sy_device *d = x->device;
     sy_status mine = sy_exec_wait(x);
-    return e->comm.ops->all_to_all_begin(&e->comm, mine, d->alias(d, from), b->at[back], d->alias(d, to), b->at[!back],
-                                         &b->request);
+    return e->comm.ops->all_to_all_begin(&e->comm, mine, d->alias(d, from), b->at[back], d->alias(d, to),
+                                         b->at[!back], &b->request);
 }
 
 sy_status sy_exchange_dispatch_begin(const struct sy_exec *x, const struct sy_exchange *e,
@@ -217,8 +223,8 @@ sy_status sy_exchange_dispatch_begin(const struct sy_exec *x, const struct sy_ex
     return send(x, e, b, from, 0, b->staging);
 }
 
-sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
-                                    void *received) {
+sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e,
+                                    struct sy_exchange_buffer *b, void *received) {
     SY_TRY(e->comm.ops->wait(&e->comm, &b->request));
     int64_t clear = x->device->segment > 1 ? e->received.rows : 0;
     move(x, b->row_bytes, &(struct way){&e->arrived, 1, clear, b->staging, received});
@@ -234,8 +240,8 @@ sy_status sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exc
     return send(x, e, b, b->staging, 1, goes_as_it_is(x, e) ? local : b->packed);
 }
 
-sy_status sy_exchange_combine_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
-                                   void *local) {
+sy_status sy_exchange_combine_wait(const struct sy_exec *x, const struct sy_exchange *e,
+                                   struct sy_exchange_buffer *b, void *local) {
     SY_TRY(e->comm.ops->wait(&e->comm, &b->request));
     if (!goes_as_it_is(x, e))
         move(x, b->row_bytes, &(struct way){&e->leaving, 1, 0, b->packed, local});

@@ -14,10 +14,10 @@
  *   equal padded  each part is filled at its end with zero rows up to the largest, and compacted on arrival
  *   forced        counts are known in closed form: nothing is exchanged before the rows
  *
- * Counts lie with the device and an all-to-all wants them on the host: the standard and equal paths wait for them once, here
- * alone (host_waits). The rows that a rank's experts may get have a planned size, and so has a padded message; where a rank
- * needs more, all ranks know it from the counts, nothing moves, and the plan is ERR_MEMORY everywhere: `most` says how many,
- * and the caller runs again with larger buffers.
+ * Counts lie with the device and an all-to-all wants them on the host: the standard and equal paths wait for
+ * them once, here alone (host_waits). The rows that a rank's experts may get have a planned size, and so has
+ * a padded message; where a rank needs more, all ranks know it from the counts, nothing moves, and the plan
+ * is ERR_MEMORY everywhere: `most` says how many, and the caller runs again with larger buffers.
  *
  * The plan (struct sy_exchange) is a value that lives as long as its micro-batch; the buffers (struct
  * sy_exchange_buffer) are used between a begin and its wait alone.
@@ -37,12 +37,12 @@ struct sy_sequences {
 
 enum sy_exchange_path { SY_PATH_STANDARD, SY_PATH_EQUAL, SY_PATH_EQUAL_PADDED, SY_PATH_FORCED };
 
-struct sy_exchange_shape { /* what buffers are sized for */
+struct sy_exchange_shape {                          /* what buffers are sized for */
     int64_t experts, top_k, seq_len, max_sequences; /* of one rank and call */
     int max_rounds;
     int pad; /* moe.equal_split = "pad" */
-    /* Rows that a rank's experts may get, and that a padded message may have, without the padding of segments; 0: every
-     * route of every rank, which cannot overflow. */
+    /* Rows that a rank's experts may get, and that a padded message may have, without the padding of
+     * segments; 0: every route of every rank, which cannot overflow. */
     int64_t max_rows;
 };
 
@@ -58,16 +58,16 @@ struct sy_exchange {
     struct sy_moe_counters *counters; /* the rank's */
     enum sy_exchange_path path;
     int rounds;
-    int64_t first_expert, n_experts;    /* this rank's */
+    int64_t first_expert, n_experts; /* this rank's */
     /* experts = n_experts, the group's sequences by (round, rank); no row and route */
     struct sy_dispatch received;
     /* (expert, round, rank, sequence) of what comes; (expert, sequence) of what goes */
     struct sy_segments arrived, leaving;
     /* the host's */
-    int64_t *sequences;      /* [size, max_rounds] */
+    int64_t *sequences; /* [size, max_rounds] */
     /* [size, max_rounds] place of a (round, rank)'s first sequence among the group's */
     int64_t *first_sequence;
-    int64_t *first_of_rank;  /* [size, max_rounds + 1] and among the rank's own; the last: how many it has */
+    int64_t *first_of_rank; /* [size, max_rounds + 1] and among the rank's own; the last: how many it has */
     int64_t *send_at, *recv_at; /* [size + 1] rows of each rank's part */
     int64_t padded_rows;        /* rows of every part, with padding */
     int64_t most;               /* what max_rows must be for this plan: the same on all ranks */
@@ -109,11 +109,13 @@ static inline int sy_exchange_is_even(const struct sy_exchange *e) { return e->e
 
 /* Most rows that a rank can receive: the shape's, or every route of every rank; padding of segments
  * included. */
-int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm, const struct sy_exchange_shape *shape);
+int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm,
+                             const struct sy_exchange_shape *shape);
 
 /* Rows to plan for: `factor` times what the ranks with the most experts get in a call of the most sequences
  * when all experts get as much; at most every route of every rank. */
-int64_t sy_exchange_rows_for(const struct sy_comm *comm, const struct sy_exchange_shape *shape, double factor);
+int64_t sy_exchange_rows_for(const struct sy_comm *comm, const struct sy_exchange_shape *shape,
+                             double factor);
 
 /* Local. The host's memory of a plan and of a buffer. Errors: ERR_MEMORY. fini: {0} is fine. */
 sy_status sy_exchange_init(const struct sy_comm *comm, const struct sy_exchange_shape *shape,
@@ -129,24 +131,25 @@ void sy_exchange_counts_fini(struct sy_exchange_counts *c);
 void sy_exchange_take(const struct sy_exec *x, struct sy_arena *a, const struct sy_comm *comm,
                       const struct sy_exchange_shape *shape, struct sy_exchange *e);
 void sy_exchange_take_buffer(const struct sy_exec *x, struct sy_arena *a, const struct sy_comm *comm,
-                             const struct sy_exchange_shape *shape, int64_t max_row_bytes, struct sy_exchange_buffer *b);
+                             const struct sy_exchange_shape *shape, int64_t max_row_bytes,
+                             struct sy_exchange_buffer *b);
 
-/* Collective. After the local sort. forced: the ids are those of closed forced balance on every rank; with `known` sequences
- * nothing is sent and nothing waited for. Chooses the path and fills `received`. Errors: ERR_MEMORY more rows than planned, of the transport. */
-sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e,
-                           struct sy_exchange_counts *scratch, const struct sy_dispatch *local,
-                           const struct sy_sequences *sequences, int forced);
+/* Collective. After the local sort. forced: the ids are those of closed forced balance on every rank; with
+ * `known` sequences nothing is sent and nothing waited for. Chooses the path and fills `received`. Errors:
+ * ERR_MEMORY more rows than planned, of the transport. */
+sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struct sy_exchange_counts *scratch,
+                           const struct sy_dispatch *local, const struct sy_sequences *sequences, int forced);
 
-/* Collective. Rows of `row_bytes` from the local order to the owners' expert order (dispatch), and back (combine). What
- * `from` points to stays untouched until the wait. Errors: of the transport. */
+/* Collective. Rows of `row_bytes` from the local order to the owners' expert order (dispatch), and back
+ * (combine). What `from` points to stays untouched until the wait. Errors: of the transport. */
 sy_status sy_exchange_dispatch_begin(const struct sy_exec *x, const struct sy_exchange *e,
                                      struct sy_exchange_buffer *b, int64_t row_bytes, const void *from);
-sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
-                                    void *received);
+sy_status sy_exchange_dispatch_wait(const struct sy_exec *x, const struct sy_exchange *e,
+                                    struct sy_exchange_buffer *b, void *received);
 sy_status sy_exchange_combine_begin(const struct sy_exec *x, const struct sy_exchange *e,
                                     struct sy_exchange_buffer *b, int64_t row_bytes, const void *from,
                                     void *local);
-sy_status sy_exchange_combine_wait(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
-                                   void *local);
+sy_status sy_exchange_combine_wait(const struct sy_exec *x, const struct sy_exchange *e,
+                                   struct sy_exchange_buffer *b, void *local);
 
 #endif

@@ -12,7 +12,8 @@ struct plan { /* while it is made */
 
 static int64_t count(const struct plan *p, int rank, int64_t expert, int64_t sequence) {
     const struct sy_exchange_shape *s = &p->e->shape;
-    return p->all[rank * sy_exchange_message_length(s) + s->max_rounds + expert * s->max_sequences + sequence];
+    return p
+        ->all[rank * sy_exchange_message_length(s) + s->max_rounds + expert * s->max_sequences + sequence];
 }
 
 /* First of a rank's own sequences in each round; behind them how many it has. */
@@ -51,7 +52,8 @@ static sy_status exchange_counts(const struct sy_exec *x, struct sy_exchange *e,
 }
 
 /* What the exchange would have brought under closed forced balance. */
-static void close_counts(struct sy_exchange *e, const struct sy_exchange_counts *c, const struct sy_sequences *s) {
+static void close_counts(struct sy_exchange *e, const struct sy_exchange_counts *c,
+                         const struct sy_sequences *s) {
     const struct sy_exchange_shape *h = &e->shape;
     int64_t n = sy_exchange_message_length(h), each = h->seq_len * h->top_k / h->experts;
     memset(c->all, 0, (size_t)(n * e->comm.size) * sizeof *c->all);
@@ -224,7 +226,8 @@ static void copy_tiles(const struct sy_exec *x, const struct plan *p) {
     const struct sy_dispatch *d = &p->e->received;
     int64_t n = 0;
     for (int64_t e = 0; e < d->experts; e++)
-        for (int64_t i = p->c->offset[e * d->sequences]; i < p->c->offset[(e + 1) * d->sequences]; i += SY_TILE_ROWS)
+        for (int64_t i = p->c->offset[e * d->sequences]; i < p->c->offset[(e + 1) * d->sequences];
+             i += SY_TILE_ROWS)
             p->c->tile[n++] = (struct sy_tile){e, i};
     p->c->n_tiles = n;
     x->device->copy(x->device, d->tile, p->c->tile, (size_t)n * sizeof *d->tile);
@@ -247,11 +250,11 @@ static void place(const struct sy_exec *x, const struct plan *p) {
     copy_tiles(x, p);
 }
 
-sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e,
-                           struct sy_exchange_counts *scratch, const struct sy_dispatch *d,
-                           const struct sy_sequences *sequences, int forced) {
+sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struct sy_exchange_counts *scratch,
+                           const struct sy_dispatch *d, const struct sy_sequences *sequences, int forced) {
     const struct sy_exchange_shape *s = &e->shape;
-    assert(d->sequences <= s->max_sequences && d->experts == s->experts && sequences->rounds <= s->max_rounds);
+    assert(d->sequences <= s->max_sequences && d->experts == s->experts &&
+           sequences->rounds <= s->max_rounds);
     struct plan p = {e, scratch, scratch->all, x->device->segment};
     int closed = forced && sequences->known && sy_dispatch_is_closed(s->seq_len, s->experts, s->top_k);
     if (closed) {

@@ -9,7 +9,9 @@
 
 static int has_ranks(const struct sy_moe_env *env) { return env->ep.size > 1; }
 static int before(const struct sy_moe_env *env) { return env->config->score_before_experts; }
-static int64_t row_bytes(const struct sy_moe_env *env) { return env->d * (int64_t)sy_dtype_bytes(env->x->dtype); }
+static int64_t row_bytes(const struct sy_moe_env *env) {
+    return env->d * (int64_t)sy_dtype_bytes(env->x->dtype);
+}
 
 static sy_status sort(const struct sy_moe_env *env, const struct sy_moe_call *call, struct sy_moe_act *act,
                       struct sy_moe_scratch *g) {
@@ -44,15 +46,14 @@ static sy_status dispatch_begin(const struct sy_moe_env *env, const struct sy_mo
         return SY_OK;
     SY_TRY(sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange, row_bytes(env), g->local.data));
     if (scalars)
-        SY_TRY(
-            sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange_w, sizeof(float), g->local_w));
+        SY_TRY(sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange_w, sizeof(float), g->local_w));
     if (call->pass == SY_PASS_RECOMPUTE)
         env->counters->a2a_in_backward += 1 + scalars;
     return SY_OK;
 }
 
-static sy_status dispatch_wait(const struct sy_moe_env *env, const struct sy_moe_call *call, struct sy_moe_act *act,
-                               struct sy_moe_scratch *g) {
+static sy_status dispatch_wait(const struct sy_moe_env *env, const struct sy_moe_call *call,
+                               struct sy_moe_act *act, struct sy_moe_scratch *g) {
     sy_status rows, weights = SY_OK;
     if (!has_ranks(env))
         return SY_OK;
@@ -78,8 +79,8 @@ static void combine(const struct sy_moe_env *env, const struct sy_moe_act *act,
 }
 
 /* Experts' rows back to this rank's order. */
-static sy_status bring_back(const struct sy_moe_env *env, const struct sy_moe_act *act, struct sy_moe_scratch *g,
-                            struct sy_mat *rows) {
+static sy_status bring_back(const struct sy_moe_env *env, const struct sy_moe_act *act,
+                            struct sy_moe_scratch *g, struct sy_mat *rows) {
     *rows = g->rows;
     if (!has_ranks(env))
         return SY_OK;
@@ -93,22 +94,26 @@ static sy_status bring_back(const struct sy_moe_env *env, const struct sy_moe_ac
 /* --- forward -------------------------------------------------------------------------------------------- */
 
 /* The shared experts' output, BF(SIG(l) y) with the gate; data NULL without shared experts. */
-static struct sy_mat shared_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, const struct sy_moe_call *call,
-                                struct sy_mat n, const struct sy_moe_act *act, struct sy_moe_scratch *g) {
+static struct sy_mat shared_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w,
+                                const struct sy_moe_call *call, struct sy_mat n, const struct sy_moe_act *act,
+                                struct sy_moe_scratch *g) {
     const struct sy_exec *x = env->x;
     int64_t t = call->n_sequences * call->seq_len;
     int gated = env->config->shared_gate, needs_y = call->pass != SY_PASS_RECOMPUTE || gated;
     if (env->config->num_shared_experts == 0)
         return (struct sy_mat){0};
-    sy_mlp_fwd(x, &w->shared, &(struct sy_mlp_fwd){.rows = sy_rows_dense(1, t),
-                                                   .in = n,
-                                                   .gu = act->shared_gu,
-                                                   .scratch = g->ya,
-                                                   .y = needs_y ? g->ys : (struct sy_mat){0}});
+    sy_mlp_fwd(x, &w->shared,
+               &(struct sy_mlp_fwd){.rows = sy_rows_dense(1, t),
+                                    .in = n,
+                                    .gu = act->shared_gu,
+                                    .scratch = g->ya,
+                                    .y = needs_y ? g->ys : (struct sy_mat){0}});
     if (gated) {
         sy_linear_fwd(x, t, &w->shared_gate, NULL, n, sy_mat_of(act->shared_logit, SY_F32, 1));
-        x->ops->join(x, &(struct sy_join){.rows = t, .d = env->d, .n = 1, .term = {g->ys}, .y = act->shared_y});
-        x->ops->sigmoid_gate(x, &(struct sy_sigmoid_gate){.rows = t, .d = env->d, .logit = act->shared_logit, .y = g->ys});
+        x->ops->join(x,
+                     &(struct sy_join){.rows = t, .d = env->d, .n = 1, .term = {g->ys}, .y = act->shared_y});
+        x->ops->sigmoid_gate(
+            x, &(struct sy_sigmoid_gate){.rows = t, .d = env->d, .logit = act->shared_logit, .y = g->ys});
     }
     return g->ys;
 }
@@ -121,31 +126,35 @@ static void count_cache(struct sy_packed *p, int64_t *hit, int64_t *miss) {
     p->fresh = 0;
 }
 
-static void experts_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w, const struct sy_moe_call *call,
-                        const struct sy_moe_act *act, struct sy_moe_scratch *g) {
+static void experts_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w,
+                        const struct sy_moe_call *call, const struct sy_moe_act *act,
+                        struct sy_moe_scratch *g) {
     int again = call->pass == SY_PASS_RECOMPUTE;
     struct sy_moe_counters *c = env->counters;
     count_cache(w->experts.cache13, &c->cached_w13_hit, &c->cached_w13_miss);
     if (!again)
         count_cache(w->experts.cache2, &c->cached_w2t_hit, &c->cached_w2t_miss);
-    sy_mlp_fwd(env->x, &w->experts, &(struct sy_mlp_fwd){.rows = sy_dispatch_rows_of(sy_moe_rows(env, act)),
-                                                         .in = act->x,
-                                                         .gu = act->gu,
-                                                         .scratch = g->a,
-                                                         .y = again ? (struct sy_mat){0} : g->rows});
+    sy_mlp_fwd(env->x, &w->experts,
+               &(struct sy_mlp_fwd){.rows = sy_dispatch_rows_of(sy_moe_rows(env, act)),
+                                    .in = act->x,
+                                    .gu = act->gu,
+                                    .scratch = g->a,
+                                    .y = again ? (struct sy_mat){0} : g->rows});
 }
 
 /* Routes are counted here: once a token in training; and whether all experts have as many, without
  * gradients. */
-static void count_routes(const struct sy_moe_env *env, const struct sy_moe_call *call, const struct sy_moe_act *act) {
+static void count_routes(const struct sy_moe_env *env, const struct sy_moe_call *call,
+                         const struct sy_moe_act *act) {
     int trains = call->pass == SY_PASS_TRAIN && call->counts, evaluates = call->pass == SY_PASS_EVAL;
     if (trains || (evaluates && !has_ranks(env)))
-        env->x->ops->count_routes(env->x, &(struct sy_count_routes){.tokens = call->n_sequences * call->seq_len,
-                                                                    .experts = env->config->num_experts,
-                                                                    .top_k = env->config->top_k,
-                                                                    .ids = act->ids,
-                                                                    .counts = trains ? call->counts : NULL,
-                                                                    .equal = evaluates ? &call->tally->batched : NULL});
+        env->x->ops->count_routes(
+            env->x, &(struct sy_count_routes){.tokens = call->n_sequences * call->seq_len,
+                                              .experts = env->config->num_experts,
+                                              .top_k = env->config->top_k,
+                                              .ids = act->ids,
+                                              .counts = trains ? call->counts : NULL,
+                                              .equal = evaluates ? &call->tally->batched : NULL});
     else if (evaluates && has_ranks(env))
         env->counters->batched_no_grad += sy_exchange_is_even(act->exchange);
 }
@@ -193,15 +202,17 @@ static void shared_bwd(const struct sy_moe_env *env, const struct sy_moe_weights
                                                                   .dy = dy,
                                                                   .dy_in = grad->dys,
                                                                   .dlogit = grad->dshared_logit});
-        sy_linear_bwd(x, tokens, 1, (struct sy_linear_grad[]){{&w->shared_gate, grad->dshared_logit}}, g->d_shared_gate);
+        sy_linear_bwd(x, tokens, 1, (struct sy_linear_grad[]){{&w->shared_gate, grad->dshared_logit}},
+                      g->d_shared_gate);
         dy = grad->dys;
     }
-    sy_mlp_bwd(x, &w->shared, &(struct sy_mlp_bwd){.rows = sy_rows_dense(1, tokens),
-                                                   .dy = dy,
-                                                   .gu = act->shared_gu,
-                                                   .scratch = g->ya,
-                                                   .grad = &grad->shared,
-                                                   .dx = g->d_shared});
+    sy_mlp_bwd(x, &w->shared,
+               &(struct sy_mlp_bwd){.rows = sy_rows_dense(1, tokens),
+                                    .dy = dy,
+                                    .gu = act->shared_gu,
+                                    .scratch = g->ya,
+                                    .grad = &grad->shared,
+                                    .dx = g->d_shared});
 }
 
 /* g->dw [T, K]: gradient of the routes' weights. rows: input gradients, of this rank's tokens. */
@@ -211,11 +222,10 @@ static sy_status weight_gradient(const struct sy_moe_env *env, struct sy_mat n, 
     float *dw = g->row_dw;
     if (before(env)) { /* dw = V64(dxw x) with x before its weight */
         sy_dispatch_rows(env->x, d, env->d, NULL, n, g->local_x);
-        env->x->ops->rowdot(env->x, &(struct sy_rowdot){.rows = sy_dispatch_rows_of(d),
-                                                        .d = env->d,
-                                                        .a = rows,
-                                                        .b = g->local_x,
-                                                        .y = g->row_dw});
+        env->x->ops->rowdot(
+            env->x,
+            &(struct sy_rowdot){
+                .rows = sy_dispatch_rows_of(d), .d = env->d, .a = rows, .b = g->local_x, .y = g->row_dw});
     } else if (has_ranks(env)) {
         struct sy_exchange_buffer *b = &g->exchange_w;
         SY_TRY(sy_exchange_combine_begin(env->x, act->exchange, b, sizeof(float), g->row_dw, g->local_w));
@@ -226,7 +236,8 @@ static sy_status weight_gradient(const struct sy_moe_env *env, struct sy_mat n, 
     return SY_OK;
 }
 
-static void join_inputs(const struct sy_moe_env *env, int64_t tokens, struct sy_moe_scratch *g, struct sy_mat dn) {
+static void join_inputs(const struct sy_moe_env *env, int64_t tokens, struct sy_moe_scratch *g,
+                        struct sy_mat dn) {
     const struct sy_config_moe *m = env->config;
     struct sy_join join = {.rows = tokens, .d = env->d, .n = 2, .term = {g->d_gate, g->d_routed}, .y = dn};
     if (m->num_shared_experts > 0)
@@ -251,14 +262,15 @@ sy_status sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *
     shared_bwd(env, w, memory, dy);
     if (has_ranks(env))
         SY_TRY(sy_exchange_dispatch_wait(env->x, act->exchange, &g->exchange, grad->dy.data));
-    sy_mlp_bwd(env->x, &w->experts, &(struct sy_mlp_bwd){.rows = sy_dispatch_rows_of(sy_moe_rows(env, act)),
-                                                         .dy = grad->dy,
-                                                         .gu = act->gu,
-                                                         .scratch = g->a,
-                                                         .row_w = before(env) ? NULL : act->row_w,
-                                                         .row_dw = g->row_dw,
-                                                         .grad = &grad->experts,
-                                                         .dx = g->rows});
+    sy_mlp_bwd(env->x, &w->experts,
+               &(struct sy_mlp_bwd){.rows = sy_dispatch_rows_of(sy_moe_rows(env, act)),
+                                    .dy = grad->dy,
+                                    .gu = act->gu,
+                                    .scratch = g->a,
+                                    .row_w = before(env) ? NULL : act->row_w,
+                                    .row_dw = g->row_dw,
+                                    .grad = &grad->experts,
+                                    .dx = g->rows});
     SY_TRY(bring_back(env, act, g, &sum.rows));
     SY_TRY(weight_gradient(env, n, act, g, sum.rows));
     sy_router_bwd(env, d->tokens, act, g, grad->dlogits);

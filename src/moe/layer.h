@@ -23,10 +23,10 @@ struct sy_moe_env {
     const struct sy_exec *x;
     const struct sy_config_moe *config;
     struct sy_comm ep;
-    int64_t d, f;                                /* width, width of an expert */
+    int64_t d, f; /* width, width of an expert */
     /* bounds of a call; over ranks every call has this seq_len */
     int64_t seq_len, max_sequences, max_tokens;
-    int max_rounds;                              /* of a call */
+    int max_rounds; /* of a call */
     int64_t combine_groups;
     int forced_balance;
     /* of the global batch: the weight of one sequence's balance and z-loss is 1 / this */
@@ -64,42 +64,42 @@ struct sy_moe_call {
 
 struct sy_moe_act {
     /* rebuilt */
-    float *s, *w;          /* scores [T, E], weights [T, K] */
-    int32_t *ids;          /* [T, K] ascending */
-    float *dl_loss;        /* [T, E] gradient of balance and z-loss at the logits, with either */
-    struct sy_mat gu;      /* pre-activation of the received rows */
+    float *s, *w;     /* scores [T, E], weights [T, K] */
+    int32_t *ids;     /* [T, K] ascending */
+    float *dl_loss;   /* [T, E] gradient of balance and z-loss at the logits, with either */
+    struct sy_mat gu; /* pre-activation of the received rows */
     struct sy_mat shared_gu;
     struct sy_mat shared_y; /* before the sigmoid gate, with shared_gate */
     float *shared_logit;
     /* saved */
-    struct sy_dispatch routes;   /* of this rank's tokens */
+    struct sy_dispatch routes; /* of this rank's tokens */
     /* with more than one rank: the owner's, made before act is carved, which keeps it */
     struct sy_exchange *exchange;
-    struct sy_mat x;             /* rows as the experts get them */
-    float *row_w;                /* weight of each of these rows, with scores after experts */
+    struct sy_mat x; /* rows as the experts get them */
+    float *row_w;    /* weight of each of these rows, with scores after experts */
     /* what recompute is compared with; NULL: it is not */
     int32_t *first_ids;
     float *first_w;
 };
 
 struct sy_moe_grad {
-    struct sy_mat dy;          /* received rows [., D] */
+    struct sy_mat dy; /* received rows [., D] */
     struct sy_mlp_grad experts;
-    struct sy_mat dlogits;     /* [T, E] */
+    struct sy_mat dlogits; /* [T, E] */
     struct sy_mlp_grad shared;
     struct sy_mat dys, dshared_logit; /* with shared_gate: [T, D], [T, 1] */
 };
 
 struct sy_moe_scratch {
-    float *logits;            /* [T, E] fp32 */
-    struct sy_mat rows, a;    /* received rows: [., D] out of the experts, or their gradient; [., F] fp32 */
-    float *row_dw, *dw;       /* received rows; [T, K] */
-    struct sy_mat ys, ya;     /* shared: [T, D] output, [T, F'] fp32 */
+    float *logits;         /* [T, E] fp32 */
+    struct sy_mat rows, a; /* received rows: [., D] out of the experts, or their gradient; [., F] fp32 */
+    float *row_dw, *dw;    /* received rows; [T, K] */
+    struct sy_mat ys, ya;  /* shared: [T, D] output, [T, F'] fp32 */
     struct sy_mat d_gate, d_routed, d_shared, d_shared_gate; /* [T, D] terms of the input's gradient */
     /* [., D] rows of this rank's tokens: with ranks; with scores before experts */
     struct sy_mat local, local_x;
-    float *local_w;               /* with ranks */
-    struct sy_scatter scatter;    /* with combine = scatter */
+    float *local_w;            /* with ranks */
+    struct sy_scatter scatter; /* with combine = scatter */
     struct sy_exchange_counts counts;
     struct sy_exchange_buffer exchange, exchange_w;
 };
@@ -140,11 +140,11 @@ sy_status sy_moe_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *
 
 /* Collective. dn from dy; after forward (or recompute) of the same call. Errors: those of the exchange. */
 sy_status sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *w,
-                     const struct sy_moe_memory *memory, struct sy_mat n, struct sy_mat dy,
-                     struct sy_mat dn);
+                     const struct sy_moe_memory *memory, struct sy_mat n, struct sy_mat dy, struct sy_mat dn);
 
 /* The rows of this rank's experts. */
-static inline const struct sy_dispatch *sy_moe_rows(const struct sy_moe_env *env, const struct sy_moe_act *act) {
+static inline const struct sy_dispatch *sy_moe_rows(const struct sy_moe_env *env,
+                                                    const struct sy_moe_act *act) {
     return env->ep.size > 1 ? &act->exchange->received : &act->routes;
 }
 

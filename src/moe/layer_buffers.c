@@ -4,8 +4,8 @@
 
 struct sizes {
     int64_t t, e, k, d, f;
-    int64_t local;          /* most rows of this rank's tokens */
-    int64_t rows;           /* that this rank's experts may get */
+    int64_t local; /* most rows of this rank's tokens */
+    int64_t rows;  /* that this rank's experts may get */
     enum sy_dtype dt;
 };
 
@@ -71,11 +71,12 @@ sy_status sy_moe_check_rows(const struct sy_moe_env *env) {
     struct sizes s = sizes_of(env);
     if (s.local > INT32_MAX)
         SY_FAIL(SY_ERR_USAGE,
-                "an MoE layer may have %lld rows in a pass: %lld tokens, moe.top_k = %lld, and segments of %lld experts "
+                "an MoE layer may have %lld rows in a pass: %lld tokens, moe.top_k = %lld, and segments of "
+                "%lld experts "
                 "times %lld sequences that start at multiples of %lld; there can be %lld: choose fewer "
                 "(training.local_batch_size) or shorter sequences",
-                (long long)s.local, (long long)s.t, (long long)s.k, (long long)s.e, (long long)env->max_sequences,
-                (long long)env->x->device->segment, (long long)INT32_MAX);
+                (long long)s.local, (long long)s.t, (long long)s.k, (long long)s.e,
+                (long long)env->max_sequences, (long long)env->x->device->segment, (long long)INT32_MAX);
     return SY_OK;
 }
 
@@ -88,7 +89,8 @@ void sy_moe_take_saved(const struct sy_moe_env *env, struct sy_arena *a, struct 
     act->routes.combine_groups = env->combine_groups;
     if (env->ep.size > 1) {
         struct sy_exchange_shape shape = shape_of(env);
-        act->routes.count = sy_arena_take(a, "routes", (size_t)(s.e * env->max_sequences), sizeof *act->routes.count);
+        act->routes.count =
+            sy_arena_take(a, "routes", (size_t)(s.e * env->max_sequences), sizeof *act->routes.count);
         sy_exchange_take(env->x, a, &env->ep, &shape, act->exchange);
     }
     act->x = sy_take_mat(a, "dispatched rows", s.rows, s.d, s.dt);
@@ -150,7 +152,8 @@ static void take_exchange(const struct sy_moe_env *env, const struct sizes *s, s
     sy_exchange_take_buffer(env->x, a, &env->ep, &shape, sizeof(float), &g->exchange_w);
 }
 
-static void take_shared(const struct sy_moe_env *env, const struct sizes *s, struct sy_arena *a, struct sy_moe_scratch *g) {
+static void take_shared(const struct sy_moe_env *env, const struct sizes *s, struct sy_arena *a,
+                        struct sy_moe_scratch *g) {
     if (env->config->num_shared_experts == 0)
         return;
     g->ys = sy_take_mat(a, gradients, s->t, s->d, s->dt);

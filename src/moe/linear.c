@@ -39,15 +39,16 @@ static struct sy_right backward(struct sy_mat w, int64_t rows, int64_t cols) {
     return (struct sy_right){.groups = 1, .k = rows, .n = cols, .m = w};
 }
 
-void sy_weight_take(const struct sy_exec *x, struct sy_arena *a, int64_t rows, int64_t cols, struct sy_weight_cache *c) {
+void sy_weight_take(const struct sy_exec *x, struct sy_arena *a, int64_t rows, int64_t cols,
+                    struct sy_weight_cache *c) {
     struct sy_mat w = sy_mat_of(NULL, x->dtype, cols);
     struct sy_right fwd = forward(w, rows, cols), dx = backward(w, rows, cols);
     sy_packed_take(x, a, &fwd, &c->fwd);
     sy_packed_take(x, a, &dx, &c->dx);
 }
 
-struct sy_weight sy_weight_of(const struct sy_exec *x, struct sy_mat w, int64_t rows, int64_t cols, int64_t version,
-                              struct sy_weight_cache *c) {
+struct sy_weight sy_weight_of(const struct sy_exec *x, struct sy_mat w, int64_t rows, int64_t cols,
+                              int64_t version, struct sy_weight_cache *c) {
     struct sy_right fwd = forward(w, rows, cols), dx = backward(w, rows, cols);
     return (struct sy_weight){rows, cols, sy_packed_operand(x, &fwd, version, c ? &c->fwd : NULL),
                               sy_packed_operand(x, &dx, version, c ? &c->dx : NULL)};
@@ -58,8 +59,8 @@ static struct sy_linear map_of(int64_t tokens, const struct sy_weight *w, struct
         .rows = sy_rows_dense(1, tokens), .k = w->cols, .n = w->rows, .x = in, .w = w->fwd, .y = y};
 }
 
-void sy_linear_fwd(const struct sy_exec *x, int64_t tokens, const struct sy_weight *w, const float *bias, struct sy_mat in,
-                   struct sy_mat y) {
+void sy_linear_fwd(const struct sy_exec *x, int64_t tokens, const struct sy_weight *w, const float *bias,
+                   struct sy_mat in, struct sy_mat y) {
     struct sy_linear op = map_of(tokens, w, in, y);
     op.bias = bias;
     x->ops->linear(x, &op);
@@ -72,7 +73,8 @@ void sy_linear_fwd_add(const struct sy_exec *x, int64_t tokens, const struct sy_
     x->ops->linear(x, &op);
 }
 
-void sy_linear_bwd(const struct sy_exec *x, int64_t tokens, int n, const struct sy_linear_grad *maps, struct sy_mat dx) {
+void sy_linear_bwd(const struct sy_exec *x, int64_t tokens, int n, const struct sy_linear_grad *maps,
+                   struct sy_mat dx) {
     struct sy_linear_dx op = {.rows = sy_rows_dense(1, tokens), .n = maps[0].w->cols, .n_maps = n, .dx = dx};
     assert(n <= SY_DX_MAPS);
     for (int i = 0; i < n; i++)

@@ -30,23 +30,24 @@ void sy_packed_take(const struct sy_exec *x, struct sy_arena *a, const struct sy
 struct sy_operand sy_packed_operand(const struct sy_exec *x, const struct sy_right *r, int64_t version,
                                     struct sy_packed *p);
 
-struct sy_weight {           /* W [rows, cols]: outputs, inputs */
-    int64_t rows, cols;      /* rows 0: the layer has no such map */
-    struct sy_operand fwd;   /* W^T [cols, rows] */
-    struct sy_operand dx;    /* W [rows, cols] */
+struct sy_weight {         /* W [rows, cols]: outputs, inputs */
+    int64_t rows, cols;    /* rows 0: the layer has no such map */
+    struct sy_operand fwd; /* W^T [cols, rows] */
+    struct sy_operand dx;  /* W [rows, cols] */
 };
 
 struct sy_weight_cache {
     struct sy_packed fwd, dx;
 };
-void sy_weight_take(const struct sy_exec *x, struct sy_arena *a, int64_t rows, int64_t cols, struct sy_weight_cache *c);
+void sy_weight_take(const struct sy_exec *x, struct sy_arena *a, int64_t rows, int64_t cols,
+                    struct sy_weight_cache *c);
 /* W as it is stored at w [rows, cols]; c NULL: without a cache. */
-struct sy_weight sy_weight_of(const struct sy_exec *x, struct sy_mat w, int64_t rows, int64_t cols, int64_t version,
-                              struct sy_weight_cache *c);
+struct sy_weight sy_weight_of(const struct sy_exec *x, struct sy_mat w, int64_t rows, int64_t cols,
+                              int64_t version, struct sy_weight_cache *c);
 
 /* y [T, rows] = BF(x [T, cols] W^T + bias), stored or fp32; bias NULL: none. */
-void sy_linear_fwd(const struct sy_exec *x, int64_t tokens, const struct sy_weight *w, const float *bias, struct sy_mat in,
-                   struct sy_mat y);
+void sy_linear_fwd(const struct sy_exec *x, int64_t tokens, const struct sy_weight *w, const float *bias,
+                   struct sy_mat in, struct sy_mat y);
 /* The same, and y = BF(residual + it), y stored. */
 void sy_linear_fwd_add(const struct sy_exec *x, int64_t tokens, const struct sy_weight *w, struct sy_mat in,
                        struct sy_mat residual, struct sy_mat y);
@@ -56,6 +57,7 @@ struct sy_linear_grad {
     const struct sy_weight *w;
     struct sy_mat dy;
 };
-void sy_linear_bwd(const struct sy_exec *x, int64_t tokens, int n, const struct sy_linear_grad *maps, struct sy_mat dx);
+void sy_linear_bwd(const struct sy_exec *x, int64_t tokens, int n, const struct sy_linear_grad *maps,
+                   struct sy_mat dx);
 
 #endif

@@ -12,9 +12,9 @@
 /* W13 [2f, d], W1's rows first, and W2 [d, f] of each group. */
 struct sy_mlp_weights {
     int64_t groups, d, f;
-    struct sy_operand w13_t, w2_t;       /* forward: [d, 2f], [f, d] */
-    struct sy_operand w1, w3, w2;        /* input gradients: [f, d] twice, [d, f] */
-    struct sy_packed *cache13, *cache2;  /* of w13_t and w2_t; NULL: there is no cache */
+    struct sy_operand w13_t, w2_t;      /* forward: [d, 2f], [f, d] */
+    struct sy_operand w1, w3, w2;       /* input gradients: [f, d] twice, [d, f] */
+    struct sy_packed *cache13, *cache2; /* of w13_t and w2_t; NULL: there is no cache */
 };
 
 struct sy_mlp_cache {

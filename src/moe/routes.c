@@ -3,7 +3,8 @@
 
 #include "base/fmath.h"
 
-enum sy_route_fault sy_route_sort(int64_t experts, int64_t top_k, int32_t *ids, float *w, int32_t *bad_id, float *bad_w) {
+enum sy_route_fault sy_route_sort(int64_t experts, int64_t top_k, int32_t *ids, float *w, int32_t *bad_id,
+                                  float *bad_w) {
     for (int64_t k = 0; k < top_k; k++) {
         int32_t id = *bad_id = ids[k];
         float weight = *bad_w = w ? w[k] : 0.0f;

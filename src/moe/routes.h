@@ -15,6 +15,7 @@ enum sy_route_fault { SY_ROUTE_OK, SY_ROUTE_RANGE, SY_ROUTE_TWICE, SY_ROUTE_NOT_
 /* Local. Sorts one token's ids [K] (in any order) and, unless NULL, its weights along with them. ids must be
  * 0 .. experts-1 and distinct, weights finite: else what is wrong, with expert and weight; then the arrays
  * are rubbish. */
-enum sy_route_fault sy_route_sort(int64_t experts, int64_t top_k, int32_t *ids, float *w, int32_t *bad_id, float *bad_w);
+enum sy_route_fault sy_route_sort(int64_t experts, int64_t top_k, int32_t *ids, float *w, int32_t *bad_id,
+                                  float *bad_w);
 
 #endif

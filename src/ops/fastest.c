@@ -55,7 +55,10 @@ static struct sy_mat take(struct sy_arena *a, struct sy_exec *x, enum sy_dtype t
 }
 
 sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, int *out) {
-    struct sy_exec x = {.device = sy_device_cpu(), .cls = SY_NUMERIC_X86, .dtype = sy_class_dtype(SY_NUMERIC_X86), .kb = sy_class_kb(SY_NUMERIC_X86)};
+    struct sy_exec x = {.device = sy_device_cpu(),
+                        .cls = SY_NUMERIC_X86,
+                        .dtype = sy_class_dtype(SY_NUMERIC_X86),
+                        .kb = sy_class_kb(SY_NUMERIC_X86)};
     struct sy_arena a;
     n = n < MOST ? n : MOST;
     *out = 0;
@@ -67,7 +70,10 @@ sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, int *out) {
     x.scratch = sy_arena_take(&a, "choosing a tier", x.scratch_bytes, 1);
     sy_status status = sy_arena_check(&a, "choosing a tier");
     if (status == SY_OK)
-        *out = race(ops, n, &x, &(struct sy_linear){.rows = sy_rows_dense(1, N), .k = N, .n = N, .x = p, .w = {.m = sy_mat_t(q)}, .y = c});
+        *out =
+            race(ops, n, &x,
+                 &(struct sy_linear){
+                     .rows = sy_rows_dense(1, N), .k = N, .n = N, .x = p, .w = {.m = sy_mat_t(q)}, .y = c});
     sy_arena_fini(&a);
     return status;
 }

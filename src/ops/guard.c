@@ -1,11 +1,11 @@
 /* Ops of a device whose memory is closed between them: see wrapped.h, device/guarded.c. */
 #include "ops/wrapped.h"
 
-#define X(name, type)                                                     \
+#define X(name, type)                                                            \
     static void name##_guarded(const struct sy_exec *x, const struct type *op) { \
-        x->device->open(x->device);                                      \
-        x->ops->inner->name(x, op);                                      \
-        x->device->close(x->device);                                     \
+        x->device->open(x->device);                                              \
+        x->ops->inner->name(x, op);                                              \
+        x->device->close(x->device);                                             \
     }
 SY_OPS_LIST(X)
 #undef X

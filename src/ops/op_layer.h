@@ -39,19 +39,20 @@ enum { SY_ATTENTION_BLOCK = 128, SY_HEAD_SLICES = 2 };
 
 struct sy_head_slice { /* of the head dimension: nope, rope */
     int64_t d;
-    struct sy_heads q, k;   /* q [T, H, d], k [T, Hkv, d] (head stride 0: one shared key) */
+    struct sy_heads q, k; /* q [T, H, d], k [T, Hkv, d] (head stride 0: one shared key) */
     /* backward: stored; dk is [T, Hkv, d] also where k's head stride is 0: one BF a head */
     struct sy_heads dq, dk;
 };
 
-/* An allowed score of -Inf has p = +0; a NaN or +Inf, no finite one, or a sum of p that is 0 makes the row's o and lse NaN. */
+/* An allowed score of -Inf has p = +0; a NaN or +Inf, no finite one, or a sum of p that is 0 makes the
+ * row's o and lse NaN. */
 struct sy_attention {
     int64_t sequences, seq_len, heads, kv_heads, dv;
     int n_slices;
     struct sy_head_slice slice[SY_HEAD_SLICES];
-    struct sy_heads v;        /* [T, Hkv, dv] */
-    float scale;              /* (head dimension)^-1/2 and yarn's factor: of dq and dk */
-    float c;                  /* fp32(scale log2 e), rounded once: of the scores */
+    struct sy_heads v; /* [T, Hkv, dv] */
+    float scale;       /* (head dimension)^-1/2 and yarn's factor: of dq and dk */
+    float c;           /* fp32(scale log2 e), rounded once: of the scores */
     /* [T] index in its sequence of the first token of a token's document; NULL: 0 */
     const int32_t *doc_start;
     int64_t window;           /* keys j with i - j < window; 0: all */

@@ -23,12 +23,12 @@ struct sy_router_fwd {
     const int32_t *given;
     /* sigmoid, forced or given: s of the chosen alone, +0 elsewhere (router_losses need all) */
     int chosen_only;
-    const float *logits;    /* [tokens, experts] */
-    const float *bias;      /* [experts] or NULL: chooses, never weighs */
-    float *s;               /* [tokens, experts] scores; topk_softmax: s[t, e] of the chosen, +0 elsewhere */
-    int32_t *ids;           /* [tokens, top_k], ascending */
-    float *w;               /* [tokens, top_k] */
-    const int32_t *place;   /* [tokens / seq_len] sequence of the step's batch; NULL: 0, 1, ... */
+    const float *logits;  /* [tokens, experts] */
+    const float *bias;    /* [experts] or NULL: chooses, never weighs */
+    float *s;             /* [tokens, experts] scores; topk_softmax: s[t, e] of the chosen, +0 elsewhere */
+    int32_t *ids;         /* [tokens, top_k], ascending */
+    float *w;             /* [tokens, top_k] */
+    const int32_t *place; /* [tokens / seq_len] sequence of the step's batch; NULL: 0, 1, ... */
     int64_t layer, layers;
     /* becomes the lowest with a NaN among its logits, if that is lower (struct sy_tally) */
     int64_t *bad_token;
@@ -107,7 +107,7 @@ struct sy_topk_bwd { /* dx[r, ids[r, j]] = dvalues[r, j], +0 elsewhere */
  * device->segment; the rows between are padding: route -1, rows of +0. */
 struct sy_route_sort {
     int64_t sequences, seq_len, experts, top_k;
-    const int32_t *ids;   /* [T, K] ascending */
+    const int32_t *ids; /* [T, K] ascending */
     /* [E * sequences + 1]: first row of (expert, sequence); the last one: rows in all */
     int64_t *offset;
     int64_t *count;       /* [E * sequences] routes of each; or NULL */

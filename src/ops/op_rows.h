@@ -17,11 +17,11 @@ struct sy_tile {
  * alone. */
 struct sy_rows {
     int64_t groups, sequences;
-    int64_t max_rows;            /* a bound; dense: exact */
+    int64_t max_rows; /* a bound; dense: exact */
     /* [groups * sequences + 1] first row of (group, sequence); the last: rows in all */
     const int64_t *offset;
-    const struct sy_tile *tile;  /* at most max_rows / SY_TILE_ROWS + groups */
-    const int64_t *n_tiles;      /* [1] */
+    const struct sy_tile *tile; /* at most max_rows / SY_TILE_ROWS + groups */
+    const int64_t *n_tiles;     /* [1] */
 };
 
 static inline struct sy_rows sy_rows_dense(int64_t sequences, int64_t rows) {
@@ -61,7 +61,7 @@ struct sy_linear { /* y = BF(CHAIN over k of (x, w of the row's group) + bias) *
     const float *bias; /* [n] or NULL */
     struct sy_mat y;   /* [rows, n] stored or fp32 */
     enum sy_epilogue epilogue;
-    struct sy_mat h;        /* SWIGLU: [rows, n / 2] stored */
+    struct sy_mat h; /* SWIGLU: [rows, n / 2] stored */
     /* data NULL: none; else y = BF(residual + BF(chain + bias)); [rows, n] stored; may be y */
     struct sy_mat residual;
 };
@@ -98,9 +98,9 @@ struct sy_linear_dx {
 struct sy_dw {
     struct sy_rows rows;
     int64_t first, n_segments;
-    int64_t m, n;      /* outputs, inputs of the map */
-    struct sy_mat dy;  /* [rows, m] stored */
-    struct sy_mat x;   /* [rows, n] stored */
+    int64_t m, n;     /* outputs, inputs of the map */
+    struct sy_mat dy; /* [rows, m] stored */
+    struct sy_mat x;  /* [rows, n] stored */
     /* [groups, m, n], acc_step apart: the chain goes on from here; NULL: from +0. May be c unless fold */
     const float *acc;
     int64_t acc_step;

@@ -27,8 +27,8 @@ struct sy_tally {
     int64_t bad_token;      /* the lowest with a NaN among its router's logits, or SY_NO_TOKEN */
     /* the lowest whose recompute took other routes, or SY_NO_TOKEN; its expert, and now */
     int64_t changed[3];
-    int64_t batched;        /* passes without gradients whose experts all had equally many rows */
-    int64_t n_bad_gradient; /* gradient elements that are not finite */
+    int64_t batched;          /* passes without gradients whose experts all had equally many rows */
+    int64_t n_bad_gradient;   /* gradient elements that are not finite */
     struct sy_exact_sum norm; /* sums of squares of the gradient's blocks */
 };
 static const struct sy_tally sy_tally_empty = {.bad_token = SY_NO_TOKEN, .changed = {SY_NO_TOKEN}};
@@ -108,7 +108,8 @@ struct sy_judge {
 
 /* g = clip G; m = fma(b1, m, one_b1 g); v = fma(b2, v, (one_b2 g) g); below 2^-126 both are stored as +0;
  * q = (m c1)/(sqrt(v c2) + eps); w = fma(-lr, fma(wd, w, q), w); stored = BF(w). Not applied: nothing
- * changes. In any case the digest of w, elements first .. first + n - 1 of the tensor `id`, is added (NUMERICS 6). */
+ * changes. In any case the digest of w, elements first .. first + n - 1 of the tensor `id`, is added
+ * (NUMERICS 6). */
 struct sy_adamw_item {
     int64_t n;
     uint64_t id, first;

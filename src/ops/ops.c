@@ -101,7 +101,8 @@ enum sy_dtype sy_class_dtype(enum sy_numeric_class cls) { return classes[cls].dt
 
 size_t sy_ops_scratch_bytes(int64_t max_row, int64_t max_head, int64_t seq_len) {
     int64_t w = (max_head + 31) / 32 * 32 + 64, keys = seq_len + SY_ATTENTION_BLOCK;
-    int64_t attention = (3 * 64 + 4 * SY_ATTENTION_BLOCK) * w + 4 * 64 * SY_ATTENTION_BLOCK + 2 * keys * w + 1024;
+    int64_t attention =
+        (3 * 64 + 4 * SY_ATTENTION_BLOCK) * w + 4 * 64 * SY_ATTENTION_BLOCK + 2 * keys * w + 1024;
     int64_t product = 64 * 256 + 256 * 128 + 64 * 128, pointwise = 12 * max_row + 4096;
     int64_t floats = attention > product ? attention : product;
     floats = pointwise > floats ? pointwise : floats;

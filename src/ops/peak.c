@@ -53,8 +53,8 @@ struct sy_peak sy_ops_peak(const struct sy_exec *x) {
     static int n;
     int i = 0, threads = sy_pool_size(x->pool);
     pthread_mutex_lock(&mutex);
-    while (i < n && (strcmp(kept[i].tier, x->ops->tier) != 0 || kept[i].cls != x->cls ||
-                     kept[i].threads != threads))
+    while (i < n &&
+           (strcmp(kept[i].tier, x->ops->tier) != 0 || kept[i].cls != x->cls || kept[i].threads != threads))
         i++;
     struct sy_peak peak = i < n ? kept[i].peak : measure(x);
     if (i == n && n < KEPT)

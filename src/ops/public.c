@@ -12,7 +12,8 @@
 /* Bytes of a rows x cols array of elements of 4 bytes, or an error. */
 static sy_status array_bytes(const char *what, int64_t rows, int64_t cols, size_t *out) {
     if (rows < 0 || cols < 0 || (cols > 0 && rows > INT64_MAX / 8 / cols))
-        SY_FAIL(SY_ERR_USAGE, "%s: %" PRId64 " x %" PRId64 " elements: negative, or more than memory has", what, rows, cols);
+        SY_FAIL(SY_ERR_USAGE, "%s: %" PRId64 " x %" PRId64 " elements: negative, or more than memory has",
+                what, rows, cols);
     *out = (size_t)(rows * cols) * 4;
     return SY_OK;
 }
@@ -22,7 +23,8 @@ sy_status sy_topk_check(int64_t rows, int64_t n, int64_t k, int64_t *out_rows, i
     if (k < 1 || k > n)
         SY_FAIL(SY_ERR_USAGE, "topk: k = %" PRId64 " of rows of n = %" PRId64 ": must be 1 <= k <= n", k, n);
     if (n > INT32_MAX)
-        SY_FAIL(SY_ERR_USAGE, "topk: n = %" PRId64 ": ids have 32 bits, n must be at most %" PRId32, n, INT32_MAX);
+        SY_FAIL(SY_ERR_USAGE, "topk: n = %" PRId64 ": ids have 32 bits, n must be at most %" PRId32, n,
+                INT32_MAX);
     SY_TRY(array_bytes("topk", rows, n, &bytes));
     *out_rows = rows;
     *out_k = k;
@@ -45,7 +47,8 @@ static sy_status apart(struct range a, struct range b) {
     if (!overlap(a, b))
         return SY_OK;
     SY_FAIL(SY_ERR_USAGE,
-            "scatter_add: %s, bytes 0x%" PRIxPTR " to 0x%" PRIxPTR ", overlaps %s, bytes 0x%" PRIxPTR " to 0x%" PRIxPTR,
+            "scatter_add: %s, bytes 0x%" PRIxPTR " to 0x%" PRIxPTR ", overlaps %s, bytes 0x%" PRIxPTR
+            " to 0x%" PRIxPTR,
             a.name, p, p + a.bytes, b.name, q, q + b.bytes);
 }
 
@@ -53,18 +56,21 @@ static struct range range_of(const char *name, const void *at, size_t bytes) {
     return (struct range){name, at, at ? bytes : 0};
 }
 
-sy_status sy_scatter_add_check(const void *out, size_t out_bytes, const void *src, size_t src_bytes, const void *index,
-                               size_t index_bytes, const void *protect, size_t protect_bytes) {
+sy_status sy_scatter_add_check(const void *out, size_t out_bytes, const void *src, size_t src_bytes,
+                               const void *index, size_t index_bytes, const void *protect,
+                               size_t protect_bytes) {
     struct range to = range_of("out", out, out_bytes);
     SY_TRY(apart(to, range_of("src", src, src_bytes)));
     SY_TRY(apart(to, range_of("index", index, index_bytes)));
     return apart(to, range_of("protect", protect, protect_bytes));
 }
 
-int sy_scatter_add_overlaps(const void *out, size_t out_bytes, const void *src, size_t src_bytes, const void *index,
-                            size_t index_bytes, const void *protect, size_t protect_bytes) {
+int sy_scatter_add_overlaps(const void *out, size_t out_bytes, const void *src, size_t src_bytes,
+                            const void *index, size_t index_bytes, const void *protect,
+                            size_t protect_bytes) {
     struct range to = range_of("out", out, out_bytes);
-    return overlap(to, range_of("src", src, src_bytes)) || overlap(to, range_of("index", index, index_bytes)) ||
+    return overlap(to, range_of("src", src, src_bytes)) ||
+           overlap(to, range_of("index", index, index_bytes)) ||
            overlap(to, range_of("protect", protect, protect_bytes));
 }
 
@@ -111,10 +117,12 @@ static sy_status check_ids(const int32_t *ids, int64_t rows, int64_t n, int64_t 
         const int32_t *row = ids + r * k;
         for (int64_t j = 0; j < k; j++) {
             if (row[j] < 0 || row[j] >= n)
-                SY_FAIL(SY_ERR_USAGE, "topk: id %" PRId64 " of row %" PRId64 " is %" PRId32 ": must be 0 to %" PRId64, j, r,
+                SY_FAIL(SY_ERR_USAGE,
+                        "topk: id %" PRId64 " of row %" PRId64 " is %" PRId32 ": must be 0 to %" PRId64, j, r,
                         row[j], n - 1);
             if (taken[row[j]]++)
-                SY_FAIL(SY_ERR_USAGE, "topk: id %" PRId64 " of row %" PRId64 " is %" PRId32 ", as an earlier one", j, r,
+                SY_FAIL(SY_ERR_USAGE,
+                        "topk: id %" PRId64 " of row %" PRId64 " is %" PRId32 ", as an earlier one", j, r,
                         row[j]);
         }
         for (int64_t j = 0; j < k; j++)
@@ -123,7 +131,8 @@ static sy_status check_ids(const int32_t *ids, int64_t rows, int64_t n, int64_t 
     return SY_OK;
 }
 
-sy_status sy_topk_bwd(const float *dvalues, const int32_t *ids, int64_t rows, int64_t n, int64_t k, float *dx) {
+sy_status sy_topk_bwd(const float *dvalues, const int32_t *ids, int64_t rows, int64_t n, int64_t k,
+                      float *dx) {
     struct sy_exec exec;
     SY_TRY(sy_topk_check(rows, n, k, &rows, &k));
     SY_TRY(exec_open((n + 3) / 4, &exec));
@@ -153,35 +162,39 @@ static sy_status scatter(const struct scatter *c, float *out) {
     SY_TRY(array_bytes("scatter_add: src", c->n, c->d, &src_bytes));
     SY_TRY(array_bytes("scatter_add: index", c->n, 1, &index_bytes));
     SY_TRY(array_bytes("scatter_add: out", c->out_rows, c->d, &out_bytes));
-    SY_TRY(sy_scatter_add_check(out, out_bytes, c->src, src_bytes, c->index, index_bytes, c->protect, c->protect_bytes));
+    SY_TRY(sy_scatter_add_check(out, out_bytes, c->src, src_bytes, c->index, index_bytes, c->protect,
+                                c->protect_bytes));
     struct range to = {"out", out, out_bytes};
     SY_TRY(apart(to, (struct range){"scale", c->scale, c->scale ? index_bytes : 0}));
     SY_TRY(apart(to, (struct range){"base", c->base, c->base ? out_bytes : 0}));
     for (int64_t i = 0; i < c->n; i++)
         if (c->index[i] < 0 || c->index[i] >= c->out_rows)
-            SY_FAIL(SY_ERR_USAGE, "scatter_add: index %" PRId64 " is %" PRId32 ": must be 0 to %" PRId64, i, c->index[i],
-                    c->out_rows - 1);
+            SY_FAIL(SY_ERR_USAGE, "scatter_add: index %" PRId64 " is %" PRId32 ": must be 0 to %" PRId64, i,
+                    c->index[i], c->out_rows - 1);
     SY_TRY(exec_open(0, &exec));
     if (c->base && out_bytes)
         memcpy(out, c->base, out_bytes);
     else if (!c->in_place && out_bytes)
         memset(out, 0, out_bytes);
-    exec.ops->scatter_add(&exec, &(struct sy_scatter_add){.n = c->n,
-                                                          .d = c->d,
-                                                          .out_rows = c->out_rows,
-                                                          .index = c->index,
-                                                          .scale = c->scale,
-                                                          .src = sy_mat_of((void *)(uintptr_t)c->src, SY_F32, c->d),
-                                                          .out = sy_mat_of(out, SY_F32, c->d)});
+    exec.ops->scatter_add(&exec,
+                          &(struct sy_scatter_add){.n = c->n,
+                                                   .d = c->d,
+                                                   .out_rows = c->out_rows,
+                                                   .index = c->index,
+                                                   .scale = c->scale,
+                                                   .src = sy_mat_of((void *)(uintptr_t)c->src, SY_F32, c->d),
+                                                   .out = sy_mat_of(out, SY_F32, c->d)});
     return SY_OK;
 }
 
-sy_status sy_scatter_add(const float *src, const int32_t *index, const float *scale, int64_t n, int64_t d, const float *base,
-                         int64_t out_rows, float *out) {
+sy_status sy_scatter_add(const float *src, const int32_t *index, const float *scale, int64_t n, int64_t d,
+                         const float *base, int64_t out_rows, float *out) {
     return scatter(&(struct scatter){src, scale, base, index, n, d, out_rows, NULL, 0, 0}, out);
 }
 
-sy_status sy_scatter_add_in_place(const float *src, const int32_t *index, const float *scale, int64_t n, int64_t d,
-                                  const void *protect, size_t protect_bytes, int64_t out_rows, float *out) {
-    return scatter(&(struct scatter){src, scale, NULL, index, n, d, out_rows, protect, protect_bytes, 1}, out);
+sy_status sy_scatter_add_in_place(const float *src, const int32_t *index, const float *scale, int64_t n,
+                                  int64_t d, const void *protect, size_t protect_bytes, int64_t out_rows,
+                                  float *out) {
+    return scatter(&(struct scatter){src, scale, NULL, index, n, d, out_rows, protect, protect_bytes, 1},
+                   out);
 }

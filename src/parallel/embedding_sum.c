@@ -1,8 +1,8 @@
 /* The embedding's gradient: see embedding_sum.h. */
 #include "parallel/embedding_sum.h"
 
-sy_status sy_embedding_sum_init(const struct sy_exec *exec, const struct sy_walk *walk, int64_t seq_len, int64_t rows,
-                                int64_t d, struct sy_embedding_sum *e) {
+sy_status sy_embedding_sum_init(const struct sy_exec *exec, const struct sy_walk *walk, int64_t seq_len,
+                                int64_t rows, int64_t d, struct sy_embedding_sum *e) {
     int64_t size = rows * d;
     *e = (struct sy_embedding_sum){.exec = exec, .walk = *walk, .seq_len = seq_len, .rows = rows, .d = d};
     return sy_tree_init(walk->lanes, walk->expert_lanes, 1, &size, &e->tree);
@@ -60,7 +60,8 @@ static void clear_up(struct sy_embedding_sum *e) {
 void sy_embedding_sum_begin(struct sy_embedding_sum *e, const int32_t *ids) {
     clear_up(e);
     sy_tree_begin(&e->tree);
-    e->exec->ops->copy(e->exec, &(struct sy_copy){.rows = 1, .bytes = tokens_of(e) * 4, .from = ids, .to = e->ids});
+    e->exec->ops->copy(e->exec,
+                       &(struct sy_copy){.rows = 1, .bytes = tokens_of(e) * 4, .from = ids, .to = e->ids});
     e->used = 1;
 }
 
@@ -90,7 +91,8 @@ static void add_cell(struct sy_embedding_sum *e, int64_t k, int64_t n, const int
         finish(e, p.lane);
 }
 
-void sy_embedding_sum_add(struct sy_embedding_sum *e, const struct sy_span *at, const int32_t *ids, struct sy_mat dy) {
+void sy_embedding_sum_add(struct sy_embedding_sum *e, const struct sy_span *at, const int32_t *ids,
+                          struct sy_mat dy) {
     for (int64_t b = 0; b < at->n;) {
         struct sy_walk_place p = sy_walk_place(&e->walk, at->first + b);
         int64_t n = e->walk.cell - p.w < at->n - b ? e->walk.cell - p.w : at->n - b;

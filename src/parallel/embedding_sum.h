@@ -16,21 +16,22 @@ struct sy_embedding_sum {
     struct sy_walk walk;
     int64_t seq_len, rows, d;
     struct sy_tree tree;
-    float *leaf;        /* [rows, d], when a lane has more than one leaf */
-    int32_t *ids;       /* [walk * S] the step's, until the next begins */
-    int used;           /* a step has begun: something is not +0 */
+    float *leaf;  /* [rows, d], when a lane has more than one leaf */
+    int32_t *ids; /* [walk * S] the step's, until the next begins */
+    int used;     /* a step has begun: something is not +0 */
 };
 
 /* Local. Errors: those of sy_tree_init. sy_embedding_sum_fini. */
-sy_status sy_embedding_sum_init(const struct sy_exec *exec, const struct sy_walk *walk, int64_t seq_len, int64_t rows,
-                                int64_t d, struct sy_embedding_sum *e);
+sy_status sy_embedding_sum_init(const struct sy_exec *exec, const struct sy_walk *walk, int64_t seq_len,
+                                int64_t rows, int64_t d, struct sy_embedding_sum *e);
 void sy_embedding_sum_fini(struct sy_embedding_sum *e);
 void sy_embedding_sum_carve(struct sy_embedding_sum *e, struct sy_arena *a);
 
 /* Clears what the step before left, and keeps the tokens of this one: ids [walk * S]. */
 void sy_embedding_sum_begin(struct sy_embedding_sum *e, const int32_t *ids);
 /* dy [T, d] of the span's tokens `ids`. */
-void sy_embedding_sum_add(struct sy_embedding_sum *e, const struct sy_span *at, const int32_t *ids, struct sy_mat dy);
+void sy_embedding_sum_add(struct sy_embedding_sum *e, const struct sy_span *at, const int32_t *ids,
+                          struct sy_mat dy);
 /* After the last sequence, until the next begin. */
 float *sy_embedding_sum_root(const struct sy_embedding_sum *e);
 

@@ -10,7 +10,7 @@ enum { MAX_PENDING = 32 }; /* matrices of one layer, and vectors */
 
 struct sum { /* of a tree and its leaves: dense weights over lanes, experts over lane groups */
     struct sy_tree tree;
-    float *leaf; /* [tree.n], when leaves are cut; NULL */
+    float *leaf;  /* [tree.n], when leaves are cut; NULL */
     int64_t cell; /* sequences of a leaf */
     int lanes_a_leaf;
 };
@@ -25,9 +25,9 @@ struct sy_gradients {
     struct sy_arena arena;
     struct sum dense, experts;
     struct sy_embedding_sum embedding;
-    float *leaf_head;               /* when nothing else is cut */
-    int *item;                      /* [n_params] in its tree; of an expert's weights: its layer's */
-    struct sy_span at;              /* of what is pending */
+    float *leaf_head;  /* when nothing else is cut */
+    int *item;         /* [n_params] in its tree; of an expert's weights: its layer's */
+    struct sy_span at; /* of what is pending */
     int n_matrices, n_vectors;
     struct matrix matrix[MAX_PENDING];
     struct sy_sink_vector vector[MAX_PENDING];
@@ -55,7 +55,9 @@ const char *sy_gradients_plant_about(int i) { return sy_gradients_plant(i) ? pla
 
 /* --- creation ------------------------------------------------------------------------------------------- */
 
-static const struct sy_param *param_of(const struct sy_gradients *g, int param) { return &g->o.params->param[param]; }
+static const struct sy_param *param_of(const struct sy_gradients *g, int param) {
+    return &g->o.params->param[param];
+}
 static int64_t size_of(const struct sy_param *p) { return p->rows * p->cols; }
 
 static int is_planted(const struct sy_gradients_options *o, const char *name) {
@@ -63,7 +65,8 @@ static int is_planted(const struct sy_gradients_options *o, const char *name) {
 }
 
 /* Items of both trees: a dense weight each; of a layer with experts all of them, W1 | W3 and then W2. */
-static void list_items(struct sy_gradients *g, int64_t *dense, int *n_dense, int64_t *experts, int *n_experts) {
+static void list_items(struct sy_gradients *g, int64_t *dense, int *n_dense, int64_t *experts,
+                       int *n_experts) {
     const struct sy_params *p = g->o.params;
     *n_dense = *n_experts = 0;
     for (int i = 0; i < p->n_params; i++) {
@@ -100,7 +103,8 @@ static sy_status init_trees(struct sy_gradients *g) {
     if (status == SY_OK)
         status = sy_embedding_sum_init(o->exec, &o->walk, o->seq_len, e->rows, e->cols, &g->embedding);
     free(sizes);
-    g->dense.tree.in_turn = g->experts.tree.in_turn = g->embedding.tree.in_turn = is_planted(o, "lanes_in_turn");
+    g->dense.tree.in_turn = g->experts.tree.in_turn = g->embedding.tree.in_turn =
+        is_planted(o, "lanes_in_turn");
     g->dense.cell = o->walk.cell;
     g->experts.cell = (int64_t)o->walk.cell * f;
     g->dense.lanes_a_leaf = 1;
@@ -165,8 +169,8 @@ sy_status sy_gradients_measure(const struct sy_gradients_options *o, struct sy_a
 sy_status sy_gradients_create(const struct sy_gradients_options *o, struct sy_gradients **out) {
     struct sy_gradients *g;
     SY_TRY(shell(o, &g));
-    sy_status status = sy_arena_build(o->exec->device, "gradients (fewer numerics.lanes need fewer buffers)", carve, g,
-                                      &g->arena);
+    sy_status status = sy_arena_build(o->exec->device, "gradients (fewer numerics.lanes need fewer buffers)",
+                                      carve, g, &g->arena);
     if (status != SY_OK) {
         sy_gradients_destroy(g);
         return status;
@@ -188,17 +192,18 @@ static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 struct piece { /* of a leaf: sequences from .. from + n - 1 of the span */
     int64_t from, n;
-    int lane; /* or lane group */
+    int lane;               /* or lane group */
     int begins, ends, last; /* last: of its lane */
 };
 
 /* The piece of a leaf that begins at sequence `from` of the span. */
-static struct piece piece_at(const struct sy_gradients *g, const struct sum *s, const struct sy_span *at, int64_t from) {
+static struct piece piece_at(const struct sy_gradients *g, const struct sum *s, const struct sy_span *at,
+                             int64_t from) {
     int64_t k = at->first + from, in_leaf = k % s->cell, n = min64(at->n - from, s->cell - in_leaf);
     struct sy_walk_place p = sy_walk_place(&g->o.walk, k + n - 1);
     int ends = in_leaf + n == s->cell;
-    return (struct piece){from, n, (int)p.lane / s->lanes_a_leaf, in_leaf == 0, ends,
-                          ends && p.round == g->o.walk.rounds - 1};
+    return (struct piece){from,         n,    (int)p.lane / s->lanes_a_leaf,
+                          in_leaf == 0, ends, ends && p.round == g->o.walk.rounds - 1};
 }
 
 /* Where a piece's sum goes: the accumulator when the leaf ends, else its leaf buffer. */
@@ -207,7 +212,8 @@ struct target {
     float *out;
     int fold;
 };
-static struct target target_of(const struct sy_gradients *g, struct sum *s, int item, const struct piece *p, float *leaf) {
+static struct target target_of(const struct sy_gradients *g, struct sum *s, int item, const struct piece *p,
+                               float *leaf) {
     if (!p->ends) {
         assert(leaf);
         return (struct target){p->begins ? NULL : leaf, leaf, 0};
@@ -240,8 +246,8 @@ static void add_up(struct sy_gradients *g, int n) {
 
 /* --- matrices and vectors ------------------------------------------------------------------------------- */
 
-static struct sy_dw dense_problem(struct sy_gradients *g, const struct matrix *m, const struct piece *p, struct sy_rows rows,
-                                  int64_t first_row) {
+static struct sy_dw dense_problem(struct sy_gradients *g, const struct matrix *m, const struct piece *p,
+                                  struct sy_rows rows, int64_t first_row) {
     const struct sy_param *q = param_of(g, m->param);
     struct target t = target_of(g, &g->dense, g->item[m->param], p, dense_leaf(g, m->param));
     return (struct sy_dw){.rows = rows,
@@ -255,7 +261,8 @@ static struct sy_dw dense_problem(struct sy_gradients *g, const struct matrix *m
                           .fold = t.fold};
 }
 
-static struct sy_row_sum_item vector_item(struct sy_gradients *g, const struct sy_sink_vector *v, const struct piece *p) {
+static struct sy_row_sum_item vector_item(struct sy_gradients *g, const struct sy_sink_vector *v,
+                                          const struct piece *p) {
     struct target t = target_of(g, &g->dense, g->item[v->param], p, dense_leaf(g, v->param));
     int64_t token = p->from * g->at.seq_len;
     struct sy_row_sum_item item = {.sequences = p->n,
@@ -362,8 +369,8 @@ static void expert_problems(const struct sy_sink_experts *e, const struct sy_par
     out[1].acc_step = out[1].c_step = w2;
 }
 
-static void run_experts(struct sy_gradients *g, const struct sy_sink_experts *e, const struct target *t, int64_t first,
-                        int64_t n) {
+static void run_experts(struct sy_gradients *g, const struct sy_sink_experts *e, const struct target *t,
+                        int64_t first, int64_t n) {
     const struct sy_param *w13 = param_of(g, g->o.params->layer[e->layer].first_expert);
     struct sy_dw problem[2];
     expert_problems(e, w13, t, first, n, problem);
@@ -371,8 +378,8 @@ static void run_experts(struct sy_gradients *g, const struct sy_sink_experts *e,
 }
 
 /* Planted: a leaf's sequences backwards, one by one through the leaf buffer. */
-static void shuffled(struct sy_gradients *g, const struct sy_sink_experts *e, const struct target *t, const struct piece *p,
-                     float *leaf) {
+static void shuffled(struct sy_gradients *g, const struct sy_sink_experts *e, const struct target *t,
+                     const struct piece *p, float *leaf) {
     for (int64_t i = p->n - 1; i >= 0; i--) {
         struct target one = {i == p->n - 1 ? t->acc : leaf, i == 0 ? t->out : leaf, i == 0 && t->fold};
         run_experts(g, e, &one, p->from + i, 1);
@@ -405,7 +412,8 @@ static void sink_embedding(void *self, const struct sy_span *at, const int32_t *
 static void sink_flush(void *self) { use_pending(self); }
 
 struct sy_grad_sink sy_gradients_sink(struct sy_gradients *g) {
-    return (struct sy_grad_sink){g, sink_matrix, sink_piece, sink_experts, sink_vector, sink_embedding, sink_flush};
+    return (struct sy_grad_sink){g,           sink_matrix,    sink_piece, sink_experts,
+                                 sink_vector, sink_embedding, sink_flush};
 }
 
 float *sy_gradients_root(const struct sy_gradients *g, int param) {
@@ -418,5 +426,6 @@ float *sy_gradients_root(const struct sy_gradients *g, int param) {
     const struct sy_param *w13 = param_of(g, first), *w2 = param_of(g, first + 1);
     int64_t experts = g->experts.tree.size[g->item[param]] / (size_of(w13) + size_of(w2));
     float *root = sy_tree_root(&g->experts.tree, g->item[param]);
-    return which == 0 ? root + q->expert * size_of(w13) : root + experts * size_of(w13) + q->expert * size_of(w2);
+    return which == 0 ? root + q->expert * size_of(w13)
+                      : root + experts * size_of(w13) + q->expert * size_of(w2);
 }

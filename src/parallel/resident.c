@@ -20,11 +20,15 @@ struct sy_resident {
     int64_t version, ends_version;
 };
 
-static const struct sy_param *param_of(const struct sy_resident *r, int param) { return &r->o.params->param[param]; }
+static const struct sy_param *param_of(const struct sy_resident *r, int param) {
+    return &r->o.params->param[param];
+}
 
 /* --- memory --------------------------------------------------------------------------------------------- */
 
-static int is_stored(const struct sy_param *p) { return p->kind != SY_PARAM_VECTOR && p->kind != SY_PARAM_BUFFER; }
+static int is_stored(const struct sy_param *p) {
+    return p->kind != SY_PARAM_VECTOR && p->kind != SY_PARAM_BUFFER;
+}
 
 /* All experts' W1 | W3 of a layer stand together, then all W2: groups of a product are a fixed step apart. */
 static void take_experts(struct sy_resident *r, struct sy_arena *a, int first, int64_t experts) {
@@ -50,8 +54,11 @@ static void take_layer(struct sy_resident *r, struct sy_arena *a, int l) {
     const struct {
         int param;
         struct sy_weight_cache *cache;
-    } maps[] = {{p->wq, &t->wq},     {p->wk, &t->wk},     {p->wv, &t->wv},     {p->wo, &t->wo},    {p->wqa, &t->wqa},
-                {p->wqb, &t->wqb},   {p->wkva, &t->wkva}, {p->wkvb, &t->wkvb}, {p->gate, &t->gate}, {p->shared_gate, &t->shared_gate}};
+    } maps[] = {{p->wq, &t->wq},     {p->wk, &t->wk},
+                {p->wv, &t->wv},     {p->wo, &t->wo},
+                {p->wqa, &t->wqa},   {p->wqb, &t->wqb},
+                {p->wkva, &t->wkva}, {p->wkvb, &t->wkvb},
+                {p->gate, &t->gate}, {p->shared_gate, &t->shared_gate}};
     for (size_t i = 0; i < sizeof maps / sizeof *maps; i++)
         take_cache(r, a, maps[i].param, maps[i].cache);
     if (p->w13 >= 0)
@@ -70,8 +77,8 @@ static void carve(void *self, struct sy_arena *a) {
         if (q->kind == SY_PARAM_EXPERT && i == p->layer[q->layer].first_expert)
             take_experts(r, a, i, r->o.moe->num_experts);
         else if (q->kind != SY_PARAM_EXPERT && is_stored(q))
-            r->stored[i] =
-                sy_arena_take(a, "stored weights", (size_t)(q->rows * q->cols), sy_dtype_bytes(r->o.exec->dtype));
+            r->stored[i] = sy_arena_take(a, "stored weights", (size_t)(q->rows * q->cols),
+                                         sy_dtype_bytes(r->o.exec->dtype));
     }
     for (int l = 0; l < p->n_layers; l++)
         take_layer(r, a, l);
@@ -132,7 +139,9 @@ void sy_resident_changed(struct sy_resident *r) { r->version++; }
 
 /* --- the source ----------------------------------------------------------------------------------------- */
 
-static const float *vector(const struct sy_resident *r, int param) { return param < 0 ? NULL : r->o.master[param]; }
+static const float *vector(const struct sy_resident *r, int param) {
+    return param < 0 ? NULL : r->o.master[param];
+}
 
 static struct sy_mat matrix(const struct sy_resident *r, int param) {
     return sy_mat_of(r->stored[param], r->o.exec->dtype, param_of(r, param)->cols);
@@ -145,7 +154,8 @@ static struct sy_weight weight(const struct sy_resident *r, int param, struct sy
     return sy_weight_of(r->o.exec, matrix(r, param), p->rows, p->cols, r->version, c);
 }
 
-static struct sy_mlp_weights mlp(const struct sy_resident *r, int64_t groups, int w13, int w2, struct sy_mlp_cache *c) {
+static struct sy_mlp_weights mlp(const struct sy_resident *r, int64_t groups, int w13, int w2,
+                                 struct sy_mlp_cache *c) {
     if (w13 < 0)
         return (struct sy_mlp_weights){0};
     struct sy_mlp_stored w = {groups, param_of(r, w13)->cols, param_of(r, w2)->cols, matrix(r, w13),
@@ -178,8 +188,8 @@ static void make(struct sy_resident *r, int l) {
         .moe = {.gate = weight(r, p->gate, &t->gate),
                 .gate_bias = vector(r, p->gate_bias),
                 .expert_bias = vector(r, p->expert_bias),
-                .experts = mlp(r, r->o.moe->num_experts, p->first_expert, p->first_expert < 0 ? -1 : p->first_expert + 1,
-                               &t->experts),
+                .experts = mlp(r, r->o.moe->num_experts, p->first_expert,
+                               p->first_expert < 0 ? -1 : p->first_expert + 1, &t->experts),
                 .shared = mlp(r, 1, p->shared_w13, p->shared_w2, &t->shared),
                 .shared_gate = weight(r, p->shared_gate, &t->shared_gate)}};
     t->version = r->version;
@@ -206,7 +216,8 @@ static const struct sy_end_weights *ends(void *self) {
     struct sy_resident *r = self;
     const struct sy_params *p = r->o.params;
     if (r->ends_version != r->version) {
-        r->ends = (struct sy_end_weights){matrix(r, p->embedding), vector(r, p->final_norm), weight(r, p->head, &r->head)};
+        r->ends = (struct sy_end_weights){matrix(r, p->embedding), vector(r, p->final_norm),
+                                          weight(r, p->head, &r->head)};
         r->ends_version = r->version;
     }
     return &r->ends;

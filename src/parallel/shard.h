@@ -18,7 +18,8 @@ struct sy_range_of { /* elements of a tensor */
 /* What this rank owns of a tensor of n elements. */
 static inline struct sy_range_of sy_shard_range(const struct sy_shard *s, int64_t n) {
     int64_t blocks = (n + SY_SHARD_BLOCK - 1) / SY_SHARD_BLOCK;
-    int64_t lo = blocks * s->rank / s->size * SY_SHARD_BLOCK, hi = blocks * (s->rank + 1) / s->size * SY_SHARD_BLOCK;
+    int64_t lo = blocks * s->rank / s->size * SY_SHARD_BLOCK,
+            hi = blocks * (s->rank + 1) / s->size * SY_SHARD_BLOCK;
     lo = lo < n ? lo : n;
     hi = hi < n ? hi : n;
     return (struct sy_range_of){lo, hi - lo};

@@ -20,7 +20,8 @@ sy_status sy_tree_shape(int leaves, int width, int *n_buffers) {
     int n = width + waiting;
     if (n > SY_TREE_MAX_BUFFERS)
         SY_FAIL(SY_ERR_USAGE,
-                "numerics.lanes = %d with numerics.expert_lanes = %d needs %d gradient buffers on one rank, at most %d "
+                "numerics.lanes = %d with numerics.expert_lanes = %d needs %d gradient buffers on one rank, "
+                "at most %d "
                 "are possible: use more ranks or a smaller numerics.expert_lanes",
                 leaves, width, n, SY_TREE_MAX_BUFFERS);
     *n_buffers = n;
@@ -96,8 +97,8 @@ struct sy_tree_sum sy_tree_lane(struct sy_tree *t, int item, int lane, int alone
     return (struct sy_tree_sum){at(t, *slot, item), fresh};
 }
 
-static void join(const struct sy_tree *t, struct sy_tree_item *p, int item, int to, int from, int64_t first, int64_t n,
-                 struct sy_tree_join *out) {
+static void join(const struct sy_tree *t, struct sy_tree_item *p, int item, int to, int from, int64_t first,
+                 int64_t n, struct sy_tree_join *out) {
     *out = (struct sy_tree_join){at(t, to, item), at(t, from, item), first, n};
     p->used &= ~((uint64_t)1 << from);
 }

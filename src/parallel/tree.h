@@ -21,7 +21,7 @@ struct sy_tree {
     int leaves, width, n_buffers, levels;
     int in_turn; /* a planted bug: lanes added one after another, no tree */
     int n_items;
-    int64_t n;       /* elements of a buffer */
+    int64_t n;          /* elements of a buffer */
     int64_t *at, *size; /* [n_items] of an item in a buffer */
     float *buffer[SY_TREE_MAX_BUFFERS];
     struct sy_tree_item {
@@ -64,7 +64,9 @@ struct sy_tree_join { /* to = to + from, the sum of lanes first .. first + n_lan
 int sy_tree_finish(struct sy_tree *tree, int item, int lane, struct sy_tree_join joins[SY_TREE_LEVELS]);
 
 /* Whether the last lane has finished. */
-static inline int sy_tree_is_complete(const struct sy_tree *t, int item) { return t->item[item].node[t->levels] >= 0; }
+static inline int sy_tree_is_complete(const struct sy_tree *t, int item) {
+    return t->item[item].node[t->levels] >= 0;
+}
 
 /* The root, after the last lane; owned by the tree. */
 float *sy_tree_root(const struct sy_tree *tree, int item);

@@ -27,8 +27,10 @@ struct sy_walk_place {
 static inline int64_t sy_walk_length(const struct sy_walk *w) { return w->n_lanes * w->rounds * w->cell; }
 
 static inline struct sy_walk_place sy_walk_place(const struct sy_walk *w, int64_t k) {
-    int64_t f = w->expert_lanes, cell = w->cell, in_group = k % (f * cell * w->rounds), group = k / (f * cell * w->rounds);
-    return (struct sy_walk_place){w->first_lane + group * f + in_group / cell % f, in_group / (f * cell), in_group % cell};
+    int64_t f = w->expert_lanes, cell = w->cell, in_group = k % (f * cell * w->rounds),
+            group = k / (f * cell * w->rounds);
+    return (struct sy_walk_place){w->first_lane + group * f + in_group / cell % f, in_group / (f * cell),
+                                  in_group % cell};
 }
 
 /* The sequence at place k, counted from the step's first. */
@@ -40,7 +42,8 @@ static inline int64_t sy_walk_sequence(const struct sy_walk *w, int64_t k) {
 }
 
 /* Places of whole lane groups that cover the lanes first .. first + n - 1 of this rank: *from .. *to - 1. */
-static inline void sy_walk_places(const struct sy_walk *w, int64_t first, int64_t n, int64_t *from, int64_t *to) {
+static inline void sy_walk_places(const struct sy_walk *w, int64_t first, int64_t n, int64_t *from,
+                                  int64_t *to) {
     int64_t f = w->expert_lanes, each = f * w->cell * w->rounds, last = first + n - w->first_lane;
     *from = (first - w->first_lane) / f * each;
     *to = (last + f - 1) / f * each;

@@ -14,7 +14,8 @@
 #include "formats/safetensors.h"
 
 /* In bytewise order of the keys. */
-void sy_routes_metadata(const struct sy_routes_files *f, int64_t step, struct sy_routes_metadata m[SY_ROUTES_METADATA]) {
+void sy_routes_metadata(const struct sy_routes_files *f, int64_t step,
+                        struct sy_routes_metadata m[SY_ROUTES_METADATA]) {
     const struct {
         const char *key;
         int64_t number;
@@ -32,14 +33,16 @@ void sy_routes_name(char out[SY_ROUTES_NAME], int layer, const char *what) {
     snprintf(out, SY_ROUTES_NAME, "layers.%d.%s", layer, what);
 }
 
-sy_status sy_routes_path(const struct sy_routes_files *f, const char *before, int64_t step, char out[SY_ROUTES_PATH]) {
+sy_status sy_routes_path(const struct sy_routes_files *f, const char *before, int64_t step,
+                         char out[SY_ROUTES_PATH]) {
     int n = snprintf(out, SY_ROUTES_PATH, "%s/%sstep-%08lld.safetensors", f->dir, before, (long long)step);
     if (n < 0 || n >= SY_ROUTES_PATH)
-        SY_FAIL(SY_ERR_USAGE, "%.200s…: the path has %d bytes, at most %d are possible", f->dir, n, SY_ROUTES_PATH - 1);
+        SY_FAIL(SY_ERR_USAGE, "%.200s…: the path has %d bytes, at most %d are possible", f->dir, n,
+                SY_ROUTES_PATH - 1);
     return SY_OK;
 }
 
-/* --- the folder ----------------------------------------------------------------------------------------------- */
+/* --- the folder ----------------------------------------------------------------------------------------- */
 
 /* Before the first step and not after an hour: can a file be made here? */
 static sy_status try_folder(const char *dir) {
@@ -66,7 +69,7 @@ static sy_status open_folder(const struct sy_routes_files *f) {
     return SY_OK;
 }
 
-/* --- open and close ------------------------------------------------------------------------------------------- */
+/* --- open and close ------------------------------------------------------------------------------------- */
 
 /* Bytes of one sequence in `staging`. */
 static int64_t staging_bytes(const struct sy_routes_options *o) { return o->seq_len * o->top_k * 8; }
@@ -80,14 +83,16 @@ static sy_status check_options(const struct sy_routes_options *o) {
     if (strlen(o->dir) >= SY_ROUTES_PATH - 64)
         SY_FAIL(SY_ERR_USAGE, "%s = %.60s…: the path has %zu bytes: choose a folder of less than %d",
                 o->write ? "moe.routes_out" : "moe.routes_in", o->dir, strlen(o->dir), SY_ROUTES_PATH - 64);
-    if (o->sequences < 1 || o->seq_len < 1 || o->top_k < 1 || o->experts < o->top_k || o->experts > INT32_MAX ||
-        o->n_layers < 1 || strlen(o->dir) == 0)
+    if (o->sequences < 1 || o->seq_len < 1 || o->top_k < 1 || o->experts < o->top_k ||
+        o->experts > INT32_MAX || o->n_layers < 1 || strlen(o->dir) == 0)
         SY_FAIL(SY_ERR_USAGE,
-                "%.200s: routes of %lld sequences of %lld tokens to %lld of %lld experts in %d layers cannot be in files",
-                o->dir, (long long)o->sequences, (long long)o->seq_len, (long long)o->top_k, (long long)o->experts,
-                o->n_layers);
+                "%.200s: routes of %lld sequences of %lld tokens to %lld of %lld experts in %d layers cannot "
+                "be in files",
+                o->dir, (long long)o->sequences, (long long)o->seq_len, (long long)o->top_k,
+                (long long)o->experts, o->n_layers);
     if (__builtin_mul_overflow(n, o->sequences, &n) || __builtin_mul_overflow(n, o->seq_len, &n) ||
-        __builtin_mul_overflow(n, o->top_k, &n) || __builtin_mul_overflow(n, (int64_t)o->n_layers, &n) || n > INT64_MAX / 4)
+        __builtin_mul_overflow(n, o->top_k, &n) || __builtin_mul_overflow(n, (int64_t)o->n_layers, &n) ||
+        n > INT64_MAX / 4)
         SY_FAIL(SY_ERR_MEMORY, "%s: the routes of a step are too many for this machine", o->dir);
     return SY_OK;
 }
@@ -174,14 +179,14 @@ struct sy_routes sy_routes_at(const struct sy_routes_files *f, int layer, int64_
     return (struct sy_routes){0};
 }
 
-/* --- save ----------------------------------------------------------------------------------------------------- */
+/* --- save ----------------------------------------------------------------------------------------------- */
 
 static sy_status check_filled(const struct sy_routes_files *f, int64_t step) {
     for (int i = 0; i < f->o.n_layers; i++)
         for (int64_t s = 0; s < f->o.sequences; s++)
             if (f->ids[i * sy_routes_of_layer(f) + s * sy_routes_of_sequence(f)] < 0)
-                SY_FAIL(SY_ERR_RUNTIME, "%s: step %lld: the routes of layer %d, sequence %lld are not there", f->dir,
-                        (long long)step, f->layers[i], (long long)s);
+                SY_FAIL(SY_ERR_RUNTIME, "%s: step %lld: the routes of layer %d, sequence %lld are not there",
+                        f->dir, (long long)step, f->layers[i], (long long)s);
     return SY_OK;
 }
 

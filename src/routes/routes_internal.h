@@ -25,16 +25,20 @@ struct sy_routes_metadata {
 };
 
 /* In bytewise order of the keys. */
-void sy_routes_metadata(const struct sy_routes_files *f, int64_t step, struct sy_routes_metadata m[SY_ROUTES_METADATA]);
+void sy_routes_metadata(const struct sy_routes_files *f, int64_t step,
+                        struct sy_routes_metadata m[SY_ROUTES_METADATA]);
 
 /* "layers.<layer>.<what>" */
 void sy_routes_name(char out[SY_ROUTES_NAME], int layer, const char *what);
 
 /* DIR/<before>step-%08d.safetensors. Errors: ERR_USAGE too long. */
-sy_status sy_routes_path(const struct sy_routes_files *f, const char *before, int64_t step, char out[SY_ROUTES_PATH]);
+sy_status sy_routes_path(const struct sy_routes_files *f, const char *before, int64_t step,
+                         char out[SY_ROUTES_PATH]);
 
 /* Routes of a sequence and of a layer: S K and B S K. */
-static inline int64_t sy_routes_of_sequence(const struct sy_routes_files *f) { return f->o.seq_len * f->o.top_k; }
+static inline int64_t sy_routes_of_sequence(const struct sy_routes_files *f) {
+    return f->o.seq_len * f->o.top_k;
+}
 static inline int64_t sy_routes_of_layer(const struct sy_routes_files *f) {
     return f->o.sequences * sy_routes_of_sequence(f);
 }

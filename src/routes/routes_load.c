@@ -11,7 +11,7 @@
 #include "formats/safetensors.h"
 #include "routes/routes_internal.h"
 
-/* --- a step that is not there --------------------------------------------------------------------------------- */
+/* --- a step that is not there --------------------------------------------------------------------------- */
 
 struct steps {
     int64_t *step;
@@ -71,11 +71,11 @@ static sy_status missing_step(const struct sy_routes_files *f, int64_t step) {
     list_steps(f->dir, &s);
     print_ranges(&s, ranges, sizeof ranges);
     free(s.step);
-    SY_FAIL(SY_ERR_DATA, "%s: has no routes of step %lld (step-%08lld.safetensors); steps that are there: %s", f->dir,
-            (long long)step, (long long)step, ranges);
+    SY_FAIL(SY_ERR_DATA, "%s: has no routes of step %lld (step-%08lld.safetensors); steps that are there: %s",
+            f->dir, (long long)step, (long long)step, ranges);
 }
 
-/* --- load ----------------------------------------------------------------------------------------------------- */
+/* --- load ----------------------------------------------------------------------------------------------- */
 
 struct reading {
     const struct sy_routes_files *f;
@@ -99,7 +99,8 @@ static sy_status check_metadata(struct reading *r, int64_t step) {
         r->skipped |= strcmp(p.key, SY_ROUTES_SKIPPED) == 0 && strcmp(p.value, "1") == 0;
         for (int k = 0; k < SY_ROUTES_METADATA; k++)
             if (strcmp(p.key, m[k].key) == 0 && strcmp(p.value, m[k].value) != 0)
-                SY_FAIL(SY_ERR_DATA, "%s: its %s is %.100s, but %s is needed here", r->path, p.key, p.value, m[k].value);
+                SY_FAIL(SY_ERR_DATA, "%s: its %s is %.100s, but %s is needed here", r->path, p.key, p.value,
+                        m[k].value);
     }
     return SY_OK;
 }
@@ -122,7 +123,8 @@ static sy_status check_names(const struct reading *r) {
         sy_routes_name(weights, layer, "weights");
         known = known && (strcmp(name, ids) == 0 || strcmp(name, weights) == 0);
         if (known ? !is_layer(r->f, layer) : r->ours)
-            SY_FAIL(SY_ERR_DATA, "%s: tensor \"%.200s\": this model has no such MoE layer; it has %d, from %d to %d",
+            SY_FAIL(SY_ERR_DATA,
+                    "%s: tensor \"%.200s\": this model has no such MoE layer; it has %d, from %d to %d",
                     r->path, name, r->f->o.n_layers, r->f->layers[0], r->f->layers[r->f->o.n_layers - 1]);
     }
     return SY_OK;
@@ -161,7 +163,8 @@ static sy_status find_tensor(const struct reading *r, int layer, const char *wha
             r->path, name, shape, (long long)dims[0], (long long)dims[1], (long long)dims[2]);
 }
 
-static sy_status wrong_dtype(const struct reading *r, const struct sy_safetensors_tensor *t, const char *should) {
+static sy_status wrong_dtype(const struct reading *r, const struct sy_safetensors_tensor *t,
+                             const char *should) {
     SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" has dtype %s, must have %s", r->path, t->name,
             sy_safetensors_dtype_name(t->dtype), should);
 }
@@ -179,8 +182,8 @@ static sy_status wrong_route(const struct token *t, const char *fmt, ...) {
     va_start(args, fmt);
     vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
-    SY_FAIL(SY_ERR_DATA, "%s: layer %d, sequence %lld, token %lld: %s", t->r->path, t->layer, (long long)t->sequence,
-            (long long)t->token, what);
+    SY_FAIL(SY_ERR_DATA, "%s: layer %d, sequence %lld, token %lld: %s", t->r->path, t->layer,
+            (long long)t->sequence, (long long)t->token, what);
 }
 
 /* Sorts ids [K] with w [K] (or NULL) and checks. */
@@ -210,7 +213,8 @@ static sy_status take_ids(struct token t, int wide, const char *staging, int32_t
         id = wide ? id : narrow;
         t.token = i / o->top_k;
         if (id < 0 || id >= o->experts)
-            return wrong_route(&t, "expert %lld, must be in 0..%lld", (long long)id, (long long)o->experts - 1);
+            return wrong_route(&t, "expert %lld, must be in 0..%lld", (long long)id,
+                               (long long)o->experts - 1);
         ids[i] = (int32_t)id;
     }
     return SY_OK;

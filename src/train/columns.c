@@ -12,10 +12,9 @@ static const struct {
     const char *head;
     int width, rank;
 } table[COLUMNS] = {
-    [LOSS] = {"loss", 7, 0},  [NORM] = {"|grad|", 7, 3},  [LR] = {"lr", 7, 5},
-    [RATE] = {"tok/s", 5, 2}, [FLOPS] = {"FLOP/s", 6, 8}, [PEAK] = {"%peak", 5, 7},
-    [LEFT] = {"left", 5, 1},  [BYTES] = {"bytes", 5, 9},  [CV] = {"cv", 4, 4},
-    [DEAD] = {"dead", 5, 6},
+    [LOSS] = {"loss", 7, 0},    [NORM] = {"|grad|", 7, 3}, [LR] = {"lr", 7, 5},     [RATE] = {"tok/s", 5, 2},
+    [FLOPS] = {"FLOP/s", 6, 8}, [PEAK] = {"%peak", 5, 7},  [LEFT] = {"left", 5, 1}, [BYTES] = {"bytes", 5, 9},
+    [CV] = {"cv", 4, 4},        [DEAD] = {"dead", 5, 6},
 };
 
 /* --- texts of a column's width ---------------------------------------------------------------- */

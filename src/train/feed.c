@@ -50,7 +50,8 @@ sy_status sy_feed_fetch_heldout(struct sy_session *s, int64_t first, int64_t n) 
     int64_t seq = s->config->training.seq_len;
     for (int64_t k = 0; k < n; k++) {
         int64_t t = k * seq;
-        SY_TRY(sy_loader_eval_fetch(s->loader, first + k, s->feed.ids + t, s->feed.labels + t, s->feed.doc_start + t));
+        SY_TRY(sy_loader_eval_fetch(s->loader, first + k, s->feed.ids + t, s->feed.labels + t,
+                                    s->feed.doc_start + t));
     }
     return SY_OK;
 }

@@ -29,7 +29,7 @@ struct sy_load sy_load_of(int layer, const int64_t *counts, int64_t experts) {
     return l;
 }
 
-/* --- opening -------------------------------------------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------------------------------------- */
 
 /* The step of a line, or -1 when it is not a line of ours. */
 static int64_t step_of(const char *line, size_t n) {
@@ -77,8 +77,8 @@ static sy_status rewind_to(const char *path, int64_t step) {
     if (kept)
         ok = fclose(kept) == 0 && ok;
     if (!ok || rename(kept_path, path) != 0)
-        SY_FAIL(SY_ERR_IO, "%s: lines past step %lld could not be moved to %s: %s", path, (long long)step, replaced_path,
-                strerror(errno));
+        SY_FAIL(SY_ERR_IO, "%s: lines past step %lld could not be moved to %s: %s", path, (long long)step,
+                replaced_path, strerror(errno));
     if (access(replaced_path, F_OK) == 0) {
         FILE *f = fopen(replaced_path, "r");
         int empty = f && fgetc(f) == EOF;
@@ -107,7 +107,7 @@ sy_status sy_metrics_close(struct sy_metrics *m) {
     return SY_OK;
 }
 
-/* --- lines ---------------------------------------------------------------------------------------------------- */
+/* --- lines ---------------------------------------------------------------------------------------------- */
 
 static void number(FILE *f, const char *key, double x) {
     if (isfinite(x))
@@ -117,7 +117,8 @@ static void number(FILE *f, const char *key, double x) {
 }
 
 static void bits(FILE *f, const char *key, double x) {
-    fprintf(f, "\"%s\":\"%016llx\",", key, (unsigned long long)(x == x ? sy_f64_bits(x) : 0x7ff8000000000000u));
+    fprintf(f, "\"%s\":\"%016llx\",", key,
+            (unsigned long long)(x == x ? sy_f64_bits(x) : 0x7ff8000000000000u));
 }
 
 static sy_status flushed(struct sy_metrics *m) {
@@ -126,7 +127,8 @@ static sy_status flushed(struct sy_metrics *m) {
     return SY_OK;
 }
 
-/* Nats, without their coefficients, mean over MoE layers and sequences; a loss that was not computed has no field. */
+/* Nats, without their coefficients, mean over MoE layers and sequences; a loss that was not computed has
+ * no field. */
 static void aux_losses(FILE *f, const struct sy_step_result *r) {
     if (r->has_balance_loss)
         number(f, "balance_loss", r->balance_loss);
@@ -137,7 +139,8 @@ static void aux_losses(FILE *f, const struct sy_step_result *r) {
 static void moe_layer(FILE *f, int layer, const int64_t *counts, int64_t experts) {
     struct sy_load load = sy_load_of(layer, counts, experts);
     fprintf(f,
-            "{\"layer\":%d,\"load_min\":%lld,\"load_max\":%lld,\"load_cv\":%.6g,\"entropy\":%.6g,\"dead\":%lld,\"load\":[",
+            "{\"layer\":%d,\"load_min\":%lld,\"load_max\":%lld,\"load_cv\":%.6g,\"entropy\":%.6g,\"dead\":%"
+            "lld,\"load\":[",
             layer, (long long)load.min, (long long)load.max, load.cv, load.entropy, (long long)load.dead);
     for (int64_t e = 0; e < experts; e++)
         fprintf(f, "%s%lld", e ? "," : "", (long long)counts[e]);
@@ -165,7 +168,8 @@ sy_status sy_metrics_step(struct sy_metrics *m, const struct sy_session *s, cons
     number(f, "data_ms", t->data_ms);
     fprintf(f, "\"weights_digest\":\"%s\",\"skipped\":%d,\"moe\":[", r->digest, !r->applied);
     const char *comma = "";
-    for (int l = 0; l < s->params->n_layers && r->counted; l++) { /* else the zeros would be read as dead experts */
+    for (int l = 0; l < s->params->n_layers && r->counted;
+         l++) { /* else the zeros would be read as dead experts */
         if (!sy_layer_is_moe(&c->model, l))
             continue;
         fputs(comma, f);

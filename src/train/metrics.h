@@ -1,6 +1,7 @@
 /* metrics.jsonl: one JSON object a line, in the order of steps; the names are those of docs/ and fixed.
  *
- * A resumed run moves lines past its step to metrics.jsonl.replaced, so that the file always tells one history.
+ * A resumed run moves lines past its step to metrics.jsonl.replaced, so that the file always tells one
+ * history.
  */
 #ifndef SY_TRAIN_METRICS_H
 #define SY_TRAIN_METRICS_H
@@ -28,20 +29,21 @@ struct sy_metrics {
     char path[4200];
 };
 
-/* Local. Opens <dir>/metrics.jsonl for appending after `step`; later lines and a torn last one go to metrics.jsonl.replaced.
- * Errors: ERR_IO. */
+/* Local. Opens <dir>/metrics.jsonl for appending after `step`; later lines and a torn last one go to
+ * metrics.jsonl.replaced. Errors: ERR_IO. */
 sy_status sy_metrics_open(const char *dir, int64_t step, struct sy_metrics *out);
 /* Local. Does nothing the second time. Errors: ERR_IO (a network's disk may say so only now). */
 sy_status sy_metrics_close(struct sy_metrics *m);
 
-/* Local. Writes a step's line and flushes it; of each MoE layer also "load": the routes of every expert in the step's global
- * batch, in the order of their ids. Errors: ERR_IO (disk full). */
+/* Local. Writes a step's line and flushes it; of each MoE layer also "load": the routes of every expert in
+ * the step's global batch, in the order of their ids. Errors: ERR_IO (disk full). */
 sy_status sy_metrics_step(struct sy_metrics *m, const struct sy_session *s, const struct sy_step_result *r,
                           const struct sy_metrics_times *t);
 sy_status sy_metrics_eval(struct sy_metrics *m, int64_t step, double loss, int64_t tokens);
 
-/* Local. Writes what was counted in this process up to `step`, at exit: {"kind":"counters","step":N,"counters":{...}}. A
- * resume from N or later keeps the line, one from before moves it away with the steps that it is about. Errors: ERR_IO. */
+/* Local. Writes what was counted in this process up to `step`, at exit:
+ * {"kind":"counters","step":N,"counters":{...}}. A resume from N or later keeps the line, one from before
+ * moves it away with the steps that it is about. Errors: ERR_IO. */
 sy_status sy_metrics_counters(struct sy_metrics *m, int64_t step, const struct sy_moe_counters *counters);
 
 #endif

@@ -72,7 +72,9 @@ const char *sy_profile_part_name(int part, const char **text) {
 }
 const char *sy_profile_op_name(int op) { return op_names[op]; }
 
-int sy_profile_columns(int part) { return part < SY_PART_w_matrices ? SY_N_COLUMNS : part < SY_PART_norm ? SY_SUMS + 1 : 1; }
+int sy_profile_columns(int part) {
+    return part < SY_PART_w_matrices ? SY_N_COLUMNS : part < SY_PART_norm ? SY_SUMS + 1 : 1;
+}
 
 enum sy_profile_part sy_profile_part_of(int op) {
     int part = part_of[op] - 1;
@@ -136,7 +138,9 @@ void sy_profile_end(struct sy_profile *p) { charge(p); }
 
 /* --- ops ----------------------------------------------------------------------------------- */
 
-static struct sy_profile *profile_of(const struct sy_exec *x) { return (struct sy_profile *)(uintptr_t)x->ops; }
+static struct sy_profile *profile_of(const struct sy_exec *x) {
+    return (struct sy_profile *)(uintptr_t)x->ops;
+}
 
 static int lies_in(const void *at, const void *first, int64_t bytes) {
     return first && (uintptr_t)at >= (uintptr_t)first && (uintptr_t)at - (uintptr_t)first < (uintptr_t)bytes;
@@ -163,7 +167,8 @@ static enum sy_profile_part part_of_param(const struct sy_params *q, int param) 
     const struct sy_layer_params *l = &q->layer[q->param[param].layer];
     if (param == l->gate)
         return SY_PART_router;
-    if (param == l->w13 || param == l->w2 || param == l->shared_w13 || param == l->shared_w2 || param == l->shared_gate)
+    if (param == l->w13 || param == l->w2 || param == l->shared_w13 || param == l->shared_w2 ||
+        param == l->shared_gate)
         return SY_PART_ffn;
     return q->param[param].kind == SY_PARAM_VECTOR ? SY_PART_pointwise : SY_PART_products;
 }
@@ -187,7 +192,9 @@ static int is_last_of_recompute(const struct sy_profile *p, int op, int param) {
     return q->param[param].kind == SY_PARAM_EXPERT || param == q->layer[q->param[param].layer].w13;
 }
 
-static int in_sink(const struct sy_profile *p) { return p->now.part >= SY_PART_w_matrices && p->now.part < SY_PART_norm; }
+static int in_sink(const struct sy_profile *p) {
+    return p->now.part >= SY_PART_w_matrices && p->now.part < SY_PART_norm;
+}
 
 /* weight: of a norm or product, else NULL. */
 static struct sy_profile_place begin(struct sy_profile *p, int op, const void *weight) {
@@ -221,22 +228,27 @@ static void finish(struct sy_profile *p, int op, struct sy_profile_place before)
 #define HAS(type, op, weight) const struct type * : ((const struct type *)(const void *)(op))->weight
 #define WEIGHT(op)                                                                                     \
     _Generic(op, HAS(sy_rmsnorm_fwd, op, g), HAS(sy_rmsnorm_bwd, op, g), HAS(sy_linear, op, w.m.data), \
-             HAS(sy_linear_dx, op, map[0].w.m.data), default : NULL)
-#define X(name, type)                                                                                          \
-    static void name(const struct sy_exec *x, const struct type *op) {                                         \
-        struct sy_profile *p = profile_of(x);                                                                  \
-        const void *weight = WEIGHT(op); \
-        struct sy_profile_place before = begin(p, SY_OP_##name, weight);                                       \
-        p->inner->name(x, op);                                                                                 \
-        finish(p, SY_OP_##name, before);                                                                       \
+             HAS(sy_linear_dx, op, map[0].w.m.data), default                                           \
+             : NULL)
+#define X(name, type)                                                    \
+    static void name(const struct sy_exec *x, const struct type *op) {   \
+        struct sy_profile *p = profile_of(x);                            \
+        const void *weight = WEIGHT(op);                                 \
+        struct sy_profile_place before = begin(p, SY_OP_##name, weight); \
+        p->inner->name(x, op);                                           \
+        finish(p, SY_OP_##name, before);                                 \
     }
 SY_OPS_LIST(X)
 #undef X
 
 void sy_profile_init(struct sy_profile *p, const struct sy_exec *exec, const struct sy_state *state,
                      const struct sy_resident *resident) {
-    *p = (struct sy_profile){.ops = *exec->ops, .inner = exec->ops, .state = state, .resident = resident,
-                             .pool = exec->pool, .clock = sy_clock};
+    *p = (struct sy_profile){.ops = *exec->ops,
+                             .inner = exec->ops,
+                             .state = state,
+                             .resident = resident,
+                             .pool = exec->pool,
+                             .clock = sy_clock};
 #define X(name, type) p->ops.name = name;
     SY_OPS_LIST(X)
 #undef X
@@ -275,7 +287,8 @@ static void experts(void *self, const struct sy_span *at, const struct sy_sink_e
 
 static void vector(void *self, const struct sy_span *at, const struct sy_sink_vector *v) {
     struct sy_profile *p = self;
-    struct sy_profile_place before = begin_sink(p, SY_PART_w_vectors, p->state->params->param[v->param].layer >= 0);
+    struct sy_profile_place before =
+        begin_sink(p, SY_PART_w_vectors, p->state->params->param[v->param].layer >= 0);
     p->sink.vector(p->sink.self, at, v);
     leave(p, before);
 }

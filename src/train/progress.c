@@ -6,13 +6,13 @@
 
 #include "base/clock.h"
 
-/* Of the measured peak, what the configs in configs/ come to is between a fifth and three quarters. Without a measured peak: a
- * product that is emulated. */
+/* Of the measured peak, what the configs in configs/ come to is between a fifth and three quarters.
+ * Without a measured peak: a product that is emulated. */
 #define GUESSED_SHARE (1.0 / 3.0)
 #define GUESSED_FLOPS 2e9
 
 void sy_progress_init(const struct sy_session *s, int64_t first_step, int columns,
-                           struct sy_progress_state *p) {
+                      struct sy_progress_state *p) {
     const struct sy_config *c = s->config;
     int moe = s->params->n_layers > c->model.n_dense_layers;
     double tokens = (double)(c->training.global_batch_size * c->training.seq_len);
@@ -21,7 +21,8 @@ void sy_progress_init(const struct sy_session *s, int64_t first_step, int column
                                     .columns = sy_columns_choose(c->training.steps, moe, columns),
                                     .log_columns = sy_columns_choose(c->training.steps, moe, 0)};
     p->peak_flops = sy_ops_peak(&s->exec).flops;
-    p->step_seconds = tokens * s->flops_per_token / (p->peak_flops > 0 ? GUESSED_SHARE * p->peak_flops : GUESSED_FLOPS);
+    p->step_seconds =
+        tokens * s->flops_per_token / (p->peak_flops > 0 ? GUESSED_SHARE * p->peak_flops : GUESSED_FLOPS);
     p->started = p->begun = sy_clock();
 }
 
@@ -42,8 +43,8 @@ static void balance(const struct sy_session *s, struct sy_figures *f) {
     }
 }
 
-void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s,
-                      const struct sy_step_result *r, struct sy_metrics_times *t, struct sy_figures *f) {
+void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s, const struct sy_step_result *r,
+                      struct sy_metrics_times *t, struct sy_figures *f) {
     double now = sy_clock(), seconds = now - p->begun, tokens = (double)r->tokens;
     *t = (struct sy_metrics_times){.tps = tokens / seconds,
                                    .tps_total = tokens / seconds,
@@ -67,7 +68,7 @@ void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s,
     p->step_seconds = seconds;
 }
 
-/* --- who watches, and log.txt --------------------------------------------------------------------------------- */
+/* --- who watches, and log.txt --------------------------------------------------------------------------- */
 
 static void show(const struct sy_progress_state *p, const struct sy_io *io, int64_t step, const char *line,
                  int due) {

@@ -43,8 +43,7 @@ static sy_status name_kept(const struct sy_resume *r, struct sy_config *config, 
 }
 
 /* The chain of recipe ids: the checkpoint's, and its own if the recipe changed with checkpoint.new_recipe. */
-static sy_status check_recipe(struct sy_resume *r, const struct sy_config *config,
-                              const struct sy_log *log) {
+static sy_status check_recipe(struct sy_resume *r, const struct sy_config *config, const struct sy_log *log) {
     const struct sy_ckpt_info *info = sy_ckpt_info(r->ckpt);
     r->former = calloc((size_t)info->n_former_recipes + 1, sizeof *r->former);
     if (!r->former)
@@ -123,10 +122,10 @@ static sy_status load_tensors(const struct sy_resume *r, struct sy_session *s, c
         same = i < from->n_tensors ? from->tensor[i].n == to->tensor[i].n &&
                                          sy_state_is_trained(from, i) == sy_state_is_trained(to, i)
                                    : !sy_state_is_trained(to, i);
-    sy_status status = same ? sy_ckpt_load(r->ckpt, &target, log, NULL)
-                            : sy_fail(SY_ERR_RUNTIME,
-                                      "%s: its %d tensors are not the first of this model's %d",
-                                      sy_ckpt_info(r->ckpt)->path, from->n_tensors, to->n_tensors);
+    sy_status status =
+        same ? sy_ckpt_load(r->ckpt, &target, log, NULL)
+             : sy_fail(SY_ERR_RUNTIME, "%s: its %d tensors are not the first of this model's %d",
+                       sy_ckpt_info(r->ckpt)->path, from->n_tensors, to->n_tensors);
     sy_params_destroy(from);
     return status;
 }
@@ -149,8 +148,7 @@ static sy_status tokens_of(const struct sy_ckpt_info *info, int64_t *tokens) {
 }
 
 /* A warning for each option that changes bits and is not what the checkpoint was trained with. */
-static sy_status note_changes(const struct sy_resume *r, struct sy_config *config,
-                              const struct sy_log *log) {
+static sy_status note_changes(const struct sy_resume *r, struct sy_config *config, const struct sy_log *log) {
     enum sy_config_effect effect;
     const char *key, *was, *is;
     for (int i = 0; (key = sy_config_key(i, &effect)); i++) {

@@ -31,8 +31,8 @@ int sy_resume_is_done(const struct sy_resume *resume, const struct sy_config *co
  * checkpoint; a warning for each change that makes it another run. *step: steps done; digest of the weights.
  * Errors: ERR_USAGE other data because options differ, ERR_DATA the files changed or are damaged, ERR_IO,
  * ERR_MEMORY. */
-sy_status sy_resume_load(const struct sy_resume *resume, struct sy_session *session,
-                         const struct sy_log *log, int64_t *step, char digest[SY_DIGEST_CHARS]);
+sy_status sy_resume_load(const struct sy_resume *resume, struct sy_session *session, const struct sy_log *log,
+                         int64_t *step, char digest[SY_DIGEST_CHARS]);
 
 void sy_resume_fini(struct sy_resume *resume);
 

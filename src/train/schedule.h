@@ -9,7 +9,6 @@
 double sy_schedule_lr(const struct sy_config_lr_scheduler *schedule, double lr, int64_t s, int64_t total);
 
 /* Local. A warning if warm-up and decay do not both fit into `total` steps as they were asked for. */
-void sy_schedule_warn(const struct sy_config_lr_scheduler *schedule, int64_t total,
-                      const struct sy_log *log);
+void sy_schedule_warn(const struct sy_config_lr_scheduler *schedule, int64_t total, const struct sy_log *log);
 
 #endif

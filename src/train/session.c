@@ -26,7 +26,8 @@ int64_t sy_session_batch(const struct sy_config *c) {
 /* --- the exec ------------------------------------------------------------------------------------------- */
 
 /* *own: to be destroyed at the end, or NULL. */
-static sy_status open_device(const struct sy_config *c, struct sy_device **own, const struct sy_device **out) {
+static sy_status open_device(const struct sy_config *c, struct sy_device **own,
+                             const struct sy_device **out) {
     *own = NULL;
     if (c->run.device == SY_DEVICE_GUARDED)
         SY_TRY(sy_device_guarded_create(own));
@@ -51,7 +52,8 @@ static size_t scratch_bytes(const struct sy_config *c) {
 
 static void carve_scratch(void *self, struct sy_arena *a) {
     struct sy_session *s = self;
-    s->exec.scratch = sy_arena_take(a, "scratch of the threads", (size_t)sy_pool_size(s->pool), s->exec.scratch_bytes);
+    s->exec.scratch =
+        sy_arena_take(a, "scratch of the threads", (size_t)sy_pool_size(s->pool), s->exec.scratch_bytes);
 }
 
 static void set_class(const struct sy_config *c, struct sy_exec *x) {
@@ -90,7 +92,8 @@ static void carve_step(void *self, struct sy_arena *a) {
     m->step->scalars = sy_arena_take(a, "update", 1, sizeof *m->step->scalars);
     m->step->tally = sy_arena_take(a, "update", 1, sizeof *m->step->tally);
     m->step->verdict = sy_arena_take(a, "update", 1, sizeof *m->step->verdict);
-    m->step->counts = sy_arena_take(a, "update", (size_t)(c->model.n_layers * c->moe.num_experts) + 1, sizeof(int64_t));
+    m->step->counts =
+        sy_arena_take(a, "update", (size_t)(c->model.n_layers * c->moe.num_experts) + 1, sizeof(int64_t));
 }
 
 static sy_status make_step(struct sy_session *s) {
@@ -192,14 +195,14 @@ static sy_status make_weights(struct sy_session *s, int train) {
     SY_TRY(sy_state_init(s->params, &s->exec, train, &s->state));
     struct sy_resident_options o = resident_options(s->config, &s->exec, s->params, s->state.master);
     SY_TRY(sy_resident_create(&o, &s->resident));
-    return sy_update_create(
-        &(struct sy_update_options){.state = &s->state,
-                                    .resident = s->resident,
-                                    .moe = &s->config->moe,
-                                    .routes = s->config->training.global_batch_size * s->config->training.seq_len *
-                                              s->config->moe.top_k,
-                                    .counts = s->step.counts},
-        &s->update);
+    return sy_update_create(&(struct sy_update_options){.state = &s->state,
+                                                        .resident = s->resident,
+                                                        .moe = &s->config->moe,
+                                                        .routes = s->config->training.global_batch_size *
+                                                                  s->config->training.seq_len *
+                                                                  s->config->moe.top_k,
+                                                        .counts = s->step.counts},
+                            &s->update);
 }
 
 static sy_status make_training(struct sy_session *s) {
@@ -214,9 +217,10 @@ static sy_status check_plant(const struct sy_config *c) {
     for (int i = 0; sy_gradients_plant(i); i++)
         known |= strcmp(sy_gradients_plant(i), plant) == 0;
     if (!known)
-        return sy_config_fail(c, "debug.break",
-                              "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn and "
-                              "nan_at_step_N");
+        return sy_config_fail(
+            c, "debug.break",
+            "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn and "
+            "nan_at_step_N");
     return SY_OK;
 }
 
@@ -260,7 +264,8 @@ static sy_status build(struct sy_session *s, int parts) {
     return sy_exec_wait(&s->exec);
 }
 
-sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts, struct sy_session **out) {
+sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts,
+                            struct sy_session **out) {
     struct sy_session *s = calloc(1, sizeof *s);
     if (!s)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a session");

@@ -57,9 +57,9 @@ struct sy_session {
     struct sy_documents *documents;
     struct sy_tokenizer *tokenizer;
     struct sy_loader *loader;
-    struct sy_feed feed, fed;        /* to be filled; the copy that ops read */
+    struct sy_feed feed, fed;         /* to be filled; the copy that ops read */
     struct sy_step_memory step, seen; /* the ops'; the host's copy, after a step */
-    int64_t base_step, base_token; /* step base_step begins at token base_token of the stream */
+    int64_t base_step, base_token;    /* step base_step begins at token base_token of the stream */
     int64_t applied; /* steps whose update was applied: the power in AdamW's bias correction */
     double flops_per_token;
 };
@@ -68,14 +68,15 @@ enum sy_session_parts { SY_SESSION_TRAIN = 1, SY_SESSION_DATA = 2, SY_SESSION_IN
 
 /* Local. parts: TRAIN also gradients, moments and backward; DATA loads the data set; INIT fills the weights
  * (else zeros). Errors: those of the parts. Owned by the caller; `config` and `log` must outlive it. */
-sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts, struct sy_session **out);
+sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts,
+                            struct sy_session **out);
 void sy_session_destroy(struct sy_session *session);
 
 struct sy_step_result {
     int64_t step;       /* from 1: the step that was done */
     int64_t loss_fixed; /* 2^-24 nats, summed over valid labels */
     int64_t n_valid, n_bad;
-    int64_t tokens;                   /* of the batches that were computed whole */
+    int64_t tokens; /* of the batches that were computed whole */
     /* sequences, summed over layers, whose balance or z-loss is not finite */
     int64_t n_bad_router;
     double loss, norm, lr;            /* loss and norm are NaN when not finite */
@@ -109,8 +110,9 @@ sy_status sy_session_weights_changed(struct sy_session *session);
 /* The step of debug.break = nan_at_step_N, from 1; 0 if the plant is another. */
 int64_t sy_session_planted_nan(const char *plant);
 
-/* The first token of step s (from 0) in the stream of data, and so the tokens trained on before it. A resume sets the base
- * from its checkpoint: with another batch or seq_len data go on where the former ended. INT64_MAX if it is beyond that. */
+/* The first token of step s (from 0) in the stream of data, and so the tokens trained on before it. A
+ * resume sets the base from its checkpoint: with another batch or seq_len data go on where the former
+ * ended. INT64_MAX if it is beyond that. */
 int64_t sy_session_token(const struct sy_session *session, int64_t s);
 
 /* Training FLOPs of a token: 6 (active - embedding) + 6 L H (d_qk + d_v) S. */
@@ -121,7 +123,8 @@ int64_t sy_session_batch(const struct sy_config *config);
 
 /* Local. The memory of a run of this configuration, from the code that takes it; each arena's tags say for
  * what. Nothing is taken. Errors: ERR_USAGE, ERR_MEMORY. */
-sy_status sy_session_measure(const struct sy_config *config, const struct sy_params *params, struct sy_arena *arena);
+sy_status sy_session_measure(const struct sy_config *config, const struct sy_params *params,
+                             struct sy_arena *arena);
 
 /* What sy_data_options are in the configuration. `paths` and `suffixes` point into it. */
 struct sy_data_options sy_session_data_options(const struct sy_config *config, const struct sy_log *log);

@@ -18,7 +18,8 @@ static void carve(void *self, struct sy_arena *a) {
         }
 }
 
-static sy_status shell(const struct sy_params *params, const struct sy_exec *exec, int moments, struct sy_state *s) {
+static sy_status shell(const struct sy_params *params, const struct sy_exec *exec, int moments,
+                       struct sy_state *s) {
     *s = (struct sy_state){.params = params, .exec = exec, .shard = {0, 1}, .has_moments = moments};
     int failed = 0;
     for (int k = 0; k < SY_STATE_KINDS; k++)
@@ -38,7 +39,8 @@ void sy_state_fini(struct sy_state *s) {
     *s = (struct sy_state){0};
 }
 
-sy_status sy_state_measure(const struct sy_params *params, const struct sy_exec *exec, int moments, struct sy_arena *arena) {
+sy_status sy_state_measure(const struct sy_params *params, const struct sy_exec *exec, int moments,
+                           struct sy_arena *arena) {
     struct sy_state s;
     SY_TRY(shell(params, exec, moments, &s));
     carve(&s, arena);
@@ -46,7 +48,8 @@ sy_status sy_state_measure(const struct sy_params *params, const struct sy_exec 
     return SY_OK;
 }
 
-sy_status sy_state_init(const struct sy_params *params, const struct sy_exec *exec, int moments, struct sy_state *out) {
+sy_status sy_state_init(const struct sy_params *params, const struct sy_exec *exec, int moments,
+                        struct sy_state *out) {
     struct sy_state *s = out;
     SY_TRY(shell(params, exec, moments, s));
     sy_status status = sy_arena_build(exec->device, "master weights and moments", carve, s, &s->arena);
@@ -62,13 +65,15 @@ static float *at(const struct sy_state *s, enum sy_state_kind kind, int tensor, 
     return s->of[kind][tensor] + (first - own.first);
 }
 
-sy_status sy_state_read(const struct sy_state *s, enum sy_state_kind kind, int tensor, int64_t first, int64_t n, float *out) {
+sy_status sy_state_read(const struct sy_state *s, enum sy_state_kind kind, int tensor, int64_t first,
+                        int64_t n, float *out) {
     const struct sy_device *d = s->exec->device;
     d->copy(d, out, at(s, kind, tensor, first, n), (size_t)n * sizeof *out);
     return sy_exec_wait(s->exec);
 }
 
-sy_status sy_state_write(struct sy_state *s, enum sy_state_kind kind, int tensor, int64_t first, int64_t n, const float *in) {
+sy_status sy_state_write(struct sy_state *s, enum sy_state_kind kind, int tensor, int64_t first, int64_t n,
+                         const float *in) {
     const struct sy_device *d = s->exec->device;
     d->copy(d, at(s, kind, tensor, first, n), in, (size_t)n * sizeof *in);
     return sy_exec_wait(s->exec);

@@ -22,14 +22,18 @@ struct sy_state {
 };
 
 /* Local. Adds what create takes to a measuring arena. Errors: ERR_MEMORY. */
-sy_status sy_state_measure(const struct sy_params *params, const struct sy_exec *exec, int moments, struct sy_arena *arena);
+sy_status sy_state_measure(const struct sy_params *params, const struct sy_exec *exec, int moments,
+                           struct sy_arena *arena);
 /* Local. Zeros; `moments`: for training. Errors: ERR_MEMORY with the bytes. sy_state_fini (of {0} too). */
-sy_status sy_state_init(const struct sy_params *params, const struct sy_exec *exec, int moments, struct sy_state *out);
+sy_status sy_state_init(const struct sy_params *params, const struct sy_exec *exec, int moments,
+                        struct sy_state *out);
 void sy_state_fini(struct sy_state *s);
 
 /* Local. Elements first .. first + n - 1 of a tensor, to and from the host. Errors: of the device. */
-sy_status sy_state_read(const struct sy_state *s, enum sy_state_kind kind, int tensor, int64_t first, int64_t n, float *out);
-sy_status sy_state_write(struct sy_state *s, enum sy_state_kind kind, int tensor, int64_t first, int64_t n, const float *in);
+sy_status sy_state_read(const struct sy_state *s, enum sy_state_kind kind, int tensor, int64_t first,
+                        int64_t n, float *out);
+sy_status sy_state_write(struct sy_state *s, enum sy_state_kind kind, int tensor, int64_t first, int64_t n,
+                         const float *in);
 
 /* Whether a tensor is trained: it has moments. */
 static inline int sy_state_is_trained(const struct sy_params *p, int tensor) {

@@ -35,7 +35,8 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
     *s->seen.tally = sy_tally_empty;
     d->copy(d, s->step.scalars, s->seen.scalars, sizeof *s->step.scalars);
     d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
-    s->exec.ops->fill(&s->exec, &(struct sy_fill){.n = 2 * s->params->n_layers * c->moe.num_experts, .data = s->step.counts});
+    s->exec.ops->fill(&s->exec, &(struct sy_fill){.n = 2 * s->params->n_layers * c->moe.num_experts,
+                                                  .data = s->step.counts});
 }
 
 static sy_status accumulate(struct sy_session *s) {
@@ -54,9 +55,10 @@ static sy_status accumulate(struct sy_session *s) {
 
 static void update(struct sy_session *s, const struct sy_step_result *r) {
     if (r->step == sy_session_planted_nan(s->config->debug.break_))
-        s->exec.ops->fill(&s->exec, &(struct sy_fill){.n = 1,
-                                                      .word = sy_f32_bits(NAN),
-                                                      .data = sy_gradients_root(s->gradients, s->params->head)});
+        s->exec.ops->fill(&s->exec,
+                          &(struct sy_fill){.n = 1,
+                                            .word = sy_f32_bits(NAN),
+                                            .data = sy_gradients_root(s->gradients, s->params->head)});
     sy_profile_mark(s->profile, SY_PART_norm);
     sy_update_norm(s->update, s->gradients, s->step.tally);
     sy_profile_mark(s->profile, SY_PART_adamw);
@@ -89,7 +91,8 @@ static sy_status check_recompute(const struct sy_session *s) {
     if (t->changed[0] == SY_NO_TOKEN)
         return SY_OK;
     SY_FAIL(SY_ERR_RUNTIME,
-            "layer %lld: recompute differs from forward at token %lld of sequence %lld of the batch: expert %lld, now %lld; "
+            "layer %lld: recompute differs from forward at token %lld of sequence %lld of the batch: expert "
+            "%lld, now %lld; "
             "memory or hardware is faulty, or this is a bug (activation_checkpoint.determinism_check)",
             at.layer, at.position, at.sequence, (long long)t->changed[1], (long long)t->changed[2]);
 }
@@ -99,8 +102,9 @@ static void explain(const struct sy_session *s, struct sy_step_result *r) {
     const struct sy_tally *t = s->seen.tally;
     struct token at = token_of(s, t->bad_token);
     if (t->bad_token != SY_NO_TOKEN)
-        snprintf(r->why, sizeof r->why, "layer %lld: router: token %lld of sequence %lld of the batch has a NaN logit",
-                 at.layer, at.position, at.sequence);
+        snprintf(r->why, sizeof r->why,
+                 "layer %lld: router: token %lld of sequence %lld of the batch has a NaN logit", at.layer,
+                 at.position, at.sequence);
     else if (t->n_bad_router)
         snprintf(r->why, sizeof r->why, "router losses of %lld sequences are not finite, summed over layers",
                  (long long)t->n_bad_router);
@@ -132,7 +136,8 @@ static void report(struct sy_session *s, struct sy_step_result *r) {
     r->norm = lost ? NAN : s->seen.verdict->norm;
     r->applied = s->seen.verdict->apply;
     if (!ran)
-        memset(s->seen.counts, 0, (size_t)(s->params->n_layers * c->moe.num_experts) * sizeof *s->seen.counts);
+        memset(s->seen.counts, 0,
+               (size_t)(s->params->n_layers * c->moe.num_experts) * sizeof *s->seen.counts);
     explain(s, r);
     sy_digest_hex(&(struct sy_digest){{s->seen.verdict->digest[0], s->seen.verdict->digest[1]}}, r->digest);
 }
@@ -154,7 +159,8 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
     *r = (struct sy_step_result){.step = step + 1, .loss = NAN, .norm = NAN};
     r->n_valid = sy_feed_send(s, sy_walk_length(&s->walk));
     if (r->n_valid == 0)
-        SY_FAIL(SY_ERR_DATA, "step %lld has no valid label: every token of its %lld sequences ends a document",
+        SY_FAIL(SY_ERR_DATA,
+                "step %lld has no valid label: every token of its %lld sequences ends a document",
                 (long long)(step + 1), (long long)c->training.global_batch_size);
     r->lr = sy_schedule_lr(&c->lr_scheduler, c->optimizer.lr, step, c->training.steps);
     SY_TRY(sy_step_routes_begin(s->routes, r->step, &skipped));
@@ -198,6 +204,8 @@ sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *los
     const struct sy_tally *t = s->seen.tally;
     sy_model_counters(s->model)->batched_no_grad += t->batched;
     *n_valid = t->n_valid;
-    *loss = t->n_bad || t->bad_token != SY_NO_TOKEN || t->n_valid == 0 ? NAN : (double)t->loss * 0x1p-24 / (double)t->n_valid;
+    *loss = t->n_bad || t->bad_token != SY_NO_TOKEN || t->n_valid == 0
+                ? NAN
+                : (double)t->loss * 0x1p-24 / (double)t->n_valid;
     return SY_OK;
 }

@@ -6,12 +6,12 @@
 struct sy_step_routes {
     const struct sy_device *device;
     struct sy_routes_files *in, *out;
-    int n_layers, n_moe, first; /* first MoE layer */
+    int n_layers, n_moe, first;  /* first MoE layer */
     int64_t batch, per_sequence; /* most sequences of a batch; S K */
     struct sy_arena memory;
     /* [n_layers] of a batch, in the order of the walk; what they point to is the device's */
     struct sy_routes *given, *taken;
-    struct sy_routes *now;           /* [n_layers] given, without weights where the file has none */
+    struct sy_routes *now; /* [n_layers] given, without weights where the file has none */
 };
 
 static void carve(void *self, struct sy_arena *a) {
@@ -138,8 +138,8 @@ sy_status sy_step_routes_end(struct sy_step_routes *r, int64_t step, int known) 
 }
 
 /* A batch's sequences of one layer between the device and a file's step. */
-static void copy(const struct sy_step_routes *r, const struct sy_walk *walk, const struct sy_span *at, int layer,
-                 const struct sy_routes_files *files, struct sy_routes batch, int to_file) {
+static void copy(const struct sy_step_routes *r, const struct sy_walk *walk, const struct sy_span *at,
+                 int layer, const struct sy_routes_files *files, struct sy_routes batch, int to_file) {
     const struct sy_device *d = r->device;
     size_t bytes = (size_t)r->per_sequence * 4;
     for (int64_t b = 0; b < at->n; b++) {
@@ -165,7 +165,8 @@ void sy_step_routes_before(struct sy_step_routes *r, const struct sy_walk *walk,
     batch->taken = r->out ? r->taken : NULL;
 }
 
-void sy_step_routes_after(struct sy_step_routes *r, const struct sy_walk *walk, const struct sy_batch *batch) {
+void sy_step_routes_after(struct sy_step_routes *r, const struct sy_walk *walk,
+                          const struct sy_batch *batch) {
     for (int l = r ? r->first : 0; r && r->out && l < r->n_layers; l++)
         copy(r, walk, &batch->at, l, r->out, r->taken[l], 1);
 }

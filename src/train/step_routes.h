@@ -33,6 +33,7 @@ sy_status sy_step_routes_end(struct sy_step_routes *routes, int64_t step, int kn
 
 /* Local. Around a batch: copies to and from the device are enqueued. before sets batch's given and taken. */
 void sy_step_routes_before(struct sy_step_routes *routes, const struct sy_walk *walk, struct sy_batch *batch);
-void sy_step_routes_after(struct sy_step_routes *routes, const struct sy_walk *walk, const struct sy_batch *batch);
+void sy_step_routes_after(struct sy_step_routes *routes, const struct sy_walk *walk,
+                          const struct sy_batch *batch);
 
 #endif

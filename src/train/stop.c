@@ -6,8 +6,7 @@
 static int asked_to_save(const struct sy_io *io) { return io->save ? *io->save : 0; }
 
 struct sy_stop sy_stop_begin(const struct sy_session *session, const struct sy_io *io) {
-    return (struct sy_stop){
-        .io = io, .session = session, .saves = asked_to_save(io), .saved_at = sy_clock()};
+    return (struct sy_stop){.io = io, .session = session, .saves = asked_to_save(io), .saved_at = sy_clock()};
 }
 
 static int on_any_rank(const struct sy_stop *s, int here) {

@@ -38,7 +38,7 @@ struct trainer {
     int64_t step, saved_step, skipped_in_a_row;
 };
 
-/* --- the run's folder ----------------------------------------------------------------------------------------- */
+/* --- the run's folder ----------------------------------------------------------------------------------- */
 
 static void log_line(void *user, enum sy_log_level level, const char *line) {
     struct trainer *t = user;
@@ -88,7 +88,8 @@ static sy_status lock_folder(struct trainer *t) {
     if (t->lock < 0)
         SY_FAIL(SY_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
     if (flock(t->lock, LOCK_EX | LOCK_NB) != 0)
-        SY_FAIL(SY_ERR_RUNTIME, "run.dir = %s: another process is training there; wait for it or give another run.dir",
+        SY_FAIL(SY_ERR_RUNTIME,
+                "run.dir = %s: another process is training there; wait for it or give another run.dir",
                 t->out->run_dir);
     return SY_OK;
 }
@@ -134,14 +135,15 @@ static sy_status write_config(struct trainer *t) {
     return SY_OK;
 }
 
-/* --- checkpoints ---------------------------------------------------------------------------------------------- */
+/* --- checkpoints ---------------------------------------------------------------------------------------- */
 
 static sy_status save(struct trainer *t) {
     struct sy_session *s = t->session;
     if (!t->config->checkpoint.enable || t->saved_step == t->step)
         return SY_OK;
     int64_t tokens = sy_session_token(s, t->step);
-    json_t *trainer = json_pack("{s:I, s:I}", "applied", (json_int_t)s->applied, "tokens", (json_int_t)tokens);
+    json_t *trainer =
+        json_pack("{s:I, s:I}", "applied", (json_int_t)s->applied, "tokens", (json_int_t)tokens);
     if (!trainer)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a checkpoint's manifest");
     struct sy_ckpt_store store = sy_state_store(&s->state);
@@ -155,7 +157,8 @@ static sy_status save(struct trainer *t) {
                                   .data_fingerprint = t->fingerprint,
                                   .trainer = trainer,
                                   .weights_digest = t->out->weights_digest};
-    struct sy_ckpt_save_options options = {.keep_latest_k = t->config->checkpoint.keep_latest_k, .log = &t->log};
+    struct sy_ckpt_save_options options = {.keep_latest_k = t->config->checkpoint.keep_latest_k,
+                                           .log = &t->log};
     char path[SY_CKPT_PATH_BYTES];
     sy_status status = sy_ckpt_save(t->out->run_dir, &state, &options, path);
     json_decref(trainer);
@@ -167,7 +170,7 @@ static sy_status save(struct trainer *t) {
     return SY_OK;
 }
 
-/* --- steps ---------------------------------------------------------------------------------------------------- */
+/* --- steps ---------------------------------------------------------------------------------------------- */
 
 /* The session, with what was resumed in it. */
 static sy_status make_session(struct trainer *t) {
@@ -189,10 +192,11 @@ static void log_start(const struct trainer *t) {
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
                 (long long)s->params->n_parameters, (long long)s->params->n_active,
                 sy_class_name(s->exec.cls), s->exec.ops->tier, sy_pool_size(s->pool), t->resume.recipe_id);
-    sy_log_info(&t->log,
-                "%lld documents to train on (%lld bytes, %.4f nats per byte as unigrams), %lld held out (%lld bytes)",
-                (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy, (long long)d->n_heldout,
-                (long long)d->heldout_bytes);
+    sy_log_info(
+        &t->log,
+        "%lld documents to train on (%lld bytes, %.4f nats per byte as unigrams), %lld held out (%lld bytes)",
+        (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy, (long long)d->n_heldout,
+        (long long)d->heldout_bytes);
 }
 
 static sy_status start(struct trainer *t, const char *name) {
@@ -234,10 +238,12 @@ static sy_status nonfinite(struct trainer *t, const struct sy_step_result *r) {
     t->skipped_in_a_row++;
     if (c->run.nonfinite == SY_NONFINITE_STOP)
         SY_FAIL(SY_ERR_NONFINITE,
-                "step %lld was not applied: %s; the weights of step %lld are kept (run.nonfinite=skip skips such steps)",
+                "step %lld was not applied: %s; the weights of step %lld are kept (run.nonfinite=skip skips "
+                "such steps)",
                 (long long)r->step, r->why, (long long)(r->step - 1));
     if (t->skipped_in_a_row >= c->run.nonfinite_limit)
-        SY_FAIL(SY_ERR_NONFINITE, "step %lld was not applied, the last of %lld in a row (run.nonfinite_limit): %s",
+        SY_FAIL(SY_ERR_NONFINITE,
+                "step %lld was not applied, the last of %lld in a row (run.nonfinite_limit): %s",
                 (long long)r->step, (long long)t->skipped_in_a_row, r->why);
     sy_log_warn(&t->log, "step %lld skipped: %s", (long long)r->step, r->why);
     return SY_OK;
@@ -287,7 +293,8 @@ static sy_status loop(struct trainer *t) {
         if (last)
             break;
         if (asked)
-            SY_FAIL(SY_STOPPED, "stopped after step %lld of %lld", (long long)t->step, (long long)c->training.steps);
+            SY_FAIL(SY_STOPPED, "stopped after step %lld of %lld", (long long)t->step,
+                    (long long)c->training.steps);
         if (c->validation.enable && t->step > evaluated && t->step % c->validation.freq == 0) {
             SY_TRY(evaluate(t));
             evaluated = t->step; /* and it may have been asked to stop meanwhile */
@@ -315,7 +322,8 @@ static sy_status report_counters(struct trainer *t) {
     return sy_metrics_counters(&t->metrics, t->step, counters);
 }
 
-sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io, struct sy_train_summary *out) {
+sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io,
+                   struct sy_train_summary *out) {
     *out = (struct sy_train_summary){.loss = NAN, .eval_loss = NAN, .unigram_entropy = NAN};
     struct trainer t = {.config = config, .io = io, .out = out, .lock = -1, .saved_step = -1};
     t.log = (struct sy_log){log_line, &t};

@@ -14,8 +14,8 @@ struct sy_update_options {
     const struct sy_state *state;
     const struct sy_resident *resident;
     const struct sy_config_moe *moe;
-    int64_t routes;         /* of a step and layer: T K */
-    const int64_t *counts;  /* [n_layers, E] in the exec's memory */
+    int64_t routes;        /* of a step and layer: T K */
+    const int64_t *counts; /* [n_layers, E] in the exec's memory */
 };
 
 struct sy_update;

@@ -1,4 +1,5 @@
-/* TOML on stdin, tagged JSON on stdout: the decoder that the public toml-test suite drives. Exit 1 on an invalid document.
+/* TOML on stdin, tagged JSON on stdout: the decoder that the public toml-test suite drives. Exit 1 on an
+ * invalid document.
  */
 #include "toml_tagged.h"
 

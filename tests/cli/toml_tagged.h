@@ -1,4 +1,5 @@
-/* A TOML tree as the tagged JSON of the public toml-test suite: {"type": "integer", "value": "1"} for every scalar. */
+/* A TOML tree as the tagged JSON of the public toml-test suite: {"type": "integer", "value": "1"} for
+ * every scalar. */
 #ifndef TESTS_CLI_TOML_TAGGED_H
 #define TESTS_CLI_TOML_TAGGED_H
 

@@ -1,5 +1,6 @@
-/* A metrics line that cannot be written ends the run, and what was trained up to there is saved: a run that goes on from it
- * has the bits of one that was not disturbed. The disk is full from one step on: the file of the metrics becomes /dev/full.
+/* A metrics line that cannot be written ends the run, and what was trained up to there is saved: a run that
+ * goes on from it has the bits of one that was not disturbed. The disk is full from one step on: the file of
+ * the metrics becomes /dev/full.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -52,9 +53,10 @@ static sy_status train(const char *run, int *filled, struct sy_train_summary *ou
     struct sy_io io = {.progress = after_step, .user = filled};
     snprintf(dir, sizeof dir, "%s/%s", room, run);
     assert_int_equal(sy_config_create(&config), SY_OK);
-    const char *options[][2] = {{"model.flavor", "micro_gqa"}, {"training.dataset_path", "tests/data/prose.jsonl"},
-                                {"training.seq_len", "32"},    {"training.steps", "5"},
-                                {"numerics.class", "x86"},     {"run.dir", dir}};
+    const char *options[][2] = {
+        {"model.flavor", "micro_gqa"}, {"training.dataset_path", "tests/data/prose.jsonl"},
+        {"training.seq_len", "32"},    {"training.steps", "5"},
+        {"numerics.class", "x86"},     {"run.dir", dir}};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         assert_int_equal(sy_option_set(config, options[i][0], options[i][1]), SY_OK);
     sy_status status = sy_train(config, "x", &io, out);

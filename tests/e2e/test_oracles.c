@@ -1,8 +1,9 @@
-/* The whole model against PyTorch in fp64 (tests/data/oracles, made by tools/make_oracles.py): class fp32, both micro models.
+/* The whole model against PyTorch in fp64 (tests/data/oracles, made by tools/make_oracles.py): class fp32,
+ * both micro models.
  *
- * Loss and every gradient of step 0 within 2e-5 per tensor; ten AdamW steps: each loss within 2e-5, weights within 1e-3. A
- * tensor is compared by its norm, three fixed projections and samples: the error of the samples and of the projections is
- * taken relative to what a tensor of that norm would give.
+ * Loss and every gradient of step 0 within 2e-5 per tensor; ten AdamW steps: each loss within 2e-5, weights
+ * within 1e-3. A tensor is compared by its norm, three fixed projections and samples: the error of the
+ * samples and of the projections is taken relative to what a tensor of that norm would give.
  */
 #include <jansson.h>
 #include <math.h>
@@ -26,7 +27,8 @@ static double unit(uint64_t key, uint64_t i) {
 static void fill_weights(struct sy_session *s, int64_t gate_salt) {
     for (int i = 0; i < s->params->n_tensors; i++) {
         const struct sy_tensor *t = &s->params->tensor[i];
-        int gate = strstr(t->name, ".mlp.gate.weight") != NULL, bias = strstr(t->name, "e_score_correction_bias") != NULL;
+        int gate = strstr(t->name, ".mlp.gate.weight") != NULL,
+            bias = strstr(t->name, "e_score_correction_bias") != NULL;
         uint64_t key = t->id + (gate ? (uint64_t)gate_salt * salt : 0);
         float *w = s->state.of[SY_STATE_W][i];
         for (int64_t j = 0; j < t->n; j++) {
@@ -71,7 +73,8 @@ static const json_t *find(const json_t *list, const char *name) {
 /* Relative error of x [n] by samples and projections. */
 static double tensor_error(const char *name, const float *x, int64_t n, const json_t *want) {
     double norm = json_number_value(json_object_get(want, "norm")), sum = 0, error = 0;
-    const json_t *samples = json_object_get(want, "samples"), *projections = json_object_get(want, "projections");
+    const json_t *samples = json_object_get(want, "samples"),
+                 *projections = json_object_get(want, "projections");
     uint64_t id = sy_fnv1a64(name);
     for (int64_t i = 0; i < n; i++)
         sum += (double)x[i] * x[i];
@@ -101,7 +104,8 @@ static double worst_error(struct sy_session *s, const json_t *list, int weights)
             continue;
         assert_non_null(want);
         const float *x = weights ? s->state.of[SY_STATE_W][i]
-                                 : sy_gradients_root(s->gradients, t->param) + t->first_row * s->params->param[t->param].cols;
+                                 : sy_gradients_root(s->gradients, t->param) +
+                                       t->first_row * s->params->param[t->param].cols;
         double e = tensor_error(t->name, x, t->n, want);
         if (!(e <= worst)) {
             worst = e;
@@ -119,7 +123,8 @@ static void set(struct sy_config *c, const char *key, const char *value) {
 
 static void check_bias(struct sy_session *s, const json_t *want, int64_t step) {
     for (size_t i = 0; i < json_array_size(want); i++) {
-        const json_t *layer = json_array_get(want, i), *bias = json_array_get(json_object_get(layer, "bias"), (size_t)step);
+        const json_t *layer = json_array_get(want, i),
+                     *bias = json_array_get(json_object_get(layer, "bias"), (size_t)step);
         int param = s->params->layer[json_integer_value(json_object_get(layer, "layer"))].expert_bias;
         const float *b = s->state.master[param];
         for (size_t e = 0; e < json_array_size(bias); e++)
@@ -135,11 +140,20 @@ static void check_model(const char *flavor, const char *path) {
     assert_non_null(oracle);
     assert_int_equal(sy_config_create(&c), SY_OK);
     char eps[32];
-    snprintf(eps, sizeof eps, "%.17g", json_real_value(json_object_get(json_object_get(oracle, "model"), "norm_eps")));
-    const char *keys[][2] = {{"model.flavor", flavor}, {"model.rope_factor", "1"}, {"model.norm_eps", eps},
-                             {"moe.route_scale", "1"}, {"moe.load_balance_coeff", "1e-3"}, {"training.global_batch_size", "16"},
-                             {"training.seq_len", "32"}, {"training.steps", "10"}, {"lr_scheduler.warmup_steps", "2"},
-                             {"numerics.class", "fp32"}, {"numerics.lanes", "8"}, {"run.threads", "2"}};
+    snprintf(eps, sizeof eps, "%.17g",
+             json_real_value(json_object_get(json_object_get(oracle, "model"), "norm_eps")));
+    const char *keys[][2] = {{"model.flavor", flavor},
+                             {"model.rope_factor", "1"},
+                             {"model.norm_eps", eps},
+                             {"moe.route_scale", "1"},
+                             {"moe.load_balance_coeff", "1e-3"},
+                             {"training.global_batch_size", "16"},
+                             {"training.seq_len", "32"},
+                             {"training.steps", "10"},
+                             {"lr_scheduler.warmup_steps", "2"},
+                             {"numerics.class", "fp32"},
+                             {"numerics.lanes", "8"},
+                             {"run.threads", "2"}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         set(c, keys[i][0], keys[i][1]);
     if (sy_config_finish(c, false) != SY_OK || sy_session_create(c, NULL, SY_SESSION_TRAIN, &s) != SY_OK)
@@ -151,9 +165,10 @@ static void check_model(const char *flavor, const char *path) {
         if (sy_session_step_filled(s, step, &r) != SY_OK)
             fail_msg("%s", sy_error_message());
         double loss = real_at(json_object_get(oracle, "loss"), (size_t)step);
-        print_message("%s step %d: loss %.9f, oracle %.9f; norm %.6f, oracle %.6f\n", flavor, (int)step, r.loss, loss, r.norm,
-                      real_at(json_object_get(oracle, "grad_norm"), (size_t)step));
-        assert_int_equal(r.n_valid, json_integer_value(json_array_get(json_object_get(oracle, "valid_labels"), (size_t)step)));
+        print_message("%s step %d: loss %.9f, oracle %.9f; norm %.6f, oracle %.6f\n", flavor, (int)step,
+                      r.loss, loss, r.norm, real_at(json_object_get(oracle, "grad_norm"), (size_t)step));
+        assert_int_equal(r.n_valid, json_integer_value(json_array_get(json_object_get(oracle, "valid_labels"),
+                                                                      (size_t)step)));
         assert_true(fabs(r.loss - loss) / loss <= 2e-5);
         if (step == 0)
             assert_true(worst_error(s, json_object_get(oracle, "gradients_step_0"), 0) <= 2e-5);

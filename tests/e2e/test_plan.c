@@ -1,5 +1,6 @@
-/* The plan is the code that takes the memory: its bytes are those that a session takes of its device, to the page; and what
- * cannot be numbered or addressed is refused by the plan, with the numbers, before anything is taken. */
+/* The plan is the code that takes the memory: its bytes are those that a session takes of its device, to
+ * the page; and what cannot be numbered or addressed is refused by the plan, with the numbers, before
+ * anything is taken. */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -58,7 +59,8 @@ static size_t guarded_bytes(int *blocks) {
     *blocks = 0;
     assert_non_null(f);
     while (fgets(line, sizeof line, f))
-        if (strstr(line, "memfd:switchyard") && sscanf(line, "%zx-%zx %7s", &lo, &hi, perms) == 3 && perms[0] == '-') {
+        if (strstr(line, "memfd:switchyard") && sscanf(line, "%zx-%zx %7s", &lo, &hi, perms) == 3 &&
+            perms[0] == '-') {
             sum += hi - lo;
             ++*blocks;
         }
@@ -94,10 +96,13 @@ static void plan_is_what_is_taken(void **state) {
         const char *keys[][2] = {{"run.device", "guarded"}, {"activation_checkpoint.mode", modes[i]}};
         check_plan(i == 1 ? "micro_gqa" : "micro_mla", keys, 2);
     }
-    const char *cut[][2] = {{"run.device", "guarded"}, {"numerics.lanes", "4"}, {"numerics.cell", "2"},
-                            {"training.local_batch_size", "3"}, {"numerics.class", "fp32"}, {"run.tier", "ref"}};
+    const char *cut[][2] = {{"run.device", "guarded"},  {"numerics.lanes", "4"},
+                            {"numerics.cell", "2"},     {"training.local_batch_size", "3"},
+                            {"numerics.class", "fp32"}, {"run.tier", "ref"}};
     check_plan("micro_gqa", cut, 6);
-    const char *dense[][2] = {{"run.device", "guarded"}, {"model.n_dense_layers", "2"}, {"model.n_layers", "2"},
+    const char *dense[][2] = {{"run.device", "guarded"},
+                              {"model.n_dense_layers", "2"},
+                              {"model.n_layers", "2"},
                               {"model.inter_dim", "64"}};
     check_plan("micro_gqa", dense, 4);
 }
@@ -105,8 +110,10 @@ static void plan_is_what_is_taken(void **state) {
 /* Segments that start at multiples of 16 have more rows than routes: what fits on a CPU may not fit there. */
 static void rows_are_numbers_of_32_bits(void **state) {
     (void)state;
-    const char *keys[][2] = {{"moe.num_experts", "1024"}, {"training.global_batch_size", "262144"},
-                             {"training.local_batch_size", "262144"}, {"run.device", "cpu"}};
+    const char *keys[][2] = {{"moe.num_experts", "1024"},
+                             {"training.global_batch_size", "262144"},
+                             {"training.local_batch_size", "262144"},
+                             {"run.device", "cpu"}};
     struct sy_arena a;
     for (int guarded = 0; guarded < 2; guarded++) {
         keys[3][1] = guarded ? "guarded" : "cpu";

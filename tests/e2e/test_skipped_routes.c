@@ -46,9 +46,7 @@ static void close_session(struct sy_session *s) {
 enum fault { NONE, LOSS, LOGIT, WEIGHT };
 static const enum fault faults[STEPS] = {NONE, LOSS, LOGIT, NONE, WEIGHT, NONE};
 
-static float *at(const struct sy_session *s, int param, int64_t i) {
-    return s->state.master[param] + i;
-}
+static float *at(const struct sy_session *s, int param, int64_t i) { return s->state.master[param] + i; }
 
 /* Sequence n of a step is a function of n, whatever its place in the walk. */
 static void fill(struct sy_session *s, int step) {

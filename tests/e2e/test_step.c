@@ -1,5 +1,5 @@
-/* What a step promises: it allocates nothing after the first, leaves the weights alone when something is not finite, counts
- * routes once, and recompute that differs is named.
+/* What a step promises: it allocates nothing after the first, leaves the weights alone when something is not
+ * finite, counts routes once, and recompute that differs is named.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -22,11 +22,12 @@
 #define SANITIZED 1
 #endif
 
-/* --- every allocation of the process is counted -------------------------------------------------------------------------- */
+/* --- every allocation of the process is counted --------------------------------------------------------- */
 
 #if defined(__GLIBC__) && !defined(SANITIZED)
 static long n_allocations;
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t),
+    *__libc_memalign(size_t, size_t);
 void *malloc(size_t n) {
     __atomic_add_fetch(&n_allocations, 1, __ATOMIC_RELAXED);
     return __libc_malloc(n);
@@ -46,7 +47,7 @@ void *aligned_alloc(size_t align, size_t n) {
 #define COUNTED 1
 #endif
 
-/* --- sessions ------------------------------------------------------------------------------------------------------------- */
+/* --- sessions ------------------------------------------------------------------------------------------- */
 
 static void set(struct sy_config *c, const char *key, const char *value) {
     if (sy_config_set(c, SY_LAYER_FLAG, "test", key, value) != SY_OK)
@@ -95,7 +96,8 @@ static float *first_of(struct sy_session *s, const char *name) {
 static void allocates_nothing(void **state) {
     (void)state;
 #ifdef COUNTED
-    const char *cut[][2] = {{"numerics.lanes", "4"}, {"numerics.cell", "2"}, {"training.local_batch_size", "3"}};
+    const char *cut[][2] = {
+        {"numerics.lanes", "4"}, {"numerics.cell", "2"}, {"training.local_batch_size", "3"}};
     for (int variant = 0; variant < 2; variant++) {
         struct sy_session *s = open_session(variant ? "micro_gqa" : "micro_mla", cut, variant ? 3 : 0);
         step(s, 0);
@@ -142,7 +144,8 @@ static void not_finite(void **state) {
     poisoned("model.layers.0.mlp.down_proj.weight", 0, NAN, "NaN logit");
     poisoned("model.layers.1.self_attn.kv_b_proj.weight", 0, INFINITY, "NaN logit");
     poisoned("model.layers.1.mlp.gate.weight", 0, NAN, "layer 1: router");
-    poisoned("model.layers.1.mlp.gate.weight", 0, INFINITY, "router losses of 16 sequences are not finite, summed over layers");
+    poisoned("model.layers.1.mlp.gate.weight", 0, INFINITY,
+             "router losses of 16 sequences are not finite, summed over layers");
 }
 
 /* A non-finite gradient element is counted, and the norm says so. */
@@ -170,11 +173,13 @@ static void bad_gradient(void **state) {
     close_session(s);
 }
 
-/* The lowest (sequence of the batch, token) with a NaN logit, and its first layer: the same whatever the layout. Within its
- * block of keys a NaN reaches the tokens before it too, as 0 NaN in a chain is NaN: the first of its sequence is named. */
+/* The lowest (sequence of the batch, token) with a NaN logit, and its first layer: the same whatever the
+ * layout. Within its block of keys a NaN reaches the tokens before it too, as 0 NaN in a chain is NaN: the
+ * first of its sequence is named. */
 static void the_first_bad_token(void **state) {
     (void)state;
-    static const char *const layouts[][4] = {{"16", "1", "8", "1"}, {"3", "2", "8", "1"}, {"5", "3", "2", "2"}, {"1", "1", "1", "1"}};
+    static const char *const layouts[][4] = {
+        {"16", "1", "8", "1"}, {"3", "2", "8", "1"}, {"5", "3", "2", "2"}, {"1", "1", "1", "1"}};
     for (int token = 0; token < 2; token++)
         for (int i = 0; i < 4; i++) {
             const char *keys[][2] = {{"training.local_batch_size", layouts[i][0]},
@@ -182,7 +187,8 @@ static void the_first_bad_token(void **state) {
                                      {"numerics.lanes", layouts[i][2]},
                                      {"numerics.cell", layouts[i][3]}};
             struct sy_session *s = open_session("micro_gqa", keys, 4);
-            int64_t at[2] = {5 * 32 + 9, 11 * 32 + 3}; /* two tokens that no other has, by sequence and position */
+            int64_t at[2] = {5 * 32 + 9,
+                             11 * 32 + 3}; /* two tokens that no other has, by sequence and position */
             for (int64_t k = 0; k < 16; k++)
                 for (int64_t t = 0; t < 32; t++) {
                     int64_t n = sy_walk_sequence(&s->walk, k) * 32 + t;
@@ -198,8 +204,9 @@ static void the_first_bad_token(void **state) {
             struct sy_step_result r;
             assert_int_equal(sy_session_step_filled(s, 0, &r), SY_OK);
             assert_int_equal(r.applied, 0);
-            assert_string_equal(r.why, token ? "layer 0: router: token 0 of sequence 5 of the batch has a NaN logit"
-                                             : "layer 0: router: token 0 of sequence 11 of the batch has a NaN logit");
+            assert_string_equal(
+                r.why, token ? "layer 0: router: token 0 of sequence 5 of the batch has a NaN logit"
+                             : "layer 0: router: token 0 of sequence 11 of the batch has a NaN logit");
             close_session(s);
         }
 }
@@ -209,7 +216,8 @@ static void counted_once(void **state) {
     (void)state;
     static const char *const modes[] = {"none", "full", "selective"};
     for (int m = 0; m < 3; m++) {
-        const char *keys[][2] = {{"activation_checkpoint.mode", modes[m]}, {"activation_checkpoint.selective_ac_option", "1"}};
+        const char *keys[][2] = {{"activation_checkpoint.mode", modes[m]},
+                                 {"activation_checkpoint.selective_ac_option", "1"}};
         struct sy_session *s = open_session("micro_gqa", keys, 2);
         step(s, 0);
         int64_t sum = 0, n;
@@ -253,8 +261,10 @@ static void forced_balance(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(allocates_nothing),    cmocka_unit_test(not_finite),
-                                       cmocka_unit_test(bad_gradient), cmocka_unit_test(the_first_bad_token),       cmocka_unit_test(counted_once),
-                                       cmocka_unit_test(evaluation_is_silent), cmocka_unit_test(forced_balance)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(allocates_nothing), cmocka_unit_test(not_finite),
+        cmocka_unit_test(bad_gradient),      cmocka_unit_test(the_first_bad_token),
+        cmocka_unit_test(counted_once),      cmocka_unit_test(evaluation_is_silent),
+        cmocka_unit_test(forced_balance)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

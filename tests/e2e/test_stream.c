@@ -47,7 +47,7 @@ static struct sy_config *configure(const struct stretch *s, int64_t last_step, c
     return c;
 }
 
-/* --- the steps by hand ----------------------------------------------------------------------------------- */
+/* --- the steps by hand ---------------------------------------------------------------------------------- */
 
 /* The step's batch holds tokens first … first + batch*seq_len - 1 of the stream, each once. */
 static void check_batch(const struct sy_session *s, int64_t first) {
@@ -82,15 +82,14 @@ static void close_session(struct sy_session *s) {
 }
 
 /* tokens[i]: trained on after step i + 1. */
-static void by_hand(const struct stretch *stretches, int n, char digest[SY_DIGEST_CHARS],
-                    int64_t *tokens) {
+static void by_hand(const struct stretch *stretches, int n, char digest[SY_DIGEST_CHARS], int64_t *tokens) {
     struct sy_session *before = NULL, *s = NULL;
     int64_t step = 0, place = 0;
     for (int i = 0; i < n; i++) {
         struct sy_config *c = configure(&stretches[i], step + stretches[i].steps, "");
         assert_int_equal(sy_config_finish(c, false), SY_OK);
-        assert_int_equal(
-            sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &s), SY_OK);
+        assert_int_equal(sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &s),
+                         SY_OK);
         if (before) {
             hand_on(before, s);
             close_session(before);
@@ -110,7 +109,7 @@ static void by_hand(const struct stretch *stretches, int n, char digest[SY_DIGES
     close_session(s);
 }
 
-/* --- the same run, stopped and resumed ------------------------------------------------------------------- */
+/* --- the same run, stopped and resumed ------------------------------------------------------------------ */
 
 static sy_status train_on(const struct stretch *s, int64_t last_step, struct sy_train_summary *out) {
     char dir[300];
@@ -227,8 +226,7 @@ static void far_away(void **state) {
     struct sy_config *c = configure(&s, 1, "");
     assert_int_equal(sy_config_finish(c, false), SY_OK);
     assert_int_equal(
-        sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &session),
-        SY_OK);
+        sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &session), SY_OK);
     session->base_token = INT64_MAX - 512;
     assert_int_equal(sy_session_token(session, 1), INT64_MAX);
     assert_int_equal(sy_session_step(session, 0, &r), SY_OK);

@@ -1,13 +1,14 @@
 /* Runs a fuzz target with allocations that fail: the n-th alone, or the n-th and all later ones.
  *
- * The allocator is wrapped at link (--wrap of malloc, calloc, realloc, strdup, aligned_alloc, free, sy_fail); jansson, zlib
- * and zstd are shared libraries, so they are handed the wrapped one. An input is first run undisturbed; the statuses that it
- * gives to sy_fail are its trace. With a failure planted, one of two things must come out: an ERR_MEMORY, which excuses a
- * check of the target that does not hold; or the trace of the undisturbed run, with every check. So a failure that is
- * swallowed, or taken for damaged data, is found. When the target has returned, nothing it allocated may be left.
+ * The allocator is wrapped at link (--wrap of malloc, calloc, realloc, strdup, aligned_alloc, free, sy_fail);
+ * jansson, zlib and zstd are shared libraries, so they are handed the wrapped one. An input is first run
+ * undisturbed; the statuses that it gives to sy_fail are its trace. With a failure planted, one of two things
+ * must come out: an ERR_MEMORY, which excuses a check of the target that does not hold; or the trace of the
+ * undisturbed run, with every check. So a failure that is swallowed, or taken for damaged data, is found.
+ * When the target has returned, nothing it allocated may be left.
  *
- * Under libFuzzer a hash of the input chooses n. Linked with replay.c (and --wrap=main) n goes from 1 to CAP or until no
- * allocation fails; failing_<x> without arguments reads tests/fuzz/corpus/<x>.
+ * Under libFuzzer a hash of the input chooses n. Linked with replay.c (and --wrap=main) n goes from 1 to CAP
+ * or until no allocation fails; failing_<x> without arguments reads tests/fuzz/corpus/<x>.
  */
 #define FAILING_MALLOC_DRIVER
 #include "failing_malloc.h"
@@ -30,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int __real_main(int argc, char **argv) __attribute__((weak)); /* libFuzzer's main is not wrapped */
 int __wrap_main(int argc, char **argv);
 
-#define WRAPPED(type, name, ...) \
+#define WRAPPED(type, name, ...)     \
     type __real_##name(__VA_ARGS__); \
     type __wrap_##name(__VA_ARGS__)
 WRAPPED(void *, malloc, size_t bytes);
@@ -45,7 +46,7 @@ WRAPPED(ZSTD_DCtx *, ZSTD_createDCtx, void);
 sy_status __wrap_sy_fail(sy_status status, const char *fmt, ...) SY_PRINTF(2, 3);
 sy_status __real_sy_fail(sy_status status, const char *fmt, ...) SY_PRINTF(2, 3);
 
-/* --- what is planted, and what came of it; of the thread that runs the target ------------------------------------------ */
+/* --- what is planted, and what came of it; of the thread that runs the target --------------------------- */
 
 static _Thread_local struct {
     int armed, all_later;
@@ -66,7 +67,7 @@ static int fails(void) {
     return now;
 }
 
-/* --- live allocations: a hash table of pointers, linear probing -------------------------------------------------------- */
+/* --- live allocations: a hash table of pointers, linear probing ----------------------------------------- */
 
 static void *live[SLOTS];
 static int64_t n_live;
@@ -119,7 +120,7 @@ static void free_all_live(void) {
         }
 }
 
-/* --- the wrapped allocator --------------------------------------------------------------------------------------------- */
+/* --- the wrapped allocator ------------------------------------------------------------------------------ */
 
 void *__wrap_malloc(size_t bytes) { return fails() ? NULL : add(__real_malloc(bytes)); }
 void *__wrap_calloc(size_t n, size_t bytes) { return fails() ? NULL : add(__real_calloc(n, bytes)); }
@@ -168,8 +169,9 @@ ZSTD_DCtx *__wrap_ZSTD_createDCtx(void) {
     return ZSTD_createDCtx_advanced((ZSTD_customMem){zstd_alloc, other_free, NULL});
 }
 
-/* jansson 2.14 reads a token into a buffer of 16 bytes that doubles, and goes on when that fails: its parser then asserts on,
- * or reads past, what is there. Nothing outside it can help, so allocations of these sizes do not fail in there. */
+/* jansson 2.14 reads a token into a buffer of 16 bytes that doubles, and goes on when that fails: its
+ * parser then asserts on, or reads past, what is there. Nothing outside it can help, so allocations of
+ * these sizes do not fail in there. */
 static void *jansson_alloc(size_t bytes) {
     if (run.in_jansson && bytes >= 32 && (bytes & (bytes - 1)) == 0)
         return failing_malloc_own(bytes);
@@ -196,12 +198,12 @@ sy_status __wrap_sy_fail(sy_status status, const char *fmt, ...) {
     return __real_sy_fail(status, "%s", text);
 }
 
-/* --- runs -------------------------------------------------------------------------------------------------------------- */
+/* --- runs ----------------------------------------------------------------------------------------------- */
 
 static _Noreturn void complain(const char *what) {
     run.armed = 0;
-    fprintf(stderr, "failing_malloc: allocation %lld%s failed: %s; the last error was '%s'\n", (long long)run.fail_at,
-            run.all_later ? " and all later" : "", what, sy_error_message());
+    fprintf(stderr, "failing_malloc: allocation %lld%s failed: %s; the last error was '%s'\n",
+            (long long)run.fail_at, run.all_later ? " and all later" : "", what, sy_error_message());
     abort();
 }
 
@@ -229,7 +231,8 @@ static uint64_t once(const uint8_t *data, size_t size, int64_t fail_at, int all_
     return run.trace;
 }
 
-static void planted(const uint8_t *data, size_t size, int64_t fail_at, int all_later, uint64_t want, int64_t *failed) {
+static void planted(const uint8_t *data, size_t size, int64_t fail_at, int all_later, uint64_t want,
+                    int64_t *failed) {
     if (once(data, size, fail_at, all_later, failed) != want && !run.reported)
         complain("no ERR_MEMORY, and other errors than without it");
 }

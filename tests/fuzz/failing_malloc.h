@@ -1,8 +1,8 @@
 /* Failing allocations for a fuzz target: compiled in front of it (-include), linked with failing_malloc.c.
  *
- * The target becomes a function that the driver calls many times for an input. What the target itself allocates is counted
- * but never fails, and its abort() is judged first: after a failure that the library reported as ERR_MEMORY a run may well
- * differ from the one that it is compared with.
+ * The target becomes a function that the driver calls many times for an input. What the target itself
+ * allocates is counted but never fails, and its abort() is judged first: after a failure that the library
+ * reported as ERR_MEMORY a run may well differ from the one that it is compared with.
  */
 #ifndef TESTS_FUZZ_FAILING_MALLOC_H
 #define TESTS_FUZZ_FAILING_MALLOC_H

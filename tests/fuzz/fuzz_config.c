@@ -1,5 +1,5 @@
-/* Any bytes as a config file, or (first byte '-') as command-line arguments, one a line: a config or an error comes out. One
- * that finishes prints as TOML that loads and finishes to the same text.
+/* Any bytes as a config file, or (first byte '-') as command-line arguments, one a line: a config or an error
+ * comes out. One that finishes prints as TOML that loads and finishes to the same text.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -50,8 +50,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct sy_config *cfg, *again;
     if (size > 1 << 14 || sy_config_create(&cfg) != SY_OK)
         return 0;
-    sy_status status =
-        size && *data == '-' ? take_flags(cfg, data, size) : sy_config_load_text(cfg, "fuzz", (const char *)data, size);
+    sy_status status = size && *data == '-' ? take_flags(cfg, data, size)
+                                            : sy_config_load_text(cfg, "fuzz", (const char *)data, size);
     if (status == SY_OK)
         status = sy_config_finish(cfg, false);
     if (status != SY_OK)

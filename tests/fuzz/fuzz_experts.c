@@ -1,6 +1,7 @@
-/* Any bytes as metrics.jsonl, for `inspect --experts` and for `diff`. A form feed cuts the input into two runs; without one
- * both are the same. What loads adds up: buckets to the sums over all steps, steps of buckets to all. Twice gives the same;
- * the printed rows fit, the printed JSON is JSON. Runs that part in a step are not equal, whichever comes first.
+/* Any bytes as metrics.jsonl, for `inspect --experts` and for `diff`. A form feed cuts the input into two
+ * runs; without one both are the same. What loads adds up: buckets to the sums over all steps, steps of
+ * buckets to all. Twice gives the same; the printed rows fit, the printed JSON is JSON. Runs that part in a
+ * step are not equal, whichever comes first.
  */
 #include <math.h>
 #include <stdint.h>
@@ -41,7 +42,7 @@ static uint64_t hash(const void *data, size_t bytes, uint64_t h) {
     return h;
 }
 
-/* --- loads ---------------------------------------------------------------------------------------------------- */
+/* --- loads ---------------------------------------------------------------------------------------------- */
 
 static void check_layer(const struct sy_experts_load *load, const struct sy_experts_layer *l) {
     int64_t n_steps = 0;
@@ -56,7 +57,8 @@ static void check_layer(const struct sy_experts_load *load, const struct sy_expe
             require(l->bucket[b * l->experts + e] >= 0);
             sum += l->bucket[b * l->experts + e];
         }
-        require(sum == l->load[e] && l->load[e] <= l->step_max * l->n_steps && l->load[e] >= l->step_min * l->n_steps);
+        require(sum == l->load[e] && l->load[e] <= l->step_max * l->n_steps &&
+                l->load[e] >= l->step_min * l->n_steps);
     }
 }
 
@@ -128,7 +130,7 @@ static void experts(const char *path, size_t n) {
     print(path, &(struct sy_experts_options){.layer = -1, .rows = (int64_t)(n % 5), .utf8 = n & 1}, h != 0);
 }
 
-/* --- diff ----------------------------------------------------------------------------------------------------- */
+/* --- diff ----------------------------------------------------------------------------------------------- */
 
 static sy_status diff(const char *a, const char *b, int *equal) {
     page.n = 0;

@@ -1,5 +1,6 @@
-/* The JSON of a checkpoint: the manifest as it is, the manifest with the input as its body under a hash that holds (else no
- * input would get past it), its recipe put into a config, and the input as config.json and as model.safetensors.index.json.
+/* The JSON of a checkpoint: the manifest as it is, the manifest with the input as its body under a hash that
+ * holds (else no input would get past it), its recipe put into a config, and the input as config.json and as
+ * model.safetensors.index.json.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -15,12 +16,14 @@ static void check(struct sy_ckpt_manifest *m, sy_status status) {
     if (status == SY_OK) {
         struct sy_config *config = NULL;
         for (int i = 0; i < m->files.n; i++) /* no name may lead out of the folder */
-            if (m->files.item[i].bytes < 0 || m->files.item[i].name[0] == '/' || m->files.item[i].name[0] == '.' ||
-                strstr(m->files.item[i].name, "/."))
+            if (m->files.item[i].bytes < 0 || m->files.item[i].name[0] == '/' ||
+                m->files.item[i].name[0] == '.' || strstr(m->files.item[i].name, "/."))
                 abort();
-        for (int kind = 0; kind < SY_CKPT_KINDS; kind++) /* each digest is found by its name again, and is one */
+        for (int kind = 0; kind < SY_CKPT_KINDS;
+             kind++) /* each digest is found by its name again, and is one */
             for (int i = 0; i < m->sums[kind].n; i++)
-                if (m->info.version < 2 || sy_ckpt_sums_find(&m->sums[kind], m->sums[kind].item[i].name) != i ||
+                if (m->info.version < 2 ||
+                    sy_ckpt_sums_find(&m->sums[kind], m->sums[kind].item[i].name) != i ||
                     !sy_ckpt_is_hex(m->sums[kind].item[i].hex, SY_DIGEST_CHARS - 1))
                     abort();
         if (sy_config_create(&config) == SY_OK && sy_ckpt_recipe_apply("m", m->info.recipe, config) == SY_OK)

@@ -1,5 +1,6 @@
-/* Any bytes as a file of routes, for two models: refused, or each token's experts ascend, are in range and distinct, weights
- * are finite, both are those of the tensors of the file in pairs, and loading once more gives the same.
+/* Any bytes as a file of routes, for two models: refused, or each token's experts ascend, are in range and
+ * distinct, weights are finite, both are those of the tensors of the file in pairs, and loading once more
+ * gives the same.
  */
 #include <math.h>
 #include <stdint.h>
@@ -34,9 +35,11 @@ static int64_t raw_id(const struct sy_safetensors_tensor *t, int64_t at) {
     return id;
 }
 
-/* Every pair of the file's token is among the token's that was loaded; K distinct ones on each side: they are the same. */
+/* Every pair of the file's token is among the token's that was loaded; K distinct ones on each side: they
+ * are the same. */
 static void check_token(int64_t k, int64_t experts, const int32_t *ids, const float *w, int64_t at,
-                        const struct sy_safetensors_tensor *file_ids, const struct sy_safetensors_tensor *file_w) {
+                        const struct sy_safetensors_tensor *file_ids,
+                        const struct sy_safetensors_tensor *file_w) {
     for (int64_t i = 0; i < k; i++) {
         require(ids[i] >= 0 && ids[i] < experts && (i == 0 || ids[i - 1] < ids[i]));
         require(!w || isfinite(w[i]));
@@ -66,7 +69,8 @@ static void check_layer(const struct sy_routes_files *f, const struct sy_routes_
     }
 }
 
-static void check(const struct sy_routes_files *f, const struct sy_routes_options *o, const uint8_t *data, size_t size) {
+static void check(const struct sy_routes_files *f, const struct sy_routes_options *o, const uint8_t *data,
+                  size_t size) {
     struct sy_safetensors *file = NULL;
     require(sy_safetensors_parse("fuzz", data, size, &file) == SY_OK);
     for (int i = 0; i < o->n_layers; i++)

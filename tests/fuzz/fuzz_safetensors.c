@@ -1,5 +1,5 @@
-/* Any bytes as a safetensors file: refused, or every tensor lies inside the buffer, they fill it without gaps, names are
- * found again, and all of it can be read.
+/* Any bytes as a safetensors file: refused, or every tensor lies inside the buffer, they fill it without
+ * gaps, names are found again, and all of it can be read.
  */
 #include <stdint.h>
 #include <stdlib.h>

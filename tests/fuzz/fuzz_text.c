@@ -19,8 +19,7 @@ static void require(int condition) {
 }
 
 /* At most a MiB of it, since a small input may unpack to very much. */
-static sy_status read_all(struct sy_source *source, int replace, struct sy_text *out,
-                          int64_t *replaced) {
+static sy_status read_all(struct sy_source *source, int replace, struct sy_text *out, int64_t *replaced) {
     struct sy_plain_text *text = NULL;
     const char *piece = NULL;
     size_t n = 1;
@@ -39,8 +38,7 @@ static sy_status read_all(struct sy_source *source, int replace, struct sy_text 
     return status;
 }
 
-static sy_status run(const uint8_t *data, size_t size, int replace, struct sy_text *out,
-                     int64_t *replaced) {
+static sy_status run(const uint8_t *data, size_t size, int replace, struct sy_text *out, int64_t *replaced) {
     struct sy_source *source = NULL;
     const char *head;
     size_t n;
@@ -63,8 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (a == SY_OK && b == SY_OK) {
         require(replaced == 0 && strict.n == loose.n &&
                 (strict.n == 0 || memcmp(strict.s, loose.s, strict.n) == 0));
-        int packed =
-            size >= 2 && (memcmp(data, "\x1f\x8b", 2) == 0 || data[1] == 0xb5 || data[1] == 0x2a);
+        int packed = size >= 2 && (memcmp(data, "\x1f\x8b", 2) == 0 || data[1] == 0xb5 || data[1] == 0x2a);
         size_t mark = size >= 3 && memcmp(data, SY_UTF8_BOM, 3) == 0 ? 3 : 0;
         if (!packed && size < 1 << 20)
             require(strict.n == size - mark &&

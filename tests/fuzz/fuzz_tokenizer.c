@@ -1,5 +1,5 @@
-/* Any bytes as text: encode then decode gives them back. The same bytes as 32-bit tokens: decode refuses or its text is no
- * longer than the tokens and, encoded again, is a fixed point.
+/* Any bytes as text: encode then decode gives them back. The same bytes as 32-bit tokens: decode refuses or
+ * its text is no longer than the tokens and, encoded again, is a fixed point.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -14,14 +14,16 @@ static void require(int condition) {
         abort();
 }
 
-static void text_round_trip(const struct sy_tokenizer *t, const uint8_t *data, size_t size, int32_t *tokens, char *text) {
+static void text_round_trip(const struct sy_tokenizer *t, const uint8_t *data, size_t size, int32_t *tokens,
+                            char *text) {
     size_t n = 0, bytes = 0;
     require(sy_tokenizer_encode(t, data, size, tokens, size, &n) == SY_OK);
     require(sy_tokenizer_decode(t, tokens, n, text, size, &bytes) == SY_OK);
     require(bytes == size && (size == 0 || memcmp(text, data, size) == 0));
 }
 
-static void tokens_to_text(const struct sy_tokenizer *t, const uint8_t *data, size_t size, int32_t *tokens, char *text) {
+static void tokens_to_text(const struct sy_tokenizer *t, const uint8_t *data, size_t size, int32_t *tokens,
+                           char *text) {
     size_t n = size / 4, bytes = 0, again = 0;
     if (n)
         memcpy(tokens, data, 4 * n);

@@ -1,5 +1,6 @@
-/* Any bytes as a TOML document: a tree or an error with a place comes out; twice gives the same; a comment at the end
- * changes nothing; every string is UTF-8 and the depth is bounded; every float reads back from its text.
+/* Any bytes as a TOML document: a tree or an error with a place comes out; twice gives the same; a comment at
+ * the end changes nothing; every string is UTF-8 and the depth is bounded; every float reads back from its
+ * text.
  */
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
-/* Files for readers that want a path: the bytes are in memory, a link in a folder of this process leads to them, so that an
- * input costs no disk. The folder is made at the first use and removed at exit; a crash leaves it.
+/* Files for readers that want a path: the bytes are in memory, a link in a folder of this process leads to
+ * them, so that an input costs no disk. The folder is made at the first use and removed at exit; a crash
+ * leaves it.
  */
 #ifndef TESTS_FUZZ_PLACED_H
 #define TESTS_FUZZ_PLACED_H
@@ -33,7 +34,8 @@ static void placed_need(int condition, const char *what) {
 static const char *placed_name(const char *name) {
     if (!*placed_room) {
         const char *tmp = getenv("TMPDIR");
-        snprintf(placed_room, sizeof placed_room, "%s/fuzz-XXXXXX", tmp && strlen(tmp) < PLACED_ROOM - 16 ? tmp : "/tmp");
+        snprintf(placed_room, sizeof placed_room, "%s/fuzz-XXXXXX",
+                 tmp && strlen(tmp) < PLACED_ROOM - 16 ? tmp : "/tmp");
         placed_need(mkdtemp(placed_room) != NULL, placed_room);
         atexit(placed_remove);
     }

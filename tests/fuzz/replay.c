@@ -1,5 +1,6 @@
-/* Feeds files to a fuzz target without libFuzzer: every file of the folders (or files) given, once each, in bytewise order.
- * Exit 0 if none crashed, 1 if there was nothing to feed: a corpus that is not there must not pass.
+/* Feeds files to a fuzz target without libFuzzer: every file of the folders (or files) given, once each, in
+ * bytewise order. Exit 0 if none crashed, 1 if there was nothing to feed: a corpus that is not there must not
+ * pass.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -42,7 +43,8 @@ static int feed(const char *path) {
     int n = scandir(path, &entry, NULL, alphasort), ok = n >= 0;
     for (int i = 0; i < n; i++) {
         char inner[4096];
-        if (entry[i]->d_name[0] != '.' && snprintf(inner, sizeof inner, "%s/%s", path, entry[i]->d_name) < (int)sizeof inner)
+        if (entry[i]->d_name[0] != '.' &&
+            snprintf(inner, sizeof inner, "%s/%s", path, entry[i]->d_name) < (int)sizeof inner)
             ok = feed(inner) && ok;
         free(entry[i]);
     }

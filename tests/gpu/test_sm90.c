@@ -1,9 +1,10 @@
-/* Class sm90 against a Hopper GPU: the reference's chain and the GPU's mma.sync and wgmma must give the same bits.
+/* Class sm90 against a Hopper GPU: the reference's chain and the GPU's mma.sync and wgmma must give the same
+ * bits.
  *
- * Needs an H100 or H200 and nvcc, so it is no part of `make test`: `make gpu-test`. Regimes of operands and accumulators:
- * ordinary, wide exponents, subnormals, zeros beside huge values, signed zeros, cancellation, overflow, Inf and NaN; chains
- * of one step and of many; cut and reloaded. A control computes the blocks of 16 in reverse order and must differ. Exit 0
- * when all agree, 1 when not, 77 without a GPU.
+ * Needs an H100 or H200 and nvcc, so it is no part of `make test`: `make gpu-test`. Regimes of operands and
+ * accumulators: ordinary, wide exponents, subnormals, zeros beside huge values, signed zeros, cancellation,
+ * overflow, Inf and NaN; chains of one step and of many; cut and reloaded. A control computes the blocks of
+ * 16 in reverse order and must differ. Exit 0 when all agree, 1 when not, 77 without a GPU.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,9 +17,9 @@ const char *gpu_name(void);
 
 enum { M = 128, N = 128, MAX_K = 4096 };
 
-static const char *const regimes[] = {"ordinary",       "wide exponents",    "subnormal operands", "subnormal results",
-                                      "subnormal sums", "zeros beside huge", "signed zeros",       "cancellation",
-                                      "overflow",       "Inf and NaN"};
+static const char *const regimes[] = {
+    "ordinary",          "wide exponents", "subnormal operands", "subnormal results", "subnormal sums",
+    "zeros beside huge", "signed zeros",   "cancellation",       "overflow",          "Inf and NaN"};
 enum { N_REGIMES = sizeof regimes / sizeof *regimes };
 
 static uint64_t state;
@@ -109,7 +110,8 @@ static void reference(const struct sy_exec *x, int k, int k0, int k1, int backwa
         int at = backwards ? k1 - 16 - p : k0;
         struct sy_mat ma = sy_mat_of(a, SY_BF16, k), mb = sy_mat_of(b, SY_BF16, k);
         int64_t rows = backwards ? 16 : k1 - k0; /* of a chain that goes on in c */
-        struct sy_dw chain = {.rows = sy_rows_dense(1, rows), .n_segments = 1, .m = M, .n = N, .acc = c, .c = c};
+        struct sy_dw chain = {
+            .rows = sy_rows_dense(1, rows), .n_segments = 1, .m = M, .n = N, .acc = c, .c = c};
         chain.dy = sy_mat_t(sy_mat_cols(ma, at));
         chain.x = sy_mat_t(sy_mat_cols(mb, at));
         x->ops->linear_dw(x, &(struct sy_linear_dw){&chain, 1});
@@ -137,8 +139,8 @@ int main(void) {
     x.scratch = aligned_alloc(64, (x.scratch_bytes + 63) / 64 * 64 * (size_t)sy_pool_size(x.pool));
     if (!x.scratch)
         return 1;
-    printf("%s, tier %s\n%-20s %6s %10s %10s %10s %10s\n", name, x.ops->tier, "operands", "K", "outputs", "mma.sync",
-           "wgmma", "control");
+    printf("%s, tier %s\n%-20s %6s %10s %10s %10s %10s\n", name, x.ops->tier, "operands", "K", "outputs",
+           "mma.sync", "wgmma", "control");
     int64_t bad = 0, control = 0;
     for (int regime = 0; regime < N_REGIMES; regime++)
         for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
@@ -169,11 +171,12 @@ int main(void) {
                 reference(&x, k, 0, k, 1, cpu);
                 reversed += mismatches(cpu, gpu);
             }
-            printf("%-20s %6d %10d %10lld %10lld %10lld\n", regimes[regime], k, rounds * M * N, (long long)differ[0],
-                   (long long)differ[1], (long long)reversed);
+            printf("%-20s %6d %10d %10lld %10lld %10lld\n", regimes[regime], k, rounds * M * N,
+                   (long long)differ[0], (long long)differ[1], (long long)reversed);
             bad += differ[0] + differ[1];
             control += k > 16 ? reversed : 0;
         }
-    printf("%lld differences; the control, blocks in reverse order, has %lld\n", (long long)bad, (long long)control);
+    printf("%lld differences; the control, blocks in reverse order, has %lld\n", (long long)bad,
+           (long long)control);
     return bad != 0 || control == 0;
 }

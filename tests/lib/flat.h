@@ -1,4 +1,5 @@
-/* A model's tensors one behind the other in one buffer of fp32, for tests that hold whole models in their hands. */
+/* A model's tensors one behind the other in one buffer of fp32, for tests that hold whole models in their
+ * hands. */
 #ifndef SY_TESTS_LIB_FLAT_H
 #define SY_TESTS_LIB_FLAT_H
 

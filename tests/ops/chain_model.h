@@ -1,8 +1,9 @@
-/* CHAIN and BF (NUMERICS 1) by a second, scalar definition in integers; with it what the tests of products share: random
- * operands by regime, wrong orders as negative controls, stored values, an exec.
+/* CHAIN and BF (NUMERICS 1) by a second, scalar definition in integers; with it what the tests of products
+ * share: random operands by regime, wrong orders as negative controls, stored values, an exec.
  *
- * A term is sign * m * 2^e, m an integer. x86 and fp32 add two terms exactly in 128 bits and round once; sm90 adds 17
- * truncated terms in 64 bits. Nothing here uses fmaf, doubles or a flushing flag. Include it first in a test.
+ * A term is sign * m * 2^e, m an integer. x86 and fp32 add two terms exactly in 128 bits and round once; sm90
+ * adds 17 truncated terms in 64 bits. Nothing here uses fmaf, doubles or a flushing flag. Include it first in
+ * a test.
  */
 #ifndef SY_TESTS_OPS_CHAIN_MODEL_H
 #define SY_TESTS_OPS_CHAIN_MODEL_H
@@ -46,7 +47,8 @@ static inline struct term term_of(float x, int daz) {
 
 static inline struct term product(struct term a, struct term b) {
     struct term t = {.neg = a.neg ^ b.neg, .e = a.e + b.e, .m = a.m * b.m};
-    if (a.kind == 2 || b.kind == 2 || (a.kind == 1 && b.kind == 0 && b.m == 0) || (b.kind == 1 && a.kind == 0 && a.m == 0))
+    if (a.kind == 2 || b.kind == 2 || (a.kind == 1 && b.kind == 0 && b.m == 0) ||
+        (b.kind == 1 && a.kind == 0 && a.m == 0))
         t.kind = 2;
     else if (a.kind || b.kind)
         t.kind = 1;
@@ -106,7 +108,8 @@ static inline float sum_of_two(struct term x, struct term y, int flush) {
         x = y;
         y = t;
     }
-    int up = 100 - top_bit(x.m), shift; /* x leads at bit 100; what of y falls off the end is a sticky last bit */
+    int up = 100 - top_bit(x.m),
+        shift; /* x leads at bit 100; what of y falls off the end is a sticky last bit */
     wide a = (wide)x.m << up, b;
     shift = (x.e - up) - y.e;
     if (shift <= 0)
@@ -170,8 +173,8 @@ static inline float model_sm90(int n, const float *a, const float *b, float acc,
 }
 
 /* Goes on with acc over k rows, padded to KB; without the final + 0.0f. */
-static inline float model_rows(enum sy_numeric_class cls, int64_t k, const float *a, int64_t a_step, const float *b,
-                               int64_t b_step, float acc, enum wrong wrong) {
+static inline float model_rows(enum sy_numeric_class cls, int64_t k, const float *a, int64_t a_step,
+                               const float *b, int64_t b_step, float acc, enum wrong wrong) {
     int kb = cls == SY_NUMERIC_X86 ? 2 : cls == SY_NUMERIC_SM90 ? (wrong == HALF_BLOCKS ? 8 : 16) : 1;
     int64_t blocks = (k + kb - 1) / kb;
     for (int64_t i = 0; i < blocks; i++) {
@@ -212,7 +215,7 @@ static inline float model_bf(enum sy_numeric_class cls, float x) {
     return cls == SY_NUMERIC_FP32 ? x : from_bits((uint32_t)model_bf16(cls, x) << 16);
 }
 
-/* --- values ----------------------------------------------------------------------------------------------------------- */
+/* --- values --------------------------------------------------------------------------------------------- */
 
 static inline int64_t random_below(int64_t n) { return (int64_t)((random_bits() >> 16) % (uint64_t)n); }
 
@@ -229,9 +232,16 @@ enum regime {
     NON_FINITE,
     N_REGIMES
 };
-static const char *const regime_name[N_REGIMES] = {
-    "normal",    "full range", "subnormal operands", "subnormal results", "products about 2^-150", "zeros beside huge",
-    "+0 and -0", "cancelling", "overflow",           "Inf and NaN"};
+static const char *const regime_name[N_REGIMES] = {"normal",
+                                                   "full range",
+                                                   "subnormal operands",
+                                                   "subnormal results",
+                                                   "products about 2^-150",
+                                                   "zeros beside huge",
+                                                   "+0 and -0",
+                                                   "cancelling",
+                                                   "overflow",
+                                                   "Inf and NaN"};
 
 /* A bf16 value (wide_fraction: fp32) of the regime. */
 static inline float random_value(enum regime r, int wide_fraction) {
@@ -280,18 +290,23 @@ static inline float random_value(enum regime r, int wide_fraction) {
 static inline float random_acc(enum regime r) {
     uint64_t z = random_bits();
     if (r == TINY_OPERANDS || r == TINY_RESULTS)
-        return from_bits((uint32_t)(z >> 63) << 31 | (uint32_t)(z >> 40) % 4 << 23 | ((uint32_t)z & 0x7fffffu));
+        return from_bits((uint32_t)(z >> 63) << 31 | (uint32_t)(z >> 40) % 4 << 23 |
+                         ((uint32_t)z & 0x7fffffu));
     if (r == OVERFLOWING)
-        return from_bits((uint32_t)(z >> 63) << 31 | (250 + (uint32_t)(z >> 40) % 5) << 23 | ((uint32_t)z & 0x7fffffu));
+        return from_bits((uint32_t)(z >> 63) << 31 | (250 + (uint32_t)(z >> 40) % 5) << 23 |
+                         ((uint32_t)z & 0x7fffffu));
     return random_value(z % 5 && r != BELOW_FLOOR ? r : ZEROS, 1);
 }
 
-/* --- where ops run ----------------------------------------------------------------------------------------------------- */
+/* --- where ops run -------------------------------------------------------------------------------------- */
 
-static inline struct sy_exec exec_open(const struct sy_ops *ops, enum sy_numeric_class cls, int threads, int64_t head,
-                                       int64_t seq_len) {
-    struct sy_exec x = {
-        .device = sy_device_cpu(), .ops = ops, .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls)};
+static inline struct sy_exec exec_open(const struct sy_ops *ops, enum sy_numeric_class cls, int threads,
+                                       int64_t head, int64_t seq_len) {
+    struct sy_exec x = {.device = sy_device_cpu(),
+                        .ops = ops,
+                        .cls = cls,
+                        .dtype = sy_class_dtype(cls),
+                        .kb = sy_class_kb(cls)};
     x.scratch_bytes = (sy_ops_scratch_bytes(64, head, seq_len) + 63) / 64 * 64;
     assert_int_equal(sy_pool_create(threads, &x.pool), SY_OK);
     x.scratch = aligned_alloc(64, x.scratch_bytes * (size_t)threads);

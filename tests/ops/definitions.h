@@ -1,5 +1,6 @@
-/* NUMERICS 2 as scalar code that shares nothing with src/ops: EXP, SIG, LOG, V64, B64; bits, and the random numbers of tests.
- * Included by the two laboratories, chain_model.h and ops_harness.h, after cmocka's headers.
+/* NUMERICS 2 as scalar code that shares nothing with src/ops: EXP, SIG, LOG, V64, B64; bits, and the random
+ * numbers of tests. Included by the two laboratories, chain_model.h and ops_harness.h, after cmocka's
+ * headers.
  */
 #ifndef SY_TESTS_OPS_DEFINITIONS_H
 #define SY_TESTS_OPS_DEFINITIONS_H
@@ -29,7 +30,8 @@ static inline uint64_t random_bits(void) { /* a Weyl sequence and a finaliser */
 }
 
 static inline float def_exp2(float x) {
-    static const float c[] = {0x1.5bba14p-10f, 0x1.3cea88p-7f, 0x1.c6b752p-5f, 0x1.ebf9bcp-3f, 0x1.62e42ap-1f, 1.0f};
+    static const float c[] = {0x1.5bba14p-10f, 0x1.3cea88p-7f, 0x1.c6b752p-5f,
+                              0x1.ebf9bcp-3f,  0x1.62e42ap-1f, 1.0f};
     if (x != x || x <= -127.0f)
         return 0.0f;
     if (x > 127.0f)
@@ -46,8 +48,9 @@ static inline float def_sig(float x) { return 1.0f / (1.0f + def_exp(-x)); }
 
 /* z = 2^e (1 + f), y = log(1 + f). */
 static inline float def_log_parts(float z, float *exponent) {
-    static const float c[] = {7.0376836292e-2f,  -1.1514610310e-1f, 1.1676998740e-1f,  -1.2420140846e-1f, 1.4249322787e-1f,
-                              -1.6668057665e-1f, 2.0000714765e-1f,  -2.4999993993e-1f, 3.3333331174e-1f};
+    static const float c[] = {7.0376836292e-2f,  -1.1514610310e-1f, 1.1676998740e-1f,
+                              -1.2420140846e-1f, 1.4249322787e-1f,  -1.6668057665e-1f,
+                              2.0000714765e-1f,  -2.4999993993e-1f, 3.3333331174e-1f};
     int64_t i = (int64_t)bits_of(z) - 0x3f3504f3, e = i >= 0 ? i / 8388608 : -((-i + 8388607) / 8388608);
     float f = from_bits((uint32_t)((int64_t)bits_of(z) - e * 8388608)) - 1.0f, q = c[0];
     for (int k = 1; k < 9; k++)

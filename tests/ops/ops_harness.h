@@ -1,8 +1,9 @@
-/* The laboratory of the op tests: an exec for each (tier, class, threads), buffers filled from a regime, and a comparison.
+/* The laboratory of the op tests: an exec for each (tier, class, threads), buffers filled from a regime, and
+ * a comparison.
  *
- * A buffer exists twice: `got` is given to the op, `want` to a definition written out in the test. lab_check compares all
- * buffers of the call, inputs and the gaps between rows too, bit for bit (all NaN are one), and frees them. A difference
- * names op, buffer, tier, class, threads, the first element and both bit patterns.
+ * A buffer exists twice: `got` is given to the op, `want` to a definition written out in the test. lab_check
+ * compares all buffers of the call, inputs and the gaps between rows too, bit for bit (all NaN are one), and
+ * frees them. A difference names op, buffer, tier, class, threads, the first element and both bit patterns.
  *
  * What a definition calculates with stands in definitions.h; BF here.
  */
@@ -48,7 +49,7 @@ static inline void *must_alloc(size_t bytes) {
     return p;
 }
 
-/* --- random values ----------------------------------------------------------------------------------------------------- */
+/* --- random values -------------------------------------------------------------------------------------- */
 
 static inline int64_t below(int64_t n) { return (int64_t)(random_bits() >> 33) % n; }
 static inline float uniform(void) { return (float)((int64_t)(random_bits() >> 40) - (1 << 23)) * 0x1p-23f; }
@@ -102,7 +103,9 @@ static inline int better_first(const void *a, const void *b) {
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static inline int ascending(const void *a, const void *b) { return *(const int32_t *)a - *(const int32_t *)b; }
+static inline int ascending(const void *a, const void *b) {
+    return *(const int32_t *)a - *(const int32_t *)b;
+}
 
 static inline int has_nan(int64_t n, const float *x) {
     int nan = 0;
@@ -111,7 +114,7 @@ static inline int has_nan(int64_t n, const float *x) {
     return nan > 0;
 }
 
-/* --- buffers ----------------------------------------------------------------------------------------------------------- */
+/* --- buffers -------------------------------------------------------------------------------------------- */
 
 static inline float load(enum sy_dtype t, const void *p, int64_t i) {
     return t == SY_F32 ? ((const float *)p)[i] : from_bits((uint32_t)((const uint16_t *)p)[i] << 16);
@@ -122,7 +125,9 @@ static inline void store(enum sy_dtype t, void *p, int64_t i, float v) { /* v is
     else
         ((uint16_t *)p)[i] = (uint16_t)(bits_of(v) >> 16);
 }
-static inline float bf_if(const struct lab *l, enum sy_dtype t, float v) { return t == SY_F32 ? v : def_bf(l->x.cls, v); }
+static inline float bf_if(const struct lab *l, enum sy_dtype t, float v) {
+    return t == SY_F32 ? v : def_bf(l->x.cls, v);
+}
 
 static inline struct buf buf_new(struct lab *l, const char *name, enum sy_dtype t, int64_t n, enum regime r) {
     size_t bytes = (size_t)n * sy_dtype_bytes(t);
@@ -135,14 +140,18 @@ static inline struct buf buf_new(struct lab *l, const char *name, enum sy_dtype 
 }
 
 /* Integers share the layout of fp32: their bits are compared. */
-static inline struct buf buf_i32(struct lab *l, const char *name, int64_t n) { return buf_new(l, name, SY_F32, n, PLAIN); }
+static inline struct buf buf_i32(struct lab *l, const char *name, int64_t n) {
+    return buf_new(l, name, SY_F32, n, PLAIN);
+}
 static inline int32_t *i32_of(void *p) { return p; }
 
 static inline void set_both(struct buf b, int64_t i, float v) {
     store(b.t, b.got, i, v);
     store(b.t, b.want, i, v);
 }
-static inline void set_both_i32(struct buf b, int64_t i, int32_t v) { i32_of(b.got)[i] = i32_of(b.want)[i] = v; }
+static inline void set_both_i32(struct buf b, int64_t i, int32_t v) {
+    i32_of(b.got)[i] = i32_of(b.want)[i] = v;
+}
 
 /* What the definition reads and writes. put rounds to the stored type. */
 static inline float take(struct buf b, int64_t i) { return load(b.t, b.want, i); }
@@ -150,7 +159,9 @@ static inline void take_row(struct buf b, int64_t from, int64_t n, float *out) {
     for (int64_t i = 0; i < n; i++)
         out[i] = take(b, from + i);
 }
-static inline void put(const struct lab *l, struct buf b, int64_t i, float v) { store(b.t, b.want, i, bf_if(l, b.t, v)); }
+static inline void put(const struct lab *l, struct buf b, int64_t i, float v) {
+    store(b.t, b.want, i, bf_if(l, b.t, v));
+}
 
 static inline struct sy_mat mat_of(struct buf b, int64_t row) { return (struct sy_mat){b.got, b.t, row, 1}; }
 static inline struct sy_heads heads_of(struct buf b, int64_t token, int64_t head) {
@@ -163,9 +174,10 @@ static inline void lab_check(struct lab *l, const char *op) {
         for (int64_t i = 0; i < b.n; i++) {
             float got = load(b.t, b.got, i), want = load(b.t, b.want, i);
             if (!same_f32(got, want))
-                fail_msg("%s: %s[%lld] is %08x (%g), the definition says %08x (%g): tier %s, class %s, %d threads", op,
-                         b.name, (long long)i, bits_of(got), (double)got, bits_of(want), (double)want, l->x.ops->tier,
-                         sy_class_name(l->x.cls), l->threads);
+                fail_msg(
+                    "%s: %s[%lld] is %08x (%g), the definition says %08x (%g): tier %s, class %s, %d threads",
+                    op, b.name, (long long)i, bits_of(got), (double)got, bits_of(want), (double)want,
+                    l->x.ops->tier, sy_class_name(l->x.cls), l->threads);
         }
         free(b.got);
         free(b.want);
@@ -182,14 +194,17 @@ static inline void lab_drop(struct lab *l) {
     }
 }
 
-/* --- execs ------------------------------------------------------------------------------------------------------------- */
+/* --- execs ---------------------------------------------------------------------------------------------- */
 
 static inline struct lab lab_open(const struct sy_ops *ops, enum sy_numeric_class cls, int threads) {
     struct lab l = {.threads = threads};
     size_t bytes = (12 * LAB_MAX_ROW + 4096) * sizeof(float);
-    l.x = (struct sy_exec){
-        .device = sy_device_cpu(),
-        .ops = ops, .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls), .scratch_bytes = bytes};
+    l.x = (struct sy_exec){.device = sy_device_cpu(),
+                           .ops = ops,
+                           .cls = cls,
+                           .dtype = sy_class_dtype(cls),
+                           .kb = sy_class_kb(cls),
+                           .scratch_bytes = bytes};
     l.x.scratch = aligned_alloc(64, bytes * (size_t)threads);
     assert_non_null(l.x.scratch);
     memset(l.x.scratch, 0xff, bytes * (size_t)threads); /* NaN: nothing may depend on what was there */
@@ -219,9 +234,10 @@ static inline void labs_each(void (*body)(struct lab *l)) {
             }
 }
 
-/* body(lab, rows, width, regime) for widths that nothing divides, rows 1..17 and every regime; then some that are large
- * enough for an op to use its threads. */
-static inline void shapes_each(struct lab *l, void (*body)(struct lab *l, int64_t rows, int64_t d, enum regime r)) {
+/* body(lab, rows, width, regime) for widths that nothing divides, rows 1..17 and every regime; then some
+ * that are large enough for an op to use its threads. */
+static inline void shapes_each(struct lab *l,
+                               void (*body)(struct lab *l, int64_t rows, int64_t d, enum regime r)) {
     static const int64_t widths[] = {1, 2, 7, 63, 64, 65, 127, 128, 130, 257};
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
         for (int r = 0; r < N_REGIMES; r++)

@@ -1,9 +1,10 @@
-/* The laboratory of the three products: buffers, matrices, rows and right-hand sides of a call, and where it runs.
+/* The laboratory of the three products: buffers, matrices, rows and right-hand sides of a call, and where it
+ * runs.
  *
- * A buffer exists three times: what it holds first, what the op makes of it, what the definition makes of it. All of it is
- * compared after each run, inputs, gaps and rows beyond the last too. A run is every tier, 1 to 3 threads, right-hand sides
- * as they are and, where the tier has an order of its own, packed by it; the matrix is then spoilt, so that only what was
- * packed can have been read.
+ * A buffer exists three times: what it holds first, what the op makes of it, what the definition makes of it.
+ * All of it is compared after each run, inputs, gaps and rows beyond the last too. A run is every tier, 1 to
+ * 3 threads, right-hand sides as they are and, where the tier has an order of its own, packed by it; the
+ * matrix is then spoilt, so that only what was packed can have been read.
  */
 #ifndef SY_TESTS_OPS_PRODUCT_HARNESS_H
 #define SY_TESTS_OPS_PRODUCT_HARNESS_H
@@ -72,7 +73,9 @@ static inline int buffer_new(struct trial *t, const char *name, enum sy_dtype ty
 }
 
 static inline void *got_of(const struct trial *t, int buf) { return t->buf[buf].got; }
-static inline float want_at(const struct trial *t, int buf, int64_t i) { return get(t->buf[buf].t, t->buf[buf].want, i); }
+static inline float want_at(const struct trial *t, int buf, int64_t i) {
+    return get(t->buf[buf].t, t->buf[buf].want, i);
+}
 static inline void want_set(struct trial *t, int buf, int64_t i, float v) { /* rounded once */
     put(t->buf[buf].t, t->buf[buf].want, i, t->buf[buf].t == SY_F32 ? v : model_bf(t->cls, v));
 }
@@ -81,17 +84,18 @@ static inline void first_set(struct trial *t, int buf, int64_t i, float v) {
     put(t->buf[buf].t, t->buf[buf].want, i, v);
 }
 
-/* Strides of a [rows, cols] matrix with gaps, by columns if `turned`; returns its span: the last line has no gap behind it,
- * so that reading there is an error that ASan sees. */
+/* Strides of a [rows, cols] matrix with gaps, by columns if `turned`; returns its span: the last line has
+ * no gap behind it, so that reading there is an error that ASan sees. */
 static inline int64_t strides(int64_t rows, int64_t cols, int turned, struct matrix *m) {
-    int64_t gap = random_below(3) ? random_below(4) : 0, lines = turned ? cols : rows, line = turned ? rows : cols;
+    int64_t gap = random_below(3) ? random_below(4) : 0, lines = turned ? cols : rows,
+            line = turned ? rows : cols;
     m->row = turned ? 1 : line + gap;
     m->col = turned ? line + gap : 1;
     return lines ? (lines - 1) * (line + gap) + line : 0;
 }
 
-static inline struct matrix matrix_new(struct trial *t, const char *name, enum sy_dtype type, int64_t rows, int64_t cols,
-                                       int turned, enum regime r, enum holds holds) {
+static inline struct matrix matrix_new(struct trial *t, const char *name, enum sy_dtype type, int64_t rows,
+                                       int64_t cols, int turned, enum regime r, enum holds holds) {
     struct matrix m;
     int64_t span = strides(rows, cols, turned, &m);
     m.buf = buffer_new(t, name, type, span, r, holds);
@@ -109,8 +113,8 @@ static inline void expect(struct trial *t, struct matrix m, int64_t i, int64_t j
 }
 
 /* The call's `view` of groups right-hand sides [k, n]. */
-static inline struct operand *operand_new(struct trial *t, int64_t groups, int64_t k, int64_t n, enum regime r,
-                                          struct sy_operand *view) {
+static inline struct operand *operand_new(struct trial *t, int64_t groups, int64_t k, int64_t n,
+                                          enum regime r, struct sy_operand *view) {
     struct operand *o = &t->operand[t->n_operands++];
     *o = (struct operand){.groups = groups, .k = k, .n = n, .view = view};
     int64_t span = strides(k, n, (int)random_below(2), &o->m);
@@ -137,7 +141,7 @@ static inline void trial_free(struct trial *t) {
     }
 }
 
-/* --- rows of groups and segments ---------------------------------------------------------------------------------------- */
+/* --- rows of groups and segments ------------------------------------------------------------------------ */
 
 struct layout {
     struct sy_rows rows;
@@ -154,9 +158,10 @@ static inline struct layout layout_dense(int64_t sequences, int64_t each) {
     return l;
 }
 
-/* Segments of up to `most` rows, some groups and segments empty, starting at multiples of `multiple`; the bounds are not
- * reached. */
-static inline struct layout layout_grouped(int64_t groups, int64_t sequences, int64_t most, int64_t multiple) {
+/* Segments of up to `most` rows, some groups and segments empty, starting at multiples of `multiple`; the
+ * bounds are not reached. */
+static inline struct layout layout_grouped(int64_t groups, int64_t sequences, int64_t most,
+                                           int64_t multiple) {
     int64_t bins = groups * sequences, at = 0;
     struct layout l = {.offset = must_alloc((size_t)(bins + 1) * sizeof(int64_t)),
                        .count = must_alloc((size_t)bins * sizeof(int64_t)),
@@ -203,8 +208,10 @@ static inline int64_t group_of(const struct layout *l, int64_t row) {
     return g;
 }
 
-/* Values of a [max_rows, cols] matrix that nothing may read: beyond the last row. With `padding`, rows of padding are +0. */
-static inline void mark_rows(struct trial *t, const struct layout *l, struct matrix m, int64_t cols, int padding) {
+/* Values of a [max_rows, cols] matrix that nothing may read: beyond the last row. With `padding`, rows of
+ * padding are +0. */
+static inline void mark_rows(struct trial *t, const struct layout *l, struct matrix m, int64_t cols,
+                             int padding) {
     for (int64_t i = l->used; i < l->rows.max_rows; i++)
         for (int64_t j = 0; j < cols; j++)
             first_set(t, m.buf, i * m.row + j * m.col, from_bits(0x7fc00000u));
@@ -214,7 +221,7 @@ static inline void mark_rows(struct trial *t, const struct layout *l, struct mat
                 first_set(t, m.buf, i * m.row + j * m.col, 0.0f);
 }
 
-/* --- where it runs ------------------------------------------------------------------------------------------------------ */
+/* --- where it runs -------------------------------------------------------------------------------------- */
 
 static inline void pack_operand(const struct sy_exec *x, struct operand *o) {
     size_t bytes = x->ops->pack_bytes(x, o->view->m, o->k, o->n);
@@ -247,7 +254,8 @@ static inline void compare(const struct trial *t, const char *where) {
         for (int64_t i = 0; i < b->n; i++) {
             float expected = get(b->t, b->want, i), is = get(b->t, b->got, i);
             if (!same(expected, is))
-                fail_msg("%s: %s[%lld] is %08x, must be %08x", where, b->name, (long long)i, bits_of(is), bits_of(expected));
+                fail_msg("%s: %s[%lld] is %08x, must be %08x", where, b->name, (long long)i, bits_of(is),
+                         bits_of(expected));
         }
     }
 }
@@ -270,8 +278,8 @@ static inline void run_everywhere(struct trial *t, const char *what) {
             struct sy_exec x = exec_open(ops, t->cls, threads, 64, 64);
             for (int packed = 0; packed < (t->n_operands ? 2 : 1); packed++) {
                 char where[160];
-                snprintf(where, sizeof where, "%s, %s, tier %s, %d threads%s", what, sy_class_name(t->cls), ops->tier,
-                         threads, packed ? ", packed" : "");
+                snprintf(where, sizeof where, "%s, %s, tier %s, %d threads%s", what, sy_class_name(t->cls),
+                         ops->tier, threads, packed ? ", packed" : "");
                 run_once(t, &x, packed);
                 compare(t, where);
             }
@@ -280,7 +288,7 @@ static inline void run_everywhere(struct trial *t, const char *what) {
     }
 }
 
-/* --- the definition ------------------------------------------------------------------------------------------------------ */
+/* --- the definition ------------------------------------------------------------------------------------- */
 
 /* Row i of x [., k], and a chain of it over column j of w [k, n]. */
 static inline void row_values(const struct trial *t, struct matrix x, int64_t i, int64_t k, float *out) {

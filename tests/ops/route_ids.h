@@ -13,7 +13,10 @@ static inline void fill_ids(struct buf ids, int64_t tokens, int64_t e, int64_t k
         struct item item[E_MAX];
         int32_t out[K_MAX];
         for (int64_t i = 0; i < e; i++)
-            item[i] = (struct item){skew && i == 0 ? 2.0f : skew == 2 && i == e - 1 ? -2.0f : uniform(), (int32_t)i};
+            item[i] = (struct item){skew && i == 0            ? 2.0f
+                                    : skew == 2 && i == e - 1 ? -2.0f
+                                                              : uniform(),
+                                    (int32_t)i};
         qsort(item, (size_t)e, sizeof *item, better_first);
         for (int64_t j = 0; j < k; j++)
             out[j] = item[j].id;

@@ -1,6 +1,7 @@
-/* Attention forward and backward (NUMERICS 3) against a naive definition, one row at a time, on the scalar CHAIN of
- * chain_model.h; laws (documents do not mix, NaN stays in its row), finite differences, wrong blocks that must be seen;
- * class fp32 against the fp64 oracle tests/data/oracles/attention.json, whose operands are an integer formula.
+/* Attention forward and backward (NUMERICS 3) against a naive definition, one row at a time, on the scalar
+ * CHAIN of chain_model.h; laws (documents do not mix, NaN stays in its row), finite differences, wrong blocks
+ * that must be seen; class fp32 against the fp64 oracle tests/data/oracles/attention.json, whose operands are
+ * an integer formula.
  */
 #include "chain_model.h"
 
@@ -81,10 +82,12 @@ static struct call call_new(enum sy_numeric_class cls, const struct shape *s) {
         float size = s->spread == 0 ? 1.0f : s->spread == 1 ? 8.0f : 0x1p61f;
         fill_heads(&c, part->q, s->heads, part->d, s->spread == 1 ? 1.0f : size);
         fill_heads(&c, part->k, s->kv_heads, part->d, size);
-        for (int64_t t = 0; s->spread == 1 && t < tokens; t++) /* later blocks have far larger scores, some far smaller */
+        for (int64_t t = 0; s->spread == 1 && t < tokens;
+             t++) /* later blocks have far larger scores, some far smaller */
             for (int64_t h = 0; h < (part->k.head ? s->kv_heads : 1); h++)
                 for (int64_t i = 0; i < part->d; i++)
-                    set(part->k, t, h, i, value(part->k, t, h, i) * (t / 100 % 2 ? 32.0f : 1.0f) * (t % 7 ? 1.0f : 4.0f));
+                    set(part->k, t, h, i,
+                        value(part->k, t, h, i) * (t / 100 % 2 ? 32.0f : 1.0f) * (t % 7 ? 1.0f : 4.0f));
     }
     c.op.v = heads_new(&c, s->kv_heads, s->dv, 0);
     c.op.o = heads_new(&c, s->heads, s->dv, 0);
@@ -108,7 +111,7 @@ static void call_free(struct call *c) {
         free(c->data[i]);
 }
 
-/* --- the definition --------------------------------------------------------------------------------------------------- */
+/* --- the definition ------------------------------------------------------------------------------------- */
 
 static float exp2_definition(float x) {
     if (x != x || x <= -127.0f)
@@ -168,9 +171,11 @@ struct answer {                          /* what the definition gives, in the la
 
 enum blocks { BLOCKS_OF_128, BLOCKS_OF_64, BLOCKS_FROM_DOCUMENT };
 
-static void row_forward(const struct call *c, int64_t b, int64_t h, int64_t i, enum blocks blocks, struct answer *a) {
+static void row_forward(const struct call *c, int64_t b, int64_t h, int64_t i, enum blocks blocks,
+                        struct answer *a) {
     const struct sy_attention *op = &c->op;
-    int64_t t0 = b * op->seq_len, lo = first_key(op, b, i), size = blocks == BLOCKS_OF_64 ? 64 : 128, kv = kv_of(op, h);
+    int64_t t0 = b * op->seq_len, lo = first_key(op, b, i), size = blocks == BLOCKS_OF_64 ? 64 : 128,
+            kv = kv_of(op, h);
     float scale = op->c, m = -INFINITY, z = 0, o[D_MAX] = {0};
     int bad = 0;
     for (int64_t j0 = blocks == BLOCKS_FROM_DOCUMENT ? lo : 0; j0 <= i; j0 += size) {
@@ -240,9 +245,10 @@ static void pairs(const struct call *c, int64_t b, int64_t h, const struct answe
     }
 }
 
-/* Goes on with acc[key, i] over this head's queries: rows from the KB block of the key on, the earlier are zero. */
-static void over_queries(const struct call *c, int64_t b, int64_t h, const float *p, struct sy_heads x, int64_t d,
-                         float *acc) {
+/* Goes on with acc[key, i] over this head's queries: rows from the KB block of the key on, the earlier are
+ * zero. */
+static void over_queries(const struct call *c, int64_t b, int64_t h, const float *p, struct sy_heads x,
+                         int64_t d, float *acc) {
     int64_t n = c->op.seq_len, t0 = b * n;
     float column[S_MAX];
     for (int64_t i = 0; i < d; i++) {
@@ -250,13 +256,14 @@ static void over_queries(const struct call *c, int64_t b, int64_t h, const float
             column[q] = value(x, t0 + q, h, i);
         for (int64_t j = 0; j < n; j++) {
             int64_t from = j / 16 * 16;
-            acc[j * d + i] = model_rows(c->cls, n - from, p + from * n + j, n, column + from, 1, acc[j * d + i], RIGHT);
+            acc[j * d + i] =
+                model_rows(c->cls, n - from, p + from * n + j, n, column + from, 1, acc[j * d + i], RIGHT);
         }
     }
 }
 
-static void head_backward(const struct call *c, int64_t b, int64_t h, const float *p, const float *ds, float *dv, float **dk,
-                          struct answer *a) {
+static void head_backward(const struct call *c, int64_t b, int64_t h, const float *p, const float *ds,
+                          float *dv, float **dk, struct answer *a) {
     const struct sy_attention *op = &c->op;
     int64_t n = op->seq_len, t0 = b * n;
     over_queries(c, b, h, p, op->d_o, op->dv, dv);
@@ -269,7 +276,8 @@ static void head_backward(const struct call *c, int64_t b, int64_t h, const floa
                 column[j] = value(op->slice[part].k, t0 + j, kv_of(op, h), i);
             for (int64_t q = 0; q < n; q++) {
                 float acc = model_rows(c->cls, q + 1, ds + q * n, 1, column, 1, 0.0f, RIGHT);
-                a->dq[part][((t0 + q) * op->heads + h) * d + i] = model_bf(c->cls, no_minus_zero(acc) * op->scale);
+                a->dq[part][((t0 + q) * op->heads + h) * d + i] =
+                    model_bf(c->cls, no_minus_zero(acc) * op->scale);
             }
         }
     }
@@ -289,7 +297,8 @@ static void kv_backward(const struct call *c, int64_t b, int64_t kv, float *p, f
     }
     for (int64_t j = 0; j < n; j++) {
         for (int64_t i = 0; i < op->dv; i++)
-            a->dv[((t0 + j) * op->kv_heads + kv) * op->dv + i] = model_bf(c->cls, no_minus_zero(dv[j * op->dv + i]));
+            a->dv[((t0 + j) * op->kv_heads + kv) * op->dv + i] =
+                model_bf(c->cls, no_minus_zero(dv[j * op->dv + i]));
         for (int q = 0; q < op->n_slices; q++)
             for (int64_t i = 0; i < op->slice[q].d; i++)
                 a->dk[q][((t0 + j) * op->kv_heads + kv) * op->slice[q].d + i] =
@@ -336,7 +345,7 @@ static void answer_free(struct answer *a) {
     }
 }
 
-/* --- comparison ------------------------------------------------------------------------------------------------------- */
+/* --- comparison ----------------------------------------------------------------------------------------- */
 
 static int64_t unequal(const struct call *c, struct sy_heads got, const float *want, int64_t heads, int64_t d,
                        const char *what, const char *where) {
@@ -346,8 +355,9 @@ static int64_t unequal(const struct call *c, struct sy_heads got, const float *w
             for (int64_t i = 0; i < d; i++) {
                 float w = want[(t * heads + h) * d + i], g = value(got, t, h, i);
                 if (!same(w, g) && n++ == 0 && where)
-                    print_error("%s: %s token %lld head %lld [%lld] is %08x (%g), must be %08x (%g)\n", where, what,
-                                (long long)t, (long long)h, (long long)i, bits_of(g), (double)g, bits_of(w), (double)w);
+                    print_error("%s: %s token %lld head %lld [%lld] is %08x (%g), must be %08x (%g)\n", where,
+                                what, (long long)t, (long long)h, (long long)i, bits_of(g), (double)g,
+                                bits_of(w), (double)w);
             }
     return n;
 }
@@ -400,8 +410,9 @@ static void everywhere(const struct shape *s, const char *what) {
             const struct sy_ops *ops = sy_ops_tier(tier, &why);
             for (int threads = 1; ops && threads <= 3; threads++) {
                 char where[160];
-                snprintf(where, sizeof where, "%s, S %lld, %s, tier %s, %d threads", what, (long long)s->seq_len,
-                         sy_class_name((enum sy_numeric_class)cls), ops->tier, threads);
+                snprintf(where, sizeof where, "%s, S %lld, %s, tier %s, %d threads", what,
+                         (long long)s->seq_len, sy_class_name((enum sy_numeric_class)cls), ops->tier,
+                         threads);
                 run_op(&c, ops, threads);
                 assert_int_equal(differences(&c, &a, 1, where), 0);
             }
@@ -467,7 +478,8 @@ static void documents_and_windows(void **state) {
 static void score_jumps(void **state) {
     (void)state;
     static const char *const what[] = {"", "jumps over 127", "huge scores", "c s overflows"};
-    struct shape s = {.sequences = 1, .seq_len = 300, .heads = 2, .kv_heads = 1, .dv = 8, .n_parts = 1, .d = {8}};
+    struct shape s = {
+        .sequences = 1, .seq_len = 300, .heads = 2, .kv_heads = 1, .dv = 8, .n_parts = 1, .d = {8}};
     for (s.spread = 1; s.spread <= 3; s.spread++)
         everywhere(&s, what[s.spread]);
 }
@@ -476,8 +488,14 @@ static void score_jumps(void **state) {
 static void wrong_blocks_are_seen(void **state) {
     (void)state;
     const char *why;
-    const struct shape s = {
-        .sequences = 1, .seq_len = 300, .heads = 2, .kv_heads = 1, .dv = 8, .n_parts = 1, .d = {8}, .documents = 1};
+    const struct shape s = {.sequences = 1,
+                            .seq_len = 300,
+                            .heads = 2,
+                            .kv_heads = 1,
+                            .dv = 8,
+                            .n_parts = 1,
+                            .d = {8},
+                            .documents = 1};
     for (int cls = 0; cls < SY_N_CLASSES; cls++) {
         random_state = 31;
         struct call c = call_new((enum sy_numeric_class)cls, &s);
@@ -494,7 +512,7 @@ static void wrong_blocks_are_seen(void **state) {
     }
 }
 
-/* --- laws ------------------------------------------------------------------------------------------------------------- */
+/* --- laws ----------------------------------------------------------------------------------------------- */
 
 static struct answer outputs(const struct call *c) {
     const struct sy_attention *op = &c->op;
@@ -530,19 +548,28 @@ static int equal_tokens(const float *a, const float *b, int64_t lo, int64_t hi, 
     return 1;
 }
 
-static int equal_outputs(const struct call *c, const struct answer *a, const struct answer *b, int64_t lo, int64_t hi) {
+static int equal_outputs(const struct call *c, const struct answer *a, const struct answer *b, int64_t lo,
+                         int64_t hi) {
     const struct sy_attention *op = &c->op;
     int64_t d = op->slice[0].d;
-    return equal_tokens(a->o, b->o, lo, hi, op->heads * op->dv) && equal_tokens(a->lse, b->lse, lo, hi, op->heads) &&
+    return equal_tokens(a->o, b->o, lo, hi, op->heads * op->dv) &&
+           equal_tokens(a->lse, b->lse, lo, hi, op->heads) &&
            equal_tokens(a->dv, b->dv, lo, hi, op->kv_heads * op->dv) &&
            equal_tokens(a->dq[0], b->dq[0], lo, hi, op->heads * d) &&
            equal_tokens(a->dk[0], b->dk[0], lo, hi, op->kv_heads * d);
 }
 
-static const struct shape law_shape = {
-    .sequences = 2, .seq_len = 200, .heads = 2, .kv_heads = 1, .dv = 8, .n_parts = 1, .d = {8}, .documents = 1};
+static const struct shape law_shape = {.sequences = 2,
+                                       .seq_len = 200,
+                                       .heads = 2,
+                                       .kv_heads = 1,
+                                       .dv = 8,
+                                       .n_parts = 1,
+                                       .d = {8},
+                                       .documents = 1};
 
-/* New values in tokens 37..129 (one document) of sequence 0 leave every other token as it was, forward and backward. */
+/* New values in tokens 37..129 (one document) of sequence 0 leave every other token as it was, forward and
+ * backward. */
 static void documents_do_not_mix(void **state) {
     (void)state;
     const char *why;
@@ -569,7 +596,8 @@ static void documents_do_not_mix(void **state) {
     }
 }
 
-/* A NaN or +Inf among its allowed scores makes o and lse of a row NaN, and of no other row; one of -Inf does not. */
+/* A NaN or +Inf among its allowed scores makes o and lse of a row NaN, and of no other row; one of -Inf
+ * does not. */
 static void a_bad_score_is_seen(void **state) {
     (void)state;
     static const float poison[] = {NAN, INFINITY, -INFINITY};
@@ -587,11 +615,14 @@ static void a_bad_score_is_seen(void **state) {
             assert_true(is_nan(value(c.op.o, 60, 0, 0)) && is_nan(value(c.op.o, 60, 0, 7)));
             assert_false(is_nan(c.lse[60 * 2 + 1]));
             struct answer after = outputs(&c);
-            assert_true(equal_tokens(before.o, after.o, 0, 60, 16) && equal_tokens(before.o, after.o, 61, 400, 16));
-            assert_true(equal_tokens(before.lse, after.lse, 0, 60, 2) && equal_tokens(before.lse, after.lse, 61, 400, 2));
+            assert_true(equal_tokens(before.o, after.o, 0, 60, 16) &&
+                        equal_tokens(before.o, after.o, 61, 400, 16));
+            assert_true(equal_tokens(before.lse, after.lse, 0, 60, 2) &&
+                        equal_tokens(before.lse, after.lse, 61, 400, 2));
             answer_free(&before);
             answer_free(&after);
-            set(c.op.slice[0].q, 60, 0, 3, 1.0f); /* a bad key: rows 100..129 see it, the next document does not */
+            set(c.op.slice[0].q, 60, 0, 3,
+                1.0f); /* a bad key: rows 100..129 see it, the next document does not */
             set(c.op.slice[0].k, 100, 0, 3, poison[n % 3]);
             run_op(&c, ops, 1);
             for (int64_t t = 0; t < 400; t++) {
@@ -602,7 +633,8 @@ static void a_bad_score_is_seen(void **state) {
         }
 }
 
-/* Scores of head 0, one query and 300 keys, made as q k with one column each way: every special one where it can stand. */
+/* Scores of head 0, one query and 300 keys, made as q k with one column each way: every special one where
+ * it can stand. */
 enum { SPECIAL_KEYS = 300, CASES = 11 };
 static const struct {
     const char *what;
@@ -636,7 +668,8 @@ static void set_special(struct call *c, int which) {
 
 static void special_scores(void **state) {
     (void)state;
-    const struct shape s = {.sequences = 1, .seq_len = 300, .heads = 1, .kv_heads = 1, .dv = 6, .n_parts = 1, .d = {2}};
+    const struct shape s = {
+        .sequences = 1, .seq_len = 300, .heads = 1, .kv_heads = 1, .dv = 6, .n_parts = 1, .d = {2}};
     for (int n = 0; n < CASES * SY_N_CLASSES; n++) {
         struct call c = call_new((enum sy_numeric_class)(n % SY_N_CLASSES), &s);
         int which = n / SY_N_CLASSES;
@@ -658,13 +691,16 @@ static void special_scores(void **state) {
     }
 }
 
-/* A key whose score is -Inf is as a masked key: o, lse and all gradients are those of a window that leaves it out. */
+/* A key whose score is -Inf is as a masked key: o, lse and all gradients are those of a window that leaves
+ * it out. */
 static void minus_inf_is_a_mask(void **state) {
     (void)state;
     const char *why;
-    const struct shape s = {.sequences = 1, .seq_len = 300, .heads = 1, .kv_heads = 1, .dv = 6, .n_parts = 1, .d = {2}};
+    const struct shape s = {
+        .sequences = 1, .seq_len = 300, .heads = 1, .kv_heads = 1, .dv = 6, .n_parts = 1, .d = {2}};
     for (int cls = 0; cls < SY_N_CLASSES; cls++) {
-        struct call a = call_new((enum sy_numeric_class)cls, &s), b = call_new((enum sy_numeric_class)cls, &s);
+        struct call a = call_new((enum sy_numeric_class)cls, &s),
+                    b = call_new((enum sy_numeric_class)cls, &s);
         set_special(&a, 3); /* keys 0..255 have -Inf: rows from 256 on see the others alone */
         set_special(&b, 0);
         b.op.doc_start = b.doc_start = fresh(&b, 300 * 4);
@@ -688,9 +724,9 @@ static void minus_inf_is_a_mask(void **state) {
     }
 }
 
-/* A block with no allowed key changes nothing, whatever its values are: a NaN value of document 0 in the first block must
- * not reach the rows of a document that starts in the second block, though rows of one tile see that block.
- * The reference does not do that yet: it is told and skipped, not failed. */
+/* A block with no allowed key changes nothing, whatever its values are: a NaN value of document 0 in the
+ * first block must not reach the rows of a document that starts in the second block, though rows of one
+ * tile see that block. The reference does not do that yet: it is told and skipped, not failed. */
 static void a_masked_block_changes_nothing(void **state) {
     (void)state;
     struct shape s = law_shape;
@@ -719,7 +755,7 @@ static void a_masked_block_changes_nothing(void **state) {
         }
 }
 
-/* --- finite differences, class fp32 ----------------------------------------------------------------------------------- */
+/* --- finite differences, class fp32 --------------------------------------------------------------------- */
 
 static double loss(const struct call *c) {
     double sum = 0;
@@ -730,9 +766,10 @@ static double loss(const struct call *c) {
     return sum;
 }
 
-/* d(loss)/d(x) along a random direction: measured by central differences, and by the op's gradient (heads: of dx). */
-static void check_direction(struct call *c, const struct sy_exec *x, struct sy_heads v, struct sy_heads dv, int64_t heads,
-                            int64_t d, const char *what) {
+/* d(loss)/d(x) along a random direction: measured by central differences, and by the op's gradient (heads:
+ * of dx). */
+static void check_direction(struct call *c, const struct sy_exec *x, struct sy_heads v, struct sy_heads dv,
+                            int64_t heads, int64_t d, const char *what) {
     enum { MAX = S_MAX * HEADS_MAX * D_MAX };
     static float direction[MAX], old[MAX];
     int64_t tokens = c->op.sequences * c->op.seq_len, own = v.head ? heads : 1;
@@ -769,9 +806,30 @@ static void check_direction(struct call *c, const struct sy_exec *x, struct sy_h
 static void finite_differences(void **state) {
     (void)state;
     const struct shape s[] = {
-        {.sequences = 2, .seq_len = 150, .heads = 4, .kv_heads = 2, .dv = 10, .n_parts = 1, .d = {10}, .documents = 1},
-        {.sequences = 1, .seq_len = 150, .heads = 2, .kv_heads = 2, .dv = 16, .n_parts = 2, .d = {16, 8}, .shared_rope = 1},
-        {.sequences = 1, .seq_len = 140, .heads = 2, .kv_heads = 1, .dv = 5, .n_parts = 1, .d = {6}, .window = 20},
+        {.sequences = 2,
+         .seq_len = 150,
+         .heads = 4,
+         .kv_heads = 2,
+         .dv = 10,
+         .n_parts = 1,
+         .d = {10},
+         .documents = 1},
+        {.sequences = 1,
+         .seq_len = 150,
+         .heads = 2,
+         .kv_heads = 2,
+         .dv = 16,
+         .n_parts = 2,
+         .d = {16, 8},
+         .shared_rope = 1},
+        {.sequences = 1,
+         .seq_len = 140,
+         .heads = 2,
+         .kv_heads = 1,
+         .dv = 5,
+         .n_parts = 1,
+         .d = {6},
+         .window = 20},
     };
     const char *why;
     for (int i = 0; i < 3; i++) {
@@ -790,7 +848,7 @@ static void finite_differences(void **state) {
     }
 }
 
-/* --- the fp64 oracle -------------------------------------------------------------------------------------------------- */
+/* --- the fp64 oracle ------------------------------------------------------------------------------------ */
 
 static const uint64_t golden = 0x9e3779b97f4a7c15u;
 
@@ -807,9 +865,12 @@ static uint64_t name_key(const char *name) {
     return h;
 }
 
-static double unit(uint64_t key, uint64_t i) { return ((double)(mix(key + i * golden) >> 40) - 0x1p23) * 0x1p-23; }
+static double unit(uint64_t key, uint64_t i) {
+    return ((double)(mix(key + i * golden) >> 40) - 0x1p23) * 0x1p-23;
+}
 
-static void fill_formula(const struct call *c, struct sy_heads v, int64_t heads, int64_t d, const char *name, double times) {
+static void fill_formula(const struct call *c, struct sy_heads v, int64_t heads, int64_t d, const char *name,
+                         double times) {
     uint64_t n = 0;
     for (int64_t t = 0; t < c->op.seq_len; t++)
         for (int64_t h = 0; h < heads; h++)
@@ -824,12 +885,14 @@ static double number(const json_t *list, size_t i) {
 }
 
 /* Norm, projections and samples of a result within 2e-5 of the oracle's. */
-static void check_oracle(const struct call *c, const json_t *want, struct sy_heads v, int64_t heads, int64_t d) {
+static void check_oracle(const struct call *c, const json_t *want, struct sy_heads v, int64_t heads,
+                         int64_t d) {
     char name[40];
     const char *which = json_string_value(json_object_get(want, "name"));
     assert_non_null(which);
     snprintf(name, sizeof name, "attention.%s", which);
-    const json_t *samples = json_object_get(want, "samples"), *projections = json_object_get(want, "projections");
+    const json_t *samples = json_object_get(want, "samples"),
+                 *projections = json_object_get(want, "projections");
     double square = 0, norm = json_number_value(json_object_get(want, "norm")), projected[3] = {0};
     int64_t size = c->op.seq_len * heads * d;
     for (int64_t n = 0; n < size; n++) {
@@ -842,7 +905,8 @@ static void check_oracle(const struct call *c, const json_t *want, struct sy_hea
         fail_msg("%s: norm %.9g, oracle %.9g", name, sqrt(square), norm);
     for (size_t p = 0; p < 3; p++)
         if (!(fabs(projected[p] - number(projections, p)) <= 2e-5 * norm))
-            fail_msg("%s: projection %zu is %.9g, oracle %.9g", name, p + 1, projected[p], number(projections, p));
+            fail_msg("%s: projection %zu is %.9g, oracle %.9g", name, p + 1, projected[p],
+                     number(projections, p));
     assert_int_equal(json_array_size(samples), 64);
     for (size_t j = 0; j < 64; j++) {
         int64_t n = (int64_t)(mix(name_key(name) + 4 * 0x51ed2701ull + j * golden) % (uint64_t)size);
@@ -853,16 +917,24 @@ static void check_oracle(const struct call *c, const json_t *want, struct sy_hea
 }
 
 static void run_oracle_case(const json_t *one, double scale, const struct sy_ops *ops) {
-    struct shape s = {
-        .sequences = 1, .seq_len = 200, .heads = 4, .kv_heads = 2, .dv = 16, .n_parts = 1, .d = {24}, .documents = 1};
+    struct shape s = {.sequences = 1,
+                      .seq_len = 200,
+                      .heads = 4,
+                      .kv_heads = 2,
+                      .dv = 16,
+                      .n_parts = 1,
+                      .d = {24},
+                      .documents = 1};
     struct call c = call_new(SY_NUMERIC_FP32, &s);
-    const json_t *starts = json_object_get(one, "document_starts"), *results = json_object_get(one, "results");
+    const json_t *starts = json_object_get(one, "document_starts"),
+                 *results = json_object_get(one, "results");
     for (size_t i = 0; i < json_array_size(starts); i++)
         for (int64_t t = (int64_t)number(starts, i); t < 200; t++)
             c.doc_start[t] = (int32_t)number(starts, i);
     c.op.scale = (float)scale;
     c.op.c = (float)(scale * 0x1.71547652b82fep+0);
-    fill_formula(&c, c.op.slice[0].q, 4, 24, "attention.q", json_number_value(json_object_get(one, "q_scale")));
+    fill_formula(&c, c.op.slice[0].q, 4, 24, "attention.q",
+                 json_number_value(json_object_get(one, "q_scale")));
     fill_formula(&c, c.op.slice[0].k, 2, 24, "attention.k", 1.0);
     fill_formula(&c, c.op.v, 2, 16, "attention.v", 1.0);
     fill_formula(&c, c.op.d_o, 4, 16, "attention.do", 1.0);

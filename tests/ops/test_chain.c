@@ -1,5 +1,5 @@
-/* The chain of every tier, by way of linear_dw, against the scalar CHAIN of chain_model.h and, where the CPU has it, that against the instruction
- * VDPBF16PS; BF against VCVTNEPS2BF16; negative controls; edges by hand.
+/* The chain of every tier, by way of linear_dw, against the scalar CHAIN of chain_model.h and, where the CPU
+ * has it, that against the instruction VDPBF16PS; BF against VCVTNEPS2BF16; negative controls; edges by hand.
  */
 #include "chain_model.h"
 
@@ -32,7 +32,8 @@ static void fill(struct chains *s, enum sy_numeric_class cls, int64_t k, enum re
 }
 
 /* c = chain of rows first..first+k-1 of tier x from acc. */
-static void run_chain(const struct sy_exec *x, struct chains *s, int64_t first, int64_t k, const float *acc, float *c) {
+static void run_chain(const struct sy_exec *x, struct chains *s, int64_t first, int64_t k, const float *acc,
+                      float *c) {
     enum sy_dtype t = x->dtype;
     struct sy_dw d = {.rows = sy_rows_dense(1, k),
                       .n_segments = 1,
@@ -65,8 +66,8 @@ static int64_t differing(const struct chains *s, int with_acc, enum wrong wrong,
             if (same(want, got))
                 continue;
             if (n++ == 0 && what)
-                print_error("%s, %s, k %lld: output (%d, %d) is %08x, must be %08x\n", what, sy_class_name(s->cls),
-                            (long long)s->k, i, j, bits_of(got), bits_of(want));
+                print_error("%s, %s, k %lld: output (%d, %d) is %08x, must be %08x\n", what,
+                            sy_class_name(s->cls), (long long)s->k, i, j, bits_of(got), bits_of(want));
         }
     return n;
 }
@@ -86,7 +87,8 @@ static void every_tier_is_the_definition(void **state) {
                         fill(&s, (enum sy_numeric_class)cls, lengths[l], (enum regime)r);
                         run_chain(&x, &s, 0, s.k, with_acc ? s.acc : NULL, s.c);
                         char what[80];
-                        snprintf(what, sizeof what, "tier %s, %s%s", ops->tier, regime_name[r], with_acc ? ", acc" : "");
+                        snprintf(what, sizeof what, "tier %s, %s%s", ops->tier, regime_name[r],
+                                 with_acc ? ", acc" : "");
                         assert_int_equal(differing(&s, with_acc, RIGHT, what), 0);
                     }
             exec_close(&x);
@@ -126,11 +128,16 @@ static void wrong_orders_are_seen(void **state) {
         enum regime regime;
         int64_t k, at_least;
     } controls[] = {
-        {EVEN_FIRST, SY_NUMERIC_X86, NORMAL, 256, 4000},       {NO_FLUSH, SY_NUMERIC_X86, TINY_RESULTS, 3, 1000},
-        {NO_FLUSH, SY_NUMERIC_X86, TINY_OPERANDS, 33, 20},     {SPLIT_K, SY_NUMERIC_X86, NORMAL, 256, 4000},
-        {SPLIT_K, SY_NUMERIC_SM90, NORMAL, 256, 4000},         {SPLIT_K, SY_NUMERIC_FP32, NORMAL, 256, 4000},
-        {REVERSED_BLOCKS, SY_NUMERIC_X86, NORMAL, 256, 4000},  {REVERSED_BLOCKS, SY_NUMERIC_SM90, NORMAL, 256, 4000},
-        {REVERSED_BLOCKS, SY_NUMERIC_FP32, NORMAL, 256, 4000}, {HALF_BLOCKS, SY_NUMERIC_SM90, NORMAL, 256, 4000},
+        {EVEN_FIRST, SY_NUMERIC_X86, NORMAL, 256, 4000},
+        {NO_FLUSH, SY_NUMERIC_X86, TINY_RESULTS, 3, 1000},
+        {NO_FLUSH, SY_NUMERIC_X86, TINY_OPERANDS, 33, 20},
+        {SPLIT_K, SY_NUMERIC_X86, NORMAL, 256, 4000},
+        {SPLIT_K, SY_NUMERIC_SM90, NORMAL, 256, 4000},
+        {SPLIT_K, SY_NUMERIC_FP32, NORMAL, 256, 4000},
+        {REVERSED_BLOCKS, SY_NUMERIC_X86, NORMAL, 256, 4000},
+        {REVERSED_BLOCKS, SY_NUMERIC_SM90, NORMAL, 256, 4000},
+        {REVERSED_BLOCKS, SY_NUMERIC_FP32, NORMAL, 256, 4000},
+        {HALF_BLOCKS, SY_NUMERIC_SM90, NORMAL, 256, 4000},
         {NO_FLOOR, SY_NUMERIC_SM90, BELOW_FLOOR, 16, 5},
     };
     static struct chains s;
@@ -155,7 +162,8 @@ static void wrong_orders_are_seen(void **state) {
 static void edges_by_hand(void **state) {
     (void)state;
     const float t = 0x1p-126f, s = 0x1p-133f; /* least normal, least bf16 subnormal */
-    /* x86: 2^-63 (1 - 2^-8) 2^-63 lies below 2^-126 and flushes; 2^-126 itself stays; subnormal operands and acc are 0 */
+    /* x86: 2^-63 (1 - 2^-8) 2^-63 lies below 2^-126 and flushes; 2^-126 itself stays; subnormal operands
+     * and acc are 0 */
     assert_true(same(model_fma(0x1.fep-64f, 0x1p-63f, 0.0f, 1), 0.0f));
     assert_true(same(model_fma(-0x1.fep-64f, 0x1p-63f, 0.0f, 1), -0.0f));
     assert_true(same(model_fma(0x1p-63f, 0x1p-63f, 0.0f, 1), t));
@@ -175,7 +183,8 @@ static void edges_by_hand(void **state) {
         a[i] = 0x1p-80f, b[i] = 0x1p-78f; /* 16 terms of 2^-158 */
     assert_true(same(model_sm90(16, a, b, 0.0f, -133), 0.0f));
     for (int i = 1; i < 16; i++)
-        a[i] = 0x1p-80f, b[i] = 0x1p-80f; /* without the floor 15 terms of 2^-160 would lift the first to 2^-149 */
+        a[i] = 0x1p-80f,
+        b[i] = 0x1p-80f; /* without the floor 15 terms of 2^-160 would lift the first to 2^-149 */
     a[0] = 0x1.fep-75f, b[0] = 0x1p-75f;
     assert_true(same(model_sm90(16, a, b, 0.0f, -133), 0.0f));
     assert_true(same(model_sm90(16, a, b, 0.0f, -4000), 0x1p-149f));
@@ -204,11 +213,11 @@ static void model_is_fmaf_without_flush(void **state) {
     }
 }
 
-/* --- the CPU's own instructions --------------------------------------------------------------------------------------- */
+/* --- the CPU's own instructions ------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
-__attribute__((target("avx512bf16,avx512f"))) static void hardware_pairs(int64_t k, const float *a, const float *b,
-                                                                         const float *acc, float *c) {
+__attribute__((target("avx512bf16,avx512f"))) static void
+hardware_pairs(int64_t k, const float *a, const float *b, const float *acc, float *c) {
     for (int j = 0; j < COLUMNS; j += 16) {
         __m512 sum = _mm512_loadu_ps(acc + j);
         for (int64_t p = 0; p < k; p += 2) {
@@ -255,7 +264,8 @@ static void x86_is_vdpbf16ps(void **state) {
     }
 }
 
-/* Operands that lead two steps to the edge of the flush: acc near 2^-126, products that nearly cancel its last bits. */
+/* Operands that lead two steps to the edge of the flush: acc near 2^-126, products that nearly cancel its
+ * last bits. */
 static void fill_near_the_flush(struct chains *s) {
     fill(s, SY_NUMERIC_X86, 2, TINY_RESULTS);
     for (int i = 0; i < ROWS * 2; i++)
@@ -264,15 +274,18 @@ static void fill_near_the_flush(struct chains *s) {
                                 (random_bits() % 2 ? 0 : (uint32_t)random_bits() & 0x7f0000u)));
     for (int i = 0; i < 2 * COLUMNS; i++)
         put(SY_BF16, s->b_stored, i,
-            s->b[i] = from_bits((uint32_t)(random_bits() >> 63) << 31 | (38u + (uint32_t)random_below(28)) << 23 |
-                                (random_bits() % 3 ? 0 : (uint32_t)random_bits() & 0x7f0000u)));
+            s->b[i] =
+                from_bits((uint32_t)(random_bits() >> 63) << 31 | (38u + (uint32_t)random_below(28)) << 23 |
+                          (random_bits() % 3 ? 0 : (uint32_t)random_bits() & 0x7f0000u)));
     for (int i = 0; i < ROWS * COLUMNS; i++)
-        s->acc[i] = from_bits((uint32_t)(random_bits() >> 63) << 31 | (uint32_t)random_below(3) << 23 |
-                              (random_bits() % 2 ? (uint32_t)random_bits() & 0x7u : 0x7fffffu - (random_bits() & 3u)));
+        s->acc[i] = from_bits(
+            (uint32_t)(random_bits() >> 63) << 31 | (uint32_t)random_below(3) << 23 |
+            (random_bits() % 2 ? (uint32_t)random_bits() & 0x7u : 0x7fffffu - (random_bits() & 3u)));
 }
 
-/* The definition against VDPBF16PS (tier -1) and every tier. A sum just below 2^-126 that gradual underflow would round to
- * it must have come up, or nothing here tells the flush after 24 bits from one after rounding. */
+/* The definition against VDPBF16PS (tier -1) and every tier. A sum just below 2^-126 that gradual
+ * underflow would round to it must have come up, or nothing here tells the flush after 24 bits from one
+ * after rounding. */
 static void near_the_flush(void **state) {
     (void)state;
     static struct chains s;
@@ -292,7 +305,8 @@ static void near_the_flush(void **state) {
                 run_chain(&x, &s, 0, s.k, s.acc, s.c);
             for (int i = 0; i < ROWS * COLUMNS; i++) {
                 s.c[i] = no_minus_zero(s.c[i]);
-                float acc = bits_of(s.acc[i]) << 1 < 0x01000000u ? 0.0f : s.acc[i], a = s.a[i / COLUMNS * 2 + 1];
+                float acc = bits_of(s.acc[i]) << 1 < 0x01000000u ? 0.0f : s.acc[i],
+                      a = s.a[i / COLUMNS * 2 + 1];
                 float gradual = model_fma(a, s.b[COLUMNS + i % COLUMNS], acc, 0);
                 decisive += (gradual == 0x1p-126f || gradual == -0x1p-126f) &&
                             model_fma(a, s.b[COLUMNS + i % COLUMNS], acc, 1) == 0.0f;
@@ -341,8 +355,12 @@ static void every_tier_stores_bf(void **state) {
                 for (uint32_t i = 0; i < N; i++)
                     bias[i] = from_bits((first + i) / 4 << 16 | low[i % 4]);
                 struct sy_mat none = sy_mat_of(c, SY_BF16, N);
-                x.ops->linear(&x, &(struct sy_linear){
-                                      .rows = sy_rows_dense(1, 1), .n = N, .x = none, .w = {.m = none}, .bias = bias, .y = none});
+                x.ops->linear(&x, &(struct sy_linear){.rows = sy_rows_dense(1, 1),
+                                                      .n = N,
+                                                      .x = none,
+                                                      .w = {.m = none},
+                                                      .bias = bias,
+                                                      .y = none});
                 for (int i = 0; i < N; i++) {
                     uint16_t want = model_bf16((enum sy_numeric_class)cls, no_minus_zero(bias[i]));
                     assert_true(same(from_bits((uint32_t)c[i] << 16), from_bits((uint32_t)want << 16)));

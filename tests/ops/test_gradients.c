@@ -1,14 +1,14 @@
 /* What the backward ops mean, in class fp32: finite differences of the forward op, and adjoint pairs.
  *
  * A difference is taken along g/|g| plus a random unit vector, so that the true answer is near |g| and no error of an
- * element hides. sum g (x+ - x-), with the x+ and x- that fp32 holds, must be value(x+) - value(x-) to 1e-3. As a control,
- * the same check refuses a gradient that is 1 % too large.
+ * element hides. sum g (x+ - x-), with the x+ and x- that fp32 holds, must be value(x+) - value(x-) to 1e-3.
+ * As a control, the same check refuses a gradient that is 1 % too large.
  */
 #include "ops_harness.h"
 
 enum { ROWS = 7, N_MAX = 4096 };
 
-/* --- finite differences ------------------------------------------------------------------------------------------------ */
+/* --- finite differences --------------------------------------------------------------------------------- */
 
 struct study {
     struct lab *l;
@@ -28,7 +28,8 @@ static double dot(int64_t n, const float *a, const float *b) {
 /* The relative error of the gradient `g` of s->value at x, along one direction. */
 static double difference(const struct study *s, int64_t n, float *x, const float *g) {
     static float at[N_MAX], up[N_MAX], down[N_MAX];
-    double size = sqrt(dot(n, g, g)), expected = 0, h = 4e-3 * sqrt((double)n), random[N_MAX], length = 0, value;
+    double size = sqrt(dot(n, g, g)), expected = 0, h = 4e-3 * sqrt((double)n), random[N_MAX], length = 0,
+           value;
     assert_true(n <= N_MAX && size > 0);
     memcpy(at, x, (size_t)n * sizeof *x);
     for (int64_t i = 0; i < n; i++) {
@@ -68,9 +69,11 @@ static void fill(int64_t n, float *x, float size) {
 }
 
 static struct sy_mat mat(float *p, int64_t cols) { return sy_mat_of(p, SY_F32, cols); }
-static struct sy_heads heads(float *p, int64_t token, int64_t head) { return (struct sy_heads){p, SY_F32, token, head}; }
+static struct sy_heads heads(float *p, int64_t token, int64_t head) {
+    return (struct sy_heads){p, SY_F32, token, head};
+}
 
-/* --- norm and rope ----------------------------------------------------------------------------------------------------- */
+/* --- norm and rope -------------------------------------------------------------------------------------- */
 
 static double rmsnorm_value(const struct study *s) {
     s->l->x.ops->rmsnorm_fwd(&s->l->x, s->op);
@@ -88,8 +91,8 @@ static void test_rmsnorm(void **state) {
     struct sy_rmsnorm_fwd fwd = {ROWS, H, D, 1e-5f, heads(x, H * D, D), g, heads(y, H * D, D), r};
     struct study s = {&l, &fwd, y, dy, N, rmsnorm_value};
     l.x.ops->rmsnorm_fwd(&l.x, &fwd);
-    l.x.ops->rmsnorm_bwd(
-        &l.x, &(struct sy_rmsnorm_bwd){ROWS, H, D, heads(dy, H * D, D), heads(x, H * D, D), g, r, heads(dx, H * D, D)});
+    l.x.ops->rmsnorm_bwd(&l.x, &(struct sy_rmsnorm_bwd){ROWS, H, D, heads(dy, H * D, D), heads(x, H * D, D),
+                                                        g, r, heads(dx, H * D, D)});
     struct sy_row_sum_item sum = {1, ROWS * H, H, D, heads(dy, H * D, D), heads(x, H * D, D), r, NULL, dg, 0};
     l.x.ops->row_sum(&l.x, &(struct sy_row_sum){&sum, 1});
     check_gradient("rmsnorm, x", &s, N, x, dx);
@@ -131,9 +134,10 @@ static void test_rope(void **state) {
     lab_close(&l);
 }
 
-/* --- swiglu behind linear, its backward behind linear_dx ---------------------------------------------------------------- */
+/* --- swiglu behind linear, its backward behind linear_dx ------------------------------------------------ */
 
-/* y = SwiGLU(x W1) W2 with a weight for each row, and its loss: the sum of dy w y. One exec's scratch is enough for both. */
+/* y = SwiGLU(x W1) W2 with a weight for each row, and its loss: the sum of dy w y. One exec's scratch is
+ * enough for both. */
 enum { SWIGLU_D = 5, SWIGLU_F = 70 };
 
 struct swiglu {
@@ -181,27 +185,28 @@ static void test_swiglu(void **state) {
     fill(ROWS * SWIGLU_D, q.dy, 1.0f);
     fill(ROWS, q.w, 1.0f);
     struct study s = {.l = &l, .op = &q, .value = swiglu_value};
-    struct sy_linear_dx back = {.rows = sy_rows_dense(1, ROWS),
-                                .n = SWIGLU_F,
-                                .n_maps = 1,
-                                .map = {{mat(q.dy, SWIGLU_D), {.m = sy_mat_t(mat(q.w2, SWIGLU_D))}, SWIGLU_D}},
-                                .epilogue = SY_EPILOGUE_SWIGLU_BACK,
-                                .gu = mat(q.gu, 2 * SWIGLU_F),
-                                .a = mat(a, SWIGLU_F),
-                                .w = q.w,
-                                .dgu = mat(dgu, 2 * SWIGLU_F),
-                                .hw = mat(hw, SWIGLU_F),
-                                .dw = dw};
+    struct sy_linear_dx back = {
+        .rows = sy_rows_dense(1, ROWS),
+        .n = SWIGLU_F,
+        .n_maps = 1,
+        .map = {{mat(q.dy, SWIGLU_D), {.m = sy_mat_t(mat(q.w2, SWIGLU_D))}, SWIGLU_D}},
+        .epilogue = SY_EPILOGUE_SWIGLU_BACK,
+        .gu = mat(q.gu, 2 * SWIGLU_F),
+        .a = mat(a, SWIGLU_F),
+        .w = q.w,
+        .dgu = mat(dgu, 2 * SWIGLU_F),
+        .hw = mat(hw, SWIGLU_F),
+        .dw = dw};
     l.x.ops->linear_dx(&l.x, &back);
     check_gradient("swiglu, g and u", &s, ROWS * 2 * SWIGLU_F, q.gu, dgu);
     check_gradient("swiglu, the route's weight", &s, ROWS, q.w, dw);
     l.x.ops->linear_dw(&l.x, &(struct sy_linear_dw){&(struct sy_dw){.rows = sy_rows_dense(1, ROWS),
-                                                                   .n_segments = 1,
-                                                                   .m = SWIGLU_F,
-                                                                   .n = SWIGLU_D,
-                                                                   .dy = mat(hw, SWIGLU_F),
-                                                                   .x = mat(q.dy, SWIGLU_D),
-                                                                   .c = dw2},
+                                                                    .n_segments = 1,
+                                                                    .m = SWIGLU_F,
+                                                                    .n = SWIGLU_D,
+                                                                    .dy = mat(hw, SWIGLU_F),
+                                                                    .x = mat(q.dy, SWIGLU_D),
+                                                                    .c = dw2},
                                                     1});
     check_gradient("swiglu, the second matrix", &s, SWIGLU_F * SWIGLU_D, q.w2, dw2);
     for (int t = 0; t < ROWS; t++)
@@ -213,7 +218,7 @@ static void test_swiglu(void **state) {
     lab_close(&l);
 }
 
-/* --- the sigmoid gate -------------------------------------------------------------------------------------------------- */
+/* --- the sigmoid gate ----------------------------------------------------------------------------------- */
 
 struct gated {
     float *y_in, *y, *logit;
@@ -237,14 +242,14 @@ static void test_sigmoid_gate(void **state) {
     fill(ROWS, logit, 3.0f);
     struct gated q = {y_in, y, logit};
     struct study s = {&l, &q, y, dy, N, gate_value};
-    l.x.ops->sigmoid_gate_bwd(
-        &l.x, &(struct sy_sigmoid_gate_bwd){ROWS, D, logit, mat(y_in, D), mat(dy, D), mat(dy_in, D), mat(dlogit, 1)});
+    l.x.ops->sigmoid_gate_bwd(&l.x, &(struct sy_sigmoid_gate_bwd){ROWS, D, logit, mat(y_in, D), mat(dy, D),
+                                                                  mat(dy_in, D), mat(dlogit, 1)});
     check_gradient("sigmoid gate, y", &s, N, y_in, dy_in);
     check_gradient("sigmoid gate, logit", &s, ROWS, logit, dlogit);
     lab_close(&l);
 }
 
-/* --- cross entropy ----------------------------------------------------------------------------------------------------- */
+/* --- cross entropy -------------------------------------------------------------------------------------- */
 
 static double loss_value(const struct study *s) {
     struct sy_cross_entropy op = *(const struct sy_cross_entropy *)s->op;
@@ -271,7 +276,7 @@ static void test_cross_entropy(void **state) {
     lab_close(&l);
 }
 
-/* --- router ------------------------------------------------------------------------------------------------------------ */
+/* --- router --------------------------------------------------------------------------------------------- */
 
 static double router_value(const struct study *s) {
     s->l->x.ops->router_fwd(&s->l->x, s->op);
@@ -307,14 +312,14 @@ static void test_router(void **state) {
                                         .bad_token = &bad};
             struct study s = {&l, &fwd, w, dw, ROWS * K, router_value};
             l.x.ops->router_fwd(&l.x, &fwd);
-            l.x.ops->router_bwd(
-                &l.x, &(struct sy_router_bwd){ROWS, E, K, func, norm, 2.5f, score, ids, dw, NULL, mat(dlogits, E)});
+            l.x.ops->router_bwd(&l.x, &(struct sy_router_bwd){ROWS, E, K, func, norm, 2.5f, score, ids, dw,
+                                                              NULL, mat(dlogits, E)});
             check_gradient("router", &s, ROWS * E, logits, dlogits);
         }
     lab_close(&l);
 }
 
-/* --- router losses ----------------------------------------------------------------------------------------------------- */
+/* --- router losses -------------------------------------------------------------------------------------- */
 
 struct auxiliary {
     struct sy_router_fwd fwd;
@@ -334,7 +339,8 @@ static double losses_value(const struct study *s) {
     return ((double)loss[0] * (double)q.losses.balance + (double)loss[1] * (double)q.losses.z) * 0x1p-24;
 }
 
-/* Two sequences; the routes are given, so the counts stay. Control: the balance loss of another score is refused. */
+/* Two sequences; the routes are given, so the counts stay. Control: the balance loss of another score is
+ * refused. */
 static void test_router_losses(void **state) {
     (void)state;
     struct lab l = lab_fp32();
@@ -390,7 +396,7 @@ static void test_router_losses(void **state) {
     lab_close(&l);
 }
 
-/* --- permute and combine are adjoint ----------------------------------------------------------------------------------- */
+/* --- permute and combine are adjoint -------------------------------------------------------------------- */
 
 enum { MOVE_T = 22, MOVE_S = 11, MOVE_E = 6, MOVE_K = 3, MOVE_D = 37, MOVE_N = MOVE_T * MOVE_K };
 
@@ -419,8 +425,8 @@ static struct sy_rows routes_random(struct lab *l, int32_t *ids, int32_t *row, i
 static void test_permute_combine(void **state) {
     (void)state;
     struct lab l = lab_fp32();
-    float x[MOVE_T * MOVE_D], y[MOVE_T * MOVE_D], o[MOVE_N * MOVE_D], rows[MOVE_N * MOVE_D], w[MOVE_N], sum_w[MOVE_T],
-        shared[MOVE_T * MOVE_D];
+    float x[MOVE_T * MOVE_D], y[MOVE_T * MOVE_D], o[MOVE_N * MOVE_D], rows[MOVE_N * MOVE_D], w[MOVE_N],
+        sum_w[MOVE_T], shared[MOVE_T * MOVE_D];
     int32_t ids[MOVE_N], row[MOVE_N], route[MOVE_N];
     struct sy_rows some = routes_random(&l, ids, row, route);
     fill(MOVE_N, w, 1.0f);
@@ -430,21 +436,26 @@ static void test_permute_combine(void **state) {
     struct sy_mat none = {0};
     for (int weighted = 0; weighted < 2; weighted++) {
         const float *weight = weighted ? w : NULL;
-        l.x.ops->permute(&l.x,
-                         &(struct sy_permute){some, MOVE_K, MOVE_D, route, weight, mat(x, MOVE_D), mat(rows, MOVE_D)});
-        struct sy_combine op = {MOVE_T, MOVE_K, MOVE_D, MOVE_E, 0, ids, row, weight, mat(o, MOVE_D), none, mat(y, MOVE_D)};
+        l.x.ops->permute(&l.x, &(struct sy_permute){some, MOVE_K, MOVE_D, route, weight, mat(x, MOVE_D),
+                                                    mat(rows, MOVE_D)});
+        struct sy_combine op = {MOVE_T, MOVE_K,         MOVE_D, MOVE_E,        0, ids, row,
+                                weight, mat(o, MOVE_D), none,   mat(y, MOVE_D)};
         l.x.ops->combine(&l.x, &op);
         double left = dot(MOVE_N * MOVE_D, rows, o), right = dot(MOVE_T * MOVE_D, x, y);
         assert_true(fabs(left - right) < 1e-4 && fabs(left) > 1e-2);
-        op.o = mat(rows, MOVE_D); /* combine of permute: every token times the sum of its weights, the shared term once */
+        op.o = mat(
+            rows,
+            MOVE_D); /* combine of permute: every token times the sum of its weights, the shared term once */
         op.w = w;
         op.shared = mat(shared, MOVE_D);
-        l.x.ops->permute(&l.x, &(struct sy_permute){some, MOVE_K, MOVE_D, route, NULL, mat(x, MOVE_D), mat(rows, MOVE_D)});
+        l.x.ops->permute(
+            &l.x, &(struct sy_permute){some, MOVE_K, MOVE_D, route, NULL, mat(x, MOVE_D), mat(rows, MOVE_D)});
         l.x.ops->combine(&l.x, &op);
         for (int t = 0; t < MOVE_T; t++) {
             sum_w[t] = w[t * MOVE_K] + w[t * MOVE_K + 1] + w[t * MOVE_K + 2];
             for (int i = 0; i < MOVE_D; i++)
-                assert_true(fabsf(y[t * MOVE_D + i] - (sum_w[t] * x[t * MOVE_D + i] + shared[t * MOVE_D + i])) < 2e-6f);
+                assert_true(fabsf(y[t * MOVE_D + i] -
+                                  (sum_w[t] * x[t * MOVE_D + i] + shared[t * MOVE_D + i])) < 2e-6f);
         }
     }
     lab_close(&l);

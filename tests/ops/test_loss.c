@@ -1,14 +1,16 @@
-/* Cross entropy, sums down rows and over lanes: each op of every tier, class and number of threads with == against its
- * formula in NUMERICS 2 to 4; what R64 and the integer sums promise; known values. The end of a step: test_step.c.
+/* Cross entropy, sums down rows and over lanes: each op of every tier, class and number of threads with ==
+ * against its formula in NUMERICS 2 to 4; what R64 and the integer sums promise; known values. The end of a
+ * step: test_step.c.
  */
 #include "ops_harness.h"
 
-/* --- cross entropy ----------------------------------------------------------------------------------------------------- */
+/* --- cross entropy -------------------------------------------------------------------------------------- */
 
 static int finite_f32(float x) { return x - x == 0.0f; }
 
 /* One row with a label, by blocks of `block` columns. Returns whether the loss counts. */
-static int loss_of_row(int64_t v, int64_t block, const float *x, int32_t label, float w, float *dlogit, float *loss) {
+static int loss_of_row(int64_t v, int64_t block, const float *x, int32_t label, float w, float *dlogit,
+                       float *loss) {
     const float log2_e = 1.44269504f;
     float m[LAB_MAX_ROW], z[LAB_MAX_ROW], e[LAB_MAX_ROW], most = -INFINITY, all = 0.0f;
     int64_t blocks = (v + block - 1) / block;
@@ -39,7 +41,8 @@ static int loss_of_row(int64_t v, int64_t block, const float *x, int32_t label, 
 static void cross_entropy(struct lab *l, int64_t rows, int64_t v, enum regime r) {
     int64_t row = v + below(3), with_grad = below(4);
     struct sy_tally tally = {.loss = 5, .n_valid = 6, .n_bad = 7, .bad_token = SY_NO_TOKEN}, want = tally;
-    float w = 1.0f / (float)(1 + below(999)), scale = r == PLAIN && below(2) ? 40.0f : 1.0f, dlogit[LAB_MAX_ROW], nats;
+    float w = 1.0f / (float)(1 + below(999)), scale = r == PLAIN && below(2) ? 40.0f : 1.0f,
+          dlogit[LAB_MAX_ROW], nats;
     struct buf x = buf_new(l, "logits", SY_F32, rows * v, r), labels = buf_i32(l, "labels", rows);
     struct buf d = buf_new(l, "dlogits", l->x.dtype, rows * row, PLAIN);
     for (int64_t i = 0; i < x.n; i++)
@@ -47,8 +50,9 @@ static void cross_entropy(struct lab *l, int64_t rows, int64_t v, enum regime r)
     for (int64_t t = 0; t < rows; t++)
         set_both_i32(labels, t, below(5) ? (int32_t)below(v) : -100);
     struct sy_mat none = {0};
-    l->x.ops->cross_entropy(&l->x, &(struct sy_cross_entropy){rows, v, x.got, labels.got, with_grad ? &w : NULL,
-                                                              with_grad ? mat_of(d, row) : none, &tally});
+    l->x.ops->cross_entropy(&l->x,
+                            &(struct sy_cross_entropy){rows, v, x.got, labels.got, with_grad ? &w : NULL,
+                                                       with_grad ? mat_of(d, row) : none, &tally});
     for (int64_t t = 0; t < rows; t++) {
         int32_t label = i32_of(labels.want)[t];
         if (label >= 0) {
@@ -95,8 +99,8 @@ static void test_cross_entropy_values(void **state) {
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         struct sy_tally tally = sy_tally_empty;
         l.x.ops->cross_entropy(
-            &l.x,
-            &(struct sy_cross_entropy){.rows = 1, .vocab = 4, .logits = row[i].x, .labels = &row[i].label, .tally = &tally});
+            &l.x, &(struct sy_cross_entropy){
+                      .rows = 1, .vocab = 4, .logits = row[i].x, .labels = &row[i].label, .tally = &tally});
         assert_int_equal(tally.n_valid, 1);
         assert_int_equal(tally.n_bad, row[i].bad);
         if (fabs((double)tally.loss * 0x1p-24 - row[i].loss) > 3e-7)
@@ -105,8 +109,8 @@ static void test_cross_entropy_values(void **state) {
     lab_close(&l);
 }
 
-/* A special logit in one block of several: the same rule wherever it stands; a block of -Inf alone is as if it were not
- * there. */
+/* A special logit in one block of several: the same rule wherever it stands; a block of -Inf alone is as
+ * if it were not there. */
 static void test_cross_entropy_special_blocks(void **state) {
     (void)state;
     struct lab l = lab_fp32();
@@ -123,13 +127,15 @@ static void test_cross_entropy_special_blocks(void **state) {
                 if (kind == 0 || i % 128 == 17)
                     x[i] = kind < 2 ? -INFINITY : kind == 2 ? INFINITY : NAN;
             }
-            l.x.ops->cross_entropy(&l.x, &(struct sy_cross_entropy){1, V, x, &label, &w, {d, SY_F32, V, 1}, &tally});
+            l.x.ops->cross_entropy(
+                &l.x, &(struct sy_cross_entropy){1, V, x, &label, &w, {d, SY_F32, V, 1}, &tally});
             assert_int_equal(tally.n_bad, kind >= 2);
             if (kind == 1)
                 assert_int_equal(bits_of(d[first * 128 + 17]), 0);
             if (kind != 0)
                 continue;
-            l.x.ops->cross_entropy(&l.x, &(struct sy_cross_entropy){1, V, without, &label, &w, {x, SY_F32, V, 1}, &other});
+            l.x.ops->cross_entropy(
+                &l.x, &(struct sy_cross_entropy){1, V, without, &label, &w, {x, SY_F32, V, 1}, &other});
             assert_memory_equal(d, x, sizeof d);
             assert_memory_equal(&tally, &other, sizeof tally);
         }
@@ -149,7 +155,8 @@ static void test_cross_entropy_blocks_show(void **state) {
         int32_t label = (int32_t)below(V);
         for (int i = 0; i < V; i++)
             x[i] = 6.0f * uniform();
-        l.x.ops->cross_entropy(&l.x, &(struct sy_cross_entropy){1, V, x, &label, &w, {d, SY_F32, V, 1}, &tally});
+        l.x.ops->cross_entropy(&l.x,
+                               &(struct sy_cross_entropy){1, V, x, &label, &w, {d, SY_F32, V, 1}, &tally});
         assert_true(loss_of_row(V, 128, x, label, w, want, &nats));
         assert_memory_equal(d, want, sizeof d);
         for (int k = 0; k < 3; k++) {
@@ -162,10 +169,11 @@ static void test_cross_entropy_blocks_show(void **state) {
     lab_close(&l);
 }
 
-/* --- R64 --------------------------------------------------------------------------------------------------------------- */
+/* --- R64 ------------------------------------------------------------------------------------------------ */
 
 static void row_sum(struct lab *l, int64_t rows, int64_t d, enum regime r) {
-    int64_t heads = 1 + below(3), head = d + below(2), token = heads * head + below(3), sequences = 1 + below(3);
+    int64_t heads = 1 + below(3), head = d + below(2), token = heads * head + below(3),
+            sequences = 1 + below(3);
     int64_t tokens = rows * (1 + below(9)), per = tokens * heads, with_x = below(3), with_r = below(3);
     struct buf a = buf_new(l, "a", l->x.dtype, sequences * tokens * token, r);
     struct buf x = buf_new(l, "x", l->x.dtype, sequences * tokens * token, r);
@@ -175,14 +183,14 @@ static void row_sum(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t from = below(3), fold = from < 2 && below(2); /* +0, acc, out itself */
     struct sy_row_sum_item item[2] = {{sequences, per, heads, d, heads_of(a, token, head),
                                        with_x ? heads_of(x, token, head) : none, with_r ? q.got : NULL,
-                                       from == 0 ? NULL : from == 1 ? acc.got : out.got, out.got, (int)fold}};
-    struct buf other = buf_new(l, "other", SY_F32, d, PLAIN); /* a second one beside it: the rows of a alone */
-    item[1] = (struct sy_row_sum_item){.sequences = 1,
-                                       .rows_per_sequence = heads,
-                                       .heads = heads,
-                                       .d = d,
-                                       .a = item[0].a,
-                                       .out = other.got};
+                                       from == 0   ? NULL
+                                       : from == 1 ? acc.got
+                                                   : out.got,
+                                       out.got, (int)fold}};
+    struct buf other =
+        buf_new(l, "other", SY_F32, d, PLAIN); /* a second one beside it: the rows of a alone */
+    item[1] = (struct sy_row_sum_item){
+        .sequences = 1, .rows_per_sequence = heads, .heads = heads, .d = d, .a = item[0].a, .out = other.got};
     l->x.ops->row_sum(&l->x, &(struct sy_row_sum){item, 2});
     for (int64_t i = 0; i < d; i++) {
         float chain = 0.0f;
@@ -215,15 +223,16 @@ static void test_row_sum_restarts(void **state) {
     (void)state;
     struct lab l = lab_fp32();
     int64_t rows = 70, d = 65;
-    struct buf a = buf_new(&l, "a", SY_F32, 2 * rows * d, PLAIN), x = buf_new(&l, "x", SY_F32, 2 * rows * d, PLAIN);
+    struct buf a = buf_new(&l, "a", SY_F32, 2 * rows * d, PLAIN),
+               x = buf_new(&l, "x", SY_F32, 2 * rows * d, PLAIN);
     float once[65] = {0}, twice[65] = {0}, longer[65] = {0};
     struct sy_row_sum_item op = {.sequences = 2,
-                            .rows_per_sequence = rows,
-                            .heads = 1,
-                            .d = d,
-                            .a = heads_of(a, d, d),
-                            .x = heads_of(x, d, d),
-                            .out = once};
+                                 .rows_per_sequence = rows,
+                                 .heads = 1,
+                                 .d = d,
+                                 .a = heads_of(a, d, d),
+                                 .x = heads_of(x, d, d),
+                                 .out = once};
     l.x.ops->row_sum(&l.x, &(struct sy_row_sum){&op, 1});
     op.sequences = 1;
     op.acc = op.out = twice;
@@ -241,7 +250,8 @@ static void test_row_sum_restarts(void **state) {
     lab_close(&l);
 }
 
-/* --- sums of consecutive elements ----------------------------------------------------------------------------------------
+/* --- sums of consecutive elements
+ * ----------------------------------------------------------------------------------------
  */
 
 /* A list: pieces of one buffer, an empty one among them. */
@@ -266,8 +276,8 @@ EACH(cross_entropy)
 EACH(row_sum)
 EACH(add_f32)
 
-/* The loss is a sum of integers: calls of a few rows each, in any order, give what one call gives. Rows of dlogit
- * add to 0. */
+/* The loss is a sum of integers: calls of a few rows each, in any order, give what one call gives. Rows of
+ * dlogit add to 0. */
 static void test_loss_of_pieces(void **state) {
     (void)state;
     struct lab l = lab_fp32();
@@ -293,17 +303,19 @@ static void test_loss_of_pieces(void **state) {
     }
     for (int first = R - 1; first >= 0; first -= 4) {
         int from = first > 3 ? first - 3 : 0;
-        l.x.ops->cross_entropy(
-            &l.x,
-            &(struct sy_cross_entropy){
-                .rows = first - from + 1, .vocab = V, .logits = x + from * V, .labels = labels + from, .tally = &pieces});
+        l.x.ops->cross_entropy(&l.x, &(struct sy_cross_entropy){.rows = first - from + 1,
+                                                                .vocab = V,
+                                                                .logits = x + from * V,
+                                                                .labels = labels + from,
+                                                                .tally = &pieces});
     }
     assert_memory_equal(&whole, &pieces, sizeof whole);
     assert_true(whole.n_valid == 19 && whole.n_bad == 1 && whole.loss > 0);
     lab_close(&l);
 }
 
-/* Negative control: R64 is blocks of 64 rows, not one chain, nor blocks of 128; up to 64 rows it is one chain. */
+/* Negative control: R64 is blocks of 64 rows, not one chain, nor blocks of 128; up to 64 rows it is one
+ * chain. */
 static void test_row_sum_blocks_show(void **state) {
     (void)state;
     struct lab l = lab_fp32();
@@ -312,8 +324,12 @@ static void test_row_sum_blocks_show(void **state) {
     for (int64_t rows = 64; rows <= MOST; rows += 68) {
         float out[D] = {0};
         int chain_differs = 0, wide_differs = 0;
-        struct sy_row_sum_item item = {
-            .sequences = 1, .rows_per_sequence = rows, .heads = 1, .d = D, .a = heads_of(a, D, D), .out = out};
+        struct sy_row_sum_item item = {.sequences = 1,
+                                       .rows_per_sequence = rows,
+                                       .heads = 1,
+                                       .d = D,
+                                       .a = heads_of(a, D, D),
+                                       .out = out};
         l.x.ops->row_sum(&l.x, &(struct sy_row_sum){&item, 1});
         for (int i = 0; i < D; i++) {
             float chain = 0.0f, wide = 0.0f, block = 0.0f;

@@ -1,10 +1,10 @@
-/* How far cross entropy is from fp64: V from 272 to 129280, logits of scale 1e-6 to 1e4, against
- * loss = log sum exp(x - m) - (x_t - m) in fp64. Prints the table of docs/BENCHMARKS.md, with the former definition (one
+/* How far cross entropy is from fp64: V from 272 to 129280, logits of scale 1e-6 to 1e4, against loss = log
+ * sum exp(x - m) - (x_t - m) in fp64. Prints the table of docs/BENCHMARKS.md, with the former definition (one
  * maximum and one V64 a row, EXP(x - m) and LOG) beside it.
  *
- * The loss of labels at random, relative, below 1 nat absolute; that of the likeliest column, absolute, where the sum over
- * blocks shows most; p, absolute, which is dlogit + [i = t] of weight 1. The tally's unit of 2^-24 is taken off the loss's
- * error.
+ * The loss of labels at random, relative, below 1 nat absolute; that of the likeliest column, absolute, where
+ * the sum over blocks shows most; p, absolute, which is dlogit + [i = t] of weight 1. The tally's unit of
+ * 2^-24 is taken off the loss's error.
  */
 #include "ops_harness.h"
 
@@ -51,7 +51,8 @@ static void note_loss(struct errors *most, int k, double got, double want, doubl
         note(&most->loss, error / fmax(1.0, want));
 }
 
-static void former(int64_t v, const float *x, const struct exact *s, const int32_t *label, float *e, struct errors *most) {
+static void former(int64_t v, const float *x, const struct exact *s, const int32_t *label, float *e,
+                   struct errors *most) {
     float m = -INFINITY;
     for (int64_t i = 0; i < v; i++)
         m = fmaxf(m, x[i]);
@@ -66,12 +67,13 @@ static void former(int64_t v, const float *x, const struct exact *s, const int32
     }
 }
 
-static void now(struct lab *l, int64_t v, const float *x, const struct exact *s, const int32_t *label, float *d,
-                struct errors *most) {
+static void now(struct lab *l, int64_t v, const float *x, const struct exact *s, const int32_t *label,
+                float *d, struct errors *most) {
     float w = 1.0f;
     for (int k = 0; k < LABELS; k++) {
         struct sy_tally tally = sy_tally_empty;
-        l->x.ops->cross_entropy(&l->x, &(struct sy_cross_entropy){1, v, x, label + k, &w, {d, SY_F32, v, 1}, &tally});
+        l->x.ops->cross_entropy(
+            &l->x, &(struct sy_cross_entropy){1, v, x, label + k, &w, {d, SY_F32, v, 1}, &tally});
         assert_int_equal(tally.n_bad, 0);
         assert_true(tally.loss >= 0);
         note_loss(most, k, (double)tally.loss * 0x1p-24, exact_loss(s, x[label[k]]), 0x1p-25);
@@ -108,8 +110,8 @@ static void choose_labels(int64_t v, const float *x, int32_t *label) {
 }
 
 static void print_errors(const struct errors *is, const struct errors *was) {
-    print_message(" | %.2g %.2g | %.2g %.2g | %.2g %.2g |\n", is->loss, was->loss, is->likeliest, was->likeliest, is->p,
-                  was->p);
+    print_message(" | %.2g %.2g | %.2g %.2g | %.2g %.2g |\n", is->loss, was->loss, is->likeliest,
+                  was->likeliest, is->p, was->p);
 }
 
 static void worst(struct errors *all, const struct errors *one) {
@@ -138,7 +140,8 @@ static void near_fp64(void **state) {
             }
             print_message("| %lld | %g", (long long)n, scale[k]);
             print_errors(&is, &was);
-            assert_true(rows_given || (is.loss <= loss_bound && is.likeliest <= likeliest_bound && is.p <= p_bound));
+            assert_true(rows_given ||
+                        (is.loss <= loss_bound && is.likeliest <= likeliest_bound && is.p <= p_bound));
             worst(&all, &is);
             worst(&before, &was);
         }

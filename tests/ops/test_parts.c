@@ -1,8 +1,9 @@
-/* Dimensions made of parts (NUMERICS 1): which parts the layers give to a CHAIN, and which dimensions are one, with widths
- * that no KB divides, on every tier and class. A layer's backward runs as the model runs it; each product is then computed
- * again on the scalar CHAIN from the operands that lie in the layer's buffers. Controls: other parts give other bits. A sum
- * that differs in its last place is the same in bf16, so the weights that backward reads are scaled until partial sums come
- * close to 2^128: whether one of them overflows depends on the order.
+/* Dimensions made of parts (NUMERICS 1): which parts the layers give to a CHAIN, and which dimensions are
+ * one, with widths that no KB divides, on every tier and class. A layer's backward runs as the model runs it;
+ * each product is then computed again on the scalar CHAIN from the operands that lie in the layer's buffers.
+ * Controls: other parts give other bits. A sum that differs in its last place is the same in bf16, so the
+ * weights that backward reads are scaled until partial sums come close to 2^128: whether one of them
+ * overflows depends on the order.
  *
  *     mla: nope 5 | rope 2, value 4, 3 heads: Wq and Wqb have 21 outputs, Wkvb 27; kv_lora 5: Wkva has 7; q_lora 9
  *     gqa: head 6, 3 heads on 1 (a head is even for rope): q 18 | k 6 | v 6, parts that show in sm90
@@ -26,7 +27,8 @@ static const struct sy_config_model mla = {.dim = DIM,
                                            .qk_rope_head_dim = 2,
                                            .v_head_dim = 4,
                                            .norm_eps = 1e-5};
-static const struct sy_config_model gqa = {.dim = DIM, .n_heads = 3, .n_kv_heads = 1, .head_dim = 6, .norm_eps = 1e-5};
+static const struct sy_config_model gqa = {
+    .dim = DIM, .n_heads = 3, .n_kv_heads = 1, .head_dim = 6, .norm_eps = 1e-5};
 
 struct layer { /* one attention block and one SwiGLU, everything in one arena */
     struct sy_exec x;
@@ -54,7 +56,8 @@ static void fill(enum sy_numeric_class cls, struct sy_mat m, int64_t rows, int64
 static struct sy_weight weight(struct layer *l, struct sy_arena *a, int64_t rows, int64_t cols) {
     struct sy_mat m = sy_take_mat(a, "weights", rows, cols, l->x.dtype);
     fill(l->x.cls, m, rows, cols);
-    struct sy_mat again = sy_take_mat(a, "weights", rows, cols, l->x.dtype); /* forward keeps ordinary values */
+    struct sy_mat again =
+        sy_take_mat(a, "weights", rows, cols, l->x.dtype); /* forward keeps ordinary values */
     struct sy_weight w = sy_weight_of(&l->x, m, rows, cols, 0, NULL);
     w.dx.m = again;
     fill(l->x.cls, again, rows, cols);
@@ -88,7 +91,8 @@ static void carve(void *self, struct sy_arena *a) {
         l->w.wk = weight(l, a, m->n_kv_heads * m->head_dim, DIM);
         l->w.wv = weight(l, a, m->n_kv_heads * m->head_dim, DIM);
     }
-    struct sy_mat w13 = sy_take_mat(a, "w13", 2 * F, DIM, l->x.dtype), w2 = sy_take_mat(a, "w2", DIM, F, l->x.dtype);
+    struct sy_mat w13 = sy_take_mat(a, "w13", 2 * F, DIM, l->x.dtype),
+                  w2 = sy_take_mat(a, "w2", DIM, F, l->x.dtype);
     fill(l->x.cls, w13, 2 * F, DIM);
     fill(l->x.cls, w2, DIM, F);
     l->w.ffn = sy_mlp_weights_of(&l->x, &(struct sy_mlp_stored){1, DIM, F, w13, w2}, 0, NULL);
@@ -98,8 +102,8 @@ static void carve(void *self, struct sy_arena *a) {
     l->a = sy_take_f32(a, "a", TOKENS * F);
 }
 
-static void open_layer(struct layer *l, const struct sy_ops *ops, enum sy_numeric_class cls, const struct sy_attn_kind *kind,
-                       const struct sy_config_model *model) {
+static void open_layer(struct layer *l, const struct sy_ops *ops, enum sy_numeric_class cls,
+                       const struct sy_attn_kind *kind, const struct sy_config_model *model) {
     *l = (struct layer){.model = *model, .kind = kind};
     l->x = exec_open(ops, cls, 1, 32, TOKENS);
     l->ctx = (struct sy_layer_ctx){.x = &l->x,
@@ -135,7 +139,8 @@ static void close_layer(struct layer *l) {
 
 /* Forward and backward of the block; the residual stream is n, it does not matter. */
 static void run_layer(struct layer *l) {
-    struct sy_batch batch = {.at = {0, 1, TOKENS}, .tokens = TOKENS, .doc_start = l->doc_start, .position = l->position};
+    struct sy_batch batch = {
+        .at = {0, 1, TOKENS}, .tokens = TOKENS, .doc_start = l->doc_start, .position = l->position};
     struct sy_attn_call call = {.batch = &batch, .w = &l->w};
     l->kind->fwd(&l->ctx, &call, l->n, &l->act, l->n, l->dn);
     l->kind->bwd_inputs(&l->ctx, &call, l->dy, &l->act, &l->grad, l->dn);
@@ -156,9 +161,10 @@ struct map { /* y = W x: dy [T, k] and W [k, n] as the input gradient reads them
 
 static float at(struct sy_mat m, int64_t i, int64_t j) { return get(m.dtype, m.data, i * m.row + j * m.col); }
 
-/* Elements of dx [T, n] that are not BF of one CHAIN over the maps' outputs, laid side by side and cut into parts. */
-static int differences(enum sy_numeric_class cls, int n_maps, const struct map *map, const int64_t *parts, struct sy_mat dx,
-                       int64_t n) {
+/* Elements of dx [T, n] that are not BF of one CHAIN over the maps' outputs, laid side by side and cut
+ * into parts. */
+static int differences(enum sy_numeric_class cls, int n_maps, const struct map *map, const int64_t *parts,
+                       struct sy_mat dx, int64_t n) {
     int bad = 0;
     for (int64_t t = 0; t < TOKENS; t++)
         for (int64_t i = 0; i < n; i++) {
@@ -195,8 +201,8 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Row j of each W, its magnitudes brought to 1..2, is scaled so that the median of dy_j W_j is about 2^126; then the layer
- * runs again. */
+/* Row j of each W, its magnitudes brought to 1..2, is scaled so that the median of dy_j W_j is about
+ * 2^126; then the layer runs again. */
 static void amplify(struct layer *l, int n_maps, const struct map *map, int64_t n) {
     for (int m = 0; m < n_maps; m++)
         for (int64_t j = 0; j < map[m].k; j++) {
@@ -213,19 +219,20 @@ static void amplify(struct layer *l, int n_maps, const struct map *map, int64_t 
     run_layer(l);
 }
 
-/* Which classes tell wrong parts: fp32 has KB 1 and tells none; x86 tells odd cuts, sm90 any but multiples of 16. */
+/* Which classes tell wrong parts: fp32 has KB 1 and tells none; x86 tells odd cuts, sm90 any but multiples
+ * of 16. */
 static void check(struct layer *l, const struct input_gradient *p) {
     enum sy_numeric_class cls = l->x.cls;
     int tells = cls == SY_NUMERIC_SM90 || (cls == SY_NUMERIC_X86 && !p->even);
     amplify(l, p->n_maps, p->map, p->n);
     int bad = differences(cls, p->n_maps, p->map, p->parts, p->dx, p->n);
     if (bad)
-        fail_msg("%s: %d elements are not the CHAIN over its parts: tier %s, class %s", p->what, bad, l->x.ops->tier,
-                 sy_class_name(cls));
+        fail_msg("%s: %d elements are not the CHAIN over its parts: tier %s, class %s", p->what, bad,
+                 l->x.ops->tier, sy_class_name(cls));
     for (int i = 0; i < WRONG && p->wrong[i]; i++)
         if ((differences(cls, p->n_maps, p->map, p->wrong[i], p->dx, p->n) > 0) != tells)
-            fail_msg("%s: wrong parts %d are%s seen: tier %s, class %s", p->what, i, tells ? " not" : "", l->x.ops->tier,
-                     sy_class_name(cls));
+            fail_msg("%s: wrong parts %d are%s seen: tier %s, class %s", p->what, i, tells ? " not" : "",
+                     l->x.ops->tier, sy_class_name(cls));
 }
 
 /* Each product on a layer of its own: what is near 2^128 spoils what comes after it. */
@@ -274,9 +281,14 @@ static void test_mla(void **state) {
 static struct input_gradient short_mla_product(struct layer *l, int i) {
     static const int64_t parts[] = {21, 7, 0}, one[] = {28, 0}, heads[] = {5, 2, 5, 2, 5, 2, 7, 0};
     (void)i;
-    return (struct input_gradient){
-        "Wq, Wkva", 2,  {{l->grad.dq, &l->w.wq.dx, 21}, {l->grad.dkva, &l->w.wkva.dx, 7}}, parts, {one, heads}, 0,
-        l->dn,      DIM};
+    return (struct input_gradient){"Wq, Wkva",
+                                   2,
+                                   {{l->grad.dq, &l->w.wq.dx, 21}, {l->grad.dkva, &l->w.wkva.dx, 7}},
+                                   parts,
+                                   {one, heads},
+                                   0,
+                                   l->dn,
+                                   DIM};
 }
 static void test_mla_without_q_lora(void **state) {
     (void)state;
@@ -289,14 +301,15 @@ static struct input_gradient gqa_product(struct layer *l, int i) {
     static const int64_t parts[] = {18, 6, 6, 0}, one[] = {30, 0}, heads[] = {6, 6, 6, 6, 6, 0};
     struct sy_attn_grad *g = &l->grad;
     (void)i;
-    return (struct input_gradient){"Wq, Wk, Wv",
-                                   3,
-                                   {{g->dq, &l->w.wq.dx, 18}, {g->dk, &l->w.wk.dx, 6}, {g->dv, &l->w.wv.dx, 6}},
-                                   parts,
-                                   {one, heads},
-                                   1,
-                                   l->dn,
-                                   DIM};
+    return (struct input_gradient){
+        "Wq, Wk, Wv",
+        3,
+        {{g->dq, &l->w.wq.dx, 18}, {g->dk, &l->w.wk.dx, 6}, {g->dv, &l->w.wv.dx, 6}},
+        parts,
+        {one, heads},
+        1,
+        l->dn,
+        DIM};
 }
 static void test_gqa(void **state) {
     (void)state;
@@ -307,9 +320,14 @@ static struct input_gradient swiglu_product(struct layer *l, int i) {
     static const int64_t parts[] = {F, F, 0}, one[] = {2 * F, 0};
     (void)i;
     return (struct input_gradient){
-        "W1, W3", 2,           {{l->ffn_grad.dgu, &l->w.ffn.w1, F}, {sy_mat_cols(l->ffn_grad.dgu, F), &l->w.ffn.w3, F}},
-        parts,    {one, NULL}, 0,
-        l->dx,    DIM};
+        "W1, W3",
+        2,
+        {{l->ffn_grad.dgu, &l->w.ffn.w1, F}, {sy_mat_cols(l->ffn_grad.dgu, F), &l->w.ffn.w3, F}},
+        parts,
+        {one, NULL},
+        0,
+        l->dx,
+        DIM};
 }
 static void test_swiglu(void **state) {
     (void)state;
@@ -317,7 +335,8 @@ static void test_swiglu(void **state) {
 }
 
 /* lse of one query that sees one key: M + LOG2(EXP2(fma(s, c, -M))), M = rint(c s). */
-static float lse_of(enum sy_numeric_class cls, const float *q, const float *k, const int64_t *parts, float c) {
+static float lse_of(enum sy_numeric_class cls, const float *q, const float *k, const int64_t *parts,
+                    float c) {
     float s = 0.0f;
     for (; *parts; q += *parts, k += *parts, parts++)
         s = model_rows(cls, *parts, q, 1, k, 1, s, RIGHT);
@@ -347,11 +366,14 @@ static void test_scores(void **state) {
                 }
                 int fp32 = x.dtype == SY_F32;
                 float of[1];
-                struct sy_attention op = {.sequences = 1, .seq_len = 1, .heads = 1, .kv_heads = 1, .dv = 1, .n_slices = 2};
+                struct sy_attention op = {
+                    .sequences = 1, .seq_len = 1, .heads = 1, .kv_heads = 1, .dv = 1, .n_slices = 2};
                 for (int p = 0; p < 2; p++) {
                     op.slice[p].d = p ? 3 : 5;
-                    op.slice[p].q = (struct sy_heads){fp32 ? (void *)(q + 5 * p) : store[0] + 5 * p, x.dtype, 8, 8};
-                    op.slice[p].k = (struct sy_heads){fp32 ? (void *)(k + 5 * p) : store[1] + 5 * p, x.dtype, 8, 8};
+                    op.slice[p].q =
+                        (struct sy_heads){fp32 ? (void *)(q + 5 * p) : store[0] + 5 * p, x.dtype, 8, 8};
+                    op.slice[p].k =
+                        (struct sy_heads){fp32 ? (void *)(k + 5 * p) : store[1] + 5 * p, x.dtype, 8, 8};
                 }
                 op.v = (struct sy_heads){fp32 ? (void *)v : value, x.dtype, 1, 1};
                 op.o = (struct sy_heads){fp32 ? (void *)of : o, x.dtype, 1, 1};

@@ -29,8 +29,11 @@ static void check(const struct sy_ops *ops, enum sy_numeric_class cls) {
     static uint16_t data[2 * N * N];
     static float out[N * N];
     const char *name = sy_class_name(cls);
-    struct sy_exec x = {
-        .device = sy_device_cpu(), .ops = ops, .cls = cls, .dtype = sy_class_dtype(cls), .kb = sy_class_kb(cls)};
+    struct sy_exec x = {.device = sy_device_cpu(),
+                        .ops = ops,
+                        .cls = cls,
+                        .dtype = sy_class_dtype(cls),
+                        .kb = sy_class_kb(cls)};
     struct sy_peak one = ops->peak(cls, 1), many = ops->peak(cls, ROUNDS);
     assert_int_equal(one.instruction != NULL,
                      cls != SY_NUMERIC_SM90 && ops != sy_ops_tier(0, &(const char *){NULL}));
@@ -53,8 +56,8 @@ static void check(const struct sy_ops *ops, enum sy_numeric_class cls) {
     }
     free(x.scratch);
     if (!(product < peak && peak < ABSURD))
-        fail_msg("tier %s, class %s: %.1f GFLOP/s of %s, %.1f of a product", ops->tier, name,
-                 peak * 1e-9, one.instruction, product * 1e-9);
+        fail_msg("tier %s, class %s: %.1f GFLOP/s of %s, %.1f of a product", ops->tier, name, peak * 1e-9,
+                 one.instruction, product * 1e-9);
     struct sy_peak first = sy_ops_peak(&x), again = sy_ops_peak(&x);
     assert_true(first.flops > 0 && first.flops < ABSURD && first.flops == again.flops);
 }

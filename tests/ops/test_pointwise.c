@@ -1,22 +1,24 @@
-/* Norm, rope, joins, gates, embedding, and moving bits: each op of every tier, class and number of threads against its formula in
- * NUMERICS 3, written out one row at a time, with ==. Rows are strided and have gaps; in-place calls where the contract
- * allows them. What the formulas mean is tested in test_gradients.c.
+/* Norm, rope, joins, gates, embedding, and moving bits: each op of every tier, class and number of threads
+ * against its formula in NUMERICS 3, written out one row at a time, with ==. Rows are strided and have gaps;
+ * in-place calls where the contract allows them. What the formulas mean is tested in test_gradients.c.
  */
 #include "ops_harness.h"
 
 static float row_a[LAB_MAX_ROW], row_b[LAB_MAX_ROW], row_c[LAB_MAX_ROW];
 
-/* --- rmsnorm ----------------------------------------------------------------------------------------------------------- */
+/* --- rmsnorm -------------------------------------------------------------------------------------------- */
 
 static void rmsnorm_fwd(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t heads = 1 + below(3), head = d + below(2), token = heads * head + below(3), in_place = below(2);
-    struct buf x = buf_new(l, "x", l->x.dtype, rows * token, r), g = buf_new(l, "g", SY_F32, d, below(2) ? PLAIN : r);
+    struct buf x = buf_new(l, "x", l->x.dtype, rows * token, r),
+               g = buf_new(l, "g", SY_F32, d, below(2) ? PLAIN : r);
     struct buf y = in_place ? x : buf_new(l, "y", l->x.dtype, rows * token, PLAIN);
     struct buf q = buf_new(l, "r", SY_F32, rows * heads, PLAIN);
     int64_t keep = below(4);
     float eps = below(2) ? 1e-6f : 1e-5f;
-    l->x.ops->rmsnorm_fwd(&l->x, &(struct sy_rmsnorm_fwd){rows, heads, d, eps, heads_of(x, token, head), g.got,
-                                                          heads_of(y, token, head), keep ? q.got : NULL});
+    l->x.ops->rmsnorm_fwd(&l->x,
+                          &(struct sy_rmsnorm_fwd){rows, heads, d, eps, heads_of(x, token, head), g.got,
+                                                   heads_of(y, token, head), keep ? q.got : NULL});
     for (int64_t t = 0; t < rows; t++)
         for (int64_t h = 0; h < heads; h++) {
             int64_t at = t * token + h * head;
@@ -32,12 +34,13 @@ static void rmsnorm_fwd(struct lab *l, int64_t rows, int64_t d, enum regime r) {
 
 static void rmsnorm_bwd(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t heads = 1 + below(3), head = d + below(2), token = heads * head + below(3), in_place = below(2);
-    struct buf x = buf_new(l, "x", l->x.dtype, rows * token, r), dy = buf_new(l, "dy", l->x.dtype, rows * token, r);
+    struct buf x = buf_new(l, "x", l->x.dtype, rows * token, r),
+               dy = buf_new(l, "dy", l->x.dtype, rows * token, r);
     struct buf dx = in_place ? dy : buf_new(l, "dx", l->x.dtype, rows * token, PLAIN);
     struct buf g = buf_new(l, "g", SY_F32, d, PLAIN), q = buf_new(l, "r", SY_F32, rows * heads, PLAIN);
-    l->x.ops->rmsnorm_bwd(&l->x,
-                          &(struct sy_rmsnorm_bwd){rows, heads, d, heads_of(dy, token, head), heads_of(x, token, head),
-                                                   g.got, q.got, heads_of(dx, token, head)});
+    l->x.ops->rmsnorm_bwd(&l->x, &(struct sy_rmsnorm_bwd){rows, heads, d, heads_of(dy, token, head),
+                                                          heads_of(x, token, head), g.got, q.got,
+                                                          heads_of(dx, token, head)});
     for (int64_t t = 0; t < rows; t++)
         for (int64_t h = 0; h < heads; h++) {
             int64_t at = t * token + h * head;
@@ -52,23 +55,25 @@ static void rmsnorm_bwd(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     lab_check(l, "rmsnorm_bwd");
 }
 
-/* --- rope -------------------------------------------------------------------------------------------------------------- */
+/* --- rope ----------------------------------------------------------------------------------------------- */
 
 static void rope(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     d += d % 2;
-    int64_t heads = 1 + below(3), head = d + below(2), token = heads * head + below(3), half = d / 2, positions = 9;
+    int64_t heads = 1 + below(3), head = d + below(2), token = heads * head + below(3), half = d / 2,
+            positions = 9;
     int halves = (int)below(2), backward = (int)below(2);
     struct buf x = buf_new(l, "x", l->x.dtype, rows * token, r), p = buf_i32(l, "position", rows);
     struct buf c = buf_new(l, "cos", SY_F32, positions * half, PLAIN),
                s = buf_new(l, "sin", SY_F32, positions * half, PLAIN);
     for (int64_t t = 0; t < rows; t++)
         set_both_i32(p, t, (int32_t)below(positions));
-    l->x.ops->rope(&l->x,
-                   &(struct sy_rope){rows, heads, d, halves, backward, p.got, c.got, s.got, heads_of(x, token, head)});
+    l->x.ops->rope(&l->x, &(struct sy_rope){rows, heads, d, halves, backward, p.got, c.got, s.got,
+                                            heads_of(x, token, head)});
     for (int64_t t = 0; t < rows; t++)
         for (int64_t h = 0; h < heads; h++)
             for (int64_t i = 0; i < half; i++) {
-                int64_t at = t * token + h * head, i0 = at + (halves ? i : 2 * i), i1 = at + (halves ? i + half : 2 * i + 1);
+                int64_t at = t * token + h * head, i0 = at + (halves ? i : 2 * i),
+                        i1 = at + (halves ? i + half : 2 * i + 1);
                 int64_t place = i32_of(p.want)[t] * half + i;
                 float x0 = take(x, i0), x1 = take(x, i1), cs = take(c, place), sn = take(s, place);
                 if (backward)
@@ -79,7 +84,7 @@ static void rope(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     lab_check(l, "rope");
 }
 
-/* --- sums of terms ----------------------------------------------------------------------------------------------------- */
+/* --- sums of terms -------------------------------------------------------------------------------------- */
 
 static void join(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t row = d + below(3), n = 1 + below(SY_JOIN_TERMS), in_place = below(2);
@@ -104,8 +109,10 @@ static void join(struct lab *l, int64_t rows, int64_t d, enum regime r) {
 
 static void head_sum(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t heads = 1 + below(5), head = d + below(2), token = heads * head + below(3), y_row = d + below(3);
-    struct buf x = buf_new(l, "x", l->x.dtype, rows * token, r), y = buf_new(l, "y", l->x.dtype, rows * y_row, PLAIN);
-    l->x.ops->head_sum(&l->x, &(struct sy_head_sum){rows, heads, d, heads_of(x, token, head), heads_of(y, y_row, 0)});
+    struct buf x = buf_new(l, "x", l->x.dtype, rows * token, r),
+               y = buf_new(l, "y", l->x.dtype, rows * y_row, PLAIN);
+    l->x.ops->head_sum(
+        &l->x, &(struct sy_head_sum){rows, heads, d, heads_of(x, token, head), heads_of(y, y_row, 0)});
     for (int64_t t = 0; t < rows; t++)
         for (int64_t i = 0; i < d; i++) {
             float sum = 0.0f;
@@ -116,7 +123,7 @@ static void head_sum(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     lab_check(l, "head_sum");
 }
 
-/* --- the gate of the shared experts ------------------------------------------------------------------------------------ */
+/* --- the gate of the shared experts --------------------------------------------------------------------- */
 
 static void sigmoid_gate(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t row = d + below(3);
@@ -130,11 +137,14 @@ static void sigmoid_gate(struct lab *l, int64_t rows, int64_t d, enum regime r) 
 
 static void sigmoid_gate_bwd(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t row = d + below(3), l_row = 1 + below(3), in_place = below(2);
-    struct buf y = buf_new(l, "y_in", l->x.dtype, rows * row, r), dy = buf_new(l, "dy", l->x.dtype, rows * row, r);
+    struct buf y = buf_new(l, "y_in", l->x.dtype, rows * row, r),
+               dy = buf_new(l, "dy", l->x.dtype, rows * row, r);
     struct buf dy_in = in_place ? dy : buf_new(l, "dy_in", l->x.dtype, rows * row, PLAIN);
-    struct buf logit = buf_new(l, "logit", SY_F32, rows, r), dl = buf_new(l, "dlogit", l->x.dtype, rows * l_row, PLAIN);
-    l->x.ops->sigmoid_gate_bwd(&l->x, &(struct sy_sigmoid_gate_bwd){rows, d, logit.got, mat_of(y, row), mat_of(dy, row),
-                                                                    mat_of(dy_in, row), mat_of(dl, l_row)});
+    struct buf logit = buf_new(l, "logit", SY_F32, rows, r),
+               dl = buf_new(l, "dlogit", l->x.dtype, rows * l_row, PLAIN);
+    l->x.ops->sigmoid_gate_bwd(&l->x, &(struct sy_sigmoid_gate_bwd){rows, d, logit.got, mat_of(y, row),
+                                                                    mat_of(dy, row), mat_of(dy_in, row),
+                                                                    mat_of(dl, l_row)});
     for (int64_t t = 0; t < rows; t++) {
         float s = def_sig(take(logit, t));
         take_row(y, t * row, d, row_a);
@@ -146,11 +156,12 @@ static void sigmoid_gate_bwd(struct lab *l, int64_t rows, int64_t d, enum regime
     lab_check(l, "sigmoid_gate_bwd");
 }
 
-/* --- embedding, dot products of rows ----------------------------------------------------------------------------------- */
+/* --- embedding, dot products of rows -------------------------------------------------------------------- */
 
 static void embed(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t vocab = 5, w_row = d + below(3), y_row = d + below(3);
-    struct buf w = buf_new(l, "w", l->x.dtype, vocab * w_row, r), y = buf_new(l, "y", l->x.dtype, rows * y_row, r);
+    struct buf w = buf_new(l, "w", l->x.dtype, vocab * w_row, r),
+               y = buf_new(l, "y", l->x.dtype, rows * y_row, r);
     struct buf ids = buf_i32(l, "ids", rows), leaf = buf_new(l, "leaf", SY_F32, vocab * d, r);
     struct buf dy = buf_new(l, "dy", l->x.dtype, rows * y_row, r);
     for (int64_t t = 0; t < rows; t++)
@@ -159,13 +170,12 @@ static void embed(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     for (int64_t t = 0; t < rows; t++)
         for (int64_t i = 0; i < d; i++)
             store(y.t, y.want, t * y_row + i, take(w, i32_of(ids.want)[t] * w_row + i));
-    l->x.ops->scatter_add(&l->x,
-                          &(struct sy_scatter_add){.n = rows,
-                                                   .d = d,
-                                                   .out_rows = vocab,
-                                                   .index = ids.got,
-                                                   .src = mat_of(dy, y_row),
-                                                   .out = mat_of(leaf, d)});
+    l->x.ops->scatter_add(&l->x, &(struct sy_scatter_add){.n = rows,
+                                                          .d = d,
+                                                          .out_rows = vocab,
+                                                          .index = ids.got,
+                                                          .src = mat_of(dy, y_row),
+                                                          .out = mat_of(leaf, d)});
     for (int64_t t = 0; t < rows; t++)
         for (int64_t i = 0; i < d; i++) {
             int64_t at = i32_of(ids.want)[t] * d + i;
@@ -176,7 +186,8 @@ static void embed(struct lab *l, int64_t rows, int64_t d, enum regime r) {
 
 /* Dense rows, or as many as a last offset says: the others are not touched. */
 static void rowdot(struct lab *l, int64_t rows, int64_t d, enum regime r) {
-    int64_t row = d + below(3), used = below(2) ? rows : below(rows + 1), offset[5] = {0, 0, used / 2, used, used};
+    int64_t row = d + below(3), used = below(2) ? rows : below(rows + 1),
+            offset[5] = {0, 0, used / 2, used, used};
     struct buf a = buf_new(l, "a", l->x.dtype, rows * row, r), b = buf_new(l, "b", l->x.dtype, rows * row, r);
     struct buf y = buf_new(l, "y", SY_F32, rows, PLAIN);
     struct sy_rows some = {.groups = 2, .sequences = 2, .max_rows = rows, .offset = offset};
@@ -193,7 +204,7 @@ static void rowdot(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     lab_check(l, "rowdot");
 }
 
-/* --- moving bits ------------------------------------------------------------------------------------------------------- */
+/* --- moving bits ---------------------------------------------------------------------------------------- */
 
 static void fill(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t n = rows * d, first = below(n + 1), some = below(n - first + 1);
@@ -208,7 +219,8 @@ static void fill(struct lab *l, int64_t rows, int64_t d, enum regime r) {
 /* Rows of any bytes at any strides: elements of two bytes stand for the bytes. */
 static void copy(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t from_row = d + below(4), to_row = d + below(4), n = below(4) ? d : 0;
-    struct buf x = buf_new(l, "from", SY_BF16, rows * from_row, r), y = buf_new(l, "to", SY_BF16, rows * to_row, r);
+    struct buf x = buf_new(l, "from", SY_BF16, rows * from_row, r),
+               y = buf_new(l, "to", SY_BF16, rows * to_row, r);
     l->x.ops->copy(&l->x, &(struct sy_copy){rows, 2 * n, 2 * from_row, 2 * to_row, x.got, y.got});
     for (int64_t t = 0; t < rows; t++)
         memcpy((uint16_t *)y.want + t * to_row, (uint16_t *)x.want + t * from_row, (size_t)n * 2);
@@ -235,7 +247,8 @@ EACH(rowdot)
 EACH(fill)
 EACH(copy)
 
-/* Negative control: the order of V64 shows. A plain ascending sum, and 32 lanes, give other bits on some of these rows. */
+/* Negative control: the order of V64 shows. A plain ascending sum, and 32 lanes, give other bits on some
+ * of these rows. */
 static void test_v64_order_shows(void **state) {
     (void)state;
     struct lab l = lab_fp32();
@@ -265,8 +278,8 @@ static double dot_of(int64_t n, const float *a, const float *b) {
     return sum;
 }
 
-/* head_sum is the adjoint of giving every head the same value; scatter_add of embed_fwd: <A x, y> = <x, A' y>. The operands
- * are small integers, so the sums are exact and the two sides equal. */
+/* head_sum is the adjoint of giving every head the same value; scatter_add of embed_fwd: <A x, y> = <x, A'
+ * y>. The operands are small integers, so the sums are exact and the two sides equal. */
 static void test_adjoints(void **state) {
     (void)state;
     struct lab l = lab_fp32();

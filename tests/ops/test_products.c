@@ -1,6 +1,7 @@
-/* linear and linear_dx against the scalar CHAIN of chain_model.h, by every tier and number of threads: shapes that no tile
- * divides, transposed and strided operands, dense rows and rows of groups with empty groups, empty segments and padding,
- * right-hand sides packed, one to four maps, bias, residual, SwiGLU and its backward. linear_dw: test_products_dw.c.
+/* linear and linear_dx against the scalar CHAIN of chain_model.h, by every tier and number of threads: shapes
+ * that no tile divides, transposed and strided operands, dense rows and rows of groups with empty groups,
+ * empty segments and padding, right-hand sides packed, one to four maps, bias, residual, SwiGLU and its
+ * backward. linear_dw: test_products_dw.c.
  */
 #include "product_harness.h"
 
@@ -8,7 +9,7 @@ enum { K_MAX = 640 };
 
 static const struct matrix NO_MATRIX = {-1, 0, 0};
 
-/* --- linear --------------------------------------------------------------------------------------------------------------- */
+/* --- linear --------------------------------------------------------------------------------------------- */
 
 struct linear {
     struct trial t;
@@ -54,8 +55,8 @@ static void expect_linear(struct linear *c) {
 }
 
 /* epilogue: 0 none, 1 residual, 2 SwiGLU. */
-static void linear_open(struct linear *c, enum sy_numeric_class cls, enum regime r, struct layout rows, int64_t n, int64_t k,
-                        int epilogue) {
+static void linear_open(struct linear *c, enum sy_numeric_class cls, enum regime r, struct layout rows,
+                        int64_t n, int64_t k, int epilogue) {
     *c = (struct linear){.t = trial_new(cls), .rows = rows, .residual = NO_MATRIX, .h = NO_MATRIX};
     struct trial *t = &c->t;
     int64_t most = rows.rows.max_rows;
@@ -65,7 +66,8 @@ static void linear_open(struct linear *c, enum sy_numeric_class cls, enum regime
     c->w = operand_new(t, rows.rows.groups, k, n, r, &c->op.w);
     c->bias = buffer_new(t, "bias", SY_F32, n, r, SUMS);
     int in_place = epilogue == 1 && random_below(2);
-    c->y = matrix_new(t, "y", in_place || random_below(2) ? t->stored : SY_F32, most, n, 0, r, in_place ? VALUES : SUMS);
+    c->y = matrix_new(t, "y", in_place || random_below(2) ? t->stored : SY_F32, most, n, 0, r,
+                      in_place ? VALUES : SUMS);
     c->op.rows = rows.rows;
     c->op.k = k;
     c->op.n = n;
@@ -91,15 +93,15 @@ static void linear_close(struct linear *c) {
     layout_free(&c->rows);
 }
 
-static void linear_case(enum sy_numeric_class cls, enum regime r, struct layout rows, int64_t n, int64_t k, int epilogue,
-                        const char *what) {
+static void linear_case(enum sy_numeric_class cls, enum regime r, struct layout rows, int64_t n, int64_t k,
+                        int epilogue, const char *what) {
     static struct linear c;
     linear_open(&c, cls, r, rows, epilogue == 2 ? n + n % 2 : n, k, epilogue);
     run_everywhere(&c.t, what);
     linear_close(&c);
 }
 
-/* --- linear_dx ------------------------------------------------------------------------------------------------------------ */
+/* --- linear_dx ------------------------------------------------------------------------------------------ */
 
 struct dx {
     struct trial t;
@@ -168,8 +170,8 @@ static void dx_back_open(struct dx *c, enum regime r) {
     c->op.dw = c->op.w && random_below(3) ? got_of(t, c->dw) : NULL;
 }
 
-static void dx_open(struct dx *c, enum sy_numeric_class cls, enum regime r, struct layout rows, int64_t n, int64_t k,
-                    int maps, int back) {
+static void dx_open(struct dx *c, enum sy_numeric_class cls, enum regime r, struct layout rows, int64_t n,
+                    int64_t k, int maps, int back) {
     *c = (struct dx){.t = trial_new(cls), .rows = rows};
     struct trial *t = &c->t;
     assert_true(n <= K_MAX && k <= K_MAX);
@@ -199,15 +201,15 @@ static void dx_close(struct dx *c) {
     layout_free(&c->rows);
 }
 
-static void dx_case(enum sy_numeric_class cls, enum regime r, struct layout rows, int64_t n, int64_t k, int maps, int back,
-                    const char *what) {
+static void dx_case(enum sy_numeric_class cls, enum regime r, struct layout rows, int64_t n, int64_t k,
+                    int maps, int back, const char *what) {
     static struct dx c;
     dx_open(&c, cls, r, rows, n, k, maps, back);
     run_everywhere(&c.t, what);
     dx_close(&c);
 }
 
-/* --- what is run ------------------------------------------------------------------------------------------------------------ */
+/* --- what is run ---------------------------------------------------------------------------------------- */
 
 static void shapes(enum sy_numeric_class cls) {
     static const int64_t sides[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 33, 65, 129};
@@ -247,14 +249,15 @@ static void every_regime(void **state) {
         for (int r = 0; r < N_REGIMES; r++)
             for (int i = 0; i < 6; i++) {
                 int64_t n = 1 + random_below(70), k = 1 + random_below(i == 0 ? 400 : 40);
-                linear_case((enum sy_numeric_class)cls, (enum regime)r, layout_random(30), n, k, i % 3, regime_name[r]);
-                dx_case((enum sy_numeric_class)cls, (enum regime)r, layout_random(30), n, k, 1 + i % SY_DX_MAPS, i % 2,
-                        regime_name[r]);
+                linear_case((enum sy_numeric_class)cls, (enum regime)r, layout_random(30), n, k, i % 3,
+                            regime_name[r]);
+                dx_case((enum sy_numeric_class)cls, (enum regime)r, layout_random(30), n, k,
+                        1 + i % SY_DX_MAPS, i % 2, regime_name[r]);
             }
 }
 
-/* Groups of routed rows: empty ones, empty segments, padding, tiles of several groups; the last rounds have enough work for
- * several threads. */
+/* Groups of routed rows: empty ones, empty segments, padding, tiles of several groups; the last rounds
+ * have enough work for several threads. */
 static void groups(void **state) {
     (void)state;
     random_state = 14;
@@ -269,8 +272,8 @@ static void groups(void **state) {
         }
 }
 
-/* Nothing to do, no rows to sum: without rows or columns nothing is touched, k = 0 gives +0 + bias. What SwiGLU makes of any
- * g and u, by a bias that is both. */
+/* Nothing to do, no rows to sum: without rows or columns nothing is touched, k = 0 gives +0 + bias. What
+ * SwiGLU makes of any g and u, by a bias that is both. */
 static void empty_sides(void **state) {
     (void)state;
     random_state = 13;
@@ -283,10 +286,11 @@ static void empty_sides(void **state) {
         }
     for (int cls = 0; cls < SY_N_CLASSES; cls++)
         for (int r = 0; r < N_REGIMES; r++)
-            linear_case((enum sy_numeric_class)cls, (enum regime)r, layout_dense(1, 1), 256, 0, 2, "SwiGLU of anything");
+            linear_case((enum sy_numeric_class)cls, (enum regime)r, layout_dense(1, 1), 256, 0, 2,
+                        "SwiGLU of anything");
 }
 
-/* --- laws and controls ------------------------------------------------------------------------------------------------------ */
+/* --- laws and controls ---------------------------------------------------------------------------------- */
 
 /* Maps are padded by themselves: two maps of odd k are not one of their sum (x86, sm90), and are in fp32. */
 static void maps_pad_by_themselves(void **state) {
@@ -307,11 +311,12 @@ static void maps_pad_by_themselves(void **state) {
                                    .n_maps = 1,
                                    .map = {{ma, {.m = mb}, 2 * K}},
                                    .dx = sy_mat_of(c[0], SY_F32, N)};
-        struct sy_linear_dx two = {.rows = sy_rows_dense(1, 1),
-                                   .n = N,
-                                   .n_maps = 2,
-                                   .map = {{ma, {.m = mb}, K}, {sy_mat_cols(ma, K), {.m = sy_mat_rows(mb, K)}, K}},
-                                   .dx = sy_mat_of(c[1], SY_F32, N)};
+        struct sy_linear_dx two = {
+            .rows = sy_rows_dense(1, 1),
+            .n = N,
+            .n_maps = 2,
+            .map = {{ma, {.m = mb}, K}, {sy_mat_cols(ma, K), {.m = sy_mat_rows(mb, K)}, K}},
+            .dx = sy_mat_of(c[1], SY_F32, N)};
         x.ops->linear_dx(&x, &one);
         x.ops->linear_dx(&x, &two);
         assert_int_equal(memcmp(c[0], c[1], sizeof c[0]) == 0, cls == SY_NUMERIC_FP32);
@@ -380,7 +385,8 @@ static void b64_is_not_v64(void **state) {
     (void)state;
     enum { ROWS = 16, F = 257 };
     const char *why;
-    static float gu[ROWS * 2 * F], dy[ROWS], w[F], a[ROWS * F], dgu[ROWS * 2 * F], h[ROWS * F], weight[ROWS], dw[ROWS];
+    static float gu[ROWS * 2 * F], dy[ROWS], w[F], a[ROWS * F], dgu[ROWS * 2 * F], h[ROWS * F], weight[ROWS],
+        dw[ROWS];
     struct sy_exec x = exec_open(sy_ops_tier(0, &why), SY_NUMERIC_FP32, 2, 64, 64);
     random_state = 17;
     for (int64_t f = 128; f <= F; f += 129) {
@@ -393,17 +399,18 @@ static void b64_is_not_v64(void **state) {
             dy[t] = random_value(NORMAL, 1);
             weight[t] = 1.0f;
         }
-        x.ops->linear_dx(&x, &(struct sy_linear_dx){.rows = sy_rows_dense(1, ROWS),
-                                                    .n = f,
-                                                    .n_maps = 1,
-                                                    .map = {{sy_mat_of(dy, SY_F32, 1), {.m = sy_mat_of(w, SY_F32, f)}, 1}},
-                                                    .epilogue = SY_EPILOGUE_SWIGLU_BACK,
-                                                    .gu = sy_mat_of(gu, SY_F32, 2 * f),
-                                                    .a = sy_mat_of(a, SY_F32, f),
-                                                    .w = weight,
-                                                    .dgu = sy_mat_of(dgu, SY_F32, 2 * f),
-                                                    .hw = sy_mat_of(h, SY_F32, f),
-                                                    .dw = dw});
+        x.ops->linear_dx(
+            &x, &(struct sy_linear_dx){.rows = sy_rows_dense(1, ROWS),
+                                       .n = f,
+                                       .n_maps = 1,
+                                       .map = {{sy_mat_of(dy, SY_F32, 1), {.m = sy_mat_of(w, SY_F32, f)}, 1}},
+                                       .epilogue = SY_EPILOGUE_SWIGLU_BACK,
+                                       .gu = sy_mat_of(gu, SY_F32, 2 * f),
+                                       .a = sy_mat_of(a, SY_F32, f),
+                                       .w = weight,
+                                       .dgu = sy_mat_of(dgu, SY_F32, 2 * f),
+                                       .hw = sy_mat_of(h, SY_F32, f),
+                                       .dw = dw});
         for (int t = 0; t < ROWS; t++) {
             assert_true(same(dw[t], def_b64(f, a + t * f, h + t * f)));
             differs += !same(dw[t], def_v64(f, a + t * f, h + t * f));
@@ -415,11 +422,16 @@ static void b64_is_not_v64(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes_x86),            cmocka_unit_test(shapes_sm90),
-        cmocka_unit_test(shapes_fp32),           cmocka_unit_test(every_regime),
-        cmocka_unit_test(groups),                cmocka_unit_test(empty_sides),
-        cmocka_unit_test(maps_pad_by_themselves), cmocka_unit_test(one_bit_is_seen),
-        cmocka_unit_test(residual_rounds_twice), cmocka_unit_test(b64_is_not_v64),
+        cmocka_unit_test(shapes_x86),
+        cmocka_unit_test(shapes_sm90),
+        cmocka_unit_test(shapes_fp32),
+        cmocka_unit_test(every_regime),
+        cmocka_unit_test(groups),
+        cmocka_unit_test(empty_sides),
+        cmocka_unit_test(maps_pad_by_themselves),
+        cmocka_unit_test(one_bit_is_seen),
+        cmocka_unit_test(residual_rounds_twice),
+        cmocka_unit_test(b64_is_not_v64),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
-/* linear_dw against the scalar CHAIN of chain_model.h, by every tier and number of threads: lists of problems over the
- * segments of dense and of grouped rows, chains that begin at +0, go on from an accumulator or in place, stored or folded in;
- * groups without rows; rows of padding that change nothing.
+/* linear_dw against the scalar CHAIN of chain_model.h, by every tier and number of threads: lists of problems
+ * over the segments of dense and of grouped rows, chains that begin at +0, go on from an accumulator or in
+ * place, stored or folded in; groups without rows; rows of padding that change nothing.
  */
 #include "product_harness.h"
 
@@ -45,7 +45,8 @@ static void expect_problem(struct leaves *l, int q) {
         for (int64_t i = 0; i < d->m; i++)
             for (int64_t j = 0; j < d->n; j++) {
                 int64_t at = g * d->c_step + i * d->n + j;
-                float acc = l->p[q].acc >= 0 ? want_at(&l->t, l->p[q].acc, g * d->acc_step + i * d->n + j) : 0.0f;
+                float acc =
+                    l->p[q].acc >= 0 ? want_at(&l->t, l->p[q].acc, g * d->acc_step + i * d->n + j) : 0.0f;
                 float v = chain(l, q, g, i, j, acc);
                 want_set(&l->t, l->p[q].c, at, d->fold ? want_at(&l->t, l->p[q].c, at) + v : v);
             }
@@ -56,7 +57,8 @@ static void problem_add(struct leaves *l, enum regime r, struct layout rows, int
     int q = l->n++;
     struct problem *p = &l->p[q];
     struct sy_dw *d = &l->dw[q];
-    int64_t most = rows.rows.max_rows, sequences = rows.rows.sequences, size = m * n, groups = rows.rows.groups;
+    int64_t most = rows.rows.max_rows, sequences = rows.rows.sequences, size = m * n,
+            groups = rows.rows.groups;
     int acc = (int)random_below(3); /* none, its own, c itself */
     *p = (struct problem){.rows = rows, .acc = -1};
     *d = (struct sy_dw){.rows = rows.rows, .m = m, .n = n, .fold = acc < 2 && random_below(2)};
@@ -100,7 +102,8 @@ static void leaves_close(struct leaves *l) {
         layout_free(&l->p[q].rows);
 }
 
-static void one(enum sy_numeric_class cls, enum regime r, struct layout rows, int64_t m, int64_t n, const char *what) {
+static void one(enum sy_numeric_class cls, enum regime r, struct layout rows, int64_t m, int64_t n,
+                const char *what) {
     static struct leaves l;
     leaves_open(&l, cls);
     problem_add(&l, r, rows, m, n);
@@ -108,7 +111,7 @@ static void one(enum sy_numeric_class cls, enum regime r, struct layout rows, in
     leaves_close(&l);
 }
 
-/* --- what is run ------------------------------------------------------------------------------------------------------------ */
+/* --- what is run ---------------------------------------------------------------------------------------- */
 
 static void shapes(void **state) {
     (void)state;
@@ -122,7 +125,8 @@ static void shapes(void **state) {
             int64_t sequences = 1 + random_below(3);
             if (m * n * k > 500000)
                 n = 33;
-            one((enum sy_numeric_class)cls, NORMAL, layout_dense(sequences, (k + sequences - 1) / sequences), m, n, "shapes");
+            one((enum sy_numeric_class)cls, NORMAL, layout_dense(sequences, (k + sequences - 1) / sequences),
+                m, n, "shapes");
         }
         one((enum sy_numeric_class)cls, NORMAL, layout_dense(1, 65), 129, 129, "several tiles");
     }
@@ -134,8 +138,8 @@ static void every_regime(void **state) {
     for (int cls = 0; cls < SY_N_CLASSES; cls++)
         for (int r = 0; r < N_REGIMES; r++)
             for (int i = 0; i < 8; i++)
-                one((enum sy_numeric_class)cls, (enum regime)r, layout_random(i == 0 ? 300 : 60), 1 + random_below(20),
-                    1 + random_below(40), regime_name[r]);
+                one((enum sy_numeric_class)cls, (enum regime)r, layout_random(i == 0 ? 300 : 60),
+                    1 + random_below(20), 1 + random_below(40), regime_name[r]);
 }
 
 /* Unequal and empty problems in one call; the last rounds are work enough for several threads. */
@@ -161,7 +165,7 @@ static void lists(void **state) {
         }
 }
 
-/* --- laws and controls ------------------------------------------------------------------------------------------------------ */
+/* --- laws and controls ---------------------------------------------------------------------------------- */
 
 /* A group without rows: c = +0, not what stood there; folded: c stays; from an accumulator: that. */
 static void groups_without_rows(void **state) {
@@ -187,7 +191,9 @@ static void groups_without_rows(void **state) {
                               .n = N,
                               .dy = sy_mat_of(dy, x.dtype, M),
                               .x = sy_mat_of(in, x.dtype, N),
-                              .acc = with_acc ? acc : in_place ? c : NULL,
+                              .acc = with_acc   ? acc
+                                     : in_place ? c
+                                                : NULL,
                               .acc_step = M * N,
                               .c = c,
                               .c_step = M * N,
@@ -202,8 +208,9 @@ static void groups_without_rows(void **state) {
     }
 }
 
-/* Segments are padded by themselves: two of odd length are not one of their sum (x86, sm90), and are in fp32. And the order
- * of the segments is that of the rows: a leaf over segments 0 and 1 is one over 0, gone on with over 1. */
+/* Segments are padded by themselves: two of odd length are not one of their sum (x86, sm90), and are in
+ * fp32. And the order of the segments is that of the rows: a leaf over segments 0 and 1 is one over 0,
+ * gone on with over 1. */
 static void segments_pad_by_themselves(void **state) {
     (void)state;
     enum { K = 33, M = 4, N = 64, SIZE = M * N };

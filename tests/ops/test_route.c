@@ -1,10 +1,11 @@
-/* Routing: every op of every tier, class and number of threads with == against its definition, in which every choice is made
- * by sorting (value descending, id ascending); laws of the choice. Rows of routes: test_dispatch.c.
- * Top-k alone: test_topk.c. The router against double precision: test_router_oracle.c; finite differences: test_gradients.c.
+/* Routing: every op of every tier, class and number of threads with == against its definition, in which every
+ * choice is made by sorting (value descending, id ascending); laws of the choice. Rows of routes:
+ * test_dispatch.c. Top-k alone: test_topk.c. The router against double precision: test_router_oracle.c;
+ * finite differences: test_gradients.c.
  */
 #include "route_ids.h"
 
-/* --- router ------------------------------------------------------------------------------------------------------------ */
+/* --- router --------------------------------------------------------------------------------------------- */
 
 /* The experts that remain after group-limited routing, in `in`. */
 static void choose_groups(const struct sy_router_fwd *op, const float *c, int *in) {
@@ -14,7 +15,8 @@ static void choose_groups(const struct sy_router_fwd *op, const float *c, int *i
         for (int64_t i = 0; i < size; i++)
             member[i] = (struct item){c[g * size + i], (int32_t)i};
         qsort(member, (size_t)size, sizeof *member, better_first);
-        group[g] = (struct item){op->group_top2_sum ? member[0].value + member[1].value : member[0].value, (int32_t)g};
+        group[g] = (struct item){op->group_top2_sum ? member[0].value + member[1].value : member[0].value,
+                                 (int32_t)g};
     }
     qsort(group, (size_t)op->groups, sizeof *group, better_first);
     for (int64_t i = 0; i < op->experts; i++)
@@ -25,8 +27,8 @@ static void choose_groups(const struct sy_router_fwd *op, const float *c, int *i
 }
 
 /* One token without NaN, as NUMERICS 3, "Router", says. */
-static void router_token(const struct sy_router_fwd *op, const float *l, const float *bias, int64_t t, float *s,
-                         int32_t *ids, float *w) {
+static void router_token(const struct sy_router_fwd *op, const float *l, const float *bias, int64_t t,
+                         float *s, int32_t *ids, float *w) {
     int64_t e = op->experts, k = op->top_k, n = 0;
     int in[E_MAX], chosen[E_MAX] = {0}, few = op->score_func == SY_ROUTER_TOPK_SOFTMAX;
     float top = -INFINITY, z = 0.0f, norm = 0.0f, ex[E_MAX], c[E_MAX];
@@ -73,8 +75,8 @@ static void router_token(const struct sy_router_fwd *op, const float *l, const f
         w[j] = (op->route_norm ? s[ids[j]] / norm : s[ids[j]]) * op->route_scale;
 }
 
-static void router_token_bwd(const struct sy_router_bwd *op, const float *s, const int32_t *ids, const float *dw,
-                             float *dl) {
+static void router_token_bwd(const struct sy_router_bwd *op, const float *s, const int32_t *ids,
+                             const float *dw, float *dl) {
     int64_t e = op->experts, k = op->top_k;
     float norm = 0.0f, t = 0.0f, t2 = 0.0f, ds[E_MAX] = {0};
     int chosen[E_MAX] = {0};
@@ -100,7 +102,8 @@ static void router_token_bwd(const struct sy_router_bwd *op, const float *s, con
     }
 }
 
-/* Values of few kinds, so that ties and -0 beside +0 are common, or ordinary ones. NaN on request, never infinities. */
+/* Values of few kinds, so that ties and -0 beside +0 are common, or ordinary ones. NaN on request, never
+ * infinities. */
 static void fill_logits(struct buf b, enum regime r) {
     for (int64_t i = 0; i < b.n; i++) {
         float v = 4.0f * uniform();
@@ -119,15 +122,18 @@ static void fill_logits(struct buf b, enum regime r) {
 }
 
 static void router_case(struct lab *l, int64_t tokens, int64_t e, enum regime r) {
-    int64_t k = 1 + below(e < K_MAX ? e : K_MAX), groups = 0, limited = 0, top2 = below(2), row = e + below(3);
+    int64_t k = 1 + below(e < K_MAX ? e : K_MAX), groups = 0, limited = 0, top2 = below(2),
+            row = e + below(3);
     if (e % 4 == 0 && e >= 8 && below(4)) {
         groups = e % 8 == 0 && e >= 16 && below(2) ? 8 : 4;
         limited = 1 + below(groups);
         k = k < e / groups * limited ? k : e / groups * limited;
     }
-    struct buf logits = buf_new(l, "logits", SY_F32, tokens * e, PLAIN), bias = buf_new(l, "bias", SY_F32, e, PLAIN);
+    struct buf logits = buf_new(l, "logits", SY_F32, tokens * e, PLAIN),
+               bias = buf_new(l, "bias", SY_F32, e, PLAIN);
     struct buf s = buf_new(l, "s", SY_F32, tokens * e, PLAIN), ids = buf_i32(l, "ids", tokens * k);
-    struct buf w = buf_new(l, "w", SY_F32, tokens * k, PLAIN), dw = buf_new(l, "dw", SY_F32, tokens * k, PLAIN);
+    struct buf w = buf_new(l, "w", SY_F32, tokens * k, PLAIN),
+               dw = buf_new(l, "dw", SY_F32, tokens * k, PLAIN);
     struct buf dl = buf_new(l, "dlogits", l->x.dtype, tokens * row, PLAIN);
     struct buf given = buf_i32(l, "given", tokens * k), aux = buf_new(l, "aux", SY_F32, tokens * e, r);
     fill_logits(logits, r);
@@ -169,7 +175,8 @@ static void router_case(struct lab *l, int64_t tokens, int64_t e, enum regime r)
     for (int64_t t = 0; t < tokens; t++) {
         float *ws = (float *)s.want + t * e, *ww = (float *)w.want + t * k, grad[E_MAX];
         int32_t *wi = i32_of(ids.want) + t * k;
-        if (has_nan(e, (float *)logits.want + t * e)) { /* reported; everything after it stays finite and in range */
+        if (has_nan(e, (float *)logits.want +
+                           t * e)) { /* reported; everything after it stays finite and in range */
             int64_t sequence = with_place ? i32_of(place.want)[t / seq_len] : t / seq_len;
             int64_t named = (sequence * seq_len + t % seq_len) * layers + fwd.layer;
             want_bad = want_bad < 0 || named < want_bad ? named : want_bad;
@@ -226,7 +233,8 @@ static void test_limited_groups_are_strict(void **state) {
     lab_close(&l);
 }
 
-/* Infinite logits, for which scores are NaN: ids stay in range, distinct and ascending, for few experts a token and many. */
+/* Infinite logits, for which scores are NaN: ids stay in range, distinct and ascending, for few experts a
+ * token and many. */
 static void infinities(struct lab *l) {
     enum { T = 2, E = 48, K = 20 };
     for (int n = 0; n < 200; n++) {
@@ -267,8 +275,8 @@ static void test_router(void **state) {
 }
 
 /* One token, topk_softmax (the choice is on the logits as they are), 8 experts in 4 groups. */
-static void choose(struct lab *l, const float *logits, const float *bias, int64_t limited, int top2, int64_t k,
-                   int32_t *ids) {
+static void choose(struct lab *l, const float *logits, const float *bias, int64_t limited, int top2,
+                   int64_t k, int32_t *ids) {
     float s[8], w[8];
     int64_t bad = SY_NO_TOKEN;
     l->x.ops->router_fwd(&l->x, &(struct sy_router_fwd){.tokens = 1,
@@ -294,11 +302,13 @@ static void test_group_ties(void **state) {
     (void)state;
     struct lab l = lab_fp32();
     int32_t ids[8];
-    const float tied[8] = {1, 1, 1, 1, 1, 1, 1, 1}, sums[8] = {4, 0, 2, 2, 1, 3, 0, 5}, bias[8] = {0, 0, 0, 0, 0, 0, 1, 0};
+    const float tied[8] = {1, 1, 1, 1, 1, 1, 1, 1}, sums[8] = {4, 0, 2, 2, 1, 3, 0, 5},
+                bias[8] = {0, 0, 0, 0, 0, 0, 1, 0};
     choose(&l, tied, NULL, 2, 1, 3, ids); /* all tied: the lowest groups, then the lowest experts */
     for (int j = 0; j < 3; j++)
         assert_int_equal(ids[j], j);
-    choose(&l, sums, NULL, 2, 1, 2, ids); /* sums 4 4 4 5: group 3, then group 0 of the tie: experts 0 and 7 */
+    choose(&l, sums, NULL, 2, 1, 2,
+           ids); /* sums 4 4 4 5: group 3, then group 0 of the tie: experts 0 and 7 */
     assert_true(ids[0] == 0 && ids[1] == 7);
     choose(&l, sums, NULL, 2, 1, 4, ids);
     assert_true(ids[0] == 0 && ids[1] == 1 && ids[2] == 6 && ids[3] == 7);
@@ -350,8 +360,8 @@ static void test_bias_never_weighs(void **state) {
     lab_close(&l);
 }
 
-/* A NaN is named by the place of its sequence in the step's batch and its layer: the lowest of several calls stays, in
- * whatever order they come. */
+/* A NaN is named by the place of its sequence in the step's batch and its layer: the lowest of several
+ * calls stays, in whatever order they come. */
 static void test_lowest_bad_token(void **state) {
     (void)state;
     struct lab l = lab_fp32();

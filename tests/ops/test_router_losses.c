@@ -1,6 +1,6 @@
-/* The router's auxiliary losses: every tier, class and number of threads with == against the definition of NUMERICS 3,
- * "Router losses", written out per element; laws with known values; wrong orders and wrong scopes that must show.
- * Finite differences: test_gradients.c; PyTorch: test_router_oracle.c.
+/* The router's auxiliary losses: every tier, class and number of threads with == against the definition of
+ * NUMERICS 3, "Router losses", written out per element; laws with known values; wrong orders and wrong scopes
+ * that must show. Finite differences: test_gradients.c; PyTorch: test_router_oracle.c.
  */
 #include "ops_harness.h"
 
@@ -14,8 +14,8 @@ struct losses {
     int64_t loss[2], n_bad;
 };
 
-static void losses_open(struct losses *c, struct lab *l, int64_t sequences, int64_t seq_len, int64_t e, int64_t k,
-                        enum sy_score_func func, const float *logits, float *dl) {
+static void losses_open(struct losses *c, struct lab *l, int64_t sequences, int64_t seq_len, int64_t e,
+                        int64_t k, enum sy_score_func func, const float *logits, float *dl) {
     int64_t t = sequences * seq_len, bad = SY_NO_TOKEN;
     float *w = must_alloc((size_t)(t * k) * sizeof *w);
     *c = (struct losses){.s = must_alloc((size_t)(t * e) * sizeof(float)),
@@ -57,7 +57,7 @@ static void losses_close(struct losses *c) {
     free(c->ids);
 }
 
-/* --- the definition ---------------------------------------------------------------------------------------------------- */
+/* --- the definition ------------------------------------------------------------------------------------- */
 
 struct token {
     float p[E_MAX], n, softmax[E_MAX], lse;
@@ -97,11 +97,12 @@ static float down(int64_t n, int64_t block, const float *x, int square) {
 
 static int64_t fixed(float loss) { return (int64_t)rint(fmin((double)loss, 4096.0) * 0x1p24); }
 
-static void define_sequence(const struct sy_router_losses *op, int64_t sequence, int64_t block, float *dl, int64_t *loss,
-                            int64_t *n_bad) {
+static void define_sequence(const struct sy_router_losses *op, int64_t sequence, int64_t block, float *dl,
+                            int64_t *loss, int64_t *n_bad) {
     int64_t e = op->experts, k = op->top_k, n = op->seq_len, first = sequence * n, finite = 1;
     struct token *token = must_alloc((size_t)n * sizeof *token);
-    float *column = must_alloc((size_t)n * sizeof *column), f[E_MAX], mean[E_MAX], g[E_MAX], balance = 0.0f, z = 0.0f;
+    float *column = must_alloc((size_t)n * sizeof *column), f[E_MAX], mean[E_MAX], g[E_MAX], balance = 0.0f,
+          z = 0.0f;
     float scale = (float)(1.0 / (double)n);
     for (int64_t t = 0; t < n; t++)
         define_token(op, first + t, &token[t]);
@@ -141,7 +142,7 @@ static void define_sequence(const struct sy_router_losses *op, int64_t sequence,
     free(token);
 }
 
-/* --- every tier against it --------------------------------------------------------------------------------------------- */
+/* --- every tier against it ------------------------------------------------------------------------------ */
 
 static void one_case(struct lab *l, int64_t sequences, int64_t seq_len, int64_t e, enum regime r) {
     int64_t k = 1 + below(e < K_MAX ? e : K_MAX), n = sequences * seq_len * e, loss[2] = {5, 7}, n_bad = 3;
@@ -185,10 +186,10 @@ static void test_definition(void **state) {
     labs_each(cases);
 }
 
-/* --- laws -------------------------------------------------------------------------------------------------------------- */
+/* --- laws ----------------------------------------------------------------------------------------------- */
 
-/* Known values. Equal logits and equal counts: the balance loss is 1 and its gradient 0. One expert that has all routes and
- * all of the score: E. Equal logits a: lse = a + ln E. */
+/* Known values. Equal logits and equal counts: the balance loss is 1 and its gradient 0. One expert that
+ * has all routes and all of the score: E. Equal logits a: lse = a + ln E. */
 static void test_known_values(void **state) {
     (void)state;
     struct lab l = lab_fp32();
@@ -249,8 +250,8 @@ static void test_cut_between_sequences(void **state) {
         }
         assert_memory_equal(c.loss, whole, sizeof whole);
         assert_memory_equal(each, all, sizeof all);
-        c.op =
-            (struct sy_router_losses){1, B * S, E, K, c.op.score_func, 0.25f, 0.125f, logits, c.s, c.ids, each, NULL, NULL};
+        c.op = (struct sy_router_losses){1,     B * S, E,    K,   c.op.score_func, 0.25f, 0.125f, logits, c.s,
+                                         c.ids, each,  NULL, NULL};
         losses_run(&c, &l);
         assert_memory_not_equal(each, all, sizeof all);
         losses_close(&c);

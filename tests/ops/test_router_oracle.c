@@ -1,5 +1,6 @@
-/* The router and its auxiliary losses in class fp32 against PyTorch in double precision: tests/data/oracles/router.json and
- * router_losses.json, made by tools/make_oracles.py. Operands are an integer formula of their names. Bound: 2e-5 per tensor.
+/* The router and its auxiliary losses in class fp32 against PyTorch in double precision:
+ * tests/data/oracles/router.json and router_losses.json, made by tools/make_oracles.py. Operands are an
+ * integer formula of their names. Bound: 2e-5 per tensor.
  */
 #include "ops_harness.h"
 
@@ -7,7 +8,7 @@
 
 enum { E = 16, K = 4, ROUTER_T = 24, B = 2, S = 72, T = B * S };
 
-/* --- operands ---------------------------------------------------------------------------------------------------------- */
+/* --- operands ------------------------------------------------------------------------------------------- */
 
 static const uint64_t golden = 0x9e3779b97f4a7c15u, salt = 0x51ed2701u;
 
@@ -33,7 +34,7 @@ static void operand(const char *name, int64_t n, float size, float *out) {
         out[i] = size * unit(key_of(name), i);
 }
 
-/* --- the router -------------------------------------------------------------------------------------------------------- */
+/* --- the router ----------------------------------------------------------------------------------------- */
 
 /* |got - want| / |want| of a [rows][cols] list. */
 static double distance(const json_t *list, int64_t rows, int64_t cols, const float *got) {
@@ -52,7 +53,9 @@ static int names(const json_t *q, const char *key, const char *value) {
     return s && strcmp(s, value) == 0;
 }
 
-static int64_t integer(const json_t *q, const char *key) { return json_integer_value(json_object_get(q, key)); }
+static int64_t integer(const json_t *q, const char *key) {
+    return json_integer_value(json_object_get(q, key));
+}
 
 static enum sy_score_func score_func(const json_t *q) {
     return names(q, "score_func", "sigmoid")   ? SY_ROUTER_SIGMOID
@@ -61,10 +64,13 @@ static enum sy_score_func score_func(const json_t *q) {
 }
 
 static double real(const json_t *q, const char *key) { return json_number_value(json_object_get(q, key)); }
-static double real_at(const json_t *list, int64_t i) { return json_number_value(json_array_get(list, (size_t)i)); }
+static double real_at(const json_t *list, int64_t i) {
+    return json_number_value(json_array_get(list, (size_t)i));
+}
 
 static void router_case(struct lab *l, const json_t *file, const json_t *q) {
-    float logits[ROUTER_T * E], bias[E], dw[ROUTER_T * K], s[ROUTER_T * E], w[ROUTER_T * K], dlogits[ROUTER_T * E];
+    float logits[ROUTER_T * E], bias[E], dw[ROUTER_T * K], s[ROUTER_T * E], w[ROUTER_T * K],
+        dlogits[ROUTER_T * E];
     int32_t ids[ROUTER_T * K];
     int64_t bad = SY_NO_TOKEN;
     assert_true(integer(file, "T") == ROUTER_T && integer(file, "E") == E && integer(file, "K") == K);
@@ -89,11 +95,13 @@ static void router_case(struct lab *l, const json_t *file, const json_t *q) {
                                 .w = w,
                                 .bad_token = &bad};
     l->x.ops->router_fwd(&l->x, &fwd);
-    l->x.ops->router_bwd(&l->x, &(struct sy_router_bwd){ROUTER_T, E, K, fwd.score_func, fwd.route_norm, fwd.route_scale, s,
-                                                        ids, dw, NULL, sy_mat_of(dlogits, SY_F32, E)});
+    l->x.ops->router_bwd(&l->x, &(struct sy_router_bwd){ROUTER_T, E, K, fwd.score_func, fwd.route_norm,
+                                                        fwd.route_scale, s, ids, dw, NULL,
+                                                        sy_mat_of(dlogits, SY_F32, E)});
     for (int64_t i = 0; i < ROUTER_T * K; i++)
-        assert_int_equal(ids[i], json_integer_value(json_array_get(
-                                     json_array_get(json_object_get(q, "ids"), (size_t)(i / K)), (size_t)(i % K))));
+        assert_int_equal(ids[i],
+                         json_integer_value(json_array_get(
+                             json_array_get(json_object_get(q, "ids"), (size_t)(i / K)), (size_t)(i % K))));
     double w_error = distance(json_object_get(q, "w"), ROUTER_T, K, w),
            d_error = distance(json_object_get(q, "dlogits"), ROUTER_T, E, dlogits);
     if (!(w_error < 2e-5 && d_error < 2e-5))
@@ -120,7 +128,7 @@ static void test_router(void **state) {
     lab_close(&l);
 }
 
-/* --- balance and z losses ---------------------------------------------------------------------------------------------- */
+/* --- balance and z losses ------------------------------------------------------------------------------- */
 
 /* Relative error of a [T, E] tensor by its norm, three projections and 32 samples. */
 static double tensor_error(const json_t *want, const float *x) {
@@ -141,7 +149,8 @@ static double tensor_error(const json_t *want, const float *x) {
     int64_t count = (int64_t)json_array_size(samples);
     assert_int_equal(count, 32);
     for (int64_t j = 0; j < count; j++)
-        difference += pow((double)x[mix(key + 4 * salt + (uint64_t)j * golden) % (T * E)] - real_at(samples, j), 2);
+        difference +=
+            pow((double)x[mix(key + 4 * salt + (uint64_t)j * golden) % (T * E)] - real_at(samples, j), 2);
     return fmax(error, sqrt(difference * T * E / (double)count) / norm);
 }
 
@@ -150,7 +159,8 @@ static void check(const json_t *q, int result, const float *x) {
     double error = tensor_error(want, x);
     if (!(error < 2e-5))
         fail_msg("router_losses oracle, %s, groups by %s: gradient \"%s\" is off by %g",
-                 json_string_value(json_object_get(q, "score_func")), json_string_value(json_object_get(q, "group_score")),
+                 json_string_value(json_object_get(q, "score_func")),
+                 json_string_value(json_object_get(q, "group_score")),
                  json_string_value(json_object_get(want, "name")), error);
 }
 
@@ -179,15 +189,18 @@ static void losses_case(struct lab *l, const json_t *file, const json_t *q) {
                                 .w = w,
                                 .bad_token = &bad};
     l->x.ops->router_fwd(&l->x, &fwd);
-    for (int64_t b = 0; b < B; b++) { /* a sequence by itself: its losses; the gradients of all follow below */
+    for (int64_t b = 0; b < B;
+         b++) { /* a sequence by itself: its losses; the gradients of all follow below */
         int32_t count[E] = {0};
         for (int64_t i = b * S * K; i < (b + 1) * S * K; i++)
             count[ids[i]]++;
         for (int64_t e = 0; e < E; e++)
-            assert_int_equal(count[e], (int32_t)real_at(json_array_get(json_object_get(q, "count"), (size_t)b), e));
+            assert_int_equal(count[e],
+                             (int32_t)real_at(json_array_get(json_object_get(q, "count"), (size_t)b), e));
         loss[0] = loss[1] = 0;
-        l->x.ops->router_losses(&l->x, &(struct sy_router_losses){1, S, E, K, fwd.score_func, 1.0f, 1.0f, logits + b * S * E,
-                                                                  s + b * S * E, ids + b * S * K, dl, loss, &n_bad});
+        l->x.ops->router_losses(&l->x, &(struct sy_router_losses){1, S, E, K, fwd.score_func, 1.0f, 1.0f,
+                                                                  logits + b * S * E, s + b * S * E,
+                                                                  ids + b * S * K, dl, loss, &n_bad});
         double balance = real_at(json_object_get(q, "balance"), b), z = real_at(json_object_get(q, "z"), b);
         assert_true(fabs((double)loss[0] * 0x1p-24 - balance) < 2e-6 * balance);
         assert_true(fabs((double)loss[1] * 0x1p-24 - z) < 2e-6 * z);
@@ -199,8 +212,9 @@ static void losses_case(struct lab *l, const json_t *file, const json_t *q) {
     op.z = (float)real(file, "z_weight");
     l->x.ops->router_losses(&l->x, &op);
     check(q, 1, dl);
-    l->x.ops->router_bwd(&l->x, &(struct sy_router_bwd){T, E, K, fwd.score_func, fwd.route_norm, fwd.route_scale, s, ids, dw,
-                                                        dl, sy_mat_of(dlogits, SY_F32, E)});
+    l->x.ops->router_bwd(&l->x,
+                         &(struct sy_router_bwd){T, E, K, fwd.score_func, fwd.route_norm, fwd.route_scale, s,
+                                                 ids, dw, dl, sy_mat_of(dlogits, SY_F32, E)});
     check(q, 2, dlogits);
     assert_true(tensor_error(json_array_get(json_object_get(q, "results"), 2), dl) >
                 1e-2); /* control: without the weights */
@@ -210,8 +224,10 @@ static void losses_case(struct lab *l, const json_t *file, const json_t *q) {
 static void test_losses(void **state) {
     (void)state;
     struct lab l = lab_fp32();
-    json_t *file = oracle("tests/data/oracles/router_losses.json", 18), *cases = json_object_get(file, "cases");
-    assert_true(integer(file, "B") == B && integer(file, "S") == S && integer(file, "E") == E && integer(file, "K") == K);
+    json_t *file = oracle("tests/data/oracles/router_losses.json", 18),
+           *cases = json_object_get(file, "cases");
+    assert_true(integer(file, "B") == B && integer(file, "S") == S && integer(file, "E") == E &&
+                integer(file, "K") == K);
     for (size_t i = 0; i < json_array_size(cases); i++)
         losses_case(&l, file, json_array_get(cases, i));
     json_decref(file);

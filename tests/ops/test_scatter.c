@@ -1,5 +1,6 @@
-/* scatter_add and fold_rows: every tier, class and number of threads with == against one loop; the order of the adds shows; the adjoint of
- * taking rows; and the public form with its rule of sharing memory, whose refusals name both byte ranges.
+/* scatter_add and fold_rows: every tier, class and number of threads with == against one loop; the order of
+ * the adds shows; the adjoint of taking rows; and the public form with its rule of sharing memory, whose
+ * refusals name both byte ranges.
  */
 #include "ops_harness.h"
 
@@ -7,23 +8,28 @@
 
 #include "moe/dispatch.h"
 
-/* Rows fall on few rows of out, or on many; src stored or fp32; gaps between rows stay. The index names rows or routes,
- * rows of padding are skipped, and fewer rows than n may be used. */
+/* Rows fall on few rows of out, or on many; src stored or fp32; gaps between rows stay. The index names
+ * rows or routes, rows of padding are skipped, and fewer rows than n may be used. */
 static void one_case(struct lab *l, int64_t n, int64_t d, enum regime r) {
-    int64_t out_rows = 1 + below(below(2) ? 3 : 2 * n), out_row = d + below(3), src_row = d + below(3), with_scale = below(2);
-    int64_t top_k = below(2) ? 0 : 1 + below(4), padding = below(2), used = below(2) ? n : below(n + 1), with_used = below(2);
+    int64_t out_rows = 1 + below(below(2) ? 3 : 2 * n), out_row = d + below(3), src_row = d + below(3),
+            with_scale = below(2);
+    int64_t top_k = below(2) ? 0 : 1 + below(4), padding = below(2), used = below(2) ? n : below(n + 1),
+            with_used = below(2);
     enum sy_dtype t = below(2) ? SY_F32 : l->x.dtype;
-    struct buf src = buf_new(l, "src", t, n * src_row, r), out = buf_new(l, "out", SY_F32, out_rows * out_row, r);
+    struct buf src = buf_new(l, "src", t, n * src_row, r),
+               out = buf_new(l, "out", SY_F32, out_rows * out_row, r);
     struct buf index = buf_i32(l, "index", n), scale = buf_new(l, "scale", SY_F32, n, r);
     for (int64_t i = 0; i < n; i++)
-        set_both_i32(index, i, padding && below(3) == 0 ? -1 : (int32_t)below(out_rows * (top_k ? top_k : 1)));
-    l->x.ops->scatter_add(&l->x, &(struct sy_scatter_add){n, d, out_rows, with_used ? &used : NULL, index.got, top_k,
-                                                          with_scale ? scale.got : NULL, mat_of(src, src_row),
-                                                          mat_of(out, out_row)});
+        set_both_i32(index, i,
+                     padding && below(3) == 0 ? -1 : (int32_t)below(out_rows * (top_k ? top_k : 1)));
+    l->x.ops->scatter_add(&l->x, &(struct sy_scatter_add){n, d, out_rows, with_used ? &used : NULL, index.got,
+                                                          top_k, with_scale ? scale.got : NULL,
+                                                          mat_of(src, src_row), mat_of(out, out_row)});
     for (int64_t i = 0; i < (with_used ? used : n); i++)
         for (int64_t j = 0; i32_of(index.want)[i] >= 0 && j < d; j++) {
             int64_t at = i32_of(index.want)[i] / (top_k ? top_k : 1) * out_row + j;
-            put(l, out, at, fmaf(with_scale ? take(scale, i) : 1.0f, take(src, i * src_row + j), take(out, at)));
+            put(l, out, at,
+                fmaf(with_scale ? take(scale, i) : 1.0f, take(src, i * src_row + j), take(out, at)));
         }
     lab_check(l, "scatter_add");
 }
@@ -90,9 +96,9 @@ static void test_order_shows(void **state) {
         scale[i] = uniform();
         index[i] = (int32_t)below(R);
     }
-    l.x.ops->scatter_add(
-        &l.x, &(struct sy_scatter_add){
-                  N, D, R, NULL, index, 0, scale, sy_mat_of(src, SY_F32, D), sy_mat_of(out, SY_F32, D)});
+    l.x.ops->scatter_add(&l.x,
+                         &(struct sy_scatter_add){N, D, R, NULL, index, 0, scale, sy_mat_of(src, SY_F32, D),
+                                                  sy_mat_of(out, SY_F32, D)});
     for (int i = 0; i < N; i++)
         for (int j = 0; j < D; j++) {
             float *a = &rounded[index[i] * D + j], *b = &down[index[N - 1 - i] * D + j];
@@ -108,7 +114,7 @@ static void test_order_shows(void **state) {
     lab_close(&l);
 }
 
-/* --- the public form --------------------------------------------------------------------------------------------------- */
+/* --- the public form ------------------------------------------------------------------------------------ */
 
 static void says(const char *text) {
     if (!strstr(sy_error_message(), text))
@@ -176,7 +182,8 @@ static void test_sharing(void **state) {
         assert_memory_equal(block, before, sizeof block);
         if (!apart)
             names_ranges(block + at, BYTES, block + 20, SRC);
-        assert_int_equal(sy_scatter_add_in_place(other, index, NULL, N, D, block + 20, 0, R, block + at), SY_OK);
+        assert_int_equal(sy_scatter_add_in_place(other, index, NULL, N, D, block + 20, 0, R, block + at),
+                         SY_OK);
         got = sy_scatter_add(block + 20, index, NULL, N, D, NULL, R, block + at); /* src there */
         assert_int_equal(got, apart ? SY_OK : SY_ERR_USAGE);
         if (!apart) {
@@ -189,13 +196,15 @@ static void test_sharing(void **state) {
     }
     assert_true(refused == 26 && done > 10); /* from 12 before its start to its last float */
     float *out = block + 20;
-    assert_int_equal(sy_scatter_add(other, (int32_t *)(void *)(out + 11), NULL, 1, D, NULL, R, out), SY_ERR_USAGE);
+    assert_int_equal(sy_scatter_add(other, (int32_t *)(void *)(out + 11), NULL, 1, D, NULL, R, out),
+                     SY_ERR_USAGE);
     says("index");
     assert_int_equal(sy_scatter_add(other, index, out + 3, N, D, NULL, R, out), SY_ERR_USAGE);
     says("scale");
     assert_int_equal(sy_scatter_add(other, index, NULL, N, D, out - 11, R, out), SY_ERR_USAGE);
     says("base");
-    assert_int_equal(sy_scatter_add(other, index, NULL, N, D, out, R, out), SY_ERR_USAGE); /* that is in place */
+    assert_int_equal(sy_scatter_add(other, index, NULL, N, D, out, R, out),
+                     SY_ERR_USAGE); /* that is in place */
 }
 
 /* The check by itself, in bytes. */
@@ -225,7 +234,8 @@ static void test_question(void **state) {
                 there[which] = m + at;
                 sy_status want = sy_scatter_add_check(m + 16, OUT, there[0], n, there[1], n, there[2], n);
                 sy_fail(SY_ERR_IO, "kept");
-                assert_int_equal(sy_scatter_add_overlaps(m + 16, OUT, there[0], n, there[1], n, there[2], n), want != SY_OK);
+                assert_int_equal(sy_scatter_add_overlaps(m + 16, OUT, there[0], n, there[1], n, there[2], n),
+                                 want != SY_OK);
                 assert_string_equal(sy_error_message(), "kept");
                 yes += want != SY_OK;
             }
@@ -240,7 +250,13 @@ static void test_no_failure_no_message(void **state) {
     int32_t ids[2] = {0, 0}, row[2], route[2];
     int64_t offset[2], n_tiles;
     struct sy_tile tile[1];
-    struct sy_dispatch d = {.rows = 2, .experts = 1, .top_k = 1, .offset = offset, .row = row, .route = route, .tile = tile,
+    struct sy_dispatch d = {.rows = 2,
+                            .experts = 1,
+                            .top_k = 1,
+                            .offset = offset,
+                            .row = row,
+                            .route = route,
+                            .tile = tile,
                             .n_tiles = &n_tiles};
     struct sy_moe_counters counters = {0};
     struct sy_scatter s = {.scale = scale, .spare = spare, .protect = y, .protect_bytes = sizeof y};
@@ -257,14 +273,10 @@ static void test_no_failure_no_message(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_definition),
-        cmocka_unit_test(test_fold_rows),
-        cmocka_unit_test(test_order_shows),
-        cmocka_unit_test(test_public),
-        cmocka_unit_test(test_sharing),
-        cmocka_unit_test(test_check),
-        cmocka_unit_test(test_question),
-        cmocka_unit_test(test_no_failure_no_message),
+        cmocka_unit_test(test_definition),  cmocka_unit_test(test_fold_rows),
+        cmocka_unit_test(test_order_shows), cmocka_unit_test(test_public),
+        cmocka_unit_test(test_sharing),     cmocka_unit_test(test_check),
+        cmocka_unit_test(test_question),    cmocka_unit_test(test_no_failure_no_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
-/* The end of a step: norm, judge, AdamW on lists of tensors with its copy and digest, expert biases, digest, cast, init. Each
- * op of every tier, class and number of threads with == against its formula in NUMERICS 2 to 6; laws, known values, and
- * wrong orders that must show.
+/* The end of a step: norm, judge, AdamW on lists of tensors with its copy and digest, expert biases, digest,
+ * cast, init. Each op of every tier, class and number of threads with == against its formula in NUMERICS 2 to
+ * 6; laws, known values, and wrong orders that must show.
  */
 #include "base/rng.h"
 #include "ops_harness.h"
@@ -19,7 +19,7 @@ static int pieces(int64_t n, int64_t *first, int64_t *size) {
     return PIECES;
 }
 
-/* --- norm --------------------------------------------------------------------------------------------------------------- */
+/* --- norm ----------------------------------------------------------------------------------------------- */
 
 static double block_definition(const float *x, int64_t n) {
     double lane[16] = {0};
@@ -52,9 +52,9 @@ static void norm(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     }
     l->x.ops->norm(&l->x, &(struct sy_norm){item, PIECES, &tally});
     if (memcmp(&tally, &want, sizeof tally) != 0)
-        fail_msg("norm: %.17g and %lld, the definition says %.17g and %lld: tier %s, %d threads", sy_exact_round(&tally.norm),
-                 (long long)tally.n_bad_gradient, sy_exact_round(&want.norm), (long long)want.n_bad_gradient, l->x.ops->tier,
-                 l->threads);
+        fail_msg("norm: %.17g and %lld, the definition says %.17g and %lld: tier %s, %d threads",
+                 sy_exact_round(&tally.norm), (long long)tally.n_bad_gradient, sy_exact_round(&want.norm),
+                 (long long)want.n_bad_gradient, l->x.ops->tier, l->threads);
     lab_check(l, "norm");
 }
 
@@ -80,7 +80,7 @@ static void test_square_order_shows(void **state) {
     lab_close(&l);
 }
 
-/* --- the verdict --------------------------------------------------------------------------------------------------------- */
+/* --- the verdict ---------------------------------------------------------------------------------------- */
 
 static struct sy_verdict judged(struct lab *l, const struct sy_tally *tally, double max_norm) {
     struct sy_scalars scalars = {.max_norm = max_norm};
@@ -123,7 +123,7 @@ static void test_judge(void **state) {
     labs_each(judgements);
 }
 
-/* --- digest --------------------------------------------------------------------------------------------------------------- */
+/* --- digest --------------------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t z) {
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
@@ -146,7 +146,8 @@ static void digest(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     uint64_t sum[2] = {5, 7}, want[2] = {5, 7};
     pieces(n, first, size);
     for (int i = 0; i < PIECES; i++) {
-        item[i] = (struct sy_digest_item){size[i], random_bits(), random_bits() >> 20, (float *)x.got + first[i]};
+        item[i] =
+            (struct sy_digest_item){size[i], random_bits(), random_bits() >> 20, (float *)x.got + first[i]};
         def_digest(item[i].id, item[i].first, size[i], (float *)x.want + first[i], want);
     }
     l->x.ops->digest(&l->x, &(struct sy_digest_of){item, PIECES, sum});
@@ -154,12 +155,12 @@ static void digest(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     lab_check(l, "digest");
 }
 
-/* --- AdamW ---------------------------------------------------------------------------------------------------------------- */
+/* --- AdamW ---------------------------------------------------------------------------------------------- */
 
 static float normal_or_zero(float x) { return fabsf(x) < 0x1p-126f ? 0.0f : x; }
 
-static void def_adamw(const struct lab *l, const struct sy_scalars *c, float clip, int64_t i, struct buf g, struct buf m,
-                      struct buf v, struct buf w, struct buf copy) {
+static void def_adamw(const struct lab *l, const struct sy_scalars *c, float clip, int64_t i, struct buf g,
+                      struct buf m, struct buf v, struct buf w, struct buf copy) {
     float gi = clip * take(g, i), mi = normal_or_zero(fmaf(c->b1, take(m, i), c->one_b1 * gi));
     float vi = normal_or_zero(fmaf(c->b2, take(v, i), (c->one_b2 * gi) * gi));
     float q = (mi * c->c1) / (sqrtf(vi * c->c2) + c->eps);
@@ -169,8 +170,8 @@ static void def_adamw(const struct lab *l, const struct sy_scalars *c, float cli
     put(l, copy, i, take(w, i));
 }
 
-/* A list of pieces of four buffers; the copy in the stored type, or the master itself in class fp32. Refused: nothing moves.
- * The digest of the masters, as they are after, is added in any case. */
+/* A list of pieces of four buffers; the copy in the stored type, or the master itself in class fp32.
+ * Refused: nothing moves. The digest of the masters, as they are after, is added in any case. */
 static void adamw(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t n = rows * d, first[PIECES], size[PIECES];
     struct buf g = buf_new(l, "g", SY_F32, n, r), w = buf_new(l, "w", SY_F32, n, PLAIN);
@@ -179,9 +180,17 @@ static void adamw(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     struct buf copy = itself ? w : buf_new(l, "stored", l->x.dtype, n, PLAIN);
     for (int64_t i = 0; i < n; i++)
         set_both(v, i, fabsf(take(v, i)));
-    struct sy_scalars scalars = {.lr = 8e-4f, .b1 = 0.9f, .one_b1 = 0.1f, .b2 = 0.95f, .one_b2 = 0.05f, .c1 = 1.9f,
-                                 .c2 = 3.3f,  .eps = 1e-8f, .wd = below(2) ? 0.1f : 0.0f};
-    struct sy_verdict verdict = {.norm = 2.0, .clip = 0.7f, .apply = below(4) > 0, .digest = {9, 11}}, want = verdict;
+    struct sy_scalars scalars = {.lr = 8e-4f,
+                                 .b1 = 0.9f,
+                                 .one_b1 = 0.1f,
+                                 .b2 = 0.95f,
+                                 .one_b2 = 0.05f,
+                                 .c1 = 1.9f,
+                                 .c2 = 3.3f,
+                                 .eps = 1e-8f,
+                                 .wd = below(2) ? 0.1f : 0.0f};
+    struct sy_verdict verdict = {.norm = 2.0, .clip = 0.7f, .apply = below(4) > 0, .digest = {9, 11}},
+                      want = verdict;
     struct sy_adamw_item item[PIECES];
     pieces(n, first, size);
     for (int i = 0; i < PIECES; i++)
@@ -202,7 +211,8 @@ static void adamw(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     lab_check(l, "adamw");
 }
 
-static void update(struct lab *l, int64_t n, const struct sy_scalars *c, const float *g, float *m, float *v, float *w) {
+static void update(struct lab *l, int64_t n, const struct sy_scalars *c, const float *g, float *m, float *v,
+                   float *w) {
     struct sy_verdict verdict = {.clip = 1.0f, .apply = 1};
     struct sy_adamw_item item = {.n = n, .g = g, .m = m, .v = v, .w = w, .stored = w};
     l->x.ops->adamw(&l->x, &(struct sy_adamw){&item, 1, c, &verdict});
@@ -225,8 +235,15 @@ static void test_adamw_in_double(void **state) {
             dv[i] = 0.95 * dv[i] + 0.05 * g[i] * g[i];
             dw[i] -= 1e-2 * (0.1 * dw[i] + dm[i] / (1 - b1) / (sqrt(dv[i] / (1 - b2)) + 1e-8));
         }
-        struct sy_scalars c = {.lr = 1e-2f, .b1 = 0.9f, .one_b1 = 0.1f, .b2 = 0.95f, .one_b2 = 0.05f, .c1 = (float)(1 / (1 - b1)),
-                               .c2 = (float)(1 / (1 - b2)), .eps = 1e-8f, .wd = 0.1f};
+        struct sy_scalars c = {.lr = 1e-2f,
+                               .b1 = 0.9f,
+                               .one_b1 = 0.1f,
+                               .b2 = 0.95f,
+                               .one_b2 = 0.05f,
+                               .c1 = (float)(1 / (1 - b1)),
+                               .c2 = (float)(1 / (1 - b2)),
+                               .eps = 1e-8f,
+                               .wd = 0.1f};
         update(&l, 65, &c, g, m, v, w);
     }
     for (int i = 0; i < 65; i++)
@@ -235,14 +252,21 @@ static void test_adamw_in_double(void **state) {
     lab_close(&l);
 }
 
-/* A weight without gradient or moments only decays; without decay too, it does not move. Below 2^-126 moments become +0. */
+/* A weight without gradient or moments only decays; without decay too, it does not move. Below 2^-126
+ * moments become +0. */
 static void test_adamw_at_rest(void **state) {
     (void)state;
     struct lab l = lab_fp32();
     float g[3] = {0.0f, -0.0f, -0x1p-126f}, w[3] = {3, -3, 5};
     float m[3] = {0.0f, -0x1p-126f, 0.0f}, v[3] = {0.0f, 0x1p-126f, 0.0f};
-    struct sy_scalars c = {
-        .lr = 0.5f, .b1 = 0.9f, .one_b1 = 0.1f, .b2 = 0.95f, .one_b2 = 0.05f, .c1 = 10.0f, .c2 = 20.0f, .eps = 1e-8f};
+    struct sy_scalars c = {.lr = 0.5f,
+                           .b1 = 0.9f,
+                           .one_b1 = 0.1f,
+                           .b2 = 0.95f,
+                           .one_b2 = 0.05f,
+                           .c1 = 10.0f,
+                           .c2 = 20.0f,
+                           .eps = 1e-8f};
     update(&l, 2, &c, g, m, v, w);
     for (int i = 0; i < 2; i++)
         assert_true(bits_of(m[i]) == 0 && bits_of(v[i]) == 0 && w[i] == (i ? -3.0f : 3.0f));
@@ -262,7 +286,7 @@ static void test_adamw_at_rest(void **state) {
     lab_close(&l);
 }
 
-/* --- expert biases --------------------------------------------------------------------------------------------------------- */
+/* --- expert biases -------------------------------------------------------------------------------------- */
 
 static void biases(struct lab *l) {
     enum { LAYERS = 3, MOST = 70 };
@@ -285,7 +309,8 @@ static void biases(struct lab *l) {
                 sum += sign[e] = behind > 0 ? 1 : behind < 0 ? -1 : 0;
             }
             for (int64_t e = 0; e < experts; e++) {
-                double part = center ? coeff * (double)(sign[e] * experts - sum) / (double)experts : coeff * (double)sign[e];
+                double part = center ? coeff * (double)(sign[e] * experts - sum) / (double)experts
+                                     : coeff * (double)sign[e];
                 bias[q][e] = uniform();
                 want[q][e] = apply ? bias[q][e] + (float)part : bias[q][e];
             }
@@ -304,7 +329,7 @@ static void test_expert_bias(void **state) {
     labs_each(biases);
 }
 
-/* --- casts ------------------------------------------------------------------------------------------------------------------ */
+/* --- casts ---------------------------------------------------------------------------------------------- */
 
 static void cast(struct lab *l, int64_t rows, int64_t d, enum regime r) {
     int64_t n = rows * d;
@@ -317,9 +342,11 @@ static void cast(struct lab *l, int64_t rows, int64_t d, enum regime r) {
 
 /* Ties go to even, a carry reaches the exponent, subnormals are flushed in class x86 alone. */
 static void casts(struct lab *l) {
-    static const float from[] = {0x1.01p0f, 0x1.03p0f,  0x1.010002p0f,    -0x1.01p0f, 0x1.ffp0f, 0x1.fffffep127f,
-                                 0x1p-130f, -0x1p-130f, 0x1.fffffep-127f, 0x1p-149f,  INFINITY,  -0.0f};
-    static const uint16_t to[] = {0x3f80, 0x3f82, 0x3f81, 0xbf80, 0x4000, 0x7f80, 0x0008, 0x8008, 0x0080, 0, 0x7f80, 0x8000};
+    static const float from[] = {0x1.01p0f,        0x1.03p0f,       0x1.010002p0f, -0x1.01p0f,
+                                 0x1.ffp0f,        0x1.fffffep127f, 0x1p-130f,     -0x1p-130f,
+                                 0x1.fffffep-127f, 0x1p-149f,       INFINITY,      -0.0f};
+    static const uint16_t to[] = {0x3f80, 0x3f82, 0x3f81, 0xbf80, 0x4000, 0x7f80,
+                                  0x0008, 0x8008, 0x0080, 0,      0x7f80, 0x8000};
     enum { N = sizeof from / sizeof *from };
     static const uint32_t nan[] = {0x7f800001, 0xff800001, 0x7fffffff, 0xffffffff, 0x7fc00000};
     uint16_t out[N];
@@ -331,8 +358,8 @@ static void casts(struct lab *l) {
             assert_int_equal(out[i], signbit(from[i]) ? 0x8000 : 0);
         else
             assert_int_equal(out[i], to[i]);
-    l->x.ops->cast(&l->x,
-                   &(struct sy_cast){5, (const float *)(const void *)nan, out}); /* none rounds to Inf or wraps to 0 */
+    l->x.ops->cast(&l->x, &(struct sy_cast){5, (const float *)(const void *)nan,
+                                            out}); /* none rounds to Inf or wraps to 0 */
     for (int i = 0; i < 5; i++)
         assert_true((out[i] & 0x7fff) > 0x7f80);
 }
@@ -342,7 +369,7 @@ static void test_casts(void **state) {
     labs_each(casts);
 }
 
-/* --- initial values ------------------------------------------------------------------------------------------------------- */
+/* --- initial values ------------------------------------------------------------------------------------- */
 
 /* Pieces of tensors, each a function of key and index; constants of any bits. */
 static void init(struct lab *l, int64_t rows, int64_t d, enum regime r) {
@@ -360,7 +387,8 @@ static void init(struct lab *l, int64_t rows, int64_t d, enum regime r) {
                                         .out = (float *)x.got + first[i]};
         for (int64_t j = 0; j < size[i]; j++)
             put(l, x, first[i] + j,
-                item[i].sd > 0 ? (float)sy_rng_normal_cut(item[i].key, (uint64_t)(item[i].first + j), item[i].sd, item[i].cut)
+                item[i].sd > 0 ? (float)sy_rng_normal_cut(item[i].key, (uint64_t)(item[i].first + j),
+                                                          item[i].sd, item[i].cut)
                                : item[i].constant);
     }
     l->x.ops->init(&l->x, &(struct sy_init_values){item, PIECES});
@@ -375,8 +403,9 @@ static void test_init_values(void **state) {
     static float whole[N], halves[N];
     double square = 0;
     struct sy_init_item one = {.n = N, .key = 5, .sd = 0.5, .cut = 1.0, .out = whole};
-    struct sy_init_item two[2] = {{.n = 7001, .key = 5, .sd = 0.5, .cut = 1.0, .out = halves},
-                                  {.n = N - 7001, .first = 7001, .key = 5, .sd = 0.5, .cut = 1.0, .out = halves + 7001}};
+    struct sy_init_item two[2] = {
+        {.n = 7001, .key = 5, .sd = 0.5, .cut = 1.0, .out = halves},
+        {.n = N - 7001, .first = 7001, .key = 5, .sd = 0.5, .cut = 1.0, .out = halves + 7001}};
     l.x.ops->init(&l.x, &(struct sy_init_values){&one, 1});
     l.x.ops->init(&l.x, &(struct sy_init_values){two, 2});
     assert_memory_equal(whole, halves, sizeof whole);
@@ -406,18 +435,12 @@ EACH(init)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_norm),
-        cmocka_unit_test(test_square_order_shows),
-        cmocka_unit_test(test_judge),
-        cmocka_unit_test(test_digest),
-        cmocka_unit_test(test_adamw),
-        cmocka_unit_test(test_adamw_in_double),
-        cmocka_unit_test(test_adamw_at_rest),
-        cmocka_unit_test(test_expert_bias),
-        cmocka_unit_test(test_cast),
-        cmocka_unit_test(test_casts),
-        cmocka_unit_test(test_init),
-        cmocka_unit_test(test_init_values),
+        cmocka_unit_test(test_norm),          cmocka_unit_test(test_square_order_shows),
+        cmocka_unit_test(test_judge),         cmocka_unit_test(test_digest),
+        cmocka_unit_test(test_adamw),         cmocka_unit_test(test_adamw_in_double),
+        cmocka_unit_test(test_adamw_at_rest), cmocka_unit_test(test_expert_bias),
+        cmocka_unit_test(test_cast),          cmocka_unit_test(test_casts),
+        cmocka_unit_test(test_init),          cmocka_unit_test(test_init_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

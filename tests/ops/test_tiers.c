@@ -72,8 +72,11 @@ static void fastest_wins(void **state) {
 static double shortest(const struct sy_ops *ops) {
     static uint16_t data[2 * N * N];
     static float out[N * N];
-    struct sy_exec x = {
-        .device = sy_device_cpu(), .ops = ops, .cls = SY_NUMERIC_X86, .dtype = SY_BF16, .kb = sy_class_kb(SY_NUMERIC_X86)};
+    struct sy_exec x = {.device = sy_device_cpu(),
+                        .ops = ops,
+                        .cls = SY_NUMERIC_X86,
+                        .dtype = SY_BF16,
+                        .kb = sy_class_kb(SY_NUMERIC_X86)};
     struct sy_mat a = sy_mat_of(data, SY_BF16, N);
     double best = 1e30;
     x.scratch_bytes = sy_ops_scratch_bytes(N, 64, 64);
@@ -81,8 +84,12 @@ static double shortest(const struct sy_ops *ops) {
     assert_non_null(x.scratch);
     for (int i = 0; i < ATTEMPTS; i++) {
         double begin = sy_clock(), seconds;
-        ops->linear(&x, &(struct sy_linear){
-                            .rows = sy_rows_dense(1, N), .k = N, .n = N, .x = a, .w = {.m = a}, .y = sy_mat_of(out, SY_F32, N)});
+        ops->linear(&x, &(struct sy_linear){.rows = sy_rows_dense(1, N),
+                                            .k = N,
+                                            .n = N,
+                                            .x = a,
+                                            .w = {.m = a},
+                                            .y = sy_mat_of(out, SY_F32, N)});
         seconds = sy_clock() - begin;
         best = seconds < best ? seconds : best;
     }
@@ -112,8 +119,7 @@ static void by_name(void **state) {
     for (int i = 0; i < sy_ops_n_tiers(); i++) {
         const struct sy_ops *ops = sy_ops_tier(i, &why);
         out = &table_0;
-        assert_int_equal(sy_ops_select(sy_ops_tier_name(i), &out),
-                         ops ? SY_OK : SY_ERR_UNAVAILABLE);
+        assert_int_equal(sy_ops_select(sy_ops_tier_name(i), &out), ops ? SY_OK : SY_ERR_UNAVAILABLE);
         assert_true(out == (ops ? ops : &table_0));
     }
     out = &table_0;

@@ -1,6 +1,6 @@
-/* Deterministic top-k and its backward: every tier, class and number of threads with == against a sort of the whole row
- * (value descending, id ascending), up to 4096 columns and any k; the order of ties, of zeros and of infinities; wrong tie
- * rules that must show; and the public form, whose errors name what is wrong.
+/* Deterministic top-k and its backward: every tier, class and number of threads with == against a sort of the
+ * whole row (value descending, id ascending), up to 4096 columns and any k; the order of ties, of zeros and
+ * of infinities; wrong tie rules that must show; and the public form, whose errors name what is wrong.
  */
 #include "ops_harness.h"
 
@@ -34,7 +34,8 @@ static void one_case(struct lab *l, int64_t rows, int64_t n, int64_t k, enum reg
     struct buf dv = buf_new(l, "dvalues", SY_F32, rows * k, r);
     for (int64_t i = 0; kinds > 0 && i < x.n; i++) /* few kinds of values: ties */
         set_both(x, i, (float)(below(kinds) - kinds / 2) * (below(2) ? 1.0f : -1.0f));
-    struct sy_topk op = {rows, n, k, (int)below(2), (int)below(2), x.got, with_values ? v.got : NULL, ids.got, &bad};
+    struct sy_topk op = {rows,    n,   k, (int)below(2), (int)below(2), x.got, with_values ? v.got : NULL,
+                         ids.got, &bad};
     l->x.ops->topk(&l->x, &op);
     assert_int_equal(bad, define(&op, ids.want));
     l->x.ops->topk_bwd(&l->x, &(struct sy_topk_bwd){rows, n, k, ids.got, dv.got, dx.got});
@@ -109,7 +110,8 @@ static void test_ties_and_nan(void **state) {
     lab_close(&l);
 }
 
-/* K = n takes all; smallest of a tie is the lowest id too; best first or by id; infinities are ordinary values. */
+/* K = n takes all; smallest of a tie is the lowest id too; best first or by id; infinities are ordinary
+ * values. */
 static void test_order(void **state) {
     (void)state;
     struct lab l = lab_fp32();
@@ -201,7 +203,7 @@ static void test_adjoint(void **state) {
     lab_close(&l);
 }
 
-/* --- the public form --------------------------------------------------------------------------------------------------- */
+/* --- the public form ------------------------------------------------------------------------------------ */
 
 static void says(const char *text) {
     if (!strstr(sy_error_message(), text))
@@ -238,10 +240,17 @@ static void test_public(void **state) {
     int32_t ids[R * K];
     assert_int_equal(sy_topk(x, R, N, K, 0, 1, values, ids), SY_OK);
     assert_memory_equal(ids, best, sizeof best);
-    assert_true(values[0] == 3 && values[1] == 3 && values[2] == INFINITY && values[3] == 0 && values[5] == 7);
+    assert_true(values[0] == 3 && values[1] == 3 && values[2] == INFINITY && values[3] == 0 &&
+                values[5] == 7);
     assert_int_equal(sy_topk_bwd(dv, ids, R, N, K, dx), SY_OK);
     for (int i = 0; i < R * N; i++)
-        assert_true(dx[i] == (i == 0 ? 1 : i == 2 ? 2 : i == 6 ? 3 : i == 8 ? 4 : i == 10 ? 5 : i == 11 ? 6 : 0));
+        assert_true(dx[i] == (i == 0    ? 1
+                              : i == 2  ? 2
+                              : i == 6  ? 3
+                              : i == 8  ? 4
+                              : i == 10 ? 5
+                              : i == 11 ? 6
+                                        : 0));
     assert_int_equal(sy_topk(x, R, N, K, 1, 1, NULL, ids), SY_OK);
     assert_memory_equal(ids, least, sizeof least);
     x[1 * N + 4] = NAN;

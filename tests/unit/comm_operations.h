@@ -86,8 +86,7 @@ static inline sy_status touch_down(const struct sy_comm *c, struct flight *f, in
 static inline sy_status call_all_to_all(const struct sy_comm *c, sy_status mine, int *right) {
     struct flight f;
     int ignored;
-    sy_status status = take_off(c, mine, &f),
-              waited = touch_down(c, &f, status == SY_OK ? right : &ignored);
+    sy_status status = take_off(c, mine, &f), waited = touch_down(c, &f, status == SY_OK ? right : &ignored);
     return status != SY_OK ? status : waited;
 }
 

@@ -105,8 +105,7 @@ static inline int64_t unpack(const struct sy_comm *c, struct parcel *p) {
 static inline void begin(struct room *room, const struct sy_comm *c, int round, struct parcel *p) {
     pack(c, round, p);
     check(room, c,
-          c->ops->all_to_all_begin(c, SY_OK, p->send, p->send_at, p->recv, p->recv_at, &p->request) ==
-              SY_OK);
+          c->ops->all_to_all_begin(c, SY_OK, p->send, p->send_at, p->recv, p->recv_at, &p->request) == SY_OK);
 }
 
 static inline void finish(struct room *room, const struct sy_comm *c, struct parcel *p) {
@@ -167,8 +166,7 @@ static inline void meet(struct room *room, const struct sy_comm *c, int round) {
 }
 
 /* Waits for the parcel at `i`, which the last one then takes the place of. */
-static inline void land(struct room *room, const struct sy_comm *c, struct parcel **flying, int *up,
-                        int i) {
+static inline void land(struct room *room, const struct sy_comm *c, struct parcel **flying, int *up, int i) {
     finish(room, c, flying[i]);
     flying[i] = flying[--*up];
 }

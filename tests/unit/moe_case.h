@@ -1,9 +1,10 @@
-/* What the tests of the MoE layer are about: a problem (weights and options), a batch (tokens and gradients), a layout
- * (which rank has which sequences in which round), an answer (all that the layer gives).
+/* What the tests of the MoE layer are about: a problem (weights and options), a batch (tokens and gradients),
+ * a layout (which rank has which sequences in which round), an answer (all that the layer gives).
  *
- * Answers of all layouts have the same shape and are compared bit for bit: sequences are numbered as one process would get
- * them, by (round, rank, sequence). A dense weight's gradient is a leaf for each sequence, an expert's one CHAIN over all
- * its rows, a part for each sequence, so that any change of the order of rows shows.
+ * Answers of all layouts have the same shape and are compared bit for bit: sequences are numbered as one
+ * process would get them, by (round, rank, sequence). A dense weight's gradient is a leaf for each sequence,
+ * an expert's one CHAIN over all its rows, a part for each sequence, so that any change of the order of rows
+ * shows.
  */
 #ifndef SY_TESTS_UNIT_MOE_CASE_H
 #define SY_TESTS_UNIT_MOE_CASE_H
@@ -25,7 +26,7 @@ static inline void *room(int64_t n, size_t size) {
 
 static inline int is_quick(void) { return getenv("QUICK") != NULL; }
 
-/* --- problems and batches --------------------------------------------------------------------------------------------- */
+/* --- problems and batches ------------------------------------------------------------------------------- */
 
 struct problem { /* the values are those that the class can store */
     enum sy_numeric_class cls;
@@ -58,10 +59,14 @@ static inline float *values(enum sy_numeric_class cls, int64_t n, uint64_t key, 
 static inline int64_t shared_width(const struct problem *p) { return p->config.num_shared_experts * p->f; }
 
 /* Options first, then the weights by problem_fill. */
-static inline struct problem problem_of(enum sy_numeric_class cls, int64_t experts, int64_t top_k, int64_t seq_len) {
+static inline struct problem problem_of(enum sy_numeric_class cls, int64_t experts, int64_t top_k,
+                                        int64_t seq_len) {
     struct problem p = {.cls = cls, .d = 20, .f = 12, .seq_len = seq_len};
-    p.config = (struct sy_config_moe){
-        .num_experts = experts, .top_k = top_k, .route_scale = 1.0, .score_func = SY_SCORE_SIGMOID, .route_norm = true};
+    p.config = (struct sy_config_moe){.num_experts = experts,
+                                      .top_k = top_k,
+                                      .route_scale = 1.0,
+                                      .score_func = SY_SCORE_SIGMOID,
+                                      .route_norm = true};
     return p;
 }
 
@@ -92,7 +97,8 @@ static inline int any(const float *v, int64_t n) {
 
 static inline struct batch batch_of(const struct problem *p, int64_t sequences, uint64_t key) {
     int64_t n = sequences * p->seq_len * p->d;
-    return (struct batch){sequences, values(p->cls, n, key + 11, 1.0), values(p->cls, n, key + 12, 1.0), NULL, NULL};
+    return (struct batch){sequences, values(p->cls, n, key + 11, 1.0), values(p->cls, n, key + 12, 1.0), NULL,
+                          NULL};
 }
 
 static inline void batch_free(struct batch *b) {
@@ -102,9 +108,11 @@ static inline void batch_free(struct batch *b) {
     free(b->given_w);
 }
 
-static inline int64_t tokens_of(const struct problem *p, const struct batch *b) { return b->sequences * p->seq_len; }
+static inline int64_t tokens_of(const struct problem *p, const struct batch *b) {
+    return b->sequences * p->seq_len;
+}
 
-/* --- layouts ---------------------------------------------------------------------------------------------------------- */
+/* --- layouts -------------------------------------------------------------------------------------------- */
 
 struct layout {
     int ranks, rounds, known;
@@ -153,7 +161,7 @@ static inline int64_t numbers_of(const struct layout *l, int rank, int64_t numbe
     return n;
 }
 
-/* --- answers ---------------------------------------------------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------------------------------------- */
 
 enum field { Y, DX, IDS, W, DW, DLOGITS, DWG, DW13, DW2, DS13, DS2, DSG, COUNTS, N_FIELDS };
 static const char *const field_name[N_FIELDS] = {"y",    "dx",  "ids",  "w",   "dw",  "dlogits", "dWg",
@@ -166,10 +174,12 @@ struct answer {
 };
 
 static inline struct answer answer_of(const struct problem *p, const struct batch *b) {
-    int64_t t = tokens_of(p, b), e = p->config.num_experts, k = p->config.top_k, sf = shared_width(p), s = b->sequences;
+    int64_t t = tokens_of(p, b), e = p->config.num_experts, k = p->config.top_k, sf = shared_width(p),
+            s = b->sequences;
     int64_t gated = p->config.shared_gate ? s * p->d : 0;
-    struct answer a = {.n = {t * p->d, t * p->d, t * k, t * k, t * k, t * e, s * e * p->d, e * 2 * p->f * p->d,
-                             e * p->d * p->f, s * 2 * sf * p->d, s * p->d * sf, gated, e}};
+    struct answer a = {.n = {t * p->d, t * p->d, t * k, t * k, t * k, t * e, s * e * p->d,
+                             e * 2 * p->f * p->d, e * p->d * p->f, s * 2 * sf * p->d, s * p->d * sf, gated,
+                             e}};
     for (int i = 0; i < N_FIELDS; i++)
         a.v[i] = room(a.n[i], sizeof(float));
     return a;
@@ -194,8 +204,9 @@ static inline const char *difference(const struct answer *a, const struct answer
         int64_t i = first_difference(a, b, (enum field)f);
         if (i < 0)
             continue;
-        snprintf(text, sizeof text, "%s[%lld] of %lld is %08x (%g), should be %08x (%g)", field_name[f], (long long)i,
-                 (long long)a->n[f], bits_of(a->v[f][i]), (double)a->v[f][i], bits_of(b->v[f][i]), (double)b->v[f][i]);
+        snprintf(text, sizeof text, "%s[%lld] of %lld is %08x (%g), should be %08x (%g)", field_name[f],
+                 (long long)i, (long long)a->n[f], bits_of(a->v[f][i]), (double)a->v[f][i],
+                 bits_of(b->v[f][i]), (double)b->v[f][i]);
         return text;
     }
     return NULL;

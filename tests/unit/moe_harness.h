@@ -1,5 +1,5 @@
-/* Runs the MoE layer on a problem, a batch and a layout of moe_case.h: a rank, a micro-batch on a rank (slot), and a
- * whole run of all ranks (job). A rank is in moe_rank.h. Memory of the layer starts as NaN.
+/* Runs the MoE layer on a problem, a batch and a layout of moe_case.h: a rank, a micro-batch on a rank
+ * (slot), and a whole run of all ranks (job). A rank is in moe_rank.h. Memory of the layer starts as NaN.
  *
  * Ranks are threads: in there nothing asserts, a failure is a status.
  */
@@ -8,7 +8,7 @@
 
 #include "moe_rank.h"
 
-/* --- a micro-batch on a rank ------------------------------------------------------------------------------------------ */
+/* --- a micro-batch on a rank ---------------------------------------------------------------------------- */
 
 enum keep { KEEP_ALL, KEEP_ROWS, KEEP_NOTHING }; /* from forward to backward; but for the first: recompute */
 
@@ -42,12 +42,14 @@ static inline void take_check(void *arg, struct sy_arena *a) {
 }
 
 /* Rows of this rank's sequences out of those of all, `width` floats a token. */
-static inline void rows_in(const struct slot *s, enum sy_dtype t, int64_t width, const float *all, void *mine) {
+static inline void rows_in(const struct slot *s, enum sy_dtype t, int64_t width, const float *all,
+                           void *mine) {
     int64_t per = s->r->p->seq_len * width;
     for (int64_t i = 0; i < s->n_sequences * per; i++)
         put(t, mine, i, all[s->number[i / per] * per + i % per]);
 }
-static inline void rows_out(const struct slot *s, enum sy_dtype t, int64_t width, const void *mine, float *all) {
+static inline void rows_out(const struct slot *s, enum sy_dtype t, int64_t width, const void *mine,
+                            float *all) {
     int64_t per = s->r->p->seq_len * width;
     for (int64_t i = 0; i < s->n_sequences * per; i++)
         all[s->number[i / per] * per + i % per] = get(t, mine, i);
@@ -60,15 +62,16 @@ static inline struct sy_mat token_mat(const struct slot *s) {
     return m;
 }
 
-static inline sy_status slot_open(struct slot *s, struct rank *r, const struct batch *b, const struct layout *l,
-                                  struct answer *out, enum keep keep, int check) {
+static inline sy_status slot_open(struct slot *s, struct rank *r, const struct batch *b,
+                                  const struct layout *l, struct answer *out, enum keep keep, int check) {
     int rank = r->env.ep.rank;
     int64_t k = r->p->config.top_k;
     *s = (struct slot){.r = r, .b = b, .l = l, .out = out, .keep = keep, .check = check};
     s->n_sequences = numbers_of(l, rank, s->number);
     for (int i = 0; i < l->ranks; i++)
         for (int j = 0; j < l->rounds; j++)
-            s->of[i * l->rounds + j] = l->known ? l->of[i][j] : l->of[rank][j]; /* not known: the first row alone is read */
+            s->of[i * l->rounds + j] =
+                l->known ? l->of[i][j] : l->of[rank][j]; /* not known: the first row alone is read */
     s->n = token_mat(s);
     s->dy = token_mat(s);
     s->y = token_mat(s);
@@ -78,7 +81,8 @@ static inline sy_status slot_open(struct slot *s, struct rank *r, const struct b
     if (b->given) {
         s->given.ids = room(s->n_sequences * r->p->seq_len * k, sizeof(int32_t));
         for (int64_t i = 0; i < s->n_sequences * r->p->seq_len * k; i++)
-            s->given.ids[i] = b->given[s->number[i / (r->p->seq_len * k)] * r->p->seq_len * k + i % (r->p->seq_len * k)];
+            s->given.ids[i] =
+                b->given[s->number[i / (r->p->seq_len * k)] * r->p->seq_len * k + i % (r->p->seq_len * k)];
     }
     if (b->given_w) {
         s->given.w = room(s->n_sequences * r->p->seq_len * k, sizeof(float));
@@ -145,7 +149,8 @@ static inline sy_status slot_fwd(struct slot *s, enum sy_pass pass) {
 }
 
 /* One leaf for each of this rank's sequences: dW [rows, cols] = CHAIN over its tokens of (dy, x). */
-static inline void leaves(const struct slot *s, int64_t rows, int64_t cols, struct sy_mat dy, struct sy_mat x, float *dw) {
+static inline void leaves(const struct slot *s, int64_t rows, int64_t cols, struct sy_mat dy, struct sy_mat x,
+                          float *dw) {
     const struct sy_exec *exec = &s->r->x;
     for (int64_t b = 0; b < s->n_sequences; b++) {
         struct sy_dw q = {.rows = sy_rows_dense(s->n_sequences, s->n_sequences * s->r->p->seq_len),
@@ -160,9 +165,10 @@ static inline void leaves(const struct slot *s, int64_t rows, int64_t cols, stru
     }
 }
 
-/* CHAIN over the rows of each of this rank's experts, a segment for each sequence; +0 for an expert without rows. */
-static inline void expert_leaves(const struct slot *s, int64_t rows, int64_t cols, struct sy_mat dy, struct sy_mat x,
-                                 float *dw) {
+/* CHAIN over the rows of each of this rank's experts, a segment for each sequence; +0 for an expert
+ * without rows. */
+static inline void expert_leaves(const struct slot *s, int64_t rows, int64_t cols, struct sy_mat dy,
+                                 struct sy_mat x, float *dw) {
     const struct sy_exec *exec = &s->r->x;
     const struct sy_dispatch *d = sy_moe_rows(&s->r->env, &s->act);
     struct sy_dw q = {.rows = sy_dispatch_rows_of(d),
@@ -182,8 +188,7 @@ static inline sy_status slot_bwd(struct slot *s) {
     const struct problem *p = r->p;
     const struct sy_moe_grad *g = &r->grad;
     int64_t e = p->config.num_experts, d = p->d, f = p->f, sf = shared_width(p), k = p->config.top_k;
-    SY_TRY(
-        sy_moe_bwd(&r->env, &r->w, &(struct sy_moe_memory){&s->act, g, &r->scratch}, s->n, s->dy, s->dn));
+    SY_TRY(sy_moe_bwd(&r->env, &r->w, &(struct sy_moe_memory){&s->act, g, &r->scratch}, s->n, s->dy, s->dn));
     rows_out(s, r->x.dtype, d, s->dn.data, s->out->v[DX]);
     rows_out(s, SY_F32, k, r->scratch.dw, s->out->v[DW]);
     rows_out(s, r->x.dtype, e, g->dlogits.data, s->out->v[DLOGITS]);
@@ -199,7 +204,7 @@ static inline sy_status slot_bwd(struct slot *s) {
     return SY_OK;
 }
 
-/* --- a whole run ------------------------------------------------------------------------------------------------------ */
+/* --- a whole run ---------------------------------------------------------------------------------------- */
 
 struct job {
     const struct problem *p;

@@ -1,4 +1,5 @@
-/* A small MoE layer for the tests of its public API: options, weights by a formula, inputs. Uses switchyard.h alone. */
+/* A small MoE layer for the tests of its public API: options, weights by a formula, inputs. Uses
+ * switchyard.h alone. */
 #ifndef TESTS_MOE_PUBLIC_PROBLEM_H
 #define TESTS_MOE_PUBLIC_PROBLEM_H
 
@@ -35,9 +36,10 @@ static const struct problem problems[] = {
      "moe.num_experts=12 moe.top_k=3 moe.score_func=topk_softmax moe.equal_split=pad "
      "moe.seq_aux_loss_coeff=0.5 moe.z_loss_coeff=0.25",
      12, 3, 0, 0, 0, 0, 1, 4},
-    {"forced balance", "moe.num_experts=9 moe.top_k=3 moe.score_func=softmax moe.bias_center=false", 9, 3, 0, 0, 0, 1, 0, 0},
-    {"fewer experts than ranks", "moe.num_experts=3 moe.top_k=2 moe.combine=scatter moe.gate_bias=true", 3, 2, 0, 0, 1, 0, 0,
-     0}};
+    {"forced balance", "moe.num_experts=9 moe.top_k=3 moe.score_func=softmax moe.bias_center=false", 9, 3, 0,
+     0, 0, 1, 0, 0},
+    {"fewer experts than ranks", "moe.num_experts=3 moe.top_k=2 moe.combine=scatter moe.gate_bias=true", 3, 2,
+     0, 0, 1, 0, 0, 0}};
 enum { N_PROBLEMS = sizeof problems / sizeof *problems };
 
 static inline void fill(float *to, size_t n, uint64_t seed, float scale) {

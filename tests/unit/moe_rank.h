@@ -68,13 +68,13 @@ static inline void rank_view(struct rank *r, int cached, int64_t version) {
     for (int i = 0; i < 6; i++)
         m[i] = sy_mat_of(r->stored[i], x->dtype, cols[i]);
     struct sy_mlp_stored experts = {r->n_experts, d, f, m[1], m[2]}, shared = {1, d, sf, m[3], m[4]};
-    r->w = (struct sy_moe_weights){.gate = sy_weight_of(x, m[0], e, d, 0, NULL),
-                                   .gate_bias = p->config.gate_bias ? p->gate_bias : NULL,
-                                   .expert_bias = any(p->expert_bias, e) ? p->expert_bias : NULL,
-                                   .experts =
-                                       sy_mlp_weights_of(x, &experts, version, cached ? &r->cache : NULL),
-                                   .shared = sy_mlp_weights_of(x, &shared, 0, NULL),
-                                   .shared_gate = sy_weight_of(x, m[5], 1, d, 0, NULL)};
+    r->w =
+        (struct sy_moe_weights){.gate = sy_weight_of(x, m[0], e, d, 0, NULL),
+                                .gate_bias = p->config.gate_bias ? p->gate_bias : NULL,
+                                .expert_bias = any(p->expert_bias, e) ? p->expert_bias : NULL,
+                                .experts = sy_mlp_weights_of(x, &experts, version, cached ? &r->cache : NULL),
+                                .shared = sy_mlp_weights_of(x, &shared, 0, NULL),
+                                .shared_gate = sy_weight_of(x, m[5], 1, d, 0, NULL)};
 }
 
 /* The values of p as this rank stores them; then rank_view. */

@@ -1,6 +1,6 @@
-/* The MoE layer written out: loops over tokens, experts and outputs, for one process (NUMERICS 3 and 4). CHAIN and BF are
- * the integer model of tests/ops; nothing of src/ops or src/moe is used, but EXP and SIG of base/fmath.h. Choice is a full
- * sort. With a plant it does one thing wrong: a negative control.
+/* The MoE layer written out: loops over tokens, experts and outputs, for one process (NUMERICS 3 and 4).
+ * CHAIN and BF are the integer model of tests/ops; nothing of src/ops or src/moe is used, but EXP and SIG of
+ * base/fmath.h. Choice is a full sort. With a plant it does one thing wrong: a negative control.
  */
 #ifndef SY_TESTS_UNIT_MOE_REFERENCE_H
 #define SY_TESTS_UNIT_MOE_REFERENCE_H
@@ -29,12 +29,12 @@ struct reference {
     struct swiglu r;    /* [N, .] */
 };
 
-static inline float chain(enum sy_numeric_class cls, int64_t k, const float *a, int64_t a_step, const float *b,
-                          int64_t b_step, float acc) {
+static inline float chain(enum sy_numeric_class cls, int64_t k, const float *a, int64_t a_step,
+                          const float *b, int64_t b_step, float acc) {
     return model_rows(cls, k, a, a_step, b, b_step, acc, RIGHT);
 }
 
-/* --- choice ----------------------------------------------------------------------------------------------------------- */
+/* --- choice --------------------------------------------------------------------------------------------- */
 
 /* The order of n values, best first; equal ones by ascending place, or the plant. */
 static inline void sorted_places(const struct reference *q, int64_t n, const float *v, int32_t *place) {
@@ -75,7 +75,8 @@ static inline void scores(const struct reference *q, const float *logit, float *
     for (int64_t e = 0; e < q->e; e++)
         top = logit[e] > top ? logit[e] : top;
     for (int64_t e = 0; e < q->e; e++)
-        s[e] = q->p->config.score_func == SY_SCORE_SIGMOID ? sy_sig_f32(logit[e]) : sy_exp_f32(logit[e] - top);
+        s[e] =
+            q->p->config.score_func == SY_SCORE_SIGMOID ? sy_sig_f32(logit[e]) : sy_exp_f32(logit[e] - top);
     if (q->p->config.score_func == SY_SCORE_SIGMOID)
         return;
     float inverse = 1.0f / dot64(q->e, s, NULL);
@@ -83,7 +84,8 @@ static inline void scores(const struct reference *q, const float *logit, float *
         s[e] = s[e] * inverse;
 }
 
-static inline void scores_of_chosen(const struct reference *q, const float *logit, const int32_t *ids, float *s) {
+static inline void scores_of_chosen(const struct reference *q, const float *logit, const int32_t *ids,
+                                    float *s) {
     float top = -INFINITY, z = 0.0f;
     for (int64_t e = 0; e < q->e; e++)
         s[e] = 0.0f;
@@ -161,7 +163,7 @@ static inline void route_token_bwd(const struct reference *q, int64_t t, const f
     }
 }
 
-/* --- SwiGLU ----------------------------------------------------------------------------------------------------------- */
+/* --- SwiGLU --------------------------------------------------------------------------------------------- */
 
 static inline struct swiglu swiglu_rows(int64_t n, int64_t d, int64_t f) {
     return (struct swiglu){room(n * 2 * f, 4), room(n * f, 4), room(n * f, 4), room(n * 2 * f, 4),
@@ -173,8 +175,8 @@ static inline void swiglu_free(struct swiglu *r) {
         free(all[i]);
 }
 
-static inline void swiglu_row(enum sy_numeric_class cls, int64_t d, int64_t f, const float *w13, const float *w2,
-                              const float *in, const struct swiglu *r, int64_t n) {
+static inline void swiglu_row(enum sy_numeric_class cls, int64_t d, int64_t f, const float *w13,
+                              const float *w2, const float *in, const struct swiglu *r, int64_t n) {
     float *gu = r->gu + n * 2 * f, *h = r->h + n * f;
     for (int64_t i = 0; i < 2 * f; i++)
         gu[i] = model_bf(cls, no_minus_zero(chain(cls, d, in, 1, w13 + i * d, 1, 0.0f)));
@@ -185,8 +187,9 @@ static inline void swiglu_row(enum sy_numeric_class cls, int64_t d, int64_t f, c
 }
 
 /* From dy; w is the route's weight. Back comes that weight's gradient. */
-static inline float swiglu_row_bwd(enum sy_numeric_class cls, int64_t d, int64_t f, const float *w13, const float *w2,
-                                   const float *dy, float w, const struct swiglu *r, int64_t n) {
+static inline float swiglu_row_bwd(enum sy_numeric_class cls, int64_t d, int64_t f, const float *w13,
+                                   const float *w2, const float *dy, float w, const struct swiglu *r,
+                                   int64_t n) {
     float *gu = r->gu + n * 2 * f, *h = r->h + n * f, *a = r->a + n * f, *dgu = r->dgu + n * 2 * f, dw = 0.0f;
     for (int64_t i = 0; i < f; i++) {
         a[i] = no_minus_zero(chain(cls, d, dy, 1, w2 + i, f, 0.0f));
@@ -204,10 +207,12 @@ static inline float swiglu_row_bwd(enum sy_numeric_class cls, int64_t d, int64_t
     return dw;
 }
 
-/* --- sums over routes and over tokens --------------------------------------------------------------------------------- */
+/* --- sums over routes and over tokens ------------------------------------------------------------------- */
 
-/* sum over a token's experts of w v, groups each by itself; w NULL: 1. The shared term is added by the caller. */
-static inline float combined(const struct reference *q, int64_t t, const float *w, const float *v, int64_t i) {
+/* sum over a token's experts of w v, groups each by itself; w NULL: 1. The shared term is added by the
+ * caller. */
+static inline float combined(const struct reference *q, int64_t t, const float *w, const float *v,
+                             int64_t i) {
     int64_t groups = q->p->combine_groups, size = groups > 0 ? q->e / groups : q->e;
     float sum = 0.0f;
     for (int64_t g = 0; g * size < q->e; g++) {
@@ -230,8 +235,8 @@ static inline float combined(const struct reference *q, int64_t t, const float *
 }
 
 /* dW [rows, cols] of expert e: CHAIN over its rows by (sequence, token), each sequence padded. */
-static inline void expert_weight(const struct reference *q, int64_t e, const float *dy, int64_t rows, int64_t dy_per_token,
-                                 const float *x, int64_t cols, float *dw) {
+static inline void expert_weight(const struct reference *q, int64_t e, const float *dy, int64_t rows,
+                                 int64_t dy_per_token, const float *x, int64_t cols, float *dw) {
     float *a = room(q->t * q->k + 1, 4), *b = room(q->t * q->k + 1, 4);
     int64_t *route = room(q->t * q->k + 1, sizeof *route), per = q->p->seq_len * q->k;
     for (int64_t s = 0; s < q->b->sequences; s++) {
@@ -264,16 +269,17 @@ static inline void expert_weight(const struct reference *q, int64_t e, const flo
 }
 
 /* A leaf for each sequence: CHAIN over its tokens. */
-static inline void sequence_leaves(const struct reference *q, const float *dy, int64_t rows, const float *x, int64_t cols,
-                                   float *dw) {
+static inline void sequence_leaves(const struct reference *q, const float *dy, int64_t rows, const float *x,
+                                   int64_t cols, float *dw) {
     int64_t len = q->p->seq_len;
     for (int64_t i = 0; i < q->b->sequences * rows * cols; i++) {
         int64_t s = i / (rows * cols), r = i / cols % rows, c = i % cols;
-        dw[i] = no_minus_zero(chain(q->p->cls, len, dy + s * len * rows + r, rows, x + s * len * cols + c, cols, 0.0f));
+        dw[i] = no_minus_zero(
+            chain(q->p->cls, len, dy + s * len * rows + r, rows, x + s * len * cols + c, cols, 0.0f));
     }
 }
 
-/* --- the layer -------------------------------------------------------------------------------------------------------- */
+/* --- the layer ------------------------------------------------------------------------------------------ */
 
 static inline void reference_fwd(const struct reference *q) {
     const struct problem *p = q->p;
@@ -283,15 +289,16 @@ static inline void reference_fwd(const struct reference *q) {
         for (int64_t n = t * q->k; n < (t + 1) * q->k; n++) {
             int64_t e = q->ids[n];
             for (int64_t i = 0; i < q->d; i++)
-                q->in[n * q->d + i] = before ? model_bf(p->cls, q->w[n] * q->b->x[t * q->d + i]) : q->b->x[t * q->d + i];
-            swiglu_row(p->cls, q->d, q->f, p->w13 + e * 2 * q->f * q->d, p->w2 + e * q->d * q->f, q->in + n * q->d, &q->r,
-                       n);
+                q->in[n * q->d + i] =
+                    before ? model_bf(p->cls, q->w[n] * q->b->x[t * q->d + i]) : q->b->x[t * q->d + i];
+            swiglu_row(p->cls, q->d, q->f, p->w13 + e * 2 * q->f * q->d, p->w2 + e * q->d * q->f,
+                       q->in + n * q->d, &q->r, n);
             q->out->v[COUNTS][e] += 1.0f + (q->plant == ROUTE_TWICE && n == 0);
         }
     }
     for (int64_t t = 0; t < q->t; t += p->seq_len)
-        losses_of_sequence(p, q->b->sequences, q->logit + t * q->e, q->s + t * q->e, q->ids + t * q->k, q->aux + t * q->e,
-                           q->out->loss[0]);
+        losses_of_sequence(p, q->b->sequences, q->logit + t * q->e, q->s + t * q->e, q->ids + t * q->k,
+                           q->aux + t * q->e, q->out->loss[0]);
 }
 
 struct shared_terms { /* [T, .] */
@@ -339,8 +346,9 @@ static inline void reference_bwd(const struct reference *q, struct shared_terms 
     for (int64_t t = 0; t < q->t; t++) {
         for (int64_t n = t * q->k; n < (t + 1) * q->k; n++) {
             int64_t e = q->ids[n];
-            float dw = swiglu_row_bwd(p->cls, q->d, q->f, p->w13 + e * 2 * q->f * q->d, p->w2 + e * q->d * q->f,
-                                      q->b->dy + t * q->d, before ? 1.0f : q->w[n], &q->r, n);
+            float dw =
+                swiglu_row_bwd(p->cls, q->d, q->f, p->w13 + e * 2 * q->f * q->d, p->w2 + e * q->d * q->f,
+                               q->b->dy + t * q->d, before ? 1.0f : q->w[n], &q->r, n);
             v[DW][n] = before ? dot64(q->d, q->r.dx + n * q->d, q->b->x + t * q->d) : dw;
             v[IDS][n] = (float)e;
             v[W][n] = q->w[n];
@@ -366,7 +374,8 @@ static inline void reference_bwd(const struct reference *q, struct shared_terms 
 /* The whole answer; freed by the caller. Up to 64 experts. */
 static inline struct answer reference_of(const struct problem *p, const struct batch *b, enum plant plant) {
     struct answer out = answer_of(p, b);
-    struct reference q = {.p = p, .b = b, .plant = plant, .out = &out, .t = tokens_of(p, b), .d = p->d, .f = p->f};
+    struct reference q = {
+        .p = p, .b = b, .plant = plant, .out = &out, .t = tokens_of(p, b), .d = p->d, .f = p->f};
     q.e = p->config.num_experts;
     q.k = p->config.top_k;
     int64_t n = q.t * q.k;

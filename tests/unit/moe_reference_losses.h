@@ -16,13 +16,16 @@ static inline float dot64(int64_t n, const float *a, const float *b) { /* V64 of
     return lane[0];
 }
 
-static inline int64_t in_fixed_point(float loss) { return (int64_t)rint(fmin((double)loss, 4096.0) * 0x1p24); }
+static inline int64_t in_fixed_point(float loss) {
+    return (int64_t)rint(fmin((double)loss, 4096.0) * 0x1p24);
+}
 
 struct loss_token {
     float p[64], softmax[64], n, lse;
 };
 
-static inline void loss_of_token(const struct problem *p, const float *logit, const float *s, struct loss_token *k) {
+static inline void loss_of_token(const struct problem *p, const float *logit, const float *s,
+                                 struct loss_token *k) {
     int64_t e_count = p->config.num_experts;
     float top = -INFINITY, z;
     for (int64_t e = 0; e < e_count; e++)
@@ -40,13 +43,14 @@ static inline void loss_of_token(const struct problem *p, const float *logit, co
     }
 }
 
-/* Of one sequence of S tokens: logits, s and aux [S, E], ids [S, K]. Fills aux, the gradient at the logits, and adds to the
- * sums. `sequences`: of the global batch. */
-static inline void losses_of_sequence(const struct problem *p, int64_t sequences, const float *logit, const float *s,
-                                      const int32_t *ids, float *aux, int64_t loss[2]) {
+/* Of one sequence of S tokens: logits, s and aux [S, E], ids [S, K]. Fills aux, the gradient at the
+ * logits, and adds to the sums. `sequences`: of the global batch. */
+static inline void losses_of_sequence(const struct problem *p, int64_t sequences, const float *logit,
+                                      const float *s, const int32_t *ids, float *aux, int64_t loss[2]) {
     const struct sy_config_moe *m = &p->config;
     int64_t e_count = m->num_experts, len = p->seq_len;
-    float balance = (float)(m->seq_aux_loss_coeff / (double)sequences), z = (float)(m->z_loss_coeff / (double)sequences);
+    float balance = (float)(m->seq_aux_loss_coeff / (double)sequences),
+          z = (float)(m->z_loss_coeff / (double)sequences);
     float f[64], g[64], mean[64], squares = 0.0f, slope = (float)(2.0 * (double)z / (double)len);
     struct loss_token *token = room(len, sizeof *token);
     for (int64_t t = 0; t < len; t++) {

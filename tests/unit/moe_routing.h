@@ -51,8 +51,8 @@ static inline void make_counts(const struct problem *p, struct batch *b) {
             b->given[i * 67 % t] = (int32_t)j; /* t is no multiple of 67 */
 }
 
-/* All scores are tied, the bias takes experts 2, 1, 0 in this order. What 0 and 1 give cancels but for rounding; what 2
- * gives is about as small as that rounding: so bf16 shows the order of the sum. */
+/* All scores are tied, the bias takes experts 2, 1, 0 in this order. What 0 and 1 give cancels but for
+ * rounding; what 2 gives is about as small as that rounding: so bf16 shows the order of the sum. */
 static inline void make_opposites(struct problem *p) {
     int64_t n13 = 2 * p->f * p->d, n2 = p->d * p->f;
     memset(p->gate, 0, (size_t)(p->config.num_experts * p->d) * sizeof *p->gate);

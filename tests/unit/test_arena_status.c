@@ -20,7 +20,7 @@
 const char *__asan_default_options(void);
 const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
 
-/* --- arena ------------------------------------------------------------------------------------------------------------- */
+/* --- arena ---------------------------------------------------------------------------------------------- */
 
 static void plan(struct sy_arena *a, char *out[4]) {
     out[0] = sy_arena_take(a, "weights", 1000, 4);
@@ -54,7 +54,8 @@ static void measure_equals_use(void **state) {
             assert_int_equal(p[b][i], 0);
 #if SY_ARENA_GUARD
     for (int b = 0; b < 4; b++) /* the byte behind each block is watched */
-        assert_true(__asan_address_is_poisoned(p[b] + size[b]) && !__asan_address_is_poisoned(p[b] + size[b] - 1));
+        assert_true(__asan_address_is_poisoned(p[b] + size[b]) &&
+                    !__asan_address_is_poisoned(p[b] + size[b] - 1));
 #endif
     memset(p[0], 1, 4000); /* ASan: all of it is ours */
     memset(p[3], 1, 65);
@@ -139,7 +140,8 @@ static void over_memory_of_others(void **state) {
         assert_true(sy_arena_take(&a, "x", 1, 1) == memory);
         released.n = 0;
         sy_arena_fini(&a);
-        assert_true(released.n == 1 && released.owner == &owner && released.memory == memory && released.bytes == bytes);
+        assert_true(released.n == 1 && released.owner == &owner && released.memory == memory &&
+                    released.bytes == bytes);
         sy_arena_fini(&a);
         assert_int_equal(released.n, 1);
     }
@@ -177,7 +179,7 @@ static void many_tags_stay_inside(void **state) {
     assert_int_equal(a.used, 60 * (64 + SY_ARENA_GUARD));
 }
 
-/* --- status ------------------------------------------------------------------------------------------------------------ */
+/* --- status --------------------------------------------------------------------------------------------- */
 
 static sy_status fails(int n) { SY_FAIL(SY_ERR_DATA, "file %s: %d is above %d", "x", n, 3); }
 
@@ -204,10 +206,12 @@ static void context_goes_before(void **state) {
     fails(9);
     assert_int_equal(sy_fail_context(SY_ERR_IO, "line %d", 12), SY_ERR_IO);
     assert_string_equal(sy_error_message(), "line 12: file x: 9 is above 3");
-    assert_int_equal(sy_fail(SY_ERR_IO, "again: %s", sy_error_message()), SY_ERR_IO); /* its own message as an argument */
+    assert_int_equal(sy_fail(SY_ERR_IO, "again: %s", sy_error_message()),
+                     SY_ERR_IO); /* its own message as an argument */
     assert_string_equal(sy_error_message(), "again: line 12: file x: 9 is above 3");
     assert_int_equal(sy_fail_context(SY_ERR_IO, "%s", sy_error_message()), SY_ERR_IO);
-    assert_string_equal(sy_error_message(), "again: line 12: file x: 9 is above 3: again: line 12: file x: 9 is above 3");
+    assert_string_equal(sy_error_message(),
+                        "again: line 12: file x: 9 is above 3: again: line 12: file x: 9 is above 3");
 }
 
 static void control_characters(void **state) {

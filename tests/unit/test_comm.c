@@ -11,8 +11,7 @@
 /* The status and the message of the lowest rank whose bit is set, on every rank; others' messages say whose
  * it was. */
 static sy_status concur(struct room *room, const struct sy_comm *c, int failing, int round) {
-    static const sy_status kinds[] = {SY_ERR_DATA, SY_ERR_IO, SY_ERR_MEMORY, SY_ERR_NONFINITE,
-                                      SY_ERR_USAGE};
+    static const sy_status kinds[] = {SY_ERR_DATA, SY_ERR_IO, SY_ERR_MEMORY, SY_ERR_NONFINITE, SY_ERR_USAGE};
     sy_status status = SY_OK;
     if (failing >> c->rank & 1)
         status = sy_fail(kinds[(c->rank + round) % 5], "shard %d of round %d", c->rank, round);

@@ -289,13 +289,13 @@ static void deaths_at_any_time(void **state) {
     assert_true(died > 0);
 }
 
-/* The root has nothing to copy, gives up on those who still do, and its memory goes: but not before they are through. */
+/* The root has nothing to copy, gives up on those who still do, and its memory goes: but not before they
+ * are through. */
 static sy_status root_gives_up(const struct sy_comm *world, void *arg) {
     enum { BYTES = 32 << 20 };
     struct scene *q = arg;
     struct sy_comm c = *world;
-    char *data =
-        malloc(BYTES); /* so much that free gives it back to the system; pages come with the copy */
+    char *data = malloc(BYTES); /* so much that free gives it back to the system; pages come with the copy */
     if (!data)
         abort();
     q->room.ran[c.rank]++;
@@ -335,8 +335,7 @@ static void self_waits_for_nobody(void **state) {
     assert_int_equal(c.ops->wait(&c, &r[0]), SY_ERR_PEER);
     assert_true(says("receive: rank 0 waits for itself"));
     assert_int_equal(c.ops->wait(&c, &r[0]), SY_OK);
-    assert_int_equal(c.ops->send_begin(&c, 0, 0, &out, sizeof out, &r[0]),
-                     SY_OK); /* no trace of the other */
+    assert_int_equal(c.ops->send_begin(&c, 0, 0, &out, sizeof out, &r[0]), SY_OK); /* no trace of the other */
     assert_int_equal(c.ops->recv_begin(&c, 0, 0, &in, sizeof in, &r[1]), SY_OK);
     assert_int_equal(c.ops->wait(&c, &r[0]), SY_OK);
     assert_int_equal(c.ops->wait(&c, &r[1]), SY_OK);

@@ -192,8 +192,7 @@ static sy_status groups_outlive(const struct sy_comm *world, void *arg) {
     check(room, world,
           says(world->rank == 2 ? "all" : "rank 2: all")); /* its lowest, by its number in the run */
     if (world->rank != 2)
-        check(room, world,
-              group.ops->agree(&group, SY_OK) == SY_ERR_PEER && says("agree: rank 2 has left"));
+        check(room, world, group.ops->agree(&group, SY_OK) == SY_ERR_PEER && says("agree: rank 2 has left"));
     sy_comm_destroy(&group);
     check(room, world, world->ops->agree(world, SY_OK) == SY_ERR_PEER);
     return SY_OK;

@@ -91,7 +91,8 @@ static void test_defaults(void **state) {
     assert_int_equal(cfg->training.local_batch_size, 4);
     assert_int_equal(cfg->debug.seed, 42);
     assert_true(cfg->optimizer.lr == 8e-4 && cfg->optimizer.beta2 == 0.95 && cfg->optimizer.eps == 1e-8);
-    assert_true(cfg->checkpoint.enable && cfg->checkpoint.interval == 500 && cfg->checkpoint.keep_latest_k == 10);
+    assert_true(cfg->checkpoint.enable && cfg->checkpoint.interval == 500 &&
+                cfg->checkpoint.keep_latest_k == 10);
     assert_true(cfg->lr_scheduler.decay_ratio < 0 && cfg->lr_scheduler.decay_type == SY_DECAY_LINEAR);
     assert_true(cfg->data.holdout == 0.01 && cfg->moe.load_balance_coeff == 1e-3);
     assert_string_equal(cfg->tokenizer.path, "byte");
@@ -104,7 +105,8 @@ static void test_defaults(void **state) {
 static void test_file(void **state) {
     (void)state;
     struct sy_config *cfg = fresh();
-    must(load(cfg, "[model]\ndim = 64\nattention = \"mla\"\n[training]\ndataset_path = [\"a\", \"b c\"]\nseq-len = 0x20\n"
+    must(load(cfg, "[model]\ndim = 64\nattention = \"mla\"\n[training]\ndataset_path = [\"a\", \"b "
+                   "c\"]\nseq-len = 0x20\n"
                    "[optimizer]\nlr = 1\nbeta1 = 0.5\n[checkpoint]\nenable = false\n[debug]\nbreak = \"x\"\n"
                    "[quantize.linear.float8]\nemulate = false\n"));
     assert_int_equal(cfg->model.dim, 64);
@@ -167,10 +169,10 @@ static void test_finish_again(void **state) {
 static void test_rules(void **state) {
     (void)state;
     struct sy_config *cfg = fresh();
-    must(flags(
-        cfg,
-        "--model.flavor=micro_gqa --training.global_batch_size=96 --numerics.cell=3 --model.head_dim=0 --model.n-kv-heads 0",
-        ""));
+    must(flags(cfg,
+               "--model.flavor=micro_gqa --training.global_batch_size=96 --numerics.cell=3 "
+               "--model.head_dim=0 --model.n-kv-heads 0",
+               ""));
     must(sy_config_finish(cfg, false));
     assert_int_equal(cfg->numerics.lanes, 8); /* 96 / 3 = 32 */
     assert_int_equal(cfg->model.head_dim, 16);
@@ -190,12 +192,13 @@ static void test_flags(void **state) {
     (void)state;
     struct sy_config *cfg = fresh();
     must(load(cfg, "[training]\ndataset_path = [\"old\"]\n[validation]\nenable = true\n"));
-    must(flags(
-        cfg,
-        "train --training.seq-len=64 conf.toml --steps 3 --training.steps 7 --metrics.moe_counters --checkpoint.no-enable "
-        "--validation.enable false --training.dataset_path=a --training.dataset-path b --lr_scheduler.decay_ratio -1 "
-        "--run.dir=x=y --run.fresh true -- --training.steps=9",
-        "train conf.toml --steps 3 -- --training.steps=9"));
+    must(flags(cfg,
+               "train --training.seq-len=64 conf.toml --steps 3 --training.steps 7 --metrics.moe_counters "
+               "--checkpoint.no-enable "
+               "--validation.enable false --training.dataset_path=a --training.dataset-path b "
+               "--lr_scheduler.decay_ratio -1 "
+               "--run.dir=x=y --run.fresh true -- --training.steps=9",
+               "train conf.toml --steps 3 -- --training.steps=9"));
     assert_int_equal(cfg->training.seq_len, 64);
     assert_int_equal(cfg->training.steps, 7);
     assert_true(cfg->metrics.moe_counters);
@@ -211,7 +214,8 @@ static void test_flags(void **state) {
     sy_config_destroy(cfg);
 }
 
-/* An empty path is as if it were not given, whichever option it is and whatever says so; "no" takes a path away. */
+/* An empty path is as if it were not given, whichever option it is and whatever says so; "no" takes a path
+ * away. */
 static void test_empty_paths(void **state) {
     (void)state;
     static const struct {
@@ -228,8 +232,8 @@ static void test_empty_paths(void **state) {
         char text[256];
         const char *dot = strchr(paths[i].key, '.'), *const empty[] = {"\"\"", "[]", "[\"\", \"\"]"};
         for (size_t k = 0; k < (*paths[i].shown == '[' ? 3 : 1); k++) {
-            snprintf(text, sizeof text, "[%.*s]\n%s = %s\n", (int)(dot - paths[i].key), paths[i].key,
-                     dot + 1, empty[k]);
+            snprintf(text, sizeof text, "[%.*s]\n%s = %s\n", (int)(dot - paths[i].key), paths[i].key, dot + 1,
+                     empty[k]);
             must(load(cfg, text));
             expect_get(cfg, paths[i].key, paths[i].first);
             assert_int_equal(sy_config_layer_of(cfg, paths[i].key), SY_LAYER_DEFAULT);
@@ -269,33 +273,42 @@ static void expect_flags(const char *words, const char *message) {
 
 static void test_flag_errors(void **state) {
     (void)state;
-    expect_flags("--training.sequence-len=3", "command line: training.sequence_len: there is no such option: did you mean "
-                                              "training.seq_len?");
-    expect_flags("--training.steps", "command line: training.steps: a value is missing: write --training.steps=VALUE");
+    expect_flags("--training.sequence-len=3",
+                 "command line: training.sequence_len: there is no such option: did you mean "
+                 "training.seq_len?");
+    expect_flags("--training.steps",
+                 "command line: training.steps: a value is missing: write --training.steps=VALUE");
     expect_flags("--training.steps --run.fresh",
                  "command line: training.steps: a value is missing: write --training.steps=VALUE");
     expect_flags("--training.steps=ten",
                  "command line: training.steps = \"ten\": an integer (no quotes, no decimal point) is "
                  "needed here");
-    expect_flags("--run.no-fresh=true", "command line: run.fresh = true: the form with \"no\" takes no value");
+    expect_flags("--run.no-fresh=true",
+                 "command line: run.fresh = true: the form with \"no\" takes no value");
     expect_flags("--run.no-threads",
                  "command line: run.no_threads: there is no such option: did you mean run.threads?");
     expect_flags("--run.no-dir=x", "command line: run.dir = x: the form with \"no\" takes no value");
     expect_flags("--run.dir=\xff", "command line: run.dir = \"\xff\": a string in UTF-8 is needed");
-    expect_flags("--optimizer.lr=nan", "command line: optimizer.lr = nan: out of bounds: choose 0.0 to 1000.0");
+    expect_flags("--optimizer.lr=nan",
+                 "command line: optimizer.lr = nan: out of bounds: choose 0.0 to 1000.0");
 }
 
 /* ---- messages of a file ---- */
 
 static void test_file_errors(void **state) {
     (void)state;
-    expect_load("[model]\n\ndmi = 3\n", "f.toml:3: model.dmi: there is no such option: did you mean model.dim?");
-    expect_load("[training]\nlr = 3\n", "f.toml:2: training.lr: there is no such option: did you mean optimizer.lr?");
-    expect_load("[trainning]\nsteps = 3\n", "f.toml:1: trainning: there is no such section: did you mean [training]?");
+    expect_load("[model]\n\ndmi = 3\n",
+                "f.toml:3: model.dmi: there is no such option: did you mean model.dim?");
+    expect_load("[training]\nlr = 3\n",
+                "f.toml:2: training.lr: there is no such option: did you mean optimizer.lr?");
+    expect_load("[trainning]\nsteps = 3\n",
+                "f.toml:1: trainning: there is no such section: did you mean [training]?");
     expect_load("model = 3\n", "f.toml:1: model: this is a section: write [model] and its keys below it");
     expect_load("steps = 3\n", "f.toml:1: steps: there is no such option: did you mean training.steps?");
-    expect_load("[model]\ndim = -1\n", "f.toml:2: model.dim = -1: out of bounds: choose 1 to 1048576, or leave it out");
-    expect_load("[data]\nholdout = 0.75\n", "f.toml:2: data.holdout = 0.75: out of bounds: choose 0.0 to 0.5");
+    expect_load("[model]\ndim = -1\n",
+                "f.toml:2: model.dim = -1: out of bounds: choose 1 to 1048576, or leave it out");
+    expect_load("[data]\nholdout = 0.75\n",
+                "f.toml:2: data.holdout = 0.75: out of bounds: choose 0.0 to 0.5");
     expect_load("[model]\nrope = \"quarters\"\n",
                 "f.toml:2: model.rope = \"quarters\": no such choice: choose one of \"pairs\", \"halves\"");
     expect_load("[model]\ndim = \"64\"\n",
@@ -320,33 +333,35 @@ static void test_file_errors(void **state) {
 
 static void test_refused(void **state) {
     (void)state;
-    expect_load(
-        "[training]\nglobal_batch_size = -1\n",
-        "f.toml:2: training.global_batch_size = -1: refused: a batch derived from the layout would make the answer depend "
-        "on it; state the number of sequences");
+    expect_load("[training]\nglobal_batch_size = -1\n",
+                "f.toml:2: training.global_batch_size = -1: refused: a batch derived from the layout would "
+                "make the answer depend "
+                "on it; state the number of sequences");
     expect_load("[parallelism]\nexpert_parallel_comm_backend = \"deepep\"\n",
                 "f.toml:2: parallelism.expert_parallel_comm_backend = \"deepep\": refused: \"direct\" is "
                 "what will do the "
                 "same without that library; until then use \"auto\"");
+    expect_finish("micro_mla", "--parallelism.tensor_parallel_degree=2",
+                  "command line: parallelism.tensor_parallel_degree = 2: refused unless it is 1: a product "
+                  "split over ranks is "
+                  "summed in another order, so the answer would change");
     expect_finish(
-        "micro_mla", "--parallelism.tensor_parallel_degree=2",
-        "command line: parallelism.tensor_parallel_degree = 2: refused unless it is 1: a product split over ranks is "
-        "summed in another order, so the answer would change");
-    expect_finish("micro_mla", "--training.dataset=c4",
-                  "command line: training.dataset = \"c4\": refused: use training.dataset_path with files or folders");
-    expect_finish(
-        "micro_mla", "--compile.enable",
-        "command line: compile.enable = true: refused unless it is false: there is nothing to compile at run time");
+        "micro_mla", "--training.dataset=c4",
+        "command line: training.dataset = \"c4\": refused: use training.dataset_path with files or folders");
+    expect_finish("micro_mla", "--compile.enable",
+                  "command line: compile.enable = true: refused unless it is false: there is nothing to "
+                  "compile at run time");
 }
 
 /* Neutral values pass, and a flag may put a file right. */
 static void test_neutral(void **state) {
     (void)state;
     struct sy_config *cfg = fresh();
-    must(load(cfg, "[model]\nflavor = \"micro_gqa\"\nconverters = []\n[parallelism]\ntensor_parallel_degree = 1\n"
-                   "[compile]\nenable = true\ncomponents = [\"model\"]\n[fault_tolerance]\nenable = false\n"
-                   "[optimizer]\nimplementation = \"fused\"\n[training.dataloader]\nnum_workers = 4\n"
-                   "[quantize.linear.mx]\nfilter_fqns = [\"output\"]\n[job]\ncustom_config_module = \"\"\n"));
+    must(load(cfg,
+              "[model]\nflavor = \"micro_gqa\"\nconverters = []\n[parallelism]\ntensor_parallel_degree = 1\n"
+              "[compile]\nenable = true\ncomponents = [\"model\"]\n[fault_tolerance]\nenable = false\n"
+              "[optimizer]\nimplementation = \"fused\"\n[training.dataloader]\nnum_workers = 4\n"
+              "[quantize.linear.mx]\nfilter_fqns = [\"output\"]\n[job]\ncustom_config_module = \"\"\n"));
     assert_int_equal(sy_config_finish(cfg, false), SY_ERR_USAGE);
     must(flags(cfg, "--compile.no-enable", ""));
     must(sy_config_finish(cfg, false));
@@ -368,33 +383,39 @@ static void test_checks(void **state) {
     assert_string_equal(sy_error_message(),
                         "default: model.n_layers = 0: it must be given: state it, or choose model.flavor");
     sy_config_destroy(cfg);
-    expect_finish("micro_mlb", "",
-                  "command line: model.flavor = \"micro_mlb\": there is no such flavor: did you mean \"micro_mla\"?");
     expect_finish(
-        "micro_mla", "--moe.top_k=5",
-        "command line: moe.top_k = 5: only 4 experts remain in moe.num_limited_groups = 2 of 4 groups: choose at most "
-        "that, or more groups");
+        "micro_mlb", "",
+        "command line: model.flavor = \"micro_mlb\": there is no such flavor: did you mean \"micro_mla\"?");
+    expect_finish("micro_mla", "--moe.top_k=5",
+                  "command line: moe.top_k = 5: only 4 experts remain in moe.num_limited_groups = 2 of 4 "
+                  "groups: choose at most "
+                  "that, or more groups");
     expect_finish("micro_gqa", "--moe.top_k=9",
                   "command line: moe.top_k = 9: more than moe.num_experts = 8: choose at most that");
-    expect_finish("micro_mla", "--moe.num_limited_groups=5",
-                  "command line: moe.num_limited_groups = 5: more than moe.num_expert_groups = 4: choose at most that");
+    expect_finish(
+        "micro_mla", "--moe.num_limited_groups=5",
+        "command line: moe.num_limited_groups = 5: more than moe.num_expert_groups = 4: choose at most that");
     expect_finish("micro_gqa", "--moe.num_expert_groups=4",
                   "default: moe.num_limited_groups = 0: moe.num_expert_groups = 4 needs it: choose 1 to 4");
-    expect_finish("micro_mla", "--moe.num_expert_groups=3",
-                  "command line: moe.num_expert_groups = 3: does not divide moe.num_experts = 8: choose one that does");
-    expect_finish("micro_mla", "--moe.num_expert_groups=8",
-                  "command line: moe.num_expert_groups = 8: of moe.num_experts = 8 leaves 1 expert in a group, and "
-                  "moe.group_score = \"top2_sum\" needs 2: choose fewer groups or \"max\"");
+    expect_finish(
+        "micro_mla", "--moe.num_expert_groups=3",
+        "command line: moe.num_expert_groups = 3: does not divide moe.num_experts = 8: choose one that does");
+    expect_finish(
+        "micro_mla", "--moe.num_expert_groups=8",
+        "command line: moe.num_expert_groups = 8: of moe.num_experts = 8 leaves 1 expert in a group, and "
+        "moe.group_score = \"top2_sum\" needs 2: choose fewer groups or \"max\"");
     expect_finish("micro_gqa", "--numerics.lanes=3",
                   "command line: numerics.lanes = 3: times numerics.cell = 1 is 3 and does not divide "
                   "training.global_batch_size = 8: choose lanes that do");
     expect_finish("micro_gqa", "--numerics.cell=3",
-                  "command line: numerics.cell = 3: does not divide training.global_batch_size = 8: choose one that does");
-    expect_finish("micro_gqa", "--numerics.expert_lanes=3",
-                  "command line: numerics.expert_lanes = 3: does not divide numerics.lanes = 8: choose one that does");
+                  "command line: numerics.cell = 3: does not divide training.global_batch_size = 8: choose "
+                  "one that does");
     expect_finish(
-        "micro_gqa", "--numerics.combine_groups=3",
-        "command line: numerics.combine_groups = 3: does not divide moe.num_experts = 8: choose one that does, or 0");
+        "micro_gqa", "--numerics.expert_lanes=3",
+        "command line: numerics.expert_lanes = 3: does not divide numerics.lanes = 8: choose one that does");
+    expect_finish("micro_gqa", "--numerics.combine_groups=3",
+                  "command line: numerics.combine_groups = 3: does not divide moe.num_experts = 8: choose "
+                  "one that does, or 0");
 }
 
 static void expect_problems(const struct sy_config *cfg, int n, const char *const *messages) {
@@ -414,14 +435,12 @@ static void test_problems(void **state) {
     (void)state;
     struct sy_config *cfg = fresh();
     expect_problems(cfg, 0, NULL);
-    assert_int_equal(flags(cfg, "--optimizer.lr=-1 --training.stepz=3 --training.steps=4", ""),
-                     SY_ERR_USAGE);
+    assert_int_equal(flags(cfg, "--optimizer.lr=-1 --training.stepz=3 --training.steps=4", ""), SY_ERR_USAGE);
     assert_string_equal(sy_error_message(),
                         "command line: optimizer.lr = -1: out of bounds: choose 0.0 to 1000.0");
     assert_int_equal(cfg->training.steps, 4); /* reading went on */
     assert_int_equal(
-        load(cfg,
-             "[model]\nrope = 3\nflavor = \"micro_gqa\"\n[trainin]\n[training]\nlr = 3\nseq_len = 16\n"),
+        load(cfg, "[model]\nrope = 3\nflavor = \"micro_gqa\"\n[trainin]\n[training]\nlr = 3\nseq_len = 16\n"),
         SY_ERR_USAGE);
     assert_int_equal(cfg->training.seq_len, 16);
     static const char *const read[] = {
@@ -453,9 +472,8 @@ static void test_problems(void **state) {
         snprintf(text + strlen(text), sizeof text - strlen(text), "steps%c = 1\n", 'a' + i);
     assert_int_equal(load(cfg, text), SY_ERR_USAGE);
     int n;
-    assert_string_equal(
-        sy_config_problem(cfg, 9, &n),
-        "f.toml:11: training.stepsj: there is no such option: did you mean training.steps?");
+    assert_string_equal(sy_config_problem(cfg, 9, &n),
+                        "f.toml:11: training.stepsj: there is no such option: did you mean training.steps?");
     assert_null(sy_config_problem(cfg, 10, NULL));
     assert_int_equal(n, 12);
     assert_int_equal(load(cfg, "x = 1\n"), SY_ERR_USAGE); /* beyond the tenth a call still has an error */
@@ -490,8 +508,7 @@ static void test_inherit(void **state) {
     static const struct {
         const char *text, *kept;
     } rows[] = {
-        {"",
-         "model.flavor model.n_kv_heads training.dataset_path optimizer.lr debug.break numerics.lanes "},
+        {"", "model.flavor model.n_kv_heads training.dataset_path optimizer.lr debug.break numerics.lanes "},
         {"[model]\nflavor = \"micro_gqa\"\n",
          "model.n_kv_heads training.dataset_path optimizer.lr debug.break numerics.lanes "},
         {"[optimizer]\nlr = 0.25\n[debug]\nbreak = \"\"\n[training]\ndataset_path = []\n",
@@ -679,44 +696,53 @@ static void test_routes_of_a_pass(void **state) {
 
 static void test_more_checks(void **state) {
     (void)state;
-    expect_finish("gqa-debug", "--model.n_kv_heads=3",
-                  "command line: model.n_kv_heads = 3: does not divide model.n_heads = 4: choose one that does");
+    expect_finish(
+        "gqa-debug", "--model.n_kv_heads=3",
+        "command line: model.n_kv_heads = 3: does not divide model.n_heads = 4: choose one that does");
     expect_finish("gqa-debug", "--model.head_dim=15",
                   "command line: model.head_dim = 15: rotary embedding turns pairs: choose an even number");
-    expect_finish("gqa-debug", "--model.n_heads=3 --model.head_dim=0 --model.n_kv_heads=3",
-                  "command line: model.n_heads = 3: does not divide model.dim = 256: choose one that does, or state "
-                  "model.head_dim");
-    expect_finish("micro_mla", "--model.qk_rope_head_dim=7",
-                  "command line: model.qk_rope_head_dim = 7: rotary embedding turns pairs: choose an even number");
-    expect_finish("micro_mla", "--model.n_dense_layers=3",
-                  "command line: model.n_dense_layers = 3: more than model.n_layers = 2: choose at most that");
     expect_finish(
-        "micro_mla", "--parallelism.expert_parallel_degree=2",
-        "command line: parallelism.expert_parallel_degree = 2: layouts over ranks are not in this release: choose 1");
+        "gqa-debug", "--model.n_heads=3 --model.head_dim=0 --model.n_kv_heads=3",
+        "command line: model.n_heads = 3: does not divide model.dim = 256: choose one that does, or state "
+        "model.head_dim");
+    expect_finish(
+        "micro_mla", "--model.qk_rope_head_dim=7",
+        "command line: model.qk_rope_head_dim = 7: rotary embedding turns pairs: choose an even number");
+    expect_finish(
+        "micro_mla", "--model.n_dense_layers=3",
+        "command line: model.n_dense_layers = 3: more than model.n_layers = 2: choose at most that");
+    expect_finish("micro_mla", "--parallelism.expert_parallel_degree=2",
+                  "command line: parallelism.expert_parallel_degree = 2: layouts over ranks are not in this "
+                  "release: choose 1");
     expect_finish("micro_mla", "--parallelism.expert_parallel_comm_backend=direct",
-                  "command line: parallelism.expert_parallel_comm_backend = \"direct\": direct needs GPUs that see each "
+                  "command line: parallelism.expert_parallel_comm_backend = \"direct\": direct needs GPUs "
+                  "that see each "
                   "other's memory, which this release does not use: choose \"auto\" or \"standard\"");
     expect_finish("micro_mla", "--run.ranks=4",
                   "command line: run.ranks = 4: layouts over ranks are not in this release: choose 1");
-    expect_finish("micro_mla", "--model.vocab_size=100",
-                  "command line: model.vocab_size = 100: tokenizer.path = \"byte\" has 259 ids: choose at least that");
     expect_finish(
-        "micro_mla", "--validation.enable --data.holdout=0",
-        "command line: validation.enable = true: data.holdout = 0 holds nothing out: choose false, a share such "
-        "as 0.01, or give validation.dataset_path");
-    expect_finish("micro_mla", "--activation_checkpoint.selective_ac_option=two",
-                  "command line: activation_checkpoint.selective_ac_option = \"two\": \"op\" is needed, or a number "
-                  "from 1, as in \"2\": every n-th layer is recomputed");
+        "micro_mla", "--model.vocab_size=100",
+        "command line: model.vocab_size = 100: tokenizer.path = \"byte\" has 259 ids: choose at least that");
+    expect_finish("micro_mla", "--validation.enable --data.holdout=0",
+                  "command line: validation.enable = true: data.holdout = 0 holds nothing out: choose false, "
+                  "a share such "
+                  "as 0.01, or give validation.dataset_path");
     expect_finish(
-        "micro_mla", "--run.device=cuda --numerics.class=x86",
-        "command line: numerics.class = \"x86\": run.device = \"cuda\" computes \"sm90\" only: choose that, or run.device "
-        "= \"cpu\"");
-    expect_finish("micro_mla", "--model.qk_norm=head",
-                  "command line: model.qk_norm = \"head\": attention = \"mla\" has its own norms: choose \"none\"");
+        "micro_mla", "--activation_checkpoint.selective_ac_option=two",
+        "command line: activation_checkpoint.selective_ac_option = \"two\": \"op\" is needed, or a number "
+        "from 1, as in \"2\": every n-th layer is recomputed");
+    expect_finish("micro_mla", "--run.device=cuda --numerics.class=x86",
+                  "command line: numerics.class = \"x86\": run.device = \"cuda\" computes \"sm90\" only: "
+                  "choose that, or run.device "
+                  "= \"cpu\"");
+    expect_finish(
+        "micro_mla", "--model.qk_norm=head",
+        "command line: model.qk_norm = \"head\": attention = \"mla\" has its own norms: choose \"none\"");
     struct sy_config *cfg = fresh();
     must(load(cfg, "#\n[model]\nflavor = \"micro_gqa\"\n[moe]\n\ntop_k = 10\n"));
     assert_int_equal(sy_config_finish(cfg, false), SY_ERR_USAGE);
-    assert_string_equal(sy_error_message(), "f.toml:6: moe.top_k = 10: more than moe.num_experts = 8: choose at most that");
+    assert_string_equal(sy_error_message(),
+                        "f.toml:6: moe.top_k = 10: more than moe.num_experts = 8: choose at most that");
     assert_int_equal(sy_config_fail(cfg, "moe.top_k", "no %d", 3), SY_ERR_USAGE);
     assert_string_equal(sy_error_message(), "f.toml:6: moe.top_k = 10: no 3");
     sy_config_destroy(cfg);
@@ -740,7 +766,8 @@ static void test_flavors(void **state) {
         {"dsv3-16b", 102400, 2048, 27, 1, 16, 64, 6, 1408, 10944, SY_SCORE_SOFTMAX, 1, 1e4, 1e-6, 1e-3},
         {"dsv2-236b", 102400, 5120, 60, 1, 128, 160, 6, 1536, 12288, SY_SCORE_SOFTMAX, 16, 1e4, 1e-6, 0},
         {"dsv3-671b", 129280, 7168, 61, 3, 128, 256, 8, 2048, 18432, SY_SCORE_SIGMOID, 2.5, 1e4, 1e-6, 1e-3},
-        {"moonlight-16b", 163840, 2048, 27, 1, 16, 64, 6, 1408, 11264, SY_SCORE_SIGMOID, 2.446, 5e4, 1e-5, 1e-3},
+        {"moonlight-16b", 163840, 2048, 27, 1, 16, 64, 6, 1408, 11264, SY_SCORE_SIGMOID, 2.446, 5e4, 1e-5,
+         1e-3},
         {"qwen3-30b-a3b", 151936, 2048, 48, 0, 32, 128, 8, 768, 0, SY_SCORE_SOFTMAX, 1, 1e6, 1e-6, 0},
         {"qwen3-235b-a22b", 151936, 4096, 94, 0, 64, 128, 8, 1536, 0, SY_SCORE_SOFTMAX, 1, 1e6, 1e-6, 0},
         {"olmoe-7b", 50304, 2048, 16, 0, 16, 64, 8, 1024, 0, SY_SCORE_SOFTMAX, 1, 1e4, 1e-5, 0},
@@ -759,7 +786,8 @@ static void test_flavors(void **state) {
         assert_true(m->vocab_size == rows[i].vocab && m->dim == rows[i].dim && m->n_layers == rows[i].layers);
         assert_true(m->n_dense_layers == rows[i].dense && m->n_heads == rows[i].heads &&
                     m->moe_inter_dim == rows[i].expert_dim);
-        assert_true(m->inter_dim == rows[i].inter && m->rope_theta == rows[i].theta && m->norm_eps == rows[i].eps);
+        assert_true(m->inter_dim == rows[i].inter && m->rope_theta == rows[i].theta &&
+                    m->norm_eps == rows[i].eps);
         assert_true(cfg->moe.num_experts == rows[i].experts && cfg->moe.top_k == rows[i].top_k);
         assert_true(cfg->moe.score_func == rows[i].score && cfg->moe.route_scale == rows[i].scale);
         assert_true(cfg->moe.load_balance_coeff == rows[i].coeff);
@@ -789,10 +817,11 @@ static void expect_round_trip(struct sy_config *cfg) {
 static void test_print(void **state) {
     (void)state;
     struct sy_config *cfg = fresh();
-    must(load(cfg,
-              "[model]\nflavor = \"micro_mla\"\n[job]\ndescription = \"a \\\"q\\\" \\\\ \\n \\t \\u0001 \\u007f \xc3\xa9\"\n"
-              "[training]\ndataset_path = [\"x\", \"y \\\" z\"]\n[optimizer]\nlr = 0.30000000000000004\neps = 1e-29\n"
-              "[debug]\nseed = 9223372036854775807\n"));
+    must(load(cfg, "[model]\nflavor = \"micro_mla\"\n[job]\ndescription = \"a \\\"q\\\" \\\\ \\n \\t \\u0001 "
+                   "\\u007f \xc3\xa9\"\n"
+                   "[training]\ndataset_path = [\"x\", \"y \\\" z\"]\n[optimizer]\nlr = "
+                   "0.30000000000000004\neps = 1e-29\n"
+                   "[debug]\nseed = 9223372036854775807\n"));
     must(sy_config_finish(cfg, false));
     expect_get(cfg, "optimizer.lr", "0.30000000000000004");
     expect_get(cfg, "optimizer.eps", "1e-29");

@@ -107,8 +107,7 @@ static void version_1(void **state) {
 static void containers(void **state) {
     (void)state;
     put("docker", "/proc/self/cgroup", "3:cpu,cpuacct:/docker/17/in\n");
-    put("docker", "/proc/self/mountinfo",
-        "33 32 0:27 /docker/17 " V1 " ro - cgroup cgroup rw,cpu,cpuacct\n");
+    put("docker", "/proc/self/mountinfo", "33 32 0:27 /docker/17 " V1 " ro - cgroup cgroup rw,cpu,cpuacct\n");
     put("docker", V1 "/cpu.cfs_quota_us", "200000\n");
     put("docker", V1 "/cpu.cfs_period_us", "100000\n");
     put("docker", V1 "/in/cpu.cfs_quota_us", "-1\n");

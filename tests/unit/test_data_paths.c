@@ -159,9 +159,8 @@ static void test_passed_over(void **state) {
         refuses(&o, SY_ERR_IO, "/in: cannot open folder: ");
         assert_int_equal(seteuid(0), 0);
     }
-    static const char *const gone[] = {"a",       ".hidden", "dangling", "below_a_file", "me",
-                                       "he",      "you",     "in/.git",  "in/b",         "in/up",
-                                       "in/here", "in",      "pipe"};
+    static const char *const gone[] = {"a",       ".hidden", "dangling", "below_a_file", "me", "he",  "you",
+                                       "in/.git", "in/b",    "in/up",    "in/here",      "in", "pipe"};
     for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
         drop(gone[i]);
 }

@@ -1,5 +1,5 @@
-/* diff: the first step, tensor and element that differ, and no other; of runs whose metrics.jsonl came from elsewhere, what
- * cannot be compared is refused, never called equal. */
+/* diff: the first step, tensor and element that differ, and no other; of runs whose metrics.jsonl came
+ * from elsewhere, what cannot be compared is refused, never called equal. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -87,7 +87,7 @@ static void long_value(void **state) {
     assert_non_null(strstr(sy_error_message(), "metrics.jsonl:1: weights_digest has 33 characters"));
 }
 
-/* --- tensors -------------------------------------------------------------------------------------------------- */
+/* --- tensors -------------------------------------------------------------------------------------------- */
 
 enum { ROWS = 3, COLUMNS = 7, BIG = 100000 };
 
@@ -136,7 +136,8 @@ static void tells(const char *line) {
         fail_msg("%s\nlacks: %s", said, line);
 }
 
-/* The first element that differs, whatever stands behind it, with both bit patterns; NaN are one value, zeros are two. */
+/* The first element that differs, whatever stands behind it, with both bit patterns; NaN are one value,
+ * zeros are two. */
 static void first_element(void **state) {
     (void)state;
     const uint16_t h[4] = {1, 2, 3, 4}, other_h[4] = {1, 2, 3, 5};
@@ -156,8 +157,8 @@ static void first_element(void **state) {
         y[ROWS * COLUMNS - 1] += 1;
         write_tensors(1, -1, 0, y, h);
         assert_int_equal(diff_tensors(), 0);
-        snprintf(want, sizeof want, "tensor small, element %d (row %d, column %d)\n  %08x ", at,
-                 at / COLUMNS, at % COLUMNS, sy_f32_bits(x[at]));
+        snprintf(want, sizeof want, "tensor small, element %d (row %d, column %d)\n  %08x ", at, at / COLUMNS,
+                 at % COLUMNS, sy_f32_bits(x[at]));
         tells(want);
         snprintf(want, sizeof want, "\n  %08x ", sy_f32_bits(y[at]));
         tells(want);
@@ -235,13 +236,12 @@ static void first_step(void **state) {
             assert_non_null(f);
             for (int step = 4; step >= 1; step--) /* in any order */
                 if (i == 0 || step != 1)
-                    fprintf(
-                        f,
-                        "{\"kind\":\"train\",\"step\":%d,\"loss_bits\":\"%d\",\"grad_norm_bits\":\"%d\","
-                        "\"weights_digest\":\"%d\"}\n{\"kind\":\"eval\",\"step\":%d,\"loss_bits\":\"%d\"}"
-                        "\n",
-                        step, k == 0 && i && step > 2, k == 1 && i && step > 2, k == 2 && i && step > 2,
-                        step, i);
+                    fprintf(f,
+                            "{\"kind\":\"train\",\"step\":%d,\"loss_bits\":\"%d\",\"grad_norm_bits\":\"%d\","
+                            "\"weights_digest\":\"%d\"}\n{\"kind\":\"eval\",\"step\":%d,\"loss_bits\":\"%d\"}"
+                            "\n",
+                            step, k == 0 && i && step > 2, k == 1 && i && step > 2, k == 2 && i && step > 2,
+                            step, i);
             assert_int_equal(fclose(f), 0);
         }
         *said = 0;

@@ -1,4 +1,5 @@
-/* Digests (NUMERICS 6): the rule once more, element by element; order and splitting do not matter, places and bits do. */
+/* Digests (NUMERICS 6): the rule once more, element by element; order and splitting do not matter, places
+ * and bits do. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,7 +40,9 @@ static void fill(float *x) {
     }
 }
 
-static int equal(struct sy_digest a, struct sy_digest b) { return a.sum[0] == b.sum[0] && a.sum[1] == b.sum[1]; }
+static int equal(struct sy_digest a, struct sy_digest b) {
+    return a.sum[0] == b.sum[0] && a.sum[1] == b.sum[1];
+}
 
 static struct sy_digest whole(const float *x) {
     struct sy_digest d = {{0, 0}};

@@ -1,6 +1,6 @@
-/* The embedding's gradient by the rows that are touched against sums over all rows, ==: vocabularies smaller and larger than
- * the tokens, tokens that come often, lanes in groups, cells of several sequences, batches that cut cells, steps one behind
- * the other, and a step that ended in its middle.
+/* The embedding's gradient by the rows that are touched against sums over all rows, ==: vocabularies smaller
+ * and larger than the tokens, tokens that come often, lanes in groups, cells of several sequences, batches
+ * that cut cells, steps one behind the other, and a step that ended in its middle.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -44,7 +44,8 @@ static void fill(struct lab *l, uint64_t step) {
         uint64_t r = sy_mix64(step << 32 | (uint64_t)t);
         l->ids[t] = (int32_t)((r >> 8) % 3 ? r % (uint64_t)l->rows : r % 2); /* two tokens come often */
         for (int64_t i = 0; i < D; i++)
-            l->dy[t * D + i] = (float)(int32_t)(sy_mix64(r + (uint64_t)i + 1) >> 32) * (i % 2 ? 0x1p-31f : 0x1p-20f);
+            l->dy[t * D + i] =
+                (float)(int32_t)(sy_mix64(r + (uint64_t)i + 1) >> 32) * (i % 2 ? 0x1p-31f : 0x1p-20f);
     }
 }
 
@@ -122,7 +123,8 @@ static void all_shapes(void **state) {
                     for (int groups = 1; groups <= 5; groups++)
                         for (int64_t batch = 1; batch <= 7; batch += 2) {
                             int lanes = groups * f;
-                            run((struct sy_walk){lanes, f, cell, rounds, 0, lanes, 0}, vocabularies[v], batch);
+                            run((struct sy_walk){lanes, f, cell, rounds, 0, lanes, 0}, vocabularies[v],
+                                batch);
                         }
 }
 

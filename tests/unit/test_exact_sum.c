@@ -1,7 +1,8 @@
 /* The exact sum against a sum of single bits: 2400 binary places from 2^-1074 on, added and rounded by hand.
  *
- * Any order and any split into joined parts give the same bits, which a plain fp64 sum does not (negative control); ties go
- * to even, also when what breaks them lies 2000 places below; subnormals, overflow, and numbers that are not finite.
+ * Any order and any split into joined parts give the same bits, which a plain fp64 sum does not (negative
+ * control); ties go to even, also when what breaks them lies 2000 places below; subnormals, overflow, and
+ * numbers that are not finite.
  */
 #include <float.h>
 #include <math.h>
@@ -25,9 +26,7 @@ static uint64_t random_bits(void) {
     uint64_t z = (state ^ state >> 29) * 0xff51afd7ed558ccdu;
     return z ^ z >> 32;
 }
-static int64_t below(int64_t n) {
-    return (int64_t)(random_bits() >> 33) % n;
-}
+static int64_t below(int64_t n) { return (int64_t)(random_bits() >> 33) % n; }
 
 static uint64_t bits_of(double x) {
     uint64_t u;
@@ -40,7 +39,7 @@ static double from_bits(uint64_t u) {
     return x;
 }
 
-/* --- the definition: place[p] counts 2^(p - 1074) ---------------------------------------------------------------------- */
+/* --- the definition: place[p] counts 2^(p - 1074) ------------------------------------------------------- */
 
 struct places {
     int8_t bit[PLACES];
@@ -119,7 +118,7 @@ static double number(int lo, int hi) {
     return from_bits((random_bits() & 0xfffffffffffffu) | (uint64_t)(lo + below(hi - lo + 1)) << 52);
 }
 
-/* --- tests ------------------------------------------------------------------------------------------------------------- */
+/* --- tests ---------------------------------------------------------------------------------------------- */
 
 static void test_definition_of_the_test(void **unused) { /* the places themselves, where __int128 is enough */
     (void)unused;
@@ -139,7 +138,8 @@ static void test_definition_of_the_test(void **unused) { /* the places themselve
 
 static void test_random(void **unused) {
     (void)unused;
-    static const int range[][2] = {{0, 2046}, {0, 3}, {0, 60}, {1000, 1064}, {2040, 2046}, {900, 1100}, {0, 0}};
+    static const int range[][2] = {{0, 2046},    {0, 3},      {0, 60}, {1000, 1064},
+                                   {2040, 2046}, {900, 1100}, {0, 0}};
     double x[MOST];
     for (size_t r = 0; r < sizeof range / sizeof *range; r++)
         for (int trial = 0; trial < 25; trial++) {
@@ -208,7 +208,7 @@ static void test_ties(void **unused) {
     check((double[]){two53, 0x1.fffffffffffffp-1, 0x1p-53}, 3, two53);
     check((double[]){two53, 0x1.fffffffffffffp-1, 0x1p-53, 0x1p-900}, 4, two53 + 2.0);
     check((double[]){0x1.fffffffffffffp52, 0x1p-1}, 2, 0x1p53); /* the carry makes one place more */
-    for (int k = -1020; k < 970; k++) {                         /* the leading digit at every place of a bin */
+    for (int k = -1020; k < 970; k++) { /* the leading digit at every place of a bin */
         double one = ldexp(1.0, k), half = ldexp(1.0, k - 53), least = 0x1p-1074;
         int has_half = k - 53 >= -1074;
         if (has_half)

@@ -1,5 +1,5 @@
-/* switchyard inspect --experts on metrics written by hand: buckets to the digit, dead experts, rows that are left out, lines
- * of older versions, torn and damaged ones; and the counters' table and line.
+/* switchyard inspect --experts on metrics written by hand: buckets to the digit, dead experts, rows that are
+ * left out, lines of older versions, torn and damaged ones; and the counters' table and line.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -60,7 +60,8 @@ static void has_not(const char *text) {
 /* The message of a failure has all of these words. */
 static void fails(sy_status status, sy_status should, const char *a, const char *b) {
     if (status != should || !strstr(sy_error_message(), a) || !strstr(sy_error_message(), b))
-        fail_msg("status %d, not %d, or no '%s' and '%s' in: %s", (int)status, (int)should, a, b, sy_error_message());
+        fail_msg("status %d, not %d, or no '%s' and '%s' in: %s", (int)status, (int)should, a, b,
+                 sy_error_message());
 }
 
 /* No line is wider than 80 columns; a byte that continues a UTF-8 character has none. */
@@ -75,12 +76,13 @@ static void narrow(void) {
 
 static const struct sy_experts_options all = {.layer = -1};
 
-#define LINE(step, counts) "{\"kind\":\"train\",\"step\":" #step ",\"moe\":[{\"layer\":1,\"load\":[" counts "]}]}\n"
+#define LINE(step, counts) \
+    "{\"kind\":\"train\",\"step\":" #step ",\"moe\":[{\"layer\":1,\"load\":[" counts "]}]}\n"
 
 /* 10 steps in 8 buckets: step s is in bucket floor((s - 1) 8 / 10), so 1-2, 3, 4, 5, 6-7, 8, 9, 10. */
-static const char ten[] = LINE(1, "10,20,0") LINE(2, "20,10,0") LINE(3, "30,0,0") LINE(4, "15,15,0") LINE(5, "10,20,0")
-    LINE(6, "1,29,0") "{\"kind\":\"eval\",\"step\":6,\"loss\":5.5}\n" LINE(7, "2,28,0") LINE(8, "30,0,0") LINE(9, "12,18,0")
-        LINE(10, "15,15,0");
+static const char ten[] = LINE(1, "10,20,0") LINE(2, "20,10,0") LINE(3, "30,0,0") LINE(4, "15,15,0")
+    LINE(5, "10,20,0") LINE(6, "1,29,0") "{\"kind\":\"eval\",\"step\":6,\"loss\":5.5}\n" LINE(7, "2,28,0")
+        LINE(8, "30,0,0") LINE(9, "12,18,0") LINE(10, "15,15,0");
 
 static void test_buckets(void **unused) {
     (void)unused;
@@ -95,7 +97,8 @@ static void test_buckets(void **unused) {
     has("\n         0   150   300   150   100    15   300   120   150    145  #########\n");
     has("\n         1   150     0   150   200   285     0   180   150    155  #########\n");
     has("\n         2     0     0     0     0     0     0     0     0      0  dead\n");
-    /* cv: sqrt((45^2 + 55^2 + 100^2) / 3) / 100 = 0.70828; entropy: 0.69259 / log 3; cv of a step: 10.06 / 10. */
+    /* cv: sqrt((45^2 + 55^2 + 100^2) / 3) / 100 = 0.70828; entropy: 0.69259 / log 3; cv of a step: 10.06 /
+     * 10. */
     has("\n    1         10      0     155  0.71  0.6304     1        0       30    1.01\n");
     has_not("note");
     assert_int_equal(show_from(file, all), SY_OK);
@@ -114,7 +117,8 @@ static void test_json(void **unused) {
     if (sy_json_parse("printed", printed, n_printed, 0, &root) != SY_OK)
         fail_msg("%s", sy_error_message());
     json_decref(root);
-    has("{\"first_step\":1,\"last_step\":10,\"steps\":10,\"steps_without_load\":0,\"torn\":false,\"layers\":[{\"layer\":1,"
+    has("{\"first_step\":1,\"last_step\":10,\"steps\":10,\"steps_without_load\":0,\"torn\":false,\"layers\":["
+        "{\"layer\":1,"
         "\"experts\":3,\"steps\":10,\"load_min\":0,\"load_max\":155,");
     has("\"load\":[145,155,0],\"buckets\":[{\"first_step\":1,\"last_step\":2,\"steps\":2,\"load\":[30,30,0]},"
         "{\"first_step\":3,\"last_step\":3,\"steps\":1,\"load\":[30,0,0]},");
@@ -181,7 +185,9 @@ static void test_rows(void **unused) {
         for (int i = 1; i < digits; i++)
             last = 10 * last + 9;
         for (int step = last - 8; step <= last; step++) {
-            n += sprintf(text + n, "{\"kind\":\"train\",\"step\":%d,\"moe\":[{\"layer\":60,\"load\":[281474976710656", step);
+            n += sprintf(text + n,
+                         "{\"kind\":\"train\",\"step\":%d,\"moe\":[{\"layer\":60,\"load\":[281474976710656",
+                         step);
             for (int e = 1; e < 2000; e++)
                 n += sprintf(text + n, ",%d", e % 2);
             n += sprintf(text + n, "]}]}\n");
@@ -212,10 +218,10 @@ static void test_damaged(void **unused) {
         {"{\"kind\":\"train\",\"step\":1}\n", ":1: key \"moe\"", "missing"},
         {"{\"kind\":\"train\",\"step\":1,\"moe\":{}}\n", ":1: key \"moe\"", "array"},
         {"{\"kind\":\"train\",\"step\":1,\"moe\":[{\"load\":[1]}]}\n", ":1: key \"layer\"", "missing"},
-        {"{\"kind\":\"train\",\"step\":1,\"moe\":[{\"layer\":1,\"load\":{}},{\"layer\":2,\"load\":[1]}]}\n", "\"load\"",
-         "array"},
-        {"{\"kind\":\"train\",\"step\":1,\"moe\":[{\"layer\":1,\"load\":[1]},{\"layer\":1,\"load\":[1]}]}\n", "layer 1",
-         "twice"},
+        {"{\"kind\":\"train\",\"step\":1,\"moe\":[{\"layer\":1,\"load\":{}},{\"layer\":2,\"load\":[1]}]}\n",
+         "\"load\"", "array"},
+        {"{\"kind\":\"train\",\"step\":1,\"moe\":[{\"layer\":1,\"load\":[1]},{\"layer\":1,\"load\":[1]}]}\n",
+         "layer 1", "twice"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_text(bad[i].text);
@@ -305,8 +311,9 @@ static void test_counters_line(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_buckets),       cmocka_unit_test(test_json),    cmocka_unit_test(test_dead_and_missing),
-        cmocka_unit_test(test_rows),          cmocka_unit_test(test_damaged), cmocka_unit_test(test_counters),
+        cmocka_unit_test(test_buckets),          cmocka_unit_test(test_json),
+        cmocka_unit_test(test_dead_and_missing), cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_damaged),          cmocka_unit_test(test_counters),
         cmocka_unit_test(test_counters_line),
     };
     const char *tmp = getenv("TMPDIR");

@@ -1,4 +1,5 @@
-/* The elementary functions (NUMERICS 2) against long double libm: bounds, exact values, what happens at the ends. */
+/* The elementary functions (NUMERICS 2) against long double libm: bounds, exact values, what happens at
+ * the ends. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +17,9 @@ static uint64_t random_bits(void) {
     random_state ^= random_state >> 7;
     return random_state ^= random_state << 17;
 }
-static double uniform(double lo, double hi) { return lo + (hi - lo) * ((double)(random_bits() >> 11) * 0x1p-53); }
+static double uniform(double lo, double hi) {
+    return lo + (hi - lo) * ((double)(random_bits() >> 11) * 0x1p-53);
+}
 
 static uint32_t bits(float x) { return sy_f32_bits(x); }
 
@@ -49,8 +52,8 @@ static void check_exp2(float x) {
         fail_msg("EXP2(%a) = %a, error %Lg of %Lg", (double)x, (double)sy_exp2_f32(x), error, want);
 }
 
-/* Relative error 1.7e-7 from -126 on (all fractions: 1.7155e-7, at -0x1.fffd5cp-2); absolute below 2^-127 between -127
- * and -126. */
+/* Relative error 1.7e-7 from -126 on (all fractions: 1.7155e-7, at -0x1.fffd5cp-2); absolute below 2^-127
+ * between -127 and -126. */
 static void exp2_bounds(void **state) {
     (void)state;
     for (int i = -(1 << 19); i <= 1 << 19; i++) /* the whole fraction */
@@ -62,7 +65,8 @@ static void exp2_bounds(void **state) {
         check_exp2(x);
 }
 
-/* Where the polynomial changes hands, at n + 1/2, and from one fp32 to the next it may fall by rounding alone. */
+/* Where the polynomial changes hands, at n + 1/2, and from one fp32 to the next it may fall by rounding
+ * alone. */
 static void exp2_is_nearly_monotone(void **state) {
     (void)state;
     for (int n = -126; n < 127; n++)
@@ -78,7 +82,8 @@ static void exp2_is_nearly_monotone(void **state) {
         assert_true(sy_exp2_f32(x + 0x1p-10f) > sy_exp2_f32(x));
 }
 
-/* LOG and LOG2 of normal numbers: NUMERICS 2 gives no bound; these are what the formulae reach, 8.1e-8 and 1.23e-7. */
+/* LOG and LOG2 of normal numbers: NUMERICS 2 gives no bound; these are what the formulae reach, 8.1e-8 and
+ * 1.23e-7. */
 static void log_bounds(void **state) {
     (void)state;
     for (int i = 0; i < 1000000; i++) {
@@ -124,8 +129,9 @@ static void fp64_exp2_and_log2(void **state) {
 static void fp64_sin_and_cos(void **state) {
     (void)state;
     for (int i = 0; i < 600000; i++) {
-        double x = i % 3 == 0 ? uniform(-4.0, 4.0) : i % 3 == 1 ? uniform(-0x1p20, 0x1p20) :
-                   1.5707963267948966 * (double)(int64_t)uniform(-600000.0, 600000.0);
+        double x = i % 3 == 0   ? uniform(-4.0, 4.0)
+                   : i % 3 == 1 ? uniform(-0x1p20, 0x1p20)
+                                : 1.5707963267948966 * (double)(int64_t)uniform(-600000.0, 600000.0);
         long double s = fabsl((long double)sy_sin_f64(x) - sinl((long double)x));
         long double c = fabsl((long double)sy_cos_f64(x) - cosl((long double)x));
         if (s >= 3e-16L || c >= 3e-16L)

@@ -1,5 +1,6 @@
-/* The functions as docs/NUMERICS.md 2 prints them, written out from the page alone: with == against the library's, so that
- * whoever follows the page gets the bits of a run. Control: a libm's functions give other bits now and then.
+/* The functions as docs/NUMERICS.md 2 prints them, written out from the page alone: with == against the
+ * library's, so that whoever follows the page gets the bits of a run. Control: a libm's functions give other
+ * bits now and then.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -51,7 +52,8 @@ static double printed_ln(double x) { return printed_log2(x) * LN2; }
 
 static void reduced(double x, int *quarter, double *s, double *c) {
     double n = rint(x * 0x1.45f306dc9c883p-1);
-    double r = ((x - n * 0x1.921fb544p+0) - n * 0x1.0b4611a6p-34) - n * 0x1.3198a2e037073p-69, z = r * r, p = 1.0, q = 1.0;
+    double r = ((x - n * 0x1.921fb544p+0) - n * 0x1.0b4611a6p-34) - n * 0x1.3198a2e037073p-69, z = r * r,
+           p = 1.0, q = 1.0;
     for (int k = 20; k >= 2; k -= 2)
         p = 1.0 - (p * z) / (k * (k + 1));
     for (int k = 19; k >= 1; k -= 2)
@@ -110,8 +112,9 @@ static void functions_are_as_printed(void **state) {
 }
 
 static float printed_log_parts(float z, float *e) {
-    static const float c[] = {0x1.204376p-4f, -0x1.d7a37p-4f, 0x1.de4a34p-4f,  -0x1.fcba9ep-4f, 0x1.23d37ep-3f,
-                              -0x1.555cap-3f, 0x1.999d58p-3f, -0x1.fffff8p-3f, 0x1.555554p-2f};
+    static const float c[] = {0x1.204376p-4f,  -0x1.d7a37p-4f,  0x1.de4a34p-4f,
+                              -0x1.fcba9ep-4f, 0x1.23d37ep-3f,  -0x1.555cap-3f,
+                              0x1.999d58p-3f,  -0x1.fffff8p-3f, 0x1.555554p-2f};
     int32_t i = (int32_t)(sy_f32_bits(z) - 0x3f3504f3u), n = i >> 23;
     float f = sy_f32_from_bits(sy_f32_bits(z) - ((uint32_t)n << 23)) - 1.0f, q = c[0];
     for (int k = 1; k < 9; k++)
@@ -123,7 +126,8 @@ static float printed_log_parts(float z, float *e) {
 static void logarithms_in_fp32_are_as_printed(void **state) {
     (void)state;
     for (int i = 0; i < 400000; i++) {
-        float z = (float)exp2(i % 2 ? uniform(-125.0, 127.0) : uniform(-1.0, 1.0)), e, y = printed_log_parts(z, &e);
+        float z = (float)exp2(i % 2 ? uniform(-125.0, 127.0) : uniform(-1.0, 1.0)), e,
+              y = printed_log_parts(z, &e);
         same("LOG", (double)z, (double)sy_log_f32(z), (double)fmaf(e, 0x1.62e43p-1f, y));
         same("LOG2", (double)z, (double)sy_log2_f32(z), (double)fmaf(y, 0x1.715476p+0f, e));
     }

@@ -1,4 +1,5 @@
-/* The guarded device keeps its word: what is between two ops cannot be touched, what ops and copies do is right. */
+/* The guarded device keeps its word: what is between two ops cannot be touched, what ops and copies do is
+ * right. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>

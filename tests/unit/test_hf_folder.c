@@ -1,5 +1,5 @@
-/* Tensors of Hugging Face folders that are not as ours: all experts of a layer in one tensor, Mixtral's under other names.
- * Every value must arrive in its place, in all dtypes; what does not fit is refused by name.
+/* Tensors of Hugging Face folders that are not as ours: all experts of a layer in one tensor, Mixtral's under
+ * other names. Every value must arrive in its place, in all dtypes; what does not fit is refused by name.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -67,7 +67,8 @@ static void close_model(struct folder *f) {
     sy_config_destroy(f->config);
 }
 
-/* The model's tensors as entries, one each; those of experts joined to two a layer. `block` is "mlp" also for Mixtral. */
+/* The model's tensors as entries, one each; those of experts joined to two a layer. `block` is "mlp" also
+ * for Mixtral. */
 static void list_entries(struct folder *f, const char *block) {
     int fused[2] = {-1, -1}, layer = -1;
     for (int i = 0; i < f->params->n_tensors; i++) {
@@ -92,7 +93,8 @@ static void list_entries(struct folder *f, const char *block) {
         } else {
             const char *other = strstr(t->name, ".block_sparse_moe.");
             if (other)
-                snprintf(e->name, sizeof e->name, "%.*s.%s.%s", (int)(other - t->name), t->name, block, other + 18);
+                snprintf(e->name, sizeof e->name, "%.*s.%s.%s", (int)(other - t->name), t->name, block,
+                         other + 18);
             else
                 snprintf(e->name, sizeof e->name, "%s", t->name);
             e->n_dims = t->n_dims;
@@ -108,7 +110,8 @@ static int by_name(const void *a, const void *b) {
     return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
 }
 
-static void write_values(struct sy_safetensors_writer *w, enum sy_safetensors_dtype dtype, const float *x, int64_t n) {
+static void write_values(struct sy_safetensors_writer *w, enum sy_safetensors_dtype dtype, const float *x,
+                         int64_t n) {
     uint16_t *half = malloc(2 * (size_t)n);
     assert_non_null(half);
     for (int64_t i = 0; i < n; i++) {
@@ -145,8 +148,9 @@ static void write_folder(struct folder *f, enum sy_safetensors_dtype dtype) {
     qsort(f->entry, (size_t)f->n_entries, sizeof *f->entry, by_name);
     assert_int_equal(sy_safetensors_writer_open(path, &w), SY_OK);
     for (int i = 0; i < f->n_entries; i++)
-        assert_int_equal(sy_safetensors_writer_declare(w, f->entry[i].name, dtype, f->entry[i].n_dims, f->entry[i].dims),
-                         SY_OK);
+        assert_int_equal(
+            sy_safetensors_writer_declare(w, f->entry[i].name, dtype, f->entry[i].n_dims, f->entry[i].dims),
+            SY_OK);
     for (int i = 0; i < f->n_entries; i++)
         for (int k = 0; k < f->entry[i].n; k++) {
             const struct sy_tensor *t = &f->params->tensor[f->entry[i].parts[k]];
@@ -190,7 +194,8 @@ static void check_values(const struct folder *f, const float *got, const char *d
         const float *is = got + flat_at(f->params, t), *must = f->value + flat_at(f->params, t);
         for (int64_t j = 0; j < t->n; j++)
             if (is[j] != must[j])
-                fail_msg("%s: %s, element %lld is %g, must be %g", what, t->name, (long long)j, is[j], must[j]);
+                fail_msg("%s: %s, element %lld is %g, must be %g", what, t->name, (long long)j, is[j],
+                         must[j]);
         sy_digest_add_f32(&want, t->id, 0, f->value + flat_at(f->params, t), (size_t)t->n);
     }
     sy_digest_hex(&want, hex);
@@ -198,7 +203,8 @@ static void check_values(const struct folder *f, const float *got, const char *d
 }
 
 static void check_fused(const char *flavor, const char *const *keys, const char *block) {
-    static const enum sy_safetensors_dtype dtypes[] = {SY_SAFETENSORS_F32, SY_SAFETENSORS_BF16, SY_SAFETENSORS_F16};
+    static const enum sy_safetensors_dtype dtypes[] = {SY_SAFETENSORS_F32, SY_SAFETENSORS_BF16,
+                                                       SY_SAFETENSORS_F16};
     struct folder f;
     char digest[SY_DIGEST_CHARS];
     open_model(&f, flavor, keys);
@@ -218,8 +224,17 @@ static void check_fused(const char *flavor, const char *const *keys, const char 
 
 static const char *const as_it_is[] = {NULL};
 static const char *const wide[] = {/* W1 alone is longer than what is read at once */
-                                   "model.dim", "272", "model.moe_inter_dim", "1000", "moe.num_experts", "3",
-                                   "moe.num_expert_groups", "0", "moe.num_limited_groups", "0", NULL};
+                                   "model.dim",
+                                   "272",
+                                   "model.moe_inter_dim",
+                                   "1000",
+                                   "moe.num_experts",
+                                   "3",
+                                   "moe.num_expert_groups",
+                                   "0",
+                                   "moe.num_limited_groups",
+                                   "0",
+                                   NULL};
 static const char *const as_qwen3[] = {
     "model.qk_norm", "head", "moe.load_balance_coeff", "0", "model.moe_inter_dim", "5", NULL};
 static const char *const as_mixtral[] = {"moe.load_balance_coeff", "0", "model.moe_inter_dim", "7", NULL};
@@ -267,7 +282,8 @@ static void test_refused(void **state) {
     e->n = 8;
     expect_refused(&f, "gate_up_proj", "[4, 10, 32]");
     *(e = find(&f, "gate_up_proj")) = saved;
-    snprintf(e->name, sizeof e->name, "model.layers.0.mlp.experts.gate_and_up"); /* unknown: its parts are missing */
+    snprintf(e->name, sizeof e->name,
+             "model.layers.0.mlp.experts.gate_and_up"); /* unknown: its parts are missing */
     expect_refused(&f, "experts.0.gate_proj.weight", "is in none of the files");
     *(e = find(&f, "gate_and_up")) = saved;
     struct entry *twice = &f.entry[f.n_entries++]; /* W2 of expert 3 once more by itself */

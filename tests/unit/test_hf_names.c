@@ -1,4 +1,5 @@
-/* config.json both ways, and the names and shapes of tensors, against what Hugging Face's classes and published models say.
+/* config.json both ways, and the names and shapes of tensors, against what Hugging Face's classes and
+ * published models say.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,9 +18,10 @@ static struct sy_config *new_config(const char *flavor, const char *more) {
     struct sy_config *c = NULL;
     char text[512];
     assert_int_equal(sy_config_create(&c), SY_OK);
-    snprintf(text, sizeof text, "[model]\n%s%s%s\n%s\n[numerics]\nclass = \"x86\"\n", *flavor ? "flavor = \"" : "", flavor,
-             *flavor ? "\"" : "", more);
-    if (sy_config_load_text(c, "t", text, strlen(text)) != SY_OK || (*flavor && sy_config_finish(c, false) != SY_OK))
+    snprintf(text, sizeof text, "[model]\n%s%s%s\n%s\n[numerics]\nclass = \"x86\"\n",
+             *flavor ? "flavor = \"" : "", flavor, *flavor ? "\"" : "", more);
+    if (sy_config_load_text(c, "t", text, strlen(text)) != SY_OK ||
+        (*flavor && sy_config_finish(c, false) != SY_OK))
         fail_msg("%s", sy_error_message());
     return c;
 }
@@ -28,7 +30,8 @@ static struct sy_config *new_config(const char *flavor, const char *more) {
 static void same_model(struct sy_config *a, struct sy_config *b, const char *what) {
     const char *key, *ta = NULL, *tb = NULL;
     for (int i = 0; (key = sy_config_key(i, NULL)); i++) {
-        if ((strncmp(key, "model.", 6) != 0 && strncmp(key, "moe.", 4) != 0) || strcmp(key, "model.flavor") == 0)
+        if ((strncmp(key, "model.", 6) != 0 && strncmp(key, "moe.", 4) != 0) ||
+            strcmp(key, "model.flavor") == 0)
             continue;
         assert_int_equal(sy_config_get(a, key, &ta), SY_OK);
         assert_int_equal(sy_config_get(b, key, &tb), SY_OK);
@@ -45,7 +48,9 @@ static struct sy_config *read_back(const json_t *root, const char *what) {
     return c;
 }
 
-static const char *model_type(const json_t *root) { return json_string_value(json_object_get(root, "model_type")); }
+static const char *model_type(const json_t *root) {
+    return json_string_value(json_object_get(root, "model_type"));
+}
 
 /* With our object, and of a Hugging Face class also without it. */
 static void comes_back(struct sy_config *a, const json_t *root, const char *what) {
@@ -78,8 +83,8 @@ static void test_all_flavors(void **unused) {
     assert_true(n_theirs >= 9);
 }
 
-/* Flavor, what is laid over it, model_type. OLMoE has no head_dim of its own, DeepseekV2 no width that its heads do not
- * divide, and no class but Qwen3-MoE and Mixtral a window. */
+/* Flavor, what is laid over it, model_type. OLMoE has no head_dim of its own, DeepseekV2 no width that its
+ * heads do not divide, and no class but Qwen3-MoE and Mixtral a window. */
 static void test_types(void **unused) {
     (void)unused;
     static const char *const types[][3] = {
@@ -121,7 +126,8 @@ static void test_types(void **unused) {
 /* Checkpoints of the demo and of the debug model load in transformers. */
 static void test_configs(void **unused) {
     (void)unused;
-    static const char *const files[][2] = {{"configs/tiny.toml", "deepseek_v3"}, {"configs/gqa_debug.toml", "qwen3_moe"}};
+    static const char *const files[][2] = {{"configs/tiny.toml", "deepseek_v3"},
+                                           {"configs/gqa_debug.toml", "qwen3_moe"}};
     for (int i = 0; i < 2; i++) {
         struct sy_config *c = NULL, *again;
         json_t *root = NULL;
@@ -145,10 +151,12 @@ static const char deepseek_v3[] =
     "{\"architectures\":[\"DeepseekV3ForCausalLM\"],\"model_type\":\"deepseek_v3\"," COMMON
     "\"vocab_size\":129280,\"hidden_size\":7168,\"intermediate_size\":18432,\"moe_intermediate_size\":2048,"
     "\"num_hidden_layers\":61,\"num_attention_heads\":128,\"num_key_value_heads\":128,\"n_shared_experts\":1,"
-    "\"n_routed_experts\":256,\"routed_scaling_factor\":2.5,\"kv_lora_rank\":512,\"q_lora_rank\":1536,\"qk_rope_head_dim\":"
+    "\"n_routed_experts\":256,\"routed_scaling_factor\":2.5,\"kv_lora_rank\":512,\"q_lora_rank\":1536,\"qk_"
+    "rope_head_dim\":"
     "64,"
     "\"v_head_dim\":128,\"qk_nope_head_dim\":128,\"n_group\":8,\"topk_group\":4,\"num_experts_per_tok\":8,"
-    "\"first_k_dense_replace\":3,\"norm_topk_prob\":true,\"scoring_func\":\"sigmoid\",\"topk_method\":\"noaux_tc\","
+    "\"first_k_dense_replace\":3,\"norm_topk_prob\":true,\"scoring_func\":\"sigmoid\",\"topk_method\":"
+    "\"noaux_tc\","
     "\"moe_layer_freq\":1,\"num_nextn_predict_layers\":1,\"rms_norm_eps\":1e-06,\"rope_theta\":10000,"
     "\"rope_scaling\":{\"beta_fast\":32,\"beta_slow\":1,\"factor\":40,\"mscale\":1.0,\"mscale_all_dim\":1.0,"
     "\"original_max_position_embeddings\":4096,\"type\":\"yarn\"}}";
@@ -156,11 +164,13 @@ static const char deepseek_v3_rope_parameters[] = /* as transformers 5 writes it
     "{\"architectures\":[\"DeepseekV3ForCausalLM\"],\"model_type\":\"deepseek_v3\"," COMMON
     "\"vocab_size\":129280,\"hidden_size\":7168,\"intermediate_size\":18432,\"moe_intermediate_size\":2048,"
     "\"num_hidden_layers\":61,\"num_attention_heads\":128,\"num_key_value_heads\":128,\"n_shared_experts\":1,"
-    "\"n_routed_experts\":256,\"routed_scaling_factor\":2.5,\"kv_lora_rank\":512,\"q_lora_rank\":1536,\"qk_rope_head_dim\":"
+    "\"n_routed_experts\":256,\"routed_scaling_factor\":2.5,\"kv_lora_rank\":512,\"q_lora_rank\":1536,\"qk_"
+    "rope_head_dim\":"
     "64,"
     "\"v_head_dim\":128,\"qk_nope_head_dim\":128,\"n_group\":8,\"topk_group\":4,\"num_experts_per_tok\":8,"
     "\"first_k_dense_replace\":3,\"norm_topk_prob\":true,\"rms_norm_eps\":1e-06,\"rope_interleave\":true,"
-    "\"rope_parameters\":{\"beta_fast\":32.0,\"beta_slow\":1.0,\"factor\":40.0,\"mscale\":1.0,\"mscale_all_dim\":1.0,"
+    "\"rope_parameters\":{\"beta_fast\":32.0,\"beta_slow\":1.0,\"factor\":40.0,\"mscale\":1.0,\"mscale_all_"
+    "dim\":1.0,"
     "\"original_max_position_embeddings\":4096,\"rope_type\":\"yarn\",\"rope_theta\":10000.0}}";
 static const char deepseek_v2[] =
     "{\"architectures\":[\"DeepseekV2ForCausalLM\"],\"model_type\":\"deepseek_v2\"," COMMON
@@ -168,23 +178,27 @@ static const char deepseek_v2[] =
     "\"num_hidden_layers\":60,\"num_attention_heads\":128,\"num_key_value_heads\":128,\"n_shared_experts\":2,"
     "\"n_routed_experts\":160,\"routed_scaling_factor\":16.0,\"kv_lora_rank\":512,\"q_lora_rank\":1536,"
     "\"qk_rope_head_dim\":64,\"v_head_dim\":128,\"qk_nope_head_dim\":128,\"n_group\":8,\"topk_group\":3,"
-    "\"num_experts_per_tok\":6,\"first_k_dense_replace\":1,\"norm_topk_prob\":false,\"scoring_func\":\"softmax\","
-    "\"topk_method\":\"group_limited_greedy\",\"moe_layer_freq\":1,\"rms_norm_eps\":1e-06,\"rope_theta\":10000,"
+    "\"num_experts_per_tok\":6,\"first_k_dense_replace\":1,\"norm_topk_prob\":false,\"scoring_func\":"
+    "\"softmax\","
+    "\"topk_method\":\"group_limited_greedy\",\"moe_layer_freq\":1,\"rms_norm_eps\":1e-06,\"rope_theta\":"
+    "10000,"
     "\"rope_scaling\":{\"beta_fast\":32,\"beta_slow\":1,\"factor\":40,\"mscale\":1.0,\"mscale_all_dim\":1.0,"
     "\"original_max_position_embeddings\":4096,\"type\":\"yarn\"}}";
 static const char qwen3[] =
     "{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"model_type\":\"qwen3_moe\"," COMMON
-    "\"decoder_sparse_step\":1,\"head_dim\":128,\"hidden_size\":2048,\"intermediate_size\":6144,\"mlp_only_layers\":[],"
+    "\"decoder_sparse_step\":1,\"head_dim\":128,\"hidden_size\":2048,\"intermediate_size\":6144,\"mlp_only_"
+    "layers\":[],"
     "\"moe_intermediate_size\":768,\"norm_topk_prob\":true,\"num_attention_heads\":32,\"num_experts\":128,"
     "\"num_experts_per_tok\":8,\"num_hidden_layers\":48,\"num_key_value_heads\":4,\"rms_norm_eps\":1e-06,"
     "\"rope_scaling\":null,\"rope_theta\":1000000.0,\"sliding_window\":null,\"use_sliding_window\":false,"
     "\"vocab_size\":151936}";
-static const char olmoe[] =
-    "{\"architectures\":[\"OlmoeForCausalLM\"],\"model_type\":\"olmoe\"," COMMON
-    "\"clip_qkv\":null,\"hidden_size\":2048,\"intermediate_size\":1024,\"norm_topk_prob\":false,\"num_attention_heads\":16,"
-    "\"num_experts\":64,\"num_experts_per_tok\":8,\"num_hidden_layers\":16,\"num_key_value_heads\":16,\"rms_norm_eps\":1e-"
-    "05,"
-    "\"rope_scaling\":null,\"rope_theta\":10000.0,\"vocab_size\":50304}";
+static const char olmoe[] = "{\"architectures\":[\"OlmoeForCausalLM\"],\"model_type\":\"olmoe\"," COMMON
+                            "\"clip_qkv\":null,\"hidden_size\":2048,\"intermediate_size\":1024,\"norm_topk_"
+                            "prob\":false,\"num_attention_heads\":16,"
+                            "\"num_experts\":64,\"num_experts_per_tok\":8,\"num_hidden_layers\":16,\"num_key_"
+                            "value_heads\":16,\"rms_norm_eps\":1e-"
+                            "05,"
+                            "\"rope_scaling\":null,\"rope_theta\":10000.0,\"vocab_size\":50304}";
 static const char mixtral[] =
     "{\"architectures\":[\"MixtralForCausalLM\"],\"model_type\":\"mixtral\",\"hidden_act\":\"silu\","
     "\"hidden_size\":4096,\"intermediate_size\":14336,\"num_attention_heads\":32,\"num_experts_per_tok\":2,"
@@ -292,12 +306,15 @@ static void test_refused(void **unused) {
     refuses(deepseek_v3, YARN(",\"factor\":null"), "factor");
     refuses(deepseek_v3, YARN(",\"factor\":0.5"), "factor");
     refuses(deepseek_v3, YARN(",\"factor\":4"), "original_max_position_embeddings");
-    refuses(deepseek_v3, YARN(",\"factor\":4,\"original_max_position_embeddings\":64,\"extrapolation_factor\":1"),
+    refuses(deepseek_v3,
+            YARN(",\"factor\":4,\"original_max_position_embeddings\":64,\"extrapolation_factor\":1"),
             "extrapolation_factor");
-    refuses(deepseek_v3, YARN(",\"factor\":4,\"original_max_position_embeddings\":64,\"truncate\":1"), "truncate");
+    refuses(deepseek_v3, YARN(",\"factor\":4,\"original_max_position_embeddings\":64,\"truncate\":1"),
+            "truncate");
     refuses(deepseek_v3, YARN(",\"factor\":4,\"original_max_position_embeddings\":64,\"attention_factor\":0"),
             "attention_factor");
-    refuses(deepseek_v3, YARN(",\"factor\":4,\"original_max_position_embeddings\":64,\"mscale\":-1"), "mscale");
+    refuses(deepseek_v3, YARN(",\"factor\":4,\"original_max_position_embeddings\":64,\"mscale\":-1"),
+            "mscale");
     refuses(deepseek_v3, YARN(",\"factor\":4,\"original_max_position_embeddings\":\"x\""),
             "original_max_position_embeddings");
 }
@@ -305,7 +322,8 @@ static void test_refused(void **unused) {
 /* ---- what is not said, and what yarn says ---- */
 
 /* `change` is laid over a published file (null: the key is taken out, with remove); ours is then `value`. */
-static void means(const char *text, const char *remove, const char *change, const char *ours, const char *value) {
+static void means(const char *text, const char *remove, const char *change, const char *ours,
+                  const char *value) {
     json_t *root = parse(text), *over = parse(change);
     const char *got = NULL;
     if (remove)
@@ -314,7 +332,8 @@ static void means(const char *text, const char *remove, const char *change, cons
     struct sy_config *c = read_back(root, change);
     assert_int_equal(sy_config_get(c, ours, &got), SY_OK);
     if (strcmp(got, value) != 0)
-        fail_msg("without %s, with %s: %s is %s, must be %s", remove ? remove : "nothing", change, ours, got, value);
+        fail_msg("without %s, with %s: %s is %s, must be %s", remove ? remove : "nothing", change, ours, got,
+                 value);
     sy_config_destroy(c);
     json_decref(root);
     json_decref(over);
@@ -362,8 +381,8 @@ static void test_class_defaults(void **unused) {
     means(mixtral, NULL, "{\"head_dim\":null}", "model.head_dim", "128");
     means(mixtral, NULL, "{\"sliding_window\":4096}", "model.window", "4096");
     means(mixtral, "num_local_experts", "{\"num_experts\":16}", "moe.num_experts", "16");
-    means(mixtral, NULL, "{\"rope_parameters\":{\"rope_theta\":5e5,\"rope_type\":\"default\"}}", "model.rope_theta",
-          "500000.0");
+    means(mixtral, NULL, "{\"rope_parameters\":{\"rope_theta\":5e5,\"rope_type\":\"default\"}}",
+          "model.rope_theta", "500000.0");
     refuses(deepseek_v2, "{\"topk_method\":\"noaux_tc\"}", "topk_method");
     refuses(deepseek_v2, "{\"n_group\":null}", "n_group");
     refuses(deepseek_v2, "{\"norm_topk_prob\":true}", "norm_topk_prob");
@@ -378,7 +397,8 @@ static void test_yarn(void **unused) {
     means(deepseek_v3, NULL, YARN(LONG), scale, "0.0");
     means(deepseek_v3, NULL, YARN(LONG ",\"mscale\":0.7,\"mscale_all_dim\":0.7"), factor, "1.0");
     means(deepseek_v3, NULL, YARN(LONG ",\"mscale\":0.7,\"mscale_all_dim\":0.7"), scale, "0.7");
-    means(deepseek_v3, NULL, YARN(LONG ",\"mscale\":0.7,\"mscale_all_dim\":1.2"), factor, "0.8721505655360163");
+    means(deepseek_v3, NULL, YARN(LONG ",\"mscale\":0.7,\"mscale_all_dim\":1.2"), factor,
+          "0.8721505655360163");
     means(deepseek_v3, NULL, YARN(LONG ",\"mscale\":0.7,\"mscale_all_dim\":1.2"), scale, "1.2");
     means(deepseek_v3, NULL, YARN(LONG ",\"mscale_all_dim\":1"), factor, "1.3688879454113936");
     means(deepseek_v3, NULL, YARN(LONG ",\"mscale_all_dim\":1"), scale, "1.0");
@@ -393,11 +413,13 @@ static void test_yarn(void **unused) {
     means(qwen3, NULL, YARN(LONG), factor, "1.3688879454113936");
     means(mixtral, NULL, YARN(LONG ",\"attention_factor\":1.0"), factor, "1.0");
     means(qwen3, NULL,
-          "{\"rope_scaling\":null,\"max_position_embeddings\":512,\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":4."
+          "{\"rope_scaling\":null,\"max_position_embeddings\":512,\"rope_parameters\":{\"rope_type\":"
+          "\"yarn\",\"factor\":4."
           "0}}",
           "model.original_seq_len", "512");
     means(qwen3, NULL,
-          "{\"rope_scaling\":{\"rope_type\":\"default\"},\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":4.0}}",
+          "{\"rope_scaling\":{\"rope_type\":\"default\"},\"rope_parameters\":{\"rope_type\":\"yarn\","
+          "\"factor\":4.0}}",
           "model.rope_factor", "1.0");
 }
 
@@ -416,7 +438,8 @@ static void test_changed_by_hand(void **unused) {
         {"micro_mla", "{\"first_k_dense_replace\":0}", "first_k_dense_replace", "model.n_dense_layers"},
         {"micro_mla", "{\"q_lora_rank\":null}", "q_lora_rank", "model.q_lora_rank"},
         {"micro_mla", "{\"norm_topk_prob\":false}", "norm_topk_prob", "moe.route_norm"},
-        {"micro_mla", "{\"architectures\":[\"DeepseekV2ForCausalLM\"]}", "architectures", "DeepseekV3ForCausalLM"},
+        {"micro_mla", "{\"architectures\":[\"DeepseekV2ForCausalLM\"]}", "architectures",
+         "DeepseekV3ForCausalLM"},
         {"micro_mla", "{\"hidden_act\":\"gelu\"}", "hidden_act", "gelu"},
         {"micro_mla", "{\"tie_word_embeddings\":true}", "tie_word_embeddings", "true"},
         {"micro_gqa", "{\"rms_norm_eps\":1e-3}", "rms_norm_eps", "model.norm_eps"}, /* of no class */
@@ -450,9 +473,11 @@ static void test_saved_again(void **unused) {
     struct sy_config *a = new_config("micro_mla", ""), *b;
     json_t *root = NULL, *over;
     assert_int_equal(sy_hf_config_make(a, &root), SY_OK);
-    over = parse("{\"rope_parameters\":{\"rope_theta\":10000.0,\"type\":\"yarn\",\"rope_type\":\"yarn\",\"factor\":40.0,"
+    over = parse("{\"rope_parameters\":{\"rope_theta\":10000.0,\"type\":\"yarn\",\"rope_type\":\"yarn\","
+                 "\"factor\":40.0,"
                  "\"beta_fast\":32.0,\"beta_slow\":1.0,\"mscale\":1.0,\"mscale_all_dim\":1.0,"
-                 "\"original_max_position_embeddings\":4096},\"dtype\":\"float32\",\"head_dim\":8,\"qk_head_dim\":24}");
+                 "\"original_max_position_embeddings\":4096},\"dtype\":\"float32\",\"head_dim\":8,\"qk_head_"
+                 "dim\":24}");
     json_object_del(root, "rope_theta");
     json_object_del(root, "rope_scaling");
     json_object_del(root, "torch_dtype");

@@ -2,7 +2,7 @@
  * validation. */
 #include "data_folder.h"
 
-/* --- the held-out split, against the rule written out slowly --------------------------------------------- */
+/* --- the held-out split, against the rule written out slowly -------------------------------------------- */
 
 struct doc {
     char text[64];
@@ -18,8 +18,8 @@ static int same_text(const struct doc *a, const struct doc *b) {
 static int next_doc(const struct doc *docs, int n) {
     int best = -1;
     for (int i = 0; i < n; i++)
-        if (!docs[i].seen && (best < 0 || XXH3_64bits(docs[i].text, docs[i].n) <
-                                              XXH3_64bits(docs[best].text, docs[best].n)))
+        if (!docs[i].seen &&
+            (best < 0 || XXH3_64bits(docs[i].text, docs[i].n) < XXH3_64bits(docs[best].text, docs[best].n)))
             best = i;
     return best;
 }
@@ -40,8 +40,8 @@ static int expect_split(struct doc *docs, int n, double share, size_t *cut) {
         for (int k = 0; k < n; k++)
             if (same_text(&docs[i], &docs[k]))
                 docs[k].seen = 1, docs[k].held = fits;
-        if (copies == 1 && (largest < 0 || docs[i].n > docs[largest].n ||
-                            (docs[i].n == docs[largest].n && i < largest)))
+        if (copies == 1 &&
+            (largest < 0 || docs[i].n > docs[largest].n || (docs[i].n == docs[largest].n && i < largest)))
             largest = i;
     }
     if (held > 0 || share == 0 || largest < 0)
@@ -80,8 +80,7 @@ static void check_split(const struct doc *docs, int n, int cut_doc, size_t cut,
         int64_t h = d->heldout[i];
         held += d->document[h].bytes;
         assert_true(h == n ? cut_doc >= 0 : docs[h].held);
-        const struct sy_document *before = i ? &d->document[d->heldout[i - 1]] : NULL,
-                                 *now = &d->document[h];
+        const struct sy_document *before = i ? &d->document[d->heldout[i - 1]] : NULL, *now = &d->document[h];
         assert_true(!before || before->hash < now->hash ||
                     (before->hash == now->hash && d->heldout[i - 1] < h));
     }
@@ -134,8 +133,7 @@ static unsigned below(unsigned n) {
 
 static void test_holdout(void **state) {
     (void)state;
-    static const char *const letters[] = {
-        "a", "b", "\n", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+    static const char *const letters[] = {"a", "b", "\n", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
     static const double shares[] = {0.0, 1e-9, 0.01, 0.1, 0.3, 0.5, 0.999};
     static struct doc docs[12];
     for (int round = 0; round < 700; round++) {
@@ -159,8 +157,7 @@ static void test_holdout(void **state) {
 
 /* Documents by hand: text, then what is left to train on and what is held out, of 1 % unless said
  * otherwise. */
-static void split_is(const char *const *texts, int n, double share, const char *train,
-                     const char *held) {
+static void split_is(const char *const *texts, int n, double share, const char *train, const char *held) {
     char name[16], got[2][512] = {"", ""};
     for (int i = 0; i < n; i++) {
         snprintf(name, sizeof name, "%03d", i);
@@ -256,8 +253,7 @@ static void test_holdout_of_a_book(void **state) {
     drop("book");
     d = load(&o);
     assert_int_equal(d->train_bytes, 6);
-    assert_non_null(
-        strstr(logged, "warning: data: 260000 bytes are held out and 6 are left to train on"));
+    assert_non_null(strstr(logged, "warning: data: 260000 bytes are held out and 6 are left to train on"));
     sy_documents_destroy(d);
     drop("wide");
 }
@@ -296,8 +292,7 @@ static void test_given(void **state) {
         assert_true(d->document[d->heldout[i]].hash < d->document[d->heldout[i + 1]].hash);
         assert_true(d->heldout[i] >= 2 && d->heldout[i + 1] >= 2);
     }
-    says("warning: data: 1 of 3 documents for validation are trained on too, the first in ", "v/2.jsonl",
-         "");
+    says("warning: data: 1 of 3 documents for validation are trained on too, the first in ", "v/2.jsonl", "");
     json_t *print = NULL;
     assert_int_equal(sy_documents_fingerprint(d, &print), SY_OK);
     sy_documents_destroy(d);

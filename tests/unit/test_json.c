@@ -100,8 +100,10 @@ static void test_print(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_depth_ignores_strings),
-        cmocka_unit_test(test_getters), cmocka_unit_test(test_print),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_depth_ignores_strings),
+        cmocka_unit_test(test_getters),
+        cmocka_unit_test(test_print),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -32,8 +32,7 @@ static const struct sy_log logger = {note, NULL};
 
 static struct sy_source *source; /* of the one that is open */
 
-static struct sy_jsonl *open_text(const char *text, size_t bytes,
-                                  const struct sy_jsonl_options *options) {
+static struct sy_jsonl *open_text(const char *text, size_t bytes, const struct sy_jsonl_options *options) {
     struct sy_jsonl *jsonl = NULL;
     assert_int_equal(sy_source_open_memory("m.jsonl", text, bytes, &source), SY_OK);
     assert_int_equal(sy_jsonl_open(source, options, &jsonl), SY_OK);
@@ -92,11 +91,8 @@ static void breaks(const char *line, const char *why) {
     char text[1024], want[256];
     snprintf(text, sizeof text, "{\"body\":\"a\"}\n%s\n{\"body\":\"b\"}\n", line);
     int64_t n = 0;
-    struct sy_jsonl_options options = {.text_key = "body",
-                                       .max_bad_lines = 1,
-                                       .n_bad_lines = &n,
-                                       .log = &logger,
-                                       .max_line_bytes = 300};
+    struct sy_jsonl_options options = {
+        .text_key = "body", .max_bad_lines = 1, .n_bad_lines = &n, .log = &logger, .max_line_bytes = 300};
     struct sy_jsonl *jsonl = open_text(text, strlen(text), &options);
     next_is(jsonl, "a", 1);
     next_is(jsonl, "b", 3);
@@ -248,8 +244,7 @@ static void test_compressed(void **state) {
 
 /* The first bytes say what a file is. A name that says otherwise is refused, one that says nothing is
  * fine. */
-static void check_name(const char *suffix, const char *bytes, size_t n, sy_status want,
-                       const char *text) {
+static void check_name(const char *suffix, const char *bytes, size_t n, sy_status want, const char *text) {
     char path[64], got[16];
     size_t n_got = 0;
     snprintf(path, sizeof path, "/tmp/sy_jsonl_XXXXXX%s", suffix);
@@ -260,8 +255,7 @@ static void check_name(const char *suffix, const char *bytes, size_t n, sy_statu
     assert_int_equal(sy_source_open(path, &source), want);
     unlink(path);
     if (want != SY_OK) {
-        assert_non_null(
-            strstr(sy_error_message(), ", as its name says: give it the name of what it is"));
+        assert_non_null(strstr(sy_error_message(), ", as its name says: give it the name of what it is"));
         return;
     }
     assert_int_equal(sy_source_read(source, got, sizeof got, &n_got), SY_OK);
@@ -322,11 +316,10 @@ static void test_peek(void **state) {
 static void test_marks(void **state) {
     (void)state;
     struct sy_jsonl_options options = {0};
-    static const char text[] =
-        "\xef\xbb\xbf{\"text\":\"a\"}\n\xef\xbb\xbf{\"text\":\"\xef\xbb\xbf"
-        "b\"}\n"
-        "{\"text\":\"\\ufeffc\\ufeff\"}\n\xef\xbb\xbf\n{\"text\":\"\\ufeff\\ufeff\"}\n"
-        "{\"text\":\"\\ufeff\"}\n";
+    static const char text[] = "\xef\xbb\xbf{\"text\":\"a\"}\n\xef\xbb\xbf{\"text\":\"\xef\xbb\xbf"
+                               "b\"}\n"
+                               "{\"text\":\"\\ufeffc\\ufeff\"}\n\xef\xbb\xbf\n{\"text\":\"\\ufeff\\ufeff\"}\n"
+                               "{\"text\":\"\\ufeff\"}\n";
     struct sy_jsonl *jsonl = open_text(text, sizeof text - 1, &options);
     next_is(jsonl, "a", 1);
     next_is(jsonl, "b", 2);
@@ -395,8 +388,8 @@ static void test_first_lines(void **state) {
           "m.jsonl: no text under \"text\" (data.text_key) in the first 5 lines; keys there: \"id\", "
           "\"content\", \"url\"; "
           "if the text is in \"content\": --data.text_key=content");
-    STOPS("{\"a\":\"1\"}\n{\"b\":\"22\"}\n{\"a\":\"333\"}\n{\"c\":4}\n\n[]\n" GOOD,
-          "in the first 5 lines", "keys there: \"a\", \"b\", \"c\"", "--data.text_key=a");
+    STOPS("{\"a\":\"1\"}\n{\"b\":\"22\"}\n{\"a\":\"333\"}\n{\"c\":4}\n\n[]\n" GOOD, "in the first 5 lines",
+          "keys there: \"a\", \"b\", \"c\"", "--data.text_key=a");
     STOPS("{\"text\":[1],\"n\":2}\n", "in its one line",
           "keys there: \"text\", \"n\"; none of them holds a string");
     STOPS("{}\n{}\n", "in the first 2 lines; keys there: none; none of them");
@@ -409,13 +402,11 @@ static void test_first_lines(void **state) {
     STOPS("Once upon\na time\nthere\nwere\nlines\nand more\n", "m.jsonl:1: column ",
           "no JSON object in the first 5 lines: if this is plain text: --data.format=text");
     STOPS("\n\nOnce\n", "m.jsonl:3: ", "no JSON object in its one line");
-    stops("a\nb\nc\nd\n" GOOD, 4,
-          NULL); /* the fifth is good: four are broken, as many as are tolerated */
+    stops("a\nb\nc\nd\n" GOOD, 4, NULL); /* the fifth is good: four are broken, as many as are tolerated */
     stops(GOOD FIVE("x") FIVE("y"), 10, NULL);
     stops("a\nb\nc\nd\n" GOOD, 3,
           (const char *const[]){"m.jsonl:4: ", "broken line 4, data.max_bad_lines is 3", NULL});
-    stops(FIVE("x"), 0,
-          (const char *const[]){"m.jsonl:1: ", "broken line 1, data.max_bad_lines is 0", NULL});
+    stops(FIVE("x"), 0, (const char *const[]){"m.jsonl:1: ", "broken line 1, data.max_bad_lines is 0", NULL});
 }
 
 static void recognizes(const char *head, size_t n, int whole, const char *key, int want) {

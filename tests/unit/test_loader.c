@@ -128,8 +128,7 @@ static void check_all(int n_documents, int64_t seq_len, int shuffle, uint64_t se
     assert_true(count >= 2);
     for (int64_t i = 0; i < 3 * count; i++) { /* first in order, then at random */
         int64_t n = i < count ? i : (int64_t)(sy_mix64((uint64_t)i) % (uint64_t)count);
-        assert_int_equal(sy_loader_fetch(loader, n * seq_len, out, out + seq_len, out + 2 * seq_len),
-                         SY_OK);
+        assert_int_equal(sy_loader_fetch(loader, n * seq_len, out, out + seq_len, out + 2 * seq_len), SY_OK);
         check_sequence(&s, n, seq_len, out, out + seq_len, out + 2 * seq_len);
         int64_t place = (int64_t)(sy_mix64((uint64_t)(i + count)) %
                                   (uint64_t)(s.n - seq_len)); /* a sequence may begin anywhere */
@@ -260,8 +259,7 @@ static void test_eval(void **state) {
         int32_t *out = malloc(3 * (size_t)seq_len * sizeof *out);
         assert_non_null(out);
         for (int64_t n = count; n-- > 0;) {
-            assert_int_equal(sy_loader_eval_fetch(loader, n, out, out + seq_len, out + 2 * seq_len),
-                             SY_OK);
+            assert_int_equal(sy_loader_eval_fetch(loader, n, out, out + seq_len, out + 2 * seq_len), SY_OK);
             check_sequence(&s, n, seq_len, out, out + seq_len, out + 2 * seq_len);
             for (int64_t i = 0; i < seq_len; i++)
                 valid += out[seq_len + i] != SY_LABEL_NONE;

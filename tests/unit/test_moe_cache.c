@@ -1,5 +1,6 @@
-/* Packed expert weights belong to a version of the weights and never change a bit. Passes without gradients whose experts have
- * equal counts are counted: by the tally on one rank, by the plan over ranks. On one rank and on three.
+/* Packed expert weights belong to a version of the weights and never change a bit. Passes without gradients
+ * whose experts have equal counts are counted: by the tally on one rank, by the plan over ranks. On one rank
+ * and on three.
  */
 #include "moe_harness.h"
 #include "moe_routing.h"
@@ -32,7 +33,8 @@ static void note(struct cached *q, int rank, const char *what, const char *why) 
 static int has_y(const struct slot *s, const struct answer *want) {
     int64_t per = S * s->r->p->d;
     for (int64_t i = 0; i < s->n_sequences * per; i++)
-        if (bits_of(get(s->r->x.dtype, s->y.data, i)) != bits_of(want->v[Y][s->number[i / per] * per + i % per]))
+        if (bits_of(get(s->r->x.dtype, s->y.data, i)) !=
+            bits_of(want->v[Y][s->number[i / per] * per + i % per]))
             return 0;
     return 1;
 }
@@ -48,8 +50,8 @@ static int64_t sent_at_once(const struct slot *s) {
     return x->send_at[size] - (x->send_at[rank + 1] - x->send_at[rank]);
 }
 
-static void step(struct cached *q, struct slot *s, const char *what, enum sy_pass pass, const struct answer *want,
-                 struct expected e) {
+static void step(struct cached *q, struct slot *s, const char *what, enum sy_pass pass,
+                 const struct answer *want, struct expected e) {
     struct sy_moe_counters was = s->r->counters, *now = &s->r->counters;
     int rank = s->r->env.ep.rank, equal = q->rank_equal[rank];
     if (slot_fwd(s, pass) != SY_OK)
@@ -62,13 +64,15 @@ static void step(struct cached *q, struct slot *s, const char *what, enum sy_pas
     if (now->cached_w2t_hit - was.cached_w2t_hit != (e.w2t == HIT) ||
         now->cached_w2t_miss - was.cached_w2t_miss != (e.w2t == MISS))
         note(q, rank, what, "W2");
-    int64_t batched = now->batched_no_grad - was.batched_no_grad + s->tally.batched; /* ranks know, one counts */
+    int64_t batched =
+        now->batched_no_grad - was.batched_no_grad + s->tally.batched; /* ranks know, one counts */
     if (batched != (equal ? e.batched : 0))
         note(q, rank, what, "batched");
     int64_t sent = now->rows_sent - was.rows_sent;
     if (pass == SY_PASS_EVAL)
         q->eval_rows[rank] = sent;
-    if (pass == SY_PASS_TRAIN && sent != q->eval_rows[rank] + (s->r->config.score_before_experts ? 0 : sent_at_once(s)))
+    if (pass == SY_PASS_TRAIN &&
+        sent != q->eval_rows[rank] + (s->r->config.score_before_experts ? 0 : sent_at_once(s)))
         note(q, rank, what, "evaluation sends weights"); /* which backward alone needs there */
 }
 
@@ -95,7 +99,8 @@ static sy_status cached_rank(const struct sy_comm *comm, void *arg) {
     step(q, &s, "recompute", SY_PASS_RECOMPUTE, NULL, (struct expected){HIT, NEITHER, 0});
     rank_store(&r, q->changed);
     rank_view(&r, 1, 1);
-    step(q, &s, "other weights, the version forgotten", SY_PASS_EVAL, old, (struct expected){HIT, HIT, 1}); /* it is used */
+    step(q, &s, "other weights, the version forgotten", SY_PASS_EVAL, old,
+         (struct expected){HIT, HIT, 1}); /* it is used */
     rank_view(&r, 1, 2);
     step(q, &s, "other weights", SY_PASS_EVAL, new, (struct expected){MISS, MISS, 1});
     step(q, &s, "other weights again", SY_PASS_EVAL, new, (struct expected){HIT, HIT, 1});
@@ -161,9 +166,10 @@ static int cached(enum sy_numeric_class cls, int64_t experts, enum routing routi
         fail_msg("%s", sy_error_message());
     for (int r = 0; r < ranks; r++)
         if (q.wrong[r][0])
-            fail_msg("class %s, %lld experts, routing %d, rank %d of %d: %s", sy_class_name(cls), (long long)experts,
-                     (int)routing, r, ranks, q.wrong[r]);
-    memcpy(out[2].v[COUNTS], out[0].v[COUNTS], (size_t)experts * sizeof(float)); /* it trained more than once */
+            fail_msg("class %s, %lld experts, routing %d, rank %d of %d: %s", sy_class_name(cls),
+                     (long long)experts, (int)routing, r, ranks, q.wrong[r]);
+    memcpy(out[2].v[COUNTS], out[0].v[COUNTS],
+           (size_t)experts * sizeof(float)); /* it trained more than once */
     assert_null(difference(&out[2], &out[0]));
     for (int i = 0; i < 3; i++)
         answer_free(&out[i]);

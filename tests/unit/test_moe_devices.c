@@ -179,12 +179,11 @@ static void run(struct job *j) {
     memset(j->wrong, 0, sizeof j->wrong);
     sy_status status = j->ranks > 1 ? sy_comm_threads_run(j->ranks, rank_main, j) : rank_main(NULL, j);
     if (status != SY_OK)
-        fail_msg("%s, %s, %d ranks, device %d, wait %d: %s", j->problem->name, j->cls, j->ranks,
-                 (int)j->kind, j->fail_at, sy_error_message());
+        fail_msg("%s, %s, %d ranks, device %d, wait %d: %s", j->problem->name, j->cls, j->ranks, (int)j->kind,
+                 j->fail_at, sy_error_message());
     for (int r = 0; r < j->ranks; r++)
         if (j->wrong[r])
-            fail_msg("%s, rank %d of %d, wait %d: %s", j->problem->name, r, j->ranks, j->fail_at,
-                     j->what[r]);
+            fail_msg("%s, rank %d of %d, wait %d: %s", j->problem->name, r, j->ranks, j->fail_at, j->what[r]);
 }
 
 /* --- the bits of the CPU ----------------------------------------------------------------------- */

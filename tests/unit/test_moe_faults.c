@@ -61,8 +61,8 @@ static void is_from(struct job *j, int rank, int from, const char *want) {
 
 /* --- NaN --------------------------------------------------------------------------------------- */
 
-static sy_status call(const struct job *j, struct sy_moe *moe, const struct sy_moe_batch *b,
-                      const float *in, float *out) {
+static sy_status call(const struct job *j, struct sy_moe *moe, const struct sy_moe_batch *b, const float *in,
+                      float *out) {
     return j->eval ? sy_moe_eval(moe, b, in, out) : sy_moe_forward(moe, 1, b, in, out);
 }
 

@@ -19,8 +19,8 @@ static const struct problem shapes[] = {
     {"padding, weights first",
      "moe.num_experts=7 moe.top_k=1 moe.equal_split=pad moe.score_before_experts=true", 7, 1, 0, 0, 0, 0, 0,
      0},
-    {"scatter, shared", "moe.num_experts=8 moe.top_k=1 moe.combine=scatter moe.num_shared_experts=1", 8, 1,
-     1, 0, 0, 0, 0, 0}};
+    {"scatter, shared", "moe.num_experts=8 moe.top_k=1 moe.combine=scatter moe.num_shared_experts=1", 8, 1, 1,
+     0, 0, 0, 0, 0}};
 enum { N_SHAPES = sizeof shapes / sizeof *shapes, HEAVY = 5, CALLS = 3 };
 
 struct answer {

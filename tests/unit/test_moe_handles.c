@@ -1,6 +1,7 @@
-/* Handles of the MoE layer are values: four micro-batches of different layouts in flight with one scratch, a recompute
- * between, backward in another order, must give each the bits that it has alone. And a NaN leaves nothing behind: a NaN logit
- * runs through on all ranks, the tally of its rank alone names the token, and the next call is as if it had not been.
+/* Handles of the MoE layer are values: four micro-batches of different layouts in flight with one scratch, a
+ * recompute between, backward in another order, must give each the bits that it has alone. And a NaN leaves
+ * nothing behind: a NaN logit runs through on all ranks, the tally of its rank alone names the token, and the
+ * next call is as if it had not been.
  */
 #include "moe_harness.h"
 #include "moe_routing.h"
@@ -41,7 +42,8 @@ static sy_status interleaved_rank(const struct sy_comm *comm, void *arg) {
         if (q->keep != KEEP_ALL || m == 1) /* 1 is made again in any case: nothing says that it must not */
             status = slot_fwd(&s[m], SY_PASS_RECOMPUTE);
         if (status == SY_OK && i + 1 < N && q->keep != KEEP_ALL)
-            status = slot_fwd(&s[q->order[i + 1]], SY_PASS_RECOMPUTE); /* the next one's before this one's backward */
+            status = slot_fwd(&s[q->order[i + 1]],
+                              SY_PASS_RECOMPUTE); /* the next one's before this one's backward */
         if (status == SY_OK)
             status = slot_bwd(&s[m]);
     }
@@ -51,7 +53,8 @@ static sy_status interleaved_rank(const struct sy_comm *comm, void *arg) {
     return status;
 }
 
-static void make(struct interleaved *q, enum sy_numeric_class cls, int ranks, int before, enum keep keep, int scatter) {
+static void make(struct interleaved *q, enum sy_numeric_class cls, int ranks, int before, enum keep keep,
+                 int scatter) {
     static const int order[N] = {2, 1, 3, 0};
     *q = (struct interleaved){.keep = keep, .order = order};
     q->s = (struct setup){.tier = "auto", .threads = 1, .pad = before, .scatter = scatter, .max_rounds = 3};
@@ -89,8 +92,8 @@ static void interleave(enum sy_numeric_class cls, int ranks, int before, enum ke
         sum_counts(&q.out[i], ranks);
         const char *d = difference(&q.out[i], &alone);
         if (d)
-            fail_msg("class %s, %d ranks, before %d, keep %d, scatter %d: micro-batch %d: %s", sy_class_name(cls), ranks,
-                     before, (int)keep, scatter, i, d);
+            fail_msg("class %s, %d ranks, before %d, keep %d, scatter %d: micro-batch %d: %s",
+                     sy_class_name(cls), ranks, before, (int)keep, scatter, i, d);
         answer_free(&alone);
     }
     drop(&q);
@@ -104,10 +107,11 @@ static void four_micro_batches(void **state) {
             for (int before = 0; before < 2; before++)
                 for (int keep = KEEP_ALL; keep <= KEEP_NOTHING; keep++)
                     if (!is_quick() || (i > 0 && keep != KEEP_ALL && cls == (i + before + keep) % 3))
-                        interleave((enum sy_numeric_class)cls, ranks[i], before, (enum keep)keep, (cls + i + keep) % 2);
+                        interleave((enum sy_numeric_class)cls, ranks[i], before, (enum keep)keep,
+                                   (cls + i + keep) % 2);
 }
 
-/* --- failures --------------------------------------------------------------------------------------------------------- */
+/* --- failures ------------------------------------------------------------------------------------------- */
 
 static sy_status failing_rank(const struct sy_comm *comm, void *arg) {
     struct interleaved *q = arg;
@@ -138,7 +142,8 @@ static void nan_on(enum sy_numeric_class cls, int ranks, int bad, int64_t positi
     int64_t number[MAX_SEQUENCES];
     make(&q, cls, ranks, 0, KEEP_ALL, 0);
     q.l[0] = lay(ranks, q.b[0].sequences, 1);
-    if (q.l[0].of[bad][0] == 0) { /* a rank without tokens cannot have a NaN: the first one gives it a sequence */
+    if (q.l[0].of[bad][0] ==
+        0) { /* a rank without tokens cannot have a NaN: the first one gives it a sequence */
         q.l[0].of[bad][0]++;
         q.l[0].of[0][0]--;
     }

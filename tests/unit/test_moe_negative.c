@@ -1,12 +1,12 @@
-/* What the comparisons of the MoE tests must catch, on ranks: a transport that puts the padding of a part at its front or
- * swaps two rows; an order of rows that is not (round, rank, sequence, token); expert biases from the counts of one rank.
- * References that are wrong in the choice or in the sum: test_moe_triple_loop.c. Counts doubled by recompute:
- * test_moe_recompute.c.
+/* What the comparisons of the MoE tests must catch, on ranks: a transport that puts the padding of a part at
+ * its front or swaps two rows; an order of rows that is not (round, rank, sequence, token); expert biases
+ * from the counts of one rank. References that are wrong in the choice or in the sum: test_moe_triple_loop.c.
+ * Counts doubled by recompute: test_moe_recompute.c.
  */
 #include "moe_harness.h"
 #include "moe_routing.h"
 
-/* --- a transport that does something wrong in one exchange ------------------------------------------------------------ */
+/* --- a transport that does something wrong in one exchange ---------------------------------------------- */
 
 enum wrong_move { HONEST, PADDING_IN_FRONT, ROWS_SWAPPED };
 
@@ -23,7 +23,8 @@ static const struct sy_comm *inner_of(const struct sy_comm *c) { return &((struc
 static sy_status liar_agree(const struct sy_comm *c, sy_status mine) {
     return inner_of(c)->ops->agree(inner_of(c), mine);
 }
-static sy_status liar_all_gather(const struct sy_comm *c, sy_status mine, const void *send, size_t bytes, void *recv) {
+static sy_status liar_all_gather(const struct sy_comm *c, sy_status mine, const void *send, size_t bytes,
+                                 void *recv) {
     return inner_of(c)->ops->all_gather(inner_of(c), mine, send, bytes, recv);
 }
 static sy_status liar_wait(const struct sy_comm *c, struct sy_comm_request *request) {
@@ -57,8 +58,8 @@ static int change(const struct liar *l, char *part, int64_t bytes) {
     return 0;
 }
 
-static sy_status liar_begin(const struct sy_comm *c, sy_status mine, const void *send, const int64_t *send_at, void *recv,
-                            const int64_t *recv_at, struct sy_comm_request *request) {
+static sy_status liar_begin(const struct sy_comm *c, sy_status mine, const void *send, const int64_t *send_at,
+                            void *recv, const int64_t *recv_at, struct sy_comm_request *request) {
     struct liar *l = c->state;
     if (l->calls++ == l->at && l->move != HONEST) {
         l->copy = room(send_at[c->size], 1);
@@ -151,12 +152,14 @@ static void padding_at_the_front_of_a_part(void **state) {
         assert_int_equal(run_lie(&q, &got), 0);
         assert_int_equal(differing(&got, &s.one), 0);
         answer_free(&got);
-        q = (struct lie){.j = {.p = &s.p, .b = &s.b, .l = &l, .s = &padded}, .move = PADDING_IN_FRONT, .at = ROWS_OUT};
+        q = (struct lie){
+            .j = {.p = &s.p, .b = &s.b, .l = &l, .s = &padded}, .move = PADDING_IN_FRONT, .at = ROWS_OUT};
         assert_true(run_lie(&q, &got) > 0);
         assert_int_equal(differing(&got, &s.one) & (BIT(Y) | BIT(DW) | BIT(DW13) | BIT(DW2)),
                          BIT(Y) | BIT(DW) | BIT(DW13) | BIT(DW2));
         answer_free(&got);
-        q = (struct lie){.j = {.p = &s.p, .b = &s.b, .l = &l, .s = &padded}, .move = PADDING_IN_FRONT, .at = ROWS_BACK};
+        q = (struct lie){
+            .j = {.p = &s.p, .b = &s.b, .l = &l, .s = &padded}, .move = PADDING_IN_FRONT, .at = ROWS_BACK};
         assert_true(run_lie(&q, &got) > 0);
         assert_int_equal(differing(&got, &s.one), BIT(Y));
         answer_free(&got);
@@ -180,10 +183,11 @@ static void two_rows_of_a_part_swapped(void **state) {
     }
 }
 
-/* --- the order of rows ------------------------------------------------------------------------------------------------ */
+/* --- the order of rows ---------------------------------------------------------------------------------- */
 
-/* The same sequences in another order to one process: by rank before round, or ranks from last to first. The experts'
- * gradients must show it, whatever the routing; that they agree in the right order is test_moe_paths.c. */
+/* The same sequences in another order to one process: by rank before round, or ranks from last to first.
+ * The experts' gradients must show it, whatever the routing; that they agree in the right order is
+ * test_moe_paths.c. */
 static void another_order_of_sequences(void **state) {
     (void)state;
     static const struct setup plain = {.tier = "auto", .threads = 1};
@@ -202,19 +206,21 @@ static void another_order_of_sequences(void **state) {
                     int64_t n = numbers_of(&l, wrong ? 2 - r : r, number);
                     for (int64_t b = 0; b < n; b++, place++) {
                         memcpy(moved.x + place * per, s.b.x + number[b] * per, (size_t)per * sizeof *moved.x);
-                        memcpy(moved.dy + place * per, s.b.dy + number[b] * per, (size_t)per * sizeof *moved.dy);
+                        memcpy(moved.dy + place * per, s.b.dy + number[b] * per,
+                               (size_t)per * sizeof *moved.dy);
                     }
                 }
                 struct answer got;
                 job_run(&(struct job){.p = &s.p, .b = &moved, .l = &one, .s = &plain}, &got);
-                assert_int_equal(differing(&got, &s.one) & (BIT(DW13) | BIT(DW2) | BIT(COUNTS)), BIT(DW13) | BIT(DW2));
+                assert_int_equal(differing(&got, &s.one) & (BIT(DW13) | BIT(DW2) | BIT(COUNTS)),
+                                 BIT(DW13) | BIT(DW2));
                 answer_free(&got);
                 batch_free(&moved);
                 scene_free(&s);
             }
 }
 
-/* --- the expert bias -------------------------------------------------------------------------------------------------- */
+/* --- the expert bias ------------------------------------------------------------------------------------ */
 
 enum { E = 8 };
 
@@ -232,8 +238,8 @@ static void bias_from(const struct sy_config_moe *moe, int64_t tokens, const int
                                                     .center = moe->bias_center});
 }
 
-/* The bias after a step from the counts that the ranks made, summed, is that of one process; from any rank's own it is not,
- * and neither is it from counts of which some were made twice. */
+/* The bias after a step from the counts that the ranks made, summed, is that of one process; from any
+ * rank's own it is not, and neither is it from counts of which some were made twice. */
 static void bias_from_the_counts_of_one_rank(void **state) {
     (void)state;
     static const struct setup plain = {.tier = "auto", .threads = 1};

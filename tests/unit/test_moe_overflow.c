@@ -41,8 +41,8 @@ static sy_status tight_rank(const struct sy_comm *comm, void *arg) {
     return status;
 }
 
-static void run_tight(struct tight *q, const struct problem *p, const struct batch *b,
-                      const struct layout *l, const struct setup *s, struct answer *out) {
+static void run_tight(struct tight *q, const struct problem *p, const struct batch *b, const struct layout *l,
+                      const struct setup *s, struct answer *out) {
     *q = (struct tight){.j = {.p = p, .b = b, .l = l, .s = s, .out = out}};
     *out = answer_of(p, b);
     if (on_ranks(l->ranks, tight_rank, q) != SY_OK)
@@ -95,8 +95,8 @@ static void check_refused(const struct tight *q, int64_t rows, int64_t room_for)
 }
 
 /* Worst case, one row too few, just enough. */
-static void squeeze(enum sy_numeric_class cls, enum routing routing, const struct layout *l, int pad, int before,
-                    int segment) {
+static void squeeze(enum sy_numeric_class cls, enum routing routing, const struct layout *l, int pad,
+                    int before, int segment) {
     static const struct setup plain = {.tier = "auto", .threads = 1};
     struct problem p = problem_of(cls, 6, 3, S);
     p.config.score_before_experts = before;

@@ -1,6 +1,6 @@
-/* Every path of the MoE layer over ranks (threads) has the bits of one process, in all that it gives: even and uneven ranks,
- * ranks with nothing, ranks with no expert, one round and several, segments of any length and at multiples of 16. Counters
- * prove which path was taken, what it moved and for what the host waited.
+/* Every path of the MoE layer over ranks (threads) has the bits of one process, in all that it gives: even
+ * and uneven ranks, ranks with nothing, ranks with no expert, one round and several, segments of any length
+ * and at multiples of 16. Counters prove which path was taken, what it moved and for what the host waited.
  */
 #include "moe_harness.h"
 #include "moe_routing.h"
@@ -44,7 +44,7 @@ static void make(const struct scenario *s, enum sy_numeric_class cls, struct pro
     route_as(s->routing, p, b);
 }
 
-/* --- what a path must have moved -------------------------------------------------------------------------------------- */
+/* --- what a path must have moved ------------------------------------------------------------------------ */
 
 struct traffic {
     int64_t routes[MAX_RANKS][MAX_RANKS]; /* from a rank's tokens to a rank's experts */
@@ -54,7 +54,8 @@ struct traffic {
 
 static struct traffic traffic_of(const struct problem *p, const struct layout *l, const struct answer *a) {
     struct traffic m = {.equal = 1};
-    int64_t e_count = p->config.num_experts, per = p->seq_len * p->config.top_k, counts[MAX_RANKS][64] = {{0}};
+    int64_t e_count = p->config.num_experts, per = p->seq_len * p->config.top_k,
+            counts[MAX_RANKS][64] = {{0}};
     for (int r = 0; r < l->ranks; r++) {
         int64_t number[MAX_SEQUENCES], n = numbers_of(l, r, number);
         for (int64_t i = 0; i < n * per; i++)
@@ -74,8 +75,8 @@ static struct traffic traffic_of(const struct problem *p, const struct layout *l
     return m;
 }
 
-static enum sy_exchange_path path_of(const struct problem *p, int given, const struct layout *l, const struct setup *s,
-                                     const struct traffic *m) {
+static enum sy_exchange_path path_of(const struct problem *p, int given, const struct layout *l,
+                                     const struct setup *s, const struct traffic *m) {
     if (p->forced && !given && l->known && p->seq_len * p->config.top_k % p->config.num_experts == 0)
         return SY_PATH_FORCED;
     if (l->rounds == 1 && m->equal)
@@ -110,13 +111,14 @@ static void check_counters(const struct job *j) {
         assert_int_equal(c->rows_sent, rows + padding);
         assert_int_equal(c->rows_padded, padding);
         assert_int_equal(c->a2a_in_backward, again * (1 + after));
-        int scatters = j->s->scatter && j->p->combine_groups == 0 ? 2 : 0, in_place = j->p->cls == SY_NUMERIC_FP32;
+        int scatters = j->s->scatter && j->p->combine_groups == 0 ? 2 : 0,
+            in_place = j->p->cls == SY_NUMERIC_FP32;
         assert_int_equal(c->scatter_add_inplace, in_place ? scatters : 0);
         assert_int_equal(c->scatter_add, in_place ? 0 : scatters);
     }
 }
 
-/* --- all layouts ------------------------------------------------------------------------------------------------------ */
+/* --- all layouts ---------------------------------------------------------------------------------------- */
 
 static void check_losses(const struct answer *got, const struct answer *want, int ranks) {
     for (int i = 0; i < 2; i++) {
@@ -127,14 +129,16 @@ static void check_losses(const struct answer *got, const struct answer *want, in
     }
 }
 
-static void layout_as_one(const struct scenario *s, const struct problem *p, const struct batch *b, const struct layout *l,
-                          const struct setup *setup, enum keep keep, const struct answer *want) {
+static void layout_as_one(const struct scenario *s, const struct problem *p, const struct batch *b,
+                          const struct layout *l, const struct setup *setup, enum keep keep,
+                          const struct answer *want) {
     struct job j = {.p = p, .b = b, .l = l, .s = setup, .keep = keep};
     struct answer got;
     job_run(&j, &got);
     const char *d = difference(&got, want);
     if (d)
-        fail_msg("class %s, %s: %d ranks, %d rounds (known %d), pad %d, scatter %d, segment %d, %d threads, keep %d: %s",
+        fail_msg("class %s, %s: %d ranks, %d rounds (known %d), pad %d, scatter %d, segment %d, %d threads, "
+                 "keep %d: %s",
                  sy_class_name(p->cls), s->name, l->ranks, l->rounds, l->known, setup->pad, setup->scatter,
                  setup->segment, setup->threads, (int)keep, d);
     check_losses(&got, want, l->ranks);
@@ -184,10 +188,15 @@ static void scenario_on_all_layouts(const struct scenario *s, enum sy_numeric_cl
                     continue;
                 struct layout l = nth_layout(i, ranks, b.sequences);
                 l.known = (v + i + ranks) % 2;
-                struct setup setup = {.tier = "auto", .threads = 1 + n % 5 / 4, .pad = v & 1, .scatter = v >> 1};
+                struct setup setup = {
+                    .tier = "auto", .threads = 1 + n % 5 / 4, .pad = v & 1, .scatter = v >> 1};
                 setup.max_rounds = l.rounds + n % 3; /* room for more rounds than there are */
                 setup.segment = n / 3 % 3 == 1 ? 16 : 1;
-                layout_as_one(s, &p, &b, &l, &setup, n % 11 ? KEEP_ALL : n % 2 ? KEEP_ROWS : KEEP_NOTHING, &want);
+                layout_as_one(s, &p, &b, &l, &setup,
+                              n % 11  ? KEEP_ALL
+                              : n % 2 ? KEEP_ROWS
+                                      : KEEP_NOTHING,
+                              &want);
             }
     answer_free(&want);
     batch_free(&b);
@@ -212,7 +221,7 @@ static void every_layout_has_the_bits_of_one_process_fp32(void **state) {
     all_layouts(SY_NUMERIC_FP32);
 }
 
-/* --- evaluation ------------------------------------------------------------------------------------------------------- */
+/* --- evaluation ----------------------------------------------------------------------------------------- */
 
 static sy_status eval_rank(const struct sy_comm *comm, void *arg) {
     struct job *j = arg;
@@ -246,7 +255,8 @@ static void evaluation_has_the_bits_of_training(void **state) {
         job_run(&(struct job){.p = &p, .b = &b, .l = &one, .s = &plain}, &want);
         for (int n = 0; n < 2 * MAX_RANKS; n += is_quick() ? 5 : 1) {
             struct layout l = nth_layout(n % N_LAYOUTS, 1 + n / 2, b.sequences);
-            struct setup setup = {.tier = "auto", .threads = 1, .pad = n % 2, .scatter = n / 2 % 2, .segment = n % 3 * 8};
+            struct setup setup = {
+                .tier = "auto", .threads = 1, .pad = n % 2, .scatter = n / 2 % 2, .segment = n % 3 * 8};
             struct job j = {.p = &p, .b = &b, .l = &l, .s = &setup, .out = &got};
             got = answer_of(&p, &b);
             l.known = n / 4 % 2;
@@ -273,7 +283,7 @@ static void every_path_was_taken(void **state) {
         assert_true(taken[path] > 0);
 }
 
-/* --- shares ----------------------------------------------------------------------------------------------------------- */
+/* --- shares --------------------------------------------------------------------------------------------- */
 
 static void shares_cover_the_experts(void **state) {
     (void)state;

@@ -1,7 +1,8 @@
-/* The MoE layer by itself, through switchyard.h. Laws, compared with ==: experts spread over 2, 3 and 4 ranks, in rounds,
- * with any recompute, give y, dx and every gradient of one rank; micro-batches interleave; a leaf is added to what is there;
- * given routes, in any order, give what the router's own gave; counts and losses are counted once. In class fp32 the
- * gradients are those of finite differences. Misuse: test_moe_misuse.c.
+/* The MoE layer by itself, through switchyard.h. Laws, compared with ==: experts spread over 2, 3 and 4
+ * ranks, in rounds, with any recompute, give y, dx and every gradient of one rank; micro-batches interleave;
+ * a leaf is added to what is there; given routes, in any order, give what the router's own gave; counts and
+ * losses are counted once. In class fp32 the gradients are those of finite differences. Misuse:
+ * test_moe_misuse.c.
  *
  * Checks on ranks are counted and asserted after the threads are gone.
  */
@@ -74,7 +75,8 @@ struct room { /* a rank's own */
     struct tensors scrap;
 };
 
-static sy_status passes(struct sy_moe *moe, struct job *j, int rank, struct room *m, const struct sy_moe_batch *b) {
+static sy_status passes(struct sy_moe *moe, struct job *j, int rank, struct room *m,
+                        const struct sy_moe_batch *b) {
     const struct problem *p = j->problem;
     int64_t first, n, n_values = b->n_sequences * S * D;
     sy_moe_experts(moe, &first, &n);
@@ -161,7 +163,8 @@ static sy_status rank_main(const struct sy_comm *comm, void *arg) {
 
 static void run(struct job *j) {
     *j->out = (struct answer){0};
-    sy_status status = j->layout->ranks > 1 ? sy_comm_threads_run(j->layout->ranks, rank_main, j) : rank_main(NULL, j);
+    sy_status status =
+        j->layout->ranks > 1 ? sy_comm_threads_run(j->layout->ranks, rank_main, j) : rank_main(NULL, j);
     if (status != SY_OK)
         fail_msg("%s, %s, %d ranks: %s", j->problem->name, j->cls, j->layout->ranks, sy_error_message());
     for (int r = 0; r < j->layout->ranks; r++)
@@ -170,12 +173,14 @@ static void run(struct job *j) {
 }
 
 /* Gate and shared gradients of one rank's tokens, by a layer alone. */
-static void dense_alone(const struct problem *p, const char *cls, const struct layout *l, int rank, struct tensors *grads) {
+static void dense_alone(const struct problem *p, const char *cls, const struct layout *l, int rank,
+                        struct tensors *grads) {
     static float own_x[T * D], own_dy[T * D], y[T * D];
     struct sy_config *config = config_of(p->options);
     struct sy_moe_options options = options_of(p, cls);
     struct sy_moe_tensors w = view(p, &weights, 0), g = view(p, grads, 0);
-    struct sy_moe_batch batch = {.n_sequences = l->sequences[rank * ROUNDS] + l->sequences[rank * ROUNDS + 1]};
+    struct sy_moe_batch batch = {.n_sequences =
+                                     l->sequences[rank * ROUNDS] + l->sequences[rank * ROUNDS + 1]};
     struct sy_moe *moe;
     memset(grads, 0, sizeof *grads);
     rows(l, rank, D * sizeof(float), x, own_x, 0);
@@ -198,7 +203,8 @@ static void expect_same(const struct job *j, const struct answer *one) {
     double balance = 0, z = 0;
     if (memcmp(a->y, one->y, sizeof a->y) != 0 || memcmp(a->dx, one->dx, sizeof a->dx) != 0)
         fail_msg("%s, %s, %d ranks: y or dx differs", where, j->cls, ranks);
-    if (memcmp(a->ids, one->ids, routes * sizeof *a->ids) != 0 || memcmp(a->w, one->w, routes * sizeof *a->w) != 0)
+    if (memcmp(a->ids, one->ids, routes * sizeof *a->ids) != 0 ||
+        memcmp(a->w, one->w, routes * sizeof *a->w) != 0)
         fail_msg("%s, %s, %d ranks: routes differ", where, j->cls, ranks);
     if ((which = differs(&a->grads[0], &one->grads[0], 1)) != NULL)
         fail_msg("%s, %s, %d ranks: gradient of %s differs", where, j->cls, ranks, which);

@@ -1,6 +1,7 @@
-/* The MoE layer by itself, through switchyard.h, on one rank. Laws, compared with ==: a leaf is added to what is there, and
- * pads each sequence to KB; given routes, in any order, give what the router's own gave; prepared weights follow the
- * version; the bias follows the counts; nothing is allocated. In class fp32 the gradients are those of finite differences.
+/* The MoE layer by itself, through switchyard.h, on one rank. Laws, compared with ==: a leaf is added to what
+ * is there, and pads each sequence to KB; given routes, in any order, give what the router's own gave;
+ * prepared weights follow the version; the bias follows the counts; nothing is allocated. In class fp32 the
+ * gradients are those of finite differences.
  */
 #include <malloc.h>
 #include <math.h>
@@ -50,8 +51,8 @@ static void test_leaves_add(void **state) {
     sy_moe_destroy(moe);
 }
 
-/* A leaf pads each sequence's segment to KB: sequences that are filled with zero tokens up to a multiple of it give its
- * bits.
+/* A leaf pads each sequence's segment to KB: sequences that are filled with zero tokens up to a multiple of
+ * it give its bits.
  */
 static void test_padding(void **state) {
     (void)state;
@@ -138,7 +139,8 @@ static void test_versions(void **state) {
         changed.w2[i] *= 2;
     static const struct {
         int changed, version, differs, misses;
-    } step[] = {{0, 1, 0, 1}, {1, 1, 0, 1}, {1, 2, 1, 2}, {1, 3, 1, 3}, {0, 1, 0, 4}, {1, 0, 1, 4}, {0, 0, 0, 4}};
+    } step[] = {{0, 1, 0, 1}, {1, 1, 0, 1}, {1, 2, 1, 2}, {1, 3, 1, 3},
+                {0, 1, 0, 4}, {1, 0, 1, 4}, {0, 0, 0, 4}};
     for (size_t i = 0; i < sizeof step / sizeof *step; i++) {
         assert_int_equal(sy_moe_set_weights(moe, step[i].changed ? &w : &same, step[i].version), SY_OK);
         assert_int_equal(sy_moe_eval(moe, &batch, x, i ? again : y), SY_OK);
@@ -242,7 +244,8 @@ static void test_allocates_nothing(void **state) {
     sy_moe_destroy(moe);
 }
 
-/* --- finite differences -------------------------------------------------------------------------------------------------
+/* --- finite differences
+ * -------------------------------------------------------------------------------------------------
  */
 
 struct point {
@@ -290,7 +293,8 @@ static void test_finite_differences(void **state) {
         assert_int_equal(sy_moe_backward(moe, 0, dy, grad.x, &g), SY_OK);
         sy_moe_discard(moe); /* the losses */
         for (size_t k = 0; k < sizeof part / sizeof *part; k++) {
-            float *v = (float *)((char *)&moved + part[k].offset), *du = (float *)((char *)&u + part[k].offset);
+            float *v = (float *)((char *)&moved + part[k].offset),
+                  *du = (float *)((char *)&u + part[k].offset);
             const float *from = (const float *)((char *)&at + part[k].offset);
             const float *dv = (const float *)((char *)&grad + part[k].offset);
             double slope = 0, norm = 0, side[2];

@@ -1,5 +1,6 @@
-/* What callers of the MoE layer get wrong: every mistake is an error whose text has what is needed, on all ranks if it was
- * one rank's, and nothing is written; after it the layer works on. Creation that fails leaks nothing (under ASan).
+/* What callers of the MoE layer get wrong: every mistake is an error whose text has what is needed, on all
+ * ranks if it was one rank's, and nothing is written; after it the layer works on. Creation that fails leaks
+ * nothing (under ASan).
  */
 #include <math.h>
 #include <setjmp.h>
@@ -26,7 +27,7 @@ static struct tensors weights, scrap;
     } while (0)
 #define REFUSED(text, call) EXPECT(SY_ERR_USAGE, text, call)
 
-/* --- creation --------------------------------------------------------------------------------------------------------- */
+/* --- creation ------------------------------------------------------------------------------------------- */
 
 static void refused_config(const char *options, const char *text) {
     struct sy_config *config = config_of(options);
@@ -42,18 +43,22 @@ static void test_config(void **state) {
     (void)state;
     refused_config("moe.top_k=2", "moe.num_experts = 0: it must be given");
     refused_config("moe.num_experts=4 moe.top_k=5", "moe.top_k = 5: more than moe.num_experts = 4");
-    refused_config("moe.num_experts=8 moe.num_expert_groups=4", "moe.num_expert_groups = 4 needs it: choose 1 to 4");
+    refused_config("moe.num_experts=8 moe.num_expert_groups=4",
+                   "moe.num_expert_groups = 4 needs it: choose 1 to 4");
     refused_config("moe.num_experts=8 moe.num_limited_groups=2", "moe.num_expert_groups = 0");
     refused_config("moe.num_experts=8 moe.num_expert_groups=4 moe.num_limited_groups=5",
                    "moe.num_limited_groups = 5: more than moe.num_expert_groups = 4");
     refused_config("moe.num_experts=9 moe.num_expert_groups=4 moe.num_limited_groups=2",
                    "moe.num_expert_groups = 4: does not divide moe.num_experts = 9");
-    refused_config("moe.num_experts=8 moe.num_expert_groups=8 moe.num_limited_groups=2", "leaves 1 expert in a group");
+    refused_config("moe.num_experts=8 moe.num_expert_groups=8 moe.num_limited_groups=2",
+                   "leaves 1 expert in a group");
     refused_config("moe.num_experts=8 moe.num_expert_groups=4 moe.num_limited_groups=2 moe.top_k=5",
                    "only 4 experts remain");
-    refused_config("moe.num_experts=8 moe.routes_in=folder", "moe.routes_in = \"folder\": a layer by itself gets routes");
+    refused_config("moe.num_experts=8 moe.routes_in=folder",
+                   "moe.routes_in = \"folder\": a layer by itself gets routes");
     refused_config("moe.num_experts=8 moe.routes_out=folder", "(ids_out)");
-    refused_config("moe.num_experts=8 moe.shared_gate=true", "moe.num_shared_experts = 0, there is nothing to gate");
+    refused_config("moe.num_experts=8 moe.shared_gate=true",
+                   "moe.num_shared_experts = 0, there is nothing to gate");
 }
 
 static void test_options(void **state) {
@@ -108,7 +113,7 @@ static void test_no_memory(void **state) {
     sy_config_destroy(config);
 }
 
-/* --- calls ------------------------------------------------------------------------------------------------------------ */
+/* --- calls ---------------------------------------------------------------------------------------------- */
 
 static struct sy_moe *layer(const struct problem *p, enum sy_moe_recompute recompute, int micro_batches) {
     struct sy_config *config = config_of(p->options);
@@ -138,7 +143,8 @@ static void test_weights(void **state) {
     REFUSED("shared_w2 is NULL", sy_moe_set_weights(moe, &bad, 1));
     bad = w;
     bad.gate_bias = weights.gate_bias;
-    REFUSED("gate_bias is given: the layer has no such tensor, moe.gate_bias = false", sy_moe_set_weights(moe, &bad, 1));
+    REFUSED("gate_bias is given: the layer has no such tensor, moe.gate_bias = false",
+            sy_moe_set_weights(moe, &bad, 1));
     REFUSED("no weights", sy_moe_eval(moe, &batch, x, y)); /* still */
     assert_int_equal(sy_moe_set_weights(moe, &w, 1), SY_OK);
     assert_int_equal(sy_moe_forward(moe, 0, &batch, x, y), SY_OK);
@@ -235,16 +241,17 @@ static void test_batches(void **state) {
     const struct {
         struct sy_moe_batch batch;
         const char *text;
-    } bad[] = {{{.n_sequences = -1}, "n_sequences = -1: must be 0 to max_sequences = 8"},
-               {{.n_sequences = B + 1}, "n_sequences = 9: must be 0 to max_sequences = 8"},
-               {{.n_sequences = 5, .rounds = 4, .sequences = of}, "rounds = 4: must be 0 to max_rounds = 3"},
-               {{.n_sequences = 5, .rounds = -1, .sequences = of}, "rounds = -1"},
-               {{.n_sequences = 5, .rounds = 2}, "sequences is NULL"},
-               {{.n_sequences = 4, .rounds = 2, .sequences = of}, "the rounds have 5 sequences, n_sequences = 4"},
-               {{.n_sequences = 5, .rounds = 2, .sequences = negative}, "-1 sequences in round 1"},
-               {{.n_sequences = 8, .rounds = 2, .sequences = many}, "the rounds have 10 sequences"},
-               {{.n_sequences = 5, .known = 1}, "known, and no sequences"},
-               {{.n_sequences = 5, .w_in = x}, "w_in without ids_in"}};
+    } bad[] = {
+        {{.n_sequences = -1}, "n_sequences = -1: must be 0 to max_sequences = 8"},
+        {{.n_sequences = B + 1}, "n_sequences = 9: must be 0 to max_sequences = 8"},
+        {{.n_sequences = 5, .rounds = 4, .sequences = of}, "rounds = 4: must be 0 to max_rounds = 3"},
+        {{.n_sequences = 5, .rounds = -1, .sequences = of}, "rounds = -1"},
+        {{.n_sequences = 5, .rounds = 2}, "sequences is NULL"},
+        {{.n_sequences = 4, .rounds = 2, .sequences = of}, "the rounds have 5 sequences, n_sequences = 4"},
+        {{.n_sequences = 5, .rounds = 2, .sequences = negative}, "-1 sequences in round 1"},
+        {{.n_sequences = 8, .rounds = 2, .sequences = many}, "the rounds have 10 sequences"},
+        {{.n_sequences = 5, .known = 1}, "known, and no sequences"},
+        {{.n_sequences = 5, .w_in = x}, "w_in without ids_in"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         REFUSED(bad[i].text, sy_moe_forward(moe, 0, &bad[i].batch, x, y));
         REFUSED(bad[i].text, sy_moe_eval(moe, &bad[i].batch, x, y));
@@ -285,23 +292,38 @@ static void test_batches(void **state) {
     sy_moe_destroy(moe);
 }
 
-/* --- ranks that do not do the same --------------------------------------------------------------------------------------
+/* --- ranks that do not do the same
+ * --------------------------------------------------------------------------------------
  */
 
-enum mistake { NONE, SEQUENCES, ROUNDS, CALL, MICRO_BATCH, VERSION, TABLE, NAN_TOKEN, OPTIONS, CONFIG, TIER, MISTAKES };
+enum mistake {
+    NONE,
+    SEQUENCES,
+    ROUNDS,
+    CALL,
+    MICRO_BATCH,
+    VERSION,
+    TABLE,
+    NAN_TOKEN,
+    OPTIONS,
+    CONFIG,
+    TIER,
+    MISTAKES
+};
 static const struct {
     sy_status status;
     const char *text;
-} expected[MISTAKES] = {[SEQUENCES] = {SY_ERR_USAGE, "n_sequences = 99"},
-                        [ROUNDS] = {SY_ERR_USAGE, "rounds differs between ranks: 1 on rank 0, 2 on rank 1"},
-                        [CALL] = {SY_ERR_USAGE, "rank 0 calls sy_moe_forward, rank 1 sy_moe_eval"},
-                        [MICRO_BATCH] = {SY_ERR_USAGE, "micro_batch differs between ranks: 0 on rank 0, 1 on rank 1"},
-                        [VERSION] = {SY_ERR_USAGE, "version differs between ranks: 1 on rank 0, 2 on rank 1"},
-                        [TABLE] = {SY_ERR_USAGE, "table of known sequences (hash) differs"},
-                        [NAN_TOKEN] = {SY_ERR_NONFINITE, "token 0"},
-                        [OPTIONS] = {SY_ERR_USAGE, "recompute differs between ranks: 0 on rank 0, 2 on rank 1"},
-                        [CONFIG] = {SY_ERR_USAGE, "top_k = 9: more than moe.num_experts = 8"},
-                        [TIER] = {SY_ERR_USAGE, "run.tier = none"}};
+} expected[MISTAKES] = {
+    [SEQUENCES] = {SY_ERR_USAGE, "n_sequences = 99"},
+    [ROUNDS] = {SY_ERR_USAGE, "rounds differs between ranks: 1 on rank 0, 2 on rank 1"},
+    [CALL] = {SY_ERR_USAGE, "rank 0 calls sy_moe_forward, rank 1 sy_moe_eval"},
+    [MICRO_BATCH] = {SY_ERR_USAGE, "micro_batch differs between ranks: 0 on rank 0, 1 on rank 1"},
+    [VERSION] = {SY_ERR_USAGE, "version differs between ranks: 1 on rank 0, 2 on rank 1"},
+    [TABLE] = {SY_ERR_USAGE, "table of known sequences (hash) differs"},
+    [NAN_TOKEN] = {SY_ERR_NONFINITE, "token 0"},
+    [OPTIONS] = {SY_ERR_USAGE, "recompute differs between ranks: 0 on rank 0, 2 on rank 1"},
+    [CONFIG] = {SY_ERR_USAGE, "top_k = 9: more than moe.num_experts = 8"},
+    [TIER] = {SY_ERR_USAGE, "run.tier = none"}};
 
 struct job {
     enum mistake mistake;
@@ -320,7 +342,8 @@ static sy_status call(struct sy_moe *moe, enum mistake mistake, int rank, float 
     if (status != SY_OK)
         return status;
     if (mistake == TABLE)
-        b = (struct sy_moe_batch){.n_sequences = 2, .rounds = 1, .sequences = wrong ? other : table, .known = 1};
+        b = (struct sy_moe_batch){
+            .n_sequences = 2, .rounds = 1, .sequences = wrong ? other : table, .known = 1};
     if (wrong && mistake == SEQUENCES)
         b.n_sequences = 99;
     if (wrong && mistake == ROUNDS)

@@ -1,6 +1,7 @@
-/* Recompute of the MoE layer: full and with the dispatched rows kept it gives the bits of none, it counts nothing and leaves
- * y alone; with kept rows backward makes no all-to-all of forward's. The check finds a forward that is not the same again and
- * names the token, in the tally of its rank alone, and no rank waits for another.
+/* Recompute of the MoE layer: full and with the dispatched rows kept it gives the bits of none, it counts
+ * nothing and leaves y alone; with kept rows backward makes no all-to-all of forward's. The check finds a
+ * forward that is not the same again and names the token, in the tally of its rank alone, and no rank waits
+ * for another.
  */
 #include "moe_harness.h"
 #include "moe_routing.h"
@@ -20,7 +21,7 @@ static struct problem make(enum sy_numeric_class cls, int before, enum routing r
     return p;
 }
 
-/* --- same bits -------------------------------------------------------------------------------------------------------- */
+/* --- same bits ------------------------------------------------------------------------------------------ */
 
 static void same_with_recompute(const struct problem *p, const struct batch *b, const struct layout *l,
                                 const struct setup *setup) {
@@ -63,7 +64,8 @@ static void full_and_kept_give_the_bits_of_none(void **state) {
                         continue;
                     struct batch b;
                     struct problem p = make((enum sy_numeric_class)cls, before, routings[i], &b);
-                    struct layout l = ranks == 1 ? one_process(B) : lay_anyhow(ranks, 1 + i, B, (uint64_t)ranks);
+                    struct layout l =
+                        ranks == 1 ? one_process(B) : lay_anyhow(ranks, 1 + i, B, (uint64_t)ranks);
                     struct setup setup = {.tier = "auto", .threads = 1, .pad = i == 1, .scatter = i == 2};
                     l.known = before;
                     same_with_recompute(&p, &b, &l, &setup);
@@ -72,7 +74,7 @@ static void full_and_kept_give_the_bits_of_none(void **state) {
                 }
 }
 
-/* --- what recompute must not do --------------------------------------------------------------------------------------- */
+/* --- what recompute must not do ------------------------------------------------------------------------- */
 
 struct passes { /* what a rank calls, and what is then different */
     const struct problem *p;
@@ -123,13 +125,16 @@ static struct answer after_passes(const struct problem *p, const struct batch *b
 static void counts_and_losses_are_of_training_alone(void **state) {
     (void)state;
     static const enum sy_pass train[] = {SY_PASS_TRAIN};
-    static const enum sy_pass more[] = {SY_PASS_EVAL, SY_PASS_TRAIN, SY_PASS_RECOMPUTE, SY_PASS_RECOMPUTE, SY_PASS_EVAL};
-    static const enum sy_pass counting[] = {SY_PASS_TRAIN, SY_PASS_TRAIN}; /* a recompute that counts would be this */
+    static const enum sy_pass more[] = {SY_PASS_EVAL, SY_PASS_TRAIN, SY_PASS_RECOMPUTE, SY_PASS_RECOMPUTE,
+                                        SY_PASS_EVAL};
+    static const enum sy_pass counting[] = {SY_PASS_TRAIN,
+                                            SY_PASS_TRAIN}; /* a recompute that counts would be this */
     for (int ranks = 1; ranks <= 4; ranks++) {
         struct batch b;
         struct problem p = make(SY_NUMERIC_X86, 0, RANDOM, &b);
         struct layout l = lay(ranks, B, 1);
-        struct answer once = after_passes(&p, &b, &l, train, 1, 1), again = after_passes(&p, &b, &l, more, 5, 3);
+        struct answer once = after_passes(&p, &b, &l, train, 1, 1),
+                      again = after_passes(&p, &b, &l, more, 5, 3);
         struct answer doubled = after_passes(&p, &b, &l, counting, 2, 2);
         float sum = 0;
         for (int e = 0; e < E; e++)
@@ -149,9 +154,11 @@ static void counts_and_losses_are_of_training_alone(void **state) {
     }
 }
 
-/* --- the check -------------------------------------------------------------------------------------------------------- */
+/* --- the check ------------------------------------------------------------------------------------------ */
 
-struct fault { /* a gate weight of (expert 0, input 0) changes on one rank after forward; or there the expert bias */
+struct
+    /* a gate weight of (expert 0, input 0) changes on one rank after forward; or there the expert bias */
+    fault {
     const struct problem *p;
     const struct batch *b;
     struct layout l;
@@ -202,10 +209,12 @@ static void fault_on(enum sy_numeric_class cls, int ranks, int bad, enum keep ke
     struct problem p = make(cls, 0, forced ? FORCED_OPEN : RANDOM, &b);
     struct answer out = answer_of(&p, &b);
     int64_t number[MAX_SEQUENCES];
-    struct fault q = {.p = &p, .b = &b, .l = lay(ranks, B, 0), .keep = keep, .check = check, .bad = bad, .out = &out};
+    struct fault q = {
+        .p = &p, .b = &b, .l = lay(ranks, B, 0), .keep = keep, .check = check, .bad = bad, .out = &out};
     q.change = forced ? 0.0625f : 8.0f;
     int64_t n = numbers_of(&q.l, bad, number), token = (n - 1) * S + 2;
-    for (int64_t t = 0; t < B * S; t++) /* position 2 of a sequence: routes 6, 7, 8 of forced balance, expert 0 among them */
+    for (int64_t t = 0; t < B * S;
+         t++) /* position 2 of a sequence: routes 6, 7, 8 of forced balance, expert 0 among them */
         b.x[t * p.d] = t == number[n - 1] * S + 2 ? 1.0f : 0.0f;
     if (on_ranks(ranks, fault_rank, &q) != SY_OK)
         fail_msg("%s", sy_error_message());
@@ -224,7 +233,8 @@ static void a_changed_gate_is_found(void **state) {
         for (int ranks = 1; ranks <= (is_quick() ? 2 : 4); ranks++)
             for (int bad = 0; bad < ranks; bad++)
                 for (int forced = 0; forced < 2; forced++)
-                    fault_on((enum sy_numeric_class)cls, ranks, bad, bad % 2 ? KEEP_ROWS : KEEP_NOTHING, 1, forced);
+                    fault_on((enum sy_numeric_class)cls, ranks, bad, bad % 2 ? KEEP_ROWS : KEEP_NOTHING, 1,
+                             forced);
 }
 
 /* Other experts with the same weights: all scores are tied, and the bias chooses others. */
@@ -235,8 +245,13 @@ static void a_changed_choice_is_found(void **state) {
         struct problem p = make(SY_NUMERIC_X86, 0, TIED, &b);
         struct answer out = answer_of(&p, &b);
         const float other[E] = {0, 0, 1, 2, 3};
-        struct fault q = {
-            .p = &p, .b = &b, .l = lay(ranks, B, 0), .keep = KEEP_NOTHING, .check = 1, .bad = ranks - 1, .out = &out};
+        struct fault q = {.p = &p,
+                          .b = &b,
+                          .l = lay(ranks, B, 0),
+                          .keep = KEEP_NOTHING,
+                          .check = 1,
+                          .bad = ranks - 1,
+                          .out = &out};
         q.other_bias = other;
         if (on_ranks(ranks, fault_rank, &q) != SY_OK)
             fail_msg("%s", sy_error_message());

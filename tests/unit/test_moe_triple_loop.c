@@ -1,5 +1,6 @@
-/* The MoE layer on one process against loops written out in moe_reference.h: every variant of router, experts and combine,
- * every kind of routing, all classes, with ==. Then what the comparison must see: references that do one thing wrong.
+/* The MoE layer on one process against loops written out in moe_reference.h: every variant of router, experts
+ * and combine, every kind of routing, all classes, with ==. Then what the comparison must see: references
+ * that do one thing wrong.
  */
 #include "moe_reference.h"
 #include "moe_routing.h"
@@ -21,17 +22,20 @@ static const struct variant variants[] = {
     {"sigmoid", SIG, RANDOM, .scale = 1},
     {"sigmoid, not normed, scaled", SIG, RANDOM, .no_norm = 1, .scale = 2.446},
     {"sigmoid, before", SIG, RANDOM, .before = 1, .scale = 2.5},
-    {"sigmoid, groups top2_sum, bias, shared", SIG, RANDOM, .groups = 4, .bias = 1, .shared = 1, .scale = 2.5},
+    {"sigmoid, groups top2_sum, bias, shared", SIG, RANDOM, .groups = 4, .bias = 1, .shared = 1,
+     .scale = 2.5},
     {"sigmoid, groups max", SIG, RANDOM, .groups = 4, .max_group = 1, .scale = 1},
     {"softmax", SOFT, RANDOM, .no_norm = 1, .scale = 1},
     {"softmax, normed", SOFT, RANDOM, .scale = 1},
-    {"softmax, groups max, scaled, 2 shared", SOFT, RANDOM, .no_norm = 1, .groups = 2, .max_group = 1, .shared = 2,
-     .scale = 16},
-    {"softmax, before, shared and gate", SOFT, RANDOM, .before = 1, .shared = 1, .shared_gate = 1, .scale = 1},
+    {"softmax, groups max, scaled, 2 shared", SOFT, RANDOM, .no_norm = 1, .groups = 2, .max_group = 1,
+     .shared = 2, .scale = 16},
+    {"softmax, before, shared and gate", SOFT, RANDOM, .before = 1, .shared = 1, .shared_gate = 1,
+     .scale = 1},
     {"topk_softmax", TOPK, RANDOM, .no_norm = 1, .scale = 1},
     {"topk_softmax, bias, gate bias", TOPK, RANDOM, .no_norm = 1, .bias = 1, .gate_bias = 1, .scale = 1},
     {"topk_softmax, normed, groups", TOPK, RANDOM, .groups = 4, .scale = 1.5},
-    {"sigmoid, gate bias, shared and gate", SIG, RANDOM, .gate_bias = 1, .shared = 2, .shared_gate = 1, .scale = 1},
+    {"sigmoid, gate bias, shared and gate", SIG, RANDOM, .gate_bias = 1, .shared = 2, .shared_gate = 1,
+     .scale = 1},
     {"combine in 2 groups", SIG, RANDOM, .combine_groups = 2, .shared = 1, .scale = 1},
     {"combine in 4 groups, before", SIG, RANDOM, .before = 1, .combine_groups = 4, .scale = 1},
     {"combine in 8 groups, heavy", SIG, HEAVY, .combine_groups = 8, .scale = 1},
@@ -94,16 +98,16 @@ static void make(const struct variant *v, enum sy_numeric_class cls, struct prob
 static const char *name_of(enum sy_numeric_class cls) { return sy_class_name(cls); }
 
 /* One process with this setup has the reference's bits. */
-static void compare(const char *what, const struct problem *p, const struct batch *b, const struct answer *want,
-                    const struct setup *setup, enum keep keep) {
+static void compare(const char *what, const struct problem *p, const struct batch *b,
+                    const struct answer *want, const struct setup *setup, enum keep keep) {
     struct layout l = one_process(b->sequences);
     struct job j = {.p = p, .b = b, .l = &l, .s = setup, .keep = keep};
     struct answer got;
     job_run(&j, &got);
     const char *d = difference(&got, want);
     if (d)
-        fail_msg("class %s, %s (tier %s, %d threads, %s): %s", name_of(p->cls), what, setup->tier, setup->threads,
-                 setup->scatter ? "scatter" : "gather", d);
+        fail_msg("class %s, %s (tier %s, %d threads, %s): %s", name_of(p->cls), what, setup->tier,
+                 setup->threads, setup->scatter ? "scatter" : "gather", d);
     assert_memory_equal(got.loss, want->loss, sizeof got.loss);
     assert_int_equal(got.n_bad[0], 0);
     int closed = p->forced && !b->given && p->seq_len * p->config.top_k % p->config.num_experts == 0;
@@ -220,7 +224,7 @@ static void wide_rows(void **state) {
         }
 }
 
-/* --- negative controls ------------------------------------------------------------------------------------------------ */
+/* --- negative controls ---------------------------------------------------------------------------------- */
 
 static const struct variant *variant(const char *name) {
     for (int i = 0; i < N_VARIANTS; i++)
@@ -259,8 +263,10 @@ enum { ROUTED = BIT(Y) | BIT(DX) | BIT(IDS) | BIT(DW) | BIT(DW13) | BIT(DW2) | B
 static void ties_to_the_higher_id(void **state) {
     (void)state;
     for (int cls = 0; cls < SY_N_CLASSES; cls++) { /* all scores are the same: no weight shows it */
-        caught("all tied, sigmoid", (enum sy_numeric_class)cls, TIES_TO_HIGHER_ID, ROUTED | BIT(DLOGITS) | BIT(DWG));
-        caught("all tied, softmax, groups", (enum sy_numeric_class)cls, TIES_TO_HIGHER_ID, ROUTED | BIT(DLOGITS) | BIT(DWG));
+        caught("all tied, sigmoid", (enum sy_numeric_class)cls, TIES_TO_HIGHER_ID,
+               ROUTED | BIT(DLOGITS) | BIT(DWG));
+        caught("all tied, softmax, groups", (enum sy_numeric_class)cls, TIES_TO_HIGHER_ID,
+               ROUTED | BIT(DLOGITS) | BIT(DWG));
     }
 }
 
@@ -276,7 +282,8 @@ static void combine_in_the_order_of_choice(void **state) {
 static void a_route_counted_twice(void **state) {
     (void)state;
     for (int cls = 0; cls < SY_N_CLASSES; cls++)
-        caught("sigmoid", (enum sy_numeric_class)cls, ROUTE_TWICE, BIT(Y) | BIT(DX) | BIT(DW13) | BIT(DW2) | BIT(COUNTS));
+        caught("sigmoid", (enum sy_numeric_class)cls, ROUTE_TWICE,
+               BIT(Y) | BIT(DX) | BIT(DW13) | BIT(DW2) | BIT(COUNTS));
 }
 
 static void rows_of_an_expert_in_another_order(void **state) {

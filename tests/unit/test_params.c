@@ -1,5 +1,6 @@
 /* The list of parameters: exact counts of every flavour, names and shapes of the checkpoint, the layout of
- * the flat buffers, and the initial values (deviation, cut, and that a value depends on seed, name and index alone).
+ * the flat buffers, and the initial values (deviation, cut, and that a value depends on seed, name and index
+ * alone).
  *
  * The counts are the published models'; the layout is checked element by element range for each flavour and
  * for variants that turn every optional tensor on.
@@ -21,16 +22,11 @@ static const struct row {
     const char *flavor;
     int64_t parameters, active;
 } table[] = {
-    {"dsv3-debug", 33014016, 28098816},
-    {"gqa-debug", 11681792, 5783552},
-    {"dsv3-16b", 15706484224, 2661150208},
-    {"dsv2-236b", 235741434880, 21375800320},
-    {"dsv3-671b", 671026404352, 37552282624},
-    {"moonlight-16b", 15960108544, 2914774528},
-    {"qwen3-30b-a3b", 30532122624, 3353032704},
-    {"qwen3-235b-a22b", 235093634560, 22190763520},
-    {"olmoe-7b", 6919161856, 1282017280},
-    {"mixtral-8x7b", 46702792704, 12879925248},
+    {"dsv3-debug", 33014016, 28098816},         {"gqa-debug", 11681792, 5783552},
+    {"dsv3-16b", 15706484224, 2661150208},      {"dsv2-236b", 235741434880, 21375800320},
+    {"dsv3-671b", 671026404352, 37552282624},   {"moonlight-16b", 15960108544, 2914774528},
+    {"qwen3-30b-a3b", 30532122624, 3353032704}, {"qwen3-235b-a22b", 235093634560, 22190763520},
+    {"olmoe-7b", 6919161856, 1282017280},       {"mixtral-8x7b", 46702792704, 12879925248},
 };
 enum { N_ROWS = sizeof table / sizeof *table };
 
@@ -73,11 +69,12 @@ static void check_shape(const struct sy_params *p, const char *name, int n_dims,
     const struct sy_tensor *t = find(p, name);
     if (!t)
         fail_msg("there is no %s", name);
-    if (t->n_dims != n_dims || t->dims[0] != rows || (n_dims == 2 && t->dims[1] != cols) || t->n != rows * cols)
+    if (t->n_dims != n_dims || t->dims[0] != rows || (n_dims == 2 && t->dims[1] != cols) ||
+        t->n != rows * cols)
         fail_msg("%s is [%lld, %lld]", name, (long long)t->dims[0], (long long)t->dims[1]);
 }
 
-/* --- counts ------------------------------------------------------------------------------------------------------------ */
+/* --- counts --------------------------------------------------------------------------------------------- */
 
 static int is_inactive_expert(const struct sy_params *p, const struct sy_tensor *t, int64_t top_k) {
     const struct sy_param *q = &p->param[t->param];
@@ -96,11 +93,11 @@ static void test_counts(void **state) {
             all += t->n;
             active += is_inactive_expert(l.p, t, l.c->moe.top_k) ? 0 : t->n;
         }
-        if (l.p->n_parameters != table[i].parameters || l.p->n_active != table[i].active || all != table[i].parameters ||
-            active != table[i].active)
+        if (l.p->n_parameters != table[i].parameters || l.p->n_active != table[i].active ||
+            all != table[i].parameters || active != table[i].active)
             fail_msg("%s: %lld / %lld, its tensors %lld / %lld, must be %lld / %lld", table[i].flavor,
-                     (long long)l.p->n_parameters, (long long)l.p->n_active, (long long)all, (long long)active,
-                     (long long)table[i].parameters, (long long)table[i].active);
+                     (long long)l.p->n_parameters, (long long)l.p->n_active, (long long)all,
+                     (long long)active, (long long)table[i].parameters, (long long)table[i].active);
         close_lab(&l);
     }
 }
@@ -108,7 +105,8 @@ static void test_counts(void **state) {
 /* The biases that balance are buffers: with or without them a model has as many parameters. */
 static void test_bias_is_not_counted(void **state) {
     (void)state;
-    struct lab with = open_lab("dsv3-debug", ""), without = open_lab("dsv3-debug", "moe.load_balance_coeff=0");
+    struct lab with = open_lab("dsv3-debug", ""),
+               without = open_lab("dsv3-debug", "moe.load_balance_coeff=0");
     assert_true(with.p->n_parameters == without.p->n_parameters && with.p->n_active == without.p->n_active);
     assert_int_equal(with.p->n_tensors, without.p->n_tensors + 5);
     int buffers[2] = {0, 0};
@@ -144,7 +142,7 @@ static void test_bias_is_not_counted(void **state) {
     close_lab(&none);
 }
 
-/* --- names and layout -------------------------------------------------------------------------------------------------- */
+/* --- names and layout ----------------------------------------------------------------------------------- */
 
 static void check_names(const struct sy_params *p) {
     char *seen = calloc((size_t)p->n_tensors, 1);
@@ -179,7 +177,8 @@ static void check_layout(const struct sy_params *p) {
         const struct sy_param *q = &p->param[t->param];
         if (t->first_row * q->cols != covered[t->param])
             fail_msg("%s: a gap or an overlap", t->name);
-        assert_true(t->n == t->dims[0] * (t->n_dims == 2 ? t->dims[1] : 1) && t->n_dims >= 1 && t->n_dims <= 2);
+        assert_true(t->n == t->dims[0] * (t->n_dims == 2 ? t->dims[1] : 1) && t->n_dims >= 1 &&
+                    t->n_dims <= 2);
         assert_true(t->n % q->cols == 0);
         covered[t->param] += t->n;
     }
@@ -193,7 +192,8 @@ static void check_layers(const struct lab *l) {
     for (int i = 0; i < p->n_layers; i++) {
         const struct sy_layer_params *q = &p->layer[i];
         int moe = i >= l->c->model.n_dense_layers;
-        assert_true((q->gate >= 0) == moe && (q->first_expert >= 0) == moe && (q->w13 >= 0) == !moe && (q->w2 >= 0) == !moe);
+        assert_true((q->gate >= 0) == moe && (q->first_expert >= 0) == moe && (q->w13 >= 0) == !moe &&
+                    (q->w2 >= 0) == !moe);
         assert_true(p->param[q->attn_norm].layer == i && p->param[q->wo].layer == i);
         for (int64_t e = 0; moe && e < l->c->moe.num_experts; e++) {
             const struct sy_param *w13 = &p->param[q->first_expert + 2 * e], *w2 = w13 + 1;
@@ -202,7 +202,8 @@ static void check_layers(const struct lab *l) {
             assert_true(w2->rows == l->c->model.dim && w2->cols == l->c->model.moe_inter_dim);
         }
     }
-    assert_true(p->param[p->embedding].kind == SY_PARAM_EMBEDDING && p->param[p->head].kind == SY_PARAM_MATRIX);
+    assert_true(p->param[p->embedding].kind == SY_PARAM_EMBEDDING &&
+                p->param[p->head].kind == SY_PARAM_MATRIX);
     assert_true(p->param[p->final_norm].kind == SY_PARAM_VECTOR);
 }
 
@@ -220,10 +221,13 @@ static void test_layout(void **state) {
         check_all(table[i].flavor, "");
     check_all("micro_mla", "");
     check_all("micro_gqa", "");
-    check_all("micro_mla", "moe.gate_bias=true moe.num_shared_experts=3 moe.shared_gate=true model.q_lora_rank=0");
-    check_all("micro_gqa", "moe.gate_bias=true moe.num_shared_experts=1 moe.shared_gate=true model.attention_bias=true "
-                           "model.qk_norm=full model.n_dense_layers=1 model.inter_dim=7");
-    check_all("micro_gqa", "model.qk_norm=head model.dim=31 model.head_dim=10 model.moe_inter_dim=5 model.vocab_size=273");
+    check_all("micro_mla",
+              "moe.gate_bias=true moe.num_shared_experts=3 moe.shared_gate=true model.q_lora_rank=0");
+    check_all("micro_gqa",
+              "moe.gate_bias=true moe.num_shared_experts=1 moe.shared_gate=true model.attention_bias=true "
+              "model.qk_norm=full model.n_dense_layers=1 model.inter_dim=7");
+    check_all("micro_gqa",
+              "model.qk_norm=head model.dim=31 model.head_dim=10 model.moe_inter_dim=5 model.vocab_size=273");
     check_all("mixtral-8x7b", "moe.load_balance_coeff=1e-3");
     check_all("mixtral-8x7b", "moe.gate_bias=true");
 }
@@ -233,7 +237,8 @@ static void test_options(void **state) {
     (void)state;
     static const struct {
         const char *words;
-        int64_t parameters; /* more than micro_gqa: D 32, 2 heads and 1 key head of 16, 8 experts of 32, 2 layers */
+        /* more than micro_gqa: D 32, 2 heads and 1 key head of 16, 8 experts of 32, 2 layers */
+        int64_t parameters;
     } more[] = {
         {"moe.gate_bias=true", 2 * 8},
         {"model.attention_bias=true", 2 * (32 + 16 + 16)},
@@ -307,8 +312,10 @@ static void test_too_many_elements(void **state) {
     (void)state;
     struct sy_config *c;
     struct sy_params *p = NULL;
-    static const char *const keys[][2] = {{"model.flavor", "micro_gqa"},       {"model.dim", "1048576"},
-                                          {"moe.num_experts", "65536"},        {"model.moe_inter_dim", "4194304"},
+    static const char *const keys[][2] = {{"model.flavor", "micro_gqa"},
+                                          {"model.dim", "1048576"},
+                                          {"moe.num_experts", "65536"},
+                                          {"model.moe_inter_dim", "4194304"},
                                           {"model.n_layers", "12"}};
     assert_int_equal(sy_config_create(&c), SY_OK);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
@@ -323,7 +330,7 @@ static void test_too_many_elements(void **state) {
         fail_msg("12 layers of 65536 experts of 3 x 2^42 elements: %lld", count);
 }
 
-/* --- initial values ---------------------------------------------------------------------------------------------------- */
+/* --- initial values ------------------------------------------------------------------------------------- */
 
 struct stats {
     double mean, sd, most;
@@ -358,22 +365,25 @@ static struct stats measure(const struct sy_tensor *t, uint64_t seed, int64_t n)
     return s;
 }
 
-/* n values of deviation sd: the mean and the deviation within five of their own deviations, the largest above `least`. */
+/* n values of deviation sd: the mean and the deviation within five of their own deviations, the largest
+ * above `least`. */
 static void check_normal(const struct sy_params *p, const char *name, double sd, double least, double most) {
     enum { N = 8000 };
     const struct sy_tensor *t = find(p, name);
     if (!t)
         fail_msg("there is no %s", name);
     struct stats s = measure(t, 17, N);
-    if (!(fabs(s.mean) < 5 * sd / sqrt(N) && fabs(s.sd / sd - 1) < 5 / sqrt(2.0 * N) && s.most > least && s.most <= most))
+    if (!(fabs(s.mean) < 5 * sd / sqrt(N) && fabs(s.sd / sd - 1) < 5 / sqrt(2.0 * N) && s.most > least &&
+          s.most <= most))
         fail_msg("%s: mean %g, deviation %g (must be %g), largest %g", name, s.mean, s.sd, sd, s.most);
 }
 
 static void test_deviations(void **state) {
     (void)state;
     struct lab l =
-        open_lab("gqa-debug", "model.n_dense_layers=1 model.inter_dim=1024 moe.num_experts=64 moe.num_shared_experts=2 "
-                              "model.attention_bias=true moe.gate_bias=true moe.shared_gate=true");
+        open_lab("gqa-debug",
+                 "model.n_dense_layers=1 model.inter_dim=1024 moe.num_experts=64 moe.num_shared_experts=2 "
+                 "model.attention_bias=true moe.gate_bias=true moe.shared_gate=true");
     /* of 8000 normal values the largest lies beyond 3.3 deviations, but for one time in 2000 */
     check_normal(l.p, "model.embed_tokens.weight", 1.0, 3.3, 6);
     check_normal(l.p, "model.layers.3.self_attn.q_proj.weight", 0.02, 0.066, 0.12);
@@ -382,9 +392,12 @@ static void test_deviations(void **state) {
     check_normal(l.p, "model.layers.0.mlp.gate_proj.weight", 0.02, 0.066, 0.12);
     check_normal(l.p, "model.layers.3.mlp.experts.5.gate_proj.weight", 0.02, 0.066, 0.12);
     check_normal(l.p, "model.layers.3.mlp.shared_experts.gate_proj.weight", 0.02, 0.066, 0.12);
-    static const char *const scaled[] = {
-        "self_attn.o_proj.weight",           "mlp.experts.63.up_proj.weight",       "mlp.experts.0.down_proj.weight",
-        "mlp.shared_experts.up_proj.weight", "mlp.shared_experts.down_proj.weight", "mlp.gate.weight"};
+    static const char *const scaled[] = {"self_attn.o_proj.weight",
+                                         "mlp.experts.63.up_proj.weight",
+                                         "mlp.experts.0.down_proj.weight",
+                                         "mlp.shared_experts.up_proj.weight",
+                                         "mlp.shared_experts.down_proj.weight",
+                                         "mlp.gate.weight"};
     for (int layer = 1; layer < 6; layer += 2)
         for (size_t i = 0; i < sizeof scaled / sizeof *scaled; i++) {
             char name[128];
@@ -397,7 +410,8 @@ static void test_deviations(void **state) {
     close_lab(&l);
 }
 
-/* The head is cut at 3 deviations of 1/16: drawn again, not clamped, and its deviation is that of the cut distribution. */
+/* The head is cut at 3 deviations of 1/16: drawn again, not clamped, and its deviation is that of the cut
+ * distribution. */
 static void test_head_is_cut(void **state) {
     (void)state;
     enum { N = 200000 };
@@ -467,7 +481,8 @@ static void test_any_split(void **state) {
             assert_memory_equal(whole, part, sizeof whole);
             assert_true(part[N] == -7.0f);
         }
-        uint64_t key = sy_mix64(sy_mix64(42 + ((uint64_t)1 << 32)) + t->id); /* NUMERICS 2, purpose 1, step 0 */
+        uint64_t key =
+            sy_mix64(sy_mix64(42 + ((uint64_t)1 << 32)) + t->id); /* NUMERICS 2, purpose 1, step 0 */
         for (uint64_t i = 0; i < N; i++) {
             double x = 0;
             for (uint32_t retry = 0; retry == 0 || (t->cut > 0 && fabs(x) > t->cut); retry++)
@@ -504,10 +519,17 @@ static void test_seed_and_name(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),        cmocka_unit_test(test_bias_is_not_counted), cmocka_unit_test(test_layout),
-        cmocka_unit_test(test_options),       cmocka_unit_test(test_published_names),     cmocka_unit_test(test_deviations),
-        cmocka_unit_test(test_head_is_cut),   cmocka_unit_test(test_constants),           cmocka_unit_test(test_any_split),
-        cmocka_unit_test(test_seed_and_name), cmocka_unit_test(test_too_many_elements),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_bias_is_not_counted),
+        cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_published_names),
+        cmocka_unit_test(test_deviations),
+        cmocka_unit_test(test_head_is_cut),
+        cmocka_unit_test(test_constants),
+        cmocka_unit_test(test_any_split),
+        cmocka_unit_test(test_seed_and_name),
+        cmocka_unit_test(test_too_many_elements),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

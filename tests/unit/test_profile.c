@@ -29,10 +29,8 @@ static void note(int op, const struct sy_exec *x, const void *arg) {
     last.arg = arg;
 }
 
-#define X(name, type)                                                         \
-    static void fake_##name(const struct sy_exec *x, const struct type *op) { \
-        note(SY_OP_##name, x, op);                                            \
-    }
+#define X(name, type) \
+    static void fake_##name(const struct sy_exec *x, const struct type *op) { note(SY_OP_##name, x, op); }
 SY_OPS_LIST(X)
 #undef X
 static const struct sy_ops fakes = {.tier = "fake",
@@ -55,7 +53,8 @@ static int open_model(void **state) {
     assert_int_equal(sy_config_create(&config), SY_OK);
     set(config, "model.flavor", "micro_gqa");
     set(config, "run.threads", "2");
-    if (sy_config_finish(config, false) != SY_OK || sy_session_create(config, NULL, SY_SESSION_TRAIN, &session) != SY_OK)
+    if (sy_config_finish(config, false) != SY_OK ||
+        sy_session_create(config, NULL, SY_SESSION_TRAIN, &session) != SY_OK)
         fail_msg("%s", sy_error_message());
     return 0;
 }
@@ -83,8 +82,8 @@ static struct sy_profile watch(struct sy_exec *x) {
     return p;
 }
 
-static void check_forwarded(const struct sy_profile *p, const struct sy_exec *x, int op,
-                            const void *arg, int n) {
+static void check_forwarded(const struct sy_profile *p, const struct sy_exec *x, int op, const void *arg,
+                            int n) {
     const char *name = sy_profile_op_name(op);
     if (last.op != op || last.n != n || last.x != x || last.arg != arg)
         fail_msg("%s was not forwarded as it was called: %s came, %d calls", name,
@@ -167,7 +166,8 @@ static void to_matrix(void *self, const struct sy_span *at, int q, struct sy_mat
 }
 static void to_piece(void *self, const struct sy_sink_piece *q) {
     struct called *c = self;
-    assert_true(q->place == 2 && q->seq_len == 64 && q->from == 16 && q->n == 32 && q->dy.row == 8 && q->x.row == 9);
+    assert_true(q->place == 2 && q->seq_len == 64 && q->from == 16 && q->n == 32 && q->dy.row == 8 &&
+                q->x.row == 9);
     c->piece++;
     c->param = q->param;
     use_op(c);
@@ -201,7 +201,8 @@ static void sink(void **state) {
     (void)state;
     struct sy_exec x;
     struct sy_profile p = watch(&x);
-    int norm = session->params->layer[1].attn_norm, wq = session->params->layer[1].wq, head = session->params->head;
+    int norm = session->params->layer[1].attn_norm, wq = session->params->layer[1].wq,
+        head = session->params->head;
     x.ops = &p.ops;
     struct called c = {.x = &x};
     struct sy_grad_sink real = {&c, to_matrix, to_piece, to_experts, to_vector, to_embedding, to_flush};
@@ -299,7 +300,8 @@ static void model(const char *flavor) {
     assert_int_equal(none.passes, 2); /* 8 sequences in batches of 4 */
     assert_int_equal(pass_calls(&none, SY_RECOMPUTE), 0);
     assert_true(pass_calls(&none, SY_FORWARD) > 0 && pass_calls(&none, SY_BACKWARD) > 0);
-    /* Recompute adds calls, and all that it adds is its own, but for two copies of each router's choice and batch. */
+    /* Recompute adds calls, and all that it adds is its own, but for two copies of each router's choice
+     * and batch. */
     int64_t copies = selective.op[SY_OP_copy].calls - none.op[SY_OP_copy].calls;
     assert_int_equal(copies % (2 * none.passes), 0);
     assert_true(copies > 0);
@@ -310,14 +312,12 @@ static void model(const char *flavor) {
                 assert_int_equal(none.part[c][i].calls + more, selective.part[c][i].calls);
                 assert_int_equal(none.part[c][i].calls + more, full.part[c][i].calls);
             }
-    const struct sy_profile_tally *forward = full.part[SY_FORWARD],
-                                  *again = full.part[SY_RECOMPUTE];
+    const struct sy_profile_tally *forward = full.part[SY_FORWARD], *again = full.part[SY_RECOMPUTE];
     assert_int_equal(again[SY_PART_attention].calls, forward[SY_PART_attention].calls);
     assert_int_equal(again[SY_PART_products].calls, forward[SY_PART_products].calls);
     assert_int_equal(selective.part[SY_RECOMPUTE][SY_PART_attention].calls, 0);
     assert_true(pass_calls(&selective, SY_RECOMPUTE) < pass_calls(&full, SY_RECOMPUTE));
-    assert_int_equal(calls_of_parts(&full),
-                     calls_of_parts(&none) + pass_calls(&full, SY_RECOMPUTE) + copies);
+    assert_int_equal(calls_of_parts(&full), calls_of_parts(&none) + pass_calls(&full, SY_RECOMPUTE) + copies);
     assert_int_equal(full.layers.calls - none.layers.calls, pass_calls(&full, SY_RECOMPUTE) + copies);
 }
 

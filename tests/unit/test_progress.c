@@ -46,8 +46,7 @@ static void what_a_line_says(void **state) {
             " 12/200  5.9123    1.23 8.0e-04 26.8k   174G   27%  1:23 8.37M 0.51     3");
     line_is(200, 0, 79, &usual, "   step    loss  |grad|      lr tok/s FLOP/s %peak  left bytes",
             " 12/200  5.9123    1.23 8.0e-04 26.8k   174G   27%  1:23 8.37M");
-    line_is(200, 1, 39, &usual, "   step    loss  |grad| tok/s  left",
-            " 12/200  5.9123    1.23 26.8k  1:23");
+    line_is(200, 1, 39, &usual, "   step    loss  |grad| tok/s  left", " 12/200  5.9123    1.23 26.8k  1:23");
     line_is(99999, 1, 39, &usual, "       step    loss  |grad| tok/s  left",
             "   12/99999  5.9123    1.23 26.8k  1:23");
     line_is(2, 1, 14, &usual, "step    loss", "12/2  5.9123");
@@ -137,10 +136,10 @@ static struct sy_session *session;
 
 static int open_session(void **state) {
     (void)state;
-    static const char *const options[][2] = {
-        {"model.flavor", "micro_gqa"}, {"training.dataset_path", "none"}, {"training.seq_len", "32"},
-        {"training.steps", "10"},      {"numerics.class", "x86"},         {"run.threads", "1"},
-        {"metrics.log_freq", "4"}};
+    static const char *const options[][2] = {{"model.flavor", "micro_gqa"}, {"training.dataset_path", "none"},
+                                             {"training.seq_len", "32"},    {"training.steps", "10"},
+                                             {"numerics.class", "x86"},     {"run.threads", "1"},
+                                             {"metrics.log_freq", "4"}};
     if (sy_config_create(&config) != SY_OK)
         return 1;
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
@@ -321,8 +320,7 @@ static void numbers_of_a_metrics_line(void **state) {
     char dir[] = "/tmp/sy-metrics-XXXXXX", path[64];
     struct sy_metrics m;
     struct sy_metrics_times t = {1001, 1002, 1003, 1004, 1005, 1006, 1007};
-    struct sy_step_result r = {
-        .step = 7, .loss = 2.5, .norm = 0.75, .lr = 0.001, .counted = 1, .applied = 1};
+    struct sy_step_result r = {.step = 7, .loss = 2.5, .norm = 0.75, .lr = 0.001, .counted = 1, .applied = 1};
     int64_t experts = config->moe.num_experts;
     assert_non_null(mkdtemp(dir));
     snprintf(r.digest, sizeof r.digest, "0123456789abcdef0123456789abcdef");

@@ -1,4 +1,5 @@
-/* Random numbers (NUMERICS 2): Philox4x32-10 against the published vectors, keys, the normal's moments, the cut. */
+/* Random numbers (NUMERICS 2): Philox4x32-10 against the published vectors, keys, the normal's moments,
+ * the cut. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,14 +11,15 @@
 
 #include "base/rng.h"
 
-/* Philox4x32-10 once more, from the paper, with all four counter words: sy_rng_philox fixes the last one at 0. */
+/* Philox4x32-10 once more, from the paper, with all four counter words: sy_rng_philox fixes the last one
+ * at 0. */
 static void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
     uint32_t c[4], k[2] = {key[0], key[1]};
     memcpy(c, counter, sizeof c);
     for (int round = 0; round < 10; round++) {
         uint64_t p0 = (uint64_t)c[0] * 0xD2511F53u, p1 = (uint64_t)c[2] * 0xCD9E8D57u;
-        uint32_t next[4] = {(uint32_t)(p1 >> 32) ^ c[1] ^ k[0], (uint32_t)p1, (uint32_t)(p0 >> 32) ^ c[3] ^ k[1],
-                            (uint32_t)p0};
+        uint32_t next[4] = {(uint32_t)(p1 >> 32) ^ c[1] ^ k[0], (uint32_t)p1,
+                            (uint32_t)(p0 >> 32) ^ c[3] ^ k[1], (uint32_t)p0};
         memcpy(c, next, sizeof c);
         k[0] += 0x9E3779B9u;
         k[1] += 0xBB67AE85u;
@@ -32,9 +34,11 @@ static void known_answers(void **state) {
         uint32_t counter[4], key[2], out[4];
     } kat[] = {
         {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
-        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff},
+        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+         {0xffffffff, 0xffffffff},
          {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0},
+        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xa4093822, 0x299f31d0},
          {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
     };
     uint32_t out[4];
@@ -69,7 +73,8 @@ static void mixers(void **state) {
     assert_true(sy_fnv1a64("") == 0xcbf29ce484222325u);
     assert_true(sy_fnv1a64("a") == 0xaf63dc4c8601ec8cu);
     assert_true(sy_fnv1a64("foobar") == 0x85944171f73967e8u);
-    assert_true(sy_rng_key(42, SY_RNG_INIT, 7, 99) == sy_mix64(sy_mix64(42 + ((uint64_t)SY_RNG_INIT << 32) + 7) + 99));
+    assert_true(sy_rng_key(42, SY_RNG_INIT, 7, 99) ==
+                sy_mix64(sy_mix64(42 + ((uint64_t)SY_RNG_INIT << 32) + 7) + 99));
     assert_true(sy_rng_key(42, SY_RNG_SAMPLE, 0xffffffffu, 0) ==
                 sy_mix64(sy_mix64(42 + ((uint64_t)SY_RNG_SAMPLE << 32) + 0xffffffffu)));
 }
@@ -126,8 +131,9 @@ static void cut_draws_again(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(known_answers),        cmocka_unit_test(words_have_their_places), cmocka_unit_test(mixers),
-        cmocka_unit_test(normal_is_box_muller), cmocka_unit_test(normal_moments),          cmocka_unit_test(cut_draws_again),
+        cmocka_unit_test(known_answers),  cmocka_unit_test(words_have_their_places),
+        cmocka_unit_test(mixers),         cmocka_unit_test(normal_is_box_muller),
+        cmocka_unit_test(normal_moments), cmocka_unit_test(cut_draws_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* Rotary tables against inverse frequencies that transformers 5.24 computes (modeling_rope_utils, in fp32): yarn with and
- * without truncate, with other betas, and a factor on cosines and sines. The angle of position 1 is the frequency.
+/* Rotary tables against inverse frequencies that transformers 5.24 computes (modeling_rope_utils, in fp32):
+ * yarn with and without truncate, with other betas, and a factor on cosines and sines. The angle of position
+ * 1 is the frequency.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -36,7 +37,8 @@ static const struct table tables[] = {
       .beta_slow = 0.5,
       .yarn_truncate = true,
       .rope_attention_factor = 1},
-     {1, 0.237170815, 0.049999997, 0.00790569466, 0.00249999994, 0.000790569466, 0.000250000012, 7.90569466e-05}},
+     {1, 0.237170815, 0.049999997, 0.00790569466, 0.00249999994, 0.000790569466, 0.000250000012,
+      7.90569466e-05}},
     {16,
      {.rope_theta = 1e4,
       .rope_factor = 4,
@@ -45,7 +47,8 @@ static const struct table tables[] = {
       .beta_slow = 0.5,
       .yarn_truncate = false,
       .rope_attention_factor = 1.25},
-     {1, 0.238408461, 0.0442483015, 0.00790569466, 0.00249999994, 0.000790569466, 0.000250000012, 7.90569466e-05}},
+     {1, 0.238408461, 0.0442483015, 0.00790569466, 0.00249999994, 0.000790569466, 0.000250000012,
+      7.90569466e-05}},
     {10,
      {.rope_theta = 5e5,
       .rope_factor = 8,
@@ -70,8 +73,8 @@ static void test_tables(void **state) {
                 double x = c[p * half + i], y = s[p * half + i], angle = p * t->frequency[i];
                 double a = t->model.rope_attention_factor;
                 if (fabs(x - a * cos(angle)) > 1e-6 || fabs(y - a * sin(angle)) > 1e-6)
-                    fail_msg("table %d, position %d, %d of %d: (%.9g, %.9g), must be (%.9g, %.9g)", (int)k, p, i, half, x, y,
-                             a * cos(angle), a * sin(angle));
+                    fail_msg("table %d, position %d, %d of %d: (%.9g, %.9g), must be (%.9g, %.9g)", (int)k, p,
+                             i, half, x, y, a * cos(angle), a * sin(angle));
             }
         for (int i = 0; i < half; i++) { /* small angles by their own size */
             double f = atan2(s[half + i], c[half + i]);

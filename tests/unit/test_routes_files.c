@@ -1,5 +1,5 @@
-/* Files of routes: a round trip whose bytes do not depend on the order of filling, files of other programs, damaged files of
- * every kind, folders that are not there.
+/* Files of routes: a round trip whose bytes do not depend on the order of filling, files of other programs,
+ * damaged files of every kind, folders that are not there.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -48,7 +48,8 @@ static void ok(sy_status status) {
 /* The message of a failure has all of these words. */
 static void fails(sy_status status, sy_status should, const char *a, const char *b) {
     if (status != should || !strstr(sy_error_message(), a) || !strstr(sy_error_message(), b))
-        fail_msg("status %d, not %d, or no '%s' and '%s' in: %s", (int)status, (int)should, a, b, sy_error_message());
+        fail_msg("status %d, not %d, or no '%s' and '%s' in: %s", (int)status, (int)should, a, b,
+                 sy_error_message());
 }
 
 static int32_t id_of(int layer, int64_t sequence, int64_t token, int64_t k) {
@@ -92,7 +93,9 @@ static void is_filled(const struct sy_routes_files *f, int weights) {
                 fail_msg("layer %d, sequence %lld: other routes", layers[l], (long long)s);
 }
 
-static void name_file(int64_t step) { snprintf(file, sizeof file, "%s/step-%08lld.safetensors", dir, (long long)step); }
+static void name_file(int64_t step) {
+    snprintf(file, sizeof file, "%s/step-%08lld.safetensors", dir, (long long)step);
+}
 
 static size_t read_bytes(char out[MAX_BYTES]) {
     FILE *f = fopen(file, "rb");
@@ -171,7 +174,7 @@ static void test_round_trip(void **unused) {
     sy_safetensors_close(t);
 }
 
-/* --- files of other programs ---------------------------------------------------------------------------------- */
+/* --- files of other programs ---------------------------------------------------------------------------- */
 
 struct foreign {
     const char *metadata, *value; /* NULL: none */
@@ -227,8 +230,8 @@ static void test_foreign(void **unused) {
     write_foreign((struct foreign){.metadata = NULL});
     ok(sy_routes_load(f, 12, &skipped));
     is_filled(f, 1);
-    write_foreign(
-        (struct foreign){.wide = 1, .no_weights = 1, .at = -1, .metadata = "format", .value = "pt", .extra = "logits"});
+    write_foreign((struct foreign){
+        .wide = 1, .no_weights = 1, .at = -1, .metadata = "format", .value = "pt", .extra = "logits"});
     ok(sy_routes_load(f, 12, &skipped));
     is_filled(f, 0);
     write_foreign((struct foreign){.wide = 1, .at = -1, .metadata = "step", .value = "seven"});
@@ -258,7 +261,7 @@ static void test_foreign(void **unused) {
     sy_routes_close(f);
 }
 
-/* --- damage --------------------------------------------------------------------------------------------------- */
+/* --- damage --------------------------------------------------------------------------------------------- */
 
 static int64_t offset_of(const char *name) {
     struct sy_safetensors *t = NULL;
@@ -290,7 +293,8 @@ static void test_damaged_values(void **unused) {
     poke("layers.10.ids", (2 * S + 1) * K + 1, &same, "layer 10, sequence 2, token 1: ", twice);
     poke("layers.1.ids", 0, &large, "layer 1, sequence 0, token 0: ", "expert 12, must be in 0..11");
     poke("layers.2.ids", N - 1, &negative, "layer 2, sequence 2, token 3: ", "expert -7, must be in 0..11");
-    poke("layers.2.weights", S * K, &nan, "layer 2, sequence 1, token 0: the weight of expert 1 is ", "nan, must be finite");
+    poke("layers.2.weights", S * K, &nan, "layer 2, sequence 1, token 0: the weight of expert 1 is ",
+         "nan, must be finite");
     poke("layers.1.weights", N - 1, &infinite, "layer 1, sequence 2, token 3: ", "-inf, must be finite");
 }
 
@@ -447,8 +451,7 @@ static void test_skipped(void **unused) {
     assert_non_null(format);
     memcpy(format, "\"skipped\":\"1\"  ", 15);
     write_bytes(bytes, n);
-    fails(sy_routes_load(f, 13, &skipped), SY_ERR_DATA, file,
-          "of a step that was skipped, but has tensors");
+    fails(sy_routes_load(f, 13, &skipped), SY_ERR_DATA, file, "of a step that was skipped, but has tensors");
     sy_routes_close(f);
 }
 

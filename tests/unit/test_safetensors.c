@@ -1,5 +1,5 @@
-/* safetensors: every rule has a file that breaks it; the writer's bytes are fixed; every truncation and trailing byte is
- * found; write errors are named and leave no file.
+/* safetensors: every rule has a file that breaks it; the writer's bytes are fixed; every truncation and
+ * trailing byte is found; write errors are named and leave no file.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -47,7 +47,7 @@ static void refuses(const char *header, size_t n_data, const char *message) {
         fail_msg("\"%s\" lacks \"%s\"", sy_error_message(), message);
 }
 
-#define T(name, dtype, shape, begin, end)                                                                                   \
+#define T(name, dtype, shape, begin, end) \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" begin "," end "]}"
 
 static void test_rules(void **state) {
@@ -193,7 +193,8 @@ static sy_status write_sample(const char *path, size_t piece, struct sy_safetens
         return status;
     }
     for (size_t at = 0; at < sizeof data && status == SY_OK; at += piece)
-        status = sy_safetensors_writer_write(w, data + at, sizeof data - at < piece ? sizeof data - at : piece);
+        status =
+            sy_safetensors_writer_write(w, data + at, sizeof data - at < piece ? sizeof data - at : piece);
     if (status != SY_OK) {
         sy_safetensors_writer_abandon(w);
         return status;
@@ -211,9 +212,10 @@ static size_t slurp(const char *path, char *to) {
 
 static void test_writer_bytes(void **state) {
     (void)state;
-    static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"},"
-                                 "\"a\\\"\xc3\xa4\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
-                                 "\"b\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[16,20]}}";
+    static const char header[] =
+        "{\"__metadata__\":{\"format\":\"pt\"},"
+        "\"a\\\"\xc3\xa4\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
+        "\"b\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[16,20]}}";
     char got[ROOM], again[ROOM];
     struct sy_safetensors_written written;
     assert_int_equal(write_sample(path_of("w1"), 20, &written), SY_OK);
@@ -230,7 +232,8 @@ static void test_writer_bytes(void **state) {
     assert_int_equal(got[n - 1], 20);
     XXH128_hash_t hash = XXH3_128bits(got, 8 + length);
     char hex[33];
-    snprintf(hex, sizeof hex, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    snprintf(hex, sizeof hex, "%016llx%016llx", (unsigned long long)hash.high64,
+             (unsigned long long)hash.low64);
     assert_string_equal(hex, written.header_hash);
     for (size_t piece = 1; piece < 20; piece += 3) { /* the same bytes in any pieces */
         assert_int_equal(write_sample(path_of("w2"), piece, &written), SY_OK);
@@ -245,7 +248,8 @@ static void test_writer_bytes(void **state) {
     char b[4];
     assert_int_equal(sy_safetensors_read(file, sy_safetensors_find(file, "b"), 0, 4, b), SY_OK);
     assert_int_equal(b[3], 20);
-    assert_int_equal(truncate(path_of("w1"), (off_t)n - 2), 0); /* shrinks while open: an error, not a signal */
+    assert_int_equal(truncate(path_of("w1"), (off_t)n - 2),
+                     0); /* shrinks while open: an error, not a signal */
     assert_int_equal(sy_safetensors_read(file, sy_safetensors_find(file, "b"), 0, 4, b), SY_ERR_DATA);
     sy_safetensors_close(file);
     unlink(path_of("w1"));
@@ -281,7 +285,8 @@ static void test_writer_usage(void **state) {
     assert_int_equal(sy_safetensors_writer_declare(w, "b", SY_SAFETENSORS_U8, 1, dims), SY_OK);
     assert_int_equal(sy_safetensors_writer_declare(w, "b", SY_SAFETENSORS_U8, 1, dims), SY_ERR_USAGE);
     assert_int_equal(sy_safetensors_writer_declare(w, "a", SY_SAFETENSORS_U8, 1, dims), SY_ERR_USAGE);
-    assert_int_equal(sy_safetensors_writer_declare(w, "__metadata__", SY_SAFETENSORS_U8, 1, dims), SY_ERR_USAGE);
+    assert_int_equal(sy_safetensors_writer_declare(w, "__metadata__", SY_SAFETENSORS_U8, 1, dims),
+                     SY_ERR_USAGE);
     assert_int_equal(sy_safetensors_writer_declare(w, "c", SY_SAFETENSORS_F64, 2, dims), SY_ERR_USAGE);
     assert_int_equal(
         sy_safetensors_writer_declare(w, "c", SY_SAFETENSORS_F64, SY_SAFETENSORS_MAX_DIMS + 1, dims),
@@ -290,7 +295,8 @@ static void test_writer_usage(void **state) {
     assert_int_equal(sy_safetensors_writer_declare(w, "c", SY_SAFETENSORS_F4, 1, &three), SY_ERR_USAGE);
     assert_int_equal(sy_safetensors_writer_write(w, "xy", 2), SY_ERR_USAGE); /* one was declared */
     assert_non_null(strstr(sy_error_message(), "2 bytes written where 1 are left"));
-    assert_int_equal(sy_safetensors_writer_declare(w, "d", SY_SAFETENSORS_U8, 1, dims), SY_ERR_USAGE); /* header is out */
+    assert_int_equal(sy_safetensors_writer_declare(w, "d", SY_SAFETENSORS_U8, 1, dims),
+                     SY_ERR_USAGE); /* header is out */
     assert_int_equal(sy_safetensors_writer_finish(w, 0, NULL), SY_ERR_USAGE);
     assert_int_not_equal(access(path_of("u"), F_OK), 0);
     assert_int_equal(sy_safetensors_writer_open(path_of("u"), &w), SY_OK);

@@ -1,6 +1,6 @@
-/* The learning rate of NUMERICS 3: its formula written out, the corners (warm-up longer than the run, no warm-up, ratio 0 and 1,
- * a warm-up and a decay that overlap, and their warning), the three shapes, and the ten steps that the PyTorch
- * oracle takes.
+/* The learning rate of NUMERICS 3: its formula written out, the corners (warm-up longer than the run, no
+ * warm-up, ratio 0 and 1, a warm-up and a decay that overlap, and their warning), the three shapes, and the
+ * ten steps that the PyTorch oracle takes.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -19,8 +19,10 @@ static double shape(enum sy_lr_scheduler_decay_type type, double p) {
     return type == SY_DECAY_SQRT ? 1.0 - sqrt(p) : 1.0 - p;
 }
 
-/* NUMERICS 3, "Learning rate"; the decay's length is given, so that nothing here depends on how a half is rounded. */
-static double defined(const struct sy_config_lr_scheduler *c, int64_t decay, double lr, int64_t s, int64_t total) {
+/* NUMERICS 3, "Learning rate"; the decay's length is given, so that nothing here depends on how a half is
+ * rounded. */
+static double defined(const struct sy_config_lr_scheduler *c, int64_t decay, double lr, int64_t s,
+                      int64_t total) {
     int64_t w = c->warmup_steps < total ? c->warmup_steps : total, stable = total + 1 - w - decay;
     if (s < w)
         return lr * ((double)(s + 1) / (double)w);
@@ -52,7 +54,8 @@ static void test_formula(void **state) {
         for (size_t i = 0; i < sizeof warmups / sizeof *warmups; i++)
             for (size_t k = 0; k < sizeof totals / sizeof *totals; k++) {
                 int64_t w = warmups[i] < totals[k] ? warmups[i] : totals[k];
-                struct sy_config_lr_scheduler c = {.warmup_steps = warmups[i], .decay_ratio = -1, .decay_type = types[t]};
+                struct sy_config_lr_scheduler c = {
+                    .warmup_steps = warmups[i], .decay_ratio = -1, .decay_type = types[t]};
                 check(&c, totals[k] - w, totals[k]);
                 c.min_lr_factor = 0.25;
                 check(&c, totals[k] - w, totals[k]);
@@ -75,7 +78,8 @@ static void test_oracle_steps(void **state) {
 static void test_corners(void **state) {
     (void)state;
     struct sy_config_lr_scheduler c = {.warmup_steps = 200, .decay_ratio = -1, .decay_type = SY_DECAY_LINEAR};
-    for (int s = 0; s < 8; s++) /* a warm-up longer than the run is cut to the run: the last step has the full rate */
+    for (int s = 0; s < 8;
+         s++) /* a warm-up longer than the run is cut to the run: the last step has the full rate */
         assert_true(sy_schedule_lr(&c, 1.0, s, 8) == (s + 1) / 8.0);
     c.warmup_steps = 0; /* the first step is not 0, nor is the last */
     for (int s = 0; s < 8; s++)
@@ -128,9 +132,8 @@ static void test_overlap(void **state) {
     c = (struct sy_config_lr_scheduler){.warmup_steps = 4, .decay_ratio = .9};
     sy_schedule_warn(&c, 10, &log);
     assert_string_equal(
-        warned,
-        "lr_scheduler.decay_ratio = 0.9 asks for 9 of 10 steps and warm-up takes 4: the decay is cut "
-        "to 6\n");
+        warned, "lr_scheduler.decay_ratio = 0.9 asks for 9 of 10 steps and warm-up takes 4: the decay is cut "
+                "to 6\n");
     warned[0] = 0;
     sy_schedule_warn(&c, 40, &log); /* 36 and 4: fits */
     c.decay_ratio = -1;

@@ -1,5 +1,5 @@
-/* A stage's backward in two halves gives the bits of one that is whole, in any interleaving of micro-batches; and no bit of
- * the head's loss and gradients depends on how many tokens a chunk has.
+/* A stage's backward in two halves gives the bits of one that is whole, in any interleaving of micro-batches;
+ * and no bit of the head's loss and gradients depends on how many tokens a chunk has.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,7 @@
 
 enum { S = 128, MICRO_BATCHES = 3, EACH = 2, BATCH = MICRO_BATCHES * EACH };
 
-/* --- a session, and what its model is made of, once more ---------------------------------------------------------------- */
+/* --- a session, and what its model is made of, once more ------------------------------------------------ */
 
 struct problem {
     struct sy_config *config;
@@ -138,7 +138,7 @@ static float *roots(const struct problem *p, int layers, int64_t *n) {
     return all;
 }
 
-/* --- the stage ------------------------------------------------------------------------------------------------------------- */
+/* --- the stage ------------------------------------------------------------------------------------------ */
 
 enum call { FWD, BWD, INPUTS, WEIGHTS };
 struct event {
@@ -157,12 +157,14 @@ static size_t row_bytes(const struct problem *p) {
 }
 
 static struct sy_mat rows_of(const struct problem *p, void *memory, int mb) {
-    return sy_mat_of((char *)memory + (size_t)mb * EACH * S * row_bytes(p), p->s->exec.dtype, p->config->model.dim);
+    return sy_mat_of((char *)memory + (size_t)mb * EACH * S * row_bytes(p), p->s->exec.dtype,
+                     p->config->model.dim);
 }
 
 static void carve_stage(void *self, struct sy_arena *a) { sy_stage_carve(self, a); }
 
-static struct outcome run_stage(struct problem *p, int pending, int split, const struct event *events, size_t n) {
+static struct outcome run_stage(struct problem *p, int pending, int split, const struct event *events,
+                                size_t n) {
     struct sy_stage *stage;
     struct sy_arena arena = {0};
     int64_t d = p->config->model.dim;
@@ -236,12 +238,13 @@ static void check_equal(const struct outcome *a, const struct outcome *b) {
 
 static void halves_equal_the_whole(void **state) {
     (void)state;
-    static const char *const flavors[] = {"micro_mla", "micro_gqa"}, *const modes[] = {"none", "selective", "full"};
+    static const char *const flavors[] = {"micro_mla", "micro_gqa"}, *const modes[] = {"none", "selective",
+                                                                                       "full"};
     static const struct event whole[] = {{FWD, 0}, {BWD, 0}, {FWD, 1}, {BWD, 1}, {FWD, 2}, {BWD, 2}};
     static const struct event in_turn[] = {{FWD, 0},     {INPUTS, 0}, {WEIGHTS, 0}, {FWD, 1},    {INPUTS, 1},
                                            {WEIGHTS, 1}, {FWD, 2},    {INPUTS, 2},  {WEIGHTS, 2}};
     /* Another's forward between the halves; inputs in reverse; a slot used again. */
-    static const struct event mixed[] = {{FWD, 0}, {FWD, 1}, {INPUTS, 1}, {INPUTS, 0}, {WEIGHTS, 0},
+    static const struct event mixed[] = {{FWD, 0}, {FWD, 1},     {INPUTS, 1}, {INPUTS, 0}, {WEIGHTS, 0},
                                          {FWD, 2}, {WEIGHTS, 1}, {INPUTS, 2}, {WEIGHTS, 2}};
     static const struct event three[] = {{FWD, 0},    {FWD, 1},     {INPUTS, 0},  {FWD, 2},    {INPUTS, 1},
                                          {INPUTS, 2}, {WEIGHTS, 0}, {WEIGHTS, 1}, {WEIGHTS, 2}};
@@ -276,22 +279,21 @@ static void forward_alone_is_not_split(void **state) {
     for (int split = 0; split < 2; split++) {
         struct sy_stage *stage;
         struct sy_arena arena = {0};
-        ok(sy_stage_create(&(struct sy_stage_options){.ctx = &p->c,
-                                                      .n_layers = (int)p->config->model.n_layers,
-                                                      .pending = 2,
-                                                      .split = split},
-                           &stage));
+        ok(sy_stage_create(
+            &(struct sy_stage_options){
+                .ctx = &p->c, .n_layers = (int)p->config->model.n_layers, .pending = 2, .split = split},
+            &stage));
         ok(sy_arena_build(p->s->exec.device, "a stage", carve_stage, stage, &arena));
         for (int mb = 0; mb < 2; mb++) {
             char *in = malloc(bytes), *out = calloc(1, bytes);
             assert_true(in && out);
             struct sy_batch b = sy_feed_batch(p->s, mb * EACH, EACH);
-            p->s->exec.ops->embed_fwd(&p->s->exec,
-                                      &(struct sy_embed_fwd){.tokens = EACH * S,
-                                                             .d = d,
-                                                             .ids = b.ids,
-                                                             .w = p->c.weights.ends(p->c.weights.self)->embedding,
-                                                             .y = sy_mat_of(in, p->s->exec.dtype, d)});
+            p->s->exec.ops->embed_fwd(
+                &p->s->exec, &(struct sy_embed_fwd){.tokens = EACH * S,
+                                                    .d = d,
+                                                    .ids = b.ids,
+                                                    .w = p->c.weights.ends(p->c.weights.self)->embedding,
+                                                    .y = sy_mat_of(in, p->s->exec.dtype, d)});
             ok(sy_stage_fwd(stage, mb, &b, SY_PASS_EVAL, sy_mat_of(in, p->s->exec.dtype, d),
                             sy_mat_of(out, p->s->exec.dtype, d)));
             assert_memory_equal(out, rows_of(p, r.out, mb).data, bytes);
@@ -305,7 +307,7 @@ static void forward_alone_is_not_split(void **state) {
     close_problem(p);
 }
 
-/* --- the head -------------------------------------------------------------------------------------------------------------- */
+/* --- the head ------------------------------------------------------------------------------------------- */
 
 struct head_case {
     struct problem *p;
@@ -376,6 +378,7 @@ static void chunks_change_no_bit(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(halves_equal_the_whole),
-        cmocka_unit_test(forward_alone_is_not_split), cmocka_unit_test(chunks_change_no_bit)};
+                                       cmocka_unit_test(forward_alone_is_not_split),
+                                       cmocka_unit_test(chunks_change_no_bit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,7 +31,7 @@ static void note(void *user, enum sy_log_level level, const char *line) {
 
 static const struct sy_log logger = {note, NULL};
 
-/* --- UTF-8 against a slow definition: encode every code point and look ----------------------------------- */
+/* --- UTF-8 against a slow definition: encode every code point and look ---------------------------------- */
 
 static size_t encode(unsigned c, char *s) {
     size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
@@ -98,11 +98,10 @@ static void test_clean(void **state) {
     }
 }
 
-/* --- plain text ------------------------------------------------------------------------------------------ */
+/* --- plain text ----------------------------------------------------------------------------------------- */
 
 /* Reads `bytes` as a text; what comes out to `out`, or the message. */
-static sy_status read_text(const char *bytes, size_t n, int replace, char *out, size_t room,
-                           size_t *n_out) {
+static sy_status read_text(const char *bytes, size_t n, int replace, char *out, size_t room, size_t *n_out) {
     struct sy_source *source = NULL;
     struct sy_plain_text *text = NULL;
     const char *piece = NULL;
@@ -151,8 +150,7 @@ static void test_plain_text(void **state) {
     TEXT("\xef\xbb\xbf\xef\xbb\xbfx", NULL, "\xef\xbb\xbfx");
     TEXT("\xef\xbb", "t:1: ends inside a character (byte 0)", U);
     TEXT("caf\xc3\xa9", NULL, "caf\xc3\xa9");
-    TEXT("a\ncaf\xe9 au lait", "t:2: byte 5 (0xe9) is not UTF-8: if this is Latin-1",
-         "a\ncaf" U " au lait");
+    TEXT("a\ncaf\xe9 au lait", "t:2: byte 5 (0xe9) is not UTF-8: if this is Latin-1", "a\ncaf" U " au lait");
     TEXT("\xef\xbb\xbf\n\n\xff", "t:3: byte 5 (0xff) is not UTF-8", "\n\n" U);
     TEXT("cut \xe2\x82", "t:1: ends inside a character (byte 4)", "cut " U);
     TEXT("a\0b\nc\0", "t:1: byte 1 is 0", "a" U "b\nc" U);
@@ -197,7 +195,7 @@ static void test_long_text(void **state) {
     free(out);
 }
 
-/* --- files ----------------------------------------------------------------------------------------------- */
+/* --- files ---------------------------------------------------------------------------------------------- */
 
 static const char *path_of(const char *name) {
     static char path[256];
@@ -235,8 +233,8 @@ static void reads(const char *name, const char *format, int replace, const char 
     if (load(name, format, replace, &d) != SY_OK)
         fail_msg("%s", sy_error_message());
     for (int64_t i = 0; i < d->n_documents; i++)
-        at += (size_t)snprintf(got + at, sizeof got - at, "%s%.*s", i ? "|" : "",
-                               (int)d->document[i].bytes, d->text + d->document[i].offset);
+        at += (size_t)snprintf(got + at, sizeof got - at, "%s%.*s", i ? "|" : "", (int)d->document[i].bytes,
+                               d->text + d->document[i].offset);
     assert_string_equal(got, want);
     sy_documents_destroy(d);
 }
@@ -409,8 +407,7 @@ static void test_formats(void **state) {
         reads(unnamed[i], "text", 0, lines);
         n = is_gz ? gzip(other, sizeof other - 1, packed, sizeof packed) : sizeof other - 1;
         put(unnamed[i], is_gz ? packed : other, n);
-        reads(unnamed[i], "auto", 0,
-              other); /* no text under the key: nothing says that it is JSON Lines */
+        reads(unnamed[i], "auto", 0, other); /* no text under the key: nothing says that it is JSON Lines */
         refuses(unnamed[i], "jsonl", 0, "\"body\"");
         unlink(path_of(unnamed[i]));
     }

@@ -1,5 +1,5 @@
-/* The pool: every index once and no other, many rounds, more threads than processors, plain memory handed back and forth
- * (for TSan), and partitions that cover exactly once.
+/* The pool: every index once and no other, many rounds, more threads than processors, plain memory handed
+ * back and forth (for TSan), and partitions that cover exactly once.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -161,8 +161,9 @@ static void threads_do_not_change_bits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ten_thousand_rounds), cmocka_unit_test(oversubscribed),    cmocka_unit_test(create_and_destroy),
-        cmocka_unit_test(without_a_pool),      cmocka_unit_test(sizes_out_of_range), cmocka_unit_test(ranges_cover_once),
+        cmocka_unit_test(ten_thousand_rounds),        cmocka_unit_test(oversubscribed),
+        cmocka_unit_test(create_and_destroy),         cmocka_unit_test(without_a_pool),
+        cmocka_unit_test(sizes_out_of_range),         cmocka_unit_test(ranges_cover_once),
         cmocka_unit_test(threads_do_not_change_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

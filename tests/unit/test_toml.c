@@ -1,7 +1,8 @@
-/* The TOML reader: every document of tests/data/toml, lines, messages, the shortest text of a double, cut input.
+/* The TOML reader: every document of tests/data/toml, lines, messages, the shortest text of a double, cut
+ * input.
  *
- * valid/X.toml must give the tagged JSON of valid/X.json; every document of invalid/ must be refused with its name and a
- * line.
+ * valid/X.toml must give the tagged JSON of valid/X.json; every document of invalid/ must be refused with its
+ * name and a line.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,7 +33,8 @@ static char *read_file(const char *path, size_t *n) {
 static int same(const json_t *a, const json_t *b) {
     if (json_is_object(a) && json_is_object(b)) {
         const char *type = json_string_value(json_object_get(a, "type")), *key;
-        if (type && !strcmp(type, "float") && json_equal(json_object_get(a, "type"), json_object_get(b, "type"))) {
+        if (type && !strcmp(type, "float") &&
+            json_equal(json_object_get(a, "type"), json_object_get(b, "type"))) {
             double x = strtod(json_string_value(json_object_get(a, "value")), NULL);
             double y = strtod(json_string_value(json_object_get(b, "value")), NULL);
             return (isnan(x) && isnan(y)) || !memcmp(&x, &y, sizeof x);
@@ -40,8 +42,8 @@ static int same(const json_t *a, const json_t *b) {
         json_t *value;
         if (json_object_size(a) != json_object_size(b))
             return 0;
-        json_object_foreach((json_t *)a, key,
-                            value) if (!json_object_get(b, key) || !same(value, json_object_get(b, key))) return 0;
+        json_object_foreach((json_t *)a, key, value) if (!json_object_get(b, key) ||
+                                                         !same(value, json_object_get(b, key))) return 0;
         return 1;
     }
     if (json_is_array(a) && json_is_array(b)) {
@@ -88,7 +90,8 @@ static void check_valid(const char *stem) {
     fclose(f);
     snprintf(path, sizeof path, "%s.json", stem);
     char *expected = read_file(path, &n_expected);
-    json_t *a = json_loadb(text, n_text, JSON_ALLOW_NUL, NULL), *b = json_loadb(expected, n_expected, JSON_ALLOW_NUL, NULL);
+    json_t *a = json_loadb(text, n_text, JSON_ALLOW_NUL, NULL),
+           *b = json_loadb(expected, n_expected, JSON_ALLOW_NUL, NULL);
     assert_non_null(a);
     assert_non_null(b);
     if (!same(a, b))
@@ -158,12 +161,15 @@ static void expect_message(const char *text, const char *message) {
 
 static void test_messages(void **state) {
     (void)state;
-    expect_message("a = 1\n\n[t]\nb = yes\n", "f.toml:4: 'yes' is not a value that TOML knows; a string needs quotes");
-    expect_message("a = \"\"\"\nx\ny\"\"\"\nb = 01", "f.toml:4: '01' is not a number: leading zeros are not allowed");
+    expect_message("a = 1\n\n[t]\nb = yes\n",
+                   "f.toml:4: 'yes' is not a value that TOML knows; a string needs quotes");
+    expect_message("a = \"\"\"\nx\ny\"\"\"\nb = 01",
+                   "f.toml:4: '01' is not a number: leading zeros are not allowed");
     expect_message("a = [\n1,\n2\n", "f.toml:1: the array that begins here does not end");
     expect_message("a = 1\n#\na = 2", "f.toml:3: key 'a' is already there since line 1");
     expect_message("[x]\n\n[x]", "f.toml:3: table 'x' was already defined in line 1");
-    expect_message("a = 1\r\nb = \"\\q\"", "f.toml:2: unknown escape '\\q'; a backslash itself is written \\\\");
+    expect_message("a = 1\r\nb = \"\\q\"",
+                   "f.toml:2: unknown escape '\\q'; a backslash itself is written \\\\");
 }
 
 static void test_too_large(void **state) {
@@ -196,7 +202,8 @@ static void test_lines(void **state) {
     sy_toml_destroy(doc);
 }
 
-/* Twenty thousand keys in one table, each found once: the table of keys grows, and takes no square of the time. */
+/* Twenty thousand keys in one table, each found once: the table of keys grows, and takes no square of the
+ * time. */
 static void test_many_keys(void **state) {
     (void)state;
     enum { KEYS = 20000 };
@@ -264,9 +271,11 @@ static void test_real_round_trip(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_valid),     cmocka_unit_test(test_invalid),    cmocka_unit_test(test_prefixes),
-        cmocka_unit_test(test_messages),  cmocka_unit_test(test_too_large),  cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_many_keys), cmocka_unit_test(test_real_print), cmocka_unit_test(test_real_round_trip),
+        cmocka_unit_test(test_valid),           cmocka_unit_test(test_invalid),
+        cmocka_unit_test(test_prefixes),        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_too_large),       cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_many_keys),       cmocka_unit_test(test_real_print),
+        cmocka_unit_test(test_real_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

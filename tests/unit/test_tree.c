@@ -1,9 +1,10 @@
-/* The tree of sums over lanes against a recursive definition, ==, for every number of leaves and every width dividing it.
+/* The tree of sums over lanes against a recursive definition, ==, for every number of leaves and every width
+ * dividing it.
  *
- * node(level, i) = node(level - 1, 2i) + node(level - 1, 2i + 1), an absent node is skipped: the root of leaves [0, n) is
- * that of the aligned halves of the next power of two. Buffers are exactly as many as sy_tree_shape says: they are taken
- * from an arena and start as NaN, so that a buffer that is reused without being cleared, or a lane that is never cleared,
- * shows.
+ * node(level, i) = node(level - 1, 2i) + node(level - 1, 2i + 1), an absent node is skipped: the root of
+ * leaves [0, n) is that of the aligned halves of the next power of two. Buffers are exactly as many as
+ * sy_tree_shape says: they are taken from an arena and start as NaN, so that a buffer that is reused without
+ * being cleared, or a lane that is never cleared, shows.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -26,14 +27,10 @@ static uint64_t random_bits(void) {
     uint64_t z = (state ^ state >> 29) * 0xff51afd7ed558ccdu;
     return z ^ z >> 32;
 }
-static int below(int n) {
-    return (int)((random_bits() >> 33) % (uint64_t)n);
-}
+static int below(int n) { return (int)((random_bits() >> 33) % (uint64_t)n); }
 
 /* Magnitudes that differ, so that nearly every other order of adding shows. */
-static float number(void) {
-    return ldexpf((float)(int32_t)(random_bits() >> 32), below(24) - 40);
-}
+static float number(void) { return ldexpf((float)(int32_t)(random_bits() >> 32), below(24) - 40); }
 
 /* leaf[p][lane][round][i] */
 static float leaf[PARAMS][MOST_LEAVES][ROUNDS][WIDE];
@@ -129,7 +126,8 @@ static void shuffle(int n, int *order) {
     }
 }
 
-/* One lane group: its lanes are opened in any order, every round adds to them in any order, and they finish ascending. */
+/* One lane group: its lanes are opened in any order, every round adds to them in any order, and they
+ * finish ascending. */
 static void group(struct lab *l, int p, int first, int width) {
     int order[MOST_LEAVES];
     for (int j = 0; j < l->rounds; j++) {
@@ -180,8 +178,9 @@ static void test_tree(void **unused) {
                 fail_msg("%d leaves, %d at a time: not the tree", leaves, width);
 }
 
-/* Widths that are no power of two leave more unfinished nodes behind a group: 6 leaves, 3 at a time, leave two (0-1 and 2).
- * The library asserts when buffers do not suffice, so each shape runs in a process of its own. */
+/* Widths that are no power of two leave more unfinished nodes behind a group: 6 leaves, 3 at a time, leave
+ * two (0-1 and 2). The library asserts when buffers do not suffice, so each shape runs in a process of its
+ * own. */
 static void test_odd_widths(void **unused) {
     (void)unused;
     for (int leaves = 3; leaves <= 24; leaves++)
@@ -194,7 +193,8 @@ static void test_odd_widths(void **unused) {
                 _exit(is_tree(leaves, width) ? 0 : 1);
             assert_true(child > 0 && waitpid(child, &status, 0) == child);
             if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-                fail_msg("%d leaves, %d at a time: %s", leaves, width, WIFSIGNALED(status) ? "aborted" : "not the tree");
+                fail_msg("%d leaves, %d at a time: %s", leaves, width,
+                         WIFSIGNALED(status) ? "aborted" : "not the tree");
         }
 }
 

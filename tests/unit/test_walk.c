@@ -1,4 +1,5 @@
-/* The walk and the shards: every sequence once, in the order that NUMERICS 4 wants; every block has one owner. */
+/* The walk and the shards: every sequence once, in the order that NUMERICS 4 wants; every block has one
+ * owner. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -65,7 +66,8 @@ static void shards(void **state) {
             int64_t end = 0, least = INT64_MAX, most = 0;
             for (int rank = 0; rank < size; rank++) {
                 struct sy_range_of r = sy_shard_range(&(struct sy_shard){rank, size}, sizes[i]);
-                assert_true(r.first == end && r.n >= 0 && (r.first % SY_SHARD_BLOCK == 0 || r.first == sizes[i]));
+                assert_true(r.first == end && r.n >= 0 &&
+                            (r.first % SY_SHARD_BLOCK == 0 || r.first == sizes[i]));
                 end = r.first + r.n;
                 int64_t blocks = (r.n + SY_SHARD_BLOCK - 1) / SY_SHARD_BLOCK;
                 least = blocks < least ? blocks : least;
@@ -76,6 +78,7 @@ static void shards(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(walks), cmocka_unit_test(swapped), cmocka_unit_test(shards)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(walks), cmocka_unit_test(swapped),
+                                       cmocka_unit_test(shards)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

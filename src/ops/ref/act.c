@@ -15,7 +15,9 @@ static void join_row(const struct sy_exec *x, const void *arg, int64_t row, floa
     narrow(x, op->y.dtype, op->d, sum, mat_row(op->y, row));
 }
 
-void SY_FN(join)(const struct sy_exec *x, const struct sy_join *op) { run_rows(x, op, op->rows, 2 * op->d, join_row); }
+void SY_FN(join)(const struct sy_exec *x, const struct sy_join *op) {
+    run_rows(x, op, op->rows, 2 * op->d, join_row);
+}
 
 static void gate_row(const struct sy_exec *x, const void *arg, int64_t row, float *y) {
     const struct sy_sigmoid_gate *op = arg;

@@ -1,7 +1,8 @@
 /* What attention forward and backward share: blocks of queries and keys widened to fp32, scores, masks.
  *
- * A part of the head dimension (nope, rope) is padded to KB by itself; the packed rows of a block hold the parts one after
- * the other, each padded, so that one chain over the packed width is the chain over the parts.
+ * A part of the head dimension (nope, rope) is padded to KB by itself; the packed rows of a block hold the
+ * parts one after the other, each padded, so that one chain over the packed width is the chain over the
+ * parts.
  */
 #ifndef SY_OPS_REF_ATTENTION_H
 #define SY_OPS_REF_ATTENTION_H
@@ -22,8 +23,8 @@ static inline int64_t packed_width(const struct sy_exec *x, const struct sy_atte
 }
 
 /* rows [n, d] of tokens t0.. of one head at dst[r * row + first]; columns up to d_pad are zero. */
-static inline void pack_rows(struct sy_heads v, int64_t t0, int64_t n, int64_t head, int64_t d, int64_t d_pad, float *dst,
-                             int64_t row) {
+static inline void pack_rows(struct sy_heads v, int64_t t0, int64_t n, int64_t head, int64_t d, int64_t d_pad,
+                             float *dst, int64_t row) {
     for (int64_t r = 0; r < n; r++) {
         widen(v.dtype, d, sy_at(v.data, v.dtype, (t0 + r) * v.token + head * v.head), dst + r * row);
         for (int64_t i = d; i < d_pad; i++)
@@ -42,8 +43,8 @@ static inline void transpose(const float *src, int64_t row, int64_t n, int64_t d
 }
 
 /* Queries (key 0) or keys (key 1) of one head, the parts side by side. */
-static inline void pack_parts(const struct sy_exec *x, const struct sy_attention *op, int key, int64_t t0, int64_t n,
-                              int64_t head, float *dst, int64_t row) {
+static inline void pack_parts(const struct sy_exec *x, const struct sy_attention *op, int key, int64_t t0,
+                              int64_t n, int64_t head, float *dst, int64_t row) {
     for (int p = 0; p < op->n_slices; p++) {
         const struct sy_head_slice *part = &op->slice[p];
         int64_t d_pad = round_up(part->d, x->kb);
@@ -53,7 +54,8 @@ static inline void pack_parts(const struct sy_exec *x, const struct sy_attention
 }
 
 /* Keys lo..hi-1 of a sequence that query i of sequence b may see. */
-static inline void allowed_keys(const struct sy_attention *op, int64_t b, int64_t i, int64_t *lo, int64_t *hi) {
+static inline void allowed_keys(const struct sy_attention *op, int64_t b, int64_t i, int64_t *lo,
+                                int64_t *hi) {
     *lo = op->doc_start ? op->doc_start[b * op->seq_len + i] : 0;
     if (op->window > 0)
         *lo = max64(*lo, i - op->window + 1);
@@ -71,7 +73,8 @@ static inline int64_t first_block(const struct sy_attention *op, int64_t b, int6
 }
 
 /* s[n_q, KEYS] = CHAIN over the packed head dimension; k_t is [width, KEYS]. */
-static inline void scores(const struct sy_exec *x, int64_t n_q, int64_t width, const float *q, const float *k_t, float *s) {
+static inline void scores(const struct sy_exec *x, int64_t n_q, int64_t width, const float *q,
+                          const float *k_t, float *s) {
     memset(s, 0, (size_t)(n_q * KEYS) * 4);
     chain_tile(x->cls, &(struct chain_args){n_q, KEYS, width, q, width, k_t, KEYS, s, KEYS});
     for (int64_t i = 0; i < n_q * KEYS; i++)

@@ -4,8 +4,9 @@
  *     dV = CHAIN over (query heads of the group ascending, queries ascending) of (BF(p), do);  dK likewise of (ds, q)
  *     dQ = CHAIN over keys ascending of (ds, k);  dK and dQ times scale, one BF each
  *
- * A score of -Inf has p = EXP2(-Inf) = +0 here too. Each head's queries are a part of the chain, padded to KB by itself. dV and dK of a whole sequence stay in scratch between
- * blocks of queries; blocks with no allowed pair are zero steps and skipped. A shared key (MLA's rope) gets one dk a head.
+ * A score of -Inf has p = EXP2(-Inf) = +0 here too. Each head's queries are a part of the chain, padded to KB
+ * by itself. dV and dK of a whole sequence stay in scratch between blocks of queries; blocks with no allowed
+ * pair are zero steps and skipped. A shared key (MLA's rope) gets one dk a head.
  */
 #include "ops/ref/attention.h"
 #include "ops/ref/protos.h"
@@ -49,8 +50,8 @@ static struct buffers carve(const struct sy_exec *x, const struct sy_attention *
 }
 
 /* rows n of acc[.., row] times scale, rounded, to the parts' heads. */
-static void store_parts(const struct sy_exec *x, const struct sy_attention *op, int key, int64_t t0, int64_t n, int64_t head,
-                        float scale, float *acc, int64_t row) {
+static void store_parts(const struct sy_exec *x, const struct sy_attention *op, int key, int64_t t0,
+                        int64_t n, int64_t head, float scale, float *acc, int64_t row) {
     for (int p = 0; p < op->n_slices; p++) {
         struct sy_heads to = key ? op->slice[p].dk : op->slice[p].dq;
         int64_t d = op->slice[p].d;
@@ -65,8 +66,8 @@ static void store_parts(const struct sy_exec *x, const struct sy_attention *op, 
 }
 
 /* s, dp of a row become BF(p) and ds, zero outside lo..hi-1; written transposed for the sums over queries. */
-static void row_gradient(const struct sy_exec *x, float c, float lse, float d, int64_t lo, int64_t hi, int64_t r,
-                         const struct buffers *u) {
+static void row_gradient(const struct sy_exec *x, float c, float lse, float d, int64_t lo, int64_t hi,
+                         int64_t r, const struct buffers *u) {
     float *s = u->s + r * KEYS, *dp = u->dp + r * KEYS;
     for (int64_t j = 0; j < KEYS; j++) {
         float p = sy_exp2_f32(fmaf(s[j], c, -lse));
@@ -82,8 +83,8 @@ static void row_gradient(const struct sy_exec *x, float c, float lse, float d, i
     }
 }
 
-static void load_queries(const struct sy_exec *x, const struct sy_attention *op, int64_t t, int64_t n, int64_t head,
-                         struct buffers *u) {
+static void load_queries(const struct sy_exec *x, const struct sy_attention *op, int64_t t, int64_t n,
+                         int64_t head, struct buffers *u) {
     memset(u->q, 0, (size_t)(QUERIES * u->width_pad) * 4);
     memset(u->g, 0, (size_t)(QUERIES * u->dv_width) * 4);
     memset(u->dq, 0, (size_t)(QUERIES * u->width_pad) * 4);
@@ -95,8 +96,8 @@ static void load_queries(const struct sy_exec *x, const struct sy_attention *op,
     }
 }
 
-static void key_block(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t head, int64_t kv,
-                      int64_t i0, int64_t n, int64_t j0, const struct buffers *u) {
+static void key_block(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t head,
+                      int64_t kv, int64_t i0, int64_t n, int64_t j0, const struct buffers *u) {
     int64_t t0 = b * op->seq_len, n_k = min64(KEYS, op->seq_len - j0), w = u->width_pad;
     float c = op->c;
     memset(u->k, 0, (size_t)(KEYS * w) * 4);
@@ -108,13 +109,14 @@ static void key_block(const struct sy_exec *x, const struct sy_attention *op, in
     memset(u->s, 0, QUERIES * KEYS * 4);
     memset(u->dp, 0, QUERIES * KEYS * 4);
     chain_tile(x->cls, &(struct chain_args){QUERIES, KEYS, u->width, u->q, w, u->k_t, KEYS, u->s, KEYS});
-    chain_tile(x->cls, &(struct chain_args){QUERIES, KEYS, u->dv_kb, u->g, u->dv_width, u->v_t, KEYS, u->dp, KEYS});
+    chain_tile(x->cls,
+               &(struct chain_args){QUERIES, KEYS, u->dv_kb, u->g, u->dv_width, u->v_t, KEYS, u->dp, KEYS});
     for (int64_t r = 0; r < QUERIES; r++) {
         int64_t lo = 0, hi = 0;
         if (r < n)
             allowed_keys(op, b, i0 + r, &lo, &hi);
-        row_gradient(x, c, r < n ? op->lse[(t0 + i0 + r) * op->heads + head] : 0.0f, r < n ? u->d[r] : 0.0f, lo - j0,
-                     hi - j0, r, u);
+        row_gradient(x, c, r < n ? op->lse[(t0 + i0 + r) * op->heads + head] : 0.0f, r < n ? u->d[r] : 0.0f,
+                     lo - j0, hi - j0, r, u);
     }
     chain_tile(x->cls, &(struct chain_args){KEYS, u->dv_pad, QUERIES, u->p_t, QUERIES, u->g, u->dv_width,
                                             u->dv + j0 * u->dv_pad, u->dv_pad});
@@ -122,7 +124,8 @@ static void key_block(const struct sy_exec *x, const struct sy_attention *op, in
     chain_tile(x->cls, &(struct chain_args){QUERIES, w, KEYS, u->dp, KEYS, u->k, w, u->dq, w});
 }
 
-static void store_values(const struct sy_exec *x, const struct sy_attention *op, int64_t t0, int64_t kv, struct buffers *u) {
+static void store_values(const struct sy_exec *x, const struct sy_attention *op, int64_t t0, int64_t kv,
+                         struct buffers *u) {
     for (int64_t j = 0; j < op->seq_len; j++) {
         float *a = u->dv + j * u->dv_pad;
         for (int64_t i = 0; i < op->dv; i++)
@@ -132,7 +135,8 @@ static void store_values(const struct sy_exec *x, const struct sy_attention *op,
     }
 }
 
-static void kv_head(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t kv, float *scratch) {
+static void kv_head(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t kv,
+                    float *scratch) {
     struct buffers u = carve(x, op, scratch);
     int64_t t0 = b * op->seq_len, group = op->heads / op->kv_heads, keys = round_up(op->seq_len, KEYS);
     memset(u.dk, 0, (size_t)(keys * u.width_pad) * 4);

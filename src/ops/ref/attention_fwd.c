@@ -1,5 +1,5 @@
-/* Attention forward (NUMERICS 3): an online softmax whose running maximum is an integer power of two, so that rescaling is
- * exact and may be skipped where it did not move. Per query row, from M = -Inf, Z = 0, O = 0:
+/* Attention forward (NUMERICS 3): an online softmax whose running maximum is an integer power of two, so that
+ * rescaling is exact and may be skipped where it did not move. Per query row, from M = -Inf, Z = 0, O = 0:
  *
  *     for each block of 128 keys with an allowed one, from the start of the sequence:
  *         s  = CHAIN over the head dimension
@@ -9,9 +9,9 @@
  *         O  = CHAIN over the block's keys of (BF(p), v), going on from O
  *     o = BF(O (1/Z)),  lse = M + LOG2(Z)
  *
- * An allowed score of -Inf has p = EXP2(-Inf) = +0. EXP2 would hide a NaN: it is looked for beside the maximum. What else is
- * wrong shows in Z = 0: +Inf, no finite score, scores so large that fp32 has no fraction left. Both make o and lse of the row
- * NaN.
+ * An allowed score of -Inf has p = EXP2(-Inf) = +0. EXP2 would hide a NaN: it is looked for beside the
+ * maximum. What else is wrong shows in Z = 0: +Inf, no finite score, scores so large that fp32 has no
+ * fraction left. Both make o and lse of the row NaN.
  */
 #include "ops/ref/attention.h"
 #include "ops/ref/protos.h"
@@ -27,9 +27,10 @@ struct row_state {
     int nan; /* an allowed score is */
 };
 
-/* One row's block: s becomes p, stored-rounded; state and the row of O are rescaled. Returns 0 if no key is allowed. */
-static int softmax_row(const struct sy_exec *x, float c, int64_t lo, int64_t hi, float *s, struct row_state *state, float *o,
-                       int64_t dv) {
+/* One row's block: s becomes p, stored-rounded; state and the row of O are rescaled. Returns 0 if no key
+ * is allowed. */
+static int softmax_row(const struct sy_exec *x, float c, int64_t lo, int64_t hi, float *s,
+                       struct row_state *state, float *o, int64_t dv) {
     if (lo >= hi) {
         memset(s, 0, KEYS * 4);
         return 0;
@@ -57,8 +58,8 @@ static int softmax_row(const struct sy_exec *x, float c, int64_t lo, int64_t hi,
     return 1;
 }
 
-static void finish(const struct sy_exec *x, const struct sy_attention *op, int64_t t, int64_t head, struct row_state *state,
-                   float *o) {
+static void finish(const struct sy_exec *x, const struct sy_attention *op, int64_t t, int64_t head,
+                   struct row_state *state, float *o) {
     float inverse = 1.0f / state->z, lse = state->m + sy_log2_f32(state->z);
     for (int64_t i = 0; i < op->dv; i++)
         o[i] = (o[i] + 0.0f) * inverse;
@@ -78,10 +79,10 @@ static int all_finite(const float *v, int64_t n) {
     return finite;
 }
 
-/* O = CHAIN over the block's keys. Rows with no allowed key have p = 0: nothing changes, unless v holds NaN or Inf; then
- * they are kept aside. */
-static void add_values(const struct sy_exec *x, const float *p, const float *v, int64_t k, int64_t dv_pad, const int *any,
-                       float *kept, float *o) {
+/* O = CHAIN over the block's keys. Rows with no allowed key have p = 0: nothing changes, unless v holds
+ * NaN or Inf; then they are kept aside. */
+static void add_values(const struct sy_exec *x, const float *p, const float *v, int64_t k, int64_t dv_pad,
+                       const int *any, float *kept, float *o) {
     struct chain_args chain = {QUERIES, dv_pad, k, p, KEYS, v, dv_pad, o, dv_pad};
     if (all_finite(v, k * dv_pad)) {
         chain_tile(x->cls, &chain);
@@ -95,14 +96,16 @@ static void add_values(const struct sy_exec *x, const float *p, const float *v, 
 }
 
 /* n queries from i0 on of one sequence and head. */
-static void queries(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t head, int64_t i0,
-                    float *scratch) {
+static void queries(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t head,
+                    int64_t i0, float *scratch) {
     const char *end = (const char *)scratch + x->scratch_bytes;
     int64_t t0 = b * op->seq_len, n = min64(QUERIES, op->seq_len - i0), width = packed_width(x, op);
     int64_t dv_pad = round_up(op->dv, CHAIN_N_PAD), kv = head / (op->heads / op->kv_heads);
     float c = op->c;
-    float *q = take(&scratch, QUERIES * width), *k = take(&scratch, KEYS * width), *k_t = take(&scratch, width * KEYS);
-    float *v = take(&scratch, KEYS * dv_pad), *s = take(&scratch, QUERIES * KEYS), *o = take(&scratch, QUERIES * dv_pad);
+    float *q = take(&scratch, QUERIES * width), *k = take(&scratch, KEYS * width),
+          *k_t = take(&scratch, width * KEYS);
+    float *v = take(&scratch, KEYS * dv_pad), *s = take(&scratch, QUERIES * KEYS),
+          *o = take(&scratch, QUERIES * dv_pad);
     float *kept = take(&scratch, QUERIES * dv_pad);
     assert((const char *)scratch <= end);
     (void)end;
@@ -114,7 +117,8 @@ static void queries(const struct sy_exec *x, const struct sy_attention *op, int6
     memset(q, 0, (size_t)(QUERIES * width) * 4);
     pack_parts(x, op, 0, t0 + i0, n, head, q, width);
     for (int64_t block = first_block(op, b, i0, n); block * KEYS <= i0 + n - 1; block++) {
-        int64_t j0 = block * KEYS, n_k = min64(KEYS, op->seq_len - j0), k_pad = min64(KEYS, round_up(n_k, 16));
+        int64_t j0 = block * KEYS, n_k = min64(KEYS, op->seq_len - j0),
+                k_pad = min64(KEYS, round_up(n_k, 16));
         pack_parts(x, op, 1, t0 + j0, n_k, kv, k, width);
         transpose(k, width, n_k, width, k_t, KEYS);
         memset(v, 0, (size_t)(KEYS * dv_pad) * 4);
@@ -124,8 +128,8 @@ static void queries(const struct sy_exec *x, const struct sy_attention *op, int6
             int64_t lo = 0, hi = 0;
             if (r < n)
                 allowed_keys(op, b, i0 + r, &lo, &hi);
-            any[r] =
-                softmax_row(x, c, max64(lo - j0, 0), min64(hi - j0, n_k), s + r * KEYS, &state[r], o + r * dv_pad, op->dv);
+            any[r] = softmax_row(x, c, max64(lo - j0, 0), min64(hi - j0, n_k), s + r * KEYS, &state[r],
+                                 o + r * dv_pad, op->dv);
         }
         add_values(x, s, v, k_pad, dv_pad, any, kept, o);
     }

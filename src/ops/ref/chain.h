@@ -53,8 +53,8 @@ static inline vec fma_scalar(float a, vec b, vec c) {
 }
 
 /* One row of b after another: acc = fma(a, b, acc). */
-static __attribute__((noinline)) void micro_fp32(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row,
-                                                 float *acc, int64_t acc_row) {
+static __attribute__((noinline)) void micro_fp32(int64_t k, const float *a, int64_t a_row, const float *b,
+                                                 int64_t b_row, float *acc, int64_t acc_row) {
     vec c[CHAIN_MR][CHAIN_NRV];
     for (int i = 0; i < CHAIN_MR; i++)
         for (int j = 0; j < CHAIN_NRV; j++)
@@ -75,13 +75,15 @@ static __attribute__((noinline)) void micro_fp32(int64_t k, const float *a, int6
 #if defined(__AVX512BF16__)
 /* Pairs of rows by VDPBF16PS, which is this: the odd one first, subnormals flushed. A bf16 value is the upper
  * half of its fp32, so that two rows are packed in passing. */
-static inline uint32_t pair_of(const float *a) { return sy_f32_bits(a[0]) >> 16 | (sy_f32_bits(a[1]) & 0xffff0000u); }
+static inline uint32_t pair_of(const float *a) {
+    return sy_f32_bits(a[0]) >> 16 | (sy_f32_bits(a[1]) & 0xffff0000u);
+}
 static inline __m512bh pairs_of(const float *even, const float *odd) {
     __m512i lo = _mm512_srli_epi32(_mm512_loadu_si512(even), 16), mask = _mm512_set1_epi32((int)0xffff0000u);
     return (__m512bh)_mm512_or_si512(lo, _mm512_and_si512(_mm512_loadu_si512(odd), mask));
 }
-static __attribute__((noinline)) void micro_x86(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row,
-                                                float *acc, int64_t acc_row) {
+static __attribute__((noinline)) void micro_x86(int64_t k, const float *a, int64_t a_row, const float *b,
+                                                int64_t b_row, float *acc, int64_t acc_row) {
     __m512 c[CHAIN_MR][CHAIN_NRV];
     for (int i = 0; i < CHAIN_MR; i++)
         for (int j = 0; j < CHAIN_NRV; j++)
@@ -102,8 +104,8 @@ static __attribute__((noinline)) void micro_x86(int64_t k, const float *a, int64
 }
 #else
 /* Pairs of rows, the odd one first; runs under FTZ and DAZ. */
-static __attribute__((noinline)) void micro_x86(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row,
-                                                float *acc, int64_t acc_row) {
+static __attribute__((noinline)) void micro_x86(int64_t k, const float *a, int64_t a_row, const float *b,
+                                                int64_t b_row, float *acc, int64_t acc_row) {
     vec c[CHAIN_MR][CHAIN_NRV];
     for (int i = 0; i < CHAIN_MR; i++)
         for (int j = 0; j < CHAIN_NRV; j++)
@@ -174,7 +176,8 @@ static float fma_flush(float a, float b, float c) {
     return sy_f32_from_bits(u & 0x80000000u);
 }
 
-static void micro_x86(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row, float *acc, int64_t acc_row) {
+static void micro_x86(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row, float *acc,
+                      int64_t acc_row) {
     for (int i = 0; i < CHAIN_MR; i++)
         for (int64_t p = 0; p < k; p += 2)
             for (int j = 0; j < CHAIN_NR; j++) {
@@ -216,7 +219,8 @@ static inline int sm90_special(const float *a, const float *b, int64_t b_row, fl
     for (int p = 0; p <= SM90_STEP; p++) {
         /* finite factors: an overflow here is not a special term */
         float t = p < SM90_STEP ? a[p] * b[p * b_row] : *c;
-        int special = p < SM90_STEP ? !sy_f32_finite(a[p]) || !sy_f32_finite(b[p * b_row]) : !sy_f32_finite(t);
+        int special =
+            p < SM90_STEP ? !sy_f32_finite(a[p]) || !sy_f32_finite(b[p * b_row]) : !sy_f32_finite(t);
         if (!special)
             continue;
         nan |= t != t;

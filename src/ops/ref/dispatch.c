@@ -25,12 +25,14 @@ static void finish_sort(const struct sy_exec *x, const struct sy_route_sort *op)
     op->offset[op->experts * op->sequences] = start;
     *op->n_tiles = 0;
     for (int64_t e = 0; e < op->experts; e++)
-        for (int64_t i = op->offset[e * op->sequences]; i < op->offset[(e + 1) * op->sequences]; i += SY_TILE_ROWS)
+        for (int64_t i = op->offset[e * op->sequences]; i < op->offset[(e + 1) * op->sequences];
+             i += SY_TILE_ROWS)
             op->tile[(*op->n_tiles)++] = (struct sy_tile){e, i};
 }
 
 void SY_FN(route_sort)(const struct sy_exec *x, const struct sy_route_sort *op) {
-    int64_t b_count = op->sequences, per = op->seq_len * op->top_k, n = b_count * per, bins = op->experts * b_count;
+    int64_t b_count = op->sequences, per = op->seq_len * op->top_k, n = b_count * per,
+            bins = op->experts * b_count;
     int64_t *offset = op->offset;
     memset(offset, 0, (size_t)(bins + 1) * sizeof *offset);
     for (int64_t i = 0; i < n; i++) /* counts, one place up; then starts; then, as rows are given out, ends */
@@ -107,7 +109,8 @@ static void segments_part(void *arg, int thread, int n_threads) {
     const struct sy_move_segments *op = arg;
     for (int64_t i = thread; i < op->segments; i += n_threads)
         if (op->rows[i] > 0)
-            memcpy((char *)op->to + op->to_at[i] * op->row_bytes, (const char *)op->from + op->from_at[i] * op->row_bytes,
+            memcpy((char *)op->to + op->to_at[i] * op->row_bytes,
+                   (const char *)op->from + op->from_at[i] * op->row_bytes,
                    (size_t)(op->rows[i] * op->row_bytes));
 }
 

@@ -10,4 +10,6 @@ static void fwd_row(const struct sy_exec *x, const void *arg, int64_t t, float *
     memcpy(mat_row(op->y, t), mat_row(op->w, op->ids[t]), (size_t)op->d * sy_dtype_bytes(op->y.dtype));
 }
 
-void SY_FN(embed_fwd)(const struct sy_exec *x, const struct sy_embed_fwd *op) { run_rows(x, op, op->tokens, 0, fwd_row); }
+void SY_FN(embed_fwd)(const struct sy_exec *x, const struct sy_embed_fwd *op) {
+    run_rows(x, op, op->tokens, 0, fwd_row);
+}

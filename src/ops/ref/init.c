@@ -10,7 +10,8 @@ static void part(void *arg, int thread, int n_threads) {
         int64_t lo, hi;
         sy_range(q->n, 1024, thread, n_threads, &lo, &hi);
         for (int64_t i = lo; i < hi; i++)
-            q->out[i] = q->sd > 0 ? (float)sy_rng_normal_cut(q->key, (uint64_t)(q->first + i), q->sd, q->cut) : q->constant;
+            q->out[i] = q->sd > 0 ? (float)sy_rng_normal_cut(q->key, (uint64_t)(q->first + i), q->sd, q->cut)
+                                  : q->constant;
     }
 }
 

@@ -6,8 +6,8 @@
 static struct k_slice right(const struct product *p, int64_t i) {
     const struct sy_linear *op = p->op;
     (void)i;
-    return (struct k_slice){
-        sy_mat_rows(op->x, p->row), operand_of(&op->w, p->group), packed_of(&op->w, p->group), op->k};
+    return (struct k_slice){sy_mat_rows(op->x, p->row), operand_of(&op->w, p->group),
+                            packed_of(&op->w, p->group), op->k};
 }
 
 static struct product product_of(const void *arg, const struct row_tile *t) {

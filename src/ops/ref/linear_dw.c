@@ -48,8 +48,9 @@ static void run(void *arg, int thread, int n_threads) {
             for (int64_t i = 0; i < p.m; i += MC)
                 for (int64_t j = 0; j < p.n; j += NC)
                     if (turn++ % n_threads == thread)
-                        SY_FN(product_tile)(w->x, &p, &(struct outputs){i, j, least(p.m - i, MC), least(p.n - j, NC)},
-                                            sy_exec_scratch(w->x, thread));
+                        SY_FN(product_tile)
+            (w->x, &p, &(struct outputs){i, j, least(p.m - i, MC), least(p.n - j, NC)},
+             sy_exec_scratch(w->x, thread));
         }
 }
 

@@ -8,7 +8,8 @@
 static struct k_slice map_of(const struct product *p, int64_t i) {
     const struct sy_linear_dx *op = p->op;
     const struct sy_dx_map *m = &op->map[i];
-    return (struct k_slice){sy_mat_rows(m->dy, p->row), operand_of(&m->w, p->group), packed_of(&m->w, p->group), m->k};
+    return (struct k_slice){sy_mat_rows(m->dy, p->row), operand_of(&m->w, p->group),
+                            packed_of(&m->w, p->group), m->k};
 }
 
 static struct product product_of(const void *arg, const struct row_tile *t) {
@@ -33,10 +34,11 @@ void SY_FN(linear_dx)(const struct sy_exec *x, const struct sy_linear_dx *op) {
     assert(op->n_maps >= 1 && op->n_maps <= SY_DX_MAPS && op->epilogue != SY_EPILOGUE_SWIGLU);
     for (int i = 0; i < op->n_maps; i++)
         k += op->map[i].k;
-    sy_pool_run(pool_for(x, op->rows.max_rows * op->n * k / MADDS_A_UNIT), row_products_part,
-                &(struct row_products){.x = x,
-                                       .rows = &op->rows,
-                                       .product = product_of,
-                                       .after = op->epilogue == SY_EPILOGUE_SWIGLU_BACK ? swiglu_back_row : NULL,
-                                       .op = op});
+    sy_pool_run(
+        pool_for(x, op->rows.max_rows * op->n * k / MADDS_A_UNIT), row_products_part,
+        &(struct row_products){.x = x,
+                               .rows = &op->rows,
+                               .product = product_of,
+                               .after = op->epilogue == SY_EPILOGUE_SWIGLU_BACK ? swiglu_back_row : NULL,
+                               .op = op});
 }

@@ -1,14 +1,14 @@
-/* Cross entropy of rows of logits by blocks of 128 columns (NUMERICS 3), c = log2 e. A block is what a tile of the head's
- * product can make by itself; the last one is what is left of the columns:
+/* Cross entropy of rows of logits by blocks of 128 columns (NUMERICS 3), c = log2 e. A block is what a tile
+ * of the head's product can make by itself; the last one is what is left of the columns:
  *
  *     M_b = rint(c max x), an integer;  Z_b = V64 of EXP2(fma(x, c, -M_b))
  *     M = max M_b;  Z = sum over b ascending of Z_b EXP2(M_b - M), exact products;  e = EXP2(fma(x, c, -M))
  *     loss = max(+0, (LOG2(Z) - fma(x_t, c, -M)) ln 2), added as the integer rint(min(loss, 4096) 2^24)
  *     dlogit = BF((e (1/Z) - [i = t]) w)
  *
- * A logit of -Inf has e = +0. A row is counted as bad and not summed with a NaN, which EXP2 would hide, with a Z that
- * is not above 0 and finite (+Inf, no finite logit, logits so large that fp32 has no fraction left), or with a loss that is
- * not finite.
+ * A logit of -Inf has e = +0. A row is counted as bad and not summed with a NaN, which EXP2 would hide, with
+ * a Z that is not above 0 and finite (+Inf, no finite logit, logits so large that fp32 has no fraction left),
+ * or with a loss that is not finite.
  */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
@@ -41,11 +41,14 @@ struct row { /* of logits x [v]; m, z [blocks] and e [v] lie in scratch */
     int nan;
 };
 
-static int64_t width(const struct row *r, int64_t b) { return r->v - b * BLOCK < BLOCK ? r->v - b * BLOCK : BLOCK; }
+static int64_t width(const struct row *r, int64_t b) {
+    return r->v - b * BLOCK < BLOCK ? r->v - b * BLOCK : BLOCK;
+}
 
 static struct row sum_row(int64_t v, const float *x, float *scratch) {
     int64_t blocks = blocks_of(v);
-    struct row r = {.v = v, .x = x, .m = scratch, .z = scratch + blocks, .e = scratch + 2 * blocks, .most = -INFINITY};
+    struct row r = {
+        .v = v, .x = x, .m = scratch, .z = scratch + blocks, .e = scratch + 2 * blocks, .most = -INFINITY};
     for (int64_t b = 0; b < blocks; b++) {
         const float *xb = x + b * BLOCK;
         int64_t n = width(&r, b);

@@ -19,8 +19,9 @@ static int all_finite(const struct sy_tally *t) {
 void SY_FN(judge)(const struct sy_exec *x, const struct sy_judge *op) {
     double norm = sqrt(sy_exact_round(&op->tally->norm)), ratio = op->scalars->max_norm / (norm + 1e-6);
     (void)x;
-    *op->verdict = (struct sy_verdict){
-        .norm = norm, .clip = (float)(ratio < 1.0 ? ratio : 1.0), .apply = all_finite(op->tally) && isfinite(norm)};
+    *op->verdict = (struct sy_verdict){.norm = norm,
+                                       .clip = (float)(ratio < 1.0 ? ratio : 1.0),
+                                       .apply = all_finite(op->tally) && isfinite(norm)};
 }
 
 /* --- lists of tensors: their 1024-blocks are dealt to the threads --------------------------------------- */
@@ -38,9 +39,12 @@ static void add_digests(const struct sy_exec *x, struct sy_pool *pool, uint64_t 
             sum[s] += digest_of(x, i)->sum[s];
 }
 
-static inline float at_least_normal(float v) { return (sy_f32_bits(v) & 0x7fffffffu) < 0x00800000u ? 0.0f : v; }
+static inline float at_least_normal(float v) {
+    return (sy_f32_bits(v) & 0x7fffffffu) < 0x00800000u ? 0.0f : v;
+}
 
-static void update(const struct sy_adamw_item *q, const struct sy_scalars *s, float clip, int64_t lo, int64_t hi) {
+static void update(const struct sy_adamw_item *q, const struct sy_scalars *s, float clip, int64_t lo,
+                   int64_t hi) {
     const struct sy_scalars c = *s;
     const float *restrict gradient = q->g;
     float *restrict qm = q->m, *restrict qv = q->v, *restrict w = q->w;
@@ -126,7 +130,8 @@ static void move_bias(const struct sy_expert_bias *op, const int64_t *counts, fl
         sum += sign_of(op->routes - counts[e] * experts);
     for (int64_t e = 0; e < experts; e++) {
         int64_t d = sign_of(op->routes - counts[e] * experts);
-        double delta = op->center ? op->coeff * (double)(d * experts - sum) / (double)experts : op->coeff * (double)d;
+        double delta =
+            op->center ? op->coeff * (double)(d * experts - sum) / (double)experts : op->coeff * (double)d;
         bias[e] = bias[e] + (float)delta;
     }
 }

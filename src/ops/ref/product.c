@@ -60,7 +60,8 @@ static void pack_b(struct sy_mat b, int64_t k, int64_t k_pad, int64_t n, int64_t
         memset(dst + p * NC, 0, (size_t)n_pad * 4);
 }
 
-void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, const struct outputs *o, void *scratch) {
+void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, const struct outputs *o,
+                         void *scratch) {
     float *a = scratch, *b = a + MC * KC, *acc = b + KC * NC;
     int64_t i = o->i, j = o->j, m = o->m, n = o->n, n_pad = round_up(n, CHAIN_NR);
     assert(x->scratch_bytes >= (MC * KC + KC * NC + MC * NC) * sizeof(float) && p->c.col == 1);
@@ -90,13 +91,15 @@ size_t SY_FN(pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, in
 /* Columns i0..i1-1 of `to` [cols, rows] from rows i0..i1-1 of `from` [rows, cols], in squares, so that what
  * is read and what is written stay in cache. Bits move; nothing is computed. */
 enum { SQUARE = 32 };
-static void strip16(int64_t rows, int64_t cols, int64_t i0, int64_t i1, const uint16_t *from, int64_t row, uint16_t *to) {
+static void strip16(int64_t rows, int64_t cols, int64_t i0, int64_t i1, const uint16_t *from, int64_t row,
+                    uint16_t *to) {
     for (int64_t j0 = 0; j0 < cols; j0 += SQUARE)
         for (int64_t j = j0; j < j0 + SQUARE && j < cols; j++)
             for (int64_t i = i0; i < i1; i++)
                 to[j * rows + i] = from[i * row + j];
 }
-static void strip32(int64_t rows, int64_t cols, int64_t i0, int64_t i1, const uint32_t *from, int64_t row, uint32_t *to) {
+static void strip32(int64_t rows, int64_t cols, int64_t i0, int64_t i1, const uint32_t *from, int64_t row,
+                    uint32_t *to) {
     for (int64_t j0 = 0; j0 < cols; j0 += SQUARE)
         for (int64_t j = j0; j < j0 + SQUARE && j < cols; j++)
             for (int64_t i = i0; i < i1; i++)

@@ -45,7 +45,8 @@ struct outputs {
 };
 
 /* scratch: the thread's. */
-void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, const struct outputs *o, void *scratch);
+void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, const struct outputs *o,
+                         void *scratch);
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -59,7 +60,8 @@ static inline void begin_tile(const struct product *p, const struct outputs *o, 
     }
 }
 
-static inline void finish_row(const struct sy_exec *x, const struct product *p, int64_t i, int64_t j, int64_t n, float *acc) {
+static inline void finish_row(const struct sy_exec *x, const struct product *p, int64_t i, int64_t j,
+                              int64_t n, float *acc) {
     for (int64_t q = 0; q < n; q++)
         acc[q] += 0.0f;
     void *c = sy_at(p->c.data, p->c.dtype, i * p->c.row + j);
@@ -86,7 +88,8 @@ static inline void finish_row(const struct sy_exec *x, const struct product *p, 
 }
 
 /* c = acc + 0.0f + bias (rounded), or c + (acc + 0.0f). */
-static inline void finish_tile(const struct sy_exec *x, const struct product *p, const struct outputs *o, float *acc) {
+static inline void finish_tile(const struct sy_exec *x, const struct product *p, const struct outputs *o,
+                               float *acc) {
     for (int64_t r = 0; r < o->m; r++)
         finish_row(x, p, o->i + r, o->j, o->n, acc + r * NC);
 }
@@ -117,7 +120,8 @@ static inline struct row_tile row_tile(const struct sy_rows *r, int64_t t) {
         return (struct row_tile){0, t * MC, least(r->max_rows - t * MC, MC), 0};
     const struct sy_tile *tile = &r->tile[t];
     const int64_t *offset = r->offset + tile->group * r->sequences;
-    return (struct row_tile){tile->group, tile->first, least(offset[r->sequences] - tile->first, MC), offset[0]};
+    return (struct row_tile){tile->group, tile->first, least(offset[r->sequences] - tile->first, MC),
+                             offset[0]};
 }
 
 /* The products of all tiles of rows: tiles of outputs are dealt to the threads in turn; or, where `after`

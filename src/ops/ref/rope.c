@@ -4,8 +4,8 @@
 #include "ops/ref/rows.h"
 
 /* step and gap are constants where it is called, so that each kind is its own loop. */
-static inline void rotate(int64_t half, int64_t step, int64_t gap, const float *restrict c, const float *restrict s,
-                          float sign, const float *restrict v, float *restrict y) {
+static inline void rotate(int64_t half, int64_t step, int64_t gap, const float *restrict c,
+                          const float *restrict s, float sign, const float *restrict v, float *restrict y) {
     for (int64_t i = 0; i < half; i++) {
         float x0 = v[i * step], x1 = v[i * step + gap], sn = sign * s[i];
         y[i * step] = fmaf(-x1, sn, x0 * c[i]);

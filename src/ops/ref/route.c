@@ -58,7 +58,8 @@ static float group_score(int64_t size, const float *member, int top2_sum) {
 /* The choice among the experts of the best groups alone: their c moves to the front of c, ids ascending, and
  * back comes the id of each place that was chosen. So no expert of another group is chosen, whatever the
  * values are. */
-static void top_k_limited(const struct sy_router_fwd *op, float *c, float *score, int32_t *kept, int32_t *ids) {
+static void top_k_limited(const struct sy_router_fwd *op, float *c, float *score, int32_t *kept,
+                          int32_t *ids) {
     int64_t size = op->experts / op->groups;
     for (int64_t g = 0; g < op->groups; g++)
         score[g] = group_score(size, c + g * size, op->group_top2_sum);
@@ -146,8 +147,10 @@ static void run(void *arg, int thread, int n_threads) {
 
 void SY_FN(router_fwd)(const struct sy_exec *x, const struct sy_router_fwd *op) {
     struct work w = {.x = x, .op = op};
-    assert(op->groups == 0 || (op->experts % op->groups == 0 && op->top_k <= op->experts / op->groups * op->limited_groups));
-    assert(3 * (size_t)op->experts * sizeof(float) <= x->scratch_bytes && sy_pool_size(x->pool) <= MAX_THREADS);
+    assert(op->groups == 0 ||
+           (op->experts % op->groups == 0 && op->top_k <= op->experts / op->groups * op->limited_groups));
+    assert(3 * (size_t)op->experts * sizeof(float) <= x->scratch_bytes &&
+           sy_pool_size(x->pool) <= MAX_THREADS);
     sy_pool_run(x->pool, run, &w);
     for (int i = 0; i < sy_pool_size(x->pool); i++)
         if (w.bad[i] != SY_NO_TOKEN)

@@ -48,8 +48,8 @@ static float normalised(const struct sy_router_losses *op, int64_t t, float *p) 
 }
 
 /* f becomes the experts' shares of the routes, g their gradients; returns the loss. */
-static float balance_loss(const struct sy_router_losses *op, int64_t first, float *f, float *g, float *mean, float *chain,
-                          float *p) {
+static float balance_loss(const struct sy_router_losses *op, int64_t first, float *f, float *g, float *mean,
+                          float *chain, float *p) {
     int64_t e = op->experts, k = op->top_k, n = op->seq_len;
     int32_t *count = (int32_t *)g; /* until g is written */
     memset(count, 0, (size_t)e * sizeof *count);
@@ -90,7 +90,8 @@ static void balance_gradient(const struct sy_router_losses *op, int64_t t, const
 /* Adds the z term to the token's dl; returns lse. */
 static float z_gradient(const struct sy_router_losses *op, int64_t t, float *p) {
     int64_t e = op->experts;
-    float *dl = op->dl + t * e, top, z = exponentials(e, op->logits + t * e, p, &top), lse = top + sy_log_f32(z);
+    float *dl = op->dl + t * e, top, z = exponentials(e, op->logits + t * e, p, &top),
+          lse = top + sy_log_f32(z);
     float c = (float)(2.0 * (double)op->z / (double)op->seq_len) * lse, inverse = 1.0f / z;
     for (int64_t i = 0; i < e; i++)
         dl[i] = dl[i] + c * (p[i] * inverse);
@@ -99,7 +100,8 @@ static float z_gradient(const struct sy_router_losses *op, int64_t t, float *p) 
 
 static int64_t fixed(float loss) { return (int64_t)rint((double)(loss < 4096.0f ? loss : 4096.0f) * 0x1p24); }
 
-static void one_sequence(const struct sy_router_losses *op, int64_t sequence, float *scratch, struct sums *sums) {
+static void one_sequence(const struct sy_router_losses *op, int64_t sequence, float *scratch,
+                         struct sums *sums) {
     int64_t e = op->experts, n = op->seq_len, first = sequence * n;
     float *f = scratch, *g = f + e, *mean = g + e, *chain = mean + e, *p = chain + e;
     float balance = 0.0f, z = 0.0f, part = 0.0f;

@@ -57,7 +57,8 @@ static inline void *heads_row(struct sy_heads m, int64_t t, int64_t h) {
 }
 
 /* y = fma(w, src, y), widened on the way. */
-static inline void add_scaled(enum sy_dtype t, int64_t d, float w, const void *restrict src, float *restrict y) {
+static inline void add_scaled(enum sy_dtype t, int64_t d, float w, const void *restrict src,
+                              float *restrict y) {
     if (t == SY_F32) {
         const float *s = src;
         for (int64_t i = 0; i < d; i++)

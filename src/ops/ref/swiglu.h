@@ -7,8 +7,8 @@
 #include "ops/ref/rows.h"
 
 /* scratch: 2 f floats. */
-static inline void swiglu_fwd_row(const struct sy_exec *x, int64_t f, struct sy_mat gu, struct sy_mat h, int64_t row,
-                                  float *scratch) {
+static inline void swiglu_fwd_row(const struct sy_exec *x, int64_t f, struct sy_mat gu, struct sy_mat h,
+                                  int64_t row, float *scratch) {
     float *g = scratch, *u = scratch + f;
     assert((size_t)(2 * f) * sizeof(float) <= x->scratch_bytes);
     widen(gu.dtype, 2 * f, mat_row(gu, row), g);
@@ -25,8 +25,8 @@ static inline float b64_dot(int64_t n, const float *a, const float *b) {
 }
 
 /* h before its rounding, and dg | du; w is 1 where routes have no weight. */
-static inline void swiglu_back(int64_t f, float w, const float *restrict gu, const float *restrict a, float *restrict h,
-                               float *restrict dgu) {
+static inline void swiglu_back(int64_t f, float w, const float *restrict gu, const float *restrict a,
+                               float *restrict h, float *restrict dgu) {
     for (int64_t i = 0; i < f; i++) {
         float g = gu[i], u = gu[f + i], sig = sy_sig_f32(g), s = g * sig, ai = w * a[i];
         h[i] = s * u;
@@ -36,7 +36,8 @@ static inline void swiglu_back(int64_t f, float w, const float *restrict gu, con
 }
 
 /* scratch: 5 f floats. */
-static inline void swiglu_bwd_row(const struct sy_exec *x, const struct sy_linear_dx *op, int64_t row, float *scratch) {
+static inline void swiglu_bwd_row(const struct sy_exec *x, const struct sy_linear_dx *op, int64_t row,
+                                  float *scratch) {
     int64_t f = op->n;
     float *gu = scratch, *h = gu + 2 * f, *dgu = h + f;
     const float *a = (const float *)op->a.data + row * op->a.row;

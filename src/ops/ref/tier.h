@@ -25,7 +25,9 @@
 /* Work this small is done by the calling thread: waking the others costs more. Elements touched, or FLOPs /
  * 32. */
 enum { SMALL_WORK = 16384 };
-static inline struct sy_pool *pool_for(const struct sy_exec *x, int64_t work) { return work < SMALL_WORK ? NULL : x->pool; }
+static inline struct sy_pool *pool_for(const struct sy_exec *x, int64_t work) {
+    return work < SMALL_WORK ? NULL : x->pool;
+}
 
 /* bf16 of x, round to nearest even. flush (class x86): a subnormal x becomes a zero of its sign. NaN stays
  * NaN. */

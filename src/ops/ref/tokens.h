@@ -4,7 +4,8 @@
 
 #include "ops/ref/tier.h"
 
-static inline int64_t token_key(const int32_t *place, int64_t t, int64_t seq_len, int64_t layer, int64_t layers) {
+static inline int64_t token_key(const int32_t *place, int64_t t, int64_t seq_len, int64_t layer,
+                                int64_t layers) {
     int64_t sequence = place ? place[t / seq_len] : t / seq_len;
     return (sequence * seq_len + t % seq_len) * layers + layer;
 }

@@ -76,4 +76,6 @@ static void place_row(const struct sy_exec *x, const void *arg, int64_t r, float
         dx[op->ids[i]] = op->dvalues[i];
 }
 
-void SY_FN(topk_bwd)(const struct sy_exec *x, const struct sy_topk_bwd *op) { run_rows(x, op, op->rows, 0, place_row); }
+void SY_FN(topk_bwd)(const struct sy_exec *x, const struct sy_topk_bwd *op) {
+    run_rows(x, op, op->rows, 0, place_row);
+}

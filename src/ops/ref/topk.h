@@ -11,7 +11,9 @@
 enum { INSERT_MAX = 16 };
 
 /* Is place a before place b? Equal values: the lower id. */
-static inline int before(const float *c, int32_t a, int32_t b) { return c[a] > c[b] || (!(c[a] < c[b]) && a < b); }
+static inline int before(const float *c, int32_t a, int32_t b) {
+    return c[a] > c[b] || (!(c[a] < c[b]) && a < b);
+}
 
 /* ids[0..n-1] is a heap with the worst on top, but for the top itself. */
 static inline void sink_top(int64_t n, const float *c, int32_t *ids) {

@@ -14,7 +14,8 @@
 
 enum { MR = 8, NR = 32, KC = 512, PAIRS = KC / 2 };
 
-void sy_product_tile_avx512(const struct sy_exec *x, const struct product *p, const struct outputs *o, void *scratch);
+void sy_product_tile_avx512(const struct sy_exec *x, const struct product *p, const struct outputs *o,
+                            void *scratch);
 size_t sy_pack_bytes_avx512(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n);
 void sy_pack_avx512(const struct sy_exec *x, const struct sy_pack *op);
 
@@ -67,7 +68,8 @@ static uint16_t element(struct sy_mat a, int64_t i, int64_t p, int64_t k) {
 }
 
 /* dst[i, p] = the words of rows i0..i1-1, pairs p0..p1-1 of a, one by one. */
-static void pack_words(struct sy_mat a, int64_t k, int64_t i0, int64_t i1, int64_t p0, int64_t p1, uint32_t *dst) {
+static void pack_words(struct sy_mat a, int64_t k, int64_t i0, int64_t i1, int64_t p0, int64_t p1,
+                       uint32_t *dst) {
     for (int64_t i = i0; i < i1; i++)
         for (int64_t p = p0; p < p1; p++)
             dst[i * PAIRS + p] = pair(element(a, i, 2 * p, k), element(a, i, 2 * p + 1, k));
@@ -142,7 +144,8 @@ static void panel(struct sy_mat b, int64_t k, int64_t n, uint32_t *dst) {
     } else {
         for (int64_t p = 0; p < k; p += 2)
             for (int64_t q = 0; q < n; q++)
-                dst[p / 2 * NR + q] = pair(s[p * b.row + q * b.col], p + 1 < k ? s[(p + 1) * b.row + q * b.col] : 0);
+                dst[p / 2 * NR + q] =
+                    pair(s[p * b.row + q * b.col], p + 1 < k ? s[(p + 1) * b.row + q * b.col] : 0);
     }
 }
 
@@ -188,7 +191,8 @@ static void micro(int64_t pairs, const uint32_t *a, const uint32_t *b, float *ac
         for (int j = 0; j < 2; j++)
             c[i][j] = _mm512_loadu_ps(acc + i * NC + j * 16);
     for (int64_t p = 0; p < pairs; p++) {
-        __m512bh b0 = (__m512bh)_mm512_loadu_si512(b + p * NR), b1 = (__m512bh)_mm512_loadu_si512(b + p * NR + 16);
+        __m512bh b0 = (__m512bh)_mm512_loadu_si512(b + p * NR),
+                 b1 = (__m512bh)_mm512_loadu_si512(b + p * NR + 16);
         for (int i = 0; i < MR; i++) {
             __m512bh ai = (__m512bh)_mm512_set1_epi32((int)a[i * PAIRS + p]);
             c[i][0] = _mm512_dpbf16_ps(c[i][0], ai, b0);
@@ -221,7 +225,8 @@ static void block(const struct k_slice *q, const struct outputs *o, int64_t at, 
             micro((k + 1) / 2, t->a + r * PAIRS, right, t->acc + r * NC + c);
 }
 
-void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, const struct outputs *o, void *scratch) {
+void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, const struct outputs *o,
+                         void *scratch) {
     uint32_t *a = scratch, *b = a + MC * PAIRS;
     struct buffers t = {a, b, (float *)(b + PAIRS * NC)};
     if (x->cls != SY_NUMERIC_X86) {
