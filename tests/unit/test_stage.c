@@ -128,7 +128,8 @@ static float *roots(const struct problem *p, int layers, int64_t *n) {
     for (int i = 0; i < params->n_params; i++) {
         const struct sy_param *param = &params->param[i];
         int64_t size = param->rows * param->cols;
-        if (layers ? param->layer < 0 : i != params->head && i != params->final_norm)
+        if (param->kind == SY_PARAM_BUFFER || /* not trained: it has none */
+            (layers ? param->layer < 0 : i != params->head && i != params->final_norm))
             continue;
         all = realloc(all, (size_t)(*n + size) * sizeof *all);
         assert_non_null(all);
