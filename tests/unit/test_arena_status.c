@@ -133,7 +133,7 @@ static void release(const void *owner, void *memory, size_t bytes) {
 static void over_memory_of_others(void **state) {
     (void)state;
     int owner;
-    for (size_t bytes = 64; bytes < 5 << 20; bytes *= 5) {
+    for (size_t bytes = 64 + SY_ARENA_GUARD; bytes < 5 << 20; bytes *= 5) {
         void *memory = aligned_alloc(SY_ARENA_ALIGN, (bytes + 63) / 64 * 64);
         struct sy_arena a = sy_arena_over(memory, bytes, release, &owner);
         assert_true(a.base == memory && a.size == bytes);
