@@ -14,7 +14,8 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "train/session.h"
+
+#include "../lib/session.h"
 
 enum { STEPS = 3, SEQ = 32, IDS = 259, BOS = 256, EOS = 257, PAD = 258, MOST = 200 };
 
@@ -23,7 +24,6 @@ static struct sy_config *config;
 static struct sy_session *session;
 
 static struct sy_config *make_config(void) {
-    struct sy_config *c;
     const char *options[][2] = {{"model.flavor", "micro_gqa"},
                                 {"training.dataset_path", "tests/data/prose.jsonl"},
                                 {"training.seq_len", "32"},
@@ -34,10 +34,7 @@ static struct sy_config *make_config(void) {
                                 {"numerics.class", "x86"},
                                 {"run.threads", "1"},
                                 {"run.dir", run}};
-    assert_int_equal(sy_config_create(&c), SY_OK);
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        assert_int_equal(sy_option_set(c, options[i][0], options[i][1]), SY_OK);
-    return c;
+    return config_with(options, sizeof options / sizeof *options);
 }
 
 static int train_twice(void **state) {
@@ -54,10 +51,7 @@ static int train_twice(void **state) {
     assert_int_equal(sy_train(c, "x", &io, &out), SY_OK);
     sy_config_destroy(c);
     config = make_config();
-    assert_int_equal(sy_config_finish(config, false), SY_OK);
-    assert_int_equal(
-        sy_session_create(config, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &session),
-        SY_OK);
+    session = session_of(config, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT);
     for (int step = 0; step < STEPS; step++)
         assert_int_equal(sy_session_step(session, step, &r), SY_OK);
     assert_string_equal(r.digest, out.weights_digest);

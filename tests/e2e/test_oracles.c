@@ -16,7 +16,8 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "train/session.h"
+
+#include "../lib/session.h"
 
 static const uint64_t golden = 0x9e3779b97f4a7c15u, salt = 0x51ed2701u;
 
@@ -116,11 +117,6 @@ static double worst_error(struct sy_session *s, const json_t *list, int weights)
     return worst;
 }
 
-static void set(struct sy_config *c, const char *key, const char *value) {
-    if (sy_config_set(c, SY_LAYER_FLAG, "test", key, value) != SY_OK)
-        fail_msg("%s", sy_error_message());
-}
-
 static void check_bias(struct sy_session *s, const json_t *want, int64_t step) {
     for (size_t i = 0; i < json_array_size(want); i++) {
         const json_t *layer = json_array_get(want, i),
@@ -135,10 +131,7 @@ static void check_bias(struct sy_session *s, const json_t *want, int64_t step) {
 static void check_model(const char *flavor, const char *path) {
     json_error_t error;
     json_t *oracle = json_load_file(path, 0, &error);
-    struct sy_config *c;
-    struct sy_session *s;
     assert_non_null(oracle);
-    assert_int_equal(sy_config_create(&c), SY_OK);
     char eps[32];
     snprintf(eps, sizeof eps, "%.17g",
              json_real_value(json_object_get(json_object_get(oracle, "model"), "norm_eps")));
@@ -154,10 +147,7 @@ static void check_model(const char *flavor, const char *path) {
                              {"numerics.class", "fp32"},
                              {"numerics.lanes", "8"},
                              {"run.threads", "2"}};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        set(c, keys[i][0], keys[i][1]);
-    if (sy_config_finish(c, false) != SY_OK || sy_session_create(c, NULL, SY_SESSION_TRAIN, &s) != SY_OK)
-        fail_msg("%s", sy_error_message());
+    struct sy_session *s = session_of(config_with(keys, sizeof keys / sizeof *keys), SY_SESSION_TRAIN);
     fill_weights(s, json_integer_value(json_object_get(oracle, "gate_salt")));
     for (int64_t step = 0; step < 10; step++) {
         struct sy_step_result r;
@@ -175,8 +165,7 @@ static void check_model(const char *flavor, const char *path) {
         check_bias(s, json_object_get(oracle, "expert_bias_after_step"), step);
     }
     assert_true(worst_error(s, json_object_get(oracle, "weights_step_10"), 1) <= 1e-3);
-    sy_session_destroy(s);
-    sy_config_destroy(c);
+    close_session(s);
     json_decref(oracle);
 }
 

@@ -12,25 +12,17 @@
 
 #include <cmocka.h>
 
-#include "train/session.h"
-
-static void set(struct sy_config *c, const char *key, const char *value) {
-    if (sy_config_set(c, SY_LAYER_FLAG, "test", key, value) != SY_OK)
-        fail_msg("%s", sy_error_message());
-}
+#include "../lib/session.h"
 
 static struct sy_config *config_of(const char *flavor, const char *(*keys)[2], size_t n) {
-    struct sy_config *c;
-    assert_int_equal(sy_config_create(&c), SY_OK);
-    set(c, "model.flavor", flavor);
-    set(c, "training.dataset_path", "tests/data/prose.jsonl");
-    set(c, "training.global_batch_size", "16");
-    set(c, "training.seq_len", "32");
-    set(c, "run.threads", "2");
-    for (size_t i = 0; i < n; i++)
-        set(c, keys[i][0], keys[i][1]);
-    if (sy_config_finish(c, false) != SY_OK)
-        fail_msg("%s", sy_error_message());
+    const char *options[][2] = {{"model.flavor", flavor},
+                                {"training.dataset_path", "tests/data/prose.jsonl"},
+                                {"training.global_batch_size", "16"},
+                                {"training.seq_len", "32"},
+                                {"run.threads", "2"}};
+    struct sy_config *c = config_with(options, sizeof options / sizeof *options);
+    set_options(c, keys, n);
+    expect_ok(sy_config_finish(c, false));
     return c;
 }
 
@@ -77,8 +69,7 @@ static void check_plan(const char *flavor, const char *(*keys)[2], size_t n) {
     assert_int_equal(measure(c, &plan), SY_OK);
     size_t twice = bytes_of(&plan, "batch") + bytes_of(&plan, "update"); /* on the host, and on the device */
     size_t planned = plan.used - plan.guards - twice / 2;
-    if (sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &s) != SY_OK)
-        fail_msg("%s", sy_error_message());
+    expect_ok(sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &s));
     size_t taken = guarded_bytes(&blocks), page = (size_t)sysconf(_SC_PAGESIZE);
     if (taken < planned || taken >= planned + (size_t)blocks * page)
         fail_msg("%s: %zu bytes planned, %zu taken in %d blocks", flavor, planned, taken, blocks);
@@ -134,15 +125,13 @@ static void feed_is_in_the_order_of_the_walk(void **state) {
     struct sy_config *c = config_of("micro_mla", NULL, 0);
     struct sy_session *s;
     int moved = 0;
-    if (sy_session_create(c, NULL, SY_SESSION_TRAIN, &s) != SY_OK)
-        fail_msg("%s", sy_error_message());
+    expect_ok(sy_session_create(c, NULL, SY_SESSION_TRAIN, &s));
     for (int64_t k = 0; k < 16; k++) {
         assert_int_equal(s->feed.sequence[k], sy_walk_sequence(&s->walk, k));
         moved += s->feed.sequence[k] != k;
     }
     assert_true(moved > 0);
-    sy_session_destroy(s);
-    sy_config_destroy(c);
+    close_session(s);
 }
 
 int main(void) {

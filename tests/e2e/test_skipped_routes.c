@@ -13,7 +13,7 @@
 
 #include "base/fmath.h"
 #include "base/rng.h"
-#include "train/session.h"
+#include "../lib/session.h"
 
 enum { STEPS = 6 };
 
@@ -25,21 +25,8 @@ static struct sy_session *open_session(const char *key, const char *dir, const c
                                 {"lr_scheduler.warmup_steps", "0"},   {"numerics.class", "x86"},
                                 {"training.local_batch_size", batch}, {"run.threads", "1"},
                                 {"training.dataset_path", "none"},    {key, dir}};
-    struct sy_config *c;
-    struct sy_session *s;
-    assert_int_equal(sy_config_create(&c), SY_OK);
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        assert_int_equal(sy_config_set(c, SY_LAYER_FLAG, "test", options[i][0], options[i][1]), SY_OK);
-    assert_int_equal(sy_config_finish(c, false), SY_OK);
-    if (sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_INIT, &s) != SY_OK)
-        fail_msg("%s", sy_error_message());
-    return s;
-}
-
-static void close_session(struct sy_session *s) {
-    struct sy_config *c = s->config;
-    sy_session_destroy(s);
-    sy_config_destroy(c);
+    return session_of(config_with(options, sizeof options / sizeof *options),
+                      SY_SESSION_TRAIN | SY_SESSION_INIT);
 }
 
 /* What is not finite in a step: nothing, a token's loss, a router's logit, its weight. */

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "train/session.h"
+#include "../lib/session.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -49,33 +49,16 @@ void *aligned_alloc(size_t align, size_t n) {
 
 /* --- sessions ------------------------------------------------------------------------------------------- */
 
-static void set(struct sy_config *c, const char *key, const char *value) {
-    if (sy_config_set(c, SY_LAYER_FLAG, "test", key, value) != SY_OK)
-        fail_msg("%s", sy_error_message());
-}
-
 static struct sy_session *open_session(const char *flavor, const char *(*keys)[2], size_t n) {
-    struct sy_config *c;
-    struct sy_session *s;
-    assert_int_equal(sy_config_create(&c), SY_OK);
-    set(c, "model.flavor", flavor);
-    set(c, "training.dataset_path", "tests/data/prose.jsonl");
-    set(c, "training.global_batch_size", "16");
-    set(c, "training.seq_len", "32");
-    set(c, "training.steps", "10");
-    set(c, "run.threads", "2");
-    for (size_t i = 0; i < n; i++)
-        set(c, keys[i][0], keys[i][1]);
-    if (sy_config_finish(c, false) != SY_OK ||
-        sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &s) != SY_OK)
-        fail_msg("%s", sy_error_message());
-    return s;
-}
-
-static void close_session(struct sy_session *s) {
-    struct sy_config *c = s->config;
-    sy_session_destroy(s);
-    sy_config_destroy(c);
+    const char *options[][2] = {{"model.flavor", flavor},
+                                {"training.dataset_path", "tests/data/prose.jsonl"},
+                                {"training.global_batch_size", "16"},
+                                {"training.seq_len", "32"},
+                                {"training.steps", "10"},
+                                {"run.threads", "2"}};
+    struct sy_config *c = config_with(options, sizeof options / sizeof *options);
+    set_options(c, keys, n);
+    return session_of(c, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT);
 }
 
 static struct sy_step_result step(struct sy_session *s, int64_t i) {

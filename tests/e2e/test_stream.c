@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "train/session.h"
+#include "../lib/session.h"
 
 struct stretch {
     int64_t seq_len, batch, steps;
@@ -25,7 +25,6 @@ struct stretch {
 static char room[256];
 
 static struct sy_config *configure(const struct stretch *s, int64_t last_step, const char *dir) {
-    struct sy_config *c;
     char seq_len[24], batch[24], steps[24];
     snprintf(seq_len, sizeof seq_len, "%lld", (long long)s->seq_len);
     snprintf(batch, sizeof batch, "%lld", (long long)s->batch);
@@ -41,10 +40,7 @@ static struct sy_config *configure(const struct stretch *s, int64_t last_step, c
                                 {"run.dir", dir},
                                 {"lr_scheduler.decay_ratio", "0"},
                                 {"run.threads", "2"}};
-    assert_int_equal(sy_config_create(&c), SY_OK);
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        assert_int_equal(sy_option_set(c, options[i][0], options[i][1]), SY_OK);
-    return c;
+    return config_with(options, sizeof options / sizeof *options);
 }
 
 /* --- the steps by hand ---------------------------------------------------------------------------------- */
@@ -75,21 +71,13 @@ static void hand_on(const struct sy_session *from, struct sy_session *to) {
     sy_session_weights_changed(to);
 }
 
-static void close_session(struct sy_session *s) {
-    struct sy_config *c = s->config;
-    sy_session_destroy(s);
-    sy_config_destroy(c);
-}
-
 /* tokens[i]: trained on after step i + 1. */
 static void by_hand(const struct stretch *stretches, int n, char digest[SY_DIGEST_CHARS], int64_t *tokens) {
     struct sy_session *before = NULL, *s = NULL;
     int64_t step = 0, place = 0;
     for (int i = 0; i < n; i++) {
         struct sy_config *c = configure(&stretches[i], step + stretches[i].steps, "");
-        assert_int_equal(sy_config_finish(c, false), SY_OK);
-        assert_int_equal(sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &s),
-                         SY_OK);
+        s = session_of(c, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT);
         if (before) {
             hand_on(before, s);
             close_session(before);
@@ -221,12 +209,9 @@ static void damaged(void **state) {
 static void far_away(void **state) {
     (void)state;
     const struct stretch s = {32, 16, 1};
-    struct sy_session *session;
     struct sy_step_result r;
-    struct sy_config *c = configure(&s, 1, "");
-    assert_int_equal(sy_config_finish(c, false), SY_OK);
-    assert_int_equal(
-        sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &session), SY_OK);
+    struct sy_session *session =
+        session_of(configure(&s, 1, ""), SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT);
     session->base_token = INT64_MAX - 512;
     assert_int_equal(sy_session_token(session, 1), INT64_MAX);
     assert_int_equal(sy_session_step(session, 0, &r), SY_OK);

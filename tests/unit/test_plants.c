@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "train/session.h"
+#include "../lib/session.h"
 
 enum { SEQ = 32 };
 
@@ -35,21 +35,8 @@ static struct sy_session *open_session(struct recipe r) {
                                 {"numerics.class", "fp32"},
                                 {"run.threads", "1"},
                                 {"debug.break", r.plant}};
-    struct sy_config *c;
-    struct sy_session *s;
-    assert_int_equal(sy_config_create(&c), SY_OK);
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        assert_int_equal(sy_config_set(c, SY_LAYER_FLAG, "test", options[i][0], options[i][1]), SY_OK);
-    assert_int_equal(sy_config_finish(c, false), SY_OK);
-    if (sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_INIT, &s) != SY_OK)
-        fail_msg("%s", sy_error_message());
-    return s;
-}
-
-static void close_session(struct sy_session *s) {
-    struct sy_config *c = s->config;
-    sy_session_destroy(s);
-    sy_config_destroy(c);
+    return session_of(config_with(options, sizeof options / sizeof *options),
+                      SY_SESSION_TRAIN | SY_SESSION_INIT);
 }
 
 /* Place k of the walk holds sequence of[k]. */

@@ -12,7 +12,8 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "train/session.h"
+
+#include "../lib/session.h"
 
 /* --- forwarding ---------------------------------------------------------------------------- */
 
@@ -40,29 +41,18 @@ static const struct sy_ops fakes = {.tier = "fake",
 };
 
 /* A real model, so that weights lie somewhere. */
-static struct sy_config *config;
 static struct sy_session *session;
-
-static void set(struct sy_config *c, const char *key, const char *value) {
-    if (sy_config_set(c, SY_LAYER_FLAG, "test", key, value) != SY_OK)
-        fail_msg("%s", sy_error_message());
-}
 
 static int open_model(void **state) {
     (void)state;
-    assert_int_equal(sy_config_create(&config), SY_OK);
-    set(config, "model.flavor", "micro_gqa");
-    set(config, "run.threads", "2");
-    if (sy_config_finish(config, false) != SY_OK ||
-        sy_session_create(config, NULL, SY_SESSION_TRAIN, &session) != SY_OK)
-        fail_msg("%s", sy_error_message());
+    const char *options[][2] = {{"model.flavor", "micro_gqa"}, {"run.threads", "2"}};
+    session = session_of(config_with(options, 2), SY_SESSION_TRAIN);
     return 0;
 }
 
 static int close_model(void **state) {
     (void)state;
-    sy_session_destroy(session);
-    sy_config_destroy(config);
+    close_session(session);
     return 0;
 }
 
@@ -236,16 +226,11 @@ enum { STEPS = 2 };
 /* Digest after STEPS steps; p NULL: not watched. Else p is that of the last step. */
 static void steps(const char *flavor, const char *recompute, struct sy_profile *p,
                   char digest[SY_DIGEST_CHARS]) {
-    struct sy_config *c;
-    struct sy_session *s;
+    const char *options[][2] = {
+        {"model.flavor", flavor}, {"activation_checkpoint.mode", recompute}, {"run.threads", "2"}};
+    struct sy_config *c = config_with(options, 3);
+    struct sy_session *s = session_of(c, SY_SESSION_TRAIN | SY_SESSION_INIT);
     struct sy_step_result r;
-    assert_int_equal(sy_config_create(&c), SY_OK);
-    set(c, "model.flavor", flavor);
-    set(c, "activation_checkpoint.mode", recompute);
-    set(c, "run.threads", "2");
-    if (sy_config_finish(c, false) != SY_OK ||
-        sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_INIT, &s) != SY_OK)
-        fail_msg("%s", sy_error_message());
     if (p) {
         sy_profile_init(p, &s->exec, &s->state, s->resident);
         s->exec.ops = &p->ops;

@@ -17,6 +17,8 @@
 #include "base/clock.h"
 #include "train/progress.h"
 
+#include "../lib/session.h"
+
 static const struct sy_figures usual = {.step = 12,
                                         .loss = 5.91234,
                                         .norm = 1.2345,
@@ -134,25 +136,20 @@ static void never_wider(void **state) {
 static struct sy_config *config;
 static struct sy_session *session;
 
-static int open_session(void **state) {
+static int open_one(void **state) {
     (void)state;
-    static const char *const options[][2] = {{"model.flavor", "micro_gqa"}, {"training.dataset_path", "none"},
-                                             {"training.seq_len", "32"},    {"training.steps", "10"},
-                                             {"numerics.class", "x86"},     {"run.threads", "1"},
-                                             {"metrics.log_freq", "4"}};
-    if (sy_config_create(&config) != SY_OK)
-        return 1;
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        if (sy_option_set(config, options[i][0], options[i][1]) != SY_OK)
-            return 1;
-    return sy_config_finish(config, false) != SY_OK ||
-           sy_session_create(config, NULL, SY_SESSION_TRAIN | SY_SESSION_INIT, &session) != SY_OK;
+    const char *options[][2] = {{"model.flavor", "micro_gqa"}, {"training.dataset_path", "none"},
+                                {"training.seq_len", "32"},    {"training.steps", "10"},
+                                {"numerics.class", "x86"},     {"run.threads", "1"},
+                                {"metrics.log_freq", "4"}};
+    config = config_with(options, sizeof options / sizeof *options);
+    session = session_of(config, SY_SESSION_TRAIN | SY_SESSION_INIT);
+    return 0;
 }
 
-static int close_session(void **state) {
+static int close_one(void **state) {
     (void)state;
-    sy_session_destroy(session);
-    sy_config_destroy(config);
+    close_session(session);
     return 0;
 }
 
@@ -376,5 +373,5 @@ int main(void) {
                                        cmocka_unit_test(step_that_computed_nothing),
                                        cmocka_unit_test(lines_of_a_run),
                                        cmocka_unit_test(numbers_of_a_metrics_line)};
-    return cmocka_run_group_tests(tests, open_session, close_session);
+    return cmocka_run_group_tests(tests, open_one, close_one);
 }

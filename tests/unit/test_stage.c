@@ -14,6 +14,8 @@
 #include "model/stage.h"
 #include "train/feed.h"
 
+#include "../lib/session.h"
+
 enum { S = 128, MICRO_BATCHES = 3, EACH = 2, BATCH = MICRO_BATCHES * EACH };
 
 /* --- a session, and what its model is made of, once more ------------------------------------------------ */
@@ -26,16 +28,6 @@ struct problem {
     struct sy_gradients *gradients;
     float cos[S * 64], sin[S * 64];
 };
-
-static void set(struct sy_config *c, const char *key, const char *value) {
-    if (sy_config_set(c, SY_LAYER_FLAG, "test", key, value) != SY_OK)
-        fail_msg("%s", sy_error_message());
-}
-
-static void ok(sy_status status) {
-    if (status != SY_OK)
-        fail_msg("%s", sy_error_message());
-}
 
 static void fill_feed(struct problem *p) {
     struct sy_feed *f = &p->s->feed;
@@ -51,17 +43,16 @@ static void fill_feed(struct problem *p) {
 static struct problem *problem(const char *flavor, const char *recompute, int64_t tokens, int64_t piece) {
     struct problem *p = calloc(1, sizeof *p);
     assert_non_null(p);
-    ok(sy_config_create(&p->config));
-    set(p->config, "model.flavor", flavor);
-    set(p->config, "training.dataset_path", "tests/data/prose.jsonl");
-    set(p->config, "training.global_batch_size", "6");
-    set(p->config, "training.local_batch_size", "2");
-    set(p->config, "training.seq_len", "128");
-    set(p->config, "numerics.lanes", "2");
-    set(p->config, "run.threads", "2");
-    set(p->config, "activation_checkpoint.mode", recompute);
-    ok(sy_config_finish(p->config, false));
-    ok(sy_session_create(p->config, NULL, SY_SESSION_TRAIN | SY_SESSION_INIT, &p->s));
+    const char *options[][2] = {{"model.flavor", flavor},
+                                {"training.dataset_path", "tests/data/prose.jsonl"},
+                                {"training.global_batch_size", "6"},
+                                {"training.local_batch_size", "2"},
+                                {"training.seq_len", "128"},
+                                {"numerics.lanes", "2"},
+                                {"run.threads", "2"},
+                                {"activation_checkpoint.mode", recompute}};
+    p->config = config_with(options, sizeof options / sizeof *options);
+    p->s = session_of(p->config, SY_SESSION_TRAIN | SY_SESSION_INIT);
     const struct sy_session *s = p->s;
     const struct sy_config *config = p->config;
     p->c = (struct sy_layer_ctx){.x = &s->exec,
@@ -93,22 +84,21 @@ static struct problem *problem(const char *flavor, const char *recompute, int64_
     int64_t rope = mla ? config->model.qk_rope_head_dim : config->model.head_dim;
     assert_true(rope / 2 <= 64);
     sy_rope_tables(&config->model, rope, S, p->cos, p->sin);
-    ok(sy_gradients_create(&(struct sy_gradients_options){.params = s->params,
-                                                          .exec = &s->exec,
-                                                          .walk = s->walk,
-                                                          .seq_len = S,
-                                                          .max_sequences = tokens / S,
-                                                          .head_chunk = piece,
-                                                          .plant = ""},
-                           &p->gradients));
+    expect_ok(sy_gradients_create(&(struct sy_gradients_options){.params = s->params,
+                                                                 .exec = &s->exec,
+                                                                 .walk = s->walk,
+                                                                 .seq_len = S,
+                                                                 .max_sequences = tokens / S,
+                                                                 .head_chunk = piece,
+                                                                 .plant = ""},
+                                  &p->gradients));
     fill_feed(p);
     return p;
 }
 
 static void close_problem(struct problem *p) {
     sy_gradients_destroy(p->gradients);
-    sy_session_destroy(p->s);
-    sy_config_destroy(p->config);
+    close_session(p->s);
     free(p);
 }
 
@@ -170,13 +160,13 @@ static struct outcome run_stage(struct problem *p, int pending, int split, const
     struct sy_arena arena = {0};
     int64_t d = p->config->model.dim;
     size_t bytes = (size_t)BATCH * S * row_bytes(p);
-    ok(sy_stage_create(&(struct sy_stage_options){.ctx = &p->c,
-                                                  .recompute = &p->config->activation_checkpoint,
-                                                  .n_layers = (int)p->config->model.n_layers,
-                                                  .pending = pending,
-                                                  .split = split},
-                       &stage));
-    ok(sy_arena_build(p->s->exec.device, "a stage", carve_stage, stage, &arena));
+    expect_ok(sy_stage_create(&(struct sy_stage_options){.ctx = &p->c,
+                                                         .recompute = &p->config->activation_checkpoint,
+                                                         .n_layers = (int)p->config->model.n_layers,
+                                                         .pending = pending,
+                                                         .split = split},
+                              &stage));
+    expect_ok(sy_arena_build(p->s->exec.device, "a stage", carve_stage, stage, &arena));
 
     struct outcome r = {.n_rows = BATCH * S * d};
     char *in = malloc(bytes), *out = calloc(1, bytes), *din = calloc(1, bytes);
@@ -194,15 +184,15 @@ static struct outcome run_stage(struct problem *p, int pending, int split, const
         struct sy_batch b = sy_feed_batch(p->s, mb * EACH, EACH);
         struct sy_mat y = rows_of(p, out, mb), dx = rows_of(p, din, mb);
         if (events[i].call == FWD)
-            ok(sy_stage_fwd(stage, slot, &b, SY_PASS_TRAIN, rows_of(p, in, mb), y));
+            expect_ok(sy_stage_fwd(stage, slot, &b, SY_PASS_TRAIN, rows_of(p, in, mb), y));
         else if (events[i].call == BWD)
-            ok(sy_stage_bwd(stage, slot, y, dx, &sink)); /* the gradient of half the sum of squares */
+            expect_ok(sy_stage_bwd(stage, slot, y, dx, &sink)); /* the gradient of half the sum of squares */
         else if (events[i].call == INPUTS)
-            ok(sy_stage_bwd_inputs(stage, slot, y, dx));
+            expect_ok(sy_stage_bwd_inputs(stage, slot, y, dx));
         else
             sy_stage_bwd_weights(stage, slot, &sink);
     }
-    ok(sy_exec_wait(&p->s->exec));
+    expect_ok(sy_exec_wait(&p->s->exec));
     r.gradients = roots(p, 1, &r.n);
     r.tally = *p->s->step.tally;
     r.out = (float *)(void *)out;
@@ -280,11 +270,11 @@ static void forward_alone_is_not_split(void **state) {
     for (int split = 0; split < 2; split++) {
         struct sy_stage *stage;
         struct sy_arena arena = {0};
-        ok(sy_stage_create(
+        expect_ok(sy_stage_create(
             &(struct sy_stage_options){
                 .ctx = &p->c, .n_layers = (int)p->config->model.n_layers, .pending = 2, .split = split},
             &stage));
-        ok(sy_arena_build(p->s->exec.device, "a stage", carve_stage, stage, &arena));
+        expect_ok(sy_arena_build(p->s->exec.device, "a stage", carve_stage, stage, &arena));
         for (int mb = 0; mb < 2; mb++) {
             char *in = malloc(bytes), *out = calloc(1, bytes);
             assert_true(in && out);
@@ -295,8 +285,8 @@ static void forward_alone_is_not_split(void **state) {
                                                     .ids = b.ids,
                                                     .w = p->c.weights.ends(p->c.weights.self)->embedding,
                                                     .y = sy_mat_of(in, p->s->exec.dtype, d)});
-            ok(sy_stage_fwd(stage, mb, &b, SY_PASS_EVAL, sy_mat_of(in, p->s->exec.dtype, d),
-                            sy_mat_of(out, p->s->exec.dtype, d)));
+            expect_ok(sy_stage_fwd(stage, mb, &b, SY_PASS_EVAL, sy_mat_of(in, p->s->exec.dtype, d),
+                                   sy_mat_of(out, p->s->exec.dtype, d)));
             assert_memory_equal(out, rows_of(p, r.out, mb).data, bytes);
             free(in);
             free(out);
@@ -331,7 +321,7 @@ static void chunks_change_no_bit(void **state) {
     size_t bytes = (size_t)BATCH * S * row_bytes(p);
     struct head_case h = {.p = p};
     struct sy_arena arena = {0};
-    ok(sy_arena_build(p->s->exec.device, "a head", take_head, &h, &arena));
+    expect_ok(sy_arena_build(p->s->exec.device, "a head", take_head, &h, &arena));
     assert_int_equal(h.head.chunk, 2 * S);
     char *x = malloc(bytes), *first_dx = malloc(bytes), *dx = malloc(bytes);
     assert_true(x && first_dx && dx);
@@ -354,7 +344,7 @@ static void chunks_change_no_bit(void **state) {
             sy_head_loss(&p->c, &b, &h.head, rows_of(p, x, mb), &sink, rows_of(p, dx, mb));
             sink.flush(sink.self);
         }
-        ok(sy_exec_wait(&p->s->exec));
+        expect_ok(sy_exec_wait(&p->s->exec));
         float *gradients = roots(p, 0, &n);
         if (!first) {
             first = gradients;
