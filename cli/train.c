@@ -22,7 +22,8 @@ static int is_truth(const char *word) {
     return word && (strcmp(word, "true") == 0 || strcmp(word, "false") == 0);
 }
 
-/* The command that goes on with this run: the same arguments; --run.fresh would refuse. args ends with NULL. */
+/* The command that goes on with this run: the same arguments; --run.fresh would refuse. args ends with
+ * NULL. */
 static void print_continue(char **args) {
     fprintf(stderr, "to go on:");
     print_quoted(sy_cli_program);

@@ -1,7 +1,7 @@
 /* One MoE layer in a program of one's own: weights, forward, backward, a digest of what came out.
  *
  *     moe_layer                the layer alone
- *     moe_layer --ranks 4      its experts spread over 4 threads, each with its share of the sequences: the same digest
+ *     moe_layer --ranks 4      its experts spread over 4 threads, which share the sequences: the same digest
  *
  * Build: make example, or   cc moe_layer.c $(pkg-config --cflags --libs switchyard)   in C or in C++
  */

@@ -63,7 +63,8 @@ void sy_config_destroy(struct sy_config *config);
 /* Local. Reads a TOML file. Errors: ERR_IO, ERR_USAGE with file:line, key, value, bound and what to do. */
 sy_status sy_config_load_file(struct sy_config *config, const char *path);
 
-/* Local. Takes --section.key=value arguments out of argv (argv[0] stays) and lowers *argc. Errors: ERR_USAGE. */
+/* Local. Takes --section.key=value arguments out of argv (argv[0] stays) and lowers *argc. Errors:
+ * ERR_USAGE. */
 sy_status sy_config_flags(struct sy_config *config, int *argc, char **argv);
 
 /* Local. Sets one key from text, as a flag would; an empty path is as if it were not given. Errors:
@@ -252,7 +253,8 @@ sy_status sy_scatter_add_in_place(const float *src, const int32_t *index, const 
 /* Router, dispatch, routed and shared experts, combine: forward and backward, on one rank or with the
  * experts spread over the ranks of a sy_comm, with the same bits.
  *
- *     create -> set_weights -> { forward .. backward, for each micro-batch } -> update_bias -> set_weights -> ... -> destroy
+ *     create -> set_weights -> { forward .. backward, for each micro-batch } -> update_bias
+ *            -> set_weights -> ... -> destroy
  *
  * T = n_sequences * seq_len tokens of a call; D width; F width of an expert; F' = num_shared_experts * F;
  * E experts, e of them this rank's; K experts of a token. Arrays are fp32, row-major, and the caller's;

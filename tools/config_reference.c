@@ -1,4 +1,5 @@
-/* Prints docs/CONFIG.md, which the library makes from its own tables of options. `make docs` writes the file. */
+/* Prints docs/CONFIG.md, which the library makes from its own tables of options. `make docs` writes the
+ * file. */
 #include <stdio.h>
 
 #include "switchyard.h"

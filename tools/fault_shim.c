@@ -3,7 +3,7 @@
  *     cc -shared -fPIC -O1 -o fault_shim.so tools/fault_shim.c -ldl
  *     SY_FAULT_PATH   count only calls whose path, or whose descriptor's path, contains this
  *     SY_FAULT_N      the call that fails, from 1; 0 counts only
- *     SY_FAULT_KIND   enospc, eio, eintr; short: a read or write takes half of its bytes, other calls are left alone
+ *     SY_FAULT_KIND   enospc, eio, eintr; short: a read or write takes half of its bytes, others are let be
  *     SY_FAULT_STICKY 1: every later call of the same name fails too (a disk stays full, a sector stays bad)
  *     SY_FAULT_REPORT a file that gets "<calls counted> <name of the call that failed>"
  * Counted: open openat read pread write pwrite fsync rename renameat2 mkdir opendir. Descriptors above 1023

@@ -28,8 +28,8 @@ static void *zeroed(size_t n, size_t size) {
 }
 
 void class_open(int threads) {
-    exec = (struct sy_exec){
-        .cls = SY_NUMERIC_SM90, .dtype = sy_class_dtype(SY_NUMERIC_SM90), .kb = sy_class_kb(SY_NUMERIC_SM90)};
+    exec = (struct sy_exec){.device = sy_device_cpu()};
+    sy_exec_set_class(&exec, SY_NUMERIC_SM90);
     need(sy_ops_select("auto", &exec.ops) == SY_OK, "a tier");
     need(sy_pool_create(threads, &exec.pool) == SY_OK, "threads");
     exec.scratch_bytes = (sy_ops_scratch_bytes(8192, 256, MAX_SEQ) + 63) / 64 * 64;

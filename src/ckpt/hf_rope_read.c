@@ -2,8 +2,9 @@
  * reads it:
  *
  *     rope_scaling before rope_parameters; rope_theta inside before outside; rope_type before type
- *     yarn: cosines and sines times attention_factor, or if none is stated m(mscale)/m(mscale_all_dim) where both are
- *     non-zero, else m(1), m(x) = 0.1 x ln(factor) + 1; DeepSeek's softmax scale times m(mscale_all_dim)^2 if it is non-zero
+ *     yarn: cosines and sines times attention_factor, or if none is stated m(mscale)/m(mscale_all_dim)
+ *     where both are non-zero, else m(1), m(x) = 0.1 x ln(factor) + 1; DeepSeek's softmax scale times
+ *     m(mscale_all_dim)^2 if it is non-zero
  */
 #include "ckpt/hf_reading.h"
 

@@ -1,7 +1,7 @@
 /* Names and shapes under which a Hugging Face folder may hold the model's tensors, other than those of
  * params.h.
  *
- *     model.layers.<l>.mlp.experts.gate_up_proj [E, 2F, D]   W1 over W3 of every expert, as transformers 5 keeps them
+ *     model.layers.<l>.mlp.experts.gate_up_proj [E, 2F, D]   W1 over W3 of every expert, as in transformers 5
  *     model.layers.<l>.mlp.experts.down_proj    [E, D, F]    W2
  *     Mixtral: mlp for block_sparse_moe
  */

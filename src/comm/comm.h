@@ -79,7 +79,8 @@ struct sy_comm_ops {
      * the other ranks' begin, not their wait: any order of waits ends. No request: returns at once. */
     sy_status (*wait)(const struct sy_comm *c, struct sy_comm_request *request);
     /* A communicator for the ranks of each color, in the order of key, then of rank; it has this one's
-     * limit. A negative color: none (*out = {0}). Owned by the caller: sy_comm_destroy. Errors: ERR_MEMORY. */
+     * limit. A negative color: none (*out = {0}). Owned by the caller: sy_comm_destroy. Errors:
+     * ERR_MEMORY. */
     sy_status (*split)(const struct sy_comm *c, sy_status mine, int color, int key, struct sy_comm *out);
     void (*destroy)(struct sy_comm *c);
 };

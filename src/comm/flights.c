@@ -117,7 +117,8 @@ static int carry(const struct sy_comm *c, const struct exchange *x, int from, in
     return 1;
 }
 
-/* One round over the others: first what this rank gets, then what it gives. Not all start at the same rank. */
+/* One round over the others: first what this rank gets, then what it gives. Not all start at the same
+ * rank. */
 static int carry_all(const struct sy_comm *c, const struct exchange *x) {
     int carried = 0;
     for (int i = 0; i < c->size; i++)

@@ -57,13 +57,10 @@ static double seconds_of(const struct sy_exec *x, const struct product *p, int w
 static sy_status one(const struct sy_io *io, int json, int tier, enum sy_numeric_class cls, int64_t n) {
     static const char *const layout[] = {"x W^T", "dy W", "dy^T x"};
     const char *why;
-    struct sy_exec x = {.ops = sy_ops_tier(tier, &why),
-                        .device = sy_device_cpu(),
-                        .cls = cls,
-                        .dtype = sy_class_dtype(cls),
-                        .kb = sy_class_kb(cls)};
+    struct sy_exec x = {.ops = sy_ops_tier(tier, &why), .device = sy_device_cpu()};
     if (!x.ops)
         return SY_OK;
+    sy_exec_set_class(&x, cls);
     struct sy_arena a;
     x.scratch_bytes = sy_ops_scratch_bytes(n, 64, 64);
     SY_TRY(sy_arena_init(3 * (size_t)(n * n) * 4 + x.scratch_bytes + 1024, "bench", &a));

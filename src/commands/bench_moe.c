@@ -121,13 +121,11 @@ static sy_status measure(const struct sy_exec *x, struct buffers *b, int json, c
 }
 
 sy_status sy_bench_moe(int json, const struct sy_io *io) {
-    struct sy_exec x = {.device = sy_device_cpu(),
-                        .cls = SY_NUMERIC_X86,
-                        .dtype = sy_class_dtype(SY_NUMERIC_X86),
-                        .kb = sy_class_kb(SY_NUMERIC_X86)};
+    struct sy_exec x = {.device = sy_device_cpu()};
     struct buffers b;
     struct sy_arena need = sy_arena_measure(), arena;
     struct sy_pool *pool;
+    sy_exec_set_class(&x, SY_NUMERIC_X86);
     SY_TRY(sy_ops_select("auto", &x.ops));
     SY_TRY(sy_pool_create(0, &pool));
     x.pool = pool;

@@ -59,9 +59,7 @@ static sy_status tiers(const struct sy_io *io, int json, int op, struct sy_exec 
 
 static sy_status one_op(const struct sy_io *io, int json, int op, struct sy_exec *x) {
     for (int cls = 0; cls < SY_N_CLASSES; cls++) {
-        x->cls = (enum sy_numeric_class)cls;
-        x->dtype = sy_class_dtype(x->cls);
-        x->kb = sy_class_kb(x->cls);
+        sy_exec_set_class(x, (enum sy_numeric_class)cls);
         SY_TRY(tiers(io, json, op, x));
     }
     return SY_OK;

@@ -1,12 +1,12 @@
 /* safetensors: uint64 header length (little-endian) | JSON header | data.
  *
- *     {"__metadata__":{"k":"v"},"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}      offsets from data's start
+ *     {"__metadata__":{"k":"v"},"name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}
  *
  * Every rule of the format is enforced before a tensor is seen: header <= 100 MB and valid UTF-8 JSON that
- * starts with '{'; no duplicate names; dtype x shape = bytes, without overflow; offsets contiguous from 0 to
- * the end of the file: no hole, overlap or trailing byte. The reader holds a descriptor and reads with pread,
- * not mmap: a file that shrinks or a disk that fails is an error, not a SIGBUS. The writer streams and never
- * seeks; equal input gives equal bytes. Little-endian hosts.
+ * starts with '{'; no duplicate names; dtype x shape = bytes, without overflow; offsets, from the data's
+ * start, contiguous from 0 to the end of the file: no hole, overlap or trailing byte. The reader holds a
+ * descriptor and reads with pread, not mmap: a file that shrinks or a disk that fails is an error, not a
+ * SIGBUS. The writer streams and never seeks; equal input gives equal bytes. Little-endian hosts.
  */
 #ifndef SY_FORMATS_SAFETENSORS_H
 #define SY_FORMATS_SAFETENSORS_H

@@ -17,16 +17,11 @@ static sy_status make_exec(struct sy_moe *m, const struct sy_device *device, con
         status = sy_pool_create(threads, &m->pool);
     if (status != SY_OK)
         return sy_fail_context(status, "moe layer");
-    m->exec.cls = m->cls;
-    m->exec.dtype = sy_class_dtype(m->cls);
-    m->exec.kb = sy_class_kb(m->cls);
+    sy_exec_set_class(&m->exec, m->cls);
     m->exec.device = device;
     m->exec.pool = m->pool;
     m->exec.scratch_bytes = sy_ops_scratch_bytes(row, 1, 1);
-    if (device->open) {
-        sy_ops_guard(m->exec.ops, &m->guarded);
-        m->exec.ops = &m->guarded;
-    }
+    sy_exec_guard(&m->exec, &m->guarded);
     return SY_OK;
 }
 

@@ -100,10 +100,6 @@ static inline int64_t sy_exchange_message_length(const struct sy_exchange_shape 
     return s->max_rounds + s->experts * s->max_sequences;
 }
 
-static inline int64_t sy_exchange_sequences_of(const struct sy_exchange *e, int rank, int round) {
-    return e->sequences[rank * e->shape.max_rounds + round];
-}
-
 /* Whether all of this rank's experts get as many rows. */
 static inline int sy_exchange_is_even(const struct sy_exchange *e) { return e->even; }
 

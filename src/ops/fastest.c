@@ -55,15 +55,13 @@ static struct sy_mat take(struct sy_arena *a, struct sy_exec *x, enum sy_dtype t
 }
 
 sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, int *out) {
-    struct sy_exec x = {.device = sy_device_cpu(),
-                        .cls = SY_NUMERIC_X86,
-                        .dtype = sy_class_dtype(SY_NUMERIC_X86),
-                        .kb = sy_class_kb(SY_NUMERIC_X86)};
+    struct sy_exec x = {.device = sy_device_cpu()};
     struct sy_arena a;
     n = n < MOST ? n : MOST;
     *out = 0;
     if (n < 2)
         return SY_OK;
+    sy_exec_set_class(&x, SY_NUMERIC_X86);
     x.scratch_bytes = sy_ops_scratch_bytes(N, 64, 64);
     SY_TRY(sy_arena_init(3 * N * N * sizeof(float) + x.scratch_bytes + 4096, "choosing a tier", &a));
     struct sy_mat p = take(&a, &x, x.dtype), q = take(&a, &x, x.dtype), c = take(&a, &x, SY_F32);

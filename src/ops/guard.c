@@ -17,3 +17,10 @@ void sy_ops_guard(const struct sy_ops *inner, struct sy_ops *out) {
     SY_OPS_LIST(X)
 #undef X
 }
+
+void sy_exec_guard(struct sy_exec *x, struct sy_ops *table) {
+    if (!x->device->open)
+        return;
+    sy_ops_guard(x->ops, table);
+    x->ops = table;
+}

@@ -99,6 +99,12 @@ const char *sy_class_name(enum sy_numeric_class cls) { return classes[cls].name;
 int sy_class_kb(enum sy_numeric_class cls) { return classes[cls].kb; }
 enum sy_dtype sy_class_dtype(enum sy_numeric_class cls) { return classes[cls].dtype; }
 
+void sy_exec_set_class(struct sy_exec *x, enum sy_numeric_class cls) {
+    x->cls = cls;
+    x->dtype = sy_class_dtype(cls);
+    x->kb = sy_class_kb(cls);
+}
+
 size_t sy_ops_scratch_bytes(int64_t max_row, int64_t max_head, int64_t seq_len) {
     int64_t w = (max_head + 31) / 32 * 32 + 64, keys = seq_len + SY_ATTENTION_BLOCK;
     int64_t attention =

@@ -146,6 +146,8 @@ struct sy_peak sy_ops_peak(const struct sy_exec *x);
 
 const char *sy_class_name(enum sy_numeric_class cls);
 int sy_class_kb(enum sy_numeric_class cls);
+/* What an exec's class means: cls, stored type, KB. */
+void sy_exec_set_class(struct sy_exec *x, enum sy_numeric_class cls);
 enum sy_dtype sy_class_dtype(enum sy_numeric_class cls);
 
 /* Local. Shape [rows, k] of what topk gives for [rows, n]. Errors: ERR_USAGE, naming k and n, or a count out

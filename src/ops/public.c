@@ -82,10 +82,8 @@ static sy_status exec_open(int64_t floats, struct sy_exec *x) {
     SY_TRY(sy_ops_select("auto", &ops));
     *x = (struct sy_exec){.ops = ops,
                           .device = sy_device_cpu(),
-                          .cls = SY_NUMERIC_FP32,
-                          .dtype = sy_class_dtype(SY_NUMERIC_FP32),
-                          .kb = sy_class_kb(SY_NUMERIC_FP32),
                           .scratch_bytes = ((size_t)floats * sizeof(float) + 63) / 64 * 64};
+    sy_exec_set_class(x, SY_NUMERIC_FP32);
     if (x->scratch_bytes && !(x->scratch = aligned_alloc(64, x->scratch_bytes)))
         SY_FAIL(SY_ERR_MEMORY, "out of memory: %zu bytes of scratch", x->scratch_bytes);
     return SY_OK;

@@ -9,4 +9,7 @@
  * that use it. */
 void sy_ops_guard(const struct sy_ops *inner, struct sy_ops *out);
 
+/* The exec's ops in `table`, so guarded, if its device is closed between ops; else nothing. */
+void sy_exec_guard(struct sy_exec *x, struct sy_ops *table);
+
 #endif

@@ -1,6 +1,7 @@
 /* Learning rate by step: W = min(warmup, total); Dk = min(round(total decay_ratio), total - W), or total - W;
  * St = total + 1 - W - Dk, at least 1.
- * s < W: (s+1)/W; s < W + St: 1; then p = (s + 1 - W - St)/Dk and f = min + (1 - min) (1-p | 1-sqrt p | (1 + cos pi p)/2).
+ * s < W: (s+1)/W; s < W + St: 1; then p = (s + 1 - W - St)/Dk and
+ * f = min + (1 - min) (1-p | 1-sqrt p | (1 + cos pi p)/2).
  */
 #include "train/schedule.h"
 

@@ -37,10 +37,7 @@ static sy_status open_device(const struct sy_config *c, struct sy_device **own,
 
 static sy_status make_device(struct sy_session *s) {
     SY_TRY(open_device(s->config, &s->own_device, &s->exec.device));
-    if (!s->own_device)
-        return SY_OK;
-    sy_ops_guard(s->exec.ops, &s->guarded);
-    s->exec.ops = &s->guarded;
+    sy_exec_guard(&s->exec, &s->guarded);
     return SY_OK;
 }
 
@@ -56,17 +53,11 @@ static void carve_scratch(void *self, struct sy_arena *a) {
         sy_arena_take(a, "scratch of the threads", (size_t)sy_pool_size(s->pool), s->exec.scratch_bytes);
 }
 
-static void set_class(const struct sy_config *c, struct sy_exec *x) {
-    x->cls = sy_config_numeric_class(c);
-    x->dtype = sy_class_dtype(x->cls);
-    x->kb = sy_class_kb(x->cls);
-}
-
 static sy_status make_exec(struct sy_session *s) {
     const struct sy_config *c = s->config;
     SY_TRY(sy_ops_select(sy_config_word(c, "run.tier"), &s->exec.ops));
     SY_TRY(sy_pool_create((int)c->run.threads, &s->pool));
-    set_class(c, &s->exec);
+    sy_exec_set_class(&s->exec, sy_config_numeric_class(c));
     s->exec.pool = s->pool;
     s->exec.scratch_bytes = scratch_bytes(c);
     SY_TRY(make_device(s));
@@ -172,7 +163,7 @@ static sy_status measure(const struct sy_config *c, const struct sy_exec *x, con
 sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *params, struct sy_arena *a) {
     struct sy_exec x = {.scratch_bytes = scratch_bytes(c)};
     struct sy_device *own;
-    set_class(c, &x);
+    sy_exec_set_class(&x, sy_config_numeric_class(c));
     SY_TRY(sy_ops_select(sy_config_word(c, "run.tier"), &x.ops));
     SY_TRY(open_device(c, &own, &x.device));
     sy_status status = measure(c, &x, params, a);

@@ -1,6 +1,7 @@
 /* The main job: train in a run's folder, resume what is there, save, stop on request (docs/ARCHITECTURE.md).
  *
- *     newest valid checkpoint -> finish the config -> session -> load -> folder, config.toml -> steps -> checkpoint
+ *     newest valid checkpoint -> finish the config -> session -> load -> folder, config.toml
+ *     -> steps -> checkpoint
  *
  * A folder that is there is locked first. Before the session exists and the resume is accepted nothing is
  * written to it.

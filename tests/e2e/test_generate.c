@@ -74,7 +74,8 @@ static void keep(void *user, const char *text, size_t n) {
     *used += n;
 }
 
-/* p[id] of the token after `tokens`, of all but BOS and PAD. The exp is libm's: a choice at an edge is none. */
+/* p[id] of the token after `tokens`, of all but BOS and PAD. The exp is libm's: a choice at an edge is
+ * none. */
 static void distribution(const int32_t *tokens, int64_t n, double temperature, double p[IDS]) {
     int32_t ids[SEQ], starts[SEQ] = {0}, positions[SEQ];
     const float *logits; /* of the CPU's memory */

@@ -302,11 +302,8 @@ static inline float random_acc(enum regime r) {
 
 static inline struct sy_exec exec_open(const struct sy_ops *ops, enum sy_numeric_class cls, int threads,
                                        int64_t head, int64_t seq_len) {
-    struct sy_exec x = {.device = sy_device_cpu(),
-                        .ops = ops,
-                        .cls = cls,
-                        .dtype = sy_class_dtype(cls),
-                        .kb = sy_class_kb(cls)};
+    struct sy_exec x = {.device = sy_device_cpu(), .ops = ops};
+    sy_exec_set_class(&x, cls);
     x.scratch_bytes = (sy_ops_scratch_bytes(64, head, seq_len) + 63) / 64 * 64;
     assert_int_equal(sy_pool_create(threads, &x.pool), SY_OK);
     x.scratch = aligned_alloc(64, x.scratch_bytes * (size_t)threads);

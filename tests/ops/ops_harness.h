@@ -199,12 +199,8 @@ static inline void lab_drop(struct lab *l) {
 static inline struct lab lab_open(const struct sy_ops *ops, enum sy_numeric_class cls, int threads) {
     struct lab l = {.threads = threads};
     size_t bytes = (12 * LAB_MAX_ROW + 4096) * sizeof(float);
-    l.x = (struct sy_exec){.device = sy_device_cpu(),
-                           .ops = ops,
-                           .cls = cls,
-                           .dtype = sy_class_dtype(cls),
-                           .kb = sy_class_kb(cls),
-                           .scratch_bytes = bytes};
+    l.x = (struct sy_exec){.device = sy_device_cpu(), .ops = ops, .scratch_bytes = bytes};
+    sy_exec_set_class(&l.x, cls);
     l.x.scratch = aligned_alloc(64, bytes * (size_t)threads);
     assert_non_null(l.x.scratch);
     memset(l.x.scratch, 0xff, bytes * (size_t)threads); /* NaN: nothing may depend on what was there */
@@ -218,7 +214,8 @@ static inline void lab_close(struct lab *l) {
     free(l->x.scratch);
 }
 
-/* body(lab) for every tier that runs here, every class and 1 to 3 threads; the same random numbers in each. */
+/* body(lab) for every tier that runs here, every class and 1 to 3 threads; the same random numbers in
+ * each. */
 static inline void labs_each(void (*body)(struct lab *l)) {
     for (int tier = 0; tier < sy_ops_n_tiers(); tier++)
         for (int cls = 0; cls < SY_N_CLASSES; cls++)

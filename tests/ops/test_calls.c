@@ -21,12 +21,8 @@ enum { EDGES = 18, EDGES_GUARDED = 6, THREADS = 3, TIERS = 8 };
 
 static struct sy_exec exec_open(const struct sy_ops *ops, const struct sy_device *device,
                                 enum sy_numeric_class cls, int threads) {
-    struct sy_exec x = {.ops = ops,
-                        .cls = cls,
-                        .dtype = sy_class_dtype(cls),
-                        .kb = sy_class_kb(cls),
-                        .device = device,
-                        .scratch_bytes = sy_calls_scratch_bytes()};
+    struct sy_exec x = {.ops = ops, .device = device, .scratch_bytes = sy_calls_scratch_bytes()};
+    sy_exec_set_class(&x, cls);
     assert_int_equal(sy_pool_create(threads, &x.pool), SY_OK);
     x.scratch = aligned_alloc(64, x.scratch_bytes * (size_t)threads);
     assert_non_null(x.scratch);

@@ -173,7 +173,8 @@ static void edges_by_hand(void **state) {
     assert_true(same(model_fma(-0x1p-76f, 0x1p-76f, t, 1), t));
     assert_true(same(model_fma(-0x1p-75f, 0x1p-75f, t, 1), 0.0f));
     assert_true(same(model_fma(-0x1p-75f, 0x1p-75f, t, 0), t));
-    /* sm90: with M at its floor of -133 a term is cut to a multiple of 2^-158, and the sum to one of 2^-149 */
+    /* sm90: with M at its floor of -133 a term is cut to a multiple of 2^-158, and the sum to one of
+     * 2^-149 */
     float a[16] = {0}, b[16] = {0};
     a[0] = 0x1p-75f, b[0] = 0x1p-74f;
     assert_true(same(model_sm90(16, a, b, 0.0f, -133), 0x1p-149f));

@@ -5,7 +5,8 @@
  * weights that backward reads are scaled until partial sums come close to 2^128: whether one of them
  * overflows depends on the order.
  *
- *     mla: nope 5 | rope 2, value 4, 3 heads: Wq and Wqb have 21 outputs, Wkvb 27; kv_lora 5: Wkva has 7; q_lora 9
+ *     mla: nope 5 | rope 2, value 4, 3 heads: Wq and Wqb have 21 outputs, Wkvb 27
+ *          kv_lora 5: Wkva has 7; q_lora 9
  *     gqa: head 6, 3 heads on 1 (a head is even for rope): q 18 | k 6 | v 6, parts that show in sm90
  *     SwiGLU: width 5 | 5
  *     scores: 5 | 3, of one query and one key

@@ -29,11 +29,8 @@ static void check(const struct sy_ops *ops, enum sy_numeric_class cls) {
     static uint16_t data[2 * N * N];
     static float out[N * N];
     const char *name = sy_class_name(cls);
-    struct sy_exec x = {.device = sy_device_cpu(),
-                        .ops = ops,
-                        .cls = cls,
-                        .dtype = sy_class_dtype(cls),
-                        .kb = sy_class_kb(cls)};
+    struct sy_exec x = {.device = sy_device_cpu(), .ops = ops};
+    sy_exec_set_class(&x, cls);
     struct sy_peak one = ops->peak(cls, 1), many = ops->peak(cls, ROUNDS);
     assert_int_equal(one.instruction != NULL,
                      cls != SY_NUMERIC_SM90 && ops != sy_ops_tier(0, &(const char *){NULL}));

@@ -206,7 +206,8 @@ static void routers(struct lab *l) {
         router_case(l, 90, 128, (enum regime)r); /* enough for several threads */
 }
 
-/* An expert outside the kept groups is never chosen, even where all that remains is as low as a value can be. */
+/* An expert outside the kept groups is never chosen, even where all that remains is as low as a value can
+ * be. */
 static void test_limited_groups_are_strict(void **state) {
     (void)state;
     struct lab l = lab_fp32();

@@ -34,7 +34,8 @@ static void one_case(struct lab *l, int64_t n, int64_t d, enum regime r) {
     lab_check(l, "scatter_add");
 }
 
-/* Each row that is named is added once, however often it is named, and is +0 afterwards; the other rows stay. */
+/* Each row that is named is added once, however often it is named, and is +0 afterwards; the other rows
+ * stay. */
 static void fold_case(struct lab *l, int64_t n, int64_t d, enum regime r) {
     int64_t rows = 1 + below(below(2) ? 3 : 2 * n), with_y = below(3);
     struct buf x = buf_new(l, "x", SY_F32, rows * d, r), y = buf_new(l, "y", SY_F32, rows * d, r);

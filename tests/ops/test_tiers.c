@@ -72,11 +72,8 @@ static void fastest_wins(void **state) {
 static double shortest(const struct sy_ops *ops) {
     static uint16_t data[2 * N * N];
     static float out[N * N];
-    struct sy_exec x = {.device = sy_device_cpu(),
-                        .ops = ops,
-                        .cls = SY_NUMERIC_X86,
-                        .dtype = SY_BF16,
-                        .kb = sy_class_kb(SY_NUMERIC_X86)};
+    struct sy_exec x = {.device = sy_device_cpu(), .ops = ops};
+    sy_exec_set_class(&x, SY_NUMERIC_X86);
     struct sy_mat a = sy_mat_of(data, SY_BF16, N);
     double best = 1e30;
     x.scratch_bytes = sy_ops_scratch_bytes(N, 64, 64);

@@ -165,6 +165,13 @@ static inline void meet(struct room *room, const struct sy_comm *c, int round) {
     check(room, c, c->ops->agree(c, SY_OK) == SY_OK);
 }
 
+/* One of the above by number, or none. */
+static inline void collective(struct room *room, const struct sy_comm *c, uint32_t which, int round) {
+    static void (*const all[])(struct room *, const struct sy_comm *, int) = {gather, cast, sum, meet};
+    if (which < sizeof all / sizeof *all)
+        all[which](room, c, round);
+}
+
 /* Waits for the parcel at `i`, which the last one then takes the place of. */
 static inline void land(struct room *room, const struct sy_comm *c, struct parcel **flying, int *up, int i) {
     finish(room, c, flying[i]);
@@ -187,19 +194,7 @@ static inline void fly(struct room *room, const struct sy_comm *c, int round) {
                 land(room, c, flying, &up, i);
         begin(room, c, 1000 * begun + round, &parcels[begun]);
         flying[up++] = &parcels[begun++];
-        switch (common % 8) { /* the same on every rank */
-        case 0:
-            gather(room, c, round);
-            break;
-        case 1:
-            cast(room, c, round);
-            break;
-        case 2:
-            sum(room, c, round);
-            break;
-        case 3:
-            meet(room, c, round);
-        }
+        collective(room, c, common % 8, round); /* the same on every rank */
     }
 }
 

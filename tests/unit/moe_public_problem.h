@@ -117,7 +117,8 @@ static inline int64_t counter(const struct sy_moe *moe, const char *name) {
     return -1;
 }
 
-/* The first of the tensors that differ; NULL if none. Experts' only with `experts`, the others only without. */
+/* The first of the tensors that differ; NULL if none. Experts' only with `experts`, the others only
+ * without. */
 static inline const char *differs(const struct tensors *a, const struct tensors *b, int experts) {
 #define DIFFER(name)                                   \
     if (memcmp(a->name, b->name, sizeof a->name) != 0) \

@@ -96,10 +96,8 @@ static inline void rank_store(struct rank *r, const struct problem *p) {
 static inline sy_status rank_exec(struct rank *r, const struct setup *s) {
     r->device = *sy_device_cpu();
     r->device.segment = s->segment > 0 ? s->segment : 1;
-    r->x = (struct sy_exec){.cls = r->p->cls,
-                            .dtype = sy_class_dtype(r->p->cls),
-                            .kb = sy_class_kb(r->p->cls),
-                            .device = &r->device};
+    r->x = (struct sy_exec){.device = &r->device};
+    sy_exec_set_class(&r->x, r->p->cls);
     SY_TRY(sy_ops_select(s->tier ? s->tier : "auto", &r->x.ops));
     SY_TRY(sy_pool_create(s->threads > 0 ? s->threads : 1, &r->x.pool));
     r->x.scratch_bytes = (sy_ops_scratch_bytes(640, 64, 64) + 63) / 64 * 64;

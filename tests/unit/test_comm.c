@@ -36,28 +36,14 @@ static sy_status mixed(const struct sy_comm *c, void *arg) {
     struct room *room = arg;
     room->ran[c->rank]++;
     for (int round = 0; round < room->rounds; round++) {
-        switch (hash(5, 5, round) % 7) { /* the same on every rank */
-        case 0:
-            gather(room, c, round);
-            break;
-        case 1:
+        uint32_t which = hash(5, 5, round) % 7; /* the same on every rank */
+        collective(room, c, which, round);
+        if (which == 4)
             exchange(room, c, round);
-            break;
-        case 2:
-            sum(room, c, round);
-            break;
-        case 3:
-            meet(room, c, round);
-            break;
-        case 4:
+        if (which == 5)
             fly(room, c, round);
-            break;
-        case 5:
-            cast(room, c, round);
-            break;
-        default:
+        if (which == 6)
             (void)concur(room, c, (int)(hash(6, 6, round) & hash(7, 7, round)) & 255, round);
-        }
     }
     return SY_OK;
 }

@@ -101,7 +101,8 @@ static void say(void *user, const char *text, size_t n) {
     said[used + n] = 0;
 }
 
-/* A folder's file: "big" [BIG] F32 of 1.0 but for one element, "small" [ROWS, COLUMNS] F32, "halves" [4] F16. */
+/* A folder's file: "big" [BIG] F32 of 1.0 but for one element, "small" [ROWS, COLUMNS] F32, "halves" [4]
+ * F16. */
 static void write_tensors(int i, int64_t big_at, float big, const float *small, const uint16_t *halves) {
     struct sy_safetensors_writer *w;
     const int64_t dims[] = {BIG, ROWS, COLUMNS, 4};

@@ -106,7 +106,8 @@ static void check_relative(const char *what, double x, double got, long double w
         fail_msg("%s(%a) = %a, relative error %Lg", what, x, got, fabsl(((long double)got - want) / want));
 }
 
-/* fmath.h promises a relative error below 4e-16; log2 reaches 4.04e-16 and log, one rounding more, 5.3e-16. */
+/* fmath.h promises a relative error below 4e-16; log2 reaches 4.04e-16 and log, one rounding more,
+ * 5.3e-16. */
 static void fp64_exp2_and_log2(void **state) {
     (void)state;
     for (int i = 0; i < 400000; i++) {

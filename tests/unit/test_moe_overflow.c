@@ -50,7 +50,8 @@ static void run_tight(struct tight *q, const struct problem *p, const struct bat
     sum_counts(out, l->ranks);
 }
 
-/* What the fullest rank gets, of the ids that one process chose; with padding, size times the largest part. */
+/* What the fullest rank gets, of the ids that one process chose; with padding, size times the largest
+ * part. */
 static int64_t expected_rows(const struct problem *p, const struct answer *one, const struct layout *l,
                              int padded) {
     int64_t most = 0, k = p->config.top_k, number[MAX_SEQUENCES];

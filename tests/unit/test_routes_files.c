@@ -311,7 +311,7 @@ static void test_damaged_files(void **unused) {
     bytes[n] = 0;
     write_bytes(bytes, n + 1);
     fails(load_12(), SY_ERR_DATA, file, "");
-    /* A flipped bit of the header is an error, or it was one of metadata and the routes are what they were. */
+    /* A flipped bit of the header is an error, or it was one of metadata and the routes are the same. */
     struct sy_routes_files *f = opened(0);
     int harmless = 0;
     for (size_t bit = 0; bit < 8 * header; bit++) {

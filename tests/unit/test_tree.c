@@ -230,7 +230,7 @@ static void test_in_turn_differs(void **unused) {
     }
 }
 
-/* Lanes of one leaf: the odd ones are added to the node that waits, which saves a buffer's write and a join. */
+/* Lanes of one leaf: the odd ones are added to the node that waits: a buffer's write and a join less. */
 static void test_lanes_of_one_leaf(void **unused) {
     (void)unused;
     for (int leaves = 1; leaves <= 17; leaves++) {

@@ -1,7 +1,9 @@
 /* Attention backward (NUMERICS 3), one pass per sequence and key-value head, queries outside, keys inside:
  *
- *     D = V64(do o); p = EXP2(fma(s, c, -lse)); dp = CHAIN over the value dimension (do, v); ds = BF(p (dp - D))
- *     dV = CHAIN over (query heads of the group ascending, queries ascending) of (BF(p), do);  dK likewise of (ds, q)
+ *     D = V64(do o);  p = EXP2(fma(s, c, -lse))
+ *     dp = CHAIN over the value dimension of (do, v);  ds = BF(p (dp - D))
+ *     dV = CHAIN over (query heads of the group ascending, queries ascending) of (BF(p), do)
+ *     dK likewise of (ds, q)
  *     dQ = CHAIN over keys ascending of (ds, k);  dK and dQ times scale, one BF each
  *
  * A score of -Inf has p = EXP2(-Inf) = +0 here too. Each head's queries are a part of the chain, padded to KB
