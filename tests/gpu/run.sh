@@ -9,4 +9,5 @@ for test in test_sm90 test_ops; do
     [ $rc -eq 77 ] && exit 77
     [ $rc -eq 0 ] || { echo "$test: exit $rc"; bad=1; }
 done
+BIN=$build/switchyard sh tests/gpu/train.sh || bad=1
 exit $bad
