@@ -97,9 +97,12 @@ static sy_status init_trees(struct sy_gradients *g) {
         SY_FAIL(SY_ERR_MEMORY, "no memory for the list of gradients");
     }
     list_items(g, sizes, &n_dense, sizes + n, &n_experts);
-    sy_status status = sy_tree_init(o->walk.lanes, f, n_dense, sizes, &g->dense.tree);
+    struct sy_tree_run lanes = sy_tree_run_of(&o->walk), groups = {lanes.first / f, (lanes.n + f - 1) / f};
+    struct sy_tree_shape dense = sy_tree_shape_of(&o->walk, &lanes);
+    struct sy_tree_shape experts = {o->walk.lanes / f, 1, &groups, 1};
+    sy_status status = sy_tree_init(&dense, n_dense, sizes, &g->dense.tree);
     if (status == SY_OK)
-        status = sy_tree_init(o->walk.lanes / f, 1, n_experts, sizes + n, &g->experts.tree);
+        status = sy_tree_init(&experts, n_experts, sizes + n, &g->experts.tree);
     if (status == SY_OK)
         status = sy_embedding_sum_init(o->exec, &o->walk, o->seq_len, e->rows, e->cols, &g->embedding);
     free(sizes);
