@@ -114,4 +114,6 @@ void sy_embedding_sum_add(struct sy_embedding_sum *e, const struct sy_span *at, 
     }
 }
 
-float *sy_embedding_sum_root(const struct sy_embedding_sum *e) { return sy_tree_root(&e->tree, 0); }
+float *sy_embedding_sum_node(const struct sy_embedding_sum *e, struct sy_tree_node node) {
+    return sy_tree_node(&e->tree, 0, node);
+}

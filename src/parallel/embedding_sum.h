@@ -16,8 +16,7 @@ static inline struct sy_tree_run sy_tree_run_of(const struct sy_walk *w) {
     return (struct sy_tree_run){w->first_lane, w->n_lanes};
 }
 static inline struct sy_tree_shape sy_tree_shape_of(const struct sy_walk *w, const struct sy_tree_run *run) {
-    int width = w->n_lanes < w->expert_lanes ? w->n_lanes : w->expert_lanes;
-    return (struct sy_tree_shape){w->lanes, width, run, 1};
+    return (struct sy_tree_shape){w->lanes, sy_walk_side(w), run, 1};
 }
 
 struct sy_embedding_sum {
@@ -41,7 +40,7 @@ void sy_embedding_sum_begin(struct sy_embedding_sum *e, const int32_t *ids);
 /* dy [T, d] of the span's tokens `ids`. */
 void sy_embedding_sum_add(struct sy_embedding_sum *e, const struct sy_span *at, const int32_t *ids,
                           struct sy_mat dy);
-/* After the last sequence, until the next begin. */
-float *sy_embedding_sum_root(const struct sy_embedding_sum *e);
+/* A node after the last sequence, until the next begin. */
+float *sy_embedding_sum_node(const struct sy_embedding_sum *e, struct sy_tree_node node);
 
 #endif

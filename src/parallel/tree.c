@@ -23,6 +23,10 @@ static struct sy_tree_node parent_of(struct sy_tree_node n) {
 }
 static int is_absent(int leaves, struct sy_tree_node n) { return ((int64_t)n.index << n.level) >= leaves; }
 
+struct sy_tree_node sy_tree_root_of(int leaves) {
+    return (struct sy_tree_node){ceil_log2(leaves), 0};
+}
+
 struct sy_tree_run sy_tree_lanes_of(int leaves, struct sy_tree_node n) {
     int64_t first = (int64_t)n.index << n.level, end = ((int64_t)n.index + 1) << n.level;
     return (struct sy_tree_run){(int)first, (int)((end < leaves ? end : leaves) - first)};

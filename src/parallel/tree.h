@@ -58,6 +58,8 @@ sy_status sy_tree_buffers(const struct sy_tree_shape *shape, int *n_buffers);
  * SY_TREE_MAX_NODES. Returns how many. */
 int sy_tree_nodes_of(int leaves, struct sy_tree_run run, struct sy_tree_node out[SY_TREE_MAX_NODES]);
 
+struct sy_tree_node sy_tree_root_of(int leaves);
+
 /* The lanes of a node. */
 struct sy_tree_run sy_tree_lanes_of(int leaves, struct sy_tree_node node);
 
