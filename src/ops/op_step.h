@@ -148,10 +148,14 @@ struct sy_digest_of { /* sum[2] += the additive digest of the items (base/digest
     uint64_t *sum;
 };
 
-struct sy_cast { /* y = BF(x), n consecutive elements */
+struct sy_cast_item { /* y = BF(x), n consecutive elements; items write to different memory */
     int64_t n;
     const float *x;
     void *y; /* stored */
+};
+struct sy_cast {
+    const struct sy_cast_item *item;
+    int n_items;
 };
 
 /* Initial values of elements first .. first + n - 1 of a tensor (NUMERICS 2): sd > 0: normal numbers of the
