@@ -10,10 +10,10 @@ SAN ?=
 WARN = -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CPPFLAGS += -Iinclude -Isrc -Icli -D_GNU_SOURCE
 CFLAGS += -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math $(OPT) $(WARN) $(SAN) -MMD -MP -pthread
-LIBS = -ljansson -lzstd -lz -lxxhash -lm -pthread
+LIBS = -ljansson -lzstd -lz -lxxhash -lm -pthread $(MPI_LIBS)
 LDFLAGS += $(SAN)
 STATIC ?=
-LINK_LIBS = $(if $(STATIC),-Wl$(comma)-Bstatic -ljansson -lzstd -lz -lxxhash -Wl$(comma)-Bdynamic -lm -pthread,$(LIBS))
+LINK_LIBS = $(if $(STATIC),-Wl$(comma)-Bstatic -ljansson -lzstd -lz -lxxhash -Wl$(comma)-Bdynamic -lm -pthread $(MPI_LIBS),$(LIBS))
 comma := ,
 
 MACHINE := $(shell uname -m)
@@ -27,7 +27,8 @@ REF_SRC := $(wildcard src/ops/ref/*.c)
 SIMD_SRC := $(if $(filter x86_64,$(MACHINE)),$(wildcard src/ops/simd/*.c))
 # A tier takes from the reference what it has no file of its own for: ops/simd/<op>_<tier>.c.
 tier_src = $(filter-out $(patsubst src/ops/simd/%_$(1).c,src/ops/ref/%.c,$(wildcard src/ops/simd/*_$(1).c)),$(REF_SRC))
-LIB_SRC := $(filter-out $(REF_SRC),$(wildcard src/*/*.c))
+MPI_SRC := $(filter-out src/comm/mpi_absent.c,$(wildcard src/comm/mpi_*.c))
+LIB_SRC := $(filter-out $(REF_SRC) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC)),$(wildcard src/*/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(SIMD_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(patsubst src/ops/ref/%.c,$(BUILD)/src/ops/ref/%.$(t).o,$(call tier_src,$(t))))
 CLI_SRC := $(wildcard cli/*.c)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
@@ -42,7 +43,7 @@ FAILING_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc strdup ali
     inflateInit2_ ZSTD_createDCtx)
 FAILING_OBJ = $(BUILD)/tests/fuzz/failing_%.o $(BUILD)/tests/fuzz/failing_malloc.o
 HELPER_SRC := $(wildcard tests/cli/toml_decode.c)
-HELPERS := $(HELPER_SRC:tests/cli/%.c=$(BUILD)/tests/%)
+HELPERS := $(HELPER_SRC:tests/cli/%.c=$(BUILD)/tests/%) $(if $(filter 1,$(MPI)),$(BUILD)/tests/mpi/ranks)
 
 all: $(BIN) ## the program and the library
 help: ## this list
@@ -61,9 +62,10 @@ $(foreach t,$(TIERS),$(eval $(call tier_rules,$(t))))
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
-$(LIB): $(LIB_OBJ)
+$(MPI_SRC:%.c=$(BUILD)/%.o): CPPFLAGS += $(MPI_CFLAGS)
+$(LIB): $(LIB_OBJ) $(wildcard $(BUILD)/config.mk)
 	rm -f $@
-	ar rcs $@ $^
+	ar rcs $@ $(LIB_OBJ)
 $(BIN): $(CLI_OBJ) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB)
@@ -90,7 +92,7 @@ demo: $(BIN) ## train configs/tiny.toml on short pieces of prose, sample, compar
 	sh tools/demo.sh $(BIN)
 tests: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(BUILD)/examples/moe_layer ## build what test runs
 test: tests ## every test that needs no GPU, MPI, network or Python
-	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING)
+	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING) $(if $(filter 1,$(MPI)),$(wildcard tests/mpi/*.sh))
 example: $(BUILD)/examples/moe_layer ## one MoE layer in a program of one's own: alone, and over 4 ranks with the same digest
 	$< && $< --ranks 4
 NVCC ?= nvcc
@@ -114,10 +116,11 @@ goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt ane
 	BIN=$(BIN) sh tests/e2e/goldens.sh write
 	BIN=$(BIN) sh tests/cli/transcript.sh write
 	git --no-pager diff --stat -p tests/data/goldens.txt tests/cli/transcript.txt
-configure: ## keep CC, OPT and PREFIX as given here for later calls of make (CUDA=1, MPI=1: in a later release)
-	@if [ -n "$(CUDA)$(MPI)" ]; then echo "configure: this release computes on CPUs in one process; CUDA and MPI come later" >&2; exit 2; fi
+configure: ## keep CC, OPT and PREFIX as given here for later calls of make; MPI=1: with Open MPI (CUDA=1: in a later release)
+	@if [ -n "$(CUDA)" ]; then echo "configure: this release computes on CPUs; CUDA comes later" >&2; exit 2; fi
 	@mkdir -p $(BUILD)
-	@printf '%s\n' 'CC = $(CC)' 'OPT = $(OPT)' 'PREFIX = $(PREFIX)' | tee $(BUILD)/config.mk
+	@mpi=$$(sh tools/find_mpi.sh $(MPI)) && \
+	printf '%s\n' 'CC = $(CC)' 'OPT = $(OPT)' 'PREFIX = $(PREFIX)' $${mpi:+"$$mpi"} | tee $(BUILD)/config.mk
 VERSION = $(shell sed -n 's/^.define SY_VERSION "\(.*\)"/\1/p' include/switchyard.h)
 MAN = share/man/man1/switchyard.1
 COMPLETION = share/bash-completion/completions/switchyard
@@ -131,7 +134,7 @@ install: $(BIN) $(LIB) ## program, library, header, pkg-config file, manual page
 	$(BIN) completion >$(DESTDIR)$(PREFIX)/$(COMPLETION)
 	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
 	    'Name: switchyard' 'Description: mixture-of-experts training, the same bits on every layout' \
-	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash' 'Cflags: -I$${includedir}' \
+	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash$(if $(filter 1,$(MPI)), ompi-c)' 'Cflags: -I$${includedir}' \
 	    'Libs: -L$${libdir} -lswitchyard -lm -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/switchyard.pc
 uninstall: ## remove what install wrote, with the same PREFIX and DESTDIR
 	rm -f $(INSTALLED:%=$(DESTDIR)$(PREFIX)/%)
