@@ -117,7 +117,7 @@ static sy_status print_memory(const struct sy_io *io, const struct sy_config *c,
 
 sy_status sy_plan(struct sy_config *config, const struct sy_io *io) {
     struct sy_params *p;
-    SY_TRY(sy_config_finish(config, false));
+    SY_TRY(sy_config_finish(config, sy_hopper_here()));
     SY_TRY(sy_params_create(&config->model, &config->moe, &p));
     print_counts(io, config, p);
     sy_status status = print_memory(io, config, p);

@@ -134,9 +134,10 @@ static void ring_close(struct sy_cuda *g) {
 /* --- which GPUs there are ------------------------------------------------------------------------------- */
 
 int sy_device_cuda_count(const char **why) {
-    int n = 0;
+    int n = 0, driver = 0;
+    cudaDriverGetVersion(&driver);
     cudaError_t e = cudaGetDeviceCount(&n);
-    *why = e == cudaSuccess ? "the driver shows none" : cudaGetErrorString(e);
+    *why = e == cudaSuccess ? "the driver shows none" : !driver ? "no NVIDIA driver" : cudaGetErrorString(e);
     cudaGetLastError();
     return e == cudaSuccess ? n : 0;
 }
@@ -164,6 +165,7 @@ sy_status sy_device_cuda_about(int ordinal, struct sy_cuda_about *out) {
     print_uuid((const unsigned char *)p.uuid.bytes, out->uuid, sizeof out->uuid);
     out->major = p.major;
     out->minor = p.minor;
+    out->usable = p.major == MAJOR && p.minor == MINOR;
     out->multiprocessors = p.multiProcessorCount;
     out->memory = p.totalGlobalMem;
     cudaDriverGetVersion(&out->driver);
@@ -200,7 +202,7 @@ static sy_status begin(struct sy_cuda *g) {
     char name[32];
     snprintf(name, sizeof name, "cuda:%d", g->ordinal);
     g->device = (struct sy_device){.name = strdup(name),
-                                   .segment = 16,
+                                   .segment = SY_CUDA_SEGMENT,
                                    .alloc = take,
                                    .free = give,
                                    .copy = copy,
@@ -228,7 +230,7 @@ sy_status sy_device_cuda_create(int ordinal, struct sy_device **out) {
     sy_status status = sy_device_cuda_about(ordinal, &about);
     if (status != SY_OK)
         return sy_fail_context(status, "run.device = cuda");
-    if (about.major != MAJOR || about.minor != MINOR)
+    if (!about.usable)
         SY_FAIL(SY_ERR_UNAVAILABLE,
                 "run.device = cuda:%d: %s has compute capability %d.%d, this build's kernels are for %d.%d "
                 "(H100, H200): use run.device=cpu",
@@ -244,6 +246,11 @@ sy_status sy_device_cuda_create(int ordinal, struct sy_device **out) {
     else
         destroy(&g->device);
     return status;
+}
+
+const struct sy_device *sy_device_cuda_planned(void) {
+    static const struct sy_device planned = {.name = "cuda", .segment = SY_CUDA_SEGMENT};
+    return &planned;
 }
 
 int64_t sy_device_cuda_waits(const struct sy_device *d) { return d->wait == done ? sy_cuda_of(d)->waits : 0; }

@@ -21,6 +21,11 @@ sy_status sy_device_cuda_create(int ordinal, struct sy_device **out) {
     SY_FAIL(SY_ERR_UNAVAILABLE, "run.device = cuda: %s; or use run.device=cpu", how);
 }
 
+const struct sy_device *sy_device_cuda_planned(void) {
+    static const struct sy_device planned = {.name = "cuda", .segment = SY_CUDA_SEGMENT};
+    return &planned;
+}
+
 int64_t sy_device_cuda_waits(const struct sy_device *device) {
     (void)device;
     return 0;

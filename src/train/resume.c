@@ -1,4 +1,5 @@
 /* Going on from a checkpoint: see resume.h. */
+#include "train/classes.h"
 #include "train/resume.h"
 
 #include <stdlib.h>
@@ -79,7 +80,7 @@ sy_status sy_resume_find(const char *run_dir, struct sy_config *config, const st
         SY_TRY(sy_config_refuse_changes(config, r->before, SY_EFFECT_MODEL,
                                         "another model; choose another run.dir, or leave this out"));
     }
-    SY_TRY(sy_config_finish(config, false));
+    SY_TRY(sy_config_finish(config, sy_hopper_here()));
     SY_TRY(sy_ckpt_recipe_id(config, r->recipe_id));
     if (!r->ckpt)
         return SY_OK;
