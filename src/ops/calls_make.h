@@ -9,7 +9,7 @@
 #include "ops/calls.h"
 
 enum { SY_CALL_REGIONS = 24, SY_CALL_ITEMS = 4, SY_CALL_BINS = 32 };
-enum { SY_CALL_MOST = 2048, SY_CALL_HEAD = 160, SY_CALL_SEQ = 512 }; /* widest row, head, longest sequence */
+enum { SY_CALL_MOST = 2048, SY_CALL_HEAD = 192, SY_CALL_SEQ = 512 }; /* widest row, head, longest sequence */
 
 enum sy_words {
     SY_WORDS_BYTES,
@@ -96,6 +96,9 @@ int32_t *sy_make_ids(struct sy_make *m, int64_t tokens, int64_t experts, int64_t
 struct sy_mat sy_make_mat(struct sy_make *m, const char *name, enum sy_dtype t, int64_t rows, int64_t cols,
                           enum sy_holds holds);
 struct sy_heads sy_make_heads(struct sy_make *m, const char *name, int64_t tokens, int64_t heads, int64_t d);
+/* The same with strides that are multiples of 8, for a d that is one: what TMA can address. */
+struct sy_heads sy_make_heads_by_8(struct sy_make *m, const char *name, int64_t tokens, int64_t heads,
+                                   int64_t d);
 struct sy_mat sy_make_any_mat(struct sy_make *m, const char *name, int64_t rows,
                               int64_t cols); /* stored, or fp32 */
 
