@@ -144,8 +144,19 @@ struct sy_mat sy_make_any_mat(struct sy_make *m, const char *name, int64_t rows,
     return sy_make_mat(m, name, sy_make_coin(m) ? SY_F32 : m->x->dtype, rows, cols, SY_HOLDS_ANY);
 }
 
-struct sy_heads sy_make_heads(struct sy_make *m, const char *name, int64_t tokens, int64_t heads, int64_t d) {
-    int64_t head = d + sy_make_gap(m), token = heads * head + sy_make_gap(m);
+static struct sy_heads heads_of(struct sy_make *m, const char *name, int64_t tokens, int64_t token,
+                                int64_t head) {
     return (struct sy_heads){numbers(m, name, m->x->dtype, tokens * token, SY_HOLDS_ANY), m->x->dtype, token,
                              head};
+}
+
+struct sy_heads sy_make_heads(struct sy_make *m, const char *name, int64_t tokens, int64_t heads, int64_t d) {
+    int64_t head = d + sy_make_gap(m), token = heads * head + sy_make_gap(m);
+    return heads_of(m, name, tokens, token, head);
+}
+
+struct sy_heads sy_make_heads_by_8(struct sy_make *m, const char *name, int64_t tokens, int64_t heads,
+                                   int64_t d) {
+    int64_t head = d + 8 * sy_make_gap(m), token = heads * head + 8 * sy_make_gap(m);
+    return heads_of(m, name, tokens, token, head);
 }
