@@ -94,7 +94,7 @@ static sy_status load(struct sy_config *config, struct sy_ckpt *ckpt, const stru
     SY_TRY(sy_config_set(config, SY_LAYER_FLAG, "generate", "training.local_batch_size", "1"));
     SY_TRY(sy_config_finish(config, sy_hopper_here()));
     SY_TRY(sy_session_create(config, log, 0, out));
-    struct sy_ckpt_store store = sy_state_store(&(*out)->state);
+    struct sy_ckpt_store store = sy_state_store(&(*out)->state, NULL);
     struct sy_ckpt_target target = {.params = (*out)->params, .store = &store};
     sy_status status = sy_ckpt_load(ckpt, &target, log, NULL);
     if (status != SY_OK)

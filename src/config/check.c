@@ -174,23 +174,14 @@ static sy_status check_recipe(struct sy_config *cfg) {
     return SY_OK;
 }
 
-/* NUMERICS 5: what this version does not spread over ranks. */
+/* NUMERICS 5: what can be said before it is known how many ranks there are; the rest is parallel/mesh.c. */
 static sy_status check_mesh(struct sy_config *cfg) {
     const struct sy_config_parallelism *p = &cfg->parallelism;
-    static const char one[] = "layouts over ranks are not in this release: choose 1";
-    NOTE(cfg, p->data_parallel_replicate_degree == 1, "parallelism.data_parallel_replicate_degree", "%s",
-         one);
-    NOTE(cfg, p->data_parallel_shard_degree == 1 || p->data_parallel_shard_degree == -1,
-         "parallelism.data_parallel_shard_degree", "%s or -1", one);
-    NOTE(cfg, p->pipeline_parallel_degree == 1, "parallelism.pipeline_parallel_degree", "%s", one);
-    NOTE(cfg, p->expert_parallel_degree == 1, "parallelism.expert_parallel_degree", "%s", one);
-    NOTE(cfg, cfg->run.ranks == 1, "run.ranks", "%s", one);
+    NOTE(cfg, p->data_parallel_shard_degree != 0, "parallelism.data_parallel_shard_degree",
+         "no rank: choose -1 for all that are left, or how many");
     NOTE(cfg, p->expert_parallel_comm_backend != SY_COMM_DIRECT, "parallelism.expert_parallel_comm_backend",
          "direct needs GPUs that see each other's memory, which this release does not use: choose \"auto\" "
          "or \"standard\"");
-    NOTE(cfg, cfg->metrics.moe_counters_rank < cfg->run.ranks, "metrics.moe_counters_rank",
-         "ranks are 0 to %lld (run.ranks = %lld): choose one of them", N(cfg->run.ranks - 1),
-         N(cfg->run.ranks));
     return SY_OK;
 }
 

@@ -73,7 +73,7 @@ sy_status sy_resume_find(const char *run_dir, struct sy_config *config, const st
             SY_ERR_USAGE,
             "run.fresh: %s has checkpoints; give another run.dir, or leave out --run.fresh to go on there",
             run_dir);
-    SY_TRY(sy_ckpt_find_latest(run_dir, log, &r->ckpt));
+    SY_TRY(sy_ckpt_find_latest(run_dir, log, NULL, &r->ckpt));
     if (r->ckpt) {
         SY_TRY(read_before(r));
         SY_TRY(sy_config_inherit(config, r->before, sy_ckpt_info(r->ckpt)->path));
@@ -116,7 +116,7 @@ static sy_status load_tensors(const struct sy_resume *r, struct sy_session *s, c
     const struct sy_params *to = s->params;
     struct sy_params *from;
     SY_TRY(sy_params_create(&r->before->model, &r->before->moe, &from));
-    struct sy_ckpt_store store = sy_state_store(&s->state);
+    struct sy_ckpt_store store = sy_state_store(&s->state, NULL);
     struct sy_ckpt_target target = {.params = from, .store = &store, .moments = 1};
     int same = from->n_tensors <= to->n_tensors;
     for (int i = 0; same && i < to->n_tensors; i++)

@@ -240,6 +240,12 @@ static sy_status check_plant(const struct sy_config *c) {
     return SY_OK;
 }
 
+static sy_status check_ranks(const struct sy_config *c) {
+    if (c->run.ranks > 1)
+        return sy_config_fail(c, "run.ranks", "training over ranks is not in this build: choose 1");
+    return SY_OK;
+}
+
 /* Initial values: a function of seed, name and index (NUMERICS 2). */
 static sy_status initialise(struct sy_session *s) {
     int n = s->params->n_tensors;
@@ -262,6 +268,7 @@ static sy_status initialise(struct sy_session *s) {
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
     SY_TRY(check_plant(s->config));
+    SY_TRY(check_ranks(s->config));
     SY_TRY(make_exec(s));
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
     SY_TRY(sy_tokenizer_create(s->config->tokenizer.path, s->config->model.vocab_size, &s->tokenizer));

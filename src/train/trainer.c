@@ -149,7 +149,7 @@ static sy_status save(struct trainer *t) {
         json_pack("{s:I, s:I}", "applied", (json_int_t)s->applied, "tokens", (json_int_t)tokens);
     if (!trainer)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a checkpoint's manifest");
-    struct sy_ckpt_store store = sy_state_store(&s->state);
+    struct sy_ckpt_store store = sy_state_store(&s->state, NULL);
     struct sy_ckpt_state state = {.config = t->config,
                                   .params = s->params,
                                   .store = &store,

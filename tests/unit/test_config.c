@@ -377,6 +377,9 @@ static void test_refused(void **state) {
                 "f.toml:2: training.global_batch_size = -1: refused: a batch derived from the layout would "
                 "make the answer depend "
                 "on it; state the number of sequences");
+    expect_load("[parallelism]\npipeline_parallel_schedule = \"ZBVZeroBubble\"\n",
+                "f.toml:2: parallelism.pipeline_parallel_schedule = \"ZBVZeroBubble\": refused: it folds the "
+                "stages back; use \"InterleavedZeroBubble\"");
     expect_load("[parallelism]\nexpert_parallel_comm_backend = \"deepep\"\n",
                 "f.toml:2: parallelism.expert_parallel_comm_backend = \"deepep\": refused: \"direct\" is "
                 "what will do the "
@@ -493,7 +496,9 @@ static void test_problems(void **state) {
     assert_string_equal(sy_error_message(), read[2]); /* the first of that call */
     must(sy_config_finish(cfg, false));
     expect_problems(cfg, 0, NULL);
-    must(flags(cfg, "--moe.top_k=9 --run.ranks=4 --model.vocab_size=3 --compile.enable --model.head_dim=15",
+    must(flags(cfg,
+               "--moe.top_k=9 --parallelism.data_parallel_shard_degree=0 --model.vocab_size=3 "
+               "--compile.enable --model.head_dim=15",
                ""));
     assert_int_equal(sy_config_finish(cfg, false), SY_ERR_USAGE);
     static const char *const checked[] = {
@@ -501,7 +506,8 @@ static void test_problems(void **state) {
         "run time",
         "command line: model.head_dim = 15: rotary embedding turns pairs: choose an even number",
         "command line: moe.top_k = 9: more than moe.num_experts = 8: choose at most that",
-        "command line: run.ranks = 4: layouts over ranks are not in this release: choose 1",
+        "command line: parallelism.data_parallel_shard_degree = 0: no rank: choose -1 for all that are left, "
+        "or how many",
         "command line: model.vocab_size = 3: tokenizer.path = \"byte\" has 259 ids: choose at least that"};
     expect_problems(cfg, 5, checked);
     assert_string_equal(sy_error_message(), checked[0]);
@@ -751,15 +757,10 @@ static void test_more_checks(void **state) {
     expect_finish(
         "micro_mla", "--model.n_dense_layers=3",
         "command line: model.n_dense_layers = 3: more than model.n_layers = 2: choose at most that");
-    expect_finish("micro_mla", "--parallelism.expert_parallel_degree=2",
-                  "command line: parallelism.expert_parallel_degree = 2: layouts over ranks are not in this "
-                  "release: choose 1");
     expect_finish("micro_mla", "--parallelism.expert_parallel_comm_backend=direct",
                   "command line: parallelism.expert_parallel_comm_backend = \"direct\": direct needs GPUs "
                   "that see each "
                   "other's memory, which this release does not use: choose \"auto\" or \"standard\"");
-    expect_finish("micro_mla", "--run.ranks=4",
-                  "command line: run.ranks = 4: layouts over ranks are not in this release: choose 1");
     expect_finish(
         "micro_mla", "--model.vocab_size=100",
         "command line: model.vocab_size = 100: tokenizer.path = \"byte\" has 259 ids: choose at least that");
