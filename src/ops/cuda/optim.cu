@@ -69,7 +69,7 @@ SY_DEV void store4(float *x, int64_t i, int n, int whole, const float v[4]) {
         x[i + j] = v[j];
 }
 
-SY_KERNEL(SY_THREADS) digest_all(const struct sy_digest_item *items, int n_items, uint64_t *sum) {
+SY_LIST_KERNEL digest_all(const struct sy_digest_item *items, int n_items, uint64_t *sum) {
     struct digest d = {{0, 0}};
     sy_deal(items, n_items, CHUNK, [&](const struct sy_digest_item &q, int64_t lo, int64_t hi) {
         const uint64_t key[2] = {sy_digest_key(q.id, 0), sy_digest_key(q.id, 1)};
@@ -133,8 +133,7 @@ SY_DEV int update4(const struct sy_adamw_item &q, const struct sy_scalars &c, fl
     return n;
 }
 
-SY_KERNEL(SY_THREADS)
-adamw_all(const struct sy_adamw_item *items, int n_items, const struct sy_scalars *scalars,
+SY_LIST_KERNEL adamw_all(const struct sy_adamw_item *items, int n_items, const struct sy_scalars *scalars,
           struct sy_verdict *verdict) {
     const struct sy_scalars c = *scalars;
     float clip = verdict->clip;
