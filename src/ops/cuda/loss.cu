@@ -2,15 +2,17 @@
  * t of it has the columns 4t .. 4t + 3, which are lanes of V64 once below and once above column 64.
  *
  *     M_b = rint(c max x); Z_b = V64 of EXP2(fma(x, c, -M_b)); M = max M_b
- *     Z = sum over b ascending of Z_b EXP2(M_b - M), by one thread, of products made by all
- *     loss = max(+0, (LOG2(Z) - fma(x_t, c, -M)) ln 2); dlogit = BF((e (1/Z) - [i = t]) w)
+ *     Z = V64 over b of Z_b EXP2(M_b - M);  e = EXP2(fma(x, c, -M));  dlogit = BF((e (1/Z) - [i = t]) w)
+ *     loss = max(+0, (LOG2(Z) - (x_t c - M)) ln 2), in fp64 from LOG2(Z) on
  *
  * The logits are read twice, the second time from the end, where the caches have them. */
 #include "ops/cuda/values.cuh"
 
+#include <float.h>
+
 enum { THREADS = 256, WARPS = THREADS / 32, COLUMNS = 128 };
 #define LOG2_E 1.44269504f
-#define LN_2 0.693147181f
+#define LN_2 0x1.62e42fefa39efp-1
 
 /* Four columns from i on; those beyond the row are -Inf, and their number in *missing. */
 static SY_DEV int load4(const float *x, int64_t i, int64_t n, int whole, float v[4]) {
@@ -84,18 +86,17 @@ static SY_DEV float most_of_blocks(const struct row &r) {
     return m;
 }
 
-/* Z; all threads get it. */
+/* Z = V64 of Z_b EXP2(M_b - M); all threads get it. */
 static SY_DEV float sum_of_blocks(const struct row &r, float most) {
     __shared__ float all;
-    for (int64_t b = threadIdx.x; b < r.blocks; b += THREADS)
-        r.z[b] = r.z[b] * sy_exp2_f32(r.m[b] - most);
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        float sum = 0.0f;
-#pragma unroll 16
-        for (int64_t b = 0; b < r.blocks; b++)
-            sum += r.z[b];
-        all = sum;
+    if (threadIdx.x < 32) {
+        float low = 0.0f, high = 0.0f;
+        for (int64_t b = threadIdx.x; b < r.blocks; b += 64) {
+            low += r.z[b] * sy_exp2_f32(r.m[b] - most);
+            if (b + 32 < r.blocks)
+                high += r.z[b + 32] * sy_exp2_f32(r.m[b + 32] - most);
+        }
+        all = sy_v64_of_warp(low, high);
     }
     __syncthreads();
     return all;
@@ -103,13 +104,14 @@ static SY_DEV float sum_of_blocks(const struct row &r, float most) {
 
 static SY_DEV void count_loss(const struct sy_cross_entropy &op, const struct row &r, int32_t label, int nan,
                               float most, float all) {
-    float loss = (sy_log2_f32(all) - fmaf(r.x[label], LOG2_E, -most)) * LN_2;
-    loss = loss < 0.0f ? 0.0f : loss;
+    double logit = (double)r.x[label] * (double)LOG2_E - (double)most;
+    double loss = ((double)sy_log2_f32(all) - logit) * LN_2;
+    loss = loss < 0.0 ? 0.0 : loss;
     sy_add_i64(&op.tally->n_valid, 1);
-    if (nan || !(all > 0.0f) || !sy_f32_finite(all) || !sy_f32_finite(loss))
+    if (nan || !(all > 0.0f) || !sy_f32_finite(all) || !(loss <= DBL_MAX))
         sy_add_i64(&op.tally->n_bad, 1);
     else
-        sy_add_i64(&op.tally->loss, (int64_t)rint((double)(loss < 4096.0f ? loss : 4096.0f) * 0x1p24));
+        sy_add_i64(&op.tally->loss, (int64_t)rint((loss < 4096.0 ? loss : 4096.0) * 0x1p24));
 }
 
 static SY_DEV void gradient(const struct sy_cross_entropy &op, const struct row &r, void *out, int32_t label,
