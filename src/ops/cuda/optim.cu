@@ -134,7 +134,7 @@ SY_DEV int update4(const struct sy_adamw_item &q, const struct sy_scalars &c, fl
 }
 
 SY_LIST_KERNEL adamw_all(const struct sy_adamw_item *items, int n_items, const struct sy_scalars *scalars,
-          struct sy_verdict *verdict) {
+                         struct sy_verdict *verdict) {
     const struct sy_scalars c = *scalars;
     float clip = verdict->clip;
     int apply = verdict->apply;

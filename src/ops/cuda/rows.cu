@@ -35,7 +35,7 @@ SY_KERNEL(SY_THREADS) embed_rows(struct sy_embed_fwd op, int whole) {
         to[k] = t < op.tokens ? sy_row_out(op.y, t) : nullptr;
     }
     SY_FOR_MY_COLUMNS(i, op.d)
-    move_rows(to, from, op.y.dtype, i, op.d, whole);
+        move_rows(to, from, op.y.dtype, i, op.d, whole);
 }
 
 extern "C" void sy_cuda_embed_fwd(const struct sy_exec *x, const struct sy_embed_fwd *op) {
