@@ -108,7 +108,7 @@ $(BUILD)/failing/tests/fuzz/fuzz_%: $(FAILING_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $(FAILING_WRAP) $^ $(LINK_LIBS) -o $@
 # The GPU's ops but products and attention, run by a CPU (tests/ops/cuda_on_cpu.h); no sanitizer follows its fibers.
-ON_CPU := $(patsubst %.cu,$(BUILD)/on_cpu/%.o,$(shell grep -l SY_LAUNCH src/ops/cuda/*.cu)) $(BUILD)/on_cpu/tests/ops/cuda_on_cpu.o
+ON_CPU := $(patsubst %.cu,$(BUILD)/on_cpu/%.o,$(shell grep -l SY_LAUNCH src/ops/cuda/*.cu)) $(BUILD)/on_cpu/tests/ops/cuda_on_cpu.o $(BUILD)/on_cpu/tests/ops/cuda_on_cpu_control.o
 $(BUILD)/on_cpu/%.o: %.cu
 	@mkdir -p $(@D)
 	$(CXX) -x c++ $(ON_CPU_FLAGS) -c $< -o $@

@@ -17,6 +17,7 @@
 enum { EDGES = 18, WORKSPACE = 16 << 10 };
 
 extern int sy_on_cpu_order;
+void sy_on_cpu_backwards(const int *in, int *out, int n, int barrier);
 
 /* Products and attention are the GPU's alone. */
 static const char *const not_here[] = {"linear", "linear_dx",     "linear_dw",
@@ -107,7 +108,23 @@ static void ops_on_cpu(void **state) {
     exec_close(&ref);
 }
 
+/* A barrier holds the threads together whichever goes first; where one is missing, an order shows it. */
+static void barriers_are_missed(void **state) {
+    (void)state;
+    enum { N = 64 };
+    int in[N], out[2][N], backwards[N];
+    for (int i = 0; i < N; i++)
+        backwards[N - 1 - i] = in[i] = 100 + i;
+    for (int barrier = 0; barrier < 2; barrier++) {
+        for (sy_on_cpu_order = 0; sy_on_cpu_order < 2; sy_on_cpu_order++)
+            sy_on_cpu_backwards(in, out[sy_on_cpu_order], N, barrier);
+        assert_int_equal(memcmp(out[0], backwards, sizeof backwards) == 0, barrier);
+        assert_int_equal(memcmp(out[1], backwards, sizeof backwards) == 0, barrier);
+        assert_int_equal(memcmp(out[0], out[1], sizeof backwards) == 0, barrier);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(ops_on_cpu)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(ops_on_cpu), cmocka_unit_test(barriers_are_missed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
