@@ -13,6 +13,13 @@ static int64_t row_bytes(const struct sy_moe_env *env) {
     return env->d * (int64_t)sy_dtype_bytes(env->x->dtype);
 }
 
+/* Behind the first that was too many no number means anything. */
+static void note_most(const struct sy_moe_env *env, int64_t rows) {
+    int is_over = env->most_rows && env->planned_rows > 0 && *env->most_rows > env->planned_rows;
+    if (env->most_rows && !is_over && rows > *env->most_rows)
+        *env->most_rows = rows;
+}
+
 static sy_status sort(const struct sy_moe_env *env, const struct sy_moe_call *call, struct sy_moe_act *act,
                       struct sy_moe_scratch *g) {
     int forced = env->forced_balance && !call->given;
@@ -24,8 +31,7 @@ static sy_status sort(const struct sy_moe_env *env, const struct sy_moe_call *ca
     if (has_ranks(env)) {
         sy_status status =
             sy_exchange_plan(env->x, act->exchange, &g->counts, &act->routes, &call->sequences, closed);
-        if (env->most_rows && act->exchange->most > *env->most_rows)
-            *env->most_rows = act->exchange->most;
+        note_most(env, act->exchange->most);
         return status;
     }
     env->counters->path_forced += closed;

@@ -32,8 +32,10 @@ struct sy_moe_env {
     /* of the global batch: the weight of one sequence's balance and z-loss is 1 / this */
     int64_t loss_sequences;
     int64_t planned_rows; /* of this rank's experts, over ranks; 0: the worst case */
-    /* with ranks: becomes what the experts of a rank got at most, if that is more; or NULL */
+    /* with ranks: becomes what the experts of a rank got at most, if that is more, up to the first call that
+     * needed more than is planned; or NULL */
     int64_t *most_rows;
+    int goes_on; /* after such a call: with no rows at all (moe/exchange.h); else it is refused */
     struct sy_moe_counters *counters;
 };
 

@@ -16,7 +16,8 @@ static struct sy_exchange_shape shape_of(const struct sy_moe_env *env) {
                                       .max_sequences = env->max_sequences,
                                       .max_rounds = env->max_rounds,
                                       .pad = env->config->equal_split == SY_EQUAL_PAD,
-                                      .max_rows = env->planned_rows};
+                                      .max_rows = env->planned_rows,
+                                      .goes_on = env->goes_on};
 }
 
 int64_t sy_moe_rows_for(const struct sy_moe_env *env, double factor) {
