@@ -6,9 +6,7 @@
 #include <stdlib.h>
 
 void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int64_t *n) {
-    int64_t base = experts / size, more = experts % size;
-    *first = rank * base + (rank < more ? rank : more);
-    *n = base + (rank < more);
+    sy_experts_share(experts, rank, size, first, n);
 }
 
 /* --- memory --------------------------------------------------------------------------------------------- */
