@@ -17,7 +17,7 @@
 #define SY_BENCH_GPU_ATTENTION_SM90_CUH
 
 #include "attention_softmax.cuh"
-#include "ptx.cuh"
+#include "host.cuh"
 
 namespace attention_sm90 {
 

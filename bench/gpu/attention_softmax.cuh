@@ -12,7 +12,7 @@
 #ifndef SY_BENCH_GPU_ATTENTION_SOFTMAX_CUH
 #define SY_BENCH_GPU_ATTENTION_SOFTMAX_CUH
 
-#include "ptx.cuh"
+#include "host.cuh"
 
 namespace attention_sm90 {
 

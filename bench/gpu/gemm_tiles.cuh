@@ -2,7 +2,7 @@
 #ifndef SY_BENCH_GPU_GEMM_TILES_CUH
 #define SY_BENCH_GPU_GEMM_TILES_CUH
 
-#include "ptx.cuh"
+#include "host.cuh"
 
 namespace gemm_sm90 {
 

@@ -2,7 +2,7 @@
 #ifndef SY_BENCH_GPU_HARNESS_CUH
 #define SY_BENCH_GPU_HARNESS_CUH
 
-#include "ptx.cuh"
+#include "host.cuh"
 
 #include <algorithm>
 #include <string.h>

@@ -92,9 +92,11 @@ struct sy_comm {
     double limit; /* seconds that a call of this rank waits for others; 0: for ever */
 };
 
-/* The groups a rank is in: data parallel, expert parallel (a part of it), pipeline. */
+/* The groups a rank is in (parallel/mesh.h): all ranks of the run; of its stage; those that share its stage's
+ * experts, and those that have the same experts; those that share its stored weights, and those that have
+ * the same; the stages of its data. */
 struct sy_groups {
-    struct sy_comm dp, ep, pp;
+    struct sy_comm world, dp, ep, edp, shard, replicate, pp;
 };
 
 /* Local. One rank alone; each call makes another communicator, to which only its copies belong. */
@@ -103,6 +105,8 @@ struct sy_groups sy_groups_self(void);
 
 /* Local. For one that split made, once on each of its ranks, which has no request in flight. {0}: nothing. */
 void sy_comm_destroy(struct sy_comm *c);
+/* All but the world's, which is borrowed. */
+void sy_groups_destroy(struct sy_groups *groups);
 
 /* Begin and wait: all_to_all of every transport. */
 sy_status sy_comm_all_to_all(const struct sy_comm *c, sy_status mine, const void *send,

@@ -73,8 +73,8 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
 /* Why there are more gradients than weights. */
 static sy_status explain_gradients(const struct sy_io *io, const struct sy_config *c) {
     int lanes = (int)c->numerics.lanes, width = (int)c->numerics.expert_lanes, dense = 0, experts = 0;
-    SY_TRY(sy_tree_shape(lanes, width, &dense));
-    SY_TRY(sy_tree_shape(lanes / width, 1, &experts));
+    SY_TRY(sy_tree_buffers(&(struct sy_tree_shape){.leaves = lanes, .width = width}, &dense));
+    SY_TRY(sy_tree_buffers(&(struct sy_tree_shape){.leaves = lanes / width, .width = 1}, &experts));
     sy_io_printf(io,
                  "    %d x the dense weights and %d x the experts' in fp32: numerics.lanes = %d,\n"
                  "    expert_lanes = %d at a time; sums wait in a tree for their other half\n",
@@ -117,7 +117,7 @@ static sy_status print_memory(const struct sy_io *io, const struct sy_config *c,
 
 sy_status sy_plan(struct sy_config *config, const struct sy_io *io) {
     struct sy_params *p;
-    SY_TRY(sy_config_finish(config, false));
+    SY_TRY(sy_config_finish(config, sy_hopper_here()));
     SY_TRY(sy_params_create(&config->model, &config->moe, &p));
     print_counts(io, config, p);
     sy_status status = print_memory(io, config, p);

@@ -135,6 +135,9 @@ const struct sy_ops *sy_ops_tier(int tier, const char **why);
  * process. Errors: ERR_USAGE unknown, ERR_UNAVAILABLE, ERR_MEMORY. */
 sy_status sy_ops_select(const char *tier, const struct sy_ops **out);
 
+/* The ops of a CUDA device (device/cuda.h), class sm90 alone; a build without CUDA has their plan alone. */
+const struct sy_ops *sy_ops_cuda(void);
+
 /* Local. The index of the table among n whose product of class x86 is the fastest on the calling thread.
  * Errors: ERR_MEMORY. */
 sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, int *out);

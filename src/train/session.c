@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cpus.h"
+#include "device/cuda.h"
 #include "ops/wrapped.h"
 #include "train/classes.h"
 #include "train/feed.h"
@@ -28,8 +29,11 @@ int64_t sy_session_batch(const struct sy_config *c) {
 /* *own: to be destroyed at the end, or NULL. */
 static sy_status open_device(const struct sy_config *c, struct sy_device **own,
                              const struct sy_device **out) {
+    int ordinal;
     *own = NULL;
-    if (c->run.device == SY_DEVICE_GUARDED)
+    if (sy_config_cuda(c, &ordinal))
+        SY_TRY(sy_device_cuda_create(ordinal, own));
+    else if (c->run.device == SY_DEVICE_GUARDED)
         SY_TRY(sy_device_guarded_create(own));
     *out = *own ? *own : sy_device_cpu();
     return SY_OK;
@@ -41,27 +45,43 @@ static sy_status make_device(struct sy_session *s) {
     return SY_OK;
 }
 
+static sy_status choose_ops(const struct sy_config *c, const struct sy_ops **out) {
+    int ordinal;
+    *out = sy_ops_cuda();
+    return sy_config_cuda(c, &ordinal) ? SY_OK : sy_ops_select(sy_config_word(c, "run.tier"), out);
+}
+
+/* A GPU's ops share one workspace; a CPU's have one a thread. */
+static char *take_scratch(const struct sy_config *c, int threads, size_t bytes, struct sy_arena *a) {
+    int ordinal;
+    if (sy_config_cuda(c, &ordinal))
+        return sy_arena_take(a, "workspace of the ops", 1, bytes);
+    return sy_arena_take(a, "scratch of the threads", (size_t)threads, bytes);
+}
+
 static size_t scratch_bytes(const struct sy_config *c) {
     int64_t row, head;
+    int ordinal;
+    if (sy_config_cuda(c, &ordinal))
+        return SY_CUDA_WORKSPACE;
     sy_model_extent(&c->model, &c->moe, &row, &head);
     return sy_ops_scratch_bytes(row, head, c->training.seq_len);
 }
 
 static void carve_scratch(void *self, struct sy_arena *a) {
     struct sy_session *s = self;
-    s->exec.scratch =
-        sy_arena_take(a, "scratch of the threads", (size_t)sy_pool_size(s->pool), s->exec.scratch_bytes);
+    s->exec.scratch = take_scratch(s->config, sy_pool_size(s->pool), s->exec.scratch_bytes, a);
 }
 
 static sy_status make_exec(struct sy_session *s) {
     const struct sy_config *c = s->config;
-    SY_TRY(sy_ops_select(sy_config_word(c, "run.tier"), &s->exec.ops));
+    SY_TRY(choose_ops(c, &s->exec.ops));
     SY_TRY(sy_pool_create((int)c->run.threads, &s->pool));
     sy_exec_set_class(&s->exec, sy_config_numeric_class(c));
     s->exec.pool = s->pool;
     s->exec.scratch_bytes = scratch_bytes(c);
     SY_TRY(make_device(s));
-    return sy_arena_build(s->exec.device, "scratch of the threads", carve_scratch, s, &s->scratch);
+    return sy_arena_build(s->exec.device, "scratch of the ops", carve_scratch, s, &s->scratch);
 }
 
 /* --- what a step needs beside the model ----------------------------------------------------------------- */
@@ -156,15 +176,20 @@ static sy_status measure(const struct sy_config *c, const struct sy_exec *x, con
         carve_step(&(struct step_memory){c, &feed, &step}, a);
     SY_TRY(sy_step_routes_measure(c, sy_session_batch(c), a));
     int threads = c->run.threads > 0 ? (int)c->run.threads : sy_cpus_usable();
-    sy_arena_take(a, "scratch of the threads", (size_t)threads, x->scratch_bytes);
+    take_scratch(c, threads, x->scratch_bytes, a);
     return sy_arena_check(a, "the plan");
 }
 
 sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *params, struct sy_arena *a) {
     struct sy_exec x = {.scratch_bytes = scratch_bytes(c)};
     struct sy_device *own;
+    int ordinal;
     sy_exec_set_class(&x, sy_config_numeric_class(c));
-    SY_TRY(sy_ops_select(sy_config_word(c, "run.tier"), &x.ops));
+    SY_TRY(choose_ops(c, &x.ops));
+    if (sy_config_cuda(c, &ordinal)) {
+        x.device = sy_device_cuda_planned();
+        return measure(c, &x, params, a);
+    }
     SY_TRY(open_device(c, &own, &x.device));
     sy_status status = measure(c, &x, params, a);
     sy_device_destroy(own);
@@ -204,14 +229,19 @@ static sy_status make_training(struct sy_session *s) {
 
 static sy_status check_plant(const struct sy_config *c) {
     const char *plant = c->debug.break_;
-    int known = plant[0] == 0 || sy_session_planted_nan(plant) > 0;
+    int known = plant[0] == 0 || sy_session_planted_nan(plant) > 0 || sy_session_planted_flip(plant) > 0;
     for (int i = 0; sy_gradients_plant(i); i++)
         known |= strcmp(sy_gradients_plant(i), plant) == 0;
     if (!known)
-        return sy_config_fail(
-            c, "debug.break",
-            "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn and "
-            "nan_at_step_N");
+        return sy_config_fail(c, "debug.break",
+                              "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn, "
+                              "nan_at_step_N and flip_at_step_N");
+    return SY_OK;
+}
+
+static sy_status check_ranks(const struct sy_config *c) {
+    if (c->run.ranks > 1)
+        return sy_config_fail(c, "run.ranks", "training over ranks is not in this build: choose 1");
     return SY_OK;
 }
 
@@ -237,6 +267,7 @@ static sy_status initialise(struct sy_session *s) {
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
     SY_TRY(check_plant(s->config));
+    SY_TRY(check_ranks(s->config));
     SY_TRY(make_exec(s));
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
     SY_TRY(sy_tokenizer_create(s->config->tokenizer.path, s->config->model.vocab_size, &s->tokenizer));

@@ -15,6 +15,8 @@
 
 #include "base/folders.h"
 #include "base/text.h"
+#include "device/cuda.h"
+#include "train/classes.h"
 #include "train/counters_print.h"
 #include "train/io.h"
 #include "train/progress.h"
@@ -78,7 +80,7 @@ static sy_status name_folder(struct trainer *t, const char *name) {
     snprintf(t->out->run_dir, sizeof t->out->run_dir, "%s", t->config->run.dir);
     if (sy_ckpt_any(t->out->run_dir))
         return SY_OK;
-    SY_TRY(sy_config_finish(t->config, false));
+    SY_TRY(sy_config_finish(t->config, sy_hopper_here()));
     return try_routes(t->config);
 }
 
@@ -147,7 +149,7 @@ static sy_status save(struct trainer *t) {
         json_pack("{s:I, s:I}", "applied", (json_int_t)s->applied, "tokens", (json_int_t)tokens);
     if (!trainer)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a checkpoint's manifest");
-    struct sy_ckpt_store store = sy_state_store(&s->state);
+    struct sy_ckpt_store store = sy_state_store(&s->state, NULL);
     struct sy_ckpt_state state = {.config = t->config,
                                   .params = s->params,
                                   .store = &store,
@@ -185,9 +187,29 @@ static sy_status make_session(struct trainer *t) {
     return sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps);
 }
 
+/* A GPU that is left alone is said; one that computes, too. */
+static void log_device(const struct trainer *t) {
+    const struct sy_session *s = t->session;
+    struct sy_cuda_about about;
+    int ordinal;
+    if (sy_config_cuda(t->config, &ordinal)) {
+        if (ordinal < 0)
+            ordinal = sy_device_cuda_first();
+        if (sy_device_cuda_about(ordinal, &about) == SY_OK)
+            sy_log_info(&t->log, "%s: %s, %.1f GiB", s->exec.device->name, about.name,
+                        (double)about.memory / (1u << 30));
+    } else if (sy_config_layer_of(t->config, "run.device") == SY_LAYER_RULE && sy_hopper_here()) {
+        sy_log_info(
+            &t->log,
+            "run.device = auto takes the CPU: a GPU computes numerics.class = sm90 alone, this run has %s",
+            sy_class_name(s->exec.cls));
+    }
+}
+
 static void log_start(const struct trainer *t) {
     const struct sy_session *s = t->session;
     const struct sy_documents *d = s->documents;
+    log_device(t);
     if (t->step < t->config->training.steps)
         sy_schedule_warn(&t->config->lr_scheduler, t->config->training.steps, &t->log);
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
@@ -205,9 +227,6 @@ static sy_status start(struct trainer *t, const char *name) {
     if (access(t->out->run_dir, F_OK) == 0)
         SY_TRY(lock_folder(t));
     SY_TRY(sy_resume_find(t->out->run_dir, t->config, &t->log, &t->resume));
-    if (t->config->run.device == SY_DEVICE_CUDA)
-        SY_FAIL(SY_ERR_UNAVAILABLE,
-                "run.device = cuda: this build computes on the CPU alone; use run.device=cpu");
     SY_TRY(make_session(t));
     const struct sy_documents *d = t->session->documents;
     t->out->unigram_entropy = sy_documents_entropy(d, d->train, d->n_train);

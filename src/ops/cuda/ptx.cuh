@@ -5,14 +5,12 @@
 // instructions". Shared memory addresses are 32-bit. Matrices in shared memory have rows of 128 bytes
 // under the 128-byte swizzle, their blocks aligned to 1024 bytes: a K-major operand keeps 64 values of k
 // in a row, an MN-major one 64 rows (or columns) of the output.
-#ifndef SY_BENCH_GPU_PTX_CUH
-#define SY_BENCH_GPU_PTX_CUH
+#ifndef SY_OPS_CUDA_PTX_CUH
+#define SY_OPS_CUDA_PTX_CUH
 
 #include <cuda.h>
 #include <cuda_runtime.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #define SY_DEV __device__ __forceinline__
 
@@ -31,12 +29,8 @@ SY_DEV void cluster_sync() {
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
                      : "memory");
 }
-template <int N> SY_DEV void registers_inc() {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
-}
-template <int N> SY_DEV void registers_dec() {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
-}
+template <int N> SY_DEV void registers_inc() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N)); }
+template <int N> SY_DEV void registers_dec() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
 SY_DEV void named_sync(int id, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
@@ -54,8 +48,7 @@ SY_DEV void mbar_arrive(uint32_t bar) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
 }
 SY_DEV void mbar_arrive_expect(uint32_t bar, uint32_t bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes)
-                 : "memory");
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes) : "memory");
 }
 // Arrives at the same barrier of another CTA of the cluster. The default scope, on purpose: with
 // .release.cluster each arrival is a MEMBAR, which took a fifth of a product's time; what it orders here
@@ -117,8 +110,8 @@ template <int N> SY_DEV void tma_store_wait() {
 SY_DEV void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 SY_DEV void stmatrix_x4(uint32_t at, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a),
-                 "r"(b), "r"(c), "r"(d)
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a), "r"(b),
+                 "r"(c), "r"(d)
                  : "memory");
 }
 
@@ -168,8 +161,8 @@ template <int N> SY_DEV void wgmma_wait_for(float (&d)[64]) {
 template <int A_MN, int B_MN>
 SY_DEV void wgmma_m64n256k16(float (&d)[128], uint64_t a, uint64_t b, int go_on) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" SY_NAMES_0_63
-                 ", " SY_NAMES_64_127 "}, "
+                 "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" SY_NAMES_0_63 ", " SY_NAMES_64_127
+                 "}, "
                  "%128, %129, p, 1, 1, %131, %132;\n}"
                  : SY_ACC64(d, 0), SY_ACC64(d, 64)
                  : "l"(a), "l"(b), "r"(go_on), "n"(A_MN), "n"(B_MN));
@@ -254,58 +247,5 @@ SY_DEV float log2_of(float z) {
 }
 
 } // namespace ptx
-
-// --- host: errors and tensor maps ----------------------------------------------------------------------
-
-#define SY_CUDA(call)                                                                                \
-    do {                                                                                             \
-        cudaError_t sy_e = (call);                                                                   \
-        if (sy_e != cudaSuccess) {                                                                   \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(sy_e)); \
-            exit(1);                                                                                 \
-        }                                                                                            \
-    } while (0)
-
-// A tensor of bf16, innermost dimension first: sizes, strides in elements of dimensions 1 and up, box.
-// 128-byte swizzle, elements outside are zero. The driver's function comes by its name, so that no
-// program links libcuda.
-struct tma_shape {
-    int rank;
-    uint64_t size[5], stride[5];
-    uint32_t box[5];
-};
-static inline CUtensorMap tma_map(const void *base, struct tma_shape s) {
-    typedef CUresult (*encode_fn)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
-                                  const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
-                                  const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
-                                  CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-    static encode_fn encode;
-    if (!encode) {
-        cudaDriverEntryPointQueryResult found;
-        void *p = NULL;
-        SY_CUDA(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &p, 12000, cudaEnableDefault,
-                                                 &found));
-        if (found != cudaDriverEntryPointSuccess) {
-            fprintf(stderr, "the driver has no cuTensorMapEncodeTiled: CUDA 12 or later is needed\n");
-            exit(1);
-        }
-        encode = (encode_fn)p;
-    }
-    CUtensorMap m;
-    cuuint64_t bytes[5];
-    cuuint32_t steps[5] = {1, 1, 1, 1, 1};
-    for (int i = 1; i < s.rank; i++)
-        bytes[i - 1] = s.stride[i] * 2;
-    CUresult r = encode(&m, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, (cuuint32_t)s.rank, (void *)base, s.size,
-                        bytes, s.box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                        CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-    if (r != CUDA_SUCCESS) {
-        fprintf(stderr, "tensor map of rank %d, sizes %llu %llu %llu: CUresult %d\n", s.rank,
-                (unsigned long long)s.size[0], (unsigned long long)s.size[1], (unsigned long long)s.size[2],
-                (int)r);
-        exit(1);
-    }
-    return m;
-}
 
 #endif

@@ -1,0 +1,154 @@
+/* Which part of a run each rank has: see mesh.h. */
+#include "parallel/mesh.h"
+
+#include "moe/exchange.h"
+
+/* --- axes ----------------------------------------------------------------------------------------------- */
+
+static int stages_of_a_rank(const struct sy_config *c) {
+    switch (c->parallelism.pipeline_parallel_schedule) {
+    case SY_SCHEDULE_INTERLEAVED_1F1B:
+    case SY_SCHEDULE_INTERLEAVED_ZERO_BUBBLE:
+        return 2;
+    default:
+        return 1;
+    }
+}
+
+static sy_status set_axes(const struct sy_config *c, struct sy_mesh *m) {
+    const struct sy_config_parallelism *p = &c->parallelism;
+    int64_t pp = p->pipeline_parallel_degree, replicate = p->data_parallel_replicate_degree,
+            shard = p->data_parallel_shard_degree;
+    int64_t others = pp * replicate;
+    if (shard <= 0 && m->world % others)
+        return sy_config_fail(c, "parallelism.data_parallel_replicate_degree",
+                              "times parallelism.pipeline_parallel_degree = %lld is %lld and does not divide "
+                              "the %d ranks: choose degrees that do",
+                              (long long)pp, (long long)others, m->world);
+    if (shard <= 0)
+        shard = m->world / others;
+    if (others > m->world || shard > m->world || others * shard != m->world)
+        return sy_config_fail(c, "parallelism.data_parallel_shard_degree",
+                              "replicate %lld x shard %lld x pipeline %lld are not the %d ranks: choose "
+                              "degrees whose product is that (shard -1: what is left)",
+                              (long long)replicate, (long long)shard, (long long)pp, m->world);
+    m->pp = (int)pp;
+    m->replicate = (int)replicate;
+    m->shard = (int)shard;
+    m->dp = m->replicate * m->shard;
+    if (p->expert_parallel_degree > m->dp || m->dp % p->expert_parallel_degree)
+        return sy_config_fail(c, "parallelism.expert_parallel_degree",
+                              "does not divide the %d data-parallel ranks (DP): choose one that does", m->dp);
+    m->ep = (int)p->expert_parallel_degree;
+    m->edp = m->dp / m->ep;
+    m->n_stages = m->pp > 1 ? m->pp * stages_of_a_rank(c) : 1;
+    if (m->n_stages > m->n_layers)
+        return sy_config_fail(c, "parallelism.pipeline_parallel_degree",
+                              "%d stages (%d a rank), but model.n_layers = %lld: choose at most as many",
+                              m->n_stages, m->n_stages / m->pp, (long long)m->n_layers);
+    return SY_OK;
+}
+
+static void set_ranks(struct sy_mesh *m) {
+    m->pp_rank = m->rank / m->dp;
+    m->dp_rank = m->rank % m->dp;
+    m->replicate_rank = m->dp_rank / m->shard;
+    m->shard_rank = m->dp_rank % m->shard;
+    m->edp_rank = m->dp_rank / m->ep;
+    m->ep_rank = m->dp_rank % m->ep;
+}
+
+/* --- lanes ---------------------------------------------------------------------------------------------- */
+
+/* What every refusal of lanes says. */
+#define NUMBERS                                                                                          \
+    "P = %d lanes (numerics.lanes) in groups of F = %d (numerics.expert_lanes), DP = %d data-parallel, " \
+    "EP = %d expert-parallel ranks: "
+#define THEIR(m) (m)->lanes, (m)->expert_lanes, (m)->dp, (m)->ep
+
+static sy_status check_lanes(const struct sy_config *c, const struct sy_mesh *m) {
+    int groups = m->lanes / m->expert_lanes, least = groups / m->edp;
+    if (m->dp > m->lanes)
+        return sy_config_fail(c, "numerics.lanes",
+                              NUMBERS "a rank would have no lane: use at most %d data-parallel ranks",
+                              THEIR(m), m->lanes);
+    if (groups < m->edp)
+        return sy_config_fail(c, "parallelism.expert_parallel_degree",
+                              NUMBERS "a lane group would lie in two of the %d expert-parallel groups: at "
+                                      "most P / F = %d of them, so EP at least %d here",
+                              THEIR(m), m->edp, groups, (m->dp + groups - 1) / groups);
+    if (least < m->ep && sy_deal(m->ep, least, 0).n > m->expert_lanes)
+        return sy_config_fail(c, "parallelism.expert_parallel_degree",
+                              NUMBERS "an expert-parallel group with %d lane groups has %d lanes for its "
+                                      "ranks, dealt group by group: a rank would have none; choose a smaller "
+                                      "EP or fewer ranks",
+                              THEIR(m), least, least * m->expert_lanes);
+    return SY_OK;
+}
+
+struct sy_share sy_mesh_lanes(const struct sy_mesh *m, int dp_rank) {
+    int64_t f = m->expert_lanes, in_group = dp_rank % m->ep;
+    struct sy_share groups = sy_deal(m->lanes / f, m->edp, dp_rank / m->ep);
+    if (groups.n >= m->ep) {
+        struct sy_share own = sy_deal(groups.n, m->ep, in_group);
+        return (struct sy_share){(groups.first + own.first) * f, own.n * f};
+    }
+    int64_t g = 0;
+    struct sy_share run = sy_deal(m->ep, groups.n, g);
+    while (in_group >= run.first + run.n)
+        run = sy_deal(m->ep, groups.n, ++g);
+    struct sy_share own = sy_deal(f, run.n, in_group - run.first);
+    return (struct sy_share){(groups.first + g) * f + own.first, own.n};
+}
+
+struct sy_share sy_mesh_experts(const struct sy_mesh *m, int ep_rank) {
+    struct sy_share own;
+    sy_exchange_share(m->experts, ep_rank, m->ep, &own.first, &own.n);
+    return own;
+}
+
+struct sy_share sy_mesh_layers(const struct sy_mesh *m, int stage) {
+    return sy_deal(m->n_layers, m->n_stages, stage);
+}
+
+/* --- creation ------------------------------------------------------------------------------------------- */
+
+sy_status sy_mesh_create(const struct sy_config *c, int world, int rank, struct sy_mesh *mesh) {
+    struct sy_mesh m = {.world = world,
+                        .rank = rank,
+                        .lanes = (int)c->numerics.lanes,
+                        .expert_lanes = (int)c->numerics.expert_lanes,
+                        .experts = c->moe.num_experts,
+                        .n_layers = c->model.n_layers};
+    SY_TRY(set_axes(c, &m));
+    SY_TRY(check_lanes(c, &m));
+    if (c->metrics.moe_counters_rank >= world)
+        return sy_config_fail(c, "metrics.moe_counters_rank", "ranks are 0 to %d: choose one of them",
+                              world - 1);
+    set_ranks(&m);
+    *mesh = m;
+    return SY_OK;
+}
+
+sy_status sy_mesh_split(const struct sy_mesh *m, const struct sy_comm *world, struct sy_groups *groups) {
+    struct sy_groups g = {.world = *world};
+    int stage = m->pp_rank * m->dp; /* colors of a stage's groups stand behind those of the one before */
+    const struct {
+        struct sy_comm *comm;
+        int color, key;
+    } split[] = {{&g.dp, m->pp_rank, m->dp_rank},
+                 {&g.ep, stage + m->edp_rank, m->ep_rank},
+                 {&g.edp, stage + m->ep_rank, m->edp_rank},
+                 {&g.shard, stage + m->replicate_rank, m->shard_rank},
+                 {&g.replicate, stage + m->shard_rank, m->replicate_rank},
+                 {&g.pp, m->dp_rank, m->pp_rank}};
+    sy_status status = SY_OK;
+    for (size_t i = 0; status == SY_OK && i < sizeof split / sizeof *split; i++)
+        status = world->ops->split(world, SY_OK, split[i].color, split[i].key, split[i].comm);
+    if (status != SY_OK) {
+        sy_groups_destroy(&g);
+        return status;
+    }
+    *groups = g;
+    return SY_OK;
+}
