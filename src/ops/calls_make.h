@@ -74,6 +74,7 @@ struct sy_make {
     struct sy_arena *arena;
     enum sy_call_size size;
     int filling, kind;
+    int whole; /* sides and gaps are multiples of 8, as kernels that copy 16 bytes at a time like them */
     uint64_t shape, value;
 };
 
@@ -83,7 +84,7 @@ int64_t sy_make_below(struct sy_make *m, int64_t n);
 int64_t sy_make_side(struct sy_make *m, int64_t typical);
 static inline int sy_make_coin(struct sy_make *m) { return m->size == SY_CALL_EDGE && sy_make_below(m, 2); }
 static inline int64_t sy_make_gap(struct sy_make *m) {
-    return m->size == SY_CALL_EDGE ? sy_make_below(m, 3) : 0;
+    return m->size == SY_CALL_EDGE ? sy_make_below(m, 3) * (m->whole ? 8 : 1) : 0;
 }
 
 /* n words in the exec's memory; where the host fills them (NULL the first time). */
