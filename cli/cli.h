@@ -12,6 +12,7 @@
     X(train, "CONFIG [--section.key=value ...]", "train; go on from run.dir's newest checkpoint")        \
     X(verify, "CONFIG [--steps 3] [--break NAME]", "many layouts, one digest table; 0 if all are equal") \
     X(diff, "RUN_A RUN_B", "first step, tensor and element that differ")                                 \
+    X(replay, "RUN --step N [--section.key=value ...]", "do a step of a run again: the same bits?")      \
     X(plan, "CONFIG", "parameters, FLOPs and memory; needs no hardware")                                 \
     X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                              \
     X(inspect, "PATH | --experts RUN [--layer L] [--rows 32] [--json]",                                  \

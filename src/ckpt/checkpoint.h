@@ -134,6 +134,14 @@ sy_status sy_ckpt_verify(const struct sy_ckpt *ckpt, const struct sy_comm *comm)
 sy_status sy_ckpt_find_latest(const char *run_dir, const struct sy_log *log, const struct sy_comm *comm,
                               struct sy_ckpt **out);
 
+/* The same among those of fewer than `before` steps. */
+sy_status sy_ckpt_find_before(const char *run_dir, int64_t before, const struct sy_log *log,
+                              const struct sy_comm *comm, struct sy_ckpt **out);
+
+/* Local. The oldest checkpoint of at least `from` steps whose manifest is whole, to see what the run was then;
+ * NULL if there is none. Errors: ERR_MEMORY. */
+sy_status sy_ckpt_find_from(const char *run_dir, int64_t from, struct sy_ckpt **out);
+
 /* Local. 1 if the run's folder has any folder named like a checkpoint, damaged or not. */
 int sy_ckpt_any(const char *run_dir);
 

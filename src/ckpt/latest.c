@@ -1,4 +1,5 @@
-/* The checkpoint that a run goes on from: the newest that is whole. See checkpoint.h. */
+/* The checkpoint that a run goes on from, or that a step can be redone from: the newest that is whole. See
+ * checkpoint.h. */
 #include "ckpt/internal.h"
 
 #include <inttypes.h>
@@ -63,12 +64,19 @@ static int ends_search(sy_status status) { return status == SY_ERR_MEMORY || sta
 
 sy_status sy_ckpt_find_latest(const char *run_dir, const struct sy_log *log, const struct sy_comm *ranks,
                               struct sy_ckpt **out) {
+    return sy_ckpt_find_before(run_dir, INT64_MAX, log, ranks, out);
+}
+
+sy_status sy_ckpt_find_before(const char *run_dir, int64_t before, const struct sy_log *log,
+                              const struct sy_comm *ranks, struct sy_ckpt **out) {
     char folder[SY_CKPT_PATH_BYTES], first[512] = "";
     struct sy_comm self;
     const struct sy_comm *comm = sy_ckpt_ranks(ranks, &self);
     struct sy_ckpt_steps steps;
     struct sy_ckpt *found = NULL;
     SY_TRY(list_steps(run_dir, folder, comm, &steps));
+    while (steps.n > 0 && steps.step[steps.n - 1] >= before)
+        steps.n--;
     sy_status status = SY_OK;
     for (int i = steps.n; i-- > 0 && !found && !ends_search(status);) {
         status = try_one(folder, steps.step[i], comm, &found);
@@ -85,4 +93,25 @@ sy_status sy_ckpt_find_latest(const char *run_dir, const struct sy_log *log, con
         SY_FAIL(SY_ERR_DATA, "%s: none of %d checkpoints is whole; the newest: %s", folder, steps.n, first);
     *out = found;
     return SY_OK;
+}
+
+sy_status sy_ckpt_find_from(const char *run_dir, int64_t from, struct sy_ckpt **out) {
+    char folder[SY_CKPT_PATH_BYTES];
+    struct sy_ckpt_steps steps;
+    struct sy_ckpt *found = NULL;
+    SY_TRY(sy_ckpt_join(folder, run_dir, "checkpoints"));
+    SY_TRY(sy_ckpt_steps_list(folder, &steps));
+    sy_status status = SY_OK;
+    for (int i = 0; i < steps.n && !found && status != SY_ERR_MEMORY; i++) {
+        if (steps.step[i] < from)
+            continue;
+        status = open_step(folder, steps.step[i], &found);
+        if (status != SY_OK) {
+            sy_ckpt_close(found);
+            found = NULL;
+        }
+    }
+    free(steps.step);
+    *out = found;
+    return status == SY_ERR_MEMORY ? status : SY_OK;
 }

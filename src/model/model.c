@@ -49,7 +49,7 @@ static struct sy_layer_ctx context(struct sy_model *m, const struct sy_model_opt
                                          .seq_len = o->seq_len,
                                          .max_sequences = o->max_sequences,
                                          .max_tokens = o->max_sequences * o->seq_len,
-                                         .max_rounds = 1,
+                                         .max_rounds = o->max_rounds > 0 ? o->max_rounds : 1,
                                          .combine_groups = o->combine_groups,
                                          .forced_balance = o->forced_balance,
                                          .loss_sequences = o->loss_sequences,

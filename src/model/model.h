@@ -20,6 +20,7 @@ struct sy_model_options {
     const struct sy_params *params;
     struct sy_weight_source weights;
     int64_t max_sequences, seq_len; /* at most: of a batch, of a sequence */
+    int max_rounds;                 /* at most, of a batch over ranks */
     int64_t combine_groups;
     int forced_balance;
     int64_t loss_sequences;           /* of the global batch, for balance and z-loss */

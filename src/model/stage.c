@@ -305,13 +305,18 @@ static void write_taken(const struct call *k) {
     x->ops->copy(x, &(struct sy_copy){.rows = 1, .bytes = bytes, .from = k->act->moe.w, .to = to[k->l].w});
 }
 
+static struct sy_sequences sequences_of(const struct sy_batch *b) {
+    const struct sy_group_batch *g = b->group;
+    return g ? (struct sy_sequences){g->rounds, g->of, 1} : (struct sy_sequences){1, &b->at.n, 0};
+}
+
 static sy_status moe_fwd(struct sy_stage *s, const struct call *k) {
     const struct sy_layer_ctx *c = k->c;
     struct sy_moe_call call = {.pass = k->pass,
                                .saved = k->saved,
                                .n_sequences = k->b->at.n,
                                .seq_len = k->b->at.seq_len,
-                               .sequences = {.rounds = 1, .of = &k->b->at.n},
+                               .sequences = sequences_of(k->b),
                                .place = k->b->sequence,
                                .layer = k->l,
                                .layers = c->model->n_layers,
@@ -372,7 +377,7 @@ static sy_status layer_bwd_inputs(struct sy_stage *s, const struct call *k, stru
                                         .dx = g->dn2});
     sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, g->dn2, s->d_norm);
     add(k, dy, s->d_norm, g->dx_mid);
-    s->attn->bwd_inputs(c, &attn, g->dx_mid, &t->attn, &g->attn, g->dn1);
+    s->attn->bwd_inputs(c, &attn, &(struct sy_attn_back){t->n1, g->dx_mid, &t->attn, &g->attn}, g->dn1);
     sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->attn_norm, x, t->r1}, g->dn1, s->d_norm);
     add(k, g->dx_mid, s->d_norm, dx);
     return SY_OK;
@@ -388,11 +393,19 @@ static void layer_bwd_weights(struct sy_stage *s, const struct call *k, struct s
     struct sy_row_norm norm2 = {.d = k->c->model->dim, .x = t->x_mid, .r = t->r2};
     if (sy_layer_is_moe(k->c->model, k->l))
         sy_moe_hand(sink, &k->b->at,
-                    &(struct sy_moe_handed){&k->c->moe, k->l, k->p, t->n2, dy, &t->moe, &g->moe});
+                    &(struct sy_moe_handed){.env = &k->c->moe,
+                                            .layer = k->l,
+                                            .params = k->p,
+                                            .n = t->n2,
+                                            .dy = dy,
+                                            .act = &t->moe,
+                                            .grad = &g->moe,
+                                            .source = k->b->group ? k->b->group->source : NULL,
+                                            .n_sources = k->b->group ? k->b->group->n_sources : 0});
     else
         sy_mlp_hand(sink, &k->b->at, &(struct sy_mlp_handed){k->p->w13, k->p->w2, t->n2, dy, &g->ffn});
     sy_norm_weights(k->b, sink, k->p->ffn_norm, &norm2, g->dn2);
-    s->attn->bwd_weights(k->c, &attn, sink, t->n1, g->dx_mid, &t->attn, &g->attn);
+    s->attn->bwd_weights(k->c, &attn, &(struct sy_attn_back){t->n1, g->dx_mid, &t->attn, &g->attn}, sink);
     sy_norm_weights(k->b, sink, k->p->attn_norm, &norm1, g->dn1);
     sink->flush(sink->self);
 }

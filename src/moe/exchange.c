@@ -1,5 +1,5 @@
 /* Rows between the ranks of an expert-parallel group: see exchange.h. */
-#include "moe/exchange.h"
+#include "moe/exchange_counts.h"
 
 #include <assert.h>
 #include <math.h>
@@ -126,23 +126,31 @@ void sy_exchange_buffer_fini(struct sy_exchange_buffer *b) {
 
 sy_status sy_exchange_counts_init(const struct sy_exec *x, const struct sy_comm *comm,
                                   const struct sy_exchange_shape *s, struct sy_exchange_counts *c) {
-    int64_t n = sy_exchange_message_length(s), segments = leaving_segments(s) + arrived_segments(comm, s);
+    int64_t segments = leaving_segments(s) + arrived_segments(comm, s), size = comm->size;
     int64_t e = owned(comm, s), rows = sy_exchange_max_rows(x, comm, s);
     *c = (struct sy_exchange_counts){
-        .mine = numbers(n + comm->size),
-        .all = numbers(n * comm->size),
+        .local = numbers(leaving_segments(s)),
+        .said = numbers(size * sy_counts_header(comm, s) + leaving_segments(s)),
+        .told = numbers(size * sy_counts_length(comm, s, e)),
+        .at = {numbers(size), numbers(size)},
+        .next = numbers(size),
         .offset = numbers(e * comm->size * s->max_sequences + 1),
         .numbers = numbers(3 * segments),
         .tile = calloc((size_t)sy_dispatch_most_tiles(rows, e) + 1, sizeof *c->tile)};
-    if (c->mine && c->all && c->offset && c->numbers && c->tile)
+    if (c->local && c->said && c->told && c->at[0] && c->at[1] && c->next && c->offset && c->numbers &&
+        c->tile)
         return SY_OK;
     sy_exchange_counts_fini(c);
     SY_FAIL(SY_ERR_MEMORY, "exchange of rows: no memory for the counts of %d ranks", comm->size);
 }
 
 void sy_exchange_counts_fini(struct sy_exchange_counts *c) {
-    free(c->mine);
-    free(c->all);
+    free(c->local);
+    free(c->said);
+    free(c->told);
+    free(c->at[0]);
+    free(c->at[1]);
+    free(c->next);
     free(c->offset);
     free(c->numbers);
     free(c->tile);

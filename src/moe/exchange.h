@@ -15,9 +15,10 @@
  *   forced        counts are known in closed form: nothing is exchanged before the rows
  *
  * Counts lie with the device and an all-to-all wants them on the host: the standard and equal paths wait for
- * them once, here alone (host_waits). The rows that a rank's experts may get have a planned size, and so has
- * a padded message; where a rank needs more, all ranks know it from the counts, nothing moves, and the plan
- * is ERR_MEMORY everywhere: `most` says how many, and the caller runs again with larger buffers.
+ * them once, here alone (host_waits); exchange_counts.h says who is told what. The rows that a rank's
+ * experts may get have a planned size, and so has a padded message; where a rank needs more, all ranks know
+ * it, nothing moves, `most` says how many, and the caller runs again with larger buffers: at once, as the
+ * plan is ERR_MEMORY everywhere, or at the end of a step in which no number counts any more (`goes_on`).
  *
  * The plan (struct sy_exchange) is a value that lives as long as its micro-batch; the buffers (struct
  * sy_exchange_buffer) are used between a begin and its wait alone.
@@ -44,6 +45,7 @@ struct sy_exchange_shape {                          /* what buffers are sized fo
     /* Rows that a rank's experts may get, and that a padded message may have, without the padding of
      * segments; 0: every route of every rank, which cannot overflow. */
     int64_t max_rows;
+    int goes_on; /* where they do: the plan is OK, for no rows at all; else it is refused */
 };
 
 /* Segments of rows, on the device: where each stands in a message and among the owner's rows. */
@@ -84,21 +86,19 @@ struct sy_exchange_buffer {
     int64_t row_bytes;
 };
 
-/* The host's scratch of a plan: every rank's counts, offsets and segments before they are copied. Free for
- * the next plan when this one's rows have been sent, before which the copies are waited for. */
+/* The host's scratch of a plan: counts, offsets and segments before they are copied. Free for the next plan
+ * when this one's rows have been sent, before which the copies are waited for. */
 struct sy_exchange_counts {
-    int64_t *mine, *all, *offset, *numbers, n_tiles;
+    int64_t *local;       /* [experts, sequences] routes of this rank */
+    int64_t *said, *told; /* messages to and from all ranks (exchange_counts.h) */
+    int64_t *at[2];       /* [size + 1] where they stand, in bytes */
+    int64_t *next;        /* [size] next row of each rank's part */
+    int64_t *offset, *numbers, n_tiles;
     struct sy_tile *tile;
 };
 
 /* First expert of a rank, and how many it owns. */
 void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int64_t *n);
-
-/* What a rank tells of itself, in numbers: sequences of each round, then routes of each (expert,
- * sequence). */
-static inline int64_t sy_exchange_message_length(const struct sy_exchange_shape *s) {
-    return s->max_rounds + s->experts * s->max_sequences;
-}
 
 /* Whether all of this rank's experts get as many rows. */
 static inline int sy_exchange_is_even(const struct sy_exchange *e) { return e->even; }

@@ -40,6 +40,7 @@ struct sy_call {
         struct sy_norm_item norm[SY_CALL_ITEMS];
         struct sy_adamw_item adamw[SY_CALL_ITEMS];
         struct sy_digest_item digest[SY_CALL_ITEMS];
+        struct sy_cast_item cast[SY_CALL_ITEMS];
         struct sy_init_item init[SY_CALL_ITEMS];
         struct {
             const int64_t *counts[SY_CALL_ITEMS];

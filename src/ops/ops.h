@@ -160,12 +160,16 @@ sy_status sy_topk_check(int64_t rows, int64_t n, int64_t k, int64_t *out_rows, i
 /* Local. The rule of sharing memory of scatter_add: out must not overlap src, index or protect (any may be
  * NULL or empty). Errors: ERR_USAGE, naming both and their byte ranges. A caller whose out overlaps protect
  * adds to a copy instead. */
-sy_status sy_scatter_add_check(const void *out, size_t out_bytes, const void *src, size_t src_bytes,
-                               const void *index, size_t index_bytes, const void *protect,
-                               size_t protect_bytes);
+struct sy_bytes {
+    const void *at;
+    size_t n;
+};
+struct sy_scatter_memory {
+    struct sy_bytes out, src, index, protect;
+};
+sy_status sy_scatter_add_check(const struct sy_scatter_memory *m);
 /* Local. The same rule as a question: whether out overlaps one of them. No error, no message. */
-int sy_scatter_add_overlaps(const void *out, size_t out_bytes, const void *src, size_t src_bytes,
-                            const void *index, size_t index_bytes, const void *protect, size_t protect_bytes);
+int sy_scatter_add_overlaps(const struct sy_scatter_memory *m);
 
 /* Bytes of scratch that one thread needs for every op: rows up to max_row wide, head sizes (the padded sum of
  * the parts, or the value's) up to max_head, sequences of seq_len. */

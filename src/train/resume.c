@@ -88,6 +88,11 @@ sy_status sy_resume_find(const char *run_dir, struct sy_config *config, const st
     return sy_resume_is_done(r, config) ? SY_OK : name_kept(r, config, log);
 }
 
+sy_status sy_resume_from(struct sy_ckpt *ckpt, struct sy_resume *r) {
+    *r = (struct sy_resume){.ckpt = ckpt};
+    return ckpt ? read_before(r) : SY_OK;
+}
+
 int sy_resume_is_done(const struct sy_resume *r, const struct sy_config *config) {
     return r->ckpt && sy_ckpt_info(r->ckpt)->step >= config->training.steps;
 }

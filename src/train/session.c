@@ -235,14 +235,13 @@ static sy_status make_training(struct sy_session *s) {
 
 static sy_status check_plant(const struct sy_config *c) {
     const char *plant = c->debug.break_;
-    int known = plant[0] == 0 || sy_session_planted_nan(plant) > 0;
+    int known = plant[0] == 0 || sy_session_planted_nan(plant) > 0 || sy_session_planted_flip(plant) > 0;
     for (int i = 0; sy_gradients_plant(i); i++)
         known |= strcmp(sy_gradients_plant(i), plant) == 0;
     if (!known)
-        return sy_config_fail(
-            c, "debug.break",
-            "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn and "
-            "nan_at_step_N");
+        return sy_config_fail(c, "debug.break",
+                              "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn, "
+                              "nan_at_step_N and flip_at_step_N");
     return SY_OK;
 }
 

@@ -107,8 +107,9 @@ sy_status sy_session_digest(const struct sy_session *session, char out[SY_DIGEST
 /* Local. Call after the masters were changed from outside (sy_state_write). Errors: of the device. */
 sy_status sy_session_weights_changed(struct sy_session *session);
 
-/* The step of debug.break = nan_at_step_N, from 1; 0 if the plant is another. */
+/* The step of debug.break = nan_at_step_N, or flip_at_step_N, from 1; 0 if the plant is another. */
 int64_t sy_session_planted_nan(const char *plant);
+int64_t sy_session_planted_flip(const char *plant);
 
 /* The first token of step s (from 0) in the stream of data, and so the tokens trained on before it. A
  * resume sets the base from its checkpoint: with another batch or seq_len data go on where the former

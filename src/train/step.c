@@ -11,11 +11,30 @@
 #include "base/fmath.h"
 #include "train/feed.h"
 
-/* debug.break = nan_at_step_N: a gradient element becomes NaN in step N; 0 if another or none. */
-int64_t sy_session_planted_nan(const char *plant) {
-    static const char name[] = "nan_at_step_";
-    size_t n = sizeof name - 1;
+static int64_t step_of(const char *plant, const char *name) {
+    size_t n = strlen(name);
     return strncmp(plant, name, n) == 0 ? atoll(plant + n) : 0;
+}
+
+/* debug.break = nan_at_step_N: a gradient element becomes NaN in step N; 0 if another or none. */
+int64_t sy_session_planted_nan(const char *plant) { return step_of(plant, "nan_at_step_"); }
+
+/* debug.break = flip_at_step_N: a bit of a weight flips in memory before step N. */
+int64_t sy_session_planted_flip(const char *plant) { return step_of(plant, "flip_at_step_"); }
+
+/* The first weight that is trained: a bit of its fraction. */
+static sy_status flip(struct sy_session *s) {
+    int i = 0;
+    float x;
+    while (!sy_state_is_trained(s->params, i))
+        i++;
+    struct sy_range_of own = sy_shard_range(&s->state.shard, s->params->tensor[i].n);
+    if (own.first > 0 || own.n == 0)
+        return SY_OK;
+    SY_TRY(sy_state_read(&s->state, SY_STATE_W, i, 0, 1, &x));
+    uint32_t bits = sy_f32_bits(x) ^ 1u << 12;
+    memcpy(&x, &bits, sizeof x);
+    return sy_state_write(&s->state, SY_STATE_W, i, 0, 1, &x);
 }
 
 /* --- enqueued ------------------------------------------------------------------------------------------- */
@@ -170,6 +189,8 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
         return sy_session_digest(s, r->digest);
     }
     r->tokens = sy_walk_length(&s->walk) * c->training.seq_len;
+    if (r->step == sy_session_planted_flip(c->debug.break_))
+        SY_TRY(flip(s));
     begin(s, r);
     SY_TRY(accumulate(s));
     update(s, r);
