@@ -61,8 +61,14 @@ static char *take_scratch(const struct sy_config *c, int threads, size_t bytes, 
 static size_t scratch_bytes(const struct sy_config *c) {
     int64_t row, head;
     int ordinal;
-    if (sy_config_cuda(c, &ordinal))
-        return SY_CUDA_WORKSPACE;
+    if (sy_config_cuda(c, &ordinal)) {
+        struct sy_attention most = {.sequences = sy_session_batch(c),
+                                    .seq_len = c->training.seq_len,
+                                    .heads = c->model.n_heads,
+                                    .kv_heads = c->model.attention == SY_ATTENTION_MLA ? c->model.n_heads
+                                                                                       : c->model.n_kv_heads};
+        return sy_ops_workspace_bytes(&most);
+    }
     sy_model_extent(&c->model, &c->moe, &row, &head);
     return sy_ops_scratch_bytes(row, head, c->training.seq_len);
 }
