@@ -143,11 +143,6 @@ GPU_TESTS := $(BUILD)/tests/gpu/test_sm90 $(BUILD)/tests/gpu/test_ops
 gpu-tests: $(BIN) $(GPU_TESTS) ## build what gpu-test runs: on a machine without a GPU, too (CUDA=1)
 gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit (needs CUDA=1 and the GPU)
 	sh tests/gpu/run.sh $(BUILD)
-$(BUILD)/bench/gpu/%.cu.o: bench/gpu/%.cu $(wildcard bench/gpu/*.cuh bench/gpu/*.h)
-	$(gpu_compile)
-$(BUILD)/bench/gpu/%_sm90: $(BUILD)/bench/gpu/%_sm90.cu.o $(BUILD)/bench/gpu/class_sm90.o $(LIB)
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-gpu-bench: $(BUILD)/bench/gpu/gemm_sm90 ## prototypes of the GPU's products (needs nvcc; see bench/gpu/README.md)
 test-all: test headers layers ## test, and the checks of the house
 goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt anew and show what changed
 	BIN=$(BIN) sh tests/e2e/goldens.sh write
@@ -210,4 +205,4 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 
 -include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: format sizes layers docs headers example gpu-test gpu-tests gpu-bench
+.PHONY: format sizes layers docs headers example gpu-test gpu-tests
