@@ -23,6 +23,7 @@ struct sy_mesh {
     int n_stages; /* of layers, over all ranks: stage s is on pp_rank s mod pp */
     int lanes, expert_lanes;
     int64_t experts, n_layers;
+    int64_t first_less, last_less; /* layers that embedding and head count as, when stages get theirs */
 };
 
 struct sy_share { /* contiguous: lanes, experts or layers */
