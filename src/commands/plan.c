@@ -33,10 +33,15 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
 }
 
 /* Why there are more gradients than weights. */
-static sy_status explain_gradients(const struct sy_io *io, const struct sy_config *c) {
+static sy_status explain_gradients(const struct sy_io *io, const struct sy_config *c,
+                                   const struct sy_mesh *mesh) {
     int lanes = (int)c->numerics.lanes, width = (int)c->numerics.expert_lanes, dense = 0, experts = 0;
-    SY_TRY(sy_tree_shape(lanes, width, &dense));
-    SY_TRY(sy_tree_shape(lanes / width, 1, &experts));
+    struct sy_share own = sy_mesh_lanes(mesh, mesh->dp_rank),
+                    groups = sy_mesh_lane_groups(mesh, mesh->edp_rank);
+    int at_a_time = own.n < width ? (int)own.n : width;
+    SY_TRY(sy_tree_shape(&(struct sy_tree_range){lanes, (int)own.first, (int)own.n, at_a_time}, &dense));
+    SY_TRY(
+        sy_tree_shape(&(struct sy_tree_range){lanes / width, (int)groups.first, (int)groups.n, 1}, &experts));
     sy_io_printf(io,
                  "    %d x the dense weights and %d x the experts' in fp32: numerics.lanes = %d,\n"
                  "    expert_lanes = %d at a time; sums wait in a tree for their other half\n",
@@ -44,11 +49,12 @@ static sy_status explain_gradients(const struct sy_io *io, const struct sy_confi
     return SY_OK;
 }
 
-static sy_status tags(const struct sy_io *io, const struct sy_config *c, const struct sy_arena *a) {
+static sy_status tags(const struct sy_io *io, const struct sy_config *c, const struct sy_mesh *mesh,
+                      const struct sy_arena *a) {
     for (int i = 0; i < a->n_tags; i++) {
         sy_print_bytes(io, a->tags[i].name, (double)a->tags[i].bytes);
         if (strcmp(a->tags[i].name, "gradients") == 0)
-            SY_TRY(explain_gradients(io, c));
+            SY_TRY(explain_gradients(io, c, mesh));
     }
     return SY_OK;
 }
@@ -67,10 +73,14 @@ static void print_machine(const struct sy_io *io, double bytes) {
 
 static sy_status print_memory(const struct sy_io *io, const struct sy_config *c, const struct sy_params *p) {
     struct sy_arena all = sy_arena_measure();
-    SY_TRY(sy_session_measure(c, p, &all));
+    struct sy_mesh mesh;
+    SY_TRY(sy_mesh_create(c, (int)c->run.ranks, 0, &mesh));
+    SY_TRY(sy_session_measure(c, p, &mesh, &all));
+    int64_t batch = sy_mesh_lanes(&mesh, 0).n * (c->training.global_batch_size / c->numerics.lanes);
     sy_io_printf(io, "memory of one rank, %lld sequences at a time, activation_checkpoint.mode %s\n",
-                 (long long)sy_session_batch(c), sy_config_word(c, "activation_checkpoint.mode"));
-    SY_TRY(tags(io, c, &all));
+                 (long long)(c->training.local_batch_size < batch ? c->training.local_batch_size : batch),
+                 sy_config_word(c, "activation_checkpoint.mode"));
+    SY_TRY(tags(io, c, &mesh, &all));
     double bytes = (double)(all.used - all.guards);
     sy_print_bytes(io, "in all", bytes);
     print_machine(io, bytes);

@@ -5,7 +5,8 @@ sy_status sy_embedding_sum_init(const struct sy_exec *exec, const struct sy_walk
                                 int64_t rows, int64_t d, struct sy_embedding_sum *e) {
     int64_t size = rows * d;
     *e = (struct sy_embedding_sum){.exec = exec, .walk = *walk, .seq_len = seq_len, .rows = rows, .d = d};
-    return sy_tree_init(walk->lanes, walk->expert_lanes, 1, &size, &e->tree);
+    struct sy_tree_range range = {walk->lanes, walk->first_lane, walk->n_lanes, sy_walk_width(walk)};
+    return sy_tree_init(&range, 1, &size, &e->tree);
 }
 
 void sy_embedding_sum_fini(struct sy_embedding_sum *e) { sy_tree_fini(&e->tree); }
@@ -45,10 +46,12 @@ static void fold_lanes(const struct sy_embedding_sum *e, int64_t first, int64_t 
     fold(e, e->ids + lo * e->seq_len, (hi - lo) * e->seq_len, from, to);
 }
 
-/* A whole step has left its root, one that ended in its middle anything. */
+/* A whole step has left its maximal nodes, one that ended in its middle anything. */
 static void clear_up(struct sy_embedding_sum *e) {
     if (e->used && sy_tree_is_complete(&e->tree, 0)) {
-        fold_lanes(e, e->walk.first_lane, e->walk.n_lanes, sy_tree_root(&e->tree, 0), NULL);
+        for (int i = 0; i < e->tree.n_buffers; i++)
+            if (e->tree.item[0].node[i].level >= 0)
+                fold_lanes(e, e->walk.first_lane, e->walk.n_lanes, e->tree.buffer[i], NULL);
     } else if (e->used) {
         for (int i = 0; i < e->tree.n_buffers; i++)
             clear(e, e->tree.buffer[i]);

@@ -88,7 +88,10 @@ static sy_status init_trees(struct sy_gradients *g) {
     const struct sy_gradients_options *o = &g->o;
     const struct sy_param *e = param_of(g, o->params->embedding);
     size_t n = (size_t)o->params->n_params + 1;
-    int f = o->walk.expert_lanes, n_dense, n_experts;
+    const struct sy_walk *w = &o->walk;
+    int f = w->expert_lanes, n_dense, n_experts;
+    struct sy_tree_range lanes = {w->lanes, w->first_lane, w->n_lanes, sy_walk_width(w)},
+                         groups = {w->lanes / f, w->first_lane / f, w->n_lanes / f, 1};
     int64_t *sizes = calloc(2 * n, sizeof *sizes);
     g->item = calloc(n, sizeof *g->item);
     g->add = calloc((size_t)2 * MAX_PENDING * SY_TREE_LEVELS, sizeof *g->add);
@@ -97,14 +100,14 @@ static sy_status init_trees(struct sy_gradients *g) {
         SY_FAIL(SY_ERR_MEMORY, "no memory for the list of gradients");
     }
     list_items(g, sizes, &n_dense, sizes + n, &n_experts);
-    sy_status status = sy_tree_init(o->walk.lanes, f, n_dense, sizes, &g->dense.tree);
+    sy_status status = sy_tree_init(&lanes, n_dense, sizes, &g->dense.tree);
     if (status == SY_OK)
-        status = sy_tree_init(o->walk.lanes / f, 1, n_experts, sizes + n, &g->experts.tree);
+        status = sy_tree_init(&groups, n_experts, sizes + n, &g->experts.tree);
     if (status == SY_OK)
-        status = sy_embedding_sum_init(o->exec, &o->walk, o->seq_len, e->rows, e->cols, &g->embedding);
+        status = sy_embedding_sum_init(o->exec, w, o->seq_len, e->rows, e->cols, &g->embedding);
     free(sizes);
     g->dense.tree.in_turn = g->experts.tree.in_turn = g->embedding.tree.in_turn =
-        is_planted(o, "lanes_in_turn");
+        is_planted(o, "lanes_in_turn") && w->n_lanes == w->lanes;
     g->dense.cell = o->walk.cell;
     g->experts.cell = (int64_t)o->walk.cell * f;
     g->dense.lanes_a_leaf = 1;
@@ -416,16 +419,27 @@ struct sy_grad_sink sy_gradients_sink(struct sy_gradients *g) {
                                  sink_vector, sink_embedding, sink_flush};
 }
 
-float *sy_gradients_root(const struct sy_gradients *g, int param) {
-    const struct sy_param *q = param_of(g, param);
+static const struct sy_tree *tree_of(const struct sy_gradients *g, int param) {
     if (param == g->o.params->embedding)
-        return sy_embedding_sum_root(&g->embedding);
+        return &g->embedding.tree;
+    return param_of(g, param)->kind == SY_PARAM_EXPERT ? &g->experts.tree : &g->dense.tree;
+}
+
+float *sy_gradients_sum(const struct sy_gradients *g, int param, struct sy_tree_node node) {
+    const struct sy_param *q = param_of(g, param);
+    const struct sy_tree *tree = tree_of(g, param);
+    if (param == g->o.params->embedding)
+        return sy_tree_sum_of(tree, 0, node);
+    float *sum = sy_tree_sum_of(tree, g->item[param], node);
     if (q->kind != SY_PARAM_EXPERT)
-        return sy_tree_root(&g->dense.tree, g->item[param]);
+        return sum;
     int first = g->o.params->layer[q->layer].first_expert, which = (param - first) % 2;
     const struct sy_param *w13 = param_of(g, first), *w2 = param_of(g, first + 1);
-    int64_t experts = g->experts.tree.size[g->item[param]] / (size_of(w13) + size_of(w2));
-    float *root = sy_tree_root(&g->experts.tree, g->item[param]);
-    return which == 0 ? root + q->expert * size_of(w13)
-                      : root + experts * size_of(w13) + q->expert * size_of(w2);
+    int64_t experts = tree->size[g->item[param]] / (size_of(w13) + size_of(w2));
+    return which == 0 ? sum + q->expert * size_of(w13)
+                      : sum + experts * size_of(w13) + q->expert * size_of(w2);
+}
+
+float *sy_gradients_root(const struct sy_gradients *g, int param) {
+    return sy_gradients_sum(g, param, (struct sy_tree_node){tree_of(g, param)->levels, 0});
 }

@@ -1,4 +1,5 @@
-/* Gradients of a step on one rank: leaf, fold and tree (NUMERICS 4) behind the model's sink.
+/* Gradients of a step on one rank: leaf, fold and tree (NUMERICS 4) behind the model's sink. What ranks have
+ * is brought together in reduce.h.
  *
  *     leaf   dense: one chain over a cell; experts: one over a round's cells of the group; vectors and
  *            embedding: sums over a cell
@@ -43,7 +44,9 @@ const char *sy_gradients_plant_about(int i);
 void sy_gradients_begin(struct sy_gradients *g, const int32_t *ids);
 struct sy_grad_sink sy_gradients_sink(struct sy_gradients *g);
 
-/* The gradient of a parameter after the last batch, in the exec's memory; until the next begin. */
+/* A parameter's sum over a maximal node of this rank's lanes (an expert's: lane groups), after the last batch,
+ * in the exec's memory; until the next begin. The root is that of a rank that has all lanes. */
+float *sy_gradients_sum(const struct sy_gradients *g, int param, struct sy_tree_node node);
 float *sy_gradients_root(const struct sy_gradients *g, int param);
 
 #endif

@@ -6,42 +6,77 @@
 
 enum { ALIGN_FLOATS = 16 };
 
-static int ceil_log2(int n) {
+int sy_tree_levels(int leaves) {
     int l = 0;
-    while ((1 << l) < n)
+    while ((1 << l) < leaves)
         l++;
     return l;
 }
 
-sy_status sy_tree_shape(int leaves, int width, int *n_buffers) {
-    int waiting = 0; /* after n lanes one node waits for each 1 in n */
-    for (int n = width; n < leaves; n += width)
-        waiting = __builtin_popcount((unsigned)n) > waiting ? __builtin_popcount((unsigned)n) : waiting;
-    int n = width + waiting;
+/* Leaves of a node that are there: first .. first + n - 1. */
+struct span {
+    int64_t first, n;
+};
+static struct span span_of(int leaves, struct sy_tree_node q) {
+    int64_t first = (int64_t)q.index << q.level, end = (int64_t)(q.index + 1) << q.level;
+    return (struct span){first, (end < leaves ? end : leaves) - first};
+}
+
+static struct sy_tree_node parent_of(struct sy_tree_node q) {
+    return (struct sy_tree_node){q.level + 1, q.index / 2};
+}
+
+int sy_tree_maximal(int leaves, int first, int n, struct sy_tree_node out[SY_TREE_MAX_NODES]) {
+    int count = 0, levels = sy_tree_levels(leaves);
+    for (int64_t at = first; at < first + n;) {
+        struct sy_tree_node q = {0, (int)at};
+        while (q.level < levels) {
+            struct span s = span_of(leaves, parent_of(q));
+            if (s.first < first || s.first + s.n > first + n)
+                break;
+            q = parent_of(q);
+        }
+        struct span s = span_of(leaves, q);
+        out[count++] = q;
+        at = s.first + s.n;
+    }
+    return count;
+}
+
+sy_status sy_tree_shape(const struct sy_tree_range *r, int *n_buffers) {
+    struct sy_tree_node nodes[SY_TREE_MAX_NODES];
+    int waiting = 0;
+    for (int n = r->width; n < r->n; n += r->width) {
+        int now = sy_tree_maximal(r->leaves, r->first, n, nodes);
+        waiting = now > waiting ? now : waiting;
+    }
+    int n = r->width + waiting;
     if (n > SY_TREE_MAX_BUFFERS)
         SY_FAIL(SY_ERR_USAGE,
                 "numerics.lanes = %d with numerics.expert_lanes = %d needs %d gradient buffers on one rank, "
                 "at most %d "
                 "are possible: use more ranks or a smaller numerics.expert_lanes",
-                leaves, width, n, SY_TREE_MAX_BUFFERS);
+                r->leaves, r->width, n, SY_TREE_MAX_BUFFERS);
     *n_buffers = n;
     return SY_OK;
 }
 
-sy_status sy_tree_init(int leaves, int width, int n_items, const int64_t *sizes, struct sy_tree *t) {
-    *t = (struct sy_tree){.leaves = leaves, .width = width, .levels = ceil_log2(leaves), .n_items = n_items};
-    SY_TRY(sy_tree_shape(leaves, width, &t->n_buffers));
+sy_status sy_tree_init(const struct sy_tree_range *r, int n_items, const int64_t *sizes, struct sy_tree *t) {
+    *t = (struct sy_tree){.range = *r, .levels = sy_tree_levels(r->leaves), .n_items = n_items};
+    SY_TRY(sy_tree_shape(r, &t->n_buffers));
     size_t n = (size_t)n_items + 1;
     t->at = calloc(n, sizeof *t->at);
     t->size = calloc(n, sizeof *t->size);
     t->item = calloc(n, sizeof *t->item);
-    t->lanes = calloc(n, (size_t)width);
-    if (!t->at || !t->size || !t->item || !t->lanes) {
+    t->lanes = calloc(n, (size_t)r->width);
+    t->nodes = calloc(n * (size_t)t->n_buffers, sizeof *t->nodes);
+    if (!t->at || !t->size || !t->item || !t->lanes || !t->nodes) {
         sy_tree_fini(t);
         SY_FAIL(SY_ERR_MEMORY, "no memory for the gradients' tree of %d items", n_items);
     }
     for (int i = 0; i < n_items; i++) {
-        t->item[i].lane = t->lanes + (size_t)i * (size_t)width;
+        t->item[i].lane = t->lanes + (size_t)i * (size_t)r->width;
+        t->item[i].node = t->nodes + (size_t)i * (size_t)t->n_buffers;
         t->size[i] = sizes[i];
         t->at[i] = t->n;
         t->n += (sizes[i] + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
@@ -54,6 +89,7 @@ void sy_tree_fini(struct sy_tree *t) {
     free(t->size);
     free(t->item);
     free(t->lanes);
+    free(t->nodes);
     *t = (struct sy_tree){0};
 }
 
@@ -62,12 +98,16 @@ void sy_tree_carve(struct sy_tree *t, struct sy_arena *a, const char *tag) {
         t->buffer[i] = sy_take_f32(a, tag, t->n);
 }
 
+static const struct sy_tree_node none = {-1, 0};
+
 void sy_tree_begin(struct sy_tree *t) {
     for (int i = 0; i < t->n_items; i++) {
         struct sy_tree_item *p = &t->item[i];
         p->used = p->joined = 0;
-        memset(p->node, -1, sizeof p->node);
-        memset(p->lane, -1, (size_t)t->width);
+        p->finished = 0;
+        for (int b = 0; b < t->n_buffers; b++)
+            p->node[b] = none;
+        memset(p->lane, -1, (size_t)t->range.width);
     }
 }
 
@@ -82,64 +122,82 @@ static int take_buffer(const struct sy_tree *t, struct sy_tree_item *p) {
     return b;
 }
 
-struct sy_tree_sum sy_tree_lane(struct sy_tree *t, int item, int lane, int alone) {
-    struct sy_tree_item *p = &t->item[item];
-    int8_t *slot = &p->lane[lane % t->width];
-    int fresh = *slot < 0;
-    if (fresh && alone && !t->in_turn && (lane & 1) && p->node[0] >= 0) {
-        *slot = p->node[0];
-        p->node[0] = -1;
-        p->joined |= (uint64_t)1 << (lane % t->width);
-        return (struct sy_tree_sum){at(t, *slot, item), 0};
-    }
-    if (fresh)
-        *slot = (int8_t)take_buffer(t, p);
-    return (struct sy_tree_sum){at(t, *slot, item), fresh};
+/* The buffer that holds a node, or -1. */
+static int find(const struct sy_tree *t, const struct sy_tree_item *p, struct sy_tree_node q) {
+    for (int b = 0; b < t->n_buffers; b++)
+        if (p->node[b].level == q.level && p->node[b].index == q.index)
+            return b;
+    return -1;
 }
 
-static void join(const struct sy_tree *t, struct sy_tree_item *p, int item, int to, int from, int64_t first,
-                 int64_t n, struct sy_tree_join *out) {
-    *out = (struct sy_tree_join){at(t, to, item), at(t, from, item), first, n};
+static int slot_of(const struct sy_tree *t, int lane) { return (lane - t->range.first) % t->range.width; }
+
+struct sy_tree_sum sy_tree_lane(struct sy_tree *t, int item, int lane, int alone) {
+    struct sy_tree_item *p = &t->item[item];
+    int slot = slot_of(t, lane), fresh = p->lane[slot] < 0;
+    int sibling =
+        fresh && alone && !t->in_turn && (lane & 1) ? find(t, p, (struct sy_tree_node){0, lane - 1}) : -1;
+    if (sibling >= 0) {
+        p->lane[slot] = (int8_t)sibling;
+        p->node[sibling] = none;
+        p->joined |= (uint64_t)1 << slot;
+        return (struct sy_tree_sum){at(t, sibling, item), 0};
+    }
+    if (fresh)
+        p->lane[slot] = (int8_t)take_buffer(t, p);
+    return (struct sy_tree_sum){at(t, p->lane[slot], item), fresh};
+}
+
+static struct sy_tree_join join(const struct sy_tree *t, struct sy_tree_item *p, int item, int to, int from,
+                                struct span lanes) {
     p->used &= ~((uint64_t)1 << from);
+    p->node[to] = none;
+    return (struct sy_tree_join){at(t, to, item), at(t, from, item), lanes.first, lanes.n};
 }
 
 static int finish_in_turn(const struct sy_tree *t, struct sy_tree_item *p, int item, int lane, int b,
                           struct sy_tree_join *joins) {
-    if (p->node[t->levels] < 0) {
-        p->node[t->levels] = (int8_t)b;
-        return 0;
-    }
-    join(t, p, item, p->node[t->levels], b, lane, 1, joins);
-    return 1;
+    struct sy_tree_node root = {t->levels, 0};
+    int sum = find(t, p, root);
+    if (sum >= 0)
+        joins[0] = join(t, p, item, sum, b, (struct span){lane, 1});
+    p->node[sum >= 0 ? sum : b] = root;
+    return sum >= 0;
 }
 
 int sy_tree_finish(struct sy_tree *t, int item, int lane, struct sy_tree_join joins[SY_TREE_LEVELS]) {
     struct sy_tree_item *p = &t->item[item];
-    int slot = lane % t->width, b = p->lane[slot], n = 0, level = 0;
+    int slot = slot_of(t, lane), b = p->lane[slot], n = 0;
+    struct sy_tree_node q = {0, lane};
     assert(b >= 0); /* every lane has a leaf, if it is one of zeros */
     p->lane[slot] = -1;
+    p->finished++;
     if (t->in_turn)
         return finish_in_turn(t, p, item, lane, b, joins);
-    int64_t i = lane;
     if (p->joined >> slot & 1) { /* its sibling holds both already */
         p->joined &= ~((uint64_t)1 << slot);
-        i /= 2;
-        level = 1;
+        q = parent_of(q);
     }
-    for (; level < t->levels; i /= 2, level++) {
-        int64_t sibling = i ^ 1;
-        if ((sibling << level) >= t->leaves)
+    for (; q.level < t->levels; q = parent_of(q)) {
+        struct sy_tree_node sibling = {q.level, q.index ^ 1};
+        if (span_of(t->range.leaves, sibling).n <= 0)
             continue; /* absent: the node is its only child */
-        if (p->node[level] < 0)
+        int waits = find(t, p, sibling);
+        if (waits < 0)
             break;
-        int left = p->node[level];
-        int64_t first = i << level, end = (i + 1) << level;
-        join(t, p, item, left, b, first, (end < t->leaves ? end : t->leaves) - first, &joins[n++]);
-        p->node[level] = -1;
-        b = left;
+        joins[n++] = join(t, p, item, waits, b, span_of(t->range.leaves, q));
+        b = waits;
     }
-    p->node[level] = (int8_t)b;
+    p->node[b] = q;
     return n;
 }
 
-float *sy_tree_root(const struct sy_tree *t, int item) { return at(t, t->item[item].node[t->levels], item); }
+float *sy_tree_sum_of(const struct sy_tree *t, int item, struct sy_tree_node node) {
+    int b = find(t, &t->item[item], node);
+    assert(b >= 0);
+    return at(t, b, item);
+}
+
+float *sy_tree_root(const struct sy_tree *t, int item) {
+    return sy_tree_sum_of(t, item, (struct sy_tree_node){t->levels, 0});
+}
