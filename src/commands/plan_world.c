@@ -56,7 +56,7 @@ static void print_stage(const struct sy_plan *p, int stage, char *out, size_t n)
         snprintf(layers, sizeof layers, "layers %lld-%lld", (long long)own.first,
                  (long long)(own.first + own.n - 1));
     snprintf(out, n, "%s%s%s", stage == 0 ? "embedding, " : "", layers,
-             stage == p->mesh.n_stages - 1 ? ", head" : "");
+             stage == p->mesh.stages.n - 1 ? ", head" : "");
 }
 
 static void print_stages(const struct sy_plan *p, const struct sy_io *io) {
@@ -65,11 +65,11 @@ static void print_stages(const struct sy_plan *p, const struct sy_io *io) {
     if (m->pp == 1)
         return;
     sy_io_printf(io, "stages       %d, %d a rank, %s; %d micro-batches of at most %lld sequences\n",
-                 m->n_stages, m->n_stages / m->pp,
+                 m->stages.n, m->stages.n / m->pp,
                  sy_config_word(p->config, "parallelism.pipeline_parallel_schedule"),
                  p->schedule->shape.micro_batches, (long long)p->batch);
     sy_io_printf(io, "  stage  rank  pending  forward ms  what\n");
-    for (int s = 0; s < m->n_stages; s++) {
+    for (int s = 0; s < m->stages.n; s++) {
         print_stage(p, s, text, sizeof text);
         sy_io_printf(io, "  %5d %5d %8d %11.2f  %s\n", s, s % m->pp, p->schedule->pending[s],
                      (double)p->of_stage[s].f / 1e6, text);

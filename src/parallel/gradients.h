@@ -16,6 +16,7 @@
 
 #include "model/params.h"
 #include "model/sink.h"
+#include "parallel/owner.h"
 #include "parallel/tree.h"
 #include "parallel/walk.h"
 
@@ -24,8 +25,9 @@ struct sy_gradients_options {
     const struct sy_exec *exec;
     struct sy_walk walk;
     int64_t seq_len, max_sequences;
-    int64_t head_chunk; /* tokens of a piece of the head's gradient */
-    const char *plant;  /* a known bug for `verify --break`, or NULL */
+    int64_t head_chunk;         /* tokens of a piece of the head's gradient */
+    const struct sy_owner *own; /* none of another stage comes; NULL: all do; outlives them */
+    const char *plant;          /* a known bug for `verify --break`, or NULL */
 };
 
 struct sy_gradients;

@@ -20,9 +20,10 @@ static sy_status set_stages(const struct sy_config *c, struct sy_mesh *m) {
     const struct sy_config_parallelism *p = &c->parallelism;
     int64_t less = p->pipeline_parallel_first_stage_less_layers,
             more = p->pipeline_parallel_last_stage_less_layers;
-    int64_t all = m->n_layers + less + more, each = p->pipeline_parallel_layers_per_stage;
+    int64_t layers = c->model.n_layers, all = layers + less + more,
+            each = p->pipeline_parallel_layers_per_stage;
     int64_t stages = each ? (all + each - 1) / each : m->pp * stages_of_a_rank(c);
-    m->n_stages = 1;
+    m->stages = (struct sy_stages){1, 1, layers, 0, 0};
     if (m->pp == 1)
         return SY_OK;
     if (stages % m->pp)
@@ -43,11 +44,9 @@ static sy_status set_stages(const struct sy_config *c, struct sy_mesh *m) {
             "%lld stages (%lld a rank) of model.n_layers = %lld, of which the first has %lld less "
             "and the last %lld (pipeline_parallel_first_stage_less_layers, _last_): too few "
             "layers: choose fewer stages",
-            (long long)stages, (long long)(stages / m->pp), (long long)m->n_layers, (long long)less,
+            (long long)stages, (long long)(stages / m->pp), (long long)layers, (long long)less,
             (long long)more);
-    m->n_stages = (int)stages;
-    m->first_less = less;
-    m->last_less = more;
+    m->stages = (struct sy_stages){(int)stages, m->pp, layers, less, more};
     return SY_OK;
 }
 
@@ -140,7 +139,9 @@ struct sy_owner sy_mesh_owner(const struct sy_mesh *m, int rank) {
     int dp_rank = rank % m->dp;
     return (struct sy_owner){.dense = {dp_rank, m->dp},
                              .experts = {dp_rank / m->ep, m->edp},
-                             .expert = sy_mesh_experts(m, dp_rank % m->ep)};
+                             .expert = sy_mesh_experts(m, dp_rank % m->ep),
+                             .stages = m->stages,
+                             .pp_rank = rank / m->dp};
 }
 
 struct sy_share sy_mesh_experts(const struct sy_mesh *m, int ep_rank) {
@@ -150,11 +151,7 @@ struct sy_share sy_mesh_experts(const struct sy_mesh *m, int ep_rank) {
 }
 
 struct sy_share sy_mesh_layers(const struct sy_mesh *m, int stage) {
-    struct sy_share own = sy_deal(m->n_layers + m->first_less + m->last_less, m->n_stages, stage);
-    int64_t first = own.first - m->first_less, end = first + own.n;
-    first = first > 0 ? first : 0;
-    end = end < m->n_layers ? end : m->n_layers;
-    return (struct sy_share){first, end - first};
+    return sy_stages_layers(&m->stages, stage);
 }
 
 /* --- creation ------------------------------------------------------------------------------------------- */
@@ -167,11 +164,10 @@ struct sy_mesh sy_mesh_alone(const struct sy_config *c) {
                             .shard = 1,
                             .ep = 1,
                             .edp = 1,
-                            .n_stages = 1,
+                            .stages = {1, 1, c->model.n_layers, 0, 0},
                             .lanes = (int)c->numerics.lanes,
                             .expert_lanes = (int)c->numerics.expert_lanes,
-                            .experts = c->moe.num_experts,
-                            .n_layers = c->model.n_layers};
+                            .experts = c->moe.num_experts};
 }
 
 sy_status sy_mesh_create(const struct sy_config *c, int world, int rank, struct sy_mesh *mesh) {
@@ -179,8 +175,7 @@ sy_status sy_mesh_create(const struct sy_config *c, int world, int rank, struct 
                         .rank = rank,
                         .lanes = (int)c->numerics.lanes,
                         .expert_lanes = (int)c->numerics.expert_lanes,
-                        .experts = c->moe.num_experts,
-                        .n_layers = c->model.n_layers};
+                        .experts = c->moe.num_experts};
     SY_TRY(set_axes(c, &m));
     SY_TRY(set_stages(c, &m));
     SY_TRY(check_lanes(c, &m));

@@ -17,17 +17,16 @@ struct sy_pipeline {
     int64_t sent;
 };
 
-void sy_pipeline_stages(const struct sy_schedule *s, int rank, const struct sy_pipeline_layers *layers,
-                        struct sy_model_stage *out) {
-    int n = 0;
-    for (int i = rank; i < s->shape.stages; i += s->shape.ranks)
-        out[n++] = (struct sy_model_stage){.first = layers[i].first,
-                                           .n_layers = layers[i].n,
-                                           .embeds = i == 0,
-                                           .ends = i == s->shape.stages - 1,
-                                           .pending = s->pending[i],
-                                           .unread = s->unread[i],
-                                           .split = s->split};
+struct sy_model_stage sy_pipeline_stage(const struct sy_schedule *s, int stage,
+                                        const struct sy_stages *stages) {
+    struct sy_share layers = sy_stages_layers(stages, stage);
+    return (struct sy_model_stage){.first = (int)layers.first,
+                                   .n_layers = (int)layers.n,
+                                   .embeds = stage == 0,
+                                   .ends = stage == s->shape.stages - 1,
+                                   .pending = s->pending[stage],
+                                   .unread = s->unread[stage],
+                                   .split = s->split};
 }
 
 static int stages_each(const struct sy_pipeline *p) {
@@ -178,9 +177,11 @@ static int next_of(const struct sy_pipeline *p, const struct sy_pipeline_run *ru
 }
 
 /* A receive that may begin before `now` is done: not into memory that `now` is the last to read. */
-static int may_begin(const struct sy_schedule_step *now, const struct sy_schedule_step *next) {
-    int ends = now->work == SY_WORK_B || now->work == SY_WORK_W;
-    return next->work != SY_WORK_F || next->stage != now->stage || !ends;
+static int may_begin(const struct sy_pipeline *p, const struct sy_schedule_step *now,
+                     const struct sy_schedule_step *next) {
+    int pending = p->o.schedule->pending[now->stage];
+    return next->work != SY_WORK_F || next->stage != now->stage ||
+           next->micro_batch % pending != now->micro_batch % pending;
 }
 
 /* mine: what has failed so far; the messages go on. */
@@ -190,7 +191,7 @@ static sy_status do_step(struct call *c, int i, sy_status *mine) {
     int next = next_of(p, c->run, i + 1);
     c->batch = c->run->batch(c->run->self, s->micro_batch);
     SY_TRY(expect(p, s, &c->batch));
-    if (next < p->o.schedule->n_each && may_begin(s, &all[next])) {
+    if (next < p->o.schedule->n_each && may_begin(p, s, &all[next])) {
         struct sy_batch b = c->run->batch(c->run->self, all[next].micro_batch);
         SY_TRY(expect(p, &all[next], &b));
     }

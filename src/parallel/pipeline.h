@@ -12,6 +12,7 @@
 #include "comm/comm.h"
 #include "model/model.h"
 #include "parallel/schedule.h"
+#include "parallel/stages.h"
 
 struct sy_pipeline_options {
     const struct sy_schedule *schedule; /* outlives the pipeline, as the model does */
@@ -21,13 +22,9 @@ struct sy_pipeline_options {
     int64_t d;              /* of a boundary */
 };
 
-/* Layers of a stage, and so on: the stages of `rank` in the order of the schedule. layers: of each stage the
- * first and how many. out [stages of a rank]. */
-struct sy_pipeline_layers {
-    int first, n;
-};
-void sy_pipeline_stages(const struct sy_schedule *schedule, int rank, const struct sy_pipeline_layers *layers,
-                        struct sy_model_stage *out);
+/* A stage as the model of its rank takes it, in the order of the rank's stages. */
+struct sy_model_stage sy_pipeline_stage(const struct sy_schedule *schedule, int stage,
+                                        const struct sy_stages *stages);
 
 struct sy_pipeline;
 

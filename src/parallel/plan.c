@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "parallel/tree.h"
+
 const char *const sy_traffic_names[SY_TRAFFIC_KINDS] = {
     "weights, from their owners", "gradients, to the owners", "rows, to experts and back",
     "residual stream, between stages"};
@@ -12,16 +14,8 @@ enum { F32 = 4 };
 
 /* --- what a rank has ------------------------------------------------------------------------------------ */
 
-/* The stage of a parameter: the embedding's is the first, the head's the last. */
 static int stage_of(const struct sy_plan *p, int param) {
-    int layer = p->params->param[param].layer;
-    if (layer < 0)
-        return param == p->params->embedding ? 0 : p->mesh.n_stages - 1;
-    for (int s = 0;; s++) {
-        struct sy_share own = sy_mesh_layers(&p->mesh, s);
-        if (layer < own.first + own.n)
-            return s;
-    }
+    return sy_stages_of(&p->mesh.stages, &p->params->param[param]);
 }
 
 struct place { /* of a rank */
@@ -34,30 +28,22 @@ static struct place place_of(const struct sy_mesh *m, int rank) {
 
 static int is_expert(const struct sy_param *q) { return q->kind == SY_PARAM_EXPERT; }
 
-static int holds(const struct sy_plan *p, const struct place *at, int param) {
+/* Whether a rank has the parameter and it is trained. */
+static int holds(const struct sy_plan *p, const struct sy_owner *own, int param) {
     const struct sy_param *q = &p->params->param[param];
-    struct sy_share experts = sy_mesh_experts(&p->mesh, at->ep);
-    if (stage_of(p, param) % p->mesh.pp != at->pp || q->kind == SY_PARAM_BUFFER)
-        return 0;
-    return !is_expert(q) || (q->expert >= experts.first && q->expert < experts.first + experts.n);
-}
-
-/* Of a tensor that the rank holds. */
-static int64_t owned(const struct sy_plan *p, const struct place *at, const struct sy_tensor *t) {
-    struct sy_shard dense = {at->dp, p->mesh.dp}, experts = {at->edp, p->mesh.edp};
-    return sy_shard_range(is_expert(&p->params->param[t->param]) ? &experts : &dense, t->n).n;
+    return q->kind != SY_PARAM_BUFFER && sy_owner_holds(own, q);
 }
 
 struct sy_plan_elements sy_plan_elements_of(const struct sy_plan *p, int rank) {
-    struct place at = place_of(&p->mesh, rank);
+    struct sy_owner own = sy_mesh_owner(&p->mesh, rank);
     struct sy_plan_elements e = {0};
     for (int i = 0; i < p->params->n_tensors; i++) {
         const struct sy_tensor *t = &p->params->tensor[i];
         int expert = is_expert(&p->params->param[t->param]);
-        if (!holds(p, &at, t->param))
+        if (!holds(p, &own, t->param))
             continue;
         *(expert ? &e.experts : &e.dense) += t->n;
-        *(expert ? &e.own_experts : &e.own_dense) += owned(p, &at, t);
+        *(expert ? &e.own_experts : &e.own_dense) += sy_owner_range(&own, p->params, i).n;
     }
     return e;
 }
@@ -91,18 +77,6 @@ static int64_t stored_bytes(const struct sy_plan *p, const struct sy_param *q) {
     return q->kind == SY_PARAM_VECTOR || p->config->numerics.class == SY_CLASS_FP32 ? F32 : 2;
 }
 
-/* The aligned nodes of the tree that n of `leaves` lanes (groups) form. */
-static int maximal_nodes(int64_t leaves, int64_t first, int64_t n) {
-    int count = 0;
-    for (int64_t at = first, size; at < first + n; at += size, count++)
-        for (size = 1; at % (2 * size) == 0 && size < leaves; size *= 2) {
-            int64_t end = at + 2 * size < leaves ? at + 2 * size : leaves;
-            if (end > first + n)
-                break;
-        }
-    return count;
-}
-
 /* Gathers of a layer in a step: its weights are kept till the step's end, or gathered for each forward and
  * backward. */
 static int gathers(const struct sy_plan *p) {
@@ -114,10 +88,11 @@ static int gathers(const struct sy_plan *p) {
 /* Parts of a tensor that go to the other ranks of its group: from its owners to all, or, of sharded weights, from
  * who has a slice to all that share it, and before from the owners to the copies of the slice. An expert's are
  * shared by all ranks that have it. */
-static double stored_sent(const struct sy_plan *p, const struct place *at, const struct sy_tensor *t) {
+static double stored_sent(const struct sy_plan *p, const struct place *at, const struct sy_tensor *t,
+                          int64_t own) {
     const struct sy_mesh *m = &p->mesh;
     const struct sy_param *q = &p->params->param[t->param];
-    int64_t own = owned(p, at, t), bytes = stored_bytes(p, q);
+    int64_t bytes = stored_bytes(p, q);
     if (is_expert(q))
         return (double)(own * bytes * (m->edp - 1)) * gathers(p);
     if (m->shard == 1)
@@ -132,18 +107,20 @@ static double stored_sent(const struct sy_plan *p, const struct place *at, const
 static void parameters_sent(const struct sy_plan *p, int rank, struct sy_plan_bytes out[]) {
     const struct sy_mesh *m = &p->mesh;
     struct place at = place_of(m, rank);
-    struct sy_share lanes = sy_mesh_lanes(m, at.dp),
-                    groups = sy_deal(m->lanes / m->expert_lanes, m->edp, at.edp);
+    struct sy_owner own = sy_mesh_owner(m, rank);
+    struct sy_share lanes = sy_mesh_lanes(m, at.dp), groups = sy_mesh_lane_groups(m, at.edp);
     double near[2] = {near_share(p, rank, at.dp, m->dp, 1), near_share(p, rank, at.edp, m->edp, m->ep)};
-    int nodes[2] = {maximal_nodes(m->lanes, lanes.first, lanes.n),
-                    maximal_nodes(m->lanes / m->expert_lanes, groups.first, groups.n)};
+    struct sy_tree_node node[SY_TREE_MAX_NODES];
+    int nodes[2] = {sy_tree_maximal(m->lanes, (int)lanes.first, (int)lanes.n, node),
+                    sy_tree_maximal(m->lanes / m->expert_lanes, (int)groups.first, (int)groups.n, node)};
     for (int i = 0; i < p->params->n_tensors; i++) {
         const struct sy_tensor *t = &p->params->tensor[i];
         int e = is_expert(&p->params->param[t->param]);
-        if (!holds(p, &at, t->param))
+        int64_t n = sy_owner_range(&own, p->params, i).n;
+        if (!holds(p, &own, t->param))
             continue;
-        add(&out[SY_TRAFFIC_WEIGHTS], bytes(stored_sent(p, &at, t), near[e]));
-        add(&out[SY_TRAFFIC_GRADIENTS], bytes((double)(nodes[e] * (t->n - owned(p, &at, t)) * F32), near[e]));
+        add(&out[SY_TRAFFIC_WEIGHTS], bytes(stored_sent(p, &at, t, n), near[e]));
+        add(&out[SY_TRAFFIC_GRADIENTS], bytes((double)(nodes[e] * (t->n - n) * F32), near[e]));
     }
 }
 
@@ -175,8 +152,8 @@ static void activations_sent(const struct sy_plan *p, int rank, struct sy_plan_b
     struct place at = place_of(m, rank);
     int64_t sequences = sy_plan_sequences(p, at.dp);
     double near = near_share(p, rank, at.ep, m->ep, 1), hop = near_share(p, rank, at.pp, m->pp, m->dp);
-    for (int s = at.pp; s < m->n_stages; s += m->pp) {
-        int ways = (s > 0) + (s < m->n_stages - 1);
+    for (int s = at.pp; s < m->stages.n; s += m->pp) {
+        int ways = (s > 0) + (s < m->stages.n - 1);
         if (m->ep > 1)
             add(&out[SY_TRAFFIC_EXPERTS], bytes(rows_sent(p, sequences, moe_layers(p, s)), near));
         add(&out[SY_TRAFFIC_STAGES], bytes(ways * boundary_bytes(p, sequences), hop));
@@ -205,7 +182,7 @@ static double linear_flops(const struct sy_plan *p, int stage) {
 }
 
 static double head_flops(const struct sy_plan *p, int stage) {
-    return stage == p->mesh.n_stages - 1 ? 2.0 * (double)(p->config->model.vocab_size * p->config->model.dim)
+    return stage == p->mesh.stages.n - 1 ? 2.0 * (double)(p->config->model.vocab_size * p->config->model.dim)
                                          : 0;
 }
 
@@ -244,7 +221,7 @@ static double exchange_seconds(const struct sy_plan *p, int stage) {
 static void set_times(struct sy_plan *p) {
     double speed = p->gpu->peak * p->gpu->products, t = tokens_of(p), ns = 1e9;
     int full = p->config->activation_checkpoint.mode == SY_AC_FULL;
-    for (int s = 0; s < p->mesh.n_stages; s++) {
+    for (int s = 0; s < p->mesh.stages.n; s++) {
         double linear = linear_flops(p, s) * t / speed, attention = attention_flops(p, s) * t / speed;
         double head = head_flops(p, s) * t / speed, rows = exchange_seconds(p, s);
         p->of_stage[s] = (struct sy_schedule_times){
@@ -289,11 +266,11 @@ static sy_status fill(struct sy_plan *p, int world) {
     SY_TRY(sy_mesh_create(c, world, 0, &p->mesh));
     int64_t most = sy_plan_sequences(p, 0), local = c->training.local_batch_size;
     p->batch = local < most ? local : most;
-    p->of_stage = calloc((size_t)p->mesh.n_stages, sizeof *p->of_stage);
+    p->of_stage = calloc((size_t)p->mesh.stages.n, sizeof *p->of_stage);
     if (!p->of_stage)
-        SY_FAIL(SY_ERR_MEMORY, "no memory for a plan of %d stages", p->mesh.n_stages);
+        SY_FAIL(SY_ERR_MEMORY, "no memory for a plan of %d stages", p->mesh.stages.n);
     SY_TRY(sy_schedule_create(&(struct sy_schedule_shape){c->parallelism.pipeline_parallel_schedule,
-                                                          p->mesh.pp, p->mesh.n_stages,
+                                                          p->mesh.pp, p->mesh.stages.n,
                                                           (int)((most + p->batch - 1) / p->batch)},
                               &p->schedule));
     return set_step(p);

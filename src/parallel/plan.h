@@ -11,7 +11,6 @@
 #include "model/params.h"
 #include "parallel/mesh.h"
 #include "parallel/schedule.h"
-#include "parallel/shard.h"
 
 /* --- machines ------------------------------------------------------------------------------------------- */
 

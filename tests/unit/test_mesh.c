@@ -197,7 +197,7 @@ static void experts_and_layers(void **state) {
                 assert_int_equal(sy_mesh_create(c, pp, 0, &m), stages > layers + 2 ? SY_ERR_USAGE : SY_OK);
                 if (stages > layers + 2)
                     continue;
-                assert_int_equal(m.n_stages, stages);
+                assert_int_equal(m.stages.n, stages);
                 deal_out(layers + 2 * (pp > 1), stages, n);
                 n[0] -= pp > 1;
                 n[stages - 1] -= pp > 1;
