@@ -13,11 +13,11 @@ static void any_shape(const struct sy_exec *x, const struct sy_attention &op) {
     backward_queries<<<queries, THREADS, 0, sy_cuda_stream(x)>>>(op);
 }
 
-// As many (sequence, key head) units at a time as the workspace holds.
+// As many (sequence, key-value head) units at a time as the workspace holds.
 template <int DK, int DV, int QB> static void fast(const struct sy_exec *x, const struct sy_attention &op) {
     using namespace attention_bwd;
-    int64_t group = op.heads / op.kv_heads, all = op.sequences * op.kv_heads, tiles = tiles_of(op);
-    int64_t most = (int64_t)x->scratch_bytes / (group * pair_bytes(op));
+    int64_t group = op.heads / op.kv_heads, all = op.sequences * op.kv_heads, tiles = sy_ds_tiles(&op);
+    int64_t most = (int64_t)x->scratch_bytes / sy_ds_unit_bytes(&op);
     const int keys_bytes = place<DK, DV, QB>::BYTES, dq_bytes = attention_dq::place<DK>::BYTES;
     cudaStream_t stream = sy_cuda_stream(x);
     maps m;
@@ -34,7 +34,7 @@ template <int DK, int DV, int QB> static void fast(const struct sy_exec *x, cons
         int n = (int)(all - first < most ? all - first : most);
         units u = {x->scratch, (int)first, n};
         int64_t dq_tiles = n * group * tiles, sms = sy_cuda_multiprocessors(x);
-        terms<DV><<<sy_cuda_blocks(n * group * term_rows(op), 8), 256, 0, stream>>>(op, u);
+        terms<DV><<<sy_cuda_blocks(n * group * sy_ds_term_rows(&op), 8), 256, 0, stream>>>(op, u);
         keys<DK, DV, QB><<<(unsigned)(n * tiles), THREADS, keys_bytes, stream>>>(m, op, u);
         attention_dq::queries<DK>
             <<<(unsigned)(dq_tiles < sms ? dq_tiles : sms), THREADS, dq_bytes, stream>>>(m, op, u);
@@ -44,8 +44,7 @@ template <int DK, int DV, int QB> static void fast(const struct sy_exec *x, cons
 extern "C" void sy_cuda_attention_bwd(const struct sy_exec *x, const struct sy_attention *op) {
     if (op->sequences * op->seq_len == 0)
         return;
-    int64_t unit = op->heads / op->kv_heads * attention_bwd::pair_bytes(*op);
-    switch (unit <= (int64_t)x->scratch_bytes ? attention_fast(*op, 1) : 0) {
+    switch (sy_ds_unit_bytes(op) <= (int64_t)x->scratch_bytes ? attention_fast(*op, 1) : 0) {
     case 64:
         fast<64, 64, 64>(x, *op);
         break;

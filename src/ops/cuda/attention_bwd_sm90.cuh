@@ -8,22 +8,17 @@
 //     queries    (attention_dq_sm90.cuh) dQ = dS K, a triangular product
 //
 // The contract rounds ds to BF before both products, so that the bits are those of a recomputation.
-//
-// Workspace of a pair (head of a sequence), S rounded up to n tiles of 128:
-//
-//     terms   [3][128 n + 64] words: lse, D, first key; beyond S they are 0
-//     ds      for key tile t = 0, 1, ..: two boxes of 64 keys, each with rows of 64 ds (128 bytes) of the
-//             queries from 128 t on, in the order of the 128-byte swizzle, as wgmma reads them
 #ifndef SY_OPS_CUDA_ATTENTION_BWD_SM90_CUH
 #define SY_OPS_CUDA_ATTENTION_BWD_SM90_CUH
 
 #include "ops/cuda/attention_heads.cuh"
+#include "ops/cuda/attention_workspace.h"
 
 namespace attention_bwd {
 
 using namespace attention;
 
-enum { SIDE = 128, BOX = 64, ROW_BYTES = 128, STAGES = 2, THREADS = 384, PAD = 64 };
+enum { SIDE = SY_DS_TILE, BOX = 64, ROW_BYTES = SY_DS_ROW_BYTES, STAGES = 2, THREADS = 384 };
 
 struct maps { // boxes of 64 values: of 128 keys, of QB queries; parts of 128 (or 64) and 64
     CUtensorMap k[2], v, q[2], d_o;
@@ -31,43 +26,26 @@ struct maps { // boxes of 64 values: of 128 keys, of QB queries; parts of 128 (o
 
 // --- workspace -----------------------------------------------------------------------------------------
 
-__host__ __device__ inline int64_t tiles_of(const struct sy_attention &p) {
-    return (p.seq_len + SIDE - 1) / SIDE;
-}
-__host__ __device__ inline int64_t term_rows(const struct sy_attention &p) {
-    return tiles_of(p) * SIDE + PAD;
-}
-__host__ __device__ inline int64_t terms_bytes(const struct sy_attention &p) {
-    return (3 * 4 * term_rows(p) + 1023) / 1024 * 1024;
-}
-// Bytes of ds of the key tiles before t.
-__host__ __device__ inline int64_t ds_before(const struct sy_attention &p, int64_t t) {
-    return (2 * t * tiles_of(p) - t * (t - 1)) * SIDE * ROW_BYTES;
-}
-__host__ __device__ inline int64_t pair_bytes(const struct sy_attention &p) {
-    return terms_bytes(p) + ds_before(p, tiles_of(p));
-}
-
-// Some (sequence, key head) units, from `first` on; their pairs lie one after another in the workspace.
+// Some (sequence, key-value head) units, from `first` on; their pairs lie one after another in the workspace.
 struct units {
     char *workspace;
     int first, n;
 };
 SY_DEV char *pair_at(const struct sy_attention &p, const units &u, int unit, int head_of_group) {
-    int64_t group = p.heads / p.kv_heads;
-    return u.workspace + (unit * group + head_of_group) * pair_bytes(p);
+    int64_t pair = sy_ds_terms_bytes(&p) + sy_ds_before(&p, sy_ds_tiles(&p));
+    return u.workspace + unit * sy_ds_unit_bytes(&p) + head_of_group * pair;
 }
 // The rows from query i on of box b of key tile t.
 SY_DEV char *ds_at(const struct sy_attention &p, char *pair, int t, int b, int i) {
-    int64_t rows = (tiles_of(p) - t) * SIDE;
-    return pair + terms_bytes(p) + ds_before(p, t) + (b * rows + i - (int64_t)t * SIDE) * ROW_BYTES;
+    int64_t rows = (sy_ds_tiles(&p) - t) * SIDE;
+    return pair + sy_ds_terms_bytes(&p) + sy_ds_before(&p, t) + (b * rows + i - (int64_t)t * SIDE) * ROW_BYTES;
 }
 
 // --- terms: a warp a query ------------------------------------------------------------------------------
 
 template <int DV>
 __global__ void __launch_bounds__(256) terms(const __grid_constant__ struct sy_attention p, const units u) {
-    int64_t rows = term_rows(p), group = p.heads / p.kv_heads;
+    int64_t rows = sy_ds_term_rows(&p), group = p.heads / p.kv_heads;
     int64_t at = (int64_t)blockIdx.x * 8 + threadIdx.x / 32, pair = at / rows;
     int i = (int)(at % rows), lane = threadIdx.x % 32;
     if (pair >= u.n * group)
@@ -143,7 +121,7 @@ SY_DEV tile tile_at(const struct sy_attention &p, const units &u) {
     a.sequence = (u.first + a.unit) / (int)p.kv_heads;
     a.kv = (u.first + a.unit) % (int)p.kv_heads;
     a.j0 = a.t * SIDE;
-    int low = a.t, high = (int)tiles_of(p); // low sees it, high does not
+    int low = a.t, high = (int)sy_ds_tiles(&p); // low sees it, high does not
     while (high - low > 1 && (p.doc_start || p.window > 0)) {
         int middle = (low + high) / 2;
         if (first_key(p, a.sequence, middle * SIDE) < a.j0 + SIDE)
@@ -171,7 +149,7 @@ SY_DEV void produce(const maps &map, const struct sy_attention &p, const units &
     typedef place<DK, DV, QB> at;
     int k_head[2] = {p.slice[0].k.head ? a.kv : 0, p.slice[1].k.head ? a.kv : 0}; // 0: one of all heads
     int v_head[2] = {a.kv, a.kv}, group = (int)(p.heads / p.kv_heads);
-    int64_t rows = term_rows(p);
+    int64_t rows = sy_ds_term_rows(&p);
     slot s = {0, 0};
     ptx::mbar_arrive_expect(base + at::KV_FULL, SIDE * (DK + DV) * 2);
     load<DK, SIDE>(base + at::K, map.k, base + at::KV_FULL, k_head, a.j0, a.sequence);
@@ -280,7 +258,7 @@ SY_DEV void consume(const struct sy_attention &p, const units &u, const tile &a,
     uint32_t pr[QB / 4], ds[QB / 4], own = w * BOX * ROW_BYTES;
     int first = a.j0 + w * BOX, key = first + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
     int group = (int)(p.heads / p.kv_heads), buffer = 0, leader = threadIdx.x % 128 == 0;
-    int limit = (int)tiles_of(p) * SIDE;
+    int limit = (int)sy_ds_tiles(&p) * SIDE;
     slot st = {0, 0};
 #pragma unroll
     for (int i = 0; i < DK / 2; i++)

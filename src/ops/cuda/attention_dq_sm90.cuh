@@ -39,11 +39,11 @@ SY_DEV tile tile_at(const struct sy_attention &p, const units &u, int n) {
     a.sequence = (u.first + a.unit) / (int)p.kv_heads;
     a.kv = (u.first + a.unit) % (int)p.kv_heads;
     a.head = a.kv * group + a.head_of_group;
-    a.t = (int)tiles_of(p) - 1 - n / pairs;
+    a.t = (int)sy_ds_tiles(&p) - 1 - n / pairs;
     a.first = first_key(p, a.sequence, a.t * SIDE) / SIDE;
     return a;
 }
-SY_DEV int n_tiles(const struct sy_attention &p, const units &u) { return (int)(pairs_of(p, u) * tiles_of(p)); }
+SY_DEV int n_tiles(const struct sy_attention &p, const units &u) { return (int)(pairs_of(p, u) * sy_ds_tiles(&p)); }
 // Every other round runs backward, so that no CTA has the longer tiles.
 SY_DEV int tile_of_round(int round) {
     return round * gridDim.x + (round & 1 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);

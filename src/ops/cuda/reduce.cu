@@ -140,11 +140,37 @@ SY_LIST_KERNEL add_all(const struct sy_add_item *items, int n_items) {
     });
 }
 
-extern "C" void sy_cuda_add_f32(const struct sy_exec *x, const struct sy_add_f32 *op) {
-    unsigned blocks = sy_blocks_of_list(x, op->item, op->n_items, ADD_CHUNK);
+enum { ADD_LIST = 256 };
+
+static void add_list(const struct sy_exec *x, const struct sy_add_item *items, int n_items) {
+    unsigned blocks = sy_blocks_of_list(x, items, n_items, ADD_CHUNK);
     if (blocks > 0)
-        SY_LAUNCH(x, add_all, blocks, SY_THREADS, 0, sy_cuda_upload(x, op->item, (size_t)op->n_items),
-                  op->n_items);
+        SY_LAUNCH(x, add_all, blocks, SY_THREADS, 0, sy_cuda_upload(x, items, (size_t)n_items), n_items);
+}
+
+/* Whether b goes on from what a wrote. */
+static int goes_on(const struct sy_add_item *a, const struct sy_add_item *b) {
+    return b->x == a->y || b->y == a->y || b->y == a->x;
+}
+
+/* A chain's first items in one launch, its second ones in the next. */
+extern "C" void sy_cuda_add_f32(const struct sy_exec *x, const struct sy_add_f32 *op) {
+    struct sy_add_item list[ADD_LIST];
+    int place[ADD_LIST];
+    for (int first = 0; first < op->n_items; first += ADD_LIST) {
+        const struct sy_add_item *item = op->item + first;
+        int n = op->n_items - first < ADD_LIST ? op->n_items - first : ADD_LIST, longest = 0;
+        for (int i = 0; i < n; i++) {
+            place[i] = i > 0 && goes_on(&item[i - 1], &item[i]) ? place[i - 1] + 1 : 0;
+            longest = place[i] > longest ? place[i] : longest;
+        }
+        for (int p = 0, m = 0; p <= longest; p++, m = 0) {
+            for (int i = 0; i < n; i++)
+                if (place[i] == p)
+                    list[m++] = item[i];
+            add_list(x, list, m);
+        }
+    }
 }
 
 /* --- blocks of squares: 16 fp64 lanes of 1024 elements, four of them a thread --------------------------- */
