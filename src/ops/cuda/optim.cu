@@ -14,12 +14,12 @@ enum { CHUNK = 4 * SY_THREADS * 4 };
 SY_KERNEL(32) judge_step(struct sy_judge op) {
     const struct sy_tally *t = op.tally;
     double norm = sqrt(sy_exact_round(&t->norm)), ratio = op.scalars->max_norm / (norm + 1e-6);
-    int finite = t->n_bad == 0 && t->n_bad_router == 0 && t->bad_token == SY_NO_TOKEN &&
-                 t->n_bad_gradient == 0 && t->changed[0] == SY_NO_TOKEN &&
-                 (sy_f64_bits(norm) >> 52 & 0x7ff) != 0x7ff;
+    int sound = t->n_bad == 0 && t->n_bad_router == 0 && t->bad_token == SY_NO_TOKEN &&
+                t->n_bad_gradient == 0 && t->changed[0] == SY_NO_TOKEN && t->overflow == 0 &&
+                (sy_f64_bits(norm) >> 52 & 0x7ff) != 0x7ff;
     if (threadIdx.x == 0)
         *op.verdict = (struct sy_verdict){
-            .norm = norm, .clip = (float)(ratio < 1.0 ? ratio : 1.0), .apply = finite, .digest = {0, 0}};
+            .norm = norm, .clip = (float)(ratio < 1.0 ? ratio : 1.0), .apply = sound, .digest = {0, 0}};
 }
 
 extern "C" void sy_cuda_judge(const struct sy_exec *x, const struct sy_judge *op) {
