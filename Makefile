@@ -136,7 +136,9 @@ $(BUILD)/bench/gpu/%.cu.o: bench/gpu/%.cu $(wildcard bench/gpu/*.cuh bench/gpu/*
 	$(gpu_compile)
 $(BUILD)/bench/gpu/%_sm90: $(BUILD)/bench/gpu/%_sm90.cu.o $(BUILD)/bench/gpu/class_sm90.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-gpu-bench: $(BUILD)/bench/gpu/gemm_sm90 ## prototypes of the GPU's products (needs nvcc; see bench/gpu/README.md)
+$(BUILD)/bench/gpu/attention: $(BUILD)/bench/gpu/attention.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
+gpu-bench: $(BUILD)/bench/gpu/gemm_sm90 $(BUILD)/bench/gpu/attention ## prototypes of the GPU's products, attention (CUDA=1; see bench/gpu/README.md)
 test-all: test headers layers ## test, and the checks of the house
 goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt anew and show what changed
 	BIN=$(BIN) sh tests/e2e/goldens.sh write
