@@ -45,7 +45,7 @@ CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 LIB := $(BUILD)/libswitchyard.a
 BIN := $(BUILD)/switchyard
 TEST_SRC := $(wildcard tests/unit/test_*.c tests/ops/test_*.c tests/e2e/test_*.c tests/cli/test_*.c)
-TESTS := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
+TESTS := $(filter-out $(if $(SAN)$(if $(shell command -v $(CXX)),,none),%/test_cuda_on_cpu),$(TEST_SRC:tests/%.c=$(BUILD)/tests/%))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAY := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
 FAILING := $(FUZZ:%=$(BUILD)/tests/fuzz/failing_%)
@@ -107,6 +107,17 @@ $(BUILD)/tests/fuzz/failing_%: $(FAILING_OBJ) $(BUILD)/tests/fuzz/replay.o $(LIB
 $(BUILD)/failing/tests/fuzz/fuzz_%: $(FAILING_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $(FAILING_WRAP) $^ $(LINK_LIBS) -o $@
+# The GPU's ops but products and attention, run by a CPU (tests/ops/cuda_on_cpu.h); no sanitizer follows its fibers.
+ON_CPU := $(patsubst %.cu,$(BUILD)/on_cpu/%.o,$(shell grep -l SY_LAUNCH src/ops/cuda/*.cu)) $(BUILD)/on_cpu/tests/ops/cuda_on_cpu.o
+$(BUILD)/on_cpu/%.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) -x c++ $(ON_CPU_FLAGS) -c $< -o $@
+$(BUILD)/on_cpu/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(ON_CPU_FLAGS) -c $< -o $@
+ON_CPU_FLAGS = -std=c++20 -O2 -g -ffp-contract=off -DSY_ON_CPU -Wall -Wextra -Wno-unknown-pragmas -Wno-missing-field-initializers -I. -Iinclude -Isrc -MMD -MP
+$(BUILD)/tests/ops/test_cuda_on_cpu: $(BUILD)/tests/ops/test_cuda_on_cpu.o $(ON_CPU) $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -lcmocka -lstdc++ -o $@
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -lcmocka -o $@
 $(BUILD)/tests/toml_decode: $(BUILD)/tests/cli/toml_decode.o $(LIB)
@@ -132,13 +143,9 @@ GPU_TESTS := $(BUILD)/tests/gpu/test_sm90 $(BUILD)/tests/gpu/test_ops
 gpu-tests: $(BIN) $(GPU_TESTS) ## build what gpu-test runs: on a machine without a GPU, too (CUDA=1)
 gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit (needs CUDA=1 and the GPU)
 	sh tests/gpu/run.sh $(BUILD)
-$(BUILD)/bench/gpu/%.cu.o: bench/gpu/%.cu $(wildcard bench/gpu/*.cuh bench/gpu/*.h)
-	$(gpu_compile)
-$(BUILD)/bench/gpu/%_sm90: $(BUILD)/bench/gpu/%_sm90.cu.o $(BUILD)/bench/gpu/class_sm90.o $(LIB)
+$(BUILD)/bench/gpu/%: $(BUILD)/bench/gpu/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-$(BUILD)/bench/gpu/attention: $(BUILD)/bench/gpu/attention.o $(LIB)
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-gpu-bench: $(BUILD)/bench/gpu/gemm_sm90 $(BUILD)/bench/gpu/attention ## prototypes of the GPU's products, attention (CUDA=1; see bench/gpu/README.md)
+gpu-bench: $(BUILD)/bench/gpu/attention ## attention at the sizes of trainings on a GPU: bits and times (CUDA=1; see bench/gpu/README.md)
 test-all: test headers layers ## test, and the checks of the house
 goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt anew and show what changed
 	BIN=$(BIN) sh tests/e2e/goldens.sh write
@@ -199,6 +206,6 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -x c++ include/switchyard.h && \
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -Iinclude -x c++ $(EXAMPLES); fi
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
+-include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: format sizes layers docs headers example gpu-test gpu-tests gpu-bench
+.PHONY: format sizes layers docs headers example gpu-test gpu-tests

@@ -8,6 +8,7 @@ struct sy_model {
     struct sy_arena arena;
     struct sy_stage *stage;
     struct sy_moe_counters counters;
+    int64_t most_rows;            /* of a rank's experts */
     struct sy_mat x, out, dy, dx; /* the stage's input and output and their gradients */
     struct sy_head head;
     float *rope_cos, *rope_sin;
@@ -53,6 +54,8 @@ static struct sy_layer_ctx context(struct sy_model *m, const struct sy_model_opt
                                          .combine_groups = o->combine_groups,
                                          .forced_balance = o->forced_balance,
                                          .loss_sequences = o->loss_sequences,
+                                         .most_rows = &m->most_rows,
+                                         .goes_on = 1,
                                          .counters = &m->counters},
                                  .params = o->params,
                                  .weights = o->weights,
@@ -63,6 +66,11 @@ static struct sy_layer_ctx context(struct sy_model *m, const struct sy_model_opt
                                  .scalars = o->scalars,
                                  .tally = o->tally,
                                  .counts = o->counts};
+}
+
+static void plan_rows(struct sy_moe_env *env, const struct sy_model_options *o) {
+    int64_t rows = o->room > 0 ? sy_moe_rows_for(env, o->room) : 0;
+    env->planned_rows = rows > 0 && o->planned_rows > rows ? o->planned_rows : rows;
 }
 
 static void carve(void *self, struct sy_arena *a) {
@@ -86,6 +94,7 @@ static sy_status shell(const struct sy_model_options *o, struct sy_model **out) 
         SY_FAIL(SY_ERR_MEMORY, "no memory for a model");
     m->backward = o->recompute != NULL;
     m->c = context(m, o);
+    plan_rows(&m->c.moe, o);
     sy_status status = sy_stage_create(&(struct sy_stage_options){.ctx = &m->c,
                                                                   .recompute = o->recompute,
                                                                   .first = 0,
@@ -182,6 +191,12 @@ sy_status sy_model_logits(struct sy_model *m, const struct sy_batch *b, int64_t 
     sy_head_logits(&m->c, b, &m->head, m->out, token);
     *logits = m->head.logits;
     return SY_OK;
+}
+
+struct sy_model_rows sy_model_rows(struct sy_model *m) {
+    struct sy_model_rows rows = {m->c.moe.planned_rows, m->most_rows};
+    m->most_rows = 0;
+    return rows;
 }
 
 struct sy_moe_counters *sy_model_counters(struct sy_model *m) {

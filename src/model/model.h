@@ -23,6 +23,8 @@ struct sy_model_options {
     int max_rounds;                 /* at most, of a batch over ranks */
     int64_t combine_groups;
     int forced_balance;
+    double room; /* over ranks: rows of this rank's experts, times a balanced load; 0: the worst case */
+    int64_t planned_rows;             /* or as many rows, if that is more */
     int64_t loss_sequences;           /* of the global batch, for balance and z-loss */
     const struct sy_scalars *scalars; /* in the exec's memory, as the two below */
     struct sy_tally *tally;
@@ -54,6 +56,14 @@ sy_status sy_model_eval(struct sy_model *model, const struct sy_batch *batch);
 /* Collective over ep. Logits [vocab] after `token` of the batch, in the exec's memory. */
 sy_status sy_model_logits(struct sy_model *model, const struct sy_batch *batch, int64_t token,
                           const float **logits);
+
+/* Rows that the experts of a rank have room for, all ranks alike, and the most that one got since the last
+ * time that this was asked. More than there is room for: no number of that time means anything, and the same
+ * batches are to be run again by a model that has planned_rows of them. One rank: 0 and 0. */
+struct sy_model_rows {
+    int64_t planned, most;
+};
+struct sy_model_rows sy_model_rows(struct sy_model *model);
 
 /* Local. What the MoE layers did since creation. */
 struct sy_moe_counters *sy_model_counters(struct sy_model *model);

@@ -19,7 +19,8 @@ int64_t sy_make_side(struct sy_make *m, int64_t typical) {
     static const int64_t sides[] = {1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 129, 130, 257};
     if (m->size == SY_CALL_TYPICAL)
         return typical;
-    return sides[sy_make_below(m, (int64_t)(sizeof sides / sizeof *sides))];
+    int64_t side = sides[sy_make_below(m, (int64_t)(sizeof sides / sizeof *sides))];
+    return m->whole ? (side + 7) / 8 * 8 : side;
 }
 
 /* --- values --------------------------------------------------------------------------------------------- */

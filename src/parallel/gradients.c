@@ -129,7 +129,7 @@ static sy_status init_trees(struct sy_gradients *g) {
     free(sizes);
     free(groups);
     g->dense.tree.in_turn = g->experts.tree.in_turn = g->embedding.tree.in_turn =
-        is_planted(o, "lanes_in_turn");
+        is_planted(o, "lanes_in_turn") && o->walk.n_lanes == o->walk.lanes;
     g->dense.cell = o->walk.cell;
     g->experts.cell = (int64_t)o->walk.cell * f;
     return status;

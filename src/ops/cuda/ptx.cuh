@@ -175,6 +175,10 @@ template <int N> SY_DEV void wgmma_wait_for(float (&d)[64]) {
     asm volatile("wgmma.wait_group.sync.aligned %64;" : SY_ACC64(d, 0) : "n"(N) : "memory");
 }
 
+template <int N> SY_DEV void wgmma_wait_for(float (&d)[128]) {
+    asm volatile("wgmma.wait_group.sync.aligned %128;" : SY_ACC64(d, 0), SY_ACC64(d, 64) : "n"(N) : "memory");
+}
+
 // d = a b (go_on 0) or d + a b, 64 x 256, both operands in shared memory; A_MN, B_MN: 1 for MN-major.
 template <int A_MN, int B_MN>
 SY_DEV void wgmma_m64n256k16(float (&d)[128], uint64_t a, uint64_t b, int go_on) {
