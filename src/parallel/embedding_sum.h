@@ -29,7 +29,8 @@ struct sy_embedding_sum {
     int used;     /* a step has begun: something is not +0 */
 };
 
-/* Local. Errors: those of sy_tree_init. sy_embedding_sum_fini. */
+/* Local. Without rows: of a rank that has no embedding; it has no memory, and nothing is added. Errors: those
+ * of sy_tree_init. sy_embedding_sum_fini. */
 sy_status sy_embedding_sum_init(const struct sy_exec *exec, const struct sy_walk *walk, int64_t seq_len,
                                 int64_t rows, int64_t d, struct sy_embedding_sum *e);
 void sy_embedding_sum_fini(struct sy_embedding_sum *e);

@@ -31,6 +31,10 @@ static int is_stored(const struct sy_param *p) {
     return p->kind != SY_PARAM_VECTOR && p->kind != SY_PARAM_BUFFER;
 }
 
+static int is_here(const struct sy_resident *r, int param) {
+    return !r->o.own || sy_owner_in_stage(r->o.own, param_of(r, param));
+}
+
 /* All experts' W1 | W3 of a layer stand together, then all W2: groups of a product are a fixed step apart. */
 static void take_experts(struct sy_resident *r, struct sy_arena *a, int first, int64_t experts) {
     size_t element = sy_dtype_bytes(r->o.exec->dtype);
@@ -75,6 +79,8 @@ static void carve(void *self, struct sy_arena *a) {
     const struct sy_params *p = r->o.params;
     for (int i = 0; i < p->n_params; i++) {
         const struct sy_param *q = param_of(r, i);
+        if (!is_here(r, i))
+            continue;
         if (q->kind == SY_PARAM_EXPERT && i == p->layer[q->layer].first_expert)
             take_experts(r, a, i, r->o.moe->num_experts);
         else if (q->kind != SY_PARAM_EXPERT && is_stored(q))
@@ -84,8 +90,10 @@ static void carve(void *self, struct sy_arena *a) {
             r->vector[i] = sy_take_f32(a, "stored weights", q->cols);
     }
     for (int l = 0; l < p->n_layers; l++)
-        take_layer(r, a, l);
-    take_cache(r, a, p->head, &r->head);
+        if (is_here(r, p->layer[l].attn_norm))
+            take_layer(r, a, l);
+    if (is_here(r, p->head))
+        take_cache(r, a, p->head, &r->head);
 }
 
 static sy_status shell(const struct sy_resident_options *o, struct sy_resident **out) {

@@ -1,6 +1,7 @@
 /* Everything that a run holds in one process: see session.h. A step: step.c; its sequences: feed.c. */
 #include "train/session.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -24,6 +25,17 @@ int64_t sy_session_batch(const struct sy_session *s) {
 }
 
 /* --- the exec ------------------------------------------------------------------------------------------- */
+
+static struct sy_walk walk_of(const struct sy_config *c, const struct sy_mesh *mesh) {
+    struct sy_share own = sy_mesh_lanes(mesh, mesh->dp_rank);
+    return (struct sy_walk){.lanes = (int)c->numerics.lanes,
+                            .expert_lanes = (int)c->numerics.expert_lanes,
+                            .cell = (int)c->numerics.cell,
+                            .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
+                            .first_lane = (int)own.first,
+                            .n_lanes = (int)own.n,
+                            .swapped = strcmp(c->debug.break_, "swap_sequences") == 0};
+}
 
 /* *own: to be destroyed at the end, or NULL. */
 static sy_status open_device(const struct sy_config *c, struct sy_device **own,
@@ -58,11 +70,11 @@ static char *take_scratch(const struct sy_config *c, int threads, size_t bytes, 
     return sy_arena_take(a, "scratch of the threads", (size_t)threads, bytes);
 }
 
-static size_t scratch_bytes(const struct sy_config *c) {
+static size_t scratch_bytes(const struct sy_config *c, const struct sy_walk *walk) {
     int64_t row, head;
     int ordinal;
     if (sy_config_cuda(c, &ordinal)) {
-        struct sy_attention most = {.sequences = sy_session_batch(c),
+        struct sy_attention most = {.sequences = sy_walk_batch(walk, c->training.local_batch_size),
                                     .seq_len = c->training.seq_len,
                                     .heads = c->model.n_heads,
                                     .kv_heads = c->model.attention == SY_ATTENTION_MLA ? c->model.n_heads
@@ -91,7 +103,8 @@ static sy_status make_exec(struct sy_session *s) {
     SY_TRY(sy_pool_create(threads_of(c, &s->mesh), &s->pool));
     sy_exec_set_class(&s->exec, sy_config_numeric_class(c));
     s->exec.pool = s->pool;
-    s->exec.scratch_bytes = scratch_bytes(c);
+    struct sy_walk walk = walk_of(c, &s->mesh);
+    s->exec.scratch_bytes = scratch_bytes(c, &walk);
     SY_TRY(make_device(s));
     return sy_arena_build(s->exec.device, "scratch of the ops", carve_scratch, s, &s->scratch);
 }
@@ -145,6 +158,28 @@ static struct part_of parts_of(const struct sy_session *s) {
     return (struct part_of){s->config, &s->exec, s->params, &s->mesh, s->walk};
 }
 
+/* Micro-batches of a step. */
+static int64_t micro_batches(const struct part_of *o) {
+    int64_t batch = sy_walk_batch(&o->walk, o->config->training.local_batch_size);
+    return (sy_walk_length(&o->walk) + batch - 1) / batch;
+}
+
+static sy_status make_schedule(const struct part_of *o, struct sy_schedule **out) {
+    const struct sy_stages *s = &o->mesh->stages;
+    int64_t n = micro_batches(o);
+    return sy_schedule_create(&(struct sy_schedule_shape){o->config->parallelism.pipeline_parallel_schedule,
+                                                          s->ranks, s->n, n < INT_MAX ? (int)n : INT_MAX},
+                              out);
+}
+
+/* The stages of a rank, for the model's options: [n / ranks]; NULL without memory. Its layers' are dealt here. */
+static struct sy_model_stage *stages_of(const struct sy_mesh *m, const struct sy_schedule *schedule) {
+    struct sy_model_stage *stages = calloc((size_t)(m->stages.n / m->stages.ranks), sizeof *stages);
+    for (int i = 0; stages && i < m->stages.n / m->stages.ranks; i++)
+        stages[i] = sy_pipeline_stage(schedule, i * m->stages.ranks + m->pp_rank, &m->stages);
+    return stages;
+}
+
 static struct sy_model_options model_options(const struct part_of *o, int train) {
     const struct sy_config *c = o->config;
     return (struct sy_model_options){.model = &c->model,
@@ -160,18 +195,7 @@ static struct sy_model_options model_options(const struct part_of *o, int train)
                                      .loss_sequences = c->training.global_batch_size};
 }
 
-static struct sy_walk walk_of(const struct sy_config *c, const struct sy_mesh *mesh) {
-    struct sy_share own = sy_mesh_lanes(mesh, mesh->dp_rank);
-    return (struct sy_walk){.lanes = (int)c->numerics.lanes,
-                            .expert_lanes = (int)c->numerics.expert_lanes,
-                            .cell = (int)c->numerics.cell,
-                            .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
-                            .first_lane = (int)own.first,
-                            .n_lanes = (int)own.n,
-                            .swapped = strcmp(c->debug.break_, "swap_sequences") == 0};
-}
-
-static struct sy_gradients_options gradients_options(const struct part_of *o) {
+static struct sy_gradients_options gradients_options(const struct part_of *o, const struct sy_owner *own) {
     const struct sy_config *c = o->config;
     int64_t batch = sy_walk_batch(&o->walk, c->training.local_batch_size), s = c->training.seq_len;
     return (struct sy_gradients_options){.params = o->params,
@@ -180,21 +204,37 @@ static struct sy_gradients_options gradients_options(const struct part_of *o) {
                                          .seq_len = s,
                                          .max_sequences = batch,
                                          .head_chunk = sy_head_chunk(c->model.vocab_size, s, batch * s),
+                                         .own = own,
                                          .plant = c->debug.break_};
 }
 
-static struct sy_resident_options resident_options(const struct part_of *o, float *const *master) {
+static struct sy_resident_options resident_options(const struct part_of *o, const struct sy_owner *own,
+                                                   float *const *master) {
     const struct sy_config *c = o->config;
     return (struct sy_resident_options){.params = o->params,
                                         .model = &c->model,
                                         .moe = &c->moe,
                                         .exec = o->exec,
                                         .master = master,
+                                        .own = own,
                                         .gathered = o->mesh->dp > 1};
 }
 
 static struct sy_reduce_options reduce_options(const struct part_of *o) {
     return (struct sy_reduce_options){.params = o->params, .exec = o->exec, .mesh = o->mesh};
+}
+
+static sy_status measure_model(const struct part_of *o, struct sy_model_options *model, struct sy_arena *a) {
+    struct sy_schedule *schedule = NULL;
+    SY_TRY(make_schedule(o, &schedule));
+    struct sy_model_stage *stages = stages_of(o->mesh, schedule);
+    model->stages = o->mesh->pp > 1 ? stages : NULL;
+    model->n_stages = o->mesh->stages.n / o->mesh->pp;
+    sy_status status =
+        stages ? sy_model_measure(model, a) : sy_fail(SY_ERR_MEMORY, "no memory for the stages");
+    free(stages);
+    sy_schedule_destroy(schedule);
+    return status;
 }
 
 static sy_status measure(const struct part_of *o, struct sy_arena *a) {
@@ -203,14 +243,14 @@ static sy_status measure(const struct part_of *o, struct sy_arena *a) {
     struct sy_step_memory step;
     struct sy_owner own = sy_mesh_owner(o->mesh, o->mesh->rank);
     struct sy_model_options model = model_options(o, 1);
-    struct sy_gradients_options gradients = gradients_options(o);
-    struct sy_resident_options resident = resident_options(o, NULL);
+    struct sy_gradients_options gradients = gradients_options(o, &own);
+    struct sy_resident_options resident = resident_options(o, &own, NULL);
     struct sy_reduce_options reduce = reduce_options(o);
     SY_TRY(sy_state_measure(o->params, o->exec, &own, 1, a));
     SY_TRY(sy_resident_measure(&resident, a));
     SY_TRY(sy_gradients_measure(&gradients, a));
     SY_TRY(sy_reduce_measure(&reduce, a));
-    SY_TRY(sy_model_measure(&model, a));
+    SY_TRY(measure_model(o, &model, a));
     for (int side = 0; side < 2; side++)
         carve_step(&(struct step_memory){c, &o->walk, &feed, &step}, a);
     SY_TRY(sy_step_routes_measure(c, sy_walk_batch(&o->walk, c->training.local_batch_size), a));
@@ -220,17 +260,18 @@ static sy_status measure(const struct part_of *o, struct sy_arena *a) {
 
 sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *params,
                              const struct sy_mesh *mesh, struct sy_arena *a) {
-    struct sy_exec x = {.scratch_bytes = scratch_bytes(c)};
+    struct sy_walk walk = walk_of(c, mesh);
+    struct sy_exec x = {.scratch_bytes = scratch_bytes(c, &walk)};
     struct sy_device *own;
     int ordinal;
     sy_exec_set_class(&x, sy_config_numeric_class(c));
     SY_TRY(choose_ops(c, &x.ops));
     if (sy_config_cuda(c, &ordinal)) {
         x.device = sy_device_cuda_planned();
-        return measure(&(struct part_of){c, &x, params, mesh, walk_of(c, mesh)}, a);
+        return measure(&(struct part_of){c, &x, params, mesh, walk}, a);
     }
     SY_TRY(open_device(c, &own, &x.device));
-    sy_status status = measure(&(struct part_of){c, &x, params, mesh, walk_of(c, mesh)}, a);
+    sy_status status = measure(&(struct part_of){c, &x, params, mesh, walk}, a);
     sy_device_destroy(own);
     return status;
 }
@@ -244,14 +285,29 @@ static sy_status make_model(struct sy_session *s, int train) {
     o.tally = s->step.tally;
     o.counts = train ? s->step.counts : NULL;
     o.log = s->log;
-    return sy_model_create(&o, &s->model);
+    if (s->mesh.pp == 1)
+        return sy_model_create(&o, &s->model);
+    SY_TRY(make_schedule(&p, &s->schedule));
+    struct sy_model_stage *stages = stages_of(&s->mesh, s->schedule);
+    o.stages = stages;
+    o.n_stages = s->mesh.stages.n / s->mesh.pp;
+    sy_status status =
+        stages ? sy_model_create(&o, &s->model) : sy_fail(SY_ERR_MEMORY, "no memory for the stages");
+    free(stages);
+    SY_TRY(status);
+    return sy_pipeline_create(&(struct sy_pipeline_options){.schedule = s->schedule,
+                                                            .pp = s->groups.pp,
+                                                            .exec = &s->exec,
+                                                            .model = s->model,
+                                                            .d = s->config->model.dim},
+                              &s->pipeline);
 }
 
 static sy_status make_weights(struct sy_session *s, int train) {
     struct part_of p = parts_of(s);
     struct sy_owner own = sy_mesh_owner(&s->mesh, s->mesh.rank);
     SY_TRY(sy_state_init(s->params, &s->exec, &own, train, &s->state));
-    struct sy_resident_options o = resident_options(&p, s->state.master);
+    struct sy_resident_options o = resident_options(&p, &s->state.own, s->state.master);
     SY_TRY(sy_resident_create(&o, &s->resident));
     if (s->mesh.dp > 1)
         SY_TRY(sy_spread_create(&(struct sy_spread_options){&s->state, s->resident, &s->groups, &s->exec},
@@ -268,7 +324,7 @@ static sy_status make_weights(struct sy_session *s, int train) {
 
 static sy_status make_training(struct sy_session *s) {
     struct part_of p = parts_of(s);
-    struct sy_gradients_options o = gradients_options(&p);
+    struct sy_gradients_options o = gradients_options(&p, &s->state.own);
     struct sy_reduce_options reduce = reduce_options(&p);
     SY_TRY(sy_gradients_create(&o, &s->gradients));
     reduce.groups = &s->groups;
@@ -378,9 +434,6 @@ sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, 
 
 /* What is not computed over ranks yet. */
 static sy_status check_axes(const struct sy_config *c, const struct sy_mesh *m) {
-    if (m->pp > 1)
-        return sy_config_fail(c, "parallelism.pipeline_parallel_degree",
-                              "stages are not in this build: choose 1");
     if (m->ep > 1)
         return sy_config_fail(c, "parallelism.expert_parallel_degree",
                               "training with experts over ranks is not in this build: choose 1");
@@ -416,7 +469,9 @@ void sy_session_destroy(struct sy_session *s) {
     sy_step_routes_destroy(s->routes);
     sy_reduce_destroy(s->reduce);
     sy_gradients_destroy(s->gradients);
+    sy_pipeline_destroy(s->pipeline);
     sy_model_destroy(s->model);
+    sy_schedule_destroy(s->schedule);
     sy_spread_destroy(s->spread);
     sy_update_destroy(s->update);
     sy_resident_destroy(s->resident);

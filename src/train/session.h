@@ -14,6 +14,7 @@
 #include "data/loader.h"
 #include "model/model.h"
 #include "parallel/gradients.h"
+#include "parallel/pipeline.h"
 #include "train/profile.h"
 #include "train/schedule.h"
 #include "train/spread.h"
@@ -56,7 +57,9 @@ struct sy_session {
     struct sy_params *params;
     struct sy_state state;
     struct sy_resident *resident;
-    struct sy_model *model;
+    struct sy_model *model; /* of this rank's stages */
+    struct sy_schedule *schedule;
+    struct sy_pipeline *pipeline; /* NULL: one stage */
     struct sy_walk walk;
     struct sy_gradients *gradients;
     struct sy_reduce *reduce;

@@ -63,11 +63,20 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
                                                   .data = s->step.counts});
 }
 
+/* Micro-batch mb: the next of the walk. */
+static struct sy_batch micro_batch(void *self, int64_t mb) {
+    const struct sy_session *s = self;
+    int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s), k = mb * local;
+    return sy_feed_batch(s, k, all - k < local ? all - k : local);
+}
+
 static sy_status accumulate(struct sy_session *s) {
     int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s);
     struct sy_grad_sink sink = sy_profile_sink(s->profile, sy_gradients_sink(s->gradients));
     sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
+    if (s->pipeline)
+        return sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, micro_batch, &sink, 0});
     for (int64_t k = 0; k < all; k += local) {
         struct sy_batch b = sy_feed_batch(s, k, all - k < local ? all - k : local);
         sy_step_routes_before(s->routes, &s->walk, &b);
@@ -107,15 +116,16 @@ static size_t counts_bytes(const struct sy_session *s) {
     return (size_t)(s->params->n_layers * s->config->moe.num_experts) * sizeof *s->seen.counts;
 }
 
-/* Tally and loads of all ranks in the place of this one's. */
-static sy_status count_together(struct sy_session *s) {
+/* Tally and loads of all ranks in the place of this one's. Returns the agreed status. */
+static sy_status count_together(struct sy_session *s, sy_status mine) {
     const struct sy_device *d = s->exec.device;
     const struct sy_comm *world = &s->groups.world;
     if (world->size == 1)
-        return SY_OK;
+        return mine;
     d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
     d->copy(d, s->seen.counts, s->step.counts, counts_bytes(s));
-    sy_status status = sy_tally_total(world, sy_exec_wait(&s->exec), s->seen.tally);
+    sy_status waited = sy_exec_wait(&s->exec);
+    sy_status status = sy_tally_total(world, mine == SY_OK ? waited : mine, s->seen.tally);
     SY_TRY(world->ops->sum_i64(world, status, s->seen.counts,
                                (int64_t)(counts_bytes(s) / sizeof *s->seen.counts)));
     d->copy(d, s->step.tally, s->seen.tally, sizeof *s->seen.tally);
@@ -200,15 +210,16 @@ static void report(struct sy_session *s, struct sy_step_result *r) {
 
 /* What all ranks have in the step: their valid labels, and whether it is skipped. */
 static sy_status open_step(struct sy_session *s, sy_status mine, struct sy_step_result *r, int *skipped) {
-    const struct sy_comm *dp = &s->groups.dp;
+    const struct sy_comm *world = &s->groups.world;
     if (mine == SY_OK)
         r->n_valid = sy_feed_send(s, sy_walk_length(&s->walk));
-    SY_TRY(dp->ops->sum_i64(dp, mine, &r->n_valid, 1));
+    SY_TRY(world->ops->sum_i64(world, mine, &r->n_valid, 1));
+    r->n_valid /= s->mesh.pp; /* a pipeline's ranks have the same sequences */
     if (r->n_valid == 0)
         SY_FAIL(SY_ERR_DATA,
                 "step %lld has no valid label: every token of its %lld sequences ends a document",
                 (long long)r->step, (long long)s->config->training.global_batch_size);
-    return dp->ops->agree(dp, sy_step_routes_begin(s->routes, r->step, skipped));
+    return world->ops->agree(world, sy_step_routes_begin(s->routes, r->step, skipped));
 }
 
 static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, struct sy_step_result *r) {
@@ -226,9 +237,10 @@ static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, stru
     if (r->step == sy_session_planted_flip(c->debug.break_))
         SY_TRY(flip(s));
     begin(s, r);
-    SY_TRY(sy_reduce_run(s->reduce, accumulate(s)));
-    norm(s, r);
-    SY_TRY(count_together(s));
+    mine = sy_reduce_run(s->reduce, accumulate(s));
+    if (mine == SY_OK)
+        norm(s, r);
+    SY_TRY(count_together(s, mine));
     update(s);
     SY_TRY(read_back(s));
     SY_TRY(check_recompute(s));
@@ -253,18 +265,38 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
     return filled(s, SY_OK, step, r);
 }
 
+struct fed { /* the first n sequences of the feed */
+    const struct sy_session *s;
+    int64_t n;
+};
+static struct sy_batch fed_batch(void *self, int64_t mb) {
+    const struct fed *f = self;
+    int64_t local = sy_session_batch(f->s), k = mb * local, n = f->n - k < local ? f->n - k : local;
+    return sy_feed_batch(f->s, k, n);
+}
+
+static sy_status eval_fed(struct sy_session *s, int64_t n) {
+    struct fed f = {s, n};
+    if (s->pipeline) {
+        int64_t local = sy_session_batch(s);
+        return sy_pipeline_run(s->pipeline,
+                               &(struct sy_pipeline_run){&f, fed_batch, NULL, (n + local - 1) / local});
+    }
+    struct sy_batch b = sy_feed_batch(s, 0, n);
+    return sy_model_eval(s->model, &b);
+}
+
 /* Losses of held-out sequences own.first .. own.first + own.n - 1, to the tally. */
 static sy_status eval_sequences(struct sy_session *s, struct sy_share own) {
     const struct sy_device *d = s->exec.device;
-    int64_t local = sy_session_batch(s), end = own.first + own.n;
+    int64_t once = s->pipeline ? sy_walk_length(&s->walk) : sy_session_batch(s), end = own.first + own.n;
     *s->seen.tally = sy_tally_empty;
     d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
-    for (int64_t k = own.first; k < end; k += local) {
-        int64_t n = end - k < local ? end - k : local;
+    for (int64_t k = own.first; k < end; k += once) {
+        int64_t n = end - k < once ? end - k : once;
         SY_TRY(sy_feed_fetch_heldout(s, k, n));
         sy_feed_send(s, n);
-        struct sy_batch b = sy_feed_batch(s, 0, n);
-        SY_TRY(sy_model_eval(s->model, &b));
+        SY_TRY(eval_fed(s, n));
         SY_TRY(sy_exec_wait(&s->exec)); /* the feed is filled again */
     }
     d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
@@ -276,7 +308,7 @@ sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *los
     if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)
         total = max_batches * batch;
     sy_status status = eval_sequences(s, sy_deal(total, s->mesh.dp, s->mesh.dp_rank));
-    SY_TRY(sy_tally_total(&s->groups.dp, status, s->seen.tally));
+    SY_TRY(sy_tally_total(&s->groups.world, status, s->seen.tally));
     const struct sy_tally *t = s->seen.tally;
     sy_model_counters(s->model)->batched_no_grad += t->batched;
     *n_valid = t->n_valid;

@@ -56,7 +56,8 @@ static void list(struct sy_update *u) {
                     (struct sy_digest_item){counts.n, t->id, (uint64_t)counts.first,
                                             s->of[SY_STATE_W][i] + (counts.first - own.first)};
             if (!trained) {
-                list_bias(u, i, t);
+                if (own.n > 0)
+                    list_bias(u, i, t);
                 u->n_bias_digests = u->n_all;
             } else if (own.n > 0) {
                 list_trained(u, i, t, own);
