@@ -198,14 +198,15 @@ static struct sy_model_options model_options(const struct part_of *o, int train)
 static struct sy_gradients_options gradients_options(const struct part_of *o, const struct sy_owner *own) {
     const struct sy_config *c = o->config;
     int64_t batch = sy_walk_batch(&o->walk, c->training.local_batch_size), s = c->training.seq_len;
-    return (struct sy_gradients_options){.params = o->params,
-                                         .exec = o->exec,
-                                         .walk = o->walk,
-                                         .seq_len = s,
-                                         .max_sequences = batch,
-                                         .head_chunk = sy_head_chunk(c->model.vocab_size, s, batch * s),
-                                         .own = own,
-                                         .plant = c->debug.break_};
+    return (struct sy_gradients_options){
+        .params = o->params,
+        .exec = o->exec,
+        .walk = o->walk,
+        .seq_len = s,
+        .max_sequences = batch,
+        .head_chunk = sy_head_chunk(o->exec->device, c->model.vocab_size, s, batch * s),
+        .own = own,
+        .plant = c->debug.break_};
 }
 
 static struct sy_weights_options weights_options(const struct part_of *o) {
