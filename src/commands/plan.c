@@ -1,10 +1,11 @@
 /* switchyard plan: what a run on one rank will hold and compute, from the code that allocates it, without
  * the memory. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/machine.h"
 #include "ckpt/hf_config.h"
-#include "parallel/tree.h"
+#include "parallel/calls.h"
 #include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
@@ -71,10 +72,25 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
 }
 
 /* Why there are more gradients than weights. */
-static sy_status explain_gradients(const struct sy_io *io, const struct sy_config *c) {
+static sy_status explain_gradients(const struct sy_io *io, const struct sy_config *c,
+                                   const struct sy_mesh *mesh) {
     int lanes = (int)c->numerics.lanes, width = (int)c->numerics.expert_lanes, dense = 0, experts = 0;
-    SY_TRY(sy_tree_buffers(&(struct sy_tree_shape){.leaves = lanes, .width = width}, &dense));
-    SY_TRY(sy_tree_buffers(&(struct sy_tree_shape){.leaves = lanes / width, .width = 1}, &experts));
+    struct sy_share own = sy_mesh_lanes(mesh, mesh->dp_rank);
+    struct sy_tree_run run = {(int)own.first, (int)own.n}, *groups = calloc((size_t)mesh->ep, sizeof *groups);
+    struct sy_calls calls = {0};
+    struct sy_tree_shape shape = {lanes, run.n < width ? run.n : width, &run, 1};
+    if (!groups)
+        SY_FAIL(SY_ERR_MEMORY, "plan: no memory for %d ranks", mesh->ep);
+    sy_status status = sy_tree_buffers(&shape, &dense);
+    if (status == SY_OK)
+        status = sy_calls_init(mesh, &(struct sy_walk){lanes, width, 1, 1, run.first, run.n, 0}, 1, &calls);
+    shape = (struct sy_tree_shape){lanes / width, 1, groups,
+                                   sy_gradients_groups(calls.walk, calls.ranks, groups)};
+    if (status == SY_OK)
+        status = sy_tree_buffers(&shape, &experts);
+    sy_calls_fini(&calls);
+    free(groups);
+    SY_TRY(status);
     sy_io_printf(io,
                  "    %d x the dense weights and %d x the experts' in fp32: numerics.lanes = %d,\n"
                  "    expert_lanes = %d at a time; sums wait in a tree for their other half\n",
@@ -82,11 +98,12 @@ static sy_status explain_gradients(const struct sy_io *io, const struct sy_confi
     return SY_OK;
 }
 
-static sy_status tags(const struct sy_io *io, const struct sy_config *c, const struct sy_arena *a) {
+static sy_status tags(const struct sy_io *io, const struct sy_config *c, const struct sy_mesh *mesh,
+                      const struct sy_arena *a) {
     for (int i = 0; i < a->n_tags; i++) {
         amount(io, a->tags[i].name, (double)a->tags[i].bytes);
         if (strcmp(a->tags[i].name, "gradients") == 0)
-            SY_TRY(explain_gradients(io, c));
+            SY_TRY(explain_gradients(io, c, mesh));
     }
     return SY_OK;
 }
@@ -105,10 +122,14 @@ static void print_machine(const struct sy_io *io, double bytes) {
 
 static sy_status print_memory(const struct sy_io *io, const struct sy_config *c, const struct sy_params *p) {
     struct sy_arena all = sy_arena_measure();
-    SY_TRY(sy_session_measure(c, p, &all));
+    struct sy_mesh mesh;
+    SY_TRY(sy_mesh_create(c, (int)c->run.ranks, 0, &mesh));
+    SY_TRY(sy_session_measure(c, p, &mesh, &all));
+    int64_t batch = sy_mesh_lanes(&mesh, 0).n * (c->training.global_batch_size / c->numerics.lanes);
     sy_io_printf(io, "memory of one rank, %lld sequences at a time, activation_checkpoint.mode %s\n",
-                 (long long)sy_session_batch(c), sy_config_word(c, "activation_checkpoint.mode"));
-    SY_TRY(tags(io, c, &all));
+                 (long long)(c->training.local_batch_size < batch ? c->training.local_batch_size : batch),
+                 sy_config_word(c, "activation_checkpoint.mode"));
+    SY_TRY(tags(io, c, &mesh, &all));
     double bytes = (double)(all.used - all.guards);
     amount(io, "in all", bytes);
     print_machine(io, bytes);

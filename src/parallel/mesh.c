@@ -88,7 +88,7 @@ static sy_status check_lanes(const struct sy_config *c, const struct sy_mesh *m)
 
 struct sy_share sy_mesh_lanes(const struct sy_mesh *m, int dp_rank) {
     int64_t f = m->expert_lanes, in_group = dp_rank % m->ep;
-    struct sy_share groups = sy_deal(m->lanes / f, m->edp, dp_rank / m->ep);
+    struct sy_share groups = sy_mesh_lane_groups(m, dp_rank / m->ep);
     if (groups.n >= m->ep) {
         struct sy_share own = sy_deal(groups.n, m->ep, in_group);
         return (struct sy_share){(groups.first + own.first) * f, own.n * f};
@@ -99,6 +99,17 @@ struct sy_share sy_mesh_lanes(const struct sy_mesh *m, int dp_rank) {
         run = sy_deal(m->ep, groups.n, ++g);
     struct sy_share own = sy_deal(f, run.n, in_group - run.first);
     return (struct sy_share){(groups.first + g) * f + own.first, own.n};
+}
+
+struct sy_share sy_mesh_lane_groups(const struct sy_mesh *m, int edp_rank) {
+    return sy_deal(m->lanes / m->expert_lanes, m->edp, edp_rank);
+}
+
+struct sy_owner sy_mesh_owner(const struct sy_mesh *m, int rank) {
+    int dp_rank = rank % m->dp;
+    return (struct sy_owner){.dense = {dp_rank, m->dp},
+                             .experts = {dp_rank / m->ep, m->edp},
+                             .expert = sy_mesh_experts(m, dp_rank % m->ep)};
 }
 
 struct sy_share sy_mesh_experts(const struct sy_mesh *m, int ep_rank) {
@@ -112,6 +123,21 @@ struct sy_share sy_mesh_layers(const struct sy_mesh *m, int stage) {
 }
 
 /* --- creation ------------------------------------------------------------------------------------------- */
+
+struct sy_mesh sy_mesh_alone(const struct sy_config *c) {
+    return (struct sy_mesh){.world = 1,
+                            .pp = 1,
+                            .dp = 1,
+                            .replicate = 1,
+                            .shard = 1,
+                            .ep = 1,
+                            .edp = 1,
+                            .n_stages = 1,
+                            .lanes = (int)c->numerics.lanes,
+                            .expert_lanes = (int)c->numerics.expert_lanes,
+                            .experts = c->moe.num_experts,
+                            .n_layers = c->model.n_layers};
+}
 
 sy_status sy_mesh_create(const struct sy_config *c, int world, int rank, struct sy_mesh *mesh) {
     struct sy_mesh m = {.world = world,
