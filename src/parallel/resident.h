@@ -5,6 +5,7 @@
 #define SY_PARALLEL_RESIDENT_H
 
 #include "model/weights.h"
+#include "parallel/shard.h"
 
 struct sy_resident_options {
     const struct sy_params *params;
@@ -14,7 +15,8 @@ struct sy_resident_options {
     /* [n_params] first element of each that this rank owns whole; read for vectors and expert biases; outlives
      * the source */
     float *const *master;
-    int gathered; /* vectors have parts of several ranks: they lie here, too */
+    struct sy_share experts; /* of each layer that lie here */
+    int gathered;            /* vectors have parts of several ranks: they lie here, too */
 };
 
 struct sy_resident;

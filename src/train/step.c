@@ -44,13 +44,17 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
                                                   .data = s->step.counts});
 }
 
+/* All ranks of the expert-parallel group make as many calls; some of them may have no sequences. */
 static sy_status accumulate(struct sy_session *s) {
-    int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s);
     struct sy_grad_sink sink = sy_profile_sink(s->profile, sy_gradients_sink(s->gradients));
     sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
-    for (int64_t k = 0; k < all; k += local) {
-        struct sy_batch b = sy_feed_batch(s, k, all - k < local ? all - k : local);
+    for (int64_t i = 0; i < s->calls.n; i++) {
+        struct sy_group_batch group;
+        int64_t first, n;
+        sy_call(&s->calls, i, &first, &n, &group);
+        struct sy_batch b = sy_feed_batch(s, first, n);
+        b.group = s->groups.ep.size > 1 ? &group : NULL;
         sy_step_routes_before(s->routes, &s->walk, &b);
         SY_TRY(sy_model_train(s->model, &b, &sink));
         sy_step_routes_after(s->routes, &s->walk, &b);
@@ -192,6 +196,15 @@ static sy_status open_step(struct sy_session *s, sy_status mine, struct sy_step_
     return dp->ops->agree(dp, sy_step_routes_begin(s->routes, r->step, skipped));
 }
 
+static sy_status compute(struct sy_session *s, const struct sy_step_result *r) {
+    begin(s, r);
+    SY_TRY(sy_reduce_run(s->reduce, accumulate(s)));
+    norm(s, r);
+    SY_TRY(count_together(s));
+    update(s);
+    return read_back(s);
+}
+
 static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, struct sy_step_result *r) {
     const struct sy_config *c = s->config;
     int skipped = 0;
@@ -204,12 +217,11 @@ static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, stru
         return sy_session_digest(s, r->digest);
     }
     r->tokens = c->training.global_batch_size * c->training.seq_len;
-    begin(s, r);
-    SY_TRY(sy_reduce_run(s->reduce, accumulate(s)));
-    norm(s, r);
-    SY_TRY(count_together(s));
-    update(s);
-    SY_TRY(read_back(s));
+    SY_TRY(compute(s, r));
+    while (s->seen.tally->overflow) { /* nothing was applied, and no number means anything */
+        SY_TRY(sy_session_regrow(s, s->seen.tally->overflow));
+        SY_TRY(compute(s, r));
+    }
     SY_TRY(check_recompute(s));
     report(s, r);
     if (r->applied) {
@@ -232,17 +244,37 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
     return filled(s, SY_OK, step, r);
 }
 
-/* Losses of held-out sequences own.first .. own.first + own.n - 1, to the tally. */
-static sy_status eval_sequences(struct sy_session *s, struct sy_share own) {
+/* What each rank of the expert-parallel group brings to call i of held-out sequences, `total` dealt to all
+ * data-parallel ranks; first: this rank's first of it. Returns how many calls there are. */
+static int64_t heldout_call(const struct sy_session *s, int64_t total, int64_t i, int64_t *first,
+                            int64_t *of) {
+    int64_t local = sy_session_batch(s), calls = 0;
+    const struct sy_mesh *m = &s->mesh;
+    for (int r = 0; r < m->ep; r++) {
+        struct sy_share own = sy_deal(total, m->dp, m->edp_rank * m->ep + r);
+        int64_t at = i * local < own.n ? i * local : own.n, left = own.n - at;
+        of[r] = left < local ? left : local;
+        calls = (own.n + local - 1) / local > calls ? (own.n + local - 1) / local : calls;
+        if (r == m->ep_rank)
+            *first = own.first + at;
+    }
+    return calls;
+}
+
+/* Losses of this rank's part of `total` held-out sequences, to the tally. of [ep]: scratch. */
+static sy_status eval_sequences(struct sy_session *s, int64_t total, int64_t *of) {
     const struct sy_device *d = s->exec.device;
-    int64_t local = sy_session_batch(s), end = own.first + own.n;
+    struct sy_group_batch group = {.rounds = 1, .of = of};
+    const struct sy_comm *ep = &s->groups.ep;
+    int64_t first = 0;
     *s->seen.tally = sy_tally_empty;
     d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
-    for (int64_t k = own.first; k < end; k += local) {
-        int64_t n = end - k < local ? end - k : local;
-        SY_TRY(sy_feed_fetch_heldout(s, k, n));
+    for (int64_t i = 0; i < heldout_call(s, total, i, &first, of); i++) {
+        int64_t n = of[s->mesh.ep_rank];
+        SY_TRY(ep->ops->agree(ep, sy_feed_fetch_heldout(s, first, n)));
         sy_feed_send(s, n);
         struct sy_batch b = sy_feed_batch(s, 0, n);
+        b.group = ep->size > 1 ? &group : NULL;
         SY_TRY(sy_model_eval(s->model, &b));
         SY_TRY(sy_exec_wait(&s->exec)); /* the feed is filled again */
     }
@@ -250,12 +282,23 @@ static sy_status eval_sequences(struct sy_session *s, struct sy_share own) {
     return sy_exec_wait(&s->exec);
 }
 
+static sy_status eval_together(struct sy_session *s, int64_t total) {
+    int64_t *of = calloc((size_t)s->mesh.ep, sizeof *of);
+    sy_status status = of ? eval_sequences(s, total, of)
+                          : sy_fail(SY_ERR_MEMORY, "no memory for the calls of %d ranks", s->mesh.ep);
+    free(of);
+    return sy_tally_total(&s->groups.world, status, s->seen.tally);
+}
+
 sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *loss, int64_t *n_valid) {
     int64_t total = sy_loader_eval_count(s->data.loader), batch = s->config->training.global_batch_size;
     if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)
         total = max_batches * batch;
-    sy_status status = eval_sequences(s, sy_deal(total, s->mesh.dp, s->mesh.dp_rank));
-    SY_TRY(sy_tally_total(&s->groups.dp, status, s->seen.tally));
+    SY_TRY(eval_together(s, total));
+    while (s->seen.tally->overflow) {
+        SY_TRY(sy_session_regrow(s, s->seen.tally->overflow));
+        SY_TRY(eval_together(s, total));
+    }
     const struct sy_tally *t = s->seen.tally;
     sy_model_counters(s->model)->batched_no_grad += t->batched;
     *n_valid = t->n_valid;
