@@ -191,6 +191,11 @@ sy_status sy_model_eval(struct sy_model *m, const struct sy_batch *b) {
     return SY_OK;
 }
 
+void sy_model_idle(struct sy_model *m, int backward) {
+    m->c.weights.ends(m->c.weights.self);
+    sy_stage_idle(m->stage, backward);
+}
+
 sy_status sy_model_logits(struct sy_model *m, const struct sy_batch *b, int64_t token, const float **logits) {
     SY_TRY(forward(m, b, SY_PASS_EVAL));
     sy_head_logits(&m->c, b, &m->head, m->out, token);

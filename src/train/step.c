@@ -44,7 +44,8 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
                                                   .data = s->step.counts});
 }
 
-/* All ranks of the expert-parallel group make as many calls; some of them may have no sequences. */
+/* All data-parallel ranks make as many calls; some of them may have no sequences. Ranks that share experts
+ * exchange rows all the same; of one alone weights are gathered, which is collective too. */
 static sy_status accumulate(struct sy_session *s) {
     struct sy_grad_sink sink = sy_profile_sink(s->profile, sy_gradients_sink(s->gradients));
     sy_profile_mark(s->profile, SY_PART_host);
@@ -53,13 +54,17 @@ static sy_status accumulate(struct sy_session *s) {
         struct sy_group_batch group;
         int64_t first, n;
         sy_call(&s->calls, i, &first, &n, &group);
+        if (n == 0 && s->groups.ep.size == 1) {
+            sy_model_idle(s->model, 1);
+            continue;
+        }
         struct sy_batch b = sy_feed_batch(s, first, n);
         b.group = s->groups.ep.size > 1 ? &group : NULL;
         sy_step_routes_before(s->routes, &s->walk, &b);
         SY_TRY(sy_model_train(s->model, &b, &sink));
         sy_step_routes_after(s->routes, &s->walk, &b);
     }
-    return SY_OK;
+    return sy_weights_status(&s->weights);
 }
 
 /* The first element of the head's gradient, on the rank that owns it. */
@@ -245,20 +250,19 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
 }
 
 /* What each rank of the expert-parallel group brings to call i of held-out sequences, `total` dealt to all
- * data-parallel ranks; first: this rank's first of it. Returns how many calls there are. */
+ * data-parallel ranks; first: this rank's first of it. Returns how many calls there are, for all of them. */
 static int64_t heldout_call(const struct sy_session *s, int64_t total, int64_t i, int64_t *first,
                             int64_t *of) {
-    int64_t local = sy_session_batch(s), calls = 0;
+    int64_t local = s->calls.least_sequences, most = sy_deal(total, s->mesh.dp, 0).n;
     const struct sy_mesh *m = &s->mesh;
     for (int r = 0; r < m->ep; r++) {
         struct sy_share own = sy_deal(total, m->dp, m->edp_rank * m->ep + r);
         int64_t at = i * local < own.n ? i * local : own.n, left = own.n - at;
         of[r] = left < local ? left : local;
-        calls = (own.n + local - 1) / local > calls ? (own.n + local - 1) / local : calls;
         if (r == m->ep_rank)
             *first = own.first + at;
     }
-    return calls;
+    return (most + local - 1) / local;
 }
 
 /* Losses of this rank's part of `total` held-out sequences, to the tally. of [ep]: scratch. */
@@ -271,6 +275,10 @@ static sy_status eval_sequences(struct sy_session *s, int64_t total, int64_t *of
     d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
     for (int64_t i = 0; i < heldout_call(s, total, i, &first, of); i++) {
         int64_t n = of[s->mesh.ep_rank];
+        if (n == 0 && ep->size == 1) {
+            sy_model_idle(s->model, 0);
+            continue;
+        }
         SY_TRY(ep->ops->agree(ep, sy_feed_fetch_heldout(s, first, n)));
         sy_feed_send(s, n);
         struct sy_batch b = sy_feed_batch(s, 0, n);
@@ -278,6 +286,7 @@ static sy_status eval_sequences(struct sy_session *s, int64_t total, int64_t *of
         SY_TRY(sy_model_eval(s->model, &b));
         SY_TRY(sy_exec_wait(&s->exec)); /* the feed is filled again */
     }
+    SY_TRY(sy_weights_status(&s->weights));
     d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
     return sy_exec_wait(&s->exec);
 }
