@@ -8,6 +8,7 @@ struct sy_model {
     struct sy_arena arena;
     struct sy_stage *stage;
     struct sy_moe_counters counters;
+    int64_t most_rows;            /* of a rank's experts */
     struct sy_mat x, out, dy, dx; /* the stage's input and output and their gradients */
     struct sy_head head;
     float *rope_cos, *rope_sin;
@@ -49,10 +50,13 @@ static struct sy_layer_ctx context(struct sy_model *m, const struct sy_model_opt
                                          .seq_len = o->seq_len,
                                          .max_sequences = o->max_sequences,
                                          .max_tokens = o->max_sequences * o->seq_len,
-                                         .max_rounds = 1,
+                                         .max_rounds = o->max_rounds > 0 ? o->max_rounds : 1,
                                          .combine_groups = o->combine_groups,
                                          .forced_balance = o->forced_balance,
                                          .loss_sequences = o->loss_sequences,
+                                         .most_rows = &m->most_rows,
+                                         .direct = o->direct,
+                                         .goes_on = 1,
                                          .counters = &m->counters},
                                  .params = o->params,
                                  .weights = o->weights,
@@ -63,6 +67,11 @@ static struct sy_layer_ctx context(struct sy_model *m, const struct sy_model_opt
                                  .scalars = o->scalars,
                                  .tally = o->tally,
                                  .counts = o->counts};
+}
+
+static void plan_rows(struct sy_moe_env *env, const struct sy_model_options *o) {
+    int64_t rows = o->room > 0 ? sy_moe_rows_for(env, o->room) : 0;
+    env->planned_rows = rows > 0 && o->planned_rows > rows ? o->planned_rows : rows;
 }
 
 static void carve(void *self, struct sy_arena *a) {
@@ -86,6 +95,7 @@ static sy_status shell(const struct sy_model_options *o, struct sy_model **out) 
         SY_FAIL(SY_ERR_MEMORY, "no memory for a model");
     m->backward = o->recompute != NULL;
     m->c = context(m, o);
+    plan_rows(&m->c.moe, o);
     sy_status status = sy_stage_create(&(struct sy_stage_options){.ctx = &m->c,
                                                                   .recompute = o->recompute,
                                                                   .first = 0,
@@ -134,14 +144,18 @@ static sy_status fill_rope(struct sy_model *m) {
 }
 
 sy_status sy_model_create(const struct sy_model_options *o, struct sy_model **out) {
-    struct sy_model *m;
-    SY_TRY(shell(o, &m));
-    sy_status status =
-        sy_arena_build(o->exec->device,
-                       "activations (lower training.local_batch_size, or activation_checkpoint.mode = full)",
-                       carve, m, &m->arena);
+    struct sy_model *m = NULL;
+    sy_status status = shell(o, &m);
+    if (status == SY_OK)
+        status = sy_arena_build(
+            o->exec->device,
+            "activations (lower training.local_batch_size, or activation_checkpoint.mode = full)", carve, m,
+            &m->arena);
     if (status == SY_OK)
         status = fill_rope(m);
+    status = o->ep.ops->agree(&o->ep, status);
+    if (status == SY_OK)
+        status = sy_stage_connect(m->stage, SY_OK);
     if (status != SY_OK) {
         sy_model_destroy(m);
         return status;
@@ -188,6 +202,8 @@ sy_status sy_model_logits(struct sy_model *m, const struct sy_batch *b, int64_t 
     *logits = m->head.logits;
     return SY_OK;
 }
+
+int64_t sy_model_planned_rows(const struct sy_model *m) { return m->c.moe.planned_rows; }
 
 struct sy_moe_counters *sy_model_counters(struct sy_model *m) {
     return &m->counters;

@@ -16,7 +16,8 @@ struct sy_resident_options {
     /* [n_params] first element of each that this rank owns whole; read for vectors and expert biases; outlives
      * the source */
     float *const *master;
-    int gathered; /* vectors have parts of several ranks: they lie here, too */
+    struct sy_share experts; /* of each layer that lie here */
+    int gathered;            /* vectors have parts of several ranks: they lie here, too */
     enum { SY_RESIDENT_ALL, SY_RESIDENT_ENDS, SY_RESIDENT_ONE_LAYER } holds; /* one layer at a time, of any */
 };
 
