@@ -256,6 +256,10 @@ void sy_stage_destroy(struct sy_stage *s) {
     free(s);
 }
 
+sy_status sy_stage_connect(struct sy_stage *s, sy_status mine) {
+    return kinds_of(s).moe ? sy_moe_connect(&s->o.ctx->moe, mine, &s->moe) : mine;
+}
+
 /* --- a layer -------------------------------------------------------------------------------------------- */
 
 struct call { /* one layer of one micro-batch, while it is computed */

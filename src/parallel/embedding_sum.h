@@ -11,14 +11,6 @@
 #include "parallel/tree.h"
 #include "parallel/walk.h"
 
-/* This rank's lanes as the tree takes them. */
-static inline struct sy_tree_run sy_tree_run_of(const struct sy_walk *w) {
-    return (struct sy_tree_run){w->first_lane, w->n_lanes};
-}
-static inline struct sy_tree_shape sy_tree_shape_of(const struct sy_walk *w, const struct sy_tree_run *run) {
-    return (struct sy_tree_shape){w->lanes, sy_walk_width(w), run, 1};
-}
-
 struct sy_embedding_sum {
     const struct sy_exec *exec;
     struct sy_walk walk;
@@ -41,7 +33,7 @@ void sy_embedding_sum_begin(struct sy_embedding_sum *e, const int32_t *ids);
 /* dy [T, d] of the span's tokens `ids`. */
 void sy_embedding_sum_add(struct sy_embedding_sum *e, const struct sy_span *at, const int32_t *ids,
                           struct sy_mat dy);
-/* A node after the last sequence, until the next begin. */
-float *sy_embedding_sum_node(const struct sy_embedding_sum *e, struct sy_tree_node node);
+/* Of a rank that has all lanes, after the last sequence, until the next begin. */
+float *sy_embedding_sum_root(const struct sy_embedding_sum *e);
 
 #endif

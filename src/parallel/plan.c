@@ -111,9 +111,8 @@ static void parameters_sent(const struct sy_plan *p, int rank, struct sy_plan_by
     struct sy_share lanes = sy_mesh_lanes(m, at.dp), groups = sy_mesh_lane_groups(m, at.edp);
     double near[2] = {near_share(p, rank, at.dp, m->dp, 1), near_share(p, rank, at.edp, m->edp, m->ep)};
     struct sy_tree_node node[SY_TREE_MAX_NODES];
-    int nodes[2] = {sy_tree_nodes_of(m->lanes, (struct sy_tree_run){(int)lanes.first, (int)lanes.n}, node),
-                    sy_tree_nodes_of(m->lanes / m->expert_lanes,
-                                     (struct sy_tree_run){(int)groups.first, (int)groups.n}, node)};
+    int nodes[2] = {sy_tree_maximal(m->lanes, (int)lanes.first, (int)lanes.n, node),
+                    sy_tree_maximal(m->lanes / m->expert_lanes, (int)groups.first, (int)groups.n, node)};
     for (int i = 0; i < p->params->n_tensors; i++) {
         const struct sy_tensor *t = &p->params->tensor[i];
         int e = is_expert(&p->params->param[t->param]);

@@ -78,9 +78,7 @@ static sy_status list_nodes(const struct sy_mesh *m, const struct lanes *l, stru
     j->first = calloc((size_t)j->size + 1, sizeof *j->first);
     for (int r = 0; j->first && r < j->size; r++) {
         struct sy_share own = l->of(m, r);
-        j->first[r + 1] =
-            j->first[r] +
-            sy_tree_nodes_of(l->leaves, (struct sy_tree_run){(int)own.first, (int)own.n}, nodes);
+        j->first[r + 1] = j->first[r] + sy_tree_maximal(l->leaves, (int)own.first, (int)own.n, nodes);
     }
     size_t n = j->first ? (size_t)j->first[j->size] : 0;
     j->node = calloc(n + 1, sizeof *j->node);
@@ -90,7 +88,7 @@ static sy_status list_nodes(const struct sy_mesh *m, const struct lanes *l, stru
         SY_FAIL(SY_ERR_MEMORY, "no memory for the gradients' nodes of %d ranks", j->size);
     for (int r = 0; r < j->size; r++) {
         struct sy_share own = l->of(m, r);
-        sy_tree_nodes_of(l->leaves, (struct sy_tree_run){(int)own.first, (int)own.n}, j->node + j->first[r]);
+        sy_tree_maximal(l->leaves, (int)own.first, (int)own.n, j->node + j->first[r]);
     }
     join_all(j, l->leaves);
     return SY_OK;
@@ -296,7 +294,7 @@ static void pack(const struct sy_reduce *r, const struct bucket *b, int owner, f
         for (int i = 0; i < b->n_tensors; i++) {
             const struct sy_tensor *t = tensor_of(r, b->tensor[i]);
             struct sy_range_of part = part_of(r, b, b->tensor[i], owner);
-            const float *from = sy_gradients_node(r->o.gradients, t->param, j->node[node]) +
+            const float *from = sy_gradients_sum(r->o.gradients, t->param, j->node[node]) +
                                 t->first_row * param_of(r, b->tensor[i])->cols + part.first;
             if (part.n > 0)
                 r->o.exec->ops->copy(

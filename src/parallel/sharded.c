@@ -99,6 +99,7 @@ static struct sy_resident_options room_options(const struct sy_sharded *s, int e
                                         .moe = s->o.moe,
                                         .exec = s->o.exec,
                                         .master = s->o.master,
+                                        .experts = sy_mesh_experts(s->o.mesh, s->o.mesh->ep_rank),
                                         .gathered = 1,
                                         .holds = ends ? SY_RESIDENT_ENDS : SY_RESIDENT_ONE_LAYER};
 }

@@ -175,10 +175,11 @@ static float node_value(struct owner *const *group, int n_groups, int leaves, in
     struct sy_tree_node list[SY_TREE_MAX_NODES], left = {node.level - 1, 2 * node.index},
                                                  right = {node.level - 1, 2 * node.index + 1};
     for (int g = 0; g < n_groups; g++) {
-        int n = sy_gradients_nodes(group[g]->gradients, param, list);
+        struct sy_share own = sy_mesh_lane_groups(&group[g]->mesh, group[g]->mesh.edp_rank);
+        int n = sy_tree_maximal(leaves, (int)own.first, (int)own.n, list);
         for (int k = 0; k < n; k++)
             if (list[k].level == node.level && list[k].index == node.index)
-                return sy_gradients_node(group[g]->gradients, param, node)[i];
+                return sy_gradients_sum(group[g]->gradients, param, node)[i];
     }
     assert_true(node.level > 0);
     float a = node_value(group, n_groups, leaves, param, left, i);
