@@ -13,6 +13,7 @@
 #include "base/rng.h"
 #include "commands/bench.h"
 #include "formats/json.h"
+#include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
 
@@ -195,7 +196,7 @@ sy_status sy_bench_model(const char *name, struct sy_config *config, const struc
     char *quoted;
     if (r.steps < 1 || r.steps > 100000)
         SY_FAIL(SY_ERR_USAGE, "bench model: --steps %lld: must be in 1..100000", (long long)r.steps);
-    SY_TRY(sy_config_finish(config, false));
+    SY_TRY(sy_config_finish(config, sy_hopper_here()));
     SY_TRY(quote(name, &quoted));
     r.ms = calloc((size_t)r.steps * SERIES, sizeof *r.ms);
     if (!r.ms) {

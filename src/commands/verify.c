@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fmath.h"
 #include "commands/layouts.h"
+#include "train/classes.h"
 #include "train/feed.h"
 #include "train/io.h"
 #include "train/world.h"
@@ -170,7 +171,7 @@ sy_status sy_verify(struct sy_config *c, const struct sy_verify_options *o, cons
         return list_plants(o->plant, io);
     struct sy_log log = sy_io_log(io);
     struct sy_data data;
-    SY_TRY(sy_config_finish(c, false));
+    SY_TRY(sy_config_finish(c, sy_hopper_here()));
     SY_TRY(sy_data_open(c, &log, &data));
     struct task t = {.config = c, .data = &data, .log = &log, .steps = o->steps};
     sy_status status = o->plant ? planted(&t, o->plant, io) : compare(&t, o->layouts, io);

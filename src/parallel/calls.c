@@ -59,6 +59,30 @@ static void deal_all(const struct sy_mesh *m, const struct sy_walk *like, int64_
     c->least_sequences = room;
 }
 
+/* A rank's share of call i. */
+static void share_of(const struct sy_calls *c, int rank, int64_t i, int64_t *first, int64_t *n) {
+    const struct sy_walk *w = &c->walk[rank];
+    int64_t each = c->by_rounds ? c->batch * round_of(w) : c->batch, all = sy_walk_length(w);
+    *first = least(i * each, all);
+    *n = least(each, all - *first);
+}
+
+static void fill(struct sy_calls *c, int64_t i) {
+    int64_t rounds_left = larger(c->walk[0].rounds - i * c->batch, 0);
+    int rounds = c->by_rounds && rounds_left > 0 ? (int)least(c->batch, rounds_left) : 1;
+    int64_t *of = c->of + i * c->ranks * c->max_rounds;
+    struct sy_sink_source *source = c->source + i * c->ranks * c->max_rounds;
+    for (int r = 0; r < c->ranks; r++) {
+        int64_t from, all;
+        share_of(c, r, i, &from, &all);
+        for (int j = 0; j < rounds; j++) {
+            of[r * rounds + j] = all / rounds;
+            source[j * c->ranks + r] = (struct sy_sink_source){r, from + j * (all / rounds), all / rounds};
+        }
+    }
+    c->group[i] = (struct sy_group_batch){rounds, of, source, rounds * c->ranks};
+}
+
 sy_status sy_calls_init(const struct sy_mesh *m, const struct sy_walk *walk, int64_t batch,
                         struct sy_calls *c) {
     *c = (struct sy_calls){.ranks = m->ep, .rank = m->ep_rank};
@@ -66,10 +90,13 @@ sy_status sy_calls_init(const struct sy_mesh *m, const struct sy_walk *walk, int
     if (!c->walk)
         SY_FAIL(SY_ERR_MEMORY, "no memory for the walks of %d ranks", c->ranks);
     deal_all(m, walk, batch, c);
-    size_t n = (size_t)(c->ranks * c->max_rounds);
+    size_t n = (size_t)c->n * (size_t)(c->ranks * c->max_rounds);
     c->of = calloc(n, sizeof *c->of);
     c->source = calloc(n, sizeof *c->source);
-    if (c->of && c->source)
+    c->group = calloc((size_t)c->n, sizeof *c->group);
+    for (int64_t i = 0; c->of && c->source && c->group && i < c->n; i++)
+        fill(c, i);
+    if (c->of && c->source && c->group)
         return SY_OK;
     sy_calls_fini(c);
     SY_FAIL(SY_ERR_MEMORY, "no memory for the calls of %d ranks", m->ep);
@@ -79,28 +106,10 @@ void sy_calls_fini(struct sy_calls *c) {
     free(c->walk);
     free(c->of);
     free(c->source);
+    free(c->group);
     *c = (struct sy_calls){0};
 }
 
-/* A rank's share of call i. */
-static void share_of(const struct sy_calls *c, int rank, int64_t i, int64_t *first, int64_t *n) {
-    const struct sy_walk *w = &c->walk[rank];
-    int64_t each = c->by_rounds ? c->batch * round_of(w) : c->batch, all = sy_walk_length(w);
-    *first = least(i * each, all);
-    *n = least(each, all - *first);
-}
-
-void sy_call(struct sy_calls *c, int64_t i, int64_t *first, int64_t *n, struct sy_group_batch *group) {
-    int64_t rounds_left = larger(c->walk[0].rounds - i * c->batch, 0);
-    int rounds = c->by_rounds && rounds_left > 0 ? (int)least(c->batch, rounds_left) : 1;
-    for (int r = 0; r < c->ranks; r++) {
-        int64_t from, all;
-        share_of(c, r, i, &from, &all);
-        for (int j = 0; j < rounds; j++) {
-            c->of[r * rounds + j] = all / rounds;
-            c->source[j * c->ranks + r] = (struct sy_sink_source){r, from + j * (all / rounds), all / rounds};
-        }
-    }
+void sy_call(const struct sy_calls *c, int64_t i, int64_t *first, int64_t *n) {
     share_of(c, c->rank, i, first, n);
-    *group = (struct sy_group_batch){rounds, c->of, c->source, rounds * c->ranks};
 }

@@ -26,8 +26,9 @@ struct sy_calls {
     int64_t max_sequences; /* of any rank in a call; the least that this is in any group of the run */
     int64_t least_sequences;
     int max_rounds; /* of a call */
-    int64_t *of;    /* [ranks, max_rounds] of the last call that was asked for */
+    int64_t *of;    /* [n, ranks, max_rounds] */
     struct sy_sink_source *source;
+    struct sy_group_batch *group; /* [n] */
 };
 
 /* Local. For the group of a rank, whose walk has its lanes (first_lane, n_lanes); `batch` is
@@ -36,9 +37,9 @@ sy_status sy_calls_init(const struct sy_mesh *mesh, const struct sy_walk *walk, 
                         struct sy_calls *calls);
 void sy_calls_fini(struct sy_calls *calls);
 
-/* What this rank brings to call i: its places first .. first + n - 1 of the walk, and the group's part of a
- * batch, valid until the next call is asked for. */
-void sy_call(struct sy_calls *calls, int64_t i, int64_t *first, int64_t *n, struct sy_group_batch *group);
+/* What this rank brings to call i: its places first .. first + n - 1 of the walk. What the group brings, as a
+ * batch says it, is calls->group[i]. */
+void sy_call(const struct sy_calls *calls, int64_t i, int64_t *first, int64_t *n);
 
 /* The walk of a data-parallel rank: `like`, with its lanes. */
 struct sy_walk sy_walk_of(const struct sy_mesh *mesh, int dp_rank, const struct sy_walk *like);

@@ -5,8 +5,8 @@ sy_status sy_embedding_sum_init(const struct sy_exec *exec, const struct sy_walk
                                 int64_t rows, int64_t d, struct sy_embedding_sum *e) {
     int64_t size = rows * d;
     *e = (struct sy_embedding_sum){.exec = exec, .walk = *walk, .seq_len = seq_len, .rows = rows, .d = d};
-    struct sy_tree_run run = {walk->first_lane, walk->n_lanes};
-    struct sy_tree_shape shape = {walk->lanes, sy_walk_width(walk), &run, 1};
+    struct sy_tree_run run = sy_tree_run_of(walk);
+    struct sy_tree_shape shape = sy_tree_shape_of(walk, &run);
     return sy_tree_init(&shape, 1, &size, &e->tree);
 }
 
@@ -17,6 +17,8 @@ static int one_leaf(const struct sy_embedding_sum *e) { return e->walk.rounds ==
 static int64_t tokens_of(const struct sy_embedding_sum *e) { return sy_walk_length(&e->walk) * e->seq_len; }
 
 void sy_embedding_sum_carve(struct sy_embedding_sum *e, struct sy_arena *a) {
+    if (e->rows == 0)
+        return;
     sy_tree_carve(&e->tree, a, "gradients");
     e->ids = sy_arena_take(a, "gradients", (size_t)tokens_of(e), sizeof *e->ids);
     if (!one_leaf(e))
@@ -71,6 +73,8 @@ static void clear_up(struct sy_embedding_sum *e) {
 }
 
 void sy_embedding_sum_begin(struct sy_embedding_sum *e, const int32_t *ids) {
+    if (e->rows == 0)
+        return;
     clear_up(e);
     sy_tree_begin(&e->tree);
     e->exec->ops->copy(e->exec,

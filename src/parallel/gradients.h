@@ -1,5 +1,4 @@
-/* Gradients of a step on one rank: leaf, fold and tree (NUMERICS 4) behind the model's sink. What ranks have
- * is brought together in reduce.h.
+/* Gradients of a step on one rank: leaf, fold and tree (NUMERICS 4) behind the model's sink.
  *
  *     leaf   dense: one chain over a cell; experts: one over a round's cells of the group; vectors and
  *            embedding: sums over a cell
@@ -21,6 +20,7 @@
 
 #include "model/params.h"
 #include "model/sink.h"
+#include "parallel/owner.h"
 #include "parallel/tree.h"
 #include "parallel/walk.h"
 
@@ -34,6 +34,7 @@ struct sy_gradients_options {
     const struct sy_walk *walks;
     int n_ranks;
     int64_t first_expert, n_experts; /* that this rank owns; 0 of them, with `walks` NULL: all */
+    const struct sy_owner *own;      /* none of another stage comes; NULL: all do; outlives them */
     const char *plant;               /* a known bug for `verify --break`, or NULL */
 };
 

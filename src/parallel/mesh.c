@@ -15,6 +15,41 @@ static int stages_of_a_rank(const struct sy_config *c) {
     }
 }
 
+/* Embedding and head count as layers that the first and the last stage have less, as in TorchTitan. */
+static sy_status set_stages(const struct sy_config *c, struct sy_mesh *m) {
+    const struct sy_config_parallelism *p = &c->parallelism;
+    int64_t less = p->pipeline_parallel_first_stage_less_layers,
+            more = p->pipeline_parallel_last_stage_less_layers;
+    int64_t layers = c->model.n_layers, all = layers + less + more,
+            each = p->pipeline_parallel_layers_per_stage;
+    int64_t stages = each ? (all + each - 1) / each : m->pp * stages_of_a_rank(c);
+    m->stages = (struct sy_stages){1, 1, layers, 0, 0};
+    if (m->pp == 1)
+        return SY_OK;
+    if (stages % m->pp)
+        return sy_config_fail(
+            c, "parallelism.pipeline_parallel_layers_per_stage",
+            "%lld layers (embedding and head counted as %lld and %lld) make %lld stages, which "
+            "%d ranks cannot have alike: choose another number",
+            (long long)all, (long long)less, (long long)more, (long long)stages, m->pp);
+    if (stages_of_a_rank(c) == 1 && stages != m->pp)
+        return sy_config_fail(c, "parallelism.pipeline_parallel_layers_per_stage",
+                              "%lld stages, %lld a rank, but the schedule has one a rank: choose %lld, or an "
+                              "interleaved parallelism.pipeline_parallel_schedule",
+                              (long long)stages, (long long)(stages / m->pp),
+                              (long long)((all + m->pp - 1) / m->pp));
+    if (stages > all || sy_deal(all, stages, 0).n < less || sy_deal(all, stages, stages - 1).n < more)
+        return sy_config_fail(
+            c, "parallelism.pipeline_parallel_degree",
+            "%lld stages (%lld a rank) of model.n_layers = %lld, of which the first has %lld less "
+            "and the last %lld (pipeline_parallel_first_stage_less_layers, _last_): too few "
+            "layers: choose fewer stages",
+            (long long)stages, (long long)(stages / m->pp), (long long)layers, (long long)less,
+            (long long)more);
+    m->stages = (struct sy_stages){(int)stages, m->pp, layers, less, more};
+    return SY_OK;
+}
+
 static sy_status set_axes(const struct sy_config *c, struct sy_mesh *m) {
     const struct sy_config_parallelism *p = &c->parallelism;
     int64_t pp = p->pipeline_parallel_degree, replicate = p->data_parallel_replicate_degree,
@@ -43,11 +78,6 @@ static sy_status set_axes(const struct sy_config *c, struct sy_mesh *m) {
     m->edp = m->dp / m->ep;
     m->expert_shard = m->shard % m->ep == 0 ? m->shard / m->ep : 1;
     m->expert_replicate = m->edp / m->expert_shard;
-    m->n_stages = m->pp > 1 ? m->pp * stages_of_a_rank(c) : 1;
-    if (m->n_stages > m->n_layers)
-        return sy_config_fail(c, "parallelism.pipeline_parallel_degree",
-                              "%d stages (%d a rank), but model.n_layers = %lld: choose at most as many",
-                              m->n_stages, m->n_stages / m->pp, (long long)m->n_layers);
     return SY_OK;
 }
 
@@ -119,7 +149,9 @@ struct sy_owner sy_mesh_owner(const struct sy_mesh *m, int rank) {
     int dp_rank = rank % m->dp;
     return (struct sy_owner){.dense = {sy_mesh_dense_part(m, dp_rank), m->dp},
                              .experts = {sy_mesh_expert_part(m, dp_rank / m->ep), m->edp},
-                             .expert = sy_mesh_experts(m, dp_rank % m->ep)};
+                             .expert = sy_mesh_experts(m, dp_rank % m->ep),
+                             .stages = m->stages,
+                             .pp_rank = rank / m->dp};
 }
 
 struct sy_share sy_mesh_experts(const struct sy_mesh *m, int ep_rank) {
@@ -129,7 +161,7 @@ struct sy_share sy_mesh_experts(const struct sy_mesh *m, int ep_rank) {
 }
 
 struct sy_share sy_mesh_layers(const struct sy_mesh *m, int stage) {
-    return sy_deal(m->n_layers, m->n_stages, stage);
+    return sy_stages_layers(&m->stages, stage);
 }
 
 /* --- creation ------------------------------------------------------------------------------------------- */
@@ -144,11 +176,10 @@ struct sy_mesh sy_mesh_alone(const struct sy_config *c) {
                             .edp = 1,
                             .expert_shard = 1,
                             .expert_replicate = 1,
-                            .n_stages = 1,
+                            .stages = {1, 1, c->model.n_layers, 0, 0},
                             .lanes = (int)c->numerics.lanes,
                             .expert_lanes = (int)c->numerics.expert_lanes,
-                            .experts = c->moe.num_experts,
-                            .n_layers = c->model.n_layers};
+                            .experts = c->moe.num_experts};
 }
 
 sy_status sy_mesh_create(const struct sy_config *c, int world, int rank, struct sy_mesh *mesh) {
@@ -156,9 +187,9 @@ sy_status sy_mesh_create(const struct sy_config *c, int world, int rank, struct 
                         .rank = rank,
                         .lanes = (int)c->numerics.lanes,
                         .expert_lanes = (int)c->numerics.expert_lanes,
-                        .experts = c->moe.num_experts,
-                        .n_layers = c->model.n_layers};
+                        .experts = c->moe.num_experts};
     SY_TRY(set_axes(c, &m));
+    SY_TRY(set_stages(c, &m));
     SY_TRY(check_lanes(c, &m));
     if (c->metrics.moe_counters_rank >= world)
         return sy_config_fail(c, "metrics.moe_counters_rank", "ranks are 0 to %d: choose one of them",

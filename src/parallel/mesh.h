@@ -24,9 +24,9 @@ struct sy_mesh {
     int pp, dp, replicate, shard, ep, edp; /* world = pp dp; dp = replicate shard = edp ep */
     int expert_shard, expert_replicate;    /* edp = expert_replicate expert_shard */
     int pp_rank, dp_rank, replicate_rank, shard_rank, ep_rank, edp_rank;
-    int n_stages; /* of layers, over all ranks: stage s is on pp_rank s mod pp */
+    struct sy_stages stages; /* over all ranks: stage s is on pp_rank s mod pp */
     int lanes, expert_lanes;
-    int64_t experts, n_layers;
+    int64_t experts;
 };
 
 /* Local. Errors: ERR_USAGE says which of P, F, DP and EP do not fit and what to do. */

@@ -36,6 +36,10 @@ static const char *tag_of(const struct sy_resident *r) {
     return r->o.holds == SY_RESIDENT_ALL ? "stored weights" : "gathered weights";
 }
 
+static int is_here(const struct sy_resident *r, int param) {
+    return !r->o.own || sy_owner_in_stage(r->o.own, param_of(r, param));
+}
+
 /* This rank's experts' W1 | W3 of a layer stand together, then all W2: groups of a product are a fixed step
  * apart. first: the layer's first expert. */
 static void take_experts(struct sy_resident *r, struct sy_arena *a, int first) {
@@ -81,9 +85,11 @@ static void take_layer(struct sy_resident *r, struct sy_arena *a, int l) {
 /* Of a room for one layer, the layer whose memory this one has: the first of its kind, whose weights have the
  * same shapes. */
 static int home_of(const struct sy_resident *r, int l) {
-    if (r->o.holds != SY_RESIDENT_ONE_LAYER)
-        return l;
-    return sy_layer_is_moe(r->o.model, l) ? (int)r->o.model->n_dense_layers : 0;
+    int moe = sy_layer_is_moe(r->o.model, l);
+    for (int home = 0; r->o.holds == SY_RESIDENT_ONE_LAYER && home < l; home++)
+        if (sy_layer_is_moe(r->o.model, home) == moe && is_here(r, r->o.params->layer[home].attn_norm))
+            return home;
+    return l;
 }
 
 static int has_memory(const struct sy_resident *r, int layer) {
@@ -113,22 +119,24 @@ static void carve(void *self, struct sy_arena *a) {
     const struct sy_params *p = r->o.params;
     for (int i = 0; i < p->n_params; i++) {
         const struct sy_param *q = param_of(r, i);
-        if (!has_memory(r, q->layer))
+        if (!has_memory(r, q->layer) || !is_here(r, i))
             continue;
         if (q->kind == SY_PARAM_EXPERT && i == p->layer[q->layer].first_expert)
             take_experts(r, a, i);
         else if (q->kind != SY_PARAM_EXPERT && is_stored(q))
-            r->stored[i] = sy_arena_take(a, tag_of(r), (size_t)(q->rows * q->cols),
-                                         sy_dtype_bytes(r->o.exec->dtype));
+            r->stored[i] =
+                sy_arena_take(a, tag_of(r), (size_t)(q->rows * q->cols), sy_dtype_bytes(r->o.exec->dtype));
         else if (q->kind == SY_PARAM_VECTOR && r->o.gathered)
             r->vector[i] = sy_take_f32(a, tag_of(r), q->cols);
     }
     for (int l = 0; l < p->n_layers; l++)
-        if (has_memory(r, l))
+        if (!is_here(r, p->layer[l].attn_norm))
+            continue;
+        else if (has_memory(r, l))
             take_layer(r, a, l);
         else if (r->o.holds == SY_RESIDENT_ONE_LAYER)
             move_in(r, l);
-    if (has_memory(r, -1))
+    if (has_memory(r, -1) && is_here(r, p->head))
         take_cache(r, a, p->head, &r->head);
 }
 
@@ -232,31 +240,31 @@ static struct sy_mlp_weights experts(const struct sy_resident *r, int first, str
 static void make(struct sy_resident *r, int l) {
     const struct sy_layer_params *p = &r->o.params->layer[l];
     struct layer *t = &r->layer[home_of(r, l)];
-    t->weights = (struct sy_layer_weights){
-        .attn_norm = vector(r, p->attn_norm),
-        .ffn_norm = vector(r, p->ffn_norm),
-        .wq = weight(r, p->wq, &t->wq),
-        .wk = weight(r, p->wk, &t->wk),
-        .wv = weight(r, p->wv, &t->wv),
-        .wo = weight(r, p->wo, &t->wo),
-        .bq = vector(r, p->bq),
-        .bk = vector(r, p->bk),
-        .bv = vector(r, p->bv),
-        .q_norm = vector(r, p->q_norm),
-        .k_norm = vector(r, p->k_norm),
-        .wqa = weight(r, p->wqa, &t->wqa),
-        .wqb = weight(r, p->wqb, &t->wqb),
-        .wkva = weight(r, p->wkva, &t->wkva),
-        .wkvb = weight(r, p->wkvb, &t->wkvb),
-        .qa_norm = vector(r, p->qa_norm),
-        .kva_norm = vector(r, p->kva_norm),
-        .ffn = mlp(r, 1, p->w13, p->w2, &t->ffn),
-        .moe = {.gate = weight(r, p->gate, &t->gate),
-                .gate_bias = vector(r, p->gate_bias),
-                .expert_bias = vector(r, p->expert_bias),
-                .experts = experts(r, p->first_expert, &t->experts),
-                .shared = mlp(r, 1, p->shared_w13, p->shared_w2, &t->shared),
-                .shared_gate = weight(r, p->shared_gate, &t->shared_gate)}};
+    t->weights =
+        (struct sy_layer_weights){.attn_norm = vector(r, p->attn_norm),
+                                  .ffn_norm = vector(r, p->ffn_norm),
+                                  .wq = weight(r, p->wq, &t->wq),
+                                  .wk = weight(r, p->wk, &t->wk),
+                                  .wv = weight(r, p->wv, &t->wv),
+                                  .wo = weight(r, p->wo, &t->wo),
+                                  .bq = vector(r, p->bq),
+                                  .bk = vector(r, p->bk),
+                                  .bv = vector(r, p->bv),
+                                  .q_norm = vector(r, p->q_norm),
+                                  .k_norm = vector(r, p->k_norm),
+                                  .wqa = weight(r, p->wqa, &t->wqa),
+                                  .wqb = weight(r, p->wqb, &t->wqb),
+                                  .wkva = weight(r, p->wkva, &t->wkva),
+                                  .wkvb = weight(r, p->wkvb, &t->wkvb),
+                                  .qa_norm = vector(r, p->qa_norm),
+                                  .kva_norm = vector(r, p->kva_norm),
+                                  .ffn = mlp(r, 1, p->w13, p->w2, &t->ffn),
+                                  .moe = {.gate = weight(r, p->gate, &t->gate),
+                                          .gate_bias = vector(r, p->gate_bias),
+                                          .expert_bias = vector(r, p->expert_bias),
+                                          .experts = experts(r, p->first_expert, &t->experts),
+                                          .shared = mlp(r, 1, p->shared_w13, p->shared_w2, &t->shared),
+                                          .shared_gate = weight(r, p->shared_gate, &t->shared_gate)}};
     t->version = r->version;
 }
 

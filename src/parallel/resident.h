@@ -7,6 +7,7 @@
 
 #include "model/weights.h"
 #include "parallel/keeper.h"
+#include "parallel/owner.h"
 
 struct sy_resident_options {
     const struct sy_params *params;
@@ -16,8 +17,9 @@ struct sy_resident_options {
     /* [n_params] first element of each that this rank owns whole; read for vectors and expert biases; outlives
      * the source */
     float *const *master;
-    struct sy_share experts; /* of each layer that lie here */
-    int gathered;            /* vectors have parts of several ranks: they lie here, too */
+    const struct sy_owner *own; /* no parameter of other stages is here; NULL: all are */
+    struct sy_share experts;    /* of each layer that lie here */
+    int gathered;               /* vectors have parts of several ranks: they lie here, too */
     enum { SY_RESIDENT_ALL, SY_RESIDENT_ENDS, SY_RESIDENT_ONE_LAYER } holds; /* one layer at a time, of any */
 };
 

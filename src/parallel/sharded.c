@@ -17,6 +17,7 @@ struct room {
 
 struct sy_sharded {
     struct sy_sharded_options o;
+    struct sy_owner own;
     struct sy_arena arena;
     struct sy_gather_item *item; /* [n_tensors] set by set */
     int *tensor;                 /* [n_tensors] of each item */
@@ -51,7 +52,6 @@ static struct sy_comm group_of(const struct sy_sharded *s, int experts) {
 
 static void list_set(struct sy_sharded *s, int layer, int experts, int *n) {
     const struct sy_params *p = s->o.params;
-    struct sy_owner own = sy_mesh_owner(s->o.mesh, s->o.mesh->rank);
     struct sy_gather_set *set = &s->set[2 * (layer + 1) + experts];
     *set = (struct sy_gather_set){.comm = group_of(s, experts), .item = s->item + *n};
     set->of = set->comm.size;
@@ -59,7 +59,7 @@ static void list_set(struct sy_sharded *s, int layer, int experts, int *n) {
         const struct sy_param *q = param_of(s, i);
         int vector = q->kind == SY_PARAM_VECTOR;
         if (q->layer != layer || (q->kind == SY_PARAM_EXPERT) != experts || q->kind == SY_PARAM_BUFFER ||
-            !sy_owner_holds(&own, q))
+            !sy_owner_holds(&s->own, q))
             continue;
         s->item[*n] = (struct sy_gather_item){
             .n = p->tensor[i].n, .element = vector ? sizeof(float) : sy_dtype_bytes(s->o.exec->dtype)};
@@ -99,6 +99,7 @@ static struct sy_resident_options room_options(const struct sy_sharded *s, int e
                                         .moe = s->o.moe,
                                         .exec = s->o.exec,
                                         .master = s->o.master,
+                                        .own = &s->own,
                                         .experts = sy_mesh_experts(s->o.mesh, s->o.mesh->ep_rank),
                                         .gathered = 1,
                                         .holds = ends ? SY_RESIDENT_ENDS : SY_RESIDENT_ONE_LAYER};
@@ -108,7 +109,9 @@ static sy_status make_lists(struct sy_sharded *s) {
     const struct sy_params *p = s->o.params;
     size_t n = (size_t)p->n_tensors + 1;
     int items = 0;
-    s->n_rooms = !s->o.reshard || p->n_layers < 2 ? p->n_layers : 2;
+    for (int l = 0; l < p->n_layers; l++) /* of this rank's stages */
+        s->n_rooms += sy_owner_in_stage(&s->own, &p->param[p->layer[l].attn_norm]);
+    s->n_rooms = s->o.reshard && s->n_rooms > 2 ? 2 : s->n_rooms;
     s->item = calloc(n, sizeof *s->item);
     s->tensor = calloc(n, sizeof *s->tensor);
     s->set = calloc((size_t)n_sets(s), sizeof *s->set);
@@ -127,6 +130,7 @@ static sy_status shell(const struct sy_sharded_options *o, struct sy_sharded **o
     if (!s)
         SY_FAIL(SY_ERR_MEMORY, "no memory for sharded weights");
     s->o = *o;
+    s->own = sy_mesh_owner(o->mesh, o->mesh->rank);
     sy_status status = make_lists(s);
     if (status != SY_OK) {
         sy_sharded_destroy(s);

@@ -1,10 +1,12 @@
 /* Everything that a run holds in one process: see session.h. A step: step.c; its sequences: feed.c. */
 #include "train/session.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/cpus.h"
+#include "device/cuda.h"
 #include "ops/wrapped.h"
 #include "train/classes.h"
 #include "train/feed.h"
@@ -22,11 +24,25 @@ int64_t sy_session_batch(const struct sy_session *s) { return s->calls.max_seque
 
 /* --- the exec ------------------------------------------------------------------------------------------- */
 
+struct sy_walk sy_session_walk(const struct sy_config *c, const struct sy_mesh *mesh, int dp_rank) {
+    struct sy_share own = sy_mesh_lanes(mesh, dp_rank);
+    return (struct sy_walk){.lanes = (int)c->numerics.lanes,
+                            .expert_lanes = (int)c->numerics.expert_lanes,
+                            .cell = (int)c->numerics.cell,
+                            .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
+                            .first_lane = (int)own.first,
+                            .n_lanes = (int)own.n,
+                            .swapped = strcmp(c->debug.break_, "swap_sequences") == 0};
+}
+
 /* *own: to be destroyed at the end, or NULL. */
 static sy_status open_device(const struct sy_config *c, struct sy_device **own,
                              const struct sy_device **out) {
+    int ordinal;
     *own = NULL;
-    if (c->run.device == SY_DEVICE_GUARDED)
+    if (sy_config_cuda(c, &ordinal))
+        SY_TRY(sy_device_cuda_create(ordinal, own));
+    else if (c->run.device == SY_DEVICE_GUARDED)
         SY_TRY(sy_device_guarded_create(own));
     *out = *own ? *own : sy_device_cpu();
     return SY_OK;
@@ -38,16 +54,38 @@ static sy_status make_device(struct sy_session *s) {
     return SY_OK;
 }
 
-static size_t scratch_bytes(const struct sy_config *c) {
+static sy_status choose_ops(const struct sy_config *c, const struct sy_ops **out) {
+    int ordinal;
+    *out = sy_ops_cuda();
+    return sy_config_cuda(c, &ordinal) ? SY_OK : sy_ops_select(sy_config_word(c, "run.tier"), out);
+}
+
+/* A GPU's ops share one workspace; a CPU's have one a thread. */
+static char *take_scratch(const struct sy_config *c, int threads, size_t bytes, struct sy_arena *a) {
+    int ordinal;
+    if (sy_config_cuda(c, &ordinal))
+        return sy_arena_take(a, "workspace of the ops", 1, bytes);
+    return sy_arena_take(a, "scratch of the threads", (size_t)threads, bytes);
+}
+
+static size_t scratch_bytes(const struct sy_config *c, int64_t sequences) {
     int64_t row, head;
+    int ordinal;
+    if (sy_config_cuda(c, &ordinal)) {
+        struct sy_attention most = {.sequences = sequences,
+                                    .seq_len = c->training.seq_len,
+                                    .heads = c->model.n_heads,
+                                    .kv_heads = c->model.attention == SY_ATTENTION_MLA ? c->model.n_heads
+                                                                                       : c->model.n_kv_heads};
+        return sy_ops_workspace_bytes(&most);
+    }
     sy_model_extent(&c->model, &c->moe, &row, &head);
     return sy_ops_scratch_bytes(row, head, c->training.seq_len);
 }
 
 static void carve_scratch(void *self, struct sy_arena *a) {
     struct sy_session *s = self;
-    s->exec.scratch =
-        sy_arena_take(a, "scratch of the threads", (size_t)sy_pool_size(s->pool), s->exec.scratch_bytes);
+    s->exec.scratch = take_scratch(s->config, sy_pool_size(s->pool), s->exec.scratch_bytes, a);
 }
 
 /* A rank's share of the process's threads, at least one. */
@@ -59,13 +97,13 @@ static int threads_of(const struct sy_config *c, const struct sy_mesh *m) {
 
 static sy_status make_exec(struct sy_session *s) {
     const struct sy_config *c = s->config;
-    SY_TRY(sy_ops_select(sy_config_word(c, "run.tier"), &s->exec.ops));
+    SY_TRY(choose_ops(c, &s->exec.ops));
     SY_TRY(sy_pool_create(threads_of(c, &s->mesh), &s->pool));
     sy_exec_set_class(&s->exec, sy_config_numeric_class(c));
     s->exec.pool = s->pool;
-    s->exec.scratch_bytes = scratch_bytes(c);
+    s->exec.scratch_bytes = scratch_bytes(c, s->calls.max_sequences);
     SY_TRY(make_device(s));
-    return sy_arena_build(s->exec.device, "scratch of the threads", carve_scratch, s, &s->scratch);
+    return sy_arena_build(s->exec.device, "scratch of the ops", carve_scratch, s, &s->scratch);
 }
 
 /* --- what a step needs beside the model ----------------------------------------------------------------- */
@@ -131,6 +169,22 @@ static int is_direct(const struct sy_config *c) {
     return c->parallelism.expert_parallel_comm_backend == SY_COMM_DIRECT;
 }
 
+static sy_status make_schedule(const struct part_of *o, struct sy_schedule **out) {
+    const struct sy_stages *s = &o->mesh->stages;
+    int64_t n = o->calls->n;
+    return sy_schedule_create(&(struct sy_schedule_shape){o->config->parallelism.pipeline_parallel_schedule,
+                                                          s->ranks, s->n, n < INT_MAX ? (int)n : INT_MAX},
+                              out);
+}
+
+/* The stages of a rank, for the model's options: [n / ranks]; NULL without memory. Its layers' are dealt here. */
+static struct sy_model_stage *stages_of(const struct sy_mesh *m, const struct sy_schedule *schedule) {
+    struct sy_model_stage *stages = calloc((size_t)(m->stages.n / m->stages.ranks), sizeof *stages);
+    for (int i = 0; stages && i < m->stages.n / m->stages.ranks; i++)
+        stages[i] = sy_pipeline_stage(schedule, i * m->stages.ranks + m->pp_rank, &m->stages);
+    return stages;
+}
+
 static struct sy_model_options model_options(const struct part_of *o, int train) {
     const struct sy_config *c = o->config;
     return (struct sy_model_options){.model = &c->model,
@@ -149,21 +203,10 @@ static struct sy_model_options model_options(const struct part_of *o, int train)
                                      .loss_sequences = c->training.global_batch_size};
 }
 
-struct sy_walk sy_session_walk(const struct sy_config *c, const struct sy_mesh *mesh, int dp_rank) {
-    struct sy_share own = sy_mesh_lanes(mesh, dp_rank);
-    return (struct sy_walk){.lanes = (int)c->numerics.lanes,
-                            .expert_lanes = (int)c->numerics.expert_lanes,
-                            .cell = (int)c->numerics.cell,
-                            .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
-                            .first_lane = (int)own.first,
-                            .n_lanes = (int)own.n,
-                            .swapped = strcmp(c->debug.break_, "swap_sequences") == 0};
-}
-
-static struct sy_gradients_options gradients_options(const struct part_of *o) {
+static struct sy_gradients_options gradients_options(const struct part_of *o, const struct sy_owner *own) {
     const struct sy_config *c = o->config;
     int64_t batch = o->calls->max_sequences, s = c->training.seq_len;
-    struct sy_share own = sy_mesh_experts(o->mesh, o->mesh->ep_rank);
+    struct sy_share experts = sy_mesh_experts(o->mesh, o->mesh->ep_rank);
     return (struct sy_gradients_options){.params = o->params,
                                          .exec = o->exec,
                                          .walk = o->walk,
@@ -172,18 +215,32 @@ static struct sy_gradients_options gradients_options(const struct part_of *o) {
                                          .head_chunk = sy_head_chunk(c->model.vocab_size, s, batch * s),
                                          .walks = o->calls->walk,
                                          .n_ranks = o->calls->ranks,
-                                         .first_expert = own.first,
-                                         .n_experts = own.n,
+                                         .first_expert = experts.first,
+                                         .n_experts = experts.n,
+                                         .own = own,
                                          .plant = c->debug.break_};
 }
 
-static struct sy_weights_options weights_options(const struct part_of *o) {
+static struct sy_weights_options weights_options(const struct part_of *o, const struct sy_owner *own) {
     return (struct sy_weights_options){
-        .config = o->config, .params = o->params, .exec = o->exec, .mesh = o->mesh};
+        .config = o->config, .params = o->params, .exec = o->exec, .mesh = o->mesh, .own = own};
 }
 
 static struct sy_reduce_options reduce_options(const struct part_of *o) {
     return (struct sy_reduce_options){.params = o->params, .exec = o->exec, .mesh = o->mesh};
+}
+
+static sy_status measure_model(const struct part_of *o, struct sy_model_options *model, struct sy_arena *a) {
+    struct sy_schedule *schedule = NULL;
+    SY_TRY(make_schedule(o, &schedule));
+    struct sy_model_stage *stages = stages_of(o->mesh, schedule);
+    model->stages = o->mesh->pp > 1 ? stages : NULL;
+    model->n_stages = o->mesh->stages.n / o->mesh->pp;
+    sy_status status =
+        stages ? sy_model_measure(model, a) : sy_fail(SY_ERR_MEMORY, "no memory for the stages");
+    free(stages);
+    sy_schedule_destroy(schedule);
+    return status;
 }
 
 static sy_status measure(const struct part_of *o, struct sy_arena *a) {
@@ -192,31 +249,36 @@ static sy_status measure(const struct part_of *o, struct sy_arena *a) {
     struct sy_step_memory step;
     struct sy_owner own = sy_mesh_owner(o->mesh, o->mesh->rank);
     struct sy_model_options model = model_options(o, 1);
-    struct sy_gradients_options gradients = gradients_options(o);
-    struct sy_weights_options weights = weights_options(o);
+    struct sy_gradients_options gradients = gradients_options(o, &own);
+    struct sy_weights_options weights = weights_options(o, &own);
     struct sy_reduce_options reduce = reduce_options(o);
     SY_TRY(sy_state_measure(o->params, o->exec, &own, 1, a));
     SY_TRY(sy_weights_measure(&weights, a));
     SY_TRY(sy_gradients_measure(&gradients, a));
     SY_TRY(sy_reduce_measure(&reduce, a));
-    SY_TRY(sy_model_measure(&model, a));
+    SY_TRY(measure_model(o, &model, a));
     for (int side = 0; side < 2; side++)
         carve_step(&(struct step_memory){c, o->calls, &feed, &step}, a);
     SY_TRY(sy_step_routes_measure(c, o->calls->max_sequences, a));
-    sy_arena_take(a, "scratch of the threads", (size_t)threads_of(c, o->mesh), o->exec->scratch_bytes);
+    take_scratch(c, threads_of(c, o->mesh), o->exec->scratch_bytes, a);
     return sy_arena_check(a, "the plan");
 }
 
 sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *params,
                              const struct sy_mesh *mesh, struct sy_arena *a) {
-    struct sy_exec x = {.scratch_bytes = scratch_bytes(c)};
-    struct sy_device *own;
-    sy_exec_set_class(&x, sy_config_numeric_class(c));
-    SY_TRY(sy_ops_select(sy_config_word(c, "run.tier"), &x.ops));
-    SY_TRY(open_device(c, &own, &x.device));
     struct sy_walk walk = sy_session_walk(c, mesh, mesh->dp_rank);
     struct sy_calls calls;
+    struct sy_exec x = {0};
+    struct sy_device *own = NULL;
+    int ordinal;
+    sy_exec_set_class(&x, sy_config_numeric_class(c));
+    SY_TRY(choose_ops(c, &x.ops));
+    if (sy_config_cuda(c, &ordinal))
+        x.device = sy_device_cuda_planned();
+    else
+        SY_TRY(open_device(c, &own, &x.device));
     sy_status status = sy_calls_init(mesh, &walk, c->training.local_batch_size, &calls);
+    x.scratch_bytes = scratch_bytes(c, calls.max_sequences);
     if (status == SY_OK)
         status = measure(&(struct part_of){c, &x, params, mesh, walk, &calls}, a);
     sy_calls_fini(&calls);
@@ -234,7 +296,22 @@ static sy_status make_model(struct sy_session *s, int train) {
     o.tally = s->step.tally;
     o.counts = train ? s->step.counts : NULL;
     o.log = s->log;
-    return sy_model_create(&o, &s->model);
+    if (s->mesh.pp == 1)
+        return sy_model_create(&o, &s->model);
+    SY_TRY(make_schedule(&p, &s->schedule));
+    struct sy_model_stage *stages = stages_of(&s->mesh, s->schedule);
+    o.stages = stages;
+    o.n_stages = s->mesh.stages.n / s->mesh.pp;
+    sy_status status =
+        stages ? sy_model_create(&o, &s->model) : sy_fail(SY_ERR_MEMORY, "no memory for the stages");
+    free(stages);
+    SY_TRY(status);
+    return sy_pipeline_create(&(struct sy_pipeline_options){.schedule = s->schedule,
+                                                            .pp = s->groups.pp,
+                                                            .exec = &s->exec,
+                                                            .model = s->model,
+                                                            .d = s->config->model.dim},
+                              &s->pipeline);
 }
 
 sy_status sy_session_regrow(struct sy_session *s, int64_t rows) {
@@ -242,8 +319,12 @@ sy_status sy_session_regrow(struct sy_session *s, int64_t rows) {
     const struct sy_comm *world = &s->groups.world;
     int train = s->gradients != NULL;
     s->planned_rows = rows + rows / 4; /* loads that creep up do not grow the buffers at each step */
+    sy_pipeline_destroy(s->pipeline);
     sy_model_destroy(s->model);
+    sy_schedule_destroy(s->schedule);
+    s->pipeline = NULL;
     s->model = NULL;
+    s->schedule = NULL;
     SY_TRY(world->ops->agree(world, make_model(s, train)));
     counters.buffer_regrown++;
     *sy_model_counters(s->model) = counters;
@@ -254,7 +335,7 @@ static sy_status make_weights(struct sy_session *s, int train) {
     struct part_of p = parts_of(s);
     struct sy_owner own = sy_mesh_owner(&s->mesh, s->mesh.rank);
     SY_TRY(sy_state_init(s->params, &s->exec, &own, train, &s->state));
-    struct sy_weights_options o = weights_options(&p);
+    struct sy_weights_options o = weights_options(&p, &s->state.own);
     o.groups = &s->groups;
     o.state = &s->state;
     SY_TRY(sy_weights_init(&o, &s->weights));
@@ -270,7 +351,7 @@ static sy_status make_weights(struct sy_session *s, int train) {
 
 static sy_status make_training(struct sy_session *s) {
     struct part_of p = parts_of(s);
-    struct sy_gradients_options o = gradients_options(&p);
+    struct sy_gradients_options o = gradients_options(&p, &s->state.own);
     struct sy_reduce_options reduce = reduce_options(&p);
     SY_TRY(sy_gradients_create(&o, &s->gradients));
     reduce.groups = &s->groups;
@@ -281,14 +362,13 @@ static sy_status make_training(struct sy_session *s) {
 
 static sy_status check_plant(const struct sy_config *c) {
     const char *plant = c->debug.break_;
-    int known = plant[0] == 0 || sy_session_planted_nan(plant) > 0;
+    int known = plant[0] == 0 || sy_session_planted_nan(plant) > 0 || sy_session_planted_flip(plant) > 0;
     for (int i = 0; sy_gradients_plant(i); i++)
         known |= strcmp(sy_gradients_plant(i), plant) == 0;
     if (!known)
-        return sy_config_fail(
-            c, "debug.break",
-            "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn and "
-            "nan_at_step_N");
+        return sy_config_fail(c, "debug.break",
+                              "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn, "
+                              "nan_at_step_N and flip_at_step_N");
     return SY_OK;
 }
 
@@ -322,13 +402,13 @@ static sy_status open_data(struct sy_session *s) {
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
     SY_TRY(check_plant(s->config));
+    s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
+    SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
     SY_TRY(make_exec(s));
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
     SY_TRY(sy_tokenizer_create(s->config->tokenizer.path, s->config->model.vocab_size, &s->tokenizer));
     if (parts & SY_SESSION_DATA)
         SY_TRY(open_data(s));
-    s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
-    SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
     SY_TRY(make_step(s));
     SY_TRY(make_weights(s, train));
     SY_TRY(make_model(s, train));
@@ -382,9 +462,6 @@ sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, 
 
 /* What is not computed over ranks yet. */
 static sy_status check_axes(const struct sy_config *c, const struct sy_mesh *m, const struct sy_comm *world) {
-    if (m->pp > 1)
-        return sy_config_fail(c, "parallelism.pipeline_parallel_degree",
-                              "stages are not in this build: choose 1");
     if (m->ep > 1 && is_direct(c) && !world->ops->windows)
         return sy_config_fail(
             c, "parallelism.expert_parallel_comm_backend",
@@ -423,7 +500,9 @@ void sy_session_destroy(struct sy_session *s) {
     sy_step_routes_destroy(s->routes);
     sy_reduce_destroy(s->reduce);
     sy_gradients_destroy(s->gradients);
+    sy_pipeline_destroy(s->pipeline);
     sy_model_destroy(s->model);
+    sy_schedule_destroy(s->schedule);
     sy_update_destroy(s->update);
     sy_weights_fini(&s->weights);
     sy_state_fini(&s->state);
