@@ -51,15 +51,13 @@ static sy_status accumulate(struct sy_session *s) {
     sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
     for (int64_t i = 0; i < s->calls.n; i++) {
-        struct sy_group_batch group;
-        int64_t first, n;
-        sy_call(&s->calls, i, &first, &n, &group);
-        if (n == 0 && s->groups.ep.size == 1) {
+        const struct sy_call *call = &s->calls.call[i];
+        if (call->n == 0 && s->groups.ep.size == 1) {
             sy_model_idle(s->model, 1);
             continue;
         }
-        struct sy_batch b = sy_feed_batch(s, first, n);
-        b.group = s->groups.ep.size > 1 ? &group : NULL;
+        struct sy_batch b = sy_feed_batch(s, call->first, call->n);
+        b.group = s->groups.ep.size > 1 ? &call->group : NULL;
         sy_step_routes_before(s->routes, &s->walk, &b);
         SY_TRY(sy_model_train(s->model, &b, &sink));
         sy_step_routes_after(s->routes, &s->walk, &b);
