@@ -67,11 +67,11 @@ static void share_of(const struct sy_calls *c, int rank, int64_t i, int64_t *fir
     *n = least(each, all - *first);
 }
 
-static void fill(struct sy_calls *c, int64_t i) {
-    int64_t rounds_left = larger(c->walk[0].rounds - i * c->batch, 0);
-    int rounds = c->by_rounds && rounds_left > 0 ? (int)least(c->batch, rounds_left) : 1;
-    int64_t *of = c->of + i * c->ranks * c->max_rounds;
-    struct sy_sink_source *source = c->source + i * c->ranks * c->max_rounds;
+static void fill(const struct sy_calls *c, int64_t i) {
+    int64_t per = (int64_t)c->ranks * c->max_rounds, *of = c->of + i * per;
+    struct sy_sink_source *source = c->source + i * per;
+    int64_t left = c->walk[0].rounds - i * c->batch;
+    int rounds = c->by_rounds && left > 0 ? (int)least(c->batch, left) : 1;
     for (int r = 0; r < c->ranks; r++) {
         int64_t from, all;
         share_of(c, r, i, &from, &all);
@@ -80,7 +80,8 @@ static void fill(struct sy_calls *c, int64_t i) {
             source[j * c->ranks + r] = (struct sy_sink_source){r, from + j * (all / rounds), all / rounds};
         }
     }
-    c->group[i] = (struct sy_group_batch){rounds, of, source, rounds * c->ranks};
+    share_of(c, c->rank, i, &c->call[i].first, &c->call[i].n);
+    c->call[i].group = (struct sy_group_batch){rounds, of, source, rounds * c->ranks};
 }
 
 sy_status sy_calls_init(const struct sy_mesh *m, const struct sy_walk *walk, int64_t batch,
@@ -90,26 +91,23 @@ sy_status sy_calls_init(const struct sy_mesh *m, const struct sy_walk *walk, int
     if (!c->walk)
         SY_FAIL(SY_ERR_MEMORY, "no memory for the walks of %d ranks", c->ranks);
     deal_all(m, walk, batch, c);
-    size_t n = (size_t)c->n * (size_t)(c->ranks * c->max_rounds);
+    size_t n = (size_t)c->n * (size_t)c->ranks * (size_t)c->max_rounds;
+    c->call = calloc((size_t)c->n, sizeof *c->call);
     c->of = calloc(n, sizeof *c->of);
     c->source = calloc(n, sizeof *c->source);
-    c->group = calloc((size_t)c->n, sizeof *c->group);
-    for (int64_t i = 0; c->of && c->source && c->group && i < c->n; i++)
+    if (!c->call || !c->of || !c->source) {
+        sy_calls_fini(c);
+        SY_FAIL(SY_ERR_MEMORY, "no memory for the calls of %d ranks", m->ep);
+    }
+    for (int64_t i = 0; i < c->n; i++)
         fill(c, i);
-    if (c->of && c->source && c->group)
-        return SY_OK;
-    sy_calls_fini(c);
-    SY_FAIL(SY_ERR_MEMORY, "no memory for the calls of %d ranks", m->ep);
+    return SY_OK;
 }
 
 void sy_calls_fini(struct sy_calls *c) {
     free(c->walk);
+    free(c->call);
     free(c->of);
     free(c->source);
-    free(c->group);
     *c = (struct sy_calls){0};
-}
-
-void sy_call(const struct sy_calls *c, int64_t i, int64_t *first, int64_t *n) {
-    share_of(c, c->rank, i, first, n);
 }

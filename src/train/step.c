@@ -66,11 +66,10 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
 /* Call i of the step. All data-parallel ranks make as many; some of them may have no sequences. Ranks that share
  * experts exchange rows all the same; of one alone weights are gathered, which is collective too. */
 static struct sy_batch call_batch(void *self, int64_t i) {
-    struct sy_session *s = self;
-    int64_t first, n;
-    sy_call(&s->calls, i, &first, &n);
-    struct sy_batch b = sy_feed_batch(s, first, n);
-    b.group = s->groups.ep.size > 1 ? &s->calls.group[i] : NULL;
+    const struct sy_session *s = self;
+    const struct sy_call *call = &s->calls.call[i];
+    struct sy_batch b = sy_feed_batch(s, call->first, call->n);
+    b.group = s->groups.ep.size > 1 ? &call->group : NULL;
     return b;
 }
 
