@@ -475,6 +475,22 @@ static sy_status bwd(struct sy_stage *s, int mb, struct sy_mat dout, struct sy_m
     return SY_OK;
 }
 
+static void pass_by(const struct sy_weight_source *w, int layer) {
+    w->acquire(w->self, layer);
+    w->release(w->self, layer);
+}
+
+void sy_stage_idle(struct sy_stage *s, enum sy_stage_call call) {
+    const struct sy_weight_source *w = &s->o.ctx->weights;
+    int n = s->o.n_layers, forward = call == SY_STAGE_FWD;
+    for (int i = 0; i < n; i++) {
+        int l = s->o.first + (forward ? i : n - 1 - i), next = forward ? l + 1 : l - 1;
+        if (i + 1 < n && call != SY_STAGE_BWD_WEIGHTS)
+            w->prefetch(w->self, next);
+        pass_by(w, l);
+    }
+}
+
 sy_status sy_stage_bwd(struct sy_stage *s, int mb, struct sy_mat dout, struct sy_mat din,
                        const struct sy_grad_sink *sink) {
     return bwd(s, mb, dout, din, sink);

@@ -120,15 +120,9 @@ static struct part_of parts_of(const struct sy_session *s) {
     return (struct part_of){s->config, &s->exec, s->params, &s->mesh, s->walk};
 }
 
-/* Micro-batches of a step. */
-static int64_t micro_batches(const struct part_of *o) {
-    int64_t batch = sy_walk_batch(&o->walk, o->config->training.local_batch_size);
-    return (sy_walk_length(&o->walk) + batch - 1) / batch;
-}
-
 static sy_status make_schedule(const struct part_of *o, struct sy_schedule **out) {
     const struct sy_stages *s = &o->mesh->stages;
-    int64_t n = micro_batches(o);
+    int64_t n = sy_session_passes(o->config, o->mesh);
     return sy_schedule_create(&(struct sy_schedule_shape){o->config->parallelism.pipeline_parallel_schedule,
                                                           s->ranks, s->n, n < INT_MAX ? (int)n : INT_MAX},
                               out);
@@ -157,8 +151,8 @@ static struct sy_model_options model_options(const struct part_of *o, int train)
                                      .loss_sequences = c->training.global_batch_size};
 }
 
-static struct sy_walk walk_of(const struct sy_config *c, const struct sy_mesh *mesh) {
-    struct sy_share own = sy_mesh_lanes(mesh, mesh->dp_rank);
+struct sy_walk sy_session_walk(const struct sy_config *c, const struct sy_mesh *mesh, int dp_rank) {
+    struct sy_share own = sy_mesh_lanes(mesh, dp_rank);
     return (struct sy_walk){.lanes = (int)c->numerics.lanes,
                             .expert_lanes = (int)c->numerics.expert_lanes,
                             .cell = (int)c->numerics.cell,
@@ -166,6 +160,17 @@ static struct sy_walk walk_of(const struct sy_config *c, const struct sy_mesh *m
                             .first_lane = (int)own.first,
                             .n_lanes = (int)own.n,
                             .swapped = strcmp(c->debug.break_, "swap_sequences") == 0};
+}
+
+int64_t sy_session_passes(const struct sy_config *c, const struct sy_mesh *mesh) {
+    int64_t most = 0;
+    for (int r = 0; r < mesh->dp; r++) {
+        struct sy_walk w = sy_session_walk(c, mesh, r);
+        int64_t batch = sy_walk_batch(&w, c->training.local_batch_size),
+                n = (sy_walk_length(&w) + batch - 1) / batch;
+        most = n > most ? n : most;
+    }
+    return most;
 }
 
 static struct sy_gradients_options gradients_options(const struct part_of *o, const struct sy_owner *own) {
@@ -181,16 +186,9 @@ static struct sy_gradients_options gradients_options(const struct part_of *o, co
                                          .plant = c->debug.break_};
 }
 
-static struct sy_resident_options resident_options(const struct part_of *o, const struct sy_owner *own,
-                                                   float *const *master) {
-    const struct sy_config *c = o->config;
-    return (struct sy_resident_options){.params = o->params,
-                                        .model = &c->model,
-                                        .moe = &c->moe,
-                                        .exec = o->exec,
-                                        .master = master,
-                                        .own = own,
-                                        .gathered = o->mesh->dp > 1};
+static struct sy_weights_options weights_options(const struct part_of *o) {
+    return (struct sy_weights_options){
+        .config = o->config, .params = o->params, .exec = o->exec, .mesh = o->mesh};
 }
 
 static struct sy_reduce_options reduce_options(const struct part_of *o) {
@@ -217,10 +215,10 @@ static sy_status measure(const struct part_of *o, struct sy_arena *a) {
     struct sy_owner own = sy_mesh_owner(o->mesh, o->mesh->rank);
     struct sy_model_options model = model_options(o, 1);
     struct sy_gradients_options gradients = gradients_options(o, &own);
-    struct sy_resident_options resident = resident_options(o, &own, NULL);
+    struct sy_weights_options weights = weights_options(o);
     struct sy_reduce_options reduce = reduce_options(o);
     SY_TRY(sy_state_measure(o->params, o->exec, &own, 1, a));
-    SY_TRY(sy_resident_measure(&resident, a));
+    SY_TRY(sy_weights_measure(&weights, a));
     SY_TRY(sy_gradients_measure(&gradients, a));
     SY_TRY(sy_reduce_measure(&reduce, a));
     SY_TRY(measure_model(o, &model, a));
@@ -238,7 +236,8 @@ sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *
     sy_exec_set_class(&x, sy_config_numeric_class(c));
     SY_TRY(sy_ops_select(sy_config_word(c, "run.tier"), &x.ops));
     SY_TRY(open_device(c, &own, &x.device));
-    sy_status status = measure(&(struct part_of){c, &x, params, mesh, walk_of(c, mesh)}, a);
+    sy_status status =
+        measure(&(struct part_of){c, &x, params, mesh, sy_session_walk(c, mesh, mesh->dp_rank)}, a);
     sy_device_destroy(own);
     return status;
 }
@@ -247,7 +246,7 @@ static sy_status make_model(struct sy_session *s, int train) {
     struct part_of p = parts_of(s);
     struct sy_model_options o = model_options(&p, train);
     o.ep = s->groups.ep;
-    o.weights = sy_resident_source(s->resident);
+    o.weights = s->weights.source;
     o.scalars = s->step.scalars;
     o.tally = s->step.tally;
     o.counts = train ? s->step.counts : NULL;
@@ -274,13 +273,12 @@ static sy_status make_weights(struct sy_session *s, int train) {
     struct part_of p = parts_of(s);
     struct sy_owner own = sy_mesh_owner(&s->mesh, s->mesh.rank);
     SY_TRY(sy_state_init(s->params, &s->exec, &own, train, &s->state));
-    struct sy_resident_options o = resident_options(&p, &s->state.own, s->state.master);
-    SY_TRY(sy_resident_create(&o, &s->resident));
-    if (s->mesh.dp > 1)
-        SY_TRY(sy_spread_create(&(struct sy_spread_options){&s->state, s->resident, &s->groups, &s->exec},
-                                &s->spread));
+    struct sy_weights_options o = weights_options(&p);
+    o.groups = &s->groups;
+    o.state = &s->state;
+    SY_TRY(sy_weights_init(&o, &s->weights));
     return sy_update_create(&(struct sy_update_options){.state = &s->state,
-                                                        .resident = s->resident,
+                                                        .keeper = s->weights.keeper,
                                                         .moe = &s->config->moe,
                                                         .routes = s->config->training.global_batch_size *
                                                                   s->config->training.seq_len *
@@ -348,7 +346,7 @@ static sy_status build(struct sy_session *s, int parts) {
     SY_TRY(sy_tokenizer_create(s->config->tokenizer.path, s->config->model.vocab_size, &s->tokenizer));
     if (parts & SY_SESSION_DATA)
         SY_TRY(open_data(s));
-    s->walk = walk_of(s->config, &s->mesh);
+    s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
     SY_TRY(make_step(s));
     SY_TRY(make_weights(s, train));
     SY_TRY(make_model(s, train));
@@ -440,9 +438,8 @@ void sy_session_destroy(struct sy_session *s) {
     sy_pipeline_destroy(s->pipeline);
     sy_model_destroy(s->model);
     sy_schedule_destroy(s->schedule);
-    sy_spread_destroy(s->spread);
     sy_update_destroy(s->update);
-    sy_resident_destroy(s->resident);
+    sy_weights_fini(&s->weights);
     sy_state_fini(&s->state);
     sy_data_close(&s->own_data);
     sy_tokenizer_destroy(s->tokenizer);
@@ -462,9 +459,7 @@ sy_status sy_session_weights_changed(struct sy_session *s) {
 }
 
 sy_status sy_session_spread(struct sy_session *s) {
-    if (s->spread)
-        SY_TRY(sy_spread_run(s->spread));
-    sy_resident_changed(s->resident);
+    SY_TRY(sy_weights_changed(&s->weights));
     return sy_exec_wait(&s->exec);
 }
 

@@ -2,6 +2,7 @@
 #include "train/state_store.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static const enum sy_state_kind kind_of[] = {
     [SY_CKPT_WEIGHTS] = SY_STATE_W, [SY_CKPT_ADAM_M] = SY_STATE_M, [SY_CKPT_ADAM_V] = SY_STATE_V};
@@ -41,19 +42,22 @@ static struct sy_range_of from_rank(const struct sy_shared_store *s, const struc
 static sy_status bring(struct sy_shared_store *s, sy_status mine, const struct sy_ckpt_range *r, float *x) {
     const struct sy_comm *c = s->world;
     struct sy_range_of own = from_rank(s, r, c->rank);
-    int64_t at = 0;
+    float *come = s->piece + SY_CKPT_PIECE;
     s->asked++;
     if (mine == SY_OK && own.n > 0)
         mine = sy_state_read(s->state, kind_of[r->kind], r->tensor, own.first, own.n, s->piece);
-    for (int i = 0; i <= c->size; i++) {
-        struct sy_range_of part =
-            i < c->size && c->rank == 0 ? from_rank(s, r, i) : (struct sy_range_of){0, 0};
-        s->send_at[i] = i == 0 ? 0 : own.n * (int64_t)sizeof *x;
-        s->recv_at[i] = (part.n > 0 ? part.first - r->first : at) * (int64_t)sizeof *x;
-        at = part.n > 0 ? part.first - r->first + part.n : at;
+    for (int i = 0; i < c->size; i++) {
+        int64_t n = c->rank == 0 ? from_rank(s, r, i).n : 0;
+        s->send_at[i + 1] = own.n * (int64_t)sizeof *x;
+        s->recv_at[i + 1] = s->recv_at[i] + n * (int64_t)sizeof *x;
     }
-    mine = c->ops->all_to_all(c, mine, s->piece, s->send_at, x, s->recv_at);
+    mine = c->ops->all_to_all(c, mine, s->piece, s->send_at, come, s->recv_at);
     s->failed = mine != SY_OK;
+    for (int i = 0; i < c->size && c->rank == 0 && mine == SY_OK; i++) {
+        struct sy_range_of part = from_rank(s, r, i);
+        memcpy(x + (part.first - r->first) * (part.n > 0), come, (size_t)part.n * sizeof *x);
+        come += part.n;
+    }
     return mine;
 }
 
@@ -86,7 +90,7 @@ sy_status sy_shared_store_open(struct sy_state *state, const struct sy_mesh *mes
     *s = (struct sy_shared_store){.state = state,
                                   .mesh = mesh,
                                   .world = world,
-                                  .piece = calloc(SY_CKPT_PIECE, sizeof *s->piece),
+                                  .piece = calloc(2 * SY_CKPT_PIECE, sizeof *s->piece),
                                   .send_at = calloc(ranks, sizeof *s->send_at),
                                   .recv_at = calloc(ranks, sizeof *s->recv_at)};
     s->store = (struct sy_ckpt_store){.self = s, .get = get_shared};

@@ -18,7 +18,7 @@ struct sy_shared_store {
     const struct sy_mesh *mesh;
     const struct sy_comm *world;
     struct sy_ckpt_store store;
-    float *piece;
+    float *piece; /* what goes, and behind it what comes */
     int64_t *send_at, *recv_at;
     int64_t asked, pieces; /* pieces that were brought together; in all */
     int failed;            /* one could not be, as every rank knows */

@@ -44,11 +44,23 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
                                                   .data = s->step.counts});
 }
 
-/* Micro-batch mb: the next of the walk. */
+static int64_t passes_of(int64_t sequences, int64_t batch) { return (sequences + batch - 1) / batch; }
+
+/* Sequences first .. of all, as a batch of at most `local`; beyond the last one of none. */
+static struct sy_batch part_of(const struct sy_session *s, int64_t first, int64_t all) {
+    int64_t local = sy_session_batch(s), left = first < all ? all - first : 0;
+    return sy_feed_batch(s, first < all ? first : all, left < local ? left : local);
+}
+
+/* Micro-batch mb of a pipeline: the next of the walk. */
 static struct sy_batch micro_batch(void *self, int64_t mb) {
     const struct sy_session *s = self;
-    int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s), k = mb * local;
-    return sy_feed_batch(s, k, all - k < local ? all - k : local);
+    return part_of(s, mb * sy_session_batch(s), sy_walk_length(&s->walk));
+}
+
+static sy_status run_pipeline(struct sy_session *s, const struct sy_pipeline_run *run) {
+    SY_TRY(sy_pipeline_run(s->pipeline, run));
+    return sy_weights_status(&s->weights);
 }
 
 static sy_status accumulate(struct sy_session *s) {
@@ -57,14 +69,16 @@ static sy_status accumulate(struct sy_session *s) {
     sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
     if (s->pipeline)
-        return sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, micro_batch, &sink, 0});
+        return run_pipeline(s, &(struct sy_pipeline_run){s, micro_batch, &sink});
     for (int64_t k = 0; k < all; k += local) {
         struct sy_batch b = sy_feed_batch(s, k, all - k < local ? all - k : local);
         sy_step_routes_before(s->routes, &s->walk, &b);
         SY_TRY(sy_model_train(s->model, &b, &sink));
         sy_step_routes_after(s->routes, &s->walk, &b);
     }
-    return SY_OK;
+    for (int64_t i = passes_of(all, local); i < sy_session_passes(s->config, &s->mesh); i++)
+        sy_model_idle(s->model, 1);
+    return sy_weights_status(&s->weights);
 }
 
 /* The first element of the head's gradient, on the rank that owns it. */
@@ -250,23 +264,23 @@ struct fed { /* the first n sequences of the feed */
 };
 static struct sy_batch fed_batch(void *self, int64_t mb) {
     const struct fed *f = self;
-    int64_t local = sy_session_batch(f->s), k = mb * local, n = f->n - k < local ? f->n - k : local;
-    return sy_feed_batch(f->s, k, n);
+    return part_of(f->s, mb * sy_session_batch(f->s), f->n);
 }
 
+/* A pass over them: a batch, or as many micro-batches as a step has; also of none. */
 static sy_status eval_fed(struct sy_session *s, int64_t n) {
     struct fed f = {s, n};
-    if (s->pipeline) {
-        int64_t local = sy_session_batch(s);
-        return sy_pipeline_run(s->pipeline,
-                               &(struct sy_pipeline_run){&f, fed_batch, NULL, (n + local - 1) / local});
-    }
+    if (s->pipeline)
+        return run_pipeline(s, &(struct sy_pipeline_run){&f, fed_batch, NULL});
     struct sy_batch b = sy_feed_batch(s, 0, n);
-    return sy_model_eval(s->model, &b);
+    if (n > 0)
+        return sy_model_eval(s->model, &b);
+    sy_model_idle(s->model, 0);
+    return SY_OK;
 }
 
 /* Losses of held-out sequences own.first .. own.first + own.n - 1, to the tally. */
-static sy_status eval_sequences(struct sy_session *s, struct sy_share own) {
+static sy_status eval_sequences(struct sy_session *s, struct sy_share own, int64_t passes) {
     const struct sy_device *d = s->exec.device;
     int64_t once = s->pipeline ? sy_walk_length(&s->walk) : sy_session_batch(s), end = own.first + own.n;
     *s->seen.tally = sy_tally_empty;
@@ -278,6 +292,9 @@ static sy_status eval_sequences(struct sy_session *s, struct sy_share own) {
         SY_TRY(eval_fed(s, n));
         SY_TRY(sy_exec_wait(&s->exec)); /* the feed is filled again */
     }
+    for (int64_t i = passes_of(own.n, once); i < passes; i++)
+        SY_TRY(eval_fed(s, 0));
+    SY_TRY(sy_weights_status(&s->weights));
     d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
     return sy_exec_wait(&s->exec);
 }
@@ -286,7 +303,14 @@ sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *los
     int64_t total = sy_loader_eval_count(s->data.loader), batch = s->config->training.global_batch_size;
     if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)
         total = max_batches * batch;
-    sy_status status = eval_sequences(s, sy_deal(total, s->mesh.dp, s->mesh.dp_rank));
+    int64_t passes = 0;
+    for (int r = 0; r < s->mesh.dp; r++) {
+        struct sy_walk w = sy_session_walk(s->config, &s->mesh, r);
+        int64_t each = sy_walk_batch(&w, s->config->training.local_batch_size);
+        int64_t n = passes_of(sy_deal(total, s->mesh.dp, r).n, s->pipeline ? sy_walk_length(&w) : each);
+        passes = n > passes ? n : passes;
+    }
+    sy_status status = eval_sequences(s, sy_deal(total, s->mesh.dp, s->mesh.dp_rank), passes);
     SY_TRY(sy_tally_total(&s->groups.world, status, s->seen.tally));
     const struct sy_tally *t = s->seen.tally;
     sy_model_counters(s->model)->batched_no_grad += t->batched;
