@@ -5,10 +5,9 @@
 
 #include "base/machine.h"
 #include "ckpt/hf_config.h"
-#include "commands/plan.h"
 #include "commands/units.h"
+#include "commands/plan.h"
 #include "parallel/calls.h"
-#include "parallel/tree.h"
 #include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"

@@ -212,7 +212,7 @@ sy_status sy_model_create(const struct sy_model_options *o, struct sy_model **ou
     if (status == SY_OK)
         status = fill_rope(m);
     status = o->ep.ops->agree(&o->ep, status);
-    for (int i = 0; status == SY_OK && i < m->n_parts; i++)
+    for (int i = 0; i < m->n_parts && status == SY_OK; i++)
         status = sy_stage_connect(m->part[i].stage, SY_OK);
     if (status != SY_OK) {
         sy_model_destroy(m);
@@ -298,12 +298,19 @@ sy_status sy_model_eval(struct sy_model *m, const struct sy_batch *b) {
     return sy_model_fwd(m, 0, 0, b, SY_PASS_EVAL, NULL);
 }
 
+void sy_model_idle_stage(struct sy_model *m, int stage, enum sy_stage_call call) {
+    const struct part *p = &m->part[stage];
+    if (call == SY_STAGE_FWD && p->o.embeds)
+        m->c.weights.ends(m->c.weights.self);
+    sy_stage_idle(p->stage, call);
+    if (call == SY_STAGE_FWD && p->o.ends)
+        m->c.weights.ends(m->c.weights.self);
+}
+
 void sy_model_idle(struct sy_model *m, int backward) {
-    for (int i = 0; i < m->n_parts; i++) {
-        if (m->part[i].o.embeds || m->part[i].o.ends)
-            m->c.weights.ends(m->c.weights.self);
-        sy_stage_idle(m->part[i].stage, backward);
-    }
+    sy_model_idle_stage(m, 0, SY_STAGE_FWD);
+    if (backward)
+        sy_model_idle_stage(m, 0, SY_STAGE_BWD);
 }
 
 sy_status sy_model_logits(struct sy_model *m, const struct sy_batch *b, int64_t token, const float **logits) {

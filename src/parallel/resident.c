@@ -32,12 +32,12 @@ static int is_stored(const struct sy_param *p) {
     return p->kind != SY_PARAM_VECTOR && p->kind != SY_PARAM_BUFFER;
 }
 
-static int is_here(const struct sy_resident *r, int param) {
-    return !r->o.own || sy_owner_in_stage(r->o.own, param_of(r, param));
-}
-
 static const char *tag_of(const struct sy_resident *r) {
     return r->o.holds == SY_RESIDENT_ALL ? "stored weights" : "gathered weights";
+}
+
+static int is_here(const struct sy_resident *r, int param) {
+    return !r->o.own || sy_owner_in_stage(r->o.own, param_of(r, param));
 }
 
 /* This rank's experts' W1 | W3 of a layer stand together, then all W2: groups of a product are a fixed step
@@ -82,18 +82,24 @@ static void take_layer(struct sy_resident *r, struct sy_arena *a, int l) {
         sy_mlp_take_cache(x, a, r->o.experts.n, d, f, &t->experts);
 }
 
-/* Of a room for one layer, the layer whose memory this one has: the first of its kind, whose weights have the
- * same shapes. */
+/* Of a room for one layer, the layer whose memory this one has: the first of its kind that is here, whose weights
+ * have the same shapes; -1: it has none. */
 static int home_of(const struct sy_resident *r, int l) {
+    const struct sy_config_model *m = r->o.model;
+    if (r->o.holds == SY_RESIDENT_ENDS || !is_here(r, r->o.params->layer[l].attn_norm))
+        return -1;
     if (r->o.holds != SY_RESIDENT_ONE_LAYER)
         return l;
-    return sy_layer_is_moe(r->o.model, l) ? (int)r->o.model->n_dense_layers : 0;
+    if (r->o.room_of >= 0 && sy_layer_is_moe(m, l) != sy_layer_is_moe(m, r->o.room_of))
+        return -1;
+    int home = sy_layer_is_moe(m, l) ? (int)m->n_dense_layers : 0;
+    while (!is_here(r, r->o.params->layer[home].attn_norm))
+        home++;
+    return home;
 }
 
 static int has_memory(const struct sy_resident *r, int layer) {
-    if (layer < 0)
-        return r->o.holds != SY_RESIDENT_ONE_LAYER;
-    return r->o.holds != SY_RESIDENT_ENDS && home_of(r, layer) == layer;
+    return layer < 0 ? r->o.holds != SY_RESIDENT_ONE_LAYER : home_of(r, layer) == layer;
 }
 
 /* The layers' parameters are listed alike: those of l are where its home's are. */
@@ -117,7 +123,7 @@ static void carve(void *self, struct sy_arena *a) {
     const struct sy_params *p = r->o.params;
     for (int i = 0; i < p->n_params; i++) {
         const struct sy_param *q = param_of(r, i);
-        if (!is_here(r, i) || !has_memory(r, q->layer))
+        if (!has_memory(r, q->layer) || !is_here(r, i))
             continue;
         if (q->kind == SY_PARAM_EXPERT && i == p->layer[q->layer].first_expert)
             take_experts(r, a, i);
@@ -128,13 +134,11 @@ static void carve(void *self, struct sy_arena *a) {
             r->vector[i] = sy_take_f32(a, tag_of(r), q->cols);
     }
     for (int l = 0; l < p->n_layers; l++)
-        if (!is_here(r, p->layer[l].attn_norm))
-            continue;
-        else if (has_memory(r, l))
+        if (has_memory(r, l))
             take_layer(r, a, l);
-        else if (r->o.holds == SY_RESIDENT_ONE_LAYER)
+        else if (home_of(r, l) >= 0)
             move_in(r, l);
-    if (is_here(r, p->head) && has_memory(r, -1))
+    if (has_memory(r, -1) && is_here(r, p->head))
         take_cache(r, a, p->head, &r->head);
 }
 

@@ -68,11 +68,11 @@ static char *take_scratch(const struct sy_config *c, int threads, size_t bytes, 
     return sy_arena_take(a, "scratch of the threads", (size_t)threads, bytes);
 }
 
-static size_t scratch_bytes(const struct sy_config *c, int64_t max_sequences) {
+static size_t scratch_bytes(const struct sy_config *c, int64_t sequences) {
     int64_t row, head;
     int ordinal;
     if (sy_config_cuda(c, &ordinal)) {
-        struct sy_attention most = {.sequences = max_sequences,
+        struct sy_attention most = {.sequences = sequences,
                                     .seq_len = c->training.seq_len,
                                     .heads = c->model.n_heads,
                                     .kv_heads = c->model.attention == SY_ATTENTION_MLA ? c->model.n_heads
@@ -213,11 +213,11 @@ static struct sy_gradients_options gradients_options(const struct part_of *o, co
                                          .seq_len = s,
                                          .max_sequences = batch,
                                          .head_chunk = sy_head_chunk(c->model.vocab_size, s, batch * s),
-                                         .own = own,
                                          .walks = o->calls->walk,
                                          .n_ranks = o->calls->ranks,
                                          .first_expert = experts.first,
                                          .n_experts = experts.n,
+                                         .own = own,
                                          .plant = c->debug.break_};
 }
 
@@ -264,11 +264,11 @@ static sy_status measure(const struct part_of *o, struct sy_arena *a) {
     return sy_arena_check(a, "the plan");
 }
 
-static sy_status measure_calls(const struct sy_config *c, const struct sy_params *params,
-                               const struct sy_mesh *mesh, const struct sy_calls *calls, struct sy_arena *a) {
+sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *params,
+                             const struct sy_mesh *mesh, struct sy_arena *a) {
     struct sy_walk walk = sy_session_walk(c, mesh, mesh->dp_rank);
-    struct sy_exec x = {.scratch_bytes = scratch_bytes(c, calls->max_sequences)};
-    struct part_of parts = {c, &x, params, mesh, walk, calls};
+    struct sy_calls calls;
+    struct sy_exec x = {0};
     struct sy_device *own = NULL;
     int ordinal;
     sy_exec_set_class(&x, sy_config_numeric_class(c));
@@ -277,18 +277,12 @@ static sy_status measure_calls(const struct sy_config *c, const struct sy_params
         x.device = sy_device_cuda_planned();
     else
         SY_TRY(open_device(c, &own, &x.device));
-    sy_status status = measure(&parts, a);
-    sy_device_destroy(own);
-    return status;
-}
-
-sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *params,
-                             const struct sy_mesh *mesh, struct sy_arena *a) {
-    struct sy_walk walk = sy_session_walk(c, mesh, mesh->dp_rank);
-    struct sy_calls calls;
-    SY_TRY(sy_calls_init(mesh, &walk, c->training.local_batch_size, &calls));
-    sy_status status = measure_calls(c, params, mesh, &calls, a);
+    sy_status status = sy_calls_init(mesh, &walk, c->training.local_batch_size, &calls);
+    x.scratch_bytes = scratch_bytes(c, calls.max_sequences);
+    if (status == SY_OK)
+        status = measure(&(struct part_of){c, &x, params, mesh, walk, &calls}, a);
     sy_calls_fini(&calls);
+    sy_device_destroy(own);
     return status;
 }
 
@@ -408,13 +402,13 @@ static sy_status open_data(struct sy_session *s) {
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
     SY_TRY(check_plant(s->config));
+    s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
+    SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
     SY_TRY(make_exec(s));
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
     SY_TRY(sy_tokenizer_create(s->config->tokenizer.path, s->config->model.vocab_size, &s->tokenizer));
     if (parts & SY_SESSION_DATA)
         SY_TRY(open_data(s));
-    s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
-    SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
     SY_TRY(make_step(s));
     SY_TRY(make_weights(s, train));
     SY_TRY(make_model(s, train));

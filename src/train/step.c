@@ -63,46 +63,30 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
                                                   .data = s->step.counts});
 }
 
-struct calls { /* of a pipeline's step */
-    struct sy_session *s;
-    struct sy_group_batch *group; /* [n]: as long as the step, as backward reads them, too */
-};
-
-/* Micro-batch mb: what this rank brings to that call. */
-static struct sy_batch micro_batch(void *self, int64_t mb) {
-    const struct calls *c = self;
-    int64_t first, n;
-    sy_call(&c->s->calls, mb, &first, &n, &c->group[mb]);
-    struct sy_batch b = sy_feed_batch(c->s, first, n);
-    b.group = c->s->groups.ep.size > 1 ? &c->group[mb] : NULL;
+/* Call i of the step. All data-parallel ranks make as many; some of them may have no sequences. Ranks that share
+ * experts exchange rows all the same; of one alone weights are gathered, which is collective too. */
+static struct sy_batch call_batch(void *self, int64_t i) {
+    const struct sy_session *s = self;
+    const struct sy_call *call = &s->calls.call[i];
+    struct sy_batch b = sy_feed_batch(s, call->first, call->n);
+    b.group = s->groups.ep.size > 1 ? &call->group : NULL;
     return b;
 }
 
-/* All data-parallel ranks make as many calls; some of them may have no sequences. Ranks that share experts
- * exchange rows all the same; of one alone weights are gathered, which is collective too. */
 static sy_status accumulate(struct sy_session *s) {
     struct sy_grad_sink sink = sy_profile_sink(s->profile, sy_gradients_sink(s->gradients));
     sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
     if (s->pipeline) {
-        struct calls c = {s, malloc((size_t)s->calls.n * sizeof *c.group)};
-        sy_status status =
-            c.group ? sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){&c, micro_batch, &sink, 0})
-                    : sy_fail(SY_ERR_MEMORY, "no memory for a list of %lld calls", (long long)s->calls.n);
-        free(c.group);
-        SY_TRY(status);
+        SY_TRY(sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, call_batch, &sink}));
         return sy_weights_status(&s->weights);
     }
     for (int64_t i = 0; i < s->calls.n; i++) {
-        struct sy_group_batch group;
-        int64_t first, n;
-        sy_call(&s->calls, i, &first, &n, &group);
-        if (n == 0 && s->groups.ep.size == 1) {
+        struct sy_batch b = call_batch(s, i);
+        if (b.at.n == 0 && !b.group) {
             sy_model_idle(s->model, 1);
             continue;
         }
-        struct sy_batch b = sy_feed_batch(s, first, n);
-        b.group = s->groups.ep.size > 1 ? &group : NULL;
         sy_step_routes_before(s->routes, &s->walk, &b);
         SY_TRY(sy_model_train(s->model, &b, &sink));
         sy_step_routes_after(s->routes, &s->walk, &b);
@@ -295,83 +279,4 @@ sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_res
 
 sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_step_result *r) {
     return filled(s, SY_OK, step, r);
-}
-
-/* The batch of a pipeline that has one. */
-static struct sy_batch the_batch(void *self, int64_t mb) {
-    (void)mb;
-    return *(const struct sy_batch *)self;
-}
-
-static sy_status eval_batch(struct sy_session *s, struct sy_batch *b) {
-    return s->pipeline ? sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){b, the_batch, NULL, 1})
-                       : sy_model_eval(s->model, b);
-}
-
-/* What each rank of the expert-parallel group brings to call i of held-out sequences, `total` dealt to all
- * data-parallel ranks; first: this rank's first of it. Returns how many calls there are, for all of them. */
-static int64_t heldout_call(const struct sy_session *s, int64_t total, int64_t i, int64_t *first,
-                            int64_t *of) {
-    int64_t local = s->calls.least_sequences, most = sy_deal(total, s->mesh.dp, 0).n;
-    const struct sy_mesh *m = &s->mesh;
-    for (int r = 0; r < m->ep; r++) {
-        struct sy_share own = sy_deal(total, m->dp, m->edp_rank * m->ep + r);
-        int64_t at = i * local < own.n ? i * local : own.n, left = own.n - at;
-        of[r] = left < local ? left : local;
-        if (r == m->ep_rank)
-            *first = own.first + at;
-    }
-    return (most + local - 1) / local;
-}
-
-/* Losses of this rank's part of `total` held-out sequences, to the tally. of [ep]: scratch. */
-static sy_status eval_sequences(struct sy_session *s, int64_t total, int64_t *of) {
-    const struct sy_device *d = s->exec.device;
-    struct sy_group_batch group = {.rounds = 1, .of = of};
-    const struct sy_comm *ep = &s->groups.ep;
-    int64_t first = 0;
-    *s->seen.tally = sy_tally_empty;
-    d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
-    for (int64_t i = 0; i < heldout_call(s, total, i, &first, of); i++) {
-        int64_t n = of[s->mesh.ep_rank];
-        if (n == 0 && ep->size == 1) {
-            sy_model_idle(s->model, 0);
-            continue;
-        }
-        SY_TRY(ep->ops->agree(ep, sy_feed_fetch_heldout(s, first, n)));
-        sy_feed_send(s, n);
-        struct sy_batch b = sy_feed_batch(s, 0, n);
-        b.group = ep->size > 1 ? &group : NULL;
-        SY_TRY(eval_batch(s, &b));
-        SY_TRY(sy_exec_wait(&s->exec)); /* the feed is filled again */
-    }
-    SY_TRY(sy_weights_status(&s->weights));
-    d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
-    return sy_exec_wait(&s->exec);
-}
-
-static sy_status eval_together(struct sy_session *s, int64_t total) {
-    int64_t *of = calloc((size_t)s->mesh.ep, sizeof *of);
-    sy_status status = of ? eval_sequences(s, total, of)
-                          : sy_fail(SY_ERR_MEMORY, "no memory for the calls of %d ranks", s->mesh.ep);
-    free(of);
-    return sy_tally_total(&s->groups.world, status, s->seen.tally);
-}
-
-sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *loss, int64_t *n_valid) {
-    int64_t total = sy_loader_eval_count(s->data.loader), batch = s->config->training.global_batch_size;
-    if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)
-        total = max_batches * batch;
-    SY_TRY(eval_together(s, total));
-    while (s->seen.tally->overflow) {
-        SY_TRY(sy_session_regrow(s, s->seen.tally->overflow));
-        SY_TRY(eval_together(s, total));
-    }
-    const struct sy_tally *t = s->seen.tally;
-    sy_model_counters(s->model)->batched_no_grad += t->batched;
-    *n_valid = t->n_valid;
-    *loss = t->n_bad || t->bad_token != SY_NO_TOKEN || t->n_valid == 0
-                ? NAN
-                : (double)t->loss * 0x1p-24 / (double)t->n_valid;
-    return SY_OK;
 }
