@@ -23,6 +23,7 @@ struct sy_model {
     struct part *part;
     int n_parts;
     struct sy_moe_counters counters;
+    int64_t most_rows; /* of a rank's experts */
     struct sy_head head;
     float *rope_cos, *rope_sin;
     int backward;
@@ -63,10 +64,13 @@ static struct sy_layer_ctx context(struct sy_model *m, const struct sy_model_opt
                                          .seq_len = o->seq_len,
                                          .max_sequences = o->max_sequences,
                                          .max_tokens = o->max_sequences * o->seq_len,
-                                         .max_rounds = 1,
+                                         .max_rounds = o->max_rounds > 0 ? o->max_rounds : 1,
                                          .combine_groups = o->combine_groups,
                                          .forced_balance = o->forced_balance,
                                          .loss_sequences = o->loss_sequences,
+                                         .most_rows = &m->most_rows,
+                                         .direct = o->direct,
+                                         .goes_on = 1,
                                          .counters = &m->counters},
                                  .params = o->params,
                                  .weights = o->weights,
@@ -93,6 +97,11 @@ static void carve_part(struct sy_model *m, struct part *p, struct sy_arena *a) {
         for (int i = 0; i < p->edge[e].n; i++)
             p->edge[e].at[i] = sy_take_mat(a, "residual stream", c->max_tokens, c->model->dim, c->x->dtype);
     sy_stage_carve(p->stage, a);
+}
+
+static void plan_rows(struct sy_moe_env *env, const struct sy_model_options *o) {
+    int64_t rows = o->room > 0 ? sy_moe_rows_for(env, o->room) : 0;
+    env->planned_rows = rows > 0 && o->planned_rows > rows ? o->planned_rows : rows;
 }
 
 static void carve(void *self, struct sy_arena *a) {
@@ -143,6 +152,7 @@ static sy_status shell(const struct sy_model_options *o, struct sy_model **out) 
     m->backward = o->recompute != NULL;
     m->c = context(m, o);
     m->n_parts = n;
+    plan_rows(&m->c.moe, o);
     for (int i = 0; i < n && status == SY_OK; i++)
         status = make_part(m, o, o->stages ? &o->stages[i] : &whole, &m->part[i]);
     if (status != SY_OK) {
@@ -192,14 +202,18 @@ static sy_status fill_rope(struct sy_model *m) {
 }
 
 sy_status sy_model_create(const struct sy_model_options *o, struct sy_model **out) {
-    struct sy_model *m;
-    SY_TRY(shell(o, &m));
-    sy_status status =
-        sy_arena_build(o->exec->device,
-                       "activations (lower training.local_batch_size, or activation_checkpoint.mode = full)",
-                       carve, m, &m->arena);
+    struct sy_model *m = NULL;
+    sy_status status = shell(o, &m);
+    if (status == SY_OK)
+        status = sy_arena_build(
+            o->exec->device,
+            "activations (lower training.local_batch_size, or activation_checkpoint.mode = full)", carve, m,
+            &m->arena);
     if (status == SY_OK)
         status = fill_rope(m);
+    status = o->ep.ops->agree(&o->ep, status);
+    for (int i = 0; status == SY_OK && i < m->n_parts; i++)
+        status = sy_stage_connect(m->part[i].stage, SY_OK);
     if (status != SY_OK) {
         sy_model_destroy(m);
         return status;
@@ -305,6 +319,8 @@ sy_status sy_model_logits(struct sy_model *m, const struct sy_batch *b, int64_t 
     *logits = m->head.logits;
     return SY_OK;
 }
+
+int64_t sy_model_planned_rows(const struct sy_model *m) { return m->c.moe.planned_rows; }
 
 struct sy_moe_counters *sy_model_counters(struct sy_model *m) {
     return &m->counters;

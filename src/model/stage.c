@@ -256,6 +256,10 @@ void sy_stage_destroy(struct sy_stage *s) {
     free(s);
 }
 
+sy_status sy_stage_connect(struct sy_stage *s, sy_status mine) {
+    return kinds_of(s).moe ? sy_moe_connect(&s->o.ctx->moe, mine, &s->moe) : mine;
+}
+
 /* --- a layer -------------------------------------------------------------------------------------------- */
 
 struct call { /* one layer of one micro-batch, while it is computed */
@@ -305,13 +309,18 @@ static void write_taken(const struct call *k) {
     x->ops->copy(x, &(struct sy_copy){.rows = 1, .bytes = bytes, .from = k->act->moe.w, .to = to[k->l].w});
 }
 
+static struct sy_sequences sequences_of(const struct sy_batch *b) {
+    const struct sy_group_batch *g = b->group;
+    return g ? (struct sy_sequences){g->rounds, g->of, 1} : (struct sy_sequences){1, &b->at.n, 0};
+}
+
 static sy_status moe_fwd(struct sy_stage *s, const struct call *k) {
     const struct sy_layer_ctx *c = k->c;
     struct sy_moe_call call = {.pass = k->pass,
                                .saved = k->saved,
                                .n_sequences = k->b->at.n,
                                .seq_len = k->b->at.seq_len,
-                               .sequences = {.rounds = 1, .of = &k->b->at.n},
+                               .sequences = sequences_of(k->b),
                                .place = k->b->sequence,
                                .layer = k->l,
                                .layers = c->model->n_layers,
@@ -388,7 +397,15 @@ static void layer_bwd_weights(struct sy_stage *s, const struct call *k, struct s
     struct sy_row_norm norm2 = {.d = k->c->model->dim, .x = t->x_mid, .r = t->r2};
     if (sy_layer_is_moe(k->c->model, k->l))
         sy_moe_hand(sink, &k->b->at,
-                    &(struct sy_moe_handed){&k->c->moe, k->l, k->p, t->n2, dy, &t->moe, &g->moe});
+                    &(struct sy_moe_handed){.env = &k->c->moe,
+                                            .layer = k->l,
+                                            .params = k->p,
+                                            .n = t->n2,
+                                            .dy = dy,
+                                            .act = &t->moe,
+                                            .grad = &g->moe,
+                                            .source = k->b->group ? k->b->group->source : NULL,
+                                            .n_sources = k->b->group ? k->b->group->n_sources : 0});
     else
         sy_mlp_hand(sink, &k->b->at, &(struct sy_mlp_handed){k->p->w13, k->p->w2, t->n2, dy, &g->ffn});
     sy_norm_weights(k->b, sink, k->p->ffn_norm, &norm2, g->dn2);

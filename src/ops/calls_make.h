@@ -8,7 +8,7 @@
 #include "base/arena.h"
 #include "ops/calls.h"
 
-enum { SY_CALL_REGIONS = 24, SY_CALL_ITEMS = 4, SY_CALL_BINS = 32 };
+enum { SY_CALL_REGIONS = 32, SY_CALL_ITEMS = 4, SY_CALL_BINS = 32 };
 enum { SY_CALL_MOST = 2048, SY_CALL_HEAD = 160, SY_CALL_SEQ = 512 }; /* widest row, head, longest sequence */
 
 enum sy_words {
@@ -45,6 +45,11 @@ struct sy_call {
             const int64_t *counts[SY_CALL_ITEMS];
             float *bias[SY_CALL_ITEMS];
         } layers;
+        struct sy_window window[SY_CALL_ITEMS];
+        void *to[SY_CALL_ITEMS];
+        struct {
+            int32_t source[SY_CALL_BINS], sequence[SY_CALL_BINS];
+        } arrived;
     } list;
     struct sy_linear after; /* of pack: the product that reads what it packed */
     int has_after, n_operands, n_regions;

@@ -1,5 +1,5 @@
 /* Every op: one struct is its whole contract, with shapes and order of sums (docs/NUMERICS.md gives the
- * formulas). The structs stand in op_rows.h (products), op_layer.h, op_routing.h and op_step.h.
+ * formulas). The structs stand in op_rows.h (products), op_layer.h, op_routing.h, op_direct.h and op_step.h.
  *
  * An op is called through the table of an exec, `exec->ops->linear(exec, &(struct sy_linear){...})`. All
  * tiers of a class give the same bits. An op is *enqueued*: later ops of the same exec may read what it
@@ -20,6 +20,7 @@
 #include "base/status.h"
 #include "base/threads.h"
 #include "device/memory.h"
+#include "ops/op_direct.h"
 #include "ops/op_layer.h"
 #include "ops/op_routing.h"
 #include "ops/op_rows.h"
@@ -90,6 +91,10 @@ static inline void *sy_exec_scratch(const struct sy_exec *x, int thread) {
     X(route_sort, sy_route_sort)             \
     X(route_forced, sy_route_forced)         \
     X(move_segments, sy_move_segments)       \
+    X(route_slots, sy_route_slots)           \
+    X(send_slots, sy_send_slots)             \
+    X(route_arrived, sy_route_arrived)       \
+    X(return_rows, sy_return_rows)           \
     X(permute, sy_permute)                   \
     X(combine, sy_combine)                   \
     X(gather_f32, sy_gather_f32)             \

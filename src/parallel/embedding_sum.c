@@ -5,8 +5,9 @@ sy_status sy_embedding_sum_init(const struct sy_exec *exec, const struct sy_walk
                                 int64_t rows, int64_t d, struct sy_embedding_sum *e) {
     int64_t size = rows * d;
     *e = (struct sy_embedding_sum){.exec = exec, .walk = *walk, .seq_len = seq_len, .rows = rows, .d = d};
-    struct sy_tree_range range = {walk->lanes, walk->first_lane, walk->n_lanes, sy_walk_width(walk)};
-    return sy_tree_init(&range, 1, &size, &e->tree);
+    struct sy_tree_run run = {walk->first_lane, walk->n_lanes};
+    struct sy_tree_shape shape = {walk->lanes, sy_walk_width(walk), &run, 1};
+    return sy_tree_init(&shape, 1, &size, &e->tree);
 }
 
 void sy_embedding_sum_fini(struct sy_embedding_sum *e) { sy_tree_fini(&e->tree); }
@@ -48,18 +49,27 @@ static void fold_lanes(const struct sy_embedding_sum *e, int64_t first, int64_t 
     fold(e, e->ids + lo * e->seq_len, (hi - lo) * e->seq_len, from, to);
 }
 
+/* The maximal nodes of this rank's lanes; 0: the step has not come to its end. */
+static int nodes_of(const struct sy_embedding_sum *e, struct sy_tree_node node[SY_TREE_MAX_NODES]) {
+    int n = sy_tree_maximal(e->walk.lanes, e->walk.first_lane, e->walk.n_lanes, node);
+    for (int i = 0; i < n; i++)
+        if (!sy_tree_node(&e->tree, 0, node[i]))
+            return 0;
+    return n;
+}
+
 /* A whole step has left its maximal nodes, one that ended in its middle anything. */
 static void clear_up(struct sy_embedding_sum *e) {
-    if (e->used && sy_tree_is_complete(&e->tree, 0)) {
-        for (int i = 0; i < e->tree.n_buffers; i++)
-            if (e->tree.item[0].node[i].level >= 0)
-                fold_lanes(e, e->walk.first_lane, e->walk.n_lanes, e->tree.buffer[i], NULL);
-    } else if (e->used) {
-        for (int i = 0; i < e->tree.n_buffers; i++)
-            clear(e, e->tree.buffer[i]);
-        if (e->leaf)
-            clear(e, e->leaf);
+    struct sy_tree_node node[SY_TREE_MAX_NODES];
+    int n = e->used ? nodes_of(e, node) : 0;
+    for (int i = 0; i < n; i++) {
+        struct sy_tree_run lanes = sy_tree_lanes_of(e->walk.lanes, node[i]);
+        fold_lanes(e, lanes.first, lanes.n, sy_tree_node(&e->tree, 0, node[i]), NULL);
     }
+    for (int i = 0; e->used && n == 0 && i < e->tree.n_buffers; i++)
+        clear(e, e->tree.buffer[i]);
+    if (e->used && n == 0 && e->leaf)
+        clear(e, e->leaf);
 }
 
 void sy_embedding_sum_begin(struct sy_embedding_sum *e, const int32_t *ids) {

@@ -6,6 +6,11 @@
  *     fold   A = A + leaf, rounds ascending
  *     tree   over lanes (experts: over groups)
  *
+ * A rank's expert rows may come from all ranks of its expert-parallel group: each call says whose they are,
+ * and each row's lane group and round follow from the walk of the rank that sent it. Several groups are then
+ * in progress at once, in any order. What is left after a step are the maximal nodes of the lanes (groups)
+ * that came: on one rank that has all, the roots.
+ *
  * A leaf that one call completes goes straight from the product into the accumulator; one that is cut waits
  * in a leaf buffer and its chain goes on there. The leaf buffers exist only when the batch size or the head's
  * chunks cut leaves. All matrices of a layer are one list of products, all vectors one of sums; of the
@@ -27,7 +32,11 @@ struct sy_gradients_options {
     int64_t seq_len, max_sequences;
     int64_t head_chunk;         /* tokens of a piece of the head's gradient */
     const struct sy_owner *own; /* none of another stage comes; NULL: all do; outlives them */
-    const char *plant;          /* a known bug for `verify --break`, or NULL */
+    /* [n_ranks] of the expert-parallel group, ascending in lanes; NULL: this rank's alone */
+    const struct sy_walk *walks;
+    int n_ranks;
+    int64_t first_expert, n_experts; /* that this rank owns; 0 of them, with `walks` NULL: all */
+    const char *plant;               /* a known bug for `verify --break`, or NULL */
 };
 
 struct sy_gradients;
@@ -41,6 +50,10 @@ void sy_gradients_destroy(struct sy_gradients *g);
 /* The planted bugs that live here or in the walk, and what each does; NULL past the last. */
 const char *sy_gradients_plant(int i);
 const char *sy_gradients_plant_about(int i);
+
+/* The lane groups of each of these ranks, as runs of the experts' tree: ranks that share one are one run. run
+ * [n_ranks]; returns how many. */
+int sy_gradients_groups(const struct sy_walk *walks, int n_ranks, struct sy_tree_run *run);
 
 /* Before a step's first batch. ids: all tokens of this rank's walk, in the exec's memory. */
 void sy_gradients_begin(struct sy_gradients *g, const int32_t *ids);

@@ -101,6 +101,7 @@ static struct sy_resident_options room_options(const struct sy_sharded *s, int e
                                         .exec = s->o.exec,
                                         .master = s->o.master,
                                         .own = &s->own,
+                                        .experts = sy_mesh_experts(s->o.mesh, s->o.mesh->ep_rank),
                                         .gathered = 1,
                                         .room_of = only,
                                         .holds = ends ? SY_RESIDENT_ENDS : SY_RESIDENT_ONE_LAYER};

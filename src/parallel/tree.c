@@ -13,70 +13,95 @@ int sy_tree_levels(int leaves) {
     return l;
 }
 
-/* Leaves of a node that are there: first .. first + n - 1. */
-struct span {
-    int64_t first, n;
-};
-static struct span span_of(int leaves, struct sy_tree_node q) {
-    int64_t first = (int64_t)q.index << q.level, end = (int64_t)(q.index + 1) << q.level;
-    return (struct span){first, (end < leaves ? end : leaves) - first};
+/* --- nodes ---------------------------------------------------------------------------------------------- */
+
+static struct sy_tree_node sibling_of(struct sy_tree_node n) {
+    return (struct sy_tree_node){n.level, n.index ^ 1};
+}
+static struct sy_tree_node parent_of(struct sy_tree_node n) {
+    return (struct sy_tree_node){n.level + 1, n.index / 2};
+}
+static int is_absent(int leaves, struct sy_tree_node n) { return ((int64_t)n.index << n.level) >= leaves; }
+
+struct sy_tree_node sy_tree_root_of(int leaves) {
+    return (struct sy_tree_node){sy_tree_levels(leaves), 0};
 }
 
-static struct sy_tree_node parent_of(struct sy_tree_node q) {
-    return (struct sy_tree_node){q.level + 1, q.index / 2};
+struct sy_tree_run sy_tree_lanes_of(int leaves, struct sy_tree_node n) {
+    int64_t first = (int64_t)n.index << n.level, end = ((int64_t)n.index + 1) << n.level;
+    return (struct sy_tree_run){(int)first, (int)((end < leaves ? end : leaves) - first)};
 }
 
-int sy_tree_maximal(int leaves, int first, int n, struct sy_tree_node out[SY_TREE_MAX_NODES]) {
-    int count = 0, levels = sy_tree_levels(leaves);
-    for (int64_t at = first; at < first + n;) {
-        struct sy_tree_node q = {0, (int)at};
-        while (q.level < levels) {
-            struct span s = span_of(leaves, parent_of(q));
-            if (s.first < first || s.first + s.n > first + n)
+/* A node whose sibling is absent is its parent. */
+static struct sy_tree_node lifted(int leaves, int levels, struct sy_tree_node n) {
+    while (n.level < levels && is_absent(leaves, sibling_of(n)))
+        n = parent_of(n);
+    return n;
+}
+
+int sy_tree_maximal(int leaves, int first, int n_lanes, struct sy_tree_node out[SY_TREE_MAX_NODES]) {
+    int n = 0, levels = sy_tree_levels(leaves), lane = first, end = first + n_lanes;
+    while (lane < end) {
+        struct sy_tree_node node = lifted(leaves, levels, (struct sy_tree_node){0, lane});
+        for (;;) { /* as long as the parent begins and ends within the run */
+            struct sy_tree_node up = parent_of(node);
+            struct sy_tree_run r = sy_tree_lanes_of(leaves, up);
+            if (node.level == levels || r.first != lane || r.first + r.n > end)
                 break;
-            q = parent_of(q);
+            node = lifted(leaves, levels, up);
         }
-        struct span s = span_of(leaves, q);
-        out[count++] = q;
-        at = s.first + s.n;
+        assert(n < SY_TREE_MAX_NODES);
+        out[n++] = node;
+        lane += sy_tree_lanes_of(leaves, node).n;
     }
-    return count;
+    return n;
 }
 
-sy_status sy_tree_shape(const struct sy_tree_range *r, int *n_buffers) {
+/* --- how many buffers ----------------------------------------------------------------------------------- */
+
+/* Most that a run needs: its lanes in progress, and the nodes of those that have finished. */
+static int buffers_of_run(const struct sy_tree_shape *s, struct sy_tree_run run) {
     struct sy_tree_node nodes[SY_TREE_MAX_NODES];
-    int waiting = 0;
-    for (int n = r->width; n < r->n; n += r->width) {
-        int now = sy_tree_maximal(r->leaves, r->first, n, nodes);
-        waiting = now > waiting ? now : waiting;
+    int most = 0;
+    for (int done = 0; done <= run.n; done += s->width) {
+        int left = run.n - done, n = left < s->width ? left : s->width;
+        n += sy_tree_maximal(s->leaves, run.first, done, nodes);
+        most = n > most ? n : most;
     }
-    int n = r->width + waiting;
+    return most;
+}
+
+/* Runs share nothing before their nodes meet, which frees a buffer and takes none. */
+sy_status sy_tree_buffers(const struct sy_tree_shape *s, int *n_buffers) {
+    int n = 0;
+    if (!s->run)
+        n = buffers_of_run(s, (struct sy_tree_run){0, s->leaves});
+    for (int i = 0; s->run && i < s->n_runs; i++)
+        n += buffers_of_run(s, s->run[i]);
     if (n > SY_TREE_MAX_BUFFERS)
         SY_FAIL(SY_ERR_USAGE,
                 "numerics.lanes = %d with numerics.expert_lanes = %d needs %d gradient buffers on one rank, "
                 "at most %d "
                 "are possible: use more ranks or a smaller numerics.expert_lanes",
-                r->leaves, r->width, n, SY_TREE_MAX_BUFFERS);
+                s->leaves, s->width, n, SY_TREE_MAX_BUFFERS);
     *n_buffers = n;
     return SY_OK;
 }
 
-sy_status sy_tree_init(const struct sy_tree_range *r, int n_items, const int64_t *sizes, struct sy_tree *t) {
-    *t = (struct sy_tree){.range = *r, .levels = sy_tree_levels(r->leaves), .n_items = n_items};
-    SY_TRY(sy_tree_shape(r, &t->n_buffers));
+/* --- memory --------------------------------------------------------------------------------------------- */
+
+sy_status sy_tree_init(const struct sy_tree_shape *s, int n_items, const int64_t *sizes, struct sy_tree *t) {
+    *t = (struct sy_tree){.leaves = s->leaves, .levels = sy_tree_levels(s->leaves), .n_items = n_items};
+    SY_TRY(sy_tree_buffers(s, &t->n_buffers));
     size_t n = (size_t)n_items + 1;
     t->at = calloc(n, sizeof *t->at);
     t->size = calloc(n, sizeof *t->size);
-    t->item = calloc(n, sizeof *t->item);
-    t->lanes = calloc(n, (size_t)r->width);
-    t->nodes = calloc(n * (size_t)t->n_buffers, sizeof *t->nodes);
-    if (!t->at || !t->size || !t->item || !t->lanes || !t->nodes) {
+    t->place = calloc(n * (size_t)t->n_buffers, sizeof *t->place);
+    if (!t->at || !t->size || !t->place) {
         sy_tree_fini(t);
         SY_FAIL(SY_ERR_MEMORY, "no memory for the gradients' tree of %d items", n_items);
     }
     for (int i = 0; i < n_items; i++) {
-        t->item[i].lane = t->lanes + (size_t)i * (size_t)r->width;
-        t->item[i].node = t->nodes + (size_t)i * (size_t)t->n_buffers;
         t->size[i] = sizes[i];
         t->at[i] = t->n;
         t->n += (sizes[i] + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
@@ -87,9 +112,7 @@ sy_status sy_tree_init(const struct sy_tree_range *r, int n_items, const int64_t
 void sy_tree_fini(struct sy_tree *t) {
     free(t->at);
     free(t->size);
-    free(t->item);
-    free(t->lanes);
-    free(t->nodes);
+    free(t->place);
     *t = (struct sy_tree){0};
 }
 
@@ -98,106 +121,90 @@ void sy_tree_carve(struct sy_tree *t, struct sy_arena *a, const char *tag) {
         t->buffer[i] = sy_take_f32(a, tag, t->n);
 }
 
-static const struct sy_tree_node none = {-1, 0};
-
 void sy_tree_begin(struct sy_tree *t) {
-    for (int i = 0; i < t->n_items; i++) {
-        struct sy_tree_item *p = &t->item[i];
-        p->used = p->joined = 0;
-        p->finished = 0;
-        for (int b = 0; b < t->n_buffers; b++)
-            p->node[b] = none;
-        memset(p->lane, -1, (size_t)t->range.width);
-    }
+    memset(t->place, 0, (size_t)t->n_items * (size_t)t->n_buffers * sizeof *t->place);
 }
 
+/* --- a step --------------------------------------------------------------------------------------------- */
+
+static struct sy_tree_place *places(const struct sy_tree *t, int item) {
+    return t->place + (int64_t)item * t->n_buffers;
+}
 static float *at(const struct sy_tree *t, int buffer, int item) { return t->buffer[buffer] + t->at[item]; }
 
-static int take_buffer(const struct sy_tree *t, struct sy_tree_item *p) {
-    int b = 0;
-    while (b < t->n_buffers && (p->used >> b & 1))
-        b++;
-    assert(b < t->n_buffers);
-    p->used |= (uint64_t)1 << b;
-    return b;
-}
-
-/* The buffer that holds a node, or -1. */
-static int find(const struct sy_tree *t, const struct sy_tree_item *p, struct sy_tree_node q) {
+/* The buffer of a lane in progress, of a node that waits, or a free one; -1: there is none. */
+static int find_lane(const struct sy_tree *t, int item, int lane) {
+    const struct sy_tree_place *p = places(t, item);
     for (int b = 0; b < t->n_buffers; b++)
-        if (p->node[b].level == q.level && p->node[b].index == q.index)
+        if (p[b].is == SY_TREE_LANE && p[b].lane == lane)
+            return b;
+    return -1;
+}
+static int find_node(const struct sy_tree *t, int item, struct sy_tree_node n) {
+    const struct sy_tree_place *p = places(t, item);
+    for (int b = 0; b < t->n_buffers; b++)
+        if (p[b].is == SY_TREE_WAITS && p[b].node.level == n.level && p[b].node.index == n.index)
+            return b;
+    return -1;
+}
+static int find_free(const struct sy_tree *t, int item) {
+    const struct sy_tree_place *p = places(t, item);
+    for (int b = 0; b < t->n_buffers; b++)
+        if (p[b].is == SY_TREE_FREE)
             return b;
     return -1;
 }
 
-static int slot_of(const struct sy_tree *t, int lane) { return (lane - t->range.first) % t->range.width; }
-
 struct sy_tree_sum sy_tree_lane(struct sy_tree *t, int item, int lane, int alone) {
-    struct sy_tree_item *p = &t->item[item];
-    int slot = slot_of(t, lane), fresh = p->lane[slot] < 0;
-    int sibling =
-        fresh && alone && !t->in_turn && (lane & 1) ? find(t, p, (struct sy_tree_node){0, lane - 1}) : -1;
-    if (sibling >= 0) {
-        p->lane[slot] = (int8_t)sibling;
-        p->node[sibling] = none;
-        p->joined |= (uint64_t)1 << slot;
-        return (struct sy_tree_sum){at(t, sibling, item), 0};
-    }
-    if (fresh)
-        p->lane[slot] = (int8_t)take_buffer(t, p);
-    return (struct sy_tree_sum){at(t, p->lane[slot], item), fresh};
+    struct sy_tree_node node = {0, lane};
+    int b = find_lane(t, item, lane);
+    if (b >= 0)
+        return (struct sy_tree_sum){at(t, b, item), 0};
+    int sibling = alone && !t->in_turn ? find_node(t, item, sibling_of(node)) : -1;
+    b = sibling >= 0 ? sibling : find_free(t, item);
+    assert(b >= 0);   /* more lanes in progress than the shape says */
+    if (sibling >= 0) /* from now on the buffer is of both */
+        node = parent_of(node);
+    places(t, item)[b] = (struct sy_tree_place){SY_TREE_LANE, lane, node};
+    return (struct sy_tree_sum){at(t, b, item), sibling < 0};
 }
 
-static struct sy_tree_join join(const struct sy_tree *t, struct sy_tree_item *p, int item, int to, int from,
-                                struct span lanes) {
-    p->used &= ~((uint64_t)1 << from);
-    p->node[to] = none;
-    return (struct sy_tree_join){at(t, to, item), at(t, from, item), lanes.first, lanes.n};
+static void join(const struct sy_tree *t, int item, int to, int from, struct sy_tree_run lanes,
+                 struct sy_tree_join *out) {
+    *out = (struct sy_tree_join){at(t, to, item), at(t, from, item), lanes.first, lanes.n};
+    places(t, item)[from].is = SY_TREE_FREE;
 }
 
-static int finish_in_turn(const struct sy_tree *t, struct sy_tree_item *p, int item, int lane, int b,
-                          struct sy_tree_join *joins) {
+static int finish_in_turn(struct sy_tree *t, int item, int lane, int b, struct sy_tree_join *joins) {
     struct sy_tree_node root = {t->levels, 0};
-    int sum = find(t, p, root);
+    int sum = find_node(t, item, root);
     if (sum >= 0)
-        joins[0] = join(t, p, item, sum, b, (struct span){lane, 1});
-    p->node[sum >= 0 ? sum : b] = root;
+        join(t, item, sum, b, (struct sy_tree_run){lane, 1}, joins);
+    else
+        places(t, item)[b] = (struct sy_tree_place){.is = SY_TREE_WAITS, .node = root};
     return sum >= 0;
 }
 
 int sy_tree_finish(struct sy_tree *t, int item, int lane, struct sy_tree_join joins[SY_TREE_LEVELS]) {
-    struct sy_tree_item *p = &t->item[item];
-    int slot = slot_of(t, lane), b = p->lane[slot], n = 0;
-    struct sy_tree_node q = {0, lane};
+    int b = find_lane(t, item, lane), n = 0, sibling;
     assert(b >= 0); /* every lane has a leaf, if it is one of zeros */
-    p->lane[slot] = -1;
-    p->finished++;
     if (t->in_turn)
-        return finish_in_turn(t, p, item, lane, b, joins);
-    if (p->joined >> slot & 1) { /* its sibling holds both already */
-        p->joined &= ~((uint64_t)1 << slot);
-        q = parent_of(q);
+        return finish_in_turn(t, item, lane, b, joins);
+    struct sy_tree_node node = lifted(t->leaves, t->levels, places(t, item)[b].node);
+    while ((sibling = find_node(t, item, sibling_of(node))) >= 0) {
+        join(t, item, sibling, b, sy_tree_lanes_of(t->leaves, node), &joins[n++]);
+        node = lifted(t->leaves, t->levels, parent_of(node));
+        b = sibling;
     }
-    for (; q.level < t->levels; q = parent_of(q)) {
-        struct sy_tree_node sibling = {q.level, q.index ^ 1};
-        if (span_of(t->range.leaves, sibling).n <= 0)
-            continue; /* absent: the node is its only child */
-        int waits = find(t, p, sibling);
-        if (waits < 0)
-            break;
-        joins[n++] = join(t, p, item, waits, b, span_of(t->range.leaves, q));
-        b = waits;
-    }
-    p->node[b] = q;
+    places(t, item)[b] = (struct sy_tree_place){.is = SY_TREE_WAITS, .node = node};
     return n;
 }
 
-float *sy_tree_sum_of(const struct sy_tree *t, int item, struct sy_tree_node node) {
-    int b = find(t, &t->item[item], node);
-    assert(b >= 0);
-    return at(t, b, item);
+float *sy_tree_node(const struct sy_tree *t, int item, struct sy_tree_node node) {
+    int b = find_node(t, item, node);
+    return b >= 0 ? at(t, b, item) : NULL;
 }
 
 float *sy_tree_root(const struct sy_tree *t, int item) {
-    return sy_tree_sum_of(t, item, (struct sy_tree_node){t->levels, 0});
+    return sy_tree_node(t, item, (struct sy_tree_node){t->levels, 0});
 }

@@ -13,8 +13,10 @@
 #include "config/config.h"
 #include "data/loader.h"
 #include "model/model.h"
+#include "parallel/calls.h"
 #include "parallel/gradients.h"
 #include "parallel/pipeline.h"
+#include "train/micro.h"
 #include "train/profile.h"
 #include "train/schedule.h"
 #include "train/state.h"
@@ -60,7 +62,10 @@ struct sy_session {
     struct sy_model *model; /* of this rank's stages */
     struct sy_schedule *schedule;
     struct sy_pipeline *pipeline; /* NULL: one stage */
+    struct sy_micro micro;        /* its batches of a step */
     struct sy_walk walk;
+    struct sy_calls calls; /* of the expert-parallel group */
+    int64_t planned_rows;  /* of experts, after a step that needed as many; 0: as parallelism says */
     struct sy_gradients *gradients;
     struct sy_reduce *reduce;
     struct sy_profile *profile;    /* not owned; NULL: nothing is timed */
@@ -94,6 +99,10 @@ struct sy_session_options {
 };
 sy_status sy_session_join(const struct sy_session_options *options, struct sy_session **out);
 void sy_session_destroy(struct sy_session *session); /* local */
+
+/* Collective. After a step whose experts got `rows` rows where fewer are planned: room for them, and for some
+ * more. Nothing of the step was applied. Errors: ERR_MEMORY. */
+sy_status sy_session_regrow(struct sy_session *session, int64_t rows);
 
 struct sy_step_result {
     int64_t step;       /* from 1: the step that was done */
@@ -149,8 +158,6 @@ int64_t sy_session_batch(const struct sy_session *session);
 
 /* The walk of a data-parallel rank. */
 struct sy_walk sy_session_walk(const struct sy_config *config, const struct sy_mesh *mesh, int dp_rank);
-/* Batches of a step of the rank with the most: all make as many passes, for weights may be gathered in each. */
-int64_t sy_session_passes(const struct sy_config *config, const struct sy_mesh *mesh);
 
 /* Local. The memory of a rank of a run of this configuration, from the code that takes it; each arena's tags
  * say for what. Nothing is taken. Errors: ERR_USAGE, ERR_MEMORY. */

@@ -44,40 +44,28 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
                                                   .data = s->step.counts});
 }
 
-static int64_t passes_of(int64_t sequences, int64_t batch) { return (sequences + batch - 1) / batch; }
-
-/* Sequences first .. of all, as a batch of at most `local`; beyond the last one of none. */
-static struct sy_batch part_of(const struct sy_session *s, int64_t first, int64_t all) {
-    int64_t local = sy_session_batch(s), left = first < all ? all - first : 0;
-    return sy_feed_batch(s, first < all ? first : all, left < local ? left : local);
-}
-
-/* Micro-batch mb of a pipeline: the next of the walk. */
-static struct sy_batch micro_batch(void *self, int64_t mb) {
-    const struct sy_session *s = self;
-    return part_of(s, mb * sy_session_batch(s), sy_walk_length(&s->walk));
-}
-
-static sy_status run_pipeline(struct sy_session *s, const struct sy_pipeline_run *run) {
-    SY_TRY(sy_pipeline_run(s->pipeline, run));
-    return sy_weights_status(&s->weights);
-}
-
+/* All data-parallel ranks make as many calls; some of them may have no sequences. Ranks that share experts
+ * exchange rows all the same; of one alone weights are gathered, which is collective too. */
 static sy_status accumulate(struct sy_session *s) {
-    int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s);
     struct sy_grad_sink sink = sy_profile_sink(s->profile, sy_gradients_sink(s->gradients));
     sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
     if (s->pipeline)
-        return run_pipeline(s, &(struct sy_pipeline_run){s, micro_batch, &sink});
-    for (int64_t k = 0; k < all; k += local) {
-        struct sy_batch b = sy_feed_batch(s, k, all - k < local ? all - k : local);
+        SY_TRY(sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, sy_micro_batch, &sink}));
+    for (int64_t i = 0; i < s->calls.n && !s->pipeline; i++) {
+        struct sy_group_batch group;
+        int64_t first, n;
+        sy_call(&s->calls, i, &first, &n, &group);
+        if (n == 0 && s->groups.ep.size == 1) {
+            sy_model_idle(s->model, 1);
+            continue;
+        }
+        struct sy_batch b = sy_feed_batch(s, first, n);
+        b.group = s->groups.ep.size > 1 ? &group : NULL;
         sy_step_routes_before(s->routes, &s->walk, &b);
         SY_TRY(sy_model_train(s->model, &b, &sink));
         sy_step_routes_after(s->routes, &s->walk, &b);
     }
-    for (int64_t i = passes_of(all, local); i < sy_session_passes(s->config, &s->mesh); i++)
-        sy_model_idle(s->model, 1);
     return sy_weights_status(&s->weights);
 }
 
@@ -217,6 +205,16 @@ static sy_status open_step(struct sy_session *s, sy_status mine, struct sy_step_
     return world->ops->agree(world, sy_step_routes_begin(s->routes, r->step, skipped));
 }
 
+static sy_status compute(struct sy_session *s, const struct sy_step_result *r) {
+    begin(s, r);
+    sy_status mine = sy_reduce_run(s->reduce, accumulate(s));
+    if (mine == SY_OK)
+        norm(s, r);
+    SY_TRY(count_together(s, mine));
+    update(s);
+    return read_back(s);
+}
+
 static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, struct sy_step_result *r) {
     const struct sy_config *c = s->config;
     int skipped = 0;
@@ -229,13 +227,11 @@ static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, stru
         return sy_session_digest(s, r->digest);
     }
     r->tokens = c->training.global_batch_size * c->training.seq_len;
-    begin(s, r);
-    mine = sy_reduce_run(s->reduce, accumulate(s));
-    if (mine == SY_OK)
-        norm(s, r);
-    SY_TRY(count_together(s, mine));
-    update(s);
-    SY_TRY(read_back(s));
+    SY_TRY(compute(s, r));
+    while (s->seen.tally->overflow) { /* nothing was applied, and no number means anything */
+        SY_TRY(sy_session_regrow(s, s->seen.tally->overflow));
+        SY_TRY(compute(s, r));
+    }
     SY_TRY(check_recompute(s));
     report(s, r);
     if (r->applied) {
@@ -258,60 +254,67 @@ sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_s
     return filled(s, SY_OK, step, r);
 }
 
-struct fed { /* the first n sequences of the feed */
-    const struct sy_session *s;
-    int64_t n;
-};
-static struct sy_batch fed_batch(void *self, int64_t mb) {
-    const struct fed *f = self;
-    return part_of(f->s, mb * sy_session_batch(f->s), f->n);
+/* What each rank of the expert-parallel group brings to call i of held-out sequences, `total` dealt to all
+ * data-parallel ranks; first: this rank's first of it. Returns how many calls there are, for all of them. */
+static int64_t heldout_call(const struct sy_session *s, int64_t total, int64_t i, int64_t *first,
+                            int64_t *of) {
+    int64_t local = s->calls.least_sequences, most = sy_deal(total, s->mesh.dp, 0).n;
+    const struct sy_mesh *m = &s->mesh;
+    for (int r = 0; r < m->ep; r++) {
+        struct sy_share own = sy_deal(total, m->dp, m->edp_rank * m->ep + r);
+        int64_t at = i * local < own.n ? i * local : own.n, left = own.n - at;
+        of[r] = left < local ? left : local;
+        if (r == m->ep_rank)
+            *first = own.first + at;
+    }
+    return (most + local - 1) / local;
 }
 
-/* A pass over them: a batch, or as many micro-batches as a step has; also of none. */
-static sy_status eval_fed(struct sy_session *s, int64_t n) {
-    struct fed f = {s, n};
-    if (s->pipeline)
-        return run_pipeline(s, &(struct sy_pipeline_run){&f, fed_batch, NULL});
-    struct sy_batch b = sy_feed_batch(s, 0, n);
-    if (n > 0)
-        return sy_model_eval(s->model, &b);
-    sy_model_idle(s->model, 0);
-    return SY_OK;
-}
-
-/* Losses of held-out sequences own.first .. own.first + own.n - 1, to the tally. */
-static sy_status eval_sequences(struct sy_session *s, struct sy_share own, int64_t passes) {
+/* Losses of this rank's part of `total` held-out sequences, to the tally. of [ep]: scratch. */
+static sy_status eval_sequences(struct sy_session *s, int64_t total, int64_t *of) {
     const struct sy_device *d = s->exec.device;
-    int64_t once = s->pipeline ? sy_walk_length(&s->walk) : sy_session_batch(s), end = own.first + own.n;
+    struct sy_group_batch group = {.rounds = 1, .of = of};
+    const struct sy_comm *ep = &s->groups.ep;
+    int64_t first = 0;
     *s->seen.tally = sy_tally_empty;
     d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
-    for (int64_t k = own.first; k < end; k += once) {
-        int64_t n = end - k < once ? end - k : once;
-        SY_TRY(sy_feed_fetch_heldout(s, k, n));
+    if (s->pipeline)
+        SY_TRY(sy_micro_eval(s, total));
+    for (int64_t i = 0; !s->pipeline && i < heldout_call(s, total, i, &first, of); i++) {
+        int64_t n = of[s->mesh.ep_rank];
+        if (n == 0 && ep->size == 1) {
+            sy_model_idle(s->model, 0);
+            continue;
+        }
+        SY_TRY(ep->ops->agree(ep, sy_feed_fetch_heldout(s, first, n)));
         sy_feed_send(s, n);
-        SY_TRY(eval_fed(s, n));
+        struct sy_batch b = sy_feed_batch(s, 0, n);
+        b.group = ep->size > 1 ? &group : NULL;
+        SY_TRY(sy_model_eval(s->model, &b));
         SY_TRY(sy_exec_wait(&s->exec)); /* the feed is filled again */
     }
-    for (int64_t i = passes_of(own.n, once); i < passes; i++)
-        SY_TRY(eval_fed(s, 0));
     SY_TRY(sy_weights_status(&s->weights));
     d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
     return sy_exec_wait(&s->exec);
+}
+
+static sy_status eval_together(struct sy_session *s, int64_t total) {
+    int64_t *of = calloc((size_t)s->mesh.ep, sizeof *of);
+    sy_status status = of ? eval_sequences(s, total, of)
+                          : sy_fail(SY_ERR_MEMORY, "no memory for the calls of %d ranks", s->mesh.ep);
+    free(of);
+    return sy_tally_total(&s->groups.world, status, s->seen.tally);
 }
 
 sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *loss, int64_t *n_valid) {
     int64_t total = sy_loader_eval_count(s->data.loader), batch = s->config->training.global_batch_size;
     if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)
         total = max_batches * batch;
-    int64_t passes = 0;
-    for (int r = 0; r < s->mesh.dp; r++) {
-        struct sy_walk w = sy_session_walk(s->config, &s->mesh, r);
-        int64_t each = sy_walk_batch(&w, s->config->training.local_batch_size);
-        int64_t n = passes_of(sy_deal(total, s->mesh.dp, r).n, s->pipeline ? sy_walk_length(&w) : each);
-        passes = n > passes ? n : passes;
+    SY_TRY(eval_together(s, total));
+    while (s->seen.tally->overflow) {
+        SY_TRY(sy_session_regrow(s, s->seen.tally->overflow));
+        SY_TRY(eval_together(s, total));
     }
-    sy_status status = eval_sequences(s, sy_deal(total, s->mesh.dp, s->mesh.dp_rank), passes);
-    SY_TRY(sy_tally_total(&s->groups.world, status, s->seen.tally));
     const struct sy_tally *t = s->seen.tally;
     sy_model_counters(s->model)->batched_no_grad += t->batched;
     *n_valid = t->n_valid;

@@ -12,6 +12,7 @@ static struct sy_resident_options resident_options(const struct sy_weights_optio
                                         .exec = o->exec,
                                         .master = o->state ? o->state->master : NULL,
                                         .own = own,
+                                        .experts = sy_mesh_experts(o->mesh, o->mesh->ep_rank),
                                         .gathered = o->mesh->dp > 1};
 }
 
