@@ -88,8 +88,8 @@ size_t SY_FN(pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, in
     return m.col == 1 ? 0 : (size_t)(k * n) * sy_dtype_bytes(m.dtype);
 }
 
-/* to[cols, n] from `from` [n, cols], n at most SQUARE; rows of `to` are to_row apart, of `from` row. In squares,
- * so that what is read and what is written stay in cache. Bits move; nothing is computed. */
+/* to[cols, n] from `from` [n, cols], n at most SQUARE; rows of `to` are to_row apart, of `from` row. In
+ * squares, so that what is read and what is written stay in cache. Bits move; nothing is computed. */
 enum { SQUARE = 32 };
 static void strip16(int64_t n, int64_t cols, const uint16_t *from, int64_t row, uint16_t *to,
                     int64_t to_row) {
