@@ -157,6 +157,11 @@ sy_status sy_verify(struct sy_config *config, int64_t steps, const char *plant, 
 /* Local. First step, tensor and element in which two runs (or checkpoints) differ. *equal 1 if none does. */
 sy_status sy_diff(const char *a, const char *b, const struct sy_io *io, int *equal);
 
+/* Local. Does the steps of a run up to `step` again, from the checkpoint before it, and compares them with
+ * its metrics.jsonl. `config` holds what is another layout, not finished. ERR_RUNTIME names the first step
+ * that has other bits; ERR_USAGE an option that changes bits, a step that the run has not. */
+sy_status sy_replay(struct sy_config *config, const char *run, int64_t step, const struct sy_io *io);
+
 struct sy_sampling {
     const char *prompt;
     int64_t max_tokens;
@@ -171,8 +176,10 @@ struct sy_sampling {
 sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *sampling,
                       const struct sy_io *io);
 
-/* Local. Parameters, FLOPs and memory of a config on one rank; needs none of the hardware or memory. */
-sy_status sy_plan(struct sy_config *config, const struct sy_io *io);
+/* Local. Parameters, FLOPs and memory of a config; needs none of the hardware or memory. world 0: on one rank.
+ * Else on that many: who has what, memory, bytes that are sent, the time on GPUs of that name ("h200", "h100"),
+ * the pipeline's schedule. Errors: ERR_USAGE what cannot be, with the numbers. */
+sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io);
 
 /* Local. Prints and verifies a checkpoint, a run's newest one, or a safetensors file. */
 sy_status sy_inspect(const char *path, const struct sy_io *io);

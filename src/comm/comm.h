@@ -26,6 +26,9 @@
 #ifndef SY_COMM_COMM_H
 #define SY_COMM_COMM_H
 
+#include <stdatomic.h>
+#include <stdint.h>
+
 #include "base/status.h"
 
 enum {
@@ -45,8 +48,24 @@ struct sy_comm_request {
     struct sy_comm_request *mate, *next;
 };
 
+/* Writing into the memory of other ranks. A flag lies in the memory of the rank that waits for it, one for each
+ * rank that may raise it; where they lie, ranks tell each other by all_gather. A flag carries no status: a rank
+ * that has failed raises it all the same, or leaves. */
+typedef _Atomic uint64_t sy_comm_flag;
+struct sy_comm_windows {
+    /* Local. From here until write_end this rank writes into the others' memory: nobody who learns of the
+     * communicator's death returns meanwhile. Errors: ERR_PEER, it must not. */
+    sy_status (*write_begin)(const struct sy_comm *c);
+    /* Local. What it wrote is there: flag [size] of each rank becomes `value`, more than it was. */
+    void (*write_end)(const struct sy_comm *c, sy_comm_flag *const *flag, uint64_t value);
+    /* Local. Returns when the flags of all ranks, [size], are at least `value`; then what they wrote before can
+     * be read. Errors: ERR_PEER. */
+    sy_status (*wait)(const struct sy_comm *c, const sy_comm_flag *flag, uint64_t value);
+};
+
 struct sy_comm_ops {
     const char *name;
+    const struct sy_comm_windows *windows; /* NULL: ranks cannot write into each other's memory */
     /* The agreed status, nothing else: also a barrier. */
     sy_status (*agree)(const struct sy_comm *c, sy_status mine);
     /* recv [size * bytes]: part r is rank r's send. */
@@ -92,9 +111,11 @@ struct sy_comm {
     double limit; /* seconds that a call of this rank waits for others; 0: for ever */
 };
 
-/* The groups a rank is in: data parallel, expert parallel (a part of it), pipeline. */
+/* The groups a rank is in (parallel/mesh.h): all ranks of the run; of its stage; those that share its stage's
+ * experts, and those that have the same experts; those that share its stored weights, and those that have
+ * the same ones, and both again of its experts'; the stages of its data. */
 struct sy_groups {
-    struct sy_comm dp, ep, pp;
+    struct sy_comm world, dp, ep, edp, shard, replicate, expert_shard, expert_replicate, pp;
 };
 
 /* Local. One rank alone; each call makes another communicator, to which only its copies belong. */
@@ -103,6 +124,8 @@ struct sy_groups sy_groups_self(void);
 
 /* Local. For one that split made, once on each of its ranks, which has no request in flight. {0}: nothing. */
 void sy_comm_destroy(struct sy_comm *c);
+/* All but the world's, which is borrowed. */
+void sy_groups_destroy(struct sy_groups *groups);
 
 /* Begin and wait: all_to_all of every transport. */
 sy_status sy_comm_all_to_all(const struct sy_comm *c, sy_status mine, const void *send,

@@ -140,5 +140,13 @@ struct sy_comm sy_comm_self(void) {
 }
 
 struct sy_groups sy_groups_self(void) {
-    return (struct sy_groups){sy_comm_self(), sy_comm_self(), sy_comm_self()};
+    return (struct sy_groups){.world = sy_comm_self(),
+                              .dp = sy_comm_self(),
+                              .ep = sy_comm_self(),
+                              .edp = sy_comm_self(),
+                              .shard = sy_comm_self(),
+                              .replicate = sy_comm_self(),
+                              .expert_shard = sy_comm_self(),
+                              .expert_replicate = sy_comm_self(),
+                              .pp = sy_comm_self()};
 }

@@ -4,6 +4,7 @@
  *   threads.c       starts and ends the threads       collectives.c   agree, all_gather, broadcast, sum
  *   split.c         makes teams out of a team         flights.c       all-to-alls in flight
  *   team.c          this header                       messages.c      point to point
+ *   windows.c       ranks that write into each other's memory
  *
  * One mutex guards all of it. Bytes move without it, between sy_team_move_begin and _end. A rank sleeps in
  * one call at a time, on its seat's condition, and looks anew whenever it is woken: for what it waits for;
@@ -16,16 +17,8 @@
 
 #include <pthread.h>
 
+#include "comm/fault.h"
 #include "comm/messages.h"
-
-enum { SY_TEAM_MESSAGE_BYTES = 2048 }; /* all that base/status.c keeps */
-
-/* Of the ranks that came with a failure the lowest one's. */
-struct sy_fault {
-    sy_status status; /* OK: none */
-    int rank;
-    char message[SY_TEAM_MESSAGE_BYTES];
-};
 
 struct sy_seat {
     pthread_cond_t wake;
@@ -97,10 +90,10 @@ void sy_team_wake_all(struct sy_team *t);
 int sy_team_move_begin(struct sy_team *t);
 void sy_team_move_end(struct sy_team *t);
 
-/* A rank comes with `mine`; *fault is that of the lowest that did. */
-void sy_fault_add(struct sy_fault *fault, int rank, sy_status mine);
 /* The agreed status, with its message. */
 sy_status sy_fault_status(const struct sy_comm *c, const struct sy_fault *fault);
+
+extern const struct sy_comm_windows sy_threads_windows;
 
 /* --- the transport -------------------------------------------------------------------------------- */
 

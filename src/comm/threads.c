@@ -17,6 +17,7 @@ static sy_status wait_for(const struct sy_comm *c, struct sy_comm_request *reque
 }
 
 const struct sy_comm_ops sy_threads_ops = {.name = "threads",
+                                           .windows = &sy_threads_windows,
                                            .agree = sy_threads_agree,
                                            .all_gather = sy_threads_all_gather,
                                            .all_to_all = sy_comm_all_to_all,
@@ -66,7 +67,7 @@ static void leave(struct sy_seats *s, int rank, sy_status status) {
         for (int r = 0; r < t->size && t->dead.status == SY_OK; r++)
             assert(t->member[r].seat != rank || t->member[r].open == 0); /* fn lacks a wait */
     s->seat[rank].left = 1;
-    sy_fault_add(&s->seat[rank].why, rank, status);
+    sy_fault_add(&s->seat[rank].why, rank, status, sy_error_message());
     for (int r = 0; r < s->size; r++)
         pthread_cond_signal(&s->seat[r].wake);
     pthread_mutex_unlock(&s->mutex);

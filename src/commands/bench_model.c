@@ -13,6 +13,7 @@
 #include "base/rng.h"
 #include "commands/bench.h"
 #include "formats/json.h"
+#include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
 
@@ -110,7 +111,7 @@ static void print_text(struct run *r, const struct sy_io *io) {
                  "%-32s %9s %9s %9s   %s, medians of %lld steps\n",
                  r->name, sy_config_word(c, "numerics.class"), r->profile.ops.tier,
                  sy_pool_size(r->session->pool), (long long)c->training.global_batch_size,
-                 (long long)c->training.seq_len, (long long)sy_session_batch(c),
+                 (long long)c->training.seq_len, (long long)sy_session_batch(r->session),
                  sy_config_word(c, "activation_checkpoint.mode"), "", "forward", "recompute", "backward",
                  is_cpu(r) ? "ms of CPU, all threads" : "ms", (long long)r->steps);
     for (int i = 0; i < SY_PART_w_matrices; i++) {
@@ -195,7 +196,7 @@ sy_status sy_bench_model(const char *name, struct sy_config *config, const struc
     char *quoted;
     if (r.steps < 1 || r.steps > 100000)
         SY_FAIL(SY_ERR_USAGE, "bench model: --steps %lld: must be in 1..100000", (long long)r.steps);
-    SY_TRY(sy_config_finish(config, false));
+    SY_TRY(sy_config_finish(config, sy_hopper_here()));
     SY_TRY(quote(name, &quoted));
     r.ms = calloc((size_t)r.steps * SERIES, sizeof *r.ms);
     if (!r.ms) {
@@ -204,7 +205,7 @@ sy_status sy_bench_model(const char *name, struct sy_config *config, const struc
     }
     sy_status status = sy_session_create(config, &log, SY_SESSION_TRAIN | SY_SESSION_INIT, &r.session);
     if (status == SY_OK) {
-        sy_profile_init(&r.profile, &r.session->exec, &r.session->state, r.session->resident);
+        sy_profile_init(&r.profile, &r.session->exec, &r.session->state, &r.session->weights.keeper);
         r.profile.clock = options->cpu ? sy_clock_cpu : sy_clock;
         r.session->exec.ops = &r.profile.ops;
         r.session->profile = &r.profile;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/fmath.h"
+#include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
 
@@ -35,7 +36,7 @@ static sy_status set_layout(struct sy_config *c, const struct layout *l, const c
     SY_TRY(sy_config_clear(c, SY_LAYER_FLAG, "verify",
                            "moe.routes_out")); /* a run's files are not ours to replace */
     SY_TRY(set(c, "debug.break", plant));
-    return sy_config_finish(c, false);
+    return sy_config_finish(c, sy_hopper_here());
 }
 
 static sy_status run_layout(struct sy_config *c, const struct layout *l, const char *plant, int64_t steps,

@@ -159,6 +159,7 @@ static sy_status check_moe(struct sy_config *cfg) {
 static sy_status check_recipe(struct sy_config *cfg) {
     const struct sy_config_numerics *r = &cfg->numerics;
     int64_t batch = cfg->training.global_batch_size;
+    int ordinal;
     NOTE(cfg, batch % r->cell == 0, "numerics.cell",
          "does not divide training.global_batch_size = %lld: choose one that does", N(batch));
     NOTE(cfg, batch % r->cell || batch % (r->lanes * r->cell) == 0, "numerics.lanes",
@@ -167,28 +168,20 @@ static sy_status check_recipe(struct sy_config *cfg) {
          N(r->cell), N(r->lanes * r->cell), N(batch));
     NOTE(cfg, r->lanes % r->expert_lanes == 0, "numerics.expert_lanes",
          "does not divide numerics.lanes = %lld: choose one that does", N(r->lanes));
-    NOTE(cfg, cfg->run.device != SY_DEVICE_CUDA || r->class == SY_CLASS_SM90, "numerics.class",
-         "run.device = \"cuda\" computes \"sm90\" only: choose that, or run.device = \"cpu\"");
+    NOTE(cfg, !sy_config_cuda(cfg, &ordinal) || r->class == SY_CLASS_SM90, "numerics.class",
+         "run.device = \"%s\" computes \"sm90\" only: choose that, or run.device = \"cpu\"",
+         sy_config_word(cfg, "run.device"));
     return SY_OK;
 }
 
-/* NUMERICS 5: what this version does not spread over ranks. */
+/* NUMERICS 5: what can be said before it is known how many ranks there are; the rest is parallel/mesh.c. */
 static sy_status check_mesh(struct sy_config *cfg) {
     const struct sy_config_parallelism *p = &cfg->parallelism;
-    static const char one[] = "layouts over ranks are not in this release: choose 1";
-    NOTE(cfg, p->data_parallel_replicate_degree == 1, "parallelism.data_parallel_replicate_degree", "%s",
-         one);
-    NOTE(cfg, p->data_parallel_shard_degree == 1 || p->data_parallel_shard_degree == -1,
-         "parallelism.data_parallel_shard_degree", "%s or -1", one);
-    NOTE(cfg, p->pipeline_parallel_degree == 1, "parallelism.pipeline_parallel_degree", "%s", one);
-    NOTE(cfg, p->expert_parallel_degree == 1, "parallelism.expert_parallel_degree", "%s", one);
-    NOTE(cfg, cfg->run.ranks == 1, "run.ranks", "%s", one);
+    NOTE(cfg, p->data_parallel_shard_degree != 0, "parallelism.data_parallel_shard_degree",
+         "no rank: choose -1 for all that are left, or how many");
     NOTE(cfg, p->expert_parallel_comm_backend != SY_COMM_DIRECT, "parallelism.expert_parallel_comm_backend",
          "direct needs GPUs that see each other's memory, which this release does not use: choose \"auto\" "
          "or \"standard\"");
-    NOTE(cfg, cfg->metrics.moe_counters_rank < cfg->run.ranks, "metrics.moe_counters_rank",
-         "ranks are 0 to %lld (run.ranks = %lld): choose one of them", N(cfg->run.ranks - 1),
-         N(cfg->run.ranks));
     return SY_OK;
 }
 

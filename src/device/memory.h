@@ -32,6 +32,7 @@ struct sy_device {
     /* Around an op that computes with the host's threads; NULL: nothing is to be done. Nest. */
     void (*open)(const struct sy_device *d);
     void (*close)(const struct sy_device *d);
+    void (*destroy)(struct sy_device *d); /* NULL: it is nobody's */
     void *state;
 };
 

@@ -13,6 +13,8 @@ static void hand_experts(const struct sy_grad_sink *sink, const struct sy_span *
         sink->self, at,
         &(struct sy_sink_experts){.layer = h->layer,
                                   .first_expert = h->env->ep.size > 1 ? act->exchange->first_expert : 0,
+                                  .source = h->source,
+                                  .n_sources = h->n_sources,
                                   .rows = sy_dispatch_rows_of(sy_moe_rows(h->env, act)),
                                   .dgu = h->grad->experts.dgu,
                                   .x = act->x,

@@ -22,6 +22,8 @@ struct sy_moe_handed {
     struct sy_mat n, dy;
     const struct sy_moe_act *act;
     const struct sy_moe_grad *grad;
+    const struct sy_sink_source *source; /* of the experts' rows; NULL: the span's */
+    int n_sources;
 };
 void sy_moe_hand(const struct sy_grad_sink *sink, const struct sy_span *at, const struct sy_moe_handed *h);
 

@@ -13,16 +13,25 @@
 #include "model/sink.h"
 #include "model/weights.h"
 
+/* What all ranks of the expert-parallel group bring to a batch: the same on each of them. */
+struct sy_group_batch {
+    int rounds;
+    const int64_t *of;                   /* [ranks, rounds] sequences */
+    const struct sy_sink_source *source; /* whose they are, in the order of (round, rank) */
+    int n_sources;
+};
+
 /* A batch in the exec's memory. */
 struct sy_batch {
-    struct sy_span at;             /* the sequences, by places of the walk */
-    int64_t tokens;                /* at.n * at.seq_len */
-    const int32_t *ids;            /* [tokens] */
-    const int32_t *labels;         /* [tokens], negative: none; NULL without loss */
-    const int32_t *doc_start;      /* [tokens] */
-    const int32_t *position;       /* [tokens] */
-    const int32_t *sequence;       /* [at.n] number of each in the step's batch; NULL: 0, 1, ... */
-    const struct sy_routes *given; /* [layers] routes to follow; NULL: the router chooses */
+    struct sy_span at;                  /* the sequences, by places of the walk */
+    int64_t tokens;                     /* at.n * at.seq_len */
+    const struct sy_group_batch *group; /* NULL: this rank is alone */
+    const int32_t *ids;                 /* [tokens] */
+    const int32_t *labels;              /* [tokens], negative: none; NULL without loss */
+    const int32_t *doc_start;           /* [tokens] */
+    const int32_t *position;            /* [tokens] */
+    const int32_t *sequence;            /* [at.n] number of each in the step's batch; NULL: 0, 1, ... */
+    const struct sy_routes *given;      /* [layers] routes to follow; NULL: the router chooses */
     /* [layers] where the routes of a forward pass are written; NULL: nowhere */
     const struct sy_routes *taken;
 };

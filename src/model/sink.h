@@ -13,10 +13,19 @@ struct sy_span { /* n whole sequences of seq_len tokens, at places first .. firs
     int64_t first, n, seq_len;
 };
 
+/* n sequences of a rank of the expert-parallel group, at places first .. first + n - 1 of its walk. */
+struct sy_sink_source {
+    int rank;
+    int64_t first, n;
+};
+
 struct sy_sink_experts { /* of one layer: all experts that this rank owns, W1 | W3 and W2 */
     int layer;
     int64_t first_expert;
-    struct sy_rows rows;  /* by (expert, sequence of the span) */
+    struct sy_rows rows; /* by (expert, sequence) */
+    /* whose sequences these are, in order; NULL: the span's, of this rank */
+    const struct sy_sink_source *source;
+    int n_sources;
     struct sy_mat dgu, x; /* [rows, 2F], [rows, D] */
     struct sy_mat dy, h;  /* [rows, D], [rows, F] */
 };

@@ -305,13 +305,18 @@ static void write_taken(const struct call *k) {
     x->ops->copy(x, &(struct sy_copy){.rows = 1, .bytes = bytes, .from = k->act->moe.w, .to = to[k->l].w});
 }
 
+static struct sy_sequences sequences_of(const struct sy_batch *b) {
+    const struct sy_group_batch *g = b->group;
+    return g ? (struct sy_sequences){g->rounds, g->of, 1} : (struct sy_sequences){1, &b->at.n, 0};
+}
+
 static sy_status moe_fwd(struct sy_stage *s, const struct call *k) {
     const struct sy_layer_ctx *c = k->c;
     struct sy_moe_call call = {.pass = k->pass,
                                .saved = k->saved,
                                .n_sequences = k->b->at.n,
                                .seq_len = k->b->at.seq_len,
-                               .sequences = {.rounds = 1, .of = &k->b->at.n},
+                               .sequences = sequences_of(k->b),
                                .place = k->b->sequence,
                                .layer = k->l,
                                .layers = c->model->n_layers,
@@ -388,7 +393,15 @@ static void layer_bwd_weights(struct sy_stage *s, const struct call *k, struct s
     struct sy_row_norm norm2 = {.d = k->c->model->dim, .x = t->x_mid, .r = t->r2};
     if (sy_layer_is_moe(k->c->model, k->l))
         sy_moe_hand(sink, &k->b->at,
-                    &(struct sy_moe_handed){&k->c->moe, k->l, k->p, t->n2, dy, &t->moe, &g->moe});
+                    &(struct sy_moe_handed){.env = &k->c->moe,
+                                            .layer = k->l,
+                                            .params = k->p,
+                                            .n = t->n2,
+                                            .dy = dy,
+                                            .act = &t->moe,
+                                            .grad = &g->moe,
+                                            .source = k->b->group ? k->b->group->source : NULL,
+                                            .n_sources = k->b->group ? k->b->group->n_sources : 0});
     else
         sy_mlp_hand(sink, &k->b->at, &(struct sy_mlp_handed){k->p->w13, k->p->w2, t->n2, dy, &g->ffn});
     sy_norm_weights(k->b, sink, k->p->ffn_norm, &norm2, g->dn2);
@@ -399,6 +412,20 @@ static void layer_bwd_weights(struct sy_stage *s, const struct call *k, struct s
 
 /* --- micro-batches -------------------------------------------------------------------------------------- */
 
+/* What a stage without layers does. */
+static void pass_on(const struct sy_stage *s, const struct micro_batch *m, struct sy_mat from,
+                    struct sy_mat to) {
+    const struct sy_layer_ctx *c = s->o.ctx;
+    int64_t bytes = c->model->dim * (int64_t)sy_dtype_bytes(c->x->dtype);
+    if (s->o.n_layers == 0 && to.data)
+        c->x->ops->copy(c->x, &(struct sy_copy){.rows = m->batch.tokens,
+                                                .bytes = bytes,
+                                                .from = from.data,
+                                                .from_row = bytes,
+                                                .to = to.data,
+                                                .to_row = bytes});
+}
+
 sy_status sy_stage_fwd(struct sy_stage *s, int mb, const struct sy_batch *batch, enum sy_pass pass,
                        struct sy_mat in, struct sy_mat out) {
     struct micro_batch *m = &s->mb[mb];
@@ -408,6 +435,7 @@ sy_status sy_stage_fwd(struct sy_stage *s, int mb, const struct sy_batch *batch,
     m->batch = *batch;
     m->x[0] = in;
     m->x[s->o.n_layers] = out;
+    pass_on(s, m, in, out);
     for (int l = 0; l < s->o.n_layers && status == SY_OK; l++) {
         if (l + 1 < s->o.n_layers)
             w->prefetch(w->self, s->o.first + l + 1);
@@ -443,6 +471,7 @@ static sy_status bwd(struct sy_stage *s, int mb, struct sy_mat dout, struct sy_m
     const struct sy_weight_source *w = &s->o.ctx->weights;
     assert(s->backward && mb >= 0 && mb < s->o.pending);
     m->dout = dout;
+    pass_on(s, m, dout, din);
     for (int l = s->o.n_layers - 1; l >= 0; l--) {
         if (l > 0)
             w->prefetch(w->self, s->o.first + l - 1);
@@ -457,6 +486,25 @@ static sy_status bwd(struct sy_stage *s, int mb, struct sy_mat dout, struct sy_m
         SY_TRY(status);
     }
     return SY_OK;
+}
+
+static void pass_by(const struct sy_weight_source *w, int layer) {
+    w->acquire(w->self, layer);
+    w->release(w->self, layer);
+}
+
+void sy_stage_idle(struct sy_stage *s, int backward) {
+    const struct sy_weight_source *w = &s->o.ctx->weights;
+    for (int l = 0; l < s->o.n_layers; l++) {
+        if (l + 1 < s->o.n_layers)
+            w->prefetch(w->self, s->o.first + l + 1);
+        pass_by(w, s->o.first + l);
+    }
+    for (int l = s->o.n_layers - 1; l >= 0 && backward; l--) {
+        if (l > 0)
+            w->prefetch(w->self, s->o.first + l - 1);
+        pass_by(w, s->o.first + l);
+    }
 }
 
 sy_status sy_stage_bwd(struct sy_stage *s, int mb, struct sy_mat dout, struct sy_mat din,

@@ -1,14 +1,12 @@
 /* Rows between the ranks of an expert-parallel group: see exchange.h. */
-#include "moe/exchange.h"
+#include "moe/exchange_counts.h"
 
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
 void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int64_t *n) {
-    int64_t base = experts / size, more = experts % size;
-    *first = rank * base + (rank < more ? rank : more);
-    *n = base + (rank < more);
+    sy_experts_share(experts, rank, size, first, n);
 }
 
 /* --- memory --------------------------------------------------------------------------------------------- */
@@ -26,7 +24,7 @@ static int64_t all_rows(const struct sy_comm *comm, const struct sy_exchange_sha
     return comm->size * s->max_sequences * s->seq_len * s->top_k;
 }
 
-static int64_t planned_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
+int64_t sy_exchange_planned(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
     int64_t all = all_rows(comm, s);
     return s->max_rows > 0 && s->max_rows < all ? s->max_rows : all;
 }
@@ -39,12 +37,13 @@ int64_t sy_exchange_rows_for(const struct sy_comm *comm, const struct sy_exchang
 
 int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm,
                              const struct sy_exchange_shape *s) {
-    return sy_dispatch_most_rows(x, planned_rows(comm, s), owned(comm, s) * comm->size * s->max_sequences);
+    return sy_dispatch_most_rows(x, sy_exchange_planned(comm, s),
+                                 owned(comm, s) * comm->size * s->max_sequences);
 }
 
 /* Rows of a message. A padded one has no more than are planned, or the plan is refused. */
 static int64_t message_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
-    int64_t sent = s->max_sequences * s->seq_len * s->top_k, planned = planned_rows(comm, s);
+    int64_t sent = s->max_sequences * s->seq_len * s->top_k, planned = sy_exchange_planned(comm, s);
     return planned > sent ? planned : sent;
 }
 
@@ -63,6 +62,15 @@ static void take_segments(struct sy_arena *a, int64_t n, struct sy_segments *s) 
     s->in_place = take_numbers(a, n);
 }
 
+static void take_direct(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *s,
+                        int64_t rows, struct sy_exchange *e) {
+    size_t tokens = (size_t)(comm->size * s->max_sequences * s->seq_len);
+    e->slot_token = sy_arena_take(a, tag, tokens, sizeof *e->slot_token);
+    e->slot_first = take_numbers(a, comm->size * (s->max_sequences + 1));
+    e->back = sy_arena_take(a, tag, (size_t)rows, sizeof *e->back);
+    e->received.route = sy_arena_take(a, tag, (size_t)rows, sizeof *e->received.route);
+}
+
 void sy_exchange_take(const struct sy_exec *x, struct sy_arena *a, const struct sy_comm *comm,
                       const struct sy_exchange_shape *s, struct sy_exchange *e) {
     int64_t n = owned(comm, s), rows = sy_exchange_max_rows(x, comm, s);
@@ -71,6 +79,10 @@ void sy_exchange_take(const struct sy_exec *x, struct sy_arena *a, const struct 
     d->offset = take_numbers(a, n * comm->size * s->max_sequences + 1);
     d->tile = sy_arena_take(a, tag, (size_t)sy_dispatch_most_tiles(rows, n), sizeof *d->tile);
     d->n_tiles = take_numbers(a, 1);
+    if (s->direct) {
+        take_direct(a, comm, s, rows, e);
+        return;
+    }
     take_segments(a, leaving_segments(s), &e->leaving);
     take_segments(a, arrived_segments(comm, s), &e->arrived);
 }
@@ -126,23 +138,31 @@ void sy_exchange_buffer_fini(struct sy_exchange_buffer *b) {
 
 sy_status sy_exchange_counts_init(const struct sy_exec *x, const struct sy_comm *comm,
                                   const struct sy_exchange_shape *s, struct sy_exchange_counts *c) {
-    int64_t n = sy_exchange_message_length(s), segments = leaving_segments(s) + arrived_segments(comm, s);
+    int64_t segments = leaving_segments(s) + arrived_segments(comm, s), size = comm->size;
     int64_t e = owned(comm, s), rows = sy_exchange_max_rows(x, comm, s);
     *c = (struct sy_exchange_counts){
-        .mine = numbers(n + comm->size),
-        .all = numbers(n * comm->size),
+        .local = numbers(leaving_segments(s)),
+        .said = numbers(size * sy_counts_header(comm, s) + leaving_segments(s)),
+        .told = numbers(size * sy_counts_length(comm, s, e)),
+        .at = {numbers(size), numbers(size)},
+        .next = numbers(size),
         .offset = numbers(e * comm->size * s->max_sequences + 1),
         .numbers = numbers(3 * segments),
         .tile = calloc((size_t)sy_dispatch_most_tiles(rows, e) + 1, sizeof *c->tile)};
-    if (c->mine && c->all && c->offset && c->numbers && c->tile)
+    if (c->local && c->said && c->told && c->at[0] && c->at[1] && c->next && c->offset && c->numbers &&
+        c->tile)
         return SY_OK;
     sy_exchange_counts_fini(c);
     SY_FAIL(SY_ERR_MEMORY, "exchange of rows: no memory for the counts of %d ranks", comm->size);
 }
 
 void sy_exchange_counts_fini(struct sy_exchange_counts *c) {
-    free(c->mine);
-    free(c->all);
+    free(c->local);
+    free(c->said);
+    free(c->told);
+    free(c->at[0]);
+    free(c->at[1]);
+    free(c->next);
     free(c->offset);
     free(c->numbers);
     free(c->tile);

@@ -13,11 +13,13 @@
  *   equal         all (rank, expert) counts turned out equal, one round
  *   equal padded  each part is filled at its end with zero rows up to the largest, and compacted on arrival
  *   forced        counts are known in closed form: nothing is exchanged before the rows
+ *   direct        straight into the other ranks' memory: direct.h
  *
  * Counts lie with the device and an all-to-all wants them on the host: the standard and equal paths wait for
- * them once, here alone (host_waits). The rows that a rank's experts may get have a planned size, and so has
- * a padded message; where a rank needs more, all ranks know it from the counts, nothing moves, and the plan
- * is ERR_MEMORY everywhere: `most` says how many, and the caller runs again with larger buffers.
+ * them once, here alone (host_waits); exchange_counts.h says who is told what. The rows that a rank's
+ * experts may get have a planned size, and so has a padded message; where a rank needs more, all ranks know
+ * it, nothing moves, `most` says how many, and the caller runs again with larger buffers: at once, as the
+ * plan is ERR_MEMORY everywhere, or at the end of a step in which no number counts any more (`goes_on`).
  *
  * The plan (struct sy_exchange) is a value that lives as long as its micro-batch; the buffers (struct
  * sy_exchange_buffer) are used between a begin and its wait alone.
@@ -35,15 +37,23 @@ struct sy_sequences {
     int known;
 };
 
-enum sy_exchange_path { SY_PATH_STANDARD, SY_PATH_EQUAL, SY_PATH_EQUAL_PADDED, SY_PATH_FORCED };
+enum sy_exchange_path {
+    SY_PATH_STANDARD,
+    SY_PATH_EQUAL,
+    SY_PATH_EQUAL_PADDED,
+    SY_PATH_FORCED,
+    SY_PATH_DIRECT
+};
 
 struct sy_exchange_shape {                          /* what buffers are sized for */
     int64_t experts, top_k, seq_len, max_sequences; /* of one rank and call */
     int max_rounds;
-    int pad; /* moe.equal_split = "pad" */
+    int pad;    /* moe.equal_split = "pad" */
+    int direct; /* rows go by the path of that name alone */
     /* Rows that a rank's experts may get, and that a padded message may have, without the padding of
      * segments; 0: every route of every rank, which cannot overflow. */
     int64_t max_rows;
+    int goes_on; /* where they do: the plan is OK, for no rows at all; else it is refused */
 };
 
 /* Segments of rows, on the device: where each stands in a message and among the owner's rows. */
@@ -63,6 +73,10 @@ struct sy_exchange {
     struct sy_dispatch received;
     /* (expert, round, rank, sequence) of what comes; (expert, sequence) of what goes */
     struct sy_segments arrived, leaving;
+    /* direct: tokens that go to each rank, [size, T], and first slots, [size, sequences + 1]; of the received rows
+     * their rows at their sources */
+    int32_t *slot_token, *back;
+    int64_t *slot_first;
     /* the host's */
     int64_t *sequences; /* [size, max_rounds] */
     /* [size, max_rounds] place of a (round, rank)'s first sequence among the group's */
@@ -84,21 +98,19 @@ struct sy_exchange_buffer {
     int64_t row_bytes;
 };
 
-/* The host's scratch of a plan: every rank's counts, offsets and segments before they are copied. Free for
- * the next plan when this one's rows have been sent, before which the copies are waited for. */
+/* The host's scratch of a plan: counts, offsets and segments before they are copied. Free for the next plan
+ * when this one's rows have been sent, before which the copies are waited for. */
 struct sy_exchange_counts {
-    int64_t *mine, *all, *offset, *numbers, n_tiles;
+    int64_t *local;       /* [experts, sequences] routes of this rank */
+    int64_t *said, *told; /* messages to and from all ranks (exchange_counts.h) */
+    int64_t *at[2];       /* [size + 1] where they stand, in bytes */
+    int64_t *next;        /* [size] next row of each rank's part */
+    int64_t *offset, *numbers, n_tiles;
     struct sy_tile *tile;
 };
 
 /* First expert of a rank, and how many it owns. */
 void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int64_t *n);
-
-/* What a rank tells of itself, in numbers: sequences of each round, then routes of each (expert,
- * sequence). */
-static inline int64_t sy_exchange_message_length(const struct sy_exchange_shape *s) {
-    return s->max_rounds + s->experts * s->max_sequences;
-}
 
 /* Whether all of this rank's experts get as many rows. */
 static inline int sy_exchange_is_even(const struct sy_exchange *e) { return e->even; }
@@ -107,6 +119,9 @@ static inline int sy_exchange_is_even(const struct sy_exchange *e) { return e->e
  * included. */
 int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm,
                              const struct sy_exchange_shape *shape);
+
+/* The same without padding. */
+int64_t sy_exchange_planned(const struct sy_comm *comm, const struct sy_exchange_shape *shape);
 
 /* Rows to plan for: `factor` times what the ranks with the most experts get in a call of the most sequences
  * when all experts get as much; at most every route of every rank. */

@@ -1,82 +1,32 @@
 /* Who sends which rows, and where they stand when they arrive: the plan of an exchange. See exchange.h. */
 #include <assert.h>
 
-#include "moe/exchange.h"
+#include "moe/exchange_counts.h"
 
 struct plan { /* while it is made */
     struct sy_exchange *e;
     struct sy_exchange_counts *c;
-    const int64_t *all; /* [size, message] */
-    int64_t multiple;   /* at which segments start */
+    int64_t multiple; /* at which segments start */
 };
-
-static int64_t count(const struct plan *p, int rank, int64_t expert, int64_t sequence) {
-    const struct sy_exchange_shape *s = &p->e->shape;
-    return p
-        ->all[rank * sy_exchange_message_length(s) + s->max_rounds + expert * s->max_sequences + sequence];
-}
 
 /* First of a rank's own sequences in each round; behind them how many it has. */
 static int64_t *of_rank(const struct sy_exchange *e, int rank) {
     return e->first_of_rank + (int64_t)rank * (e->shape.max_rounds + 1);
 }
 
-/* Routes of a rank to experts first..first+n-1. */
-static int64_t part(const struct plan *p, int rank, int64_t first, int64_t n) {
-    int64_t sum = 0;
-    for (int64_t x = first; x < first + n; x++)
-        for (int64_t b = 0; b < of_rank(p->e, rank)[p->e->rounds]; b++)
-            sum += count(p, rank, x, b);
-    return sum;
-}
-
-/* The one place where the host waits for counts. */
-static sy_status read_counts(const struct sy_exec *x, const struct sy_exchange *e,
-                             const struct sy_dispatch *d, int64_t *out) {
-    x->device->copy(x->device, out, d->count, (size_t)(d->experts * d->sequences) * sizeof *out);
-    e->counters->host_waits++;
-    return sy_exec_wait(x);
-}
-
-static sy_status exchange_counts(const struct sy_exec *x, struct sy_exchange *e,
-                                 const struct sy_exchange_counts *c, const struct sy_dispatch *d,
-                                 const struct sy_sequences *s) {
-    int64_t n = sy_exchange_message_length(&e->shape), *routes = c->mine + e->shape.max_rounds;
-    memset(c->mine, 0, (size_t)n * sizeof *c->mine);
-    for (int j = 0; j < s->rounds; j++)
-        c->mine[j] = s->of[s->known ? e->comm.rank * s->rounds + j : j];
-    sy_status status = read_counts(x, e, d, c->numbers);
-    for (int64_t i = 0; i < d->experts * d->sequences; i++)
-        routes[i / d->sequences * e->shape.max_sequences + i % d->sequences] = c->numbers[i];
-    return e->comm.ops->all_gather(&e->comm, status, c->mine, (size_t)n * sizeof *c->mine, c->all);
-}
-
-/* What the exchange would have brought under closed forced balance. */
-static void close_counts(struct sy_exchange *e, const struct sy_exchange_counts *c,
-                         const struct sy_sequences *s) {
-    const struct sy_exchange_shape *h = &e->shape;
-    int64_t n = sy_exchange_message_length(h), each = h->seq_len * h->top_k / h->experts;
-    memset(c->all, 0, (size_t)(n * e->comm.size) * sizeof *c->all);
-    for (int r = 0; r < e->comm.size; r++) {
-        int64_t *message = c->all + r * n, sequences = 0;
-        for (int j = 0; j < s->rounds; j++)
-            sequences += message[j] = s->of[r * s->rounds + j];
-        for (int64_t x = 0; x < h->experts; x++)
-            for (int64_t b = 0; b < sequences; b++)
-                message[h->max_rounds + x * h->max_sequences + b] = each;
-    }
-}
+/* Routes of one rank to another's experts. */
+static int64_t part(const struct plan *p, int from, int to) { return sy_counts_parts(p->e, p->c, from)[to]; }
 
 /* The group's sequences in canonical order: round, rank, sequence. */
 static void place_sequences(const struct plan *p) {
     struct sy_exchange *e = p->e;
-    int64_t place = 0, n = sy_exchange_message_length(&e->shape);
+    int64_t place = 0;
     for (int r = 0; r < e->comm.size; r++)
         of_rank(e, r)[0] = 0;
     for (int j = 0; j < e->rounds; j++)
         for (int r = 0; r < e->comm.size; r++) {
             int at = r * e->shape.max_rounds + j;
-            e->sequences[at] = p->all[r * n + j];
+            e->sequences[at] = sy_counts_sequences(e, p->c, r)[j];
             e->first_sequence[at] = place;
             place += e->sequences[at];
             of_rank(e, r)[j + 1] = of_rank(e, r)[j] + e->sequences[at];
@@ -99,7 +49,7 @@ static void set_segment(struct sy_segments *to, int64_t rows, int64_t in_message
 static void place_rows(const struct plan *p, struct sy_segments *arrived) {
     struct sy_exchange *e = p->e;
     int64_t row = 0, *offset = p->c->offset, s = 0;
-    int64_t *at = p->c->mine; /* next row of each rank's part; the message of this rank has been sent */
+    int64_t *at = p->c->next;
     for (int r = 0; r < e->comm.size; r++)
         at[r] = e->path == SY_PATH_EQUAL_PADDED ? r * e->padded_rows : e->recv_at[r];
     arrived->n = 0;
@@ -107,7 +57,7 @@ static void place_rows(const struct plan *p, struct sy_segments *arrived) {
         for (int j = 0; j < e->rounds; j++)
             for (int r = 0; r < e->comm.size; r++)
                 for (int64_t b = of_rank(e, r)[j]; b < of_rank(e, r)[j + 1]; b++) {
-                    int64_t rows = count(p, r, e->first_expert + x, b);
+                    int64_t rows = sy_counts_of(e, p->c, r, x)[b];
                     set_segment(arrived, rows, at[r], row);
                     offset[s++] = row;
                     at[r] += rows;
@@ -119,15 +69,14 @@ static void place_rows(const struct plan *p, struct sy_segments *arrived) {
 
 static void place_leaving(const struct plan *p, struct sy_segments *leaving) {
     struct sy_exchange *e = p->e;
-    int64_t row = 0;
-    int me = e->comm.rank;
+    int64_t row = 0, sequences = of_rank(e, e->comm.rank)[e->rounds];
     leaving->n = 0;
     for (int to = 0; to < e->comm.size; to++) {
         int64_t first, n, at = e->path == SY_PATH_EQUAL_PADDED ? to * e->padded_rows : e->send_at[to];
         sy_exchange_share(e->shape.experts, to, e->comm.size, &first, &n);
         for (int64_t x = first; x < first + n; x++)
-            for (int64_t b = 0; b < of_rank(e, me)[e->rounds]; b++) {
-                int64_t rows = count(p, me, x, b);
+            for (int64_t b = 0; b < sequences; b++) {
+                int64_t rows = p->c->local[x * sequences + b];
                 set_segment(leaving, rows, at, row);
                 at += rows;
                 row += up_to(rows, p->multiple);
@@ -139,10 +88,8 @@ static void place_parts(const struct plan *p) {
     struct sy_exchange *e = p->e;
     e->send_at[0] = e->recv_at[0] = 0;
     for (int r = 0; r < e->comm.size; r++) {
-        int64_t first, n;
-        e->recv_at[r + 1] = e->recv_at[r] + part(p, r, e->first_expert, e->n_experts);
-        sy_exchange_share(e->shape.experts, r, e->comm.size, &first, &n);
-        e->send_at[r + 1] = e->send_at[r] + part(p, e->comm.rank, first, n);
+        e->recv_at[r + 1] = e->recv_at[r] + part(p, r, e->comm.rank);
+        e->send_at[r + 1] = e->send_at[r] + part(p, e->comm.rank, r);
     }
 }
 
@@ -153,30 +100,28 @@ static void set_even(const struct plan *p) {
     for (int64_t x = 0; x < e->n_experts; x++) {
         int64_t rows = 0;
         for (int r = 0; r < e->comm.size; r++)
-            rows += part(p, r, e->first_expert + x, 1);
+            for (int64_t b = 0; b < of_rank(e, r)[e->rounds]; b++)
+                rows += sy_counts_of(e, p->c, r, x)[b];
         e->even &= rows * e->n_experts == all;
     }
 }
 
 /* Whether every (rank, expert) has as many rows. */
 static int equal_blocks(const struct plan *p) {
-    int64_t rows = part(p, 0, 0, 1);
-    for (int r = 0; r < p->e->comm.size; r++)
-        for (int64_t x = 0; x < p->e->shape.experts; x++)
-            if (part(p, r, x, 1) != rows)
-                return 0;
+    int64_t rows = sy_counts_extremes(p->e, p->c, 0)[0];
+    for (int r = 0; r < p->e->comm.size; r++) {
+        const int64_t *extremes = sy_counts_extremes(p->e, p->c, r);
+        if (extremes[0] != rows || extremes[1] != rows)
+            return 0;
+    }
     return 1;
 }
 
 static int64_t largest_part(const struct plan *p) {
-    int64_t most = 0, first, n;
-    for (int to = 0; to < p->e->comm.size; to++) {
-        sy_exchange_share(p->e->shape.experts, to, p->e->comm.size, &first, &n);
-        for (int r = 0; r < p->e->comm.size; r++) {
-            int64_t rows = part(p, r, first, n);
-            most = rows > most ? rows : most;
-        }
-    }
+    int64_t most = 0;
+    for (int r = 0; r < p->e->comm.size; r++)
+        for (int to = 0; to < p->e->comm.size; to++)
+            most = part(p, r, to) > most ? part(p, r, to) : most;
     return most;
 }
 
@@ -198,12 +143,11 @@ static void count_path(enum sy_exchange_path path, struct sy_moe_counters *count
 /* Rows that every rank must have room for: of the experts that get the most, and of a padded message. */
 static int64_t most_rows(const struct plan *p) {
     const struct sy_exchange *e = p->e;
-    int64_t most = e->path == SY_PATH_EQUAL_PADDED ? e->comm.size * e->padded_rows : 0, first, n;
+    int64_t most = e->path == SY_PATH_EQUAL_PADDED ? e->comm.size * e->padded_rows : 0;
     for (int to = 0; to < e->comm.size; to++) {
         int64_t rows = 0;
-        sy_exchange_share(e->shape.experts, to, e->comm.size, &first, &n);
         for (int r = 0; r < e->comm.size; r++)
-            rows += part(p, r, first, n);
+            rows += part(p, r, to);
         most = rows > most ? rows : most;
     }
     return most;
@@ -250,28 +194,38 @@ static void place(const struct sy_exec *x, const struct plan *p) {
     copy_tiles(x, p);
 }
 
+/* More rows than are planned: refused, or made for none. */
+static sy_status overflow(const struct plan *p) {
+    struct sy_exchange *e = p->e;
+    if (!e->shape.goes_on)
+        SY_FAIL(SY_ERR_MEMORY, "the experts of a rank get %lld rows, padding included, and %lld are planned",
+                (long long)e->most, (long long)e->shape.max_rows);
+    sy_counts_clear(e, p->c);
+    e->path = SY_PATH_STANDARD;
+    e->padded_rows = 0;
+    return SY_OK;
+}
+
 sy_status sy_exchange_plan(const struct sy_exec *x, struct sy_exchange *e, struct sy_exchange_counts *scratch,
                            const struct sy_dispatch *d, const struct sy_sequences *sequences, int forced) {
     const struct sy_exchange_shape *s = &e->shape;
     assert(d->sequences <= s->max_sequences && d->experts == s->experts &&
            sequences->rounds <= s->max_rounds);
-    struct plan p = {e, scratch, scratch->all, x->device->segment};
+    struct plan p = {e, scratch, x->device->segment};
     int closed = forced && sequences->known && sy_dispatch_is_closed(s->seq_len, s->experts, s->top_k);
-    if (closed) {
-        close_counts(e, scratch, sequences);
-    } else {
-        SY_TRY(exchange_counts(x, e, scratch, d, sequences));
-        e->counters->counts_exchanged++;
-    }
+    if (closed)
+        sy_counts_close(e, scratch, sequences);
+    else
+        SY_TRY(sy_counts_exchange(x, e, scratch, d, sequences));
     e->rounds = sequences->rounds;
     place_sequences(&p);
     e->path = path_of(&p, closed);
     e->padded_rows = e->path == SY_PATH_EQUAL_PADDED ? largest_part(&p) : 0;
     e->most = most_rows(&p);
     if (s->max_rows > 0 && e->most > s->max_rows)
-        SY_FAIL(SY_ERR_MEMORY, "the experts of a rank get %lld rows, padding included, and %lld are planned",
-                (long long)e->most, (long long)s->max_rows);
-    count_path(e->path, e->counters);
+        SY_TRY(overflow(&p));
+    else
+        count_path(e->path, e->counters);
     place_parts(&p);
     set_even(&p);
     place(x, &p);

@@ -19,6 +19,7 @@ static struct sy_tally *some_tally(struct sy_make *m, int may_refuse) {
     t->n_bad_gradient = refuse == 2;
     t->bad_token = refuse == 3 ? 0 : SY_NO_TOKEN;
     t->changed[0] = refuse == 4 ? 0 : SY_NO_TOKEN;
+    t->overflow = refuse == 6 ? 77 : 0;
     for (int i = 0; i < 5; i++) {
         double v = (double)sy_make_value(m, SY_HOLDS_ANY);
         sy_exact_add(&t->norm, refuse != 5 && v - v != 0.0 ? 1.0 : v * v);

@@ -5,7 +5,9 @@ sy_status sy_embedding_sum_init(const struct sy_exec *exec, const struct sy_walk
                                 int64_t rows, int64_t d, struct sy_embedding_sum *e) {
     int64_t size = rows * d;
     *e = (struct sy_embedding_sum){.exec = exec, .walk = *walk, .seq_len = seq_len, .rows = rows, .d = d};
-    return sy_tree_init(walk->lanes, walk->expert_lanes, 1, &size, &e->tree);
+    struct sy_tree_run run = sy_tree_run_of(walk);
+    struct sy_tree_shape shape = sy_tree_shape_of(walk, &run);
+    return sy_tree_init(&shape, 1, &size, &e->tree);
 }
 
 void sy_embedding_sum_fini(struct sy_embedding_sum *e) { sy_tree_fini(&e->tree); }
@@ -15,6 +17,8 @@ static int one_leaf(const struct sy_embedding_sum *e) { return e->walk.rounds ==
 static int64_t tokens_of(const struct sy_embedding_sum *e) { return sy_walk_length(&e->walk) * e->seq_len; }
 
 void sy_embedding_sum_carve(struct sy_embedding_sum *e, struct sy_arena *a) {
+    if (e->rows == 0)
+        return;
     sy_tree_carve(&e->tree, a, "gradients");
     e->ids = sy_arena_take(a, "gradients", (size_t)tokens_of(e), sizeof *e->ids);
     if (!one_leaf(e))
@@ -45,19 +49,32 @@ static void fold_lanes(const struct sy_embedding_sum *e, int64_t first, int64_t 
     fold(e, e->ids + lo * e->seq_len, (hi - lo) * e->seq_len, from, to);
 }
 
-/* A whole step has left its root, one that ended in its middle anything. */
+/* The maximal nodes of this rank's lanes; 0: the step has not come to its end. */
+static int nodes_of(const struct sy_embedding_sum *e, struct sy_tree_node node[SY_TREE_MAX_NODES]) {
+    int n = sy_tree_nodes_of(e->walk.lanes, sy_tree_run_of(&e->walk), node);
+    for (int i = 0; i < n; i++)
+        if (!sy_tree_node(&e->tree, 0, node[i]))
+            return 0;
+    return n;
+}
+
+/* A whole step has left its nodes, one that ended in its middle anything. */
 static void clear_up(struct sy_embedding_sum *e) {
-    if (e->used && sy_tree_is_complete(&e->tree, 0)) {
-        fold_lanes(e, e->walk.first_lane, e->walk.n_lanes, sy_tree_root(&e->tree, 0), NULL);
-    } else if (e->used) {
-        for (int i = 0; i < e->tree.n_buffers; i++)
-            clear(e, e->tree.buffer[i]);
-        if (e->leaf)
-            clear(e, e->leaf);
+    struct sy_tree_node node[SY_TREE_MAX_NODES];
+    int n = e->used ? nodes_of(e, node) : 0;
+    for (int i = 0; i < n; i++) {
+        struct sy_tree_run lanes = sy_tree_lanes_of(e->walk.lanes, node[i]);
+        fold_lanes(e, lanes.first, lanes.n, sy_tree_node(&e->tree, 0, node[i]), NULL);
     }
+    for (int i = 0; e->used && n == 0 && i < e->tree.n_buffers; i++)
+        clear(e, e->tree.buffer[i]);
+    if (e->used && n == 0 && e->leaf)
+        clear(e, e->leaf);
 }
 
 void sy_embedding_sum_begin(struct sy_embedding_sum *e, const int32_t *ids) {
+    if (e->rows == 0)
+        return;
     clear_up(e);
     sy_tree_begin(&e->tree);
     e->exec->ops->copy(e->exec,
@@ -101,4 +118,6 @@ void sy_embedding_sum_add(struct sy_embedding_sum *e, const struct sy_span *at, 
     }
 }
 
-float *sy_embedding_sum_root(const struct sy_embedding_sum *e) { return sy_tree_root(&e->tree, 0); }
+float *sy_embedding_sum_node(const struct sy_embedding_sum *e, struct sy_tree_node node) {
+    return sy_tree_node(&e->tree, 0, node);
+}

@@ -11,6 +11,14 @@
 #include "parallel/tree.h"
 #include "parallel/walk.h"
 
+/* This rank's lanes as the tree takes them. */
+static inline struct sy_tree_run sy_tree_run_of(const struct sy_walk *w) {
+    return (struct sy_tree_run){w->first_lane, w->n_lanes};
+}
+static inline struct sy_tree_shape sy_tree_shape_of(const struct sy_walk *w, const struct sy_tree_run *run) {
+    return (struct sy_tree_shape){w->lanes, sy_walk_width(w), run, 1};
+}
+
 struct sy_embedding_sum {
     const struct sy_exec *exec;
     struct sy_walk walk;
@@ -21,7 +29,8 @@ struct sy_embedding_sum {
     int used;     /* a step has begun: something is not +0 */
 };
 
-/* Local. Errors: those of sy_tree_init. sy_embedding_sum_fini. */
+/* Local. Without rows: of a rank that has no embedding; it has no memory, and nothing is added. Errors: those
+ * of sy_tree_init. sy_embedding_sum_fini. */
 sy_status sy_embedding_sum_init(const struct sy_exec *exec, const struct sy_walk *walk, int64_t seq_len,
                                 int64_t rows, int64_t d, struct sy_embedding_sum *e);
 void sy_embedding_sum_fini(struct sy_embedding_sum *e);
@@ -32,7 +41,7 @@ void sy_embedding_sum_begin(struct sy_embedding_sum *e, const int32_t *ids);
 /* dy [T, d] of the span's tokens `ids`. */
 void sy_embedding_sum_add(struct sy_embedding_sum *e, const struct sy_span *at, const int32_t *ids,
                           struct sy_mat dy);
-/* After the last sequence, until the next begin. */
-float *sy_embedding_sum_root(const struct sy_embedding_sum *e);
+/* A node after the last sequence, until the next begin. */
+float *sy_embedding_sum_node(const struct sy_embedding_sum *e, struct sy_tree_node node);
 
 #endif

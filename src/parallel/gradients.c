@@ -10,9 +10,8 @@ enum { MAX_PENDING = 32 }; /* matrices of one layer, and vectors */
 
 struct sum { /* of a tree and its leaves: dense weights over lanes, experts over lane groups */
     struct sy_tree tree;
-    float *leaf;  /* [tree.n], when leaves are cut; NULL */
+    float *leaf;  /* [tree.n] for each rank that sends, when leaves are cut; NULL */
     int64_t cell; /* sequences of a leaf */
-    int lanes_a_leaf;
 };
 
 struct matrix { /* handed over, not used yet */
@@ -24,6 +23,9 @@ struct sy_gradients {
     struct sy_gradients_options o;
     struct sy_arena arena;
     struct sum dense, experts;
+    struct sy_walk *walks; /* [n_ranks] a copy */
+    int n_ranks;
+    int64_t first_expert, n_experts;
     struct sy_embedding_sum embedding;
     float *leaf_head;  /* when nothing else is cut */
     int *item;         /* [n_params] in its tree; of an expert's weights: its layer's */
@@ -64,6 +66,10 @@ static int is_planted(const struct sy_gradients_options *o, const char *name) {
     return o->plant && strcmp(o->plant, name) == 0;
 }
 
+static int is_here(const struct sy_gradients *g, int param) {
+    return !g->o.own || sy_owner_in_stage(g->o.own, param_of(g, param));
+}
+
 /* Items of both trees: a dense weight each; of a layer with experts all of them, W1 | W3 and then W2. */
 static void list_items(struct sy_gradients *g, int64_t *dense, int *n_dense, int64_t *experts,
                        int *n_experts) {
@@ -72,6 +78,8 @@ static void list_items(struct sy_gradients *g, int64_t *dense, int *n_dense, int
     for (int i = 0; i < p->n_params; i++) {
         const struct sy_param *q = &p->param[i];
         g->item[i] = -1;
+        if (!is_here(g, i))
+            continue;
         if (q->kind == SY_PARAM_MATRIX || q->kind == SY_PARAM_VECTOR) {
             g->item[i] = *n_dense;
             dense[(*n_dense)++] = size_of(q);
@@ -79,9 +87,26 @@ static void list_items(struct sy_gradients *g, int64_t *dense, int *n_dense, int
             if (i == p->layer[q->layer].first_expert)
                 experts[(*n_experts)++] = 0;
             g->item[i] = *n_experts - 1;
-            experts[*n_experts - 1] += size_of(q);
+            if (q->expert >= g->first_expert && q->expert < g->first_expert + g->n_experts)
+                experts[*n_experts - 1] += size_of(q);
         }
     }
+}
+
+static struct sy_tree_run groups_of(const struct sy_walk *w) {
+    int f = w->expert_lanes, first = w->first_lane / f, end = (w->first_lane + w->n_lanes + f - 1) / f;
+    return (struct sy_tree_run){first, end - first};
+}
+
+/* The lane groups of each rank whose rows come here; ranks that share one are one run. Returns how many. */
+static int group_runs(const struct sy_gradients *g, struct sy_tree_run *run) {
+    int n = 0;
+    for (int r = 0; r < g->n_ranks; r++) {
+        struct sy_tree_run groups = groups_of(&g->walks[r]);
+        if (n == 0 || groups.first >= run[n - 1].first + run[n - 1].n)
+            run[n++] = groups;
+    }
+    return n;
 }
 
 static sy_status init_trees(struct sy_gradients *g) {
@@ -90,30 +115,41 @@ static sy_status init_trees(struct sy_gradients *g) {
     size_t n = (size_t)o->params->n_params + 1;
     int f = o->walk.expert_lanes, n_dense, n_experts;
     int64_t *sizes = calloc(2 * n, sizeof *sizes);
+    struct sy_tree_run *groups = calloc((size_t)g->n_ranks, sizeof *groups);
     g->item = calloc(n, sizeof *g->item);
     g->add = calloc((size_t)2 * MAX_PENDING * SY_TREE_LEVELS, sizeof *g->add);
-    if (!sizes || !g->item || !g->add) {
+    if (!sizes || !groups || !g->item || !g->add) {
         free(sizes);
+        free(groups);
         SY_FAIL(SY_ERR_MEMORY, "no memory for the list of gradients");
     }
     list_items(g, sizes, &n_dense, sizes + n, &n_experts);
-    sy_status status = sy_tree_init(o->walk.lanes, f, n_dense, sizes, &g->dense.tree);
+    struct sy_tree_run lanes = sy_tree_run_of(&o->walk);
+    struct sy_tree_shape dense = sy_tree_shape_of(&o->walk, &lanes);
+    struct sy_tree_shape experts = {o->walk.lanes / f, 1, groups, group_runs(g, groups)};
+    sy_status status = sy_tree_init(&dense, n_dense, sizes, &g->dense.tree);
     if (status == SY_OK)
-        status = sy_tree_init(o->walk.lanes / f, 1, n_experts, sizes + n, &g->experts.tree);
+        status = sy_tree_init(&experts, n_experts, sizes + n, &g->experts.tree);
     if (status == SY_OK)
-        status = sy_embedding_sum_init(o->exec, &o->walk, o->seq_len, e->rows, e->cols, &g->embedding);
+        status =
+            sy_embedding_sum_init(o->exec, &o->walk, o->seq_len,
+                                  is_here(g, o->params->embedding) ? e->rows : 0, e->cols, &g->embedding);
     free(sizes);
+    free(groups);
     g->dense.tree.in_turn = g->experts.tree.in_turn = g->embedding.tree.in_turn =
-        is_planted(o, "lanes_in_turn");
+        is_planted(o, "lanes_in_turn") && o->walk.n_lanes == o->walk.lanes;
     g->dense.cell = o->walk.cell;
     g->experts.cell = (int64_t)o->walk.cell * f;
-    g->dense.lanes_a_leaf = 1;
-    g->experts.lanes_a_leaf = f;
     return status;
 }
 
 /* Leaves of `sequences` sequences in batches of `batch`: is any cut? */
 static int cut(int64_t sequences, int64_t batch) { return batch % sequences != 0; }
+
+/* A rank with a part of a lane group sends whole rounds. */
+static int cuts_experts(const struct sy_gradients *g) {
+    return g->o.walk.n_lanes >= g->o.walk.expert_lanes && cut(g->experts.cell, g->o.max_sequences);
+}
 
 static void carve(void *self, struct sy_arena *a) {
     struct sy_gradients *g = self;
@@ -124,10 +160,22 @@ static void carve(void *self, struct sy_arena *a) {
     sy_embedding_sum_carve(&g->embedding, a);
     if (cut(g->dense.cell, o->max_sequences))
         g->dense.leaf = sy_take_f32(a, "leaf of a cut cell", g->dense.tree.n);
-    else if (in_chunk == 0 || cut(g->dense.cell, in_chunk))
+    else if (is_here(g, o->params->head) && (in_chunk == 0 || cut(g->dense.cell, in_chunk)))
         g->leaf_head = sy_take_f32(a, "leaf of the head", size_of(param_of(g, o->params->head)));
-    if (cut(g->experts.cell, o->max_sequences) || is_planted(o, "shuffle_lanes"))
-        g->experts.leaf = sy_take_f32(a, "leaf of cut experts", g->experts.tree.n);
+    if (cuts_experts(g) || is_planted(o, "shuffle_lanes"))
+        g->experts.leaf = sy_take_f32(a, "leaf of cut experts", g->n_ranks * g->experts.tree.n);
+}
+
+static sy_status copy_walks(struct sy_gradients *g) {
+    const struct sy_gradients_options *o = &g->o;
+    g->n_ranks = o->walks ? o->n_ranks : 1;
+    g->walks = calloc((size_t)g->n_ranks, sizeof *g->walks);
+    if (!g->walks)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for the walks of %d ranks", g->n_ranks);
+    memcpy(g->walks, o->walks ? o->walks : &o->walk, (size_t)g->n_ranks * sizeof *g->walks);
+    g->first_expert = o->walks ? o->first_expert : 0;
+    g->n_experts = o->walks ? o->n_experts : INT64_MAX;
+    return SY_OK;
 }
 
 static sy_status shell(const struct sy_gradients_options *o, struct sy_gradients **out) {
@@ -137,7 +185,9 @@ static sy_status shell(const struct sy_gradients_options *o, struct sy_gradients
     g->o = *o;
     g->o.walk.swapped = is_planted(o, "swap_sequences");
     g->shuffle_lanes = is_planted(o, "shuffle_lanes");
-    sy_status status = init_trees(g);
+    sy_status status = copy_walks(g);
+    if (status == SY_OK)
+        status = init_trees(g);
     if (status != SY_OK) {
         sy_gradients_destroy(g);
         return status;
@@ -153,6 +203,7 @@ void sy_gradients_destroy(struct sy_gradients *g) {
     sy_tree_fini(&g->experts.tree);
     sy_embedding_sum_fini(&g->embedding);
     sy_arena_fini(&g->arena);
+    free(g->walks);
     free(g->item);
     free(g->add);
     free(g);
@@ -193,17 +244,22 @@ static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 struct piece { /* of a leaf: sequences from .. from + n - 1 of the span */
     int64_t from, n;
     int lane;               /* or lane group */
+    int rank;               /* whose sequences they are, where a leaf may be cut */
     int begins, ends, last; /* last: of its lane */
 };
 
-/* The piece of a leaf that begins at sequence `from` of the span. */
-static struct piece piece_at(const struct sy_gradients *g, const struct sum *s, const struct sy_span *at,
-                             int64_t from) {
-    int64_t k = at->first + from, in_leaf = k % s->cell, n = min64(at->n - from, s->cell - in_leaf);
+/* The piece of a dense leaf that begins at sequence `from` of the span. */
+static struct piece piece_at(const struct sy_gradients *g, const struct sy_span *at, int64_t from) {
+    int64_t k = at->first + from, cell = g->dense.cell, in_leaf = k % cell;
+    int64_t n = min64(at->n - from, cell - in_leaf);
     struct sy_walk_place p = sy_walk_place(&g->o.walk, k + n - 1);
-    int ends = in_leaf + n == s->cell;
-    return (struct piece){from,         n,    (int)p.lane / s->lanes_a_leaf,
-                          in_leaf == 0, ends, ends && p.round == g->o.walk.rounds - 1};
+    int ends = in_leaf + n == cell;
+    return (struct piece){.from = from,
+                          .n = n,
+                          .lane = (int)p.lane,
+                          .begins = in_leaf == 0,
+                          .ends = ends,
+                          .last = ends && p.round == g->o.walk.rounds - 1};
 }
 
 /* Where a piece's sum goes: the accumulator when the leaf ends, else its leaf buffer. */
@@ -304,7 +360,7 @@ static void use_piece(struct sy_gradients *g, const struct piece *p) {
 /* All that is pending, leaf by leaf. */
 static void use_pending(struct sy_gradients *g) {
     for (int64_t b = 0; g->n_matrices + g->n_vectors > 0 && b < g->at.n;) {
-        struct piece p = piece_at(g, &g->dense, &g->at, b);
+        struct piece p = piece_at(g, &g->at, b);
         use_piece(g, &p);
         b += p.n;
     }
@@ -334,7 +390,7 @@ static void sink_vector(void *self, const struct sy_span *at, const struct sy_si
 static void sink_piece(void *self, const struct sy_sink_piece *q) {
     struct sy_gradients *g = self;
     struct sy_span at = {q->place, 1, q->seq_len};
-    struct piece p = piece_at(g, &g->dense, &at, 0);
+    struct piece p = piece_at(g, &at, 0);
     struct matrix m = {q->param, q->dy, q->x};
     p.begins &= q->from == 0;
     p.ends &= q->from + q->n == q->seq_len;
@@ -386,20 +442,61 @@ static void shuffled(struct sy_gradients *g, const struct sy_sink_experts *e, co
     }
 }
 
+struct cursor { /* through the sequences of a call, source after source */
+    const struct sy_sink_source *source;
+    int n_sources;
+    int i;
+    int64_t in_source, segment;
+};
+
+/* The piece of an experts' leaf that begins there, and the cursor behind it; n 0: there is no more. A leaf's
+ * sequences stand in the order of its lanes, whichever ranks they are of. */
+static struct piece next_piece(const struct sy_gradients *g, struct cursor *c) {
+    const struct sy_walk *w0 = &g->o.walk;
+    struct piece p = {.from = c->segment};
+    int64_t round = 0, next = 0;
+    for (; c->i < c->n_sources; c->i++, c->in_source = 0)
+        for (; c->in_source < c->source[c->i].n; c->in_source++, c->segment++) {
+            const struct sy_sink_source *s = &c->source[c->i];
+            struct sy_walk_place at = sy_walk_place(&g->walks[s->rank], s->first + c->in_source);
+            int group = (int)at.lane / w0->expert_lanes;
+            int64_t in_leaf = at.lane % w0->expert_lanes * w0->cell + at.w;
+            if (p.ends || (p.n > 0 && (group != p.lane || at.round != round)))
+                return p;
+            if (p.n == 0) {
+                p.lane = group;
+                p.rank = s->rank;
+                p.begins = in_leaf == 0;
+                round = at.round;
+                next = in_leaf;
+            }
+            assert(in_leaf == next);
+            next++;
+            p.n++;
+            p.ends = next == g->experts.cell;
+            p.last = p.ends && round == w0->rounds - 1;
+        }
+    return p;
+}
+
 static void sink_experts(void *self, const struct sy_span *at, const struct sy_sink_experts *e) {
     struct sy_gradients *g = self;
+    struct sy_sink_source own = {0, at->first, at->n};
+    struct cursor c = {e->source ? e->source : &own, e->source ? e->n_sources : 1, 0, 0, 0};
     int item = g->item[g->o.params->layer[e->layer].first_expert];
-    float *leaf = g->experts.leaf ? g->experts.leaf + g->experts.tree.at[item] : NULL;
-    for (int64_t b = 0; b < at->n;) {
-        struct piece p = piece_at(g, &g->experts, at, b);
+    if (e->rows.groups == 0) /* more ranks than experts */
+        return;
+    for (struct piece p = next_piece(g, &c); p.n > 0; p = next_piece(g, &c)) {
+        float *leaf = g->experts.leaf;
+        leaf = leaf ? leaf + p.rank * g->experts.tree.n + g->experts.tree.at[item] : NULL;
         struct target t = target_of(g, &g->experts, item, &p, leaf);
         if (g->shuffle_lanes)
             shuffled(g, e, &t, &p, leaf);
         else
             run_experts(g, e, &t, p.from, p.n);
         add_up(g, finish(g, &g->experts, item, &p, 0));
-        b += p.n;
     }
+    assert(c.segment == e->rows.sequences);
 }
 
 /* --- the embedding, and all of it ----------------------------------------------------------------------- */
@@ -416,16 +513,36 @@ struct sy_grad_sink sy_gradients_sink(struct sy_gradients *g) {
                                  sink_vector, sink_embedding, sink_flush};
 }
 
-float *sy_gradients_root(const struct sy_gradients *g, int param) {
+static int owns(const struct sy_gradients *g, const struct sy_param *q) {
+    return q->expert >= g->first_expert && q->expert < g->first_expert + g->n_experts;
+}
+
+int sy_gradients_nodes(const struct sy_gradients *g, int param, struct sy_tree_node out[SY_TREE_MAX_NODES]) {
+    const struct sy_param *q = param_of(g, param);
+    if (q->kind != SY_PARAM_EXPERT)
+        return sy_tree_nodes_of(g->o.walk.lanes, sy_tree_run_of(&g->o.walk), out);
+    struct sy_tree_run first = groups_of(&g->walks[0]), last = groups_of(&g->walks[g->n_ranks - 1]);
+    struct sy_tree_run all = {first.first, last.first + last.n - first.first};
+    return owns(g, q) ? sy_tree_nodes_of(g->o.walk.lanes / g->o.walk.expert_lanes, all, out) : 0;
+}
+
+float *sy_gradients_node(const struct sy_gradients *g, int param, struct sy_tree_node node) {
     const struct sy_param *q = param_of(g, param);
     if (param == g->o.params->embedding)
-        return sy_embedding_sum_root(&g->embedding);
+        return sy_embedding_sum_node(&g->embedding, node);
     if (q->kind != SY_PARAM_EXPERT)
-        return sy_tree_root(&g->dense.tree, g->item[param]);
+        return sy_tree_node(&g->dense.tree, g->item[param], node);
     int first = g->o.params->layer[q->layer].first_expert, which = (param - first) % 2;
     const struct sy_param *w13 = param_of(g, first), *w2 = param_of(g, first + 1);
     int64_t experts = g->experts.tree.size[g->item[param]] / (size_of(w13) + size_of(w2));
-    float *root = sy_tree_root(&g->experts.tree, g->item[param]);
-    return which == 0 ? root + q->expert * size_of(w13)
-                      : root + experts * size_of(w13) + q->expert * size_of(w2);
+    float *sum = sy_tree_node(&g->experts.tree, g->item[param], node);
+    int64_t e = q->expert - g->first_expert;
+    assert(sum && owns(g, q));
+    return which == 0 ? sum + e * size_of(w13) : sum + experts * size_of(w13) + e * size_of(w2);
+}
+
+float *sy_gradients_root(const struct sy_gradients *g, int param) {
+    const struct sy_walk *w = &g->o.walk;
+    int is_expert = param_of(g, param)->kind == SY_PARAM_EXPERT;
+    return sy_gradients_node(g, param, sy_tree_root_of(is_expert ? w->lanes / w->expert_lanes : w->lanes));
 }

@@ -5,6 +5,11 @@
  *     fold   A = A + leaf, rounds ascending
  *     tree   over lanes (experts: over groups)
  *
+ * A rank's expert rows may come from all ranks of its expert-parallel group: each call says whose they are,
+ * and each row's lane group and round follow from the walk of the rank that sent it. Several groups are then
+ * in progress at once, in any order. What is left after a step are the maximal nodes of the lanes (groups)
+ * that came: on one rank that has all, the roots.
+ *
  * A leaf that one call completes goes straight from the product into the accumulator; one that is cut waits
  * in a leaf buffer and its chain goes on there. The leaf buffers exist only when the batch size or the head's
  * chunks cut leaves. All matrices of a layer are one list of products, all vectors one of sums; of the
@@ -15,6 +20,7 @@
 
 #include "model/params.h"
 #include "model/sink.h"
+#include "parallel/owner.h"
 #include "parallel/tree.h"
 #include "parallel/walk.h"
 
@@ -24,7 +30,12 @@ struct sy_gradients_options {
     struct sy_walk walk;
     int64_t seq_len, max_sequences;
     int64_t head_chunk; /* tokens of a piece of the head's gradient */
-    const char *plant;  /* a known bug for `verify --break`, or NULL */
+    /* [n_ranks] of the expert-parallel group, ascending in lanes; NULL: this rank's alone */
+    const struct sy_walk *walks;
+    int n_ranks;
+    int64_t first_expert, n_experts; /* that this rank owns; 0 of them, with `walks` NULL: all */
+    const struct sy_owner *own;      /* none of another stage comes; NULL: all do; outlives them */
+    const char *plant;               /* a known bug for `verify --break`, or NULL */
 };
 
 struct sy_gradients;
@@ -43,7 +54,13 @@ const char *sy_gradients_plant_about(int i);
 void sy_gradients_begin(struct sy_gradients *g, const int32_t *ids);
 struct sy_grad_sink sy_gradients_sink(struct sy_gradients *g);
 
-/* The gradient of a parameter after the last batch, in the exec's memory; until the next begin. */
+/* The nodes that a parameter's gradient ends in on this rank, by lanes (experts: lane groups), ascending; none
+ * for an expert of another rank. Returns how many. */
+int sy_gradients_nodes(const struct sy_gradients *g, int param, struct sy_tree_node out[SY_TREE_MAX_NODES]);
+
+/* A node of a parameter's gradient, and the gradient itself where one rank has all lanes, after the last
+ * batch, in the exec's memory; until the next begin. */
+float *sy_gradients_node(const struct sy_gradients *g, int param, struct sy_tree_node node);
 float *sy_gradients_root(const struct sy_gradients *g, int param);
 
 #endif

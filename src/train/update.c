@@ -8,12 +8,12 @@
 struct sy_update {
     struct sy_update_options o;
     const struct sy_exec *exec;
-    int n_trained, n_stored, n_all, n_bias;
+    int n_trained, n_stored, n_all, n_bias, n_bias_digests;
     struct sy_norm_item *norm;     /* [n_trained]; gradients are filled in each step */
     struct sy_adamw_item *adamw;   /* [n_trained] */
     struct sy_cast_item *cast;     /* [n_stored] */
     int *tensor;                   /* [n_trained] */
-    struct sy_digest_item *digest; /* [n_all]; the first n_bias are the expert biases */
+    struct sy_digest_item *digest; /* [n_all]; the first n_bias_digests are the expert biases */
     const int64_t **counts;        /* [n_bias] */
     float **bias;
 };
@@ -22,17 +22,19 @@ struct sy_update {
 
 static void list_trained(struct sy_update *u, int i, const struct sy_tensor *t, struct sy_range_of own) {
     const struct sy_state *s = u->o.state;
-    char *stored = sy_resident_stored(u->o.resident, t);
+    struct sy_kept to = u->o.keeper.of(u->o.keeper.self, i);
     struct sy_adamw_item item = {
         .n = own.n, .id = t->id, .first = (uint64_t)own.first, .w = s->of[SY_STATE_W][i]};
-    item.stored = stored ? (void *)sy_at(stored, u->exec->dtype, own.first) : (void *)item.w;
+    int is_vector = s->params->param[t->param].kind == SY_PARAM_VECTOR;
+    item.stored =
+        is_vector ? (void *)item.w : (char *)to.at + (size_t)(own.first - to.range.first) * to.element;
     if (s->has_moments) {
         item.m = s->of[SY_STATE_M][i];
         item.v = s->of[SY_STATE_V][i];
     }
     u->norm[u->n_trained] = (struct sy_norm_item){.n = own.n};
     u->tensor[u->n_trained] = i;
-    if (stored)
+    if (!is_vector)
         u->cast[u->n_stored++] = (struct sy_cast_item){own.n, item.w, item.stored};
     u->adamw[u->n_trained++] = item;
 }
@@ -48,15 +50,20 @@ static void list(struct sy_update *u) {
     for (int trained = 0; trained < 2; trained++)
         for (int i = 0; i < s->params->n_tensors; i++) {
             const struct sy_tensor *t = &s->params->tensor[i];
-            struct sy_range_of own = sy_shard_range(&s->shard, t->n);
+            struct sy_range_of own = sy_state_own(s, i), counts = sy_owner_counts(&s->own, s->params, i);
             if (sy_state_is_trained(s->params, i) != trained)
                 continue;
-            u->digest[u->n_all++] =
-                (struct sy_digest_item){own.n, t->id, (uint64_t)own.first, s->of[SY_STATE_W][i]};
-            if (trained)
+            if (counts.n > 0)
+                u->digest[u->n_all++] =
+                    (struct sy_digest_item){counts.n, t->id, (uint64_t)counts.first,
+                                            s->of[SY_STATE_W][i] + (counts.first - own.first)};
+            if (!trained) {
+                if (own.n > 0)
+                    list_bias(u, i, t);
+                u->n_bias_digests = u->n_all;
+            } else if (own.n > 0) {
                 list_trained(u, i, t, own);
-            else
-                list_bias(u, i, t);
+            }
         }
 }
 
@@ -117,23 +124,16 @@ void sy_update_scalars(const struct sy_update_step *s, struct sy_scalars *out) {
         out->c2 = (float)(1.0 / (1.0 - sy_pow_f64(s->beta2, (double)s->t)));
 }
 
-static const float *gradient_of(const struct sy_update *u, const struct sy_gradients *g, int trained) {
-    const struct sy_params *p = u->o.state->params;
-    const struct sy_tensor *t = &p->tensor[u->tensor[trained]];
-    struct sy_range_of own = sy_shard_range(&u->o.state->shard, t->n);
-    return sy_gradients_root(g, t->param) + t->first_row * p->param[t->param].cols + own.first;
-}
-
-void sy_update_norm(struct sy_update *u, const struct sy_gradients *g, struct sy_tally *tally) {
+void sy_update_norm(struct sy_update *u, const struct sy_reduce *g, struct sy_tally *tally) {
     for (int i = 0; i < u->n_trained; i++)
-        u->norm[i].x = gradient_of(u, g, i);
+        u->norm[i].x = sy_reduce_own(g, u->tensor[i]);
     u->exec->ops->norm(u->exec, &(struct sy_norm){u->norm, u->n_trained, tally});
 }
 
-void sy_update_apply(struct sy_update *u, const struct sy_gradients *g, const struct sy_update_memory *m) {
+void sy_update_apply(struct sy_update *u, const struct sy_reduce *g, const struct sy_update_memory *m) {
     const struct sy_ops *ops = u->exec->ops;
     for (int i = 0; i < u->n_trained; i++)
-        u->adamw[i].g = gradient_of(u, g, i);
+        u->adamw[i].g = sy_reduce_own(g, u->tensor[i]);
     ops->judge(u->exec, &(struct sy_judge){m->tally, m->scalars, m->verdict});
     ops->adamw(u->exec, &(struct sy_adamw){u->adamw, u->n_trained, m->scalars, m->verdict});
     if (u->n_bias == 0)
@@ -146,7 +146,7 @@ void sy_update_apply(struct sy_update *u, const struct sy_gradients *g, const st
                                                        .coeff = u->o.moe->load_balance_coeff,
                                                        .center = u->o.moe->bias_center,
                                                        .verdict = m->verdict});
-    ops->digest(u->exec, &(struct sy_digest_of){u->digest, u->n_bias, m->verdict->digest});
+    ops->digest(u->exec, &(struct sy_digest_of){u->digest, u->n_bias_digests, m->verdict->digest});
 }
 
 void sy_update_stored(const struct sy_update *u) {

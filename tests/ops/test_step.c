@@ -103,13 +103,14 @@ static void judgements(struct lab *l) {
     assert_true(v.apply == 1 && v.norm == 3.0 && v.clip == (float)(1.0 / (3.0 + 1e-6)));
     v = judged(l, &good, 5.0);
     assert_true(v.apply == 1 && v.clip == 1.0f);
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 8; i++) {
         t = good;
         t.n_bad += i == 0;
         t.n_bad_router += i == 1;
         t.n_bad_gradient += i == 2;
         t.bad_token = i == 3 ? 0 : t.bad_token;
         t.changed[0] = i == 4 ? 0 : t.changed[0];
+        t.overflow = i == 7;
         sy_exact_add(&t.norm, i == 5 ? INFINITY : i == 6 ? NAN : 0.0);
         assert_int_equal(judged(l, &t, 1.0).apply, 0);
     }

@@ -71,11 +71,17 @@ static sy_status liar_begin(const struct sy_comm *c, sy_status mine, const void 
     return l->inner.ops->all_to_all_begin(&l->inner, mine, send, send_at, recv, recv_at, request);
 }
 
+/* Counts go without begin and wait: they are told as they are. */
+static sy_status liar_all_to_all(const struct sy_comm *c, sy_status mine, const void *send,
+                                 const int64_t *send_at, void *recv, const int64_t *recv_at) {
+    return inner_of(c)->ops->all_to_all(inner_of(c), mine, send, send_at, recv, recv_at);
+}
+
 /* The ops that a layer uses. */
 static const struct sy_comm_ops liar_ops = {.name = "liar",
                                             .agree = liar_agree,
                                             .all_gather = liar_all_gather,
-                                            .all_to_all = sy_comm_all_to_all,
+                                            .all_to_all = liar_all_to_all,
                                             .all_to_all_begin = liar_begin,
                                             .wait = liar_wait};
 

@@ -3,7 +3,7 @@
  *
  * node(level, i) = node(level - 1, 2i) + node(level - 1, 2i + 1), an absent node is skipped: the root of
  * leaves [0, n) is that of the aligned halves of the next power of two. Buffers are exactly as many as
- * sy_tree_shape says: they are taken from an arena and start as NaN, so that a buffer that is reused without
+ * sy_tree_buffers says: they are taken from an arena and start as NaN, so that a buffer that is reused without
  * being cleared, or a lane that is never cleared, shows.
  */
 #include <math.h>
@@ -80,17 +80,21 @@ struct lab {
     int rounds; /* leaves of a lane; 1: it is added to its sibling straight away */
 };
 
-static void open_lab(struct lab *l, int leaves, int width) {
+static void open_shape(struct lab *l, const struct sy_tree_shape *shape) {
     static const int64_t sizes[PARAMS] = {WIDE, WIDE, WIDE};
     struct sy_arena measure = sy_arena_measure();
     *l = (struct lab){.rounds = ROUNDS};
-    assert_int_equal(sy_tree_init(leaves, width, PARAMS, sizes, &l->tree), SY_OK);
+    assert_int_equal(sy_tree_init(shape, PARAMS, sizes, &l->tree), SY_OK);
     sy_tree_carve(&l->tree, &measure, "tree");
     assert_int_equal(sy_arena_init(measure.used, "tree", &l->arena), SY_OK);
     sy_tree_carve(&l->tree, &l->arena, "tree");
     assert_int_equal(sy_arena_check(&l->arena, "tree"), SY_OK);
     for (int b = 0; b < l->tree.n_buffers; b++)
         memset(l->tree.buffer[b], 0xff, (size_t)l->tree.n * sizeof(float));
+}
+
+static void open_lab(struct lab *l, int leaves, int width) {
+    open_shape(l, &(struct sy_tree_shape){.leaves = leaves, .width = width});
 }
 
 static void close_lab(struct lab *l) {
@@ -280,19 +284,189 @@ static void test_neighbours(void **unused) {
     close_lab(&l);
 }
 
+/* --- lanes of some ranks, in any order ------------------------------------------------------------------ */
+
+/* What is left of the lanes first .. first + n - 1: the aligned blocks within them that are in no larger one,
+ * by trying every block. A block that reaches beyond the last lane has the lanes that there are. */
+static int defined_nodes(int leaves, int first, int n, struct sy_tree_node *out) {
+    int levels = 0, found = 0;
+    while ((1 << levels) < leaves)
+        levels++;
+    for (int lane = first; lane < first + n;) {
+        int level = levels, size, end;
+        for (;; level--) {
+            size = 1 << level;
+            end = lane + size < leaves ? lane + size : leaves;
+            if (lane % size == 0 && end <= first + n)
+                break;
+        }
+        out[found++] = (struct sy_tree_node){level, lane / size};
+        lane = end;
+    }
+    return found;
+}
+
+static void test_nodes_of(void **unused) {
+    (void)unused;
+    for (int leaves = 1; leaves <= 40; leaves++)
+        for (int first = 0; first < leaves; first++)
+            for (int n = 0; first + n <= leaves; n++) {
+                struct sy_tree_node got[SY_TREE_MAX_NODES], want[SY_TREE_MAX_NODES];
+                int many = sy_tree_nodes_of(leaves, (struct sy_tree_run){first, n}, got), lane = first;
+                assert_int_equal(many, defined_nodes(leaves, first, n, want));
+                for (int i = 0; i < many; i++) {
+                    struct sy_tree_run lanes = sy_tree_lanes_of(leaves, got[i]);
+                    assert_int_equal(got[i].level, want[i].level);
+                    assert_int_equal(got[i].index, want[i].index);
+                    assert_int_equal(lanes.first, lane);
+                    lane += lanes.n;
+                }
+                assert_int_equal(lane, first + n);
+            }
+}
+
+/* A rank's lanes, whole groups of `width`, while others come between: a run's next group begins when the one
+ * before has finished. */
+struct stream {
+    struct sy_tree_run run;
+    int done, open; /* lanes that have finished; that have begun */
+    int order[MOST_LEAVES];
+    int finished[MOST_LEAVES]; /* of the group in progress */
+};
+
+static void begin_group(struct lab *l, struct stream *s, int p, int width) {
+    int n = s->run.n - s->done < width ? s->run.n - s->done : width;
+    for (int j = 0; j < l->rounds; j++)
+        for (int k = 0; k < n; k++)
+            add_leaf(l, p, s->run.first + s->done + k, j);
+    shuffle(n, s->order);
+    s->open = n;
+}
+
+/* One event of one stream; 0: it has come to its end. */
+static int move_on(struct lab *l, struct stream *s, int p, int width, int *in_group) {
+    if (s->open == 0 && s->done == s->run.n)
+        return 0;
+    if (s->open == 0) {
+        begin_group(l, s, p, width);
+        *in_group = 0;
+    } else {
+        finish(l, p, s->run.first + s->done + s->order[(*in_group)++]);
+        if (*in_group == s->open) {
+            s->done += s->open;
+            s->open = 0;
+        }
+    }
+    return 1;
+}
+
+/* Runs cut out of `leaves` lanes; those of `mine` only come here. Counts what differs from the nodes that the
+ * definition gives. */
+static int streams_differ(int leaves, int width, int n_runs, const struct sy_tree_run *runs, int rounds) {
+    struct lab l;
+    struct stream s[8];
+    int in_group[8], left = n_runs, wrong = 0;
+    struct sy_tree_shape shape = {leaves, width, runs, n_runs};
+    open_shape(&l, &shape);
+    l.rounds = rounds;
+    for (int step = 0; step < 2; step++) {
+        sy_tree_begin(&l.tree);
+        for (int p = 0; p < PARAMS; p++) {
+            for (int i = 0; i < n_runs; i++)
+                s[i] = (struct stream){.run = runs[i]};
+            for (left = 1; left > 0;) {
+                left = 0;
+                for (int tries = 0; tries < 3 * n_runs; tries++) { /* one after the other, by chance */
+                    int i = below(n_runs);
+                    left += move_on(&l, &s[i], p, width, &in_group[i]);
+                }
+                for (int i = 0; i < n_runs; i++)
+                    left += s[i].open > 0 || s[i].done < s[i].run.n;
+            }
+            for (int i = 0; i < n_runs;) { /* runs that touch are one */
+                struct sy_tree_run all = runs[i];
+                struct sy_tree_node node[SY_TREE_MAX_NODES];
+                for (i++; i < n_runs && runs[i].first == all.first + all.n; i++)
+                    all.n += runs[i].n;
+                int n = sy_tree_nodes_of(leaves, all, node);
+                for (int k = 0; k < n; k++) {
+                    const float *sum = sy_tree_node(&l.tree, p, node[k]);
+                    for (int e = 0; e < WIDE; e++)
+                        wrong += !(sum && sum[e] == defined_node(p, node[k].index << node[k].level,
+                                                                 1 << node[k].level, leaves, e));
+                }
+                if (all.n == leaves)
+                    wrong += sy_tree_root(&l.tree, p) == NULL;
+                else
+                    wrong += sy_tree_root(&l.tree, p) != NULL;
+            }
+        }
+    }
+    close_lab(&l);
+    return wrong;
+}
+
+/* Whole steps and parts of them, dealt to 1..5 ranks in whole groups, unevenly. */
+static void test_streams(void **unused) {
+    (void)unused;
+    for (int round = 0; round < 400; round++) {
+        int width = 1 + below(3), groups = 1 + below(12), leaves = width * groups, rounds = 1 + below(ROUNDS);
+        int many = 1 + below(groups < 5 ? groups : 5), first = 0, n_runs = 0;
+        struct sy_tree_run runs[8];
+        fill();
+        for (int p = 0; p < PARAMS; p++)
+            for (int lane = 0; lane < MOST_LEAVES; lane++)
+                memset(&leaf[p][lane][rounds - 1][0] + WIDE, 0,
+                       sizeof leaf[p][lane][0] * (size_t)(ROUNDS - rounds));
+        for (int i = 0; i < many; i++) {
+            int left = groups - first - (many - 1 - i), n = i == many - 1 ? left : 1 + below(left);
+            if (many == 1 || below(4)) /* some lanes do not come here */
+                runs[n_runs++] = (struct sy_tree_run){first * width, n * width};
+            first += n;
+        }
+        if (n_runs > 0 && streams_differ(leaves, width, n_runs, runs, rounds))
+            fail_msg("round %d: %d lanes, %d at a time, %d runs from %d on: not the tree", round, leaves,
+                     width, n_runs, runs[0].first);
+    }
+}
+
+/* A rank with a part of a group: its lanes are all in progress at once. */
+static void test_part_of_a_group(void **unused) {
+    (void)unused;
+    for (int leaves = 2; leaves <= 12; leaves++)
+        for (int first = 0; first < leaves; first++)
+            for (int n = 1; first + n <= leaves; n++) {
+                struct sy_tree_run run = {first, n};
+                fill();
+                assert_int_equal(streams_differ(leaves, n, 1, &run, ROUNDS), 0);
+            }
+}
+
+static sy_status buffers(int leaves, int width, int *n) {
+    return sy_tree_buffers(&(struct sy_tree_shape){.leaves = leaves, .width = width}, n);
+}
+
 static void test_shape(void **unused) {
     (void)unused;
+    static const struct sy_tree_run quarters[] = {{0, 2}, {2, 2}, {4, 2}, {6, 2}}, part = {5, 3};
     int n = -1;
-    assert_int_equal(sy_tree_shape(1, 1, &n), SY_OK);
-    assert_int_equal(n, 1);
-    assert_int_equal(sy_tree_shape(8, 8, &n), SY_OK);
+    /* each of four ranks has a lane in progress and one that waits for it */
+    assert_int_equal(sy_tree_buffers(&(struct sy_tree_shape){8, 1, quarters, 4}, &n), SY_OK);
     assert_int_equal(n, 8);
-    assert_int_equal(sy_tree_shape(8, 1, &n), SY_OK);
+    /* lanes 5, 6 and 7: a sum of one, and of one and then two */
+    assert_int_equal(sy_tree_buffers(&(struct sy_tree_shape){8, 1, &part, 1}, &n), SY_OK);
+    assert_int_equal(n, 3);
+    n = -1;
+    assert_int_equal(buffers(1, 1, &n), SY_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(buffers(8, 8, &n), SY_OK);
+    assert_int_equal(n, 8);
+    assert_int_equal(buffers(8, 1, &n), SY_OK);
     assert_int_equal(n, 4);
-    assert_int_equal(sy_tree_shape(1 << 16, 1, &n), SY_OK);
+    assert_int_equal(buffers(1 << 16, 1, &n), SY_OK);
     assert_int_equal(n, 17);
     n = -1;
-    assert_int_equal(sy_tree_shape(1 << 16, 64, &n), SY_ERR_USAGE); /* 74 buffers */
+    assert_int_equal(buffers(1 << 16, 64, &n), SY_ERR_USAGE); /* 74 buffers */
     assert_int_equal(n, -1);
     assert_non_null(strstr(sy_error_message(), "74"));
     assert_non_null(strstr(sy_error_message(), "64"));
@@ -307,6 +481,9 @@ int main(void) {
         cmocka_unit_test(test_lanes_of_one_leaf),
         cmocka_unit_test(test_neighbours),
         cmocka_unit_test(test_shape),
+        cmocka_unit_test(test_nodes_of),
+        cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_part_of_a_group),
         cmocka_unit_test(test_odd_widths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,8 +37,28 @@ static void check_walk(int lanes, int f, int cell, int rounds, int first_group, 
         }
 }
 
+/* A part of a group: round by round, its lanes, w by w. */
+static void check_part(int f, int cell, int rounds, int first, int n) {
+    struct sy_walk w = {4 * f, f, cell, rounds, first, n, 0};
+    int64_t k = 0, from, to;
+    assert_int_equal(sy_walk_length(&w), n * cell * rounds);
+    for (int j = 0; j < rounds; j++)
+        for (int lane = first; lane < first + n; lane++)
+            for (int i = 0; i < cell; i++, k++) {
+                struct sy_walk_place p = sy_walk_place(&w, k);
+                assert_true(p.lane == lane && p.round == j && p.w == i);
+                assert_int_equal(sy_walk_sequence(&w, k), (j * 4 * f + lane) * cell + i);
+            }
+    sy_walk_places(&w, first + n - 1, 1, &from, &to);
+    assert_true(from == 0 && to == k);
+}
+
 static void walks(void **state) {
     (void)state;
+    for (int f = 2; f <= 5; f++)
+        for (int n = 1; n < f; n++)
+            for (int first = f; first + n <= 2 * f; first++)
+                check_part(f, 2, 3, first, n);
     for (int groups = 1; groups <= 5; groups++)
         for (int f = 1; f <= 3; f++)
             for (int cell = 1; cell <= 3; cell++)

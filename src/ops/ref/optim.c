@@ -11,9 +11,10 @@ enum { BLOCK = 1024 };
 
 /* --- the verdict ---------------------------------------------------------------------------------------- */
 
-static int all_finite(const struct sy_tally *t) {
+/* Whether the step's numbers mean something. */
+static int is_sound(const struct sy_tally *t) {
     return t->n_bad == 0 && t->n_bad_router == 0 && t->bad_token == SY_NO_TOKEN && t->n_bad_gradient == 0 &&
-           t->changed[0] == SY_NO_TOKEN;
+           t->changed[0] == SY_NO_TOKEN && t->overflow == 0;
 }
 
 void SY_FN(judge)(const struct sy_exec *x, const struct sy_judge *op) {
@@ -21,7 +22,7 @@ void SY_FN(judge)(const struct sy_exec *x, const struct sy_judge *op) {
     (void)x;
     *op->verdict = (struct sy_verdict){.norm = norm,
                                        .clip = (float)(ratio < 1.0 ? ratio : 1.0),
-                                       .apply = all_finite(op->tally) && isfinite(norm)};
+                                       .apply = is_sound(op->tally) && isfinite(norm)};
 }
 
 /* --- lists of tensors: their 1024-blocks are dealt to the threads --------------------------------------- */

@@ -1,0 +1,85 @@
+/* Which sequences each rank brings to a call: see calls.h. */
+#include "parallel/calls.h"
+
+#include <stdlib.h>
+
+struct sy_walk sy_walk_of(const struct sy_mesh *m, int dp_rank, const struct sy_walk *like) {
+    struct sy_walk w = *like;
+    struct sy_share lanes = sy_mesh_lanes(m, dp_rank);
+    w.first_lane = (int)lanes.first;
+    w.n_lanes = (int)lanes.n;
+    return w;
+}
+
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+/* Sequences of a round: of a rank with a part of a lane group, or one. */
+static int64_t round_of(const struct sy_walk *w) { return (int64_t)w->n_lanes * w->cell; }
+
+static void deal(int64_t batch, struct sy_calls *c) {
+    int64_t longest = 0, most = 0;
+    for (int r = 0; r < c->ranks; r++) {
+        longest = larger(longest, sy_walk_length(&c->walk[r]));
+        most = larger(most, round_of(&c->walk[r]));
+        c->by_rounds |= c->walk[r].n_lanes < c->walk[r].expert_lanes;
+    }
+    if (c->by_rounds) {
+        c->batch = least(larger(batch / most, 1), c->walk[0].rounds);
+        c->n = up(c->walk[0].rounds, c->batch);
+        c->max_rounds = (int)c->batch;
+        c->max_sequences = c->batch * most;
+    } else {
+        c->batch = c->max_sequences = least(batch, longest);
+        c->n = up(longest, c->batch);
+        c->max_rounds = 1;
+    }
+}
+
+sy_status sy_calls_init(const struct sy_mesh *m, const struct sy_walk *walk, int64_t batch,
+                        struct sy_calls *c) {
+    *c = (struct sy_calls){.ranks = m->ep, .rank = m->ep_rank};
+    c->walk = calloc((size_t)c->ranks, sizeof *c->walk);
+    if (!c->walk)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for the walks of %d ranks", c->ranks);
+    for (int r = 0; r < c->ranks; r++)
+        c->walk[r] = sy_walk_of(m, m->edp_rank * m->ep + r, walk);
+    deal(batch, c);
+    size_t n = (size_t)(c->ranks * c->max_rounds);
+    c->of = calloc(n, sizeof *c->of);
+    c->source = calloc(n, sizeof *c->source);
+    if (c->of && c->source)
+        return SY_OK;
+    sy_calls_fini(c);
+    SY_FAIL(SY_ERR_MEMORY, "no memory for the calls of %d ranks", m->ep);
+}
+
+void sy_calls_fini(struct sy_calls *c) {
+    free(c->walk);
+    free(c->of);
+    free(c->source);
+    *c = (struct sy_calls){0};
+}
+
+/* A rank's share of call i. */
+static void share_of(const struct sy_calls *c, int rank, int64_t i, int64_t *first, int64_t *n) {
+    const struct sy_walk *w = &c->walk[rank];
+    int64_t each = c->by_rounds ? c->batch * round_of(w) : c->batch, all = sy_walk_length(w);
+    *first = least(i * each, all);
+    *n = least(each, all - *first);
+}
+
+void sy_call(struct sy_calls *c, int64_t i, int64_t *first, int64_t *n, struct sy_group_batch *group) {
+    int rounds = c->by_rounds ? (int)least(c->batch, c->walk[0].rounds - i * c->batch) : 1;
+    for (int r = 0; r < c->ranks; r++) {
+        int64_t from, all;
+        share_of(c, r, i, &from, &all);
+        for (int j = 0; j < rounds; j++) {
+            c->of[r * rounds + j] = all / rounds;
+            c->source[j * c->ranks + r] = (struct sy_sink_source){r, from + j * (all / rounds), all / rounds};
+        }
+    }
+    share_of(c, c->rank, i, first, n);
+    *group = (struct sy_group_batch){rounds, c->of, c->source, rounds * c->ranks};
+}
