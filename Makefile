@@ -144,9 +144,9 @@ gpu-tests: $(BIN) $(GPU_TESTS) ## build what gpu-test runs: on a machine without
 gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit (needs CUDA=1 and the GPU)
 	sh tests/gpu/run.sh $(BUILD)
 $(BUILD)/bench/gpu/ops.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
-$(BUILD)/bench/gpu/ops: $(BUILD)/bench/gpu/ops.o $(LIB)
+$(BUILD)/bench/gpu/%: $(BUILD)/bench/gpu/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-gpu-bench: $(BUILD)/bench/gpu/ops ## times of the GPU's ops but products and attention (needs CUDA=1 and the GPU)
+gpu-bench: $(BUILD)/bench/gpu/ops $(BUILD)/bench/gpu/attention ## times of the GPU's ops, and attention's bits at the sizes of trainings (CUDA=1; see bench/gpu/README.md)
 test-all: test headers layers ## test, and the checks of the house
 goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt anew and show what changed
 	BIN=$(BIN) sh tests/e2e/goldens.sh write
