@@ -136,7 +136,7 @@ static sy_status make_step(struct sy_session *s) {
     struct step_memory device = {s->config, &s->calls, &s->fed, &s->step},
                        host = {s->config, &s->calls, &s->feed, &s->seen};
     SY_TRY(sy_arena_build(s->exec.device, "batch", carve_step, &device, &s->memory));
-    SY_TRY(sy_arena_build(sy_device_cpu(), "batch", carve_step, &host, &s->host));
+    SY_TRY(sy_arena_pinned(s->exec.device, "batch", carve_step, &host, &s->host));
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++)
         s->feed.sequence[k] = (int32_t)sy_walk_sequence(&s->walk, k);
     return SY_OK;
@@ -207,19 +207,19 @@ static struct sy_gradients_options gradients_options(const struct part_of *o, co
     const struct sy_config *c = o->config;
     int64_t batch = o->calls->max_sequences, s = c->training.seq_len;
     struct sy_share experts = sy_mesh_experts(o->mesh, o->mesh->ep_rank);
-    return (struct sy_gradients_options){.params = o->params,
-                                         .exec = o->exec,
-                                         .walk = o->walk,
-                                         .seq_len = s,
-                                         .max_sequences = batch,
-                                         .head_chunk = sy_head_chunk(o->exec->device, c->model.vocab_size, s,
-                                                                     batch * s),
-                                         .walks = o->calls->walk,
-                                         .n_ranks = o->calls->ranks,
-                                         .first_expert = experts.first,
-                                         .n_experts = experts.n,
-                                         .own = own,
-                                         .plant = c->debug.break_};
+    return (struct sy_gradients_options){
+        .params = o->params,
+        .exec = o->exec,
+        .walk = o->walk,
+        .seq_len = s,
+        .max_sequences = batch,
+        .head_chunk = sy_head_chunk(o->exec->device, c->model.vocab_size, s, batch * s),
+        .walks = o->calls->walk,
+        .n_ranks = o->calls->ranks,
+        .first_expert = experts.first,
+        .n_experts = experts.n,
+        .own = own,
+        .plant = c->debug.break_};
 }
 
 static struct sy_weights_options weights_options(const struct part_of *o) {
@@ -522,13 +522,11 @@ void sy_session_destroy(struct sy_session *s) {
 
 sy_status sy_session_weights_changed(struct sy_session *s) {
     sy_update_stored(s->update);
-    return sy_session_spread(s);
-}
-
-sy_status sy_session_spread(struct sy_session *s) {
-    SY_TRY(sy_weights_changed(&s->weights));
+    SY_TRY(sy_session_spread(s));
     return sy_exec_wait(&s->exec);
 }
+
+sy_status sy_session_spread(struct sy_session *s) { return sy_weights_changed(&s->weights); }
 
 sy_status sy_session_digest(const struct sy_session *s, char out[SY_DIGEST_CHARS]) {
     const struct sy_device *d = s->exec.device;
