@@ -463,6 +463,10 @@ sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, 
 
 /* What is not computed over ranks yet. */
 static sy_status check_axes(const struct sy_config *c, const struct sy_mesh *m, const struct sy_comm *world) {
+    int ordinal;
+    if (m->world > 1 && sy_config_cuda(c, &ordinal))
+        return sy_config_fail(
+            c, "run.device", "%d ranks compute on CPUs in this build: choose \"cpu\", or one rank", m->world);
     if (m->ep > 1 && is_direct(c) && !world->ops->windows)
         return sy_config_fail(
             c, "parallelism.expert_parallel_comm_backend",
