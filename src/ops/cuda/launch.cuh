@@ -28,6 +28,15 @@ static inline void sy_allow_shared(const void *kernel, size_t bytes) {
     type *name = (type *)sy_shared_bytes
 #endif
 
+/* The variant <1> of a kernel where `fast` holds, else <0>. */
+#define SY_LAUNCH_FAST(x, fast, kernel, ...)      \
+    do {                                          \
+        if (fast)                                 \
+            SY_LAUNCH(x, kernel<1>, __VA_ARGS__); \
+        else                                      \
+            SY_LAUNCH(x, kernel<0>, __VA_ARGS__); \
+    } while (0)
+
 #ifndef SY_DEV
 #define SY_DEV __device__ __forceinline__
 #endif
