@@ -43,9 +43,11 @@ static inline void sy_allow_shared(const void *kernel, size_t bytes) {
 
 /* Registers as the code needs them: what ptxas guesses to be worth a spill is none. */
 #define SY_KERNEL(threads) static __global__ void __launch_bounds__(threads, 1)
+/* As few that a multiprocessor holds so many blocks. */
+#define SY_KERNEL_OF(threads, blocks) static __global__ void __launch_bounds__(threads, blocks)
 
 /* Of a list of tensors: as many blocks as the GPU holds at once. */
-#define SY_LIST_KERNEL static __global__ void __launch_bounds__(SY_THREADS, SY_RESIDENT)
+#define SY_LIST_KERNEL SY_KERNEL_OF(SY_THREADS, SY_RESIDENT)
 
 enum { SY_THREADS = 256, SY_RESIDENT = 4 };
 

@@ -4,28 +4,26 @@
 /* Rows of a thread: their loads are all on the way before the first is stored. */
 enum { MOVED = 4 };
 
-/* Columns i .. i + 7 of MOVED rows; from NULL: zeros; to NULL: none. */
+/* Columns i .. i + 7 of MOVED rows of n; from NULL: zeros; to NULL: none. fast: as sy_is_fast has it. */
+template <int fast>
 static SY_DEV void move_rows(void *const to[MOVED], const void *const from[MOVED], enum sy_dtype t, int64_t i,
                              int64_t n, int whole) {
-    if (!whole || i + SY_WIDE > n || t != SY_BF16) {
-        for (int k = 0; k < MOVED; k++)
-            if (to[k])
-                sy_copy8(to[k], from[k], t, i, n, whole);
-        return;
-    }
     uint4 v[MOVED];
 #pragma unroll
     for (int k = 0; k < MOVED; k++)
-        v[k] = from[k] ? *(const uint4 *)((const uint16_t *)from[k] + i) : make_uint4(0, 0, 0, 0);
+        if (fast)
+            v[k] = from[k] ? *(const uint4 *)((const uint16_t *)from[k] + i) : make_uint4(0, 0, 0, 0);
 #pragma unroll
     for (int k = 0; k < MOVED; k++)
-        if (to[k])
+        if (fast && to[k])
             *(uint4 *)((uint16_t *)to[k] + i) = v[k];
+        else if (to[k])
+            sy_copy8(to[k], from[k], t, i, n, whole);
 }
 
 /* --- y[t] = w[id[t]] ------------------------------------------------------------------------------------ */
 
-SY_KERNEL(SY_THREADS) embed_rows(struct sy_embed_fwd op, int whole) {
+template <int fast> SY_KERNEL(SY_THREADS) embed_rows(struct sy_embed_fwd op, int whole) {
     const void *from[MOVED];
     void *to[MOVED];
 #pragma unroll
@@ -35,13 +33,14 @@ SY_KERNEL(SY_THREADS) embed_rows(struct sy_embed_fwd op, int whole) {
         to[k] = t < op.tokens ? sy_row_out(op.y, t) : nullptr;
     }
     SY_FOR_MY_COLUMNS(i, op.d)
-        move_rows(to, from, op.y.dtype, i, op.d, whole);
+        move_rows<fast>(to, from, op.y.dtype, i, op.d, whole);
 }
 
 extern "C" void sy_cuda_embed_fwd(const struct sy_exec *x, const struct sy_embed_fwd *op) {
     struct sy_row_grid g = sy_rows_by_columns((op->tokens + MOVED - 1) / MOVED, op->d);
     if (op->tokens > 0 && op->d > 0)
-        SY_LAUNCH(x, embed_rows, g.grid, g.threads, 0, *op, sy_aligned(op->w) && sy_aligned(op->y));
+        SY_LAUNCH_FAST(x, sy_is_fast(op->d, op->w, op->y), embed_rows, g.grid, g.threads, 0, *op,
+                       sy_aligned(op->w) && sy_aligned(op->y));
 }
 
 /* --- y[row] = x[t], or BF(w x[t]); +0 in rows of padding ------------------------------------------------ */
@@ -56,7 +55,8 @@ static SY_DEV void weigh_row(const struct sy_permute &op, void *to, const void *
     sy_store8(to, op.y.dtype, i, op.d, whole, v);
 }
 
-/* Rows first .. end - 1, PIECE at most. */
+/* Rows first .. end - 1, PIECE at most. fast: without weights, too. */
+template <int fast>
 static SY_DEV void permute_piece(const struct sy_permute &op, int64_t first, int64_t end, int whole) {
     for (; first < end; first += MOVED * blockDim.y) {
         const void *from[MOVED];
@@ -71,16 +71,15 @@ static SY_DEV void permute_piece(const struct sy_permute &op, int64_t first, int
             w[k] = op.w && route >= 0 ? op.w[route] : 1.0f;
         }
         SY_FOR_MY_COLUMNS(i, op.d) {
-            if (!op.w) {
-                move_rows(to, from, op.y.dtype, i, op.d, whole);
-                continue;
-            }
+            if (fast || !op.w)
+                move_rows<fast>(to, from, op.y.dtype, i, op.d, whole);
+            else
 #pragma unroll
-            for (int k = 0; k < MOVED; k++)
-                if (from[k])
-                    weigh_row(op, to[k], from[k], w[k], i, whole);
-                else if (to[k])
-                    sy_copy8(to[k], nullptr, op.y.dtype, i, op.d, whole);
+                for (int k = 0; k < MOVED; k++)
+                    if (from[k])
+                        weigh_row(op, to[k], from[k], w[k], i, whole);
+                    else if (to[k])
+                        sy_copy8(to[k], nullptr, op.y.dtype, i, op.d, whole);
         }
     }
 }
@@ -89,7 +88,7 @@ enum { PIECE = 16 };
 
 /* Pieces of the segments, dealt to the blocks in turn, sequence by sequence: the tokens of one are read by
  * all experts while the caches have them. */
-SY_KERNEL(SY_THREADS) permute_rows(struct sy_permute op, int whole) {
+template <int fast> SY_KERNEL_OF(SY_THREADS, fast ? 4 : 1) permute_rows(struct sy_permute op, int whole) {
     int64_t segments = op.rows.groups * op.rows.sequences,
             lane = (threadIdx.y * blockDim.x + threadIdx.x) % 32;
     uint32_t turn = 0;
@@ -103,7 +102,7 @@ SY_KERNEL(SY_THREADS) permute_rows(struct sy_permute op, int whole) {
             uint32_t c = blockIdx.x >= turn ? blockIdx.x - turn : blockIdx.x + gridDim.x - turn;
             for (; c < pieces; c += gridDim.x) {
                 int64_t first = lo + (int64_t)c * PIECE;
-                permute_piece(op, first, first + PIECE < hi ? first + PIECE : hi, whole);
+                permute_piece<fast>(op, first, first + PIECE < hi ? first + PIECE : hi, whole);
             }
             turn = (turn + pieces) % gridDim.x;
         }
@@ -111,22 +110,22 @@ SY_KERNEL(SY_THREADS) permute_rows(struct sy_permute op, int whole) {
 }
 
 /* Rows that are not grouped. */
-SY_KERNEL(SY_THREADS) permute_dense(struct sy_permute op, int whole) {
+template <int fast> SY_KERNEL(SY_THREADS) permute_dense(struct sy_permute op, int whole) {
     int64_t first = (int64_t)blockIdx.x * PIECE, end = first + PIECE;
-    permute_piece(op, first, end < op.rows.max_rows ? end : op.rows.max_rows, whole);
+    permute_piece<fast>(op, first, end < op.rows.max_rows ? end : op.rows.max_rows, whole);
 }
 
 extern "C" void sy_cuda_permute(const struct sy_exec *x, const struct sy_permute *op) {
     struct sy_row_grid g = sy_rows_by_columns(op->rows.max_rows, op->d);
     unsigned pieces = sy_cuda_blocks(op->rows.max_rows, PIECE),
-             most = 6 * (unsigned)sy_cuda_multiprocessors(x);
-    int whole = sy_aligned(op->x) && sy_aligned(op->y);
+             most = 8 * (unsigned)sy_cuda_multiprocessors(x);
+    int whole = sy_aligned(op->x) && sy_aligned(op->y), fast = !op->w && sy_is_fast(op->d, op->x, op->y);
     if (op->rows.max_rows == 0 || op->d == 0)
         return;
     if (op->rows.offset)
-        SY_LAUNCH(x, permute_rows, pieces < most ? pieces : most, g.threads, 0, *op, whole);
+        SY_LAUNCH_FAST(x, fast, permute_rows, pieces < most ? pieces : most, g.threads, 0, *op, whole);
     else
-        SY_LAUNCH(x, permute_dense, pieces, g.threads, 0, *op, whole);
+        SY_LAUNCH_FAST(x, fast, permute_dense, pieces, g.threads, 0, *op, whole);
 }
 
 /* --- y[t] = BF(sum over a token's experts ascending of fma(w, o, y), + shared) -------------------------- */
@@ -143,24 +142,26 @@ static SY_DEV void add_route(const struct sy_combine &op, int64_t t, int64_t k, 
         sum[j] = fmaf(w, v[j], sum[j]);
 }
 
-template <int fast>
-static SY_DEV void add_routes(const struct sy_combine &op, int64_t t, int64_t i, int whole,
-                              float sum[SY_WIDE]) {
+/* ROUTES rows are on the way together, as bf16. */
+static SY_DEV void add_routes_fast(const struct sy_combine &op, int64_t t, int64_t i, float sum[SY_WIDE]) {
     for (int64_t first = 0; first < op.top_k; first += ROUTES) {
-        float v[ROUTES][SY_WIDE], w[ROUTES];
+        uint4 u[ROUTES];
+        float w[ROUTES], v[SY_WIDE];
 #pragma unroll
         for (int k = 0; k < ROUTES; k++)
             if (first + k < op.top_k) {
                 int64_t at = t * op.top_k + first + k;
                 w[k] = op.w ? op.w[at] : 1.0f;
-                sy_load8<fast>(sy_row(op.o, op.row[at]), op.o.dtype, i, op.d, whole, v[k]);
+                u[k] = *(const uint4 *)((const uint16_t *)sy_row(op.o, op.row[at]) + i);
             }
 #pragma unroll
         for (int k = 0; k < ROUTES; k++)
-            if (first + k < op.top_k)
+            if (first + k < op.top_k) {
+                sy_widen8(u[k], v);
 #pragma unroll
                 for (int j = 0; j < SY_WIDE; j++)
-                    sum[j] = fmaf(w[k], v[k][j], sum[j]);
+                    sum[j] = fmaf(w[k], v[j], sum[j]);
+            }
     }
 }
 
@@ -191,8 +192,10 @@ template <int fast> SY_KERNEL(SY_THREADS) combine_rows(struct sy_combine op, int
             sy_load8<fast>(sy_row(op.shared, t), op.shared.dtype, i, op.d, whole, v);
         if (op.groups > 0)
             add_ranges<fast>(op, op.experts / op.groups, t, i, whole, sum);
-        else
-            add_routes<fast>(op, t, i, whole, sum);
+        else if (fast)
+            add_routes_fast(op, t, i, sum);
+        for (int64_t k = 0; !fast && op.groups == 0 && k < op.top_k; k++)
+            add_route<fast>(op, t, k, i, whole, sum);
 #pragma unroll
         for (int j = 0; j < SY_WIDE; j++)
             sum[j] = op.shared.data ? sum[j] + v[j] : sum[j];
