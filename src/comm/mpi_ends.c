@@ -52,7 +52,7 @@ void sy_mpi_leave(struct sy_mpi_team *t, sy_status status) {
 /* --- death ---------------------------------------------------------------------------------------- */
 
 void sy_mpi_was_told_of_death(struct sy_mpi_team *t, const char *message) {
-    if (!t->left[t->rank]) /* by then it is no matter */
+    if (t->dead.status == SY_OK && !t->left[t->rank]) /* by then it is no matter */
         sy_fault_add(&t->dead, 0, SY_ERR_PEER, message);
 }
 

@@ -249,7 +249,7 @@ int main(int argc, char **argv) {
     sy_status status = sy_world_size(&o, &ranks, &place);
     if (strcmp(scene, "absent") == 0 && place.rank == 1)
         raise(SIGSTOP);
-    if (strcmp(scene, "absent") == 0)
+    if (strcmp(scene, "absent") == 0 || strcmp(scene, "alone") == 0)
         o.init_limit = o.limit;
     if (status == SY_OK)
         status = sy_world_run(&o, play, NULL);
