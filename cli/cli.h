@@ -13,7 +13,8 @@
     X(verify, "CONFIG [--steps 3] [--break NAME]", "many layouts, one digest table; 0 if all are equal") \
     X(diff, "RUN_A RUN_B", "first step, tensor and element that differ")                                 \
     X(replay, "RUN --step N [--section.key=value ...]", "do a step of a run again: the same bits?")      \
-    X(plan, "CONFIG", "parameters, FLOPs and memory; needs no hardware")                                 \
+    X(plan, "CONFIG [--world N] [--gpu NAME]",                                                           \
+      "memory, FLOPs; of N ranks who has what, bytes, time; needs no hardware")                          \
     X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                              \
     X(inspect, "PATH | --experts RUN [--layer L] [--rows 32] [--json]",                                  \
       "check a checkpoint, a run or a safetensors file; show the load of experts")                       \

@@ -4,6 +4,7 @@
  *   threads.c       starts and ends the threads       collectives.c   agree, all_gather, broadcast, sum
  *   split.c         makes teams out of a team         flights.c       all-to-alls in flight
  *   team.c          this header                       messages.c      point to point
+ *   windows.c       ranks that write into each other's memory
  *
  * One mutex guards all of it. Bytes move without it, between sy_team_move_begin and _end. A rank sleeps in
  * one call at a time, on its seat's condition, and looks anew whenever it is woken: for what it waits for;
@@ -91,6 +92,8 @@ void sy_team_move_end(struct sy_team *t);
 
 /* The agreed status, with its message. */
 sy_status sy_fault_status(const struct sy_comm *c, const struct sy_fault *fault);
+
+extern const struct sy_comm_windows sy_threads_windows;
 
 /* --- the transport -------------------------------------------------------------------------------- */
 

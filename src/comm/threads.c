@@ -17,6 +17,7 @@ static sy_status wait_for(const struct sy_comm *c, struct sy_comm_request *reque
 }
 
 const struct sy_comm_ops sy_threads_ops = {.name = "threads",
+                                           .windows = &sy_threads_windows,
                                            .agree = sy_threads_agree,
                                            .all_gather = sy_threads_all_gather,
                                            .all_to_all = sy_comm_all_to_all,

@@ -111,7 +111,7 @@ static void print_text(struct run *r, const struct sy_io *io) {
                  "%-32s %9s %9s %9s   %s, medians of %lld steps\n",
                  r->name, sy_config_word(c, "numerics.class"), r->profile.ops.tier,
                  sy_pool_size(r->session->pool), (long long)c->training.global_batch_size,
-                 (long long)c->training.seq_len, (long long)sy_session_batch(c),
+                 (long long)c->training.seq_len, (long long)sy_session_batch(r->session),
                  sy_config_word(c, "activation_checkpoint.mode"), "", "forward", "recompute", "backward",
                  is_cpu(r) ? "ms of CPU, all threads" : "ms", (long long)r->steps);
     for (int i = 0; i < SY_PART_w_matrices; i++) {

@@ -4,62 +4,24 @@
 
 #include "base/machine.h"
 #include "ckpt/hf_config.h"
+#include "commands/units.h"
+#include "commands/plan.h"
 #include "parallel/tree.h"
 #include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
 
-/* A number with its unit, so that it is at least 1 and below `step`. */
-struct scaled {
-    double v;
-    const char *unit;
-};
-
-static struct scaled scale(double v, double step, const char *const *units, int n) {
-    int u = 0;
-    for (; v >= step && u < n - 1; u++)
-        v /= step;
-    return (struct scaled){v, units[u]};
-}
-
-static struct scaled in_bytes(double v) {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-    return scale(v, 1024, units, 6);
-}
-
-static struct scaled in_flops(double v) {
-    static const char *const units[] = {"FLOP",  "kFLOP", "MFLOP", "GFLOP", "TFLOP",
-                                        "PFLOP", "EFLOP", "ZFLOP", "YFLOP"};
-    return scale(v, 1000, units, 9);
-}
-
-static void amount(const struct sy_io *io, const char *what, double bytes) {
-    struct scaled s = in_bytes(bytes);
-    sy_io_printf(io, "  %-28s %10.2f %s\n", what, s.v, s.unit);
-}
-
-static void thousands(int64_t n, char out[32]) {
-    char digits[24];
-    int len = snprintf(digits, sizeof digits, "%lld", (long long)n), at = 0;
-    for (int i = 0; i < len && at < 30; i++) {
-        if (i > 0 && (len - i) % 3 == 0)
-            out[at++] = ',';
-        out[at++] = digits[i];
-    }
-    out[at] = 0;
-}
-
 static void print_counts(const struct sy_io *io, const struct sy_config *c, const struct sy_params *p) {
     char total[32], active[32];
-    thousands(p->n_parameters, total);
-    thousands(p->n_active, active);
+    sy_thousands(p->n_parameters, total);
+    sy_thousands(p->n_active, active);
     double flops = sy_flops_per_token(c, p);
     int64_t tokens = c->training.global_batch_size * c->training.seq_len;
     sy_io_printf(io, "parameters   %s, %s active for a token\n", total, active);
     const char *class = sy_hf_class_name(c);
     sy_io_printf(io, "Hugging Face class: %s\n", class ? class : "none; read by switchyard alone");
-    struct scaled token = in_flops(flops), step = in_flops(flops * (double)tokens);
-    struct scaled run = in_flops(flops * (double)tokens * (double)c->training.steps);
+    struct sy_scaled token = sy_in_flops(flops), step = sy_in_flops(flops * (double)tokens);
+    struct sy_scaled run = sy_in_flops(flops * (double)tokens * (double)c->training.steps);
     sy_io_printf(io, "FLOPs        %.3g %s a token, %.3g %s a step of %lld tokens, %.3g %s in %lld steps\n",
                  token.v, token.unit, step.v, step.unit, (long long)tokens, run.v, run.unit,
                  (long long)c->training.steps);
@@ -71,10 +33,14 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
 }
 
 /* Why there are more gradients than weights. */
-static sy_status explain_gradients(const struct sy_io *io, const struct sy_config *c) {
+static sy_status explain_gradients(const struct sy_io *io, const struct sy_config *c,
+                                   const struct sy_mesh *mesh) {
     int lanes = (int)c->numerics.lanes, width = (int)c->numerics.expert_lanes, dense = 0, experts = 0;
-    SY_TRY(sy_tree_buffers(&(struct sy_tree_shape){.leaves = lanes, .width = width}, &dense));
-    SY_TRY(sy_tree_buffers(&(struct sy_tree_shape){.leaves = lanes / width, .width = 1}, &experts));
+    struct sy_share own = sy_mesh_lanes(mesh, mesh->dp_rank),
+                    groups = sy_mesh_lane_groups(mesh, mesh->edp_rank);
+    struct sy_tree_run mine = {(int)own.first, (int)own.n}, of_groups = {(int)groups.first, (int)groups.n};
+    SY_TRY(sy_tree_buffers(&(struct sy_tree_shape){lanes, mine.n < width ? mine.n : width, &mine, 1}, &dense));
+    SY_TRY(sy_tree_buffers(&(struct sy_tree_shape){lanes / width, 1, &of_groups, 1}, &experts));
     sy_io_printf(io,
                  "    %d x the dense weights and %d x the experts' in fp32: numerics.lanes = %d,\n"
                  "    expert_lanes = %d at a time; sums wait in a tree for their other half\n",
@@ -82,11 +48,12 @@ static sy_status explain_gradients(const struct sy_io *io, const struct sy_confi
     return SY_OK;
 }
 
-static sy_status tags(const struct sy_io *io, const struct sy_config *c, const struct sy_arena *a) {
+static sy_status tags(const struct sy_io *io, const struct sy_config *c, const struct sy_mesh *mesh,
+                      const struct sy_arena *a) {
     for (int i = 0; i < a->n_tags; i++) {
-        amount(io, a->tags[i].name, (double)a->tags[i].bytes);
+        sy_print_bytes(io, a->tags[i].name, (double)a->tags[i].bytes);
         if (strcmp(a->tags[i].name, "gradients") == 0)
-            SY_TRY(explain_gradients(io, c));
+            SY_TRY(explain_gradients(io, c, mesh));
     }
     return SY_OK;
 }
@@ -95,7 +62,7 @@ static void print_machine(const struct sy_io *io, double bytes) {
     struct sy_machine_memory m = sy_machine_memory();
     if (m.total <= 0)
         return;
-    struct scaled total = in_bytes((double)m.total), available = in_bytes((double)m.available);
+    struct sy_scaled total = sy_in_bytes((double)m.total), available = sy_in_bytes((double)m.available);
     sy_io_printf(io, "this machine %.1f %s of memory, %.1f %s available: %s\n", total.v, total.unit,
                  available.v, available.unit,
                  bytes <= (double)m.available ? "it fits"
@@ -105,22 +72,26 @@ static void print_machine(const struct sy_io *io, double bytes) {
 
 static sy_status print_memory(const struct sy_io *io, const struct sy_config *c, const struct sy_params *p) {
     struct sy_arena all = sy_arena_measure();
-    SY_TRY(sy_session_measure(c, p, &all));
+    struct sy_mesh mesh;
+    SY_TRY(sy_mesh_create(c, (int)c->run.ranks, 0, &mesh));
+    SY_TRY(sy_session_measure(c, p, &mesh, &all));
+    int64_t batch = sy_mesh_lanes(&mesh, 0).n * (c->training.global_batch_size / c->numerics.lanes);
     sy_io_printf(io, "memory of one rank, %lld sequences at a time, activation_checkpoint.mode %s\n",
-                 (long long)sy_session_batch(c), sy_config_word(c, "activation_checkpoint.mode"));
-    SY_TRY(tags(io, c, &all));
+                 (long long)(c->training.local_batch_size < batch ? c->training.local_batch_size : batch),
+                 sy_config_word(c, "activation_checkpoint.mode"));
+    SY_TRY(tags(io, c, &mesh, &all));
     double bytes = (double)(all.used - all.guards);
-    amount(io, "in all", bytes);
+    sy_print_bytes(io, "in all", bytes);
     print_machine(io, bytes);
     return SY_OK;
 }
 
-sy_status sy_plan(struct sy_config *config, const struct sy_io *io) {
+sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io) {
     struct sy_params *p;
     SY_TRY(sy_config_finish(config, sy_hopper_here()));
     SY_TRY(sy_params_create(&config->model, &config->moe, &p));
     print_counts(io, config, p);
-    sy_status status = print_memory(io, config, p);
+    sy_status status = world ? sy_plan_world(config, p, world, gpu, io) : print_memory(io, config, p);
     sy_params_destroy(p);
     return status;
 }

@@ -3,12 +3,27 @@
 
 #include <stdlib.h>
 
+enum { ARRIVING = 2 }; /* batches of DOUT: the one that is read, the one that comes */
+
+struct edge { /* batch mb's is at [mb % n] */
+    struct sy_mat *at;
+    int n;
+};
+
+struct part { /* a stage, and what it reads and writes */
+    struct sy_model_stage o;
+    struct sy_stage *stage;
+    struct sy_batch *batch; /* [pending] */
+    struct edge edge[SY_MODEL_DIN + 1];
+};
+
 struct sy_model {
     struct sy_layer_ctx c;
     struct sy_arena arena;
-    struct sy_stage *stage;
+    struct part *part;
+    int n_parts;
     struct sy_moe_counters counters;
-    struct sy_mat x, out, dy, dx; /* the stage's input and output and their gradients */
+    int64_t most_rows; /* of a rank's experts */
     struct sy_head head;
     float *rope_cos, *rope_sin;
     int backward;
@@ -53,6 +68,8 @@ static struct sy_layer_ctx context(struct sy_model *m, const struct sy_model_opt
                                          .combine_groups = o->combine_groups,
                                          .forced_balance = o->forced_balance,
                                          .loss_sequences = o->loss_sequences,
+                                         .most_rows = &m->most_rows,
+                                         .goes_on = 1,
                                          .counters = &m->counters},
                                  .params = o->params,
                                  .weights = o->weights,
@@ -65,34 +82,78 @@ static struct sy_layer_ctx context(struct sy_model *m, const struct sy_model_opt
                                  .counts = o->counts};
 }
 
+static void plan_rows(struct sy_moe_env *env, const struct sy_model_options *o) {
+    int64_t rows = o->room > 0 ? sy_moe_rows_for(env, o->room) : 0;
+    env->planned_rows = rows > 0 && o->planned_rows > rows ? o->planned_rows : rows;
+}
+
+/* A stage between others shares its edges with them; the head's dy waits for its backward. */
+static void set_edges(struct part *p) {
+    p->edge[SY_MODEL_IN].n = p->o.pending;
+    p->edge[SY_MODEL_OUT].n = p->o.ends ? 1 : p->o.unread;
+    p->edge[SY_MODEL_DOUT].n = p->o.ends || p->o.split ? p->o.pending : ARRIVING;
+    p->edge[SY_MODEL_DIN].n = p->o.embeds ? 1 : p->o.unread;
+}
+
+static void carve_part(struct sy_model *m, struct part *p, struct sy_arena *a) {
+    const struct sy_layer_ctx *c = &m->c;
+    for (int e = 0; e <= (m->backward ? SY_MODEL_DIN : SY_MODEL_OUT); e++)
+        for (int i = 0; i < p->edge[e].n; i++)
+            p->edge[e].at[i] = sy_take_mat(a, "residual stream", c->max_tokens, c->model->dim, c->x->dtype);
+    sy_stage_carve(p->stage, a);
+}
+
 static void carve(void *self, struct sy_arena *a) {
     struct sy_model *m = self;
     struct sy_layer_ctx *c = &m->c;
-    struct sy_mat *mats[] = {&m->x, &m->out, &m->dy, &m->dx};
     int64_t angles = c->max_seq_len * rope_dim(c->model) / 2;
     m->rope_cos = sy_take_f32(a, "rotary tables", angles);
     m->rope_sin = sy_take_f32(a, "rotary tables", angles);
     c->rope_cos = m->rope_cos;
     c->rope_sin = m->rope_sin;
-    for (int i = 0; i < (m->backward ? 4 : 2); i++)
-        *mats[i] = sy_take_mat(a, "residual stream", c->max_tokens, c->model->dim, c->x->dtype);
-    sy_stage_carve(m->stage, a);
-    sy_head_take(c, a, m->backward, &m->head);
+    for (int i = 0; i < m->n_parts; i++)
+        carve_part(m, &m->part[i], a);
+    if (m->part[m->n_parts - 1].o.ends)
+        sy_head_take(c, a, m->backward, &m->head);
+}
+
+static sy_status make_part(struct sy_model *m, const struct sy_model_options *o,
+                           const struct sy_model_stage *stage, struct part *p) {
+    p->o = *stage;
+    set_edges(p);
+    p->batch = calloc((size_t)stage->pending, sizeof *p->batch);
+    for (int e = 0; e <= SY_MODEL_DIN; e++)
+        if (!(p->edge[e].at = calloc((size_t)p->edge[e].n, sizeof *p->edge[e].at)))
+            SY_FAIL(SY_ERR_MEMORY, "no memory for a stage of %d batches", stage->pending);
+    if (!p->batch)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for a stage of %d batches", stage->pending);
+    return sy_stage_create(&(struct sy_stage_options){.ctx = &m->c,
+                                                      .recompute = o->recompute,
+                                                      .first = stage->first,
+                                                      .n_layers = stage->n_layers,
+                                                      .pending = stage->pending,
+                                                      .split = stage->split,
+                                                      .log = o->log},
+                           &p->stage);
 }
 
 static sy_status shell(const struct sy_model_options *o, struct sy_model **out) {
+    struct sy_model_stage whole = {.n_layers = (int)o->model->n_layers, .embeds = 1, .ends = 1, .pending = 1};
+    int n = o->stages ? o->n_stages : 1;
     struct sy_model *m = calloc(1, sizeof *m);
-    if (!m)
+    sy_status status = SY_OK;
+    if (m)
+        m->part = calloc((size_t)n + 1, sizeof *m->part);
+    if (!m || !m->part) {
+        free(m);
         SY_FAIL(SY_ERR_MEMORY, "no memory for a model");
+    }
     m->backward = o->recompute != NULL;
     m->c = context(m, o);
-    sy_status status = sy_stage_create(&(struct sy_stage_options){.ctx = &m->c,
-                                                                  .recompute = o->recompute,
-                                                                  .first = 0,
-                                                                  .n_layers = (int)o->model->n_layers,
-                                                                  .pending = 1,
-                                                                  .log = o->log},
-                                       &m->stage);
+    plan_rows(&m->c.moe, o);
+    m->n_parts = n;
+    for (int i = 0; i < n && status == SY_OK; i++)
+        status = make_part(m, o, o->stages ? &o->stages[i] : &whole, &m->part[i]);
     if (status != SY_OK) {
         sy_model_destroy(m);
         return status;
@@ -104,7 +165,13 @@ static sy_status shell(const struct sy_model_options *o, struct sy_model **out) 
 void sy_model_destroy(struct sy_model *m) {
     if (!m)
         return;
-    sy_stage_destroy(m->stage);
+    for (int i = 0; i < m->n_parts; i++) {
+        sy_stage_destroy(m->part[i].stage);
+        free(m->part[i].batch);
+        for (int e = 0; e <= SY_MODEL_DIN; e++)
+            free(m->part[i].edge[e].at);
+    }
+    free(m->part);
     sy_arena_fini(&m->arena);
     free(m);
 }
@@ -150,38 +217,93 @@ sy_status sy_model_create(const struct sy_model_options *o, struct sy_model **ou
     return SY_OK;
 }
 
-/* --- a batch -------------------------------------------------------------------------------------------- */
+/* --- a stage of a batch --------------------------------------------------------------------------------- */
 
-static sy_status forward(struct sy_model *m, const struct sy_batch *b, enum sy_pass pass) {
-    const struct sy_layer_ctx *c = &m->c;
-    c->x->ops->embed_fwd(c->x, &(struct sy_embed_fwd){.tokens = b->tokens,
-                                                      .d = c->model->dim,
-                                                      .ids = b->ids,
-                                                      .w = c->weights.ends(c->weights.self)->embedding,
-                                                      .y = m->x});
-    return sy_stage_fwd(m->stage, 0, b, pass, m->x, m->out);
+static struct sy_mat edge(const struct part *p, enum sy_model_edge e, int64_t mb) {
+    return p->edge[e].at[mb % p->edge[e].n];
 }
 
-sy_status sy_model_train(struct sy_model *m, const struct sy_batch *b, const struct sy_grad_sink *sink) {
-    SY_TRY(forward(m, b, SY_PASS_TRAIN));
-    sy_head_loss(&m->c, b, &m->head, m->out, sink, m->dy);
-    SY_TRY(sy_stage_bwd(m->stage, 0, m->dy, m->dx, sink));
-    sink->embedding(sink->self, &b->at, b->ids, m->dx);
-    sink->flush(sink->self);
+struct sy_mat sy_model_edge(const struct sy_model *m, int stage, enum sy_model_edge e, int64_t mb) {
+    return edge(&m->part[stage], e, mb);
+}
+
+/* Up to what the head reads. */
+static sy_status layers_fwd(struct sy_model *m, struct part *p, int64_t mb, const struct sy_batch *b,
+                            enum sy_pass pass) {
+    const struct sy_layer_ctx *c = &m->c;
+    struct sy_mat x = edge(p, SY_MODEL_IN, mb);
+    int slot = (int)(mb % p->o.pending);
+    p->batch[slot] = *b;
+    if (p->o.embeds)
+        c->x->ops->embed_fwd(c->x, &(struct sy_embed_fwd){.tokens = b->tokens,
+                                                          .d = c->model->dim,
+                                                          .ids = b->ids,
+                                                          .w = c->weights.ends(c->weights.self)->embedding,
+                                                          .y = x});
+    return sy_stage_fwd(p->stage, slot, b, pass, x, edge(p, SY_MODEL_OUT, mb));
+}
+
+sy_status sy_model_fwd(struct sy_model *m, int stage, int64_t mb, const struct sy_batch *b, enum sy_pass pass,
+                       const struct sy_grad_sink *sink) {
+    struct part *p = &m->part[stage];
+    SY_TRY(layers_fwd(m, p, mb, b, pass));
+    if (p->o.ends)
+        sy_head_loss(&m->c, b, &m->head, edge(p, SY_MODEL_OUT, mb), sink,
+                     sink ? edge(p, SY_MODEL_DOUT, mb) : (struct sy_mat){0});
     return SY_OK;
+}
+
+static void embedding_bwd(const struct part *p, int64_t mb, const struct sy_grad_sink *sink) {
+    const struct sy_batch *b = &p->batch[mb % p->o.pending];
+    if (!p->o.embeds)
+        return;
+    sink->embedding(sink->self, &b->at, b->ids, edge(p, SY_MODEL_DIN, mb));
+    sink->flush(sink->self);
+}
+
+sy_status sy_model_bwd(struct sy_model *m, int stage, int64_t mb, const struct sy_grad_sink *sink) {
+    struct part *p = &m->part[stage];
+    SY_TRY(sy_stage_bwd(p->stage, (int)(mb % p->o.pending), edge(p, SY_MODEL_DOUT, mb),
+                        edge(p, SY_MODEL_DIN, mb), sink));
+    embedding_bwd(p, mb, sink);
+    return SY_OK;
+}
+
+sy_status sy_model_bwd_inputs(struct sy_model *m, int stage, int64_t mb, const struct sy_grad_sink *sink) {
+    struct part *p = &m->part[stage];
+    SY_TRY(sy_stage_bwd_inputs(p->stage, (int)(mb % p->o.pending), edge(p, SY_MODEL_DOUT, mb),
+                               edge(p, SY_MODEL_DIN, mb)));
+    embedding_bwd(p, mb, sink);
+    return SY_OK;
+}
+
+void sy_model_bwd_weights(struct sy_model *m, int stage, int64_t mb, const struct sy_grad_sink *sink) {
+    const struct part *p = &m->part[stage];
+    sy_stage_bwd_weights(p->stage, (int)(mb % p->o.pending), sink);
+}
+
+/* --- a batch, of a model of one stage ------------------------------------------------------------------- */
+
+sy_status sy_model_train(struct sy_model *m, const struct sy_batch *b, const struct sy_grad_sink *sink) {
+    SY_TRY(sy_model_fwd(m, 0, 0, b, SY_PASS_TRAIN, sink));
+    return sy_model_bwd(m, 0, 0, sink);
 }
 
 sy_status sy_model_eval(struct sy_model *m, const struct sy_batch *b) {
-    SY_TRY(forward(m, b, SY_PASS_EVAL));
-    sy_head_loss(&m->c, b, &m->head, m->out, NULL, (struct sy_mat){0});
-    return SY_OK;
+    return sy_model_fwd(m, 0, 0, b, SY_PASS_EVAL, NULL);
 }
 
 sy_status sy_model_logits(struct sy_model *m, const struct sy_batch *b, int64_t token, const float **logits) {
-    SY_TRY(forward(m, b, SY_PASS_EVAL));
-    sy_head_logits(&m->c, b, &m->head, m->out, token);
+    SY_TRY(layers_fwd(m, &m->part[0], 0, b, SY_PASS_EVAL));
+    sy_head_logits(&m->c, b, &m->head, edge(&m->part[0], SY_MODEL_OUT, 0), token);
     *logits = m->head.logits;
     return SY_OK;
+}
+
+struct sy_model_rows sy_model_rows(struct sy_model *m) {
+    struct sy_model_rows rows = {m->c.moe.planned_rows, m->most_rows};
+    m->most_rows = 0;
+    return rows;
 }
 
 struct sy_moe_counters *sy_model_counters(struct sy_model *m) {

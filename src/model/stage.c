@@ -377,7 +377,7 @@ static sy_status layer_bwd_inputs(struct sy_stage *s, const struct call *k, stru
                                         .dx = g->dn2});
     sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, g->dn2, s->d_norm);
     add(k, dy, s->d_norm, g->dx_mid);
-    s->attn->bwd_inputs(c, &attn, g->dx_mid, &t->attn, &g->attn, g->dn1);
+    s->attn->bwd_inputs(c, &attn, &(struct sy_attn_back){t->n1, g->dx_mid, &t->attn, &g->attn}, g->dn1);
     sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->attn_norm, x, t->r1}, g->dn1, s->d_norm);
     add(k, g->dx_mid, s->d_norm, dx);
     return SY_OK;
@@ -405,12 +405,26 @@ static void layer_bwd_weights(struct sy_stage *s, const struct call *k, struct s
     else
         sy_mlp_hand(sink, &k->b->at, &(struct sy_mlp_handed){k->p->w13, k->p->w2, t->n2, dy, &g->ffn});
     sy_norm_weights(k->b, sink, k->p->ffn_norm, &norm2, g->dn2);
-    s->attn->bwd_weights(k->c, &attn, sink, t->n1, g->dx_mid, &t->attn, &g->attn);
+    s->attn->bwd_weights(k->c, &attn, &(struct sy_attn_back){t->n1, g->dx_mid, &t->attn, &g->attn}, sink);
     sy_norm_weights(k->b, sink, k->p->attn_norm, &norm1, g->dn1);
     sink->flush(sink->self);
 }
 
 /* --- micro-batches -------------------------------------------------------------------------------------- */
+
+/* What a stage without layers does. */
+static void pass_on(const struct sy_stage *s, const struct micro_batch *m, struct sy_mat from,
+                    struct sy_mat to) {
+    const struct sy_layer_ctx *c = s->o.ctx;
+    int64_t bytes = c->model->dim * (int64_t)sy_dtype_bytes(c->x->dtype);
+    if (s->o.n_layers == 0 && to.data)
+        c->x->ops->copy(c->x, &(struct sy_copy){.rows = m->batch.tokens,
+                                                .bytes = bytes,
+                                                .from = from.data,
+                                                .from_row = bytes,
+                                                .to = to.data,
+                                                .to_row = bytes});
+}
 
 sy_status sy_stage_fwd(struct sy_stage *s, int mb, const struct sy_batch *batch, enum sy_pass pass,
                        struct sy_mat in, struct sy_mat out) {
@@ -421,6 +435,7 @@ sy_status sy_stage_fwd(struct sy_stage *s, int mb, const struct sy_batch *batch,
     m->batch = *batch;
     m->x[0] = in;
     m->x[s->o.n_layers] = out;
+    pass_on(s, m, in, out);
     for (int l = 0; l < s->o.n_layers && status == SY_OK; l++) {
         if (l + 1 < s->o.n_layers)
             w->prefetch(w->self, s->o.first + l + 1);
@@ -456,6 +471,7 @@ static sy_status bwd(struct sy_stage *s, int mb, struct sy_mat dout, struct sy_m
     const struct sy_weight_source *w = &s->o.ctx->weights;
     assert(s->backward && mb >= 0 && mb < s->o.pending);
     m->dout = dout;
+    pass_on(s, m, dout, din);
     for (int l = s->o.n_layers - 1; l >= 0; l--) {
         if (l > 0)
             w->prefetch(w->self, s->o.first + l - 1);

@@ -1,4 +1,4 @@
-/* A stage: a contiguous run of layers, forward and backward of micro-batches.
+/* A stage: a contiguous run of layers, also none, forward and backward of micro-batches.
  *
  *     fwd(mb) ... bwd(mb)                             layers in reverse, inputs and weights layer by layer
  *     fwd(mb) ... bwd_inputs(mb) ... bwd_weights(mb)  apart, other work between (zero-bubble); `split`

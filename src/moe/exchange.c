@@ -6,9 +6,7 @@
 #include <stdlib.h>
 
 void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int64_t *n) {
-    int64_t base = experts / size, more = experts % size;
-    *first = rank * base + (rank < more ? rank : more);
-    *n = base + (rank < more);
+    sy_experts_share(experts, rank, size, first, n);
 }
 
 /* --- memory --------------------------------------------------------------------------------------------- */
@@ -26,7 +24,7 @@ static int64_t all_rows(const struct sy_comm *comm, const struct sy_exchange_sha
     return comm->size * s->max_sequences * s->seq_len * s->top_k;
 }
 
-static int64_t planned_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
+int64_t sy_exchange_planned(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
     int64_t all = all_rows(comm, s);
     return s->max_rows > 0 && s->max_rows < all ? s->max_rows : all;
 }
@@ -39,12 +37,13 @@ int64_t sy_exchange_rows_for(const struct sy_comm *comm, const struct sy_exchang
 
 int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm,
                              const struct sy_exchange_shape *s) {
-    return sy_dispatch_most_rows(x, planned_rows(comm, s), owned(comm, s) * comm->size * s->max_sequences);
+    return sy_dispatch_most_rows(x, sy_exchange_planned(comm, s),
+                                 owned(comm, s) * comm->size * s->max_sequences);
 }
 
 /* Rows of a message. A padded one has no more than are planned, or the plan is refused. */
 static int64_t message_rows(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
-    int64_t sent = s->max_sequences * s->seq_len * s->top_k, planned = planned_rows(comm, s);
+    int64_t sent = s->max_sequences * s->seq_len * s->top_k, planned = sy_exchange_planned(comm, s);
     return planned > sent ? planned : sent;
 }
 
@@ -63,6 +62,15 @@ static void take_segments(struct sy_arena *a, int64_t n, struct sy_segments *s) 
     s->in_place = take_numbers(a, n);
 }
 
+static void take_direct(struct sy_arena *a, const struct sy_comm *comm, const struct sy_exchange_shape *s,
+                        int64_t rows, struct sy_exchange *e) {
+    size_t tokens = (size_t)(comm->size * s->max_sequences * s->seq_len);
+    e->slot_token = sy_arena_take(a, tag, tokens, sizeof *e->slot_token);
+    e->slot_first = take_numbers(a, comm->size * (s->max_sequences + 1));
+    e->back = sy_arena_take(a, tag, (size_t)rows, sizeof *e->back);
+    e->received.route = sy_arena_take(a, tag, (size_t)rows, sizeof *e->received.route);
+}
+
 void sy_exchange_take(const struct sy_exec *x, struct sy_arena *a, const struct sy_comm *comm,
                       const struct sy_exchange_shape *s, struct sy_exchange *e) {
     int64_t n = owned(comm, s), rows = sy_exchange_max_rows(x, comm, s);
@@ -71,6 +79,10 @@ void sy_exchange_take(const struct sy_exec *x, struct sy_arena *a, const struct 
     d->offset = take_numbers(a, n * comm->size * s->max_sequences + 1);
     d->tile = sy_arena_take(a, tag, (size_t)sy_dispatch_most_tiles(rows, n), sizeof *d->tile);
     d->n_tiles = take_numbers(a, 1);
+    if (s->direct) {
+        take_direct(a, comm, s, rows, e);
+        return;
+    }
     take_segments(a, leaving_segments(s), &e->leaving);
     take_segments(a, arrived_segments(comm, s), &e->arrived);
 }

@@ -13,6 +13,7 @@
  *   equal         all (rank, expert) counts turned out equal, one round
  *   equal padded  each part is filled at its end with zero rows up to the largest, and compacted on arrival
  *   forced        counts are known in closed form: nothing is exchanged before the rows
+ *   direct        straight into the other ranks' memory: direct.h
  *
  * Counts lie with the device and an all-to-all wants them on the host: the standard and equal paths wait for
  * them once, here alone (host_waits); exchange_counts.h says who is told what. The rows that a rank's
@@ -36,12 +37,19 @@ struct sy_sequences {
     int known;
 };
 
-enum sy_exchange_path { SY_PATH_STANDARD, SY_PATH_EQUAL, SY_PATH_EQUAL_PADDED, SY_PATH_FORCED };
+enum sy_exchange_path {
+    SY_PATH_STANDARD,
+    SY_PATH_EQUAL,
+    SY_PATH_EQUAL_PADDED,
+    SY_PATH_FORCED,
+    SY_PATH_DIRECT
+};
 
 struct sy_exchange_shape {                          /* what buffers are sized for */
     int64_t experts, top_k, seq_len, max_sequences; /* of one rank and call */
     int max_rounds;
-    int pad; /* moe.equal_split = "pad" */
+    int pad;    /* moe.equal_split = "pad" */
+    int direct; /* rows go by the path of that name alone */
     /* Rows that a rank's experts may get, and that a padded message may have, without the padding of
      * segments; 0: every route of every rank, which cannot overflow. */
     int64_t max_rows;
@@ -65,6 +73,10 @@ struct sy_exchange {
     struct sy_dispatch received;
     /* (expert, round, rank, sequence) of what comes; (expert, sequence) of what goes */
     struct sy_segments arrived, leaving;
+    /* direct: tokens that go to each rank, [size, T], and first slots, [size, sequences + 1]; of the received rows
+     * their rows at their sources */
+    int32_t *slot_token, *back;
+    int64_t *slot_first;
     /* the host's */
     int64_t *sequences; /* [size, max_rounds] */
     /* [size, max_rounds] place of a (round, rank)'s first sequence among the group's */
@@ -107,6 +119,9 @@ static inline int sy_exchange_is_even(const struct sy_exchange *e) { return e->e
  * included. */
 int64_t sy_exchange_max_rows(const struct sy_exec *x, const struct sy_comm *comm,
                              const struct sy_exchange_shape *shape);
+
+/* The same without padding. */
+int64_t sy_exchange_planned(const struct sy_comm *comm, const struct sy_exchange_shape *shape);
 
 /* Rows to plan for: `factor` times what the ranks with the most experts get in a call of the most sequences
  * when all experts get as much; at most every route of every rank. */

@@ -13,6 +13,30 @@ static int64_t row_bytes(const struct sy_moe_env *env) {
     return env->d * (int64_t)sy_dtype_bytes(env->x->dtype);
 }
 
+static int is_direct(const struct sy_moe_env *env) { return has_ranks(env) && env->direct; }
+/* Whether the weights of routes go with their rows: backward needs them there. */
+static int has_weights(const struct sy_moe_env *env, const struct sy_moe_call *call) {
+    return !before(env) && call->pass != SY_PASS_EVAL;
+}
+
+/* What the experts of a rank got. Behind the first call that was too many no number means anything. */
+static void note_rows(const struct sy_moe_env *env, const struct sy_moe_call *call, const int64_t *rows) {
+    int64_t *most = env->most_rows, planned = env->planned_rows;
+    if (!most || (planned > 0 && *most > planned) || *rows <= *most)
+        return;
+    *most = *rows;
+    if (planned > 0 && *most > planned)
+        env->x->device->copy(env->x->device, &call->tally->overflow, most, sizeof *most);
+}
+
+static sy_status plan(const struct sy_moe_env *env, const struct sy_moe_call *call, struct sy_moe_act *act,
+                      struct sy_moe_scratch *g, int closed) {
+    sy_status status =
+        sy_exchange_plan(env->x, act->exchange, &g->counts, &act->routes, &call->sequences, closed);
+    note_rows(env, call, &act->exchange->most);
+    return status;
+}
+
 static sy_status sort(const struct sy_moe_env *env, const struct sy_moe_call *call, struct sy_moe_act *act,
                       struct sy_moe_scratch *g) {
     int forced = env->forced_balance && !call->given;
@@ -21,13 +45,8 @@ static sy_status sort(const struct sy_moe_env *env, const struct sy_moe_call *ca
         sy_dispatch_forced(env->x, &act->routes, call->n_sequences, call->seq_len, act->ids);
     else
         sy_dispatch_sort(env->x, &act->routes, call->n_sequences, call->seq_len, act->ids);
-    if (has_ranks(env)) {
-        sy_status status =
-            sy_exchange_plan(env->x, act->exchange, &g->counts, &act->routes, &call->sequences, closed);
-        if (env->most_rows && act->exchange->most > *env->most_rows)
-            *env->most_rows = act->exchange->most;
-        return status;
-    }
+    if (has_ranks(env))
+        return is_direct(env) ? SY_OK : plan(env, call, act, g, closed);
     env->counters->path_forced += closed;
     env->counters->path_local += !closed;
     return SY_OK;
@@ -37,8 +56,12 @@ static sy_status sort(const struct sy_moe_env *env, const struct sy_moe_call *ca
 static sy_status dispatch_begin(const struct sy_moe_env *env, const struct sy_moe_call *call, struct sy_mat n,
                                 struct sy_moe_act *act, struct sy_moe_scratch *g) {
     const float *w = before(env) ? act->w : NULL;
-    int scalars = !before(env) && call->pass != SY_PASS_EVAL;
+    int scalars = has_weights(env, call);
     SY_TRY(sort(env, call, act, g));
+    if (call->pass == SY_PASS_RECOMPUTE && has_ranks(env))
+        env->counters->a2a_in_backward += is_direct(env) ? 1 : 1 + scalars;
+    if (is_direct(env))
+        return sy_direct_begin(env->x, act->exchange, &g->direct, &act->routes, &call->sequences, n, act->w);
     sy_dispatch_rows(env->x, &act->routes, env->d, w, n, has_ranks(env) ? g->local : act->x);
     if (scalars)
         sy_dispatch_to_rows(env->x, &act->routes, act->w, has_ranks(env) ? g->local_w : act->row_w);
@@ -47,20 +70,43 @@ static sy_status dispatch_begin(const struct sy_moe_env *env, const struct sy_mo
     SY_TRY(sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange, row_bytes(env), g->local.data));
     if (scalars)
         SY_TRY(sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange_w, sizeof(float), g->local_w));
-    if (call->pass == SY_PASS_RECOMPUTE)
-        env->counters->a2a_in_backward += 1 + scalars;
     return SY_OK;
 }
 
 static sy_status dispatch_wait(const struct sy_moe_env *env, const struct sy_moe_call *call,
                                struct sy_moe_act *act, struct sy_moe_scratch *g) {
     sy_status rows, weights = SY_OK;
+    int scalars = has_weights(env, call);
     if (!has_ranks(env))
         return SY_OK;
+    if (is_direct(env))
+        return sy_direct_wait(env->x, act->exchange, &g->direct, before(env), act->x,
+                              scalars ? act->row_w : NULL, &call->tally->overflow);
     rows = sy_exchange_dispatch_wait(env->x, act->exchange, &g->exchange, act->x.data);
-    if (!before(env) && call->pass != SY_PASS_EVAL) /* in any case: it is in flight */
+    if (scalars) /* in any case: it is in flight */
         weights = sy_exchange_dispatch_wait(env->x, act->exchange, &g->exchange_w, act->row_w);
     return rows != SY_OK ? rows : weights;
+}
+
+/* Backward's rows, dy [T, D], to where forward's went. */
+static sy_status gradients_begin(const struct sy_moe_env *env, const struct sy_moe_memory *memory,
+                                 struct sy_mat dy) {
+    const struct sy_moe_act *act = memory->act;
+    struct sy_moe_scratch *g = memory->scratch;
+    if (is_direct(env))
+        return sy_direct_again_begin(env->x, act->exchange, &g->direct, &act->routes, dy);
+    sy_dispatch_rows(env->x, &act->routes, env->d, NULL, dy, has_ranks(env) ? g->local : memory->grad->dy);
+    if (!has_ranks(env))
+        return SY_OK;
+    return sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange, row_bytes(env), g->local.data);
+}
+
+static sy_status gradients_wait(const struct sy_moe_env *env, const struct sy_moe_memory *memory) {
+    struct sy_moe_scratch *g = memory->scratch;
+    const struct sy_exchange *e = memory->act->exchange;
+    if (is_direct(env))
+        return sy_direct_again_wait(env->x, e, &g->direct, memory->grad->dy);
+    return has_ranks(env) ? sy_exchange_dispatch_wait(env->x, e, &g->exchange, memory->grad->dy.data) : SY_OK;
 }
 
 /* The experts' rows of each token, and the shared output. By gather when asked for, or for combine_groups;
@@ -85,10 +131,11 @@ static sy_status bring_back(const struct sy_moe_env *env, const struct sy_moe_ac
     if (!has_ranks(env))
         return SY_OK;
     struct sy_exchange_buffer *b = &g->exchange;
-    SY_TRY(sy_exchange_combine_begin(env->x, act->exchange, b, row_bytes(env), rows->data, g->local.data));
-    SY_TRY(sy_exchange_combine_wait(env->x, act->exchange, b, g->local.data));
     *rows = g->local;
-    return SY_OK;
+    if (is_direct(env))
+        return sy_direct_return(env->x, act->exchange, &g->direct, row_bytes(env), g->rows.data, 0);
+    SY_TRY(sy_exchange_combine_begin(env->x, act->exchange, b, row_bytes(env), g->rows.data, g->local.data));
+    return sy_exchange_combine_wait(env->x, act->exchange, b, g->local.data);
 }
 
 /* --- forward -------------------------------------------------------------------------------------------- */
@@ -155,7 +202,7 @@ static void count_routes(const struct sy_moe_env *env, const struct sy_moe_call 
                                               .ids = act->ids,
                                               .counts = trains ? call->counts : NULL,
                                               .equal = evaluates ? &call->tally->batched : NULL});
-    else if (evaluates && has_ranks(env))
+    else if (evaluates && has_ranks(env) && !is_direct(env))
         env->counters->batched_no_grad += sy_exchange_is_even(act->exchange);
 }
 
@@ -226,6 +273,9 @@ static sy_status weight_gradient(const struct sy_moe_env *env, struct sy_mat n, 
             env->x,
             &(struct sy_rowdot){
                 .rows = sy_dispatch_rows_of(d), .d = env->d, .a = rows, .b = g->local_x, .y = g->row_dw});
+    } else if (is_direct(env)) {
+        SY_TRY(sy_direct_return(env->x, act->exchange, &g->direct, sizeof(float), g->row_dw, 1));
+        dw = g->local_w;
     } else if (has_ranks(env)) {
         struct sy_exchange_buffer *b = &g->exchange_w;
         SY_TRY(sy_exchange_combine_begin(env->x, act->exchange, b, sizeof(float), g->row_dw, g->local_w));
@@ -255,13 +305,9 @@ sy_status sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *
     struct sy_moe_scratch *g = memory->scratch;
     const struct sy_dispatch *d = &act->routes;
     struct sy_dispatch_sum sum = {.width = env->d, .w = before(env) ? act->w : NULL, .y = g->d_routed};
-    sy_dispatch_rows(env->x, d, env->d, NULL, dy, has_ranks(env) ? g->local : grad->dy);
-    if (has_ranks(env))
-        SY_TRY(
-            sy_exchange_dispatch_begin(env->x, act->exchange, &g->exchange, row_bytes(env), g->local.data));
+    SY_TRY(gradients_begin(env, memory, dy));
     shared_bwd(env, w, memory, dy);
-    if (has_ranks(env))
-        SY_TRY(sy_exchange_dispatch_wait(env->x, act->exchange, &g->exchange, grad->dy.data));
+    SY_TRY(gradients_wait(env, memory));
     sy_mlp_bwd(env->x, &w->experts,
                &(struct sy_mlp_bwd){.rows = sy_dispatch_rows_of(sy_moe_rows(env, act)),
                                     .dy = grad->dy,

@@ -15,7 +15,7 @@
 #define SY_MOE_LAYER_H
 
 #include "config/config.h"
-#include "moe/exchange.h"
+#include "moe/direct.h"
 #include "moe/mlp.h"
 #include "moe/routes.h"
 
@@ -32,8 +32,11 @@ struct sy_moe_env {
     /* of the global batch: the weight of one sequence's balance and z-loss is 1 / this */
     int64_t loss_sequences;
     int64_t planned_rows; /* of this rank's experts, over ranks; 0: the worst case */
-    /* with ranks: becomes what the experts of a rank got at most, if that is more; or NULL */
+    /* with ranks: becomes what the experts of a rank got at most, if that is more, up to the first call that
+     * needed more than is planned; or NULL */
     int64_t *most_rows;
+    int direct;  /* over ranks: rows go straight into the others' memory (moe/direct.h) */
+    int goes_on; /* after such a call: with no rows at all (moe/exchange.h); else it is refused */
     struct sy_moe_counters *counters;
 };
 
@@ -102,6 +105,7 @@ struct sy_moe_scratch {
     struct sy_scatter scatter; /* with combine = scatter */
     struct sy_exchange_counts counts;
     struct sy_exchange_buffer exchange, exchange_w;
+    struct sy_direct direct;
 };
 
 /* What planned_rows may be for: balanced load times a factor; 0 on one rank, which cannot get more than it
@@ -125,6 +129,9 @@ void sy_moe_take_saved(const struct sy_moe_env *env, struct sy_arena *a, struct 
 void sy_moe_take_check(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_act *act);
 void sy_moe_take_grad(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_grad *grad);
 void sy_moe_take_scratch(const struct sy_moe_env *env, struct sy_arena *a, struct sy_moe_scratch *scratch);
+
+/* Collective over env->ep, after scratch was carved. Errors: `mine`; ERR_PEER, ERR_MEMORY. */
+sy_status sy_moe_connect(const struct sy_moe_env *env, sy_status mine, struct sy_moe_scratch *scratch);
 
 /* What a call works in. */
 struct sy_moe_memory {

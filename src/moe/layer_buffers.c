@@ -16,7 +16,9 @@ static struct sy_exchange_shape shape_of(const struct sy_moe_env *env) {
                                       .max_sequences = env->max_sequences,
                                       .max_rounds = env->max_rounds,
                                       .pad = env->config->equal_split == SY_EQUAL_PAD,
-                                      .max_rows = env->planned_rows};
+                                      .max_rows = env->planned_rows,
+                                      .direct = env->direct,
+                                      .goes_on = env->goes_on};
 }
 
 int64_t sy_moe_rows_for(const struct sy_moe_env *env, double factor) {
@@ -40,6 +42,8 @@ sy_status sy_moe_scratch_init(const struct sy_moe_env *env, struct sy_moe_scratc
         status = sy_exchange_buffer_init(&env->ep, &g->exchange);
     if (status == SY_OK)
         status = sy_exchange_buffer_init(&env->ep, &g->exchange_w);
+    if (status == SY_OK && env->direct)
+        status = sy_direct_init(&env->ep, &shape, &g->direct);
     if (status != SY_OK)
         sy_moe_scratch_fini(g);
     return status;
@@ -49,6 +53,11 @@ void sy_moe_scratch_fini(struct sy_moe_scratch *g) {
     sy_exchange_counts_fini(&g->counts);
     sy_exchange_buffer_fini(&g->exchange);
     sy_exchange_buffer_fini(&g->exchange_w);
+    sy_direct_fini(&g->direct);
+}
+
+sy_status sy_moe_connect(const struct sy_moe_env *env, sy_status mine, struct sy_moe_scratch *g) {
+    return env->ep.size > 1 && env->direct ? sy_direct_connect(env->x, mine, &g->direct) : mine;
 }
 
 static struct sizes sizes_of(const struct sy_moe_env *env) {
@@ -148,6 +157,10 @@ static void take_exchange(const struct sy_moe_env *env, const struct sizes *s, s
     struct sy_exchange_shape shape = shape_of(env);
     g->local = sy_take_mat(a, tag, s->local, s->d, s->dt);
     g->local_w = sy_take_f32(a, tag, s->local);
+    if (env->direct) {
+        sy_direct_take(env->x, a, s->d, g->local.data, g->local_w, &g->direct);
+        return;
+    }
     sy_exchange_take_buffer(env->x, a, &env->ep, &shape, s->d * (int64_t)sy_dtype_bytes(s->dt), &g->exchange);
     sy_exchange_take_buffer(env->x, a, &env->ep, &shape, sizeof(float), &g->exchange_w);
 }

@@ -19,6 +19,7 @@ static struct sy_tally *some_tally(struct sy_make *m, int may_refuse) {
     t->n_bad_gradient = refuse == 2;
     t->bad_token = refuse == 3 ? 0 : SY_NO_TOKEN;
     t->changed[0] = refuse == 4 ? 0 : SY_NO_TOKEN;
+    t->overflow = refuse == 6 ? 77 : 0;
     for (int i = 0; i < 5; i++) {
         double v = (double)sy_make_value(m, SY_HOLDS_ANY);
         sy_exact_add(&t->norm, refuse != 5 && v - v != 0.0 ? 1.0 : v * v);
@@ -165,9 +166,13 @@ void sy_make_digest(struct sy_make *m, struct sy_digest_of *op) {
 }
 
 void sy_make_cast(struct sy_make *m, struct sy_cast *op) {
-    int64_t n = some_elements(m, 0);
-    *op = (struct sy_cast){.n = n, .x = sy_make_f32(m, "x", n, SY_HOLDS_ANY)};
-    op->y = sy_make_mat(m, "y", m->x->dtype, 1, n, SY_HOLDS_ANY).data;
+    struct sy_cast_item *list = m->c->list.cast;
+    *op = (struct sy_cast){list, some_items(m)};
+    for (int i = 0; i < op->n_items; i++) {
+        int64_t n = some_elements(m, i);
+        list[i] = (struct sy_cast_item){.n = n, .x = sy_make_f32(m, "x", n, SY_HOLDS_ANY)};
+        list[i].y = sy_make_mat(m, "y", m->x->dtype, 1, n, SY_HOLDS_ANY).data;
+    }
 }
 
 void sy_make_init(struct sy_make *m, struct sy_init_values *op) {

@@ -16,7 +16,7 @@ struct sy_scalars {
 };
 
 /* What a step's ops count, in the exec's memory: integers alone, so that no order of adding shows and ranks
- * may add them. A token is named by ((sequence of the step's batch * S + token) * layers + layer): the lowest
+ * may add them (of tokens the lowest is taken, of overflow the largest). A token is named by ((sequence of the step's batch * S + token) * layers + layer): the lowest
  * is the first. */
 enum { SY_NO_TOKEN = -1 };
 struct sy_tally {
@@ -27,8 +27,10 @@ struct sy_tally {
     int64_t bad_token;      /* the lowest with a NaN among its router's logits, or SY_NO_TOKEN */
     /* the lowest whose recompute took other routes, or SY_NO_TOKEN; its expert, and now */
     int64_t changed[3];
-    int64_t batched;          /* passes without gradients whose experts all had equally many rows */
-    int64_t n_bad_gradient;   /* gradient elements that are not finite */
+    int64_t batched;        /* passes without gradients whose experts all had equally many rows */
+    int64_t n_bad_gradient; /* gradient elements that are not finite */
+    int64_t
+        overflow; /* rows that the experts of a rank got where fewer are planned, the first time; 0: never */
     struct sy_exact_sum norm; /* sums of squares of the gradient's blocks */
 };
 static const struct sy_tally sy_tally_empty = {.bad_token = SY_NO_TOKEN, .changed = {SY_NO_TOKEN}};
@@ -99,7 +101,7 @@ struct sy_norm {
 /* --- update --------------------------------------------------------------------------------------------- */
 
 /* norm = sqrt of the exact sum, rounded once; clip = fp32(min(1, max_norm/(norm + 1e-6))); apply = 1 if
- * everything that the tally counted is finite, and the norm; digest = 0. */
+ * everything that the tally counted is finite, and the norm, and nothing overflowed; digest = 0. */
 struct sy_judge {
     const struct sy_tally *tally;
     const struct sy_scalars *scalars;
@@ -148,10 +150,14 @@ struct sy_digest_of { /* sum[2] += the additive digest of the items (base/digest
     uint64_t *sum;
 };
 
-struct sy_cast { /* y = BF(x), n consecutive elements */
+struct sy_cast_item { /* y = BF(x), n consecutive elements; items write to different memory */
     int64_t n;
     const float *x;
     void *y; /* stored */
+};
+struct sy_cast {
+    const struct sy_cast_item *item;
+    int n_items;
 };
 
 /* Initial values of elements first .. first + n - 1 of a tensor (NUMERICS 2): sd > 0: normal numbers of the

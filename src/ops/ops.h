@@ -1,5 +1,5 @@
 /* Every op: one struct is its whole contract, with shapes and order of sums (docs/NUMERICS.md gives the
- * formulas). The structs stand in op_rows.h (products), op_layer.h, op_routing.h and op_step.h.
+ * formulas). The structs stand in op_rows.h (products), op_layer.h, op_routing.h, op_direct.h and op_step.h.
  *
  * An op is called through the table of an exec, `exec->ops->linear(exec, &(struct sy_linear){...})`. All
  * tiers of a class give the same bits. An op is *enqueued*: later ops of the same exec may read what it
@@ -20,6 +20,7 @@
 #include "base/status.h"
 #include "base/threads.h"
 #include "device/memory.h"
+#include "ops/op_direct.h"
 #include "ops/op_layer.h"
 #include "ops/op_routing.h"
 #include "ops/op_rows.h"
@@ -90,6 +91,10 @@ static inline void *sy_exec_scratch(const struct sy_exec *x, int thread) {
     X(route_sort, sy_route_sort)             \
     X(route_forced, sy_route_forced)         \
     X(move_segments, sy_move_segments)       \
+    X(route_slots, sy_route_slots)           \
+    X(send_slots, sy_send_slots)             \
+    X(route_arrived, sy_route_arrived)       \
+    X(return_rows, sy_return_rows)           \
     X(permute, sy_permute)                   \
     X(combine, sy_combine)                   \
     X(gather_f32, sy_gather_f32)             \
@@ -160,15 +165,24 @@ sy_status sy_topk_check(int64_t rows, int64_t n, int64_t k, int64_t *out_rows, i
 /* Local. The rule of sharing memory of scatter_add: out must not overlap src, index or protect (any may be
  * NULL or empty). Errors: ERR_USAGE, naming both and their byte ranges. A caller whose out overlaps protect
  * adds to a copy instead. */
-sy_status sy_scatter_add_check(const void *out, size_t out_bytes, const void *src, size_t src_bytes,
-                               const void *index, size_t index_bytes, const void *protect,
-                               size_t protect_bytes);
+struct sy_bytes {
+    const void *at;
+    size_t n;
+};
+struct sy_scatter_memory {
+    struct sy_bytes out, src, index, protect;
+};
+sy_status sy_scatter_add_check(const struct sy_scatter_memory *m);
 /* Local. The same rule as a question: whether out overlaps one of them. No error, no message. */
-int sy_scatter_add_overlaps(const void *out, size_t out_bytes, const void *src, size_t src_bytes,
-                            const void *index, size_t index_bytes, const void *protect, size_t protect_bytes);
+int sy_scatter_add_overlaps(const struct sy_scatter_memory *m);
 
 /* Bytes of scratch that one thread needs for every op: rows up to max_row wide, head sizes (the padded sum of
  * the parts, or the value's) up to max_head, sequences of seq_len. */
 size_t sy_ops_scratch_bytes(int64_t max_row, int64_t max_head, int64_t seq_len);
+
+/* Bytes of a GPU's scratch, which all its ops share, with which they are at their fastest, attention of at most
+ * this shape among them. With less, attention backward takes fewer heads at a time; without room for one
+ * (sequence, key-value head) it takes the slower kernel of any shape. */
+size_t sy_ops_workspace_bytes(const struct sy_attention *most);
 
 #endif

@@ -17,6 +17,8 @@ static int one_leaf(const struct sy_embedding_sum *e) { return e->walk.rounds ==
 static int64_t tokens_of(const struct sy_embedding_sum *e) { return sy_walk_length(&e->walk) * e->seq_len; }
 
 void sy_embedding_sum_carve(struct sy_embedding_sum *e, struct sy_arena *a) {
+    if (e->rows == 0)
+        return;
     sy_tree_carve(&e->tree, a, "gradients");
     e->ids = sy_arena_take(a, "gradients", (size_t)tokens_of(e), sizeof *e->ids);
     if (!one_leaf(e))
@@ -71,6 +73,8 @@ static void clear_up(struct sy_embedding_sum *e) {
 }
 
 void sy_embedding_sum_begin(struct sy_embedding_sum *e, const int32_t *ids) {
+    if (e->rows == 0)
+        return;
     clear_up(e);
     sy_tree_begin(&e->tree);
     e->exec->ops->copy(e->exec,

@@ -16,7 +16,7 @@ static inline struct sy_tree_run sy_tree_run_of(const struct sy_walk *w) {
     return (struct sy_tree_run){w->first_lane, w->n_lanes};
 }
 static inline struct sy_tree_shape sy_tree_shape_of(const struct sy_walk *w, const struct sy_tree_run *run) {
-    return (struct sy_tree_shape){w->lanes, sy_walk_side(w), run, 1};
+    return (struct sy_tree_shape){w->lanes, sy_walk_width(w), run, 1};
 }
 
 struct sy_embedding_sum {
@@ -29,7 +29,8 @@ struct sy_embedding_sum {
     int used;     /* a step has begun: something is not +0 */
 };
 
-/* Local. Errors: those of sy_tree_init. sy_embedding_sum_fini. */
+/* Local. Without rows: of a rank that has no embedding; it has no memory, and nothing is added. Errors: those
+ * of sy_tree_init. sy_embedding_sum_fini. */
 sy_status sy_embedding_sum_init(const struct sy_exec *exec, const struct sy_walk *walk, int64_t seq_len,
                                 int64_t rows, int64_t d, struct sy_embedding_sum *e);
 void sy_embedding_sum_fini(struct sy_embedding_sum *e);

@@ -66,6 +66,10 @@ static int is_planted(const struct sy_gradients_options *o, const char *name) {
     return o->plant && strcmp(o->plant, name) == 0;
 }
 
+static int is_here(const struct sy_gradients *g, int param) {
+    return !g->o.own || sy_owner_in_stage(g->o.own, param_of(g, param));
+}
+
 /* Items of both trees: a dense weight each; of a layer with experts all of them, W1 | W3 and then W2. */
 static void list_items(struct sy_gradients *g, int64_t *dense, int *n_dense, int64_t *experts,
                        int *n_experts) {
@@ -74,6 +78,8 @@ static void list_items(struct sy_gradients *g, int64_t *dense, int *n_dense, int
     for (int i = 0; i < p->n_params; i++) {
         const struct sy_param *q = &p->param[i];
         g->item[i] = -1;
+        if (!is_here(g, i))
+            continue;
         if (q->kind == SY_PARAM_MATRIX || q->kind == SY_PARAM_VECTOR) {
             g->item[i] = *n_dense;
             dense[(*n_dense)++] = size_of(q);
@@ -125,11 +131,12 @@ static sy_status init_trees(struct sy_gradients *g) {
     if (status == SY_OK)
         status = sy_tree_init(&experts, n_experts, sizes + n, &g->experts.tree);
     if (status == SY_OK)
-        status = sy_embedding_sum_init(o->exec, &o->walk, o->seq_len, e->rows, e->cols, &g->embedding);
+        status = sy_embedding_sum_init(o->exec, &o->walk, o->seq_len, is_here(g, o->params->embedding) ? e->rows : 0,
+                                       e->cols, &g->embedding);
     free(sizes);
     free(groups);
     g->dense.tree.in_turn = g->experts.tree.in_turn = g->embedding.tree.in_turn =
-        is_planted(o, "lanes_in_turn");
+        is_planted(o, "lanes_in_turn") && o->walk.n_lanes == o->walk.lanes;
     g->dense.cell = o->walk.cell;
     g->experts.cell = (int64_t)o->walk.cell * f;
     return status;
@@ -152,7 +159,7 @@ static void carve(void *self, struct sy_arena *a) {
     sy_embedding_sum_carve(&g->embedding, a);
     if (cut(g->dense.cell, o->max_sequences))
         g->dense.leaf = sy_take_f32(a, "leaf of a cut cell", g->dense.tree.n);
-    else if (in_chunk == 0 || cut(g->dense.cell, in_chunk))
+    else if (is_here(g, o->params->head) && (in_chunk == 0 || cut(g->dense.cell, in_chunk)))
         g->leaf_head = sy_take_f32(a, "leaf of the head", size_of(param_of(g, o->params->head)));
     if (cuts_experts(g) || is_planted(o, "shuffle_lanes"))
         g->experts.leaf = sy_take_f32(a, "leaf of cut experts", g->n_ranks * g->experts.tree.n);

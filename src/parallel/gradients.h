@@ -20,6 +20,7 @@
 
 #include "model/params.h"
 #include "model/sink.h"
+#include "parallel/owner.h"
 #include "parallel/tree.h"
 #include "parallel/walk.h"
 
@@ -33,6 +34,7 @@ struct sy_gradients_options {
     const struct sy_walk *walks;
     int n_ranks;
     int64_t first_expert, n_experts; /* that this rank owns; 0 of them, with `walks` NULL: all */
+    const struct sy_owner *own;      /* none of another stage comes; NULL: all do; outlives them */
     const char *plant;               /* a known bug for `verify --break`, or NULL */
 };
 

@@ -15,6 +15,41 @@ static int stages_of_a_rank(const struct sy_config *c) {
     }
 }
 
+/* Embedding and head count as layers that the first and the last stage have less, as in TorchTitan. */
+static sy_status set_stages(const struct sy_config *c, struct sy_mesh *m) {
+    const struct sy_config_parallelism *p = &c->parallelism;
+    int64_t less = p->pipeline_parallel_first_stage_less_layers,
+            more = p->pipeline_parallel_last_stage_less_layers;
+    int64_t layers = c->model.n_layers, all = layers + less + more,
+            each = p->pipeline_parallel_layers_per_stage;
+    int64_t stages = each ? (all + each - 1) / each : m->pp * stages_of_a_rank(c);
+    m->stages = (struct sy_stages){1, 1, layers, 0, 0};
+    if (m->pp == 1)
+        return SY_OK;
+    if (stages % m->pp)
+        return sy_config_fail(
+            c, "parallelism.pipeline_parallel_layers_per_stage",
+            "%lld layers (embedding and head counted as %lld and %lld) make %lld stages, which "
+            "%d ranks cannot have alike: choose another number",
+            (long long)all, (long long)less, (long long)more, (long long)stages, m->pp);
+    if (stages_of_a_rank(c) == 1 && stages != m->pp)
+        return sy_config_fail(c, "parallelism.pipeline_parallel_layers_per_stage",
+                              "%lld stages, %lld a rank, but the schedule has one a rank: choose %lld, or an "
+                              "interleaved parallelism.pipeline_parallel_schedule",
+                              (long long)stages, (long long)(stages / m->pp),
+                              (long long)((all + m->pp - 1) / m->pp));
+    if (stages > all || sy_deal(all, stages, 0).n < less || sy_deal(all, stages, stages - 1).n < more)
+        return sy_config_fail(
+            c, "parallelism.pipeline_parallel_degree",
+            "%lld stages (%lld a rank) of model.n_layers = %lld, of which the first has %lld less "
+            "and the last %lld (pipeline_parallel_first_stage_less_layers, _last_): too few "
+            "layers: choose fewer stages",
+            (long long)stages, (long long)(stages / m->pp), (long long)layers, (long long)less,
+            (long long)more);
+    m->stages = (struct sy_stages){(int)stages, m->pp, layers, less, more};
+    return SY_OK;
+}
+
 static sy_status set_axes(const struct sy_config *c, struct sy_mesh *m) {
     const struct sy_config_parallelism *p = &c->parallelism;
     int64_t pp = p->pipeline_parallel_degree, replicate = p->data_parallel_replicate_degree,
@@ -41,11 +76,6 @@ static sy_status set_axes(const struct sy_config *c, struct sy_mesh *m) {
                               "does not divide the %d data-parallel ranks (DP): choose one that does", m->dp);
     m->ep = (int)p->expert_parallel_degree;
     m->edp = m->dp / m->ep;
-    m->n_stages = m->pp > 1 ? m->pp * stages_of_a_rank(c) : 1;
-    if (m->n_stages > m->n_layers)
-        return sy_config_fail(c, "parallelism.pipeline_parallel_degree",
-                              "%d stages (%d a rank), but model.n_layers = %lld: choose at most as many",
-                              m->n_stages, m->n_stages / m->pp, (long long)m->n_layers);
     return SY_OK;
 }
 
@@ -88,7 +118,7 @@ static sy_status check_lanes(const struct sy_config *c, const struct sy_mesh *m)
 
 struct sy_share sy_mesh_lanes(const struct sy_mesh *m, int dp_rank) {
     int64_t f = m->expert_lanes, in_group = dp_rank % m->ep;
-    struct sy_share groups = sy_deal(m->lanes / f, m->edp, dp_rank / m->ep);
+    struct sy_share groups = sy_mesh_lane_groups(m, dp_rank / m->ep);
     if (groups.n >= m->ep) {
         struct sy_share own = sy_deal(groups.n, m->ep, in_group);
         return (struct sy_share){(groups.first + own.first) * f, own.n * f};
@@ -101,6 +131,19 @@ struct sy_share sy_mesh_lanes(const struct sy_mesh *m, int dp_rank) {
     return (struct sy_share){(groups.first + g) * f + own.first, own.n};
 }
 
+struct sy_share sy_mesh_lane_groups(const struct sy_mesh *m, int edp_rank) {
+    return sy_deal(m->lanes / m->expert_lanes, m->edp, edp_rank);
+}
+
+struct sy_owner sy_mesh_owner(const struct sy_mesh *m, int rank) {
+    int dp_rank = rank % m->dp;
+    return (struct sy_owner){.dense = {dp_rank, m->dp},
+                             .experts = {dp_rank / m->ep, m->edp},
+                             .expert = sy_mesh_experts(m, dp_rank % m->ep),
+                             .stages = m->stages,
+                             .pp_rank = rank / m->dp};
+}
+
 struct sy_share sy_mesh_experts(const struct sy_mesh *m, int ep_rank) {
     struct sy_share own;
     sy_exchange_share(m->experts, ep_rank, m->ep, &own.first, &own.n);
@@ -108,19 +151,33 @@ struct sy_share sy_mesh_experts(const struct sy_mesh *m, int ep_rank) {
 }
 
 struct sy_share sy_mesh_layers(const struct sy_mesh *m, int stage) {
-    return sy_deal(m->n_layers, m->n_stages, stage);
+    return sy_stages_layers(&m->stages, stage);
 }
 
 /* --- creation ------------------------------------------------------------------------------------------- */
+
+struct sy_mesh sy_mesh_alone(const struct sy_config *c) {
+    return (struct sy_mesh){.world = 1,
+                            .pp = 1,
+                            .dp = 1,
+                            .replicate = 1,
+                            .shard = 1,
+                            .ep = 1,
+                            .edp = 1,
+                            .stages = {1, 1, c->model.n_layers, 0, 0},
+                            .lanes = (int)c->numerics.lanes,
+                            .expert_lanes = (int)c->numerics.expert_lanes,
+                            .experts = c->moe.num_experts};
+}
 
 sy_status sy_mesh_create(const struct sy_config *c, int world, int rank, struct sy_mesh *mesh) {
     struct sy_mesh m = {.world = world,
                         .rank = rank,
                         .lanes = (int)c->numerics.lanes,
                         .expert_lanes = (int)c->numerics.expert_lanes,
-                        .experts = c->moe.num_experts,
-                        .n_layers = c->model.n_layers};
+                        .experts = c->moe.num_experts};
     SY_TRY(set_axes(c, &m));
+    SY_TRY(set_stages(c, &m));
     SY_TRY(check_lanes(c, &m));
     if (c->metrics.moe_counters_rank >= world)
         return sy_config_fail(c, "metrics.moe_counters_rank", "ranks are 0 to %d: choose one of them",

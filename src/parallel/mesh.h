@@ -15,34 +15,34 @@
 
 #include "comm/comm.h"
 #include "config/config.h"
+#include "parallel/owner.h"
 
 struct sy_mesh {
     int world, rank;
     int pp, dp, replicate, shard, ep, edp; /* world = pp dp; dp = replicate shard = edp ep */
     int pp_rank, dp_rank, replicate_rank, shard_rank, ep_rank, edp_rank;
-    int n_stages; /* of layers, over all ranks: stage s is on pp_rank s mod pp */
+    struct sy_stages stages; /* over all ranks: stage s is on pp_rank s mod pp */
     int lanes, expert_lanes;
-    int64_t experts, n_layers;
+    int64_t experts;
 };
-
-struct sy_share { /* contiguous: lanes, experts or layers */
-    int64_t first, n;
-};
-
-/* The i-th of `parts` contiguous shares of n: the first n mod parts have one more. */
-static inline struct sy_share sy_deal(int64_t n, int64_t parts, int64_t i) {
-    int64_t each = n / parts, more = n % parts;
-    return (struct sy_share){i * each + (i < more ? i : more), each + (i < more)};
-}
 
 /* Local. Errors: ERR_USAGE says which of P, F, DP and EP do not fit and what to do. */
 sy_status sy_mesh_create(const struct sy_config *config, int world, int rank, struct sy_mesh *mesh);
+
+/* Local. One rank, whatever the configuration says of ranks. */
+struct sy_mesh sy_mesh_alone(const struct sy_config *config);
 
 /* Of any data-parallel rank (the same in every stage), expert-parallel rank, stage. An EP rank past the last
  * expert has none. */
 struct sy_share sy_mesh_lanes(const struct sy_mesh *mesh, int dp_rank);
 struct sy_share sy_mesh_experts(const struct sy_mesh *mesh, int ep_rank);
 struct sy_share sy_mesh_layers(const struct sy_mesh *mesh, int stage);
+
+/* The lane groups whose experts' gradients meet on the ranks of an expert-parallel group. */
+struct sy_share sy_mesh_lane_groups(const struct sy_mesh *mesh, int edp_rank);
+
+/* What a rank of the world owns. */
+struct sy_owner sy_mesh_owner(const struct sy_mesh *mesh, int rank);
 
 /* Collective over the world. The groups of this rank, each in the order of the rank that it is named for; the
  * world's is a copy of `world`. Errors: ERR_MEMORY. sy_groups_destroy. */

@@ -13,7 +13,8 @@ struct layer {
 struct sy_resident {
     struct sy_resident_options o;
     struct sy_arena arena;
-    void **stored; /* [n_params] a matrix's elements; NULL for vectors */
+    void **stored;  /* [n_params] a matrix's elements; NULL for vectors */
+    float **vector; /* [n_params] a gathered vector's; NULL for all else */
     struct layer *layer;
     struct sy_end_weights ends;
     struct sy_weight_cache head;
@@ -28,6 +29,10 @@ static const struct sy_param *param_of(const struct sy_resident *r, int param) {
 
 static int is_stored(const struct sy_param *p) {
     return p->kind != SY_PARAM_VECTOR && p->kind != SY_PARAM_BUFFER;
+}
+
+static int is_here(const struct sy_resident *r, int param) {
+    return !r->o.own || sy_owner_in_stage(r->o.own, param_of(r, param));
 }
 
 /* All experts' W1 | W3 of a layer stand together, then all W2: groups of a product are a fixed step apart. */
@@ -74,15 +79,21 @@ static void carve(void *self, struct sy_arena *a) {
     const struct sy_params *p = r->o.params;
     for (int i = 0; i < p->n_params; i++) {
         const struct sy_param *q = param_of(r, i);
+        if (!is_here(r, i))
+            continue;
         if (q->kind == SY_PARAM_EXPERT && i == p->layer[q->layer].first_expert)
             take_experts(r, a, i, r->o.moe->num_experts);
         else if (q->kind != SY_PARAM_EXPERT && is_stored(q))
             r->stored[i] = sy_arena_take(a, "stored weights", (size_t)(q->rows * q->cols),
                                          sy_dtype_bytes(r->o.exec->dtype));
+        else if (q->kind == SY_PARAM_VECTOR && r->o.gathered)
+            r->vector[i] = sy_take_f32(a, "stored weights", q->cols);
     }
     for (int l = 0; l < p->n_layers; l++)
-        take_layer(r, a, l);
-    take_cache(r, a, p->head, &r->head);
+        if (is_here(r, p->layer[l].attn_norm))
+            take_layer(r, a, l);
+    if (is_here(r, p->head))
+        take_cache(r, a, p->head, &r->head);
 }
 
 static sy_status shell(const struct sy_resident_options *o, struct sy_resident **out) {
@@ -91,9 +102,10 @@ static sy_status shell(const struct sy_resident_options *o, struct sy_resident *
         r->o = *o;
         r->version = 1;
         r->stored = calloc((size_t)o->params->n_params + 1, sizeof *r->stored);
+        r->vector = calloc((size_t)o->params->n_params + 1, sizeof *r->vector);
         r->layer = calloc((size_t)o->params->n_layers + 1, sizeof *r->layer);
     }
-    if (!r || !r->stored || !r->layer) {
+    if (!r || !r->stored || !r->vector || !r->layer) {
         sy_resident_destroy(r);
         SY_FAIL(SY_ERR_MEMORY, "no memory for a list of %d weights", o->params->n_params);
     }
@@ -106,6 +118,7 @@ void sy_resident_destroy(struct sy_resident *r) {
         return;
     sy_arena_fini(&r->arena);
     free(r->stored);
+    free(r->vector);
     free(r->layer);
     free(r);
 }
@@ -135,12 +148,16 @@ void *sy_resident_stored(const struct sy_resident *r, const struct sy_tensor *t)
     return p ? sy_at(p, r->o.exec->dtype, t->first_row * param_of(r, t->param)->cols) : NULL;
 }
 
+float *sy_resident_vector(const struct sy_resident *r, const struct sy_tensor *t) {
+    return r->vector[t->param];
+}
+
 void sy_resident_changed(struct sy_resident *r) { r->version++; }
 
 /* --- the source ----------------------------------------------------------------------------------------- */
 
 static const float *vector(const struct sy_resident *r, int param) {
-    return param < 0 ? NULL : r->o.master[param];
+    return param < 0 ? NULL : r->vector[param] ? r->vector[param] : r->o.master[param];
 }
 
 static struct sy_mat matrix(const struct sy_resident *r, int param) {

@@ -5,14 +5,18 @@
 #define SY_PARALLEL_RESIDENT_H
 
 #include "model/weights.h"
+#include "parallel/owner.h"
 
 struct sy_resident_options {
     const struct sy_params *params;
     const struct sy_config_model *model;
     const struct sy_config_moe *moe;
     const struct sy_exec *exec;
-    /* [n_params] first element of each; read for vectors and expert biases; outlives the source */
+    /* [n_params] first element of each that this rank owns whole; read for vectors and expert biases; outlives
+     * the source */
     float *const *master;
+    const struct sy_owner *own; /* no parameter of other stages is here; NULL: all are */
+    int gathered;               /* vectors have parts of several ranks: they lie here, too */
 };
 
 struct sy_resident;
@@ -26,6 +30,8 @@ void sy_resident_destroy(struct sy_resident *r);
 /* Where a tensor's stored elements are, or NULL for what is not stored: to be written with BF of the
  * masters. */
 void *sy_resident_stored(const struct sy_resident *r, const struct sy_tensor *tensor);
+/* Where a gathered vector is: to be written with the masters of all ranks. NULL for all else. */
+float *sy_resident_vector(const struct sy_resident *r, const struct sy_tensor *tensor);
 
 /* Local. Stored weights have changed. */
 void sy_resident_changed(struct sy_resident *r);

@@ -169,6 +169,35 @@ sy_status sy_schedule_time(struct sy_schedule *t, const struct sy_schedule_times
     return SY_OK;
 }
 
+/* --- buffers -------------------------------------------------------------------------------------------- */
+
+/* When the step's receive begins: with the step before it. [S, M], of F and of B or I. */
+static void note_receives(const struct sy_schedule *t, int64_t *of[2]) {
+    for (int r = 0; r < t->shape.ranks; r++)
+        for (int i = 0; i < t->n_each; i++) {
+            const struct sy_schedule_step *p = &sy_schedule_of_rank(t, r)[i];
+            size_t at = (size_t)p->stage * (size_t)t->shape.micro_batches + (size_t)p->micro_batch;
+            if (p->work != SY_WORK_W)
+                of[p->work != SY_WORK_F][at] = i > 0 ? p[-1].begin : 0;
+        }
+}
+
+static void count_unread(struct sy_schedule *t, int64_t *of[2]) {
+    int m = t->shape.micro_batches;
+    for (int i = 0; i < t->shape.stages; i++)
+        t->unread[i] = 1;
+    for (int i = 0; i < t->shape.ranks * t->n_each; i++) {
+        const struct sy_schedule_step *p = &t->step[i];
+        int to = p->work == SY_WORK_F ? p->stage + 1 : p->stage - 1, n = 1;
+        if (p->work == SY_WORK_W || to < 0 || to == t->shape.stages)
+            continue;
+        const int64_t *received = of[p->work != SY_WORK_F] + (size_t)to * (size_t)m;
+        while (n <= p->micro_batch && received[p->micro_batch - n] > p->begin)
+            n++;
+        t->unread[p->stage] = max_of(t->unread[p->stage], n);
+    }
+}
+
 /* --- creation ------------------------------------------------------------------------------------------- */
 
 static sy_status check(const struct sy_schedule_shape *s, const char *name) {
@@ -205,22 +234,26 @@ static const char *name_of(enum sy_parallelism_pipeline_parallel_schedule kind) 
 }
 
 static sy_status fill(struct sy_schedule *t) {
-    size_t stages = (size_t)t->shape.stages;
+    size_t stages = (size_t)t->shape.stages, cells = stages * (size_t)t->shape.micro_batches;
+    int64_t *received = calloc(2 * cells, sizeof *received);
     struct walk *w = walk_of(&t->shape);
     int *open = calloc(stages, sizeof *open);
     struct sy_schedule_times *units = calloc(stages, sizeof *units);
     sy_status status = SY_OK;
-    if (w && open && units) {
+    if (w && open && units && received) {
         for (int r = 0; r < t->shape.ranks; r++)
             order(t, r, w);
         count_pending(t, open);
         for (size_t i = 0; i < stages; i++)
             units[i] = (struct sy_schedule_times){1, 1, 1};
         status = sy_schedule_time(t, units, 0);
+        note_receives(t, (int64_t *[]){received, received + cells});
+        count_unread(t, (int64_t *[]){received, received + cells});
     } else {
         status = sy_fail(SY_ERR_MEMORY, "no memory for a schedule of %d stages", t->shape.stages);
     }
     free(w);
+    free(received);
     free(open);
     free(units);
     return status;
@@ -234,8 +267,9 @@ sy_status sy_schedule_create(const struct sy_schedule_shape *s, struct sy_schedu
         *t = (struct sy_schedule){.shape = *s, .split = splits(s), .n_each = (int)each};
         t->step = calloc(each * (size_t)s->ranks, sizeof *t->step);
         t->pending = calloc((size_t)s->stages, sizeof *t->pending);
+        t->unread = calloc((size_t)s->stages, sizeof *t->unread);
     }
-    if (!t || !t->step || !t->pending) {
+    if (!t || !t->step || !t->pending || !t->unread) {
         sy_schedule_destroy(t);
         SY_FAIL(SY_ERR_MEMORY, "no memory for a schedule of %d stages", s->stages);
     }
@@ -253,5 +287,6 @@ void sy_schedule_destroy(struct sy_schedule *t) {
         return;
     free(t->step);
     free(t->pending);
+    free(t->unread);
     free(t);
 }

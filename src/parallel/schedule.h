@@ -45,7 +45,11 @@ struct sy_schedule {
     int n_each;                    /* steps of a rank */
     struct sy_schedule_step *step; /* [R, n_each], each rank's in its order */
     int *pending;                  /* [S] most micro-batches between their F and the end of their backward */
-    int64_t length;                /* end of the last step */
+    /* [S] what a stage has sent, either way, and its reader has not begun to receive (with the step before the
+     * one that reads it) is of as many micro-batches at most: with that many buffers no rank waits longer than
+     * the table says, and none for ever */
+    int *unread;
+    int64_t length; /* end of the last step */
 };
 
 /* Local. Times of the table are units: F, I, W one each, B two, messages none. Errors: ERR_USAGE with the

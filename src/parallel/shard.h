@@ -1,5 +1,5 @@
 /* Which rank owns which part of a tensor's master weight and moments: whole blocks of 1024 elements, the unit
- * of the gradient's norm (NUMERICS 3), so that any number of ranks works. Today one rank owns all. */
+ * of the gradient's norm (NUMERICS 3), so that any number of ranks works. */
 #ifndef SY_PARALLEL_SHARD_H
 #define SY_PARALLEL_SHARD_H
 
@@ -14,6 +14,16 @@ struct sy_shard {
 struct sy_range_of { /* elements of a tensor */
     int64_t first, n;
 };
+
+struct sy_share { /* contiguous: lanes, experts or layers */
+    int64_t first, n;
+};
+
+/* The i-th of `parts` contiguous shares of n: the first n mod parts have one more. */
+static inline struct sy_share sy_deal(int64_t n, int64_t parts, int64_t i) {
+    int64_t each = n / parts, more = n % parts;
+    return (struct sy_share){i * each + (i < more ? i : more), each + (i < more)};
+}
 
 /* What this rank owns of a tensor of n elements. */
 static inline struct sy_range_of sy_shard_range(const struct sy_shard *s, int64_t n) {

@@ -23,19 +23,27 @@ struct sy_walk_place {
     int64_t lane, round, w;
 };
 
-/* Sequences of this rank. */
-static inline int64_t sy_walk_length(const struct sy_walk *w) { return w->n_lanes * w->rounds * w->cell; }
-
-/* Lanes of a group that this rank has. */
-static inline int sy_walk_side(const struct sy_walk *w) {
+/* Lanes that the rank has of a group. */
+static inline int sy_walk_width(const struct sy_walk *w) {
     return w->n_lanes < w->expert_lanes ? w->n_lanes : w->expert_lanes;
 }
 
+/* Sequences of this rank. */
+static inline int64_t sy_walk_length(const struct sy_walk *w) { return w->n_lanes * w->rounds * w->cell; }
+
 static inline struct sy_walk_place sy_walk_place(const struct sy_walk *w, int64_t k) {
-    int64_t f = sy_walk_side(w), cell = w->cell, in_group = k % (f * cell * w->rounds),
+    int64_t f = sy_walk_width(w), cell = w->cell, in_group = k % (f * cell * w->rounds),
             group = k / (f * cell * w->rounds);
     return (struct sy_walk_place){w->first_lane + group * f + in_group / cell % f, in_group / (f * cell),
                                   in_group % cell};
+}
+
+/* Sequences of a batch of at most `most`: of a part of a lane group whole rounds, at least one. */
+static inline int64_t sy_walk_batch(const struct sy_walk *w, int64_t most) {
+    int64_t round = sy_walk_width(w) * w->cell, all = sy_walk_length(w);
+    if (w->n_lanes < w->expert_lanes)
+        most = most < round ? round : most / round * round;
+    return most < all ? most : all;
 }
 
 /* The sequence at place k, counted from the step's first. */
@@ -50,7 +58,7 @@ static inline int64_t sy_walk_sequence(const struct sy_walk *w, int64_t k) {
  * *from .. *to - 1. */
 static inline void sy_walk_places(const struct sy_walk *w, int64_t first, int64_t n, int64_t *from,
                                   int64_t *to) {
-    int64_t f = sy_walk_side(w), each = f * w->cell * w->rounds, last = first + n - w->first_lane;
+    int64_t f = sy_walk_width(w), each = f * w->cell * w->rounds, last = first + n - w->first_lane;
     *from = (first - w->first_lane) / f * each;
     *to = (last + f - 1) / f * each;
     *to = *to < sy_walk_length(w) ? *to : sy_walk_length(w);

@@ -20,11 +20,27 @@ struct sy_data_options sy_session_data_options(const struct sy_config *c, const 
                                     .log = log};
 }
 
-sy_status sy_feed_open(struct sy_session *s) {
-    const struct sy_config *c = s->config;
-    struct sy_data_options options = sy_session_data_options(c, s->log);
-    SY_TRY(sy_documents_load(&options, &s->documents));
-    return sy_loader_create(s->documents, s->tokenizer, &options, c->training.seq_len, &s->loader);
+sy_status sy_data_open(const struct sy_config *c, const struct sy_log *log, struct sy_data *out) {
+    struct sy_data d = {0};
+    struct sy_data_options options = sy_session_data_options(c, log);
+    sy_status status = sy_tokenizer_create(c->tokenizer.path, c->model.vocab_size, &d.tokenizer);
+    if (status == SY_OK)
+        status = sy_documents_load(&options, &d.documents);
+    if (status == SY_OK)
+        status = sy_loader_create(d.documents, d.tokenizer, &options, c->training.seq_len, &d.loader);
+    if (status != SY_OK) {
+        sy_data_close(&d);
+        return status;
+    }
+    *out = d;
+    return SY_OK;
+}
+
+void sy_data_close(struct sy_data *d) {
+    sy_loader_destroy(d->loader);
+    sy_documents_destroy(d->documents);
+    sy_tokenizer_destroy(d->tokenizer);
+    *d = (struct sy_data){0};
 }
 
 int64_t sy_session_token(const struct sy_session *s, int64_t step) {
@@ -41,7 +57,8 @@ sy_status sy_feed_fetch(struct sy_session *s, int64_t step) {
         SY_FAIL(SY_ERR_USAGE, "step %lld: its tokens are beyond what can be counted", (long long)(step + 1));
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++) {
         int64_t at = first + seq * s->feed.sequence[k], t = k * seq;
-        SY_TRY(sy_loader_fetch(s->loader, at, s->feed.ids + t, s->feed.labels + t, s->feed.doc_start + t));
+        SY_TRY(
+            sy_loader_fetch(s->data.loader, at, s->feed.ids + t, s->feed.labels + t, s->feed.doc_start + t));
     }
     return SY_OK;
 }
@@ -50,7 +67,7 @@ sy_status sy_feed_fetch_heldout(struct sy_session *s, int64_t first, int64_t n) 
     int64_t seq = s->config->training.seq_len;
     for (int64_t k = 0; k < n; k++) {
         int64_t t = k * seq;
-        SY_TRY(sy_loader_eval_fetch(s->loader, first + k, s->feed.ids + t, s->feed.labels + t,
+        SY_TRY(sy_loader_eval_fetch(s->data.loader, first + k, s->feed.ids + t, s->feed.labels + t,
                                     s->feed.doc_start + t));
     }
     return SY_OK;

@@ -5,8 +5,10 @@
 
 #include "train/session.h"
 
-/* Local. Loads the data set. Errors: those of documents and loader. */
-sy_status sy_feed_open(struct sy_session *s);
+/* Local. The data set of a configuration: once a process, for all its ranks. Errors: those of documents and
+ * loader. sy_data_close (of {0} too). */
+sy_status sy_data_open(const struct sy_config *config, const struct sy_log *log, struct sy_data *out);
+void sy_data_close(struct sy_data *data);
 
 /* Local. All sequences of step `step` (from 0) of this rank's walk. */
 sy_status sy_feed_fetch(struct sy_session *s, int64_t step);

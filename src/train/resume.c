@@ -104,7 +104,7 @@ static sy_status check_data(const struct sy_resume *r, struct sy_session *s) {
     const struct sy_ckpt_info *info = sy_ckpt_info(r->ckpt);
     if (!info->data_fingerprint)
         return SY_OK;
-    sy_status status = sy_documents_check(s->documents, info->path, info->data_fingerprint);
+    sy_status status = sy_documents_check(s->data.documents, info->path, info->data_fingerprint);
     if (status != SY_ERR_DATA)
         return status;
     char why[2048];
@@ -121,7 +121,7 @@ static sy_status load_tensors(const struct sy_resume *r, struct sy_session *s, c
     const struct sy_params *to = s->params;
     struct sy_params *from;
     SY_TRY(sy_params_create(&r->before->model, &r->before->moe, &from));
-    struct sy_ckpt_store store = sy_state_store(&s->state, NULL);
+    struct sy_ckpt_store store = sy_state_store(&s->state, &s->groups.world);
     struct sy_ckpt_target target = {.params = from, .store = &store, .moments = 1};
     int same = from->n_tensors <= to->n_tensors;
     for (int i = 0; same && i < to->n_tensors; i++)
@@ -176,8 +176,11 @@ static sy_status note_changes(const struct sy_resume *r, struct sy_config *confi
 sy_status sy_resume_load(const struct sy_resume *r, struct sy_session *s, const struct sy_log *log,
                          int64_t *step, char digest[SY_DIGEST_CHARS]) {
     const struct sy_ckpt_info *info = sy_ckpt_info(r->ckpt);
-    SY_TRY(check_data(r, s));
-    SY_TRY(load_tensors(r, s, log));
+    const struct sy_comm *world = &s->groups.world;
+    sy_status status = world->rank == 0 ? check_data(r, s) : SY_OK;
+    if (status == SY_OK)
+        status = load_tensors(r, s, log);
+    SY_TRY(world->ops->agree(world, status));
     SY_TRY(sy_session_weights_changed(s));
     SY_TRY(sy_session_digest(s, digest)); /* of the names that they have now, with buffers that are new */
     *step = s->base_step = info->step;
@@ -193,7 +196,7 @@ sy_status sy_resume_load(const struct sy_resume *r, struct sy_session *s, const 
         return SY_OK;
     }
     sy_log_info(log, "resumed from %s at step %lld", info->path, (long long)info->step);
-    return note_changes(r, s->config, log);
+    return world->rank == 0 ? note_changes(r, s->config, log) : SY_OK;
 }
 
 void sy_resume_fini(struct sy_resume *r) {

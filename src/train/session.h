@@ -1,8 +1,8 @@
-/* Everything that a run holds in one process: threads, weights, model, gradients, data; and one training
- * step.
+/* Everything that a rank of a run holds: threads, weights, model, gradients, data; and one training step.
  *
  * A session is made from a finished configuration. It knows nothing of folders, checkpoints or metrics files:
- * the trainer, verify and generate are built on it.
+ * the trainer, verify and generate are built on it. Over ranks each has its session, and they take every step
+ * together: what is collective below is so over the world, and is local for one rank.
  */
 #ifndef SY_TRAIN_SESSION_H
 #define SY_TRAIN_SESSION_H
@@ -14,8 +14,10 @@
 #include "data/loader.h"
 #include "model/model.h"
 #include "parallel/gradients.h"
+#include "parallel/pipeline.h"
 #include "train/profile.h"
 #include "train/schedule.h"
+#include "train/spread.h"
 #include "train/state.h"
 #include "train/step_routes.h"
 #include "train/update.h"
@@ -36,6 +38,12 @@ struct sy_step_memory {
     int64_t *counts; /* [n_layers * E] routes of each expert */
 };
 
+struct sy_data { /* of a process, read only */
+    struct sy_tokenizer *tokenizer;
+    struct sy_documents *documents;
+    struct sy_loader *loader;
+};
+
 struct sy_session {
     struct sy_config *config; /* not owned */
     const struct sy_log *log;
@@ -44,19 +52,23 @@ struct sy_session {
     struct sy_ops guarded;        /* its table */
     struct sy_arena scratch, memory, host;
     struct sy_exec exec;
+    struct sy_mesh mesh;
     struct sy_groups groups;
     struct sy_params *params;
     struct sy_state state;
     struct sy_resident *resident;
-    struct sy_model *model;
+    struct sy_model *model; /* of this rank's stages */
+    struct sy_schedule *schedule;
+    struct sy_pipeline *pipeline; /* NULL: one stage */
     struct sy_walk walk;
     struct sy_gradients *gradients;
+    struct sy_reduce *reduce;
+    struct sy_spread *spread;      /* NULL: one rank */
     struct sy_profile *profile;    /* not owned; NULL: nothing is timed */
     struct sy_step_routes *routes; /* NULL: neither written nor followed */
     struct sy_update *update;
-    struct sy_documents *documents;
     struct sy_tokenizer *tokenizer;
-    struct sy_loader *loader;
+    struct sy_data data, own_data;    /* the process's; what is to be closed */
     struct sy_feed feed, fed;         /* to be filled; the copy that ops read */
     struct sy_step_memory step, seen; /* the ops'; the host's copy, after a step */
     int64_t base_step, base_token;    /* step base_step begins at token base_token of the stream */
@@ -67,10 +79,22 @@ struct sy_session {
 enum sy_session_parts { SY_SESSION_TRAIN = 1, SY_SESSION_DATA = 2, SY_SESSION_INIT = 4 };
 
 /* Local. parts: TRAIN also gradients, moments and backward; DATA loads the data set; INIT fills the weights
- * (else zeros). Errors: those of the parts. Owned by the caller; `config` and `log` must outlive it. */
+ * (else zeros). One rank. Errors: those of the parts. Owned by the caller; `config` and `log` must outlive
+ * it. */
 sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts,
                             struct sy_session **out);
-void sy_session_destroy(struct sy_session *session);
+
+/* Collective. The same as a rank of `world`, on data that the ranks of a process share (sy_data_open); both
+ * outlive it. Errors: also ERR_USAGE a mesh that cannot be. */
+struct sy_session_options {
+    struct sy_config *config; /* read alone */
+    const struct sy_log *log;
+    int parts;
+    const struct sy_comm *world;
+    const struct sy_data *data;
+};
+sy_status sy_session_join(const struct sy_session_options *options, struct sy_session **out);
+void sy_session_destroy(struct sy_session *session); /* local */
 
 struct sy_step_result {
     int64_t step;       /* from 1: the step that was done */
@@ -89,23 +113,26 @@ struct sy_step_result {
     double data_seconds;
 };
 
-/* Local. Step s from 0, on sequences s*global_batch_size on. A non-finite loss or gradient leaves the weights
+/* Collective. Step s from 0, on sequences s*global_batch_size on. A non-finite loss or gradient leaves the weights
  * alone. */
 sy_status sy_session_step(struct sy_session *session, int64_t s, struct sy_step_result *out);
 
-/* Local. The same on the sequences that stand in feed.ids, labels and doc_start, in the order of the walk
+/* Collective. The same on the sequences that stand in feed.ids, labels and doc_start, in the order of the walk
  * (place k holds sequence sy_walk_sequence(k)). */
 sy_status sy_session_step_filled(struct sy_session *session, int64_t s, struct sy_step_result *out);
 
-/* Local. Mean loss over up to max_batches global batches of held-out sequences (negative: all), in nats per
+/* Collective. Mean loss over up to max_batches global batches of held-out sequences (negative: all), in nats per
  * valid token. */
 sy_status sy_session_eval(struct sy_session *session, int64_t max_batches, double *loss, int64_t *n_valid);
 
-/* Local. The digest of the weights as they are. Errors: of the device. */
+/* Collective. The digest of the weights as they are. Errors: of the device. */
 sy_status sy_session_digest(const struct sy_session *session, char out[SY_DIGEST_CHARS]);
 
-/* Local. Call after the masters were changed from outside (sy_state_write). Errors: of the device. */
+/* Collective. Call after the masters were changed from outside (sy_state_write). Errors: of the device. */
 sy_status sy_session_weights_changed(struct sy_session *session);
+
+/* Collective. Call after the stored weights that this rank owns were changed: all ranks get them. */
+sy_status sy_session_spread(struct sy_session *session);
 
 /* The step of debug.break = nan_at_step_N, or flip_at_step_N, from 1; 0 if the plant is another. */
 int64_t sy_session_planted_nan(const char *plant);
@@ -120,12 +147,12 @@ int64_t sy_session_token(const struct sy_session *session, int64_t s);
 double sy_flops_per_token(const struct sy_config *config, const struct sy_params *params);
 
 /* Sequences of one forward pass. */
-int64_t sy_session_batch(const struct sy_config *config);
+int64_t sy_session_batch(const struct sy_session *session);
 
-/* Local. The memory of a run of this configuration, from the code that takes it; each arena's tags say for
- * what. Nothing is taken. Errors: ERR_USAGE, ERR_MEMORY. */
+/* Local. The memory of a rank of a run of this configuration, from the code that takes it; each arena's tags
+ * say for what. Nothing is taken. Errors: ERR_USAGE, ERR_MEMORY. */
 sy_status sy_session_measure(const struct sy_config *config, const struct sy_params *params,
-                             struct sy_arena *arena);
+                             const struct sy_mesh *mesh, struct sy_arena *arena);
 
 /* What sy_data_options are in the configuration. `paths` and `suffixes` point into it. */
 struct sy_data_options sy_session_data_options(const struct sy_config *config, const struct sy_log *log);

@@ -12,15 +12,16 @@ static void carve(void *self, struct sy_arena *a) {
             const struct sy_tensor *t = &s->params->tensor[i];
             if (k != SY_STATE_W && !sy_state_is_trained(s->params, i))
                 continue;
-            s->of[k][i] = sy_take_f32(a, tags[k], sy_shard_range(&s->shard, t->n).n);
-            if (k == SY_STATE_W && t->first_row == 0)
+            struct sy_range_of own = sy_state_own(s, i);
+            s->of[k][i] = sy_take_f32(a, tags[k], own.n);
+            if (k == SY_STATE_W && t->first_row == 0 && own.n == t->n)
                 s->master[t->param] = s->of[k][i];
         }
 }
 
-static sy_status shell(const struct sy_params *params, const struct sy_exec *exec, int moments,
-                       struct sy_state *s) {
-    *s = (struct sy_state){.params = params, .exec = exec, .shard = {0, 1}, .has_moments = moments};
+static sy_status shell(const struct sy_params *params, const struct sy_exec *exec, const struct sy_owner *own,
+                       int moments, struct sy_state *s) {
+    *s = (struct sy_state){.params = params, .exec = exec, .own = *own, .has_moments = moments};
     int failed = 0;
     for (int k = 0; k < SY_STATE_KINDS; k++)
         failed |= !(s->of[k] = calloc((size_t)params->n_tensors + 1, sizeof **s->of));
@@ -39,19 +40,19 @@ void sy_state_fini(struct sy_state *s) {
     *s = (struct sy_state){0};
 }
 
-sy_status sy_state_measure(const struct sy_params *params, const struct sy_exec *exec, int moments,
-                           struct sy_arena *arena) {
+sy_status sy_state_measure(const struct sy_params *params, const struct sy_exec *exec,
+                           const struct sy_owner *own, int moments, struct sy_arena *arena) {
     struct sy_state s;
-    SY_TRY(shell(params, exec, moments, &s));
+    SY_TRY(shell(params, exec, own, moments, &s));
     carve(&s, arena);
     sy_state_fini(&s);
     return SY_OK;
 }
 
-sy_status sy_state_init(const struct sy_params *params, const struct sy_exec *exec, int moments,
-                        struct sy_state *out) {
+sy_status sy_state_init(const struct sy_params *params, const struct sy_exec *exec,
+                        const struct sy_owner *own, int moments, struct sy_state *out) {
     struct sy_state *s = out;
-    SY_TRY(shell(params, exec, moments, s));
+    SY_TRY(shell(params, exec, own, moments, s));
     sy_status status = sy_arena_build(exec->device, "master weights and moments", carve, s, &s->arena);
     if (status != SY_OK)
         sy_state_fini(s);
@@ -60,7 +61,7 @@ sy_status sy_state_init(const struct sy_params *params, const struct sy_exec *ex
 
 /* The element `first` of a tensor, whose n elements this rank owns. */
 static float *at(const struct sy_state *s, enum sy_state_kind kind, int tensor, int64_t first, int64_t n) {
-    struct sy_range_of own = sy_shard_range(&s->shard, s->params->tensor[tensor].n);
+    struct sy_range_of own = sy_state_own(s, tensor);
     assert(first >= own.first && first + n <= own.first + own.n && s->of[kind][tensor]);
     return s->of[kind][tensor] + (first - own.first);
 }

@@ -1,5 +1,5 @@
 /* What a run's steps change: fp32 master weights and Adam's moments, by tensor and block of 1024 elements, of
- * what this rank owns (parallel/shard.h). In the exec's memory; the host reads and writes it through copies,
+ * what this rank owns (parallel/owner.h). In the exec's memory; the host reads and writes it through copies,
  * when nothing is enqueued. */
 #ifndef SY_TRAIN_STATE_H
 #define SY_TRAIN_STATE_H
@@ -7,29 +7,35 @@
 #include "model/params.h"
 #include "device/carve.h"
 #include "ops/ops.h"
-#include "parallel/shard.h"
+#include "parallel/owner.h"
 
 enum sy_state_kind { SY_STATE_W, SY_STATE_M, SY_STATE_V, SY_STATE_KINDS };
 
 struct sy_state {
     const struct sy_params *params;
     const struct sy_exec *exec;
-    struct sy_shard shard;
+    struct sy_owner own;
     int has_moments;
     struct sy_arena arena;
     float **of[SY_STATE_KINDS]; /* [n_tensors] first element that this rank owns; NULL: none */
-    float **master;             /* [n_params] first element of a parameter that one rank owns whole */
+    float **master;             /* [n_params] first element of a parameter that this rank owns whole; NULL */
 };
 
 /* Local. Adds what create takes to a measuring arena. Errors: ERR_MEMORY. */
-sy_status sy_state_measure(const struct sy_params *params, const struct sy_exec *exec, int moments,
-                           struct sy_arena *arena);
+sy_status sy_state_measure(const struct sy_params *params, const struct sy_exec *exec,
+                           const struct sy_owner *own, int moments, struct sy_arena *arena);
 /* Local. Zeros; `moments`: for training. Errors: ERR_MEMORY with the bytes. sy_state_fini (of {0} too). */
-sy_status sy_state_init(const struct sy_params *params, const struct sy_exec *exec, int moments,
-                        struct sy_state *out);
+sy_status sy_state_init(const struct sy_params *params, const struct sy_exec *exec,
+                        const struct sy_owner *own, int moments, struct sy_state *out);
 void sy_state_fini(struct sy_state *s);
 
-/* Local. Elements first .. first + n - 1 of a tensor, to and from the host. Errors: of the device. */
+/* What this rank owns of a tensor. */
+static inline struct sy_range_of sy_state_own(const struct sy_state *s, int tensor) {
+    return sy_owner_range(&s->own, s->params, tensor);
+}
+
+/* Local. Elements first .. first + n - 1 of a tensor, all of them this rank's own, to and from the host.
+ * Errors: of the device. */
 sy_status sy_state_read(const struct sy_state *s, enum sy_state_kind kind, int tensor, int64_t first,
                         int64_t n, float *out);
 sy_status sy_state_write(struct sy_state *s, enum sy_state_kind kind, int tensor, int64_t first, int64_t n,

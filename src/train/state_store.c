@@ -12,11 +12,13 @@ static sy_status put(void *self, const struct sy_ckpt_range *r, const float *x) 
     return sy_state_write(self, kind_of[r->kind], r->tensor, r->first, r->n, x);
 }
 
+/* What several ranks have, as expert biases, the first of them answers for. */
 static struct sy_ckpt_part part(void *self, enum sy_ckpt_kind kind, int tensor) {
     const struct sy_state *s = self;
     (void)kind;
-    struct sy_range_of own = sy_shard_range(&s->shard, s->params->tensor[tensor].n);
-    return (struct sy_ckpt_part){own.first, own.n, 1};
+    struct sy_range_of own = sy_state_own(s, tensor);
+    int answers = sy_state_is_trained(s->params, tensor) || s->own.dense.rank == 0;
+    return (struct sy_ckpt_part){own.first, own.n, answers};
 }
 
 struct sy_ckpt_store sy_state_store(struct sy_state *state, const struct sy_comm *ranks) {

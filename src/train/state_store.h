@@ -5,7 +5,8 @@
 #include "ckpt/checkpoint.h"
 #include "train/state.h"
 
-/* Local. A store over `state` and what the other `ranks` have (NULL: one alone); both must outlive it. */
+/* Local. A store over what this rank owns of `state`, and the other `ranks` of what they do (NULL: one
+ * alone); both must outlive it. */
 struct sy_ckpt_store sy_state_store(struct sy_state *state, const struct sy_comm *ranks);
 
 #endif

@@ -1,8 +1,12 @@
-/* One step: a transaction. Everything is enqueued, from the first batch to the new weights; the host waits
- * once, at the end, and reads what was counted and what became of it:
+/* One step: a transaction. Everything is enqueued, from the first batch to the new weights; the host of one
+ * rank waits once, at the end, and reads what was counted and what became of it:
  *
  *     scalars, empty tally, batch -> forward, backward ... -> norm -> judge -> adamw, bias
  *                                                                  -> tally, verdict, loads
+ *
+ * Over ranks gradients are reduced before the norm, the counts summed before judge, so that it is the same on
+ * every rank, and updated weights are spread after it. A rank that fails comes to the next of these all the
+ * same and says so: every rank gets the same status.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +14,7 @@
 #include "base/clock.h"
 #include "base/fmath.h"
 #include "train/feed.h"
+#include "train/totals.h"
 
 static int64_t step_of(const char *plant, const char *name) {
     size_t n = strlen(name);
@@ -28,7 +33,7 @@ static sy_status flip(struct sy_session *s) {
     float x;
     while (!sy_state_is_trained(s->params, i))
         i++;
-    struct sy_range_of own = sy_shard_range(&s->state.shard, s->params->tensor[i].n);
+    struct sy_range_of own = sy_state_own(&s->state, i);
     if (own.first > 0 || own.n == 0)
         return SY_OK;
     SY_TRY(sy_state_read(&s->state, SY_STATE_W, i, 0, 1, &x));
@@ -58,11 +63,20 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
                                                   .data = s->step.counts});
 }
 
+/* Micro-batch mb: the next of the walk. */
+static struct sy_batch micro_batch(void *self, int64_t mb) {
+    const struct sy_session *s = self;
+    int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s), k = mb * local;
+    return sy_feed_batch(s, k, all - k < local ? all - k : local);
+}
+
 static sy_status accumulate(struct sy_session *s) {
-    int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s->config);
+    int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s);
     struct sy_grad_sink sink = sy_profile_sink(s->profile, sy_gradients_sink(s->gradients));
     sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
+    if (s->pipeline)
+        return sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, micro_batch, &sink, 0});
     for (int64_t k = 0; k < all; k += local) {
         struct sy_batch b = sy_feed_batch(s, k, all - k < local ? all - k : local);
         sy_step_routes_before(s->routes, &s->walk, &b);
@@ -72,28 +86,60 @@ static sy_status accumulate(struct sy_session *s) {
     return SY_OK;
 }
 
-static void update(struct sy_session *s, const struct sy_step_result *r) {
+/* The first element of the head's gradient, on the rank that owns it. */
+static void plant_nan(struct sy_session *s) {
+    const struct sy_params *p = s->params;
+    for (int i = 0; i < p->n_tensors; i++)
+        if (p->tensor[i].param == p->head && sy_state_own(&s->state, i).first == 0 &&
+            sy_state_own(&s->state, i).n > 0)
+            s->exec.ops->fill(
+                &s->exec,
+                &(struct sy_fill){.n = 1, .word = sy_f32_bits(NAN), .data = sy_reduce_own(s->reduce, i)});
+}
+
+static void norm(struct sy_session *s, const struct sy_step_result *r) {
     if (r->step == sy_session_planted_nan(s->config->debug.break_))
-        s->exec.ops->fill(&s->exec,
-                          &(struct sy_fill){.n = 1,
-                                            .word = sy_f32_bits(NAN),
-                                            .data = sy_gradients_root(s->gradients, s->params->head)});
+        plant_nan(s);
     sy_profile_mark(s->profile, SY_PART_norm);
-    sy_update_norm(s->update, s->gradients, s->step.tally);
+    sy_update_norm(s->update, s->reduce, s->step.tally);
+}
+
+static void update(struct sy_session *s) {
     sy_profile_mark(s->profile, SY_PART_adamw);
-    sy_update_apply(s->update, s->gradients,
+    sy_update_apply(s->update, s->reduce,
                     &(struct sy_update_memory){s->step.scalars, s->step.tally, s->step.verdict});
 }
 
 /* --- waited for ----------------------------------------------------------------------------------------- */
 
+static size_t counts_bytes(const struct sy_session *s) {
+    return (size_t)(s->params->n_layers * s->config->moe.num_experts) * sizeof *s->seen.counts;
+}
+
+/* Tally and loads of all ranks in the place of this one's. Returns the agreed status. */
+static sy_status count_together(struct sy_session *s, sy_status mine) {
+    const struct sy_device *d = s->exec.device;
+    const struct sy_comm *world = &s->groups.world;
+    if (world->size == 1)
+        return mine;
+    d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
+    d->copy(d, s->seen.counts, s->step.counts, counts_bytes(s));
+    sy_status waited = sy_exec_wait(&s->exec);
+    sy_status status = sy_tally_total(world, mine == SY_OK ? waited : mine, s->seen.tally);
+    SY_TRY(world->ops->sum_i64(world, status, s->seen.counts,
+                               (int64_t)(counts_bytes(s) / sizeof *s->seen.counts)));
+    d->copy(d, s->step.tally, s->seen.tally, sizeof *s->seen.tally);
+    d->copy(d, s->step.counts, s->seen.counts, counts_bytes(s));
+    return SY_OK;
+}
+
 static sy_status read_back(struct sy_session *s) {
     const struct sy_device *d = s->exec.device;
-    size_t n = (size_t)(s->params->n_layers * s->config->moe.num_experts);
+    const struct sy_comm *world = &s->groups.world;
     d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
     d->copy(d, s->seen.verdict, s->step.verdict, sizeof *s->seen.verdict);
-    d->copy(d, s->seen.counts, s->step.counts, n * sizeof *s->seen.counts);
-    return sy_exec_wait(&s->exec);
+    d->copy(d, s->seen.counts, s->step.counts, counts_bytes(s));
+    return world->ops->sum_i64(world, sy_exec_wait(&s->exec), (int64_t *)s->seen.verdict->digest, 2);
 }
 
 struct token { /* that the tally names */
@@ -155,73 +201,114 @@ static void report(struct sy_session *s, struct sy_step_result *r) {
     r->norm = lost ? NAN : s->seen.verdict->norm;
     r->applied = s->seen.verdict->apply;
     if (!ran)
-        memset(s->seen.counts, 0,
-               (size_t)(s->params->n_layers * c->moe.num_experts) * sizeof *s->seen.counts);
+        memset(s->seen.counts, 0, counts_bytes(s));
     explain(s, r);
     sy_digest_hex(&(struct sy_digest){{s->seen.verdict->digest[0], s->seen.verdict->digest[1]}}, r->digest);
 }
 
 /* --- a step --------------------------------------------------------------------------------------------- */
 
-sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_result *r) {
-    double t0 = sy_clock(), seconds;
-    SY_TRY(sy_feed_fetch(s, step));
-    seconds = sy_clock() - t0;
-    sy_status status = sy_session_step_filled(s, step, r);
-    r->data_seconds = seconds;
-    return status;
-}
-
-sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_step_result *r) {
-    const struct sy_config *c = s->config;
-    int skipped;
-    *r = (struct sy_step_result){.step = step + 1, .loss = NAN, .norm = NAN};
-    r->n_valid = sy_feed_send(s, sy_walk_length(&s->walk));
+/* What all ranks have in the step: their valid labels, and whether it is skipped. */
+static sy_status open_step(struct sy_session *s, sy_status mine, struct sy_step_result *r, int *skipped) {
+    const struct sy_comm *world = &s->groups.world;
+    if (mine == SY_OK)
+        r->n_valid = sy_feed_send(s, sy_walk_length(&s->walk));
+    SY_TRY(world->ops->sum_i64(world, mine, &r->n_valid, 1));
+    r->n_valid /= s->mesh.pp; /* a pipeline's ranks have the same sequences */
     if (r->n_valid == 0)
         SY_FAIL(SY_ERR_DATA,
                 "step %lld has no valid label: every token of its %lld sequences ends a document",
-                (long long)(step + 1), (long long)c->training.global_batch_size);
+                (long long)r->step, (long long)s->config->training.global_batch_size);
+    return world->ops->agree(world, sy_step_routes_begin(s->routes, r->step, skipped));
+}
+
+static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, struct sy_step_result *r) {
+    const struct sy_config *c = s->config;
+    int skipped = 0;
+    *r = (struct sy_step_result){.step = step + 1, .loss = NAN, .norm = NAN};
+    SY_TRY(open_step(s, mine, r, &skipped));
     r->lr = sy_schedule_lr(&c->lr_scheduler, c->optimizer.lr, step, c->training.steps);
-    SY_TRY(sy_step_routes_begin(s->routes, r->step, &skipped));
     if (skipped) {
         snprintf(r->why, sizeof r->why, "the routes that are followed say that this step was skipped");
         SY_TRY(sy_step_routes_end(s->routes, r->step, 0));
         return sy_session_digest(s, r->digest);
     }
-    r->tokens = sy_walk_length(&s->walk) * c->training.seq_len;
+    r->tokens = c->training.global_batch_size * c->training.seq_len;
     if (r->step == sy_session_planted_flip(c->debug.break_))
         SY_TRY(flip(s));
     begin(s, r);
-    SY_TRY(accumulate(s));
-    update(s, r);
+    mine = sy_reduce_run(s->reduce, accumulate(s));
+    if (mine == SY_OK)
+        norm(s, r);
+    SY_TRY(count_together(s, mine));
+    update(s);
     SY_TRY(read_back(s));
     SY_TRY(check_recompute(s));
     report(s, r);
     if (r->applied) {
         s->applied++;
-        sy_resident_changed(s->resident);
+        SY_TRY(sy_session_spread(s));
     }
     return sy_step_routes_end(s->routes, r->step, r->counted);
 }
 
-sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *loss, int64_t *n_valid) {
+sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_result *r) {
+    double t0 = sy_clock();
+    sy_status status = sy_feed_fetch(s, step);
+    double seconds = sy_clock() - t0;
+    status = filled(s, status, step, r);
+    r->data_seconds = seconds;
+    return status;
+}
+
+sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_step_result *r) {
+    return filled(s, SY_OK, step, r);
+}
+
+struct fed { /* the first n sequences of the feed */
+    const struct sy_session *s;
+    int64_t n;
+};
+static struct sy_batch fed_batch(void *self, int64_t mb) {
+    const struct fed *f = self;
+    int64_t local = sy_session_batch(f->s), k = mb * local, n = f->n - k < local ? f->n - k : local;
+    return sy_feed_batch(f->s, k, n);
+}
+
+static sy_status eval_fed(struct sy_session *s, int64_t n) {
+    struct fed f = {s, n};
+    if (s->pipeline) {
+        int64_t local = sy_session_batch(s);
+        return sy_pipeline_run(s->pipeline,
+                               &(struct sy_pipeline_run){&f, fed_batch, NULL, (n + local - 1) / local});
+    }
+    struct sy_batch b = sy_feed_batch(s, 0, n);
+    return sy_model_eval(s->model, &b);
+}
+
+/* Losses of held-out sequences own.first .. own.first + own.n - 1, to the tally. */
+static sy_status eval_sequences(struct sy_session *s, struct sy_share own) {
     const struct sy_device *d = s->exec.device;
-    int64_t total = sy_loader_eval_count(s->loader), batch = s->config->training.global_batch_size;
-    int64_t local = sy_session_batch(s->config);
-    if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)
-        total = max_batches * batch;
+    int64_t once = s->pipeline ? sy_walk_length(&s->walk) : sy_session_batch(s), end = own.first + own.n;
     *s->seen.tally = sy_tally_empty;
     d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
-    for (int64_t k = 0; k < total; k += local) {
-        int64_t n = total - k < local ? total - k : local;
+    for (int64_t k = own.first; k < end; k += once) {
+        int64_t n = end - k < once ? end - k : once;
         SY_TRY(sy_feed_fetch_heldout(s, k, n));
         sy_feed_send(s, n);
-        struct sy_batch b = sy_feed_batch(s, 0, n);
-        SY_TRY(sy_model_eval(s->model, &b));
+        SY_TRY(eval_fed(s, n));
         SY_TRY(sy_exec_wait(&s->exec)); /* the feed is filled again */
     }
     d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
-    SY_TRY(sy_exec_wait(&s->exec));
+    return sy_exec_wait(&s->exec);
+}
+
+sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *loss, int64_t *n_valid) {
+    int64_t total = sy_loader_eval_count(s->data.loader), batch = s->config->training.global_batch_size;
+    if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)
+        total = max_batches * batch;
+    sy_status status = eval_sequences(s, sy_deal(total, s->mesh.dp, s->mesh.dp_rank));
+    SY_TRY(sy_tally_total(&s->groups.world, status, s->seen.tally));
     const struct sy_tally *t = s->seen.tally;
     sy_model_counters(s->model)->batched_no_grad += t->batched;
     *n_valid = t->n_valid;

@@ -10,10 +10,10 @@ struct sy_stop sy_stop_begin(const struct sy_session *session, const struct sy_i
 }
 
 static int on_any_rank(const struct sy_stop *s, int here) {
-    const struct sy_comm *dp = &s->session->groups.dp;
+    const struct sy_comm *world = &s->session->groups.world;
     int64_t n = here;
     /* without the others there is no next step */
-    return dp->ops->sum_i64(dp, SY_OK, &n, 1) != SY_OK || n > 0;
+    return world->ops->sum_i64(world, SY_OK, &n, 1) != SY_OK || n > 0;
 }
 
 int sy_stop_asked(const struct sy_stop *s) { return on_any_rank(s, s->io->stop && *s->io->stop); }
@@ -21,7 +21,7 @@ int sy_stop_asked(const struct sy_stop *s) { return on_any_rank(s, s->io->stop &
 int sy_stop_save_due(struct sy_stop *s, int64_t step) {
     const struct sy_config_checkpoint *c = &s->session->config->checkpoint;
     int saves = asked_to_save(s->io), asked = saves != s->saves;
-    int is_clock = s->session->groups.dp.rank == 0 && c->interval_minutes > 0;
+    int is_clock = s->session->groups.world.rank == 0 && c->interval_minutes > 0;
     int late = is_clock && sy_clock() - s->saved_at >= 60 * c->interval_minutes;
     s->saves = saves;
     return on_any_rank(s, asked || late) || step % c->interval == 0;

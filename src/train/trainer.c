@@ -1,10 +1,11 @@
 /* The main job: train in a run's folder, resume what is there, save, stop on request (docs/ARCHITECTURE.md).
  *
- *     newest valid checkpoint -> finish the config -> session -> load -> folder, config.toml
+ *     newest valid checkpoint -> finish the config -> data -> ranks: session -> load -> folder, config.toml
  *     -> steps -> checkpoint
  *
  * A folder that is there is locked first. Before the session exists and the resume is accepted nothing is
- * written to it.
+ * written to it. Every rank has a trainer and goes the same way; rank 0's alone has the folder, the log and
+ * the caller's io, and what it alone can fail in is agreed on before the next step.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +24,8 @@
 #include "train/resume.h"
 #include "train/state_store.h"
 #include "train/stop.h"
+#include "train/feed.h"
+#include "train/world.h"
 
 struct trainer {
     struct sy_config *config;
@@ -32,14 +35,23 @@ struct trainer {
     FILE *log_file;
     struct sy_text early_log; /* before there is a log_file */
     int lock;
-    struct sy_resume resume;
+    struct sy_resume resume; /* of the process, and its data */
+    struct sy_data data;
+    const struct sy_comm *world;
     struct sy_session *session;
     struct sy_metrics metrics;
     struct sy_progress_state progress;
     struct sy_stop stop;
     json_t *fingerprint;
-    int64_t step, saved_step, skipped_in_a_row;
+    int64_t first_step, step, saved_step, skipped_in_a_row;
 };
+
+static int is_first(const struct trainer *t) { return t->world->rank == 0; }
+
+/* What one rank alone did, as all know it. */
+static sy_status agree(const struct trainer *t, sy_status mine) {
+    return t->world->ops->agree(t->world, mine);
+}
 
 /* --- the run's folder ----------------------------------------------------------------------------------- */
 
@@ -140,6 +152,7 @@ static sy_status write_config(struct trainer *t) {
 
 /* --- checkpoints ---------------------------------------------------------------------------------------- */
 
+/* Every rank's: each writes what it owns. */
 static sy_status save(struct trainer *t) {
     struct sy_session *s = t->session;
     if (!t->config->checkpoint.enable || t->saved_step == t->step)
@@ -147,9 +160,8 @@ static sy_status save(struct trainer *t) {
     int64_t tokens = sy_session_token(s, t->step);
     json_t *trainer =
         json_pack("{s:I, s:I}", "applied", (json_int_t)s->applied, "tokens", (json_int_t)tokens);
-    if (!trainer)
-        SY_FAIL(SY_ERR_MEMORY, "no memory for a checkpoint's manifest");
-    struct sy_ckpt_store store = sy_state_store(&s->state, NULL);
+    SY_TRY(agree(t, trainer ? SY_OK : sy_fail(SY_ERR_MEMORY, "no memory for a checkpoint's manifest")));
+    struct sy_ckpt_store store = sy_state_store(&s->state, t->world);
     struct sy_ckpt_state state = {.config = t->config,
                                   .params = s->params,
                                   .store = &store,
@@ -178,12 +190,12 @@ static sy_status save(struct trainer *t) {
 /* The session, with what was resumed in it. */
 static sy_status make_session(struct trainer *t) {
     int parts = SY_SESSION_TRAIN | SY_SESSION_DATA | (t->resume.ckpt ? 0 : SY_SESSION_INIT);
-    SY_TRY(sy_session_create(t->config, &t->log, parts, &t->session));
-    SY_TRY(sy_documents_fingerprint(t->session->documents, &t->fingerprint));
+    struct sy_session_options o = {t->config, &t->log, parts, t->world, &t->data};
+    SY_TRY(sy_session_join(&o, &t->session));
     if (!t->resume.ckpt)
         return sy_session_digest(t->session, t->out->weights_digest);
     SY_TRY(sy_resume_load(&t->resume, t->session, &t->log, &t->step, t->out->weights_digest));
-    t->saved_step = t->step;
+    t->saved_step = t->first_step = t->step;
     return sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps);
 }
 
@@ -206,9 +218,19 @@ static void log_device(const struct trainer *t) {
     }
 }
 
+static void log_ranks(const struct trainer *t) {
+    const struct sy_mesh *m = &t->session->mesh;
+    struct sy_share lanes = sy_mesh_lanes(m, 0);
+    if (m->world > 1)
+        sy_log_info(&t->log,
+                    "%d ranks: pipeline %d, data parallel %d (replicate %d x shard %d), expert parallel %d; "
+                    "rank 0 has %lld of %d lanes",
+                    m->world, m->pp, m->dp, m->replicate, m->shard, m->ep, (long long)lanes.n, m->lanes);
+}
+
 static void log_start(const struct trainer *t) {
     const struct sy_session *s = t->session;
-    const struct sy_documents *d = s->documents;
+    const struct sy_documents *d = s->data.documents;
     log_device(t);
     if (t->step < t->config->training.steps)
         sy_schedule_warn(&t->config->lr_scheduler, t->config->training.steps, &t->log);
@@ -220,16 +242,25 @@ static void log_start(const struct trainer *t) {
         "%lld documents to train on (%lld bytes, %.4f nats per byte as unigrams), %lld held out (%lld bytes)",
         (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy, (long long)d->n_heldout,
         (long long)d->heldout_bytes);
+    log_ranks(t);
 }
 
-static sy_status start(struct trainer *t, const char *name) {
+/* What a process does once, before its ranks. */
+static sy_status prepare(struct trainer *t, const char *name) {
     SY_TRY(name_folder(t, name));
     if (access(t->out->run_dir, F_OK) == 0)
         SY_TRY(lock_folder(t));
     SY_TRY(sy_resume_find(t->out->run_dir, t->config, &t->log, &t->resume));
-    SY_TRY(make_session(t));
-    const struct sy_documents *d = t->session->documents;
+    struct sy_mesh mesh;
+    SY_TRY(sy_mesh_create(t->config, (int)t->config->run.ranks, 0, &mesh));
+    SY_TRY(sy_data_open(t->config, &t->log, &t->data));
+    SY_TRY(sy_documents_fingerprint(t->data.documents, &t->fingerprint));
+    const struct sy_documents *d = t->data.documents;
     t->out->unigram_entropy = sy_documents_entropy(d, d->train, d->n_train);
+    return SY_OK;
+}
+
+static sy_status open_run(struct trainer *t) {
     if (t->lock < 0)
         SY_TRY(make_folder(t));
     SY_TRY(open_log(t));
@@ -237,17 +268,23 @@ static sy_status start(struct trainer *t, const char *name) {
         SY_TRY(write_config(t));
     SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
     sy_progress_init(t->session, t->step, t->io->columns, &t->progress);
-    t->stop = sy_stop_begin(t->session, t->io);
     log_start(t);
+    return SY_OK;
+}
+
+static sy_status start(struct trainer *t) {
+    SY_TRY(agree(t, make_session(t)));
+    SY_TRY(agree(t, is_first(t) ? open_run(t) : SY_OK));
+    t->stop = sy_stop_begin(t->session, t->io);
     return SY_OK;
 }
 
 static sy_status evaluate(struct trainer *t) {
     int64_t n;
-    if (sy_loader_eval_count(t->session->loader) == 0)
+    if (sy_loader_eval_count(t->session->data.loader) == 0)
         return SY_OK;
     SY_TRY(sy_session_eval(t->session, t->config->validation.steps, &t->out->eval_loss, &n));
-    SY_TRY(sy_metrics_eval(&t->metrics, t->step, t->out->eval_loss, n));
+    SY_TRY(agree(t, is_first(t) ? sy_metrics_eval(&t->metrics, t->step, t->out->eval_loss, n) : SY_OK));
     sy_log_info(&t->log, "step %lld: held-out loss %.4f nats per token over %lld tokens", (long long)t->step,
                 t->out->eval_loss, (long long)n);
     return SY_OK;
@@ -278,17 +315,23 @@ static sy_status save_before(struct trainer *t, sy_status status) {
     return sy_fail(status, "%s", why);
 }
 
+static sy_status note_step(struct trainer *t, const struct sy_step_result *r, struct sy_figures *figures) {
+    struct sy_metrics_times times;
+    if (!is_first(t))
+        return SY_OK;
+    sy_progress_step(&t->progress, t->session, r, &times, figures);
+    return sy_metrics_step(&t->metrics, t->session, r, &times);
+}
+
 static sy_status one_step(struct trainer *t) {
     struct sy_step_result r;
-    struct sy_metrics_times times;
     struct sy_figures figures;
     sy_progress_begin(&t->progress);
     sy_status status = sy_session_step(t->session, t->step, &r);
     if (status != SY_OK)
         return save_before(t, status);
     memcpy(t->out->weights_digest, r.digest, sizeof t->out->weights_digest);
-    sy_progress_step(&t->progress, t->session, &r, &times, &figures);
-    status = sy_metrics_step(&t->metrics, t->session, &r, &times);
+    status = agree(t, note_step(t, &r, &figures));
     if (status == SY_OK && !r.applied)
         status = nonfinite(t, &r);
     else if (status == SY_OK)
@@ -298,13 +341,14 @@ static sy_status one_step(struct trainer *t) {
         return save_before(t, status);
     t->out->step = t->step;
     t->out->loss = r.loss;
-    sy_progress_show(&t->progress, &figures, t->io, t->log_file);
+    if (is_first(t))
+        sy_progress_show(&t->progress, &figures, t->io, t->log_file);
     return SY_OK;
 }
 
 static sy_status loop(struct trainer *t) {
     const struct sy_config *c = t->config;
-    if (t->step < c->training.steps)
+    if (t->step < c->training.steps && is_first(t))
         sy_progress_head(&t->progress, t->io, &t->log, t->log_file);
     for (int64_t first = t->step, evaluated = first;;) {
         int last = t->step >= c->training.steps, asked = sy_stop_asked(&t->stop);
@@ -333,13 +377,55 @@ static void counters_line(void *user, const char *text, size_t n) {
         t->io->write(t->io->user, text, n);
 }
 
-/* What the MoE layers did, at the end of a run or when it is asked to stop. */
+/* What the MoE layers of a rank did, at the end of a run or when it is asked to stop. */
 static sy_status report_counters(struct trainer *t) {
-    if (!t->config->metrics.moe_counters || !t->metrics.file || t->step == t->progress.first_step)
+    if (!t->config->metrics.moe_counters || t->step == t->first_step)
         return SY_OK;
-    const struct sy_moe_counters *counters = sy_model_counters(t->session->model);
-    sy_counters_print(counters, counters_line, t);
-    return sy_metrics_counters(&t->metrics, t->step, counters);
+    struct sy_moe_counters counters = *sy_model_counters(t->session->model);
+    SY_TRY(t->world->ops->broadcast(t->world, SY_OK, (int)t->config->metrics.moe_counters_rank, &counters,
+                                    sizeof counters));
+    if (!is_first(t))
+        return SY_OK;
+    sy_counters_print(&counters, counters_line, t);
+    return sy_metrics_counters(&t->metrics, t->step, &counters);
+}
+
+/* A rank, from its session to its last step. */
+static sy_status run(struct trainer *t) {
+    sy_status status = start(t);
+    t->out->step = t->step;
+    if (status == SY_OK)
+        status = loop(t);
+    if (status == SY_STOPPED && t->log_file)
+        fprintf(t->log_file, "%s\n", sy_error_message());
+    if (status == SY_OK || status == SY_STOPPED) {
+        sy_status reported = report_counters(t);
+        status = status == SY_OK ? reported : status;
+    }
+    sy_session_destroy(t->session);
+    t->session = NULL;
+    return status;
+}
+
+/* Another rank's trainer has neither folder nor log; signals reach it, too. */
+static sy_status run_rank(const struct sy_comm *world, void *arg) {
+    struct trainer *first = arg;
+    if (world->rank == 0) {
+        first->world = world;
+        return run(first);
+    }
+    struct sy_train_summary out = {.loss = NAN};
+    memcpy(out.run_dir, first->out->run_dir, sizeof out.run_dir);
+    struct sy_io quiet = {.stop = first->io->stop, .save = first->io->save};
+    struct trainer t = {.config = first->config,
+                        .io = &quiet,
+                        .out = &out,
+                        .lock = -1,
+                        .saved_step = -1,
+                        .resume = first->resume,
+                        .data = first->data,
+                        .world = world};
+    return run(&t);
 }
 
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io,
@@ -347,23 +433,16 @@ sy_status sy_train(struct sy_config *config, const char *name, const struct sy_i
     *out = (struct sy_train_summary){.loss = NAN, .eval_loss = NAN, .unigram_entropy = NAN};
     struct trainer t = {.config = config, .io = io, .out = out, .lock = -1, .saved_step = -1};
     t.log = (struct sy_log){log_line, &t};
-    sy_status status = start(&t, name);
-    out->step = t.step;
+    sy_status status = prepare(&t, name);
     if (status == SY_OK)
-        status = loop(&t);
-    if (status == SY_STOPPED && t.log_file)
-        fprintf(t.log_file, "%s\n", sy_error_message());
-    if (status == SY_OK || status == SY_STOPPED) {
-        sy_status reported = report_counters(&t);
-        status = status == SY_OK ? reported : status;
-    }
+        status = sy_world_run(config, run_rank, &t);
     if (status == SY_OK)
         status = sy_metrics_close(&t.metrics);
     else if (t.metrics.file)
         fclose(t.metrics.file); /* what failed before stays the error */
     if (status != SY_OK && status != SY_STOPPED && t.log_file)
         fprintf(t.log_file, "error: %s\n", sy_error_message());
-    sy_session_destroy(t.session);
+    sy_data_close(&t.data);
     sy_resume_fini(&t.resume);
     json_decref(t.fingerprint);
     free(t.early_log.s);

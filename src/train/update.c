@@ -8,11 +8,12 @@
 struct sy_update {
     struct sy_update_options o;
     const struct sy_exec *exec;
-    int n_trained, n_all, n_bias;
+    int n_trained, n_stored, n_all, n_bias, n_bias_digests;
     struct sy_norm_item *norm;     /* [n_trained]; gradients are filled in each step */
     struct sy_adamw_item *adamw;   /* [n_trained] */
+    struct sy_cast_item *cast;     /* [n_stored] */
     int *tensor;                   /* [n_trained] */
-    struct sy_digest_item *digest; /* [n_all]; the first n_bias are the expert biases */
+    struct sy_digest_item *digest; /* [n_all]; the first n_bias_digests are the expert biases */
     const int64_t **counts;        /* [n_bias] */
     float **bias;
 };
@@ -31,6 +32,8 @@ static void list_trained(struct sy_update *u, int i, const struct sy_tensor *t, 
     }
     u->norm[u->n_trained] = (struct sy_norm_item){.n = own.n};
     u->tensor[u->n_trained] = i;
+    if (stored)
+        u->cast[u->n_stored++] = (struct sy_cast_item){own.n, item.w, item.stored};
     u->adamw[u->n_trained++] = item;
 }
 
@@ -45,15 +48,20 @@ static void list(struct sy_update *u) {
     for (int trained = 0; trained < 2; trained++)
         for (int i = 0; i < s->params->n_tensors; i++) {
             const struct sy_tensor *t = &s->params->tensor[i];
-            struct sy_range_of own = sy_shard_range(&s->shard, t->n);
+            struct sy_range_of own = sy_state_own(s, i), counts = sy_owner_counts(&s->own, s->params, i);
             if (sy_state_is_trained(s->params, i) != trained)
                 continue;
-            u->digest[u->n_all++] =
-                (struct sy_digest_item){own.n, t->id, (uint64_t)own.first, s->of[SY_STATE_W][i]};
-            if (trained)
+            if (counts.n > 0)
+                u->digest[u->n_all++] =
+                    (struct sy_digest_item){counts.n, t->id, (uint64_t)counts.first,
+                                            s->of[SY_STATE_W][i] + (counts.first - own.first)};
+            if (!trained) {
+                if (own.n > 0)
+                    list_bias(u, i, t);
+                u->n_bias_digests = u->n_all;
+            } else if (own.n > 0) {
                 list_trained(u, i, t, own);
-            else
-                list_bias(u, i, t);
+            }
         }
 }
 
@@ -65,12 +73,13 @@ sy_status sy_update_create(const struct sy_update_options *o, struct sy_update *
         u->exec = o->state->exec;
         u->norm = calloc(n, sizeof *u->norm);
         u->adamw = calloc(n, sizeof *u->adamw);
+        u->cast = calloc(n, sizeof *u->cast);
         u->tensor = calloc(n, sizeof *u->tensor);
         u->digest = calloc(n, sizeof *u->digest);
         u->counts = calloc(n, sizeof *u->counts);
         u->bias = calloc(n, sizeof *u->bias);
     }
-    if (!u || !u->norm || !u->adamw || !u->tensor || !u->digest || !u->counts || !u->bias) {
+    if (!u || !u->norm || !u->adamw || !u->cast || !u->tensor || !u->digest || !u->counts || !u->bias) {
         sy_update_destroy(u);
         SY_FAIL(SY_ERR_MEMORY, "no memory for a list of %zu tensors", n);
     }
@@ -84,6 +93,7 @@ void sy_update_destroy(struct sy_update *u) {
         return;
     free(u->norm);
     free(u->adamw);
+    free(u->cast);
     free(u->tensor);
     free(u->digest);
     free(u->counts);
@@ -112,23 +122,16 @@ void sy_update_scalars(const struct sy_update_step *s, struct sy_scalars *out) {
         out->c2 = (float)(1.0 / (1.0 - sy_pow_f64(s->beta2, (double)s->t)));
 }
 
-static const float *gradient_of(const struct sy_update *u, const struct sy_gradients *g, int trained) {
-    const struct sy_params *p = u->o.state->params;
-    const struct sy_tensor *t = &p->tensor[u->tensor[trained]];
-    struct sy_range_of own = sy_shard_range(&u->o.state->shard, t->n);
-    return sy_gradients_root(g, t->param) + t->first_row * p->param[t->param].cols + own.first;
-}
-
-void sy_update_norm(struct sy_update *u, const struct sy_gradients *g, struct sy_tally *tally) {
+void sy_update_norm(struct sy_update *u, const struct sy_reduce *g, struct sy_tally *tally) {
     for (int i = 0; i < u->n_trained; i++)
-        u->norm[i].x = gradient_of(u, g, i);
+        u->norm[i].x = sy_reduce_own(g, u->tensor[i]);
     u->exec->ops->norm(u->exec, &(struct sy_norm){u->norm, u->n_trained, tally});
 }
 
-void sy_update_apply(struct sy_update *u, const struct sy_gradients *g, const struct sy_update_memory *m) {
+void sy_update_apply(struct sy_update *u, const struct sy_reduce *g, const struct sy_update_memory *m) {
     const struct sy_ops *ops = u->exec->ops;
     for (int i = 0; i < u->n_trained; i++)
-        u->adamw[i].g = gradient_of(u, g, i);
+        u->adamw[i].g = sy_reduce_own(g, u->tensor[i]);
     ops->judge(u->exec, &(struct sy_judge){m->tally, m->scalars, m->verdict});
     ops->adamw(u->exec, &(struct sy_adamw){u->adamw, u->n_trained, m->scalars, m->verdict});
     if (u->n_bias == 0)
@@ -141,15 +144,11 @@ void sy_update_apply(struct sy_update *u, const struct sy_gradients *g, const st
                                                        .coeff = u->o.moe->load_balance_coeff,
                                                        .center = u->o.moe->bias_center,
                                                        .verdict = m->verdict});
-    ops->digest(u->exec, &(struct sy_digest_of){u->digest, u->n_bias, m->verdict->digest});
+    ops->digest(u->exec, &(struct sy_digest_of){u->digest, u->n_bias_digests, m->verdict->digest});
 }
 
 void sy_update_stored(const struct sy_update *u) {
-    for (int i = 0; i < u->n_trained; i++) {
-        const struct sy_adamw_item *q = &u->adamw[i];
-        if (q->stored != q->w)
-            u->exec->ops->cast(u->exec, &(struct sy_cast){.n = q->n, .x = q->w, .y = q->stored});
-    }
+    u->exec->ops->cast(u->exec, &(struct sy_cast){u->cast, u->n_stored});
 }
 
 void sy_update_digest(const struct sy_update *u, uint64_t *sum) {

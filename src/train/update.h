@@ -6,7 +6,7 @@
 
 #include "base/digest.h"
 #include "config/config.h"
-#include "parallel/gradients.h"
+#include "parallel/reduce.h"
 #include "parallel/resident.h"
 #include "train/state.h"
 
@@ -31,16 +31,17 @@ struct sy_update_step {
 };
 void sy_update_scalars(const struct sy_update_step *step, struct sy_scalars *out);
 
-/* Enqueued: the gradients' norm to the tally. */
-void sy_update_norm(struct sy_update *u, const struct sy_gradients *g, struct sy_tally *tally);
+/* Enqueued: the norm of the gradients that this rank owns to the tally. */
+void sy_update_norm(struct sy_update *u, const struct sy_reduce *g, struct sy_tally *tally);
 
-/* Enqueued: the verdict, and what follows from it; the verdict's digest is that of the weights afterwards. */
+/* Enqueued: the verdict, and what follows from it; the verdict's digest is that of the
+ * rank's weights afterwards. */
 struct sy_update_memory { /* in the exec's memory */
     const struct sy_scalars *scalars;
     const struct sy_tally *tally;
     struct sy_verdict *verdict;
 };
-void sy_update_apply(struct sy_update *u, const struct sy_gradients *g, const struct sy_update_memory *m);
+void sy_update_apply(struct sy_update *u, const struct sy_reduce *g, const struct sy_update_memory *m);
 
 /* Enqueued: BF of every master; the masters' digest onto sum [2]. */
 void sy_update_stored(const struct sy_update *u);

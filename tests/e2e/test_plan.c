@@ -30,7 +30,8 @@ static sy_status measure(struct sy_config *c, struct sy_arena *a) {
     struct sy_params *p;
     *a = sy_arena_measure();
     assert_int_equal(sy_params_create(&c->model, &c->moe, &p), SY_OK);
-    sy_status status = sy_session_measure(c, p, a);
+    struct sy_mesh mesh = sy_mesh_alone(c);
+    sy_status status = sy_session_measure(c, p, &mesh, a);
     sy_params_destroy(p);
     return status;
 }

@@ -144,11 +144,11 @@ static void bad_gradient(void **state) {
             sy_gradients_root(s->gradients, s->params->layer[1].first_expert)[3] = NAN;
         }
         *tally = sy_tally_empty;
-        sy_update_norm(s->update, s->gradients, tally);
+        sy_update_norm(s->update, s->reduce, tally);
         assert_int_equal(tally->n_bad_gradient, 2 * planted);
         char before[SY_DIGEST_CHARS], after[SY_DIGEST_CHARS];
         assert_int_equal(sy_session_digest(s, before), SY_OK);
-        sy_update_apply(s->update, s->gradients, &m);
+        sy_update_apply(s->update, s->reduce, &m);
         assert_true(isfinite(m.verdict->norm) == !planted && m.verdict->apply == !planted);
         assert_int_equal(sy_session_digest(s, after), SY_OK);
         assert_true((strcmp(before, after) == 0) == planted);

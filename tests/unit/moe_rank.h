@@ -13,6 +13,7 @@ struct setup { /* what may differ between layouts besides the sequences */
     int threads, pad, scatter;
     int max_rounds;   /* 0: the layout's */
     int64_t max_rows; /* planned; 0: the worst case */
+    int direct;       /* straight into the others' memory */
     int segment;      /* at whose multiples segments of rows start on the device; 0: 1 */
 };
 
@@ -128,13 +129,16 @@ static inline sy_status rank_open(struct rank *r, const struct sy_comm *comm, co
                                  .forced_balance = p->forced,
                                  .loss_sequences = loss_sequences,
                                  .planned_rows = s->max_rows,
+                                 .direct = s->direct,
                                  .most_rows = &r->most_rows,
                                  .counters = &r->counters};
     sy_exchange_share(p->config.num_experts, comm->rank, comm->size, &r->first_expert, &r->n_experts);
     rank_store(r, p);
     rank_view(r, 0, 0);
-    SY_TRY(sy_moe_scratch_init(&r->env, &r->scratch));
-    return arena_for(take_work, r, &r->arena);
+    sy_status status = sy_moe_scratch_init(&r->env, &r->scratch);
+    if (status == SY_OK)
+        status = arena_for(take_work, r, &r->arena);
+    return sy_moe_connect(&r->env, status, &r->scratch);
 }
 
 static inline void rank_close(struct rank *r) {

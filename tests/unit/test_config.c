@@ -378,8 +378,9 @@ static void test_refused(void **state) {
                 "make the answer depend "
                 "on it; state the number of sequences");
     expect_load("[parallelism]\npipeline_parallel_schedule = \"ZBVZeroBubble\"\n",
-                "f.toml:2: parallelism.pipeline_parallel_schedule = \"ZBVZeroBubble\": refused: it folds the "
-                "stages back; use \"InterleavedZeroBubble\"");
+                "f.toml:2: parallelism.pipeline_parallel_schedule = \"ZBVZeroBubble\": refused: its last "
+                "stage is on the rank of the first, but stages go round the ranks: use "
+                "\"InterleavedZeroBubble\"");
     expect_load("[parallelism]\nexpert_parallel_comm_backend = \"deepep\"\n",
                 "f.toml:2: parallelism.expert_parallel_comm_backend = \"deepep\": refused: \"direct\" is "
                 "what will do the "

@@ -100,7 +100,7 @@ static void hand(struct lab *l, const struct sy_grad_sink *sink, const struct sy
 static void run_alone(struct lab *l) {
     struct sy_session *s = l->s;
     struct sy_grad_sink sink = sy_gradients_sink(s->gradients);
-    int64_t all = sy_walk_length(&s->walk), batch = sy_session_batch(s->config), sequence[512];
+    int64_t all = sy_walk_length(&s->walk), batch = sy_session_batch(s), sequence[512];
     sy_gradients_begin(s->gradients, s->fed.ids);
     for (int64_t k = 0; k < all; k += batch) {
         struct sy_span at = {k, all - k < batch ? all - k : batch, SEQ};

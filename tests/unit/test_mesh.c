@@ -193,11 +193,14 @@ static void experts_and_layers(void **state) {
                 c->parallelism.pipeline_parallel_schedule =
                     interleaved ? SY_SCHEDULE_INTERLEAVED_1F1B : SY_SCHEDULE_1F1B;
                 set(c, pp, 1, -1, 1);
-                assert_int_equal(sy_mesh_create(c, pp, 0, &m), stages > layers ? SY_ERR_USAGE : SY_OK);
-                if (stages > layers)
+                /* embedding and head stand for a layer each */
+                assert_int_equal(sy_mesh_create(c, pp, 0, &m), stages > layers + 2 ? SY_ERR_USAGE : SY_OK);
+                if (stages > layers + 2)
                     continue;
-                assert_int_equal(m.n_stages, stages);
-                deal_out(layers, stages, n);
+                assert_int_equal(m.stages.n, stages);
+                deal_out(layers + 2 * (pp > 1), stages, n);
+                n[0] -= pp > 1;
+                n[stages - 1] -= pp > 1;
                 for (int s = 0; s < stages; s++) {
                     struct sy_share own = sy_mesh_layers(&m, s);
                     assert_true(own.first == next && own.n == n[s]);
@@ -261,11 +264,33 @@ static void refusals(void **state) {
          "pipeline "
          "65536 are not the 6 ranks: choose degrees whose product is that (shard -1: what is left)");
     c->model.n_layers = 3;
-    set(c, 4, 1, -1, 1);
-    says(c, 4,
-         "default: parallelism.pipeline_parallel_degree = 4: 4 stages (1 a rank), but model.n_layers = 3: "
-         "choose at "
-         "most as many");
+    set(c, 6, 1, -1, 1);
+    says(c, 6,
+         "default: parallelism.pipeline_parallel_degree = 6: 6 stages (1 a rank) of model.n_layers = 3, of "
+         "which "
+         "the first has 1 less and the last 1 (pipeline_parallel_first_stage_less_layers, _last_): too few "
+         "layers: choose fewer stages");
+    c->parallelism.pipeline_parallel_last_stage_less_layers = 2;
+    set(c, 5, 1, -1, 1);
+    says(c, 5,
+         "default: parallelism.pipeline_parallel_degree = 5: 5 stages (1 a rank) of model.n_layers = 3, of "
+         "which "
+         "the first has 1 less and the last 2 (pipeline_parallel_first_stage_less_layers, _last_): too few "
+         "layers: choose fewer stages");
+    c->parallelism.pipeline_parallel_last_stage_less_layers = 1;
+    c->parallelism.pipeline_parallel_layers_per_stage = 2;
+    set(c, 2, 1, -1, 1);
+    says(c, 2,
+         "default: parallelism.pipeline_parallel_layers_per_stage = 2: 5 layers (embedding and head counted "
+         "as 1 "
+         "and 1) make 3 stages, which 2 ranks cannot have alike: choose another number");
+    c->parallelism.pipeline_parallel_layers_per_stage = 1;
+    c->model.n_layers = 4;
+    says(c, 2,
+         "default: parallelism.pipeline_parallel_layers_per_stage = 1: 6 stages, 3 a rank, but the schedule "
+         "has "
+         "one a rank: choose 3, or an interleaved parallelism.pipeline_parallel_schedule");
+    c->parallelism.pipeline_parallel_layers_per_stage = 0;
     set(c, 1, 1, -1, 1);
     c->metrics.moe_counters_rank = 2;
     says(c, 2, "default: metrics.moe_counters_rank = 2: ranks are 0 to 1: choose one of them");

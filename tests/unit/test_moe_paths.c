@@ -77,6 +77,8 @@ static struct traffic traffic_of(const struct problem *p, const struct layout *l
 
 static enum sy_exchange_path path_of(const struct problem *p, int given, const struct layout *l,
                                      const struct setup *s, const struct traffic *m) {
+    if (s->direct)
+        return SY_PATH_DIRECT;
     if (p->forced && !given && l->known && p->seq_len * p->config.top_k % p->config.num_experts == 0)
         return SY_PATH_FORCED;
     if (l->rounds == 1 && m->equal)
@@ -84,7 +86,7 @@ static enum sy_exchange_path path_of(const struct problem *p, int given, const s
     return s->pad ? SY_PATH_EQUAL_PADDED : SY_PATH_STANDARD;
 }
 
-static int taken[4]; /* runs by path: each must have been there */
+static int taken[5]; /* runs by path: each must have been there */
 
 static void check_counters(const struct job *j) {
     struct traffic m = traffic_of(j->p, j->l, j->out);
@@ -99,18 +101,20 @@ static void check_counters(const struct job *j) {
             out += q == r ? 0 : m.routes[r][q];
             in += q == r ? 0 : m.routes[q][r];
         }
-        int64_t rows = dispatches * out + combines * in;
+        int is_direct = path == SY_PATH_DIRECT, waits = is_direct || path == SY_PATH_FORCED ? 0 : times;
+        int64_t rows = is_direct ? 0 : dispatches * out + combines * in;
         int64_t padding = path == SY_PATH_EQUAL_PADDED ? (dispatches + combines) * slots - rows : 0;
         assert_int_equal(c->path_standard, path == SY_PATH_STANDARD ? times : 0);
         assert_int_equal(c->path_equal, path == SY_PATH_EQUAL ? times : 0);
         assert_int_equal(c->path_equal_padded, path == SY_PATH_EQUAL_PADDED ? times : 0);
         assert_int_equal(c->path_forced, path == SY_PATH_FORCED ? times : 0);
-        assert_int_equal(c->path_local + c->path_direct + c->buffer_regrown, 0);
-        assert_int_equal(c->counts_exchanged, path == SY_PATH_FORCED ? 0 : times);
-        assert_int_equal(c->host_waits, path == SY_PATH_FORCED ? 0 : times); /* for the counts alone */
+        assert_int_equal(c->path_direct, is_direct ? times : 0);
+        assert_int_equal(c->path_local + c->buffer_regrown, 0);
+        assert_int_equal(c->counts_exchanged, waits);
+        assert_int_equal(c->host_waits, waits); /* for the counts alone */
         assert_int_equal(c->rows_sent, rows + padding);
         assert_int_equal(c->rows_padded, padding);
-        assert_int_equal(c->a2a_in_backward, again * (1 + after));
+        assert_int_equal(c->a2a_in_backward, again * (is_direct ? 1 : 1 + after));
         int scatters = j->s->scatter && j->p->combine_groups == 0 ? 2 : 0,
             in_place = j->p->cls == SY_NUMERIC_FP32;
         assert_int_equal(c->scatter_add_inplace, in_place ? scatters : 0);
@@ -137,10 +141,11 @@ static void layout_as_one(const struct scenario *s, const struct problem *p, con
     job_run(&j, &got);
     const char *d = difference(&got, want);
     if (d)
-        fail_msg("class %s, %s: %d ranks, %d rounds (known %d), pad %d, scatter %d, segment %d, %d threads, "
+        fail_msg("class %s, %s: %d ranks, %d rounds (known %d), pad %d, direct %d, scatter %d, segment %d, "
+                 "%d threads, "
                  "keep %d: %s",
-                 sy_class_name(p->cls), s->name, l->ranks, l->rounds, l->known, setup->pad, setup->scatter,
-                 setup->segment, setup->threads, (int)keep, d);
+                 sy_class_name(p->cls), s->name, l->ranks, l->rounds, l->known, setup->pad, setup->direct,
+                 setup->scatter, setup->segment, setup->threads, (int)keep, d);
     check_losses(&got, want, l->ranks);
     check_counters(&j);
     answer_free(&got);
@@ -183,13 +188,16 @@ static void scenario_on_all_layouts(const struct scenario *s, enum sy_numeric_cl
     int n = 0, step = is_quick() ? 29 : cls == SY_NUMERIC_X86 ? 1 : 3;
     for (int ranks = 2; ranks <= MAX_RANKS; ranks++)
         for (int i = 0; i < N_LAYOUTS; i++)
-            for (int v = 0; v < 4; v++, n++) { /* plain, pad, scatter, both; known on and off */
+            for (int v = 0; v < 6;
+                 v++, n++) { /* plain, pad, scatter, both; direct without and with scatter */
                 if (n % step)
                     continue;
                 struct layout l = nth_layout(i, ranks, b.sequences);
-                l.known = (v + i + ranks) % 2;
+                l.known = v >= 4 || (v + i + ranks) % 2;
                 struct setup setup = {
                     .tier = "auto", .threads = 1 + n % 5 / 4, .pad = v & 1, .scatter = v >> 1};
+                setup.direct = v >= 4;
+                setup.scatter = v >= 4 ? v & 1 : v >> 1;
                 setup.max_rounds = l.rounds + n % 3; /* room for more rounds than there are */
                 setup.segment = n / 3 % 3 == 1 ? 16 : 1;
                 layout_as_one(s, &p, &b, &l, &setup,
@@ -259,7 +267,8 @@ static void evaluation_has_the_bits_of_training(void **state) {
                 .tier = "auto", .threads = 1, .pad = n % 2, .scatter = n / 2 % 2, .segment = n % 3 * 8};
             struct job j = {.p = &p, .b = &b, .l = &l, .s = &setup, .out = &got};
             got = answer_of(&p, &b);
-            l.known = n / 4 % 2;
+            setup.direct = n % 5 == 1;
+            l.known = setup.direct || n / 4 % 2;
             if (on_ranks(l.ranks, eval_rank, &j) != SY_OK)
                 fail_msg("%s", sy_error_message());
             sum_counts(&got, l.ranks);
@@ -279,7 +288,7 @@ static void evaluation_has_the_bits_of_training(void **state) {
 
 static void every_path_was_taken(void **state) {
     (void)state;
-    for (int path = 0; path < 4; path++)
+    for (int path = 0; path < 5; path++)
         assert_true(taken[path] > 0);
 }
 

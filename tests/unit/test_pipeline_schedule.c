@@ -179,6 +179,71 @@ static void every_table_is_right(void **state) {
     assert_int_equal(tables, RANKS * MICRO_BATCHES * (2 + 2 * EACH));
 }
 
+/* --- the buffers of what is sent are enough ------------------------------------------------------------- */
+
+/* Where on its rank the step is. */
+static int place_of(const struct sy_schedule *s, int stage, int mb, enum sy_work work) {
+    const struct sy_schedule_step *all = sy_schedule_of_rank(s, stage % s->shape.ranks);
+    for (int i = 0; i < s->n_each; i++)
+        if (all[i].stage == stage && all[i].micro_batch == mb && all[i].work == work)
+            return i;
+    return -1;
+}
+
+/* Who reads what the step writes: a stage, or -1. */
+static int reader_of(const struct sy_schedule *s, const struct sy_schedule_step *p) {
+    int to = p->work == SY_WORK_W ? -1 : p->work == SY_WORK_F ? p->stage + 1 : p->stage - 1;
+    return to < s->shape.stages ? to : -1;
+}
+static int writer_of(const struct sy_schedule *s, const struct sy_schedule_step *p) {
+    int from = p->work == SY_WORK_W ? -1 : p->work == SY_WORK_F ? p->stage - 1 : p->stage + 1;
+    return from < s->shape.stages ? from : -1;
+}
+
+/* The executor: a receive is begun with the step before its reader; what a step writes is used again unread[]
+ * - less micro-batches later, and not before it was received. Whether all ranks come to their end. */
+static int runs_with_less(const struct sy_schedule *s, int less) {
+    int done[RANKS] = {0}, moved = 1, ended = 0;
+    while (moved) {
+        moved = ended = 0;
+        for (int r = 0; r < s->shape.ranks; r++) {
+            const struct sy_schedule_step *p = &sy_schedule_of_rank(s, r)[done[r]];
+            if (done[r] == s->n_each) {
+                ended++;
+                continue;
+            }
+            int from = writer_of(s, p), to = reader_of(s, p), mb = p->micro_batch;
+            int before = to < 0 ? -1 : mb - s->unread[p->stage] + less;
+            int read = from < 0 || place_of(s, from, mb, p->work) < done[from % s->shape.ranks];
+            int written = before < 0 || place_of(s, to, before, p->work) - 1 <= done[to % s->shape.ranks];
+            done[r] += read && written;
+            moved |= read && written;
+        }
+    }
+    return ended == s->shape.ranks;
+}
+
+/* One less would not do somewhere. */
+static void buffers_of_sends_are_enough(void **state) {
+    (void)state;
+    int most = 0, stuck = 0;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        for (int ranks = 1; ranks <= RANKS; ranks++)
+            for (int each = 1; each <= (is_interleaved(kinds[k]) ? EACH : 1); each++)
+                for (int m = 1; m <= MICRO_BATCHES; m++) {
+                    struct sy_schedule *s = table(kinds[k], ranks, each, m);
+                    if (!runs_with_less(s, 0))
+                        fail_msg("kind %d, %d ranks, %d each, %d micro-batches: all wait", (int)kinds[k],
+                                 ranks, each, m);
+                    stuck += !runs_with_less(s, 1);
+                    for (int i = 0; i < s->shape.stages; i++)
+                        most = s->unread[i] > most ? s->unread[i] : most;
+                    sy_schedule_destroy(s);
+                }
+    print_message("%d tables need every buffer; at most %d\n", stuck, most);
+    assert_true(stuck > 0);
+}
+
 /* --- the same orders as PyTorch's ----------------------------------------------------------------------- */
 
 static uint64_t add_line(uint64_t h, const char *line) {
@@ -292,9 +357,11 @@ static void what_cannot_be_is_refused_with_numbers(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_table_is_right), cmocka_unit_test(orders_are_those_of_pytorch),
-        cmocka_unit_test(wrong_tables_are_seen), cmocka_unit_test(times_and_messages_count),
-        cmocka_unit_test(what_cannot_be_is_refused_with_numbers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_table_is_right),
+                                       cmocka_unit_test(buffers_of_sends_are_enough),
+                                       cmocka_unit_test(orders_are_those_of_pytorch),
+                                       cmocka_unit_test(wrong_tables_are_seen),
+                                       cmocka_unit_test(times_and_messages_count),
+                                       cmocka_unit_test(what_cannot_be_is_refused_with_numbers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

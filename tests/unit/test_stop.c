@@ -20,7 +20,7 @@ static sy_status one_rank(const struct sy_comm *comm, void *arg) {
     volatile int stop = r == c->stop_rank, save = 0;
     struct sy_io io = {.stop = &stop, .save = &save};
     struct sy_session session = {.config = c->config,
-                                 .groups = {.dp = *comm, .ep = *comm, .pp = sy_comm_self()}};
+                                 .groups = {.world = *comm}};
     struct sy_stop s = sy_stop_begin(&session, &io);
     save = r == c->save_rank;
     if (r == c->late_rank)

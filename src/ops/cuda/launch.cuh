@@ -32,6 +32,9 @@ static inline void sy_allow_shared(const void *kernel, size_t bytes) {
 #define SY_DEV __device__ __forceinline__
 #endif
 
+/* Registers as the code needs them: what ptxas guesses to be worth a spill is none. */
+#define SY_KERNEL(threads) static __global__ void __launch_bounds__(threads, 1)
+
 enum { SY_THREADS = 256 };
 
 /* Whether 16 bytes at a time can be read from p on, also a multiple of the strides (in bytes) on. */

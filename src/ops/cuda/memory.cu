@@ -1,7 +1,7 @@
 /* Moving bits: fill, copies of rows, rows between the order of a message and that of an owner. */
 #include "ops/cuda/values.cuh"
 
-static __global__ void __launch_bounds__(SY_THREADS) fill_words(struct sy_fill op, int whole) {
+SY_KERNEL(SY_THREADS) fill_words(struct sy_fill op, int whole) {
     uint32_t *to = (uint32_t *)op.data;
     int64_t me = (int64_t)blockIdx.x * SY_THREADS + threadIdx.x, step = (int64_t)gridDim.x * SY_THREADS;
     int64_t wide = whole ? op.n / 4 : 0;
@@ -18,7 +18,7 @@ extern "C" void sy_cuda_fill(const struct sy_exec *x, const struct sy_fill *op) 
 
 /* --- rows of bytes -------------------------------------------------------------------------------------- */
 
-template <class Unit> static __global__ void __launch_bounds__(SY_THREADS) copy_rows(struct sy_copy op) {
+template <class Unit> SY_KERNEL(SY_THREADS) copy_rows(struct sy_copy op) {
     int64_t units = op.bytes / (int64_t)sizeof(Unit), step = (int64_t)gridDim.x * SY_THREADS;
     for (int64_t i = (int64_t)blockIdx.x * SY_THREADS + threadIdx.x; i < op.rows * units; i += step) {
         int64_t row = op.rows == 1 ? 0 : i / units, at = i - row * units;
@@ -46,7 +46,7 @@ extern "C" void sy_cuda_copy(const struct sy_exec *x, const struct sy_copy *op) 
 
 enum { BLOCKS_OF_SEGMENT = 16 };
 
-static __global__ void __launch_bounds__(SY_THREADS) move_rows(struct sy_move_segments op) {
+SY_KERNEL(SY_THREADS) move_rows(struct sy_move_segments op) {
     int64_t s = blockIdx.x, n = op.rows[s] * op.row_bytes, step = (int64_t)gridDim.y * SY_THREADS,
             me = (int64_t)blockIdx.y * SY_THREADS + threadIdx.x;
     const char *from = (const char *)op.from + op.from_at[s] * op.row_bytes;
@@ -58,7 +58,7 @@ static __global__ void __launch_bounds__(SY_THREADS) move_rows(struct sy_move_se
         to[i] = from[i];
 }
 
-static __global__ void __launch_bounds__(SY_THREADS) clear_bytes(char *to, int64_t n) {
+SY_KERNEL(SY_THREADS) clear_bytes(char *to, int64_t n) {
     int64_t me = (int64_t)blockIdx.x * SY_THREADS + threadIdx.x, step = (int64_t)gridDim.x * SY_THREADS;
     int64_t wide = ((uint64_t)(uintptr_t)to & 15) == 0 ? n / 16 : 0;
     for (int64_t i = me; i < wide; i += step)

@@ -1,6 +1,6 @@
 /* Ops that sum a row by V64: RMSNorm, dot products of rows, the gradient of the sigmoid gate. A row has 8
- * threads, a warp 4 rows, a block 32. A row is read twice: the second time it comes from a cache. Threads of a
- * row beyond the last go along without elements. */
+ * threads, a warp 4 rows, a block 32. A row is read twice: the second time it comes from a cache. Threads of
+ * a row beyond the last go along without elements. */
 #include "ops/cuda/values.cuh"
 
 enum { ROWS = SY_THREADS / (int)SY_ROW_THREADS };
@@ -39,8 +39,7 @@ static SY_DEV float dot_of(const struct my_row &r, const void *a, enum sy_dtype 
 
 /* --- RMSNorm: r = 1/sqrt(fma(V64(x x), fp32(1/d), eps)); y = BF((x r) g) -------------------------------- */
 
-static __global__ void __launch_bounds__(SY_THREADS)
-    norm_rows(struct sy_rmsnorm_fwd op, float inverse_d, int whole) {
+SY_KERNEL(SY_THREADS) norm_rows(struct sy_rmsnorm_fwd op, float inverse_d, int whole) {
     struct my_row at = my_row(op.tokens * op.heads, op.heads, op.d);
     const void *x = sy_head_row(op.x, at.token, at.head);
     void *y = sy_head_row_out(op.y, at.token, at.head);
@@ -75,8 +74,7 @@ extern "C" void sy_cuda_rmsnorm_fwd(const struct sy_exec *x, const struct sy_rms
 }
 
 /* t = dy g; k = ((V64(t x) r) r) fp32(1/d); dx = BF(r fma(-k, x, t)) */
-static __global__ void __launch_bounds__(SY_THREADS)
-    norm_rows_back(struct sy_rmsnorm_bwd op, float inverse_d, int whole) {
+SY_KERNEL(SY_THREADS) norm_rows_back(struct sy_rmsnorm_bwd op, float inverse_d, int whole) {
     struct my_row at = my_row(op.tokens * op.heads, op.heads, op.d);
     const void *x = sy_head_row(op.x, at.token, at.head), *dy = sy_head_row(op.dy, at.token, at.head);
     void *dx = sy_head_row_out(op.dx, at.token, at.head);
@@ -113,7 +111,7 @@ extern "C" void sy_cuda_rmsnorm_bwd(const struct sy_exec *x, const struct sy_rms
 
 /* --- y[r] = V64(a b) ------------------------------------------------------------------------------------ */
 
-static __global__ void __launch_bounds__(SY_THREADS) dot_rows(struct sy_rowdot op, int whole) {
+SY_KERNEL(SY_THREADS) dot_rows(struct sy_rowdot op, int whole) {
     struct my_row at = my_row(sy_cuda_rows(op.rows), 1, op.d);
     float sum = dot_of(at, sy_row(op.a, at.row), op.a.dtype, sy_row(op.b, at.row), op.b.dtype, whole);
     if (leads(at))
@@ -128,8 +126,7 @@ extern "C" void sy_cuda_rowdot(const struct sy_exec *x, const struct sy_rowdot *
 
 /* --- the gate back: dl = BF(V64(dy y) (s (1 - s))), dy_in = BF(s dy), s = SIG(logit) -------------------- */
 
-static __global__ void __launch_bounds__(SY_THREADS)
-    gate_rows_back(struct sy_sigmoid_gate_bwd op, int whole) {
+SY_KERNEL(SY_THREADS) gate_rows_back(struct sy_sigmoid_gate_bwd op, int whole) {
     struct my_row at = my_row(op.rows, 1, op.d);
     const void *dy = sy_row(op.dy, at.row);
     float sum = dot_of(at, dy, op.dy.dtype, sy_row(op.y_in, at.row), op.y_in.dtype, whole), v[SY_WIDE];

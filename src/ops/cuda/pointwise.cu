@@ -4,7 +4,7 @@
 
 /* --- y = BF(((t0 + t1) + t2) + t3) ---------------------------------------------------------------------- */
 
-static __global__ void __launch_bounds__(SY_THREADS) join_rows(struct sy_join op, int whole) {
+SY_KERNEL(SY_THREADS) join_rows(struct sy_join op, int whole) {
     int64_t row = sy_my_row();
     if (row >= op.rows)
         return;
@@ -35,7 +35,7 @@ extern "C" void sy_cuda_join(const struct sy_exec *x, const struct sy_join *op) 
 
 /* --- y[t] = BF(sum over heads ascending of x[t, h]) ----------------------------------------------------- */
 
-static __global__ void __launch_bounds__(SY_THREADS) sum_heads(struct sy_head_sum op, int whole) {
+SY_KERNEL(SY_THREADS) sum_heads(struct sy_head_sum op, int whole) {
     int64_t t = sy_my_row();
     if (t >= op.tokens)
         return;
@@ -62,7 +62,7 @@ extern "C" void sy_cuda_head_sum(const struct sy_exec *x, const struct sy_head_s
 
 /* --- y = BF(SIG(l) y) ----------------------------------------------------------------------------------- */
 
-static __global__ void __launch_bounds__(SY_THREADS) gate_rows(struct sy_sigmoid_gate op, int whole) {
+SY_KERNEL(SY_THREADS) gate_rows(struct sy_sigmoid_gate op, int whole) {
     int64_t row = sy_my_row();
     if (row >= op.rows)
         return;
@@ -84,25 +84,30 @@ extern "C" void sy_cuda_sigmoid_gate(const struct sy_exec *x, const struct sy_si
 
 /* --- y = BF(x) ------------------------------------------------------------------------------------------ */
 
-static __global__ void __launch_bounds__(SY_THREADS)
-    cast_all(struct sy_cast op, enum sy_dtype stored, int whole) {
-    int64_t step = (int64_t)gridDim.x * SY_THREADS * SY_WIDE;
-    for (int64_t i = ((int64_t)blockIdx.x * SY_THREADS + threadIdx.x) * SY_WIDE; i < op.n; i += step) {
-        float v[SY_WIDE];
-        sy_load8(op.x, SY_F32, i, op.n, whole, v);
-        sy_store8(op.y, stored, i, op.n, whole, v);
-    }
+enum { CAST_CHUNK = 4 * SY_THREADS * (int)SY_WIDE };
+
+SY_KERNEL(SY_THREADS) cast_all(const struct sy_cast_item *items, int n_items, enum sy_dtype stored) {
+    sy_deal(items, n_items, CAST_CHUNK, [=](const struct sy_cast_item &q, int64_t lo, int64_t hi) {
+        int whole = (((uint64_t)(uintptr_t)q.x | (uint64_t)(uintptr_t)q.y) & 15) == 0;
+#pragma unroll 4
+        for (int64_t i = lo + SY_WIDE * threadIdx.x; i < hi; i += SY_WIDE * (int64_t)SY_THREADS) {
+            float v[SY_WIDE];
+            sy_load8(q.x, SY_F32, i, hi, whole, v);
+            sy_store8(q.y, stored, i, hi, whole, v);
+        }
+    });
 }
 
 extern "C" void sy_cuda_cast(const struct sy_exec *x, const struct sy_cast *op) {
-    if (op->n > 0)
-        SY_LAUNCH(x, cast_all, sy_blocks_for(x, op->n, SY_WIDE), SY_THREADS, 0, *op, x->dtype,
-                  sy_aligned(op->x) && sy_aligned(op->y));
+    unsigned blocks = sy_blocks_of_list(x, op->item, op->n_items, CAST_CHUNK);
+    if (blocks > 0)
+        SY_LAUNCH(x, cast_all, blocks, SY_THREADS, 0, sy_cuda_upload(x, op->item, (size_t)op->n_items),
+                  op->n_items, x->dtype);
 }
 
 /* --- y[i] = x[index[i]] --------------------------------------------------------------------------------- */
 
-static __global__ void __launch_bounds__(SY_THREADS) gather_floats(struct sy_gather_f32 op) {
+SY_KERNEL(SY_THREADS) gather_floats(struct sy_gather_f32 op) {
     int64_t n = op.used ? *op.used : op.n, step = (int64_t)gridDim.x * SY_THREADS;
     for (int64_t i = (int64_t)blockIdx.x * SY_THREADS + threadIdx.x; i < n; i += step) {
         int32_t at = op.index[i];

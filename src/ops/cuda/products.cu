@@ -8,17 +8,24 @@ extern "C" void sy_cuda_pack(const struct sy_exec *x, const struct sy_pack *op) 
 }
 
 extern "C" void sy_cuda_linear(const struct sy_exec *x, const struct sy_linear *op) {
+    if (sy_cuda_linear_gemm(x, op))
+        return;
     sy_cuda_linear_any(x, op);
     if (op->epilogue == SY_EPILOGUE_SWIGLU)
         sy_cuda_swiglu_rows(x, op);
 }
 
 extern "C" void sy_cuda_linear_dx(const struct sy_exec *x, const struct sy_linear_dx *op) {
-    sy_cuda_linear_dx_any(x, op);
+    if (!sy_cuda_linear_dx_gemm(x, op))
+        sy_cuda_linear_dx_any(x, op);
     if (op->epilogue == SY_EPILOGUE_SWIGLU_BACK)
         sy_cuda_swiglu_back_rows(x, op);
 }
 
 extern "C" void sy_cuda_linear_dw(const struct sy_exec *x, const struct sy_linear_dw *op) {
-    sy_cuda_linear_dw_any(x, op);
+    for (int i = 0; i < op->n_problems; i++)
+        if (!sy_cuda_linear_dw_gemm(x, &op->problem[i])) {
+            struct sy_linear_dw one = {&op->problem[i], 1};
+            sy_cuda_linear_dw_any(x, &one);
+        }
 }

@@ -1,6 +1,7 @@
 /* The products' two families, and what stands behind either: which tile of rows is whose, SwiGLU on rows that
  * are stored. products.cu chooses.
  *
+ *     gemm   TMA and wgmma (gemm.cuh): rows of bf16 at multiples of 16 bytes, segments of whole blocks of 16 rows
  *     any    chains of mma.sync, strides and sizes as they come (product_any.cu)
  */
 #ifndef SY_OPS_CUDA_PRODUCTS_CUH
@@ -12,6 +13,11 @@
 void sy_cuda_linear_any(const struct sy_exec *x, const struct sy_linear *op);
 void sy_cuda_linear_dx_any(const struct sy_exec *x, const struct sy_linear_dx *op);
 void sy_cuda_linear_dw_any(const struct sy_exec *x, const struct sy_linear_dw *op);
+
+/* 1: done; 0: nothing was, as the call is not for this family. */
+int sy_cuda_linear_gemm(const struct sy_exec *x, const struct sy_linear *op);
+int sy_cuda_linear_dx_gemm(const struct sy_exec *x, const struct sy_linear_dx *op);
+int sy_cuda_linear_dw_gemm(const struct sy_exec *x, const struct sy_dw *problem);
 
 /* h of the rows y = g | u; dgu, hw and dw of the rows gu, a. */
 void sy_cuda_swiglu_rows(const struct sy_exec *x, const struct sy_linear *op);

@@ -98,6 +98,19 @@ SY_DEV void tma_store_2d(const CUtensorMap *m, uint32_t src, int c0, int c1) {
                  "r"(src), "r"(c0), "r"(c1)
                  : "memory");
 }
+// Whole bytes, in multiples of 16, both sides aligned to 16.
+SY_DEV void bulk_load(uint32_t dst, const void *src, uint32_t bytes, uint32_t bar) {
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(dst),
+        "l"(__cvta_generic_to_global(src)), "r"(bytes), "r"(bar)
+        : "memory");
+}
+SY_DEV void bulk_store(void *dst, uint32_t src, uint32_t bytes) {
+    asm volatile(
+        "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(__cvta_generic_to_global(dst)),
+        "r"(src), "r"(bytes)
+        : "memory");
+}
 SY_DEV void tma_store_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 // Until at most N stores of this thread have not yet read their shared memory.
 template <int N> SY_DEV void tma_store_wait_read() {
@@ -112,6 +125,11 @@ SY_DEV void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" 
 SY_DEV void stmatrix_x4(uint32_t at, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a), "r"(b),
                  "r"(c), "r"(d)
+                 : "memory");
+}
+SY_DEV void stmatrix_x4_trans(uint32_t at, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a),
+                 "r"(b), "r"(c), "r"(d)
                  : "memory");
 }
 
@@ -155,6 +173,10 @@ SY_DEV uint64_t descriptor(uint32_t at, uint32_t block_bytes) {
 // C7514: all serialised).
 template <int N> SY_DEV void wgmma_wait_for(float (&d)[64]) {
     asm volatile("wgmma.wait_group.sync.aligned %64;" : SY_ACC64(d, 0) : "n"(N) : "memory");
+}
+
+template <int N> SY_DEV void wgmma_wait_for(float (&d)[128]) {
+    asm volatile("wgmma.wait_group.sync.aligned %128;" : SY_ACC64(d, 0), SY_ACC64(d, 64) : "n"(N) : "memory");
 }
 
 // d = a b (go_on 0) or d + a b, 64 x 256, both operands in shared memory; A_MN, B_MN: 1 for MN-major.

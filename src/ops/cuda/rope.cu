@@ -40,7 +40,7 @@ static SY_DEV void rotate_four(uint16_t *row, int halves, int64_t half, int64_t 
     }
 }
 
-static __global__ void __launch_bounds__(SY_THREADS) rope_rows(struct sy_rope op, int whole) {
+SY_KERNEL(SY_THREADS) rope_rows(struct sy_rope op, int whole) {
     int64_t row = sy_my_row(), half = op.d / 2;
     if (row >= op.tokens * op.heads)
         return;

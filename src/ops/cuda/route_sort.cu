@@ -60,7 +60,7 @@ static SY_DEV uint32_t sum_bits(const struct bits &m) {
 
 /* --- count, lay out, place ------------------------------------------------------------------------------ */
 
-static __global__ void __launch_bounds__(SY_THREADS) count_segments(struct sy_route_sort op) {
+SY_KERNEL(SY_THREADS) count_segments(struct sy_route_sort op) {
     SY_SHARED(uint32_t, shared);
     struct bits m = bits_of(op, shared);
     set_bits(op, m);
@@ -108,7 +108,7 @@ static SY_DEV void lay_out_tiles(const struct sy_route_sort &op) {
         *op.n_tiles = at;
 }
 
-static __global__ void __launch_bounds__(LAY_OUT_THREADS) lay_out(struct sy_route_sort op, int64_t segment) {
+SY_KERNEL(LAY_OUT_THREADS) lay_out(struct sy_route_sort op, int64_t segment) {
     int64_t bins = op.experts * op.sequences, at = 0, all;
     for (int64_t first = 0; first < bins; first += LAY_OUT_THREADS, at += all) {
         int64_t i = first + threadIdx.x, count = i < bins ? op.offset[i] : 0;
@@ -124,7 +124,7 @@ static __global__ void __launch_bounds__(LAY_OUT_THREADS) lay_out(struct sy_rout
     lay_out_tiles(op);
 }
 
-static __global__ void __launch_bounds__(SY_THREADS) place_routes(struct sy_route_sort op) {
+SY_KERNEL(SY_THREADS) place_routes(struct sy_route_sort op) {
     SY_SHARED(uint32_t, shared);
     struct bits m = bits_of(op, shared);
     int64_t n = op.seq_len * op.top_k;
@@ -159,8 +159,7 @@ extern "C" void sy_cuda_route_sort(const struct sy_exec *x, const struct sy_rout
 
 /* --- forced balance: every segment has `each` rows ------------------------------------------------------ */
 
-static __global__ void __launch_bounds__(SY_THREADS)
-    forced_segments(struct sy_route_sort op, int64_t each, int64_t stride) {
+SY_KERNEL(SY_THREADS) forced_segments(struct sy_route_sort op, int64_t each, int64_t stride) {
     int64_t bins = op.experts * op.sequences, step = (int64_t)gridDim.x * SY_THREADS,
             me = (int64_t)blockIdx.x * SY_THREADS + threadIdx.x;
     int64_t rows = op.sequences * stride, tiles = (rows + SY_TILE_ROWS - 1) / SY_TILE_ROWS;
@@ -179,7 +178,7 @@ static __global__ void __launch_bounds__(SY_THREADS)
 
 /* Token i's experts are (i K + k) mod E: from a = i K mod E up, those past E - 1 from 0. In ascending order
  * the ones that wrapped come first. */
-static __global__ void __launch_bounds__(SY_THREADS) forced_routes(struct sy_route_sort op, int64_t stride) {
+SY_KERNEL(SY_THREADS) forced_routes(struct sy_route_sort op, int64_t stride) {
     int64_t n = op.sequences * op.seq_len * op.top_k, step = (int64_t)gridDim.x * SY_THREADS;
     for (int64_t i = (int64_t)blockIdx.x * SY_THREADS + threadIdx.x; i < n; i += step) {
         int64_t t = i / op.top_k, k = i % op.top_k, b = t / op.seq_len, first = t % op.seq_len * op.top_k,

@@ -21,7 +21,7 @@ static SY_DEV void lowest_of_warp(uint64_t *key, uint64_t *route) {
     }
 }
 
-static __global__ void __launch_bounds__(THREADS) compare_routes(struct sy_routes_equal op) {
+SY_KERNEL(THREADS) compare_routes(struct sy_routes_equal op) {
     __shared__ uint64_t keys[THREADS / 32], routes[THREADS / 32];
     uint64_t key = UINT64_MAX, route = UINT64_MAX; /* none */
     for (int64_t i = threadIdx.x; i < op.tokens * op.top_k; i += THREADS)
@@ -54,7 +54,7 @@ extern "C" void sy_cuda_routes_equal(const struct sy_exec *x, const struct sy_ro
 
 /* --- counts[e] += routes to e --------------------------------------------------------------------------- */
 
-static __global__ void __launch_bounds__(THREADS) count_all(struct sy_count_routes op) {
+SY_KERNEL(THREADS) count_all(struct sy_count_routes op) {
     SY_SHARED(int, count);
     int64_t n = op.tokens * op.top_k;
     for (int64_t e = threadIdx.x; e < op.experts; e += THREADS)

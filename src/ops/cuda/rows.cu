@@ -3,7 +3,7 @@
 
 /* --- y[t] = w[id[t]] ------------------------------------------------------------------------------------ */
 
-static __global__ void __launch_bounds__(SY_THREADS) embed_rows(struct sy_embed_fwd op, int whole) {
+SY_KERNEL(SY_THREADS) embed_rows(struct sy_embed_fwd op, int whole) {
     int64_t t = sy_my_row();
     if (t >= op.tokens)
         return;
@@ -20,7 +20,7 @@ extern "C" void sy_cuda_embed_fwd(const struct sy_exec *x, const struct sy_embed
 
 /* --- y[row] = x[t], or BF(w x[t]); +0 in rows of padding ------------------------------------------------ */
 
-static __global__ void __launch_bounds__(SY_THREADS) permute_rows(struct sy_permute op, int whole) {
+SY_KERNEL(SY_THREADS) permute_rows(struct sy_permute op, int whole) {
     int64_t row = sy_my_row();
     if (row >= sy_cuda_rows(op.rows))
         return;
@@ -74,7 +74,7 @@ static SY_DEV void add_ranges(const struct sy_combine &op, int64_t size, int64_t
     }
 }
 
-static __global__ void __launch_bounds__(SY_THREADS) combine_rows(struct sy_combine op, int whole) {
+SY_KERNEL(SY_THREADS) combine_rows(struct sy_combine op, int whole) {
     int64_t t = sy_my_row();
     if (t >= op.tokens)
         return;

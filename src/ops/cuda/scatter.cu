@@ -1,7 +1,7 @@
-/* scatter_add: rows added to rows that an index names, in ascending order of the rows added. Block i takes the
- * whole sum of the row that index i names, if no earlier index names it: it looks for the later ones, in
- * order, and each of its threads adds one column of theirs. So every element is one chain, without atomics and
- * without workspace. fold_rows likewise: the first index that names a row does the work. */
+/* scatter_add: rows added to rows that an index names, in ascending order of the rows added. Block i takes
+ * the whole sum of the row that index i names, if no earlier index names it: it looks for the later ones, in
+ * order, and each of its threads adds one column of theirs. So every element is one chain, without atomics
+ * and without workspace. fold_rows likewise: the first index that names a row does the work. */
 #include "ops/cuda/values.cuh"
 
 enum { SEEN = 512 }; /* indices of a row that are found before their rows are added */
@@ -59,7 +59,7 @@ static SY_DEV float add_seen(const struct sy_scatter_add &op, const int32_t *see
     return sum;
 }
 
-static __global__ void __launch_bounds__(SY_THREADS) add_to_rows(struct sy_scatter_add op) {
+SY_KERNEL(SY_THREADS) add_to_rows(struct sy_scatter_add op) {
     __shared__ int32_t seen[SEEN + (int)SY_THREADS];
     struct names w = {op.index, op.top_k, op.out_rows};
     int64_t n = op.used ? *op.used : op.n, i = blockIdx.x,
@@ -88,7 +88,7 @@ extern "C" void sy_cuda_scatter_add(const struct sy_exec *x, const struct sy_sca
 
 /* --- y[index] = y[index] + x[index], x[index] = +0 ------------------------------------------------------ */
 
-static __global__ void __launch_bounds__(SY_THREADS) fold_named_rows(struct sy_fold_rows op) {
+SY_KERNEL(SY_THREADS) fold_named_rows(struct sy_fold_rows op) {
     struct names w = {op.index, 0, INT32_MAX};
     int64_t i = blockIdx.x;
     int32_t row = named(w, i);

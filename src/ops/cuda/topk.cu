@@ -42,7 +42,7 @@ static SY_DEV void place_in_order(const struct sy_topk &op, const float *row, ui
     }
 }
 
-static __global__ void __launch_bounds__(SY_THREADS) choose_rows(struct sy_topk op) {
+SY_KERNEL(SY_THREADS) choose_rows(struct sy_topk op) {
     int64_t r = blockIdx.x;
     const float *row = op.x + r * op.n;
     int32_t *ids = op.ids + r * op.k;
@@ -74,7 +74,7 @@ static __global__ void __launch_bounds__(SY_THREADS) choose_rows(struct sy_topk 
         op.values[r * op.k + j] = row[ids[j]];
 }
 
-static __global__ void no_bad_row(int64_t *bad_row) { *bad_row = -1; }
+SY_KERNEL(32) no_bad_row(int64_t *bad_row) { *bad_row = -1; }
 
 extern "C" void sy_cuda_topk(const struct sy_exec *x, const struct sy_topk *op) {
     SY_LAUNCH(x, no_bad_row, 1, 32, 0, op->bad_row);
@@ -84,7 +84,7 @@ extern "C" void sy_cuda_topk(const struct sy_exec *x, const struct sy_topk *op) 
 
 /* --- dx[r, ids[r, j]] = dvalues[r, j], +0 elsewhere ----------------------------------------------------- */
 
-static __global__ void __launch_bounds__(SY_THREADS) place_rows(struct sy_topk_bwd op) {
+SY_KERNEL(SY_THREADS) place_rows(struct sy_topk_bwd op) {
     int64_t r = blockIdx.x;
     for (int64_t i = threadIdx.x; i < op.n; i += SY_THREADS)
         op.dx[r * op.n + i] = 0.0f;

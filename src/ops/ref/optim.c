@@ -11,9 +11,10 @@ enum { BLOCK = 1024 };
 
 /* --- the verdict ---------------------------------------------------------------------------------------- */
 
-static int all_finite(const struct sy_tally *t) {
+/* Whether the step's numbers mean something. */
+static int is_sound(const struct sy_tally *t) {
     return t->n_bad == 0 && t->n_bad_router == 0 && t->bad_token == SY_NO_TOKEN && t->n_bad_gradient == 0 &&
-           t->changed[0] == SY_NO_TOKEN;
+           t->changed[0] == SY_NO_TOKEN && t->overflow == 0;
 }
 
 void SY_FN(judge)(const struct sy_exec *x, const struct sy_judge *op) {
@@ -21,7 +22,7 @@ void SY_FN(judge)(const struct sy_exec *x, const struct sy_judge *op) {
     (void)x;
     *op->verdict = (struct sy_verdict){.norm = norm,
                                        .clip = (float)(ratio < 1.0 ? ratio : 1.0),
-                                       .apply = all_finite(op->tally) && isfinite(norm)};
+                                       .apply = is_sound(op->tally) && isfinite(norm)};
 }
 
 /* --- lists of tensors: their 1024-blocks are dealt to the threads --------------------------------------- */
@@ -111,13 +112,19 @@ void SY_FN(digest)(const struct sy_exec *x, const struct sy_digest_of *op) {
 static void cast_part(void *arg, int thread, int n_threads) {
     const struct list *l = arg;
     const struct sy_cast *op = l->op;
-    int64_t lo, hi;
-    sy_range(op->n, BLOCK, thread, n_threads, &lo, &hi);
-    narrow(l->x, l->x->dtype, hi - lo, op->x + lo, sy_at(op->y, l->x->dtype, lo));
+    for (int k = 0; k < op->n_items; k++) {
+        const struct sy_cast_item *q = &op->item[k];
+        int64_t lo, hi;
+        sy_range(q->n, BLOCK, thread, n_threads, &lo, &hi);
+        narrow(l->x, l->x->dtype, hi - lo, q->x + lo, sy_at(q->y, l->x->dtype, lo));
+    }
 }
 
 void SY_FN(cast)(const struct sy_exec *x, const struct sy_cast *op) {
-    sy_pool_run(pool_for(x, op->n), cast_part, &(struct list){x, op});
+    int64_t n = 0;
+    for (int k = 0; k < op->n_items; k++)
+        n += op->item[k].n;
+    sy_pool_run(pool_for(x, n), cast_part, &(struct list){x, op});
 }
 
 /* --- expert bias ---------------------------------------------------------------------------------------- */

@@ -18,27 +18,25 @@
 // own. Tiles run down at most BAND row tiles, then to the next columns, so that neighbours mostly share B
 // and a wave's operands stay in L2.
 //
-// Epilogues: STORE BF of the chain; SWIGLU, a tile holds 128 columns of g = x W1^T and the same of u = x
+// A chain may go on over several pairs of operands (maps), each padded to a block by itself.
+//
+// Epilogues: STORE BF of the chain; DIRECT the same to fp32 or with a bias or residual; SWIGLU, a tile holds 128 columns of g = x W1^T and the same of u = x
 // W3^T (two boxes, the weights are not interleaved) and stores g, u and h = BF((g SIG(g)) u); LEAF stores
-// fp32, FOLD adds to fp32 (TN). A warp owns 16 rows and sends them by its own TMA store or not at all; a
+// fp32, FOLD adds to fp32 (TN), from +0 or from an accumulator. A warp owns 16 rows and sends them by its own TMA store or not at all; a
 // warpgroup without rows skips its products.
-#ifndef SY_BENCH_GPU_GEMM_SM90_CUH
-#define SY_BENCH_GPU_GEMM_SM90_CUH
+#ifndef SY_OPS_CUDA_GEMM_CUH
+#define SY_OPS_CUDA_GEMM_CUH
 
-#include "gemm_epilogue.cuh"
-#include "gemm_tiles.cuh"
+#include "ops/cuda/gemm_epilogue.cuh"
+#include "ops/cuda/tensor_map.cuh"
 
-namespace gemm_sm90 {
+namespace gemm {
 
 // --- producer ------------------------------------------------------------------------------------------
 
-template <int LAYOUT, int EPI>
-SY_DEV void load_half(const maps &map, uint32_t dst, uint32_t full, int share, int half, int n0, int k,
-                      int g) {
-    const CUtensorMap *m = &map.b[EPI == SWIGLU ? half : 0];
-    int n = EPI == SWIGLU ? n0 / 2 : n0 + half * (BN / 2), boxes = LAYOUT == NT ? 1 : 2;
-    dst += half * HALF_BYTES;
-    for (int i = 0; i < boxes; i++) {
+template <int LAYOUT>
+SY_DEV void load_half(const CUtensorMap *m, uint32_t dst, uint32_t full, int share, int n, int k, int g) {
+    for (int i = 0; i < (LAYOUT == NT ? 1 : 2); i++) {
         int c0 = LAYOUT == NT ? k : n + i * 64, c1 = LAYOUT == NT ? n : k, c2 = LAYOUT == TN ? 0 : g;
         uint32_t at = dst + i * (HALF_BYTES / 2);
         if (share)
@@ -48,33 +46,44 @@ SY_DEV void load_half(const maps &map, uint32_t dst, uint32_t full, int share, i
     }
 }
 
+// Half h of a stage's B: 128 columns.
+template <int LAYOUT, int EPI>
+SY_DEV void load_b(const maps &map, int i, uint32_t dst, uint32_t full, int share, int h, const tile &a,
+                   int k) {
+    const CUtensorMap *m = &map.b[EPI == SWIGLU ? h : i];
+    int n = EPI == SWIGLU ? a.n * (BN / 2) : a.n * BN + h * (BN / 2);
+    load_half<LAYOUT>(m, dst + h * HALF_BYTES, full, share, n, k, a.group);
+}
+
+template <int LAYOUT> SY_DEV void load_a(const CUtensorMap *m, uint32_t dst, uint32_t full, int row, int k) {
+    if (LAYOUT == TN) {
+        ptx::tma_load_3d(dst, m, full, row, k, 0);
+        ptx::tma_load_3d(dst + A_BYTES / 2, m, full, row + 64, k, 0);
+    } else {
+        ptx::tma_load_3d(dst, m, full, k, row, 0);
+    }
+}
+
 template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &p, shared &s) {
     int rank = ptx::cluster_rank(), mine = 0, other = 0, stage = 0, phase = 0;
-    for (int t = blockIdx.x; t - rank < s.first[p.groups]; t += gridDim.x) {
+    for (int t = blockIdx.x; t - rank < s.first[p.rows.groups]; t += gridDim.x) {
         tile a = tile_at<LAYOUT>(p, s, t, mine), b = tile_at<LAYOUT>(p, s, t ^ 1, other);
-        int share = a.group == b.group && a.n == b.n, blocks = blocks_of<LAYOUT>(p, s, a.group),
-            start = s.offset[a.group];
+        int share = a.group == b.group && a.n == b.n, start = s.offset[a.group];
+        for (int j = 0; j < (LAYOUT == TN ? 1 : p.n_maps); j++) {
+            int blocks = LAYOUT == TN ? blocks_of<LAYOUT>(p, s, a.group) : p.blocks[j];
 #pragma unroll 1
-        for (int i = 0; i < blocks; i++) {
-            uint32_t full = ptx::shared(&s.full[stage]), at = ptx::shared(s.stage[stage]);
-            int k = i * BK + (LAYOUT == TN ? start : 0);
-            ptx::mbar_wait(ptx::shared(&s.empty[stage]), phase ^ 1);
-            ptx::mbar_arrive_expect(full, STAGE_BYTES);
-            if (LAYOUT == TN) {
-                ptx::tma_load_3d(at, &map.a, full, a.m * BM, k, 0);
-                ptx::tma_load_3d(at + A_BYTES / 2, &map.a, full, a.m * BM + 64, k, 0);
-            } else {
-                ptx::tma_load_3d(at, &map.a, full, k, start + a.m * BM, 0);
-            }
-            if (share) {
-                load_half<LAYOUT, EPI>(map, at + A_BYTES, full, 1, rank, a.n * BN, k, a.group);
-            } else {
-                load_half<LAYOUT, EPI>(map, at + A_BYTES, full, 0, 0, a.n * BN, k, a.group);
-                load_half<LAYOUT, EPI>(map, at + A_BYTES, full, 0, 1, a.n * BN, k, a.group);
-            }
-            if (++stage == STAGES) {
-                stage = 0;
-                phase ^= 1;
+            for (int i = 0; i < blocks; i++) {
+                uint32_t full = ptx::shared(&s.full[stage]), at = ptx::shared(s.stage[stage]);
+                int k = i * BK + (LAYOUT == TN ? start : 0);
+                ptx::mbar_wait(ptx::shared(&s.empty[stage]), phase ^ 1);
+                ptx::mbar_arrive_expect(full, STAGE_BYTES);
+                load_a<LAYOUT>(&map.a[j], at, full, a.m * BM + (LAYOUT == TN ? 0 : start), k);
+                for (int h = share ? rank : 0; h < (share ? rank + 1 : 2); h++)
+                    load_b<LAYOUT, EPI>(map, j, at + A_BYTES, full, share, h, a, k);
+                if (++stage == STAGES) {
+                    stage = 0;
+                    phase ^= 1;
+                }
             }
         }
     }
@@ -105,7 +114,7 @@ SY_DEV void next_stage(int &stage, int &phase) {
     }
 }
 
-// The chain of one tile: whole blocks, then the last one's `rest` steps of 16 (TN: what the segment still
+// The chain of one tile from +0: whole blocks, then the last one's `rest` steps of 16 (TN: what the segment still
 // has; else 0).
 template <int LAYOUT>
 SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase) {
@@ -141,6 +150,24 @@ SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], in
         release(s, before);
 }
 
+// The same from d, block by block: products that are open may not follow values that were loaded (C7515).
+template <int LAYOUT>
+SY_DEV void chain_on(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase) {
+    for (int i = 0; i < whole + (rest > 0); i++) {
+        int steps = i < whole ? BK / 16 : rest;
+        ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
+#pragma unroll 1
+        for (int step = 0; step < steps; step++) {
+            ptx::wgmma_fence();
+            multiply<LAYOUT>(s, stage, group, step, d, 1);
+            ptx::wgmma_commit();
+            ptx::wgmma_wait_for<0>(d);
+        }
+        release(s, stage);
+        next_stage(stage, phase);
+    }
+}
+
 SY_DEV void skip(shared &s, int blocks, int &stage, int &phase) {
     for (int i = 0; i < blocks; i++) {
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
@@ -151,13 +178,26 @@ SY_DEV void skip(shared &s, int blocks, int &stage, int &phase) {
 
 // --- consumers -----------------------------------------------------------------------------------------
 
+// What a tile's chain begins with; 0: nothing is to be done, as nothing would change.
+template <int EPI> SY_DEV int begin_leaf(const args &p, const tile &a, int blocks, int row, float (&d)[128]) {
+    const float *acc = p.acc + a.group * p.acc_step;
+    if (blocks == 0 && (EPI == FOLD || (EPI == LEAF_ON && acc == p.c + a.group * p.c_step)))
+        return 0; // + 0, and nothing that is summed is ever -0
+    if (EPI == LEAF_ON || EPI == FOLD_ON)
+        load_fp32(acc, p.m, p.n, d, row, a.n * BN);
+    else if (blocks == 0)
+        for (int i = 0; i < 128; i++)
+            d[i] = 0.0f;
+    return 1;
+}
+
 template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &p, shared &s) {
     int group = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 - 4, rank = ptx::cluster_rank(), cursor = 0;
     int stage = 0, phase = 0, turn = 0;
     float d[128];
-    for (int t = blockIdx.x; t - rank < s.first[p.groups]; t += gridDim.x) {
+    for (int t = blockIdx.x; t - rank < s.first[p.rows.groups]; t += gridDim.x) {
         tile a = tile_at<LAYOUT>(p, s, t, cursor);
-        int start = s.offset[a.group], end = s.offset[a.group + 1];
+        int start = s.offset[a.group], end = end_of<LAYOUT>(s, a.group);
         int blocks = __shfl_sync(~0u, blocks_of<LAYOUT>(p, s, a.group),
                                  0); // the same in all lanes, for the compiler
         int row = (LAYOUT == TN ? 0 : start) + a.m * BM + group * 64, rows_end = LAYOUT == TN ? p.m : end;
@@ -165,11 +205,13 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
             skip(s, blocks, stage, phase);
             continue;
         }
-        if (LAYOUT == TN && blocks == 0)
-            for (int i = 0; i < 128; i++)
-                d[i] = 0.0f;
+        if (LAYOUT == TN && !begin_leaf<EPI>(p, a, blocks, row + warp % 4 * 16, d))
+            continue;
         int rest = LAYOUT == TN ? __shfl_sync(~0u, (end - start) % BK / 16, 0) : 0;
-        chain<LAYOUT>(s, rest ? blocks - 1 : blocks, rest, group, d, stage, phase);
+        if (EPI == LEAF_ON || EPI == FOLD_ON)
+            chain_on<LAYOUT>(s, rest ? blocks - 1 : blocks, rest, group, d, stage, phase);
+        else
+            chain<LAYOUT>(s, rest ? blocks - 1 : blocks, rest, group, d, stage, phase);
         row += warp % 4 * 16;
         if (row >= rows_end)
             continue;
@@ -177,33 +219,15 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
             store_bf16(s, &map.c[0], warp, turn, d, a.n * BN, p.n, row);
         else if (EPI == SWIGLU)
             store_swiglu(s, map.c, warp, turn, d, a.n * BN / 2, p.n, row);
+        else if (EPI == DIRECT)
+            store_direct(p, d, row, rows_end, a.n * BN);
         else
-            store_fp32<EPI>(p.c + (size_t)a.group * p.m * p.n, p.m, p.n, d, row, a.n * BN);
+            store_fp32<EPI>(p.c + a.group * p.c_step, p.m, p.n, d, row, a.n * BN);
     }
     ptx::tma_store_wait<0>();
 }
 
 // --- the kernel ----------------------------------------------------------------------------------------
-
-// offset and first of the groups, by warp 0.
-template <int LAYOUT> SY_DEV void count_tiles(const args &p, shared &s) {
-    int lane = threadIdx.x, sum = 0;
-    for (int g = lane; g <= p.groups; g += 32)
-        s.offset[g] = p.offsets[g];
-    __syncwarp();
-    if (lane == 0)
-        s.first[0] = 0;
-    for (int base = 0; base < p.groups; base += 32) {
-        int g = base + lane, n = g < p.groups ? group_tiles<LAYOUT>(p, s, g) : 0;
-        for (int h = 1; h < 32; h *= 2) {
-            int before = __shfl_up_sync(~0u, n, h);
-            n += lane >= h ? before : 0;
-        }
-        if (g < p.groups)
-            s.first[g + 1] = sum + n;
-        sum += __shfl_sync(~0u, n, 31);
-    }
-}
 
 template <int LAYOUT, int EPI>
 __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
@@ -234,31 +258,6 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
     ptx::cluster_sync(); // neither leaves while the other may still write into it
 }
 
-// --- host ----------------------------------------------------------------------------------------------
-
-template <int LAYOUT, int EPI> void launch(const maps &m, const args &p, int sms, cudaStream_t stream) {
-    static int ready;
-    if (!ready) {
-        SY_CUDA(cudaFuncSetAttribute(kernel<LAYOUT, EPI>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     (int)sizeof(shared)));
-        ready = 1;
-    }
-    kernel<LAYOUT, EPI><<<sms / 2 * 2, THREADS, sizeof(shared), stream>>>(m, p);
-    SY_CUDA(cudaGetLastError());
-}
-
-// Boxes: operands 64 values along a row of 128 bytes; K-major 128 rows, MN-major 64 values of k.
-inline CUtensorMap operand(const void *p, int mn_major, long inner, long outer, long row, long groups,
-                           long group_stride) {
-    return tma_map(p, {3,
-                       {(uint64_t)inner, (uint64_t)outer, (uint64_t)groups},
-                       {1, (uint64_t)row, (uint64_t)group_stride},
-                       {64, mn_major ? 64u : 128u, 1}});
-}
-inline CUtensorMap result(const void *p, long columns, long rows, long row) {
-    return tma_map(p, {2, {(uint64_t)columns, (uint64_t)rows}, {1, (uint64_t)row}, {64, 16}});
-}
-
-} // namespace gemm_sm90
+} // namespace gemm
 
 #endif

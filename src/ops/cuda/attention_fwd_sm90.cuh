@@ -1,8 +1,5 @@
-// Attention forward with the bits of class sm90 (NUMERICS 3, "Attention"), causal, with or without
-// documents.
-//
-// Of non-finite scores: an allowed score of -Inf has p = +0; a row with an allowed NaN or +Inf, without a
-// finite allowed score, or with Z = 0 gets NaN for o and lse.
+// Attention forward on wgmma and TMA with the bits of class sm90 (NUMERICS 3): heads of 64/64, 128/128 and
+// 192/128 (nope 128 | rope 64, whose keys may be one tensor of all heads), documents, windows.
 //
 // A CTA takes 128 query rows of one head at a time, two consumer warpgroups of 64 rows each, and walks
 // the key blocks of 128 from the first that a row may see to the diagonal. Keys and values come in two
@@ -13,30 +10,27 @@
 //               Z += V64(p); when P V is done: O *= EXP2(M - M') where M moved; P = BF(p), in registers
 //
 // The two warpgroups take no turns: the softmax is what lasts, and a turn would keep one of them from it.
-#ifndef SY_BENCH_GPU_ATTENTION_SM90_CUH
-#define SY_BENCH_GPU_ATTENTION_SM90_CUH
+//
+// In a block where a row may see no key, another row of the same tile can; NaN or Inf in such a value reaches
+// the first row here (0 Inf), and not in the fallback. Finite values never differ.
+#ifndef SY_OPS_CUDA_ATTENTION_FWD_SM90_CUH
+#define SY_OPS_CUDA_ATTENTION_FWD_SM90_CUH
 
-#include "attention_softmax.cuh"
-#include "host.cuh"
+#include "ops/cuda/attention_heads.cuh"
+#include "ops/cuda/attention_softmax.cuh"
 
-namespace attention_sm90 {
+namespace attention_fwd {
 
-enum { ROWS = 128, KEYS = 128, DV = 128, STAGES = 2, THREADS = 384 };
+using namespace attention;
 
-struct args {
-    int sequences, seq_len, heads, kv_heads;
-    float c;
-    const int *doc_start; // [T] or NULL
-    uint16_t *o;          // [T, heads, DV]
-    float *lse;           // [T, heads]
-};
+enum { ROWS = 128, KEYS = 128, STAGES = 2, THREADS = 384 };
 
-struct maps { // of [sequences, seq_len, heads, d]; q and k in parts (nope, rope) of 128 and 64
+struct maps { // q and k in parts (nope, rope) of 128 (or 64) and 64
     CUtensorMap q[2], k[2], v;
 };
 
 // Places in shared memory, from its base: Q, two stages of K and of V, barriers.
-template <int DK> struct place {
+template <int DK, int DV> struct place {
     enum {
         Q_BYTES = ROWS * DK * 2,
         K_BYTES = KEYS * DK * 2,
@@ -66,12 +60,15 @@ struct tile {
     int sequence, head, q0, first, last; // first query row; first and last key block
 };
 
+SY_DEV int tiles_of(const struct sy_attention &p) {
+    return (int)(p.heads * p.sequences) * (((int)p.seq_len + ROWS - 1) / ROWS);
+}
 // The longest rows first, heads of one key head side by side.
-SY_DEV tile tile_at(const args &p, int t) {
-    int across = p.heads * p.sequences, blocks = (p.seq_len + ROWS - 1) / ROWS, q = blocks - 1 - t / across;
-    tile r = {t % across / p.heads, t % p.heads, q * ROWS, 0, q};
-    if (p.doc_start)
-        r.first = p.doc_start[r.sequence * p.seq_len + r.q0] / KEYS;
+SY_DEV tile tile_at(const struct sy_attention &p, int t) {
+    int heads = (int)p.heads, across = heads * (int)p.sequences;
+    int blocks = ((int)p.seq_len + ROWS - 1) / ROWS, q = blocks - 1 - t / across;
+    tile r = {t % across / heads, t % heads, q * ROWS, 0, q};
+    r.first = first_key(p, r.sequence, r.q0) / KEYS;
     return r;
 }
 // This CTA's tile of a round, or one beyond the last. Every other round runs backward, so that nobody has
@@ -79,37 +76,39 @@ SY_DEV tile tile_at(const args &p, int t) {
 SY_DEV int tile_of_round(int round) {
     return round * gridDim.x + (round & 1 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
 }
-SY_DEV int tiles_of(const args &p) { return p.heads * p.sequences * ((p.seq_len + ROWS - 1) / ROWS); }
 
 // --- producer ------------------------------------------------------------------------------------------
 
-// 128 rows of d values: boxes of 64 values, one after the other.
+// 128 rows of D values: boxes of 64 values, one after the other. head: of each part.
 template <int D>
-SY_DEV void load(uint32_t dst, const CUtensorMap *parts, uint32_t full, int head, int row, int sequence) {
+SY_DEV void load(uint32_t dst, const CUtensorMap *parts, uint32_t full, const int (&head)[2], int row,
+                 int sequence) {
     ptx::mbar_arrive_expect(full, 128 * D * 2);
 #pragma unroll
     for (int i = 0; i < D / 64; i++)
-        ptx::tma_load_4d(dst + i * 128 * 128, &parts[i / 2], full, i % 2 * 64, head, row, sequence);
+        ptx::tma_load_4d(dst + i * 128 * 128, &parts[i / 2], full, i % 2 * 64, head[i / 2], row, sequence);
 }
 
-template <int DK> SY_DEV void produce(const maps &map, const args &p, uint32_t base) {
-    typedef place<DK> at;
+template <int DK, int DV>
+SY_DEV void produce(const maps &map, const struct sy_attention &p, uint32_t base) {
+    typedef place<DK, DV> at;
     slot k = {0, 0}, v = {0, 0};
     int q_phase = 0;
     for (int round = 0; tile_of_round(round) < tiles_of(p); round++) {
         tile a = tile_at(p, tile_of_round(round));
-        int kv = a.head / (p.heads / p.kv_heads);
+        int kv = a.head / (int)(p.heads / p.kv_heads), q_head[2] = {a.head, a.head}, v_head[2] = {kv, kv};
+        int k_head[2] = {p.slice[0].k.head ? kv : 0, p.slice[1].k.head ? kv : 0}; // 0: one of all heads
         ptx::mbar_wait(base + at::Q_EMPTY, q_phase ^ 1);
-        load<DK>(base + at::Q, map.q, base + at::Q_FULL, a.head, a.q0, a.sequence);
+        load<DK>(base + at::Q, map.q, base + at::Q_FULL, q_head, a.q0, a.sequence);
 #pragma unroll 1
         for (int j = a.first; j <= a.last; j++) {
             ptx::mbar_wait(base + at::K_EMPTY + k.stage * 8, k.phase ^ 1);
-            load<DK>(base + at::K + k.stage * at::K_BYTES, map.k, base + at::K_FULL + k.stage * 8, kv,
-                     j * KEYS, a.sequence);
+            load<DK>(base + at::K + k.stage * at::K_BYTES, map.k, base + at::K_FULL + k.stage * 8,
+                     k_head, j * KEYS, a.sequence);
             k.next();
             ptx::mbar_wait(base + at::V_EMPTY + v.stage * 8, v.phase ^ 1);
-            load<DV>(base + at::V + v.stage * at::V_BYTES, &map.v, base + at::V_FULL + v.stage * 8, kv,
-                     j * KEYS, a.sequence);
+            load<DV>(base + at::V + v.stage * at::V_BYTES, &map.v, base + at::V_FULL + v.stage * 8,
+                     v_head, j * KEYS, a.sequence);
             v.next();
         }
         q_phase ^= 1;
@@ -127,11 +126,11 @@ template <int DK> SY_DEV void scores(float (&s)[64], uint32_t q, uint32_t k) {
     }
 }
 
-SY_DEV void add_values(float (&o)[64], const uint32_t (&p)[32], uint32_t v) {
+template <int N> SY_DEV void add_values(float (&o)[N], const uint32_t (&p)[32], uint32_t v) {
     uint64_t b = ptx::descriptor(v, 16384);
 #pragma unroll
     for (int i = 0; i < KEYS / 16; i++)
-        ptx::wgmma_m64n128k16_ra(o, p + 4 * i, b + i * 128);
+        ptx::wgmma_rs(o, p + 4 * i, b + i * 128);
 }
 
 SY_DEV void pack(uint32_t (&p)[32], const float (&s)[64]) {
@@ -142,45 +141,18 @@ SY_DEV void pack(uint32_t (&p)[32], const float (&s)[64]) {
 
 // --- result --------------------------------------------------------------------------------------------
 
-// Lane q of a quad has a[k] of lane k's a[q].
-SY_DEV void quad_transpose(uint32_t (&a)[4]) {
-    int odd = threadIdx.x & 1, high = threadIdx.x & 2;
-#pragma unroll
-    for (int i = 0; i < 4; i += 2) {
-        uint32_t t = __shfl_xor_sync(~0u, odd ? a[i] : a[i + 1], 1);
-        a[i] = odd ? t : a[i];
-        a[i + 1] = odd ? a[i + 1] : t;
-    }
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        uint32_t t = __shfl_xor_sync(~0u, high ? a[i] : a[i + 2], 2);
-        a[i] = high ? t : a[i];
-        a[i + 2] = high ? a[i + 2] : t;
-    }
-}
-
-SY_DEV void store(const args &p, const tile &a, const rows &w, const float (&o)[64]) {
+template <int N>
+SY_DEV void store(const struct sy_attention &p, const tile &a, const rows &w, const float (&o)[N]) {
+    float inverse[2];
+    int64_t token = a.sequence * p.seq_len + w.row;
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        int bad = !(w.z[r] > 0.0f), row = w.row + 8 * r;
-        float inverse = bad ? NAN : __frcp_rn(w.z[r]);
-        size_t at = ((size_t)a.sequence * p.seq_len + row) * p.heads + a.head;
-        if (threadIdx.x % 4 == 0 && row < p.seq_len)
-            p.lse[at] = bad ? NAN : __fadd_rn(w.m[r], ptx::log2_of(w.z[r]));
-#pragma unroll
-        for (int g = 0; g < 4; g++) {
-            uint32_t v[4];
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const float *x = o + (4 * g + i) * 4 + 2 * r;
-                v[i] = ptx::bf16_pair(__fmul_rn(x[0], inverse), __fmul_rn(x[1], inverse));
-            }
-            quad_transpose(v);
-            if (row < p.seq_len)
-                *(uint4 *)(p.o + at * DV + (4 * g + threadIdx.x % 4) * 8) =
-                    make_uint4(v[0], v[1], v[2], v[3]);
-        }
+        int bad = !(w.z[r] > 0.0f);
+        inverse[r] = bad ? NAN : __frcp_rn(w.z[r]);
+        if (threadIdx.x % 4 == 0 && w.row + 8 * r < p.seq_len)
+            p.lse[(token + 8 * r) * p.heads + a.head] = bad ? NAN : __fadd_rn(w.m[r], ptx::log2_of(w.z[r]));
     }
+    store_rows<N>(o, p.o, token, (int)p.seq_len - w.row, a.head, inverse);
 }
 
 // --- consumers -----------------------------------------------------------------------------------------
@@ -190,29 +162,25 @@ SY_DEV void release(uint32_t bar) {
         ptx::mbar_arrive(bar);
 }
 
-SY_DEV void begin_rows(const args &p, const tile &a, int group, rows &w, int &cut) {
-    int base = a.q0 + group * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4,
-        end = a.q0 + group * 64 + 63;
-    const int *start = p.doc_start ? p.doc_start + (size_t)a.sequence * p.seq_len : NULL;
-    cut = start ? start[min(end, p.seq_len - 1)] : 0;
-    w.row = base;
-    for (int r = 0; r < 2; r++) {
-        w.m[r] = -INFINITY;
-        w.z[r] = 0.0f;
-        w.lo[r] = start ? start[min(w.row + 8 * r, p.seq_len - 1)] : 0;
-    }
+// The rows of a thread; blocks that begin before `cut` have keys that a row of the warpgroup may not see.
+SY_DEV void begin(const struct sy_attention &p, const tile &a, int group, rows &w, int &cut) {
+    int first = a.q0 + group * 64, last = (int)p.seq_len - 1;
+    cut = first_key(p, a.sequence, min(first + 63, last));
+    begin_rows(w, first + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4);
+    for (int r = 0; r < 2; r++)
+        w.lo[r] = first_key(p, a.sequence, min(w.row + 8 * r, last));
 }
 
-template <int DK>
-SY_DEV void attend(const args &p, uint32_t base, const tile &a, int group, slot &k, slot &v) {
-    typedef place<DK> at;
-    float sc[64], o[64];
+template <int DK, int DV>
+SY_DEV void attend(const struct sy_attention &p, uint32_t base, const tile &a, int group, slot &k, slot &v) {
+    typedef place<DK, DV> at;
+    float sc[64], o[DV / 2];
     uint32_t pr[32], q = base + at::Q + group * 64 * 128;
     rows w;
     int cut;
-    begin_rows(p, a, group, w, cut);
+    begin(p, a, group, w, cut);
 #pragma unroll
-    for (int i = 0; i < 64; i++)
+    for (int i = 0; i < DV / 2; i++)
         o[i] = 0.0f;
 
     // The first block: no P yet.
@@ -249,7 +217,7 @@ SY_DEV void attend(const args &p, uint32_t base, const tile &a, int group, slot 
         v.next();
         if (w.moved) {
 #pragma unroll
-            for (int i = 0; i < 64; i++)
+            for (int i = 0; i < DV / 2; i++)
                 o[i] = __fmul_rn(o[i], w.factor[i / 2 % 2]);
         }
         pack(pr, sc);
@@ -267,11 +235,11 @@ SY_DEV void attend(const args &p, uint32_t base, const tile &a, int group, slot 
 
 // --- the kernel ----------------------------------------------------------------------------------------
 
-template <int DK>
+template <int DK, int DV>
 __global__ void __launch_bounds__(THREADS, 1)
-    kernel(const __grid_constant__ maps map, const __grid_constant__ args p) {
+    kernel(const __grid_constant__ maps map, const __grid_constant__ struct sy_attention p) {
     extern __shared__ __align__(1024) char raw[];
-    typedef place<DK> at;
+    typedef place<DK, DV> at;
     uint32_t base = ptx::shared(raw);
     asm volatile(
         ""
@@ -291,41 +259,19 @@ __global__ void __launch_bounds__(THREADS, 1)
     if (threadIdx.x < 128) {
         ptx::registers_dec<40>();
         if (threadIdx.x == 0)
-            produce<DK>(map, p, base);
+            produce<DK, DV>(map, p, base);
     } else {
         ptx::registers_inc<232>();
         int group = threadIdx.x / 128 - 1, q_phase = 0;
         slot k = {0, 0}, v = {0, 0};
         for (int round = 0; tile_of_round(round) < tiles_of(p); round++) {
             ptx::mbar_wait(base + at::Q_FULL, q_phase);
-            attend<DK>(p, base, tile_at(p, tile_of_round(round)), group, k, v);
+            attend<DK, DV>(p, base, tile_at(p, tile_of_round(round)), group, k, v);
             q_phase ^= 1;
         }
     }
 }
 
-template <int DK> void launch(const maps &m, const args &p, int sms, cudaStream_t stream) {
-    static int ready;
-    int bytes = place<DK>::BYTES, tiles = p.heads * p.sequences * ((p.seq_len + ROWS - 1) / ROWS);
-    if (!ready) {
-        SY_CUDA(cudaFuncSetAttribute(kernel<DK>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-        ready = 1;
-    }
-    int grid = tiles < sms ? tiles : sms;
-    kernel<DK><<<grid, THREADS, bytes, stream>>>(m, p);
-    SY_CUDA(cudaGetLastError());
-}
-
-// d values from `first` on of [sequences, seq_len, heads, row] rows.
-inline CUtensorMap head_map(const uint16_t *p, long first, long d, long row, long heads, long seq_len,
-                            long sequences) {
-    return tma_map(p + first,
-                   {4,
-                    {(uint64_t)d, (uint64_t)heads, (uint64_t)seq_len, (uint64_t)sequences},
-                    {1, (uint64_t)row, (uint64_t)(heads * row), (uint64_t)(seq_len * heads * row)},
-                    {64, 1, 128, 1}});
-}
-
-} // namespace attention_sm90
+} // namespace attention_fwd
 
 #endif

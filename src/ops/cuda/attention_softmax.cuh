@@ -1,5 +1,5 @@
-// The softmax of attention_sm90.cuh: scores of a block of 128 keys become p, in the registers that wgmma
-// left them in.
+// The softmax of attention forward (NUMERICS 3): scores of a block of 128 keys become p, in the registers
+// that mma.sync or wgmma left them in.
 //
 // A thread holds, of rows r and r + 8, the columns 8 i + 2 q and 8 i + 2 q + 1 (q its place in the quad):
 // V64 over 128 columns is then register adds over i (64, 32, 16, 8), two shuffles (4, 2) and the last
@@ -9,12 +9,12 @@
 // signed word is the largest score unless all are negative (or it is no number); the largest unsigned
 // word is the least, or none is negative. EXP2's clamps are left out where the least score shows that
 // they change nothing.
-#ifndef SY_BENCH_GPU_ATTENTION_SOFTMAX_CUH
-#define SY_BENCH_GPU_ATTENTION_SOFTMAX_CUH
+#ifndef SY_OPS_CUDA_ATTENTION_SOFTMAX_CUH
+#define SY_OPS_CUDA_ATTENTION_SOFTMAX_CUH
 
-#include "host.cuh"
+#include "ops/cuda/ptx.cuh"
 
-namespace attention_sm90 {
+namespace attention {
 
 struct rows { // the two rows of a thread, r and r + 8
     float m[2], z[2], factor[2];
@@ -22,6 +22,14 @@ struct rows { // the two rows of a thread, r and r + 8
     int row, lo[2];   // the first of the two; from which key on each may see
     int moved;        // of the warp: some M moved in this block
 };
+
+SY_DEV void begin_rows(rows &w, int row) { // all but lo
+    w.row = row;
+    for (int r = 0; r < 2; r++) {
+        w.m[r] = -INFINITY;
+        w.z[r] = 0.0f;
+    }
+}
 
 SY_DEV void mask(float (&s)[64], const rows &w, int j0) {
     int column = j0 + threadIdx.x % 4 * 2;
@@ -160,6 +168,6 @@ SY_DEV void softmax(float (&s)[64], rows &w, float c, int j0, int masked) {
     exponentials(s, w, c, clamps);
 }
 
-} // namespace attention_sm90
+} // namespace attention
 
 #endif

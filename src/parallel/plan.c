@@ -1,0 +1,301 @@
+/* What a run over ranks moves, and how long a step takes: see plan.h. */
+#include "parallel/plan.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "parallel/tree.h"
+
+const char *const sy_traffic_names[SY_TRAFFIC_KINDS] = {
+    "weights, from their owners", "gradients, to the owners", "rows, to experts and back",
+    "residual stream, between stages"};
+
+enum { F32 = 4 };
+
+/* --- what a rank has ------------------------------------------------------------------------------------ */
+
+static int stage_of(const struct sy_plan *p, int param) {
+    return sy_stages_of(&p->mesh.stages, &p->params->param[param]);
+}
+
+struct place { /* of a rank */
+    int pp, dp, ep, edp;
+};
+static struct place place_of(const struct sy_mesh *m, int rank) {
+    int dp = rank % m->dp;
+    return (struct place){rank / m->dp, dp, dp % m->ep, dp / m->ep};
+}
+
+static int is_expert(const struct sy_param *q) { return q->kind == SY_PARAM_EXPERT; }
+
+/* Whether a rank has the parameter and it is trained. */
+static int holds(const struct sy_plan *p, const struct sy_owner *own, int param) {
+    const struct sy_param *q = &p->params->param[param];
+    return q->kind != SY_PARAM_BUFFER && sy_owner_holds(own, q);
+}
+
+struct sy_plan_elements sy_plan_elements_of(const struct sy_plan *p, int rank) {
+    struct sy_owner own = sy_mesh_owner(&p->mesh, rank);
+    struct sy_plan_elements e = {0};
+    for (int i = 0; i < p->params->n_tensors; i++) {
+        const struct sy_tensor *t = &p->params->tensor[i];
+        int expert = is_expert(&p->params->param[t->param]);
+        if (!holds(p, &own, t->param))
+            continue;
+        *(expert ? &e.experts : &e.dense) += t->n;
+        *(expert ? &e.own_experts : &e.own_dense) += sy_owner_range(&own, p->params, i).n;
+    }
+    return e;
+}
+
+int64_t sy_plan_sequences(const struct sy_plan *p, int dp_rank) {
+    const struct sy_config *c = p->config;
+    return sy_mesh_lanes(&p->mesh, dp_rank).n * (c->training.global_batch_size / c->numerics.lanes);
+}
+
+/* --- bytes ---------------------------------------------------------------------------------------------- */
+
+/* Of the other ranks of a group of `size`, `step` ranks apart, of which `rank` is one at `place`: the share that
+ * is in its node. */
+static double near_share(const struct sy_plan *p, int rank, int place, int size, int step) {
+    int near = 0, node = p->gpu->node;
+    for (int i = 0; i < size; i++)
+        near += i != place && (rank + (i - place) * step) / node == rank / node;
+    return size > 1 ? (double)near / (size - 1) : 0;
+}
+
+static struct sy_plan_bytes bytes(double sent, double share) {
+    return (struct sy_plan_bytes){sent, sent * share};
+}
+
+static void add(struct sy_plan_bytes *to, struct sy_plan_bytes b) {
+    to->sent += b.sent;
+    to->near += b.near;
+}
+
+static int64_t stored_bytes(const struct sy_plan *p, const struct sy_param *q) {
+    return q->kind == SY_PARAM_VECTOR || p->config->numerics.class == SY_CLASS_FP32 ? F32 : 2;
+}
+
+/* Gathers of a layer in a step: its weights are kept till the step's end, or gathered for each forward and
+ * backward. */
+static int gathers(const struct sy_plan *p) {
+    enum sy_parallelism_fsdp_reshard_after_forward how = p->config->parallelism.fsdp_reshard_after_forward;
+    int again = how == SY_RESHARD_ALWAYS || (how == SY_RESHARD_DEFAULT && p->mesh.pp == 1);
+    return p->mesh.shard > 1 && again ? 2 * p->schedule->shape.micro_batches : 1;
+}
+
+/* Parts of a tensor that go to the other ranks of its group: from its owners to all, or, of sharded weights, from
+ * who has a slice to all that share it, and before from the owners to the copies of the slice. An expert's are
+ * shared by all ranks that have it. */
+static double stored_sent(const struct sy_plan *p, const struct place *at, const struct sy_tensor *t,
+                          int64_t own) {
+    const struct sy_mesh *m = &p->mesh;
+    const struct sy_param *q = &p->params->param[t->param];
+    int64_t bytes = stored_bytes(p, q);
+    if (is_expert(q))
+        return (double)(own * bytes * (m->edp - 1)) * gathers(p);
+    if (m->shard == 1)
+        return (double)(own * bytes * (m->dp - 1));
+    struct sy_shard slice = {at->dp % m->shard, m->shard};
+    return (double)(sy_shard_range(&slice, t->n).n * bytes * (m->shard - 1)) * gathers(p) +
+           (double)(own * bytes * (m->replicate - 1));
+}
+
+/* Stored weights from who has the masters, gradients to them: of dense parameters over the data-parallel ranks,
+ * of experts over those that have the same ones. */
+static void parameters_sent(const struct sy_plan *p, int rank, struct sy_plan_bytes out[]) {
+    const struct sy_mesh *m = &p->mesh;
+    struct place at = place_of(m, rank);
+    struct sy_owner own = sy_mesh_owner(m, rank);
+    struct sy_share lanes = sy_mesh_lanes(m, at.dp), groups = sy_mesh_lane_groups(m, at.edp);
+    double near[2] = {near_share(p, rank, at.dp, m->dp, 1), near_share(p, rank, at.edp, m->edp, m->ep)};
+    struct sy_tree_node node[SY_TREE_MAX_NODES];
+    int nodes[2] = {sy_tree_nodes_of(m->lanes, (struct sy_tree_run){(int)lanes.first, (int)lanes.n}, node),
+                    sy_tree_nodes_of(m->lanes / m->expert_lanes,
+                                     (struct sy_tree_run){(int)groups.first, (int)groups.n}, node)};
+    for (int i = 0; i < p->params->n_tensors; i++) {
+        const struct sy_tensor *t = &p->params->tensor[i];
+        int e = is_expert(&p->params->param[t->param]);
+        int64_t n = sy_owner_range(&own, p->params, i).n;
+        if (!holds(p, &own, t->param))
+            continue;
+        add(&out[SY_TRAFFIC_WEIGHTS], bytes(stored_sent(p, &at, t, n), near[e]));
+        add(&out[SY_TRAFFIC_GRADIENTS], bytes((double)(nodes[e] * (t->n - n) * F32), near[e]));
+    }
+}
+
+/* Rows of a balanced router that leave the rank: forward there and back, there again if they are recomputed;
+ * backward there and back; weights of routes beside them. */
+static double rows_sent(const struct sy_plan *p, int64_t sequences, int layers) {
+    const struct sy_config *c = p->config;
+    const struct sy_mesh *m = &p->mesh;
+    int again = c->activation_checkpoint.mode == SY_AC_FULL, weighted = !c->moe.score_before_experts;
+    double rows = (double)(sequences * c->training.seq_len * c->moe.top_k) * (m->ep - 1) / m->ep;
+    double row = (double)(c->model.dim * (c->numerics.class == SY_CLASS_FP32 ? 4 : 2));
+    double counts = (1.0 + again) * (double)(m->experts * sequences * 8) * (m->ep - 1) / m->ep;
+    return layers * (rows * ((4 + again) * row + weighted * (2 + again) * F32) + counts);
+}
+
+static int moe_layers(const struct sy_plan *p, int stage) {
+    struct sy_share own = sy_mesh_layers(&p->mesh, stage);
+    int64_t dense = p->config->model.n_dense_layers - own.first;
+    return (int)(own.n - (dense < 0 ? 0 : dense < own.n ? dense : own.n));
+}
+
+static double boundary_bytes(const struct sy_plan *p, int64_t sequences) {
+    return (double)(sequences * p->config->training.seq_len * p->config->model.dim *
+                    (p->config->numerics.class == SY_CLASS_FP32 ? 4 : 2));
+}
+
+static void activations_sent(const struct sy_plan *p, int rank, struct sy_plan_bytes out[]) {
+    const struct sy_mesh *m = &p->mesh;
+    struct place at = place_of(m, rank);
+    int64_t sequences = sy_plan_sequences(p, at.dp);
+    double near = near_share(p, rank, at.ep, m->ep, 1), hop = near_share(p, rank, at.pp, m->pp, m->dp);
+    for (int s = at.pp; s < m->stages.n; s += m->pp) {
+        int ways = (s > 0) + (s < m->stages.n - 1);
+        if (m->ep > 1)
+            add(&out[SY_TRAFFIC_EXPERTS], bytes(rows_sent(p, sequences, moe_layers(p, s)), near));
+        add(&out[SY_TRAFFIC_STAGES], bytes(ways * boundary_bytes(p, sequences), hop));
+    }
+}
+
+void sy_plan_sent(const struct sy_plan *p, int rank, struct sy_plan_bytes out[SY_TRAFFIC_KINDS]) {
+    for (int k = 0; k < SY_TRAFFIC_KINDS; k++)
+        out[k] = (struct sy_plan_bytes){0, 0};
+    parameters_sent(p, rank, out);
+    activations_sent(p, rank, out);
+}
+
+/* --- FLOPs and times ------------------------------------------------------------------------------------ */
+
+/* Products of a token with the weights of a stage's layers. */
+static double linear_flops(const struct sy_plan *p, int stage) {
+    double n = 0;
+    for (int i = 0; i < p->params->n_params; i++) {
+        const struct sy_param *q = &p->params->param[i];
+        int counts = q->kind == SY_PARAM_MATRIX || (is_expert(q) && q->expert < p->config->moe.top_k);
+        if (counts && q->layer >= 0 && stage_of(p, i) == stage)
+            n += 2.0 * (double)(q->rows * q->cols);
+    }
+    return n;
+}
+
+static double head_flops(const struct sy_plan *p, int stage) {
+    return stage == p->mesh.stages.n - 1 ? 2.0 * (double)(p->config->model.vocab_size * p->config->model.dim)
+                                         : 0;
+}
+
+static double attention_flops(const struct sy_plan *p, int stage) {
+    const struct sy_config_model *m = &p->config->model;
+    int mla = m->attention == SY_ATTENTION_MLA;
+    double qk = (double)(mla ? m->qk_nope_head_dim + m->qk_rope_head_dim : m->head_dim);
+    double v = (double)(mla ? m->v_head_dim : m->head_dim);
+    double pairs = (double)(sy_mesh_layers(&p->mesh, stage).n * m->n_heads * p->config->training.seq_len) / 2;
+    return 2.0 * pairs * (qk + v);
+}
+
+static double tokens_of(const struct sy_plan *p) { return (double)(p->batch * p->config->training.seq_len); }
+
+double sy_plan_forward_flops(const struct sy_plan *p, int stage) {
+    return tokens_of(p) * (linear_flops(p, stage) + attention_flops(p, stage) + head_flops(p, stage));
+}
+
+/* Seconds of what a rank sends over both kinds of links, which work at the same time. */
+static double link_seconds(const struct sy_plan *p, struct sy_plan_bytes b) {
+    double near = b.near / p->gpu->near, far = (b.sent - b.near) / p->gpu->far;
+    return near > far ? near : far;
+}
+
+/* Seconds of one exchange of rows of a micro-batch over all MoE layers of a stage. */
+static double exchange_seconds(const struct sy_plan *p, int stage) {
+    const struct sy_config *c = p->config;
+    const struct sy_mesh *m = &p->mesh;
+    double rows = tokens_of(p) * (double)c->moe.top_k * (m->ep - 1) / m->ep * moe_layers(p, stage);
+    double near = near_share(p, 0, 0, m->ep, 1), row = (double)(c->model.dim * 2);
+    double each = m->ep > 1 ? moe_layers(p, stage) * p->gpu->latency : 0;
+    return each + link_seconds(p, bytes(rows * row, near));
+}
+
+/* The head's gradients are made with its forward; attention has no weights. */
+static void set_times(struct sy_plan *p) {
+    double speed = p->gpu->peak * p->gpu->products, t = tokens_of(p), ns = 1e9;
+    int full = p->config->activation_checkpoint.mode == SY_AC_FULL;
+    for (int s = 0; s < p->mesh.stages.n; s++) {
+        double linear = linear_flops(p, s) * t / speed, attention = attention_flops(p, s) * t / speed;
+        double head = head_flops(p, s) * t / speed, rows = exchange_seconds(p, s);
+        p->of_stage[s] = (struct sy_schedule_times){
+            (int64_t)(ns * (linear + attention + 3 * head + 2 * rows)),
+            (int64_t)(ns * (linear + 2 * attention + 2 * rows + full * (linear + attention + rows))),
+            (int64_t)(ns * linear)};
+    }
+}
+
+/* Share of the time between a rank's first and last step, and around it, in which it has none. */
+static double bubble_of(const struct sy_schedule *s) {
+    double busy = 0;
+    for (int i = 0; i < s->shape.ranks * s->n_each; i++)
+        busy += (double)(s->step[i].end - s->step[i].begin);
+    return s->length > 0 ? 1.0 - busy / ((double)s->length * s->shape.ranks) : 0;
+}
+
+static sy_status set_step(struct sy_plan *p) {
+    struct sy_plan_bytes sent[SY_TRAFFIC_KINDS];
+    double message = boundary_bytes(p, p->batch) / p->gpu->far + p->gpu->latency;
+    set_times(p);
+    SY_TRY(sy_schedule_time(p->schedule, p->of_stage, (int64_t)(1e9 * message)));
+    p->pipeline = (double)p->schedule->length / 1e9;
+    p->bubble = bubble_of(p->schedule);
+    for (int r = 0; r < p->mesh.world; r += p->mesh.dp) {
+        sy_plan_sent(p, r, sent);
+        struct sy_plan_elements e = sy_plan_elements_of(p, r);
+        /* a master, two moments read and written, a gradient read, a stored weight written */
+        double update = (double)(e.own_dense + e.own_experts) * (6 * F32 + F32 + 2) / p->gpu->hbm;
+        p->weights = fmax(p->weights, link_seconds(p, sent[SY_TRAFFIC_WEIGHTS]));
+        p->gradients = fmax(p->gradients, link_seconds(p, sent[SY_TRAFFIC_GRADIENTS]));
+        p->update = fmax(p->update, update);
+    }
+    p->step = p->pipeline + p->weights + p->gradients + p->update;
+    return SY_OK;
+}
+
+/* --- creation ------------------------------------------------------------------------------------------- */
+
+static sy_status fill(struct sy_plan *p, int world) {
+    const struct sy_config *c = p->config;
+    SY_TRY(sy_mesh_create(c, world, 0, &p->mesh));
+    int64_t most = sy_plan_sequences(p, 0), local = c->training.local_batch_size;
+    p->batch = local < most ? local : most;
+    p->of_stage = calloc((size_t)p->mesh.stages.n, sizeof *p->of_stage);
+    if (!p->of_stage)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for a plan of %d stages", p->mesh.stages.n);
+    SY_TRY(sy_schedule_create(&(struct sy_schedule_shape){c->parallelism.pipeline_parallel_schedule,
+                                                          p->mesh.pp, p->mesh.stages.n,
+                                                          (int)((most + p->batch - 1) / p->batch)},
+                              &p->schedule));
+    return set_step(p);
+}
+
+sy_status sy_plan_create(const struct sy_config *c, const struct sy_params *params, int world,
+                         const struct sy_plan_gpu *gpu, struct sy_plan **out) {
+    struct sy_plan *p = calloc(1, sizeof *p);
+    if (!p)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for a plan");
+    *p = (struct sy_plan){.config = c, .params = params, .gpu = gpu};
+    sy_status status = fill(p, world);
+    if (status != SY_OK) {
+        sy_plan_destroy(p);
+        return status;
+    }
+    *out = p;
+    return SY_OK;
+}
+
+void sy_plan_destroy(struct sy_plan *p) {
+    if (!p)
+        return;
+    sy_schedule_destroy(p->schedule);
+    free(p->of_stage);
+    free(p);
+}

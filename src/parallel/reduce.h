@@ -1,0 +1,41 @@
+/* Gradients over ranks: each rank's tree ends in its maximal nodes; of every tensor the owner (owner.h) gets its
+ * part of all ranks' nodes and joins them in the order of the tree (NUMERICS 4). Only bits move; a node is
+ * added once, by its owner.
+ *
+ *     rank's nodes --pack by owner--> all-to-all --> owner's part of every node --join--> its gradient
+ *
+ * Tensors go in buckets, in the order in which backward completes them. Dense parameters are reduced over the
+ * data-parallel ranks, experts over those that have the same ones. One rank alone has its roots and nothing
+ * is moved.
+ */
+#ifndef SY_PARALLEL_REDUCE_H
+#define SY_PARALLEL_REDUCE_H
+
+#include "parallel/gradients.h"
+#include "parallel/mesh.h"
+
+struct sy_reduce_options {
+    const struct sy_params *params;
+    const struct sy_exec *exec;
+    const struct sy_mesh *mesh;
+    const struct sy_groups *groups;       /* not read by measure */
+    const struct sy_gradients *gradients; /* nor this */
+};
+
+struct sy_reduce;
+
+/* Local. Adds what create takes to a measuring arena. Errors: ERR_MEMORY. */
+sy_status sy_reduce_measure(const struct sy_reduce_options *options, struct sy_arena *arena);
+/* Local. Errors: ERR_MEMORY with the bytes. Owned by the caller. */
+sy_status sy_reduce_create(const struct sy_reduce_options *options, struct sy_reduce **out);
+void sy_reduce_destroy(struct sy_reduce *r);
+
+/* Collective over the data-parallel ranks, after the last batch: returns the agreed status. Errors: `mine`, of
+ * the device, ERR_PEER. */
+sy_status sy_reduce_run(struct sy_reduce *r, sy_status mine);
+
+/* This rank's part (sy_owner_range) of a tensor's gradient, in the exec's memory, until the next step begins;
+ * NULL if it is empty. */
+float *sy_reduce_own(const struct sy_reduce *r, int tensor);
+
+#endif
