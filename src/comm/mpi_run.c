@@ -41,7 +41,7 @@ const struct sy_comm_ops sy_mpi_ops = {.name = "mpi",
 
 /* Outlives sy_comm_mpi_run, when MPI_Init does not return. */
 static struct {
-    struct sy_place place;
+    struct sy_launch place;
     double seconds;
     int begun, opened;
     enum { GOES_ON, IS_LEFT, IS_CLOSED } how; /* the thread ends, closes MPI before */
@@ -142,7 +142,7 @@ static sy_status make_world(struct sy_mpi_team **out) {
     return SY_OK;
 }
 
-static sy_status start(const struct sy_place *place, double seconds, struct sy_mpi_team **world) {
+static sy_status start(const struct sy_launch *place, double seconds, struct sy_mpi_team **world) {
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -195,7 +195,7 @@ static sy_status end(struct sy_mpi_team *world, double limit, sy_status status) 
     return left;
 }
 
-sy_status sy_comm_mpi_run(const struct sy_place *place, const struct sy_world_options *options,
+sy_status sy_comm_mpi_run(const struct sy_launch *place, const struct sy_world_options *options,
                           sy_status (*fn)(const struct sy_comm *comm, void *arg), void *arg) {
     char why[SY_FAULT_MESSAGE_BYTES];
     struct sy_mpi_team *world;

@@ -24,7 +24,7 @@ static int *others;    /* rank 0: [size] sockets to the others, -1 */
 static int first = -1; /* the others: to rank 0 */
 static int server_end; /* open as long as this process is there: then ompi-server ends, too */
 
-static int port_of(const struct sy_place *place) {
+static int port_of(const struct sy_launch *place) {
     const char *agent = getenv("TORCHELASTIC_USE_AGENT_STORE");
     return place->port + (agent && strcmp(agent, "True") == 0);
 }
@@ -137,7 +137,7 @@ static int absent_rank(int rank, const void *arg) {
     return rank > 0 && others[rank] < 0 ? rank : -1;
 }
 
-static sy_status accept_all(int file, const struct sy_place *place, double seconds, double until) {
+static sy_status accept_all(int file, const struct sy_launch *place, double seconds, double until) {
     char line[LINE], names[200];
     for (int here = 1; here < place->size;) {
         int rank, size, s = can_read(file, until) ? accept4(file, NULL, NULL, SOCK_CLOEXEC) : -1;
@@ -160,7 +160,7 @@ static sy_status accept_all(int file, const struct sy_place *place, double secon
     return SY_OK;
 }
 
-static sy_status be_first(const struct sy_place *place, double seconds) {
+static sy_status be_first(const struct sy_launch *place, double seconds) {
     double until = sy_clock() + seconds;
     char uri[LINE];
     int file = -1;
@@ -184,7 +184,7 @@ static sy_status be_first(const struct sy_place *place, double seconds) {
 
 /* --- the others ----------------------------------------------------------------------------------- */
 
-static int connect_once(const struct sy_place *place) {
+static int connect_once(const struct sy_launch *place) {
     struct addrinfo want = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *all;
     char service[16];
     int file = -1;
@@ -202,14 +202,14 @@ static int connect_once(const struct sy_place *place) {
     return file;
 }
 
-static sy_status no_first(const struct sy_place *place, double seconds) {
+static sy_status no_first(const struct sy_launch *place, double seconds) {
     SY_FAIL(
         SY_ERR_PEER,
         "start: rank 0, at MASTER_ADDR = %s, port %d, did not come within %g s (comm.init_timeout_seconds)",
         place->address, port_of(place), seconds);
 }
 
-static sy_status be_another(const struct sy_place *place, double seconds) {
+static sy_status be_another(const struct sy_launch *place, double seconds) {
     double until = sy_clock() + seconds;
     char line[LINE];
     while ((first = connect_once(place)) < 0) {
@@ -224,7 +224,7 @@ static sy_status be_another(const struct sy_place *place, double seconds) {
     return SY_OK;
 }
 
-sy_status sy_torchrun_before(const struct sy_place *place, double seconds) {
+sy_status sy_torchrun_before(const struct sy_launch *place, double seconds) {
     return place->rank == 0 ? be_first(place, seconds) : be_another(place, seconds);
 }
 
@@ -266,7 +266,7 @@ static sy_status come(MPI_Comm *all) {
     return SY_OK;
 }
 
-sy_status sy_torchrun_join(const struct sy_place *place, MPI_Comm *all) {
+sy_status sy_torchrun_join(const struct sy_launch *place, MPI_Comm *all) {
     MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
     *all = MPI_COMM_SELF;
     if (place->rank > 0)

@@ -20,9 +20,9 @@
 
 /* Before MPI_Init. Errors: ERR_PEER names the ranks that did not come within `seconds`; ERR_UNAVAILABLE there is
  * no ompi-server here; ERR_IO the port. */
-sy_status sy_torchrun_before(const struct sy_place *place, double seconds);
+sy_status sy_torchrun_before(const struct sy_launch *place, double seconds);
 
 /* After it: a communicator of all, in the order of their ranks. */
-sy_status sy_torchrun_join(const struct sy_place *place, MPI_Comm *all);
+sy_status sy_torchrun_join(const struct sy_launch *place, MPI_Comm *all);
 
 #endif

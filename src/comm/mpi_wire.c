@@ -54,7 +54,7 @@ static sy_status open_in(MPI_Comm world) {
     return listen_for_notes();
 }
 
-sy_status sy_wire_open(const struct sy_place *place, double seconds) {
+sy_status sy_wire_open(const struct sy_launch *place, double seconds) {
     int level;
     wire.joined = place->launcher == SY_LAUNCHER_TORCHRUN;
     if (wire.joined)
