@@ -113,9 +113,9 @@ struct sy_comm {
 
 /* The groups a rank is in (parallel/mesh.h): all ranks of the run; of its stage; those that share its stage's
  * experts, and those that have the same experts; those that share its stored weights, and those that have
- * the same; the stages of its data. */
+ * the same ones, and both again of its experts'; the stages of its data. */
 struct sy_groups {
-    struct sy_comm world, dp, ep, edp, shard, replicate, pp;
+    struct sy_comm world, dp, ep, edp, shard, replicate, expert_shard, expert_replicate, pp;
 };
 
 /* Local. One rank alone; each call makes another communicator, to which only its copies belong. */

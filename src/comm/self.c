@@ -146,5 +146,7 @@ struct sy_groups sy_groups_self(void) {
                               .edp = sy_comm_self(),
                               .shard = sy_comm_self(),
                               .replicate = sy_comm_self(),
+                              .expert_shard = sy_comm_self(),
+                              .expert_replicate = sy_comm_self(),
                               .pp = sy_comm_self()};
 }

@@ -205,7 +205,7 @@ sy_status sy_bench_model(const char *name, struct sy_config *config, const struc
     }
     sy_status status = sy_session_create(config, &log, SY_SESSION_TRAIN | SY_SESSION_INIT, &r.session);
     if (status == SY_OK) {
-        sy_profile_init(&r.profile, &r.session->exec, &r.session->state, r.session->resident);
+        sy_profile_init(&r.profile, &r.session->exec, &r.session->state, &r.session->weights.keeper);
         r.profile.clock = options->cpu ? sy_clock_cpu : sy_clock;
         r.session->exec.ops = &r.profile.ops;
         r.session->profile = &r.profile;

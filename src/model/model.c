@@ -293,6 +293,12 @@ sy_status sy_model_eval(struct sy_model *m, const struct sy_batch *b) {
     return sy_model_fwd(m, 0, 0, b, SY_PASS_EVAL, NULL);
 }
 
+void sy_model_idle(struct sy_model *m, int backward) {
+    m->c.weights.ends(m->c.weights.self);
+    for (int i = 0; i < m->n_parts; i++)
+        sy_stage_idle(m->part[i].stage, backward);
+}
+
 sy_status sy_model_logits(struct sy_model *m, const struct sy_batch *b, int64_t token, const float **logits) {
     SY_TRY(layers_fwd(m, &m->part[0], 0, b, SY_PASS_EVAL));
     sy_head_logits(&m->c, b, &m->head, edge(&m->part[0], SY_MODEL_OUT, 0), token);

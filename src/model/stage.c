@@ -488,6 +488,25 @@ static sy_status bwd(struct sy_stage *s, int mb, struct sy_mat dout, struct sy_m
     return SY_OK;
 }
 
+static void pass_by(const struct sy_weight_source *w, int layer) {
+    w->acquire(w->self, layer);
+    w->release(w->self, layer);
+}
+
+void sy_stage_idle(struct sy_stage *s, int backward) {
+    const struct sy_weight_source *w = &s->o.ctx->weights;
+    for (int l = 0; l < s->o.n_layers; l++) {
+        if (l + 1 < s->o.n_layers)
+            w->prefetch(w->self, s->o.first + l + 1);
+        pass_by(w, s->o.first + l);
+    }
+    for (int l = s->o.n_layers - 1; l >= 0 && backward; l--) {
+        if (l > 0)
+            w->prefetch(w->self, s->o.first + l - 1);
+        pass_by(w, s->o.first + l);
+    }
+}
+
 sy_status sy_stage_bwd(struct sy_stage *s, int mb, struct sy_mat dout, struct sy_mat din,
                        const struct sy_grad_sink *sink) {
     return bwd(s, mb, dout, din, sink);

@@ -32,6 +32,9 @@ void sy_stage_destroy(struct sy_stage *stage);
 /* Local. Takes what the stage needs; called once to measure and once to carve. */
 void sy_stage_carve(struct sy_stage *stage, struct sy_arena *arena);
 
+/* A micro-batch of no sequences, forward or also backward: what is collective in the weights alone. */
+void sy_stage_idle(struct sy_stage *stage, int backward);
+
 /* Collective over the expert-parallel group. out [T, D] from in [T, D], which stays until the micro-batch's
  * backward is done. pass: EVAL or TRAIN. The batch is a value; its views stay as long as `in`. Errors: those
  * of the exchange. */

@@ -1,8 +1,9 @@
 /* A layer's weights as its parts read them, and where they come from.
  *
  * A source lends a layer's weights from acquire to release, and may fetch the next ones meanwhile (prefetch):
- * they may lie in this rank's memory (parallel/resident.h) or be gathered from others. Nothing in model/
- * knows which.
+ * they may lie in this rank's memory (parallel/resident.h) or be gathered from others (parallel/sharded.h).
+ * Nothing in model/ knows which. Gathering is collective: ranks that share weights make the same calls, with
+ * batches of no sequences where one has none left; what fails in it is kept for who asks the source.
  */
 #ifndef SY_MODEL_WEIGHTS_H
 #define SY_MODEL_WEIGHTS_H

@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { SLOTS = 2, ALIGN = 64 };
+enum { SLOTS = SY_GATHER_SLOTS, ALIGN = 64 };
 
 struct slot { /* of a set in flight */
     int set;  /* -1: free */
@@ -15,28 +15,31 @@ struct slot { /* of a set in flight */
 struct sy_gather {
     const struct sy_exec *exec;
     const struct sy_gather_set *set;
-    int n_sets, next; /* the slot that is begun next */
+    int n_sets;
+    int64_t sent;
     struct slot slot[SLOTS];
 };
 
-static size_t up(size_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
-
-static struct sy_range_of part_of(const struct sy_gather_set *s, const struct sy_gather_item *q, int rank) {
-    return sy_shard_range(&(struct sy_shard){rank, s->comm.size}, q->n);
+struct sy_range_of sy_gather_part(const struct sy_gather_set *s, int item, int rank) {
+    return sy_shard_range(&(struct sy_shard){s->first + rank, s->of}, s->item[item].n);
 }
 
-/* Bytes of a rank's message. */
-static size_t message(const struct sy_gather_set *s, int rank) {
+size_t sy_gather_bytes(const struct sy_gather_set *s, int item, int rank) {
+    size_t bytes = (size_t)sy_gather_part(s, item, rank).n * s->item[item].element;
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+size_t sy_gather_message(const struct sy_gather_set *s, int rank) {
     size_t bytes = 0;
     for (int i = 0; i < s->n_items; i++)
-        bytes += up((size_t)part_of(s, &s->item[i], rank).n * s->item[i].element);
+        bytes += sy_gather_bytes(s, i, rank);
     return bytes;
 }
 
 static size_t received(const struct sy_gather_set *s) {
     size_t bytes = 0;
     for (int r = 0; r < s->comm.size; r++)
-        bytes += r == s->comm.rank ? 0 : message(s, r);
+        bytes += r == s->comm.rank ? 0 : sy_gather_message(s, r);
     return bytes;
 }
 
@@ -71,7 +74,8 @@ void sy_gather_destroy(struct sy_gather *g) {
 void sy_gather_carve(struct sy_gather *g, struct sy_arena *a) {
     size_t send = 0, recv = 0;
     for (int i = 0; i < g->n_sets; i++) {
-        size_t s = message(&g->set[i], g->set[i].comm.rank), r = received(&g->set[i]);
+        const struct sy_gather_set *q = &g->set[i];
+        size_t s = q->message || q->comm.size == 1 ? 0 : sy_gather_message(q, q->comm.rank), r = received(q);
         send = s > send ? s : send;
         recv = r > recv ? r : recv;
     }
@@ -88,50 +92,60 @@ static void copy(const struct sy_gather *g, const void *from, void *to, size_t b
 }
 
 /* Where part `rank` of an item belongs. */
-static void *place(const struct sy_gather_item *q, struct sy_range_of part) {
-    return (char *)q->all + (size_t)part.first * q->element;
+static void *place(const struct sy_gather_set *s, int item, int rank) {
+    int64_t first = sy_gather_part(s, item, rank).first - sy_gather_part(s, item, 0).first;
+    return (char *)s->item[item].all + (size_t)first * s->item[item].element;
 }
 
 static void pack(const struct sy_gather *g, const struct sy_gather_set *s, char *send) {
     for (int i = 0; i < s->n_items; i++) {
-        const struct sy_gather_item *q = &s->item[i];
-        size_t bytes = (size_t)part_of(s, q, s->comm.rank).n * q->element;
-        copy(g, q->own, send, bytes);
-        send += up(bytes);
+        size_t bytes = (size_t)sy_gather_part(s, i, s->comm.rank).n * s->item[i].element;
+        copy(g, s->item[i].own, send, bytes);
+        send += sy_gather_bytes(s, i, s->comm.rank);
     }
 }
 
 static void unpack(const struct sy_gather *g, const struct sy_gather_set *s, const char *recv) {
     for (int r = 0; r < s->comm.size; r++)
         for (int i = 0; i < s->n_items; i++) {
-            const struct sy_gather_item *q = &s->item[i];
-            struct sy_range_of part = part_of(s, q, r);
-            size_t bytes = (size_t)part.n * q->element;
-            copy(g, r == s->comm.rank ? q->own : recv, place(q, part), bytes);
-            recv += r == s->comm.rank ? 0 : up(bytes);
+            size_t bytes = (size_t)sy_gather_part(s, i, r).n * s->item[i].element;
+            copy(g, r == s->comm.rank ? s->item[i].own : recv, place(s, i, r), bytes);
+            recv += r == s->comm.rank ? 0 : sy_gather_bytes(s, i, r);
         }
+}
+
+static struct slot *slot_of(struct sy_gather *g, int set) {
+    int i = 0;
+    while (i < SLOTS && g->slot[i].set != set)
+        i++;
+    assert(i < SLOTS);
+    return &g->slot[i];
 }
 
 sy_status sy_gather_begin(struct sy_gather *g, int set) {
     const struct sy_gather_set *s = &g->set[set];
     const struct sy_comm *c = &s->comm;
     const struct sy_device *d = g->exec->device;
-    struct slot *slot = &g->slot[g->next];
-    assert(slot->set < 0);
-    pack(g, s, slot->send);
-    SY_TRY(sy_exec_wait(g->exec));
+    struct slot *slot = slot_of(g, -1);
+    const char *send = s->message ? s->message : slot->send;
     slot->set = set;
-    g->next = (g->next + 1) % SLOTS;
-    size_t bytes = message(s, c->rank);
+    if (c->size == 1)
+        return SY_OK;
+    if (!s->message)
+        pack(g, s, slot->send);
+    SY_TRY(sy_exec_wait(g->exec));
+    size_t bytes = sy_gather_message(s, c->rank);
     char *recv = d->alias(d, slot->recv);
-    const char *send = d->alias(d, slot->send);
+    send = d->alias(d, send);
     sy_status status = SY_OK;
     for (int r = 0; r < c->size && status == SY_OK; r++) {
-        size_t theirs = r == c->rank ? 0 : message(s, r);
+        size_t theirs = r == c->rank ? 0 : sy_gather_message(s, r);
         if (theirs > 0)
             status = c->ops->recv_begin(c, r, set, recv, theirs, &slot->request[2 * r]);
-        if (status == SY_OK && r != c->rank && bytes > 0)
+        if (status == SY_OK && r != c->rank && bytes > 0) {
             status = c->ops->send_begin(c, r, set, send, bytes, &slot->request[2 * r + 1]);
+            g->sent += (int64_t)bytes;
+        }
         recv += theirs;
     }
     return status;
@@ -139,14 +153,15 @@ sy_status sy_gather_begin(struct sy_gather *g, int set) {
 
 sy_status sy_gather_wait(struct sy_gather *g, int set) {
     const struct sy_gather_set *s = &g->set[set];
-    struct slot *slot = g->slot[g->next].set == set ? &g->slot[g->next] : &g->slot[(g->next + 1) % SLOTS];
-    assert(slot->set == set);
+    struct slot *slot = slot_of(g, set);
     for (int i = 0; i < 2 * s->comm.size; i++)
         SY_TRY(s->comm.ops->wait(&s->comm, &slot->request[i]));
     slot->set = -1;
     unpack(g, s, slot->recv);
     return SY_OK;
 }
+
+int64_t sy_gather_sent(const struct sy_gather *g) { return g->sent; }
 
 sy_status sy_gather_all(struct sy_gather *g) {
     if (g->n_sets > 0)

@@ -1,7 +1,7 @@
 /* Parts of tensors that the ranks of a group own (parallel/shard.h), brought to all of them: what a rank has of
  * a set of tensors goes to each other one as one message. Only bits move.
  *
- * Two sets may be in flight: while one comes, the next is sent.
+ * SY_GATHER_SLOTS sets may be in flight: while one comes, the next is sent.
  */
 #ifndef SY_PARALLEL_GATHER_H
 #define SY_PARALLEL_GATHER_H
@@ -11,18 +11,29 @@
 #include "ops/ops.h"
 #include "parallel/shard.h"
 
+enum { SY_GATHER_SLOTS = 4 };
+
 struct sy_gather_item {
     int64_t n; /* elements of the tensor */
     size_t element;
     const void *own; /* this rank's part, in the exec's memory; may lie in its place in `all` */
-    void *all;       /* [n] there */
+    void *all;       /* there: the parts of all ranks, one behind the other */
 };
 
-struct sy_gather_set { /* over one group */
+struct sy_gather_set { /* over one group: rank r has part first + r of `of` of each tensor's blocks */
     struct sy_comm comm;
-    const struct sy_gather_item *item;
+    int first, of;
+    struct sy_gather_item *item;
     int n_items;
+    /* all items' own parts as a message has them (one behind the other), or NULL: they are copied into one */
+    const void *message;
 };
+
+/* Part `rank` of an item. */
+struct sy_range_of sy_gather_part(const struct sy_gather_set *set, int item, int rank);
+/* Its bytes in that rank's message, padding behind it included; those of the message. */
+size_t sy_gather_bytes(const struct sy_gather_set *set, int item, int rank);
+size_t sy_gather_message(const struct sy_gather_set *set, int rank);
 
 struct sy_gather;
 
@@ -41,5 +52,8 @@ sy_status sy_gather_wait(struct sy_gather *g, int set);
 
 /* Collective over all sets' groups: every set, one after the other. */
 sy_status sy_gather_all(struct sy_gather *g);
+
+/* Bytes that this rank has sent to others since creation. */
+int64_t sy_gather_sent(const struct sy_gather *g);
 
 #endif

@@ -131,8 +131,9 @@ static sy_status init_trees(struct sy_gradients *g) {
     if (status == SY_OK)
         status = sy_tree_init(&experts, n_experts, sizes + n, &g->experts.tree);
     if (status == SY_OK)
-        status = sy_embedding_sum_init(o->exec, &o->walk, o->seq_len, is_here(g, o->params->embedding) ? e->rows : 0,
-                                       e->cols, &g->embedding);
+        status =
+            sy_embedding_sum_init(o->exec, &o->walk, o->seq_len,
+                                  is_here(g, o->params->embedding) ? e->rows : 0, e->cols, &g->embedding);
     free(sizes);
     free(groups);
     g->dense.tree.in_turn = g->experts.tree.in_turn = g->embedding.tree.in_turn =

@@ -76,6 +76,8 @@ static sy_status set_axes(const struct sy_config *c, struct sy_mesh *m) {
                               "does not divide the %d data-parallel ranks (DP): choose one that does", m->dp);
     m->ep = (int)p->expert_parallel_degree;
     m->edp = m->dp / m->ep;
+    m->expert_shard = m->shard % m->ep == 0 ? m->shard / m->ep : 1;
+    m->expert_replicate = m->edp / m->expert_shard;
     return SY_OK;
 }
 
@@ -135,10 +137,18 @@ struct sy_share sy_mesh_lane_groups(const struct sy_mesh *m, int edp_rank) {
     return sy_deal(m->lanes / m->expert_lanes, m->edp, edp_rank);
 }
 
+int sy_mesh_dense_part(const struct sy_mesh *m, int dp_rank) {
+    return dp_rank % m->shard * m->replicate + dp_rank / m->shard;
+}
+
+int sy_mesh_expert_part(const struct sy_mesh *m, int edp_rank) {
+    return edp_rank % m->expert_shard * m->expert_replicate + edp_rank / m->expert_shard;
+}
+
 struct sy_owner sy_mesh_owner(const struct sy_mesh *m, int rank) {
     int dp_rank = rank % m->dp;
-    return (struct sy_owner){.dense = {dp_rank, m->dp},
-                             .experts = {dp_rank / m->ep, m->edp},
+    return (struct sy_owner){.dense = {sy_mesh_dense_part(m, dp_rank), m->dp},
+                             .experts = {sy_mesh_expert_part(m, dp_rank / m->ep), m->edp},
                              .expert = sy_mesh_experts(m, dp_rank % m->ep),
                              .stages = m->stages,
                              .pp_rank = rank / m->dp};
@@ -164,6 +174,8 @@ struct sy_mesh sy_mesh_alone(const struct sy_config *c) {
                             .shard = 1,
                             .ep = 1,
                             .edp = 1,
+                            .expert_shard = 1,
+                            .expert_replicate = 1,
                             .stages = {1, 1, c->model.n_layers, 0, 0},
                             .lanes = (int)c->numerics.lanes,
                             .expert_lanes = (int)c->numerics.expert_lanes,
@@ -190,15 +202,19 @@ sy_status sy_mesh_create(const struct sy_config *c, int world, int rank, struct 
 sy_status sy_mesh_split(const struct sy_mesh *m, const struct sy_comm *world, struct sy_groups *groups) {
     struct sy_groups g = {.world = *world};
     int stage = m->pp_rank * m->dp; /* colors of a stage's groups stand behind those of the one before */
+    int experts = m->ep_rank * m->edp;
     const struct {
         struct sy_comm *comm;
         int color, key;
-    } split[] = {{&g.dp, m->pp_rank, m->dp_rank},
-                 {&g.ep, stage + m->edp_rank, m->ep_rank},
-                 {&g.edp, stage + m->ep_rank, m->edp_rank},
-                 {&g.shard, stage + m->replicate_rank, m->shard_rank},
-                 {&g.replicate, stage + m->shard_rank, m->replicate_rank},
-                 {&g.pp, m->dp_rank, m->pp_rank}};
+    } split[] = {
+        {&g.dp, m->pp_rank, m->dp_rank},
+        {&g.ep, stage + m->edp_rank, m->ep_rank},
+        {&g.edp, stage + m->ep_rank, m->edp_rank},
+        {&g.shard, stage + m->replicate_rank, m->shard_rank},
+        {&g.replicate, stage + m->shard_rank, m->replicate_rank},
+        {&g.expert_shard, stage + experts + m->edp_rank / m->expert_shard, m->edp_rank % m->expert_shard},
+        {&g.expert_replicate, stage + experts + m->edp_rank % m->expert_shard, m->edp_rank / m->expert_shard},
+        {&g.pp, m->dp_rank, m->pp_rank}};
     sy_status status = SY_OK;
     for (size_t i = 0; status == SY_OK && i < sizeof split / sizeof *split; i++)
         status = world->ops->split(world, SY_OK, split[i].color, split[i].key, split[i].comm);

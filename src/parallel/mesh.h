@@ -4,6 +4,8 @@
  *     rank    = pp_rank * dp + dp_rank                    a stage's ranks are neighbours
  *     dp_rank = edp_rank * ep + ep_rank                   so are those that share a stage's experts
  *             = replicate_rank * shard + shard_rank       and those that share its stored weights
+ * edp_rank = expert_replicate_rank * expert_shard + expert_shard_rank: of the ranks with the same experts, those
+ *            of one shard group share them, if there are several
  *
  * Lanes. The P / F lane groups are dealt whole, contiguous, as evenly as it goes (the first get more), to the
  * edp expert-parallel groups. Inside one, to its ep ranks: with at least as many lane groups as ranks each
@@ -20,6 +22,7 @@
 struct sy_mesh {
     int world, rank;
     int pp, dp, replicate, shard, ep, edp; /* world = pp dp; dp = replicate shard = edp ep */
+    int expert_shard, expert_replicate;    /* edp = expert_replicate expert_shard */
     int pp_rank, dp_rank, replicate_rank, shard_rank, ep_rank, edp_rank;
     struct sy_stages stages; /* over all ranks: stage s is on pp_rank s mod pp */
     int lanes, expert_lanes;
@@ -40,6 +43,11 @@ struct sy_share sy_mesh_layers(const struct sy_mesh *mesh, int stage);
 
 /* The lane groups whose experts' gradients meet on the ranks of an expert-parallel group. */
 struct sy_share sy_mesh_lane_groups(const struct sy_mesh *mesh, int edp_rank);
+
+/* Which part of a tensor's blocks, of dp (edp) parts, a rank owns: those of a shard lie together, so that the
+ * ranks that keep the same shard own it between them. */
+int sy_mesh_dense_part(const struct sy_mesh *mesh, int dp_rank);
+int sy_mesh_expert_part(const struct sy_mesh *mesh, int edp_rank);
 
 /* What a rank of the world owns. */
 struct sy_owner sy_mesh_owner(const struct sy_mesh *mesh, int rank);

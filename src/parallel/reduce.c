@@ -155,7 +155,9 @@ static sy_status list_tensors(struct sy_reduce *r, int *n_tensors) {
 static int64_t up(int64_t n) { return (n + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS; }
 
 static struct sy_range_of part_of(const struct sy_reduce *r, const struct bucket *b, int tensor, int rank) {
-    return sy_shard_range(&(struct sy_shard){rank, b->joining->size}, tensor_of(r, tensor)->n);
+    const struct sy_mesh *m = r->o.mesh;
+    int part = b->experts ? sy_mesh_expert_part(m, rank) : sy_mesh_dense_part(m, rank);
+    return sy_shard_range(&(struct sy_shard){part, b->joining->size}, tensor_of(r, tensor)->n);
 }
 
 /* Floats of a node that one rank owns. */

@@ -2,6 +2,7 @@
 #include "parallel/resident.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct layer {
     int64_t version; /* of `weights`; 0: not made yet */
@@ -35,12 +36,16 @@ static int is_here(const struct sy_resident *r, int param) {
     return !r->o.own || sy_owner_in_stage(r->o.own, param_of(r, param));
 }
 
+static const char *tag_of(const struct sy_resident *r) {
+    return r->o.holds == SY_RESIDENT_ALL ? "stored weights" : "gathered weights";
+}
+
 /* All experts' W1 | W3 of a layer stand together, then all W2: groups of a product are a fixed step apart. */
 static void take_experts(struct sy_resident *r, struct sy_arena *a, int first, int64_t experts) {
     size_t element = sy_dtype_bytes(r->o.exec->dtype);
     for (int which = 0; which < 2; which++) {
         const struct sy_param *p = param_of(r, first + which);
-        char *all = sy_arena_take(a, "stored weights", (size_t)(experts * p->rows * p->cols), element);
+        char *all = sy_arena_take(a, tag_of(r), (size_t)(experts * p->rows * p->cols), element);
         for (int64_t e = 0; e < experts; e++)
             r->stored[first + 2 * e + which] = all ? all + (size_t)(e * p->rows * p->cols) * element : NULL;
     }
@@ -74,25 +79,59 @@ static void take_layer(struct sy_resident *r, struct sy_arena *a, int l) {
         sy_mlp_take_cache(x, a, r->o.moe->num_experts, d, f, &t->experts);
 }
 
+/* Of a room for one layer, the layer whose memory this one has: the first of its kind, whose weights have the
+ * same shapes. */
+static int home_of(const struct sy_resident *r, int l) {
+    if (r->o.holds != SY_RESIDENT_ONE_LAYER)
+        return l;
+    return sy_layer_is_moe(r->o.model, l) ? (int)r->o.model->n_dense_layers : 0;
+}
+
+static int has_memory(const struct sy_resident *r, int layer) {
+    if (layer < 0)
+        return r->o.holds != SY_RESIDENT_ONE_LAYER;
+    return r->o.holds != SY_RESIDENT_ENDS && home_of(r, layer) == layer;
+}
+
+/* The layers' parameters are listed alike: those of l are where its home's are. */
+static void move_in(struct sy_resident *r, int l) {
+    const struct sy_params *p = r->o.params;
+    int from[sizeof *p->layer / sizeof(int)], to[sizeof *p->layer / sizeof(int)];
+    int home = home_of(r, l), experts = 2 * (int)r->o.moe->num_experts;
+    memcpy(from, &p->layer[home], sizeof from);
+    memcpy(to, &p->layer[l], sizeof to);
+    for (size_t i = 0; i < sizeof to / sizeof *to; i++)
+        if (to[i] >= 0) {
+            r->stored[to[i]] = r->stored[from[i]];
+            r->vector[to[i]] = r->vector[from[i]];
+        }
+    for (int e = 0; p->layer[l].first_expert >= 0 && e < experts; e++)
+        r->stored[p->layer[l].first_expert + e] = r->stored[p->layer[home].first_expert + e];
+}
+
 static void carve(void *self, struct sy_arena *a) {
     struct sy_resident *r = self;
     const struct sy_params *p = r->o.params;
     for (int i = 0; i < p->n_params; i++) {
         const struct sy_param *q = param_of(r, i);
-        if (!is_here(r, i))
+        if (!is_here(r, i) || !has_memory(r, q->layer))
             continue;
         if (q->kind == SY_PARAM_EXPERT && i == p->layer[q->layer].first_expert)
             take_experts(r, a, i, r->o.moe->num_experts);
         else if (q->kind != SY_PARAM_EXPERT && is_stored(q))
-            r->stored[i] = sy_arena_take(a, "stored weights", (size_t)(q->rows * q->cols),
-                                         sy_dtype_bytes(r->o.exec->dtype));
+            r->stored[i] =
+                sy_arena_take(a, tag_of(r), (size_t)(q->rows * q->cols), sy_dtype_bytes(r->o.exec->dtype));
         else if (q->kind == SY_PARAM_VECTOR && r->o.gathered)
-            r->vector[i] = sy_take_f32(a, "stored weights", q->cols);
+            r->vector[i] = sy_take_f32(a, tag_of(r), q->cols);
     }
     for (int l = 0; l < p->n_layers; l++)
-        if (is_here(r, p->layer[l].attn_norm))
+        if (!is_here(r, p->layer[l].attn_norm))
+            continue;
+        else if (has_memory(r, l))
             take_layer(r, a, l);
-    if (is_here(r, p->head))
+        else if (r->o.holds == SY_RESIDENT_ONE_LAYER)
+            move_in(r, l);
+    if (is_here(r, p->head) && has_memory(r, -1))
         take_cache(r, a, p->head, &r->head);
 }
 
@@ -143,13 +182,19 @@ sy_status sy_resident_create(const struct sy_resident_options *o, struct sy_resi
     return SY_OK;
 }
 
-void *sy_resident_stored(const struct sy_resident *r, const struct sy_tensor *t) {
+static struct sy_kept kept(const void *self, int tensor) {
+    const struct sy_resident *r = self;
+    const struct sy_tensor *t = &r->o.params->tensor[tensor];
     void *p = r->stored[t->param];
-    return p ? sy_at(p, r->o.exec->dtype, t->first_row * param_of(r, t->param)->cols) : NULL;
+    if (!p)
+        return (struct sy_kept){r->vector[t->param], sizeof(float), {0, t->n}};
+    return (struct sy_kept){sy_at(p, r->o.exec->dtype, t->first_row * param_of(r, t->param)->cols),
+                            sy_dtype_bytes(r->o.exec->dtype),
+                            {0, t->n}};
 }
 
-float *sy_resident_vector(const struct sy_resident *r, const struct sy_tensor *t) {
-    return r->vector[t->param];
+struct sy_keeper sy_resident_keeper(const struct sy_resident *r) {
+    return (struct sy_keeper){(void *)(uintptr_t)r, kept};
 }
 
 void sy_resident_changed(struct sy_resident *r) { r->version++; }
@@ -182,7 +227,7 @@ static struct sy_mlp_weights mlp(const struct sy_resident *r, int64_t groups, in
 
 static void make(struct sy_resident *r, int l) {
     const struct sy_layer_params *p = &r->o.params->layer[l];
-    struct layer *t = &r->layer[l];
+    struct layer *t = &r->layer[home_of(r, l)];
     t->weights = (struct sy_layer_weights){
         .attn_norm = vector(r, p->attn_norm),
         .ffn_norm = vector(r, p->ffn_norm),
@@ -219,9 +264,10 @@ static void prefetch(void *self, int l) {
 
 static const struct sy_layer_weights *acquire(void *self, int l) {
     struct sy_resident *r = self;
-    if (r->layer[l].version != r->version)
+    struct layer *t = &r->layer[home_of(r, l)];
+    if (t->version != r->version)
         make(r, l);
-    return &r->layer[l].weights;
+    return &t->weights;
 }
 
 static void release(void *self, int l) {

@@ -1,10 +1,12 @@
 /* The weight source of a rank that has all weights in its own memory: stored weights (BF of the masters),
- * vectors as the masters are, and the right-hand sides packed for this tier, once for each version.
+ * vectors as the masters are, and the right-hand sides packed for this tier, once for each version. Also the
+ * room for a layer at a time of one that has not (sharded.h).
  */
 #ifndef SY_PARALLEL_RESIDENT_H
 #define SY_PARALLEL_RESIDENT_H
 
 #include "model/weights.h"
+#include "parallel/keeper.h"
 #include "parallel/owner.h"
 
 struct sy_resident_options {
@@ -17,6 +19,7 @@ struct sy_resident_options {
     float *const *master;
     const struct sy_owner *own; /* no parameter of other stages is here; NULL: all are */
     int gathered;               /* vectors have parts of several ranks: they lie here, too */
+    enum { SY_RESIDENT_ALL, SY_RESIDENT_ENDS, SY_RESIDENT_ONE_LAYER } holds; /* one layer at a time, of any */
 };
 
 struct sy_resident;
@@ -27,13 +30,11 @@ sy_status sy_resident_measure(const struct sy_resident_options *options, struct 
 sy_status sy_resident_create(const struct sy_resident_options *options, struct sy_resident **out);
 void sy_resident_destroy(struct sy_resident *r);
 
-/* Where a tensor's stored elements are, or NULL for what is not stored: to be written with BF of the
- * masters. */
-void *sy_resident_stored(const struct sy_resident *r, const struct sy_tensor *tensor);
-/* Where a gathered vector is: to be written with the masters of all ranks. NULL for all else. */
-float *sy_resident_vector(const struct sy_resident *r, const struct sy_tensor *tensor);
+/* Where tensors are: matrices to be written with BF of the masters, gathered vectors with the masters of all
+ * ranks. */
+struct sy_keeper sy_resident_keeper(const struct sy_resident *r);
 
-/* Local. Stored weights have changed. */
+/* Local. What is kept has changed. */
 void sy_resident_changed(struct sy_resident *r);
 
 struct sy_weight_source sy_resident_source(struct sy_resident *r);

@@ -155,9 +155,9 @@ static int param_at(const struct sy_profile *p, const void *at) {
     const struct sy_params *q = p->state->params;
     for (int i = 0; i < q->n_tensors; i++) {
         const struct sy_tensor *t = &q->tensor[i];
-        int64_t element = (int64_t)sy_dtype_bytes(p->state->exec->dtype);
-        if (lies_in(at, sy_resident_stored(p->resident, t), t->n * element) ||
-            lies_in(at, p->state->of[SY_STATE_W][i], t->n * (int64_t)sizeof(float)))
+        struct sy_kept kept = p->keeper.of(p->keeper.self, i);
+        if (lies_in(at, kept.at, kept.range.n * (int64_t)kept.element) ||
+            lies_in(at, p->state->of[SY_STATE_W][i], sy_state_own(p->state, i).n * (int64_t)sizeof(float)))
             return t->param;
     }
     return -1;
@@ -246,11 +246,11 @@ SY_OPS_LIST(X)
 #undef X
 
 void sy_profile_init(struct sy_profile *p, const struct sy_exec *exec, const struct sy_state *state,
-                     const struct sy_resident *resident) {
+                     const struct sy_keeper *keeper) {
     *p = (struct sy_profile){.ops = *exec->ops,
                              .inner = exec->ops,
                              .state = state,
-                             .resident = resident,
+                             .keeper = *keeper,
                              .pool = exec->pool,
                              .clock = sy_clock};
 #define X(name, type) p->ops.name = name;

@@ -13,7 +13,7 @@
 #define SY_TRAIN_PROFILE_H
 
 #include "model/sink.h"
-#include "parallel/resident.h"
+#include "parallel/keeper.h"
 #include "train/state.h"
 
 /* X(name, text, layer): layer 1: its ops belong to a layer of the model. */
@@ -73,7 +73,7 @@ struct sy_profile {
     const struct sy_ops *inner;
     struct sy_grad_sink sink; /* the real one */
     const struct sy_state *state;
-    const struct sy_resident *resident;
+    struct sy_keeper keeper;
     const struct sy_pool *pool;
     double (*clock)(void); /* of all seconds here */
     struct sy_profile_place now;
@@ -88,10 +88,10 @@ struct sy_profile {
     int64_t passes;                 /* batches of sequences */
 };
 
-/* Local. A profile before `exec`'s ops; state and resident have the weights that the ops get. exec->ops =
+/* Local. A profile before `exec`'s ops; state and keeper have the weights that the ops get. exec->ops =
  * &profile->ops makes it work. */
 void sy_profile_init(struct sy_profile *p, const struct sy_exec *exec, const struct sy_state *state,
-                     const struct sy_resident *resident);
+                     const struct sy_keeper *keeper);
 
 /* Local. A step begins: all tallies are zero; it ends: the time until now is charged. */
 void sy_profile_begin(struct sy_profile *p);

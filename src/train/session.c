@@ -26,8 +26,8 @@ int64_t sy_session_batch(const struct sy_session *s) {
 
 /* --- the exec ------------------------------------------------------------------------------------------- */
 
-static struct sy_walk walk_of(const struct sy_config *c, const struct sy_mesh *mesh) {
-    struct sy_share own = sy_mesh_lanes(mesh, mesh->dp_rank);
+struct sy_walk sy_session_walk(const struct sy_config *c, const struct sy_mesh *mesh, int dp_rank) {
+    struct sy_share own = sy_mesh_lanes(mesh, dp_rank);
     return (struct sy_walk){.lanes = (int)c->numerics.lanes,
                             .expert_lanes = (int)c->numerics.expert_lanes,
                             .cell = (int)c->numerics.cell,
@@ -103,7 +103,7 @@ static sy_status make_exec(struct sy_session *s) {
     SY_TRY(sy_pool_create(threads_of(c, &s->mesh), &s->pool));
     sy_exec_set_class(&s->exec, sy_config_numeric_class(c));
     s->exec.pool = s->pool;
-    struct sy_walk walk = walk_of(c, &s->mesh);
+    struct sy_walk walk = sy_session_walk(c, &s->mesh, s->mesh.dp_rank);
     s->exec.scratch_bytes = scratch_bytes(c, &walk);
     SY_TRY(make_device(s));
     return sy_arena_build(s->exec.device, "scratch of the ops", carve_scratch, s, &s->scratch);
@@ -208,16 +208,9 @@ static struct sy_gradients_options gradients_options(const struct part_of *o, co
                                          .plant = c->debug.break_};
 }
 
-static struct sy_resident_options resident_options(const struct part_of *o, const struct sy_owner *own,
-                                                   float *const *master) {
-    const struct sy_config *c = o->config;
-    return (struct sy_resident_options){.params = o->params,
-                                        .model = &c->model,
-                                        .moe = &c->moe,
-                                        .exec = o->exec,
-                                        .master = master,
-                                        .own = own,
-                                        .gathered = o->mesh->dp > 1};
+static struct sy_weights_options weights_options(const struct part_of *o) {
+    return (struct sy_weights_options){
+        .config = o->config, .params = o->params, .exec = o->exec, .mesh = o->mesh};
 }
 
 static struct sy_reduce_options reduce_options(const struct part_of *o) {
@@ -244,10 +237,10 @@ static sy_status measure(const struct part_of *o, struct sy_arena *a) {
     struct sy_owner own = sy_mesh_owner(o->mesh, o->mesh->rank);
     struct sy_model_options model = model_options(o, 1);
     struct sy_gradients_options gradients = gradients_options(o, &own);
-    struct sy_resident_options resident = resident_options(o, &own, NULL);
+    struct sy_weights_options weights = weights_options(o);
     struct sy_reduce_options reduce = reduce_options(o);
     SY_TRY(sy_state_measure(o->params, o->exec, &own, 1, a));
-    SY_TRY(sy_resident_measure(&resident, a));
+    SY_TRY(sy_weights_measure(&weights, a));
     SY_TRY(sy_gradients_measure(&gradients, a));
     SY_TRY(sy_reduce_measure(&reduce, a));
     SY_TRY(measure_model(o, &model, a));
@@ -260,7 +253,7 @@ static sy_status measure(const struct part_of *o, struct sy_arena *a) {
 
 sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *params,
                              const struct sy_mesh *mesh, struct sy_arena *a) {
-    struct sy_walk walk = walk_of(c, mesh);
+    struct sy_walk walk = sy_session_walk(c, mesh, mesh->dp_rank);
     struct sy_exec x = {.scratch_bytes = scratch_bytes(c, &walk)};
     struct sy_device *own;
     int ordinal;
@@ -280,7 +273,7 @@ static sy_status make_model(struct sy_session *s, int train) {
     struct part_of p = parts_of(s);
     struct sy_model_options o = model_options(&p, train);
     o.ep = s->groups.ep;
-    o.weights = sy_resident_source(s->resident);
+    o.weights = s->weights.source;
     o.scalars = s->step.scalars;
     o.tally = s->step.tally;
     o.counts = train ? s->step.counts : NULL;
@@ -307,13 +300,12 @@ static sy_status make_weights(struct sy_session *s, int train) {
     struct part_of p = parts_of(s);
     struct sy_owner own = sy_mesh_owner(&s->mesh, s->mesh.rank);
     SY_TRY(sy_state_init(s->params, &s->exec, &own, train, &s->state));
-    struct sy_resident_options o = resident_options(&p, &s->state.own, s->state.master);
-    SY_TRY(sy_resident_create(&o, &s->resident));
-    if (s->mesh.dp > 1)
-        SY_TRY(sy_spread_create(&(struct sy_spread_options){&s->state, s->resident, &s->groups, &s->exec},
-                                &s->spread));
+    struct sy_weights_options o = weights_options(&p);
+    o.groups = &s->groups;
+    o.state = &s->state;
+    SY_TRY(sy_weights_init(&o, &s->weights));
     return sy_update_create(&(struct sy_update_options){.state = &s->state,
-                                                        .resident = s->resident,
+                                                        .keeper = s->weights.keeper,
                                                         .moe = &s->config->moe,
                                                         .routes = s->config->training.global_batch_size *
                                                                   s->config->training.seq_len *
@@ -380,7 +372,7 @@ static sy_status build(struct sy_session *s, int parts) {
     SY_TRY(sy_tokenizer_create(s->config->tokenizer.path, s->config->model.vocab_size, &s->tokenizer));
     if (parts & SY_SESSION_DATA)
         SY_TRY(open_data(s));
-    s->walk = walk_of(s->config, &s->mesh);
+    s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
     SY_TRY(make_step(s));
     SY_TRY(make_weights(s, train));
     SY_TRY(make_model(s, train));
@@ -472,9 +464,8 @@ void sy_session_destroy(struct sy_session *s) {
     sy_pipeline_destroy(s->pipeline);
     sy_model_destroy(s->model);
     sy_schedule_destroy(s->schedule);
-    sy_spread_destroy(s->spread);
     sy_update_destroy(s->update);
-    sy_resident_destroy(s->resident);
+    sy_weights_fini(&s->weights);
     sy_state_fini(&s->state);
     sy_data_close(&s->own_data);
     sy_tokenizer_destroy(s->tokenizer);
@@ -494,9 +485,7 @@ sy_status sy_session_weights_changed(struct sy_session *s) {
 }
 
 sy_status sy_session_spread(struct sy_session *s) {
-    if (s->spread)
-        SY_TRY(sy_spread_run(s->spread));
-    sy_resident_changed(s->resident);
+    SY_TRY(sy_weights_changed(&s->weights));
     return sy_exec_wait(&s->exec);
 }
 

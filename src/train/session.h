@@ -17,10 +17,10 @@
 #include "parallel/pipeline.h"
 #include "train/profile.h"
 #include "train/schedule.h"
-#include "train/spread.h"
 #include "train/state.h"
 #include "train/step_routes.h"
 #include "train/update.h"
+#include "train/weights.h"
 
 /* Where the feed puts a step's sequences, in the order of the walk; the host's side and the exec's. */
 struct sy_feed {
@@ -56,14 +56,13 @@ struct sy_session {
     struct sy_groups groups;
     struct sy_params *params;
     struct sy_state state;
-    struct sy_resident *resident;
+    struct sy_weights weights;
     struct sy_model *model; /* of this rank's stages */
     struct sy_schedule *schedule;
     struct sy_pipeline *pipeline; /* NULL: one stage */
     struct sy_walk walk;
     struct sy_gradients *gradients;
     struct sy_reduce *reduce;
-    struct sy_spread *spread;      /* NULL: one rank */
     struct sy_profile *profile;    /* not owned; NULL: nothing is timed */
     struct sy_step_routes *routes; /* NULL: neither written nor followed */
     struct sy_update *update;
@@ -148,6 +147,9 @@ double sy_flops_per_token(const struct sy_config *config, const struct sy_params
 
 /* Sequences of one forward pass. */
 int64_t sy_session_batch(const struct sy_session *session);
+
+/* The walk of a data-parallel rank. */
+struct sy_walk sy_session_walk(const struct sy_config *config, const struct sy_mesh *mesh, int dp_rank);
 
 /* Local. The memory of a rank of a run of this configuration, from the code that takes it; each arena's tags
  * say for what. Nothing is taken. Errors: ERR_USAGE, ERR_MEMORY. */

@@ -70,20 +70,37 @@ static struct sy_batch micro_batch(void *self, int64_t mb) {
     return sy_feed_batch(s, k, all - k < local ? all - k : local);
 }
 
+static int64_t passes_of(int64_t sequences, int64_t batch) { return (sequences + batch - 1) / batch; }
+
+/* Passes of the rank with the most: all make as many, as weights may be gathered in each. */
+static int64_t most_passes(const struct sy_session *s) {
+    int64_t most = 0;
+    for (int r = 0; r < s->mesh.dp; r++) {
+        struct sy_walk w = sy_session_walk(s->config, &s->mesh, r);
+        int64_t n = passes_of(sy_walk_length(&w), sy_walk_batch(&w, s->config->training.local_batch_size));
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
 static sy_status accumulate(struct sy_session *s) {
     int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s);
     struct sy_grad_sink sink = sy_profile_sink(s->profile, sy_gradients_sink(s->gradients));
     sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
-    if (s->pipeline)
-        return sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, micro_batch, &sink, 0});
+    if (s->pipeline) {
+        SY_TRY(sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, micro_batch, &sink, 0}));
+        return sy_weights_status(&s->weights);
+    }
     for (int64_t k = 0; k < all; k += local) {
         struct sy_batch b = sy_feed_batch(s, k, all - k < local ? all - k : local);
         sy_step_routes_before(s->routes, &s->walk, &b);
         SY_TRY(sy_model_train(s->model, &b, &sink));
         sy_step_routes_after(s->routes, &s->walk, &b);
     }
-    return SY_OK;
+    for (int64_t i = passes_of(all, local); i < most_passes(s); i++)
+        sy_model_idle(s->model, 1);
+    return sy_weights_status(&s->weights);
 }
 
 /* The first element of the head's gradient, on the rank that owns it. */
@@ -287,7 +304,7 @@ static sy_status eval_fed(struct sy_session *s, int64_t n) {
 }
 
 /* Losses of held-out sequences own.first .. own.first + own.n - 1, to the tally. */
-static sy_status eval_sequences(struct sy_session *s, struct sy_share own) {
+static sy_status eval_sequences(struct sy_session *s, struct sy_share own, int64_t passes) {
     const struct sy_device *d = s->exec.device;
     int64_t once = s->pipeline ? sy_walk_length(&s->walk) : sy_session_batch(s), end = own.first + own.n;
     *s->seen.tally = sy_tally_empty;
@@ -299,6 +316,9 @@ static sy_status eval_sequences(struct sy_session *s, struct sy_share own) {
         SY_TRY(eval_fed(s, n));
         SY_TRY(sy_exec_wait(&s->exec)); /* the feed is filled again */
     }
+    for (int64_t i = passes_of(own.n, once); i < passes && !s->pipeline; i++)
+        sy_model_idle(s->model, 0);
+    SY_TRY(sy_weights_status(&s->weights));
     d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
     return sy_exec_wait(&s->exec);
 }
@@ -307,7 +327,14 @@ sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *los
     int64_t total = sy_loader_eval_count(s->data.loader), batch = s->config->training.global_batch_size;
     if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)
         total = max_batches * batch;
-    sy_status status = eval_sequences(s, sy_deal(total, s->mesh.dp, s->mesh.dp_rank));
+    int64_t passes = 0;
+    for (int r = 0; r < s->mesh.dp; r++) {
+        struct sy_walk w = sy_session_walk(s->config, &s->mesh, r);
+        int64_t n = passes_of(sy_deal(total, s->mesh.dp, r).n,
+                              sy_walk_batch(&w, s->config->training.local_batch_size));
+        passes = n > passes ? n : passes;
+    }
+    sy_status status = eval_sequences(s, sy_deal(total, s->mesh.dp, s->mesh.dp_rank), passes);
     SY_TRY(sy_tally_total(&s->groups.world, status, s->seen.tally));
     const struct sy_tally *t = s->seen.tally;
     sy_model_counters(s->model)->batched_no_grad += t->batched;

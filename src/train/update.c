@@ -22,17 +22,19 @@ struct sy_update {
 
 static void list_trained(struct sy_update *u, int i, const struct sy_tensor *t, struct sy_range_of own) {
     const struct sy_state *s = u->o.state;
-    char *stored = sy_resident_stored(u->o.resident, t);
+    struct sy_kept to = u->o.keeper.of(u->o.keeper.self, i);
     struct sy_adamw_item item = {
         .n = own.n, .id = t->id, .first = (uint64_t)own.first, .w = s->of[SY_STATE_W][i]};
-    item.stored = stored ? (void *)sy_at(stored, u->exec->dtype, own.first) : (void *)item.w;
+    int is_vector = s->params->param[t->param].kind == SY_PARAM_VECTOR;
+    item.stored =
+        is_vector ? (void *)item.w : (char *)to.at + (size_t)(own.first - to.range.first) * to.element;
     if (s->has_moments) {
         item.m = s->of[SY_STATE_M][i];
         item.v = s->of[SY_STATE_V][i];
     }
     u->norm[u->n_trained] = (struct sy_norm_item){.n = own.n};
     u->tensor[u->n_trained] = i;
-    if (stored)
+    if (!is_vector)
         u->cast[u->n_stored++] = (struct sy_cast_item){own.n, item.w, item.stored};
     u->adamw[u->n_trained++] = item;
 }

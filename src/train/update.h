@@ -7,12 +7,12 @@
 #include "base/digest.h"
 #include "config/config.h"
 #include "parallel/reduce.h"
-#include "parallel/resident.h"
+#include "parallel/keeper.h"
 #include "train/state.h"
 
 struct sy_update_options {
     const struct sy_state *state;
-    const struct sy_resident *resident;
+    struct sy_keeper keeper;
     const struct sy_config_moe *moe;
     int64_t routes;        /* of a step and layer: T K */
     const int64_t *counts; /* [n_layers, E] in the exec's memory */

@@ -20,6 +20,15 @@ for config in configs/micro_mla.toml configs/micro_gqa.toml; do
         rm -rf "${room:?}/$mode"
     done
 
+    # Two ranks, each with a device of its own: weights in shards, and whole.
+    for shard in 1 2; do
+        train ranks $g $steps $quiet --run.ranks=2 --parallelism.data_parallel_shard_degree=$shard \
+            --parallelism.data_parallel_replicate_degree=$((2 / shard))
+        expect 0 "$config: guarded, 2 ranks, shard $shard"
+        same "$(history ranks)" "$(history cpu)" "$config: guarded, 2 ranks, shard $shard"
+        rm -rf "$room/ranks"
+    done
+
     # Leaves that are cut, lanes side by side, scatter-add, losses, forced balance.
     many="--numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2 --moe.combine=scatter --moe.z_loss_coeff=0.001
         --moe.seq_aux_loss_coeff=0.01 --validation.enable --metrics.moe_counters"

@@ -12,6 +12,7 @@ for config in configs/micro_mla.toml configs/micro_gqa.toml; do
     want=$(history one)
     same "$(echo "$want" | wc -l)" 4 "$config: lines of metrics"
     for ranks in 2 3 4 6 8; do
+        [ -z "${QUICK-}" ] || [ $ranks -eq 3 ] || continue
         train many $keep $held --run.ranks=$ranks
         expect 0 "$config, $ranks ranks"
         says "$ranks ranks: pipeline 1, data parallel $ranks" "$config, $ranks ranks"
@@ -40,6 +41,7 @@ train groups $groups
 want=$(history groups)
 for ranks in 2 3 4; do
     for mode in none full selective; do
+        [ -z "${QUICK-}" ] || [ $mode = full ] || continue
         rm -rf "$room/many"
         train many $groups --run.ranks=$ranks --activation_checkpoint.mode=$mode --training.local_batch_size=$ranks
         same "$(history many)" "$want" "lane groups over $ranks ranks, recompute $mode"
@@ -50,10 +52,40 @@ six="--training.steps=2 --training.global_batch_size=12 --numerics.lanes=6"
 train six $six
 want=$(history six)
 for ranks in 2 4 5 6; do
+    [ -z "${QUICK-}" ] || [ $ranks -eq 4 ] || continue
     rm -rf "$room/many"
     train many $six --run.ranks=$ranks
     same "$(history many)" "$want" "6 lanes over $ranks ranks"
 done
+
+# Weights in shards, gathered layer by layer: more layers than rooms, ranks with fewer passes than others, held-out
+# sequences that some ranks have none of; and replicas of shards, which own parts of the same.
+layers="--training.steps=3 --model.n_layers=5 --training.local_batch_size=2 $held"
+rm -rf "$room/one"
+train one $layers
+want=$(history one)
+eval=$(grep '"kind":"eval"' "$room/one/metrics.jsonl")
+while read -r ranks replicate shard after recompute; do
+    [ -z "${QUICK-}" ] || [ "$ranks" -eq 6 ] || continue
+    rm -rf "$room/many"
+    train many $layers --run.ranks="$ranks" --parallelism.data_parallel_replicate_degree="$replicate" \
+        --parallelism.data_parallel_shard_degree="$shard" --parallelism.fsdp_reshard_after_forward="$after" \
+        --activation_checkpoint.mode="$recompute"
+    what="$ranks ranks, replicate $replicate x shard $shard, reshard $after, recompute $recompute"
+    says "(replicate $replicate x shard $shard)" "$what"
+    same "$(history many)" "$want" "$what"
+    same "$(grep '"kind":"eval"' "$room/many/metrics.jsonl")" "$eval" "$what: held-out loss"
+    diff -r "$(checkpoint one 3)" "$(checkpoint many 3)" || fail "$what: checkpoint"
+done <<'END'
+2 1 2 always none
+3 1 3 never full
+4 2 2 default selective
+4 4 1 default none
+5 1 5 default none
+6 3 2 always full
+6 2 3 never none
+8 1 8 always selective
+END
 
 # A step that is not applied, on every rank.
 train nan --training.steps=3 --debug.break=nan_at_step_2 --run.nonfinite=skip

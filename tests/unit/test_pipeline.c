@@ -109,7 +109,7 @@ static sy_status make_model(struct sy_session *s, const struct sy_model_stage *s
                                                       .exec = &s->exec,
                                                       .ep = sy_comm_self(),
                                                       .params = s->params,
-                                                      .weights = sy_resident_source(s->resident),
+                                                      .weights = s->weights.source,
                                                       .max_sequences = sy_session_batch(s),
                                                       .seq_len = S,
                                                       .combine_groups = c->numerics.combine_groups,

@@ -59,7 +59,7 @@ static int close_model(void **state) {
 static void *stored(int param) {
     for (int i = 0; i < session->params->n_tensors; i++)
         if (session->params->tensor[i].param == param && session->params->tensor[i].first_row == 0)
-            return sy_resident_stored(session->resident, &session->params->tensor[i]);
+            return session->weights.keeper.of(session->weights.keeper.self, i).at;
     fail_msg("parameter %d has no tensor", param);
     return NULL;
 }
@@ -67,7 +67,7 @@ static void *stored(int param) {
 static struct sy_profile watch(struct sy_exec *x) {
     struct sy_profile p;
     *x = (struct sy_exec){.ops = &fakes};
-    sy_profile_init(&p, x, &session->state, session->resident);
+    sy_profile_init(&p, x, &session->state, &session->weights.keeper);
     last.n = 0;
     return p;
 }
@@ -232,7 +232,7 @@ static void steps(const char *flavor, const char *recompute, struct sy_profile *
     struct sy_session *s = session_of(c, SY_SESSION_TRAIN | SY_SESSION_INIT);
     struct sy_step_result r;
     if (p) {
-        sy_profile_init(p, &s->exec, &s->state, s->resident);
+        sy_profile_init(p, &s->exec, &s->state, &s->weights.keeper);
         s->exec.ops = &p->ops;
         s->profile = p;
     }

@@ -70,7 +70,7 @@ static struct problem *problem(const char *flavor, const char *recompute, int64_
                                          .loss_sequences = BATCH,
                                          .counters = &p->counters},
                                  .params = s->params,
-                                 .weights = sy_resident_source(s->resident),
+                                 .weights = s->weights.source,
                                  .rope_cos = p->cos,
                                  .rope_sin = p->sin,
                                  .attention_scale = sy_attention_scale(&config->model),
