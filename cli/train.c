@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -53,13 +54,12 @@ static void print_end(sy_status status, const struct sy_train_summary *s, char *
     }
 }
 
-int sy_cli_train(int argc, char **argv) {
+static int train(int argc, char **argv) {
     char **args = calloc((size_t)argc + 1, sizeof *args);
     if (!args)
         return 1;
     memcpy(args, argv, (size_t)argc * sizeof *args);
     struct sy_config *config = NULL;
-    sy_cli_rank = sy_process_rank(NULL);
     int code = sy_cli_config("train", argc, argv, &config);
     if (code) {
         free(args);
@@ -83,5 +83,14 @@ int sy_cli_train(int argc, char **argv) {
         print_end(status, &s, saving ? args : NULL);
     sy_config_destroy(config);
     free(args);
+    return code;
+}
+
+/* A launcher ends the other processes when one has failed: the first is given time to say why. */
+int sy_cli_train(int argc, char **argv) {
+    sy_cli_rank = sy_process_rank(NULL);
+    int code = train(argc, argv);
+    if (sy_cli_rank > 0 && code)
+        sleep(1);
     return code;
 }

@@ -181,7 +181,7 @@ static sy_status end(struct sy_mpi_team *world, double limit, sy_status status) 
     const double shortly = 2;
     struct sy_comm c = {&sy_mpi_ops, world, world->rank, world->size, status == SY_OK ? limit : shortly};
     sy_mpi_lock();
-    (void)sy_mpi_alive(world); /* dead: nothing moves any more */
+    sy_mpi_settle(world);
     sy_mpi_leave(world, status);
     world->dead.status = SY_OK; /* from here on only how others leave it counts */
     sy_status left =

@@ -318,6 +318,8 @@ static sy_status nonfinite(struct trainer *t, const struct sy_step_result *r) {
 /* A step failed and the weights are those of t->step: they are saved, and what failed stays the error. */
 static sy_status save_before(struct trainer *t, sy_status status) {
     char why[2048];
+    if (status == SY_ERR_PEER) /* without the others nothing can be saved */
+        return sy_fail_context(status, "step %lld", (long long)t->step + 1);
     snprintf(why, sizeof why, "%s", sy_error_message());
     if (save(t) != SY_OK)
         sy_log_warn(&t->log, "step %lld could not be saved: %s", (long long)t->step, sy_error_message());
