@@ -298,9 +298,19 @@ sy_status sy_model_eval(struct sy_model *m, const struct sy_batch *b) {
     return sy_model_fwd(m, 0, 0, b, SY_PASS_EVAL, NULL);
 }
 
+void sy_model_idle_stage(struct sy_model *m, int stage, enum sy_stage_call call) {
+    const struct part *p = &m->part[stage];
+    if (call == SY_STAGE_FWD && p->o.embeds)
+        m->c.weights.ends(m->c.weights.self);
+    sy_stage_idle(p->stage, call);
+    if (call == SY_STAGE_FWD && p->o.ends)
+        m->c.weights.ends(m->c.weights.self);
+}
+
 void sy_model_idle(struct sy_model *m, int backward) {
-    m->c.weights.ends(m->c.weights.self);
-    sy_stage_idle(m->part[0].stage, backward);
+    sy_model_idle_stage(m, 0, SY_STAGE_FWD);
+    if (backward)
+        sy_model_idle_stage(m, 0, SY_STAGE_BWD);
 }
 
 sy_status sy_model_logits(struct sy_model *m, const struct sy_batch *b, int64_t token, const float **logits) {

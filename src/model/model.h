@@ -86,6 +86,7 @@ sy_status sy_model_eval(struct sy_model *model, const struct sy_batch *batch);
 /* A pass of a rank that has no sequences left, while others have: what is collective in its weights (weights.h).
  * One rank of ep. */
 void sy_model_idle(struct sy_model *model, int backward);
+void sy_model_idle_stage(struct sy_model *model, int stage, enum sy_stage_call call);
 
 /* Collective over ep. Logits [vocab] after `token` of the batch, in the exec's memory. */
 sy_status sy_model_logits(struct sy_model *model, const struct sy_batch *batch, int64_t token,

@@ -1,10 +1,12 @@
 /* What a run over ranks moves, and how long a step takes: see plan.h. */
 #include "parallel/plan.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "parallel/tree.h"
+#include "parallel/walk.h"
 
 const char *const sy_traffic_names[SY_TRAFFIC_KINDS] = {
     "weights, from their owners", "gradients, to the owners", "rows, to experts and back",
@@ -48,9 +50,34 @@ struct sy_plan_elements sy_plan_elements_of(const struct sy_plan *p, int rank) {
     return e;
 }
 
-int64_t sy_plan_sequences(const struct sy_plan *p, int dp_rank) {
+/* Of a data-parallel rank. */
+static struct sy_walk walk_of(const struct sy_plan *p, int dp_rank) {
     const struct sy_config *c = p->config;
-    return sy_mesh_lanes(&p->mesh, dp_rank).n * (c->training.global_batch_size / c->numerics.lanes);
+    struct sy_share own = sy_mesh_lanes(&p->mesh, dp_rank);
+    return (struct sy_walk){.lanes = (int)c->numerics.lanes,
+                            .expert_lanes = (int)c->numerics.expert_lanes,
+                            .cell = (int)c->numerics.cell,
+                            .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
+                            .first_lane = (int)own.first,
+                            .n_lanes = (int)own.n};
+}
+
+int64_t sy_plan_sequences(const struct sy_plan *p, int dp_rank) {
+    struct sy_walk w = walk_of(p, dp_rank);
+    return sy_walk_length(&w);
+}
+
+/* The largest micro-batch, and of the rank with the most how many there are. */
+static int set_batches(struct sy_plan *p) {
+    int64_t most = 0;
+    for (int r = 0; r < p->mesh.dp; r++) {
+        struct sy_walk w = walk_of(p, r);
+        int64_t batch = sy_walk_batch(&w, p->config->training.local_batch_size);
+        int64_t n = (sy_walk_length(&w) + batch - 1) / batch;
+        p->batch = batch > p->batch ? batch : p->batch;
+        most = n > most ? n : most;
+    }
+    return most < INT_MAX ? (int)most : INT_MAX;
 }
 
 /* --- bytes ---------------------------------------------------------------------------------------------- */
@@ -77,29 +104,20 @@ static int64_t stored_bytes(const struct sy_plan *p, const struct sy_param *q) {
     return q->kind == SY_PARAM_VECTOR || p->config->numerics.class == SY_CLASS_FP32 ? F32 : 2;
 }
 
-/* Gathers of a layer in a step: its weights are kept till the step's end, or gathered for each forward and
- * backward. */
-static int gathers(const struct sy_plan *p) {
-    enum sy_parallelism_fsdp_reshard_after_forward how = p->config->parallelism.fsdp_reshard_after_forward;
-    int again = how == SY_RESHARD_ALWAYS || (how == SY_RESHARD_DEFAULT && p->mesh.pp == 1);
-    return p->mesh.shard > 1 && again ? 2 * p->schedule->shape.micro_batches : 1;
-}
-
-/* Parts of a tensor that go to the other ranks of its group: from its owners to all, or, of sharded weights, from
- * who has a slice to all that share it, and before from the owners to the copies of the slice. An expert's are
- * shared by all ranks that have it. */
-static double stored_sent(const struct sy_plan *p, const struct place *at, const struct sy_tensor *t,
-                          int64_t own) {
+/* What a rank sends of a tensor: what it owns to the ranks that keep the same, and, of sharded weights, what it
+ * keeps to the others of its shard group, as often as the layer is gathered. */
+static double stored_sent(const struct sy_plan *p, const struct place *at, int tensor, int64_t own) {
     const struct sy_mesh *m = &p->mesh;
+    const struct sy_tensor *t = &p->params->tensor[tensor];
     const struct sy_param *q = &p->params->param[t->param];
-    int64_t bytes = stored_bytes(p, q);
-    if (is_expert(q))
-        return (double)(own * bytes * (m->edp - 1)) * gathers(p);
-    if (m->shard == 1)
-        return (double)(own * bytes * (m->dp - 1));
-    struct sy_shard slice = {at->dp % m->shard, m->shard};
-    return (double)(sy_shard_range(&slice, t->n).n * bytes * (m->shard - 1)) * gathers(p) +
-           (double)(own * bytes * (m->replicate - 1));
+    int e = is_expert(q), shard = e ? m->expert_shard : m->shard,
+        copies = e ? m->expert_replicate : m->replicate;
+    int which = e ? at->edp % m->expert_shard : at->dp % m->shard, all = e ? m->edp : m->dp;
+    struct sy_range_of first = sy_shard_range(&(struct sy_shard){which * copies, all}, t->n),
+                       last = sy_shard_range(&(struct sy_shard){which * copies + copies - 1, all}, t->n);
+    int64_t kept = last.first + last.n - first.first;
+    int times = q->layer < 0 ? 1 : p->gathers[at->pp * m->stages.layers + q->layer];
+    return (double)stored_bytes(p, q) * ((double)own * (copies - 1) + (double)kept * (shard - 1) * times);
 }
 
 /* Stored weights from who has the masters, gradients to them: of dense parameters over the data-parallel ranks,
@@ -119,7 +137,7 @@ static void parameters_sent(const struct sy_plan *p, int rank, struct sy_plan_by
         int64_t n = sy_owner_range(&own, p->params, i).n;
         if (!holds(p, &own, t->param))
             continue;
-        add(&out[SY_TRAFFIC_WEIGHTS], bytes(stored_sent(p, &at, t, n), near[e]));
+        add(&out[SY_TRAFFIC_WEIGHTS], bytes(stored_sent(p, &at, i, n), near[e]));
         add(&out[SY_TRAFFIC_GRADIENTS], bytes((double)(nodes[e] * (t->n - n) * F32), near[e]));
     }
 }
@@ -264,15 +282,18 @@ static sy_status set_step(struct sy_plan *p) {
 static sy_status fill(struct sy_plan *p, int world) {
     const struct sy_config *c = p->config;
     SY_TRY(sy_mesh_create(c, world, 0, &p->mesh));
-    int64_t most = sy_plan_sequences(p, 0), local = c->training.local_batch_size;
-    p->batch = local < most ? local : most;
+    int micro_batches = set_batches(p);
     p->of_stage = calloc((size_t)p->mesh.stages.n, sizeof *p->of_stage);
     if (!p->of_stage)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a plan of %d stages", p->mesh.stages.n);
     SY_TRY(sy_schedule_create(&(struct sy_schedule_shape){c->parallelism.pipeline_parallel_schedule,
-                                                          p->mesh.pp, p->mesh.stages.n,
-                                                          (int)((most + p->batch - 1) / p->batch)},
+                                                          p->mesh.pp, p->mesh.stages.n, micro_batches},
                               &p->schedule));
+    p->gathers = calloc((size_t)(p->mesh.pp * p->mesh.stages.layers) + 1, sizeof *p->gathers);
+    if (!p->gathers)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for a plan of %d stages", p->mesh.stages.n);
+    for (int r = 0; r < p->mesh.pp; r++)
+        sy_plan_gathers(p, r, p->gathers + r * p->mesh.stages.layers);
     return set_step(p);
 }
 
@@ -296,5 +317,6 @@ void sy_plan_destroy(struct sy_plan *p) {
         return;
     sy_schedule_destroy(p->schedule);
     free(p->of_stage);
+    free(p->gathers);
     free(p);
 }

@@ -82,20 +82,24 @@ static void take_layer(struct sy_resident *r, struct sy_arena *a, int l) {
         sy_mlp_take_cache(x, a, r->o.experts.n, d, f, &t->experts);
 }
 
-/* Of a room for one layer, the layer whose memory this one has: the first of its kind, whose weights have the
- * same shapes. */
+/* Of a room for one layer, the layer whose memory this one has: the first of its kind that is here, whose weights
+ * have the same shapes; -1: it has none. */
 static int home_of(const struct sy_resident *r, int l) {
-    int moe = sy_layer_is_moe(r->o.model, l);
-    for (int home = 0; r->o.holds == SY_RESIDENT_ONE_LAYER && home < l; home++)
-        if (sy_layer_is_moe(r->o.model, home) == moe && is_here(r, r->o.params->layer[home].attn_norm))
-            return home;
-    return l;
+    const struct sy_config_model *m = r->o.model;
+    if (r->o.holds == SY_RESIDENT_ENDS || !is_here(r, r->o.params->layer[l].attn_norm))
+        return -1;
+    if (r->o.holds != SY_RESIDENT_ONE_LAYER)
+        return l;
+    if (r->o.room_of >= 0 && sy_layer_is_moe(m, l) != sy_layer_is_moe(m, r->o.room_of))
+        return -1;
+    int home = sy_layer_is_moe(m, l) ? (int)m->n_dense_layers : 0;
+    while (!is_here(r, r->o.params->layer[home].attn_norm))
+        home++;
+    return home;
 }
 
 static int has_memory(const struct sy_resident *r, int layer) {
-    if (layer < 0)
-        return r->o.holds != SY_RESIDENT_ONE_LAYER;
-    return r->o.holds != SY_RESIDENT_ENDS && home_of(r, layer) == layer;
+    return layer < 0 ? r->o.holds != SY_RESIDENT_ONE_LAYER : home_of(r, layer) == layer;
 }
 
 /* The layers' parameters are listed alike: those of l are where its home's are. */
@@ -130,11 +134,9 @@ static void carve(void *self, struct sy_arena *a) {
             r->vector[i] = sy_take_f32(a, tag_of(r), q->cols);
     }
     for (int l = 0; l < p->n_layers; l++)
-        if (!is_here(r, p->layer[l].attn_norm))
-            continue;
-        else if (has_memory(r, l))
+        if (has_memory(r, l))
             take_layer(r, a, l);
-        else if (r->o.holds == SY_RESIDENT_ONE_LAYER)
+        else if (home_of(r, l) >= 0)
             move_in(r, l);
     if (has_memory(r, -1) && is_here(r, p->head))
         take_cache(r, a, p->head, &r->head);

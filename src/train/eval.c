@@ -36,10 +36,12 @@ static int64_t calls_at_once(const struct sy_session *s) {
     return n;
 }
 
-/* Call j of those that the feed has. */
+/* Call j of those that the feed has; of none where it has no such. */
 static struct sy_batch call_batch(void *self, int64_t j) {
     struct heldout *h = self;
     const struct sy_mesh *m = &h->s->mesh;
+    if (j >= h->at_once || h->from + j >= h->calls)
+        return sy_feed_batch(h->s, 0, 0);
     int64_t *of = h->of + j * m->ep;
     for (int r = 0; r < m->ep; r++)
         of[r] = share_of(h, m->edp_rank * m->ep + r, h->from + j).n;
@@ -59,7 +61,7 @@ static sy_status eval_calls(struct heldout *h, int64_t n) {
     SY_TRY(s->groups.ep.ops->agree(&s->groups.ep, sy_feed_fetch_heldout(s, own.first, mine)));
     sy_feed_send(s, mine);
     if (s->pipeline)
-        return sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){h, call_batch, NULL, n});
+        return sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){h, call_batch, NULL});
     struct sy_batch b = call_batch(h, 0);
     if (b.at.n == 0 && !b.group) {
         sy_model_idle(s->model, 0);

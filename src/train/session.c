@@ -221,9 +221,9 @@ static struct sy_gradients_options gradients_options(const struct part_of *o, co
                                          .plant = c->debug.break_};
 }
 
-static struct sy_weights_options weights_options(const struct part_of *o, const struct sy_owner *own) {
+static struct sy_weights_options weights_options(const struct part_of *o) {
     return (struct sy_weights_options){
-        .config = o->config, .params = o->params, .exec = o->exec, .mesh = o->mesh, .own = own};
+        .config = o->config, .params = o->params, .exec = o->exec, .mesh = o->mesh};
 }
 
 static struct sy_reduce_options reduce_options(const struct part_of *o) {
@@ -250,7 +250,7 @@ static sy_status measure(const struct part_of *o, struct sy_arena *a) {
     struct sy_owner own = sy_mesh_owner(o->mesh, o->mesh->rank);
     struct sy_model_options model = model_options(o, 1);
     struct sy_gradients_options gradients = gradients_options(o, &own);
-    struct sy_weights_options weights = weights_options(o, &own);
+    struct sy_weights_options weights = weights_options(o);
     struct sy_reduce_options reduce = reduce_options(o);
     SY_TRY(sy_state_measure(o->params, o->exec, &own, 1, a));
     SY_TRY(sy_weights_measure(&weights, a));
@@ -335,7 +335,7 @@ static sy_status make_weights(struct sy_session *s, int train) {
     struct part_of p = parts_of(s);
     struct sy_owner own = sy_mesh_owner(&s->mesh, s->mesh.rank);
     SY_TRY(sy_state_init(s->params, &s->exec, &own, train, &s->state));
-    struct sy_weights_options o = weights_options(&p, &s->state.own);
+    struct sy_weights_options o = weights_options(&p);
     o.groups = &s->groups;
     o.state = &s->state;
     SY_TRY(sy_weights_init(&o, &s->weights));

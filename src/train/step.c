@@ -78,7 +78,7 @@ static sy_status accumulate(struct sy_session *s) {
     sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
     if (s->pipeline) {
-        SY_TRY(sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, call_batch, &sink, 0}));
+        SY_TRY(sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, call_batch, &sink}));
         return sy_weights_status(&s->weights);
     }
     for (int64_t i = 0; i < s->calls.n; i++) {

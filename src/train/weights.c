@@ -3,13 +3,15 @@
 
 static int is_sharded(const struct sy_weights_options *o) { return o->mesh->shard > 1; }
 
-static struct sy_resident_options resident_options(const struct sy_weights_options *o) {
+/* own: outlives the weights. */
+static struct sy_resident_options resident_options(const struct sy_weights_options *o,
+                                                   const struct sy_owner *own) {
     return (struct sy_resident_options){.params = o->params,
                                         .model = &o->config->model,
                                         .moe = &o->config->moe,
                                         .exec = o->exec,
                                         .master = o->state ? o->state->master : NULL,
-                                        .own = o->own,
+                                        .own = own,
                                         .experts = sy_mesh_experts(o->mesh, o->mesh->ep_rank),
                                         .gathered = o->mesh->dp > 1};
 }
@@ -28,7 +30,8 @@ static struct sy_sharded_options sharded_options(const struct sy_weights_options
 }
 
 sy_status sy_weights_measure(const struct sy_weights_options *o, struct sy_arena *arena) {
-    struct sy_resident_options resident = resident_options(o);
+    struct sy_owner own = sy_mesh_owner(o->mesh, o->mesh->rank);
+    struct sy_resident_options resident = resident_options(o, &own);
     struct sy_sharded_options sharded = sharded_options(o);
     SY_TRY(is_sharded(o) ? sy_sharded_measure(&sharded, arena) : sy_resident_measure(&resident, arena));
     if (o->mesh->dp == 1)
@@ -38,7 +41,7 @@ sy_status sy_weights_measure(const struct sy_weights_options *o, struct sy_arena
 }
 
 static sy_status make_source(const struct sy_weights_options *o, struct sy_weights *w) {
-    struct sy_resident_options resident = resident_options(o);
+    struct sy_resident_options resident = resident_options(o, &o->state->own);
     struct sy_sharded_options sharded = sharded_options(o);
     if (is_sharded(o)) {
         SY_TRY(sy_sharded_create(&sharded, &w->sharded));

@@ -13,7 +13,6 @@ struct sy_weights_options {
     const struct sy_params *params;
     const struct sy_exec *exec;
     const struct sy_mesh *mesh;
-    const struct sy_owner *own;
     const struct sy_groups *groups; /* neither read by measure */
     const struct sy_state *state;
 };
