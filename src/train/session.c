@@ -10,6 +10,7 @@
 #include "ops/wrapped.h"
 #include "train/classes.h"
 #include "train/feed.h"
+#include "train/plants.h"
 
 double sy_flops_per_token(const struct sy_config *c, const struct sy_params *params) {
     const struct sy_config_model *m = &c->model;
@@ -197,6 +198,7 @@ static struct sy_model_options model_options(const struct part_of *o, int train)
                                      .max_rounds = o->calls->max_rounds,
                                      .room = c->parallelism.expert_parallel_room,
                                      .direct = is_direct(c),
+                                     .recount = sy_plant_is(c, "routes_twice"),
                                      .seq_len = c->training.seq_len,
                                      .combine_groups = c->numerics.combine_groups,
                                      .forced_balance = c->debug.moe_force_load_balance,
@@ -339,14 +341,16 @@ static sy_status make_weights(struct sy_session *s, int train) {
     o.groups = &s->groups;
     o.state = &s->state;
     SY_TRY(sy_weights_init(&o, &s->weights));
-    return sy_update_create(&(struct sy_update_options){.state = &s->state,
-                                                        .keeper = s->weights.keeper,
-                                                        .moe = &s->config->moe,
-                                                        .routes = s->config->training.global_batch_size *
-                                                                  s->config->training.seq_len *
-                                                                  s->config->moe.top_k,
-                                                        .counts = s->step.counts},
-                            &s->update);
+    return sy_update_create(
+        &(struct sy_update_options){.norm_without_experts = sy_plant_is(s->config, "clip_without_experts"),
+                                    .state = &s->state,
+                                    .keeper = s->weights.keeper,
+                                    .moe = &s->config->moe,
+                                    .routes = s->config->training.global_batch_size *
+                                              s->config->training.seq_len * s->config->moe.top_k /
+                                              (sy_plant_is(s->config, "bias_local") ? s->mesh.dp : 1),
+                                    .counts = s->step.counts},
+        &s->update);
 }
 
 static sy_status make_training(struct sy_session *s) {
@@ -363,12 +367,13 @@ static sy_status make_training(struct sy_session *s) {
 static sy_status check_plant(const struct sy_config *c) {
     const char *plant = c->debug.break_;
     int known = plant[0] == 0 || sy_session_planted_nan(plant) > 0 || sy_session_planted_flip(plant) > 0;
-    for (int i = 0; sy_gradients_plant(i); i++)
-        known |= strcmp(sy_gradients_plant(i), plant) == 0;
+    struct sy_plant p;
+    for (int i = 0; sy_plant(i, &p); i++)
+        known |= strcmp(p.name, plant) == 0;
     if (!known)
         return sy_config_fail(c, "debug.break",
-                              "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn, "
-                              "nan_at_step_N and flip_at_step_N");
+                              "no such planted bug; there are nan_at_step_N, flip_at_step_N and those that "
+                              "`switchyard verify --break list` lists");
     return SY_OK;
 }
 
