@@ -145,8 +145,10 @@ gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit
 	sh tests/gpu/run.sh $(BUILD)
 test-all: test cover headers layers ## test, all layouts of verify, and the checks of the house
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
-	$(BIN) verify configs/micro_mla.toml --steps 5
-	$(BIN) verify configs/micro_gqa.toml --steps 5
+	$(BIN) verify configs/micro_mla.toml --steps 5 --model.n_layers=8
+	$(BIN) verify configs/micro_gqa.toml --steps 5 --model.n_layers=8
+	$(BIN) verify configs/micro_mla.toml --steps 5 --model.n_layers=8 --numerics.expert_lanes=8
+	$(BIN) verify configs/micro_gqa.toml --steps 5 --numerics.expert_lanes=8
 	$(BIN) verify configs/micro_mla.toml --steps 2 --model.n_layers=5 --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
 	$(BIN) verify configs/micro_gqa.toml --steps 2 --model.n_layers=5 --numerics.lanes=6 --training.global_batch_size=12
 	$(BIN) verify configs/micro_mla.toml --steps 2 --numerics.class=fp32
