@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "train/exec.h"
+#include "train/plants.h"
 
 /* --- what a step needs beside the model ----------------------------------------------------------------- */
 
@@ -97,6 +98,7 @@ static struct sy_model_options model_options(const struct part_of *o, int train)
                                      .max_rounds = o->calls->max_rounds,
                                      .room = c->parallelism.expert_parallel_room,
                                      .direct = is_direct(c),
+                                     .recount = sy_plant_is(c, "routes_twice"),
                                      .seq_len = c->training.seq_len,
                                      .combine_groups = c->numerics.combine_groups,
                                      .forced_balance = c->debug.moe_force_load_balance,
@@ -233,14 +235,16 @@ sy_status sy_session_make_weights(struct sy_session *s, int train) {
     o.groups = &s->groups;
     o.state = &s->state;
     SY_TRY(sy_weights_init(&o, &s->weights));
-    return sy_update_create(&(struct sy_update_options){.state = &s->state,
-                                                        .keeper = s->weights.keeper,
-                                                        .moe = &s->config->moe,
-                                                        .routes = s->config->training.global_batch_size *
-                                                                  s->config->training.seq_len *
-                                                                  s->config->moe.top_k,
-                                                        .counts = s->step.counts},
-                            &s->update);
+    return sy_update_create(
+        &(struct sy_update_options){.norm_without_experts = sy_plant_is(s->config, "clip_without_experts"),
+                                    .state = &s->state,
+                                    .keeper = s->weights.keeper,
+                                    .moe = &s->config->moe,
+                                    .routes = s->config->training.global_batch_size *
+                                              s->config->training.seq_len * s->config->moe.top_k /
+                                              (sy_plant_is(s->config, "bias_local") ? s->mesh.dp : 1),
+                                    .counts = s->step.counts},
+        &s->update);
 }
 
 sy_status sy_session_make_training(struct sy_session *s) {
