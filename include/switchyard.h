@@ -149,10 +149,17 @@ struct sy_train_summary {
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io,
                    struct sy_train_summary *out);
 
-/* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ.
- * `plant` names a known bug that must be caught (then OK means caught), or NULL; "list" prints each and what
- * it does, config may be NULL. */
-sy_status sy_verify(struct sy_config *config, int64_t steps, const char *plant, const struct sy_io *io);
+struct sy_verify_options {
+    int64_t steps;     /* of each layout */
+    int64_t layouts;   /* at most; 0: all of the cover */
+    const char *plant; /* a known bug that must be caught; NULL; "list": prints each and what it does */
+};
+
+/* Local. Runs steps in many layouts (ranks as threads, shards, threads, batches, recompute, tiers: every two
+ * values of two of them meet) and prints a table of digests. ERR_RUNTIME if any differ, or if a planted bug
+ * is not caught. config may be NULL for a list. */
+sy_status sy_verify(struct sy_config *config, const struct sy_verify_options *options,
+                    const struct sy_io *io);
 
 /* Local. First step, tensor and element in which two runs (or checkpoints) differ. *equal 1 if none does. */
 sy_status sy_diff(const char *a, const char *b, const struct sy_io *io, int *equal);

@@ -1,12 +1,13 @@
 /* switchyard plan: what a run on one rank will hold and compute, from the code that allocates it, without
  * the memory. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/machine.h"
 #include "ckpt/hf_config.h"
 #include "commands/units.h"
 #include "commands/plan.h"
-#include "parallel/tree.h"
+#include "parallel/calls.h"
 #include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
@@ -36,11 +37,22 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
 static sy_status explain_gradients(const struct sy_io *io, const struct sy_config *c,
                                    const struct sy_mesh *mesh) {
     int lanes = (int)c->numerics.lanes, width = (int)c->numerics.expert_lanes, dense = 0, experts = 0;
-    struct sy_share own = sy_mesh_lanes(mesh, mesh->dp_rank),
-                    groups = sy_mesh_lane_groups(mesh, mesh->edp_rank);
-    struct sy_tree_run mine = {(int)own.first, (int)own.n}, of_groups = {(int)groups.first, (int)groups.n};
-    SY_TRY(sy_tree_buffers(&(struct sy_tree_shape){lanes, mine.n < width ? mine.n : width, &mine, 1}, &dense));
-    SY_TRY(sy_tree_buffers(&(struct sy_tree_shape){lanes / width, 1, &of_groups, 1}, &experts));
+    struct sy_share own = sy_mesh_lanes(mesh, mesh->dp_rank);
+    struct sy_tree_run run = {(int)own.first, (int)own.n}, *groups = calloc((size_t)mesh->ep, sizeof *groups);
+    struct sy_calls calls = {0};
+    struct sy_tree_shape shape = {lanes, run.n < width ? run.n : width, &run, 1};
+    if (!groups)
+        SY_FAIL(SY_ERR_MEMORY, "plan: no memory for %d ranks", mesh->ep);
+    sy_status status = sy_tree_buffers(&shape, &dense);
+    if (status == SY_OK)
+        status = sy_calls_init(mesh, &(struct sy_walk){lanes, width, 1, 1, run.first, run.n, 0}, 1, &calls);
+    shape = (struct sy_tree_shape){lanes / width, 1, groups,
+                                   sy_gradients_groups(calls.walk, calls.ranks, groups)};
+    if (status == SY_OK)
+        status = sy_tree_buffers(&shape, &experts);
+    sy_calls_fini(&calls);
+    free(groups);
+    SY_TRY(status);
     sy_io_printf(io,
                  "    %d x the dense weights and %d x the experts' in fp32: numerics.lanes = %d,\n"
                  "    expert_lanes = %d at a time; sums wait in a tree for their other half\n",

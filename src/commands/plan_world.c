@@ -76,6 +76,47 @@ static void print_stages(const struct sy_plan *p, const struct sy_io *io) {
     }
 }
 
+/* --- memory ------------------------------------------------------------------------------------------------- */
+
+/* Of a pipeline's ranks the first data-parallel one, which has the most lanes. */
+static sy_status measure(const struct sy_plan *p, int pp_rank, struct sy_arena *all) {
+    struct sy_mesh mesh;
+    *all = sy_arena_measure();
+    SY_TRY(sy_mesh_create(p->config, p->mesh.world, pp_rank * p->mesh.dp, &mesh));
+    return sy_session_measure(p->config, p->params, &mesh, all);
+}
+
+static double bytes_of(const struct sy_arena *a) { return (double)(a->used - a->guards); }
+
+static sy_status print_memory(const struct sy_plan *p, const struct sy_io *io) {
+    struct sy_arena most = sy_arena_measure(), all;
+    int fullest = 0;
+    char line[128] = "", part[24];
+    for (int r = 0; r < p->mesh.pp; r++) {
+        SY_TRY(measure(p, r, &all));
+        if (r == 0 || bytes_of(&all) > bytes_of(&most)) {
+            most = all;
+            fullest = r;
+        }
+        snprintf(part, sizeof part, " %.2f", bytes_of(&all) / (1 << 30));
+        if (strlen(line) + strlen(part) < 60)
+            strcat(line, part);
+        else if (line[strlen(line) - 1] != '.')
+            strcat(line, " ...");
+    }
+    sy_io_printf(io, "\nmemory of rank %d%s, activation_checkpoint.mode %s\n", fullest * p->mesh.dp,
+                 p->mesh.pp > 1 ? ", the fullest of its pipeline" : "",
+                 sy_config_word(p->config, "activation_checkpoint.mode"));
+    for (int i = 0; i < most.n_tags; i++)
+        sy_print_bytes(io, most.tags[i].name, (double)most.tags[i].bytes);
+    sy_print_bytes(io, "in all", bytes_of(&most));
+    if (p->mesh.pp > 1)
+        sy_io_printf(io, "  GiB by pipeline rank:%s\n", line);
+    sy_io_printf(io, "  a %s has %.0f GB: it %s\n", p->gpu->name, p->gpu->memory / 1e9,
+                 bytes_of(&most) <= p->gpu->memory ? "fits" : "does not fit");
+    return SY_OK;
+}
+
 /* --- bytes and time ------------------------------------------------------------------------------------- */
 
 static void print_bytes(const struct sy_plan *p, const struct sy_io *io) {
@@ -147,9 +188,11 @@ sy_status sy_plan_world(const struct sy_config *c, const struct sy_params *param
     SY_TRY(sy_plan_create(c, params, world, g, &p));
     print_axes(p, io);
     print_stages(p, io);
+    sy_status status = print_memory(p, io);
     print_bytes(p, io);
     print_time(p, io);
-    sy_status status = print_schedule(p, io);
+    if (status == SY_OK)
+        status = print_schedule(p, io);
     sy_plan_destroy(p);
     return status;
 }

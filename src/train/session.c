@@ -20,9 +20,7 @@ double sy_flops_per_token(const struct sy_config *c, const struct sy_params *par
            6.0 * (double)(m->n_layers * m->n_heads) * (qk + v) * (double)c->training.seq_len;
 }
 
-int64_t sy_session_batch(const struct sy_session *s) {
-    return sy_walk_batch(&s->walk, s->config->training.local_batch_size);
-}
+int64_t sy_session_batch(const struct sy_session *s) { return s->calls.max_sequences; }
 
 /* --- the exec ------------------------------------------------------------------------------------------- */
 
@@ -70,11 +68,11 @@ static char *take_scratch(const struct sy_config *c, int threads, size_t bytes, 
     return sy_arena_take(a, "scratch of the threads", (size_t)threads, bytes);
 }
 
-static size_t scratch_bytes(const struct sy_config *c, const struct sy_walk *walk) {
+static size_t scratch_bytes(const struct sy_config *c, int64_t sequences) {
     int64_t row, head;
     int ordinal;
     if (sy_config_cuda(c, &ordinal)) {
-        struct sy_attention most = {.sequences = sy_walk_batch(walk, c->training.local_batch_size),
+        struct sy_attention most = {.sequences = sequences,
                                     .seq_len = c->training.seq_len,
                                     .heads = c->model.n_heads,
                                     .kv_heads = c->model.attention == SY_ATTENTION_MLA ? c->model.n_heads
@@ -103,8 +101,7 @@ static sy_status make_exec(struct sy_session *s) {
     SY_TRY(sy_pool_create(threads_of(c, &s->mesh), &s->pool));
     sy_exec_set_class(&s->exec, sy_config_numeric_class(c));
     s->exec.pool = s->pool;
-    struct sy_walk walk = sy_session_walk(c, &s->mesh, s->mesh.dp_rank);
-    s->exec.scratch_bytes = scratch_bytes(c, &walk);
+    s->exec.scratch_bytes = scratch_bytes(c, s->calls.max_sequences);
     SY_TRY(make_device(s));
     return sy_arena_build(s->exec.device, "scratch of the ops", carve_scratch, s, &s->scratch);
 }
@@ -113,7 +110,7 @@ static sy_status make_exec(struct sy_session *s) {
 
 struct step_memory { /* on one side of the copy */
     const struct sy_config *config;
-    const struct sy_walk *walk;
+    const struct sy_calls *calls;
     struct sy_feed *feed;
     struct sy_step_memory *step;
 };
@@ -121,7 +118,8 @@ struct step_memory { /* on one side of the copy */
 static void carve_step(void *self, struct sy_arena *a) {
     const struct step_memory *m = self;
     const struct sy_config *c = m->config;
-    int64_t sequences = sy_walk_length(m->walk);
+    int64_t walk = sy_walk_length(&m->calls->walk[m->calls->rank]), call = m->calls->max_sequences;
+    int64_t sequences = walk > call ? walk : call; /* a held-out call may have more */
     size_t tokens = (size_t)(sequences * c->training.seq_len);
     int32_t **arrays[] = {&m->feed->ids, &m->feed->labels, &m->feed->doc_start, &m->feed->position};
     for (int i = 0; i < 4; i++)
@@ -135,8 +133,8 @@ static void carve_step(void *self, struct sy_arena *a) {
 }
 
 static sy_status make_step(struct sy_session *s) {
-    struct step_memory device = {s->config, &s->walk, &s->fed, &s->step},
-                       host = {s->config, &s->walk, &s->feed, &s->seen};
+    struct step_memory device = {s->config, &s->calls, &s->fed, &s->step},
+                       host = {s->config, &s->calls, &s->feed, &s->seen};
     SY_TRY(sy_arena_build(s->exec.device, "batch", carve_step, &device, &s->memory));
     SY_TRY(sy_arena_build(sy_device_cpu(), "batch", carve_step, &host, &s->host));
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++)
@@ -152,21 +150,28 @@ struct part_of { /* what all parts' options are made from */
     const struct sy_params *params;
     const struct sy_mesh *mesh;
     struct sy_walk walk;
+    const struct sy_calls *calls;
 };
 
 static struct part_of parts_of(const struct sy_session *s) {
-    return (struct part_of){s->config, &s->exec, s->params, &s->mesh, s->walk};
+    return (struct part_of){s->config, &s->exec, s->params, &s->mesh, s->walk, &s->calls};
 }
 
-/* Micro-batches of a step. */
-static int64_t micro_batches(const struct part_of *o) {
-    int64_t batch = sy_walk_batch(&o->walk, o->config->training.local_batch_size);
-    return (sy_walk_length(&o->walk) + batch - 1) / batch;
+/* One that is measured with: it has ranks and says nothing. */
+static struct sy_comm measured_ep(const struct sy_mesh *m) {
+    struct sy_comm c = sy_comm_self();
+    c.rank = m->ep_rank;
+    c.size = m->ep;
+    return c;
+}
+
+static int is_direct(const struct sy_config *c) {
+    return c->parallelism.expert_parallel_comm_backend == SY_COMM_DIRECT;
 }
 
 static sy_status make_schedule(const struct part_of *o, struct sy_schedule **out) {
     const struct sy_stages *s = &o->mesh->stages;
-    int64_t n = micro_batches(o);
+    int64_t n = o->calls->n;
     return sy_schedule_create(&(struct sy_schedule_shape){o->config->parallelism.pipeline_parallel_schedule,
                                                           s->ranks, s->n, n < INT_MAX ? (int)n : INT_MAX},
                               out);
@@ -186,9 +191,12 @@ static struct sy_model_options model_options(const struct part_of *o, int train)
                                      .moe = &c->moe,
                                      .recompute = train ? &c->activation_checkpoint : NULL,
                                      .exec = o->exec,
-                                     .ep = sy_comm_self(),
+                                     .ep = measured_ep(o->mesh),
                                      .params = o->params,
-                                     .max_sequences = sy_walk_batch(&o->walk, c->training.local_batch_size),
+                                     .max_sequences = o->calls->max_sequences,
+                                     .max_rounds = o->calls->max_rounds,
+                                     .room = c->parallelism.expert_parallel_room,
+                                     .direct = is_direct(c),
                                      .seq_len = c->training.seq_len,
                                      .combine_groups = c->numerics.combine_groups,
                                      .forced_balance = c->debug.moe_force_load_balance,
@@ -197,13 +205,18 @@ static struct sy_model_options model_options(const struct part_of *o, int train)
 
 static struct sy_gradients_options gradients_options(const struct part_of *o, const struct sy_owner *own) {
     const struct sy_config *c = o->config;
-    int64_t batch = sy_walk_batch(&o->walk, c->training.local_batch_size), s = c->training.seq_len;
+    int64_t batch = o->calls->max_sequences, s = c->training.seq_len;
+    struct sy_share experts = sy_mesh_experts(o->mesh, o->mesh->ep_rank);
     return (struct sy_gradients_options){.params = o->params,
                                          .exec = o->exec,
                                          .walk = o->walk,
                                          .seq_len = s,
                                          .max_sequences = batch,
                                          .head_chunk = sy_head_chunk(c->model.vocab_size, s, batch * s),
+                                         .walks = o->calls->walk,
+                                         .n_ranks = o->calls->ranks,
+                                         .first_expert = experts.first,
+                                         .n_experts = experts.n,
                                          .own = own,
                                          .plant = c->debug.break_};
 }
@@ -245,8 +258,8 @@ static sy_status measure(const struct part_of *o, struct sy_arena *a) {
     SY_TRY(sy_reduce_measure(&reduce, a));
     SY_TRY(measure_model(o, &model, a));
     for (int side = 0; side < 2; side++)
-        carve_step(&(struct step_memory){c, &o->walk, &feed, &step}, a);
-    SY_TRY(sy_step_routes_measure(c, sy_walk_batch(&o->walk, c->training.local_batch_size), a));
+        carve_step(&(struct step_memory){c, o->calls, &feed, &step}, a);
+    SY_TRY(sy_step_routes_measure(c, o->calls->max_sequences, a));
     take_scratch(c, threads_of(c, o->mesh), o->exec->scratch_bytes, a);
     return sy_arena_check(a, "the plan");
 }
@@ -254,17 +267,21 @@ static sy_status measure(const struct part_of *o, struct sy_arena *a) {
 sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *params,
                              const struct sy_mesh *mesh, struct sy_arena *a) {
     struct sy_walk walk = sy_session_walk(c, mesh, mesh->dp_rank);
-    struct sy_exec x = {.scratch_bytes = scratch_bytes(c, &walk)};
-    struct sy_device *own;
+    struct sy_calls calls;
+    struct sy_exec x = {0};
+    struct sy_device *own = NULL;
     int ordinal;
     sy_exec_set_class(&x, sy_config_numeric_class(c));
     SY_TRY(choose_ops(c, &x.ops));
-    if (sy_config_cuda(c, &ordinal)) {
+    if (sy_config_cuda(c, &ordinal))
         x.device = sy_device_cuda_planned();
-        return measure(&(struct part_of){c, &x, params, mesh, walk}, a);
-    }
-    SY_TRY(open_device(c, &own, &x.device));
-    sy_status status = measure(&(struct part_of){c, &x, params, mesh, walk}, a);
+    else
+        SY_TRY(open_device(c, &own, &x.device));
+    sy_status status = sy_calls_init(mesh, &walk, c->training.local_batch_size, &calls);
+    x.scratch_bytes = scratch_bytes(c, calls.max_sequences);
+    if (status == SY_OK)
+        status = measure(&(struct part_of){c, &x, params, mesh, walk, &calls}, a);
+    sy_calls_fini(&calls);
     sy_device_destroy(own);
     return status;
 }
@@ -273,6 +290,7 @@ static sy_status make_model(struct sy_session *s, int train) {
     struct part_of p = parts_of(s);
     struct sy_model_options o = model_options(&p, train);
     o.ep = s->groups.ep;
+    o.planned_rows = s->planned_rows;
     o.weights = s->weights.source;
     o.scalars = s->step.scalars;
     o.tally = s->step.tally;
@@ -294,6 +312,23 @@ static sy_status make_model(struct sy_session *s, int train) {
                                                             .model = s->model,
                                                             .d = s->config->model.dim},
                               &s->pipeline);
+}
+
+sy_status sy_session_regrow(struct sy_session *s, int64_t rows) {
+    struct sy_moe_counters counters = *sy_model_counters(s->model);
+    const struct sy_comm *world = &s->groups.world;
+    int train = s->gradients != NULL;
+    s->planned_rows = rows + rows / 4; /* loads that creep up do not grow the buffers at each step */
+    sy_pipeline_destroy(s->pipeline);
+    sy_model_destroy(s->model);
+    sy_schedule_destroy(s->schedule);
+    s->pipeline = NULL;
+    s->model = NULL;
+    s->schedule = NULL;
+    SY_TRY(world->ops->agree(world, make_model(s, train)));
+    counters.buffer_regrown++;
+    *sy_model_counters(s->model) = counters;
+    return SY_OK;
 }
 
 static sy_status make_weights(struct sy_session *s, int train) {
@@ -367,12 +402,13 @@ static sy_status open_data(struct sy_session *s) {
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
     SY_TRY(check_plant(s->config));
+    s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
+    SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
     SY_TRY(make_exec(s));
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
     SY_TRY(sy_tokenizer_create(s->config->tokenizer.path, s->config->model.vocab_size, &s->tokenizer));
     if (parts & SY_SESSION_DATA)
         SY_TRY(open_data(s));
-    s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
     SY_TRY(make_step(s));
     SY_TRY(make_weights(s, train));
     SY_TRY(make_model(s, train));
@@ -425,10 +461,13 @@ sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, 
 }
 
 /* What is not computed over ranks yet. */
-static sy_status check_axes(const struct sy_config *c, const struct sy_mesh *m) {
-    if (m->ep > 1)
-        return sy_config_fail(c, "parallelism.expert_parallel_degree",
-                              "training with experts over ranks is not in this build: choose 1");
+static sy_status check_axes(const struct sy_config *c, const struct sy_mesh *m, const struct sy_comm *world) {
+    if (m->ep > 1 && is_direct(c) && !world->ops->windows)
+        return sy_config_fail(
+            c, "parallelism.expert_parallel_comm_backend",
+            "direct needs ranks that see each other's memory, and those of transport \"%s\" "
+            "do not: choose \"auto\" or \"standard\", or ranks of one process (run.ranks)",
+            world->ops->name);
     if (m->world > 1 && *c->moe.routes_out)
         return sy_config_fail(c, "moe.routes_out", "routes of %d ranks are not written yet: use one rank",
                               m->world);
@@ -442,7 +481,7 @@ sy_status sy_session_join(const struct sy_session_options *o, struct sy_session 
     if (status == SY_OK)
         status = sy_mesh_create(o->config, world->size, world->rank, &s->mesh);
     if (status == SY_OK)
-        status = check_axes(o->config, &s->mesh);
+        status = check_axes(o->config, &s->mesh, world);
     status = world->ops->agree(world, status);
     if (status == SY_OK)
         status = sy_mesh_split(&s->mesh, world, &s->groups);
@@ -476,6 +515,7 @@ void sy_session_destroy(struct sy_session *s) {
     sy_arena_fini(&s->host);
     sy_device_destroy(s->own_device);
     sy_groups_destroy(&s->groups);
+    sy_calls_fini(&s->calls);
     free(s);
 }
 

@@ -218,6 +218,19 @@ static void log_device(const struct trainer *t) {
     }
 }
 
+static void log_experts(const struct trainer *t) {
+    const struct sy_calls *c = &t->session->calls;
+    int direct = t->config->parallelism.expert_parallel_comm_backend == SY_COMM_DIRECT;
+    sy_log_info(&t->log, "Applied Expert Parallel with %s comm backend", direct ? "direct" : "standard");
+    if (c->by_rounds)
+        sy_log_info(
+            &t->log,
+            "lane groups lie on several ranks: each brings whole rounds to a call, %lld at a time, up to "
+            "%lld sequences (training.local_batch_size = %lld)",
+            (long long)c->batch, (long long)c->max_sequences,
+            (long long)t->config->training.local_batch_size);
+}
+
 static void log_ranks(const struct trainer *t) {
     const struct sy_mesh *m = &t->session->mesh;
     struct sy_share lanes = sy_mesh_lanes(m, 0);
@@ -226,6 +239,8 @@ static void log_ranks(const struct trainer *t) {
                     "%d ranks: pipeline %d, data parallel %d (replicate %d x shard %d), expert parallel %d; "
                     "rank 0 has %lld of %d lanes",
                     m->world, m->pp, m->dp, m->replicate, m->shard, m->ep, (long long)lanes.n, m->lanes);
+    if (m->ep > 1)
+        log_experts(t);
 }
 
 static void log_start(const struct trainer *t) {
