@@ -225,6 +225,8 @@ struct sy_bench_options {
     int64_t steps; /* that are measured, after two that are not */
     int json;
     int cpu; /* time of processors, all threads added, instead of the wall clock */
+    /* tokens are uniform, so that routing is even; else few are frequent, as in text */
+    int random_ids;
 };
 
 /* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians over

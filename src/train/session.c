@@ -207,18 +207,19 @@ static struct sy_gradients_options gradients_options(const struct part_of *o, co
     const struct sy_config *c = o->config;
     int64_t batch = o->calls->max_sequences, s = c->training.seq_len;
     struct sy_share experts = sy_mesh_experts(o->mesh, o->mesh->ep_rank);
-    return (struct sy_gradients_options){.params = o->params,
-                                         .exec = o->exec,
-                                         .walk = o->walk,
-                                         .seq_len = s,
-                                         .max_sequences = batch,
-                                         .head_chunk = sy_head_chunk(c->model.vocab_size, s, batch * s),
-                                         .walks = o->calls->walk,
-                                         .n_ranks = o->calls->ranks,
-                                         .first_expert = experts.first,
-                                         .n_experts = experts.n,
-                                         .own = own,
-                                         .plant = c->debug.break_};
+    return (struct sy_gradients_options){
+        .params = o->params,
+        .exec = o->exec,
+        .walk = o->walk,
+        .seq_len = s,
+        .max_sequences = batch,
+        .head_chunk = sy_head_chunk(o->exec->device, c->model.vocab_size, s, batch * s),
+        .walks = o->calls->walk,
+        .n_ranks = o->calls->ranks,
+        .first_expert = experts.first,
+        .n_experts = experts.n,
+        .own = own,
+        .plant = c->debug.break_};
 }
 
 static struct sy_weights_options weights_options(const struct part_of *o) {
