@@ -45,7 +45,7 @@ static int is_alone(const struct sy_reduce *r) { return r->o.mesh->dp == 1; }
 
 /* A node climbs while its sibling is absent, or waits on the stack. */
 static void join_all(struct joining *j, int leaves) {
-    int stack[SY_TREE_MAX_NODES], n = 0, levels = sy_tree_root_of(leaves).level;
+    int stack[SY_TREE_MAX_NODES], n = 0, levels = sy_tree_levels(leaves);
     struct sy_tree_node place[SY_TREE_MAX_NODES];
     for (int i = 0; i < j->first[j->size]; i++) {
         struct sy_tree_node q = j->node[i];
@@ -78,9 +78,7 @@ static sy_status list_nodes(const struct sy_mesh *m, const struct lanes *l, stru
     j->first = calloc((size_t)j->size + 1, sizeof *j->first);
     for (int r = 0; j->first && r < j->size; r++) {
         struct sy_share own = l->of(m, r);
-        j->first[r + 1] =
-            j->first[r] +
-            sy_tree_nodes_of(l->leaves, (struct sy_tree_run){(int)own.first, (int)own.n}, nodes);
+        j->first[r + 1] = j->first[r] + sy_tree_maximal(l->leaves, (int)own.first, (int)own.n, nodes);
     }
     size_t n = j->first ? (size_t)j->first[j->size] : 0;
     j->node = calloc(n + 1, sizeof *j->node);
@@ -90,7 +88,7 @@ static sy_status list_nodes(const struct sy_mesh *m, const struct lanes *l, stru
         SY_FAIL(SY_ERR_MEMORY, "no memory for the gradients' nodes of %d ranks", j->size);
     for (int r = 0; r < j->size; r++) {
         struct sy_share own = l->of(m, r);
-        sy_tree_nodes_of(l->leaves, (struct sy_tree_run){(int)own.first, (int)own.n}, j->node + j->first[r]);
+        sy_tree_maximal(l->leaves, (int)own.first, (int)own.n, j->node + j->first[r]);
     }
     join_all(j, l->leaves);
     return SY_OK;
@@ -168,13 +166,21 @@ static int64_t stride_of(const struct sy_reduce *r, const struct bucket *b, int 
     return n;
 }
 
+/* Whether dense buckets end before a tensor: where a layer's experts stand, also on a rank that has none of
+ * them, so that all ranks have the same. */
+static int ends_dense(const struct sy_reduce *r, int i) {
+    int layer = param_of(r, r->tensor[i])->layer;
+    return i > 0 && layer >= 0 && layer != param_of(r, r->tensor[i - 1])->layer &&
+           r->o.params->layer[layer].first_expert >= 0;
+}
+
 static void fill_buckets(struct sy_reduce *r, int n_tensors) {
     int64_t filled = 0;
     for (int i = 0; i < n_tensors; i++) {
         int experts = is_expert(r, r->tensor[i]);
         int64_t n = tensor_of(r, r->tensor[i])->n;
         struct bucket *b = r->n_buckets ? &r->bucket[r->n_buckets - 1] : NULL;
-        if (!b || b->experts != experts || filled + n > BUCKET) {
+        if (!b || b->experts != experts || filled + n > BUCKET || ends_dense(r, i)) {
             b = &r->bucket[r->n_buckets++];
             *b = (struct bucket){.joining = experts ? &r->experts : &r->dense,
                                  .experts = experts,
@@ -296,7 +302,7 @@ static void pack(const struct sy_reduce *r, const struct bucket *b, int owner, f
         for (int i = 0; i < b->n_tensors; i++) {
             const struct sy_tensor *t = tensor_of(r, b->tensor[i]);
             struct sy_range_of part = part_of(r, b, b->tensor[i], owner);
-            const float *from = sy_gradients_node(r->o.gradients, t->param, j->node[node]) +
+            const float *from = sy_gradients_sum(r->o.gradients, t->param, j->node[node]) +
                                 t->first_row * param_of(r, b->tensor[i])->cols + part.first;
             if (part.n > 0)
                 r->o.exec->ops->copy(

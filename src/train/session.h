@@ -13,6 +13,7 @@
 #include "config/config.h"
 #include "data/loader.h"
 #include "model/model.h"
+#include "parallel/calls.h"
 #include "parallel/gradients.h"
 #include "parallel/pipeline.h"
 #include "train/profile.h"
@@ -61,6 +62,8 @@ struct sy_session {
     struct sy_schedule *schedule;
     struct sy_pipeline *pipeline; /* NULL: one stage */
     struct sy_walk walk;
+    struct sy_calls calls; /* of the expert-parallel group */
+    int64_t planned_rows;  /* of experts, after a step that needed as many; 0: as parallelism says */
     struct sy_gradients *gradients;
     struct sy_reduce *reduce;
     struct sy_profile *profile;    /* not owned; NULL: nothing is timed */
@@ -94,6 +97,10 @@ struct sy_session_options {
 };
 sy_status sy_session_join(const struct sy_session_options *options, struct sy_session **out);
 void sy_session_destroy(struct sy_session *session); /* local */
+
+/* Collective. After a step whose experts got `rows` rows where fewer are planned: room for them, and for some
+ * more. Nothing of the step was applied. Errors: ERR_MEMORY. */
+sy_status sy_session_regrow(struct sy_session *session, int64_t rows);
 
 struct sy_step_result {
     int64_t step;       /* from 1: the step that was done */
