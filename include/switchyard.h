@@ -119,6 +119,11 @@ struct sy_io {
 /* The ranks of one group and the way between them. Lent to fn below until it returns; never freed by it. */
 struct sy_comm;
 
+/* Local. Which process of a run this is, from 0, where mpirun, srun or torchrun started several: each is then a
+ * rank of what sy_train does. 0 if none did; `config` (NULL is fine) may say that it means nothing
+ * (comm.launcher). */
+int sy_process_rank(const struct sy_config *config);
+
 /* Local. Which of them the caller is, from 0; how many there are. */
 int sy_comm_rank(const struct sy_comm *comm);
 int sy_comm_size(const struct sy_comm *comm);
@@ -220,6 +225,8 @@ struct sy_bench_options {
     int64_t steps; /* that are measured, after two that are not */
     int json;
     int cpu; /* time of processors, all threads added, instead of the wall clock */
+    /* tokens are uniform, so that routing is even; else few are frequent, as in text */
+    int random_ids;
 };
 
 /* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians over

@@ -76,7 +76,9 @@ struct sy_row_sum {
     int n_items;
 };
 
-struct sy_add_item { /* y = y + x */
+/* y = y + x, item after item. One that goes on from memory that another wrote stands right behind it, with the same n:
+ * a chain; chains share no memory. */
+struct sy_add_item {
     int64_t n;
     const float *x;
     float *y;

@@ -1,7 +1,7 @@
 /* The exec of a rank: see exec.h. */
 #include "train/exec.h"
 
-#include "base/cpus.h"
+#include "comm/world.h"
 #include "device/cuda.h"
 #include "ops/wrapped.h"
 #include "train/classes.h"
@@ -62,7 +62,7 @@ static void carve_scratch(void *self, struct sy_arena *a) {
 /* A rank's share of the process's threads, at least one. */
 int sy_exec_threads(const struct sy_config *c, const struct sy_mesh *m) {
     int64_t ranks = m->world == 1 ? 1 : c->run.ranks,
-            all = c->run.threads > 0 ? c->run.threads : sy_cpus_usable();
+            all = c->run.threads > 0 ? c->run.threads : sy_world_cpus(c);
     return all < ranks ? 1 : (int)sy_deal(all, ranks, m->rank % ranks).n;
 }
 

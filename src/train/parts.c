@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "train/exec.h"
+#include "train/plants.h"
 
 /* --- what a step needs beside the model ----------------------------------------------------------------- */
 
@@ -97,6 +98,7 @@ static struct sy_model_options model_options(const struct part_of *o, int train)
                                      .max_rounds = o->calls->max_rounds,
                                      .room = c->parallelism.expert_parallel_room,
                                      .direct = is_direct(c),
+                                     .recount = sy_plant_is(c, "routes_twice"),
                                      .seq_len = c->training.seq_len,
                                      .combine_groups = c->numerics.combine_groups,
                                      .forced_balance = c->debug.moe_force_load_balance,
@@ -107,18 +109,19 @@ static struct sy_gradients_options gradients_options(const struct part_of *o, co
     const struct sy_config *c = o->config;
     int64_t batch = o->calls->max_sequences, s = c->training.seq_len;
     struct sy_share experts = sy_mesh_experts(o->mesh, o->mesh->ep_rank);
-    return (struct sy_gradients_options){.params = o->params,
-                                         .exec = o->exec,
-                                         .walk = o->walk,
-                                         .seq_len = s,
-                                         .max_sequences = batch,
-                                         .head_chunk = sy_head_chunk(c->model.vocab_size, s, batch * s),
-                                         .walks = o->calls->walk,
-                                         .n_ranks = o->calls->ranks,
-                                         .first_expert = experts.first,
-                                         .n_experts = experts.n,
-                                         .own = own,
-                                         .plant = c->debug.break_};
+    return (struct sy_gradients_options){
+        .params = o->params,
+        .exec = o->exec,
+        .walk = o->walk,
+        .seq_len = s,
+        .max_sequences = batch,
+        .head_chunk = sy_head_chunk(o->exec->device, c->model.vocab_size, s, batch * s),
+        .walks = o->calls->walk,
+        .n_ranks = o->calls->ranks,
+        .first_expert = experts.first,
+        .n_experts = experts.n,
+        .own = own,
+        .plant = c->debug.break_};
 }
 
 static struct sy_weights_options weights_options(const struct part_of *o) {
@@ -232,14 +235,16 @@ sy_status sy_session_make_weights(struct sy_session *s, int train) {
     o.groups = &s->groups;
     o.state = &s->state;
     SY_TRY(sy_weights_init(&o, &s->weights));
-    return sy_update_create(&(struct sy_update_options){.state = &s->state,
-                                                        .keeper = s->weights.keeper,
-                                                        .moe = &s->config->moe,
-                                                        .routes = s->config->training.global_batch_size *
-                                                                  s->config->training.seq_len *
-                                                                  s->config->moe.top_k,
-                                                        .counts = s->step.counts},
-                            &s->update);
+    return sy_update_create(
+        &(struct sy_update_options){.norm_without_experts = sy_plant_is(s->config, "clip_without_experts"),
+                                    .state = &s->state,
+                                    .keeper = s->weights.keeper,
+                                    .moe = &s->config->moe,
+                                    .routes = s->config->training.global_batch_size *
+                                              s->config->training.seq_len * s->config->moe.top_k /
+                                              (sy_plant_is(s->config, "bias_local") ? s->mesh.dp : 1),
+                                    .counts = s->step.counts},
+        &s->update);
 }
 
 sy_status sy_session_make_training(struct sy_session *s) {

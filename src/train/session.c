@@ -9,6 +9,7 @@
 #include "train/exec.h"
 #include "train/feed.h"
 #include "train/parts.h"
+#include "train/plants.h"
 
 double sy_flops_per_token(const struct sy_config *c, const struct sy_params *params) {
     const struct sy_config_model *m = &c->model;
@@ -35,12 +36,13 @@ struct sy_walk sy_session_walk(const struct sy_config *c, const struct sy_mesh *
 static sy_status check_plant(const struct sy_config *c) {
     const char *plant = c->debug.break_;
     int known = plant[0] == 0 || sy_session_planted_nan(plant) > 0 || sy_session_planted_flip(plant) > 0;
-    for (int i = 0; sy_gradients_plant(i); i++)
-        known |= strcmp(sy_gradients_plant(i), plant) == 0;
+    struct sy_plant p;
+    for (int i = 0; sy_plant(i, &p); i++)
+        known |= strcmp(p.name, plant) == 0;
     if (!known)
         return sy_config_fail(c, "debug.break",
-                              "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn, "
-                              "nan_at_step_N and flip_at_step_N");
+                              "no such planted bug; there are nan_at_step_N, flip_at_step_N and those that "
+                              "`switchyard verify --break list` lists");
     return SY_OK;
 }
 

@@ -123,20 +123,29 @@ SY_DEV void sy_copy8(void *to, const void *from, enum sy_dtype t, int64_t i, int
 
 /* --- sums of rows --------------------------------------------------------------------------------------- */
 
-/* What V64's 64 lanes are halved to: thread t of 8 has the lanes 8t .. 8t + 7. All 8 get the sum, as a + b is
+/* A step of a sum over threads: of v[0 .. 2 n - 1] this thread keeps half, the upper one if `upper`, and
+ * gives the other to the thread `away`, whose half of the same it adds. */
+template <int n> SY_DEV void sy_halve(float *v, int upper, int away) {
+#pragma unroll
+    for (int j = 0; j < n; j++) {
+        float mine = upper ? v[j + n] : v[j], theirs = upper ? v[j] : v[j + n];
+        v[j] = mine + __shfl_xor_sync(~0u, theirs, away);
+    }
+}
+
+/* What V64's 64 lanes are halved to: thread t of 8 has the lanes 8t .. 8t + 7. Until one is left a thread, it
+ * also halves how many it has: then h = 4, 2, 1 are between threads again. All 8 get the sum, as a + b is
  * b + a. All threads of the warp call. */
 SY_DEV float sy_v64_of(float lane[SY_WIDE]) {
+    int t = threadIdx.x;
+    sy_halve<4>(lane, t & 4, 4); /* h = 32; lanes 4 (t & 4) .. are kept */
+    sy_halve<2>(lane, t & 2, 2); /* h = 16 */
+    sy_halve<1>(lane, t & 1, 1); /* h = 8; lane t of 8 */
+    float sum = lane[0];
 #pragma unroll
-    for (int h = 32; h >= SY_WIDE; h /= 2)
-#pragma unroll
-        for (int j = 0; j < SY_WIDE; j++)
-            lane[j] += __shfl_xor_sync(~0u, lane[j], h / SY_WIDE);
-#pragma unroll
-    for (int h = SY_WIDE / 2; h >= 1; h /= 2)
-#pragma unroll
-        for (int j = 0; j < h; j++)
-            lane[j] += lane[j + h];
-    return lane[0];
+    for (int h = 4; h >= 1; h /= 2)
+        sum += __shfl_xor_sync(~0u, sum, h);
+    return sum;
 }
 
 /* The same by a whole warp: thread t has the lanes t and t + 32. */
