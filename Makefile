@@ -10,10 +10,12 @@ SAN ?=
 WARN = -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CPPFLAGS += -Iinclude -Isrc -Icli -D_GNU_SOURCE
 CFLAGS += -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math $(OPT) $(WARN) $(SAN) -MMD -MP -pthread
-LIBS = -ljansson -lzstd -lz -lxxhash -lm -pthread
+LIBS = -ljansson -lzstd -lz -lxxhash $(CUDA_LIBS) -lm -pthread $(MPI_LIBS)
+NVCC ?= nvcc
+CUDA ?=
 LDFLAGS += $(SAN)
 STATIC ?=
-LINK_LIBS = $(if $(STATIC),-Wl$(comma)-Bstatic -ljansson -lzstd -lz -lxxhash -Wl$(comma)-Bdynamic -lm -pthread,$(LIBS))
+LINK_LIBS = $(if $(STATIC),-Wl$(comma)-Bstatic -ljansson -lzstd -lz -lxxhash -Wl$(comma)-Bdynamic $(CUDA_LIBS) -lm -pthread $(MPI_LIBS),$(LIBS))
 comma := ,
 
 MACHINE := $(shell uname -m)
@@ -27,14 +29,23 @@ REF_SRC := $(wildcard src/ops/ref/*.c)
 SIMD_SRC := $(if $(filter x86_64,$(MACHINE)),$(wildcard src/ops/simd/*.c))
 # A tier takes from the reference what it has no file of its own for: ops/simd/<op>_<tier>.c.
 tier_src = $(filter-out $(patsubst src/ops/simd/%_$(1).c,src/ops/ref/%.c,$(wildcard src/ops/simd/*_$(1).c)),$(REF_SRC))
-LIB_SRC := $(filter-out $(REF_SRC),$(wildcard src/*/*.c))
-LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(SIMD_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(patsubst src/ops/ref/%.c,$(BUILD)/src/ops/ref/%.$(t).o,$(call tier_src,$(t))))
+# CUDA=1 (make configure keeps it): the device and its ops in place of the files that say there is none.
+CUDA_DIR = $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v $(NVCC))))
+CUDA_SRC := $(wildcard src/ops/cuda/*.cu)
+CUDA_ABSENT := src/device/cuda_absent.c src/ops/cuda_absent.c
+CUDA_OBJ := $(if $(CUDA),$(CUDA_SRC:%.cu=$(BUILD)/%.cu.o) $(BUILD)/src/ops/cuda/table.o $(BUILD)/src/ops/cuda/absent.o)
+CUDA_LIBS = $(if $(CUDA),-L$(CUDA_DIR)/lib64 -lcudart_static -ldl -lrt $(if $(STATIC),-Wl$(comma)-Bstatic -lstdc++ -Wl$(comma)-Bdynamic,-lstdc++))
+# MPI=1 likewise.
+MPI_SRC := $(filter-out src/comm/mpi_absent.c,$(wildcard src/comm/mpi_*.c))
+LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
+LIB_SRC := $(filter-out $(REF_SRC) $(LEFT_OUT),$(wildcard src/*/*.c))
+LIB_OBJ := $(CUDA_OBJ) $(LIB_SRC:%.c=$(BUILD)/%.o) $(SIMD_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(patsubst src/ops/ref/%.c,$(BUILD)/src/ops/ref/%.$(t).o,$(call tier_src,$(t))))
 CLI_SRC := $(wildcard cli/*.c)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 LIB := $(BUILD)/libswitchyard.a
 BIN := $(BUILD)/switchyard
 TEST_SRC := $(wildcard tests/unit/test_*.c tests/ops/test_*.c tests/e2e/test_*.c tests/cli/test_*.c)
-TESTS := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
+TESTS := $(filter-out $(if $(SAN)$(if $(shell command -v $(CXX)),,none),%/test_cuda_on_cpu),$(TEST_SRC:tests/%.c=$(BUILD)/tests/%))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAY := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
 FAILING := $(FUZZ:%=$(BUILD)/tests/fuzz/failing_%)
@@ -42,7 +53,7 @@ FAILING_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc strdup ali
     inflateInit2_ ZSTD_createDCtx)
 FAILING_OBJ = $(BUILD)/tests/fuzz/failing_%.o $(BUILD)/tests/fuzz/failing_malloc.o
 HELPER_SRC := $(wildcard tests/cli/toml_decode.c)
-HELPERS := $(HELPER_SRC:tests/cli/%.c=$(BUILD)/tests/%)
+HELPERS := $(HELPER_SRC:tests/cli/%.c=$(BUILD)/tests/%) $(if $(filter 1,$(MPI)),$(BUILD)/tests/mpi/ranks)
 
 all: $(BIN) ## the program and the library
 help: ## this list
@@ -61,9 +72,27 @@ $(foreach t,$(TIERS),$(eval $(call tier_rules,$(t))))
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
-$(LIB): $(LIB_OBJ)
+# Device code. A kernel that spills, a serialised wgmma, an ignored setmaxnreg (ptxas C75xx) is no build.
+GPU_FLAGS = -O3 -std=c++20 --fmad=false -gencode arch=compute_90a,code=sm_90a -ccbin $(CXX)
+define gpu_compile
+	@mkdir -p $(@D)
+	$(NVCC) $(GPU_FLAGS) -Iinclude -Isrc -MMD -MF $(@:.o=.d) -Xptxas -v -c $< -o $@ 2> $@.ptxas || { cat $@.ptxas >&2; exit 1; }
+	@! grep -E 'C75[0-9][0-9]|[1-9][0-9]* bytes spill|error|warning' $@.ptxas || { rm -f $@; exit 1; }
+endef
+$(BUILD)/src/ops/cuda/%.cu.o: src/ops/cuda/%.cu
+	$(gpu_compile)
+$(BUILD)/src/device/cuda.o $(BUILD)/src/ops/cuda/%.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
+# The ops of the list that no file of ops/cuda has a kernel for.
+$(BUILD)/src/ops/cuda/absent.c: src/ops/ops.h $(CUDA_SRC)
+	@mkdir -p $(@D)
+	@{ echo '#include "ops/cuda/absent.h"'; sed -n 's/^    X(\([a-z0-9_]*\), \(sy_[a-z0-9_]*\)).*/\1 \2/p' src/ops/ops.h | while read -r op type; do \
+	    grep -qs "^extern \"C\" void sy_cuda_$$op(" $(CUDA_SRC) /dev/null || echo "SY_CUDA_ABSENT($$op, $$type)"; done; } > $@
+$(BUILD)/src/ops/cuda/absent.o: $(BUILD)/src/ops/cuda/absent.c
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+$(MPI_SRC:%.c=$(BUILD)/%.o): CPPFLAGS += $(MPI_CFLAGS)
+$(LIB): $(LIB_OBJ) $(wildcard $(BUILD)/config.mk)
 	rm -f $@
-	ar rcs $@ $^
+	ar rcs $@ $(LIB_OBJ)
 $(BIN): $(CLI_OBJ) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB)
@@ -78,6 +107,17 @@ $(BUILD)/tests/fuzz/failing_%: $(FAILING_OBJ) $(BUILD)/tests/fuzz/replay.o $(LIB
 $(BUILD)/failing/tests/fuzz/fuzz_%: $(FAILING_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $(FAILING_WRAP) $^ $(LINK_LIBS) -o $@
+# The GPU's ops but products and attention, run by a CPU (tests/ops/cuda_on_cpu.h); no sanitizer follows its fibers.
+ON_CPU := $(patsubst %.cu,$(BUILD)/on_cpu/%.o,$(shell grep -l SY_LAUNCH src/ops/cuda/*.cu)) $(BUILD)/on_cpu/tests/ops/cuda_on_cpu.o $(BUILD)/on_cpu/tests/ops/cuda_on_cpu_control.o
+$(BUILD)/on_cpu/%.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) -x c++ $(ON_CPU_FLAGS) -c $< -o $@
+$(BUILD)/on_cpu/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(ON_CPU_FLAGS) -c $< -o $@
+ON_CPU_FLAGS = -std=c++20 -O2 -g -ffp-contract=off -DSY_ON_CPU -Wall -Wextra -Wno-unknown-pragmas -Wno-missing-field-initializers -I. -Iinclude -Isrc -MMD -MP
+$(BUILD)/tests/ops/test_cuda_on_cpu: $(BUILD)/tests/ops/test_cuda_on_cpu.o $(ON_CPU) $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -lcmocka -lstdc++ -o $@
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -lcmocka -o $@
 $(BUILD)/tests/toml_decode: $(BUILD)/tests/cli/toml_decode.o $(LIB)
@@ -90,25 +130,23 @@ demo: $(BIN) ## train configs/tiny.toml on short pieces of prose, sample, compar
 	sh tools/demo.sh $(BIN)
 tests: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(BUILD)/examples/moe_layer ## build what test runs
 test: tests ## every test that needs no GPU, MPI, network or Python
-	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING)
+	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING) $(if $(filter 1,$(MPI)),$(wildcard tests/mpi/*.sh))
 example: $(BUILD)/examples/moe_layer ## one MoE layer in a program of one's own: alone, and over 4 ranks with the same digest
 	$< && $< --ranks 4
-NVCC ?= nvcc
-$(BUILD)/tests/gpu/mma_sm90.o: tests/gpu/mma_sm90.cu
-	@mkdir -p $(@D)
-	$(NVCC) -O2 -std=c++17 -gencode arch=compute_90a,code=sm_90a -ccbin $(CXX) -c $< -o $@
-$(BUILD)/tests/gpu/test_sm90: $(BUILD)/tests/gpu/test_sm90.o $(BUILD)/tests/gpu/mma_sm90.o $(LIB)
-	$(NVCC) -ccbin $(CXX) -cudart static $^ $(LIBS:-pthread=-Xcompiler -pthread) -o $@
-gpu-test: $(BUILD)/tests/gpu/test_sm90 ## class sm90 against a Hopper GPU, bit for bit (needs nvcc and the GPU)
-	$<
-GPU_FLAGS = -O3 -std=c++17 --fmad=false -gencode arch=compute_90a,code=sm_90a -ccbin $(CXX)
-$(BUILD)/bench/gpu/%.cu.o: bench/gpu/%.cu $(wildcard bench/gpu/*.cuh bench/gpu/*.h)
-	@mkdir -p $(@D)
-	$(NVCC) $(GPU_FLAGS) -Xptxas -v -c $< -o $@ 2> $@.ptxas || { cat $@.ptxas >&2; exit 1; }
-	@! grep -E 'C75[0-9][0-9]|[1-9][0-9]* bytes spill' $@.ptxas || { rm -f $@; exit 1; } # spills, serialised products
-$(BUILD)/bench/gpu/%_sm90: $(BUILD)/bench/gpu/%_sm90.cu.o $(BUILD)/bench/gpu/class_sm90.o $(LIB)
-	$(NVCC) -ccbin $(CXX) -cudart static $^ -lm -Xcompiler -pthread -o $@
-gpu-bench: $(BUILD)/bench/gpu/gemm_sm90 $(BUILD)/bench/gpu/attention_sm90 ## prototypes of the GPU's products and attention (needs nvcc; see bench/gpu/README.md)
+$(BUILD)/tests/gpu/%.cu.o: tests/gpu/%.cu
+	$(gpu_compile)
+$(BUILD)/tests/gpu/test_sm90: $(BUILD)/tests/gpu/test_sm90.o $(BUILD)/tests/gpu/mma_sm90.cu.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
+$(BUILD)/tests/gpu/%: $(BUILD)/tests/gpu/%.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
+GPU_TESTS := $(BUILD)/tests/gpu/test_sm90 $(BUILD)/tests/gpu/test_ops
+gpu-tests: $(BIN) $(GPU_TESTS) ## build what gpu-test runs: on a machine without a GPU, too (CUDA=1)
+gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit (needs CUDA=1 and the GPU)
+	sh tests/gpu/run.sh $(BUILD)
+$(BUILD)/bench/gpu/ops.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
+$(BUILD)/bench/gpu/%: $(BUILD)/bench/gpu/%.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
+gpu-bench: $(BUILD)/bench/gpu/ops $(BUILD)/bench/gpu/attention ## times of the GPU's ops, and attention's bits at the sizes of trainings (CUDA=1; see bench/gpu/README.md)
 test-all: test cover headers layers ## test, all layouts of verify, and the checks of the house
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
 	$(BIN) verify configs/micro_mla.toml --steps 5
@@ -120,10 +158,9 @@ goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt ane
 	BIN=$(BIN) sh tests/e2e/goldens.sh write
 	BIN=$(BIN) sh tests/cli/transcript.sh write
 	git --no-pager diff --stat -p tests/data/goldens.txt tests/cli/transcript.txt
-configure: ## keep CC, OPT and PREFIX as given here for later calls of make (CUDA=1, MPI=1: in a later release)
-	@if [ -n "$(CUDA)$(MPI)" ]; then echo "configure: this release computes on CPUs in one process; CUDA and MPI come later" >&2; exit 2; fi
-	@mkdir -p $(BUILD)
-	@printf '%s\n' 'CC = $(CC)' 'OPT = $(OPT)' 'PREFIX = $(PREFIX)' | tee $(BUILD)/config.mk
+configure: ## keep CC, OPT and PREFIX as given here for later calls of make; CUDA=1: with the GPU (NVCC=path); MPI=1: with Open MPI
+	@mpi=$$(sh tools/find_mpi.sh $(MPI)) && NVCC='$(NVCC)' CUDA_HOME='$(CUDA_HOME)' sh tools/configure.sh '$(CUDA)' \
+	    $(BUILD)/config.mk 'CC = $(CC)' 'OPT = $(OPT)' 'PREFIX = $(PREFIX)' $${mpi:+"$$mpi"}
 VERSION = $(shell sed -n 's/^.define SY_VERSION "\(.*\)"/\1/p' include/switchyard.h)
 MAN = share/man/man1/switchyard.1
 COMPLETION = share/bash-completion/completions/switchyard
@@ -137,8 +174,8 @@ install: $(BIN) $(LIB) ## program, library, header, pkg-config file, manual page
 	$(BIN) completion >$(DESTDIR)$(PREFIX)/$(COMPLETION)
 	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
 	    'Name: switchyard' 'Description: mixture-of-experts training, the same bits on every layout' \
-	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash' 'Cflags: -I$${includedir}' \
-	    'Libs: -L$${libdir} -lswitchyard -lm -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/switchyard.pc
+	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash$(if $(filter 1,$(MPI)), ompi-c)' 'Cflags: -I$${includedir}' \
+	    'Libs: -L$${libdir} -lswitchyard $(CUDA_LIBS) -lm -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/switchyard.pc
 uninstall: ## remove what install wrote, with the same PREFIX and DESTDIR
 	rm -f $(INSTALLED:%=$(DESTDIR)$(PREFIX)/%)
 
@@ -176,6 +213,6 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -x c++ include/switchyard.h && \
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -Iinclude -x c++ $(EXAMPLES); fi
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
+-include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: format sizes layers docs headers example gpu-test gpu-bench
+.PHONY: format sizes layers docs headers example gpu-test gpu-tests

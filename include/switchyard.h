@@ -119,6 +119,11 @@ struct sy_io {
 /* The ranks of one group and the way between them. Lent to fn below until it returns; never freed by it. */
 struct sy_comm;
 
+/* Local. Which process of a run this is, from 0, where mpirun, srun or torchrun started several: each is then a
+ * rank of what sy_train does. 0 if none did; `config` (NULL is fine) may say that it means nothing
+ * (comm.launcher). */
+int sy_process_rank(const struct sy_config *config);
+
 /* Local. Which of them the caller is, from 0; how many there are. */
 int sy_comm_rank(const struct sy_comm *comm);
 int sy_comm_size(const struct sy_comm *comm);
@@ -163,6 +168,11 @@ sy_status sy_verify(struct sy_config *config, const struct sy_verify_options *op
 
 /* Local. First step, tensor and element in which two runs (or checkpoints) differ. *equal 1 if none does. */
 sy_status sy_diff(const char *a, const char *b, const struct sy_io *io, int *equal);
+
+/* Local. Does the steps of a run up to `step` again, from the checkpoint before it, and compares them with
+ * its metrics.jsonl. `config` holds what is another layout, not finished. ERR_RUNTIME names the first step
+ * that has other bits; ERR_USAGE an option that changes bits, a step that the run has not. */
+sy_status sy_replay(struct sy_config *config, const char *run, int64_t step, const struct sy_io *io);
 
 struct sy_sampling {
     const char *prompt;
@@ -216,6 +226,8 @@ struct sy_bench_options {
     int64_t steps; /* that are measured, after two that are not */
     int json;
     int cpu; /* time of processors, all threads added, instead of the wall clock */
+    /* tokens are uniform, so that routing is even; else few are frequent, as in text */
+    int random_ids;
 };
 
 /* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians over

@@ -14,6 +14,8 @@ command_of() { # TEST: sets name and command
     *) name=${1##*/} command=$1 ;;
     esac
 }
+# Moved into place: who reads it at that moment never finds it empty.
+said_now() { date +%s >"$LOGS/said.$$" && mv "$LOGS/said.$$" "$LOGS/said"; }
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
 if [ "${1-}" = --one ]; then
@@ -25,7 +27,7 @@ if [ "${1-}" = --one ]; then
     ms=$(($(now_ms) - begin))
     rm -f "$LOGS/$name.runs"
     [ $verdict = ok ] && touch "$LOGS/$name.ok"
-    date +%s >"$LOGS/said"
+    said_now
     printf '%-6s %4d.%d s  %s\n' $verdict $((ms / 1000)) $((ms / 100 % 10)) "$name"
     exit 0
 fi
@@ -63,7 +65,7 @@ say_running() {
         said=$(tail -n 1 "$LOGS/$name.log" 2>/dev/null | cut -c1-50)
         printf 'runs   %4d   s  %s%s\n' $(($(date +%s) - since)) "$name" "${said:+: $said}"
     done
-    date +%s >"$LOGS/said"
+    said_now
 }
 keep_talking() {
     while sleep 1 >/dev/null 2>&1; do

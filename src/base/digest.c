@@ -4,18 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/rng.h"
-
-static const uint64_t golden = 0x9e3779b97f4a7c15u;
-
 static inline void add(struct sy_digest *d, uint64_t id, uint64_t first, const float *x, size_t n, int fold) {
     for (int s = 0; s < 2; s++) {
-        uint64_t k = sy_mix64(id + (uint64_t)s + 1) + first * golden, sum = 0;
+        uint64_t key = sy_digest_key(id, s), sum = 0;
         for (size_t i = 0; i < n; i++) {
             uint32_t bits;
             memcpy(&bits, x + i, sizeof bits);
-            bits = fold && (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc00000u : bits;
-            sum += sy_mix64((k + (uint64_t)i * golden) ^ bits);
+            sum += sy_digest_term(key, first + i, bits, fold);
         }
         d->sum[s] += sum;
     }

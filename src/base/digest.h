@@ -10,9 +10,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/rng.h"
+
 struct sy_digest {
     uint64_t sum[2];
 };
+
+/* A tensor's key of salt 1 + s, and what element i with these bits adds; fold: any NaN is one. */
+#define SY_GOLDEN 0x9e3779b97f4a7c15u
+SY_BOTH uint64_t sy_digest_key(uint64_t id, int s) { return sy_mix64(id + (uint64_t)s + 1); }
+SY_BOTH uint64_t sy_digest_term(uint64_t key, uint64_t i, uint32_t bits, int fold) {
+    bits = fold && (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc00000u : bits;
+    return sy_mix64((key + i * SY_GOLDEN) ^ bits);
+}
 
 enum { SY_DIGEST_CHARS = 33 }; /* 32 hex digits and NUL */
 

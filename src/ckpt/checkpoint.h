@@ -24,6 +24,7 @@
 
 #include "base/digest.h"
 #include "base/log.h"
+#include "comm/comm.h"
 #include "config/config.h"
 #include "model/params.h"
 
@@ -38,15 +39,26 @@ struct sy_ckpt_range {
     int64_t first, n;
 };
 
+/* What one rank holds of a tensor: whole blocks of SY_CKPT_PIECE_UNIT elements, or to the end. It writes
+ * what it answers for; of all ranks' parts these make up the tensor, each element once. */
+struct sy_ckpt_part {
+    int64_t first, n; /* n = 0: nothing */
+    int answers;
+};
+
 enum { SY_CKPT_PIECE_UNIT = 1024, SY_CKPT_PIECE = 1 << 18, SY_CKPT_MAX_PIECE = 1 << 28 };
 
-/* Where the numbers are. The calls come one after the other: kind by kind, whole tensors in bytewise order
- * of their names (out of a Hugging Face folder: in its files' order), and within a tensor by ascending
- * `first`, a multiple of `piece`; n is `piece`, or what is left. Moments are asked for trained tensors
- * alone. The floats may be any words, NaN among them, and are copied as they are. What is not SY_OK ends
- * the save or load with that status. No byte of a file depends on `piece`. */
+/* Where the numbers are: in this process, or in parts on the ranks of `comm`, which then save and load
+ * together. The calls come one after the other: kind by kind, tensors in bytewise order of their names (out
+ * of a Hugging Face folder: in its files' order), and within a rank's part by ascending `first`, `piece`
+ * elements at a time, or what is left. Moments are asked for trained tensors alone. The floats may be any
+ * words, NaN among them, and are copied as they are. What is not SY_OK ends the save or load with that
+ * status, on every rank. No byte of a file depends on `piece`, on the parts or on the number of ranks. */
 struct sy_ckpt_store {
     void *self;
+    const struct sy_comm *comm; /* NULL: one rank */
+    /* what this rank has; NULL: all of every tensor */
+    struct sy_ckpt_part (*part)(void *self, enum sy_ckpt_kind kind, int tensor);
     /* out of the state, to be saved; into the state, as loaded */
     sy_status (*get)(void *self, const struct sy_ckpt_range *range, float *x);
     sy_status (*put)(void *self, const struct sy_ckpt_range *range, const float *x);
@@ -76,8 +88,9 @@ struct sy_ckpt_save_options {
     const struct sy_log *log; /* may be NULL */
 };
 
-/* Local. Saves to <run_dir>/checkpoints/step-%08d, making folders as needed, then removes leftovers of dead
- * saves and the oldest checkpoints. A folder of that step which is already there is replaced in one motion.
+/* Collective over the store's ranks, which see one file system: each writes its parts, rank 0 all else.
+ * Saves to <run_dir>/checkpoints/step-%08d, making folders as needed, then removes leftovers of dead saves
+ * and the oldest checkpoints. A folder of that step which is already there is replaced in one motion.
  * `path_out` gets the path; may be NULL. Errors: ERR_IO (disk full, read-only; names file and errno's text),
  * ERR_RUNTIME digest differs, ERR_MEMORY; nothing is left behind then and older checkpoints are untouched. A
  * failed removal is a log line, not an error. */
@@ -110,14 +123,24 @@ sy_status sy_ckpt_open(const char *path, int need_manifest, struct sy_ckpt **out
 void sy_ckpt_close(struct sy_ckpt *ckpt);
 const struct sy_ckpt_info *sy_ckpt_info(const struct sy_ckpt *ckpt);
 
-/* Local. Reads and checks every byte of every file that the manifest lists. Errors: ERR_DATA names a file
- * that differs, and the tensor if it is in its data; ERR_IO, ERR_MEMORY. */
-sy_status sy_ckpt_verify(const struct sy_ckpt *ckpt);
+/* Collective over `comm`, NULL: local. Reads and checks every byte of every file that the manifest lists,
+ * each rank its share. Errors: ERR_DATA names a file that differs, and the tensor if it is in its data;
+ * ERR_IO, ERR_MEMORY. */
+sy_status sy_ckpt_verify(const struct sy_ckpt *ckpt, const struct sy_comm *comm);
 
-/* Local. The newest checkpoint of a run that opens and verifies; each newer one that was skipped is a warning
- * with the reason. No checkpoints at all (or no such folder): SY_OK and *out = NULL. Errors: ERR_DATA if
- * there are some and all are damaged, ERR_IO, ERR_MEMORY. */
-sy_status sy_ckpt_find_latest(const char *run_dir, const struct sy_log *log, struct sy_ckpt **out);
+/* Collective over `comm`, NULL: local. The newest checkpoint of a run that opens and verifies; each newer one
+ * that was skipped is a warning with the reason. No checkpoints at all (or no such folder): SY_OK and *out =
+ * NULL. Errors: ERR_DATA if there are some and all are damaged, ERR_IO, ERR_MEMORY. */
+sy_status sy_ckpt_find_latest(const char *run_dir, const struct sy_log *log, const struct sy_comm *comm,
+                              struct sy_ckpt **out);
+
+/* The same among those of fewer than `before` steps. */
+sy_status sy_ckpt_find_before(const char *run_dir, int64_t before, const struct sy_log *log,
+                              const struct sy_comm *comm, struct sy_ckpt **out);
+
+/* Local. The oldest checkpoint of at least `from` steps whose manifest is whole, to see what the run was then;
+ * NULL if there is none. Errors: ERR_MEMORY. */
+sy_status sy_ckpt_find_from(const char *run_dir, int64_t from, struct sy_ckpt **out);
 
 /* Local. 1 if the run's folder has any folder named like a checkpoint, damaged or not. */
 int sy_ckpt_any(const char *run_dir);
@@ -133,7 +156,7 @@ struct sy_ckpt_target {
     int moments;                       /* 0: weights alone */
 };
 
-/* Local. Puts the tensors into the target's store, widening BF16 and F16 of Hugging Face folders. Checks
+/* Collective over the store's ranks. Puts the tensors into the target's store, on each rank its parts, widening BF16 and F16 of Hugging Face folders. Checks
  * names, shapes, dtypes, every byte against the manifest's hashes and digests, and the weights digest. A
  * Hugging Face folder's tensors that the model has not are named in the log, a missing expert bias is zeros.
  * `digest_out` gets the weights digest; may be NULL. Errors: ERR_DATA names file and tensor, ERR_USAGE

@@ -86,7 +86,7 @@ static sy_status check_words(struct inspection *in, const struct subject *s,
         SY_FAIL(SY_ERR_DATA, "%.600s: tensor \"%.600s\" %s", s->path, t->name,
                 k < 0 ? "has no digest in " SY_CKPT_MANIFEST : "is not F32");
     in->n_compared[s->kind]++;
-    return sy_ckpt_sum_check(&s->sums->item[k], words, s->path, t);
+    return sy_ckpt_sum_check(&s->sums->item[k], words, s->path, t->offset, t->bytes);
 }
 
 static sy_status check_xxh3(const struct subject *s, const struct sy_safetensors_tensor *t, const char *was,

@@ -110,9 +110,10 @@ sy_status sy_ckpt_sums_add(struct sy_ckpt_sums *sums, const char *name, const ch
 /* The index of a tensor, or -1. */
 int sy_ckpt_sums_find(const struct sy_ckpt_sums *sums, const char *name);
 
-/* ERR_DATA names file, tensor and bytes unless the digest of its words is this one. */
+/* ERR_DATA names file, tensor and bytes (`bytes` of them from `offset` of the file on) unless the digest of
+ * its words is this one. */
 sy_status sy_ckpt_sum_check(const struct sy_ckpt_sum *sum, const struct sy_digest *words, const char *path,
-                            const struct sy_safetensors_tensor *tensor);
+                            int64_t offset, int64_t bytes);
 
 /* {"weights": {name: digest, …}, "adam_m": {…}, "adam_v": {…}}; NULL without memory. */
 json_t *sy_ckpt_sums_json(const struct sy_ckpt_sums sums[SY_CKPT_KINDS]);
@@ -161,34 +162,63 @@ static inline int sy_ckpt_has(const struct sy_params *params, enum sy_ckpt_kind 
     return kind == SY_CKPT_WEIGHTS || params->param[params->tensor[tensor].param].kind != SY_PARAM_BUFFER;
 }
 
+/* The ranks of a store; `self` is room for one alone. */
+static inline const struct sy_comm *sy_ckpt_ranks(const struct sy_comm *comm, struct sy_comm *self) {
+    *self = sy_comm_self();
+    return comm ? comm : self;
+}
+
+/* The files of one kind: planned by all ranks alike, laid out by one, written by each in its parts. */
 struct sy_ckpt_shards {
     const char *folder;
     enum sy_ckpt_kind kind;
     const struct sy_params *params;
     const struct sy_ckpt_store *store;
-    int64_t max_file_bytes;
-    struct sy_ckpt_files *files;
-    struct sy_ckpt_sums *sums; /* of this kind */
-    struct sy_digest *digest;  /* over the tensors, every NaN as one; may be NULL */
-    json_t *weight_map;        /* name -> file; may be NULL */
-    int64_t total_bytes;       /* out: of the tensors */
-    float *buffer;             /* of a piece */
+    /* of the plan */
+    int *tensor; /* of params->tensor, by name */
+    int n_tensors;
+    int *end; /* of each file: index after its last tensor */
+    int n_files;
+    int64_t bytes; /* of all tensors */
+    /* what this rank wrote */
+    struct sy_digest *words;  /* [n_tensors], the caller's */
+    struct sy_digest *folded; /* over all, every NaN as one; may be NULL */
+    int64_t written;          /* bytes */
+    float *buffer;            /* of a piece */
     int64_t piece;
 };
 
-/* Writes the tensors to as many files as are needed and adds these to the list, and the tensors' digests. */
+/* Local. Which tensor is in which file: folder, kind, params and store are given. Errors: ERR_MEMORY,
+ * ERR_USAGE the store's piece. sy_ckpt_shards_free (of {0} too). */
+sy_status sy_ckpt_shards_plan(struct sy_ckpt_shards *shards, int64_t max_file_bytes);
+void sy_ckpt_shards_free(struct sy_ckpt_shards *shards);
+
+/* Local. Creates the files with header and length, and adds them to the list; name -> file to the map, which
+ * may be NULL. */
+sy_status sy_ckpt_shards_lay(const struct sy_ckpt_shards *shards, struct sy_ckpt_files *files, json_t *map);
+
+/* Local. Writes this rank's parts, synced. */
 sy_status sy_ckpt_shards_write(struct sy_ckpt_shards *shards);
+
+struct sy_ckpt_spot { /* where a tensor's words are */
+    int file;
+    int64_t offset, bytes;
+};
 
 /* The files of one kind, one after the other. */
 struct sy_ckpt_reading {
     enum sy_ckpt_kind kind;
-    const struct sy_params *params;    /* NULL: only checked, put nowhere */
+    const struct sy_comm *comm;
+    const struct sy_params *params;    /* NULL: only checked, put nowhere, each rank its share */
     const struct sy_ckpt_store *store; /* NULL likewise */
     const struct sy_ckpt_sums *sums;   /* NULL: there are none to compare with */
     int exact; /* F32 only, nothing unknown; else BF16 and F16 are widened and unknown tensors counted */
-    struct sy_digest *digest; /* every NaN as one; may be NULL */
-    unsigned char *seen;      /* per params->tensor */
-    int n_checked;            /* of `sums`, in their order */
+    struct sy_digest *words;   /* [sums->n] of what this rank answers for, and then, folded, of all tensors */
+    struct sy_digest *folded;  /* the last of `words` */
+    struct sy_ckpt_spot *spot; /* [sums->n] */
+    int file;                  /* that is read: counts them */
+    unsigned char *seen;       /* per params->tensor */
+    int n_checked;             /* of `sums`, in their order */
     int64_t n_unknown;
     char first_unknown[SY_CKPT_NAME_BYTES];
     char *raw; /* a piece as it is in the file */
@@ -199,9 +229,21 @@ struct sy_ckpt_reading {
 sy_status sy_ckpt_reading_begin(struct sy_ckpt_reading *reading);
 void sy_ckpt_reading_end(struct sy_ckpt_reading *reading);
 
-/* Reads one file, every byte of it once; its record's hash, if it has one, is compared first. */
+/* Local. Reads one file, this rank's parts of it; its record's hash, if it has one, is compared first. */
 sy_status sy_ckpt_shard_read(struct sy_ckpt_reading *reading, const char *folder,
                              const struct sy_ckpt_file *record);
+
+/* Collective. Adds up what all ranks read, and compares; `files` were read in this order. */
+sy_status sy_ckpt_reading_compare(struct sy_ckpt_reading *reading, sy_status mine, const char *folder,
+                                  const struct sy_ckpt_files *files);
+
+/* What a rank has of a tensor that is put. */
+static inline struct sy_ckpt_part sy_ckpt_part(const struct sy_ckpt_store *store,
+                                               const struct sy_params *params, enum sy_ckpt_kind kind,
+                                               int tensor) {
+    return store->part ? store->part(store->self, kind, tensor)
+                       : (struct sy_ckpt_part){0, params->tensor[tensor].n, 1};
+}
 
 /* ---- recipe.c ---- */
 

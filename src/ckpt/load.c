@@ -168,10 +168,12 @@ sy_status sy_ckpt_shard_list(const struct sy_ckpt *c, enum sy_ckpt_kind kind, st
 static sy_status put_zeros(struct sy_ckpt_reading *r, int tensor) {
     const struct sy_tensor *t = &r->params->tensor[tensor];
     struct sy_digest words = {{0, 0}}; /* not looked at */
+    struct sy_ckpt_part part = sy_ckpt_part(r->store, r->params, r->kind, tensor);
     memset(r->wide, 0, 4 * (size_t)r->piece);
-    for (int64_t at = 0; at < t->n; at += r->piece) {
-        struct sy_ckpt_range range = {r->kind, tensor, at, t->n - at < r->piece ? t->n - at : r->piece};
-        sy_ckpt_digest_add(t->id, at, r->wide, range.n, &words, r->digest);
+    for (int64_t at = part.first, end = part.first + part.n; at < end; at += r->piece) {
+        struct sy_ckpt_range range = {r->kind, tensor, at, end - at < r->piece ? end - at : r->piece};
+        if (part.answers)
+            sy_ckpt_digest_add(t->id, at, r->wide, range.n, &words, r->folded);
         SY_TRY(r->store->put(r->store->self, &range, r->wide));
     }
     return SY_OK;
@@ -199,25 +201,24 @@ static sy_status check_seen(const struct sy_ckpt *c, struct sy_ckpt_reading *r, 
     return SY_OK;
 }
 
-/* All files of one kind. `target` NULL: they are only checked. */
-static sy_status read_kind(const struct sy_ckpt *c, enum sy_ckpt_kind kind,
-                           const struct sy_ckpt_target *target, struct sy_digest *digest,
+/* All files of one kind, by all ranks; `digest` may be NULL. */
+static sy_status read_kind(const struct sy_ckpt *c, struct sy_ckpt_reading *r, struct sy_digest *digest,
                            const struct sy_log *log) {
     struct sy_ckpt_files list = {0};
     const struct sy_ckpt_info *info = &c->manifest.info;
-    struct sy_ckpt_reading r = {.kind = kind,
-                                .params = target ? target->params : NULL,
-                                .store = target ? target->store : NULL,
-                                .sums = info->version > 1 ? &c->manifest.sums[kind] : NULL,
-                                .exact = info->has_manifest,
-                                .digest = digest};
-    SY_TRY(sy_ckpt_shard_list(c, kind, &list));
-    sy_status status = sy_ckpt_reading_begin(&r);
-    for (int i = 0; i < list.n && status == SY_OK; i++)
-        status = sy_ckpt_shard_read(&r, c->path, &list.item[i]);
+    r->sums = info->version > 1 ? &c->manifest.sums[r->kind] : NULL;
+    r->exact = info->has_manifest;
+    sy_status status = sy_ckpt_shard_list(c, r->kind, &list);
     if (status == SY_OK)
-        status = check_seen(c, &r, log);
-    sy_ckpt_reading_end(&r);
+        status = sy_ckpt_reading_begin(r);
+    for (int i = 0; i < list.n && status == SY_OK; i++)
+        status = sy_ckpt_shard_read(r, c->path, &list.item[i]);
+    if (status == SY_OK)
+        status = check_seen(c, r, log);
+    status = sy_ckpt_reading_compare(r, status, c->path, &list);
+    if (status == SY_OK && digest)
+        *digest = *r->folded;
+    sy_ckpt_reading_end(r);
     free(list.item);
     return status;
 }
@@ -232,30 +233,45 @@ static sy_status check_digest(const struct sy_ckpt *c, const struct sy_digest *d
     return SY_OK;
 }
 
-sy_status sy_ckpt_verify(const struct sy_ckpt *c) {
+/* What is neither tensors nor the manifest; in version 1 every file. Dealt over the ranks. */
+static sy_status check_files(const struct sy_ckpt *c, const struct sy_comm *comm) {
+    for (int i = 0; i < c->manifest.files.n; i++)
+        if (!c->manifest.files.item[i].of_header && i % comm->size == comm->rank)
+            SY_TRY(sy_ckpt_check_file(c->path, &c->manifest.files.item[i]));
+    return SY_OK;
+}
+
+sy_status sy_ckpt_verify(const struct sy_ckpt *c, const struct sy_comm *ranks) {
+    struct sy_comm self;
+    const struct sy_comm *comm = sy_ckpt_ranks(ranks, &self);
     struct sy_digest digest = {{0, 0}};
     char hex[SY_DIGEST_CHARS];
-    for (int i = 0; i < c->manifest.files.n; i++)
-        if (!c->manifest.files.item[i].of_header)
-            SY_TRY(sy_ckpt_check_file(c->path, &c->manifest.files.item[i]));
+    SY_TRY(comm->ops->agree(comm, check_files(c, comm)));
     if (c->manifest.info.version < 2)
         return SY_OK;
-    for (int kind = 0; kind < SY_CKPT_KINDS; kind++)
-        SY_TRY(read_kind(c, (enum sy_ckpt_kind)kind, NULL, kind == SY_CKPT_WEIGHTS ? &digest : NULL, NULL));
+    for (int kind = 0; kind < SY_CKPT_KINDS; kind++) {
+        struct sy_ckpt_reading r = {.kind = (enum sy_ckpt_kind)kind, .comm = comm};
+        SY_TRY(read_kind(c, &r, kind == SY_CKPT_WEIGHTS ? &digest : NULL, NULL));
+    }
     return check_digest(c, &digest, hex);
 }
 
 sy_status sy_ckpt_load(const struct sy_ckpt *c, const struct sy_ckpt_target *target, const struct sy_log *log,
                        char digest_out[SY_DIGEST_CHARS]) {
+    struct sy_comm self;
+    const struct sy_comm *comm = sy_ckpt_ranks(target->store->comm, &self);
     struct sy_digest digest = {{0, 0}};
     char hex[SY_DIGEST_CHARS];
     if (target->moments && !c->manifest.info.has_manifest)
         SY_FAIL(SY_ERR_USAGE, "%s: has no %s: its weights can be read, but a run cannot be resumed from it",
                 c->path, SY_CKPT_MANIFEST);
-    SY_TRY(read_kind(c, SY_CKPT_WEIGHTS, target, &digest, log));
-    SY_TRY(check_digest(c, &digest, hex));
-    for (int kind = SY_CKPT_ADAM_M; kind < SY_CKPT_KINDS && target->moments; kind++)
-        SY_TRY(read_kind(c, (enum sy_ckpt_kind)kind, target, NULL, log));
+    for (int kind = 0; kind < (target->moments ? SY_CKPT_KINDS : 1); kind++) {
+        struct sy_ckpt_reading r = {
+            .kind = (enum sy_ckpt_kind)kind, .comm = comm, .params = target->params, .store = target->store};
+        SY_TRY(read_kind(c, &r, kind == SY_CKPT_WEIGHTS ? &digest : NULL, log));
+        if (kind == SY_CKPT_WEIGHTS)
+            SY_TRY(check_digest(c, &digest, hex));
+    }
     if (digest_out)
         memcpy(digest_out, hex, sizeof hex);
     return SY_OK;

@@ -16,7 +16,7 @@ static const struct {
     const char *op;
     int version;
 } versions[] = {
-    {"adamw", 1},         {"attention", 2},   {"combine", 1}, {"cross_entropy", 2},
+    {"adamw", 1},         {"attention", 2},   {"combine", 1}, {"cross_entropy", 3},
     {"embedding", 1},     {"expert_bias", 1}, {"experts", 1}, {"gradient_norm", 1},
     {"init", 1},          {"linear", 1},      {"rmsnorm", 1}, {"rope", 1},
     {"gradient_tree", 1}, {"router", 1},      {"swiglu", 1},  {"router_losses", 1},

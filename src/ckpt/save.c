@@ -1,8 +1,12 @@
 /* Saving a checkpoint: see checkpoint.h.
  *
- *     .tmp-step-…: config.json, tokenizer_config.json, model-…, index, optimizer/…, switchyard.json
- *     fsync of each and of the folders -> rename to step-… -> fsync of checkpoints/
- *     -> old ones to .tmp-old-…, removed
+ *     rank 0         .tmp-step-…: config.json, tokenizer_config.json, index; model-…, optimizer/… laid out
+ *     every rank     its parts of model-… and optimizer/…, fsync
+ *     all together   digests and bytes added up
+ *     rank 0         switchyard.json, fsync of the folders -> rename to step-… -> fsync of checkpoints/
+ *                    -> old ones to .tmp-old-…, removed
+ *
+ * All agree after each of the four, so that a rank that fails ends the save for all.
  */
 #include "ckpt/internal.h"
 
@@ -16,10 +20,16 @@
 
 static const int64_t two_gib = INT64_C(1) << 31;
 
+/* What the ranks add up, as integers: bytes; the weights' digest; a digest of each tensor of each kind. */
+enum { TOTAL_BYTES, TOTAL_FOLDED, TOTAL_WORDS = TOTAL_FOLDED + 2 };
+
 struct saving {
     const struct sy_ckpt_state *state;
+    const struct sy_comm *comm;
     char folder[SY_CKPT_PATH_BYTES]; /* of the new checkpoint, while it is made */
-    int64_t max_file_bytes;
+    struct sy_ckpt_shards shards[SY_CKPT_KINDS];
+    uint64_t *total;
+    int64_t n_total;
     struct sy_ckpt_written written;
 };
 
@@ -42,35 +52,79 @@ static sy_status write_tokenizer(struct saving *s) {
     return status;
 }
 
-static struct sy_ckpt_shards shards_of(struct saving *s, enum sy_ckpt_kind kind) {
-    return (struct sy_ckpt_shards){.folder = s->folder,
-                                   .kind = kind,
-                                   .params = s->state->params,
-                                   .store = s->state->store,
-                                   .max_file_bytes = s->max_file_bytes,
-                                   .files = &s->written.files,
-                                   .sums = &s->written.sums[kind]};
+/* ---- the tensors' files ---- */
+
+static sy_status plan(struct saving *s, int64_t max_file_bytes) {
+    s->n_total = TOTAL_WORDS;
+    for (int kind = 0; kind < SY_CKPT_KINDS; kind++) {
+        s->shards[kind] = (struct sy_ckpt_shards){.folder = s->folder,
+                                                  .kind = (enum sy_ckpt_kind)kind,
+                                                  .params = s->state->params,
+                                                  .store = s->state->store};
+        SY_TRY(sy_ckpt_shards_plan(&s->shards[kind], max_file_bytes));
+        s->n_total += 2 * s->shards[kind].n_tensors;
+    }
+    s->total = calloc((size_t)s->n_total, sizeof *s->total);
+    if (!s->total)
+        SY_FAIL(SY_ERR_MEMORY, "out of memory for the digests of all tensors");
+    struct sy_digest *words = (struct sy_digest *)(s->total + TOTAL_WORDS);
+    for (int kind = 0; kind < SY_CKPT_KINDS; words += s->shards[kind++].n_tensors)
+        s->shards[kind].words = words;
+    s->shards[SY_CKPT_WEIGHTS].folded = (struct sy_digest *)(s->total + TOTAL_FOLDED);
+    return SY_OK;
 }
 
-static sy_status write_weights(struct saving *s) {
-    struct sy_digest digest = {{0, 0}};
+static sy_status lay_weights(struct saving *s) {
     json_t *map = json_object(), *index = NULL;
     if (!map)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for %s", SY_CKPT_INDEX);
-    struct sy_ckpt_shards shards = shards_of(s, SY_CKPT_WEIGHTS);
-    shards.digest = &digest;
-    shards.weight_map = map;
-    sy_status status = sy_ckpt_shards_write(&shards);
+    const struct sy_ckpt_shards *shards = &s->shards[SY_CKPT_WEIGHTS];
+    sy_status status = sy_ckpt_shards_lay(shards, &s->written.files, map);
     if (status == SY_OK) {
-        index = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)shards.total_bytes,
-                          "weight_map", map);
+        index = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)shards->bytes, "weight_map",
+                          map);
         status = index ? sy_ckpt_write_json(s->folder, SY_CKPT_INDEX, index, &s->written.files)
                        : sy_fail(SY_ERR_MEMORY, "out of memory for %s", SY_CKPT_INDEX);
     }
     json_decref(index);
     json_decref(map);
-    SY_TRY(status);
-    sy_digest_hex(&digest, s->written.digest);
+    return status;
+}
+
+static sy_status lay_moments(struct saving *s) {
+    char folder[SY_CKPT_PATH_BYTES];
+    SY_TRY(sy_ckpt_join(folder, s->folder, "optimizer"));
+    SY_TRY(sy_folder_make(folder));
+    for (int kind = SY_CKPT_ADAM_M; kind < SY_CKPT_KINDS; kind++)
+        SY_TRY(sy_ckpt_shards_lay(&s->shards[kind], &s->written.files, NULL));
+    return sy_folder_sync(folder);
+}
+
+static sy_status write_parts(struct saving *s) {
+    for (int kind = 0; kind < SY_CKPT_KINDS; kind++) {
+        SY_TRY(sy_ckpt_shards_write(&s->shards[kind]));
+        s->total[TOTAL_BYTES] += (uint64_t)s->shards[kind].written;
+    }
+    return SY_OK;
+}
+
+/* What was written, by all ranks, is all that there is, and the step's. */
+static sy_status check_totals(struct saving *s) {
+    int64_t bytes = 0;
+    for (int kind = 0; kind < SY_CKPT_KINDS; kind++) {
+        const struct sy_ckpt_shards *shards = &s->shards[kind];
+        bytes += shards->bytes;
+        for (int i = 0; i < shards->n_tensors; i++) {
+            char hex[SY_DIGEST_CHARS];
+            sy_digest_hex(&shards->words[i], hex);
+            SY_TRY(sy_ckpt_sums_add(&s->written.sums[kind], s->state->params->tensor[shards->tensor[i]].name,
+                                    hex));
+        }
+    }
+    if (s->total[TOTAL_BYTES] != (uint64_t)bytes)
+        SY_FAIL(SY_ERR_RUNTIME, "%s: %d ranks wrote %" PRIu64 " bytes of tensors, they have %" PRId64,
+                s->folder, s->comm->size, s->total[TOTAL_BYTES], bytes);
+    sy_digest_hex(s->shards[SY_CKPT_WEIGHTS].folded, s->written.digest);
     const char *known = s->state->weights_digest;
     if (known && strcmp(known, s->written.digest) != 0)
         SY_FAIL(SY_ERR_RUNTIME, "%s: the weights' digest is %s, the step's was %s: memory changed in between",
@@ -78,16 +132,7 @@ static sy_status write_weights(struct saving *s) {
     return SY_OK;
 }
 
-static sy_status write_moments(struct saving *s) {
-    char folder[SY_CKPT_PATH_BYTES];
-    SY_TRY(sy_ckpt_join(folder, s->folder, "optimizer"));
-    SY_TRY(sy_folder_make(folder));
-    for (int kind = SY_CKPT_ADAM_M; kind < SY_CKPT_KINDS; kind++) {
-        struct sy_ckpt_shards shards = shards_of(s, (enum sy_ckpt_kind)kind);
-        SY_TRY(sy_ckpt_shards_write(&shards));
-    }
-    return sy_folder_sync(folder);
-}
+/* ---- the manifest ---- */
 
 /* What will be written must be what a reader accepts: a mistake would cost the run its checkpoint. */
 static sy_status read_back(const struct saving *s, const char *text, size_t bytes) {
@@ -117,17 +162,43 @@ static sy_status write_manifest(struct saving *s) {
     return status;
 }
 
-static sy_status write_all(struct saving *s) {
+/* ---- in the order in which it is done ---- */
+
+struct names {
+    char folder[SY_CKPT_PATH_BYTES], path[SY_CKPT_PATH_BYTES], name[32], tmp[48];
+};
+
+static sy_status begin(struct saving *s, const struct names *n, const struct sy_log *log) {
     int rc;
+    SY_TRY(sy_folder_make(n->folder));
+    sy_ckpt_leftovers_remove(n->folder, log);
     SY_CKPT_AGAIN(rc, mkdir(s->folder, 0777));
     if (rc != 0)
         SY_FAIL(SY_ERR_IO, "%s: cannot make the folder: %s", s->folder, strerror(errno));
     SY_TRY(write_config(s));
     SY_TRY(write_tokenizer(s));
-    SY_TRY(write_weights(s));
-    SY_TRY(write_moments(s));
+    SY_TRY(lay_weights(s));
+    return lay_moments(s);
+}
+
+static sy_status end(struct saving *s, const struct names *n) {
+    SY_TRY(check_totals(s));
     SY_TRY(write_manifest(s));
-    return sy_folder_sync(s->folder);
+    SY_TRY(sy_folder_sync(s->folder));
+    return sy_ckpt_put_in_place(n->folder, n->tmp, n->name);
+}
+
+static sy_status write_all(struct saving *s, sy_status status, const struct names *n,
+                           const struct sy_log *log) {
+    const struct sy_comm *c = s->comm;
+    if (status == SY_OK && c->rank == 0)
+        status = begin(s, n, log);
+    SY_TRY(c->ops->agree(c, status));
+    status = write_parts(s);
+    SY_TRY(c->ops->sum_i64(c, status, (int64_t *)s->total, s->n_total));
+    if (c->rank == 0)
+        status = end(s, n);
+    return c->ops->agree(c, status);
 }
 
 static sy_status check_state(const struct sy_ckpt_state *state) {
@@ -140,30 +211,43 @@ static sy_status check_state(const struct sy_ckpt_state *state) {
     return SY_OK;
 }
 
+static sy_status name_all(const char *run_dir, int64_t step, struct saving *s, struct names *n) {
+    sy_ckpt_step_name(step, n->name);
+    snprintf(n->tmp, sizeof n->tmp, ".tmp-%s", n->name);
+    SY_TRY(sy_ckpt_join(n->folder, run_dir, "checkpoints"));
+    SY_TRY(sy_ckpt_join(n->path, n->folder, n->name));
+    return sy_ckpt_join(s->folder, n->folder, n->tmp);
+}
+
+/* What failed, or what was replaced. */
+static void clear_up(const struct saving *s, const struct sy_log *log) {
+    int error = sy_ckpt_remove(s->folder);
+    if (error)
+        sy_log_warn(log, "%s: cannot be removed: %s", s->folder, strerror(error));
+}
+
 sy_status sy_ckpt_save(const char *run_dir, const struct sy_ckpt_state *state,
                        const struct sy_ckpt_save_options *options, char path_out[SY_CKPT_PATH_BYTES]) {
-    struct saving s = {.state = state};
-    char folder[SY_CKPT_PATH_BYTES], path[SY_CKPT_PATH_BYTES], name[32], tmp[48];
-    s.max_file_bytes = options->max_file_bytes > 0 ? options->max_file_bytes : two_gib;
-    SY_TRY(check_state(state));
-    sy_ckpt_step_name(state->step, name);
-    snprintf(tmp, sizeof tmp, ".tmp-%s", name);
-    SY_TRY(sy_ckpt_join(folder, run_dir, "checkpoints"));
-    SY_TRY(sy_ckpt_join(path, folder, name));
-    SY_TRY(sy_ckpt_join(s.folder, folder, tmp));
-    SY_TRY(sy_folder_make(folder));
-    sy_ckpt_leftovers_remove(folder, options->log);
-    sy_status status = write_all(&s);
+    struct sy_comm self;
+    struct saving s = {.state = state, .comm = sy_ckpt_ranks(state->store->comm, &self)};
+    struct names n = {0};
+    sy_status status = check_state(state);
     if (status == SY_OK)
-        status = sy_ckpt_put_in_place(folder, tmp, name);
-    int error = sy_ckpt_remove(s.folder); /* what failed, or what was replaced */
-    if (error)
-        sy_log_warn(options->log, "%s: cannot be removed: %s", s.folder, strerror(error));
+        status = name_all(run_dir, state->step, &s, &n);
+    if (status == SY_OK)
+        status = plan(&s, options->max_file_bytes > 0 ? options->max_file_bytes : two_gib);
+    status = write_all(&s, status, &n, options->log);
+    if (s.comm->rank == 0 && *s.folder)
+        clear_up(&s, options->log);
+    for (int kind = 0; kind < SY_CKPT_KINDS; kind++)
+        sy_ckpt_shards_free(&s.shards[kind]);
+    free(s.total);
     free(s.written.files.item);
     sy_ckpt_sums_free(s.written.sums);
     SY_TRY(status);
-    sy_ckpt_prune(folder, state->step, options->keep_latest_k, options->log);
+    if (s.comm->rank == 0)
+        sy_ckpt_prune(n.folder, state->step, options->keep_latest_k, options->log);
     if (path_out)
-        memcpy(path_out, path, sizeof path);
+        memcpy(path_out, n.path, sizeof n.path);
     return SY_OK;
 }

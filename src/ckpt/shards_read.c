@@ -1,5 +1,6 @@
-/* safetensors files to a store, or to a check alone: header against its hash, then each piece of each tensor
- * is read once, widened, digested, put. See internal.h.
+/* safetensors files to a store, or to a check alone: header against its hash, then of each tensor this rank's
+ * part, a piece at a time: read once, widened, digested, put. What all ranks digested is added up at the end
+ * of a kind, and compared. See internal.h.
  */
 #include "ckpt/internal.h"
 
@@ -19,16 +20,22 @@ struct shard {
 
 sy_status sy_ckpt_reading_begin(struct sy_ckpt_reading *r) {
     int n = r->params ? r->params->n_tensors : 0;
+    size_t n_sums = r->sums ? (size_t)r->sums->n : 0;
     SY_TRY(sy_ckpt_piece(r->store, &r->piece));
+    r->words = calloc(n_sums + 1, sizeof *r->words);
+    r->spot = calloc(n_sums + 1, sizeof *r->spot);
     r->seen = calloc((size_t)n + 1, 1);
     r->raw = malloc(4 * (size_t)r->piece);
     r->wide = malloc(4 * (size_t)r->piece);
-    if (!r->seen || !r->raw || !r->wide)
+    if (!r->words || !r->spot || !r->seen || !r->raw || !r->wide)
         SY_FAIL(SY_ERR_MEMORY, "out of memory to read tensors in pieces of %" PRId64 " elements", r->piece);
+    r->folded = &r->words[n_sums];
     return SY_OK;
 }
 
 void sy_ckpt_reading_end(struct sy_ckpt_reading *r) {
+    free(r->words);
+    free(r->spot);
     free(r->seen);
     free(r->raw);
     free(r->wide);
@@ -109,9 +116,10 @@ static sy_status see(const struct shard *s, const struct sy_safetensors_tensor *
     return SY_OK;
 }
 
-/* The digest that a tensor must have. The manifest's list and the tensors of the files have one order. */
+/* Where the digest of a tensor that must have one is added up. The manifest's list and the tensors of the
+ * files have one order. */
 static sy_status next_sum(const struct shard *s, const struct sy_safetensors_tensor *t,
-                          const struct sy_ckpt_sum **out) {
+                          struct sy_digest **words) {
     const struct sy_ckpt_sums *sums = s->r->sums;
     int k = sy_ckpt_sums_find(sums, t->name);
     if (k < 0)
@@ -122,22 +130,48 @@ static sy_status next_sum(const struct shard *s, const struct sy_safetensors_ten
     if (t->dtype != SY_SAFETENSORS_F32)
         SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is %s: must be F32", s->path, t->name,
                 sy_safetensors_dtype_name(t->dtype));
-    *out = &sums->item[s->r->n_checked++];
+    s->r->spot[k] = (struct sy_ckpt_spot){s->r->file, t->offset, t->bytes};
+    *words = &s->r->words[s->r->n_checked++];
     return SY_OK;
 }
 
-/* Elements first .. first + n - 1 of a tensor of the file as the whole tensor i. i < 0: only checked. */
-static sy_status read_elements(struct shard *s, const struct sy_safetensors_tensor *t, int64_t first,
-                               int64_t n, int i, struct sy_digest *words) {
+/* This rank's even share of a tensor that is only checked. */
+static struct sy_ckpt_part share_of(const struct sy_comm *c, int64_t n) {
+    int64_t blocks = (n + SY_CKPT_PIECE_UNIT - 1) / SY_CKPT_PIECE_UNIT;
+    int64_t first = blocks * c->rank / c->size * SY_CKPT_PIECE_UNIT,
+            end = blocks * (c->rank + 1) / c->size * SY_CKPT_PIECE_UNIT;
+    end = end < n ? end : n;
+    return (struct sy_ckpt_part){first, end - first, 1};
+}
+
+/* A tensor of the model, or of nobody, in a tensor of the file, from element `first` of it on. */
+struct piece_of {
+    const struct sy_safetensors_tensor *file;
+    int64_t first;
+    int tensor; /* of the model; -1: only checked */
+};
+
+static sy_status read_piece(struct shard *s, const struct piece_of *q, int64_t at, int64_t n) {
     struct sy_ckpt_reading *r = s->r;
-    int64_t size = sy_safetensors_dtype_bytes(t->dtype);
-    uint64_t id = i < 0 ? sy_fnv1a64(t->name) : r->params->tensor[i].id;
-    for (int64_t at = 0; at < n; at += r->piece) {
-        int64_t k = n - at < r->piece ? n - at : r->piece;
-        SY_TRY(sy_safetensors_read(s->file, t, (first + at) * size, k * size, r->raw));
-        widen(t->dtype, r->raw, k, r->wide);
-        sy_ckpt_digest_add(id, at, r->wide, k, words, r->digest);
+    int64_t size = sy_safetensors_dtype_bytes(q->file->dtype);
+    SY_TRY(sy_safetensors_read(s->file, q->file, (q->first + at) * size, n * size, r->raw));
+    widen(q->file->dtype, r->raw, n, r->wide);
+    return SY_OK;
+}
+
+/* This rank's part of the n elements; their digest onto `words`, which may be NULL. */
+static sy_status read_part(struct shard *s, const struct piece_of *q, int64_t n, struct sy_digest *words) {
+    struct sy_ckpt_reading *r = s->r;
+    struct sy_digest unused = {{0, 0}};
+    int i = q->tensor;
+    struct sy_ckpt_part part = i < 0 ? share_of(r->comm, n) : sy_ckpt_part(r->store, r->params, r->kind, i);
+    uint64_t id = i < 0 ? sy_fnv1a64(q->file->name) : r->params->tensor[i].id;
+    for (int64_t at = part.first, end = part.first + part.n; at < end; at += r->piece) {
+        int64_t k = end - at < r->piece ? end - at : r->piece;
         struct sy_ckpt_range range = {r->kind, i, at, k};
+        SY_TRY(read_piece(s, q, at, k));
+        if (part.answers)
+            sy_ckpt_digest_add(id, at, r->wide, k, words ? words : &unused, r->folded);
         if (i >= 0)
             SY_TRY(r->store->put(r->store->self, &range, r->wide));
     }
@@ -146,14 +180,10 @@ static sy_status read_elements(struct shard *s, const struct sy_safetensors_tens
 
 /* i < 0: only checked. */
 static sy_status read_tensor(struct shard *s, const struct sy_safetensors_tensor *t, int i) {
-    const struct sy_ckpt_sum *sum = NULL;
-    struct sy_digest words = {{0, 0}};
+    struct sy_digest *words = NULL;
     if (s->r->sums)
-        SY_TRY(next_sum(s, t, &sum));
-    if (i < 0 && !sum)
-        return SY_OK;
-    SY_TRY(read_elements(s, t, 0, t->n_elements, i, &words));
-    return sum ? sy_ckpt_sum_check(sum, &words, s->path, t) : SY_OK;
+        SY_TRY(next_sum(s, t, &words));
+    return i < 0 && !words ? SY_OK : read_part(s, &(struct piece_of){t, 0, i}, t->n_elements, words);
 }
 
 /* Every expert's W1 and W3, or W2, in one tensor of a Hugging Face folder. */
@@ -162,13 +192,12 @@ static sy_status read_fused(struct shard *s, const struct sy_safetensors_tensor 
     int parts = f->is_down ? 1 : 2, first = f->first + (f->is_down ? 2 : 0);
     const struct sy_tensor *one = &s->r->params->tensor[first];
     const int64_t dims[3] = {f->experts, parts * one->dims[0], one->dims[1]};
-    struct sy_digest words = {{0, 0}}; /* not looked at */
     SY_TRY(check_shape(s, t, 3, dims));
     SY_TRY(check_dtype(s, t));
     for (int k = 0; k < parts * f->experts; k++) {
         int i = first + 3 * (k / parts) + k % parts;
         SY_TRY(see(s, t, i));
-        SY_TRY(read_elements(s, t, k * one->n, one->n, i, &words));
+        SY_TRY(read_part(s, &(struct piece_of){t, k * one->n, i}, one->n, NULL));
     }
     return SY_OK;
 }
@@ -212,5 +241,19 @@ sy_status sy_ckpt_shard_read(struct sy_ckpt_reading *reading, const char *folder
     for (int64_t i = 0; i < sy_safetensors_count(s.file) && status == SY_OK; i++)
         status = read_or_skip(&s, sy_safetensors_at(s.file, i));
     sy_safetensors_close(s.file);
+    reading->file++;
     return status;
+}
+
+sy_status sy_ckpt_reading_compare(struct sy_ckpt_reading *r, sy_status mine, const char *folder,
+                                  const struct sy_ckpt_files *files) {
+    char path[SY_CKPT_PATH_BYTES];
+    int n = r->sums ? r->sums->n : 0;
+    SY_TRY(r->comm->ops->sum_i64(r->comm, mine, (int64_t *)r->words, 2 * (n + 1)));
+    for (int k = 0; k < n; k++) {
+        const struct sy_ckpt_spot *spot = &r->spot[k];
+        SY_TRY(sy_ckpt_join(path, folder, files->item[spot->file].name));
+        SY_TRY(sy_ckpt_sum_check(&r->sums->item[k], &r->words[k], path, spot->offset, spot->bytes));
+    }
+    return SY_OK;
 }

@@ -1,6 +1,7 @@
 /* Tensors to safetensors files: whole tensors in bytewise order of their names, a new file when the next
  * tensor would make it too large. Which tensor is in which file depends on names, shapes and the bound alone.
- * See internal.h.
+ * One rank lays the files out, with their headers; then each writes its own parts of the tensors, at their
+ * places. See internal.h.
  */
 #include "ckpt/internal.h"
 
@@ -12,89 +13,6 @@
 /* Bytes of a header's fixed part and of one tensor's entry beside its name, at most. */
 enum { HEADER_BYTES = 256, ENTRY_BYTES = 160 };
 
-struct plan {
-    int *tensor; /* of params->tensor, by name */
-    int n_tensors;
-    int *end; /* of each file: index after its last tensor */
-    int n_files;
-};
-
-static void plan_free(struct plan *plan) {
-    free(plan->tensor);
-    free(plan->end);
-}
-
-static sy_status make_plan(const struct sy_ckpt_shards *s, struct plan *plan) {
-    const struct sy_params *p = s->params;
-    plan->tensor = malloc(((size_t)p->n_tensors + 1) * sizeof *plan->tensor);
-    plan->end = malloc(((size_t)p->n_tensors + 1) * sizeof *plan->end);
-    if (!plan->tensor || !plan->end)
-        SY_FAIL(SY_ERR_MEMORY, "out of memory for a list of %d tensors", p->n_tensors);
-    int64_t bytes = HEADER_BYTES;
-    for (int i = 0; i < p->n_tensors; i++) {
-        const struct sy_tensor *t = &p->tensor[p->by_name[i]];
-        if (!sy_ckpt_has(p, s->kind, p->by_name[i]))
-            continue;
-        int64_t more = 4 * t->n + (int64_t)strlen(t->name) + ENTRY_BYTES;
-        if (bytes > HEADER_BYTES && bytes + more > s->max_file_bytes) {
-            plan->end[plan->n_files++] = plan->n_tensors;
-            bytes = HEADER_BYTES;
-        }
-        plan->tensor[plan->n_tensors++] = p->by_name[i];
-        bytes += more;
-    }
-    plan->end[plan->n_files++] = plan->n_tensors;
-    return SY_OK;
-}
-
-/* One tensor, a piece at a time: each goes to the file and into the digests as it passes. */
-static sy_status put_tensor(struct sy_ckpt_shards *s, int index, struct sy_safetensors_writer *w) {
-    const struct sy_tensor *t = &s->params->tensor[index];
-    struct sy_digest words = {{0, 0}};
-    char hex[SY_DIGEST_CHARS];
-    for (int64_t at = 0; at < t->n; at += s->piece) {
-        int64_t n = t->n - at < s->piece ? t->n - at : s->piece;
-        struct sy_ckpt_range range = {s->kind, index, at, n};
-        SY_TRY(s->store->get(s->store->self, &range, s->buffer));
-        sy_ckpt_digest_add(t->id, at, s->buffer, n, &words, s->digest);
-        SY_TRY(sy_safetensors_writer_write(w, s->buffer, 4 * (size_t)n));
-    }
-    s->total_bytes += 4 * t->n;
-    sy_digest_hex(&words, hex);
-    return sy_ckpt_sums_add(s->sums, t->name, hex);
-}
-
-static sy_status put_tensors(struct sy_ckpt_shards *s, const struct plan *plan, int first, int end,
-                             const char *name, struct sy_safetensors_writer *w) {
-    SY_TRY(sy_safetensors_writer_metadata(w, "format", "pt")); /* transformers wants to be told */
-    for (int i = first; i < end; i++) {
-        const struct sy_tensor *t = &s->params->tensor[plan->tensor[i]];
-        SY_TRY(sy_safetensors_writer_declare(w, t->name, SY_SAFETENSORS_F32, t->n_dims, t->dims));
-        if (s->weight_map && json_object_set_new(s->weight_map, t->name, json_string(name)) != 0)
-            SY_FAIL(SY_ERR_MEMORY, "out of memory for the index of tensors");
-    }
-    for (int i = first; i < end; i++)
-        SY_TRY(put_tensor(s, plan->tensor[i], w));
-    return SY_OK;
-}
-
-static sy_status write_shard(struct sy_ckpt_shards *s, const struct plan *plan, int k) {
-    char name[SY_CKPT_NAME_BYTES], path[SY_CKPT_PATH_BYTES];
-    snprintf(name, sizeof name, "%s-%05d-of-%05d.safetensors", sy_ckpt_kind_prefix(s->kind), k + 1,
-             plan->n_files);
-    SY_TRY(sy_ckpt_join(path, s->folder, name));
-    struct sy_safetensors_writer *w = NULL;
-    struct sy_safetensors_written written;
-    SY_TRY(sy_safetensors_writer_open(path, &w));
-    sy_status status = put_tensors(s, plan, k ? plan->end[k - 1] : 0, plan->end[k], name, w);
-    if (status != SY_OK) {
-        sy_safetensors_writer_abandon(w);
-        return status;
-    }
-    SY_TRY(sy_safetensors_writer_finish(w, 1, &written));
-    return sy_ckpt_files_add(s->files, name, written.bytes, written.header_hash, 1);
-}
-
 sy_status sy_ckpt_piece(const struct sy_ckpt_store *store, int64_t *piece) {
     *piece = store && store->piece ? store->piece : SY_CKPT_PIECE;
     if (*piece < 0 || *piece > SY_CKPT_MAX_PIECE || *piece % SY_CKPT_PIECE_UNIT)
@@ -103,15 +21,133 @@ sy_status sy_ckpt_piece(const struct sy_ckpt_store *store, int64_t *piece) {
     return SY_OK;
 }
 
-sy_status sy_ckpt_shards_write(struct sy_ckpt_shards *s) {
-    struct plan plan = {0};
-    SY_TRY(sy_ckpt_piece(s->store, &s->piece));
-    s->buffer = malloc(4 * (size_t)s->piece);
-    sy_status status =
-        s->buffer ? make_plan(s, &plan) : sy_fail(SY_ERR_MEMORY, "out of memory for a piece of a tensor");
-    for (int k = 0; k < plan.n_files && status == SY_OK; k++)
-        status = write_shard(s, &plan, k);
-    plan_free(&plan);
+void sy_ckpt_shards_free(struct sy_ckpt_shards *s) {
+    free(s->tensor);
+    free(s->end);
     free(s->buffer);
-    return status;
+}
+
+sy_status sy_ckpt_shards_plan(struct sy_ckpt_shards *s, int64_t max_file_bytes) {
+    const struct sy_params *p = s->params;
+    SY_TRY(sy_ckpt_piece(s->store, &s->piece));
+    s->tensor = malloc(((size_t)p->n_tensors + 1) * sizeof *s->tensor);
+    s->end = malloc(((size_t)p->n_tensors + 1) * sizeof *s->end);
+    s->buffer = malloc(4 * (size_t)s->piece);
+    if (!s->tensor || !s->end || !s->buffer)
+        SY_FAIL(SY_ERR_MEMORY, "out of memory for a list of %d tensors and a piece of one", p->n_tensors);
+    int64_t bytes = HEADER_BYTES;
+    for (int i = 0; i < p->n_tensors; i++) {
+        const struct sy_tensor *t = &p->tensor[p->by_name[i]];
+        if (!sy_ckpt_has(p, s->kind, p->by_name[i]))
+            continue;
+        int64_t more = 4 * t->n + (int64_t)strlen(t->name) + ENTRY_BYTES;
+        if (bytes > HEADER_BYTES && bytes + more > max_file_bytes) {
+            s->end[s->n_files++] = s->n_tensors;
+            bytes = HEADER_BYTES;
+        }
+        s->tensor[s->n_tensors++] = p->by_name[i];
+        s->bytes += 4 * t->n;
+        bytes += more;
+    }
+    s->end[s->n_files++] = s->n_tensors;
+    return SY_OK;
+}
+
+/* ---- a file ---- */
+
+static int first_of(const struct sy_ckpt_shards *s, int k) { return k ? s->end[k - 1] : 0; }
+
+static sy_status name_of(const struct sy_ckpt_shards *s, int k, char name[SY_CKPT_NAME_BYTES],
+                         char path[SY_CKPT_PATH_BYTES]) {
+    snprintf(name, SY_CKPT_NAME_BYTES, "%s-%05d-of-%05d.safetensors", sy_ckpt_kind_prefix(s->kind), k + 1,
+             s->n_files);
+    return sy_ckpt_join(path, s->folder, name);
+}
+
+static sy_status declare(const struct sy_ckpt_shards *s, int k, struct sy_safetensors_writer *w) {
+    SY_TRY(sy_safetensors_writer_metadata(w, "format", "pt")); /* transformers wants to be told */
+    for (int i = first_of(s, k); i < s->end[k]; i++) {
+        const struct sy_tensor *t = &s->params->tensor[s->tensor[i]];
+        SY_TRY(sy_safetensors_writer_declare(w, t->name, SY_SAFETENSORS_F32, t->n_dims, t->dims));
+    }
+    return SY_OK;
+}
+
+static sy_status lay_file(const struct sy_ckpt_shards *s, int k, struct sy_ckpt_files *files, json_t *map) {
+    char name[SY_CKPT_NAME_BYTES], path[SY_CKPT_PATH_BYTES];
+    struct sy_safetensors_writer *w = NULL;
+    struct sy_safetensors_written written;
+    SY_TRY(name_of(s, k, name, path));
+    for (int i = first_of(s, k); map && i < s->end[k]; i++)
+        if (json_object_set_new(map, s->params->tensor[s->tensor[i]].name, json_string(name)) != 0)
+            SY_FAIL(SY_ERR_MEMORY, "out of memory for the index of tensors");
+    SY_TRY(sy_safetensors_writer_open(path, &w));
+    sy_status status = declare(s, k, w);
+    if (status != SY_OK) {
+        sy_safetensors_writer_abandon(w);
+        return status;
+    }
+    SY_TRY(sy_safetensors_writer_lay(w, &written));
+    return sy_ckpt_files_add(files, name, written.bytes, written.header_hash, 1);
+}
+
+sy_status sy_ckpt_shards_lay(const struct sy_ckpt_shards *s, struct sy_ckpt_files *files, json_t *map) {
+    for (int k = 0; k < s->n_files; k++)
+        SY_TRY(lay_file(s, k, files, map));
+    return SY_OK;
+}
+
+/* ---- this rank's parts ---- */
+
+/* What this rank writes of the plan's tensor i. */
+static struct sy_ckpt_part part_of(const struct sy_ckpt_shards *s, int i) {
+    struct sy_ckpt_part part = sy_ckpt_part(s->store, s->params, s->kind, s->tensor[i]);
+    part.n = part.answers ? part.n : 0;
+    return part;
+}
+
+/* A piece at a time: each goes to the file and into the digests as it passes. */
+static sy_status put_part(struct sy_ckpt_shards *s, int i, int place, struct sy_safetensors_writer *w) {
+    const struct sy_tensor *t = &s->params->tensor[s->tensor[i]];
+    struct sy_ckpt_part part = part_of(s, i);
+    for (int64_t at = part.first, end = part.first + part.n; at < end; at += s->piece) {
+        int64_t n = end - at < s->piece ? end - at : s->piece;
+        struct sy_ckpt_range range = {s->kind, s->tensor[i], at, n};
+        SY_TRY(s->store->get(s->store->self, &range, s->buffer));
+        sy_ckpt_digest_add(t->id, at, s->buffer, n, &s->words[i], s->folded);
+        SY_TRY(sy_safetensors_writer_write_at(w, place, 4 * at, s->buffer, 4 * (size_t)n));
+        s->written += 4 * n;
+    }
+    return SY_OK;
+}
+
+static sy_status write_parts(struct sy_ckpt_shards *s, int k, struct sy_safetensors_writer *w) {
+    SY_TRY(declare(s, k, w));
+    for (int i = first_of(s, k); i < s->end[k]; i++)
+        SY_TRY(put_part(s, i, i - first_of(s, k), w));
+    return SY_OK;
+}
+
+static sy_status write_file(struct sy_ckpt_shards *s, int k) {
+    char name[SY_CKPT_NAME_BYTES], path[SY_CKPT_PATH_BYTES];
+    struct sy_safetensors_writer *w = NULL;
+    int any = 0;
+    for (int i = first_of(s, k); i < s->end[k]; i++)
+        any |= part_of(s, i).n > 0;
+    if (!any)
+        return SY_OK;
+    SY_TRY(name_of(s, k, name, path));
+    SY_TRY(sy_safetensors_writer_join(path, &w));
+    sy_status status = write_parts(s, k, w);
+    if (status != SY_OK) {
+        sy_safetensors_writer_abandon(w);
+        return status;
+    }
+    return sy_safetensors_writer_finish(w, 1, NULL);
+}
+
+sy_status sy_ckpt_shards_write(struct sy_ckpt_shards *s) {
+    for (int k = 0; k < s->n_files; k++)
+        SY_TRY(write_file(s, k));
+    return SY_OK;
 }

@@ -27,7 +27,7 @@ static sy_status meet(const struct sy_comm *c, const char *operation, sy_status 
     SY_TRY(sy_team_alive(c));
     if (t->here == 0)
         fault->status = SY_OK;
-    sy_fault_add(fault, c->rank, mine);
+    sy_fault_add(fault, c->rank, mine, sy_error_message());
     t->member[c->rank].met = number;
     if (++t->here == t->size) {
         t->here = 0;

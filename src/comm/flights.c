@@ -148,7 +148,7 @@ sy_status sy_flights_begin(const struct sy_comm *c, sy_status mine, const void *
         assert(!x.slot->flight[c->rank].open); /* more than SY_COMM_MAX_REQUESTS in flight */
         if (x.slot->begun == 0)
             fault_of(&x)->status = SY_OK;
-        sy_fault_add(fault_of(&x), c->rank, mine);
+        sy_fault_add(fault_of(&x), c->rank, mine, sy_error_message());
         post(c, &x,
              (struct flight){.number = x.number,
                              .open = 1,

@@ -3,29 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "comm/colors.h"
 #include "comm/team.h"
-
-struct wish {
-    int color, key;
-};
-
-/* Ranks of my color in the order of (key, rank), returns how many, and where this one stands. */
-static int line_up(const struct sy_comm *c, const struct wish *all, int *order, int *place) {
-    const struct wish *mine = &all[c->rank];
-    int n = 0;
-    for (int r = 0; r < c->size; r++) {
-        if (all[r].color != mine->color)
-            continue;
-        int at = n++;
-        for (; at > 0 && all[order[at - 1]].key > all[r].key; at--)
-            order[at] = order[at - 1];
-        order[at] = r;
-    }
-    for (int i = 0; i < n; i++)
-        if (order[i] == c->rank)
-            *place = i;
-    return n;
-}
 
 /* Makes the team if this rank is the first of its color, and gives all ranks' teams to everyone. */
 static sy_status make(const struct sy_comm *c, const int *order, int n, int makes, struct sy_team **teams,
@@ -44,16 +23,16 @@ static sy_status make(const struct sy_comm *c, const int *order, int n, int make
 
 sy_status sy_threads_split(const struct sy_comm *c, sy_status mine, int color, int key, struct sy_comm *out) {
     size_t size = (size_t)c->size;
-    struct wish *all = calloc(size, sizeof *all);
+    struct sy_wish *all = calloc(size, sizeof *all);
     struct sy_team **teams = calloc(size, sizeof *teams);
     int *order = calloc(2 * size, sizeof *order), place = 0, n = 0;
     *out = (struct sy_comm){0};
     if (mine == SY_OK && (!all || !teams || !order))
         mine = sy_fail(SY_ERR_MEMORY, "split: no memory for %d ranks", c->size);
-    sy_status status = sy_threads_all_gather(c, mine, &(struct wish){color, key}, sizeof *all, all);
+    sy_status status = sy_threads_all_gather(c, mine, &(struct sy_wish){color, key, 0}, sizeof *all, all);
     if (status == SY_OK) {
         assert(all && teams && order); /* else this rank came with a failure, and that was agreed on */
-        n = line_up(c, all, order, &place);
+        n = sy_colors_line_up(all, c->size, c->rank, order, &place);
         status = make(c, order, n, color >= 0 && place == 0, teams, order + size);
     }
     if (status == SY_OK && color >= 0)

@@ -80,14 +80,6 @@ void sy_team_move_end(struct sy_team *t) {
 
 /* --- faults --------------------------------------------------------------------------------------- */
 
-void sy_fault_add(struct sy_fault *fault, int rank, sy_status mine) {
-    if (mine == SY_OK || (fault->status != SY_OK && fault->rank < rank))
-        return;
-    fault->status = mine;
-    fault->rank = rank;
-    snprintf(fault->message, sizeof fault->message, "%s", sy_error_message());
-}
-
 sy_status sy_fault_status(const struct sy_comm *c, const struct sy_fault *fault) {
     const struct sy_team *t = c->state;
     if (fault->status == SY_OK)
@@ -103,27 +95,22 @@ static int has_left(const struct sy_team *t, int rank) {
     return t->member[rank].left || seat_of(t, rank)->left;
 }
 
-/* "rank 3", "ranks 1, 2 and 5", "ranks 1, 2, 3, 4, 5, 6, 7, 8 and 90 more": those that are missing; with
- * `left` 1, those of them that have left. Returns how many. */
+struct missing {
+    const struct sy_comm *c;
+    const struct sy_need *need;
+    int left; /* 1: only those that have left */
+};
+
+static int seat_if_missing(int rank, const void *arg) {
+    const struct missing *m = arg;
+    const struct sy_team *t = m->c->state;
+    int named = m->need->is_missing(m->c, rank, m->need->arg) && (!m->left || has_left(t, rank));
+    return named ? t->member[rank].seat : -1;
+}
+
 static int name_missing(const struct sy_comm *c, const struct sy_need *need, int left, char *text,
                         size_t bytes) {
-    enum { NAMED = 8 };
-    const struct sy_team *t = c->state;
-    int names[NAMED + 1], n = 0;
-    for (int r = 0; r < c->size; r++)
-        if (need->is_missing(c, r, need->arg) && (!left || has_left(t, r)) && n++ <= NAMED)
-            names[n - 1] = t->member[r].seat;
-    size_t at = (size_t)snprintf(text, bytes, n == 1 ? "rank" : "ranks");
-    int shown = n <= NAMED + 1 ? n : NAMED;
-    for (int i = 0; i < shown && at < bytes; i++)
-        at += (size_t)snprintf(text + at, bytes - at, "%s%d",
-                               i == 0       ? " "
-                               : i == n - 1 ? " and "
-                                            : ", ",
-                               names[i]);
-    if (shown < n && at < bytes)
-        snprintf(text + at, bytes - at, " and %d more", n - shown);
-    return n;
+    return sy_fault_name(c->size, seat_if_missing, &(struct missing){c, need, left}, text, bytes);
 }
 
 static void die(struct sy_team *t, sy_status status) {

@@ -17,16 +17,8 @@
 
 #include <pthread.h>
 
+#include "comm/fault.h"
 #include "comm/messages.h"
-
-enum { SY_TEAM_MESSAGE_BYTES = 2048 }; /* all that base/status.c keeps */
-
-/* Of the ranks that came with a failure the lowest one's. */
-struct sy_fault {
-    sy_status status; /* OK: none */
-    int rank;
-    char message[SY_TEAM_MESSAGE_BYTES];
-};
 
 struct sy_seat {
     pthread_cond_t wake;
@@ -98,8 +90,6 @@ void sy_team_wake_all(struct sy_team *t);
 int sy_team_move_begin(struct sy_team *t);
 void sy_team_move_end(struct sy_team *t);
 
-/* A rank comes with `mine`; *fault is that of the lowest that did. */
-void sy_fault_add(struct sy_fault *fault, int rank, sy_status mine);
 /* The agreed status, with its message. */
 sy_status sy_fault_status(const struct sy_comm *c, const struct sy_fault *fault);
 

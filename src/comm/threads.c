@@ -67,7 +67,7 @@ static void leave(struct sy_seats *s, int rank, sy_status status) {
         for (int r = 0; r < t->size && t->dead.status == SY_OK; r++)
             assert(t->member[r].seat != rank || t->member[r].open == 0); /* fn lacks a wait */
     s->seat[rank].left = 1;
-    sy_fault_add(&s->seat[rank].why, rank, status);
+    sy_fault_add(&s->seat[rank].why, rank, status, sy_error_message());
     for (int r = 0; r < s->size; r++)
         pthread_cond_signal(&s->seat[r].wake);
     pthread_mutex_unlock(&s->mutex);

@@ -6,6 +6,7 @@
  * part. All NaN are equal.
  */
 #include "commands/diff.h"
+#include "commands/run_steps.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,110 +15,26 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "formats/json.h"
 #include "train/io.h"
 
 /* --- steps ------------------------------------------------------------------------------------ */
 
-static const char *const keys[] = {"loss_bits", "grad_norm_bits", "weights_digest"};
-enum { KEYS = sizeof keys / sizeof *keys, VALUE = 33 };
-
-struct step {
-    int64_t step;
-    char value[KEYS][VALUE]; /* "" where the line has none */
-};
-
-struct steps {
-    struct step *step; /* ascending once they are sorted */
-    int64_t n, capacity;
-};
-
-/* `where` is file:line. A step below 0 or a value that is cut would let runs that part look equal. */
-static sy_status add_step(const char *where, struct steps *s, const json_t *line) {
-    int64_t step = json_integer_value(json_object_get(line, "step"));
-    if (step < 0)
-        SY_FAIL(SY_ERR_DATA, "%s: step %lld, must not be negative", where, (long long)step);
-    if (s->n == s->capacity) {
-        int64_t capacity = 2 * s->capacity + 64;
-        struct step *larger = realloc(s->step, (size_t)capacity * sizeof *larger);
-        if (!larger)
-            SY_FAIL(SY_ERR_MEMORY, "no memory for %lld steps", (long long)capacity);
-        s->step = larger;
-        s->capacity = capacity;
-    }
-    struct step *to = &s->step[s->n++];
-    *to = (struct step){.step = step};
-    for (int k = 0; k < KEYS; k++) {
-        const char *text = json_string_value(json_object_get(line, keys[k]));
-        if (text && strlen(text) >= VALUE)
-            SY_FAIL(SY_ERR_DATA, "%s: %s has %zu characters, at most %d are possible", where, keys[k],
-                    strlen(text), VALUE - 1);
-        snprintf(to->value[k], VALUE, "%s", text ? text : "");
-    }
-    return SY_OK;
-}
-
-/* Of a run under way the last line may have no end yet: it is left out. */
-static sy_status read_line(const char *path, int64_t number, const char *text, size_t n, struct steps *out) {
-    char where[SY_DIFF_PATH + 64];
-    json_error_t error;
-    int out_of_memory = 0;
-    snprintf(where, sizeof where, "%s:%lld", path, (long long)number);
-    json_t *j = sy_json_decode(text, n, 0, &error, &out_of_memory);
-    if (out_of_memory)
-        SY_FAIL(SY_ERR_MEMORY, "%s: out of memory for %zu bytes of JSON", where, n);
-    if (!j && text[n - 1] == '\n')
-        SY_FAIL(SY_ERR_DATA, "%s: not a JSON object", where);
-    const char *kind = json_string_value(json_object_get(j, "kind"));
-    int wanted = kind && strcmp(kind, "train") == 0 && json_is_integer(json_object_get(j, "step"));
-    sy_status status = wanted ? add_step(where, out, j) : SY_OK;
-    json_decref(j);
-    return status;
-}
-
-static int by_step(const void *a, const void *b) {
-    const struct step *x = a, *y = b;
-    return (x->step > y->step) - (x->step < y->step);
-}
-
-static sy_status read_steps(const char *run, struct steps *out) {
-    char path[SY_DIFF_PATH + 32];
-    snprintf(path, sizeof path, "%s/metrics.jsonl", run);
-    FILE *f = fopen(path, "r");
-    if (!f)
-        SY_FAIL(SY_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
-    char *text = NULL;
-    size_t capacity = 0;
-    ssize_t n;
-    sy_status status = SY_OK;
-    for (int64_t line = 1; status == SY_OK && (n = getline(&text, &capacity, f)) > 0; line++)
-        status = read_line(path, line, text, (size_t)n, out);
-    if (status == SY_OK && !feof(f)) /* a line that is too long for the memory sets no ferror */
-        status = sy_fail(errno == ENOMEM ? SY_ERR_MEMORY : SY_ERR_IO, "%s: cannot be read: %s", path,
-                         strerror(errno));
-    free(text);
-    fclose(f);
-    if (out->n > 1)
-        qsort(out->step, (size_t)out->n, sizeof *out->step, by_step);
-    return status;
-}
-
-static int print_step(const struct sy_io *io, const struct step *a, const struct step *b) {
+static int print_step(const struct sy_io *io, const struct sy_run_step *a, const struct sy_run_step *b) {
     int differ = 0;
-    for (int k = 0; k < KEYS; k++) {
+    for (int k = 0; k < SY_RUN_STEP_KEYS; k++) {
         if (*a->value[k] && strcmp(a->value[k], b->value[k]) == 0)
             continue;
         if (!differ++)
             sy_io_printf(io, "step %lld differs\n", (long long)a->step);
-        sy_io_printf(io, "  %-15s %s\n  %-15s %s\n", keys[k], *a->value[k] ? a->value[k] : "(none)", "",
-                     *b->value[k] ? b->value[k] : "(none)");
+        sy_io_printf(io, "  %-15s %s\n  %-15s %s\n", sy_run_step_keys[k],
+                     *a->value[k] ? a->value[k] : "(none)", "", *b->value[k] ? b->value[k] : "(none)");
     }
     return differ;
 }
 
 /* The first common step in which the runs differ, or -1; *common counts those compared. */
-static int64_t compare_steps(const struct sy_io *io, const struct steps *a, const struct steps *b,
-                             int64_t *common) {
+static int64_t compare_steps(const struct sy_io *io, const struct sy_run_steps *a,
+                             const struct sy_run_steps *b, int64_t *common) {
     *common = 0;
     for (int64_t i = 0, j = 0; i < a->n && j < b->n;) {
         if (a->step[i].step != b->step[j].step) {
@@ -169,11 +86,11 @@ static int64_t common_checkpoint(const char *a, const char *b, int64_t from) {
 }
 
 static sy_status diff_runs(const char *a, const char *b, const struct sy_io *io, int *equal) {
-    struct steps x = {0}, y = {0};
+    struct sy_run_steps x = {0}, y = {0};
     int64_t common = 0, step = -1;
-    sy_status status = read_steps(a, &x);
+    sy_status status = sy_run_steps_read(a, &x);
     if (status == SY_OK)
-        status = read_steps(b, &y);
+        status = sy_run_steps_read(b, &y);
     if (status == SY_OK) {
         step = compare_steps(io, &x, &y, &common);
         *equal &= step < 0;

@@ -8,6 +8,7 @@
 #include "base/fmath.h"
 #include "commands/model_folder.h"
 #include "commands/sampling.h"
+#include "train/classes.h"
 #include "train/feed.h"
 #include "train/io.h"
 #include "train/session.h"
@@ -91,9 +92,9 @@ static sy_status load(struct sy_config *config, struct sy_ckpt *ckpt, const stru
     SY_TRY(sy_model_folder_tokenizer(ckpt));
     SY_TRY(sy_model_folder_config(ckpt, config));
     SY_TRY(sy_config_set(config, SY_LAYER_FLAG, "generate", "training.local_batch_size", "1"));
-    SY_TRY(sy_config_finish(config, false));
+    SY_TRY(sy_config_finish(config, sy_hopper_here()));
     SY_TRY(sy_session_create(config, log, 0, out));
-    struct sy_ckpt_store store = sy_state_store(&(*out)->state);
+    struct sy_ckpt_store store = sy_state_store(&(*out)->state, NULL);
     struct sy_ckpt_target target = {.params = (*out)->params, .store = &store};
     sy_status status = sy_ckpt_load(ckpt, &target, log, NULL);
     if (status != SY_OK)

@@ -1,5 +1,6 @@
 /* switchyard info: what this build is and what runs here. */
 #include "ckpt/hf_config.h"
+#include "device/cuda.h"
 #include "train/io.h"
 #include "train/session.h"
 
@@ -14,8 +15,30 @@ static void tiers(const struct sy_io *io) {
     sy_io_printf(io, "\nclasses   ");
     for (int c = 0; c < SY_N_CLASSES; c++)
         sy_io_printf(io, " %s", sy_class_name((enum sy_numeric_class)c));
-    sy_io_printf(io, "\ndevices    cpu (cuda: not in this build)\nranks      one process (threads, MPI, "
-                     "NCCL: not in this build)\n");
+    sy_io_printf(io, "\n");
+}
+
+/* The driver's GPUs, those too that this build has no kernels for. */
+static void devices(const struct sy_io *io) {
+    const char *why;
+    int n = sy_device_cuda_count(&why), first = sy_device_cuda_first();
+    sy_io_printf(io, "devices    cpu%s%s%s\n", n ? "" : " (no cuda: ", n ? "" : why, n ? "" : ")");
+    for (int i = 0; i < n; i++) {
+        struct sy_cuda_about a;
+        if (sy_device_cuda_about(i, &a) != SY_OK) {
+            sy_io_printf(io, "           %s\n", sy_error_message());
+            continue;
+        }
+        sy_io_printf(io, "           cuda:%d %s, %.1f GiB, %d multiprocessors, compute capability %d.%d%s\n",
+                     i, a.name, (double)a.memory / (1u << 30), a.multiprocessors, a.major, a.minor,
+                     i == first ? " (run.device=auto)"
+                     : a.usable ? ""
+                                : " (no kernels in this build: run.device=cpu)");
+        if (i == 0)
+            sy_io_printf(io, "           driver for CUDA %d.%d, runtime %d.%d\n", a.driver / 1000,
+                         a.driver % 1000 / 10, a.runtime / 1000, a.runtime % 1000 / 10);
+    }
+    sy_io_printf(io, "ranks      one process (threads, MPI, NCCL: not in this build)\n");
 }
 
 /* On the tier that auto takes and all processors: a loop of the instruction that products are made of. */
@@ -80,6 +103,7 @@ static sy_status flavor(const struct sy_io *io, const char *name) {
 sy_status sy_info(const struct sy_io *io) {
     sy_io_printf(io, "switchyard %s\n", sy_version());
     tiers(io);
+    devices(io);
     SY_TRY(peak(io));
     ops(io);
     sy_io_printf(io, "flavors                 parameters          active  Hugging Face class\n");

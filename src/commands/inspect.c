@@ -117,7 +117,7 @@ sy_status sy_inspect(const char *path, const struct sy_io *io) {
     SY_TRY(sy_model_folder_check(path));
     if (!sy_ckpt_any(path))
         return inspect_model(path, io);
-    SY_TRY(sy_ckpt_find_latest(path, &log, &ckpt));
+    SY_TRY(sy_ckpt_find_latest(path, &log, NULL, &ckpt));
     sy_status status = inspect_model(sy_ckpt_info(ckpt)->path, io);
     sy_ckpt_close(ckpt);
     return status;

@@ -7,6 +7,7 @@
 
 #include "ops/ops.h"
 #include "parallel/mesh.h"
+#include "train/classes.h"
 
 /* The first value is the plainest. Of shard, 0 stands for all ranks. */
 static const char *const values[SY_N_LAYOUT_FACTORS][SY_LAYOUT_VALUES] = {
@@ -182,5 +183,5 @@ sy_status sy_layout_set(struct sy_config *c, const struct sy_layout *l) {
     SY_TRY(set_int(c, "metrics.moe_counters_rank", 0));
     /* a run's files are not ours to replace */
     SY_TRY(sy_config_clear(c, SY_LAYER_FLAG, "verify", "moe.routes_out"));
-    return sy_config_finish(c, false);
+    return sy_config_finish(c, sy_hopper_here());
 }

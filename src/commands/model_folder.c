@@ -51,7 +51,7 @@ sy_status sy_model_folder_check(const char *path) {
 sy_status sy_model_folder_open(const char *path, const struct sy_log *log, struct sy_ckpt **out) {
     SY_TRY(sy_model_folder_check(path));
     if (sy_ckpt_any(path))
-        return sy_ckpt_find_latest(path, log, out);
+        return sy_ckpt_find_latest(path, log, NULL, out);
     return sy_ckpt_open(path, 0, out);
 }
 

@@ -5,8 +5,8 @@
 
 #include "base/machine.h"
 #include "ckpt/hf_config.h"
-#include "commands/plan.h"
 #include "commands/units.h"
+#include "commands/plan.h"
 #include "parallel/calls.h"
 #include "train/classes.h"
 #include "train/io.h"
@@ -108,7 +108,7 @@ static int world_of(const struct sy_config *c) {
 
 sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io) {
     struct sy_params *p;
-    SY_TRY(sy_config_finish(config, false));
+    SY_TRY(sy_config_finish(config, sy_hopper_here()));
     world = world ? world : world_of(config);
     if (world == 1 && gpu)
         SY_FAIL(SY_ERR_USAGE, "plan: figures of a %s are for a run over ranks: say --world N, N from 2", gpu);

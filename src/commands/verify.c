@@ -5,10 +5,11 @@
 
 #include "base/clock.h"
 #include "base/fmath.h"
+#include "comm/world.h"
 #include "commands/layouts.h"
+#include "train/classes.h"
 #include "train/feed.h"
 #include "train/io.h"
-#include "train/world.h"
 
 struct outcome {
     double loss, tokens_per_s;
@@ -61,7 +62,8 @@ static sy_status run_layout(const struct task *task, const struct sy_layout *l, 
     t.out = out;
     SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "debug.break", plant));
     SY_TRY(sy_layout_set(t.config, l));
-    return sy_world_run(t.config, run_rank, &t);
+    struct sy_world_options world = sy_world_options(t.config);
+    return sy_world_run(&world, run_rank, &t);
 }
 
 static int same(const struct outcome *a, const struct outcome *b) {
@@ -170,7 +172,7 @@ sy_status sy_verify(struct sy_config *c, const struct sy_verify_options *o, cons
         return list_plants(o->plant, io);
     struct sy_log log = sy_io_log(io);
     struct sy_data data;
-    SY_TRY(sy_config_finish(c, false));
+    SY_TRY(sy_config_finish(c, sy_hopper_here()));
     SY_TRY(sy_data_open(c, &log, &data));
     struct task t = {.config = c, .data = &data, .log = &log, .steps = o->steps};
     sy_status status = o->plant ? planted(&t, o->plant, io) : compare(&t, o->layouts, io);

@@ -159,6 +159,7 @@ static sy_status check_moe(struct sy_config *cfg) {
 static sy_status check_recipe(struct sy_config *cfg) {
     const struct sy_config_numerics *r = &cfg->numerics;
     int64_t batch = cfg->training.global_batch_size;
+    int ordinal;
     NOTE(cfg, batch % r->cell == 0, "numerics.cell",
          "does not divide training.global_batch_size = %lld: choose one that does", N(batch));
     NOTE(cfg, batch % r->cell || batch % (r->lanes * r->cell) == 0, "numerics.lanes",
@@ -167,8 +168,9 @@ static sy_status check_recipe(struct sy_config *cfg) {
          N(r->cell), N(r->lanes * r->cell), N(batch));
     NOTE(cfg, r->lanes % r->expert_lanes == 0, "numerics.expert_lanes",
          "does not divide numerics.lanes = %lld: choose one that does", N(r->lanes));
-    NOTE(cfg, cfg->run.device != SY_DEVICE_CUDA || r->class == SY_CLASS_SM90, "numerics.class",
-         "run.device = \"cuda\" computes \"sm90\" only: choose that, or run.device = \"cpu\"");
+    NOTE(cfg, !sy_config_cuda(cfg, &ordinal) || r->class == SY_CLASS_SM90, "numerics.class",
+         "run.device = \"%s\" computes \"sm90\" only: choose that, or run.device = \"cpu\"",
+         sy_config_word(cfg, "run.device"));
     return SY_OK;
 }
 

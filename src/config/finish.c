@@ -71,6 +71,11 @@ static int64_t default_lanes(int64_t batch, int64_t cell) {
     return lanes;
 }
 
+bool sy_config_cuda(const struct sy_config *cfg, int *ordinal) {
+    *ordinal = (int)cfg->run.device - SY_DEVICE_CUDA_0;
+    return *ordinal >= -1;
+}
+
 sy_status sy_config_apply_rules(struct sy_config *cfg, bool hopper) {
     struct sy_config_model *m = &cfg->model;
     if (!m->n_kv_heads)
@@ -88,8 +93,9 @@ sy_status sy_config_apply_rules(struct sy_config *cfg, bool hopper) {
     bool gpu_class = cfg->numerics.class == SY_CLASS_AUTO || cfg->numerics.class == SY_CLASS_SM90;
     if (cfg->run.device == SY_DEVICE_AUTO)
         choose(cfg, "run.device", hopper && gpu_class ? SY_DEVICE_CUDA : SY_DEVICE_CPU);
+    int ordinal;
     if (cfg->numerics.class == SY_CLASS_AUTO)
-        choose(cfg, "numerics.class", cfg->run.device == SY_DEVICE_CUDA ? SY_CLASS_SM90 : SY_CLASS_X86);
+        choose(cfg, "numerics.class", sy_config_cuda(cfg, &ordinal) ? SY_CLASS_SM90 : SY_CLASS_X86);
     return SY_OK;
 }
 

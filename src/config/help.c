@@ -45,11 +45,13 @@ static void put_default(const struct sy_out *out, const struct sy_option *o) {
 /* ---- help KEY ---- */
 
 static void help_option(const struct sy_out *out, const struct sy_option *o) {
-    char bounds[512];
+    char bounds[512], accepts[600];
     sy_option_bounds(o, bounds, sizeof bounds);
+    snprintf(accepts, sizeof accepts, "accepts: %s", bounds);
     sy_putf(out, "%s = ", o->key);
     put_default(out, o);
-    sy_putf(out, "\n  accepts: %s\n", bounds);
+    sy_put(out, "\n");
+    sy_put_wrapped(out, "  ", accepts, 78);
     sy_put_wrapped(out, "  ", o->help, 78);
     sy_put_wrapped(out, "  ", effect_sentences[o->effect], 78);
     for (int i = 0; i < sy_n_refused_values; i++)

@@ -32,10 +32,10 @@ struct sy_loader {
     pthread_mutex_t lock;
 };
 
-/* Where fill has come to in a sequence. */
-struct cursor {
-    int64_t i;         /* next token of the sequence */
-    int64_t doc_start; /* of the document at hand */
+/* A sequence that is being filled. */
+struct filled {
+    int32_t *tokens, *labels, *doc_start;
+    int64_t i; /* its next token */
 };
 
 static void pass_start(struct pass *pass, const struct sy_documents *d, const int64_t *index) {
@@ -159,25 +159,23 @@ static int32_t token_at(const struct sy_loader *loader, const struct sy_document
 
 /* Writes a document's tokens from j on, as far as the sequence reaches. */
 static void fill_document(const struct sy_loader *loader, const struct sy_document *document, int64_t j,
-                          struct cursor *c, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
+                          struct filled *s) {
     int64_t last = document->bytes + 1;
-    c->doc_start = j == 0 ? c->i : 0; /* j > 0 only for the document that began before the sequence */
-    for (; j <= last && c->i < loader->seq_len; j++, c->i++) {
-        tokens[c->i] = token_at(loader, document, j);
-        labels[c->i] = j < last ? token_at(loader, document, j + 1) : SY_LABEL_NONE;
-        doc_start[c->i] = (int32_t)c->doc_start;
+    int32_t start = j == 0 ? (int32_t)s->i : 0; /* j > 0 only for what began before the sequence */
+    for (; j <= last && s->i < loader->seq_len; j++, s->i++) {
+        s->tokens[s->i] = token_at(loader, document, j);
+        s->labels[s->i] = j < last ? token_at(loader, document, j + 1) : SY_LABEL_NONE;
+        s->doc_start[s->i] = start;
     }
 }
 
-/* Fills from token `at` of a pass until the sequence or the pass ends. index: the documents of the pass.
- */
+/* Fills from token `at` of a pass until the sequence or the pass ends. index: the documents of the pass. */
 static void fill_pass(const struct sy_loader *loader, const struct pass *pass, const int64_t *index,
-                      int64_t at, struct cursor *c, int32_t *tokens, int32_t *labels, int32_t *doc_start) {
+                      int64_t at, struct filled *s) {
     int64_t k = find_document(pass, at);
     int64_t j = at - pass->start[k];
-    for (; k < pass->n && c->i < loader->seq_len; k++, j = 0)
-        fill_document(loader, &loader->documents->document[index[pass->order[k]]], j, c, tokens, labels,
-                      doc_start);
+    for (; k < pass->n && s->i < loader->seq_len; k++, j = 0)
+        fill_document(loader, &loader->documents->document[index[pass->order[k]]], j, s);
 }
 
 sy_status sy_loader_fetch(struct sy_loader *loader, int64_t at, int32_t *tokens, int32_t *labels,
@@ -187,11 +185,10 @@ sy_status sy_loader_fetch(struct sy_loader *loader, int64_t at, int32_t *tokens,
                 loader->seq_len);
     int64_t epoch = at / loader->epoch_tokens;
     at %= loader->epoch_tokens;
-    struct cursor c = {0, 0};
+    struct filled s = {tokens, labels, doc_start, 0};
     pthread_mutex_lock(&loader->lock);
-    for (; c.i < loader->seq_len; epoch++, at = 0)
-        fill_pass(loader, epoch_pass(loader, epoch), loader->documents->train, at, &c, tokens, labels,
-                  doc_start);
+    for (; s.i < loader->seq_len; epoch++, at = 0)
+        fill_pass(loader, epoch_pass(loader, epoch), loader->documents->train, at, &s);
     pthread_mutex_unlock(&loader->lock);
     return SY_OK;
 }
@@ -206,14 +203,13 @@ sy_status sy_loader_eval_fetch(struct sy_loader *loader, int64_t n, int32_t *tok
                                int32_t *doc_start) {
     if (n < 0 || n >= sy_loader_eval_count(loader))
         SY_FAIL(SY_ERR_USAGE, "held-out sequence %" PRId64 " of %" PRId64, n, sy_loader_eval_count(loader));
-    struct cursor c = {0, 0};
-    fill_pass(loader, &loader->eval, loader->documents->heldout, n * loader->seq_len, &c, tokens, labels,
-              doc_start);
-    int32_t start = (int32_t)c.i;
-    for (; c.i < loader->seq_len; c.i++) {
-        tokens[c.i] = loader->pad;
-        labels[c.i] = SY_LABEL_NONE;
-        doc_start[c.i] = start;
+    struct filled s = {tokens, labels, doc_start, 0};
+    fill_pass(loader, &loader->eval, loader->documents->heldout, n * loader->seq_len, &s);
+    int32_t start = (int32_t)s.i;
+    for (; s.i < loader->seq_len; s.i++) {
+        tokens[s.i] = loader->pad;
+        labels[s.i] = SY_LABEL_NONE;
+        doc_start[s.i] = start;
     }
     return SY_OK;
 }

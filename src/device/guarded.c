@@ -132,6 +132,12 @@ static void close_views(const struct sy_device *d) {
     pthread_mutex_unlock(&g->mutex);
 }
 
+static void destroy(struct sy_device *d) {
+    struct guarded *g = of(d);
+    pthread_mutex_destroy(&g->mutex);
+    free(g);
+}
+
 sy_status sy_device_guarded_create(struct sy_device **out) {
     struct block probe;
     struct guarded *g = calloc(1, sizeof *g);
@@ -147,6 +153,7 @@ sy_status sy_device_guarded_create(struct sy_device **out) {
     pthread_mutex_init(&g->mutex, NULL);
     g->device = (struct sy_device){.name = "guarded",
                                    .segment = 16,
+                                   .busy = 1 << 23,
                                    .alloc = take,
                                    .free = give,
                                    .copy = copy,
@@ -154,15 +161,8 @@ sy_status sy_device_guarded_create(struct sy_device **out) {
                                    .alias = alias,
                                    .open = open_views,
                                    .close = close_views,
+                                   .destroy = destroy,
                                    .state = g};
     *out = &g->device;
     return SY_OK;
-}
-
-void sy_device_destroy(struct sy_device *d) {
-    if (!d)
-        return;
-    struct guarded *g = of(d);
-    pthread_mutex_destroy(&g->mutex);
-    free(g);
 }

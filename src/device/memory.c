@@ -1,4 +1,4 @@
-/* Arenas of a device's memory: see memory.h. */
+/* Arenas of a device's memory, and its end: see memory.h. */
 #include "device/memory.h"
 
 static void release(const void *device, void *memory, size_t bytes) {
@@ -20,4 +20,9 @@ sy_status sy_arena_build(const struct sy_device *d, const char *what,
     *out = sy_arena_over(memory, bytes, release, d);
     carve(self, out);
     return sy_arena_check(out, what);
+}
+
+void sy_device_destroy(struct sy_device *d) {
+    if (d)
+        d->destroy(d);
 }

@@ -101,7 +101,7 @@ const struct sy_safetensors_tensor *sy_safetensors_find(const struct sy_safetens
 sy_status sy_safetensors_read(const struct sy_safetensors *file, const struct sy_safetensors_tensor *tensor,
                               int64_t first, int64_t bytes, void *dst);
 
-/* ---- writer: open, metadata*, declare*, write*, finish ------------------------------------------------- */
+/* ---- writer: open, metadata*, declare*, write*, finish; or lay, and join for each of several ------------ */
 struct sy_safetensors_writer;
 
 struct sy_safetensors_written {
@@ -131,7 +131,19 @@ sy_status sy_safetensors_writer_write(struct sy_safetensors_writer *w, const voi
 sy_status sy_safetensors_writer_finish(struct sy_safetensors_writer *w, int do_fsync,
                                        struct sy_safetensors_written *out);
 
-/* Local. Closes and removes the file and frees the writer; NULL is fine. */
+/* Local. Ends the file with a header and its whole length, but no data: several writers, also of other
+ * processes, may then join. Otherwise as finish. */
+sy_status sy_safetensors_writer_lay(struct sy_safetensors_writer *w, struct sy_safetensors_written *out);
+
+/* Local. Opens a file that was laid out, to write parts of it: the same metadata and declarations follow,
+ * then write_at, then finish, which looks for no data that are missing. The file stays when it ends. */
+sy_status sy_safetensors_writer_join(const char *path, struct sy_safetensors_writer **out);
+
+/* Local. Bytes from byte `first` on of tensor `tensor`, counted as declared. Errors: those of write. */
+sy_status sy_safetensors_writer_write_at(struct sy_safetensors_writer *w, int64_t tensor, int64_t first,
+                                         const void *data, size_t bytes);
+
+/* Local. Closes the file, removes it unless it was joined, and frees the writer; NULL is fine. */
 void sy_safetensors_writer_abandon(struct sy_safetensors_writer *w);
 
 #endif

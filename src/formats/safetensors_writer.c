@@ -1,6 +1,8 @@
-/* The streaming safetensors writer: see safetensors.h.
+/* The safetensors writer: see safetensors.h.
  *
- *     open -> metadata, declare … -> first write: header goes out -> write … -> finish
+ *     one writer     open -> metadata, declare … -> first write: header goes out -> write … -> finish
+ *     several        open -> metadata, declare … -> lay: the file has its header and its whole length
+ *                    then each: join -> the same metadata, declare … -> write_at … -> finish
  *
  * The header's text is built while declaring: "metadata" and "tensors" each grow by one entry, so that its
  * length is known at any time. The header's bytes are hashed; what the data are, their owner digests.
@@ -34,6 +36,7 @@ struct sy_safetensors_writer {
     struct entry *entries;
     int64_t n_entries, capacity;
     int64_t current; /* entry that the next byte belongs to */
+    int joined;      /* one of several: the file is there, and another's when this one ends */
     int64_t data_bytes, written,
         header; /* declared; of data so far; header with its length, 0 before it is written */
 };
@@ -83,25 +86,35 @@ static void writer_free(struct sy_safetensors_writer *w) {
     free(w);
 }
 
-sy_status sy_safetensors_writer_open(const char *path, struct sy_safetensors_writer **out) {
+static sy_status open_with(const char *path, int joined, struct sy_safetensors_writer **out) {
     struct sy_safetensors_writer *w = calloc(1, sizeof *w);
     if (!w)
         SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", path);
     w->path = strdup(path);
+    w->joined = joined;
     if (!w->path) {
         writer_free(w);
         SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", path);
     }
     do
-        w->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        w->fd = open(path, O_WRONLY | O_CLOEXEC | (joined ? 0 : O_CREAT | O_EXCL), 0666);
     while (w->fd < 0 && errno == EINTR);
     if (w->fd < 0) {
         int error = errno;
         writer_free(w);
-        SY_FAIL(SY_ERR_IO, "%s: cannot create: %s", path, strerror(error));
+        SY_FAIL(SY_ERR_IO, "%s: cannot %s: %s", path, joined ? "open for writing" : "create",
+                strerror(error));
     }
     *out = w;
     return SY_OK;
+}
+
+sy_status sy_safetensors_writer_open(const char *path, struct sy_safetensors_writer **out) {
+    return open_with(path, 0, out);
+}
+
+sy_status sy_safetensors_writer_join(const char *path, struct sy_safetensors_writer **out) {
+    return open_with(path, 1, out);
 }
 
 sy_status sy_safetensors_writer_metadata(struct sy_safetensors_writer *w, const char *key,
@@ -188,11 +201,12 @@ static size_t header_bytes(const struct sy_safetensors_writer *w) {
     return (n + 7) / 8 * 8;
 }
 
-/* write(2) of everything. `what` names it for the message. */
-static sy_status put(struct sy_safetensors_writer *w, const void *data, size_t bytes, const char *what) {
+/* pwrite(2) of everything at byte `at` of the file. `what` names it for the message. */
+static sy_status put(struct sy_safetensors_writer *w, int64_t at, const void *data, size_t bytes,
+                     const char *what) {
     const char *from = data;
     while (bytes > 0) {
-        ssize_t n = write(w->fd, from, bytes < ((size_t)1 << 30) ? bytes : (size_t)1 << 30);
+        ssize_t n = pwrite(w->fd, from, bytes < ((size_t)1 << 30) ? bytes : (size_t)1 << 30, at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -200,6 +214,7 @@ static sy_status put(struct sy_safetensors_writer *w, const void *data, size_t b
         if (n == 0) /* no progress and no errno: the same as a full disk */
             SY_FAIL(SY_ERR_IO, "%s: cannot write %s: nothing was written", w->path, what);
         from += n;
+        at += n;
         bytes -= (size_t)n;
     }
     return SY_OK;
@@ -225,6 +240,7 @@ static sy_status build_header(struct sy_safetensors_writer *w, uint64_t length, 
     return SY_OK;
 }
 
+/* The header is known from here on, and in the file unless another has put it there. */
 static sy_status put_header(struct sy_safetensors_writer *w) {
     uint64_t length = header_bytes(w);
     if (length > SY_SAFETENSORS_MAX_HEADER)
@@ -234,11 +250,21 @@ static sy_status put_header(struct sy_safetensors_writer *w) {
     sy_status status = build_header(w, length, &text);
     if (status == SY_OK) {
         w->header_hash = XXH3_128bits(text.s, text.n);
-        status = put(w, text.s, text.n, "the header");
+        if (!w->joined)
+            status = put(w, 0, text.s, text.n, "the header");
     }
     free(text.s);
     w->header = (int64_t)sizeof length + (int64_t)length;
     return status;
+}
+
+static sy_status put_data(struct sy_safetensors_writer *w, int64_t entry, int64_t at, const void *data,
+                          size_t bytes) {
+    char what[256];
+    snprintf(what, sizeof what, "tensor \"%.200s\"", w->entries[entry].name);
+    SY_TRY(put(w, w->header + at, data, bytes, what));
+    w->written += (int64_t)bytes;
+    return SY_OK;
 }
 
 sy_status sy_safetensors_writer_write(struct sy_safetensors_writer *w, const void *data, size_t bytes) {
@@ -251,18 +277,24 @@ sy_status sy_safetensors_writer_write(struct sy_safetensors_writer *w, const voi
                 bytes, w->data_bytes - w->written);
     while (w->entries[w->current].end <= w->written)
         w->current++;
-    char what[256];
-    snprintf(what, sizeof what, "tensor \"%.200s\"", w->entries[w->current].name);
-    SY_TRY(put(w, data, bytes, what));
-    w->written += (int64_t)bytes;
-    return SY_OK;
+    return put_data(w, w->current, w->written, data, bytes);
 }
 
-static sy_status complete(struct sy_safetensors_writer *w, int do_fsync) {
-    SY_TRY(sy_safetensors_writer_write(w, NULL, 0));
-    if (w->written != w->data_bytes)
-        SY_FAIL(SY_ERR_USAGE, "%s: %" PRId64 " bytes of data written, %" PRId64 " declared", w->path,
-                w->written, w->data_bytes);
+sy_status sy_safetensors_writer_write_at(struct sy_safetensors_writer *w, int64_t tensor, int64_t first,
+                                         const void *data, size_t bytes) {
+    if (!w->joined || tensor < 0 || tensor >= w->n_entries)
+        SY_FAIL(SY_ERR_USAGE, "%s: tensor %" PRId64 " of %" PRId64 ", in a file that was %s", w->path, tensor,
+                w->n_entries, w->joined ? "joined" : "opened to be written in order");
+    if (!w->header)
+        SY_TRY(put_header(w));
+    int64_t begin = tensor ? w->entries[tensor - 1].end : 0, size = w->entries[tensor].end - begin;
+    if (first < 0 || first > size || bytes > (uint64_t)(size - first))
+        SY_FAIL(SY_ERR_USAGE, "%s: tensor \"%.200s\": %zu bytes from byte %" PRId64 " on, it has %" PRId64,
+                w->path, w->entries[tensor].name, bytes, first, size);
+    return put_data(w, tensor, begin + first, data, bytes);
+}
+
+static sy_status end_file(struct sy_safetensors_writer *w, int do_fsync) {
     int rc = 0;
     if (do_fsync)
         while ((rc = fsync(w->fd)) != 0 && errno == EINTR)
@@ -276,9 +308,10 @@ static sy_status complete(struct sy_safetensors_writer *w, int do_fsync) {
     return SY_OK;
 }
 
-sy_status sy_safetensors_writer_finish(struct sy_safetensors_writer *w, int do_fsync,
-                                       struct sy_safetensors_written *out) {
-    sy_status status = complete(w, do_fsync);
+static sy_status finish(struct sy_safetensors_writer *w, sy_status status, int do_fsync,
+                        struct sy_safetensors_written *out) {
+    if (status == SY_OK)
+        status = end_file(w, do_fsync);
     if (status != SY_OK) {
         sy_safetensors_writer_abandon(w);
         return status;
@@ -291,11 +324,43 @@ sy_status sy_safetensors_writer_finish(struct sy_safetensors_writer *w, int do_f
     return SY_OK;
 }
 
+static sy_status complete(struct sy_safetensors_writer *w) {
+    SY_TRY(w->header ? SY_OK : put_header(w));
+    if (!w->joined && w->written != w->data_bytes)
+        SY_FAIL(SY_ERR_USAGE, "%s: %" PRId64 " bytes of data written, %" PRId64 " declared", w->path,
+                w->written, w->data_bytes);
+    return SY_OK;
+}
+
+sy_status sy_safetensors_writer_finish(struct sy_safetensors_writer *w, int do_fsync,
+                                       struct sy_safetensors_written *out) {
+    return finish(w, complete(w), do_fsync, out);
+}
+
+static sy_status reserve(struct sy_safetensors_writer *w) {
+    if (w->joined || w->written)
+        SY_FAIL(SY_ERR_USAGE, "%s: laid out after data were written, or in a file that was joined", w->path);
+    SY_TRY(w->header ? SY_OK : put_header(w));
+    int rc;
+    do
+        rc = ftruncate(w->fd, w->header + w->data_bytes);
+    while (rc != 0 && errno == EINTR);
+    if (rc != 0)
+        SY_FAIL(SY_ERR_IO, "%s: cannot write %" PRId64 " bytes: %s", w->path,
+                w->header + w->data_bytes, strerror(errno));
+    return SY_OK;
+}
+
+sy_status sy_safetensors_writer_lay(struct sy_safetensors_writer *w, struct sy_safetensors_written *out) {
+    return finish(w, reserve(w), 1, out);
+}
+
 void sy_safetensors_writer_abandon(struct sy_safetensors_writer *w) {
     if (!w)
         return;
     if (w->fd >= 0)
         close(w->fd);
-    unlink(w->path);
+    if (!w->joined)
+        unlink(w->path);
     writer_free(w);
 }

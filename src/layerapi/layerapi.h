@@ -78,12 +78,14 @@ struct sy_moe {
     int64_t *call_counts;          /* [E] of a call */
 
     /* the host's */
-    struct sy_tally seen;    /* the tally of the last call */
-    int64_t *seen_counts;    /* [E] */
-    int64_t *counts;         /* [E] since the last update of the bias: of this rank */
-    int64_t loss[2], n_bad;  /* since then */
-    struct sy_routes sorted; /* [T, K] given routes before they are copied */
-    int64_t *tickets;        /* [ranks, SY_MOE_TICKET] */
+    struct sy_tally seen;      /* the tally of the last call */
+    int64_t *seen_counts;      /* [E] */
+    int64_t *counts;           /* [E] since the last update of the bias: of this rank */
+    int64_t loss[2], n_bad;    /* since then */
+    struct sy_routes sorted;   /* [T, K] given routes before they are copied */
+    int64_t *tickets;          /* [ranks, SY_MOE_TICKET] */
+    struct sy_cast_item *cast; /* [n_casts] of `tensors` to stored weights */
+    int n_casts;
 };
 
 /* --- layer.c ----------------------------------------------------------------------------------- */
@@ -207,6 +209,12 @@ static inline struct sy_moe_memory sy_moe_memory_of(struct sy_moe *m, struct sy_
 
 /* An empty tally for the call to come. */
 void sy_moe_clear_tally(const struct sy_moe *m);
+
+/* --- weights.c --------------------------------------------------------------------------------- */
+
+/* The list of what weights that are set become: made once, when all memory is carved. */
+int64_t sy_moe_most_casts(const struct sy_moe *m);
+void sy_moe_list_casts(struct sy_moe *m);
 
 /* --- leaves.c ---------------------------------------------------------------------------------- */
 

@@ -193,7 +193,8 @@ static sy_status take_host(struct sy_moe *m) {
     m->sorted.ids = calloc(routes, sizeof *m->sorted.ids);
     m->sorted.w = calloc(routes, sizeof *m->sorted.w);
     m->tickets = calloc(ranks * SY_MOE_TICKET, sizeof *m->tickets);
-    if (!all || !m->seen_counts || !m->counts || !m->sorted.ids || !m->sorted.w || !m->tickets)
+    m->cast = calloc((size_t)sy_moe_most_casts(m), sizeof *m->cast);
+    if (!all || !m->seen_counts || !m->counts || !m->sorted.ids || !m->sorted.w || !m->tickets || !m->cast)
         SY_FAIL(SY_ERR_MEMORY,
                 "moe layer: no memory for the routes of %lld tokens and the tables of %d ranks",
                 (long long)m->env.max_tokens, m->env.ep.size);
@@ -206,6 +207,7 @@ sy_status sy_moe_memory_init(struct sy_moe *m) {
     SY_TRY(
         sy_arena_build(m->exec.device, "moe layer: scratch of the threads", carve_scratch, m, &m->scratch));
     SY_TRY(sy_arena_build(m->exec.device, decides, carve, m, &m->arena));
+    sy_moe_list_casts(m);
     m->env.planned_rows = sy_moe_rows_for(&m->env, planned_factor);
     for (int i = 0; i < m->n_slots; i++)
         SY_TRY(sy_moe_fit(m, &m->slot[i]));
@@ -226,4 +228,5 @@ void sy_moe_memory_fini(struct sy_moe *m) {
     free(m->sorted.ids);
     free(m->sorted.w);
     free(m->tickets);
+    free(m->cast);
 }

@@ -7,39 +7,47 @@
 #include "layerapi/layerapi.h"
 
 /* n consecutive elements, rounded, from element `at` of a stored matrix on. */
-static void store(const struct sy_moe *m, int64_t n, const float *from, struct sy_mat to, int64_t at) {
-    m->exec.ops->cast(&m->exec, &(struct sy_cast){.n = n, .x = from, .y = sy_at(to.data, to.dtype, at)});
+static void add(struct sy_moe *m, int64_t n, const float *from, struct sy_mat to, int64_t at) {
+    m->cast[m->n_casts++] = (struct sy_cast_item){n, from, sy_at(to.data, to.dtype, at)};
 }
 
 /* W1 | W3 of `groups` networks, and their W2. */
-static void store_mlp(const struct sy_moe *m, int64_t groups, int64_t n, const float *const w[3],
-                      struct sy_mat w13, struct sy_mat w2) {
+static void add_mlp(struct sy_moe *m, int64_t groups, int64_t n, const float *const w[3], struct sy_mat w13,
+                    struct sy_mat w2) {
     for (int64_t i = 0; i < groups; i++) {
-        store(m, n, w[0] + i * n, w13, 2 * i * n);
-        store(m, n, w[1] + i * n, w13, (2 * i + 1) * n);
+        add(m, n, w[0] + i * n, w13, 2 * i * n);
+        add(m, n, w[1] + i * n, w13, (2 * i + 1) * n);
     }
-    store(m, groups * n, w[2], w2, 0);
+    add(m, groups * n, w[2], w2, 0);
+}
+
+int64_t sy_moe_most_casts(const struct sy_moe *m) { return 2 * m->n_experts + 6; }
+
+void sy_moe_list_casts(struct sy_moe *m) {
+    const struct sy_moe_tensors *t = &m->tensors;
+    int64_t d = m->o.dim, f = m->o.inter_dim, fs = sy_moe_shared_width(m);
+    m->n_casts = 0;
+    add(m, m->config.num_experts * d, t->gate, m->gate, 0);
+    if (m->n_experts > 0)
+        add_mlp(m, m->n_experts, f * d, (const float *const[]){t->w1, t->w3, t->w2}, m->w13, m->w2);
+    if (fs > 0)
+        add_mlp(m, 1, fs * d, (const float *const[]){t->shared_w1, t->shared_w3, t->shared_w2}, m->shared_w13,
+                m->shared_w2);
+    if (m->config.shared_gate)
+        add(m, d, t->shared_gate, m->shared_gate, 0);
 }
 
 static void store_all(const struct sy_moe *m, const struct sy_moe_tensors *from) {
     const struct sy_moe_tensors *t = &m->tensors;
     struct sy_moe_tensor list[SY_MOE_TENSORS];
-    int64_t d = m->o.dim, f = m->o.inter_dim, fs = sy_moe_shared_width(m), e = m->config.num_experts;
     sy_moe_list_tensors(m, list);
     for (int i = 0; i < SY_MOE_TENSORS; i++)
         if (list[i].has)
             sy_moe_copy(m, *sy_moe_tensor_of(t, &list[i]), *sy_moe_tensor_of(from, &list[i]),
                         (size_t)list[i].n * sizeof(float));
-    store(m, e * d, t->gate, m->gate, 0);
+    m->exec.ops->cast(&m->exec, &(struct sy_cast){m->cast, m->n_casts});
     if (m->gate_bias)
-        sy_moe_copy(m, m->gate_bias, t->gate_bias, (size_t)e * sizeof(float));
-    if (m->n_experts > 0)
-        store_mlp(m, m->n_experts, f * d, (const float *const[]){t->w1, t->w3, t->w2}, m->w13, m->w2);
-    if (fs > 0)
-        store_mlp(m, 1, fs * d, (const float *const[]){t->shared_w1, t->shared_w3, t->shared_w2},
-                  m->shared_w13, m->shared_w2);
-    if (m->config.shared_gate)
-        store(m, d, t->shared_gate, m->shared_gate, 0);
+        sy_moe_copy(m, m->gate_bias, t->gate_bias, (size_t)m->config.num_experts * sizeof(float));
 }
 
 /* The views, packed for this version; 0: never packed. */

@@ -35,6 +35,12 @@ struct sy_attn_call {
     int saved;                       /* forward again: o and lse are still there */
 };
 
+struct sy_attn_back { /* what backward reads, and the gradients that it makes on the way */
+    struct sy_mat n, dy;
+    const struct sy_attn_act *act;
+    const struct sy_attn_grad *grad;
+};
+
 struct sy_attn_kind {
     int64_t (*width)(const struct sy_config_model *model); /* of the output */
     /* All of act but o and lse. */
@@ -42,11 +48,10 @@ struct sy_attn_kind {
     void (*take_grad)(const struct sy_layer_ctx *c, struct sy_arena *arena, struct sy_attn_grad *grad);
     void (*fwd)(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n,
                 const struct sy_attn_act *act, struct sy_mat x, struct sy_mat y);
-    void (*bwd_inputs)(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat dy,
-                       const struct sy_attn_act *act, const struct sy_attn_grad *grad, struct sy_mat dn);
+    void (*bwd_inputs)(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
+                       const struct sy_attn_back *back, struct sy_mat dn);
     void (*bwd_weights)(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
-                        const struct sy_grad_sink *sink, struct sy_mat n, struct sy_mat dy,
-                        const struct sy_attn_act *act, const struct sy_attn_grad *grad);
+                        const struct sy_attn_back *back, const struct sy_grad_sink *sink);
 };
 
 extern const struct sy_attn_kind sy_attn_gqa, sy_attn_mla;

@@ -38,39 +38,54 @@ static void take_grad(const struct sy_layer_ctx *c, struct sy_arena *a, struct s
     g->dk_norm = sy_take_mat(a, "gradients of activations", t, dkv, dt);
 }
 
-/* Heads as the qk norm sees them: one row a token (full), or one a head. */
-struct norm_shape {
+/* The norm of q or of k, its heads as it sees them: one row a token (full), or one a head. */
+struct qk_norm {
     int64_t heads, d;
+    const float *g;
+    struct sy_heads x; /* before it */
+    float *r;
 };
-static struct norm_shape norm_shape(const struct sy_config_model *m, int64_t heads) {
+static struct qk_norm norm_of(const struct sy_config_model *m, int64_t heads, const float *g,
+                              struct sy_mat raw, float *r) {
     int full = m->qk_norm == SY_QK_NORM_FULL;
-    return (struct norm_shape){full ? 1 : heads, full ? heads * m->head_dim : m->head_dim};
+    int64_t d = full ? heads * m->head_dim : m->head_dim;
+    return (struct qk_norm){full ? 1 : heads, d, g, sy_heads_of(raw, 0, d), r};
+}
+static struct qk_norm q_norm(const struct sy_layer_ctx *c, const struct sy_layer_weights *w,
+                             const struct sy_attn_act *act) {
+    return norm_of(c->model, c->model->n_heads, w->q_norm, act->q_raw, act->rq);
+}
+static struct qk_norm k_norm(const struct sy_layer_ctx *c, const struct sy_layer_weights *w,
+                             const struct sy_attn_act *act) {
+    return norm_of(c->model, c->model->n_kv_heads, w->k_norm, act->k_raw, act->rk);
 }
 
-static void qk_norm_fwd(const struct sy_layer_ctx *c, int64_t tokens, const float *g, int64_t heads,
-                        struct sy_mat raw, struct sy_mat y, float *r) {
-    struct norm_shape s = norm_shape(c->model, heads);
+static void qk_norm_fwd(const struct sy_layer_ctx *c, int64_t tokens, struct qk_norm n, struct sy_mat y) {
     c->x->ops->rmsnorm_fwd(c->x, &(struct sy_rmsnorm_fwd){.tokens = tokens,
-                                                          .heads = s.heads,
-                                                          .d = s.d,
+                                                          .heads = n.heads,
+                                                          .d = n.d,
                                                           .eps = (float)c->model->norm_eps,
-                                                          .x = sy_heads_of(raw, 0, s.d),
-                                                          .g = g,
-                                                          .y = sy_heads_of(y, 0, s.d),
-                                                          .r = r});
+                                                          .x = n.x,
+                                                          .g = n.g,
+                                                          .y = sy_heads_of(y, 0, n.d),
+                                                          .r = n.r});
 }
 
-static void qk_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, const float *g, int64_t heads,
-                        struct sy_mat dy, struct sy_mat raw, const float *r, struct sy_mat dx) {
-    struct norm_shape s = norm_shape(c->model, heads);
+static void qk_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, struct qk_norm n, struct sy_mat dy,
+                        struct sy_mat dx) {
     c->x->ops->rmsnorm_bwd(c->x, &(struct sy_rmsnorm_bwd){.tokens = tokens,
-                                                          .heads = s.heads,
-                                                          .d = s.d,
-                                                          .dy = sy_heads_of(dy, 0, s.d),
-                                                          .x = sy_heads_of(raw, 0, s.d),
-                                                          .g = g,
-                                                          .r = r,
-                                                          .dx = sy_heads_of(dx, 0, s.d)});
+                                                          .heads = n.heads,
+                                                          .d = n.d,
+                                                          .dy = sy_heads_of(dy, 0, n.d),
+                                                          .x = n.x,
+                                                          .g = n.g,
+                                                          .r = n.r,
+                                                          .dx = sy_heads_of(dx, 0, n.d)});
+}
+
+static void qk_norm_weights(const struct sy_span *at, const struct sy_grad_sink *sink, int param,
+                            struct qk_norm n, struct sy_mat dy) {
+    sink->vector(sink->self, at, &(struct sy_sink_vector){param, n.heads, sy_heads_of(dy, 0, n.d), n.x, n.r});
 }
 
 static void rope(const struct sy_layer_ctx *c, const struct sy_batch *b, int64_t heads, int backward,
@@ -124,8 +139,8 @@ static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, s
     sy_linear_fwd(c->x, t, &w->wk, w->bk, n, normed ? act->k_raw : act->k);
     sy_linear_fwd(c->x, t, &w->wv, w->bv, n, act->v);
     if (normed) {
-        qk_norm_fwd(c, t, w->q_norm, c->model->n_heads, act->q_raw, act->q, act->rq);
-        qk_norm_fwd(c, t, w->k_norm, c->model->n_kv_heads, act->k_raw, act->k, act->rk);
+        qk_norm_fwd(c, t, q_norm(c, w, act), act->q);
+        qk_norm_fwd(c, t, k_norm(c, w, act), act->k);
     }
     rope(c, call->batch, c->model->n_heads, 0, act->q);
     rope(c, call->batch, c->model->n_kv_heads, 0, act->k);
@@ -135,11 +150,13 @@ static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, s
     sy_linear_fwd_add(c->x, t, &w->wo, act->o, x, y);
 }
 
-static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat dy,
-                       const struct sy_attn_act *act, const struct sy_attn_grad *g, struct sy_mat dn) {
+static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
+                       const struct sy_attn_back *back, struct sy_mat dn) {
+    const struct sy_attn_act *act = back->act;
+    const struct sy_attn_grad *g = back->grad;
     const struct sy_layer_weights *w = call->w;
     int64_t t = call->batch->tokens;
-    sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wo, dy}}, g->d_o);
+    sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wo, back->dy}}, g->d_o);
     struct sy_attn_grad at = *g;
     int normed = c->model->qk_norm != SY_QK_NORM_NONE;
     if (normed) {
@@ -151,8 +168,8 @@ static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *
     rope(c, call->batch, c->model->n_heads, 1, at.dq);
     rope(c, call->batch, c->model->n_kv_heads, 1, at.dk);
     if (normed) {
-        qk_norm_bwd(c, t, w->q_norm, c->model->n_heads, g->dq_norm, act->q_raw, act->rq, g->dq);
-        qk_norm_bwd(c, t, w->k_norm, c->model->n_kv_heads, g->dk_norm, act->k_raw, act->rk, g->dk);
+        qk_norm_bwd(c, t, q_norm(c, w, act), g->dq_norm, g->dq);
+        qk_norm_bwd(c, t, k_norm(c, w, act), g->dk_norm, g->dk);
     }
     sy_linear_bwd(c->x, t, 3, (struct sy_linear_grad[]){{&w->wq, g->dq}, {&w->wk, g->dk}, {&w->wv, g->dv}},
                   dn);
@@ -167,25 +184,22 @@ static void bias(const struct sy_layer_ctx *c, const struct sy_span *at, const s
 }
 
 static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
-                        const struct sy_grad_sink *sink, struct sy_mat n, struct sy_mat dy,
-                        const struct sy_attn_act *act, const struct sy_attn_grad *g) {
+                        const struct sy_attn_back *back, const struct sy_grad_sink *sink) {
+    const struct sy_attn_act *act = back->act;
+    const struct sy_attn_grad *g = back->grad;
     const struct sy_layer_params *p = call->p;
     const struct sy_span *at = &call->batch->at;
-    sink->matrix(sink->self, at, p->wo, dy, act->o);
-    sink->matrix(sink->self, at, p->wq, g->dq, n);
-    sink->matrix(sink->self, at, p->wk, g->dk, n);
-    sink->matrix(sink->self, at, p->wv, g->dv, n);
+    sink->matrix(sink->self, at, p->wo, back->dy, act->o);
+    sink->matrix(sink->self, at, p->wq, g->dq, back->n);
+    sink->matrix(sink->self, at, p->wk, g->dk, back->n);
+    sink->matrix(sink->self, at, p->wv, g->dv, back->n);
     bias(c, at, sink, p->bq, g->dq);
     bias(c, at, sink, p->bk, g->dk);
     bias(c, at, sink, p->bv, g->dv);
     if (c->model->qk_norm == SY_QK_NORM_NONE)
         return;
-    struct norm_shape q = norm_shape(c->model, c->model->n_heads),
-                      k = norm_shape(c->model, c->model->n_kv_heads);
-    struct sy_heads dq = sy_heads_of(g->dq_norm, 0, q.d), xq = sy_heads_of(act->q_raw, 0, q.d);
-    struct sy_heads dk = sy_heads_of(g->dk_norm, 0, k.d), xk = sy_heads_of(act->k_raw, 0, k.d);
-    sink->vector(sink->self, at, &(struct sy_sink_vector){p->q_norm, q.heads, dq, xq, act->rq});
-    sink->vector(sink->self, at, &(struct sy_sink_vector){p->k_norm, k.heads, dk, xk, act->rk});
+    qk_norm_weights(at, sink, p->q_norm, q_norm(c, call->w, act), g->dq_norm);
+    qk_norm_weights(at, sink, p->k_norm, k_norm(c, call->w, act), g->dk_norm);
 }
 
 static int64_t width(const struct sy_config_model *m) { return m->n_heads * m->head_dim; }

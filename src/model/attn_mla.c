@@ -136,12 +136,14 @@ static void join_rope_keys(const struct sy_layer_ctx *c, int64_t tokens, struct 
                                                     .y = sy_heads_of(g->dkva, d.kv_lora, 0)});
 }
 
-static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat dy,
-                       const struct sy_attn_act *act, const struct sy_attn_grad *g, struct sy_mat dn) {
+static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
+                       const struct sy_attn_back *back, struct sy_mat dn) {
+    const struct sy_attn_act *act = back->act;
+    const struct sy_attn_grad *g = back->grad;
     const struct sy_layer_weights *w = call->w;
     int64_t t = call->batch->tokens;
     struct dims d = dims_of(c->model);
-    sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wo, dy}}, g->d_o);
+    sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wo, back->dy}}, g->d_o);
     struct sy_attention op = attention_of(c, call->batch, act, g);
     c->x->ops->attention_bwd(c->x, &op);
     rope(c, call->batch, d.h, 1, sy_heads_of(g->dq, d.nope, d.qk));
@@ -159,22 +161,23 @@ static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *
 }
 
 static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
-                        const struct sy_grad_sink *sink, struct sy_mat n, struct sy_mat dy,
-                        const struct sy_attn_act *act, const struct sy_attn_grad *g) {
+                        const struct sy_attn_back *back, const struct sy_grad_sink *sink) {
+    const struct sy_attn_act *act = back->act;
+    const struct sy_attn_grad *g = back->grad;
     const struct sy_layer_params *p = call->p;
     const struct sy_span *at = &call->batch->at;
     struct sy_row_norm kva = {.d = c->model->kv_lora_rank, .x = act->kva, .r = act->r_kva};
     struct sy_row_norm qa = {.d = c->model->q_lora_rank, .x = act->qa, .r = act->r_qa};
-    sink->matrix(sink->self, at, p->wo, dy, act->o);
+    sink->matrix(sink->self, at, p->wo, back->dy, act->o);
     sink->matrix(sink->self, at, p->wkvb, g->dkv, act->kvn);
     sy_norm_weights(call->batch, sink, p->kva_norm, &kva, g->dkvn);
-    sink->matrix(sink->self, at, p->wkva, g->dkva, n);
+    sink->matrix(sink->self, at, p->wkva, g->dkva, back->n);
     if (c->model->q_lora_rank > 0) {
         sink->matrix(sink->self, at, p->wqb, g->dq, act->qan);
         sy_norm_weights(call->batch, sink, p->qa_norm, &qa, g->dqan);
-        sink->matrix(sink->self, at, p->wqa, g->dqa, n);
+        sink->matrix(sink->self, at, p->wqa, g->dqa, back->n);
     } else {
-        sink->matrix(sink->self, at, p->wq, g->dq, n);
+        sink->matrix(sink->self, at, p->wq, g->dq, back->n);
     }
 }
 

@@ -83,6 +83,11 @@ static struct sy_layer_ctx context(struct sy_model *m, const struct sy_model_opt
                                  .counts = o->counts};
 }
 
+static void plan_rows(struct sy_moe_env *env, const struct sy_model_options *o) {
+    int64_t rows = o->room > 0 ? sy_moe_rows_for(env, o->room) : 0;
+    env->planned_rows = rows > 0 && o->planned_rows > rows ? o->planned_rows : rows;
+}
+
 /* A stage between others shares its edges with them; the head's dy waits for its backward. */
 static void set_edges(struct part *p) {
     p->edge[SY_MODEL_IN].n = p->o.pending;
@@ -97,11 +102,6 @@ static void carve_part(struct sy_model *m, struct part *p, struct sy_arena *a) {
         for (int i = 0; i < p->edge[e].n; i++)
             p->edge[e].at[i] = sy_take_mat(a, "residual stream", c->max_tokens, c->model->dim, c->x->dtype);
     sy_stage_carve(p->stage, a);
-}
-
-static void plan_rows(struct sy_moe_env *env, const struct sy_model_options *o) {
-    int64_t rows = o->room > 0 ? sy_moe_rows_for(env, o->room) : 0;
-    env->planned_rows = rows > 0 && o->planned_rows > rows ? o->planned_rows : rows;
 }
 
 static void carve(void *self, struct sy_arena *a) {
@@ -151,8 +151,8 @@ static sy_status shell(const struct sy_model_options *o, struct sy_model **out) 
     }
     m->backward = o->recompute != NULL;
     m->c = context(m, o);
-    m->n_parts = n;
     plan_rows(&m->c.moe, o);
+    m->n_parts = n;
     for (int i = 0; i < n && status == SY_OK; i++)
         status = make_part(m, o, o->stages ? &o->stages[i] : &whole, &m->part[i]);
     if (status != SY_OK) {
@@ -212,7 +212,7 @@ sy_status sy_model_create(const struct sy_model_options *o, struct sy_model **ou
     if (status == SY_OK)
         status = fill_rope(m);
     status = o->ep.ops->agree(&o->ep, status);
-    for (int i = 0; status == SY_OK && i < m->n_parts; i++)
+    for (int i = 0; i < m->n_parts && status == SY_OK; i++)
         status = sy_stage_connect(m->part[i].stage, SY_OK);
     if (status != SY_OK) {
         sy_model_destroy(m);

@@ -43,11 +43,14 @@ struct init_rule {
     double sd, cut;
 };
 
-/* A tensor of `rows` rows of `param` from row `first`. */
-static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows, struct init_rule rule,
-                       const char *fmt, ...) SY_PRINTF(6, 7);
-static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows, struct init_rule rule,
-                       const char *fmt, ...) {
+struct rows { /* `n` rows of a parameter from row `first` */
+    int param;
+    int64_t first, n;
+};
+
+static void add_tensor(struct builder *b, struct rows rows, struct init_rule rule, const char *fmt, ...)
+    SY_PRINTF(4, 5);
+static void add_tensor(struct builder *b, struct rows rows, struct init_rule rule, const char *fmt, ...) {
     int index = b->p->n_tensors++;
     if (!b->filling)
         return;
@@ -56,19 +59,19 @@ static void add_tensor(struct builder *b, int param, int64_t first, int64_t rows
     va_start(args, fmt);
     vsnprintf(name, sizeof name, fmt, args);
     va_end(args);
-    const struct sy_param *q = &b->p->param[param];
+    const struct sy_param *q = &b->p->param[rows.param];
     struct sy_tensor *t = &b->p->tensor[index];
     int is_vector = q->kind == SY_PARAM_VECTOR || q->kind == SY_PARAM_BUFFER;
     *t = (struct sy_tensor){.name = strdup(name),
                             .id = sy_fnv1a64(name),
-                            .param = param,
+                            .param = rows.param,
                             .n_dims = is_vector ? 1 : 2,
-                            .n = rows * q->cols,
-                            .first_row = first,
+                            .n = rows.n * q->cols,
+                            .first_row = rows.first,
                             .init = rule.init,
                             .sd = rule.sd,
                             .cut = rule.cut};
-    t->dims[0] = is_vector ? q->cols : rows;
+    t->dims[0] = is_vector ? q->cols : rows.n;
     t->dims[1] = is_vector ? 1 : q->cols;
     b->failed |= !t->name;
 }
@@ -83,27 +86,34 @@ static struct init_rule depth_scaled(int layer) { return cut_normal(0.02 / sqrt(
 static int vector(struct builder *b, int layer, int64_t n, struct init_rule rule, const char *name) {
     int p = add_param(b, (struct sy_param){SY_PARAM_VECTOR, layer, -1, 1, n});
     if (layer >= 0)
-        add_tensor(b, p, 0, 1, rule, "model.layers.%d.%s", layer, name);
+        add_tensor(b, (struct rows){p, 0, 1}, rule, "model.layers.%d.%s", layer, name);
     else
-        add_tensor(b, p, 0, 1, rule, "%s", name);
+        add_tensor(b, (struct rows){p, 0, 1}, rule, "%s", name);
     return p;
 }
 
 static int matrix(struct builder *b, int layer, int64_t rows, int64_t cols, struct init_rule rule,
                   const char *name) {
     int p = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, rows, cols});
-    add_tensor(b, p, 0, rows, rule, "model.layers.%d.%s", layer, name);
+    add_tensor(b, (struct rows){p, 0, rows}, rule, "model.layers.%d.%s", layer, name);
     return p;
 }
 
+struct mlp { /* indices */
+    int w13, w2;
+};
+
 /* W1 over W3, then W2, of a SwiGLU of width f. */
-static void swiglu(struct builder *b, int layer, int64_t d, int64_t f, const char *prefix, int *w13,
-                   int *w2) {
-    *w13 = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, 2 * f, d});
-    add_tensor(b, *w13, 0, f, cut_normal(0.02), "model.layers.%d.%s.gate_proj.weight", layer, prefix);
-    add_tensor(b, *w13, f, f, depth_scaled(layer), "model.layers.%d.%s.up_proj.weight", layer, prefix);
-    *w2 = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, d, f});
-    add_tensor(b, *w2, 0, d, depth_scaled(layer), "model.layers.%d.%s.down_proj.weight", layer, prefix);
+static struct mlp swiglu(struct builder *b, int layer, int64_t d, int64_t f, const char *prefix) {
+    int w13 = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, 2 * f, d});
+    add_tensor(b, (struct rows){w13, 0, f}, cut_normal(0.02), "model.layers.%d.%s.gate_proj.weight", layer,
+               prefix);
+    add_tensor(b, (struct rows){w13, f, f}, depth_scaled(layer), "model.layers.%d.%s.up_proj.weight", layer,
+               prefix);
+    int w2 = add_param(b, (struct sy_param){SY_PARAM_MATRIX, layer, -1, d, f});
+    add_tensor(b, (struct rows){w2, 0, d}, depth_scaled(layer), "model.layers.%d.%s.down_proj.weight", layer,
+               prefix);
+    return (struct mlp){w13, w2};
 }
 
 static void gqa(struct builder *b, int l, const struct sy_config_model *m, struct sy_layer_params *q) {
@@ -149,8 +159,10 @@ static void moe_dense_part(struct builder *b, int l, const struct sy_config_mode
     if (e->gate_bias)
         q->gate_bias = vector(b, l, e->num_experts, zeros, "mlp.gate.bias");
     if (e->num_shared_experts > 0) {
-        swiglu(b, l, m->dim, e->num_shared_experts * m->moe_inter_dim, "mlp.shared_experts", &q->shared_w13,
-               &q->shared_w2);
+        struct mlp shared =
+            swiglu(b, l, m->dim, e->num_shared_experts * m->moe_inter_dim, "mlp.shared_experts");
+        q->shared_w13 = shared.w13;
+        q->shared_w2 = shared.w2;
         if (e->shared_gate)
             q->shared_gate = matrix(b, l, 1, m->dim, depth_scaled(l), "mlp.shared_expert_gate.weight");
     }
@@ -160,7 +172,7 @@ static void dense_parameters(struct builder *b, const struct sy_config_model *m,
                              const struct sy_config_moe *e, int mixtral) {
     struct sy_params *p = b->p;
     p->embedding = add_param(b, (struct sy_param){SY_PARAM_EMBEDDING, -1, -1, m->vocab_size, m->dim});
-    add_tensor(b, p->embedding, 0, m->vocab_size, (struct init_rule){SY_INIT_NORMAL, 1.0, 0.0},
+    add_tensor(b, (struct rows){p->embedding, 0, m->vocab_size}, (struct init_rule){SY_INIT_NORMAL, 1.0, 0.0},
                "model.embed_tokens.weight");
     for (int l = 0; l < m->n_layers; l++) {
         struct sy_layer_params none, *q = b->filling ? &p->layer[l] : &none;
@@ -171,15 +183,18 @@ static void dense_parameters(struct builder *b, const struct sy_config_model *m,
         else
             gqa(b, l, m, q);
         q->ffn_norm = vector(b, l, m->dim, ones, "post_attention_layernorm.weight");
-        if (sy_layer_is_moe(m, l))
+        if (sy_layer_is_moe(m, l)) {
             moe_dense_part(b, l, m, e, mixtral, q);
-        else
-            swiglu(b, l, m->dim, m->inter_dim, "mlp", &q->w13, &q->w2);
+        } else {
+            struct mlp dense = swiglu(b, l, m->dim, m->inter_dim, "mlp");
+            q->w13 = dense.w13;
+            q->w2 = dense.w2;
+        }
     }
     p->final_norm = vector(b, -1, m->dim, ones, "model.norm.weight");
     p->head = add_param(b, (struct sy_param){SY_PARAM_MATRIX, -1, -1, m->vocab_size, m->dim});
     double sd = 1.0 / sqrt((double)m->dim);
-    add_tensor(b, p->head, 0, m->vocab_size, (struct init_rule){SY_INIT_NORMAL, sd, 3.0 * sd},
+    add_tensor(b, (struct rows){p->head, 0, m->vocab_size}, (struct init_rule){SY_INIT_NORMAL, sd, 3.0 * sd},
                "lm_head.weight");
 }
 
@@ -187,13 +202,13 @@ static void expert(struct builder *b, int l, int e, int64_t d, int64_t f, int mi
     static const char *const names[2][3] = {{"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"}};
     const char *block = mixtral ? "block_sparse_moe" : "mlp";
     int w13 = add_param(b, (struct sy_param){SY_PARAM_EXPERT, l, e, 2 * f, d});
-    add_tensor(b, w13, 0, f, cut_normal(0.02), "model.layers.%d.%s.experts.%d.%s.weight", l, block, e,
-               names[mixtral][0]);
-    add_tensor(b, w13, f, f, depth_scaled(l), "model.layers.%d.%s.experts.%d.%s.weight", l, block, e,
-               names[mixtral][1]);
+    add_tensor(b, (struct rows){w13, 0, f}, cut_normal(0.02), "model.layers.%d.%s.experts.%d.%s.weight", l,
+               block, e, names[mixtral][0]);
+    add_tensor(b, (struct rows){w13, f, f}, depth_scaled(l), "model.layers.%d.%s.experts.%d.%s.weight", l,
+               block, e, names[mixtral][1]);
     int w2 = add_param(b, (struct sy_param){SY_PARAM_EXPERT, l, e, d, f});
-    add_tensor(b, w2, 0, d, depth_scaled(l), "model.layers.%d.%s.experts.%d.%s.weight", l, block, e,
-               names[mixtral][2]);
+    add_tensor(b, (struct rows){w2, 0, d}, depth_scaled(l), "model.layers.%d.%s.experts.%d.%s.weight", l,
+               block, e, names[mixtral][2]);
 }
 
 static void expert_parameters(struct builder *b, const struct sy_config_model *m,
@@ -213,7 +228,7 @@ static void buffers(struct builder *b, const struct sy_config_model *m, const st
         if (!sy_layer_is_moe(m, l))
             continue;
         int p = add_param(b, (struct sy_param){SY_PARAM_BUFFER, l, -1, 1, e->num_experts});
-        add_tensor(b, p, 0, 1, zeros, "model.layers.%d.mlp.gate.e_score_correction_bias", l);
+        add_tensor(b, (struct rows){p, 0, 1}, zeros, "model.layers.%d.mlp.gate.e_score_correction_bias", l);
         if (b->filling)
             b->p->layer[l].expert_bias = p;
     }

@@ -381,7 +381,7 @@ static sy_status layer_bwd_inputs(struct sy_stage *s, const struct call *k, stru
                                         .dx = g->dn2});
     sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, g->dn2, s->d_norm);
     add(k, dy, s->d_norm, g->dx_mid);
-    s->attn->bwd_inputs(c, &attn, g->dx_mid, &t->attn, &g->attn, g->dn1);
+    s->attn->bwd_inputs(c, &attn, &(struct sy_attn_back){t->n1, g->dx_mid, &t->attn, &g->attn}, g->dn1);
     sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->attn_norm, x, t->r1}, g->dn1, s->d_norm);
     add(k, g->dx_mid, s->d_norm, dx);
     return SY_OK;
@@ -409,7 +409,7 @@ static void layer_bwd_weights(struct sy_stage *s, const struct call *k, struct s
     else
         sy_mlp_hand(sink, &k->b->at, &(struct sy_mlp_handed){k->p->w13, k->p->w2, t->n2, dy, &g->ffn});
     sy_norm_weights(k->b, sink, k->p->ffn_norm, &norm2, g->dn2);
-    s->attn->bwd_weights(k->c, &attn, sink, t->n1, g->dx_mid, &t->attn, &g->attn);
+    s->attn->bwd_weights(k->c, &attn, &(struct sy_attn_back){t->n1, g->dx_mid, &t->attn, &g->attn}, sink);
     sy_norm_weights(k->b, sink, k->p->attn_norm, &norm1, g->dn1);
     sink->flush(sink->self);
 }

@@ -79,9 +79,11 @@ static int may_write(const struct sy_dispatch *d, const struct sy_dispatch_sum *
                      const struct sy_scatter *s) {
     size_t row_bytes = (size_t)q->width * sizeof(float), n = (size_t)d->rows;
     return q->y.dtype == SY_F32 && q->y.row == q->width &&
-           !sy_scatter_add_overlaps(q->y.data, (size_t)d->tokens * row_bytes, q->rows.data,
-                                    n * (size_t)q->rows.row * sy_dtype_bytes(q->rows.dtype), d->route,
-                                    n * sizeof *d->route, s->protect, s->protect_bytes);
+           !sy_scatter_add_overlaps(&(struct sy_scatter_memory){
+               .out = {q->y.data, (size_t)d->tokens * row_bytes},
+               .src = {q->rows.data, n * (size_t)q->rows.row * sy_dtype_bytes(q->rows.dtype)},
+               .index = {d->route, n * sizeof *d->route},
+               .protect = {s->protect, s->protect_bytes}});
 }
 
 void sy_dispatch_scatter(const struct sy_exec *x, const struct sy_dispatch *d,

@@ -52,34 +52,73 @@ static void documents(struct sy_make *m, struct sy_attention *op) {
     }
 }
 
-static void attention(struct sy_make *m, struct sy_attention *op, int backward) {
+/* Head sizes: small ones that no tile divides; by an even chance those that a device may have faster kernels
+ * for, their rows aligned or not. */
+struct head_sizes {
+    int64_t d[SY_HEAD_SLICES], dv;
+    int n_slices, by_8;
+};
+
+static struct head_sizes head_sizes(struct sy_make *m) {
+    static const struct head_sizes usual[] = {{{64}, 64, 1, 1},
+                                              {{128}, 128, 1, 1},
+                                              {{128, 64}, 128, 2, 1},
+                                              {{128, 64}, 128, 2, 0},
+                                              {{80}, 136, 1, 0}};
+    if (m->size == SY_CALL_TYPICAL)
+        return (struct head_sizes){{32, 32}, 64, 1 + (int)sy_make_below(m, SY_HEAD_SLICES), 0};
+    if (sy_make_coin(m))
+        return usual[sy_make_below(m, 5)];
+    struct head_sizes h = {.dv = 1 + sy_make_below(m, 24),
+                           .n_slices = 1 + (int)sy_make_below(m, SY_HEAD_SLICES)};
+    for (int p = 0; p < h.n_slices; p++)
+        h.d[p] = 1 + sy_make_below(m, 24);
+    return h;
+}
+
+/* One length in eight is of several tiles for the sizes that have them. */
+static int64_t length_of(struct sy_make *m, const struct head_sizes *h) {
     static const int64_t lengths[] = {1, 2, 5, 17, 63, 64, 65, 127, 128, 129, 150};
+    if (m->size == SY_CALL_TYPICAL)
+        return 192;
+    if (h->by_8 && sy_make_below(m, 8) == 0)
+        return 257 + sy_make_below(m, 128);
+    return lengths[sy_make_below(m, 11)];
+}
+
+static struct sy_heads attention_heads(struct sy_make *m, const struct head_sizes *h, const char *name,
+                                       int64_t tokens, int64_t heads, int64_t d) {
+    return h->by_8 ? sy_make_heads_by_8(m, name, tokens, heads, d) : sy_make_heads(m, name, tokens, heads, d);
+}
+
+static void attention(struct sy_make *m, struct sy_attention *op, int backward) {
+    struct head_sizes h = head_sizes(m);
     int typical = m->size == SY_CALL_TYPICAL;
     int64_t group = typical ? 2 : 1 + sy_make_below(m, 2), kv = typical ? 1 : 1 + sy_make_below(m, 2),
             width = 0;
     *op = (struct sy_attention){.sequences = 1 + sy_make_coin(m),
-                                .seq_len = typical ? 192 : lengths[sy_make_below(m, 11)],
+                                .seq_len = length_of(m, &h),
                                 .heads = group * kv,
                                 .kv_heads = kv,
-                                .dv = typical ? 64 : 1 + sy_make_below(m, 24),
-                                .n_slices = 1 + (int)sy_make_below(m, SY_HEAD_SLICES),
+                                .dv = h.dv,
+                                .n_slices = h.n_slices,
                                 .window = sy_make_coin(m) ? 1 + sy_make_below(m, 150) : 0};
     int64_t tokens = op->sequences * op->seq_len;
     for (int p = 0; p < op->n_slices; p++) {
         struct sy_head_slice *s = &op->slice[p];
         int shared = p == 1 && sy_make_below(m, 2);
-        s->d = typical ? 32 : 1 + sy_make_below(m, 24);
+        s->d = h.d[p];
         width += s->d;
-        s->q = sy_make_heads(m, "q", tokens, op->heads, s->d);
-        s->k = sy_make_heads(m, "k", tokens, shared ? 1 : kv, s->d);
+        s->q = attention_heads(m, &h, "q", tokens, op->heads, s->d);
+        s->k = attention_heads(m, &h, "k", tokens, shared ? 1 : kv, s->d);
         s->k.head = shared ? 0 : s->k.head;
         if (!backward)
             continue;
-        s->dq = sy_make_heads(m, "dq", tokens, op->heads, s->d);
-        s->dk = sy_make_heads(m, "dk", tokens, kv, s->d);
+        s->dq = attention_heads(m, &h, "dq", tokens, op->heads, s->d);
+        s->dk = attention_heads(m, &h, "dk", tokens, kv, s->d);
     }
-    op->v = sy_make_heads(m, "v", tokens, kv, op->dv);
-    op->o = sy_make_heads(m, "o", tokens, op->heads, op->dv);
+    op->v = attention_heads(m, &h, "v", tokens, kv, op->dv);
+    op->o = attention_heads(m, &h, "o", tokens, op->heads, op->dv);
     op->lse = sy_make_f32(m, "lse", tokens * op->heads, SY_HOLDS_ANY);
     op->scale = 1.0f / sqrtf((float)width);
     op->c = (float)((double)op->scale * 0x1.71547652b82fep+0);
@@ -87,8 +126,8 @@ static void attention(struct sy_make *m, struct sy_attention *op, int backward) 
         documents(m, op);
     if (!backward)
         return;
-    op->d_o = sy_make_heads(m, "d_o", tokens, op->heads, op->dv);
-    op->d_v = sy_make_heads(m, "d_v", tokens, kv, op->dv);
+    op->d_o = attention_heads(m, &h, "d_o", tokens, op->heads, op->dv);
+    op->d_v = attention_heads(m, &h, "d_v", tokens, kv, op->dv);
 }
 
 void sy_make_attention_fwd(struct sy_make *m, struct sy_attention *op) { attention(m, op, 0); }

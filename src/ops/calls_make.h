@@ -9,7 +9,7 @@
 #include "ops/calls.h"
 
 enum { SY_CALL_REGIONS = 32, SY_CALL_ITEMS = 4, SY_CALL_BINS = 32 };
-enum { SY_CALL_MOST = 2048, SY_CALL_HEAD = 160, SY_CALL_SEQ = 512 }; /* widest row, head, longest sequence */
+enum { SY_CALL_MOST = 2048, SY_CALL_HEAD = 192, SY_CALL_SEQ = 512 }; /* widest row, head, longest sequence */
 
 enum sy_words {
     SY_WORDS_BYTES,
@@ -40,6 +40,7 @@ struct sy_call {
         struct sy_norm_item norm[SY_CALL_ITEMS];
         struct sy_adamw_item adamw[SY_CALL_ITEMS];
         struct sy_digest_item digest[SY_CALL_ITEMS];
+        struct sy_cast_item cast[SY_CALL_ITEMS];
         struct sy_init_item init[SY_CALL_ITEMS];
         struct {
             const int64_t *counts[SY_CALL_ITEMS];
@@ -73,6 +74,7 @@ struct sy_make {
     struct sy_arena *arena;
     enum sy_call_size size;
     int filling, kind;
+    int whole; /* sides and gaps are multiples of 8, as kernels that copy 16 bytes at a time like them */
     uint64_t shape, value;
 };
 
@@ -82,7 +84,7 @@ int64_t sy_make_below(struct sy_make *m, int64_t n);
 int64_t sy_make_side(struct sy_make *m, int64_t typical);
 static inline int sy_make_coin(struct sy_make *m) { return m->size == SY_CALL_EDGE && sy_make_below(m, 2); }
 static inline int64_t sy_make_gap(struct sy_make *m) {
-    return m->size == SY_CALL_EDGE ? sy_make_below(m, 3) : 0;
+    return m->size == SY_CALL_EDGE ? sy_make_below(m, 3) * (m->whole ? 8 : 1) : 0;
 }
 
 /* n words in the exec's memory; where the host fills them (NULL the first time). */
@@ -100,6 +102,9 @@ int32_t *sy_make_ids(struct sy_make *m, int64_t tokens, int64_t experts, int64_t
 struct sy_mat sy_make_mat(struct sy_make *m, const char *name, enum sy_dtype t, int64_t rows, int64_t cols,
                           enum sy_holds holds);
 struct sy_heads sy_make_heads(struct sy_make *m, const char *name, int64_t tokens, int64_t heads, int64_t d);
+/* The same with strides that are multiples of 8, for a d that is one: what TMA can address. */
+struct sy_heads sy_make_heads_by_8(struct sy_make *m, const char *name, int64_t tokens, int64_t heads,
+                                   int64_t d);
 struct sy_mat sy_make_any_mat(struct sy_make *m, const char *name, int64_t rows,
                               int64_t cols); /* stored, or fp32 */
 

@@ -38,6 +38,8 @@ struct sy_make_rows sy_make_some_rows(struct sy_make *m, int64_t most, int alway
     if (always_grouped || m->size == SY_CALL_TYPICAL || sy_make_below(m, 2))
         return grouped(m, most);
     int64_t sequences = 1 + sy_make_below(m, 3), each = sy_make_below(m, most + 1);
+    if (m->whole && sy_make_below(m, 2))
+        each = each / 16 * 16;
     struct sy_make_rows r = {.rows = sy_rows_dense(sequences, sequences * each), .bins = sequences};
     for (int64_t s = 0; s < sequences; s++) {
         r.count[s] = each;
@@ -102,10 +104,11 @@ void sy_make_operand(struct sy_make *m, int64_t groups, int64_t k, int64_t n, st
 static int64_t depth(struct sy_make *m) { return sy_make_below(m, 8) == 0 ? 600 : sy_make_side(m, 256); }
 
 void sy_make_linear(struct sy_make *m, struct sy_linear *op) {
+    m->whole = sy_make_coin(m);
     struct sy_make_rows r = sy_make_some_rows(m, m->size == SY_CALL_TYPICAL ? 16 : 60, 0);
     int epilogue = (int)sy_make_below(m, 3); /* none, residual, SwiGLU */
     int64_t rows = r.rows.max_rows, n = sy_make_side(m, 128), k = m->size == SY_CALL_TYPICAL ? 256 : depth(m);
-    n += epilogue == 2 ? n % 2 : 0;
+    n += epilogue != 2 ? 0 : m->whole ? n % 16 : n % 2;
     *op = (struct sy_linear){.rows = r.rows, .k = k, .n = n, .x = turned(m, "x", rows, k, sy_make_coin(m))};
     sy_make_operand(m, r.rows.groups, k, n, &op->w);
     op->bias = sy_make_coin(m) ? sy_make_f32(m, "bias", n, SY_HOLDS_ANY) : NULL;
@@ -133,6 +136,7 @@ static void swiglu_back(struct sy_make *m, struct sy_linear_dx *op) {
 }
 
 void sy_make_linear_dx(struct sy_make *m, struct sy_linear_dx *op) {
+    m->whole = sy_make_coin(m);
     struct sy_make_rows r = sy_make_some_rows(m, m->size == SY_CALL_TYPICAL ? 16 : 60, 0);
     int64_t rows = r.rows.max_rows;
     int back = (int)sy_make_below(m, 2);
@@ -141,6 +145,7 @@ void sy_make_linear_dx(struct sy_make *m, struct sy_linear_dx *op) {
     for (int i = 0; i < op->n_maps; i++) {
         struct sy_dx_map *map = &op->map[i];
         map->k = m->size == SY_CALL_TYPICAL ? 256 : i == 0 ? depth(m) : sy_make_below(m, 40);
+        map->k = m->whole ? (map->k + 7) / 8 * 8 : map->k;
         map->dy = turned(m, "dy", rows, map->k, sy_make_coin(m));
         sy_make_operand(m, r.rows.groups, map->k, op->n, &map->w);
     }
@@ -151,6 +156,7 @@ void sy_make_linear_dx(struct sy_make *m, struct sy_linear_dx *op) {
 }
 
 void sy_make_linear_dw(struct sy_make *m, struct sy_linear_dw *op) {
+    m->whole = sy_make_coin(m);
     struct sy_dw *list = m->c->list.dw;
     *op = (struct sy_linear_dw){.problem = list,
                                 .n_problems = m->size == SY_CALL_TYPICAL ? 1 : (int)sy_make_below(m, 4)};

@@ -99,9 +99,10 @@ void sy_make_add_f32(struct sy_make *m, struct sy_add_f32 *op) {
     struct sy_add_item *list = m->c->list.add;
     *op = (struct sy_add_f32){list, some_items(m)};
     for (int i = 0; i < op->n_items; i++) {
-        int64_t n = some_elements(m, i);
-        list[i] = (struct sy_add_item){n, sy_make_f32(m, "x", n, SY_HOLDS_ANY),
-                                       sy_make_f32(m, "y", n, SY_HOLDS_ANY)};
+        int goes_on = i > 0 && sy_make_coin(m); /* a sum of sums: y0 += x0, y1 += y0 */
+        int64_t n = goes_on ? list[i - 1].n : some_elements(m, i);
+        const float *from = goes_on ? list[i - 1].y : sy_make_f32(m, "x", n, SY_HOLDS_ANY);
+        list[i] = (struct sy_add_item){n, from, sy_make_f32(m, "y", n, SY_HOLDS_ANY)};
     }
 }
 
@@ -166,9 +167,13 @@ void sy_make_digest(struct sy_make *m, struct sy_digest_of *op) {
 }
 
 void sy_make_cast(struct sy_make *m, struct sy_cast *op) {
-    int64_t n = some_elements(m, 0);
-    *op = (struct sy_cast){.n = n, .x = sy_make_f32(m, "x", n, SY_HOLDS_ANY)};
-    op->y = sy_make_mat(m, "y", m->x->dtype, 1, n, SY_HOLDS_ANY).data;
+    struct sy_cast_item *list = m->c->list.cast;
+    *op = (struct sy_cast){list, some_items(m)};
+    for (int i = 0; i < op->n_items; i++) {
+        int64_t n = some_elements(m, i);
+        list[i] = (struct sy_cast_item){.n = n, .x = sy_make_f32(m, "x", n, SY_HOLDS_ANY)};
+        list[i].y = sy_make_mat(m, "y", m->x->dtype, 1, n, SY_HOLDS_ANY).data;
+    }
 }
 
 void sy_make_init(struct sy_make *m, struct sy_init_values *op) {

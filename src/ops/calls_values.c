@@ -19,7 +19,8 @@ int64_t sy_make_side(struct sy_make *m, int64_t typical) {
     static const int64_t sides[] = {1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 129, 130, 257};
     if (m->size == SY_CALL_TYPICAL)
         return typical;
-    return sides[sy_make_below(m, (int64_t)(sizeof sides / sizeof *sides))];
+    int64_t side = sides[sy_make_below(m, (int64_t)(sizeof sides / sizeof *sides))];
+    return m->whole ? (side + 7) / 8 * 8 : side;
 }
 
 /* --- values --------------------------------------------------------------------------------------------- */
@@ -143,8 +144,19 @@ struct sy_mat sy_make_any_mat(struct sy_make *m, const char *name, int64_t rows,
     return sy_make_mat(m, name, sy_make_coin(m) ? SY_F32 : m->x->dtype, rows, cols, SY_HOLDS_ANY);
 }
 
-struct sy_heads sy_make_heads(struct sy_make *m, const char *name, int64_t tokens, int64_t heads, int64_t d) {
-    int64_t head = d + sy_make_gap(m), token = heads * head + sy_make_gap(m);
+static struct sy_heads heads_of(struct sy_make *m, const char *name, int64_t tokens, int64_t token,
+                                int64_t head) {
     return (struct sy_heads){numbers(m, name, m->x->dtype, tokens * token, SY_HOLDS_ANY), m->x->dtype, token,
                              head};
+}
+
+struct sy_heads sy_make_heads(struct sy_make *m, const char *name, int64_t tokens, int64_t heads, int64_t d) {
+    int64_t head = d + sy_make_gap(m), token = heads * head + sy_make_gap(m);
+    return heads_of(m, name, tokens, token, head);
+}
+
+struct sy_heads sy_make_heads_by_8(struct sy_make *m, const char *name, int64_t tokens, int64_t heads,
+                                   int64_t d) {
+    int64_t head = d + 8 * sy_make_gap(m), token = heads * head + 8 * sy_make_gap(m);
+    return heads_of(m, name, tokens, token, head);
 }

@@ -44,10 +44,10 @@ struct sy_verdict {
 };
 
 /* By blocks of 128 columns, c = log2 e: M_b = rint(c max x), Z_b = V64 of EXP2(fma(x, c, -M_b)); M = max M_b,
- * Z = sum over b ascending of Z_b EXP2(M_b - M); e = EXP2(fma(x, c, -M));
- * loss = max(+0, (LOG2(Z) - fma(x_t, c, -M)) ln 2); dlogit = BF((e (1/Z) - [i = t]) w). Label < 0: no loss,
- * dlogit +0. A logit of -Inf has e = +0; a row with a NaN, with a Z that is not above 0 and finite, or with a
- * non-finite loss is counted, not summed. */
+ * Z = V64 over b of Z_b EXP2(M_b - M); e = EXP2(fma(x, c, -M)); dlogit = BF((e (1/Z) - [i = t]) w);
+ * loss = max(+0, (LOG2(Z) - (x_t c - M)) ln 2), in fp64 from LOG2(Z) on, with c still the fp32 number.
+ * Label < 0: no loss, dlogit +0. A logit of -Inf has e = +0; a row with a NaN, with a Z that is not above 0
+ * and finite, or with a non-finite loss is counted, not summed. */
 struct sy_cross_entropy {
     int64_t rows, vocab;
     const float *logits;   /* [rows, vocab] */
@@ -76,7 +76,9 @@ struct sy_row_sum {
     int n_items;
 };
 
-struct sy_add_item { /* y = y + x */
+/* y = y + x, item after item. One that goes on from memory that another wrote stands right behind it, with the same n:
+ * a chain; chains share no memory. */
+struct sy_add_item {
     int64_t n;
     const float *x;
     float *y;
@@ -150,10 +152,14 @@ struct sy_digest_of { /* sum[2] += the additive digest of the items (base/digest
     uint64_t *sum;
 };
 
-struct sy_cast { /* y = BF(x), n consecutive elements */
+struct sy_cast_item { /* y = BF(x), n consecutive elements; items write to different memory */
     int64_t n;
     const float *x;
     void *y; /* stored */
+};
+struct sy_cast {
+    const struct sy_cast_item *item;
+    int n_items;
 };
 
 /* Initial values of elements first .. first + n - 1 of a tensor (NUMERICS 2): sd > 0: normal numbers of the

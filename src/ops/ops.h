@@ -140,6 +140,9 @@ const struct sy_ops *sy_ops_tier(int tier, const char **why);
  * process. Errors: ERR_USAGE unknown, ERR_UNAVAILABLE, ERR_MEMORY. */
 sy_status sy_ops_select(const char *tier, const struct sy_ops **out);
 
+/* The ops of a CUDA device (device/cuda.h), class sm90 alone; a build without CUDA has their plan alone. */
+const struct sy_ops *sy_ops_cuda(void);
+
 /* Local. The index of the table among n whose product of class x86 is the fastest on the calling thread.
  * Errors: ERR_MEMORY. */
 sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, int *out);
@@ -162,15 +165,24 @@ sy_status sy_topk_check(int64_t rows, int64_t n, int64_t k, int64_t *out_rows, i
 /* Local. The rule of sharing memory of scatter_add: out must not overlap src, index or protect (any may be
  * NULL or empty). Errors: ERR_USAGE, naming both and their byte ranges. A caller whose out overlaps protect
  * adds to a copy instead. */
-sy_status sy_scatter_add_check(const void *out, size_t out_bytes, const void *src, size_t src_bytes,
-                               const void *index, size_t index_bytes, const void *protect,
-                               size_t protect_bytes);
+struct sy_bytes {
+    const void *at;
+    size_t n;
+};
+struct sy_scatter_memory {
+    struct sy_bytes out, src, index, protect;
+};
+sy_status sy_scatter_add_check(const struct sy_scatter_memory *m);
 /* Local. The same rule as a question: whether out overlaps one of them. No error, no message. */
-int sy_scatter_add_overlaps(const void *out, size_t out_bytes, const void *src, size_t src_bytes,
-                            const void *index, size_t index_bytes, const void *protect, size_t protect_bytes);
+int sy_scatter_add_overlaps(const struct sy_scatter_memory *m);
 
 /* Bytes of scratch that one thread needs for every op: rows up to max_row wide, head sizes (the padded sum of
  * the parts, or the value's) up to max_head, sequences of seq_len. */
 size_t sy_ops_scratch_bytes(int64_t max_row, int64_t max_head, int64_t seq_len);
+
+/* Bytes of a GPU's scratch, which all its ops share, with which they are at their fastest, attention of at most
+ * this shape among them. With less, attention backward takes fewer heads at a time; without room for one
+ * (sequence, key-value head) it takes the slower kernel of any shape. */
+size_t sy_ops_workspace_bytes(const struct sy_attention *most);
 
 #endif

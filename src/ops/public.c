@@ -52,26 +52,21 @@ static sy_status apart(struct range a, struct range b) {
             a.name, p, p + a.bytes, b.name, q, q + b.bytes);
 }
 
-static struct range range_of(const char *name, const void *at, size_t bytes) {
-    return (struct range){name, at, at ? bytes : 0};
+static struct range range_of(const char *name, struct sy_bytes b) {
+    return (struct range){name, b.at, b.at ? b.n : 0};
 }
 
-sy_status sy_scatter_add_check(const void *out, size_t out_bytes, const void *src, size_t src_bytes,
-                               const void *index, size_t index_bytes, const void *protect,
-                               size_t protect_bytes) {
-    struct range to = range_of("out", out, out_bytes);
-    SY_TRY(apart(to, range_of("src", src, src_bytes)));
-    SY_TRY(apart(to, range_of("index", index, index_bytes)));
-    return apart(to, range_of("protect", protect, protect_bytes));
+sy_status sy_scatter_add_check(const struct sy_scatter_memory *m) {
+    struct range to = range_of("out", m->out);
+    SY_TRY(apart(to, range_of("src", m->src)));
+    SY_TRY(apart(to, range_of("index", m->index)));
+    return apart(to, range_of("protect", m->protect));
 }
 
-int sy_scatter_add_overlaps(const void *out, size_t out_bytes, const void *src, size_t src_bytes,
-                            const void *index, size_t index_bytes, const void *protect,
-                            size_t protect_bytes) {
-    struct range to = range_of("out", out, out_bytes);
-    return overlap(to, range_of("src", src, src_bytes)) ||
-           overlap(to, range_of("index", index, index_bytes)) ||
-           overlap(to, range_of("protect", protect, protect_bytes));
+int sy_scatter_add_overlaps(const struct sy_scatter_memory *m) {
+    struct range to = range_of("out", m->out);
+    return overlap(to, range_of("src", m->src)) || overlap(to, range_of("index", m->index)) ||
+           overlap(to, range_of("protect", m->protect));
 }
 
 /* --- execution ------------------------------------------------------------------------------------------ */
@@ -149,8 +144,7 @@ struct scatter {
     const float *src, *scale, *base; /* base: what out begins with */
     const int32_t *index;
     int64_t n, d, out_rows;
-    const void *protect;
-    size_t protect_bytes;
+    struct sy_bytes protect;
     int in_place; /* out begins with what it holds; else with base, or zeros without one */
 };
 
@@ -160,8 +154,8 @@ static sy_status scatter(const struct scatter *c, float *out) {
     SY_TRY(array_bytes("scatter_add: src", c->n, c->d, &src_bytes));
     SY_TRY(array_bytes("scatter_add: index", c->n, 1, &index_bytes));
     SY_TRY(array_bytes("scatter_add: out", c->out_rows, c->d, &out_bytes));
-    SY_TRY(sy_scatter_add_check(out, out_bytes, c->src, src_bytes, c->index, index_bytes, c->protect,
-                                c->protect_bytes));
+    SY_TRY(sy_scatter_add_check(&(struct sy_scatter_memory){
+        {out, out_bytes}, {c->src, src_bytes}, {c->index, index_bytes}, c->protect}));
     struct range to = {"out", out, out_bytes};
     SY_TRY(apart(to, (struct range){"scale", c->scale, c->scale ? index_bytes : 0}));
     SY_TRY(apart(to, (struct range){"base", c->base, c->base ? out_bytes : 0}));
@@ -187,12 +181,12 @@ static sy_status scatter(const struct scatter *c, float *out) {
 
 sy_status sy_scatter_add(const float *src, const int32_t *index, const float *scale, int64_t n, int64_t d,
                          const float *base, int64_t out_rows, float *out) {
-    return scatter(&(struct scatter){src, scale, base, index, n, d, out_rows, NULL, 0, 0}, out);
+    return scatter(&(struct scatter){src, scale, base, index, n, d, out_rows, {NULL, 0}, 0}, out);
 }
 
 sy_status sy_scatter_add_in_place(const float *src, const int32_t *index, const float *scale, int64_t n,
                                   int64_t d, const void *protect, size_t protect_bytes, int64_t out_rows,
                                   float *out) {
-    return scatter(&(struct scatter){src, scale, NULL, index, n, d, out_rows, protect, protect_bytes, 1},
+    return scatter(&(struct scatter){src, scale, NULL, index, n, d, out_rows, {protect, protect_bytes}, 1},
                    out);
 }

@@ -59,29 +59,6 @@ static void deal_all(const struct sy_mesh *m, const struct sy_walk *like, int64_
     c->least_sequences = room;
 }
 
-sy_status sy_calls_init(const struct sy_mesh *m, const struct sy_walk *walk, int64_t batch,
-                        struct sy_calls *c) {
-    *c = (struct sy_calls){.ranks = m->ep, .rank = m->ep_rank};
-    c->walk = calloc((size_t)c->ranks, sizeof *c->walk);
-    if (!c->walk)
-        SY_FAIL(SY_ERR_MEMORY, "no memory for the walks of %d ranks", c->ranks);
-    deal_all(m, walk, batch, c);
-    size_t n = (size_t)(c->ranks * c->max_rounds);
-    c->of = calloc(n, sizeof *c->of);
-    c->source = calloc(n, sizeof *c->source);
-    if (c->of && c->source)
-        return SY_OK;
-    sy_calls_fini(c);
-    SY_FAIL(SY_ERR_MEMORY, "no memory for the calls of %d ranks", m->ep);
-}
-
-void sy_calls_fini(struct sy_calls *c) {
-    free(c->walk);
-    free(c->of);
-    free(c->source);
-    *c = (struct sy_calls){0};
-}
-
 /* A rank's share of call i. */
 static void share_of(const struct sy_calls *c, int rank, int64_t i, int64_t *first, int64_t *n) {
     const struct sy_walk *w = &c->walk[rank];
@@ -90,17 +67,47 @@ static void share_of(const struct sy_calls *c, int rank, int64_t i, int64_t *fir
     *n = least(each, all - *first);
 }
 
-void sy_call(struct sy_calls *c, int64_t i, int64_t *first, int64_t *n, struct sy_group_batch *group) {
-    int64_t rounds_left = larger(c->walk[0].rounds - i * c->batch, 0);
-    int rounds = c->by_rounds && rounds_left > 0 ? (int)least(c->batch, rounds_left) : 1;
+static void fill(const struct sy_calls *c, int64_t i) {
+    int64_t per = (int64_t)c->ranks * c->max_rounds, *of = c->of + i * per;
+    struct sy_sink_source *source = c->source + i * per;
+    int64_t left = c->walk[0].rounds - i * c->batch;
+    int rounds = c->by_rounds && left > 0 ? (int)least(c->batch, left) : 1;
     for (int r = 0; r < c->ranks; r++) {
         int64_t from, all;
         share_of(c, r, i, &from, &all);
         for (int j = 0; j < rounds; j++) {
-            c->of[r * rounds + j] = all / rounds;
-            c->source[j * c->ranks + r] = (struct sy_sink_source){r, from + j * (all / rounds), all / rounds};
+            of[r * rounds + j] = all / rounds;
+            source[j * c->ranks + r] = (struct sy_sink_source){r, from + j * (all / rounds), all / rounds};
         }
     }
-    share_of(c, c->rank, i, first, n);
-    *group = (struct sy_group_batch){rounds, c->of, c->source, rounds * c->ranks};
+    share_of(c, c->rank, i, &c->call[i].first, &c->call[i].n);
+    c->call[i].group = (struct sy_group_batch){rounds, of, source, rounds * c->ranks};
+}
+
+sy_status sy_calls_init(const struct sy_mesh *m, const struct sy_walk *walk, int64_t batch,
+                        struct sy_calls *c) {
+    *c = (struct sy_calls){.ranks = m->ep, .rank = m->ep_rank};
+    c->walk = calloc((size_t)c->ranks, sizeof *c->walk);
+    if (!c->walk)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for the walks of %d ranks", c->ranks);
+    deal_all(m, walk, batch, c);
+    size_t n = (size_t)c->n * (size_t)c->ranks * (size_t)c->max_rounds;
+    c->call = calloc((size_t)c->n, sizeof *c->call);
+    c->of = calloc(n, sizeof *c->of);
+    c->source = calloc(n, sizeof *c->source);
+    if (!c->call || !c->of || !c->source) {
+        sy_calls_fini(c);
+        SY_FAIL(SY_ERR_MEMORY, "no memory for the calls of %d ranks", m->ep);
+    }
+    for (int64_t i = 0; i < c->n; i++)
+        fill(c, i);
+    return SY_OK;
+}
+
+void sy_calls_fini(struct sy_calls *c) {
+    free(c->walk);
+    free(c->call);
+    free(c->of);
+    free(c->source);
+    *c = (struct sy_calls){0};
 }

@@ -5,8 +5,8 @@ sy_status sy_embedding_sum_init(const struct sy_exec *exec, const struct sy_walk
                                 int64_t rows, int64_t d, struct sy_embedding_sum *e) {
     int64_t size = rows * d;
     *e = (struct sy_embedding_sum){.exec = exec, .walk = *walk, .seq_len = seq_len, .rows = rows, .d = d};
-    struct sy_tree_run run = {walk->first_lane, walk->n_lanes};
-    struct sy_tree_shape shape = {walk->lanes, sy_walk_width(walk), &run, 1};
+    struct sy_tree_run run = sy_tree_run_of(walk);
+    struct sy_tree_shape shape = sy_tree_shape_of(walk, &run);
     return sy_tree_init(&shape, 1, &size, &e->tree);
 }
 

@@ -11,6 +11,14 @@
 #include "parallel/tree.h"
 #include "parallel/walk.h"
 
+/* This rank's lanes as the tree takes them. */
+static inline struct sy_tree_run sy_tree_run_of(const struct sy_walk *w) {
+    return (struct sy_tree_run){w->first_lane, w->n_lanes};
+}
+static inline struct sy_tree_shape sy_tree_shape_of(const struct sy_walk *w, const struct sy_tree_run *run) {
+    return (struct sy_tree_shape){w->lanes, sy_walk_width(w), run, 1};
+}
+
 struct sy_embedding_sum {
     const struct sy_exec *exec;
     struct sy_walk walk;

@@ -124,20 +124,21 @@ static sy_status init_trees(struct sy_gradients *g) {
         SY_FAIL(SY_ERR_MEMORY, "no memory for the list of gradients");
     }
     list_items(g, sizes, &n_dense, sizes + n, &n_experts);
-    struct sy_tree_run lanes = {w->first_lane, w->n_lanes};
-    struct sy_tree_shape dense = {w->lanes, sy_walk_width(w), &lanes, 1};
+    struct sy_tree_run lanes = sy_tree_run_of(w);
+    struct sy_tree_shape dense = sy_tree_shape_of(w, &lanes);
     struct sy_tree_shape experts = {w->lanes / f, 1, groups,
                                     sy_gradients_groups(g->walks, g->n_ranks, groups)};
     sy_status status = sy_tree_init(&dense, n_dense, sizes, &g->dense.tree);
     if (status == SY_OK)
         status = sy_tree_init(&experts, n_experts, sizes + n, &g->experts.tree);
     if (status == SY_OK)
-        status = sy_embedding_sum_init(o->exec, w, o->seq_len, is_here(g, o->params->embedding) ? e->rows : 0,
-                                       e->cols, &g->embedding);
+        status =
+            sy_embedding_sum_init(o->exec, &o->walk, o->seq_len,
+                                  is_here(g, o->params->embedding) ? e->rows : 0, e->cols, &g->embedding);
     free(sizes);
     free(groups);
     g->dense.tree.in_turn = g->experts.tree.in_turn = g->embedding.tree.in_turn =
-        is_planted(o, "lanes_in_turn") && w->n_lanes == w->lanes;
+        is_planted(o, "lanes_in_turn") && o->walk.n_lanes == o->walk.lanes;
     g->dense.cell = o->walk.cell;
     g->experts.cell = (int64_t)o->walk.cell * f;
     return status;

@@ -1,5 +1,4 @@
-/* Gradients of a step on one rank: leaf, fold and tree (NUMERICS 4) behind the model's sink. What ranks have
- * is brought together in reduce.h.
+/* Gradients of a step on one rank: leaf, fold and tree (NUMERICS 4) behind the model's sink.
  *
  *     leaf   dense: one chain over a cell; experts: one over a round's cells of the group; vectors and
  *            embedding: sums over a cell
@@ -30,12 +29,12 @@ struct sy_gradients_options {
     const struct sy_exec *exec;
     struct sy_walk walk;
     int64_t seq_len, max_sequences;
-    int64_t head_chunk;         /* tokens of a piece of the head's gradient */
-    const struct sy_owner *own; /* none of another stage comes; NULL: all do; outlives them */
+    int64_t head_chunk; /* tokens of a piece of the head's gradient */
     /* [n_ranks] of the expert-parallel group, ascending in lanes; NULL: this rank's alone */
     const struct sy_walk *walks;
     int n_ranks;
     int64_t first_expert, n_experts; /* that this rank owns; 0 of them, with `walks` NULL: all */
+    const struct sy_owner *own;      /* none of another stage comes; NULL: all do; outlives them */
     const char *plant;               /* a known bug for `verify --break`, or NULL */
 };
 

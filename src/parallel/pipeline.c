@@ -162,7 +162,7 @@ static sy_status compute(const struct call *c, const struct sy_schedule_step *s)
     struct sy_model *m = c->p->o.model;
     const struct sy_grad_sink *sink = c->run->sink;
     int stage = local(c->p, s->stage);
-    if (c->batch.tokens == 0 && !c->batch.group) { /* a rank alone; others exchange rows all the same */
+    if (c->batch.tokens == 0 && !c->batch.group) { /* none of the group's either */
         idle(m, stage, s->work);
         return SY_OK;
     }

@@ -166,13 +166,21 @@ static int64_t stride_of(const struct sy_reduce *r, const struct bucket *b, int 
     return n;
 }
 
+/* Whether dense buckets end before a tensor: where a layer's experts stand, also on a rank that has none of
+ * them, so that all ranks have the same. */
+static int ends_dense(const struct sy_reduce *r, int i) {
+    int layer = param_of(r, r->tensor[i])->layer;
+    return i > 0 && layer >= 0 && layer != param_of(r, r->tensor[i - 1])->layer &&
+           r->o.params->layer[layer].first_expert >= 0;
+}
+
 static void fill_buckets(struct sy_reduce *r, int n_tensors) {
     int64_t filled = 0;
     for (int i = 0; i < n_tensors; i++) {
         int experts = is_expert(r, r->tensor[i]);
         int64_t n = tensor_of(r, r->tensor[i])->n;
         struct bucket *b = r->n_buckets ? &r->bucket[r->n_buckets - 1] : NULL;
-        if (!b || b->experts != experts || filled + n > BUCKET) {
+        if (!b || b->experts != experts || filled + n > BUCKET || ends_dense(r, i)) {
             b = &r->bucket[r->n_buckets++];
             *b = (struct bucket){.joining = experts ? &r->experts : &r->dense,
                                  .experts = experts,

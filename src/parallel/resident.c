@@ -32,12 +32,12 @@ static int is_stored(const struct sy_param *p) {
     return p->kind != SY_PARAM_VECTOR && p->kind != SY_PARAM_BUFFER;
 }
 
-static int is_here(const struct sy_resident *r, int param) {
-    return !r->o.own || sy_owner_in_stage(r->o.own, param_of(r, param));
-}
-
 static const char *tag_of(const struct sy_resident *r) {
     return r->o.holds == SY_RESIDENT_ALL ? "stored weights" : "gathered weights";
+}
+
+static int is_here(const struct sy_resident *r, int param) {
+    return !r->o.own || sy_owner_in_stage(r->o.own, param_of(r, param));
 }
 
 /* This rank's experts' W1 | W3 of a layer stand together, then all W2: groups of a product are a fixed step

@@ -1,6 +1,8 @@
 /* The numeric class of a configuration: see classes.h. */
 #include "train/classes.h"
 
+#include "device/cuda.h"
+
 enum sy_numeric_class sy_config_numeric_class(const struct sy_config *config) {
     switch (config->numerics.class) {
     case SY_CLASS_SM90:
@@ -13,3 +15,5 @@ enum sy_numeric_class sy_config_numeric_class(const struct sy_config *config) {
     }
     return SY_NUMERIC_X86;
 }
+
+bool sy_hopper_here(void) { return sy_device_cuda_first() >= 0; }

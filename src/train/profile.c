@@ -93,8 +93,14 @@ static void add(struct sy_profile_tally *t, double seconds, int64_t calls, int64
     t->runs += runs;
 }
 
+/* When what was enqueued is done: a GPU's failure is said by the step's own wait. */
+static double now_of(const struct sy_profile *p) {
+    sy_exec_wait(p->state->exec);
+    return p->clock();
+}
+
 static void charge(struct sy_profile *p) {
-    double now = p->clock(), seconds = now - p->since;
+    double now = now_of(p), seconds = now - p->since;
     int64_t runs = sy_pool_runs(p->pool) - p->runs_since;
     add(&p->part[p->now.column][p->now.part], seconds, 0, runs);
     if (p->now.layer)
@@ -135,7 +141,7 @@ void sy_profile_begin(struct sy_profile *p) {
     p->column = SY_FORWARD;
     p->now = (struct sy_profile_place){SY_FORWARD, SY_PART_other, 0};
     p->runs_since = sy_pool_runs(p->pool);
-    p->since = p->clock();
+    p->since = now_of(p);
 }
 
 void sy_profile_end(struct sy_profile *p) { charge(p); }
@@ -221,7 +227,7 @@ static struct sy_profile_place begin(struct sy_profile *p, int op, const void *w
 }
 
 static void finish(struct sy_profile *p, int op, struct sy_profile_place before) {
-    double seconds = p->clock() - p->since;
+    double seconds = now_of(p) - p->since;
     int64_t runs = sy_pool_runs(p->pool) - p->runs_since;
     add(&p->op[op], seconds, 1, runs);
     p->part[p->now.column][p->now.part].calls++;

@@ -1,4 +1,5 @@
 /* Going on from a checkpoint: see resume.h. */
+#include "train/classes.h"
 #include "train/resume.h"
 
 #include <stdlib.h>
@@ -72,19 +73,24 @@ sy_status sy_resume_find(const char *run_dir, struct sy_config *config, const st
             SY_ERR_USAGE,
             "run.fresh: %s has checkpoints; give another run.dir, or leave out --run.fresh to go on there",
             run_dir);
-    SY_TRY(sy_ckpt_find_latest(run_dir, log, &r->ckpt));
+    SY_TRY(sy_ckpt_find_latest(run_dir, log, NULL, &r->ckpt));
     if (r->ckpt) {
         SY_TRY(read_before(r));
         SY_TRY(sy_config_inherit(config, r->before, sy_ckpt_info(r->ckpt)->path));
         SY_TRY(sy_config_refuse_changes(config, r->before, SY_EFFECT_MODEL,
                                         "another model; choose another run.dir, or leave this out"));
     }
-    SY_TRY(sy_config_finish(config, false));
+    SY_TRY(sy_config_finish(config, sy_hopper_here()));
     SY_TRY(sy_ckpt_recipe_id(config, r->recipe_id));
     if (!r->ckpt)
         return SY_OK;
     SY_TRY(check_recipe(r, config, log));
     return sy_resume_is_done(r, config) ? SY_OK : name_kept(r, config, log);
+}
+
+sy_status sy_resume_from(struct sy_ckpt *ckpt, struct sy_resume *r) {
+    *r = (struct sy_resume){.ckpt = ckpt};
+    return ckpt ? read_before(r) : SY_OK;
 }
 
 int sy_resume_is_done(const struct sy_resume *r, const struct sy_config *config) {
@@ -115,7 +121,7 @@ static sy_status load_tensors(const struct sy_resume *r, struct sy_session *s, c
     const struct sy_params *to = s->params;
     struct sy_params *from;
     SY_TRY(sy_params_create(&r->before->model, &r->before->moe, &from));
-    struct sy_ckpt_store store = sy_state_store(&s->state);
+    struct sy_ckpt_store store = sy_state_store(&s->state, &s->groups.world);
     struct sy_ckpt_target target = {.params = from, .store = &store, .moments = 1};
     int same = from->n_tensors <= to->n_tensors;
     for (int i = 0; same && i < to->n_tensors; i++)

@@ -24,6 +24,10 @@ struct sy_resume {
 sy_status sy_resume_find(const char *run_dir, struct sy_config *config, const struct sy_log *log,
                          struct sy_resume *resume);
 
+/* Local. One that starts from this very checkpoint, or NULL: from the beginning. It owns `ckpt` from here on,
+ * also after an error. Errors: ERR_DATA the config in its manifest, ERR_MEMORY. */
+sy_status sy_resume_from(struct sy_ckpt *ckpt, struct sy_resume *resume);
+
 /* The run has all its steps: nothing will be trained. */
 int sy_resume_is_done(const struct sy_resume *resume, const struct sy_config *config);
 

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/cpus.h"
+#include "comm/world.h"
+#include "device/cuda.h"
 #include "ops/wrapped.h"
 #include "train/classes.h"
 #include "train/feed.h"
@@ -23,11 +24,25 @@ int64_t sy_session_batch(const struct sy_session *s) { return s->calls.max_seque
 
 /* --- the exec ------------------------------------------------------------------------------------------- */
 
+struct sy_walk sy_session_walk(const struct sy_config *c, const struct sy_mesh *mesh, int dp_rank) {
+    struct sy_share own = sy_mesh_lanes(mesh, dp_rank);
+    return (struct sy_walk){.lanes = (int)c->numerics.lanes,
+                            .expert_lanes = (int)c->numerics.expert_lanes,
+                            .cell = (int)c->numerics.cell,
+                            .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
+                            .first_lane = (int)own.first,
+                            .n_lanes = (int)own.n,
+                            .swapped = strcmp(c->debug.break_, "swap_sequences") == 0};
+}
+
 /* *own: to be destroyed at the end, or NULL. */
 static sy_status open_device(const struct sy_config *c, struct sy_device **own,
                              const struct sy_device **out) {
+    int ordinal;
     *own = NULL;
-    if (c->run.device == SY_DEVICE_GUARDED)
+    if (sy_config_cuda(c, &ordinal))
+        SY_TRY(sy_device_cuda_create(ordinal, own));
+    else if (c->run.device == SY_DEVICE_GUARDED)
         SY_TRY(sy_device_guarded_create(own));
     *out = *own ? *own : sy_device_cpu();
     return SY_OK;
@@ -39,34 +54,56 @@ static sy_status make_device(struct sy_session *s) {
     return SY_OK;
 }
 
-static size_t scratch_bytes(const struct sy_config *c) {
+static sy_status choose_ops(const struct sy_config *c, const struct sy_ops **out) {
+    int ordinal;
+    *out = sy_ops_cuda();
+    return sy_config_cuda(c, &ordinal) ? SY_OK : sy_ops_select(sy_config_word(c, "run.tier"), out);
+}
+
+/* A GPU's ops share one workspace; a CPU's have one a thread. */
+static char *take_scratch(const struct sy_config *c, int threads, size_t bytes, struct sy_arena *a) {
+    int ordinal;
+    if (sy_config_cuda(c, &ordinal))
+        return sy_arena_take(a, "workspace of the ops", 1, bytes);
+    return sy_arena_take(a, "scratch of the threads", (size_t)threads, bytes);
+}
+
+static size_t scratch_bytes(const struct sy_config *c, int64_t sequences) {
     int64_t row, head;
+    int ordinal;
+    if (sy_config_cuda(c, &ordinal)) {
+        struct sy_attention most = {.sequences = sequences,
+                                    .seq_len = c->training.seq_len,
+                                    .heads = c->model.n_heads,
+                                    .kv_heads = c->model.attention == SY_ATTENTION_MLA ? c->model.n_heads
+                                                                                       : c->model.n_kv_heads};
+        return sy_ops_workspace_bytes(&most);
+    }
     sy_model_extent(&c->model, &c->moe, &row, &head);
     return sy_ops_scratch_bytes(row, head, c->training.seq_len);
 }
 
 static void carve_scratch(void *self, struct sy_arena *a) {
     struct sy_session *s = self;
-    s->exec.scratch =
-        sy_arena_take(a, "scratch of the threads", (size_t)sy_pool_size(s->pool), s->exec.scratch_bytes);
+    s->exec.scratch = take_scratch(s->config, sy_pool_size(s->pool), s->exec.scratch_bytes, a);
 }
 
 /* A rank's share of the process's threads, at least one. */
 static int threads_of(const struct sy_config *c, const struct sy_mesh *m) {
     int64_t ranks = m->world == 1 ? 1 : c->run.ranks,
-            all = c->run.threads > 0 ? c->run.threads : sy_cpus_usable();
+            all = c->run.threads > 0 ? c->run.threads : sy_world_cpus(c);
     return all < ranks ? 1 : (int)sy_deal(all, ranks, m->rank % ranks).n;
 }
 
 static sy_status make_exec(struct sy_session *s) {
     const struct sy_config *c = s->config;
-    SY_TRY(sy_ops_select(sy_config_word(c, "run.tier"), &s->exec.ops));
+    SY_TRY(choose_ops(c, &s->exec.ops));
     SY_TRY(sy_pool_create(threads_of(c, &s->mesh), &s->pool));
     sy_exec_set_class(&s->exec, sy_config_numeric_class(c));
     s->exec.pool = s->pool;
-    s->exec.scratch_bytes = scratch_bytes(c);
+    s->exec.scratch_bytes = scratch_bytes(c, s->calls.max_sequences);
     SY_TRY(make_device(s));
-    return sy_arena_build(s->exec.device, "scratch of the threads", carve_scratch, s, &s->scratch);
+    return sy_arena_build(s->exec.device, "scratch of the ops", carve_scratch, s, &s->scratch);
 }
 
 /* --- what a step needs beside the model ----------------------------------------------------------------- */
@@ -166,33 +203,23 @@ static struct sy_model_options model_options(const struct part_of *o, int train)
                                      .loss_sequences = c->training.global_batch_size};
 }
 
-struct sy_walk sy_session_walk(const struct sy_config *c, const struct sy_mesh *mesh, int dp_rank) {
-    struct sy_share own = sy_mesh_lanes(mesh, dp_rank);
-    return (struct sy_walk){.lanes = (int)c->numerics.lanes,
-                            .expert_lanes = (int)c->numerics.expert_lanes,
-                            .cell = (int)c->numerics.cell,
-                            .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
-                            .first_lane = (int)own.first,
-                            .n_lanes = (int)own.n,
-                            .swapped = strcmp(c->debug.break_, "swap_sequences") == 0};
-}
-
 static struct sy_gradients_options gradients_options(const struct part_of *o, const struct sy_owner *own) {
     const struct sy_config *c = o->config;
     int64_t batch = o->calls->max_sequences, s = c->training.seq_len;
     struct sy_share experts = sy_mesh_experts(o->mesh, o->mesh->ep_rank);
-    return (struct sy_gradients_options){.params = o->params,
-                                         .exec = o->exec,
-                                         .walk = o->walk,
-                                         .seq_len = s,
-                                         .max_sequences = batch,
-                                         .head_chunk = sy_head_chunk(c->model.vocab_size, s, batch * s),
-                                         .own = own,
-                                         .walks = o->calls->walk,
-                                         .n_ranks = o->calls->ranks,
-                                         .first_expert = experts.first,
-                                         .n_experts = experts.n,
-                                         .plant = c->debug.break_};
+    return (struct sy_gradients_options){
+        .params = o->params,
+        .exec = o->exec,
+        .walk = o->walk,
+        .seq_len = s,
+        .max_sequences = batch,
+        .head_chunk = sy_head_chunk(o->exec->device, c->model.vocab_size, s, batch * s),
+        .walks = o->calls->walk,
+        .n_ranks = o->calls->ranks,
+        .first_expert = experts.first,
+        .n_experts = experts.n,
+        .own = own,
+        .plant = c->debug.break_};
 }
 
 static struct sy_weights_options weights_options(const struct part_of *o) {
@@ -234,20 +261,25 @@ static sy_status measure(const struct part_of *o, struct sy_arena *a) {
     for (int side = 0; side < 2; side++)
         carve_step(&(struct step_memory){c, o->calls, &feed, &step}, a);
     SY_TRY(sy_step_routes_measure(c, o->calls->max_sequences, a));
-    sy_arena_take(a, "scratch of the threads", (size_t)threads_of(c, o->mesh), o->exec->scratch_bytes);
+    take_scratch(c, threads_of(c, o->mesh), o->exec->scratch_bytes, a);
     return sy_arena_check(a, "the plan");
 }
 
 sy_status sy_session_measure(const struct sy_config *c, const struct sy_params *params,
                              const struct sy_mesh *mesh, struct sy_arena *a) {
-    struct sy_exec x = {.scratch_bytes = scratch_bytes(c)};
-    struct sy_device *own;
-    sy_exec_set_class(&x, sy_config_numeric_class(c));
-    SY_TRY(sy_ops_select(sy_config_word(c, "run.tier"), &x.ops));
-    SY_TRY(open_device(c, &own, &x.device));
     struct sy_walk walk = sy_session_walk(c, mesh, mesh->dp_rank);
     struct sy_calls calls;
+    struct sy_exec x = {0};
+    struct sy_device *own = NULL;
+    int ordinal;
+    sy_exec_set_class(&x, sy_config_numeric_class(c));
+    SY_TRY(choose_ops(c, &x.ops));
+    if (sy_config_cuda(c, &ordinal))
+        x.device = sy_device_cuda_planned();
+    else
+        SY_TRY(open_device(c, &own, &x.device));
     sy_status status = sy_calls_init(mesh, &walk, c->training.local_batch_size, &calls);
+    x.scratch_bytes = scratch_bytes(c, calls.max_sequences);
     if (status == SY_OK)
         status = measure(&(struct part_of){c, &x, params, mesh, walk, &calls}, a);
     sy_calls_fini(&calls);
@@ -331,14 +363,13 @@ static sy_status make_training(struct sy_session *s) {
 
 static sy_status check_plant(const struct sy_config *c) {
     const char *plant = c->debug.break_;
-    int known = plant[0] == 0 || sy_session_planted_nan(plant) > 0;
+    int known = plant[0] == 0 || sy_session_planted_nan(plant) > 0 || sy_session_planted_flip(plant) > 0;
     for (int i = 0; sy_gradients_plant(i); i++)
         known |= strcmp(sy_gradients_plant(i), plant) == 0;
     if (!known)
-        return sy_config_fail(
-            c, "debug.break",
-            "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn and "
-            "nan_at_step_N");
+        return sy_config_fail(c, "debug.break",
+                              "no such planted bug; there are swap_sequences, shuffle_lanes, lanes_in_turn, "
+                              "nan_at_step_N and flip_at_step_N");
     return SY_OK;
 }
 
@@ -372,15 +403,13 @@ static sy_status open_data(struct sy_session *s) {
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
     SY_TRY(check_plant(s->config));
+    s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
+    SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
     SY_TRY(make_exec(s));
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
     SY_TRY(sy_tokenizer_create(s->config->tokenizer.path, s->config->model.vocab_size, &s->tokenizer));
     if (parts & SY_SESSION_DATA)
         SY_TRY(open_data(s));
-    s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
-    SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
-    if (s->mesh.pp > 1)
-        SY_TRY(sy_micro_init(&s->calls, &s->micro));
     SY_TRY(make_step(s));
     SY_TRY(make_weights(s, train));
     SY_TRY(make_model(s, train));
@@ -487,7 +516,6 @@ void sy_session_destroy(struct sy_session *s) {
     sy_arena_fini(&s->host);
     sy_device_destroy(s->own_device);
     sy_groups_destroy(&s->groups);
-    sy_micro_fini(&s->micro);
     sy_calls_fini(&s->calls);
     free(s);
 }

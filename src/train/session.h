@@ -16,7 +16,6 @@
 #include "parallel/calls.h"
 #include "parallel/gradients.h"
 #include "parallel/pipeline.h"
-#include "train/micro.h"
 #include "train/profile.h"
 #include "train/schedule.h"
 #include "train/state.h"
@@ -62,7 +61,6 @@ struct sy_session {
     struct sy_model *model; /* of this rank's stages */
     struct sy_schedule *schedule;
     struct sy_pipeline *pipeline; /* NULL: one stage */
-    struct sy_micro micro;        /* its batches of a step */
     struct sy_walk walk;
     struct sy_calls calls; /* of the expert-parallel group */
     int64_t planned_rows;  /* of experts, after a step that needed as many; 0: as parallelism says */
@@ -142,8 +140,9 @@ sy_status sy_session_weights_changed(struct sy_session *session);
 /* Collective. Call after the stored weights that this rank owns were changed: all ranks get them. */
 sy_status sy_session_spread(struct sy_session *session);
 
-/* The step of debug.break = nan_at_step_N, from 1; 0 if the plant is another. */
+/* The step of debug.break = nan_at_step_N, or flip_at_step_N, from 1; 0 if the plant is another. */
 int64_t sy_session_planted_nan(const char *plant);
+int64_t sy_session_planted_flip(const char *plant);
 
 /* The first token of step s (from 0) in the stream of data, and so the tokens trained on before it. A
  * resume sets the base from its checkpoint: with another batch or seq_len data go on where the former

@@ -16,11 +16,30 @@
 #include "train/feed.h"
 #include "train/totals.h"
 
-/* debug.break = nan_at_step_N: a gradient element becomes NaN in step N; 0 if another or none. */
-int64_t sy_session_planted_nan(const char *plant) {
-    static const char name[] = "nan_at_step_";
-    size_t n = sizeof name - 1;
+static int64_t step_of(const char *plant, const char *name) {
+    size_t n = strlen(name);
     return strncmp(plant, name, n) == 0 ? atoll(plant + n) : 0;
+}
+
+/* debug.break = nan_at_step_N: a gradient element becomes NaN in step N; 0 if another or none. */
+int64_t sy_session_planted_nan(const char *plant) { return step_of(plant, "nan_at_step_"); }
+
+/* debug.break = flip_at_step_N: a bit of a weight flips in memory before step N. */
+int64_t sy_session_planted_flip(const char *plant) { return step_of(plant, "flip_at_step_"); }
+
+/* The first weight that is trained: a bit of its fraction. */
+static sy_status flip(struct sy_session *s) {
+    int i = 0;
+    float x;
+    while (!sy_state_is_trained(s->params, i))
+        i++;
+    struct sy_range_of own = sy_state_own(&s->state, i);
+    if (own.first > 0 || own.n == 0)
+        return SY_OK;
+    SY_TRY(sy_state_read(&s->state, SY_STATE_W, i, 0, 1, &x));
+    uint32_t bits = sy_f32_bits(x) ^ 1u << 12;
+    memcpy(&x, &bits, sizeof x);
+    return sy_state_write(&s->state, SY_STATE_W, i, 0, 1, &x);
 }
 
 /* --- enqueued ------------------------------------------------------------------------------------------- */
@@ -44,24 +63,30 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
                                                   .data = s->step.counts});
 }
 
-/* All data-parallel ranks make as many calls; some of them may have no sequences. Ranks that share experts
- * exchange rows all the same; of one alone weights are gathered, which is collective too. */
+/* Call i of the step. All data-parallel ranks make as many; some of them may have no sequences. Ranks that share
+ * experts exchange rows all the same; of one alone weights are gathered, which is collective too. */
+static struct sy_batch call_batch(void *self, int64_t i) {
+    const struct sy_session *s = self;
+    const struct sy_call *call = &s->calls.call[i];
+    struct sy_batch b = sy_feed_batch(s, call->first, call->n);
+    b.group = s->groups.ep.size > 1 ? &call->group : NULL;
+    return b;
+}
+
 static sy_status accumulate(struct sy_session *s) {
     struct sy_grad_sink sink = sy_profile_sink(s->profile, sy_gradients_sink(s->gradients));
     sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
-    if (s->pipeline)
-        SY_TRY(sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, sy_micro_batch, &sink}));
-    for (int64_t i = 0; i < s->calls.n && !s->pipeline; i++) {
-        struct sy_group_batch group;
-        int64_t first, n;
-        sy_call(&s->calls, i, &first, &n, &group);
-        if (n == 0 && s->groups.ep.size == 1) {
+    if (s->pipeline) {
+        SY_TRY(sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, call_batch, &sink}));
+        return sy_weights_status(&s->weights);
+    }
+    for (int64_t i = 0; i < s->calls.n; i++) {
+        struct sy_batch b = call_batch(s, i);
+        if (b.at.n == 0 && !b.group) {
             sy_model_idle(s->model, 1);
             continue;
         }
-        struct sy_batch b = sy_feed_batch(s, first, n);
-        b.group = s->groups.ep.size > 1 ? &group : NULL;
         sy_step_routes_before(s->routes, &s->walk, &b);
         SY_TRY(sy_model_train(s->model, &b, &sink));
         sy_step_routes_after(s->routes, &s->walk, &b);
@@ -227,6 +252,8 @@ static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, stru
         return sy_session_digest(s, r->digest);
     }
     r->tokens = c->training.global_batch_size * c->training.seq_len;
+    if (r->step == sy_session_planted_flip(c->debug.break_))
+        SY_TRY(flip(s));
     SY_TRY(compute(s, r));
     while (s->seen.tally->overflow) { /* nothing was applied, and no number means anything */
         SY_TRY(sy_session_regrow(s, s->seen.tally->overflow));
@@ -252,74 +279,4 @@ sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_res
 
 sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_step_result *r) {
     return filled(s, SY_OK, step, r);
-}
-
-/* What each rank of the expert-parallel group brings to call i of held-out sequences, `total` dealt to all
- * data-parallel ranks; first: this rank's first of it. Returns how many calls there are, for all of them. */
-static int64_t heldout_call(const struct sy_session *s, int64_t total, int64_t i, int64_t *first,
-                            int64_t *of) {
-    int64_t local = s->calls.least_sequences, most = sy_deal(total, s->mesh.dp, 0).n;
-    const struct sy_mesh *m = &s->mesh;
-    for (int r = 0; r < m->ep; r++) {
-        struct sy_share own = sy_deal(total, m->dp, m->edp_rank * m->ep + r);
-        int64_t at = i * local < own.n ? i * local : own.n, left = own.n - at;
-        of[r] = left < local ? left : local;
-        if (r == m->ep_rank)
-            *first = own.first + at;
-    }
-    return (most + local - 1) / local;
-}
-
-/* Losses of this rank's part of `total` held-out sequences, to the tally. of [ep]: scratch. */
-static sy_status eval_sequences(struct sy_session *s, int64_t total, int64_t *of) {
-    const struct sy_device *d = s->exec.device;
-    struct sy_group_batch group = {.rounds = 1, .of = of};
-    const struct sy_comm *ep = &s->groups.ep;
-    int64_t first = 0;
-    *s->seen.tally = sy_tally_empty;
-    d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
-    if (s->pipeline)
-        SY_TRY(sy_micro_eval(s, total));
-    for (int64_t i = 0; !s->pipeline && i < heldout_call(s, total, i, &first, of); i++) {
-        int64_t n = of[s->mesh.ep_rank];
-        if (n == 0 && ep->size == 1) {
-            sy_model_idle(s->model, 0);
-            continue;
-        }
-        SY_TRY(ep->ops->agree(ep, sy_feed_fetch_heldout(s, first, n)));
-        sy_feed_send(s, n);
-        struct sy_batch b = sy_feed_batch(s, 0, n);
-        b.group = ep->size > 1 ? &group : NULL;
-        SY_TRY(sy_model_eval(s->model, &b));
-        SY_TRY(sy_exec_wait(&s->exec)); /* the feed is filled again */
-    }
-    SY_TRY(sy_weights_status(&s->weights));
-    d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
-    return sy_exec_wait(&s->exec);
-}
-
-static sy_status eval_together(struct sy_session *s, int64_t total) {
-    int64_t *of = calloc((size_t)s->mesh.ep, sizeof *of);
-    sy_status status = of ? eval_sequences(s, total, of)
-                          : sy_fail(SY_ERR_MEMORY, "no memory for the calls of %d ranks", s->mesh.ep);
-    free(of);
-    return sy_tally_total(&s->groups.world, status, s->seen.tally);
-}
-
-sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *loss, int64_t *n_valid) {
-    int64_t total = sy_loader_eval_count(s->data.loader), batch = s->config->training.global_batch_size;
-    if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)
-        total = max_batches * batch;
-    SY_TRY(eval_together(s, total));
-    while (s->seen.tally->overflow) {
-        SY_TRY(sy_session_regrow(s, s->seen.tally->overflow));
-        SY_TRY(eval_together(s, total));
-    }
-    const struct sy_tally *t = s->seen.tally;
-    sy_model_counters(s->model)->batched_no_grad += t->batched;
-    *n_valid = t->n_valid;
-    *loss = t->n_bad || t->bad_token != SY_NO_TOKEN || t->n_valid == 0
-                ? NAN
-                : (double)t->loss * 0x1p-24 / (double)t->n_valid;
-    return SY_OK;
 }

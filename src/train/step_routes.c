@@ -137,15 +137,22 @@ sy_status sy_step_routes_end(struct sy_step_routes *r, int64_t step, int known) 
                                              : sy_routes_save_skipped(r->out, step);
 }
 
-/* A batch's sequences of one layer between the device and a file's step. */
+/* A batch's sequences of one layer, and the files that have them, too. */
+struct both {
+    int layer;
+    const struct sy_routes_files *files;
+    struct sy_routes batch;
+};
+
+/* Between the device and the files' step. */
 static void copy(const struct sy_step_routes *r, const struct sy_walk *walk, const struct sy_span *at,
-                 int layer, const struct sy_routes_files *files, struct sy_routes batch, int to_file) {
+                 const struct both *both, int to_file) {
     const struct sy_device *d = r->device;
     size_t bytes = (size_t)r->per_sequence * 4;
     for (int64_t b = 0; b < at->n; b++) {
-        struct sy_routes file = sy_routes_at(files, layer, sy_walk_sequence(walk, at->first + b));
-        int32_t *ids = batch.ids + b * r->per_sequence;
-        float *w = batch.w + b * r->per_sequence;
+        struct sy_routes file = sy_routes_at(both->files, both->layer, sy_walk_sequence(walk, at->first + b));
+        int32_t *ids = both->batch.ids + b * r->per_sequence;
+        float *w = both->batch.w + b * r->per_sequence;
         d->copy(d, to_file ? (void *)file.ids : ids, to_file ? ids : file.ids, bytes);
         if (file.w)
             d->copy(d, to_file ? (void *)file.w : w, to_file ? w : file.w, bytes);
@@ -156,7 +163,7 @@ void sy_step_routes_before(struct sy_step_routes *r, const struct sy_walk *walk,
     if (!r)
         return;
     for (int l = r->first; l < r->n_layers && r->in; l++) {
-        copy(r, walk, &batch->at, l, r->in, r->given[l], 0);
+        copy(r, walk, &batch->at, &(struct both){l, r->in, r->given[l]}, 0);
         r->now[l] = r->given[l];
         if (!sy_routes_at(r->in, l, 0).w)
             r->now[l].w = NULL;
@@ -168,5 +175,5 @@ void sy_step_routes_before(struct sy_step_routes *r, const struct sy_walk *walk,
 void sy_step_routes_after(struct sy_step_routes *r, const struct sy_walk *walk,
                           const struct sy_batch *batch) {
     for (int l = r ? r->first : 0; r && r->out && l < r->n_layers; l++)
-        copy(r, walk, &batch->at, l, r->out, r->taken[l], 1);
+        copy(r, walk, &batch->at, &(struct both){l, r->out, r->taken[l]}, 1);
 }

@@ -16,17 +16,23 @@
 
 #include "base/folders.h"
 #include "base/text.h"
+#include "device/cuda.h"
+#include "train/classes.h"
 #include "train/counters_print.h"
 #include "train/io.h"
+#include "train/processes.h"
 #include "train/progress.h"
 #include "train/resume.h"
 #include "train/state_store.h"
 #include "train/stop.h"
+#include "comm/world.h"
 #include "train/feed.h"
-#include "train/world.h"
 
 struct trainer {
     struct sy_config *config;
+    const char *name;
+    struct sy_launch place; /* of the process */
+    struct sy_io quiet;     /* of all but the first */
     const struct sy_io *io;
     struct sy_train_summary *out;
     struct sy_log log;
@@ -90,7 +96,7 @@ static sy_status name_folder(struct trainer *t, const char *name) {
     snprintf(t->out->run_dir, sizeof t->out->run_dir, "%s", t->config->run.dir);
     if (sy_ckpt_any(t->out->run_dir))
         return SY_OK;
-    SY_TRY(sy_config_finish(t->config, false));
+    SY_TRY(sy_config_finish(t->config, sy_hopper_here()));
     return try_routes(t->config);
 }
 
@@ -150,17 +156,19 @@ static sy_status write_config(struct trainer *t) {
 
 /* --- checkpoints ---------------------------------------------------------------------------------------- */
 
-/* Rank 0's, from a store that has everything. */
-static sy_status write_checkpoint(struct trainer *t, const struct sy_ckpt_store *store) {
+/* Every rank's: each writes what it owns. */
+static sy_status save(struct trainer *t) {
     struct sy_session *s = t->session;
+    if (!t->config->checkpoint.enable || t->saved_step == t->step)
+        return SY_OK;
     int64_t tokens = sy_session_token(s, t->step);
     json_t *trainer =
         json_pack("{s:I, s:I}", "applied", (json_int_t)s->applied, "tokens", (json_int_t)tokens);
-    if (!trainer)
-        SY_FAIL(SY_ERR_MEMORY, "no memory for a checkpoint's manifest");
+    SY_TRY(agree(t, trainer ? SY_OK : sy_fail(SY_ERR_MEMORY, "no memory for a checkpoint's manifest")));
+    struct sy_ckpt_store store = sy_state_store(&s->state, t->world);
     struct sy_ckpt_state state = {.config = t->config,
                                   .params = s->params,
-                                  .store = store,
+                                  .store = &store,
                                   .step = t->step,
                                   .next_sequence = tokens / t->config->training.seq_len,
                                   .former_recipes = t->resume.former,
@@ -173,28 +181,11 @@ static sy_status write_checkpoint(struct trainer *t, const struct sy_ckpt_store 
     char path[SY_CKPT_PATH_BYTES];
     sy_status status = sy_ckpt_save(t->out->run_dir, &state, &options, path);
     json_decref(trainer);
-    if (status == SY_OK)
-        sy_log_info(&t->log, "saved %s", path);
-    return status;
-}
-
-static sy_status save(struct trainer *t) {
-    struct sy_session *s = t->session;
-    struct sy_ckpt_store own = sy_state_store(&s->state);
-    struct sy_shared_store shared;
-    sy_status status;
-    if (!t->config->checkpoint.enable || t->saved_step == t->step)
-        return SY_OK;
-    if (t->world->size == 1) {
-        status = write_checkpoint(t, &own);
-    } else {
-        SY_TRY(sy_shared_store_open(&s->state, &s->mesh, t->world, &shared));
-        status = sy_shared_store_close(&shared, is_first(t) ? write_checkpoint(t, &shared.store) : SY_OK);
-    }
     if (status != SY_OK)
         return sy_fail_context(status, "checkpoint of step %lld", (long long)t->step);
     t->saved_step = t->step;
     sy_stop_saved(&t->stop);
+    sy_log_info(&t->log, "saved %s", path);
     return SY_OK;
 }
 
@@ -210,6 +201,25 @@ static sy_status make_session(struct trainer *t) {
     SY_TRY(sy_resume_load(&t->resume, t->session, &t->log, &t->step, t->out->weights_digest));
     t->saved_step = t->first_step = t->step;
     return sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps);
+}
+
+/* A GPU that is left alone is said; one that computes, too. */
+static void log_device(const struct trainer *t) {
+    const struct sy_session *s = t->session;
+    struct sy_cuda_about about;
+    int ordinal;
+    if (sy_config_cuda(t->config, &ordinal)) {
+        if (ordinal < 0)
+            ordinal = sy_device_cuda_first();
+        if (sy_device_cuda_about(ordinal, &about) == SY_OK)
+            sy_log_info(&t->log, "%s: %s, %.1f GiB", s->exec.device->name, about.name,
+                        (double)about.memory / (1u << 30));
+    } else if (sy_config_layer_of(t->config, "run.device") == SY_LAYER_RULE && sy_hopper_here()) {
+        sy_log_info(
+            &t->log,
+            "run.device = auto takes the CPU: a GPU computes numerics.class = sm90 alone, this run has %s",
+            sy_class_name(s->exec.cls));
+    }
 }
 
 static void log_experts(const struct trainer *t) {
@@ -240,6 +250,7 @@ static void log_ranks(const struct trainer *t) {
 static void log_start(const struct trainer *t) {
     const struct sy_session *s = t->session;
     const struct sy_documents *d = s->data.documents;
+    log_device(t);
     if (t->step < t->config->training.steps)
         sy_schedule_warn(&t->config->lr_scheduler, t->config->training.steps, &t->log);
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
@@ -253,17 +264,19 @@ static void log_start(const struct trainer *t) {
     log_ranks(t);
 }
 
-/* What a process does once, before its ranks. */
-static sy_status prepare(struct trainer *t, const char *name) {
-    SY_TRY(name_folder(t, name));
-    if (access(t->out->run_dir, F_OK) == 0)
+/* What a process does once, before its ranks; the first one has the folder. A launcher's processes are the
+ * ranks, also where the checkpoint had threads. */
+static sy_status prepare(struct trainer *t) {
+    SY_TRY(name_folder(t, t->name));
+    if (t->place.rank == 0 && access(t->out->run_dir, F_OK) == 0)
         SY_TRY(lock_folder(t));
     SY_TRY(sy_resume_find(t->out->run_dir, t->config, &t->log, &t->resume));
-    if (t->config->run.device == SY_DEVICE_CUDA)
-        SY_FAIL(SY_ERR_UNAVAILABLE,
-                "run.device = cuda: this build computes on the CPU alone; use run.device=cpu");
+    int processes = t->place.size > 1;
+    if (processes)
+        SY_TRY(
+            sy_config_set(t->config, SY_LAYER_RULE, sy_launcher_name(t->place.launcher), "run.ranks", "1"));
     struct sy_mesh mesh;
-    SY_TRY(sy_mesh_create(t->config, (int)t->config->run.ranks, 0, &mesh));
+    SY_TRY(sy_mesh_create(t->config, processes ? t->place.size : (int)t->config->run.ranks, 0, &mesh));
     SY_TRY(sy_data_open(t->config, &t->log, &t->data));
     SY_TRY(sy_documents_fingerprint(t->data.documents, &t->fingerprint));
     const struct sy_documents *d = t->data.documents;
@@ -320,6 +333,8 @@ static sy_status nonfinite(struct trainer *t, const struct sy_step_result *r) {
 /* A step failed and the weights are those of t->step: they are saved, and what failed stays the error. */
 static sy_status save_before(struct trainer *t, sy_status status) {
     char why[2048];
+    if (status == SY_ERR_PEER) /* without the others nothing can be saved */
+        return sy_fail_context(status, "step %lld", (long long)t->step + 1);
     snprintf(why, sizeof why, "%s", sy_error_message());
     if (save(t) != SY_OK)
         sy_log_warn(&t->log, "step %lld could not be saved: %s", (long long)t->step, sy_error_message());
@@ -421,11 +436,16 @@ static sy_status run(struct trainer *t) {
 /* Another rank's trainer has neither folder nor log; signals reach it, too. */
 static sy_status run_rank(const struct sy_comm *world, void *arg) {
     struct trainer *first = arg;
-    if (world->rank == 0) {
-        first->world = world;
-        return run(first);
+    first->world = world->rank == 0 || first->place.size > 1 ? world : first->world;
+    if (first->place.size > 1) {
+        SY_TRY(agree(first, prepare(first)));
+        int64_t step = first->resume.ckpt ? sy_ckpt_info(first->resume.ckpt)->step : 0;
+        SY_TRY(sy_processes_compare(world, first->out->run_dir, step, first->fingerprint));
     }
+    if (first->world == world)
+        return run(first);
     struct sy_train_summary out = {.loss = NAN};
+    memcpy(out.run_dir, first->out->run_dir, sizeof out.run_dir);
     struct sy_io quiet = {.stop = first->io->stop, .save = first->io->save};
     struct trainer t = {.config = first->config,
                         .io = &quiet,
@@ -438,27 +458,47 @@ static sy_status run_rank(const struct sy_comm *world, void *arg) {
     return run(&t);
 }
 
+/* Threads share what one of them prepares; of processes each prepares its own, and they agree on it. */
+static sy_status run_ranks(struct trainer *t) {
+    struct sy_world_options o = sy_world_options(t->config);
+    int ranks;
+    SY_TRY(sy_world_size(&o, &ranks, &t->place));
+    if (t->place.rank > 0) {
+        t->quiet = (struct sy_io){.stop = t->io->stop, .save = t->io->save};
+        t->io = &t->quiet;
+        t->log = (struct sy_log){0};
+    }
+    if (t->place.size == 1) {
+        SY_TRY(prepare(t));
+        o = sy_world_options(t->config); /* a checkpoint may have said more */
+    }
+    o.stop = t->io->stop;
+    return sy_world_run(&o, run_rank, t);
+}
+
+static void close_trainer(struct trainer *t) {
+    sy_data_close(&t->data);
+    sy_resume_fini(&t->resume);
+    json_decref(t->fingerprint);
+    free(t->early_log.s);
+    if (t->log_file)
+        fclose(t->log_file);
+    if (t->lock >= 0)
+        close(t->lock);
+}
+
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io,
                    struct sy_train_summary *out) {
     *out = (struct sy_train_summary){.loss = NAN, .eval_loss = NAN, .unigram_entropy = NAN};
-    struct trainer t = {.config = config, .io = io, .out = out, .lock = -1, .saved_step = -1};
+    struct trainer t = {.config = config, .name = name, .io = io, .out = out, .lock = -1, .saved_step = -1};
     t.log = (struct sy_log){log_line, &t};
-    sy_status status = prepare(&t, name);
-    if (status == SY_OK)
-        status = sy_world_run(config, run_rank, &t);
+    sy_status status = run_ranks(&t);
     if (status == SY_OK)
         status = sy_metrics_close(&t.metrics);
     else if (t.metrics.file)
         fclose(t.metrics.file); /* what failed before stays the error */
     if (status != SY_OK && status != SY_STOPPED && t.log_file)
         fprintf(t.log_file, "error: %s\n", sy_error_message());
-    sy_data_close(&t.data);
-    sy_resume_fini(&t.resume);
-    json_decref(t.fingerprint);
-    free(t.early_log.s);
-    if (t.log_file)
-        fclose(t.log_file);
-    if (t.lock >= 0)
-        close(t.lock);
+    close_trainer(&t);
     return status;
 }

@@ -8,9 +8,10 @@
 struct sy_update {
     struct sy_update_options o;
     const struct sy_exec *exec;
-    int n_trained, n_all, n_bias, n_bias_digests;
+    int n_trained, n_stored, n_all, n_bias, n_bias_digests;
     struct sy_norm_item *norm;     /* [n_trained]; gradients are filled in each step */
     struct sy_adamw_item *adamw;   /* [n_trained] */
+    struct sy_cast_item *cast;     /* [n_stored] */
     int *tensor;                   /* [n_trained] */
     struct sy_digest_item *digest; /* [n_all]; the first n_bias_digests are the expert biases */
     const int64_t **counts;        /* [n_bias] */
@@ -33,6 +34,8 @@ static void list_trained(struct sy_update *u, int i, const struct sy_tensor *t, 
     }
     u->norm[u->n_trained] = (struct sy_norm_item){.n = own.n};
     u->tensor[u->n_trained] = i;
+    if (!is_vector)
+        u->cast[u->n_stored++] = (struct sy_cast_item){own.n, item.w, item.stored};
     u->adamw[u->n_trained++] = item;
 }
 
@@ -72,12 +75,13 @@ sy_status sy_update_create(const struct sy_update_options *o, struct sy_update *
         u->exec = o->state->exec;
         u->norm = calloc(n, sizeof *u->norm);
         u->adamw = calloc(n, sizeof *u->adamw);
+        u->cast = calloc(n, sizeof *u->cast);
         u->tensor = calloc(n, sizeof *u->tensor);
         u->digest = calloc(n, sizeof *u->digest);
         u->counts = calloc(n, sizeof *u->counts);
         u->bias = calloc(n, sizeof *u->bias);
     }
-    if (!u || !u->norm || !u->adamw || !u->tensor || !u->digest || !u->counts || !u->bias) {
+    if (!u || !u->norm || !u->adamw || !u->cast || !u->tensor || !u->digest || !u->counts || !u->bias) {
         sy_update_destroy(u);
         SY_FAIL(SY_ERR_MEMORY, "no memory for a list of %zu tensors", n);
     }
@@ -91,6 +95,7 @@ void sy_update_destroy(struct sy_update *u) {
         return;
     free(u->norm);
     free(u->adamw);
+    free(u->cast);
     free(u->tensor);
     free(u->digest);
     free(u->counts);
@@ -145,11 +150,7 @@ void sy_update_apply(struct sy_update *u, const struct sy_reduce *g, const struc
 }
 
 void sy_update_stored(const struct sy_update *u) {
-    for (int i = 0; i < u->n_trained; i++) {
-        const struct sy_adamw_item *q = &u->adamw[i];
-        if (q->stored != q->w)
-            u->exec->ops->cast(u->exec, &(struct sy_cast){.n = q->n, .x = q->w, .y = q->stored});
-    }
+    u->exec->ops->cast(u->exec, &(struct sy_cast){u->cast, u->n_stored});
 }
 
 void sy_update_digest(const struct sy_update *u, uint64_t *sum) {

@@ -80,6 +80,18 @@ for ranks in 2 3 4; do
 done
 many "groups of three, 4 ranks in two groups" $threes --run.ranks=4 $ep=2
 
+# More ranks than experts: some own none.
+three="--training.steps=2 --moe.num_experts=3 --moe.num_expert_groups=0 --moe.num_limited_groups=0 --checkpoint.enable=false"
+train three $three
+want=$(history three)
+many "3 experts over 4 ranks" $three --run.ranks=4 $ep=4
+many "3 experts over 8 ranks, direct" $three --run.ranks=8 $ep=8 $back=direct
+many "3 experts over two groups of 4 ranks, weights whole" $three --run.ranks=8 $ep=4 \
+    --parallelism.data_parallel_shard_degree=1 --parallelism.data_parallel_replicate_degree=8
+# Memory that only ops can touch, segments at multiples of 16.
+many "guarded" $three --run.ranks=2 $ep=2 --run.device=guarded
+many "guarded, direct" $three --run.ranks=2 $ep=2 --run.device=guarded $back=direct
+
 # Paths, what they exchange and wait for; buffers that grow.
 plain="--training.steps=2 --checkpoint.enable=false --metrics.moe_counters"
 four="--run.ranks=4 $ep=4"

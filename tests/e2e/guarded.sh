@@ -1,9 +1,13 @@
 # Whole trainings on a device whose memory faults when anything but an op touches it (run.device = guarded), with segments
 # that start at multiples of 16 rows, as on a GPU: the bits of the CPU. A sanitizer's shadow does not know such memory.
+# DEVICE=cuda CLASS=sm90: the same on a GPU (tests/gpu/train.sh).
 . tests/lib/check.sh
+# shellcheck disable=SC2086 # $steps, $many: several words
 [ -z "${QUICK-}" ] || finish
-g=--run.device=guarded
-steps=--training.steps=3
+device=${DEVICE:-guarded}
+g=--run.device=$device
+class=--numerics.class=${CLASS:-x86}
+steps="--training.steps=3 $class"
 quiet=--checkpoint.enable=false
 
 for config in configs/micro_mla.toml configs/micro_gqa.toml; do
@@ -11,8 +15,8 @@ for config in configs/micro_mla.toml configs/micro_gqa.toml; do
     expect 0 "$config: cpu"
     for mode in none full selective; do
         train $mode $g $steps $quiet --activation_checkpoint.mode=$mode --training.local_batch_size=3
-        expect 0 "$config: guarded, recompute $mode"
-        same "$(history $mode)" "$(history cpu)" "$config: guarded, recompute $mode"
+        expect 0 "$config: $device, recompute $mode"
+        same "$(history $mode)" "$(history cpu)" "$config: $device, recompute $mode"
         rm -rf "${room:?}/$mode"
     done
 
@@ -29,23 +33,22 @@ for config in configs/micro_mla.toml configs/micro_gqa.toml; do
     many="--numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2 --moe.combine=scatter --moe.z_loss_coeff=0.001
         --moe.seq_aux_loss_coeff=0.01 --validation.enable --metrics.moe_counters"
     for forced in false true; do
-        for device in cpu guarded; do
-            # shellcheck disable=SC2086
-            train $device-$forced --run.device=$device $steps $quiet $many --debug.moe_force_load_balance=$forced
-            expect 0 "$config: many options, forced balance $forced, $device"
+        for on in cpu $device; do
+            train $on-$forced --run.device=$on $steps $quiet $many --debug.moe_force_load_balance=$forced
+            expect 0 "$config: many options, forced balance $forced, $on"
         done
-        same "$(history guarded-$forced)" "$(history cpu-$forced)" "$config: many options, forced balance $forced"
-        same "$(grep -c '"kind":"eval"' "$room/guarded-$forced/metrics.jsonl")" 1 "$config: held-out loss"
-        rm -rf "$room/cpu-$forced" "$room/guarded-$forced"
+        same "$(history $device-$forced)" "$(history cpu-$forced)" "$config: many options, forced balance $forced"
+        same "$(grep -c '"kind":"eval"' "$room/$device-$forced/metrics.jsonl")" 1 "$config: held-out loss"
+        rm -rf "$room/cpu-$forced" "$room/$device-$forced"
     done
 
     # A step that is refused: its gradient is NaN; the run goes on.
-    for device in cpu guarded; do
-        train nan-$device --run.device=$device $steps $quiet --debug.break=nan_at_step_2 --run.nonfinite=skip
-        expect 0 "$config: a NaN step, $device"
-        says 'step 2 skipped: ' "$config: a NaN step, $device"
+    for on in cpu $device; do
+        train nan-$on --run.device=$on $steps $quiet --debug.break=nan_at_step_2 --run.nonfinite=skip
+        expect 0 "$config: a NaN step, $on"
+        says 'step 2 skipped: ' "$config: a NaN step, $on"
     done
-    same "$(history nan-guarded)" "$(history nan-cpu)" "$config: a NaN step"
+    same "$(history nan-$device)" "$(history nan-cpu)" "$config: a NaN step"
 
     # Routes written and followed, a checkpoint saved on one device and gone on from on the other, text.
     train whole $g $steps --checkpoint.interval=2 "--moe.routes_out=$room/routes"
@@ -54,12 +57,12 @@ for config in configs/micro_mla.toml configs/micro_gqa.toml; do
     copy_until whole first 2
     train first --run.device=cpu $steps "--moe.routes_out="
     expect 0 "$config: resumed on the CPU"
-    same "$(history first)" "$(history cpu)" "$config: saved guarded, gone on with on the CPU"
+    same "$(history first)" "$(history cpu)" "$config: saved on $device, gone on with on the CPU"
     copy_until cpu second 3
-    train second $g --training.steps=4 "--moe.routes_in="
-    expect 0 "$config: resumed guarded"
-    train cpu --training.steps=4 "--moe.routes_out="
-    same "$(history second)" "$(history cpu)" "$config: saved on the CPU, gone on with guarded"
+    train second $g $class --training.steps=4 "--moe.routes_in="
+    expect 0 "$config: resumed on $device"
+    train cpu $class --training.steps=4 "--moe.routes_out="
+    same "$(history second)" "$(history cpu)" "$config: saved on the CPU, gone on with on $device"
     run generate "$room/cpu" --prompt "The" --max-tokens 12 --temperature 0
     cp "$room/out" "$room/text"
     run generate "$room/cpu" --prompt "The" --max-tokens 12 --temperature 0 $g

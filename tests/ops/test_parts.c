@@ -144,7 +144,7 @@ static void run_layer(struct layer *l) {
         .at = {0, 1, TOKENS}, .tokens = TOKENS, .doc_start = l->doc_start, .position = l->position};
     struct sy_attn_call call = {.batch = &batch, .w = &l->w};
     l->kind->fwd(&l->ctx, &call, l->n, &l->act, l->n, l->dn);
-    l->kind->bwd_inputs(&l->ctx, &call, l->dy, &l->act, &l->grad, l->dn);
+    l->kind->bwd_inputs(&l->ctx, &call, &(struct sy_attn_back){l->n, l->dy, &l->act, &l->grad}, l->dn);
     sy_mlp_bwd(&l->x, &l->w.ffn,
                &(struct sy_mlp_bwd){.rows = sy_rows_dense(1, TOKENS),
                                     .dy = l->dy,

@@ -212,13 +212,25 @@ static void test_sharing(void **state) {
 static void test_check(void **state) {
     (void)state;
     char m[64] = {0};
-    assert_int_equal(sy_scatter_add_check(m, 16, m + 16, 16, m + 32, 16, m + 48, 16), SY_OK);
-    assert_int_equal(sy_scatter_add_check(m + 16, 16, m, 16, NULL, 0, NULL, 0), SY_OK);
-    assert_int_equal(sy_scatter_add_check(m, 17, m + 16, 16, m + 32, 16, m + 48, 16), SY_ERR_USAGE);
-    assert_int_equal(sy_scatter_add_check(m + 20, 1, m, 16, m + 32, 16, m + 16, 16), SY_ERR_USAGE);
+    assert_int_equal(
+        sy_scatter_add_check(&(struct sy_scatter_memory){{m, 16}, {m + 16, 16}, {m + 32, 16}, {m + 48, 16}}),
+        SY_OK);
+    assert_int_equal(
+        sy_scatter_add_check(&(struct sy_scatter_memory){{m + 16, 16}, {m, 16}, {NULL, 0}, {NULL, 0}}),
+        SY_OK);
+    assert_int_equal(
+        sy_scatter_add_check(&(struct sy_scatter_memory){{m, 17}, {m + 16, 16}, {m + 32, 16}, {m + 48, 16}}),
+        SY_ERR_USAGE);
+    assert_int_equal(
+        sy_scatter_add_check(&(struct sy_scatter_memory){{m + 20, 1}, {m, 16}, {m + 32, 16}, {m + 16, 16}}),
+        SY_ERR_USAGE);
     names_ranges(m + 20, 1, m + 16, 16);
-    assert_int_equal(sy_scatter_add_check(m + 20, 0, m, 16, m + 32, 16, m + 16, 16), SY_OK);
-    assert_int_equal(sy_scatter_add_check(m, 40, NULL, 16, m + 39, 16, NULL, 16), SY_ERR_USAGE);
+    assert_int_equal(
+        sy_scatter_add_check(&(struct sy_scatter_memory){{m + 20, 0}, {m, 16}, {m + 32, 16}, {m + 16, 16}}),
+        SY_OK);
+    assert_int_equal(
+        sy_scatter_add_check(&(struct sy_scatter_memory){{m, 40}, {NULL, 16}, {m + 39, 16}, {NULL, 16}}),
+        SY_ERR_USAGE);
     says("index");
 }
 
@@ -233,9 +245,11 @@ static void test_question(void **state) {
             for (size_t n = 0; n <= OTHER; n += OTHER) {
                 const void *there[3] = {NULL, NULL, NULL};
                 there[which] = m + at;
-                sy_status want = sy_scatter_add_check(m + 16, OUT, there[0], n, there[1], n, there[2], n);
+                sy_status want = sy_scatter_add_check(
+                    &(struct sy_scatter_memory){{m + 16, OUT}, {there[0], n}, {there[1], n}, {there[2], n}});
                 sy_fail(SY_ERR_IO, "kept");
-                assert_int_equal(sy_scatter_add_overlaps(m + 16, OUT, there[0], n, there[1], n, there[2], n),
+                assert_int_equal(sy_scatter_add_overlaps(&(struct sy_scatter_memory){
+                                     {m + 16, OUT}, {there[0], n}, {there[1], n}, {there[2], n}}),
                                  want != SY_OK);
                 assert_string_equal(sy_error_message(), "kept");
                 yes += want != SY_OK;

@@ -210,7 +210,7 @@ static inline sy_status verify(const char *path) {
     struct sy_ckpt *c = NULL;
     sy_status status = sy_ckpt_open(path, 1, &c);
     if (status == SY_OK)
-        status = sy_ckpt_verify(c);
+        status = sy_ckpt_verify(c, NULL);
     sy_ckpt_close(c);
     return status;
 }
@@ -241,7 +241,7 @@ static inline void inspect_says(const char *path, sy_status status, const char *
 static inline int64_t latest(const char *run) {
     struct sy_ckpt *c = NULL;
     lines[0] = 0;
-    sy_status status = sy_ckpt_find_latest(run_of(run), &log_lines, &c);
+    sy_status status = sy_ckpt_find_latest(run_of(run), &log_lines, NULL, &c);
     if (status != SY_OK)
         return -(int64_t)status;
     int64_t step = c ? sy_ckpt_info(c)->step : 0;
@@ -264,7 +264,7 @@ static inline void must_be_detected(const struct model *x, const char *path, con
     if (status == SY_OK)
         status = sy_ckpt_load(c, &target, NULL, NULL);
     if (status == SY_OK)
-        status = sy_ckpt_verify(c); /* what is not read by load: the index, the tokenizer */
+        status = sy_ckpt_verify(c, NULL); /* what is not read by load: the index, the tokenizer */
     sy_ckpt_close(c);
     if (status != SY_ERR_DATA || !strstr(sy_error_message(), base))
         fail_msg("%s of %s: status %d, %s", how, file, status, sy_error_message());

@@ -126,6 +126,8 @@ static const struct operation operations[] = {
     {"all_gather", call_split}};
 enum { OPERATIONS = sizeof operations / sizeof *operations };
 
+static inline const char *transport(void) { return are_threads() ? "threads" : "mpi"; }
+
 static inline int says(const char *text) { return strstr(sy_error_message(), text) != NULL; }
 
 #endif

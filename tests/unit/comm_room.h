@@ -7,21 +7,12 @@
 #ifndef SY_TESTS_UNIT_COMM_ROOM_H
 #define SY_TESTS_UNIT_COMM_ROOM_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
+#include "comm_ranks.h"
 
+#include <stdatomic.h>
 #include <time.h>
 
-#include <cmocka.h>
-
-#include "comm/comm.h"
-
-enum { MOST = 8, PART = 70 };               /* the longest part that a rank sends to another, bytes */
+enum { PART = 70 };                         /* the longest part that a rank sends to another, bytes */
 enum { FLYING = SY_COMM_MAX_REQUESTS + 5 }; /* a few more than fly at a time */
 
 struct room {

@@ -51,7 +51,7 @@ static void test_version_1(void **unused) {
     assert_int_equal(sy_ckpt_open(VERSION_1, 1, &c), SY_OK);
     assert_int_equal(sy_ckpt_info(c)->version, 1);
     assert_int_equal(sy_ckpt_info(c)->step, 2);
-    assert_int_equal(sy_ckpt_verify(c), SY_OK);
+    assert_int_equal(sy_ckpt_verify(c, NULL), SY_OK);
     sy_ckpt_close(c);
     load(VERSION_1, &x);
     save(&x, "again", 2, 0, 0, path);
@@ -146,7 +146,7 @@ static void test_a_bit_of_every_tensor(void **unused) {
                      (long long)t->offset, (long long)(t->offset + t->bytes - 1));
             text[at] ^= (char)(1 << (i + kind) % 8);
             spill(file, text, n);
-            assert_int_equal(sy_ckpt_verify(c), SY_ERR_DATA);
+            assert_int_equal(sy_ckpt_verify(c, NULL), SY_ERR_DATA);
             assert_non_null(strstr(sy_error_message(), quoted));
             assert_int_equal(sy_ckpt_load(c, &target, NULL, NULL), SY_ERR_DATA);
             assert_non_null(strstr(sy_error_message(), quoted));
@@ -160,7 +160,7 @@ static void test_a_bit_of_every_tensor(void **unused) {
         free(text);
     }
     assert_true(n_tensors > 100);
-    assert_int_equal(sy_ckpt_verify(c), SY_OK);
+    assert_int_equal(sy_ckpt_verify(c, NULL), SY_OK);
     sy_ckpt_close(c);
     free_model(&x);
     remove_run("flip");
@@ -195,7 +195,7 @@ static void test_every_bit_of_a_header(void **unused) {
     }
     fclose(f);
     free(text);
-    assert_int_equal(sy_ckpt_verify(c), SY_OK);
+    assert_int_equal(sy_ckpt_verify(c, NULL), SY_OK);
     sy_ckpt_close(c);
     free_model(&x);
     remove_run("header");

@@ -42,14 +42,14 @@ static sy_status put_recorded(void *self, const struct sy_ckpt_range *range, con
 }
 
 static sy_status save_recorded(struct recorder *r, const char *run, char *path) {
-    struct sy_ckpt_store store = {r, get_recorded, put_recorded, r->piece};
+    struct sy_ckpt_store store = {.self = r, .get = get_recorded, .put = put_recorded, .piece = r->piece};
     struct sy_ckpt_state state = state_of(r->model, &store, 1);
     struct sy_ckpt_save_options options = {0};
     return sy_ckpt_save(run_of(run), &state, &options, path);
 }
 
 static sy_status load_recorded(struct recorder *r, const char *path) {
-    struct sy_ckpt_store store = {r, get_recorded, put_recorded, r->piece};
+    struct sy_ckpt_store store = {.self = r, .get = get_recorded, .put = put_recorded, .piece = r->piece};
     struct sy_ckpt_target target = {r->model->params, &store, 1};
     struct sy_ckpt *c = NULL;
     assert_int_equal(sy_ckpt_open(path, 1, &c), SY_OK);

@@ -1,4 +1,4 @@
-/* The transports, self and threads, against what one rank can work out alone: gathers, uneven exchanges,
+/* The transports, self, threads and mpi (comm_ranks.h), against what one rank can work out alone: gathers, uneven exchanges,
  * many of them in flight and waited for in orders of each rank's own, broadcasts, integer sums, the
  * barrier's order, agreement on a status; a thousand rounds of all of it in turn; each operation with any
  * ranks failing; 1 to 8 ranks, two processors or not. Groups and messages: test_comm_groups.c. Ranks that
@@ -50,9 +50,9 @@ static sy_status mixed(const struct sy_comm *c, void *arg) {
 
 static void thousand_rounds(void **state) {
     (void)state;
-    for (int ranks = 1; ranks <= MOST; ranks++) {
+    for (int ranks = 1; ranks <= most_ranks(); ranks++) {
         struct room room = {.rounds = 1000};
-        assert_int_equal(sy_comm_threads_run(ranks, mixed, &room), SY_OK);
+        assert_int_equal(run_ranks(ranks, mixed, &room, sizeof room), SY_OK);
         assert_all_right(&room, ranks);
     }
 }
@@ -73,7 +73,7 @@ static void self_is_a_transport(void **state) {
 static sy_status each(const struct sy_comm *c, void *arg) {
     struct room *room = arg;
     room->ran[c->rank]++;
-    check(room, c, strcmp(c->ops->name, "threads") == 0 && c->rank >= 0 && c->rank < c->size);
+    check(room, c, strcmp(c->ops->name, transport()) == 0 && c->rank >= 0 && c->rank < c->size);
     check(room, c, sy_comm_rank(c) == c->rank && sy_comm_size(c) == c->size);
     check(room, c, c->ops->wait(c, &(struct sy_comm_request){0}) == SY_OK);
     for (int round = 0; round < room->rounds; round++) {
@@ -92,9 +92,9 @@ static sy_status each(const struct sy_comm *c, void *arg) {
 
 static void every_collective(void **state) {
     (void)state;
-    for (int ranks = 1; ranks <= MOST; ranks++) {
+    for (int ranks = 1; ranks <= most_ranks(); ranks++) {
         struct room room = {.rounds = 12};
-        assert_int_equal(sy_comm_threads_run(ranks, each, &room), SY_OK);
+        assert_int_equal(run_ranks(ranks, each, &room, sizeof room), SY_OK);
         assert_all_right(&room, ranks);
     }
 }
@@ -139,14 +139,14 @@ static sy_status wait_first(const struct sy_comm *c, void *arg) {
 
 static void nobody_waits_for_more_than_begins(void **state) {
     (void)state;
-    for (int ranks = 2; ranks <= MOST; ranks += 3)
+    for (int ranks = 2; ranks <= most_ranks(); ranks += are_threads() ? 3 : 1)
         for (int first = 0; first < ranks; first++) {
             struct room room = {.first = first};
-            assert_int_equal(sy_comm_threads_run(ranks, begin_first, &room), SY_OK);
+            assert_int_equal(run_ranks(ranks, begin_first, &room, sizeof room), SY_OK);
             assert_all_right(&room, ranks);
             assert_int_equal(atomic_load(&room.began), (ranks - 1) * SY_COMM_MAX_REQUESTS);
             room = (struct room){.first = first};
-            assert_int_equal(sy_comm_threads_run(ranks, wait_first, &room), SY_OK);
+            assert_int_equal(run_ranks(ranks, wait_first, &room, sizeof room), SY_OK);
             assert_all_right(&room, ranks);
         }
 }
@@ -168,8 +168,10 @@ static sy_status land_late(const struct sy_comm *c, void *arg) {
 static void a_wrong_place_is_seen(void **state) {
     (void)state;
     struct room room = {0};
+    if (most_ranks() < 4)
+        skip();
     assert_true(part_bytes(0, 3, 1) > 8);
-    assert_int_equal(sy_comm_threads_run(4, land_late, &room), SY_OK);
+    assert_int_equal(run_ranks(4, land_late, &room, sizeof room), SY_OK);
     for (int r = 0; r < 4; r++)
         assert_true(r == 3 ? room.wrong[r] > 8 : room.wrong[r] == 0);
 }
@@ -201,10 +203,12 @@ static sy_status agree_and_go_on(const struct sy_comm *c, void *arg) {
 static void agreement(void **state) {
     (void)state;
     static const sy_status kinds[] = {SY_ERR_MEMORY, SY_ERR_NONFINITE, SY_ERR_USAGE, SY_ERR_DATA};
+    if (most_ranks() < 4)
+        skip();
     for (int failing = 0; failing < 16; failing++) {
         struct room room = {.failing = failing};
         int lowest = failing ? __builtin_ctz((unsigned)failing) : 0;
-        assert_int_equal(sy_comm_threads_run(4, agree_and_go_on, &room), failing ? kinds[lowest] : SY_OK);
+        assert_int_equal(run_ranks(4, agree_and_go_on, &room, sizeof room), failing ? kinds[lowest] : SY_OK);
         char want[64]; /* rank 0's message, of the agreed failure */
         snprintf(want, sizeof want, "rank %d: shard %d of round 2", lowest, lowest);
         if (failing)
@@ -225,11 +229,13 @@ static sy_status fail_alone(const struct sy_comm *c, void *arg) {
 static void failing_without_a_collective(void **state) {
     (void)state;
     struct room room = {.failing = 4 | 32};
-    assert_int_equal(sy_comm_threads_run(8, fail_alone, &room), SY_ERR_DATA);
+    if (most_ranks() < 8)
+        skip();
+    assert_int_equal(run_ranks(8, fail_alone, &room, sizeof room), SY_ERR_DATA);
     assert_string_equal(sy_error_message(), "alone on 2");
     assert_all_right(&room, 8);
     room = (struct room){.failing = 255};
-    assert_int_equal(sy_comm_threads_run(8, fail_alone, &room), SY_ERR_IO);
+    assert_int_equal(run_ranks(8, fail_alone, &room, sizeof room), SY_ERR_IO);
     assert_string_equal(sy_error_message(), "alone on 0");
 }
 
@@ -237,7 +243,7 @@ static void failing_without_a_collective(void **state) {
 
 struct failures {
     struct room room;
-    const struct operation *op;
+    int op;      /* of operations */
     int failing; /* bit r */
 };
 
@@ -250,7 +256,7 @@ static sy_status come_with_failures(const struct sy_comm *c, void *arg) {
         sy_status mine = SY_OK;
         if (failing >> c->rank & 1)
             mine = sy_fail(c->rank % 2 ? SY_ERR_IO : SY_ERR_DATA, "call %d of rank %d", i, c->rank);
-        sy_status status = q->op->call(c, mine, &right);
+        sy_status status = operations[q->op].call(c, mine, &right);
         while (lowest < c->size && !(failing >> lowest & 1))
             lowest++;
         if (lowest == c->size) {
@@ -269,16 +275,16 @@ static sy_status come_with_failures(const struct sy_comm *c, void *arg) {
 static void failures_are_agreed_on(void **state) {
     (void)state;
     for (int op = 0; op < OPERATIONS; op++)
-        for (int ranks = 1; ranks <= MOST; ranks++)
+        for (int ranks = 1; ranks <= most_ranks(); ranks++)
             for (int failing = 0; failing < 1 << ranks;
                  failing += ranks < 4 ? 1 : 1 + (int)(hash(op, ranks, failing) % 60)) {
-                struct failures q = {.op = &operations[op], .failing = failing};
-                assert_int_equal(sy_comm_threads_run(ranks, come_with_failures, &q), SY_OK);
+                struct failures q = {.op = op, .failing = failing};
+                assert_int_equal(run_ranks(ranks, come_with_failures, &q, sizeof q), SY_OK);
                 assert_all_right(&q.room, ranks);
                 if (ranks > 1)
                     continue;
                 struct sy_comm self = sy_comm_self();
-                q = (struct failures){.op = &operations[op], .failing = failing};
+                q = (struct failures){.op = op, .failing = failing};
                 assert_int_equal(come_with_failures(&self, &q), SY_OK);
                 assert_all_right(&q.room, 1);
             }
@@ -294,6 +300,8 @@ static void bad_ranks(void **state) {
     (void)state;
     static const int bad[] = {0, -1, INT32_MIN, 1025, INT32_MAX};
     int calls = 0;
+    if (!are_threads())
+        skip();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(sy_comm_threads_run(bad[i], never, &calls), SY_ERR_USAGE);
         char number[16];
@@ -313,6 +321,8 @@ static void no_thread(void **state) {
 #else
     struct rlimit all, few;
     int calls = 0;
+    if (!are_threads())
+        skip();
     assert_int_equal(getrlimit(RLIMIT_AS, &all), 0);
     few = all;
     few.rlim_cur = (rlim_t)400 << 20; /* bytes: 1024 stacks need gigabytes */
@@ -325,7 +335,7 @@ static void no_thread(void **state) {
 #endif
 }
 
-int main(void) {
+static int all_tests(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(self_is_a_transport),
         cmocka_unit_test(every_collective),
@@ -341,3 +351,5 @@ int main(void) {
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
+
+int main(void) { return test_on_ranks(all_tests); }

@@ -166,6 +166,46 @@ static void test_finish_again(void **state) {
     sy_config_destroy(cfg);
 }
 
+/* A GPU computes class sm90 alone; "auto" leaves it alone where another class is stated. */
+static void test_device(void **state) {
+    (void)state;
+    static const struct {
+        const char *flags;
+        bool hopper;
+        sy_status status;
+        int class, ordinal; /* -2: the CPU */
+    } cases[] = {
+        {"", false, SY_OK, SY_CLASS_X86, -2},
+        {"", true, SY_OK, SY_CLASS_SM90, -1},
+        {"--numerics.class=sm90", false, SY_OK, SY_CLASS_SM90, -2},
+        {"--numerics.class=sm90", true, SY_OK, SY_CLASS_SM90, -1},
+        {"--numerics.class=x86", true, SY_OK, SY_CLASS_X86, -2},
+        {"--numerics.class=fp32", true, SY_OK, SY_CLASS_FP32, -2},
+        {"--run.device=cpu", true, SY_OK, SY_CLASS_X86, -2},
+        {"--run.device=cuda", false, SY_OK, SY_CLASS_SM90, -1},
+        {"--run.device=cuda:0", true, SY_OK, SY_CLASS_SM90, 0},
+        {"--run.device=cuda:7 --numerics.class=sm90", true, SY_OK, SY_CLASS_SM90, 7},
+        {"--run.device=cuda:1 --numerics.class=x86", true, SY_ERR_USAGE, 0, 0},
+        {"--run.device=cuda --numerics.class=fp32", true, SY_ERR_USAGE, 0, 0},
+        {"--run.device=cuda:8", true, SY_ERR_USAGE, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sy_config *cfg = fresh();
+        int ordinal;
+        must(load(cfg, "[model]\nflavor = \"micro_mla\"\n"));
+        sy_status status = flags(cfg, cases[i].flags, "");
+        if (status == SY_OK)
+            status = sy_config_finish(cfg, cases[i].hopper);
+        assert_int_equal(status, cases[i].status);
+        if (status == SY_OK) {
+            assert_int_equal(cfg->numerics.class, cases[i].class);
+            bool cuda = sy_config_cuda(cfg, &ordinal);
+            assert_int_equal(cuda ? ordinal : -2, cases[i].ordinal);
+        }
+        sy_config_destroy(cfg);
+    }
+}
+
 static void test_rules(void **state) {
     (void)state;
     struct sy_config *cfg = fresh();
@@ -718,10 +758,6 @@ static void test_more_checks(void **state) {
     expect_finish(
         "micro_mla", "--model.n_dense_layers=3",
         "command line: model.n_dense_layers = 3: more than model.n_layers = 2: choose at most that");
-    expect_finish("micro_mla", "--parallelism.expert_parallel_comm_backend=direct",
-                  "command line: parallelism.expert_parallel_comm_backend = \"direct\": direct needs GPUs "
-                  "that see each "
-                  "other's memory, which this release does not use: choose \"auto\" or \"standard\"");
     expect_finish(
         "micro_mla", "--model.vocab_size=100",
         "command line: model.vocab_size = 100: tokenizer.path = \"byte\" has 259 ids: choose at least that");
@@ -973,31 +1009,19 @@ static void test_reference(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_file),
-        cmocka_unit_test(test_precedence),
-        cmocka_unit_test(test_finish_again),
-        cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_flags),
-        cmocka_unit_test(test_empty_paths),
-        cmocka_unit_test(test_flag_errors),
-        cmocka_unit_test(test_file_errors),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_neutral),
-        cmocka_unit_test(test_checks),
-        cmocka_unit_test(test_more_checks),
-        cmocka_unit_test(test_flavors),
-        cmocka_unit_test(test_print),
-        cmocka_unit_test(test_configs),
-        cmocka_unit_test(test_init),
-        cmocka_unit_test(test_init_comments),
-        cmocka_unit_test(test_help),
-        cmocka_unit_test(test_reference),
-        cmocka_unit_test(test_routes_of_a_pass),
-        cmocka_unit_test(test_problems),
-        cmocka_unit_test(test_missing),
-        cmocka_unit_test(test_meant),
-        cmocka_unit_test(test_inherit),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_file),
+        cmocka_unit_test(test_precedence),    cmocka_unit_test(test_finish_again),
+        cmocka_unit_test(test_device),        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_flags),         cmocka_unit_test(test_empty_paths),
+        cmocka_unit_test(test_flag_errors),   cmocka_unit_test(test_file_errors),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_neutral),
+        cmocka_unit_test(test_checks),        cmocka_unit_test(test_more_checks),
+        cmocka_unit_test(test_flavors),       cmocka_unit_test(test_print),
+        cmocka_unit_test(test_configs),       cmocka_unit_test(test_init),
+        cmocka_unit_test(test_init_comments), cmocka_unit_test(test_help),
+        cmocka_unit_test(test_reference),     cmocka_unit_test(test_routes_of_a_pass),
+        cmocka_unit_test(test_problems),      cmocka_unit_test(test_missing),
+        cmocka_unit_test(test_meant),         cmocka_unit_test(test_inherit),
         cmocka_unit_test(test_keep_bias),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,20 +2,23 @@
  * of the head's product can make by itself; the last one is what is left of the columns:
  *
  *     M_b = rint(c max x), an integer;  Z_b = V64 of EXP2(fma(x, c, -M_b))
- *     M = max M_b;  Z = sum over b ascending of Z_b EXP2(M_b - M), exact products;  e = EXP2(fma(x, c, -M))
- *     loss = max(+0, (LOG2(Z) - fma(x_t, c, -M)) ln 2), added as the integer rint(min(loss, 4096) 2^24)
+ *     M = max M_b;  Z = V64 over b of Z_b EXP2(M_b - M), exact products;  e = EXP2(fma(x, c, -M))
+ *     loss = max(+0, (LOG2(Z) - (x_t c - M)) ln 2) in fp64 from LOG2(Z) on, where x_t c is exact; added as the
+ *            integer rint(min(loss, 4096) 2^24)
  *     dlogit = BF((e (1/Z) - [i = t]) w)
  *
  * A logit of -Inf has e = +0. A row is counted as bad and not summed with a NaN, which EXP2 would hide, with
  * a Z that is not above 0 and finite (+Inf, no finite logit, logits so large that fp32 has no fraction left),
  * or with a loss that is not finite.
  */
+#include <float.h>
+
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 
 enum { MAX_THREADS = 1024, BLOCK = 128 };
 #define LOG2_E 1.44269504f
-#define LN_2 0.693147181f
+#define LN_2 0x1.62e42fefa39efp-1
 
 struct work {
     const struct sy_exec *x;
@@ -37,7 +40,7 @@ struct row { /* of logits x [v]; m, z [blocks] and e [v] lie in scratch */
     int64_t v;
     const float *x;
     float *m, *z, *e;
-    float most, all; /* M and Z */
+    float most, all; /* M and Z; z is then Z_b EXP2(M_b - M) */
     int nan;
 };
 
@@ -62,7 +65,8 @@ static struct row sum_row(int64_t v, const float *x, float *scratch) {
         r.most = r.m[b] > r.most ? r.m[b] : r.most;
     }
     for (int64_t b = 0; b < blocks; b++)
-        r.all += r.z[b] * sy_exp2_f32(r.m[b] - r.most);
+        r.z[b] *= sy_exp2_f32(r.m[b] - r.most);
+    r.all = v64(blocks, r.z);
     return r;
 }
 
@@ -78,6 +82,12 @@ static void gradient(const struct row *r, int64_t label, float w) {
     e[label] = at_label;
 }
 
+static double loss_of(const struct row *r, int32_t label) {
+    double logit = (double)r->x[label] * (double)LOG2_E - (double)r->most;
+    double loss = ((double)sy_log2_f32(r->all) - logit) * LN_2;
+    return loss < 0.0 ? 0.0 : loss;
+}
+
 static void one_row(const struct sy_exec *x, const struct sy_cross_entropy *op, int64_t r, float *scratch,
                     struct sums *sums) {
     int64_t v = op->vocab;
@@ -88,13 +98,12 @@ static void one_row(const struct sy_exec *x, const struct sy_cross_entropy *op, 
         return;
     }
     struct row q = sum_row(v, op->logits + r * v, scratch);
-    float loss = (sy_log2_f32(q.all) - fmaf(q.x[label], LOG2_E, -q.most)) * LN_2;
-    loss = loss < 0.0f ? 0.0f : loss;
+    double loss = loss_of(&q, label);
     sums->valid++;
-    if (q.nan || !(q.all > 0.0f) || !sy_f32_finite(q.all) || !sy_f32_finite(loss))
+    if (q.nan || !(q.all > 0.0f) || !sy_f32_finite(q.all) || !(loss <= DBL_MAX))
         sums->bad++;
     else
-        sums->loss += (int64_t)rint((double)(loss < 4096.0f ? loss : 4096.0f) * 0x1p24);
+        sums->loss += (int64_t)rint((loss < 4096.0 ? loss : 4096.0) * 0x1p24);
     if (!op->dlogits.data)
         return;
     gradient(&q, label, *op->w);

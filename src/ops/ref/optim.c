@@ -112,13 +112,19 @@ void SY_FN(digest)(const struct sy_exec *x, const struct sy_digest_of *op) {
 static void cast_part(void *arg, int thread, int n_threads) {
     const struct list *l = arg;
     const struct sy_cast *op = l->op;
-    int64_t lo, hi;
-    sy_range(op->n, BLOCK, thread, n_threads, &lo, &hi);
-    narrow(l->x, l->x->dtype, hi - lo, op->x + lo, sy_at(op->y, l->x->dtype, lo));
+    for (int k = 0; k < op->n_items; k++) {
+        const struct sy_cast_item *q = &op->item[k];
+        int64_t lo, hi;
+        sy_range(q->n, BLOCK, thread, n_threads, &lo, &hi);
+        narrow(l->x, l->x->dtype, hi - lo, q->x + lo, sy_at(q->y, l->x->dtype, lo));
+    }
 }
 
 void SY_FN(cast)(const struct sy_exec *x, const struct sy_cast *op) {
-    sy_pool_run(pool_for(x, op->n), cast_part, &(struct list){x, op});
+    int64_t n = 0;
+    for (int k = 0; k < op->n_items; k++)
+        n += op->item[k].n;
+    sy_pool_run(pool_for(x, n), cast_part, &(struct list){x, op});
 }
 
 /* --- expert bias ---------------------------------------------------------------------------------------- */

@@ -3,11 +3,18 @@
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 
+struct angles { /* of a token */
+    int64_t n;
+    const float *cos, *sin;
+    float sign; /* of the sine: -1 backward */
+};
+
 /* step and gap are constants where it is called, so that each kind is its own loop. */
-static inline void rotate(int64_t half, int64_t step, int64_t gap, const float *restrict c,
-                          const float *restrict s, float sign, const float *restrict v, float *restrict y) {
-    for (int64_t i = 0; i < half; i++) {
-        float x0 = v[i * step], x1 = v[i * step + gap], sn = sign * s[i];
+static inline void rotate(int64_t step, int64_t gap, struct angles a, const float *restrict v,
+                          float *restrict y) {
+    const float *restrict c = a.cos, *restrict s = a.sin;
+    for (int64_t i = 0; i < a.n; i++) {
+        float x0 = v[i * step], x1 = v[i * step + gap], sn = a.sign * s[i];
         y[i * step] = fmaf(-x1, sn, x0 * c[i]);
         y[i * step + gap] = fmaf(x1, c[i], x0 * sn);
     }
@@ -16,13 +23,14 @@ static inline void rotate(int64_t half, int64_t step, int64_t gap, const float *
 static void rope_row(const struct sy_exec *x, const void *arg, int64_t row, float *scratch) {
     const struct sy_rope *op = arg;
     int64_t t = row / op->heads, h = row % op->heads, half = op->d / 2;
-    const float *c = op->cos + op->position[t] * half, *s = op->sin + op->position[t] * half;
-    float *v = scratch, *y = scratch + op->d, sign = op->backward ? -1.0f : 1.0f;
+    float *v = scratch, *y = scratch + op->d;
+    struct angles a = {half, op->cos + op->position[t] * half, op->sin + op->position[t] * half,
+                       op->backward ? -1.0f : 1.0f};
     widen(op->x.dtype, op->d, heads_row(op->x, t, h), v);
     if (op->halves)
-        rotate(half, 1, half, c, s, sign, v, y);
+        rotate(1, half, a, v, y);
     else
-        rotate(half, 2, 1, c, s, sign, v, y);
+        rotate(2, 1, a, v, y);
     narrow(x, op->x.dtype, op->d, y, heads_row(op->x, t, h));
 }
 

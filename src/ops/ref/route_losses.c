@@ -47,10 +47,14 @@ static float normalised(const struct sy_router_losses *op, int64_t t, float *p) 
     return 1.0f;
 }
 
+struct rows { /* [E] each, in scratch */
+    float *f, *g, *mean, *chain, *p;
+};
+
 /* f becomes the experts' shares of the routes, g their gradients; returns the loss. */
-static float balance_loss(const struct sy_router_losses *op, int64_t first, float *f, float *g, float *mean,
-                          float *chain, float *p) {
+static float balance_loss(const struct sy_router_losses *op, int64_t first, const struct rows *u) {
     int64_t e = op->experts, k = op->top_k, n = op->seq_len;
+    float *f = u->f, *g = u->g, *mean = u->mean, *chain = u->chain, *p = u->p;
     int32_t *count = (int32_t *)g; /* until g is written */
     memset(count, 0, (size_t)e * sizeof *count);
     for (int64_t i = first * k; i < (first + n) * k; i++)
@@ -103,21 +107,21 @@ static int64_t fixed(float loss) { return (int64_t)rint((double)(loss < 4096.0f 
 static void one_sequence(const struct sy_router_losses *op, int64_t sequence, float *scratch,
                          struct sums *sums) {
     int64_t e = op->experts, n = op->seq_len, first = sequence * n;
-    float *f = scratch, *g = f + e, *mean = g + e, *chain = mean + e, *p = chain + e;
+    struct rows u = {scratch, scratch + e, scratch + 2 * e, scratch + 3 * e, scratch + 4 * e};
     float balance = 0.0f, z = 0.0f, part = 0.0f;
     int ok = 1;
     for (int64_t i = first * e; i < (first + n) * e; i++) /* EXP would hide some */
         ok &= sy_f32_finite(op->logits[i]);
     if (op->balance != 0.0f)
-        balance = balance_loss(op, first, f, g, mean, chain, p);
+        balance = balance_loss(op, first, &u);
     for (int64_t t = 0; t < n; t++) {
         if (op->balance != 0.0f)
-            balance_gradient(op, first + t, g, p);
+            balance_gradient(op, first + t, u.g, u.p);
         else
             memset(op->dl + (first + t) * e, 0, (size_t)e * sizeof(float));
         if (op->z == 0.0f)
             continue;
-        float lse = z_gradient(op, first + t, p);
+        float lse = z_gradient(op, first + t, u.p);
         part = fmaf(lse, lse, t % 64 == 0 ? 0.0f : part);
         z = t % 64 == 63 || t == n - 1 ? z + part : z;
     }

@@ -67,11 +67,14 @@ static uint16_t element(struct sy_mat a, int64_t i, int64_t p, int64_t k) {
     return p < k ? ((const uint16_t *)a.data)[i * a.row + p * a.col] : 0;
 }
 
-/* dst[i, p] = the words of rows i0..i1-1, pairs p0..p1-1 of a, one by one. */
-static void pack_words(struct sy_mat a, int64_t k, int64_t i0, int64_t i1, int64_t p0, int64_t p1,
-                       uint32_t *dst) {
-    for (int64_t i = i0; i < i1; i++)
-        for (int64_t p = p0; p < p1; p++)
+struct words { /* rows i0..i1-1, pairs p0..p1-1 */
+    int64_t i0, i1, p0, p1;
+};
+
+/* dst[i, p] = these words of a, one by one. */
+static void pack_words(struct sy_mat a, int64_t k, struct words w, uint32_t *dst) {
+    for (int64_t i = w.i0; i < w.i1; i++)
+        for (int64_t p = w.p0; p < w.p1; p++)
             dst[i * PAIRS + p] = pair(element(a, i, 2 * p, k), element(a, i, 2 * p + 1, k));
 }
 
@@ -82,7 +85,7 @@ static void pack_a(struct sy_mat a, int64_t m, int64_t k, uint32_t *dst) {
     if (a.col == 1) {
         for (int64_t i = 0; i < m; i++)
             memcpy(dst + i * PAIRS, s + i * a.row, (size_t)(k / 2) * sizeof *dst);
-        pack_words(a, k, 0, m, k / 2, pairs, dst);
+        pack_words(a, k, (struct words){0, m, k / 2, pairs}, dst);
         return;
     }
     for (int64_t i = 0; i < rows; i += 16)
@@ -94,8 +97,8 @@ static void pack_a(struct sy_mat a, int64_t m, int64_t k, uint32_t *dst) {
             for (int q = 0; q < 16; q++)
                 _mm512_storeu_si512(dst + (i + q) * PAIRS + p, r[q]);
         }
-    pack_words(a, k, 0, rows, whole, pairs, dst);
-    pack_words(a, k, rows, m, 0, pairs, dst);
+    pack_words(a, k, (struct words){0, rows, whole, pairs}, dst);
+    pack_words(a, k, (struct words){rows, m, 0, pairs}, dst);
 }
 
 /* A panel of n <= NR columns of b[k, n], rows contiguous. */

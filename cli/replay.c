@@ -1,0 +1,31 @@
+/* switchyard replay RUN --step N: a step done again, in any layout; 0: the run's digest, 1: another. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cli.h"
+
+int sy_cli_replay(int argc, char **argv) {
+    const char *text = NULL;
+    char *end = NULL;
+    sy_cli_take(&argc, argv, "step", &text);
+    errno = 0;
+    long long step = text ? strtoll(text, &end, 10) : 0;
+    if (!text || end == text || *end || errno)
+        return sy_cli_usage("replay", "--step needs a whole number");
+    struct sy_config *config = NULL;
+    sy_status status = sy_config_create(&config);
+    if (status == SY_OK)
+        status = sy_config_flags(config, &argc, argv);
+    int code = 0;
+    if (status == SY_OK && argc != 2)
+        code =
+            argc < 2 ? sy_cli_usage("replay", "a run is needed") : sy_cli_not_understood("replay", argv[2]);
+    struct sy_io io = sy_cli_io();
+    sy_cli_catch_signals(&io, "stopping after this step", NULL);
+    if (status == SY_OK && code == 0)
+        status = sy_replay(config, argv[1], step, &io);
+    if (code == 0)
+        code = sy_cli_finish_config(config, status);
+    sy_config_destroy(config);
+    return code;
+}

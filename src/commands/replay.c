@@ -1,0 +1,181 @@
+/* switchyard replay: steps of a run done again, in any layout, from the checkpoint before them; do loss, norm
+ * and weights have the bits that the run wrote down?
+ *
+ *     steps 51 .. N  <-  checkpoint of step 50, or the initial values
+ *                        what the run was: the config in its first checkpoint at or after N, or config.toml
+ *
+ * A run that keeps its recipe repeats bit for bit, so that a step which does not was changed by something
+ * else: memory, a driver, a bug. Nothing is written to the run.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fmath.h"
+#include "commands/run_steps.h"
+#include "train/io.h"
+#include "train/resume.h"
+
+struct replay {
+    struct sy_config *config;
+    const char *run;
+    int64_t last;
+    const struct sy_io *io;
+    struct sy_log log;
+    struct sy_run_steps steps;
+    struct sy_resume resume;
+    struct sy_session *session;
+    int64_t first_differs; /* 0: none does */
+};
+
+static const struct sy_run_step *find(const struct sy_run_steps *s, int64_t step) {
+    for (int64_t i = s->n; i-- > 0;) /* the last line of a step is the one that stands */
+        if (s->step[i].step == step)
+            return &s->step[i];
+    return NULL;
+}
+
+static sy_status read_run(struct replay *r) {
+    SY_TRY(sy_run_steps_read(r->run, &r->steps));
+    const struct sy_run_steps *s = &r->steps;
+    if (s->n == 0)
+        SY_FAIL(SY_ERR_USAGE, "%s/metrics.jsonl: has no steps", r->run);
+    if (!find(s, r->last))
+        SY_FAIL(SY_ERR_USAGE, "--step %" PRId64 ": %s/metrics.jsonl has steps %" PRId64 " to %" PRId64,
+                r->last, r->run, s->step[0].step, s->step[s->n - 1].step);
+    return SY_OK;
+}
+
+/* --- what the run was ----------------------------------------------------------------------------- */
+
+/* The configuration with which step `last` was done, finished. *where: of it, for messages. */
+static sy_status read_config(const struct replay *r, struct sy_config *was, char where[SY_CKPT_PATH_BYTES]) {
+    struct sy_ckpt *after;
+    sy_status status;
+    SY_TRY(sy_ckpt_find_from(r->run, r->last, &after));
+    if (after) {
+        const struct sy_ckpt_info *info = sy_ckpt_info(after);
+        snprintf(where, SY_CKPT_PATH_BYTES, "%s", info->path);
+        status = sy_config_load_text(was, info->path, info->config, strlen(info->config));
+    } else {
+        status = snprintf(where, SY_CKPT_PATH_BYTES, "%s/config.toml", r->run) < SY_CKPT_PATH_BYTES
+                     ? sy_config_load_file(was, where)
+                     : sy_fail(SY_ERR_USAGE, "a path is longer than %d bytes", SY_CKPT_PATH_BYTES - 1);
+    }
+    sy_ckpt_close(after);
+    return status == SY_OK ? sy_config_finish(was, false) : status;
+}
+
+/* Only the layout may be another; planted bugs are not planted again, and no file of the run is touched. */
+static sy_status take_config(struct replay *r, struct sy_config *was, const char *where) {
+    static const char why[] = "replay does the run's own steps again; leave this out";
+    static const enum sy_config_effect kept[] = {SY_EFFECT_MODEL, SY_EFFECT_RECIPE, SY_EFFECT_ANSWER};
+    struct sy_config *c = r->config;
+    SY_TRY(sy_config_clear(was, SY_LAYER_FLAG, "replay", "debug.break"));
+    SY_TRY(sy_config_clear(was, SY_LAYER_FLAG, "replay", "moe.routes_out"));
+    SY_TRY(sy_config_inherit(c, was, where));
+    for (int i = 0; i < (int)(sizeof kept / sizeof *kept); i++)
+        SY_TRY(sy_config_refuse_changes(c, was, kept[i], why));
+    return sy_config_finish(c, false);
+}
+
+static sy_status set_config(struct replay *r) {
+    char where[SY_CKPT_PATH_BYTES];
+    struct sy_config *was;
+    SY_TRY(sy_config_create(&was));
+    sy_status status = read_config(r, was, where);
+    if (status == SY_OK)
+        status = take_config(r, was, where);
+    sy_config_destroy(was);
+    return status;
+}
+
+/* --- its steps ------------------------------------------------------------------------------------ */
+
+static sy_status start(struct replay *r, int64_t *step) {
+    struct sy_ckpt *ckpt = NULL;
+    char digest[SY_DIGEST_CHARS];
+    sy_status found = sy_ckpt_find_before(r->run, r->last, &r->log, NULL, &ckpt);
+    if (found != SY_OK && found != SY_ERR_DATA) /* damaged, all of them: the log has named each */
+        return found;
+    SY_TRY(sy_resume_from(ckpt, &r->resume));
+    if (ckpt)
+        SY_TRY(sy_config_clear(r->resume.before, SY_LAYER_FLAG, "replay", "debug.break"));
+    int parts = SY_SESSION_TRAIN | SY_SESSION_DATA | (ckpt ? 0 : SY_SESSION_INIT);
+    SY_TRY(sy_session_create(r->config, &r->log, parts, &r->session));
+    *step = 0;
+    if (ckpt)
+        return sy_resume_load(&r->resume, r->session, &r->log, step, digest);
+    sy_io_printf(r->io, "no checkpoint before step %" PRId64 ": from the initial values\n", r->last);
+    return SY_OK;
+}
+
+static void bits_of(const struct sy_step_result *is, char value[SY_RUN_STEP_KEYS][SY_RUN_STEP_VALUE]) {
+    snprintf(value[0], SY_RUN_STEP_VALUE, "%016" PRIx64, sy_f64_bits(is->loss));
+    snprintf(value[1], SY_RUN_STEP_VALUE, "%016" PRIx64, sy_f64_bits(is->norm));
+    snprintf(value[2], SY_RUN_STEP_VALUE, "%s", is->digest);
+}
+
+/* One line, and what differs below it. A value that the run has not written is not compared. */
+static void compare(struct replay *r, const struct sy_step_result *is) {
+    static const char *const names[SY_RUN_STEP_KEYS] = {"loss", "gradient norm", "weights"};
+    const struct sy_run_step *was = find(&r->steps, is->step);
+    char value[SY_RUN_STEP_KEYS][SY_RUN_STEP_VALUE];
+    int differ = 0;
+    bits_of(is, value);
+    for (int k = 0; was && k < SY_RUN_STEP_KEYS; k++)
+        differ += *was->value[k] && strcmp(was->value[k], value[k]) != 0;
+    sy_io_printf(r->io, "step %-8" PRId64 "  %s  %.11s  %s\n", is->step, value[0], value[2],
+                 !was     ? "not in metrics.jsonl"
+                 : differ ? "DIFFERENT"
+                          : "same");
+    for (int k = 0; differ && k < SY_RUN_STEP_KEYS; k++)
+        if (*was->value[k] && strcmp(was->value[k], value[k]) != 0)
+            sy_io_printf(r->io, "  %-13s  %s\n  %-13s  %s in the run\n", names[k], value[k], "",
+                         was->value[k]);
+    if (differ && r->first_differs == 0)
+        r->first_differs = is->step;
+}
+
+static sy_status redo(struct replay *r) {
+    int64_t step;
+    struct sy_step_result is;
+    SY_TRY(start(r, &step));
+    for (; step < r->last; step++) {
+        if (r->io->stop && *r->io->stop)
+            SY_FAIL(SY_STOPPED, "stopped after step %" PRId64 " of %" PRId64, step, r->last);
+        SY_TRY(sy_session_step(r->session, step, &is));
+        compare(r, &is);
+    }
+    return SY_OK;
+}
+
+static sy_status verdict(const struct replay *r) {
+    if (r->first_differs == 0) {
+        sy_io_printf(r->io, "step %" PRId64 ": the digest agrees\n", r->last);
+        return SY_OK;
+    }
+    SY_FAIL(SY_ERR_RUNTIME,
+            "step %" PRId64
+            " of %s cannot be repeated: something else than its recipe changed the run there (memory, "
+            "a device, or another build of the program)",
+            r->first_differs, r->run);
+}
+
+sy_status sy_replay(struct sy_config *config, const char *run, int64_t step, const struct sy_io *io) {
+    struct replay r = {.config = config, .run = run, .last = step, .io = io, .log = sy_io_log(io)};
+    if (step < 1)
+        SY_FAIL(SY_ERR_USAGE, "--step %" PRId64 ": steps count from 1", step);
+    sy_status status = read_run(&r);
+    if (status == SY_OK)
+        status = set_config(&r);
+    if (status == SY_OK)
+        status = redo(&r);
+    if (status == SY_OK)
+        status = verdict(&r);
+    sy_session_destroy(r.session);
+    sy_resume_fini(&r.resume);
+    free(r.steps.step);
+    return status;
+}

@@ -1,0 +1,50 @@
+/* NVIDIA GPUs as devices: what the rest of the program may know of them. In a build without CUDA
+ * (cuda_absent.c) none is there.
+ *
+ * One stream a device: ops and copies run in the order in which they were enqueued; only `wait` waits.
+ */
+#ifndef SY_DEVICE_CUDA_H
+#define SY_DEVICE_CUDA_H
+
+#include "device/memory.h"
+
+/* Segments start at multiples of as many rows; how large a temporary is (memory.h); and what an op may use as workspace, whatever its sizes: one
+ * that would need more works in pieces. */
+enum { SY_CUDA_SEGMENT = 16, SY_CUDA_BUSY = 1 << 29, SY_CUDA_WORKSPACE = 64 << 20 };
+
+/* What a GPU is. */
+struct sy_cuda_about {
+    char name[128], uuid[40]; /* uuid: GPU-xxxxxxxx-xxxx-... */
+    int major, minor;         /* compute capability */
+    int usable;               /* this build has kernels for it */
+    int multiprocessors;
+    size_t memory;       /* bytes */
+    int driver, runtime; /* CUDA versions, 1000 major + 10 minor */
+};
+
+/* Local. GPUs that the driver shows, of any kind; why: a static or thread-local line when there are none. */
+int sy_device_cuda_count(const char **why);
+
+/* Local. Errors: ERR_UNAVAILABLE. */
+sy_status sy_device_cuda_about(int ordinal, struct sy_cuda_about *out);
+
+/* Local. The first GPU that this build has kernels for (compute capability 9.0), or -1. */
+int sy_device_cuda_first(void);
+
+/* Local. GPU `ordinal`, or the first that this build has kernels for with -1; Errors:
+ * ERR_UNAVAILABLE no CUDA in this build, no driver, no such GPU, another compute capability; ERR_MEMORY.
+ * Owned by the caller: sy_device_destroy. */
+sy_status sy_device_cuda_create(int ordinal, struct sy_device **out);
+
+/* A GPU as plans see it: its rules for memory, no memory of its own. */
+const struct sy_device *sy_device_cuda_planned(void);
+
+/* What the host did since the device's creation. */
+struct sy_cuda_counts {
+    int64_t waits, launches;
+    double waited; /* seconds */
+};
+/* Local. All 0 of another device. */
+struct sy_cuda_counts sy_device_cuda_counts(const struct sy_device *device);
+
+#endif

@@ -1,0 +1,41 @@
+/* A GPU from the inside: for device/cuda.c and ops/cuda alone. */
+#ifndef SY_DEVICE_CUDA_STATE_H
+#define SY_DEVICE_CUDA_STATE_H
+
+#include <cuda_runtime_api.h>
+
+#include "device/cuda.h"
+
+/* Lists of the host's on their way to the device: PARTS pieces of pinned memory, each with its copy in the
+ * device's; a piece is used again when the ops that were enqueued with it are done. */
+enum { SY_CUDA_RING_PARTS = 4, SY_CUDA_RING_PART = 4 << 20 };
+
+struct sy_cuda {
+    struct sy_device device;
+    int ordinal;
+    int multiprocessors;
+    cudaStream_t stream;
+    char error[400]; /* the first failure, said by the next wait; "" */
+    struct sy_cuda_counts counts;
+    struct sy_cuda_ring {
+        char *host, *device;
+        cudaEvent_t done[SY_CUDA_RING_PARTS];
+        int part;
+        size_t used; /* of the part */
+    } ring;
+};
+
+static inline struct sy_cuda *sy_cuda_of(const struct sy_device *d) { return (struct sy_cuda *)d->state; }
+
+/* Local. Keeps the first failure for `wait`: printf. */
+void sy_cuda_refuse(const struct sy_device *d, const char *fmt, ...) SY_PRINTF(2, 3);
+
+/* Local. Keeps the error of the last launch, if it is the first. */
+void sy_cuda_launched(const struct sy_device *d, const char *op);
+
+/* Local. A copy of `bytes` bytes in the device's memory, for the ops that are enqueued next: valid for them
+ * until sy_cuda_upload has given out SY_CUDA_RING_PART bytes more. 16-byte aligned. NULL, with the failure
+ * kept, if it is longer than a part. */
+void *sy_cuda_upload_to(const struct sy_device *d, const void *list, size_t bytes);
+
+#endif

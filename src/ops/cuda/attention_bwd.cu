@@ -1,0 +1,61 @@
+// attention_bwd (ops/op_layer.h): heads of 64, 128 and 192/128 by wgmma and TMA, others, what is not aligned to
+// 16 bytes, and what has no workspace, by mma.sync.
+#include "ops/cuda/attention_any_bwd.cuh"
+#include "ops/cuda/attention_dq_sm90.cuh"
+#include "ops/cuda/attention_launch.cuh"
+
+static void any_shape(const struct sy_exec *x, const struct sy_attention &op) {
+    using namespace attention_any;
+    int64_t tiles = op.sequences * ((op.seq_len + SIDE - 1) / SIDE);
+    dim3 keys((unsigned)(tiles * op.kv_heads), sy_cuda_blocks(n_columns(op, 1), CHUNKS));
+    dim3 queries((unsigned)(tiles * op.heads), sy_cuda_blocks(n_columns(op, 0), CHUNKS));
+    backward_keys<<<keys, THREADS, 0, sy_cuda_stream(x)>>>(op);
+    backward_queries<<<queries, THREADS, 0, sy_cuda_stream(x)>>>(op);
+}
+
+// As many (sequence, key-value head) units at a time as the workspace holds.
+template <int DK, int DV, int QB> static void fast(const struct sy_exec *x, const struct sy_attention &op) {
+    using namespace attention_bwd;
+    int64_t group = op.heads / op.kv_heads, all = op.sequences * op.kv_heads, tiles = sy_ds_tiles(&op);
+    int64_t most = (int64_t)x->scratch_bytes / sy_ds_unit_bytes(&op);
+    const int keys_bytes = place<DK, DV, QB>::BYTES, dq_bytes = attention_dq::place<DK>::BYTES;
+    cudaStream_t stream = sy_cuda_stream(x);
+    maps m;
+    for (int p = 0; p < 2; p++) {
+        const struct sy_head_slice &s = op.slice[p < op.n_slices ? p : 0];
+        m.q[p] = attention_map(x, op, s.q, s.d, op.heads, QB);
+        m.k[p] = attention_map(x, op, s.k, s.d, op.kv_heads, SIDE);
+    }
+    m.v = attention_map(x, op, op.v, DV, op.kv_heads, SIDE);
+    m.d_o = attention_map(x, op, op.d_o, DV, op.heads, QB);
+    cudaFuncSetAttribute(keys<DK, DV, QB>, cudaFuncAttributeMaxDynamicSharedMemorySize, keys_bytes);
+    cudaFuncSetAttribute(attention_dq::queries<DK>, cudaFuncAttributeMaxDynamicSharedMemorySize, dq_bytes);
+    for (int64_t first = 0; first < all; first += most) {
+        int n = (int)(all - first < most ? all - first : most);
+        units u = {x->scratch, (int)first, n};
+        int64_t dq_tiles = n * group * tiles, sms = sy_cuda_multiprocessors(x);
+        terms<DV><<<sy_cuda_blocks(n * group * sy_ds_term_rows(&op), 8), 256, 0, stream>>>(op, u);
+        keys<DK, DV, QB><<<(unsigned)(n * tiles), THREADS, keys_bytes, stream>>>(m, op, u);
+        attention_dq::queries<DK>
+            <<<(unsigned)(dq_tiles < sms ? dq_tiles : sms), THREADS, dq_bytes, stream>>>(m, op, u);
+    }
+}
+
+extern "C" void sy_cuda_attention_bwd(const struct sy_exec *x, const struct sy_attention *op) {
+    if (op->sequences * op->seq_len == 0)
+        return;
+    switch (sy_ds_unit_bytes(op) <= (int64_t)x->scratch_bytes ? attention_fast(*op, 1) : 0) {
+    case 64:
+        fast<64, 64, 64>(x, *op);
+        break;
+    case 128:
+        fast<128, 128, 64>(x, *op);
+        break;
+    case 192:
+        fast<192, 128, 48>(x, *op);
+        break;
+    default:
+        any_shape(x, *op);
+    }
+    sy_cuda_check_launch(x);
+}

@@ -1,0 +1,353 @@
+// Attention backward on wgmma and TMA with the bits of class sm90 (NUMERICS 3), in five products:
+//
+//     terms      D = V64(do o), lse and the first key of each query, side by side in the workspace
+//     keys       a CTA owns 128 keys of a key head, each of two warpgroups 64 of them; over the group's heads
+//                ascending, queries ascending, QB at a time, with keys as the rows of all that it makes:
+//                    S = K Q^T   P = EXP2(S c - lse)   dP = V dO^T   dS = BF(P (dP - D))
+//                    dV += BF(P) dO   dK += dS Q   and dS goes to the workspace
+//     queries    (attention_dq_sm90.cuh) dQ = dS K, a triangular product
+//
+// The contract rounds ds to BF before both products, so that the bits are those of a recomputation.
+#ifndef SY_OPS_CUDA_ATTENTION_BWD_SM90_CUH
+#define SY_OPS_CUDA_ATTENTION_BWD_SM90_CUH
+
+#include "ops/cuda/attention_heads.cuh"
+#include "ops/cuda/attention_workspace.h"
+
+namespace attention_bwd {
+
+using namespace attention;
+
+enum { SIDE = SY_DS_TILE, BOX = 64, ROW_BYTES = SY_DS_ROW_BYTES, STAGES = 2, THREADS = 384 };
+
+struct maps { // boxes of 64 values: of 128 keys, of QB queries; parts of 128 (or 64) and 64
+    CUtensorMap k[2], v, q[2], d_o;
+};
+
+// --- workspace -----------------------------------------------------------------------------------------
+
+// Some (sequence, key-value head) units, from `first` on; their pairs lie one after another in the workspace.
+struct units {
+    char *workspace;
+    int first, n;
+};
+SY_DEV char *pair_at(const struct sy_attention &p, const units &u, int unit, int head_of_group) {
+    int64_t pair = sy_ds_terms_bytes(&p) + sy_ds_before(&p, sy_ds_tiles(&p));
+    return u.workspace + unit * sy_ds_unit_bytes(&p) + head_of_group * pair;
+}
+// The rows from query i on of box b of key tile t.
+SY_DEV char *ds_at(const struct sy_attention &p, char *pair, int t, int b, int i) {
+    int64_t rows = (sy_ds_tiles(&p) - t) * SIDE;
+    return pair + sy_ds_terms_bytes(&p) + sy_ds_before(&p, t) + (b * rows + i - (int64_t)t * SIDE) * ROW_BYTES;
+}
+
+// --- terms: a warp a query ------------------------------------------------------------------------------
+
+template <int DV>
+__global__ void __launch_bounds__(256) terms(const __grid_constant__ struct sy_attention p, const units u) {
+    int64_t rows = sy_ds_term_rows(&p), group = p.heads / p.kv_heads;
+    int64_t at = (int64_t)blockIdx.x * 8 + threadIdx.x / 32, pair = at / rows;
+    int i = (int)(at % rows), lane = threadIdx.x % 32;
+    if (pair >= u.n * group)
+        return;
+    int unit = (int)(pair / group), item = u.first + unit;
+    int64_t sequence = item / p.kv_heads, head = item % p.kv_heads * group + pair % group;
+    float *to = (float *)pair_at(p, u, unit, (int)(pair % group)) + i;
+    float low = 0.0f, high = 0.0f; // lanes 2 l and 2 l + 1 of V64
+    int there = i < p.seq_len;
+    int64_t token = sequence * p.seq_len + i;
+    if (there) {
+        const uint32_t *g = (const uint32_t *)values(p.d_o, token, head) + lane;
+        const uint32_t *o = (const uint32_t *)values(p.o, token, head) + lane;
+#pragma unroll
+        for (int k = 0; k < DV / 2; k += 32) {
+            low = __fmaf_rn(ptx::bf16_low(g[k]), ptx::bf16_low(o[k]), low);
+            high = __fmaf_rn(ptx::bf16_high(g[k]), ptx::bf16_high(o[k]), high);
+        }
+    }
+#pragma unroll
+    for (int h = 16; h >= 1; h /= 2) {
+        low = __fadd_rn(low, __shfl_xor_sync(~0u, low, h));
+        high = __fadd_rn(high, __shfl_xor_sync(~0u, high, h));
+    }
+    if (lane == 0) {
+        to[0] = there ? p.lse[token * p.heads + head] : 0.0f;
+        to[rows] = there ? __fadd_rn(low, high) : 0.0f;
+        to[2 * rows] = __int_as_float(there ? first_key(p, sequence, i) : 0);
+    }
+}
+
+// --- keys ----------------------------------------------------------------------------------------------
+
+// Places in shared memory, from its base: K, V, stages of (Q, dO, terms), dS of each warpgroup in two
+// buffers, barriers.
+template <int DK, int DV, int QB> struct place {
+    enum {
+        Q_BYTES = QB * DK * 2,
+        G_BYTES = QB * DV * 2,
+        TERM_BYTES = QB * 4,
+        DS_BYTES = QB * ROW_BYTES,
+        K = 0,
+        V = K + SIDE * DK * 2,
+        Q = V + SIDE * DV * 2,
+        G = Q + STAGES * Q_BYTES,
+        DS = G + STAGES * G_BYTES,
+        TERMS = DS + 4 * DS_BYTES,
+        KV_FULL = TERMS + STAGES * 3 * TERM_BYTES,
+        FULL = KV_FULL + 8,
+        EMPTY = FULL + STAGES * 8,
+        BYTES = EMPTY + STAGES * 8,
+        STAGE_BYTES = Q_BYTES + G_BYTES + 3 * TERM_BYTES
+    };
+};
+
+struct slot { // a place in the ring of stages
+    int stage, phase;
+    SY_DEV void next() {
+        stage = stage + 1 == STAGES ? 0 : stage + 1;
+        phase ^= stage == 0;
+    }
+};
+
+struct tile { // of keys: j0 the first, t its number; queries from j0 to before `end` see some of them
+    int unit, sequence, kv, t, j0, end;
+};
+// The first tiles, which most queries see, first. Whole tiles of queries, as dS is read: those whose first
+// query sees a key of this one, which are side by side.
+SY_DEV tile tile_at(const struct sy_attention &p, const units &u) {
+    tile a;
+    a.unit = blockIdx.x % u.n;
+    a.t = blockIdx.x / u.n;
+    a.sequence = (u.first + a.unit) / (int)p.kv_heads;
+    a.kv = (u.first + a.unit) % (int)p.kv_heads;
+    a.j0 = a.t * SIDE;
+    int low = a.t, high = (int)sy_ds_tiles(&p); // low sees it, high does not
+    while (high - low > 1 && (p.doc_start || p.window > 0)) {
+        int middle = (low + high) / 2;
+        if (first_key(p, a.sequence, middle * SIDE) < a.j0 + SIDE)
+            low = middle;
+        else
+            high = middle;
+    }
+    a.end = min(high * SIDE, (int)p.seq_len);
+    return a;
+}
+
+// `rows` rows of D values of a head: boxes of 64 values, one after the other.
+template <int D, int ROWS>
+SY_DEV void load(uint32_t dst, const CUtensorMap *parts, uint32_t full, const int (&head)[2], int row,
+                 int sequence) {
+#pragma unroll
+    for (int i = 0; i < D / BOX; i++)
+        ptx::tma_load_4d(dst + i * ROWS * ROW_BYTES, &parts[i / 2], full, i % 2 * BOX, head[i / 2], row,
+                         sequence);
+}
+
+template <int DK, int DV, int QB>
+SY_DEV void produce(const maps &map, const struct sy_attention &p, const units &u, const tile &a,
+                    uint32_t base) {
+    typedef place<DK, DV, QB> at;
+    int k_head[2] = {p.slice[0].k.head ? a.kv : 0, p.slice[1].k.head ? a.kv : 0}; // 0: one of all heads
+    int v_head[2] = {a.kv, a.kv}, group = (int)(p.heads / p.kv_heads);
+    int64_t rows = sy_ds_term_rows(&p);
+    slot s = {0, 0};
+    ptx::mbar_arrive_expect(base + at::KV_FULL, SIDE * (DK + DV) * 2);
+    load<DK, SIDE>(base + at::K, map.k, base + at::KV_FULL, k_head, a.j0, a.sequence);
+    load<DV, SIDE>(base + at::V, &map.v, base + at::KV_FULL, v_head, a.j0, a.sequence);
+    for (int h = 0; h < group; h++) {
+        int head[2] = {a.kv * group + h, a.kv * group + h};
+        const float *terms = (const float *)pair_at(p, u, a.unit, h);
+#pragma unroll 1
+        for (int i = a.j0; i < a.end; i += QB) {
+            uint32_t full = base + at::FULL + s.stage * 8;
+            ptx::mbar_wait(base + at::EMPTY + s.stage * 8, s.phase ^ 1);
+            ptx::mbar_arrive_expect(full, at::STAGE_BYTES);
+            load<DK, QB>(base + at::Q + s.stage * at::Q_BYTES, map.q, full, head, i, a.sequence);
+            load<DV, QB>(base + at::G + s.stage * at::G_BYTES, &map.d_o, full, head, i, a.sequence);
+#pragma unroll
+            for (int k = 0; k < 3; k++)
+                ptx::bulk_load(base + at::TERMS + (s.stage * 3 + k) * at::TERM_BYTES, terms + k * rows + i,
+                               at::TERM_BYTES, full);
+            s.next();
+        }
+    }
+}
+
+// acc = a b^T of 64 keys and QB queries over D values: boxes of 128 keys and of QB queries.
+template <int D, int QB> SY_DEV void product_nt(float (&acc)[QB / 2], uint32_t keys, uint32_t queries) {
+    uint64_t a = ptx::descriptor(keys, 16), b = ptx::descriptor(queries, 16);
+#pragma unroll
+    for (int i = 0; i < D / 16; i++)
+        ptx::wgmma_ss<0>(acc, a + i / 4 * (SIDE * ROW_BYTES / 16) + i % 4 * 2,
+                         b + i / 4 * (QB * ROW_BYTES / 16) + i % 4 * 2, i > 0);
+}
+// acc += a b, a 64 x QB in registers, b's QB rows in boxes of 64 columns.
+template <int QB, int N>
+SY_DEV void product_nn(float (&acc)[N], const uint32_t (&a)[QB / 4], uint32_t queries) {
+    uint64_t b = ptx::descriptor(queries, QB * ROW_BYTES);
+#pragma unroll
+    for (int i = 0; i < QB / 16; i++)
+        ptx::wgmma_rs(acc, a + 4 * i, b + i * (16 * ROW_BYTES / 16));
+}
+
+template <int N> SY_DEV void pack(uint32_t (&to)[N / 2], const float (&s)[N]) {
+#pragma unroll
+    for (int i = 0; i < N / 2; i++)
+        to[i] = ptx::bf16_pair(s[2 * i], s[2 * i + 1]);
+}
+
+// +0 where a query may not see the thread's key (or that + 8); lo: the first key of each query.
+template <int N> SY_DEV void mask(float (&s)[N], const int *lo, int key, int i0) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        int column = i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2, row = key + i / 2 % 2 * 8;
+        if (row > i0 + column || row < lo[column])
+            s[i] = 0.0f;
+    }
+}
+
+template <int N> SY_DEV void probabilities(float (&s)[N], const float *lse, float c) {
+#pragma unroll
+    for (int n = 0; n < N / 4; n++) {
+        float2 l = *(const float2 *)(lse + 8 * n + threadIdx.x % 4 * 2);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            s[4 * n + i] = ptx::exp2_whole(__fmaf_rn(s[4 * n + i], c, i % 2 ? -l.y : -l.x));
+    }
+}
+
+// dp becomes ds.
+template <int N> SY_DEV void gradients(float (&dp)[N], const float (&p)[N], const float *d) {
+#pragma unroll
+    for (int n = 0; n < N / 4; n++) {
+        float2 l = *(const float2 *)(d + 8 * n + threadIdx.x % 4 * 2);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            dp[4 * n + i] = __fmul_rn(p[4 * n + i], __fsub_rn(dp[4 * n + i], i % 2 ? l.y : l.x));
+    }
+}
+
+// dS of the warpgroup, transposed, to rows of queries under the swizzle.
+template <int QB> SY_DEV void stage_ds(uint32_t at, const uint32_t (&ds)[QB / 4]) {
+    int lane = threadIdx.x % 32, chunk = threadIdx.x / 32 % 4 * 2 + lane / 8 % 2, row = lane / 16 * 8 + lane % 8;
+    uint32_t to = at + row * ROW_BYTES + (chunk ^ row % 8) * 16;
+#pragma unroll
+    for (int i = 0; i < QB / 16; i++)
+        ptx::stmatrix_x4_trans(to + i * 16 * ROW_BYTES, ds[4 * i], ds[4 * i + 1], ds[4 * i + 2],
+                               ds[4 * i + 3]);
+}
+
+template <int DK, int DV>
+SY_DEV void store(const struct sy_attention &p, const tile &a, int key, const float (&dk)[DK / 2],
+                  const float (&dv)[DV / 2]) {
+    int64_t token = a.sequence * p.seq_len + key;
+    int left = (int)p.seq_len - key;
+    float scale[2] = {p.scale, p.scale}, one[2] = {1.0f, 1.0f};
+    const int nope = DK < 128 ? DK : 128;
+    store_rows<nope / 2>(dk, p.slice[0].dk, token, left, a.kv, scale);
+    if (DK > nope)
+        store_rows<(DK - nope) / 2>(dk + nope / 2, p.slice[1].dk, token, left, a.kv, scale);
+    store_rows<DV / 2>(dv, p.d_v, token, left, a.kv, one);
+}
+
+template <int DK, int DV, int QB>
+SY_DEV void consume(const struct sy_attention &p, const units &u, const tile &a, char *raw, uint32_t base,
+                    int w) {
+    typedef place<DK, DV, QB> at;
+    float dk[DK / 2], dv[DV / 2], s[QB / 2], dp[QB / 2];
+    uint32_t pr[QB / 4], ds[QB / 4], own = w * BOX * ROW_BYTES;
+    int first = a.j0 + w * BOX, key = first + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
+    int group = (int)(p.heads / p.kv_heads), buffer = 0, leader = threadIdx.x % 128 == 0;
+    int limit = (int)sy_ds_tiles(&p) * SIDE;
+    slot st = {0, 0};
+#pragma unroll
+    for (int i = 0; i < DK / 2; i++)
+        dk[i] = 0.0f;
+#pragma unroll
+    for (int i = 0; i < DV / 2; i++)
+        dv[i] = 0.0f;
+    ptx::mbar_wait(base + at::KV_FULL, 0);
+    for (int h = 0; h < group; h++) {
+        char *pair = pair_at(p, u, a.unit, h);
+#pragma unroll 1
+        for (int i0 = a.j0; i0 < a.end; i0 += QB) {
+            const float *lse = (const float *)(raw + at::TERMS + st.stage * 3 * at::TERM_BYTES);
+            const float *d = lse + QB;
+            const int *lo = (const int *)(d + QB);
+            uint32_t q = base + at::Q + st.stage * at::Q_BYTES, g = base + at::G + st.stage * at::G_BYTES;
+            ptx::mbar_wait(base + at::FULL + st.stage * 8, st.phase);
+            ptx::wgmma_fence();
+            product_nt<DK, QB>(s, base + at::K + own, q);
+            ptx::wgmma_commit();
+            product_nt<DV, QB>(dp, base + at::V + own, g);
+            ptx::wgmma_commit();
+            ptx::wgmma_wait_for<1>(s);
+            int masked = i0 < first + BOX - 1 || lo[QB - 1] > first || i0 + QB > p.seq_len;
+            probabilities(s, lse, p.c);
+            if (masked)
+                mask(s, lo, key, i0);
+            pack(pr, s);
+            ptx::wgmma_fence();
+            product_nn<QB>(dv, pr, g);
+            ptx::wgmma_commit();
+            ptx::wgmma_wait_for<1>(dp);
+            gradients(dp, s, d);
+            if (masked)
+                mask(dp, lo, key, i0);
+            pack(ds, dp);
+            ptx::wgmma_fence();
+            product_nn<QB>(dk, ds, q);
+            ptx::wgmma_commit();
+
+            uint32_t out = base + at::DS + (2 * w + buffer) * at::DS_BYTES;
+            stage_ds<QB>(out, ds);
+            ptx::fence_proxy_async();
+            if (leader)
+                ptx::tma_store_wait_read<0>();
+            ptx::named_sync(1 + w, 128); // dS is there; the other buffer has been read
+            if (leader) {
+                ptx::bulk_store(ds_at(p, pair, a.t, w, i0), out, min(QB, limit - i0) * ROW_BYTES);
+                ptx::tma_store_commit();
+            }
+            buffer ^= 1;
+            ptx::wgmma_wait_for<0>(dk);
+            if (threadIdx.x % 32 == 0)
+                ptx::mbar_arrive(base + at::EMPTY + st.stage * 8);
+            st.next();
+        }
+    }
+    ptx::wgmma_wait_for<0>(dv);
+    store<DK, DV>(p, a, key, dk, dv);
+    if (leader)
+        ptx::tma_store_wait<0>();
+}
+
+template <int DK, int DV, int QB>
+__global__ void __launch_bounds__(THREADS, 1)
+    keys(const __grid_constant__ maps map, const __grid_constant__ struct sy_attention p, const units u) {
+    extern __shared__ __align__(1024) char raw[];
+    typedef place<DK, DV, QB> at;
+    uint32_t base = ptx::shared(raw);
+    if (threadIdx.x == 0) {
+        ptx::mbar_init(base + at::KV_FULL, 1);
+        for (int i = 0; i < STAGES; i++) {
+            ptx::mbar_init(base + at::FULL + i * 8, 1);
+            ptx::mbar_init(base + at::EMPTY + i * 8, 8); // warps of the consumers
+        }
+        ptx::mbar_init_done();
+    }
+    __syncthreads();
+    tile a = tile_at(p, u);
+    if (threadIdx.x < 128) {
+        ptx::registers_dec<24>();
+        if (threadIdx.x == 0)
+            produce<DK, DV, QB>(map, p, u, a, base);
+    } else {
+        ptx::registers_inc<240>();
+        consume<DK, DV, QB>(p, u, a, raw, base, threadIdx.x / 128 - 1);
+    }
+}
+
+} // namespace attention_bwd
+
+#endif

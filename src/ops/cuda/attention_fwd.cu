@@ -1,0 +1,47 @@
+// attention_fwd (ops/op_layer.h): heads of 64, 128 and 192/128 by wgmma and TMA, others and what is not
+// aligned to 16 bytes by mma.sync.
+#include "ops/cuda/attention_any_fwd.cuh"
+#include "ops/cuda/attention_fwd_sm90.cuh"
+#include "ops/cuda/attention_launch.cuh"
+
+static void any_shape(const struct sy_exec *x, const struct sy_attention &op) {
+    using namespace attention_any;
+    int64_t tiles = op.heads * op.sequences * ((op.seq_len + SIDE - 1) / SIDE);
+    dim3 grid((unsigned)tiles, sy_cuda_blocks(op.dv, VALUES));
+    forward<<<grid, THREADS, 0, sy_cuda_stream(x)>>>(op);
+}
+
+template <int DK, int DV> static void fast(const struct sy_exec *x, const struct sy_attention &op) {
+    using namespace attention_fwd;
+    const int bytes = place<DK, DV>::BYTES, sms = sy_cuda_multiprocessors(x);
+    int64_t tiles = op.heads * op.sequences * ((op.seq_len + ROWS - 1) / ROWS);
+    cudaStream_t stream = sy_cuda_stream(x);
+    maps m;
+    for (int p = 0; p < 2; p++) {
+        const struct sy_head_slice &s = op.slice[p < op.n_slices ? p : 0];
+        m.q[p] = attention_map(x, op, s.q, s.d, op.heads, ROWS);
+        m.k[p] = attention_map(x, op, s.k, s.d, op.kv_heads, KEYS);
+    }
+    m.v = attention_map(x, op, op.v, DV, op.kv_heads, KEYS);
+    cudaFuncSetAttribute(kernel<DK, DV>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    kernel<DK, DV><<<(unsigned)(tiles < sms ? tiles : sms), THREADS, bytes, stream>>>(m, op);
+}
+
+extern "C" void sy_cuda_attention_fwd(const struct sy_exec *x, const struct sy_attention *op) {
+    if (op->sequences * op->seq_len == 0)
+        return;
+    switch (attention_fast(*op, 0)) {
+    case 64:
+        fast<64, 64>(x, *op);
+        break;
+    case 128:
+        fast<128, 128>(x, *op);
+        break;
+    case 192:
+        fast<192, 128>(x, *op);
+        break;
+    default:
+        any_shape(x, *op);
+    }
+    sy_cuda_check_launch(x);
+}

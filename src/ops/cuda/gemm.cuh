@@ -1,0 +1,263 @@
+// One family of bf16 products with the bits of class sm90 (NUMERICS 1): every output is one chain, its
+// blocks of 16 values of k in ascending order in one wgmma accumulator. No split-K, no partial sums, no
+// atomics.
+//
+//   layout   C = A B^T     A           B           groups are
+//   NT       y = x W^T     [rows, k]   [E, n, k]   segments of rows, starts at multiples of 16
+//   NN       dx = dy W     [rows, k]   [E, k, n]   the same
+//   TN       dW = dy^T x   [k, m]      [k, n]      segments of k; one C [m, n] for each
+//
+// A CTA is a producer warp and two consumer warpgroups of 64 x 256 outputs each; 128 x 256 x 64 a stage,
+// four stages:
+//
+//   producer   wait empty[s] -> expect bytes -> TMA of A (128 x 64) and of B's two halves (128 x 64 each)
+//   consumers  wait full[s]  -> 4 wgmma m64n256k16 -> the stage before is done: arrive at empty in both CTAs
+//
+// Two CTAs are a cluster and take neighbouring tiles, the same k blocks in step. Where both tiles have
+// the same columns each CTA loads one half of B for both (multicast); where they do not, each loads its
+// own. Tiles run down at most BAND row tiles, then to the next columns, so that neighbours mostly share B
+// and a wave's operands stay in L2.
+//
+// A chain may go on over several pairs of operands (maps), each padded to a block by itself.
+//
+// Epilogues: STORE BF of the chain; DIRECT the same to fp32 or with a bias or residual; SWIGLU, a tile holds 128 columns of g = x W1^T and the same of u = x
+// W3^T (two boxes, the weights are not interleaved) and stores g, u and h = BF((g SIG(g)) u); LEAF stores
+// fp32, FOLD adds to fp32 (TN), from +0 or from an accumulator. A warp owns 16 rows and sends them by its own TMA store or not at all; a
+// warpgroup without rows skips its products.
+#ifndef SY_OPS_CUDA_GEMM_CUH
+#define SY_OPS_CUDA_GEMM_CUH
+
+#include "ops/cuda/gemm_epilogue.cuh"
+#include "ops/cuda/tensor_map.cuh"
+
+namespace gemm {
+
+// --- producer ------------------------------------------------------------------------------------------
+
+template <int LAYOUT>
+SY_DEV void load_half(const CUtensorMap *m, uint32_t dst, uint32_t full, int share, int n, int k, int g) {
+    for (int i = 0; i < (LAYOUT == NT ? 1 : 2); i++) {
+        int c0 = LAYOUT == NT ? k : n + i * 64, c1 = LAYOUT == NT ? n : k, c2 = LAYOUT == TN ? 0 : g;
+        uint32_t at = dst + i * (HALF_BYTES / 2);
+        if (share)
+            ptx::tma_load_3d_multicast(at, m, full, 3, c0, c1, c2);
+        else
+            ptx::tma_load_3d(at, m, full, c0, c1, c2);
+    }
+}
+
+// Half h of a stage's B: 128 columns.
+template <int LAYOUT, int EPI>
+SY_DEV void load_b(const maps &map, int i, uint32_t dst, uint32_t full, int share, int h, const tile &a,
+                   int k) {
+    const CUtensorMap *m = &map.b[EPI == SWIGLU ? h : i];
+    int n = EPI == SWIGLU ? a.n * (BN / 2) : a.n * BN + h * (BN / 2);
+    load_half<LAYOUT>(m, dst + h * HALF_BYTES, full, share, n, k, a.group);
+}
+
+template <int LAYOUT> SY_DEV void load_a(const CUtensorMap *m, uint32_t dst, uint32_t full, int row, int k) {
+    if (LAYOUT == TN) {
+        ptx::tma_load_3d(dst, m, full, row, k, 0);
+        ptx::tma_load_3d(dst + A_BYTES / 2, m, full, row + 64, k, 0);
+    } else {
+        ptx::tma_load_3d(dst, m, full, k, row, 0);
+    }
+}
+
+template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &p, shared &s) {
+    int rank = ptx::cluster_rank(), mine = 0, other = 0, stage = 0, phase = 0;
+    for (int t = blockIdx.x; t - rank < s.first[p.rows.groups]; t += gridDim.x) {
+        tile a = tile_at<LAYOUT>(p, s, t, mine), b = tile_at<LAYOUT>(p, s, t ^ 1, other);
+        int share = a.group == b.group && a.n == b.n, start = s.offset[a.group];
+        for (int j = 0; j < (LAYOUT == TN ? 1 : p.n_maps); j++) {
+            int blocks = LAYOUT == TN ? blocks_of<LAYOUT>(p, s, a.group) : p.blocks[j];
+#pragma unroll 1
+            for (int i = 0; i < blocks; i++) {
+                uint32_t full = ptx::shared(&s.full[stage]), at = ptx::shared(s.stage[stage]);
+                int k = i * BK + (LAYOUT == TN ? start : 0);
+                ptx::mbar_wait(ptx::shared(&s.empty[stage]), phase ^ 1);
+                ptx::mbar_arrive_expect(full, STAGE_BYTES);
+                load_a<LAYOUT>(&map.a[j], at, full, a.m * BM + (LAYOUT == TN ? 0 : start), k);
+                for (int h = share ? rank : 0; h < (share ? rank + 1 : 2); h++)
+                    load_b<LAYOUT, EPI>(map, j, at + A_BYTES, full, share, h, a, k);
+                if (++stage == STAGES) {
+                    stage = 0;
+                    phase ^= 1;
+                }
+            }
+        }
+    }
+}
+
+// --- consumers: products -------------------------------------------------------------------------------
+
+// A warp is done with a stage: both CTAs' producers may write it.
+SY_DEV void release(shared &s, int stage) {
+    int lane = threadIdx.x % 32;
+    if (lane < 2)
+        ptx::mbar_arrive_remote(ptx::shared(&s.empty[stage]), lane);
+}
+
+template <int LAYOUT>
+SY_DEV void multiply(shared &s, int stage, int group, int step, float (&d)[128], int go_on) {
+    uint32_t at = ptx::shared(s.stage[stage]);
+    uint64_t a = ptx::descriptor(at + group * (A_BYTES / 2), A_BYTES / 2);
+    uint64_t b = ptx::descriptor(at + A_BYTES, HALF_BYTES / 2);
+    ptx::wgmma_m64n256k16<LAYOUT == TN, LAYOUT != NT>(d, a + step * (LAYOUT == TN ? 128 : 2),
+                                                      b + step * (LAYOUT == NT ? 2 : 128), go_on);
+}
+
+SY_DEV void next_stage(int &stage, int &phase) {
+    if (++stage == STAGES) {
+        stage = 0;
+        phase ^= 1;
+    }
+}
+
+// The chain of one tile from +0: whole blocks, then the last one's `rest` steps of 16 (TN: what the segment still
+// has; else 0).
+template <int LAYOUT>
+SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase) {
+    int before = -1;
+    for (int i = 0; i < whole; i++) {
+        ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
+        ptx::wgmma_fence();
+#pragma unroll
+        for (int step = 0; step < BK / 16; step++)
+            multiply<LAYOUT>(s, stage, group, step, d, i > 0 || step > 0);
+        ptx::wgmma_commit();
+        ptx::wgmma_wait<1>();
+        if (i > 0)
+            release(s, before);
+        before = stage;
+        next_stage(stage, phase);
+    }
+    if (LAYOUT == TN && rest > 0) {
+        ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
+        for (int step = 0; step < rest; step++) {
+            ptx::wgmma_fence();
+            multiply<LAYOUT>(s, stage, group, step, d, whole > 0 || step > 0);
+            ptx::wgmma_commit();
+        }
+        ptx::wgmma_wait<0>();
+        if (whole > 0)
+            release(s, before);
+        before = stage;
+        next_stage(stage, phase);
+    }
+    ptx::wgmma_wait<0>();
+    if (before >= 0)
+        release(s, before);
+}
+
+// The same from d, block by block: products that are open may not follow values that were loaded (C7515).
+template <int LAYOUT>
+SY_DEV void chain_on(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase) {
+    for (int i = 0; i < whole + (rest > 0); i++) {
+        int steps = i < whole ? BK / 16 : rest;
+        ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
+#pragma unroll 1
+        for (int step = 0; step < steps; step++) {
+            ptx::wgmma_fence();
+            multiply<LAYOUT>(s, stage, group, step, d, 1);
+            ptx::wgmma_commit();
+            ptx::wgmma_wait_for<0>(d);
+        }
+        release(s, stage);
+        next_stage(stage, phase);
+    }
+}
+
+SY_DEV void skip(shared &s, int blocks, int &stage, int &phase) {
+    for (int i = 0; i < blocks; i++) {
+        ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
+        release(s, stage);
+        next_stage(stage, phase);
+    }
+}
+
+// --- consumers -----------------------------------------------------------------------------------------
+
+// What a tile's chain begins with; 0: nothing is to be done, as nothing would change.
+template <int EPI> SY_DEV int begin_leaf(const args &p, const tile &a, int blocks, int row, float (&d)[128]) {
+    const float *acc = p.acc + a.group * p.acc_step;
+    if (blocks == 0 && (EPI == FOLD || (EPI == LEAF_ON && acc == p.c + a.group * p.c_step)))
+        return 0; // + 0, and nothing that is summed is ever -0
+    if (EPI == LEAF_ON || EPI == FOLD_ON)
+        load_fp32(acc, p.m, p.n, d, row, a.n * BN);
+    else if (blocks == 0)
+        for (int i = 0; i < 128; i++)
+            d[i] = 0.0f;
+    return 1;
+}
+
+template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &p, shared &s) {
+    int group = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 - 4, rank = ptx::cluster_rank(), cursor = 0;
+    int stage = 0, phase = 0, turn = 0;
+    float d[128];
+    for (int t = blockIdx.x; t - rank < s.first[p.rows.groups]; t += gridDim.x) {
+        tile a = tile_at<LAYOUT>(p, s, t, cursor);
+        int start = s.offset[a.group], end = end_of<LAYOUT>(s, a.group);
+        int blocks = __shfl_sync(~0u, blocks_of<LAYOUT>(p, s, a.group),
+                                 0); // the same in all lanes, for the compiler
+        int row = (LAYOUT == TN ? 0 : start) + a.m * BM + group * 64, rows_end = LAYOUT == TN ? p.m : end;
+        if (a.dead || row >= rows_end) {
+            skip(s, blocks, stage, phase);
+            continue;
+        }
+        if (LAYOUT == TN && !begin_leaf<EPI>(p, a, blocks, row + warp % 4 * 16, d))
+            continue;
+        int rest = LAYOUT == TN ? __shfl_sync(~0u, (end - start) % BK / 16, 0) : 0;
+        if (EPI == LEAF_ON || EPI == FOLD_ON)
+            chain_on<LAYOUT>(s, rest ? blocks - 1 : blocks, rest, group, d, stage, phase);
+        else
+            chain<LAYOUT>(s, rest ? blocks - 1 : blocks, rest, group, d, stage, phase);
+        row += warp % 4 * 16;
+        if (row >= rows_end)
+            continue;
+        if (EPI == STORE)
+            store_bf16(s, &map.c[0], warp, turn, d, a.n * BN, p.n, row);
+        else if (EPI == SWIGLU)
+            store_swiglu(s, map.c, warp, turn, d, a.n * BN / 2, p.n, row);
+        else if (EPI == DIRECT)
+            store_direct(p, d, row, rows_end, a.n * BN);
+        else
+            store_fp32<EPI>(p.c + a.group * p.c_step, p.m, p.n, d, row, a.n * BN);
+    }
+    ptx::tma_store_wait<0>();
+}
+
+// --- the kernel ----------------------------------------------------------------------------------------
+
+template <int LAYOUT, int EPI>
+__global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
+    kernel(const __grid_constant__ maps map, const __grid_constant__ args p) {
+    extern __shared__ __align__(1024) char raw[];
+    shared &s = *(shared *)raw;
+    if (threadIdx.x < 32)
+        count_tiles<LAYOUT>(p, s);
+    if (threadIdx.x == 32) {
+        for (int i = 0; i < STAGES; i++) {
+            ptx::mbar_init(ptx::shared(&s.full[i]), 1);
+            ptx::mbar_init(ptx::shared(&s.empty[i]), 2 * 8); // warps of the consumers of both CTAs
+        }
+        ptx::mbar_init_done();
+    }
+    __syncthreads();
+    ptx::cluster_sync();
+    if (threadIdx.x < 128) {
+        ptx::registers_dec<40>();
+        if (threadIdx.x == 0)
+            produce<LAYOUT, EPI>(map, p, s);
+        __syncwarp();
+    } else {
+        ptx::registers_inc<232>();
+        consume<LAYOUT, EPI>(map, p, s);
+        __syncwarp();
+    }
+    ptx::cluster_sync(); // neither leaves while the other may still write into it
+}
+
+} // namespace gemm
+
+#endif

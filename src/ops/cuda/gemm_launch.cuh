@@ -1,0 +1,80 @@
+// Host side of the products' kernel: which calls it is for, tensor maps, launches.
+#ifndef SY_OPS_CUDA_GEMM_LAUNCH_CUH
+#define SY_OPS_CUDA_GEMM_LAUNCH_CUH
+
+#include "ops/cuda/gemm.cuh"
+#include "ops/cuda/tensor_map.cuh"
+
+namespace gemm {
+
+// What TMA can address: rows of bf16 that begin at multiples of 16 bytes.
+static inline int addressable(const struct sy_mat &m) {
+    return m.dtype == SY_BF16 && m.col == 1 && m.row % 8 == 0 && (uintptr_t)m.data % 16 == 0;
+}
+
+static inline int rows_fit(const struct sy_rows &r) {
+    return r.groups <= MAX_GROUPS && r.max_rows > 0 && r.max_rows < INT32_MAX / 2 &&
+           (r.offset || r.groups == 1);
+}
+
+// NT if a right-hand side [k, n] lies by columns, NN if by rows, else -1.
+static inline int layout_of(const struct sy_operand &w, int64_t groups) {
+    if (groups > 1 && w.step % 8)
+        return -1;
+    return addressable(sy_mat_t(w.m)) ? NT : addressable(w.m) ? NN : -1;
+}
+
+// Boxes: operands 64 values along a row of 128 bytes; K-major 128 rows, MN-major 64 values of k.
+static inline CUtensorMap operand(const struct sy_exec *x, const struct sy_mat &m, int mn_major,
+                                  int64_t inner, int64_t outer, int64_t groups, int64_t step) {
+    struct sy_tensor t = {
+        m.data, 3, {inner, outer, groups}, {1, m.row, groups > 1 ? step : 8}, {64, mn_major ? 64 : 128, 1}};
+    return sy_cuda_tensor_map(x, t);
+}
+
+static inline CUtensorMap right(const struct sy_exec *x, int layout, const struct sy_operand &w, int64_t k,
+                                int64_t n, int64_t groups) {
+    return layout == NT ? operand(x, sy_mat_t(w.m), 0, k, n, groups, w.step)
+                        : operand(x, w.m, 1, n, k, groups, w.step);
+}
+
+static inline CUtensorMap result(const struct sy_exec *x, const struct sy_mat &m, int64_t columns,
+                                 int64_t rows) {
+    struct sy_tensor t = {m.data, 2, {columns, rows}, {1, m.row}, {64, 16}};
+    return sy_cuda_tensor_map(x, t);
+}
+
+static inline int blocks(int64_t n, int64_t block) { return (int)((n + block - 1) / block); }
+
+// tiles: a bound.
+template <int LAYOUT, int EPI>
+static inline void launch(const struct sy_exec *x, const char *op, const maps &m, const args &p,
+                          int64_t tiles) {
+    static int ready;
+    int most = sy_cuda_multiprocessors(x) / 2 * 2;
+    cudaStream_t stream = sy_cuda_stream(x);
+    if (!ready)
+        cudaFuncSetAttribute(kernel<LAYOUT, EPI>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             (int)sizeof(shared));
+    ready = 1;
+    int grid = tiles < most ? (int)(tiles + 1) / 2 * 2 : most;
+    kernel<LAYOUT, EPI><<<grid, THREADS, sizeof(shared), stream>>>(m, p);
+    sy_cuda_launched(x->device, op);
+}
+
+// A bound of the tiles of NT and NN.
+static inline int64_t tiles_of(const args &p) { return (p.rows.max_rows / BM + p.rows.groups) * p.n_tiles; }
+
+// The kernels that linear and linear_dx share, each in a file of its own.
+void nt_store(const struct sy_exec *x, const char *op, const maps &m, const args &p);
+void nn_store(const struct sy_exec *x, const char *op, const maps &m, const args &p);
+void nt_direct(const struct sy_exec *x, const char *op, const maps &m, const args &p);
+void nn_direct(const struct sy_exec *x, const char *op, const maps &m, const args &p);
+
+// Of linear_dw, from an accumulator.
+void tn_leaf_on(const struct sy_exec *x, const maps &m, const args &p, int64_t tiles);
+void tn_fold_on(const struct sy_exec *x, const maps &m, const args &p, int64_t tiles);
+
+} // namespace gemm
+
+#endif

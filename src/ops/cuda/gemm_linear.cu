@@ -1,0 +1,94 @@
+// linear and linear_dx by the TMA product, where the operands allow it: 1; else 0, and nothing was done.
+#include "ops/cuda/gemm_launch.cuh"
+#include "ops/cuda/products.cuh"
+
+using namespace gemm;
+
+// y is stored by TMA if nothing but rounding is to be done.
+static int is_plain(const struct sy_linear *op) {
+    return addressable(op->y) && !op->bias && !op->residual.data;
+}
+
+static int is_direct(const struct sy_linear *op) {
+    return op->y.col == 1 && (uintptr_t)op->y.data % 8 == 0 &&
+           (!op->residual.data || (op->residual.col == 1 && op->residual.dtype == SY_BF16));
+}
+
+static args args_of(const struct sy_rows &rows, int64_t n, int tile) {
+    args p = {};
+    p.rows = rows;
+    p.n = (int)n;
+    p.n_tiles = gemm::blocks(n, tile);
+    p.n_maps = 1;
+    return p;
+}
+
+/* 128 columns of g and the same of u a tile. */
+static int gated(const struct sy_exec *x, const struct sy_linear *op, maps &m) {
+    int64_t f = op->n / 2, groups = op->rows.groups;
+    struct sy_operand u = op->w;
+    if (layout_of(op->w, groups) != NT || f % 8 || !is_plain(op) || !addressable(op->h))
+        return 0;
+    u.m.data = sy_at(u.m.data, u.m.dtype, f * u.m.col);
+    m.b[0] = right(x, NT, op->w, op->k, f, groups);
+    m.b[1] = right(x, NT, u, op->k, f, groups);
+    m.c[0] = result(x, op->y, f, op->rows.max_rows);
+    m.c[1] = result(x, sy_mat_cols(op->y, f), f, op->rows.max_rows);
+    m.c[2] = result(x, op->h, f, op->rows.max_rows);
+    args p = args_of(op->rows, f, BN / 2);
+    p.blocks[0] = gemm::blocks(op->k, BK);
+    launch<NT, SWIGLU>(x, "linear", m, p, tiles_of(p));
+    return 1;
+}
+
+int sy_cuda_linear_gemm(const struct sy_exec *x, const struct sy_linear *op) {
+    int layout = layout_of(op->w, op->rows.groups);
+    maps m = {};
+    if (!rows_fit(op->rows) || layout < 0 || !addressable(op->x) || op->k == 0 || op->n < 2)
+        return 0;
+    m.a[0] = operand(x, op->x, 0, op->k, op->rows.max_rows, 1, 0);
+    if (op->epilogue == SY_EPILOGUE_SWIGLU)
+        return gated(x, op, m);
+    int plain = is_plain(op);
+    if (!plain && !is_direct(op))
+        return 0;
+    m.b[0] = right(x, layout, op->w, op->k, op->n, op->rows.groups);
+    if (plain)
+        m.c[0] = result(x, op->y, op->n, op->rows.max_rows);
+    args p = args_of(op->rows, op->n, BN);
+    p.blocks[0] = gemm::blocks(op->k, BK);
+    p.y = op->y;
+    p.bias = op->bias;
+    p.residual = op->residual;
+    if (layout == NT)
+        (plain ? nt_store : nt_direct)(x, "linear", m, p);
+    else
+        (plain ? nn_store : nn_direct)(x, "linear", m, p);
+    return 1;
+}
+
+int sy_cuda_linear_dx_gemm(const struct sy_exec *x, const struct sy_linear_dx *op) {
+    const struct sy_mat y = op->epilogue == SY_EPILOGUE_SWIGLU_BACK ? op->a : op->dx;
+    int layout = layout_of(op->map[0].w, op->rows.groups), plain = addressable(y);
+    maps m = {};
+    args p = args_of(op->rows, op->n, BN);
+    if (!rows_fit(op->rows) || layout < 0 || y.col != 1 || (uintptr_t)y.data % 8 || op->n < 1)
+        return 0;
+    for (int i = 0; i < op->n_maps; i++) {
+        const struct sy_dx_map *q = &op->map[i];
+        if (layout_of(q->w, op->rows.groups) != layout || !addressable(q->dy) || q->k == 0)
+            return 0;
+        m.a[i] = operand(x, q->dy, 0, q->k, op->rows.max_rows, 1, 0);
+        m.b[i] = right(x, layout, q->w, q->k, op->n, op->rows.groups);
+        p.blocks[i] = gemm::blocks(q->k, BK);
+    }
+    p.n_maps = op->n_maps;
+    p.y = y;
+    if (plain)
+        m.c[0] = result(x, y, op->n, op->rows.max_rows);
+    if (layout == NT)
+        (plain ? nt_store : nt_direct)(x, "linear_dx", m, p);
+    else
+        (plain ? nn_store : nn_direct)(x, "linear_dx", m, p);
+    return 1;
+}

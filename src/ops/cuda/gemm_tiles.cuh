@@ -1,0 +1,133 @@
+// What the roles of gemm.cuh share: sizes, arguments, shared memory, and which tile is whose.
+#ifndef SY_OPS_CUDA_GEMM_TILES_CUH
+#define SY_OPS_CUDA_GEMM_TILES_CUH
+
+#include <cuda.h>
+
+#include "ops/cuda/cuda.cuh"
+#include "ops/cuda/ptx.cuh"
+
+namespace gemm {
+
+enum layout { NT, NN, TN };
+enum epilogue { STORE, SWIGLU, DIRECT, LEAF, FOLD, LEAF_ON, FOLD_ON }; // ON: from an accumulator
+
+enum { BM = 128, BN = 256, BK = 64, STAGES = 4, BAND = 16, MAX_GROUPS = 256, THREADS = 384 };
+enum { A_BYTES = BM * BK * 2, HALF_BYTES = BN / 2 * BK * 2, STAGE_BYTES = A_BYTES + 2 * HALF_BYTES };
+enum { STAGING_BYTES = 2048, STAGING = 2 }; // a warp's buffers: 16 rows of 64 bf16 columns
+
+struct args {
+    struct sy_rows rows;
+    int64_t first, n_segments;      // TN: of each group
+    int m_tiles;                    // TN: of one group; else each group's own
+    int n_tiles;                    //
+    int n_maps, blocks[SY_DX_MAPS]; // NT, NN: blocks of k of each map; in TN each group's own
+    int m, n;                       // TN: sizes of C; n also bounds the columns of the others
+    struct sy_mat y, residual;      // DIRECT
+    const float *bias;              // DIRECT; or NULL
+    const float *acc;               // ON: [groups, m, n]
+    float *c;                       // TN: [groups, m, n]
+    int64_t acc_step, c_step;
+};
+
+struct maps { // c: STORE 0; SWIGLU g, u, h. b: SWIGLU W1, W3; else of each map
+    CUtensorMap a[SY_DX_MAPS], b[SY_DX_MAPS], c[3];
+};
+
+struct shared {
+    alignas(1024) char stage[STAGES][STAGE_BYTES];
+    union {
+        alignas(1024) char staging[8][STAGING][STAGING_BYTES]; // NT, NN
+        int end[MAX_GROUPS];                                   // TN: behind a group's last row
+    };
+    uint64_t full[STAGES], empty[STAGES];
+    int offset[MAX_GROUPS + 1], first[MAX_GROUPS + 1]; // of a group: its first row, its first tile
+};
+
+struct tile {
+    int group, m, n; // row tile (in its group), column tile
+    int dead;        // computed for the sake of the pair, stored nowhere
+};
+
+template <int LAYOUT> SY_DEV int end_of(const shared &s, int g) {
+    return LAYOUT == TN ? s.end[g] : s.offset[g + 1];
+}
+
+template <int LAYOUT> SY_DEV int group_tiles(const args &p, const shared &s, int g) {
+    if (LAYOUT == TN)
+        return (p.m_tiles * p.n_tiles + 1) / 2 * 2; // even: a pair has the same k
+    return (s.offset[g + 1] - s.offset[g] + BM - 1) / BM * p.n_tiles;
+}
+
+// Tile t; cursor: a group not after t's.
+template <int LAYOUT> SY_DEV tile tile_at(const args &p, const shared &s, int t, int &cursor) {
+    int groups = (int)p.rows.groups;
+    tile r = {0, 0, 0, t >= s.first[groups]};
+    if (r.dead)
+        t--; // the pair's other tile
+    while (t >= s.first[cursor + 1])
+        cursor++;
+    r.group = cursor;
+    int u = t - s.first[cursor],
+        mt = LAYOUT == TN ? p.m_tiles : (s.offset[cursor + 1] - s.offset[cursor] + BM - 1) / BM;
+    if (LAYOUT == TN && u >= mt * p.n_tiles) {
+        r.dead = 1;
+        u--;
+    }
+    int band = u / (BAND * p.n_tiles), left = mt - band * BAND, rows = left < BAND ? left : BAND;
+    u -= band * BAND * p.n_tiles;
+    r.m = band * BAND + u % rows;
+    r.n = u / rows;
+    return r;
+}
+
+// Blocks of k of a group's tiles, over all maps.
+template <int LAYOUT> SY_DEV int blocks_of(const args &p, const shared &s, int g) {
+    if (LAYOUT == TN)
+        return (s.end[g] - s.offset[g] + BK - 1) / BK;
+    return p.blocks[0] + p.blocks[1] + p.blocks[2] + p.blocks[3];
+}
+
+// First row and end of a group's rows; TN: of its segments.
+template <int LAYOUT> SY_DEV void rows_of(const args &p, int64_t g, int &start, int &end) {
+    const struct sy_rows &r = p.rows;
+    int64_t first = LAYOUT == TN ? p.first : 0, n = LAYOUT == TN ? p.n_segments : r.sequences;
+    if (r.offset) {
+        start = (int)r.offset[g * r.sequences + first];
+        end = (int)r.offset[g * r.sequences + first + n];
+    } else {
+        start = (int)(r.max_rows / r.sequences * first);
+        end = n == r.sequences ? (int)r.max_rows : start + (int)(r.max_rows / r.sequences * n);
+    }
+}
+
+// offset, end and first of the groups, by warp 0.
+template <int LAYOUT> SY_DEV void count_tiles(const args &p, shared &s) {
+    int lane = threadIdx.x, sum = 0, groups = (int)p.rows.groups;
+    for (int g = lane; g < groups; g += 32) {
+        int start, end;
+        rows_of<LAYOUT>(p, g, start, end);
+        s.offset[g] = start;
+        if (LAYOUT == TN)
+            s.end[g] = end;
+        else if (g == groups - 1)
+            s.offset[groups] = end;
+    }
+    __syncwarp();
+    if (lane == 0)
+        s.first[0] = 0;
+    for (int base = 0; base < groups; base += 32) {
+        int g = base + lane, n = g < groups ? group_tiles<LAYOUT>(p, s, g) : 0;
+        for (int h = 1; h < 32; h *= 2) {
+            int before = __shfl_up_sync(~0u, n, h);
+            n += lane >= h ? before : 0;
+        }
+        if (g < groups)
+            s.first[g + 1] = sum + n;
+        sum += __shfl_sync(~0u, n, 31);
+    }
+}
+
+} // namespace gemm
+
+#endif

@@ -1,0 +1,273 @@
+// PTX of Hopper, each instruction wrapped once and named: mbarrier, TMA, wgmma, setmaxnreg, fences,
+// clusters.
+//
+// References: PTX ISA 9.0, "mbarrier", "cp.async.bulk.tensor", "Asynchronous warpgroup-level matrix
+// instructions". Shared memory addresses are 32-bit. Matrices in shared memory have rows of 128 bytes
+// under the 128-byte swizzle, their blocks aligned to 1024 bytes: a K-major operand keeps 64 values of k
+// in a row, an MN-major one 64 rows (or columns) of the output.
+#ifndef SY_OPS_CUDA_PTX_CUH
+#define SY_OPS_CUDA_PTX_CUH
+
+#include <cuda.h>
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+#define SY_DEV __device__ __forceinline__
+
+namespace ptx {
+
+SY_DEV uint32_t shared(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+SY_DEV uint32_t cluster_rank() {
+    uint32_t r;
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
+    return r;
+}
+
+// --- clusters, registers, named barriers ---------------------------------------------------------------
+
+SY_DEV void cluster_sync() {
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
+                     : "memory");
+}
+template <int N> SY_DEV void registers_inc() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N)); }
+template <int N> SY_DEV void registers_dec() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
+SY_DEV void named_sync(int id, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+SY_DEV void named_arrive(int id, int threads) {
+    asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// --- mbarrier ------------------------------------------------------------------------------------------
+
+SY_DEV void mbar_init(uint32_t bar, uint32_t count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count) : "memory");
+}
+SY_DEV void mbar_init_done() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+SY_DEV void mbar_arrive(uint32_t bar) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
+}
+SY_DEV void mbar_arrive_expect(uint32_t bar, uint32_t bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes) : "memory");
+}
+// Arrives at the same barrier of another CTA of the cluster. The default scope, on purpose: with
+// .release.cluster each arrival is a MEMBAR, which took a fifth of a product's time; what it orders here
+// are reads that wgmma has finished.
+SY_DEV void mbar_arrive_remote(uint32_t bar, uint32_t rank) {
+    asm volatile("{\n.reg .b32 r;\nmapa.shared::cluster.u32 r, %0, %1;\n"
+                 "mbarrier.arrive.shared::cluster.b64 _, [r];\n}" ::"r"(bar),
+                 "r"(rank)
+                 : "memory");
+}
+// Waits until the phase of this parity has completed.
+SY_DEV void mbar_wait(uint32_t bar, uint32_t parity) {
+    asm volatile("{\n.reg .pred p;\nWAIT:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
+                 "@p bra DONE;\nbra WAIT;\nDONE:\n}" ::"r"(bar),
+                 "r"(parity)
+                 : "memory");
+}
+
+// --- TMA: boxes of a tensor into shared memory and back ------------------------------------------------
+
+SY_DEV void tma_prefetch_map(const CUtensorMap *m) {
+    asm volatile("prefetch.tensormap [%0];" ::"l"(m) : "memory");
+}
+SY_DEV void tma_load_3d(uint32_t dst, const CUtensorMap *m, uint32_t bar, int c0, int c1, int c2) {
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, "
+                 "{%3, %4, %5}], [%2];" ::"r"(dst),
+                 "l"(m), "r"(bar), "r"(c0), "r"(c1), "r"(c2)
+                 : "memory");
+}
+SY_DEV void tma_load_4d(uint32_t dst, const CUtensorMap *m, uint32_t bar, int c0, int c1, int c2, int c3) {
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, "
+                 "{%3, %4, %5, %6}], [%2];" ::"r"(dst),
+                 "l"(m), "r"(bar), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+                 : "memory");
+}
+// Into the same place of every CTA in mask; each one's barrier counts the bytes.
+SY_DEV void tma_load_3d_multicast(uint32_t dst, const CUtensorMap *m, uint32_t bar, uint16_t mask, int c0,
+                                  int c1, int c2) {
+    asm volatile(
+        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
+        "[%0], [%1, {%4, %5, %6}], [%2], %3;" ::"r"(dst),
+        "l"(m), "r"(bar), "h"(mask), "r"(c0), "r"(c1), "r"(c2)
+        : "memory");
+}
+SY_DEV void tma_store_2d(const CUtensorMap *m, uint32_t src, int c0, int c1) {
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(m),
+                 "r"(src), "r"(c0), "r"(c1)
+                 : "memory");
+}
+// Whole bytes, in multiples of 16, both sides aligned to 16.
+SY_DEV void bulk_load(uint32_t dst, const void *src, uint32_t bytes, uint32_t bar) {
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(dst),
+        "l"(__cvta_generic_to_global(src)), "r"(bytes), "r"(bar)
+        : "memory");
+}
+SY_DEV void bulk_store(void *dst, uint32_t src, uint32_t bytes) {
+    asm volatile(
+        "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(__cvta_generic_to_global(dst)),
+        "r"(src), "r"(bytes)
+        : "memory");
+}
+SY_DEV void tma_store_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+// Until at most N stores of this thread have not yet read their shared memory.
+template <int N> SY_DEV void tma_store_wait_read() {
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory");
+}
+template <int N> SY_DEV void tma_store_wait() {
+    asm volatile("cp.async.bulk.wait_group %0;" ::"n"(N) : "memory");
+}
+// Ordinary stores to shared memory before it are seen by TMA and wgmma after it.
+SY_DEV void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+SY_DEV void stmatrix_x4(uint32_t at, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a), "r"(b),
+                 "r"(c), "r"(d)
+                 : "memory");
+}
+SY_DEV void stmatrix_x4_trans(uint32_t at, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a),
+                 "r"(b), "r"(c), "r"(d)
+                 : "memory");
+}
+
+// --- wgmma ---------------------------------------------------------------------------------------------
+
+SY_DEV void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+SY_DEV void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int N> SY_DEV void wgmma_wait() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
+
+// Matrix descriptor under the 128-byte swizzle: eight rows are 1024 bytes; block_bytes lies between the
+// 64-wide blocks of an MN-major operand (a K-major one has no use for it). 16 values of k further: + 32
+// bytes K-major, + 2048 bytes MN-major.
+SY_DEV uint64_t descriptor(uint32_t at, uint32_t block_bytes) {
+    return (uint64_t)((at & 0x3ffff) >> 4) | (uint64_t)(block_bytes >> 4) << 16 |
+           (uint64_t)(1024 >> 4) << 32 | 1ull << 62;
+}
+
+#define SY_ACC8(d, i)                                                                           \
+    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
+        "+f"(d[i + 6]), "+f"(d[i + 7])
+#define SY_ACC32(d, i) SY_ACC8(d, i), SY_ACC8(d, i + 8), SY_ACC8(d, i + 16), SY_ACC8(d, i + 24)
+#define SY_ACC64(d, i) SY_ACC32(d, i), SY_ACC32(d, i + 32)
+#define SY_NAMES_0_63                                                                                      \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
+    "%22, %23, "                                                                                           \
+    "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, " \
+    "%44, %45, "                                                                                           \
+    "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define SY_NAMES_64_127                                                                                    \
+    "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, " \
+    "%84, %85, "                                                                                           \
+    "%86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, " \
+    "%105, "                                                                                               \
+    "%106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, "     \
+    "%122, %123, "                                                                                         \
+    "%124, %125, %126, %127"
+
+// The wait that d's readers stand behind: without d named, the compiler may read it before (warning
+// C7514: all serialised).
+template <int N> SY_DEV void wgmma_wait_for(float (&d)[64]) {
+    asm volatile("wgmma.wait_group.sync.aligned %64;" : SY_ACC64(d, 0) : "n"(N) : "memory");
+}
+
+template <int N> SY_DEV void wgmma_wait_for(float (&d)[128]) {
+    asm volatile("wgmma.wait_group.sync.aligned %128;" : SY_ACC64(d, 0), SY_ACC64(d, 64) : "n"(N) : "memory");
+}
+
+// d = a b (go_on 0) or d + a b, 64 x 256, both operands in shared memory; A_MN, B_MN: 1 for MN-major.
+template <int A_MN, int B_MN>
+SY_DEV void wgmma_m64n256k16(float (&d)[128], uint64_t a, uint64_t b, int go_on) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" SY_NAMES_0_63 ", " SY_NAMES_64_127
+                 "}, "
+                 "%128, %129, p, 1, 1, %131, %132;\n}"
+                 : SY_ACC64(d, 0), SY_ACC64(d, 64)
+                 : "l"(a), "l"(b), "r"(go_on), "n"(A_MN), "n"(B_MN));
+}
+// 64 x 128, both operands in shared memory and K-major.
+SY_DEV void wgmma_m64n128k16(float (&d)[64], uint64_t a, uint64_t b, int go_on) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" SY_NAMES_0_63
+                 "}, %64, %65, p, 1, 1, 0, 0;\n}"
+                 : SY_ACC64(d, 0)
+                 : "l"(a), "l"(b), "r"(go_on));
+}
+// 64 x 128, a in registers, b in shared memory and MN-major: d + a b.
+SY_DEV void wgmma_m64n128k16_ra(float (&d)[64], const uint32_t *a, uint64_t b) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" SY_NAMES_0_63
+                 "}, {%64, %65, %66, %67}, %68, "
+                 "1, 1, 1, 1;"
+                 : SY_ACC64(d, 0)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+// --- shared arithmetic (NUMERICS 2) --------------------------------------------------------------------
+
+SY_DEV float max_number(float a, float b) { // NaN loses
+    float r;
+    asm("max.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+SY_DEV float min_number(float a, float b) {
+    float r;
+    asm("min.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+SY_DEV float max_nan(float a, float b) { // NaN wins
+    float r;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+// Two values rounded to bf16, the first in the low half.
+SY_DEV uint32_t bf16_pair(float lo, float hi) {
+    uint32_t r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+    return r;
+}
+SY_DEV float bf16_low(uint32_t pair) { return __uint_as_float(pair << 16); }
+SY_DEV float bf16_high(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
+
+// EXP2 of x in -127..127.
+SY_DEV float exp2_core(float x) {
+    float u = __fadd_rn(x, 12582912.0f), f = __fsub_rn(x, __fsub_rn(u, 12582912.0f)), p = 0x1.5bba14p-10f;
+    p = __fmaf_rn(p, f, 0x1.3cea88p-7f);
+    p = __fmaf_rn(p, f, 0x1.c6b752p-5f);
+    p = __fmaf_rn(p, f, 0x1.ebf9bcp-3f);
+    p = __fmaf_rn(p, f, 0x1.62e42ap-1f);
+    p = __fmaf_rn(p, f, 1.0f);
+    return __uint_as_float(__float_as_uint(p) + (__float_as_uint(u) << 23));
+}
+SY_DEV float exp2_whole(float x) { return exp2_core(min_number(max_number(x, -127.0f), 127.0f)); }
+SY_DEV float sig(float x) { return __frcp_rn(__fadd_rn(1.0f, exp2_whole(__fmul_rn(-x, 1.44269504f)))); }
+// 1/d correctly rounded for d from 1 to below RECIPROCAL_MAX, without the branches of __frcp_rn:
+// gemm_sm90 check compares all 2^23 fractions.
+#define RECIPROCAL_MAX 0x1p126f
+SY_DEV float reciprocal(float d) {
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(d));
+    return __fmaf_rn(__fmaf_rn(-d, r, 1.0f), r, r);
+}
+SY_DEV float log2_of(float z) {
+    uint32_t i = __float_as_uint(z) - 0x3f3504f3u;
+    int e = (int)i >> 23;
+    float f = __fsub_rn(__uint_as_float(__float_as_uint(z) - ((uint32_t)e << 23)), 1.0f),
+          q = 7.0376836292e-2f;
+    q = __fmaf_rn(q, f, -1.1514610310e-1f);
+    q = __fmaf_rn(q, f, 1.1676998740e-1f);
+    q = __fmaf_rn(q, f, -1.2420140846e-1f);
+    q = __fmaf_rn(q, f, 1.4249322787e-1f);
+    q = __fmaf_rn(q, f, -1.6668057665e-1f);
+    q = __fmaf_rn(q, f, 2.0000714765e-1f);
+    q = __fmaf_rn(q, f, -2.4999993993e-1f);
+    q = __fmaf_rn(q, f, 3.3333331174e-1f);
+    return __fmaf_rn(__fmaf_rn(__fmul_rn(f, f), __fmaf_rn(f, q, -0.5f), f), 1.44269504f, (float)e);
+}
+
+} // namespace ptx
+
+#endif

@@ -1,0 +1,245 @@
+/* Sums over tokens and lanes: R64 down rows, elementwise adds, the gradient's norm (docs/NUMERICS.md 2 to
+ * 4). */
+#include "ops/cuda/values.cuh"
+
+#include "base/exact_sum.h"
+
+/* --- R64: chains over 64 rows each, into the workspace; then their sums -------------------------------- */
+
+enum { CHAIN_WARPS = SY_THREADS / 32 };
+
+/* Blocks of 64 rows that one launch takes of every item, and what it leaves for the next: of each item, one
+ * after another, the sums so far [d] and the chains [blocks, d]. */
+struct piece {
+    int64_t first, blocks;
+    int last;
+    float *work;
+};
+
+static SY_DEV int64_t blocks_of(const struct sy_row_sum_item &q) {
+    return (q.rows_per_sequence + 63) / 64 * q.sequences;
+}
+static SY_DEV float *work_of(const struct piece &p, const struct sy_row_sum_item *items, unsigned item) {
+    float *at = p.work;
+    for (unsigned k = 0; k < item; k++)
+        at += items[k].d * (1 + p.blocks);
+    return at;
+}
+
+/* Columns j and j + 1 of a row, side by side in bf16 where they may be. */
+static SY_DEV void load2(const struct sy_heads &m, int64_t t, int64_t h, int64_t j, int64_t d, int pairs,
+                         float v[2]) {
+    const void *row = sy_head_row(m, t, h);
+    if (pairs) {
+        uint32_t u = *(const uint32_t *)((const uint16_t *)row + j);
+        v[0] = sy_f32_from_bits(u << 16);
+        v[1] = sy_f32_from_bits(u & 0xffff0000u);
+        return;
+    }
+    v[0] = sy_load1(row, m.dtype, j);
+    v[1] = j + 1 < d ? sy_load1(row, m.dtype, j + 1) : 0.0f;
+}
+
+/* One fma chain from +0 over rows first .. end - 1. */
+static SY_DEV void chain_of(const struct sy_row_sum_item &q, int64_t first, int64_t end, int64_t j, int pairs,
+                            float chain[2]) {
+    chain[0] = chain[1] = 0.0f;
+#pragma unroll 8
+    for (int64_t row = first; row < end; row++) {
+        int64_t t = q.heads == 1 ? row : (uint32_t)row / (uint32_t)q.heads, h = row - t * q.heads;
+        float a[2], b[2], r = q.x.data && q.r ? q.r[row] : 1.0f;
+        load2(q.a, t, h, j, q.d, pairs, a);
+        if (q.x.data)
+            load2(q.x, t, h, j, q.d, pairs, b);
+#pragma unroll
+        for (int k = 0; k < 2; k++)
+            chain[k] = q.x.data ? fmaf(a[k], b[k] * r, chain[k]) : a[k] + chain[k];
+    }
+}
+
+static SY_DEV int in_pairs(const struct sy_heads &m) {
+    return m.dtype == SY_BF16 &&
+           (((uint64_t)(uintptr_t)m.data | (uint64_t)m.token * 2 | (uint64_t)m.head * 2) & 3) == 0;
+}
+
+/* A warp: 64 columns of a block of an item. */
+SY_KERNEL(SY_THREADS) chain_rows(const struct sy_row_sum_item *items, struct piece p) {
+    const struct sy_row_sum_item q = items[blockIdx.z];
+    int64_t at = (int64_t)blockIdx.y * CHAIN_WARPS + threadIdx.x / 32, b = p.first + at,
+            j = (int64_t)blockIdx.x * 64 + threadIdx.x % 32 * 2;
+    if (at >= p.blocks || b >= blocks_of(q) || j >= q.d)
+        return;
+    int64_t per = (q.rows_per_sequence + 63) / 64, begin = b / per * q.rows_per_sequence,
+            end = begin + q.rows_per_sequence, first = begin + b % per * 64;
+    int pairs = j + 1 < q.d && in_pairs(q.a) && (!q.x.data || in_pairs(q.x));
+    float chain[2], *to = work_of(p, items, blockIdx.z) + (1 + at) * q.d + j;
+    chain_of(q, first, first + 64 < end ? first + 64 : end, j, pairs, chain);
+    to[0] = chain[0];
+    if (j + 1 < q.d)
+        to[1] = chain[1];
+}
+
+/* A thread: a column of an item. */
+SY_KERNEL(SY_THREADS) add_chains(const struct sy_row_sum_item *items, struct piece p) {
+    const struct sy_row_sum_item q = items[blockIdx.y];
+    int64_t j = (int64_t)blockIdx.x * SY_THREADS + threadIdx.x, all = blocks_of(q),
+            n = all - p.first < p.blocks ? all - p.first : p.blocks;
+    if (j >= q.d)
+        return;
+    float *work = work_of(p, items, blockIdx.y) + j;
+    float sum = p.first > 0 ? work[0] : q.acc ? q.acc[j] : 0.0f;
+#pragma unroll 16
+    for (int64_t b = 0; b < n; b++)
+        sum = sum + work[(1 + b) * q.d];
+    if (p.last)
+        q.out[j] = q.fold ? q.out[j] + sum : sum;
+    else
+        work[0] = sum;
+}
+
+extern "C" void sy_cuda_row_sum(const struct sy_exec *x, const struct sy_row_sum *op) {
+    int64_t widest = 0, most = 0, wide = 0;
+    for (int k = 0; k < op->n_items; k++) {
+        const struct sy_row_sum_item *q = &op->item[k];
+        int64_t blocks = (q->rows_per_sequence + 63) / 64 * q->sequences;
+        widest = q->d > widest ? q->d : widest;
+        most = blocks > most ? blocks : most;
+        wide += q->d;
+    }
+    if (widest == 0)
+        return;
+    int64_t fits = (int64_t)x->scratch_bytes / 4 / wide - 1;
+    struct piece p = {.blocks = fits < 1 ? 1 : fits < most ? fits : most};
+    p.work = (float *)sy_cuda_workspace(x, (size_t)(wide * (1 + p.blocks)) * sizeof(float));
+    const struct sy_row_sum_item *items = sy_cuda_upload(x, op->item, (size_t)op->n_items);
+    for (; p.work && !p.last; p.first += p.blocks) {
+        p.last = p.first + p.blocks >= most;
+        dim3 chains(sy_cuda_blocks(widest, 64), sy_cuda_blocks(p.blocks, CHAIN_WARPS), (unsigned)op->n_items);
+        dim3 sums(sy_cuda_blocks(widest, SY_THREADS), (unsigned)op->n_items);
+        if (p.blocks > 0)
+            SY_LAUNCH(x, chain_rows, chains, SY_THREADS, 0, items, p);
+        SY_LAUNCH(x, add_chains, sums, SY_THREADS, 0, items, p);
+    }
+}
+
+/* --- y = y + x ------------------------------------------------------------------------------------------ */
+
+enum { ADD_CHUNK = 8 * SY_THREADS * 4 };
+
+SY_LIST_KERNEL add_all(const struct sy_add_item *items, int n_items) {
+    sy_deal(items, n_items, ADD_CHUNK, [](const struct sy_add_item &q, int64_t lo, int64_t hi) {
+        int whole = (((uint64_t)(uintptr_t)q.x | (uint64_t)(uintptr_t)q.y) & 15) == 0;
+        int64_t wide = whole ? lo + (hi - lo) / 4 * 4 : lo;
+#pragma unroll 4
+        for (int64_t i = lo + 4 * threadIdx.x; i < wide; i += 4 * SY_THREADS) {
+            float4 a = *(const float4 *)(q.x + i), b = *(float4 *)(q.y + i);
+            *(float4 *)(q.y + i) = make_float4(b.x + a.x, b.y + a.y, b.z + a.z, b.w + a.w);
+        }
+        for (int64_t i = wide + threadIdx.x; i < hi; i += SY_THREADS)
+            q.y[i] = q.y[i] + q.x[i];
+    });
+}
+
+enum { ADD_LIST = 256 };
+
+static void add_list(const struct sy_exec *x, const struct sy_add_item *items, int n_items) {
+    unsigned blocks = sy_blocks_of_list(x, items, n_items, ADD_CHUNK);
+    if (blocks > 0)
+        SY_LAUNCH(x, add_all, blocks, SY_THREADS, 0, sy_cuda_upload(x, items, (size_t)n_items), n_items);
+}
+
+/* Whether b goes on from what a wrote. */
+static int goes_on(const struct sy_add_item *a, const struct sy_add_item *b) {
+    return b->x == a->y || b->y == a->y || b->y == a->x;
+}
+
+/* A chain's first items in one launch, its second ones in the next. */
+extern "C" void sy_cuda_add_f32(const struct sy_exec *x, const struct sy_add_f32 *op) {
+    struct sy_add_item list[ADD_LIST];
+    int place[ADD_LIST];
+    for (int first = 0; first < op->n_items; first += ADD_LIST) {
+        const struct sy_add_item *item = op->item + first;
+        int n = op->n_items - first < ADD_LIST ? op->n_items - first : ADD_LIST, longest = 0;
+        for (int i = 0; i < n; i++) {
+            place[i] = i > 0 && goes_on(&item[i - 1], &item[i]) ? place[i - 1] + 1 : 0;
+            longest = place[i] > longest ? place[i] : longest;
+        }
+        for (int p = 0, m = 0; p <= longest; p++, m = 0) {
+            for (int i = 0; i < n; i++)
+                if (place[i] == p)
+                    list[m++] = item[i];
+            add_list(x, list, m);
+        }
+    }
+}
+
+/* --- blocks of squares: 16 fp64 lanes of 1024 elements, four of them a thread --------------------------- */
+
+enum { SQUARES = 1024, NORM_CHUNK = SQUARES * SY_THREADS / 4 };
+
+/* The sum of the block [first, end) by 4 threads, which all get it. A product of two floats is exact. */
+static SY_DEV double square_block(const float *x, int64_t first, int64_t end, int whole, int *bad) {
+    double lane[4] = {0};
+#pragma unroll 4
+    for (int64_t i = first + 4 * (threadIdx.x % 4); i < end; i += 16) {
+        float v[4] = {0};
+        if (whole && i + 4 <= end) {
+            float4 a = *(const float4 *)(x + i);
+            v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
+        } else {
+            for (int j = 0; j < 4; j++)
+                v[j] = i + j < end ? x[i + j] : 0.0f;
+        }
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            lane[j] += (double)v[j] * (double)v[j];
+            *bad += !sy_f32_finite(v[j]);
+        }
+    }
+#pragma unroll
+    for (int h = 2; h >= 1; h--)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            lane[j] += __shfl_xor_sync(~0u, lane[j], h);
+    return (lane[0] + lane[2]) + (lane[1] + lane[3]);
+}
+
+static SY_DEV void add_digits(int64_t *bins, double v) {
+    int bin;
+    int64_t digit[3];
+    if (!sy_exact_digits(v, &bin, digit)) {
+        sy_add_i64(&bins[SY_EXACT_BINS], 1);
+        return;
+    }
+    for (int k = 0; k < 3; k++)
+        sy_add_i64(&bins[bin + k], digit[k]);
+}
+
+SY_LIST_KERNEL add_squares(const struct sy_norm_item *items, int n_items, struct sy_tally *tally) {
+    __shared__ int64_t bins[SY_EXACT_BINS + 1]; /* and the blocks that are not finite */
+    int bad = 0;
+    for (int i = threadIdx.x; i <= SY_EXACT_BINS; i += SY_THREADS)
+        bins[i] = 0;
+    __syncthreads();
+    sy_deal(items, n_items, NORM_CHUNK, [&](const struct sy_norm_item &q, int64_t lo, int64_t hi) {
+        int64_t first = lo + threadIdx.x / 4 * SQUARES, end = first + SQUARES < hi ? first + SQUARES : hi;
+        double sum = square_block(q.x, first, end, ((uint64_t)(uintptr_t)q.x & 15) == 0, &bad);
+        if (threadIdx.x % 4 == 0 && first < hi)
+            add_digits(bins, sum);
+    });
+    __syncthreads();
+    for (int i = threadIdx.x; i < SY_EXACT_BINS; i += SY_THREADS)
+        sy_add_i64(&tally->norm.bin[i], bins[i]);
+    if (threadIdx.x == 0)
+        sy_add_i64(&tally->norm.n_bad, bins[SY_EXACT_BINS]);
+    bad = sy_sum_of_warp(bad);
+    if (threadIdx.x % 32 == 0)
+        sy_add_i64(&tally->n_bad_gradient, bad);
+}
+
+extern "C" void sy_cuda_norm(const struct sy_exec *x, const struct sy_norm *op) {
+    unsigned blocks = sy_blocks_of_list(x, op->item, op->n_items, NORM_CHUNK);
+    if (blocks > 0)
+        SY_LAUNCH(x, add_squares, blocks, SY_THREADS, 0, sy_cuda_upload(x, op->item, (size_t)op->n_items),
+                  op->n_items, op->tally);
+}

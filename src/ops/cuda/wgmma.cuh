@@ -1,0 +1,89 @@
+// wgmma by the number of accumulators: d[N / 2] is 64 x N of a warpgroup. The shapes of attention; those of the
+// products stand in ptx.cuh, as do descriptors and fences.
+//
+//     wgmma_ss<B_MN>(d, a, b, go_on)    a K-major and b in shared memory: d = a b, or d + a b with go_on
+//     wgmma_rs(d, a, b)                 a in registers, b in shared memory and MN-major: d + a b
+//     wgmma_wait_for<N>(d)              until at most N groups are open; d is read behind it
+#ifndef SY_OPS_CUDA_WGMMA_CUH
+#define SY_OPS_CUDA_WGMMA_CUH
+
+#include "ops/cuda/ptx.cuh"
+
+namespace ptx {
+
+#define SY_WGMMA_24 \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+    "%16, %17, %18, %19, %20, %21, %22, %23"
+#define SY_WGMMA_32 \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define SY_WGMMA_96 \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+    "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, " \
+    "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+    "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define SY_WGMMA_64 SY_NAMES_0_63
+#define SY_ACC24(d, i) SY_ACC8(d, i), SY_ACC8(d, i + 8), SY_ACC8(d, i + 16)
+#define SY_ACC96(d, i) SY_ACC64(d, i), SY_ACC32(d, i + 64)
+
+template <int B_MN> SY_DEV void wgmma_ss(float (&d)[24], uint64_t a, uint64_t b, int go_on) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %26, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n48k16.f32.bf16.bf16 {" SY_WGMMA_24
+                 "}, %24, %25, p, 1, 1, 0, %27;\n}"
+                 : SY_ACC24(d, 0)
+                 : "l"(a), "l"(b), "r"(go_on), "n"(B_MN));
+}
+template <int B_MN> SY_DEV void wgmma_ss(float (&d)[32], uint64_t a, uint64_t b, int go_on) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" SY_WGMMA_32
+                 "}, %32, %33, p, 1, 1, 0, %35;\n}"
+                 : SY_ACC32(d, 0)
+                 : "l"(a), "l"(b), "r"(go_on), "n"(B_MN));
+}
+template <int B_MN> SY_DEV void wgmma_ss(float (&d)[64], uint64_t a, uint64_t b, int go_on) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" SY_WGMMA_64
+                 "}, %64, %65, p, 1, 1, 0, %67;\n}"
+                 : SY_ACC64(d, 0)
+                 : "l"(a), "l"(b), "r"(go_on), "n"(B_MN));
+}
+template <int B_MN> SY_DEV void wgmma_ss(float (&d)[96], uint64_t a, uint64_t b, int go_on) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %98, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {" SY_WGMMA_96
+                 "}, %96, %97, p, 1, 1, 0, %99;\n}"
+                 : SY_ACC96(d, 0)
+                 : "l"(a), "l"(b), "r"(go_on), "n"(B_MN));
+}
+SY_DEV void wgmma_rs(float (&d)[32], const uint32_t *a, uint64_t b) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" SY_WGMMA_32
+                 "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
+                 : SY_ACC32(d, 0)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+SY_DEV void wgmma_rs(float (&d)[64], const uint32_t *a, uint64_t b) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" SY_WGMMA_64
+                 "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
+                 : SY_ACC64(d, 0)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+SY_DEV void wgmma_rs(float (&d)[96], const uint32_t *a, uint64_t b) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {" SY_WGMMA_96
+                 "}, {%96, %97, %98, %99}, %100, 1, 1, 1, 1;"
+                 : SY_ACC96(d, 0)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+template <int N> SY_DEV void wgmma_wait_for(float (&d)[24]) {
+    asm volatile("wgmma.wait_group.sync.aligned %24;" : SY_ACC24(d, 0) : "n"(N) : "memory");
+}
+template <int N> SY_DEV void wgmma_wait_for(float (&d)[32]) {
+    asm volatile("wgmma.wait_group.sync.aligned %32;" : SY_ACC32(d, 0) : "n"(N) : "memory");
+}
+template <int N> SY_DEV void wgmma_wait_for(float (&d)[96]) {
+    asm volatile("wgmma.wait_group.sync.aligned %96;" : SY_ACC96(d, 0) : "n"(N) : "memory");
+}
+
+} // namespace ptx
+
+#endif

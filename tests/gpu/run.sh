@@ -1,0 +1,13 @@
+#!/bin/sh
+# run.sh BUILD: every test of the GPU, over what `make gpu-tests` built, here or on another machine. Exit 77 without a GPU.
+set -u
+build=$1
+bad=0
+for test in test_sm90 test_ops; do
+    "$build/tests/gpu/$test"
+    rc=$?
+    [ $rc -eq 77 ] && exit 77
+    [ $rc -eq 0 ] || { echo "$test: exit $rc"; bad=1; }
+done
+BIN=$build/switchyard sh tests/gpu/train.sh || bad=1
+exit $bad

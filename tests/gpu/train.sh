@@ -1,0 +1,27 @@
+# Whole trainings on a GPU: the bits that class sm90 has in tests/data/goldens.txt, which a CPU wrote, whatever is
+# recomputed; then all of tests/e2e/guarded.sh with the GPU in the place of the guarded device: many options, a NaN step,
+# a checkpoint saved on one device and gone on from on the other, text. DEVICE=cpu runs it without a GPU.
+. tests/lib/check.sh
+device=${DEVICE:-cuda}
+steps=${STEPS:-5}
+for model in micro_mla micro_gqa; do
+    config=configs/$model.toml
+    want=$(sed -n "s/^$model sm90 //p" tests/data/goldens.txt | head -n "$steps")
+    for mode in none full selective; do
+        train $mode --run.device="$device" --numerics.class=sm90 --training.steps="$steps" --checkpoint.enable=false \
+            --activation_checkpoint.mode=$mode
+        expect 0 "$model on $device, recompute $mode"
+        same "$(history $mode | while read -r step loss _ weights; do echo "$step $loss $weights"; done)" "$want" \
+            "$model on $device, recompute $mode"
+        rm -rf "${room:?}/$mode"
+    done
+done
+# The host waits for the GPU once a step, at its end.
+if [ "$device" != cpu ]; then
+    run bench model configs/micro_mla.toml --numerics.class=sm90 --run.device="$device" --steps 2 --json
+    expect 0 "bench model on $device"
+    says '"waits":1[,}]' "bench model on $device: one wait a step"
+fi
+[ $bad -eq 0 ] || finish
+CLASS=sm90 DEVICE=$device sh tests/e2e/guarded.sh || fail "tests/e2e/guarded.sh on $device"
+finish
