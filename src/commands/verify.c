@@ -5,11 +5,11 @@
 
 #include "base/clock.h"
 #include "base/fmath.h"
-#include "comm/world.h"
 #include "commands/layouts.h"
 #include "train/classes.h"
 #include "train/feed.h"
 #include "train/io.h"
+#include "comm/world.h"
 
 struct outcome {
     double loss, tokens_per_s;
@@ -62,8 +62,9 @@ static sy_status run_layout(const struct task *task, const struct sy_layout *l, 
     t.out = out;
     SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "debug.break", plant));
     SY_TRY(sy_layout_set(t.config, l));
-    struct sy_world_options world = sy_world_options(t.config);
-    return sy_world_run(&world, run_rank, &t);
+    struct sy_world_options o = sy_world_options(t.config);
+    o.launched = 0; /* the ranks of a layout are threads */
+    return sy_world_run(&o, run_rank, &t);
 }
 
 static int same(const struct outcome *a, const struct outcome *b) {
