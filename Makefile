@@ -108,7 +108,7 @@ $(BUILD)/failing/tests/fuzz/fuzz_%: $(FAILING_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $(FAILING_WRAP) $^ $(LINK_LIBS) -o $@
 # The GPU's ops but products and attention, run by a CPU (tests/ops/cuda_on_cpu.h); no sanitizer follows its fibers.
-ON_CPU := $(patsubst %.cu,$(BUILD)/on_cpu/%.o,$(shell grep -l SY_LAUNCH src/ops/cuda/*.cu)) $(BUILD)/on_cpu/tests/ops/cuda_on_cpu.o
+ON_CPU := $(patsubst %.cu,$(BUILD)/on_cpu/%.o,$(shell grep -l SY_LAUNCH src/ops/cuda/*.cu)) $(BUILD)/on_cpu/tests/ops/cuda_on_cpu.o $(BUILD)/on_cpu/tests/ops/cuda_on_cpu_control.o
 $(BUILD)/on_cpu/%.o: %.cu
 	@mkdir -p $(@D)
 	$(CXX) -x c++ $(ON_CPU_FLAGS) -c $< -o $@
@@ -143,6 +143,10 @@ GPU_TESTS := $(BUILD)/tests/gpu/test_sm90 $(BUILD)/tests/gpu/test_ops
 gpu-tests: $(BIN) $(GPU_TESTS) ## build what gpu-test runs: on a machine without a GPU, too (CUDA=1)
 gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit (needs CUDA=1 and the GPU)
 	sh tests/gpu/run.sh $(BUILD)
+$(BUILD)/bench/gpu/ops.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
+$(BUILD)/bench/gpu/%: $(BUILD)/bench/gpu/%.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
+gpu-bench: $(BUILD)/bench/gpu/ops $(BUILD)/bench/gpu/attention ## times of the GPU's ops, and attention's bits at the sizes of trainings (CUDA=1; see bench/gpu/README.md)
 test-all: test cover headers layers ## test, all layouts of verify, and the checks of the house
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
 	$(BIN) verify configs/micro_mla.toml --steps 5 --model.n_layers=8
@@ -211,6 +215,6 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -x c++ include/switchyard.h && \
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -Iinclude -x c++ $(EXAMPLES); fi
 
--include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
+-include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(BUILD)/bench/gpu/ops.d $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
 .PHONY: format sizes layers docs headers example gpu-test gpu-tests

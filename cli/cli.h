@@ -55,6 +55,9 @@ int sy_cli_is_value(const char *command, char **argv, int i);
 /* `switchyard help COMMAND`, to stdout. */
 void sy_cli_help_command(const struct sy_cli_command *command);
 
+/* Which process of a run this is (sy_process_rank); all but the first say only what is wrong with them alone. */
+extern int sy_cli_rank;
+
 /* The program as it was called. */
 extern const char *sy_cli_program;
 

@@ -5,12 +5,12 @@
 
 #include "base/clock.h"
 #include "base/fmath.h"
+#include "comm/world.h"
 #include "commands/layouts.h"
 #include "train/classes.h"
 #include "train/feed.h"
 #include "train/io.h"
 #include "train/plants.h"
-#include "train/world.h"
 
 struct outcome {
     double loss, tokens_per_s;
@@ -63,7 +63,8 @@ static sy_status run_layout(const struct task *task, const struct sy_layout *l, 
     t.out = out;
     SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "debug.break", plant));
     SY_TRY(sy_layout_set(t.config, l));
-    return sy_world_run(t.config, run_rank, &t);
+    struct sy_world_options world = sy_world_options(t.config);
+    return sy_world_run(&world, run_rank, &t);
 }
 
 static int same(const struct outcome *a, const struct outcome *b) {
@@ -143,7 +144,8 @@ static sy_status run_planted(const struct task *task, const struct sy_layout *l,
         SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", p->with[i].key, p->with[i].value));
     SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "parallelism.data_parallel_shard_degree", "-1"));
     SY_TRY(sy_config_finish(t.config, sy_hopper_here()));
-    return sy_world_run(t.config, run_rank, &t);
+    struct sy_world_options world = sy_world_options(t.config);
+    return sy_world_run(&world, run_rank, &t);
 }
 
 static sy_status planted(const struct task *t, const struct sy_plant *p, const struct sy_io *io) {

@@ -107,6 +107,7 @@ void sy_make_return_rows(struct sy_make *m, struct sy_return_rows *op) {
     struct scene s = some_scene(m);
     int64_t per = s.tokens * s.top_k, rows = s.ranks * per, bytes = 2 * sy_make_side(m, 512);
     *op = (struct sy_return_rows){.rows = rows, .row_bytes = bytes, .top_k = s.top_k, .max_tokens = s.tokens};
+    op->ranks = s.ranks;
     int64_t *used = sy_make_i64(m, "used", 1, rows - sy_make_below(m, rows));
     int32_t *route = sy_make_i32(m, "route", rows, 1), *back = sy_make_i32(m, "back", rows, 1);
     for (int64_t i = 0; m->filling && i < rows; i++) {

@@ -99,9 +99,10 @@ void sy_make_add_f32(struct sy_make *m, struct sy_add_f32 *op) {
     struct sy_add_item *list = m->c->list.add;
     *op = (struct sy_add_f32){list, some_items(m)};
     for (int i = 0; i < op->n_items; i++) {
-        int64_t n = some_elements(m, i);
-        list[i] = (struct sy_add_item){n, sy_make_f32(m, "x", n, SY_HOLDS_ANY),
-                                       sy_make_f32(m, "y", n, SY_HOLDS_ANY)};
+        int goes_on = i > 0 && sy_make_coin(m); /* a sum of sums: y0 += x0, y1 += y0 */
+        int64_t n = goes_on ? list[i - 1].n : some_elements(m, i);
+        const float *from = goes_on ? list[i - 1].y : sy_make_f32(m, "x", n, SY_HOLDS_ANY);
+        list[i] = (struct sy_add_item){n, from, sy_make_f32(m, "y", n, SY_HOLDS_ANY)};
     }
 }
 

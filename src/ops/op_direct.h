@@ -62,7 +62,7 @@ struct sy_route_arrived {
 
 /* Each row to its source: row back[i] of to[source of route i]. */
 struct sy_return_rows {
-    int64_t rows, row_bytes, top_k, max_tokens;
+    int64_t rows, row_bytes, top_k, max_tokens, ranks;
     const int64_t *used;         /* [1] rows that there are */
     const int32_t *route, *back; /* [rows] */
     const void *from;

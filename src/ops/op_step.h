@@ -76,7 +76,9 @@ struct sy_row_sum {
     int n_items;
 };
 
-struct sy_add_item { /* y = y + x */
+/* y = y + x, item after item: one may go on from what an earlier one wrote, from its first element on and with the
+ * same n. */
+struct sy_add_item {
     int64_t n;
     const float *x;
     float *y;

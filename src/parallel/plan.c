@@ -5,8 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "parallel/calls.h"
 #include "parallel/tree.h"
-#include "parallel/walk.h"
 
 const char *const sy_traffic_names[SY_TRAFFIC_KINDS] = {
     "weights, from their owners", "gradients, to the owners", "rows, to experts and back",
@@ -50,34 +50,29 @@ struct sy_plan_elements sy_plan_elements_of(const struct sy_plan *p, int rank) {
     return e;
 }
 
-/* Of a data-parallel rank. */
-static struct sy_walk walk_of(const struct sy_plan *p, int dp_rank) {
+static struct sy_walk walk_of(const struct sy_plan *p) {
     const struct sy_config *c = p->config;
-    struct sy_share own = sy_mesh_lanes(&p->mesh, dp_rank);
     return (struct sy_walk){.lanes = (int)c->numerics.lanes,
                             .expert_lanes = (int)c->numerics.expert_lanes,
                             .cell = (int)c->numerics.cell,
                             .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
-                            .first_lane = (int)own.first,
-                            .n_lanes = (int)own.n};
+                            .n_lanes = (int)c->numerics.lanes};
 }
 
 int64_t sy_plan_sequences(const struct sy_plan *p, int dp_rank) {
-    struct sy_walk w = walk_of(p, dp_rank);
+    struct sy_walk all = walk_of(p), w = sy_walk_of(&p->mesh, dp_rank, &all);
     return sy_walk_length(&w);
 }
 
-/* The largest micro-batch, and of the rank with the most how many there are. */
-static int set_batches(struct sy_plan *p) {
-    int64_t most = 0;
-    for (int r = 0; r < p->mesh.dp; r++) {
-        struct sy_walk w = walk_of(p, r);
-        int64_t batch = sy_walk_batch(&w, p->config->training.local_batch_size);
-        int64_t n = (sy_walk_length(&w) + batch - 1) / batch;
-        p->batch = batch > p->batch ? batch : p->batch;
-        most = n > most ? n : most;
-    }
-    return most < INT_MAX ? (int)most : INT_MAX;
+/* The largest micro-batch of rank 0's group, and how many there are. */
+static sy_status set_batches(struct sy_plan *p, int *n) {
+    struct sy_walk all = walk_of(p), walk = sy_walk_of(&p->mesh, 0, &all);
+    struct sy_calls calls;
+    SY_TRY(sy_calls_init(&p->mesh, &walk, p->config->training.local_batch_size, &calls));
+    p->batch = calls.max_sequences;
+    *n = calls.n < INT_MAX ? (int)calls.n : INT_MAX;
+    sy_calls_fini(&calls);
+    return SY_OK;
 }
 
 /* --- bytes ---------------------------------------------------------------------------------------------- */
@@ -150,7 +145,8 @@ static double rows_sent(const struct sy_plan *p, int64_t sequences, int layers) 
     int again = c->activation_checkpoint.mode == SY_AC_FULL, weighted = !c->moe.score_before_experts;
     double rows = (double)(sequences * c->training.seq_len * c->moe.top_k) * (m->ep - 1) / m->ep;
     double row = (double)(c->model.dim * (c->numerics.class == SY_CLASS_FP32 ? 4 : 2));
-    double counts = (1.0 + again) * (double)(m->experts * sequences * 8) * (m->ep - 1) / m->ep;
+    double counts = (c->debug.moe_force_load_balance ? 0 : 1.0 + again) *
+                    (double)(m->experts * sequences * 8) * (m->ep - 1) / m->ep;
     return layers * (rows * ((4 + again) * row + weighted * (2 + again) * F32) + counts);
 }
 
@@ -282,7 +278,8 @@ static sy_status set_step(struct sy_plan *p) {
 static sy_status fill(struct sy_plan *p, int world) {
     const struct sy_config *c = p->config;
     SY_TRY(sy_mesh_create(c, world, 0, &p->mesh));
-    int micro_batches = set_batches(p);
+    int micro_batches;
+    SY_TRY(set_batches(p, &micro_batches));
     p->of_stage = calloc((size_t)p->mesh.stages.n, sizeof *p->of_stage);
     if (!p->of_stage)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a plan of %d stages", p->mesh.stages.n);

@@ -134,6 +134,9 @@ static inline int sy_cuda_multiprocessors(const struct sy_exec *) { return 1; }
 template <class T> static inline const T *sy_cuda_upload(const struct sy_exec *, const T *list, size_t) {
     return list;
 }
+static inline void *sy_cuda_workspace(const struct sy_exec *x, size_t bytes) {
+    return bytes <= x->scratch_bytes ? x->scratch : nullptr;
+}
 static inline unsigned sy_cuda_blocks(int64_t n, int64_t per_block) {
     return (unsigned)((n + per_block - 1) / per_block);
 }

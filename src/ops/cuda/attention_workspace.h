@@ -10,13 +10,8 @@
 #ifndef SY_OPS_CUDA_ATTENTION_WORKSPACE_H
 #define SY_OPS_CUDA_ATTENTION_WORKSPACE_H
 
+#include "base/both.h"
 #include "ops/op_layer.h"
-
-#ifdef __CUDACC__
-#define SY_BOTH static __host__ __device__ inline
-#else
-#define SY_BOTH static inline
-#endif
 
 enum { SY_DS_TILE = 128, SY_DS_ROW_BYTES = 128, SY_DS_PAD = 64 };
 

@@ -5,7 +5,7 @@
 
 enum { CHUNK = 4096 };
 
-SY_KERNEL(SY_THREADS) init_all(const struct sy_init_item *items, int n_items) {
+SY_LIST_KERNEL init_all(const struct sy_init_item *items, int n_items) {
     sy_deal(items, n_items, CHUNK, [](const struct sy_init_item &q, int64_t lo, int64_t hi) {
         for (int64_t i = lo + threadIdx.x; i < hi; i += SY_THREADS)
             q.out[i] =

@@ -28,14 +28,28 @@ static inline void sy_allow_shared(const void *kernel, size_t bytes) {
     type *name = (type *)sy_shared_bytes
 #endif
 
+/* The variant <1> of a kernel where `fast` holds, else <0>. */
+#define SY_LAUNCH_FAST(x, fast, kernel, ...)      \
+    do {                                          \
+        if (fast)                                 \
+            SY_LAUNCH(x, kernel<1>, __VA_ARGS__); \
+        else                                      \
+            SY_LAUNCH(x, kernel<0>, __VA_ARGS__); \
+    } while (0)
+
 #ifndef SY_DEV
 #define SY_DEV __device__ __forceinline__
 #endif
 
 /* Registers as the code needs them: what ptxas guesses to be worth a spill is none. */
 #define SY_KERNEL(threads) static __global__ void __launch_bounds__(threads, 1)
+/* As few that a multiprocessor holds so many blocks. */
+#define SY_KERNEL_OF(threads, blocks) static __global__ void __launch_bounds__(threads, blocks)
 
-enum { SY_THREADS = 256 };
+/* Of a list of tensors: as many blocks as the GPU holds at once. */
+#define SY_LIST_KERNEL SY_KERNEL_OF(SY_THREADS, SY_RESIDENT)
+
+enum { SY_THREADS = 256, SY_RESIDENT = 4 };
 
 /* Whether 16 bytes at a time can be read from p on, also a multiple of the strides (in bytes) on. */
 static inline int sy_aligned(const void *p, int64_t stride = 0, int64_t other = 0) {
@@ -96,7 +110,7 @@ SY_DEV void sy_deal(const Item *items, int n_items, int64_t chunk, F do_chunk) {
 template <class Item>
 static inline unsigned sy_blocks_of_list(const struct sy_exec *x, const Item *items, int n_items,
                                          int64_t chunk) {
-    unsigned most = 8 * (unsigned)sy_cuda_multiprocessors(x);
+    unsigned most = SY_RESIDENT * (unsigned)sy_cuda_multiprocessors(x);
     int64_t chunks = 0;
     for (int k = 0; k < n_items; k++)
         chunks += (items[k].n + chunk - 1) / chunk;

@@ -14,12 +14,12 @@ enum { CHUNK = 4 * SY_THREADS * 4 };
 SY_KERNEL(32) judge_step(struct sy_judge op) {
     const struct sy_tally *t = op.tally;
     double norm = sqrt(sy_exact_round(&t->norm)), ratio = op.scalars->max_norm / (norm + 1e-6);
-    int finite = t->n_bad == 0 && t->n_bad_router == 0 && t->bad_token == SY_NO_TOKEN &&
-                 t->n_bad_gradient == 0 && t->changed[0] == SY_NO_TOKEN &&
-                 (sy_f64_bits(norm) >> 52 & 0x7ff) != 0x7ff;
+    int sound = t->n_bad == 0 && t->n_bad_router == 0 && t->bad_token == SY_NO_TOKEN &&
+                t->n_bad_gradient == 0 && t->changed[0] == SY_NO_TOKEN && t->overflow == 0 &&
+                (sy_f64_bits(norm) >> 52 & 0x7ff) != 0x7ff;
     if (threadIdx.x == 0)
         *op.verdict = (struct sy_verdict){
-            .norm = norm, .clip = (float)(ratio < 1.0 ? ratio : 1.0), .apply = finite, .digest = {0, 0}};
+            .norm = norm, .clip = (float)(ratio < 1.0 ? ratio : 1.0), .apply = sound, .digest = {0, 0}};
 }
 
 extern "C" void sy_cuda_judge(const struct sy_exec *x, const struct sy_judge *op) {
@@ -69,7 +69,7 @@ SY_DEV void store4(float *x, int64_t i, int n, int whole, const float v[4]) {
         x[i + j] = v[j];
 }
 
-SY_KERNEL(SY_THREADS) digest_all(const struct sy_digest_item *items, int n_items, uint64_t *sum) {
+SY_LIST_KERNEL digest_all(const struct sy_digest_item *items, int n_items, uint64_t *sum) {
     struct digest d = {{0, 0}};
     sy_deal(items, n_items, CHUNK, [&](const struct sy_digest_item &q, int64_t lo, int64_t hi) {
         const uint64_t key[2] = {sy_digest_key(q.id, 0), sy_digest_key(q.id, 1)};
@@ -133,9 +133,8 @@ SY_DEV int update4(const struct sy_adamw_item &q, const struct sy_scalars &c, fl
     return n;
 }
 
-SY_KERNEL(SY_THREADS)
-adamw_all(const struct sy_adamw_item *items, int n_items, const struct sy_scalars *scalars,
-          struct sy_verdict *verdict) {
+SY_LIST_KERNEL adamw_all(const struct sy_adamw_item *items, int n_items, const struct sy_scalars *scalars,
+                         struct sy_verdict *verdict) {
     const struct sy_scalars c = *scalars;
     float clip = verdict->clip;
     int apply = verdict->apply;

@@ -4,38 +4,38 @@
 
 /* --- y = BF(((t0 + t1) + t2) + t3) ---------------------------------------------------------------------- */
 
-SY_KERNEL(SY_THREADS) join_rows(struct sy_join op, int whole) {
+template <int n> SY_KERNEL(SY_THREADS) join_rows(struct sy_join op, int whole) {
     int64_t row = sy_my_row();
     if (row >= op.rows)
         return;
     SY_FOR_MY_COLUMNS(i, op.d) {
-        float v[SY_JOIN_TERMS][SY_WIDE];
+        float v[n][SY_WIDE];
 #pragma unroll
-        for (int k = 0; k < SY_JOIN_TERMS; k++)
-            if (k < op.n)
-                sy_load8(sy_row(op.term[k], row), op.term[k].dtype, i, op.d, whole, v[k]);
+        for (int k = 0; k < n; k++)
+            sy_load8(sy_row(op.term[k], row), op.term[k].dtype, i, op.d, whole, v[k]);
 #pragma unroll
-        for (int k = 1; k < SY_JOIN_TERMS; k++)
-            if (k < op.n)
+        for (int k = 1; k < n; k++)
 #pragma unroll
-                for (int j = 0; j < SY_WIDE; j++)
-                    v[0][j] = v[0][j] + v[k][j];
+            for (int j = 0; j < SY_WIDE; j++)
+                v[0][j] = v[0][j] + v[k][j];
         sy_store8(sy_row_out(op.y, row), op.y.dtype, i, op.d, whole, v[0]);
     }
 }
 
 extern "C" void sy_cuda_join(const struct sy_exec *x, const struct sy_join *op) {
+    static void (*const kernel_of[])(struct sy_join, int) = {join_rows<1>, join_rows<2>, join_rows<3>,
+                                                             join_rows<SY_JOIN_TERMS>};
     int whole = sy_aligned(op->y);
     for (int k = 0; k < op->n; k++)
         whole = whole && sy_aligned(op->term[k]);
     struct sy_row_grid g = sy_rows_by_columns(op->rows, op->d);
     if (op->rows > 0 && op->d > 0)
-        SY_LAUNCH(x, join_rows, g.grid, g.threads, 0, *op, whole);
+        SY_LAUNCH(x, kernel_of[op->n - 1], g.grid, g.threads, 0, *op, whole);
 }
 
 /* --- y[t] = BF(sum over heads ascending of x[t, h]) ----------------------------------------------------- */
 
-SY_KERNEL(SY_THREADS) sum_heads(struct sy_head_sum op, int whole) {
+template <int fast> SY_KERNEL(SY_THREADS) sum_heads(struct sy_head_sum op, int whole) {
     int64_t t = sy_my_row();
     if (t >= op.tokens)
         return;
@@ -43,12 +43,12 @@ SY_KERNEL(SY_THREADS) sum_heads(struct sy_head_sum op, int whole) {
         float sum[SY_WIDE] = {0}, v[SY_WIDE];
 #pragma unroll 4
         for (int64_t h = 0; h < op.heads; h++) {
-            sy_load8(sy_head_row(op.x, t, h), op.x.dtype, i, op.d, whole, v);
+            sy_load8<fast>(sy_head_row(op.x, t, h), op.x.dtype, i, op.d, whole, v);
 #pragma unroll
             for (int j = 0; j < SY_WIDE; j++)
                 sum[j] += v[j];
         }
-        sy_store8(sy_head_row_out(op.y, t, 0), op.y.dtype, i, op.d, whole, sum);
+        sy_store8<fast>(sy_head_row_out(op.y, t, 0), op.y.dtype, i, op.d, whole, sum);
     }
 }
 
@@ -57,7 +57,8 @@ extern "C" void sy_cuda_head_sum(const struct sy_exec *x, const struct sy_head_s
     y.head = 0; /* not used */
     struct sy_row_grid g = sy_rows_by_columns(op->tokens, op->d);
     if (op->tokens > 0 && op->d > 0)
-        SY_LAUNCH(x, sum_heads, g.grid, g.threads, 0, *op, sy_aligned(op->x) && sy_aligned(y));
+        SY_LAUNCH_FAST(x, sy_is_fast(op->d, op->x, y), sum_heads, g.grid, g.threads, 0, *op,
+                       sy_aligned(op->x) && sy_aligned(y));
 }
 
 /* --- y = BF(SIG(l) y) ----------------------------------------------------------------------------------- */
@@ -86,7 +87,7 @@ extern "C" void sy_cuda_sigmoid_gate(const struct sy_exec *x, const struct sy_si
 
 enum { CAST_CHUNK = 4 * SY_THREADS * (int)SY_WIDE };
 
-SY_KERNEL(SY_THREADS) cast_all(const struct sy_cast_item *items, int n_items, enum sy_dtype stored) {
+SY_LIST_KERNEL cast_all(const struct sy_cast_item *items, int n_items, enum sy_dtype stored) {
     sy_deal(items, n_items, CAST_CHUNK, [=](const struct sy_cast_item &q, int64_t lo, int64_t hi) {
         int whole = (((uint64_t)(uintptr_t)q.x | (uint64_t)(uintptr_t)q.y) & 15) == 0;
 #pragma unroll 4

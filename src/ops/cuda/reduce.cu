@@ -4,64 +4,138 @@
 
 #include "base/exact_sum.h"
 
-/* --- R64: a block has 32 columns of an item, a warp 64 rows of them at a time --------------------------- */
+/* --- R64: chains over 64 rows each, into the workspace; then their sums -------------------------------- */
 
-enum { SUM_THREADS = 1024, SUM_WARPS = SUM_THREADS / 32 };
+enum { CHAIN_WARPS = SY_THREADS / 32 };
 
-/* One fma chain from +0 over rows first .. end - 1 of column j. */
-static SY_DEV float chain_of(const struct sy_row_sum_item &q, int64_t first, int64_t end, int64_t j) {
-    float chain = 0.0f;
+/* Blocks of 64 rows that one launch takes of every item, and what it leaves for the next: of each item, one
+ * after another, the sums so far [d] and the chains [blocks, d]. */
+struct piece {
+    int64_t first, blocks;
+    int last;
+    float *work;
+};
+
+static SY_DEV int64_t blocks_of(const struct sy_row_sum_item &q) {
+    return (q.rows_per_sequence + 63) / 64 * q.sequences;
+}
+static SY_DEV float *work_of(const struct piece &p, const struct sy_row_sum_item *items, unsigned item) {
+    float *at = p.work;
+    for (unsigned k = 0; k < item; k++)
+        at += items[k].d * (1 + p.blocks);
+    return at;
+}
+
+/* Columns j and j + 1 of a row; pairs: side by side in bf16. */
+template <int pairs>
+static SY_DEV void load2(const struct sy_heads &m, int64_t t, int64_t h, int64_t j, int64_t d, float v[2]) {
+    const void *row = sy_head_row(m, t, h);
+    if (pairs) {
+        uint32_t u = *(const uint32_t *)((const uint16_t *)row + j);
+        v[0] = sy_f32_from_bits(u << 16);
+        v[1] = sy_f32_from_bits(u & 0xffff0000u);
+    } else {
+        v[0] = sy_load1(row, m.dtype, j);
+        v[1] = j + 1 < d ? sy_load1(row, m.dtype, j + 1) : 0.0f;
+    }
+}
+
+/* One fma chain from +0 over rows first .. end - 1; two: of products of a and x, else of a. */
+template <int pairs, int two>
+static SY_DEV void chain_of(const struct sy_row_sum_item &q, int64_t first, int64_t end, int64_t j,
+                            float chain[2]) {
+    chain[0] = chain[1] = 0.0f;
 #pragma unroll 8
     for (int64_t row = first; row < end; row++) {
         int64_t t = q.heads == 1 ? row : (uint32_t)row / (uint32_t)q.heads, h = row - t * q.heads;
-        float a = sy_load1(sy_head_row(q.a, t, h), q.a.dtype, j);
-        if (q.x.data) {
-            float b = sy_load1(sy_head_row(q.x, t, h), q.x.dtype, j);
-            chain = fmaf(a, b * (q.r ? q.r[row] : 1.0f), chain);
-        } else {
-            chain = a + chain;
-        }
+        float a[2], b[2], r = two && q.r ? q.r[row] : 1.0f;
+        load2<pairs>(q.a, t, h, j, q.d, a);
+        if (two)
+            load2<pairs>(q.x, t, h, j, q.d, b);
+#pragma unroll
+        for (int k = 0; k < 2; k++)
+            chain[k] = two ? fmaf(a[k], b[k] * r, chain[k]) : a[k] + chain[k];
     }
-    return chain;
 }
 
-SY_KERNEL(SUM_THREADS) sum_rows(const struct sy_row_sum_item *items) {
-    __shared__ float chains[SUM_WARPS][32];
-    const struct sy_row_sum_item q = items[blockIdx.y];
-    int64_t per = (q.rows_per_sequence + 63) / 64, blocks = per * q.sequences;
-    int64_t j = blockIdx.x * 32 + threadIdx.x % 32;
-    int warp = threadIdx.x / 32, mine = j < q.d;
-    float sum = mine && q.acc ? q.acc[j] : 0.0f;
-    if ((int64_t)blockIdx.x * 32 >= q.d)
+static SY_DEV int in_pairs(const struct sy_heads &m) {
+    return m.dtype == SY_BF16 &&
+           (((uint64_t)(uintptr_t)m.data | (uint64_t)m.token * 2 | (uint64_t)m.head * 2) & 3) == 0;
+}
+
+/* A warp: 64 columns of a block of an item. */
+SY_KERNEL(SY_THREADS) chain_rows(const struct sy_row_sum_item *items, struct piece p) {
+    const struct sy_row_sum_item q = items[blockIdx.z];
+    int64_t at = (int64_t)blockIdx.y * CHAIN_WARPS + threadIdx.x / 32, b = p.first + at,
+            j = (int64_t)blockIdx.x * 64 + threadIdx.x % 32 * 2;
+    if (at >= p.blocks || b >= blocks_of(q) || j >= q.d)
         return;
-    for (int64_t at = 0; at < blocks; at += SUM_WARPS) {
-        int64_t b = at + warp, first = b / per * q.rows_per_sequence, end = first + q.rows_per_sequence;
-        first += b % per * 64;
-        if (b < blocks && mine)
-            chains[warp][threadIdx.x % 32] = chain_of(q, first, first + 64 < end ? first + 64 : end, j);
-        __syncthreads();
-        for (int64_t k = 0; warp == 0 && mine && k < SUM_WARPS && at + k < blocks; k++)
-            sum = sum + chains[k][threadIdx.x];
-        __syncthreads();
-    }
-    if (warp == 0 && mine)
+    int64_t per = (q.rows_per_sequence + 63) / 64, begin = b / per * q.rows_per_sequence,
+            end = begin + q.rows_per_sequence, first = begin + b % per * 64;
+    int pairs = j + 1 < q.d && in_pairs(q.a) && (!q.x.data || in_pairs(q.x));
+    float chain[2], *to = work_of(p, items, blockIdx.z) + (1 + at) * q.d + j;
+    end = first + 64 < end ? first + 64 : end;
+    if (pairs && q.x.data)
+        chain_of<1, 1>(q, first, end, j, chain);
+    else if (pairs)
+        chain_of<1, 0>(q, first, end, j, chain);
+    else if (q.x.data)
+        chain_of<0, 1>(q, first, end, j, chain);
+    else
+        chain_of<0, 0>(q, first, end, j, chain);
+    to[0] = chain[0];
+    if (j + 1 < q.d)
+        to[1] = chain[1];
+}
+
+/* A thread: a column of an item. */
+SY_KERNEL(SY_THREADS) add_chains(const struct sy_row_sum_item *items, struct piece p) {
+    const struct sy_row_sum_item q = items[blockIdx.y];
+    int64_t j = (int64_t)blockIdx.x * SY_THREADS + threadIdx.x, all = blocks_of(q),
+            n = all - p.first < p.blocks ? all - p.first : p.blocks;
+    if (j >= q.d)
+        return;
+    float *work = work_of(p, items, blockIdx.y) + j;
+    float sum = p.first > 0 ? work[0] : q.acc ? q.acc[j] : 0.0f;
+#pragma unroll 16
+    for (int64_t b = 0; b < n; b++)
+        sum = sum + work[(1 + b) * q.d];
+    if (p.last)
         q.out[j] = q.fold ? q.out[j] + sum : sum;
+    else
+        work[0] = sum;
 }
 
 extern "C" void sy_cuda_row_sum(const struct sy_exec *x, const struct sy_row_sum *op) {
-    int64_t widest = 0;
-    for (int k = 0; k < op->n_items; k++)
-        widest = op->item[k].d > widest ? op->item[k].d : widest;
-    dim3 grid(sy_cuda_blocks(widest, 32), (unsigned)op->n_items);
-    if (widest > 0)
-        SY_LAUNCH(x, sum_rows, grid, SUM_THREADS, 0, sy_cuda_upload(x, op->item, (size_t)op->n_items));
+    int64_t widest = 0, most = 0, wide = 0;
+    for (int k = 0; k < op->n_items; k++) {
+        const struct sy_row_sum_item *q = &op->item[k];
+        int64_t blocks = (q->rows_per_sequence + 63) / 64 * q->sequences;
+        widest = q->d > widest ? q->d : widest;
+        most = blocks > most ? blocks : most;
+        wide += q->d;
+    }
+    if (widest == 0)
+        return;
+    int64_t fits = (int64_t)x->scratch_bytes / 4 / wide - 1;
+    struct piece p = {.blocks = fits < 1 ? 1 : fits < most ? fits : most};
+    p.work = (float *)sy_cuda_workspace(x, (size_t)(wide * (1 + p.blocks)) * sizeof(float));
+    const struct sy_row_sum_item *items = sy_cuda_upload(x, op->item, (size_t)op->n_items);
+    for (; p.work && !p.last; p.first += p.blocks) {
+        p.last = p.first + p.blocks >= most;
+        dim3 chains(sy_cuda_blocks(widest, 64), sy_cuda_blocks(p.blocks, CHAIN_WARPS), (unsigned)op->n_items);
+        dim3 sums(sy_cuda_blocks(widest, SY_THREADS), (unsigned)op->n_items);
+        if (p.blocks > 0)
+            SY_LAUNCH(x, chain_rows, chains, SY_THREADS, 0, items, p);
+        SY_LAUNCH(x, add_chains, sums, SY_THREADS, 0, items, p);
+    }
 }
 
 /* --- y = y + x ------------------------------------------------------------------------------------------ */
 
 enum { ADD_CHUNK = 8 * SY_THREADS * 4 };
 
-SY_KERNEL(SY_THREADS) add_all(const struct sy_add_item *items, int n_items) {
+SY_LIST_KERNEL add_all(const struct sy_add_item *items, int n_items) {
     sy_deal(items, n_items, ADD_CHUNK, [](const struct sy_add_item &q, int64_t lo, int64_t hi) {
         int whole = (((uint64_t)(uintptr_t)q.x | (uint64_t)(uintptr_t)q.y) & 15) == 0;
         int64_t wide = whole ? lo + (hi - lo) / 4 * 4 : lo;
@@ -75,11 +149,40 @@ SY_KERNEL(SY_THREADS) add_all(const struct sy_add_item *items, int n_items) {
     });
 }
 
-extern "C" void sy_cuda_add_f32(const struct sy_exec *x, const struct sy_add_f32 *op) {
-    unsigned blocks = sy_blocks_of_list(x, op->item, op->n_items, ADD_CHUNK);
+enum { ADD_LIST = 256 };
+
+static void add_list(const struct sy_exec *x, const struct sy_add_item *items, int n_items) {
+    unsigned blocks = sy_blocks_of_list(x, items, n_items, ADD_CHUNK);
     if (blocks > 0)
-        SY_LAUNCH(x, add_all, blocks, SY_THREADS, 0, sy_cuda_upload(x, op->item, (size_t)op->n_items),
-                  op->n_items);
+        SY_LAUNCH(x, add_all, blocks, SY_THREADS, 0, sy_cuda_upload(x, items, (size_t)n_items), n_items);
+}
+
+/* Whether b reads or writes what a wrote, or writes what a read. */
+static int goes_on(const struct sy_add_item *a, const struct sy_add_item *b) {
+    return b->x == a->y || b->y == a->y || b->y == a->x;
+}
+
+/* Items that go on from none in one launch, those that go on from these in the next. */
+extern "C" void sy_cuda_add_f32(const struct sy_exec *x, const struct sy_add_f32 *op) {
+    struct sy_add_item list[ADD_LIST];
+    int place[ADD_LIST];
+    for (int first = 0; first < op->n_items; first += ADD_LIST) {
+        const struct sy_add_item *item = op->item + first;
+        int n = op->n_items - first < ADD_LIST ? op->n_items - first : ADD_LIST, longest = 0;
+        for (int i = 0; i < n; i++) {
+            place[i] = 0;
+            for (int j = 0; j < i; j++)
+                if (place[j] >= place[i] && goes_on(&item[j], &item[i]))
+                    place[i] = place[j] + 1;
+            longest = place[i] > longest ? place[i] : longest;
+        }
+        for (int p = 0, m = 0; p <= longest; p++, m = 0) {
+            for (int i = 0; i < n; i++)
+                if (place[i] == p)
+                    list[m++] = item[i];
+            add_list(x, list, m);
+        }
+    }
 }
 
 /* --- blocks of squares: 16 fp64 lanes of 1024 elements, four of them a thread --------------------------- */
@@ -124,7 +227,7 @@ static SY_DEV void add_digits(int64_t *bins, double v) {
         sy_add_i64(&bins[bin + k], digit[k]);
 }
 
-SY_KERNEL(SY_THREADS) add_squares(const struct sy_norm_item *items, int n_items, struct sy_tally *tally) {
+SY_LIST_KERNEL add_squares(const struct sy_norm_item *items, int n_items, struct sy_tally *tally) {
     __shared__ int64_t bins[SY_EXACT_BINS + 1]; /* and the blocks that are not finite */
     int bad = 0;
     for (int i = threadIdx.x; i <= SY_EXACT_BINS; i += SY_THREADS)

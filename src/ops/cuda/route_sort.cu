@@ -1,160 +1,56 @@
-/* The stable counting sort of the routes by (expert, sequence, token), on the device alone.
- *
- *     count    block (8 experts, sequence): in shared memory one bit a (expert, token); its population
- *     lay_out  one block: segments start at multiples of `segment`; the tiles of each expert
- *     place    as count; a route's row is its segment's first and the bits below its own
- *
- * No workspace: `offset` carries the counts from count to lay_out. Forced balance has a formula for all. */
-#include "ops/cuda/values.cuh"
+/* The routes of a batch by (expert, sequence, token): counting_sort.cuh. Forced balance has a formula for
+ * all. */
+#include "ops/cuda/counting_sort.cuh"
 
-enum { EXPERTS = 8, LAY_OUT_THREADS = 1024 }; /* experts of a block, one a warp */
-
-static SY_DEV int64_t up_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
-/* --- bits ----------------------------------------------------------------------------------------------- */
-
-struct bits {                /* of the experts first .. first + 7 and the sequence b */
-    int64_t first, b, words; /* words of an expert: 32 tokens each */
-    uint32_t *bit, *below;   /* [EXPERTS, words]; below: bits of the words before */
-};
-
-static SY_DEV struct bits bits_of(const struct sy_route_sort &op, uint32_t *shared) {
-    struct bits m = {
-        .first = (int64_t)blockIdx.x * EXPERTS, .b = blockIdx.y, .words = (op.seq_len + 31) / 32};
-    m.bit = shared;
-    m.below = shared + EXPERTS * m.words;
+static SY_DEV struct sy_bits bits_of(const struct sy_route_sort &op, uint32_t *shared) {
+    int64_t n = op.seq_len * op.top_k, first = (int64_t)blockIdx.x * SY_SORT_EXPERTS;
+    struct sy_bits m = {.ids = op.ids + blockIdx.y * n, .n = n, .top_k = op.top_k, .first = first};
+    m.experts = op.experts - first < SY_SORT_EXPERTS ? op.experts - first : (int64_t)SY_SORT_EXPERTS;
+    sy_bits_place(&m, shared, op.seq_len);
     return m;
 }
 
-static SY_DEV void set_bits(const struct sy_route_sort &op, const struct bits &m) {
-    int64_t n = op.seq_len * op.top_k;
-    const int32_t *ids = op.ids + m.b * n;
-    for (int64_t i = threadIdx.x; i < EXPERTS * m.words; i += SY_THREADS)
-        m.bit[i] = 0;
-    __syncthreads();
-    for (int64_t i = threadIdx.x; i < n; i += SY_THREADS) {
-        int64_t e = ids[i] - m.first;
-        uint32_t t = (uint32_t)i / (uint32_t)op.top_k;
-        if (e >= 0 && e < EXPERTS)
-            atomicOr(&m.bit[e * m.words + t / 32], 1u << t % 32);
-    }
-    __syncthreads();
-}
-
-/* Warp e: the bits below each of the expert's words; returns all of them. */
-static SY_DEV uint32_t sum_bits(const struct bits &m) {
-    uint32_t lane = threadIdx.x % 32, carry = 0;
-    int64_t row = threadIdx.x / 32 * m.words;
-    for (int64_t at = 0; at < m.words; at += 32) {
-        uint32_t mine = at + lane < m.words ? (uint32_t)__popc(m.bit[row + at + lane]) : 0, sum = mine;
-        for (int h = 1; h < 32; h *= 2) {
-            uint32_t other = __shfl_up_sync(~0u, sum, h);
-            sum += lane >= (uint32_t)h ? other : 0;
-        }
-        if (at + lane < m.words)
-            m.below[row + at + lane] = carry + sum - mine;
-        carry += __shfl_sync(~0u, sum, 31);
-    }
-    return carry;
-}
-
-/* --- count, lay out, place ------------------------------------------------------------------------------ */
-
 SY_KERNEL(SY_THREADS) count_segments(struct sy_route_sort op) {
     SY_SHARED(uint32_t, shared);
-    struct bits m = bits_of(op, shared);
-    set_bits(op, m);
-    uint32_t count = sum_bits(m);
-    int64_t e = m.first + threadIdx.x / 32;
-    if (e < op.experts && threadIdx.x % 32 == 0)
-        op.offset[e * op.sequences + m.b] = count;
-}
-
-/* The sum of v over the threads before; *all: of all. */
-static SY_DEV int64_t sum_before(int64_t v, int64_t *all) {
-    __shared__ int64_t of_warp[LAY_OUT_THREADS / 32];
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    int64_t sum = v;
-    for (int h = 1; h < 32; h *= 2) {
-        int64_t other = __shfl_up_sync(~0u, sum, h);
-        sum += lane >= h ? other : 0;
-    }
-    __syncthreads(); /* who read the sums of the call before has done so */
-    if (lane == 31)
-        of_warp[warp] = sum;
-    __syncthreads();
-    *all = 0;
-    int64_t before = 0;
-    for (int k = 0; k < LAY_OUT_THREADS / 32; k++) {
-        before += k < warp ? of_warp[k] : 0;
-        *all += of_warp[k];
-    }
-    return before + sum - v;
-}
-
-static SY_DEV void lay_out_tiles(const struct sy_route_sort &op) {
-    int64_t at = 0, all;
-    for (int64_t first = 0; first < op.experts; first += LAY_OUT_THREADS, at += all) {
-        int64_t e = first + threadIdx.x, lo = 0, hi = 0;
-        if (e < op.experts) {
-            lo = op.offset[e * op.sequences];
-            hi = op.offset[(e + 1) * op.sequences];
-        }
-        int64_t tile = at + sum_before((hi - lo + SY_TILE_ROWS - 1) / SY_TILE_ROWS, &all);
-        for (int64_t row = lo; row < hi; row += SY_TILE_ROWS)
-            op.tile[tile++] = (struct sy_tile){.group = e, .first = row};
-    }
-    if (threadIdx.x == 0)
-        *op.n_tiles = at;
-}
-
-SY_KERNEL(LAY_OUT_THREADS) lay_out(struct sy_route_sort op, int64_t segment) {
-    int64_t bins = op.experts * op.sequences, at = 0, all;
-    for (int64_t first = 0; first < bins; first += LAY_OUT_THREADS, at += all) {
-        int64_t i = first + threadIdx.x, count = i < bins ? op.offset[i] : 0;
-        int64_t start = at + sum_before(up_to(count, segment), &all);
-        if (i < bins)
-            op.offset[i] = start;
-        if (i < bins && op.count)
-            op.count[i] = count;
-    }
-    if (threadIdx.x == 0)
-        op.offset[bins] = at;
-    __syncthreads();
-    lay_out_tiles(op);
+    struct sy_bits m = bits_of(op, shared);
+    uint32_t count = sy_bits_make(m);
+    int64_t e = threadIdx.x / 32;
+    if (e < m.experts && threadIdx.x % 32 == 0)
+        op.offset[(m.first + e) * op.sequences + blockIdx.y] = count;
 }
 
 SY_KERNEL(SY_THREADS) place_routes(struct sy_route_sort op) {
     SY_SHARED(uint32_t, shared);
-    struct bits m = bits_of(op, shared);
-    int64_t n = op.seq_len * op.top_k;
-    set_bits(op, m);
-    uint32_t count = sum_bits(m);
-    int64_t mine = m.first + threadIdx.x / 32, bin = mine * op.sequences + m.b;
-    if (mine < op.experts) /* padding */
+    struct sy_bits m = bits_of(op, shared);
+    uint32_t count = sy_bits_make(m);
+    int64_t mine = threadIdx.x / 32, bin = (m.first + mine) * op.sequences + blockIdx.y,
+            base = blockIdx.y * m.n;
+    if (mine < m.experts) /* padding */
         for (int64_t r = op.offset[bin] + count + threadIdx.x % 32; r < op.offset[bin + 1]; r += 32)
             op.route[r] = -1;
     __syncthreads();
-    for (int64_t i = threadIdx.x; i < n; i += SY_THREADS) {
-        int64_t e = op.ids[m.b * n + i] - m.first;
-        if (e < 0 || e >= EXPERTS)
-            continue;
-        uint32_t t = (uint32_t)i / (uint32_t)op.top_k, word = (uint32_t)(e * m.words) + t / 32;
-        uint32_t rank = m.below[word] + (uint32_t)__popc(m.bit[word] & ((1u << t % 32) - 1u));
-        int64_t row = op.offset[(m.first + e) * op.sequences + m.b] + rank;
-        op.row[m.b * n + i] = (int32_t)row;
-        op.route[row] = (int32_t)(m.b * n + i);
-    }
+    sy_bits_routes(m, [&](int64_t i, int64_t e) {
+        int64_t row = op.offset[(m.first + e) * op.sequences + blockIdx.y] +
+                      sy_bits_rank(m, e, (uint32_t)i / (uint32_t)op.top_k);
+        op.row[base + i] = (int32_t)row;
+        op.route[row] = (int32_t)(base + i);
+    });
 }
 
 extern "C" void sy_cuda_route_sort(const struct sy_exec *x, const struct sy_route_sort *op) {
-    dim3 grid(sy_cuda_blocks(op->experts, EXPERTS), (unsigned)op->sequences);
-    size_t shared = (size_t)(2 * EXPERTS * ((op->seq_len + 31) / 32)) * sizeof(uint32_t);
+    dim3 grid(sy_cuda_blocks(op->experts, SY_SORT_EXPERTS), (unsigned)op->sequences);
+    struct sy_segments s = {.experts = op->experts,
+                            .sequences = op->sequences,
+                            .segment = x->device->segment,
+                            .offset = op->offset,
+                            .count = op->count,
+                            .tile = op->tile,
+                            .n_tiles = op->n_tiles};
     if (op->sequences > 0)
-        SY_LAUNCH(x, count_segments, grid, SY_THREADS, shared, *op);
-    SY_LAUNCH(x, lay_out, 1, LAY_OUT_THREADS, 0, *op, x->device->segment);
+        SY_LAUNCH(x, count_segments, grid, SY_THREADS, sy_bits_bytes(op->seq_len), *op);
+    SY_LAUNCH(x, sy_lay_out, 1, SY_LAY_OUT_THREADS, 0, s);
     if (op->sequences > 0)
-        SY_LAUNCH(x, place_routes, grid, SY_THREADS, shared, *op);
+        SY_LAUNCH(x, place_routes, grid, SY_THREADS, sy_bits_bytes(op->seq_len), *op);
 }
 
 /* --- forced balance: every segment has `each` rows ------------------------------------------------------ */

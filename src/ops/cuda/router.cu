@@ -40,7 +40,7 @@ static inline unsigned warps_for(int64_t experts) {
 static SY_DEV void softmax_all(const struct token &w, const float *l) {
     float top = -INFINITY, low = 0.0f, high = 0.0f;
     FOR_MY_EXPERTS(i, w)
-    top = fmaxf(top, l[i]);
+        top = fmaxf(top, l[i]);
     top = sy_max_of_warp(top);
     FOR_MY_EXPERTS(i, w) {
         float e = sy_exp_f32(l[i] - top);
@@ -52,7 +52,7 @@ static SY_DEV void softmax_all(const struct token &w, const float *l) {
     }
     float inverse = 1.0f / sy_v64_of_warp(low, high);
     FOR_MY_EXPERTS(i, w)
-    w.s[i] = w.s[i] * inverse;
+        w.s[i] = w.s[i] * inverse;
 }
 
 /* Z by ascending id. */
@@ -61,13 +61,13 @@ static SY_DEV void softmax_chosen(const struct token &w, const float *l) {
     for (int64_t i = 0; i < w.k; i++)
         top = fmaxf(top, l[w.ids[i]]);
     FOR_MY_EXPERTS(i, w)
-    w.s[i] = 0.0f;
+        w.s[i] = 0.0f;
     for (int64_t i = 0; i < w.k; i++)
         z += sy_exp_f32(l[w.ids[i]] - top);
     float inverse = 1.0f / z;
     __syncwarp();
     FOR_MY_CHOSEN(i, w)
-    w.s[w.ids[i]] = sy_exp_f32(l[w.ids[i]] - top) * inverse;
+        w.s[w.ids[i]] = sy_exp_f32(l[w.ids[i]] - top) * inverse;
 }
 
 /* --- the choice ----------------------------------------------------------------------------------------- */
@@ -144,7 +144,7 @@ static SY_DEV void sort_ids(const struct token &w) {
     }
     __syncwarp();
     FOR_MY_CHOSEN(i, w)
-    w.ids[i] = sorted[i];
+        w.ids[i] = sorted[i];
     __syncwarp();
 }
 
@@ -157,18 +157,21 @@ static SY_DEV void route_token(const struct sy_router_fwd &op, const struct toke
         softmax_all(w, l);
     else
         FOR_MY_EXPERTS(i, w)
-    w.s[i] = sigmoid && !spared ? sy_sig_f32(l[i]) : 0.0f;
+            w.s[i] = sigmoid && !spared ? sy_sig_f32(l[i]) : 0.0f;
     if (op.given)
         FOR_MY_CHOSEN(i, w)
-    w.ids[i] = op.given[w.t * w.k + i];
-    else if (op.forced) FOR_MY_CHOSEN(i, w) w.ids[i] = (int32_t)((w.t % op.seq_len * w.k + i) % w.experts);
-    else choose(op, w, l);
+            w.ids[i] = op.given[w.t * w.k + i];
+    else if (op.forced)
+        FOR_MY_CHOSEN(i, w)
+            w.ids[i] = (int32_t)((w.t % op.seq_len * w.k + i) % w.experts);
+    else
+        choose(op, w, l);
     sort_ids(w);
     if (op.score_func == SY_ROUTER_TOPK_SOFTMAX)
         softmax_chosen(w, l);
     if (spared)
         FOR_MY_CHOSEN(i, w)
-    w.s[w.ids[i]] = sy_sig_f32(l[w.ids[i]]);
+            w.s[w.ids[i]] = sy_sig_f32(l[w.ids[i]]);
     __syncwarp();
 }
 
@@ -178,7 +181,7 @@ static SY_DEV void store_token(const struct sy_router_fwd &op, const struct toke
         n += w.s[w.ids[i]];
     n += 1e-20f;
     FOR_MY_EXPERTS(i, w)
-    op.s[w.t * w.experts + i] = w.s[i];
+        op.s[w.t * w.experts + i] = w.s[i];
     FOR_MY_CHOSEN(i, w) {
         float s = w.s[w.ids[i]];
         op.ids[w.t * w.k + i] = w.ids[i];
@@ -189,7 +192,7 @@ static SY_DEV void store_token(const struct sy_router_fwd &op, const struct toke
 /* A token with a NaN: finite, in range and defined, so that nothing later is not. */
 static SY_DEV void report_token(const struct sy_router_fwd &op, const struct token &w) {
     FOR_MY_EXPERTS(i, w)
-    op.s[w.t * w.experts + i] = 0.0f;
+        op.s[w.t * w.experts + i] = 0.0f;
     FOR_MY_CHOSEN(i, w) {
         op.ids[w.t * w.k + i] = (int32_t)i;
         op.w[w.t * w.k + i] = 0.0f;
@@ -206,7 +209,7 @@ SY_KERNEL(32 * WARPS_MOST) route_tokens(struct sy_router_fwd op) {
     const float *l = op.logits + w.t * op.experts;
     int nan = 0;
     FOR_MY_EXPERTS(i, w)
-    nan |= l[i] != l[i];
+        nan |= l[i] != l[i];
     if (__any_sync(~0u, nan)) {
         report_token(op, w);
         return;
@@ -229,7 +232,7 @@ static SY_DEV void back_to_scores(const struct sy_router_bwd &op, const struct t
     const float *dw = op.dw + w.t * w.k;
     float n = 0.0f, sum = 0.0f;
     FOR_MY_EXPERTS(i, w)
-    ds[i] = 0.0f;
+        ds[i] = 0.0f;
     for (int64_t i = 0; i < w.k; i++)
         n += w.s[w.ids[i]];
     n += 1e-20f;
@@ -250,9 +253,9 @@ SY_KERNEL(32 * WARPS_MOST) route_tokens_back(struct sy_router_bwd op) {
     if (w.t >= op.tokens)
         return;
     FOR_MY_EXPERTS(i, w)
-    w.s[i] = op.s[w.t * w.experts + i];
+        w.s[i] = op.s[w.t * w.experts + i];
     FOR_MY_CHOSEN(i, w)
-    w.ids[i] = op.ids[w.t * w.k + i];
+        w.ids[i] = op.ids[w.t * w.k + i];
     __syncwarp();
     back_to_scores(op, w, ds);
     for (int64_t i = 0; op.score_func != SY_ROUTER_SIGMOID && i < w.k; i++)
@@ -260,16 +263,16 @@ SY_KERNEL(32 * WARPS_MOST) route_tokens_back(struct sy_router_bwd op) {
     __syncwarp();
     if (op.score_func == SY_ROUTER_SOFTMAX)
         FOR_MY_EXPERTS(i, w)
-    ds[i] = w.s[i] * (ds[i] - mean);
+            ds[i] = w.s[i] * (ds[i] - mean);
     else /* +0 stays where nothing was chosen */
         FOR_MY_CHOSEN(i, w) {
-        float s = w.s[w.ids[i]], d = ds[w.ids[i]];
-        ds[w.ids[i]] = op.score_func == SY_ROUTER_SIGMOID ? d * (s * (1.0f - s)) : s * (d - mean);
-    }
+            float s = w.s[w.ids[i]], d = ds[w.ids[i]];
+            ds[w.ids[i]] = op.score_func == SY_ROUTER_SIGMOID ? d * (s * (1.0f - s)) : s * (d - mean);
+        }
     __syncwarp();
     void *out = sy_row_out(op.dlogits, w.t);
     FOR_MY_EXPERTS(i, w)
-    sy_store1(out, op.dlogits.dtype, i, op.aux ? ds[i] + op.aux[w.t * w.experts + i] : ds[i]);
+        sy_store1(out, op.dlogits.dtype, i, op.aux ? ds[i] + op.aux[w.t * w.experts + i] : ds[i]);
 }
 
 extern "C" void sy_cuda_router_bwd(const struct sy_exec *x, const struct sy_router_bwd *op) {
