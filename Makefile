@@ -149,8 +149,10 @@ $(BUILD)/bench/gpu/%: $(BUILD)/bench/gpu/%.o $(LIB)
 gpu-bench: $(BUILD)/bench/gpu/ops $(BUILD)/bench/gpu/attention ## times of the GPU's ops, and attention's bits at the sizes of trainings (CUDA=1; see bench/gpu/README.md)
 test-all: test cover headers layers ## test, all layouts of verify, and the checks of the house
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
-	$(BIN) verify configs/micro_mla.toml --steps 5
-	$(BIN) verify configs/micro_gqa.toml --steps 5
+	$(BIN) verify configs/micro_mla.toml --steps 5 --model.n_layers=8
+	$(BIN) verify configs/micro_gqa.toml --steps 5 --model.n_layers=8
+	$(BIN) verify configs/micro_mla.toml --steps 5 --model.n_layers=8 --numerics.expert_lanes=8
+	$(BIN) verify configs/micro_gqa.toml --steps 5 --numerics.expert_lanes=8
 	$(BIN) verify configs/micro_mla.toml --steps 2 --model.n_layers=5 --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
 	$(BIN) verify configs/micro_gqa.toml --steps 2 --model.n_layers=5 --numerics.lanes=6 --training.global_batch_size=12
 	$(BIN) verify configs/micro_mla.toml --steps 2 --numerics.class=fp32

@@ -9,10 +9,15 @@
 #include "parallel/mesh.h"
 #include "train/classes.h"
 
-/* The first value is the plainest. Of shard, 0 stands for all ranks. */
+/* The first value is the plainest. */
 static const char *const values[SY_N_LAYOUT_FACTORS][SY_LAYOUT_VALUES] = {
     [SY_LAYOUT_ranks] = {"1", "2", "3", "4", "6", "8"},
+    [SY_LAYOUT_pp] = {"1", "2", "4"},
+    [SY_LAYOUT_schedule] = {"1F1B", "GPipe", "Interleaved1F1B", "InterleavedZeroBubble"},
+    [SY_LAYOUT_ep] = {"1", "2", "3", "4", "6", "8"},
+    [SY_LAYOUT_exchange] = {"standard", "padded", "direct"},
     [SY_LAYOUT_shard] = {"1", "2", "all"},
+    [SY_LAYOUT_reshard] = {"always", "never"},
     [SY_LAYOUT_threads] = {"1", "2", "3"},
     [SY_LAYOUT_batch] = {"1", "2", "4"},
     [SY_LAYOUT_recompute] = {"none", "full", "selective"},
@@ -58,28 +63,48 @@ static int n_values(int factor) {
     return n;
 }
 
-static int number(const struct sy_layout *l, int factor) {
-    return (int)strtol(sy_layout_value(factor, l->of[factor]), NULL, 10);
+static const char *word(const struct sy_layout *l, int factor) {
+    return sy_layout_value(factor, l->of[factor]);
 }
+
+/* 0: "all". */
+static int number(const struct sy_layout *l, int factor) { return (int)strtol(word(l, factor), NULL, 10); }
 
 /* --- which are admissible --------------------------------------------------------------------------------- */
 
-/* Ranks that share weights; 0: they do not divide all. */
+/* Ranks that share stored weights, of those for data; 0: they do not divide them. */
 static int shard_of(const struct sy_layout *l) {
-    int ranks = number(l, SY_LAYOUT_ranks), shard = number(l, SY_LAYOUT_shard);
-    return shard == 0 ? ranks : ranks % shard == 0 ? shard : 0;
+    int dp = number(l, SY_LAYOUT_ranks) / number(l, SY_LAYOUT_pp), shard = number(l, SY_LAYOUT_shard);
+    return shard == 0 ? dp : dp % shard == 0 ? shard : 0;
+}
+
+/* What says nothing is said once: a schedule without stages, a way of rows without ranks, shards of one rank. */
+static int says_something(const struct sy_layout *l) {
+    return (l->of[SY_LAYOUT_schedule] == 0 || number(l, SY_LAYOUT_pp) > 1) &&
+           (l->of[SY_LAYOUT_exchange] == 0 || number(l, SY_LAYOUT_ep) > 1) &&
+           (l->of[SY_LAYOUT_shard] == 0 || shard_of(l) > 1) &&
+           (l->of[SY_LAYOUT_reshard] == 0 || shard_of(l) > 1);
+}
+
+static enum sy_parallelism_pipeline_parallel_schedule schedule_of(const struct sy_layout *l) {
+    static const enum sy_parallelism_pipeline_parallel_schedule of[] = {SY_SCHEDULE_1F1B, SY_SCHEDULE_GPIPE,
+                                                                        SY_SCHEDULE_INTERLEAVED_1F1B,
+                                                                        SY_SCHEDULE_INTERLEAVED_ZERO_BUBBLE};
+    return of[l->of[SY_LAYOUT_schedule]];
 }
 
 /* Many threads for each of many ranks would only wait for each other. */
 static int is_admissible(const struct sy_config *config, const struct sy_layout *l) {
-    int ranks = number(l, SY_LAYOUT_ranks), shard = shard_of(l);
+    int ranks = number(l, SY_LAYOUT_ranks), pp = number(l, SY_LAYOUT_pp), shard = shard_of(l);
     struct sy_config c = *config;
     struct sy_mesh mesh;
-    if (shard == 0 || (shard == 1 && l->of[SY_LAYOUT_shard] > 0) ||
-        (ranks > 3 && number(l, SY_LAYOUT_threads) > 1))
+    if (ranks % pp || shard == 0 || !says_something(l) || (ranks > 3 && number(l, SY_LAYOUT_threads) > 1))
         return 0;
+    c.parallelism.pipeline_parallel_degree = pp;
+    c.parallelism.pipeline_parallel_schedule = schedule_of(l);
+    c.parallelism.expert_parallel_degree = number(l, SY_LAYOUT_ep);
     c.parallelism.data_parallel_shard_degree = shard;
-    c.parallelism.data_parallel_replicate_degree = ranks / shard;
+    c.parallelism.data_parallel_replicate_degree = ranks / pp / shard;
     c.metrics.moe_counters_rank = 0;
     return sy_mesh_create(&c, ranks, 0, &mesh) == SY_OK;
 }
@@ -170,16 +195,23 @@ static sy_status set_int(struct sy_config *c, const char *key, int value) {
 }
 
 sy_status sy_layout_set(struct sy_config *c, const struct sy_layout *l) {
-    int ranks = number(l, SY_LAYOUT_ranks), shard = shard_of(l);
+    int ranks = number(l, SY_LAYOUT_ranks), pp = number(l, SY_LAYOUT_pp), shard = shard_of(l);
+    const char *exchange = word(l, SY_LAYOUT_exchange);
     SY_TRY(set_int(c, "run.ranks", ranks));
+    SY_TRY(set_int(c, "parallelism.pipeline_parallel_degree", pp));
+    SY_TRY(set(c, "parallelism.pipeline_parallel_schedule", word(l, SY_LAYOUT_schedule)));
+    SY_TRY(set(c, "parallelism.expert_parallel_degree", word(l, SY_LAYOUT_ep)));
+    SY_TRY(set(c, "parallelism.expert_parallel_comm_backend",
+               strcmp(exchange, "direct") == 0 ? "direct" : "standard"));
+    SY_TRY(set(c, "moe.equal_split", strcmp(exchange, "padded") == 0 ? "pad" : "exact"));
     SY_TRY(set_int(c, "parallelism.data_parallel_shard_degree", shard));
-    SY_TRY(set_int(c, "parallelism.data_parallel_replicate_degree", ranks / shard));
+    SY_TRY(set_int(c, "parallelism.data_parallel_replicate_degree", ranks / pp / shard));
+    SY_TRY(set(c, "parallelism.fsdp_reshard_after_forward", word(l, SY_LAYOUT_reshard)));
     SY_TRY(set_int(c, "run.threads", ranks * number(l, SY_LAYOUT_threads)));
-    SY_TRY(set(c, "training.local_batch_size", sy_layout_value(SY_LAYOUT_batch, l->of[SY_LAYOUT_batch])));
-    SY_TRY(set(c, "activation_checkpoint.mode",
-               sy_layout_value(SY_LAYOUT_recompute, l->of[SY_LAYOUT_recompute])));
+    SY_TRY(set(c, "training.local_batch_size", word(l, SY_LAYOUT_batch)));
+    SY_TRY(set(c, "activation_checkpoint.mode", word(l, SY_LAYOUT_recompute)));
     SY_TRY(set(c, "activation_checkpoint.selective_ac_option", "op"));
-    SY_TRY(set(c, "run.tier", sy_layout_value(SY_LAYOUT_tier, l->of[SY_LAYOUT_tier])));
+    SY_TRY(set(c, "run.tier", word(l, SY_LAYOUT_tier)));
     SY_TRY(set_int(c, "metrics.moe_counters_rank", 0));
     /* a run's files are not ours to replace */
     SY_TRY(sy_config_clear(c, SY_LAYER_FLAG, "verify", "moe.routes_out"));

@@ -5,12 +5,17 @@
 
 #include "config/config.h"
 
-enum { SY_LAYOUT_VALUES = 8 };
+enum { SY_LAYOUT_VALUES = 8 }; /* of a factor, at most */
 
 /* name of its column, width (negative: to the left) */
 #define SY_LAYOUT_FACTORS(X) \
     X(ranks, 5)              \
+    X(pp, 2)                 \
+    X(schedule, -21)         \
+    X(ep, 2)                 \
+    X(exchange, -8)          \
     X(shard, 5)              \
+    X(reshard, -7)           \
     X(threads, 7)            \
     X(batch, 5)              \
     X(recompute, -9)         \

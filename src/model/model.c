@@ -70,6 +70,7 @@ static struct sy_layer_ctx context(struct sy_model *m, const struct sy_model_opt
                                          .loss_sequences = o->loss_sequences,
                                          .most_rows = &m->most_rows,
                                          .direct = o->direct,
+                                         .recount = o->recount,
                                          .goes_on = 1,
                                          .counters = &m->counters},
                                  .params = o->params,

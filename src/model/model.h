@@ -31,6 +31,7 @@ struct sy_model_options {
     int max_rounds;                 /* at most, of a batch over ranks */
     int64_t combine_groups;
     int forced_balance;
+    int recount; /* a planted bug: recompute counts routes again */
     int direct;  /* over ranks: rows of experts go straight into the others' memory */
     double room; /* over ranks: rows of this rank's experts, times a balanced load; 0: the worst case */
     int64_t planned_rows;             /* or as many rows, if that is more */

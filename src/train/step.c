@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/fmath.h"
 #include "train/feed.h"
+#include "train/plants.h"
 #include "train/totals.h"
 
 static int64_t step_of(const char *plant, const char *name) {
@@ -105,7 +106,22 @@ static void plant_nan(struct sy_session *s) {
                 &(struct sy_fill){.n = 1, .word = sy_f32_bits(NAN), .data = sy_reduce_own(s->reduce, i)});
 }
 
+/* Experts' gradients doubled, once for each doubling of EP. */
+static void plant_scale(struct sy_session *s) {
+    const struct sy_params *p = s->params;
+    for (int ep = s->mesh.ep; ep > 1; ep /= 2)
+        for (int i = 0; i < p->n_tensors; i++) {
+            int64_t n =
+                p->param[p->tensor[i].param].kind == SY_PARAM_EXPERT ? sy_state_own(&s->state, i).n : 0;
+            float *g = n > 0 ? sy_reduce_own(s->reduce, i) : NULL;
+            if (g)
+                s->exec.ops->add_f32(&s->exec, &(struct sy_add_f32){&(struct sy_add_item){n, g, g}, 1});
+        }
+}
+
 static void norm(struct sy_session *s, const struct sy_step_result *r) {
+    if (sy_plant_is(s->config, "experts_scaled"))
+        plant_scale(s);
     if (r->step == sy_session_planted_nan(s->config->debug.break_))
         plant_nan(s);
     sy_profile_mark(s->profile, SY_PART_norm);
@@ -137,7 +153,8 @@ static sy_status count_together(struct sy_session *s, sy_status mine) {
     SY_TRY(world->ops->sum_i64(world, status, s->seen.counts,
                                (int64_t)(counts_bytes(s) / sizeof *s->seen.counts)));
     d->copy(d, s->step.tally, s->seen.tally, sizeof *s->seen.tally);
-    d->copy(d, s->step.counts, s->seen.counts, counts_bytes(s));
+    if (!sy_plant_is(s->config, "bias_local"))
+        d->copy(d, s->step.counts, s->seen.counts, counts_bytes(s));
     return SY_OK;
 }
 

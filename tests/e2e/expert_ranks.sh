@@ -92,6 +92,23 @@ many "3 experts over two groups of 4 ranks, weights whole" $three --run.ranks=8 
 many "guarded" $three --run.ranks=2 $ep=2 --run.device=guarded
 many "guarded, direct" $three --run.ranks=2 $ep=2 --run.device=guarded $back=direct
 
+# Stages, too: several micro-batches are in flight.
+stages="--training.steps=2 --model.n_layers=4 --model.n_dense_layers=1 --checkpoint.enable=false"
+pp="--parallelism.pipeline_parallel_degree=2"
+train stages $stages
+want=$(history stages)
+many "2 stages, EP 2, interleaved, direct" $stages $pp --run.ranks=4 $ep=2 $back=direct \
+    --parallelism.pipeline_parallel_schedule=Interleaved1F1B --training.local_batch_size=1
+many "2 stages, EP 2, zero bubble" $stages $pp --run.ranks=4 $ep=2 \
+    --parallelism.pipeline_parallel_schedule=InterleavedZeroBubble --training.local_batch_size=1
+many "2 stages, EP 4, no room" $stages $pp --run.ranks=8 $ep=4 --parallelism.expert_parallel_room=0.1 \
+    --parallelism.pipeline_parallel_schedule=1F1B
+rm -rf "$room/stages"
+train stages $stages --numerics.expert_lanes=8
+want=$(history stages)
+many "2 stages, EP 4, parts of a lane group" $stages --numerics.expert_lanes=8 $pp --run.ranks=8 $ep=4 \
+    --training.local_batch_size=1
+
 # Paths, what they exchange and wait for; buffers that grow.
 plain="--training.steps=2 --checkpoint.enable=false --metrics.moe_counters"
 four="--run.ranks=4 $ep=4"

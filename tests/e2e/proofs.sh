@@ -1,10 +1,11 @@
 # The commands that show equality: verify finds every planted bug, diff names where runs part, a stranger recomputes a digest.
 . tests/lib/check.sh
 
-run verify $config --steps 1 --layouts 12 --model.n_layers=4
+run verify $config --steps 1 --layouts 12 --model.n_layers=8
 expect 0 "verify"
 says "^12 layouts, 1 steps: one digest" "verify"
-says "^ *[2-8] +(2|all) .*  same$" "verify: ranks and shards"
+says "^ *[2-8] +[24] +(GPipe|Interleaved).*  same$" "verify: stages"
+says "^ *[2-8] +[124] +[A-Za-z0-9]+ +[2-8] +(padded|direct) +(2|all) .*  same$" "verify: experts and shards over ranks"
 run verify configs/micro_mla.toml --steps 1 --layouts 12 --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
 expect 0 "verify, P 4 F 2 W 2"
 
