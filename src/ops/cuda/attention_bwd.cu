@@ -13,11 +13,12 @@ static void any_shape(const struct sy_exec *x, const struct sy_attention &op) {
     backward_queries<<<queries, THREADS, 0, sy_cuda_stream(x)>>>(op);
 }
 
-// As many (sequence, key-value head) units at a time as the workspace holds.
+// Some (sequence, key-value head) units at a time: equal shares of at most what the workspace holds.
 template <int DK, int DV, int QB> static void fast(const struct sy_exec *x, const struct sy_attention &op) {
     using namespace attention_bwd;
     int64_t group = op.heads / op.kv_heads, all = op.sequences * op.kv_heads, tiles = sy_ds_tiles(&op);
-    int64_t most = (int64_t)x->scratch_bytes / sy_ds_unit_bytes(&op);
+    int64_t fit = (int64_t)x->scratch_bytes / sy_ds_unit_bytes(&op), rounds = (all + fit - 1) / fit;
+    int64_t most = (all + rounds - 1) / rounds;
     const int keys_bytes = place<DK, DV, QB>::BYTES, dq_bytes = attention_dq::place<DK>::BYTES;
     cudaStream_t stream = sy_cuda_stream(x);
     maps m;

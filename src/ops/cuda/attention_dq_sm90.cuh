@@ -13,16 +13,18 @@ namespace attention_dq {
 
 using namespace attention_bwd;
 
+enum { DQ_STAGES = 2 };
+
 template <int DK> struct place {
     enum {
         BOX_BYTES = SIDE * ROW_BYTES,
         DS_BYTES = 2 * BOX_BYTES,
         K_BYTES = SIDE * DK * 2,
         DS = 0,
-        K = DS + STAGES * DS_BYTES,
-        FULL = K + STAGES * K_BYTES,
-        EMPTY = FULL + STAGES * 8,
-        BYTES = EMPTY + STAGES * 8
+        K = DS + DQ_STAGES * DS_BYTES,
+        FULL = K + DQ_STAGES * K_BYTES,
+        EMPTY = FULL + DQ_STAGES * 8,
+        BYTES = EMPTY + DQ_STAGES * 8
     };
 };
 
@@ -43,7 +45,9 @@ SY_DEV tile tile_at(const struct sy_attention &p, const units &u, int n) {
     a.first = first_key(p, a.sequence, a.t * SIDE) / SIDE;
     return a;
 }
-SY_DEV int n_tiles(const struct sy_attention &p, const units &u) { return (int)(pairs_of(p, u) * sy_ds_tiles(&p)); }
+SY_DEV int n_tiles(const struct sy_attention &p, const units &u) {
+    return (int)(pairs_of(p, u) * sy_ds_tiles(&p));
+}
 // Every other round runs backward, so that no CTA has the longer tiles.
 SY_DEV int tile_of_round(int round) {
     return round * gridDim.x + (round & 1 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
@@ -52,7 +56,7 @@ SY_DEV int tile_of_round(int round) {
 template <int DK>
 SY_DEV void produce(const maps &map, const struct sy_attention &p, const units &u, uint32_t base) {
     typedef place<DK> at;
-    slot s = {0, 0};
+    slot<DQ_STAGES> s = {0, 0};
     for (int round = 0; tile_of_round(round) < n_tiles(p, u); round++) {
         tile a = tile_at(p, u, tile_of_round(round));
         char *pair = pair_at(p, u, a.unit, a.head_of_group);
@@ -63,7 +67,8 @@ SY_DEV void produce(const maps &map, const struct sy_attention &p, const units &
             ptx::mbar_wait(base + at::EMPTY + s.stage * 8, s.phase ^ 1);
             ptx::mbar_arrive_expect(full, at::DS_BYTES + at::K_BYTES);
             for (int b = 0; b < 2; b++)
-                ptx::bulk_load(ds + b * at::BOX_BYTES, ds_at(p, pair, t, b, a.t * SIDE), at::BOX_BYTES, full);
+                ptx::bulk_load(ds + b * at::BOX_BYTES, pair + ds_row(p, t, b, a.t * SIDE) * ROW_BYTES,
+                               at::BOX_BYTES, full);
             load<DK, SIDE>(base + at::K + s.stage * at::K_BYTES, map.k, full, k_head, t * SIDE, a.sequence);
             s.next();
         }
@@ -79,10 +84,9 @@ template <int DK> SY_DEV void product(float (&acc)[DK / 2], uint32_t ds, uint32_
                          go_on || i > 0);
 }
 
-template <int DK>
-SY_DEV void consume(const struct sy_attention &p, const units &u, uint32_t base, int w) {
+template <int DK> SY_DEV void consume(const struct sy_attention &p, const units &u, uint32_t base, int w) {
     typedef place<DK> at;
-    slot s = {0, 0};
+    slot<DQ_STAGES> s = {0, 0};
     float scale[2] = {p.scale, p.scale};
     const int nope = DK < 128 ? DK : 128;
     for (int round = 0; tile_of_round(round) < n_tiles(p, u); round++) {
@@ -121,7 +125,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     typedef place<DK> at;
     uint32_t base = ptx::shared(raw);
     if (threadIdx.x == 0) {
-        for (int i = 0; i < STAGES; i++) {
+        for (int i = 0; i < DQ_STAGES; i++) {
             ptx::mbar_init(base + at::FULL + i * 8, 1);
             ptx::mbar_init(base + at::EMPTY + i * 8, 8); // warps of the consumers
         }
