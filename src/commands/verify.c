@@ -5,11 +5,12 @@
 
 #include "base/clock.h"
 #include "base/fmath.h"
+#include "comm/world.h"
 #include "commands/layouts.h"
 #include "train/classes.h"
 #include "train/feed.h"
 #include "train/io.h"
-#include "comm/world.h"
+#include "train/plants.h"
 
 struct outcome {
     double loss, tokens_per_s;
@@ -62,9 +63,8 @@ static sy_status run_layout(const struct task *task, const struct sy_layout *l, 
     t.out = out;
     SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "debug.break", plant));
     SY_TRY(sy_layout_set(t.config, l));
-    struct sy_world_options o = sy_world_options(t.config);
-    o.launched = 0; /* the ranks of a layout are threads */
-    return sy_world_run(&o, run_rank, &t);
+    struct sy_world_options world = sy_world_options(t.config);
+    return sy_world_run(&world, run_rank, &t);
 }
 
 static int same(const struct outcome *a, const struct outcome *b) {
@@ -117,37 +117,55 @@ static sy_status all_layouts(const struct task *t, int64_t most, const struct sy
 
 /* --- planted bugs ----------------------------------------------------------------------------------------- */
 
-static int is_plant(const char *name) {
-    for (int i = 0; sy_gradients_plant(i); i++)
-        if (strcmp(sy_gradients_plant(i), name) == 0)
+static int find_plant(const char *name, struct sy_plant *out) {
+    for (int i = 0; sy_plant(i, out); i++)
+        if (strcmp(out->name, name) == 0)
             return 1;
     return 0;
 }
 
 static sy_status list_plants(const char *plant, const struct sy_io *io) {
-    for (int i = 0; sy_gradients_plant(i); i++)
-        sy_io_printf(io, "%-15s %s\n", sy_gradients_plant(i), sy_gradients_plant_about(i));
+    struct sy_plant p;
+    for (int i = 0; sy_plant(i, &p); i++)
+        sy_io_printf(io, "%-20s %s\n", p.name, p.about);
     if (strcmp(plant, "list") == 0)
         return SY_OK;
     SY_FAIL(SY_ERR_USAGE, "--break %s: there is no planted bug of that name; they are listed above", plant);
 }
 
-static sy_status planted(const struct task *t, const char *plant, const struct sy_io *io) {
+/* In a layout with what shows the plant; `name` is its own, or empty. */
+static sy_status run_planted(const struct task *task, const struct sy_layout *l, const struct sy_plant *p,
+                             const char *name, struct outcome *out) {
+    struct task t = *task;
+    t.out = out;
+    SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "debug.break", name));
+    SY_TRY(sy_layout_set(t.config, l));
+    for (int i = 0; i < SY_PLANT_OPTIONS && p->with[i].key; i++)
+        SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", p->with[i].key, p->with[i].value));
+    SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "parallelism.data_parallel_shard_degree", "-1"));
+    SY_TRY(sy_config_finish(t.config, sy_hopper_here()));
+    struct sy_world_options world = sy_world_options(t.config);
+    return sy_world_run(&world, run_rank, &t);
+}
+
+static sy_status planted(const struct task *t, const struct sy_plant *p, const struct sy_io *io) {
     const struct sy_config_numerics *r = &t->config->numerics;
     struct sy_layout l = {{[SY_LAYOUT_threads] = 1, [SY_LAYOUT_batch] = 2}};
     struct outcome good, bad;
+    for (int i = 0; i < SY_PLANT_OPTIONS && p->with[i].key; i++)
+        sy_io_printf(io, "%s = %s\n", p->with[i].key, p->with[i].value);
     print_head(io);
-    SY_TRY(run_layout(t, &l, "", &good));
+    SY_TRY(run_planted(t, &l, p, "", &good));
     print_row(io, &l, &good, "as it should be");
-    SY_TRY(run_layout(t, &l, plant, &bad));
-    print_row(io, &l, &bad, plant);
+    SY_TRY(run_planted(t, &l, p, p->name, &bad));
+    print_row(io, &l, &bad, p->name);
     if (same(&good, &bad))
         SY_FAIL(SY_ERR_RUNTIME,
                 "the planted bug %s was not caught: same digest; this recipe (lanes %lld, expert_lanes %lld, "
                 "cell %lld) "
                 "may not show it",
-                plant, (long long)r->lanes, (long long)r->expert_lanes, (long long)r->cell);
-    sy_io_printf(io, "caught: %s\n", plant);
+                p->name, (long long)r->lanes, (long long)r->expert_lanes, (long long)r->cell);
+    sy_io_printf(io, "caught: %s\n", p->name);
     return SY_OK;
 }
 
@@ -169,14 +187,15 @@ sy_status sy_verify(struct sy_config *c, const struct sy_verify_options *o, cons
         SY_FAIL(SY_ERR_USAGE, "--steps %lld: must be in 1..1000000", (long long)o->steps);
     if (o->layouts < 0 || o->layouts > 1000000)
         SY_FAIL(SY_ERR_USAGE, "--layouts %lld: must be in 0..1000000 (0: all)", (long long)o->layouts);
-    if (o->plant && !is_plant(o->plant))
+    struct sy_plant plant;
+    if (o->plant && !find_plant(o->plant, &plant))
         return list_plants(o->plant, io);
     struct sy_log log = sy_io_log(io);
     struct sy_data data;
     SY_TRY(sy_config_finish(c, sy_hopper_here()));
     SY_TRY(sy_data_open(c, &log, &data));
     struct task t = {.config = c, .data = &data, .log = &log, .steps = o->steps};
-    sy_status status = o->plant ? planted(&t, o->plant, io) : compare(&t, o->layouts, io);
+    sy_status status = o->plant ? planted(&t, &plant, io) : compare(&t, o->layouts, io);
     sy_data_close(&data);
     return status;
 }

@@ -37,6 +37,8 @@ struct sy_gradients {
     struct sy_row_sum_item sum[MAX_PENDING];
     struct sy_add_item *add;
     int shuffle_lanes;
+    void (*flushed)(void *arg);
+    void *flushed_arg;
 };
 
 static const struct {
@@ -507,7 +509,17 @@ static void sink_embedding(void *self, const struct sy_span *at, const int32_t *
     sy_embedding_sum_add(&g->embedding, at, ids, dy);
 }
 
-static void sink_flush(void *self) { use_pending(self); }
+static void sink_flush(void *self) {
+    const struct sy_gradients *g = self;
+    use_pending(self);
+    if (g->flushed)
+        g->flushed(g->flushed_arg);
+}
+
+void sy_gradients_after_flush(struct sy_gradients *g, void (*fn)(void *arg), void *arg) {
+    g->flushed = fn;
+    g->flushed_arg = arg;
+}
 
 struct sy_grad_sink sy_gradients_sink(struct sy_gradients *g) {
     return (struct sy_grad_sink){g,           sink_matrix,    sink_piece, sink_experts,
@@ -534,6 +546,11 @@ float *sy_gradients_sum(const struct sy_gradients *g, int param, struct sy_tree_
     int64_t e = q->expert - g->first_expert;
     assert(sum && e >= 0 && e < experts);
     return which == 0 ? sum + e * size_of(w13) : sum + experts * size_of(w13) + e * size_of(w2);
+}
+
+int sy_gradients_has(const struct sy_gradients *g, int param, struct sy_tree_node node) {
+    int item = param == g->o.params->embedding ? 0 : g->item[param];
+    return sy_tree_node(tree_of(g, param), item, node) != NULL;
 }
 
 float *sy_gradients_root(const struct sy_gradients *g, int param) {

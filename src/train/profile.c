@@ -77,7 +77,7 @@ const char *sy_profile_part_name(int part, const char **text) {
 const char *sy_profile_op_name(int op) { return op_names[op]; }
 
 int sy_profile_columns(int part) {
-    return part < SY_PART_w_matrices ? SY_N_COLUMNS : part < SY_PART_norm ? SY_SUMS + 1 : 1;
+    return part < SY_PART_w_matrices ? SY_N_COLUMNS : part < SY_PART_reduce ? SY_SUMS + 1 : 1;
 }
 
 enum sy_profile_part sy_profile_part_of(int op) {
@@ -131,6 +131,15 @@ static struct sy_profile_place place(const struct sy_profile *p, enum sy_profile
 void sy_profile_mark(struct sy_profile *p, enum sy_profile_part part) {
     if (p)
         enter(p, place(p, part));
+}
+
+struct sy_profile_place sy_profile_enter(struct sy_profile *p, enum sy_profile_part part) {
+    return p ? enter(p, place(p, part)) : (struct sy_profile_place){0};
+}
+
+void sy_profile_leave(struct sy_profile *p, struct sy_profile_place before) {
+    if (p)
+        leave(p, before);
 }
 
 void sy_profile_begin(struct sy_profile *p) {
@@ -203,7 +212,10 @@ static int is_last_of_recompute(const struct sy_profile *p, int op, int param) {
 }
 
 static int in_sink(const struct sy_profile *p) {
-    return p->now.part >= SY_PART_w_matrices && p->now.part < SY_PART_norm;
+    return p->now.part >= SY_PART_w_matrices && p->now.part < SY_PART_reduce;
+}
+static int is_over_ranks(const struct sy_profile *p) {
+    return p->now.part == SY_PART_reduce || p->now.part == SY_PART_spread;
 }
 
 /* weight: of a norm or product, else NULL. */
@@ -214,6 +226,8 @@ static struct sy_profile_place begin(struct sy_profile *p, int op, const void *w
         at.column = op == SY_OP_add_f32 || op == SY_OP_fold_rows ? SY_SUMS : SY_LEAVES;
         if (op == SY_OP_row_sum) /* at flush, beside the matrices */
             at.part = SY_PART_w_vectors;
+    } else if (is_over_ranks(p)) {
+        at = p->now;
     } else {
         int param = weight ? param_at(p, weight) : -1;
         follow(p, op);

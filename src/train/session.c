@@ -106,7 +106,10 @@ static sy_status shell(struct sy_config *config, const struct sy_log *log, struc
 
 /* Its weights are as the masters say: the last part, and the first that ranks do together. */
 static sy_status finish(struct sy_session *s, sy_status status, struct sy_session **out) {
-    status = s->groups.world.ops->agree(&s->groups.world, status);
+    const struct sy_comm *world = &s->groups.world;
+    int64_t ends = status == SY_OK && s->calls.call[s->calls.n - 1].n > 0;
+    status = world->ops->sum_i64(world, status, &ends, 1);
+    s->all_end_together = ends == world->size;
     if (status == SY_OK)
         status = sy_session_weights_changed(s);
     if (status != SY_OK) {

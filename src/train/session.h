@@ -66,8 +66,9 @@ struct sy_session {
     int64_t planned_rows;  /* of experts, after a step that needed as many; 0: as parallelism says */
     struct sy_gradients *gradients;
     struct sy_reduce *reduce;
-    struct sy_profile *profile;    /* not owned; NULL: nothing is timed */
-    struct sy_step_routes *routes; /* NULL: neither written nor followed */
+    int all_end_together, may_wait; /* every rank has sequences in a step's last pass; which is under way */
+    struct sy_profile *profile;     /* not owned; NULL: nothing is timed */
+    struct sy_step_routes *routes;  /* NULL: neither written nor followed */
     struct sy_update *update;
     struct sy_tokenizer *tokenizer;
     struct sy_data data, own_data;    /* the process's; what is to be closed */

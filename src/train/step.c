@@ -74,16 +74,28 @@ static struct sy_batch call_batch(void *self, int64_t i) {
     return b;
 }
 
+/* Gradients that are complete go out while backward goes on. */
+static void send_complete(void *self) {
+    const struct sy_session *s = self;
+    struct sy_profile_place before = sy_profile_enter(s->profile, SY_PART_reduce);
+    sy_reduce_progress(s->reduce, s->may_wait);
+    sy_profile_leave(s->profile, before);
+}
+
 static sy_status accumulate(struct sy_session *s) {
     struct sy_grad_sink sink = sy_profile_sink(s->profile, sy_gradients_sink(s->gradients));
     sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
+    sy_reduce_begin(s->reduce);
+    s->may_wait = 0;
+    sy_gradients_after_flush(s->gradients, send_complete, s);
     if (s->pipeline) {
         SY_TRY(sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, call_batch, &sink}));
         return sy_weights_status(&s->weights);
     }
     for (int64_t i = 0; i < s->calls.n; i++) {
         struct sy_batch b = call_batch(s, i);
+        s->may_wait = s->all_end_together && i == s->calls.n - 1;
         if (b.at.n == 0 && !b.group) {
             sy_model_idle(s->model, 1);
             continue;
@@ -249,7 +261,9 @@ static sy_status open_step(struct sy_session *s, sy_status mine, struct sy_step_
 
 static sy_status compute(struct sy_session *s, const struct sy_step_result *r) {
     begin(s, r);
-    sy_status mine = sy_reduce_run(s->reduce, accumulate(s));
+    sy_status mine = accumulate(s);
+    sy_profile_mark(s->profile, SY_PART_reduce);
+    mine = sy_reduce_run(s->reduce, mine);
     if (mine == SY_OK)
         norm(s, r);
     SY_TRY(count_together(s, mine));
@@ -280,6 +294,7 @@ static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, stru
     report(s, r);
     if (r->applied) {
         s->applied++;
+        sy_profile_mark(s->profile, SY_PART_spread);
         SY_TRY(sy_session_spread(s));
     }
     return sy_step_routes_end(s->routes, r->step, r->counted);

@@ -32,17 +32,29 @@ SY_DEV void sy_bits_place(struct sy_bits *m, uint32_t *shared, int64_t tokens) {
     m->below = shared + SY_SORT_EXPERTS * m->words;
 }
 
+/* do_route(route, expert of the block) for those of this thread that go there: ids are loaded 8 at a time. */
+template <class F> SY_DEV void sy_bits_routes(const struct sy_bits &m, F do_route) {
+    for (int64_t at = threadIdx.x; at < m.n; at += 8 * (int)SY_THREADS) {
+        int64_t e[8];
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+            e[k] = at + k * SY_THREADS < m.n ? m.ids[at + k * SY_THREADS] - m.first : -1;
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+            if (e[k] >= 0 && e[k] < m.experts)
+                do_route(at + k * SY_THREADS, e[k]);
+    }
+}
+
 /* All threads of a block of 256. Returns how many routes go to the warp's expert. */
 SY_DEV uint32_t sy_bits_make(const struct sy_bits &m) {
     for (int64_t i = threadIdx.x; i < SY_SORT_EXPERTS * m.words; i += SY_THREADS)
         m.bit[i] = 0;
     __syncthreads();
-    for (int64_t i = threadIdx.x; i < m.n; i += SY_THREADS) {
-        int64_t e = m.ids[i] - m.first;
+    sy_bits_routes(m, [&](int64_t i, int64_t e) {
         uint32_t t = (uint32_t)i / (uint32_t)m.top_k;
-        if (e >= 0 && e < m.experts)
-            atomicOr(&m.bit[e * m.words + t / 32], 1u << t % 32);
-    }
+        atomicOr(&m.bit[e * m.words + t / 32], 1u << t % 32);
+    });
     __syncthreads();
     uint32_t lane = threadIdx.x % 32, carry = 0;
     int64_t row = threadIdx.x / 32 * m.words;

@@ -29,15 +29,12 @@ SY_KERNEL(SY_THREADS) place_routes(struct sy_route_sort op) {
         for (int64_t r = op.offset[bin] + count + threadIdx.x % 32; r < op.offset[bin + 1]; r += 32)
             op.route[r] = -1;
     __syncthreads();
-    for (int64_t i = threadIdx.x; i < m.n; i += SY_THREADS) {
-        int64_t e = m.ids[i] - m.first;
-        if (e < 0 || e >= m.experts)
-            continue;
+    sy_bits_routes(m, [&](int64_t i, int64_t e) {
         int64_t row = op.offset[(m.first + e) * op.sequences + blockIdx.y] +
                       sy_bits_rank(m, e, (uint32_t)i / (uint32_t)op.top_k);
         op.row[base + i] = (int32_t)row;
         op.route[row] = (int32_t)(base + i);
-    }
+    });
 }
 
 extern "C" void sy_cuda_route_sort(const struct sy_exec *x, const struct sy_route_sort *op) {

@@ -24,6 +24,7 @@ static SY_DEV void lowest_of_warp(uint64_t *key, uint64_t *route) {
 SY_KERNEL(THREADS) compare_routes(struct sy_routes_equal op) {
     __shared__ uint64_t keys[THREADS / 32], routes[THREADS / 32];
     uint64_t key = UINT64_MAX, route = UINT64_MAX; /* none */
+#pragma unroll 4
     for (int64_t i = threadIdx.x; i < op.tokens * op.top_k; i += THREADS)
         if (op.was_ids[i] != op.ids[i] || sy_f32_bits(op.was_w[i]) != sy_f32_bits(op.w[i]))
             keep_lower(&key, &route,
