@@ -144,7 +144,8 @@ static sy_status run_planted(const struct task *task, const struct sy_layout *l,
         SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", p->with[i].key, p->with[i].value));
     SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "parallelism.data_parallel_shard_degree", "-1"));
     SY_TRY(sy_config_finish(t.config, sy_hopper_here()));
-    return sy_world_run(t.config, run_rank, &t);
+    struct sy_world_options world = sy_world_options(t.config);
+    return sy_world_run(&world, run_rank, &t);
 }
 
 static sy_status planted(const struct task *t, const struct sy_plant *p, const struct sy_io *io) {
