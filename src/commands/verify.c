@@ -57,14 +57,20 @@ static sy_status run_rank(const struct sy_comm *world, void *arg) {
     return status;
 }
 
+/* A layout's ranks are threads, also of a process that a launcher started. */
+static sy_status run_on_threads(struct task *t) {
+    struct sy_world_options world = sy_world_options(t->config);
+    world.launched = 0;
+    return sy_world_run(&world, run_rank, t);
+}
+
 static sy_status run_layout(const struct task *task, const struct sy_layout *l, const char *plant,
                             struct outcome *out) {
     struct task t = *task;
     t.out = out;
     SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "debug.break", plant));
     SY_TRY(sy_layout_set(t.config, l));
-    struct sy_world_options world = sy_world_options(t.config);
-    return sy_world_run(&world, run_rank, &t);
+    return run_on_threads(&t);
 }
 
 static int same(const struct outcome *a, const struct outcome *b) {
@@ -160,8 +166,7 @@ static sy_status run_planted(const struct task *task, const struct sy_layout *l,
     for (int i = 0; i < SY_PLANT_OPTIONS && p->with[i].key; i++)
         SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", p->with[i].key, p->with[i].value));
     SY_TRY(sy_config_finish(t.config, sy_hopper_here()));
-    struct sy_world_options world = sy_world_options(t.config);
-    return sy_world_run(&world, run_rank, &t);
+    return run_on_threads(&t);
 }
 
 static sy_status planted(const struct task *t, const struct sy_plant *p, const struct sy_io *io) {
