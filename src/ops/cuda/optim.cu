@@ -46,6 +46,12 @@ SY_DEV void digest_one(struct digest *d, const struct keys &k, int64_t i, float 
         d->sum[s] += sy_digest_term(k.key[s], (uint64_t)i, sy_f32_bits(w), 1);
 }
 
+struct chunk { /* elements lo .. hi - 1 of a tensor; whole: four at a time */
+    int64_t lo, hi;
+    int whole;
+};
+SY_DEV int64_t end_of_fours(const struct chunk &c) { return c.whole ? c.lo + (c.hi - c.lo) / 4 * 4 : c.lo; }
+
 SY_DEV void add_digest(uint64_t *sum, const struct digest &d) {
 #pragma unroll
     for (int s = 0; s < 2; s++) {
@@ -55,26 +61,25 @@ SY_DEV void add_digest(uint64_t *sum, const struct digest &d) {
     }
 }
 
-/* Elements lo .. hi - 1 of w, four of a thread at a time where `whole`. */
-SY_DEV void digest_chunk(struct digest *d, const struct keys &k, const float *w, int64_t lo, int64_t hi,
-                         int whole) {
-    int64_t wide = whole ? lo + (hi - lo) / 4 * 4 : lo;
+SY_DEV void digest_chunk(struct digest *d, const struct keys &k, const float *w, const struct chunk &c) {
+    int64_t wide = end_of_fours(c);
 #pragma unroll 2
-    for (int64_t i = lo + 4 * threadIdx.x; i < wide; i += 4 * SY_THREADS) {
+    for (int64_t i = c.lo + 4 * threadIdx.x; i < wide; i += 4 * SY_THREADS) {
         float4 a = *(const float4 *)(w + i);
         digest_one(d, k, i, a.x);
         digest_one(d, k, i + 1, a.y);
         digest_one(d, k, i + 2, a.z);
         digest_one(d, k, i + 3, a.w);
     }
-    for (int64_t i = wide + threadIdx.x; i < hi; i += SY_THREADS)
+    for (int64_t i = wide + threadIdx.x; i < c.hi; i += SY_THREADS)
         digest_one(d, k, i, w[i]);
 }
 
 SY_LIST_KERNEL digest_all(const struct sy_digest_item *items, int n_items, uint64_t *sum) {
     struct digest d = {{0, 0}};
     sy_deal(items, n_items, CHUNK, [&](const struct sy_digest_item &q, int64_t lo, int64_t hi) {
-        digest_chunk(&d, keys_of(q.id, q.first), q.x, lo, hi, ((uint64_t)(uintptr_t)q.x & 15) == 0);
+        digest_chunk(&d, keys_of(q.id, q.first), q.x,
+                     (struct chunk){lo, hi, ((uint64_t)(uintptr_t)q.x & 15) == 0});
     });
     add_digest(sum, d);
 }
@@ -122,11 +127,11 @@ SY_DEV void update_four(const struct sy_adamw_item &q, const struct sy_scalars &
             make_uint2(sy_narrow2(e->w.x, e->w.y), sy_narrow2(e->w.z, e->w.w));
 }
 
-/* Updated, rounded and digested, four elements of a thread at a time where `whole`: the next are on their way
+/* Updated, rounded and digested, four elements of a thread at a time where they may be: the next are on their way
  * while these are computed. */
-SY_DEV void update_chunk(const struct sy_adamw_item &q, const struct sy_scalars &c, float clip, int64_t lo,
-                         int64_t hi, int whole, const struct keys &k, struct digest *d) {
-    int64_t wide = whole ? lo + (hi - lo) / 4 * 4 : lo, i = lo + 4 * threadIdx.x;
+SY_DEV void update_chunk(const struct sy_adamw_item &q, const struct sy_scalars &s, float clip,
+                         const struct chunk &c, const struct keys &k, struct digest *d) {
+    int64_t wide = end_of_fours(c), i = c.lo + 4 * threadIdx.x;
     struct four next;
     if (i < wide)
         next = load_four(q, i);
@@ -136,14 +141,14 @@ SY_DEV void update_chunk(const struct sy_adamw_item &q, const struct sy_scalars 
         i += 4 * SY_THREADS;
         if (i < wide)
             next = load_four(q, i);
-        update_four(q, c, clip, at, &e);
+        update_four(q, s, clip, at, &e);
         digest_one(d, k, at, e.w.x);
         digest_one(d, k, at + 1, e.w.y);
         digest_one(d, k, at + 2, e.w.z);
         digest_one(d, k, at + 3, e.w.w);
     }
-    for (i = wide + threadIdx.x; i < hi; i += SY_THREADS) {
-        update(c, clip, q.g[i], &q.m[i], &q.v[i], &q.w[i]);
+    for (i = wide + threadIdx.x; i < c.hi; i += SY_THREADS) {
+        update(s, clip, q.g[i], &q.m[i], &q.v[i], &q.w[i]);
         if (q.stored != q.w)
             ((uint16_t *)q.stored)[i] = sy_narrow(q.w[i]);
         digest_one(d, k, i, q.w[i]);
@@ -166,9 +171,9 @@ adamw_all(const struct sy_adamw_item *items, int n_items, const struct sy_scalar
                       (uint64_t)(uintptr_t)q.w | (uint64_t)(uintptr_t)q.stored) &
                      15) == 0;
         if (apply)
-            update_chunk(q, c, clip, lo, hi, whole, k, &d);
+            update_chunk(q, c, clip, (struct chunk){lo, hi, whole}, k, &d);
         else
-            digest_chunk(&d, k, q.w, lo, hi, whole);
+            digest_chunk(&d, k, q.w, (struct chunk){lo, hi, whole});
     });
     add_digest(verdict->digest, d);
 }
