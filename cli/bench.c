@@ -1,5 +1,5 @@
 /* switchyard bench [gemm|moe|ops [OP ...]] [--json];
- * bench model [CONFIG ...] [--steps N] [--cpu] [--json] [--section.key=value ...]. */
+ * bench model [CONFIG ...] [--steps N] [--cpu] [--ids random] [--json] [--section.key=value ...]. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,15 +88,19 @@ int sy_cli_bench(int argc, char **argv) {
     char *end;
     int json = sy_cli_take_flag(&argc, argv, "json"), cpu = sy_cli_take_flag(&argc, argv, "cpu");
     int has_steps = sy_cli_take(&argc, argv, "steps", &steps);
+    const char *ids = NULL;
+    int has_ids = sy_cli_take(&argc, argv, "ids", &ids);
     struct sy_io io = sy_cli_io();
-    struct sy_bench_options options = {.json = json, .cpu = cpu};
+    struct sy_bench_options options = {.json = json, .cpu = cpu, .random_ids = ids && !strcmp(ids, "random")};
     options.steps = steps ? strtoll(steps, &end, 10) : 0;
     if (!steps || end == steps || *end)
         return sy_cli_usage("bench", "--steps%s%s: needs a number", steps ? " " : "", steps ? steps : "");
+    if (has_ids && (!ids || (strcmp(ids, "random") && strcmp(ids, "text"))))
+        return sy_cli_usage("bench", "--ids %s: must be random or text", ids ? ids : "");
     if (argc > 1 && strcmp(argv[1], "model") == 0)
         return model(argc, argv, &options, &io);
-    if (has_steps || cpu)
-        return sy_cli_usage("bench", "--%s is for bench model", cpu ? "cpu" : "steps");
+    if (has_steps || cpu || has_ids)
+        return sy_cli_usage("bench", "--%s is for bench model", cpu ? "cpu" : has_ids ? "ids" : "steps");
     if (argc > 1 && strcmp(argv[1], "ops") == 0)
         return ops(argc, argv, json, &io);
     if (argc > 2)

@@ -10,7 +10,7 @@
 /* name, arguments, one line of help */
 #define SY_COMMANDS(X)                                                                                   \
     X(train, "CONFIG [--section.key=value ...]", "train; go on from run.dir's newest checkpoint")        \
-    X(verify, "CONFIG [--steps 3] [--break NAME]", "many layouts, one digest table; 0 if all are equal") \
+    X(verify, "CONFIG [--steps 3] [--layouts N] [--break NAME]", "many layouts, one digest table; 0 if all are equal") \
     X(diff, "RUN_A RUN_B", "first step, tensor and element that differ")                                 \
     X(replay, "RUN --step N [--section.key=value ...]", "do a step of a run again: the same bits?")      \
     X(plan, "CONFIG [--world N] [--gpu NAME]",                                                           \
@@ -54,6 +54,9 @@ int sy_cli_is_value(const char *command, char **argv, int i);
 
 /* `switchyard help COMMAND`, to stdout. */
 void sy_cli_help_command(const struct sy_cli_command *command);
+
+/* Which process of a run this is (sy_process_rank); all but the first say only what is wrong with them alone. */
+extern int sy_cli_rank;
 
 /* The program as it was called. */
 extern const char *sy_cli_program;

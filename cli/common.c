@@ -11,10 +11,25 @@ const char *sy_cli_program = "switchyard";
 
 volatile sig_atomic_t sy_cli_live_line;
 
+int sy_cli_rank;
+
+/* What another rank has failed in comes as "rank 3: ...", and the first process says it. */
+static int is_of_another(const char *message) {
+    size_t n = strncmp(message, "rank ", 5) == 0 ? strspn(message + 5, "0123456789") : 0;
+    return n > 0 && strncmp(message + 5 + n, ": ", 2) == 0;
+}
+
+static void print_error(const char *message) {
+    if (sy_cli_rank == 0)
+        fprintf(stderr, "switchyard: %s\n", message);
+    else if (!is_of_another(message))
+        fprintf(stderr, "switchyard: rank %d: %s\n", sy_cli_rank, message);
+}
+
 int sy_cli_finish(sy_status status) {
     sy_cli_progress_end();
     if (status != SY_OK && status != SY_STOPPED)
-        fprintf(stderr, "switchyard: %s\n", sy_error_message());
+        print_error(sy_error_message());
     return status == SY_STOPPED && sy_cli_signal() ? 128 + sy_cli_signal() : sy_status_exit_code(status);
 }
 
@@ -22,6 +37,8 @@ static void print_problems(const struct sy_config *config) {
     int n = 0, i = 0;
     const char *line;
     sy_cli_progress_end();
+    if (sy_cli_rank > 0)
+        return; /* the first process says them */
     for (; (line = sy_config_problem(config, i, &n)); i++)
         fprintf(stderr, "switchyard: %s\n", line);
     if (n > i)

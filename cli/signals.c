@@ -37,6 +37,8 @@ static size_t append(char *out, size_t n, size_t bytes, const char *text) {
 
 static void say(const char *first, const char *second) {
     char text[256];
+    if (sy_cli_rank > 0)
+        return; /* the launcher tells all of them */
     size_t n = append(text, 0, sizeof text - 1, sy_cli_live_line ? "\n" : "");
     sy_cli_live_line = 0;
     n = append(text, n, sizeof text - 1, first);

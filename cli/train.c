@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -37,7 +38,23 @@ static void print_continue(char **args) {
     fprintf(stderr, "\n");
 }
 
-int sy_cli_train(int argc, char **argv) {
+/* args NULL: nothing was saved. */
+static void print_end(sy_status status, const struct sy_train_summary *s, char **args) {
+    if (status == SY_OK) {
+        if (isfinite(s->eval_loss))
+            printf("held-out loss %.4f nats per token; training text as unigrams %.4f nats per byte\n",
+                   s->eval_loss, s->unigram_entropy);
+        printf("run %s\ndigest of step %lld: %s\n", s->run_dir, (long long)s->step, s->weights_digest);
+    } else if (status == SY_STOPPED) {
+        fprintf(stderr, "stopped after step %lld\n", (long long)s->step);
+        if (args)
+            print_continue(args);
+        else
+            fprintf(stderr, "nothing was saved: checkpoint.enable is false\n");
+    }
+}
+
+static int train(int argc, char **argv) {
     char **args = calloc((size_t)argc + 1, sizeof *args);
     if (!args)
         return 1;
@@ -50,6 +67,7 @@ int sy_cli_train(int argc, char **argv) {
     }
     const char *text, *path = argv[1];
     char name[256];
+    sy_cli_rank = sy_process_rank(config);
     sy_cli_config_name(path, name);
     int saving = sy_config_get(config, "checkpoint.enable", &text) != SY_OK || strcmp(text, "true") == 0;
     char save_signal[16] = "";
@@ -61,19 +79,18 @@ int sy_cli_train(int argc, char **argv) {
     struct sy_train_summary s;
     sy_status status = sy_train(config, name, &io, &s);
     code = sy_cli_finish_config(config, status);
-    if (status == SY_OK) {
-        if (isfinite(s.eval_loss))
-            printf("held-out loss %.4f nats per token; training text as unigrams %.4f nats per byte\n",
-                   s.eval_loss, s.unigram_entropy);
-        printf("run %s\ndigest of step %lld: %s\n", s.run_dir, (long long)s.step, s.weights_digest);
-    } else if (status == SY_STOPPED) {
-        fprintf(stderr, "stopped after step %lld\n", (long long)s.step);
-        if (saving)
-            print_continue(args);
-        else
-            fprintf(stderr, "nothing was saved: checkpoint.enable is false\n");
-    }
+    if (sy_cli_rank == 0)
+        print_end(status, &s, saving ? args : NULL);
     sy_config_destroy(config);
     free(args);
+    return code;
+}
+
+/* A launcher ends the other processes when one has failed: the first is given time to say why. */
+int sy_cli_train(int argc, char **argv) {
+    sy_cli_rank = sy_process_rank(NULL);
+    int code = train(argc, argv);
+    if (sy_cli_rank > 0 && code)
+        sleep(1);
     return code;
 }

@@ -1,4 +1,4 @@
-/* switchyard verify CONFIG [--steps N] [--break NAME]: many layouts, one digest table. */
+/* switchyard verify CONFIG [--steps N] [--layouts N] [--break NAME]: many layouts, one digest table. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +13,14 @@ static int is_whole_number(const char *text, long long *out) {
 }
 
 int sy_cli_verify(int argc, char **argv) {
-    const char *steps = "3", *plant = NULL;
-    long long n;
+    const char *steps = "3", *layouts = "0", *plant = NULL;
+    long long n, most;
     sy_cli_take(&argc, argv, "steps", &steps);
     if (!is_whole_number(steps, &n))
         return sy_cli_usage("verify", "--steps needs a whole number");
+    sy_cli_take(&argc, argv, "layouts", &layouts);
+    if (!is_whole_number(layouts, &most))
+        return sy_cli_usage("verify", "--layouts needs a whole number");
     if (sy_cli_take(&argc, argv, "break", &plant) && !plant)
         return sy_cli_usage("verify", "--break needs a name (or list)");
     struct sy_config *config = NULL;
@@ -27,7 +30,8 @@ int sy_cli_verify(int argc, char **argv) {
         code = sy_cli_config("verify", argc, argv, &config);
     if (code)
         return code;
-    code = sy_cli_finish_config(config, sy_verify(config, n, plant, &io)); /* a list needs no config */
+    struct sy_verify_options options = {.steps = n, .layouts = most, .plant = plant};
+    code = sy_cli_finish_config(config, sy_verify(config, &options, &io)); /* a list needs no config */
     sy_config_destroy(config);
     return code;
 }

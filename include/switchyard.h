@@ -119,6 +119,11 @@ struct sy_io {
 /* The ranks of one group and the way between them. Lent to fn below until it returns; never freed by it. */
 struct sy_comm;
 
+/* Local. Which process of a run this is, from 0, where mpirun, srun or torchrun started several: each is then a
+ * rank of what sy_train does. 0 if none did; `config` (NULL is fine) may say that it means nothing
+ * (comm.launcher). */
+int sy_process_rank(const struct sy_config *config);
+
 /* Local. Which of them the caller is, from 0; how many there are. */
 int sy_comm_rank(const struct sy_comm *comm);
 int sy_comm_size(const struct sy_comm *comm);
@@ -149,10 +154,17 @@ struct sy_train_summary {
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io,
                    struct sy_train_summary *out);
 
-/* Local. Runs `steps` steps in many layouts and prints a table of digests. ERR_RUNTIME if any differ.
- * `plant` names a known bug that must be caught (then OK means caught), or NULL; "list" prints each and what
- * it does, config may be NULL. */
-sy_status sy_verify(struct sy_config *config, int64_t steps, const char *plant, const struct sy_io *io);
+struct sy_verify_options {
+    int64_t steps;     /* of each layout */
+    int64_t layouts;   /* at most; 0: all of the cover */
+    const char *plant; /* a known bug that must be caught; NULL; "list": prints each and what it does */
+};
+
+/* Local. Runs steps in many layouts (ranks as threads, shards, threads, batches, recompute, tiers: every two
+ * values of two of them meet) and prints a table of digests. ERR_RUNTIME if any differ, or if a planted bug
+ * is not caught. config may be NULL for a list. */
+sy_status sy_verify(struct sy_config *config, const struct sy_verify_options *options,
+                    const struct sy_io *io);
 
 /* Local. First step, tensor and element in which two runs (or checkpoints) differ. *equal 1 if none does. */
 sy_status sy_diff(const char *a, const char *b, const struct sy_io *io, int *equal);
@@ -176,9 +188,10 @@ struct sy_sampling {
 sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *sampling,
                       const struct sy_io *io);
 
-/* Local. Parameters, FLOPs and memory of a config; needs none of the hardware or memory. world 0: on one rank.
- * Else on that many: who has what, memory, bytes that are sent, the time on GPUs of that name ("h200", "h100"),
- * the pipeline's schedule. Errors: ERR_USAGE what cannot be, with the numbers. */
+/* Local. Parameters, FLOPs and memory of a config; needs none of the hardware or memory. world: of how many
+ * ranks; 0: as the config says. Of more than one: who has what, memory, bytes that are sent, the time on GPUs
+ * of that name ("h200", "h100"; NULL: the first), the pipeline's schedule. Errors: ERR_USAGE what cannot be,
+ * with the numbers. */
 sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io);
 
 /* Local. Prints and verifies a checkpoint, a run's newest one, or a safetensors file. */
@@ -213,6 +226,8 @@ struct sy_bench_options {
     int64_t steps; /* that are measured, after two that are not */
     int json;
     int cpu; /* time of processors, all threads added, instead of the wall clock */
+    /* tokens are uniform, so that routing is even; else few are frequent, as in text */
+    int random_ids;
 };
 
 /* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians over

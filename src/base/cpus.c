@@ -141,3 +141,9 @@ static int in_mask(void) {
 }
 
 int sy_cpus_usable(void) { return sy_cpus_in_quota("", in_mask()); }
+
+int sy_cpus_shared(int processes) {
+    int mine = in_mask(), online = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int share = sy_cpus_in_quota("", online > mine ? online : mine) / processes;
+    return share < 1 ? 1 : share < mine ? share : mine;
+}

@@ -1,7 +1,7 @@
 /* Where MPI was not configured: says so to a process that a launcher started. See world.h. */
 #include "comm/world.h"
 
-sy_status sy_comm_mpi_run(const struct sy_place *place, const struct sy_world_options *options,
+sy_status sy_comm_mpi_run(const struct sy_launch *place, const struct sy_world_options *options,
                           sy_status (*fn)(const struct sy_comm *comm, void *arg), void *arg) {
     (void)options;
     (void)fn;

@@ -52,7 +52,7 @@ void sy_mpi_leave(struct sy_mpi_team *t, sy_status status) {
 /* --- death ---------------------------------------------------------------------------------------- */
 
 void sy_mpi_was_told_of_death(struct sy_mpi_team *t, const char *message) {
-    if (!t->left[t->rank]) /* by then it is no matter */
+    if (t->dead.status == SY_OK && !t->left[t->rank]) /* by then it is no matter */
         sy_fault_add(&t->dead, 0, SY_ERR_PEER, message);
 }
 
@@ -64,16 +64,19 @@ static void die(struct sy_mpi_team *t, sy_status status) {
             sy_mpi_tell(t, r, &(struct sy_note){.kind = SY_NOTE_DEAD}, message, strlen(message) + 1);
 }
 
-void sy_mpi_cut(void) {
-    char why[SY_FAULT_MESSAGE_BYTES];
-    if (sy_mpi.cut.status != SY_OK)
-        return;
-    snprintf(why, sizeof why, "%s", sy_error_message());
+static void cut(const char *why) {
     sy_fault_add(&sy_mpi.cut, 0, SY_ERR_PEER, why);
     sy_mpi.moving = NULL;
     for (struct sy_mpi_team *t = sy_mpi.teams; t; t = t->next)
         if (t->dead.status == SY_OK)
             sy_fault_add(&t->dead, 0, SY_ERR_PEER, why);
+}
+
+void sy_mpi_cut(void) {
+    char why[SY_FAULT_MESSAGE_BYTES];
+    snprintf(why, sizeof why, "%s", sy_error_message());
+    if (sy_mpi.cut.status == SY_OK)
+        cut(why);
 }
 
 static int moves_within(const struct sy_mpi_team *t, double seconds, int cancel) {
@@ -90,17 +93,21 @@ static int moves_within(const struct sy_mpi_team *t, double seconds, int cancel)
     return 0;
 }
 
+void sy_mpi_settle(struct sy_mpi_team *t) {
+    if (t->dead.status == SY_OK)
+        return;
+    sy_mpi_exchanges_withdraw(t);
+    sy_mpi_messages_withdraw(t);
+    if (moves_within(t, grace, 0) && moves_within(t, grace, 1))
+        cut(t->dead.message);
+    sy_mpi_exchanges_close(t);
+    sy_mpi_messages_close(t);
+}
+
 sy_status sy_mpi_alive(struct sy_mpi_team *t) {
     if (t->dead.status == SY_OK)
         return SY_OK;
-    sy_mpi_exchanges_withdraw(t);
-    sy_mpi_messages_withdraw(t);
-    if (moves_within(t, grace, 0) && moves_within(t, grace, 1)) {
-        (void)sy_fail(SY_ERR_PEER, "%s", t->dead.message);
-        sy_mpi_cut();
-    }
-    sy_mpi_exchanges_close(t);
-    sy_mpi_messages_close(t);
+    sy_mpi_settle(t);
     return sy_fail(t->dead.status, "%s", t->dead.message);
 }
 

@@ -1,7 +1,7 @@
 /* A process of `mpi`, from its start to its end: see mpi_team.h and world.h.
  *
- *     thread:  MPI_Init, then progress whenever the rank makes none
- *     rank:    waits for that, meets all others, runs fn, leaves, waits until all have left; MPI_Finalize
+ *     thread:  MPI_Init, then progress whenever the rank makes none; MPI_Finalize
+ *     rank:    waits for the first, meets all others, runs fn, leaves, waits until all have left
  *
  * MPI_Init waits for all processes and knows no limit; so it is the thread that calls it. MPI_Finalize does, too:
  * it is called only when all have left. Else the process ends without it, which its launcher sees.
@@ -41,9 +41,10 @@ const struct sy_comm_ops sy_mpi_ops = {.name = "mpi",
 
 /* Outlives sy_comm_mpi_run, when MPI_Init does not return. */
 static struct {
-    struct sy_place place;
+    struct sy_launch place;
     double seconds;
-    int begun, opened, ending;
+    int begun, opened;
+    enum { GOES_ON, IS_LEFT, IS_CLOSED } how; /* the thread ends, closes MPI before */
     sy_status status;
     char message[SY_FAULT_MESSAGE_BYTES];
     pthread_t thread;
@@ -66,7 +67,7 @@ static void keep_moving(void) {
     enum { SHORTEST = 100, LONGEST = 1000 }; /* microseconds */
     const double idle = 0.1;
     long us = SHORTEST;
-    while (!life.ending) {
+    while (life.how == GOES_ON) {
         if (sy_mpi.open == 0 && sy_mpi.pending == 0) {
             struct timespec at = in_seconds(idle);
             pthread_cond_timedwait(&sy_mpi.work, &sy_mpi.mutex, &at);
@@ -93,7 +94,10 @@ static void *thread_main(void *arg) {
     pthread_cond_broadcast(&sy_mpi.work);
     if (status == SY_OK)
         keep_moving();
+    int closes = life.how == IS_CLOSED;
     sy_mpi_unlock();
+    if (status == SY_OK && closes)
+        sy_wire_close();
     return NULL;
 }
 
@@ -110,7 +114,9 @@ static int start_thread(void) {
 }
 
 static sy_status wait_for_start(void) {
-    struct timespec until = in_seconds(life.seconds);
+    const double to_say_so =
+        life.place.launcher == SY_LAUNCHER_TORCHRUN ? 1 : 0; /* it knows who did not come */
+    struct timespec until = in_seconds(life.seconds + to_say_so);
     int late = 0;
     while (!life.opened && !late)
         late = pthread_cond_timedwait(&sy_mpi.work, &sy_mpi.mutex, &until) == ETIMEDOUT;
@@ -136,7 +142,7 @@ static sy_status make_world(struct sy_mpi_team **out) {
     return SY_OK;
 }
 
-static sy_status start(const struct sy_place *place, double seconds, struct sy_mpi_team **world) {
+static sy_status start(const struct sy_launch *place, double seconds, struct sy_mpi_team **world) {
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -175,23 +181,21 @@ static sy_status end(struct sy_mpi_team *world, double limit, sy_status status) 
     const double shortly = 2;
     struct sy_comm c = {&sy_mpi_ops, world, world->rank, world->size, status == SY_OK ? limit : shortly};
     sy_mpi_lock();
-    (void)sy_mpi_alive(world); /* dead: nothing moves any more */
+    sy_mpi_settle(world);
     sy_mpi_leave(world, status);
     world->dead.status = SY_OK; /* from here on only how others leave it counts */
     sy_status left =
         sy_mpi.open == 0 && sy_mpi.cut.status == SY_OK
             ? sy_mpi_wait(&c, &(struct sy_mpi_need){"end", have_all_left, is_here, is_here, world})
             : SY_ERR_PEER;
-    life.ending = 1;
+    life.how = left == SY_OK ? IS_CLOSED : IS_LEFT;
     pthread_cond_broadcast(&sy_mpi.work);
     sy_mpi_unlock();
     pthread_join(life.thread, NULL);
-    if (left == SY_OK)
-        sy_wire_close();
     return left;
 }
 
-sy_status sy_comm_mpi_run(const struct sy_place *place, const struct sy_world_options *options,
+sy_status sy_comm_mpi_run(const struct sy_launch *place, const struct sy_world_options *options,
                           sy_status (*fn)(const struct sy_comm *comm, void *arg), void *arg) {
     char why[SY_FAULT_MESSAGE_BYTES];
     struct sy_mpi_team *world;

@@ -95,7 +95,7 @@ sy_status sy_mpi_split(const struct sy_comm *c, sy_status mine, int color, int k
 void sy_mpi_destroy(struct sy_comm *c) {
     struct sy_mpi_team *t = c->state;
     sy_mpi_lock();
-    (void)sy_mpi_alive(t); /* dead: nothing moves any more */
+    sy_mpi_settle(t);
     sy_mpi_leave(t, SY_OK);
     sy_mpi_team_free(t);
     sy_mpi_unlock();

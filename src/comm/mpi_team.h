@@ -134,7 +134,9 @@ void sy_mpi_tell(const struct sy_mpi_team *t, int rank, const struct sy_note *no
 
 /* --- mpi_ends.c ------------------------------------------------------------------------------------ */
 
-/* OK, or how the team died; then nothing of this rank's moves any more, and its requests are over. */
+/* Of a team that is dead nothing of this rank's moves any more, and its requests are over. */
+void sy_mpi_settle(struct sy_mpi_team *t);
+/* OK; or that, and how the team died. */
 sy_status sy_mpi_alive(struct sy_mpi_team *t);
 /* The team dies on all ranks. Of those that the need misses some have left, or did not come: `how` and when. */
 void sy_mpi_die_of_leaving(struct sy_mpi_team *t, const struct sy_mpi_need *need);

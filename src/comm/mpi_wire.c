@@ -18,6 +18,7 @@ struct posted_note { /* to another process, until MPI has passed it on */
 };
 
 static struct {
+    int joined; /* from jobs of one process each, which MPI_Finalize does not always end */
     MPI_Comm notes, data;
     int rank, size;
     struct posted_note *posted, *spare;
@@ -53,17 +54,18 @@ static sy_status open_in(MPI_Comm world) {
     return listen_for_notes();
 }
 
-sy_status sy_wire_open(const struct sy_place *place, double seconds) {
+sy_status sy_wire_open(const struct sy_launch *place, double seconds) {
     int level;
-    if (place->launcher == SY_LAUNCHER_TORCHRUN)
+    wire.joined = place->launcher == SY_LAUNCHER_TORCHRUN;
+    if (wire.joined)
         SY_TRY(sy_torchrun_before(place, seconds));
     SY_TRY(check(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level), "MPI_Init_thread"));
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     if (level < MPI_THREAD_SERIALIZED)
         SY_FAIL(SY_ERR_UNAVAILABLE, "this MPI was built without threads: MPI_THREAD_SERIALIZED is needed");
     MPI_Comm world = MPI_COMM_WORLD;
-    if (place->launcher == SY_LAUNCHER_TORCHRUN)
-        SY_TRY(sy_torchrun_join(place, seconds, &world));
+    if (wire.joined)
+        SY_TRY(sy_torchrun_join(place, &world));
     SY_TRY(open_in(world));
     if (wire.size != place->size || wire.rank != place->rank)
         SY_FAIL(SY_ERR_RUNTIME,
@@ -74,6 +76,8 @@ sy_status sy_wire_open(const struct sy_place *place, double seconds) {
 }
 
 void sy_wire_close(void) {
+    if (wire.joined)
+        return;
     MPI_Cancel(&wire.arrival);
     MPI_Request_free(&wire.arrival);
     MPI_Finalize();

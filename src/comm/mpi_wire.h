@@ -29,9 +29,9 @@ struct sy_wire_transfer {
 
 /* Starts MPI, with all processes of the place's launcher; `seconds`: for what is waited for without MPI.
  * Once in a process's life. */
-sy_status sy_wire_open(const struct sy_place *place, double seconds);
+sy_status sy_wire_open(const struct sy_launch *place, double seconds);
 
-/* Ends it, when all processes do. */
+/* Ends it, when all processes do; nothing is in flight between any two. */
 void sy_wire_close(void);
 
 /* This process and how many there are, of an open wire. */

@@ -1,6 +1,8 @@
 /* The choice of a transport: see world.h. */
 #include "comm/world.h"
 
+#include "base/cpus.h"
+
 struct sy_world_options sy_world_options(const struct sy_config *config) {
     return (struct sy_world_options){.ranks = (int)config->run.ranks,
                                      .launched = config->comm.launcher != SY_LAUNCHED_NONE,
@@ -8,8 +10,8 @@ struct sy_world_options sy_world_options(const struct sy_config *config) {
                                      .limit = (double)config->comm.train_timeout_seconds};
 }
 
-sy_status sy_world_size(const struct sy_world_options *options, int *ranks, struct sy_place *place) {
-    struct sy_place here = {.launcher = SY_LAUNCHER_NOBODY, .size = 1};
+sy_status sy_world_size(const struct sy_world_options *options, int *ranks, struct sy_launch *place) {
+    struct sy_launch here = {.launcher = SY_LAUNCHER_NOBODY, .size = 1, .local_size = 1};
     if (options->launched)
         SY_TRY(sy_launcher_find(&here));
     if (here.size > 1 && options->ranks > 1)
@@ -21,6 +23,19 @@ sy_status sy_world_size(const struct sy_world_options *options, int *ranks, stru
     if (place)
         *place = here;
     return SY_OK;
+}
+
+int sy_process_rank(const struct sy_config *config) {
+    struct sy_launch here;
+    int launched = !config || sy_world_options(config).launched;
+    return launched && sy_launcher_find(&here) == SY_OK ? here.rank : 0;
+}
+
+int sy_world_cpus(const struct sy_config *config) {
+    struct sy_world_options o = sy_world_options(config);
+    struct sy_launch place;
+    int ranks;
+    return sy_world_size(&o, &ranks, &place) == SY_OK ? sy_cpus_shared(place.local_size) : sy_cpus_usable();
 }
 
 struct limited {
@@ -39,7 +54,7 @@ static sy_status with_limit(const struct sy_comm *comm, void *arg) {
 sy_status sy_world_run(const struct sy_world_options *options,
                        sy_status (*fn)(const struct sy_comm *comm, void *arg), void *arg) {
     struct limited limited = {options->limit, fn, arg};
-    struct sy_place place;
+    struct sy_launch place;
     int ranks;
     SY_TRY(sy_world_size(options, &ranks, &place));
     if (place.size > 1)

@@ -32,7 +32,10 @@ struct sy_world_options sy_world_options(const struct sy_config *config);
 /* Local. How many ranks sy_world_run has, before it has begun, and in *place (NULL: not asked for) which
  * process this is: {rank 0, size 1} unless a launcher started it. Errors: ERR_USAGE a launcher's variables;
  * run.ranks > 1 beside a launcher's processes. */
-sy_status sy_world_size(const struct sy_world_options *options, int *ranks, struct sy_place *place);
+sy_status sy_world_size(const struct sy_world_options *options, int *ranks, struct sy_launch *place);
+
+/* Local. The processors that this process may use, beside the run's other processes on this host. */
+int sy_world_cpus(const struct sy_config *config);
 
 /* Collective. Runs fn(comm, arg) on every rank and returns when those of this process have returned. The
  * status is fn's; of threads, the lowest rank's that failed (sy_comm_threads_run). After an error of fn's
@@ -44,7 +47,7 @@ sy_status sy_world_run(const struct sy_world_options *options,
                        sy_status (*fn)(const struct sy_comm *comm, void *arg), void *arg);
 
 /* comm/mpi_run.c where MPI was configured, else comm/mpi_absent.c, which says how to get it. */
-sy_status sy_comm_mpi_run(const struct sy_place *place, const struct sy_world_options *options,
+sy_status sy_comm_mpi_run(const struct sy_launch *place, const struct sy_world_options *options,
                           sy_status (*fn)(const struct sy_comm *comm, void *arg), void *arg);
 
 #endif

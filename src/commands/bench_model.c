@@ -2,9 +2,12 @@
  * ops and runs of the pool.
  *
  * Needs no data set: token t of step s is floor(V u^3), u a hash of (s, t) in [0, 1), so that few
- * tokens are frequent, as in text; its label is the next token; a sequence is one document. The
- * digest is a function of configuration and steps alone: two programs that print different ones did
- * not do the same work.
+ * tokens are frequent, as in text, or floor(V u) (--ids random); its label is the next token; a
+ * sequence is one document. The digest is a function of configuration, ids and steps alone: two
+ * programs that print different ones did not do the same work.
+ *
+ * On a GPU the steps are done twice: as they are, for the total, the time that the host needs and what
+ * it launches; then with a wait behind every op, for the parts.
  */
 #include <stdlib.h>
 
@@ -12,6 +15,7 @@
 #include "base/fmath.h"
 #include "base/rng.h"
 #include "commands/bench.h"
+#include "device/cuda.h"
 #include "formats/json.h"
 #include "train/classes.h"
 #include "train/io.h"
@@ -26,6 +30,9 @@ struct run {
     struct sy_profile profile;
     struct sy_session *session;
     struct sy_step_result result;
+    int random_ids, gpu;
+    double host_ms;               /* GPU: of a step, what the host did not wait */
+    struct sy_cuda_counts counts; /* GPU: of the steps that were measured as they are */
 };
 
 static double median(struct run *r, int series) { return r->ms[series * r->steps + r->steps / 2]; }
@@ -34,45 +41,74 @@ static double part_ms(struct run *r, int column, int part) { return median(r, co
 
 /* --- steps --------------------------------------------------------------------------------- */
 
-static int32_t token(int64_t vocab, int64_t step, int64_t t) {
+static int32_t token(const struct run *r, int64_t step, int64_t t) {
+    int64_t vocab = r->session->config->model.vocab_size;
     double u = (double)(sy_mix64((uint64_t)step << 40 ^ (uint64_t)t) >> 11) * 0x1p-53;
-    return (int32_t)((double)vocab * u * u * u);
+    return (int32_t)((double)vocab * (r->random_ids ? u : u * u * u));
 }
 
-static void fill(struct sy_session *s, int64_t step) {
+static void fill(const struct run *r, int64_t step) {
+    struct sy_session *s = r->session;
     int64_t n = s->config->training.global_batch_size * s->config->training.seq_len;
     for (int64_t t = 0; t < n; t++) {
-        s->feed.ids[t] = token(s->config->model.vocab_size, step, t);
-        s->feed.labels[t] = token(s->config->model.vocab_size, step, t + 1);
+        s->feed.ids[t] = token(r, step, t);
+        s->feed.labels[t] = token(r, step, t + 1);
         s->feed.doc_start[t] = 0;
     }
 }
 
-static void record(struct run *r, int64_t at, double total) {
-    const struct sy_profile_tally *tally[SERIES] = {[SERIES - 2] = &r->profile.layers};
+static void record(struct run *r, int64_t at) {
+    const struct sy_profile_tally *tally[SERIES - 1] = {[SERIES - 2] = &r->profile.layers};
     for (int i = 0; i < N_CELLS; i++)
         tally[i] = &r->profile.part[i / SY_N_PARTS][i % SY_N_PARTS];
     for (int i = 0; i < SY_N_OPS; i++)
         tally[N_CELLS + i] = &r->profile.op[i];
-    for (int i = 0; i < SERIES; i++)
-        r->ms[i * r->steps + at] = 1e3 * (tally[i] ? tally[i]->seconds : total);
+    for (int i = 0; i < SERIES - 1; i++)
+        r->ms[i * r->steps + at] = 1e3 * tally[i]->seconds;
+}
+
+/* One step; at: its place among those that are measured, or negative. */
+static sy_status one_step(struct run *r, int64_t step, int64_t at, int parts, int total) {
+    struct sy_session *s = r->session;
+    fill(r, step);
+    struct sy_cuda_counts before = sy_device_cuda_counts(s->exec.device);
+    double begin = r->profile.clock();
+    if (parts)
+        sy_profile_begin(&r->profile);
+    SY_TRY(sy_session_step_filled(s, step, &r->result));
+    if (parts)
+        sy_profile_end(&r->profile);
+    double seconds = r->profile.clock() - begin;
+    struct sy_cuda_counts after = sy_device_cuda_counts(s->exec.device);
+    if (!r->result.applied)
+        SY_FAIL(SY_ERR_NONFINITE, "bench model %s: step %lld: %s", r->name, (long long)step + 1,
+                r->result.why);
+    if (at >= 0 && parts)
+        record(r, at);
+    if (at >= 0 && total) {
+        r->ms[(SERIES - 1) * r->steps + at] = 1e3 * seconds;
+        r->counts.launches = after.launches - before.launches;
+        r->counts.waits = after.waits - before.waits;
+        r->host_ms += 1e3 * (seconds - (after.waited - before.waited)) / (double)r->steps;
+    }
+    return SY_OK;
+}
+
+static void set_profile(struct run *r, int on) {
+    r->session->exec.ops = on ? &r->profile.ops : r->profile.inner;
+    r->session->profile = on ? &r->profile : NULL;
 }
 
 static sy_status measure(struct run *r, const struct sy_io *io) {
-    struct sy_session *s = r->session;
-    for (int64_t step = 0; step < WARM_UP + r->steps; step++) {
-        if (io->stop && *io->stop)
-            return SY_STOPPED;
-        fill(s, step);
-        double begin = r->profile.clock();
-        sy_profile_begin(&r->profile);
-        SY_TRY(sy_session_step_filled(s, step, &r->result));
-        sy_profile_end(&r->profile);
-        if (step >= WARM_UP)
-            record(r, step - WARM_UP, r->profile.clock() - begin);
-        if (!r->result.applied)
-            SY_FAIL(SY_ERR_NONFINITE, "bench model %s: step %lld: %s", r->name, (long long)step + 1,
-                    r->result.why);
+    int64_t step = 0;
+    for (int turn = 0; turn < 1 + r->gpu; turn++) {
+        int parts = turn == r->gpu;
+        set_profile(r, parts);
+        for (int64_t i = 0; i < WARM_UP + r->steps; i++, step++) {
+            if (io->stop && *io->stop)
+                return SY_STOPPED;
+            SY_TRY(one_step(r, step, i - WARM_UP, parts, turn == 0));
+        }
     }
     for (int i = 0; i < SERIES; i++)
         qsort(r->ms + i * r->steps, (size_t)r->steps, sizeof *r->ms, sy_bench_by_time);
@@ -100,6 +136,19 @@ static struct counts counts_of(struct run *r) {
         c.step_runs += p->part[i / SY_N_PARTS][i % SY_N_PARTS].runs;
     c.tokens_per_s = 1e3 * c.tokens / median(r, SERIES - 1);
     return c;
+}
+
+/* Dense bf16 of the data sheets of H100 and H200 (SXM), which MFU is said of. */
+static const double SHEET = 989e12;
+
+static void print_gpu(const struct run *r, double tokens_per_s, const struct sy_io *io) {
+    double flops = tokens_per_s * r->session->flops_per_token;
+    sy_io_printf(
+        io,
+        "%.1f TFLOP/s, %.1f %% of the data sheet's 989 (MFU); host %.2f ms a step without its waits; "
+        "%lld launches and %lld waits a step\n",
+        flops * 1e-12, 100 * flops / SHEET, r->host_ms, (long long)r->counts.launches,
+        (long long)r->counts.waits);
 }
 
 static void print_text(struct run *r, const struct sy_io *io) {
@@ -140,6 +189,8 @@ static void print_text(struct run *r, const struct sy_io *io) {
                  "total", median(r, SERIES - 1), n.tokens_per_s, is_cpu(r) ? " of CPU" : "", n.layer_ms,
                  n.layer_ops, n.layer_runs, (long long)n.step_ops, (long long)n.step_runs,
                  (long long)r->result.step, r->result.digest);
+    if (r->gpu)
+        print_gpu(r, n.tokens_per_s, io);
     sy_io_printf(io, "%-24s %8s %9s %9s\n", "op, in a step", "calls", "runs", "ms");
     for (int i = 0; i < SY_N_OPS; i++)
         if (r->profile.op[i].calls > 0)
@@ -175,7 +226,13 @@ static void print_json(struct run *r, const char *name, const struct sy_io *io) 
     for (int i = 0; i < SY_N_OPS; i++)
         sy_io_printf(io, "%s\"calls_%s\":%lld", i ? "," : "", sy_profile_op_name(i),
                      (long long)r->profile.op[i].calls);
-    sy_io_printf(io, "}}\n");
+    sy_io_printf(io, "}");
+    if (r->gpu)
+        sy_io_printf(io, ",\"tflops\":%.2f,\"mfu\":%.4f,\"host_ms\":%.3f,\"launches\":%lld,\"waits\":%lld",
+                     n.tokens_per_s * r->session->flops_per_token * 1e-12,
+                     n.tokens_per_s * r->session->flops_per_token / SHEET, r->host_ms,
+                     (long long)r->counts.launches, (long long)r->counts.waits);
+    sy_io_printf(io, "}\n");
 }
 
 /* A name as JSON, the caller's: free. */
@@ -192,7 +249,8 @@ static sy_status quote(const char *name, char **out) {
 sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
                          const struct sy_io *io) {
     struct sy_log log = sy_io_log(io);
-    struct run r = {.name = name, .steps = options->steps};
+    struct run r = {.name = name, .steps = options->steps, .random_ids = options->random_ids};
+    int ordinal;
     char *quoted;
     if (r.steps < 1 || r.steps > 100000)
         SY_FAIL(SY_ERR_USAGE, "bench model: --steps %lld: must be in 1..100000", (long long)r.steps);
@@ -207,8 +265,7 @@ sy_status sy_bench_model(const char *name, struct sy_config *config, const struc
     if (status == SY_OK) {
         sy_profile_init(&r.profile, &r.session->exec, &r.session->state, &r.session->weights.keeper);
         r.profile.clock = options->cpu ? sy_clock_cpu : sy_clock;
-        r.session->exec.ops = &r.profile.ops;
-        r.session->profile = &r.profile;
+        r.gpu = sy_config_cuda(config, &ordinal);
         status = measure(&r, io);
     }
     if (status == SY_OK && options->json)

@@ -1,12 +1,13 @@
 /* switchyard plan: what a run on one rank will hold and compute, from the code that allocates it, without
  * the memory. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/machine.h"
 #include "ckpt/hf_config.h"
 #include "commands/units.h"
 #include "commands/plan.h"
-#include "parallel/tree.h"
+#include "parallel/calls.h"
 #include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
@@ -36,11 +37,22 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
 static sy_status explain_gradients(const struct sy_io *io, const struct sy_config *c,
                                    const struct sy_mesh *mesh) {
     int lanes = (int)c->numerics.lanes, width = (int)c->numerics.expert_lanes, dense = 0, experts = 0;
-    struct sy_share own = sy_mesh_lanes(mesh, mesh->dp_rank),
-                    groups = sy_mesh_lane_groups(mesh, mesh->edp_rank);
-    struct sy_tree_run mine = {(int)own.first, (int)own.n}, of_groups = {(int)groups.first, (int)groups.n};
-    SY_TRY(sy_tree_buffers(&(struct sy_tree_shape){lanes, mine.n < width ? mine.n : width, &mine, 1}, &dense));
-    SY_TRY(sy_tree_buffers(&(struct sy_tree_shape){lanes / width, 1, &of_groups, 1}, &experts));
+    struct sy_share own = sy_mesh_lanes(mesh, mesh->dp_rank);
+    struct sy_tree_run run = {(int)own.first, (int)own.n}, *groups = calloc((size_t)mesh->ep, sizeof *groups);
+    struct sy_calls calls = {0};
+    struct sy_tree_shape shape = {lanes, run.n < width ? run.n : width, &run, 1};
+    if (!groups)
+        SY_FAIL(SY_ERR_MEMORY, "plan: no memory for %d ranks", mesh->ep);
+    sy_status status = sy_tree_buffers(&shape, &dense);
+    if (status == SY_OK)
+        status = sy_calls_init(mesh, &(struct sy_walk){lanes, width, 1, 1, run.first, run.n, 0}, 1, &calls);
+    shape = (struct sy_tree_shape){lanes / width, 1, groups,
+                                   sy_gradients_groups(calls.walk, calls.ranks, groups)};
+    if (status == SY_OK)
+        status = sy_tree_buffers(&shape, &experts);
+    sy_calls_fini(&calls);
+    free(groups);
+    SY_TRY(status);
     sy_io_printf(io,
                  "    %d x the dense weights and %d x the experts' in fp32: numerics.lanes = %d,\n"
                  "    expert_lanes = %d at a time; sums wait in a tree for their other half\n",
@@ -86,12 +98,23 @@ static sy_status print_memory(const struct sy_io *io, const struct sy_config *c,
     return SY_OK;
 }
 
+/* As many ranks as the configuration's degrees say, or the run's. */
+static int world_of(const struct sy_config *c) {
+    const struct sy_config_parallelism *p = &c->parallelism;
+    int64_t n =
+        p->pipeline_parallel_degree * p->data_parallel_replicate_degree * p->data_parallel_shard_degree;
+    return n > 1 && n <= SY_MESH_MOST_RANKS ? (int)n : (int)c->run.ranks;
+}
+
 sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io) {
     struct sy_params *p;
     SY_TRY(sy_config_finish(config, sy_hopper_here()));
+    world = world ? world : world_of(config);
+    if (world == 1 && gpu)
+        SY_FAIL(SY_ERR_USAGE, "plan: figures of a %s are for a run over ranks: say --world N, N from 2", gpu);
     SY_TRY(sy_params_create(&config->model, &config->moe, &p));
     print_counts(io, config, p);
-    sy_status status = world ? sy_plan_world(config, p, world, gpu, io) : print_memory(io, config, p);
+    sy_status status = world > 1 ? sy_plan_world(config, p, world, gpu, io) : print_memory(io, config, p);
     sy_params_destroy(p);
     return status;
 }

@@ -30,7 +30,7 @@ static void print_axes(const struct sy_plan *p, const struct sy_io *io) {
     range(most * (sy_plan_sequences(p, 0) / sy_mesh_lanes(m, 0).n),
           least * (sy_plan_sequences(p, 0) / sy_mesh_lanes(m, 0).n), sequences);
     range(sy_mesh_experts(m, 0).n, sy_mesh_experts(m, m->ep - 1).n, experts);
-    sy_io_printf(io, "\nworld        %d ranks = %d in a pipeline x %d for data (%d copies x %d shards)\n",
+    sy_io_printf(io, "\nworld        %d ranks = %d in a pipeline x %d for data (replicate %d x shard %d)\n",
                  m->world, m->pp, m->dp, m->replicate, m->shard);
     sy_io_printf(io, "             rank = %d x pipeline rank + data rank; nodes of %d ranks\n", m->dp,
                  p->gpu->node);
@@ -40,8 +40,8 @@ static void print_axes(const struct sy_plan *p, const struct sy_io *io) {
         sy_io_printf(io, "experts      %lld over %d neighbours, %s each; %d such groups have all of them\n",
                      (long long)m->experts, m->ep, experts, m->edp);
     sy_io_printf(io,
-                 "owners       of masters and moments: blocks of 1024 elements of each tensor, dealt\n"
-                 "             over the %d data ranks, of an expert's over %d\n",
+                 "owners       of masters and moments: each tensor in blocks of 1024 elements over\n"
+                 "             the %d data ranks, an expert's over %d\n",
                  m->dp, m->edp);
 }
 
@@ -64,7 +64,7 @@ static void print_stages(const struct sy_plan *p, const struct sy_io *io) {
     char text[128];
     if (m->pp == 1)
         return;
-    sy_io_printf(io, "stages       %d, %d a rank, %s; %d micro-batches of at most %lld sequences\n",
+    sy_io_printf(io, "stages       %d, %d a rank, %s; %d micro-batches of %lld at most\n",
                  m->stages.n, m->stages.n / m->pp,
                  sy_config_word(p->config, "parallelism.pipeline_parallel_schedule"),
                  p->schedule->shape.micro_batches, (long long)p->batch);
@@ -74,6 +74,47 @@ static void print_stages(const struct sy_plan *p, const struct sy_io *io) {
         sy_io_printf(io, "  %5d %5d %8d %11.2f  %s\n", s, s % m->pp, p->schedule->pending[s],
                      (double)p->of_stage[s].f / 1e6, text);
     }
+}
+
+/* --- memory ------------------------------------------------------------------------------------------------- */
+
+/* Of a pipeline's ranks the first data-parallel one, which has the most lanes. */
+static sy_status measure(const struct sy_plan *p, int pp_rank, struct sy_arena *all) {
+    struct sy_mesh mesh;
+    *all = sy_arena_measure();
+    SY_TRY(sy_mesh_create(p->config, p->mesh.world, pp_rank * p->mesh.dp, &mesh));
+    return sy_session_measure(p->config, p->params, &mesh, all);
+}
+
+static double bytes_of(const struct sy_arena *a) { return (double)(a->used - a->guards); }
+
+static sy_status print_memory(const struct sy_plan *p, const struct sy_io *io) {
+    struct sy_arena most = sy_arena_measure(), all;
+    int fullest = 0;
+    char line[128] = "", part[24];
+    for (int r = 0; r < p->mesh.pp; r++) {
+        SY_TRY(measure(p, r, &all));
+        if (r == 0 || bytes_of(&all) > bytes_of(&most)) {
+            most = all;
+            fullest = r;
+        }
+        snprintf(part, sizeof part, " %.2f", bytes_of(&all) / (1 << 30));
+        if (strlen(line) + strlen(part) < 60)
+            strcat(line, part);
+        else if (line[strlen(line) - 1] != '.')
+            strcat(line, " ...");
+    }
+    sy_io_printf(io, "\nmemory of rank %d%s, activation_checkpoint.mode %s\n", fullest * p->mesh.dp,
+                 p->mesh.pp > 1 ? ", the fullest of its pipeline" : "",
+                 sy_config_word(p->config, "activation_checkpoint.mode"));
+    for (int i = 0; i < most.n_tags; i++)
+        sy_print_bytes(io, most.tags[i].name, (double)most.tags[i].bytes);
+    sy_print_bytes(io, "in all", bytes_of(&most));
+    if (p->mesh.pp > 1)
+        sy_io_printf(io, "  GiB by pipeline rank:%s\n", line);
+    sy_io_printf(io, "  a %s has %.0f GB: it %s\n", p->gpu->name, p->gpu->memory / 1e9,
+                 bytes_of(&most) <= p->gpu->memory ? "fits" : "does not fit");
+    return SY_OK;
 }
 
 /* --- bytes and time ------------------------------------------------------------------------------------- */
@@ -105,8 +146,8 @@ static void print_time(const struct sy_plan *p, const struct sy_io *io) {
     char idle[48];
     snprintf(idle, sizeof idle, ", idle %.1f %%", 100 * p->bubble);
     sy_io_printf(io,
-                 "\ntime on %d %s, if products reach %.0f %% of %.0f TFLOP/s, a rank sends %.0f GB/s in\n"
-                 "its node and %.0f GB/s out of it, and only stages overlap\n",
+                 "\ntime on %d %s, if products reach %.0f %% of %.0f TFLOP/s, a rank sends\n"
+                 "%.0f GB/s in its node and %.0f GB/s out of it, and only stages overlap\n",
                  p->mesh.world, g->name, 100 * g->products, g->peak / 1e12, g->near / 1e9, g->far / 1e9);
     seconds(io, "forward and backward", p->pipeline, p->mesh.pp > 1 ? idle : "");
     seconds(io, "gradients to their owners", p->gradients, "");
@@ -131,7 +172,7 @@ static sy_status print_schedule(const struct sy_plan *p, const struct sy_io *io)
 
 static sy_status find_gpu(const char *name, const struct sy_plan_gpu **out) {
     char all[128] = "";
-    *out = sy_plan_gpu_find(name);
+    *out = name ? sy_plan_gpu_find(name) : sy_plan_gpu_at(0);
     for (int i = 0; !*out && sy_plan_gpu_at(i); i++)
         snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", sy_plan_gpu_at(i)->name);
     if (!*out)
@@ -147,9 +188,11 @@ sy_status sy_plan_world(const struct sy_config *c, const struct sy_params *param
     SY_TRY(sy_plan_create(c, params, world, g, &p));
     print_axes(p, io);
     print_stages(p, io);
+    sy_status status = print_memory(p, io);
     print_bytes(p, io);
     print_time(p, io);
-    sy_status status = print_schedule(p, io);
+    if (status == SY_OK)
+        status = print_schedule(p, io);
     sy_plan_destroy(p);
     return status;
 }

@@ -1,144 +1,201 @@
 /* switchyard verify: the same steps in many layouts, one table of digests; every row must equal the first. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/fmath.h"
+#include "comm/world.h"
+#include "commands/layouts.h"
 #include "train/classes.h"
+#include "train/feed.h"
 #include "train/io.h"
-#include "train/session.h"
-
-struct layout {
-    int threads, batch;
-    const char *recompute, *tier;
-};
+#include "train/plants.h"
 
 struct outcome {
-    double loss;
+    double loss, tokens_per_s;
     char digest[SY_DIGEST_CHARS];
 };
 
-static sy_status set(struct sy_config *c, const char *key, const char *text) {
-    return sy_config_set(c, SY_LAYER_FLAG, "verify", key, text);
-}
+/* Some steps in one layout, for all its ranks; rank 0 fills in the outcome. */
+struct task {
+    struct sy_config *config;
+    const struct sy_data *data;
+    const struct sy_log *log;
+    int64_t steps;
+    struct outcome *out;
+};
 
-static sy_status set_int(struct sy_config *c, const char *key, int value) {
-    char text[16];
-    snprintf(text, sizeof text, "%d", value);
-    return set(c, key, text);
-}
-
-static sy_status set_layout(struct sy_config *c, const struct layout *l, const char *plant) {
-    SY_TRY(set_int(c, "run.threads", l->threads));
-    SY_TRY(set_int(c, "training.local_batch_size", l->batch));
-    SY_TRY(set(c, "activation_checkpoint.mode", l->recompute));
-    SY_TRY(set(c, "activation_checkpoint.selective_ac_option", "op"));
-    SY_TRY(set(c, "run.tier", l->tier));
-    SY_TRY(sy_config_clear(c, SY_LAYER_FLAG, "verify",
-                           "moe.routes_out")); /* a run's files are not ours to replace */
-    SY_TRY(set(c, "debug.break", plant));
-    return sy_config_finish(c, sy_hopper_here());
-}
-
-static sy_status run_layout(struct sy_config *c, const struct layout *l, const char *plant, int64_t steps,
-                            const struct sy_log *log, struct outcome *out) {
-    struct sy_session *s;
+static sy_status do_steps(struct sy_session *s, const struct task *t) {
     struct sy_step_result r = {.loss = NAN};
-    SY_TRY(set_layout(c, l, plant));
-    SY_TRY(sy_session_create(c, log, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &s));
-    sy_status status = SY_OK;
-    for (int64_t i = 0; i < steps && status == SY_OK; i++)
-        status = sy_session_step(s, i, &r);
-    if (status == SY_OK)
-        status = sy_session_digest(s, out->digest);
-    out->loss = r.loss;
+    struct outcome o;
+    double begun = sy_clock(), tokens = 0;
+    for (int64_t i = 0; i < t->steps; i++) {
+        SY_TRY(sy_session_step(s, i, &r));
+        tokens += (double)r.tokens;
+    }
+    o.tokens_per_s = tokens / (sy_clock() - begun);
+    o.loss = r.loss;
+    SY_TRY(sy_session_digest(s, o.digest));
+    if (s->mesh.rank == 0)
+        *t->out = o;
+    return SY_OK;
+}
+
+static sy_status run_rank(const struct sy_comm *world, void *arg) {
+    const struct task *t = arg;
+    struct sy_session *s;
+    SY_TRY(sy_session_join(
+        &(struct sy_session_options){.config = t->config,
+                                     .log = world->rank == 0 ? t->log : NULL,
+                                     .parts = SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT,
+                                     .world = world,
+                                     .data = t->data},
+        &s));
+    sy_status status = do_steps(s, t);
     sy_session_destroy(s);
     return status;
+}
+
+static sy_status run_layout(const struct task *task, const struct sy_layout *l, const char *plant,
+                            struct outcome *out) {
+    struct task t = *task;
+    t.out = out;
+    SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "debug.break", plant));
+    SY_TRY(sy_layout_set(t.config, l));
+    struct sy_world_options world = sy_world_options(t.config);
+    return sy_world_run(&world, run_rank, &t);
 }
 
 static int same(const struct outcome *a, const struct outcome *b) {
     return sy_f64_bits(a->loss) == sy_f64_bits(b->loss) && strcmp(a->digest, b->digest) == 0;
 }
 
+/* --- the table -------------------------------------------------------------------------------------------- */
+
 static void print_head(const struct sy_io *io) {
-    sy_io_printf(io, "threads  batch  recompute  tier         loss bits         weights\n");
+    for (int f = 0; f < SY_N_LAYOUT_FACTORS; f++)
+        sy_io_printf(io, "%*s  ", sy_layout_width(f), sy_layout_name(f));
+    sy_io_printf(io, "loss bits         weights      tokens/s\n");
 }
 
-static void print_row(const struct sy_io *io, const struct layout *l, const struct outcome *o,
+static void print_row(const struct sy_io *io, const struct sy_layout *l, const struct outcome *o,
                       const char *verdict) {
-    sy_io_printf(io, "%7d  %5d  %-9s  %-11s  %016llx  %.11s  %s\n", l->threads, l->batch, l->recompute,
-                 l->tier, (unsigned long long)sy_f64_bits(o->loss), o->digest, verdict);
+    for (int f = 0; f < SY_N_LAYOUT_FACTORS; f++)
+        sy_io_printf(io, "%*s  ", sy_layout_width(f), sy_layout_value(f, l->of[f]));
+    sy_io_printf(io, "%016llx  %.11s  %8.0f  %s\n", (unsigned long long)sy_f64_bits(o->loss), o->digest,
+                 o->tokens_per_s, verdict);
 }
 
-/* Threads x batch x recompute on the tier that auto takes, then each other tier once. */
-static sy_status all_layouts(struct sy_config *c, int64_t steps, const struct sy_io *io, int *n,
+static void name_missing_tiers(const struct sy_io *io) {
+    const char *why;
+    for (int t = 0; t < sy_ops_n_tiers(); t++)
+        if (!sy_ops_tier(t, &why))
+            sy_io_printf(io, "tier %s is left out: %s\n", sy_ops_tier_name(t), why);
+}
+
+/* At most `most` layouts of the cover; 0: all. */
+static sy_status all_layouts(const struct task *t, int64_t most, const struct sy_io *io, int *n,
                              int *differ) {
-    static const char *const modes[] = {"none", "full", "selective"};
-    static const int threads[] = {1, 2, 3}, batches[] = {1, 2, 4};
-    struct sy_log log = sy_io_log(io);
+    struct sy_layout *cover;
     struct outcome first, o;
-    *n = *differ = 0;
-    for (int i = 0; i < 27 + sy_ops_n_tiers(); i++) {
-        const char *why;
-        struct layout l = {threads[i / 9 % 3], batches[i / 3 % 3], modes[i % 3], "auto"};
-        if (i >= 27) {
-            l = (struct layout){2, 4, "none", sy_ops_tier_name(i - 27)};
-            if (!sy_ops_tier(i - 27, &why)) {
-                sy_io_printf(io, "%-34s  left out: %s\n", l.tier, why);
-                continue;
-            }
-        }
-        SY_TRY(run_layout(c, &l, "", steps, &log, &o));
-        if ((*n)++ == 0)
-            first = o;
+    sy_status status = SY_OK;
+    SY_TRY(sy_layouts_cover(t->config, &cover, n));
+    *n = most > 0 && most < *n ? (int)most : *n;
+    *differ = 0;
+    for (int i = 0; i < *n && status == SY_OK; i++) {
+        status = run_layout(t, &cover[i], "", &o);
+        if (status != SY_OK)
+            break;
+        first = i == 0 ? o : first;
         *differ += !same(&first, &o);
-        print_row(io, &l, &o, *n == 1 ? "first" : same(&first, &o) ? "same" : "DIFFERENT");
+        print_row(io, &cover[i], &o, i == 0 ? "first" : same(&first, &o) ? "same" : "DIFFERENT");
     }
-    return SY_OK;
+    free(cover);
+    return status;
 }
 
-static sy_status planted(struct sy_config *c, int64_t steps, const char *plant, const struct sy_io *io) {
-    struct sy_log log = sy_io_log(io);
-    struct layout l = {2, 4, "none", "auto"};
+/* --- planted bugs ----------------------------------------------------------------------------------------- */
+
+static int find_plant(const char *name, struct sy_plant *out) {
+    for (int i = 0; sy_plant(i, out); i++)
+        if (strcmp(out->name, name) == 0)
+            return 1;
+    return 0;
+}
+
+static sy_status list_plants(const char *plant, const struct sy_io *io) {
+    struct sy_plant p;
+    for (int i = 0; sy_plant(i, &p); i++)
+        sy_io_printf(io, "%-20s %s\n", p.name, p.about);
+    if (strcmp(plant, "list") == 0)
+        return SY_OK;
+    SY_FAIL(SY_ERR_USAGE, "--break %s: there is no planted bug of that name; they are listed above", plant);
+}
+
+/* In a layout with what shows the plant; `name` is its own, or empty. */
+static sy_status run_planted(const struct task *task, const struct sy_layout *l, const struct sy_plant *p,
+                             const char *name, struct outcome *out) {
+    struct task t = *task;
+    t.out = out;
+    SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "debug.break", name));
+    SY_TRY(sy_layout_set(t.config, l));
+    for (int i = 0; i < SY_PLANT_OPTIONS && p->with[i].key; i++)
+        SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", p->with[i].key, p->with[i].value));
+    SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "parallelism.data_parallel_shard_degree", "-1"));
+    SY_TRY(sy_config_finish(t.config, sy_hopper_here()));
+    struct sy_world_options world = sy_world_options(t.config);
+    return sy_world_run(&world, run_rank, &t);
+}
+
+static sy_status planted(const struct task *t, const struct sy_plant *p, const struct sy_io *io) {
+    const struct sy_config_numerics *r = &t->config->numerics;
+    struct sy_layout l = {{[SY_LAYOUT_threads] = 1, [SY_LAYOUT_batch] = 2}};
     struct outcome good, bad;
-    int known = 0;
-    for (int i = 0; sy_gradients_plant(i); i++)
-        known |= strcmp(sy_gradients_plant(i), plant) == 0;
-    if (!known) {
-        for (int i = 0; sy_gradients_plant(i); i++)
-            sy_io_printf(io, "%-15s %s\n", sy_gradients_plant(i), sy_gradients_plant_about(i));
-        if (strcmp(plant, "list") == 0)
-            return SY_OK;
-        SY_FAIL(SY_ERR_USAGE, "--break %s: there is no planted bug of that name; they are listed above",
-                plant);
-    }
+    for (int i = 0; i < SY_PLANT_OPTIONS && p->with[i].key; i++)
+        sy_io_printf(io, "%s = %s\n", p->with[i].key, p->with[i].value);
     print_head(io);
-    SY_TRY(run_layout(c, &l, "", steps, &log, &good));
+    SY_TRY(run_planted(t, &l, p, "", &good));
     print_row(io, &l, &good, "as it should be");
-    SY_TRY(run_layout(c, &l, plant, steps, &log, &bad));
-    print_row(io, &l, &bad, plant);
+    SY_TRY(run_planted(t, &l, p, p->name, &bad));
+    print_row(io, &l, &bad, p->name);
     if (same(&good, &bad))
         SY_FAIL(SY_ERR_RUNTIME,
                 "the planted bug %s was not caught: same digest; this recipe (lanes %lld, expert_lanes %lld, "
                 "cell %lld) "
                 "may not show it",
-                plant, (long long)c->numerics.lanes, (long long)c->numerics.expert_lanes,
-                (long long)c->numerics.cell);
-    sy_io_printf(io, "caught: %s\n", plant);
+                p->name, (long long)r->lanes, (long long)r->expert_lanes, (long long)r->cell);
+    sy_io_printf(io, "caught: %s\n", p->name);
     return SY_OK;
 }
 
-sy_status sy_verify(struct sy_config *c, int64_t steps, const char *plant, const struct sy_io *io) {
-    if (steps < 1 || steps > 1000000)
-        SY_FAIL(SY_ERR_USAGE, "--steps %lld: must be in 1..1000000", (long long)steps);
-    if (plant)
-        return planted(c, steps, plant, io);
-    print_head(io);
+static sy_status compare(const struct task *t, int64_t most, const struct sy_io *io) {
     int n, differ;
-    SY_TRY(all_layouts(c, steps, io, &n, &differ));
+    name_missing_tiers(io);
+    print_head(io);
+    SY_TRY(all_layouts(t, most, io, &n, &differ));
     if (differ)
         SY_FAIL(SY_ERR_RUNTIME,
                 "%d of %d layouts differ after %lld steps; `switchyard diff` on two runs finds where", differ,
-                n, (long long)steps);
-    sy_io_printf(io, "%d layouts, %lld steps: one digest\n", n, (long long)steps);
+                n, (long long)t->steps);
+    sy_io_printf(io, "%d layouts, %lld steps: one digest\n", n, (long long)t->steps);
     return SY_OK;
+}
+
+sy_status sy_verify(struct sy_config *c, const struct sy_verify_options *o, const struct sy_io *io) {
+    if (o->steps < 1 || o->steps > 1000000)
+        SY_FAIL(SY_ERR_USAGE, "--steps %lld: must be in 1..1000000", (long long)o->steps);
+    if (o->layouts < 0 || o->layouts > 1000000)
+        SY_FAIL(SY_ERR_USAGE, "--layouts %lld: must be in 0..1000000 (0: all)", (long long)o->layouts);
+    struct sy_plant plant;
+    if (o->plant && !find_plant(o->plant, &plant))
+        return list_plants(o->plant, io);
+    struct sy_log log = sy_io_log(io);
+    struct sy_data data;
+    SY_TRY(sy_config_finish(c, sy_hopper_here()));
+    SY_TRY(sy_data_open(c, &log, &data));
+    struct task t = {.config = c, .data = &data, .log = &log, .steps = o->steps};
+    sy_status status = o->plant ? planted(&t, &plant, io) : compare(&t, o->layouts, io);
+    sy_data_close(&data);
+    return status;
 }

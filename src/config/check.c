@@ -179,9 +179,6 @@ static sy_status check_mesh(struct sy_config *cfg) {
     const struct sy_config_parallelism *p = &cfg->parallelism;
     NOTE(cfg, p->data_parallel_shard_degree != 0, "parallelism.data_parallel_shard_degree",
          "no rank: choose -1 for all that are left, or how many");
-    NOTE(cfg, p->expert_parallel_comm_backend != SY_COMM_DIRECT, "parallelism.expert_parallel_comm_backend",
-         "direct needs GPUs that see each other's memory, which this release does not use: choose \"auto\" "
-         "or \"standard\"");
     return SY_OK;
 }
 

@@ -36,7 +36,13 @@ static void *itself(const struct sy_device *d, const void *p) {
     return (void *)(uintptr_t)p;
 }
 
-static const struct sy_device cpu = {
-    .name = "cpu", .segment = 1, .alloc = take, .free = give, .copy = copy, .wait = done, .alias = itself};
+static const struct sy_device cpu = {.name = "cpu",
+                                     .segment = 1,
+                                     .busy = 1 << 23,
+                                     .alloc = take,
+                                     .free = give,
+                                     .copy = copy,
+                                     .wait = done,
+                                     .alias = itself};
 
 const struct sy_device *sy_device_cpu(void) { return &cpu; }

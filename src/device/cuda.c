@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "device/cuda_state.h"
 
 enum { MAJOR = 9, MINOR = 0 }; /* what the kernels are built for: sm_90a runs on nothing else */
@@ -26,7 +27,10 @@ static void check(const struct sy_device *d, cudaError_t e, const char *what) {
         sy_cuda_refuse(d, "%s: %s", what, cudaGetErrorString(e));
 }
 
-void sy_cuda_launched(const struct sy_device *d, const char *op) { check(d, cudaGetLastError(), op); }
+void sy_cuda_launched(const struct sy_device *d, const char *op) {
+    sy_cuda_of(d)->counts.launches++;
+    check(d, cudaGetLastError(), op);
+}
 
 /* --- the functions of a device -------------------------------------------------------------------------- */
 
@@ -69,8 +73,10 @@ static void copy(const struct sy_device *d, void *to, const void *from, size_t b
 static sy_status done(const struct sy_device *d) {
     struct sy_cuda *g = sy_cuda_of(d);
     cudaSetDevice(g->ordinal);
-    g->waits++;
+    double begin = sy_clock();
     cudaError_t e = cudaStreamSynchronize(g->stream);
+    g->counts.waits++;
+    g->counts.waited += sy_clock() - begin;
     if (e != cudaSuccess && !g->error[0])
         sy_cuda_refuse(d, "in an op or copy before this point: %s", cudaGetErrorString(e));
     if (!g->error[0])
@@ -203,6 +209,7 @@ static sy_status begin(struct sy_cuda *g) {
     snprintf(name, sizeof name, "cuda:%d", g->ordinal);
     g->device = (struct sy_device){.name = strdup(name),
                                    .segment = SY_CUDA_SEGMENT,
+                                   .busy = SY_CUDA_BUSY,
                                    .alloc = take,
                                    .free = give,
                                    .copy = copy,
@@ -249,8 +256,11 @@ sy_status sy_device_cuda_create(int ordinal, struct sy_device **out) {
 }
 
 const struct sy_device *sy_device_cuda_planned(void) {
-    static const struct sy_device planned = {.name = "cuda", .segment = SY_CUDA_SEGMENT};
+    static const struct sy_device planned = {
+        .name = "cuda", .segment = SY_CUDA_SEGMENT, .busy = SY_CUDA_BUSY};
     return &planned;
 }
 
-int64_t sy_device_cuda_waits(const struct sy_device *d) { return d->wait == done ? sy_cuda_of(d)->waits : 0; }
+struct sy_cuda_counts sy_device_cuda_counts(const struct sy_device *d) {
+    return d->wait == done ? sy_cuda_of(d)->counts : (struct sy_cuda_counts){0};
+}

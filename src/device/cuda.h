@@ -8,9 +8,9 @@
 
 #include "device/memory.h"
 
-/* Segments start at multiples of as many rows; and what an op may use as workspace, whatever its sizes: one
+/* Segments start at multiples of as many rows; how large a temporary is (memory.h); and what an op may use as workspace, whatever its sizes: one
  * that would need more works in pieces. */
-enum { SY_CUDA_SEGMENT = 16, SY_CUDA_WORKSPACE = 64 << 20 };
+enum { SY_CUDA_SEGMENT = 16, SY_CUDA_BUSY = 1 << 29, SY_CUDA_WORKSPACE = 64 << 20 };
 
 /* What a GPU is. */
 struct sy_cuda_about {
@@ -39,7 +39,12 @@ sy_status sy_device_cuda_create(int ordinal, struct sy_device **out);
 /* A GPU as plans see it: its rules for memory, no memory of its own. */
 const struct sy_device *sy_device_cuda_planned(void);
 
-/* Local. How often the host waited for the device since its creation; 0 of another device. */
-int64_t sy_device_cuda_waits(const struct sy_device *device);
+/* What the host did since the device's creation. */
+struct sy_cuda_counts {
+    int64_t waits, launches;
+    double waited; /* seconds */
+};
+/* Local. All 0 of another device. */
+struct sy_cuda_counts sy_device_cuda_counts(const struct sy_device *device);
 
 #endif

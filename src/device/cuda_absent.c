@@ -22,11 +22,12 @@ sy_status sy_device_cuda_create(int ordinal, struct sy_device **out) {
 }
 
 const struct sy_device *sy_device_cuda_planned(void) {
-    static const struct sy_device planned = {.name = "cuda", .segment = SY_CUDA_SEGMENT};
+    static const struct sy_device planned = {
+        .name = "cuda", .segment = SY_CUDA_SEGMENT, .busy = SY_CUDA_BUSY};
     return &planned;
 }
 
-int64_t sy_device_cuda_waits(const struct sy_device *device) {
+struct sy_cuda_counts sy_device_cuda_counts(const struct sy_device *device) {
     (void)device;
-    return 0;
+    return (struct sy_cuda_counts){0};
 }

@@ -16,7 +16,7 @@ struct sy_cuda {
     int multiprocessors;
     cudaStream_t stream;
     char error[400]; /* the first failure, said by the next wait; "" */
-    int64_t waits;
+    struct sy_cuda_counts counts;
     struct sy_cuda_ring {
         char *host, *device;
         cudaEvent_t done[SY_CUDA_RING_PARTS];

@@ -20,6 +20,8 @@ struct sy_device {
     const char *name;
     /* segments (expert, sequence) of rows start at multiples of this, so that tiles need no tails */
     int64_t segment;
+    /* values of a temporary with which one pass over them keeps the device busy: work in pieces has as large ones */
+    int64_t busy;
     /* Local. Zeroed memory, 64-byte aligned; NULL if there is none. */
     void *(*alloc)(const struct sy_device *d, enum sy_place place, size_t bytes);
     void (*free)(const struct sy_device *d, enum sy_place place, void *memory, size_t bytes);
@@ -48,5 +50,10 @@ void sy_device_destroy(struct sy_device *device); /* NULL is fine */
  * ERR_MEMORY with the bytes and `what`. Owned by the caller: sy_arena_fini. */
 sy_status sy_arena_build(const struct sy_device *device, const char *what,
                          void (*carve)(void *self, struct sy_arena *arena), void *self, struct sy_arena *out);
+
+/* Local. The same of PINNED memory: the host's side of copies that nobody waits for. */
+sy_status sy_arena_pinned(const struct sy_device *device, const char *what,
+                          void (*carve)(void *self, struct sy_arena *arena), void *self,
+                          struct sy_arena *out);
 
 #endif

@@ -1,10 +1,10 @@
 /* Final norm, head and loss: see head.h. */
 #include "model/head.h"
 
-enum { LOGITS = 1 << 23, LEAST = 256 }; /* fp32 logits of a chunk; tokens, also of a vast vocabulary */
+enum { LEAST = 256 }; /* tokens of a chunk, also of a vast vocabulary */
 
-int64_t sy_head_chunk(int64_t vocab, int64_t seq_len, int64_t max_tokens) {
-    int64_t chunk = LOGITS / vocab;
+int64_t sy_head_chunk(const struct sy_device *device, int64_t vocab, int64_t seq_len, int64_t max_tokens) {
+    int64_t chunk = device->busy / vocab;
     chunk = chunk > LEAST ? chunk : LEAST;
     if (chunk < seq_len)
         return chunk / 16 * 16;
@@ -14,7 +14,7 @@ int64_t sy_head_chunk(int64_t vocab, int64_t seq_len, int64_t max_tokens) {
 
 void sy_head_take(const struct sy_layer_ctx *c, struct sy_arena *a, int backward, struct sy_head *h) {
     int64_t v = c->model->vocab_size;
-    *h = (struct sy_head){.chunk = sy_head_chunk(v, c->max_seq_len, c->max_tokens)};
+    *h = (struct sy_head){.chunk = sy_head_chunk(c->x->device, v, c->max_seq_len, c->max_tokens)};
     h->xn = sy_take_mat(a, "head", c->max_tokens, c->model->dim, c->x->dtype);
     h->r = sy_take_f32(a, "head", c->max_tokens);
     h->logits = sy_take_f32(a, "head", h->chunk * v);

@@ -14,7 +14,7 @@ struct sy_head {
 };
 
 /* Tokens of a chunk for sequences of seq_len, max_tokens at a time. */
-int64_t sy_head_chunk(int64_t vocab, int64_t seq_len, int64_t max_tokens);
+int64_t sy_head_chunk(const struct sy_device *device, int64_t vocab, int64_t seq_len, int64_t max_tokens);
 
 void sy_head_take(const struct sy_layer_ctx *c, struct sy_arena *a, int backward, struct sy_head *head);
 

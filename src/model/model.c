@@ -69,6 +69,8 @@ static struct sy_layer_ctx context(struct sy_model *m, const struct sy_model_opt
                                          .forced_balance = o->forced_balance,
                                          .loss_sequences = o->loss_sequences,
                                          .most_rows = &m->most_rows,
+                                         .direct = o->direct,
+                                         .recount = o->recount,
                                          .goes_on = 1,
                                          .counters = &m->counters},
                                  .params = o->params,
@@ -201,14 +203,18 @@ static sy_status fill_rope(struct sy_model *m) {
 }
 
 sy_status sy_model_create(const struct sy_model_options *o, struct sy_model **out) {
-    struct sy_model *m;
-    SY_TRY(shell(o, &m));
-    sy_status status =
-        sy_arena_build(o->exec->device,
-                       "activations (lower training.local_batch_size, or activation_checkpoint.mode = full)",
-                       carve, m, &m->arena);
+    struct sy_model *m = NULL;
+    sy_status status = shell(o, &m);
+    if (status == SY_OK)
+        status = sy_arena_build(
+            o->exec->device,
+            "activations (lower training.local_batch_size, or activation_checkpoint.mode = full)", carve, m,
+            &m->arena);
     if (status == SY_OK)
         status = fill_rope(m);
+    status = o->ep.ops->agree(&o->ep, status);
+    for (int i = 0; i < m->n_parts && status == SY_OK; i++)
+        status = sy_stage_connect(m->part[i].stage, SY_OK);
     if (status != SY_OK) {
         sy_model_destroy(m);
         return status;
@@ -293,10 +299,19 @@ sy_status sy_model_eval(struct sy_model *m, const struct sy_batch *b) {
     return sy_model_fwd(m, 0, 0, b, SY_PASS_EVAL, NULL);
 }
 
+void sy_model_idle_stage(struct sy_model *m, int stage, enum sy_stage_call call) {
+    const struct part *p = &m->part[stage];
+    if (call == SY_STAGE_FWD && p->o.embeds)
+        m->c.weights.ends(m->c.weights.self);
+    sy_stage_idle(p->stage, call);
+    if (call == SY_STAGE_FWD && p->o.ends)
+        m->c.weights.ends(m->c.weights.self);
+}
+
 void sy_model_idle(struct sy_model *m, int backward) {
-    m->c.weights.ends(m->c.weights.self);
-    for (int i = 0; i < m->n_parts; i++)
-        sy_stage_idle(m->part[i].stage, backward);
+    sy_model_idle_stage(m, 0, SY_STAGE_FWD);
+    if (backward)
+        sy_model_idle_stage(m, 0, SY_STAGE_BWD);
 }
 
 sy_status sy_model_logits(struct sy_model *m, const struct sy_batch *b, int64_t token, const float **logits) {
@@ -306,11 +321,7 @@ sy_status sy_model_logits(struct sy_model *m, const struct sy_batch *b, int64_t 
     return SY_OK;
 }
 
-struct sy_model_rows sy_model_rows(struct sy_model *m) {
-    struct sy_model_rows rows = {m->c.moe.planned_rows, m->most_rows};
-    m->most_rows = 0;
-    return rows;
-}
+int64_t sy_model_planned_rows(const struct sy_model *m) { return m->c.moe.planned_rows; }
 
 struct sy_moe_counters *sy_model_counters(struct sy_model *m) {
     return &m->counters;

@@ -31,6 +31,8 @@ struct sy_model_options {
     int max_rounds;                 /* at most, of a batch over ranks */
     int64_t combine_groups;
     int forced_balance;
+    int recount; /* a planted bug: recompute counts routes again */
+    int direct;  /* over ranks: rows of experts go straight into the others' memory */
     double room; /* over ranks: rows of this rank's experts, times a balanced load; 0: the worst case */
     int64_t planned_rows;             /* or as many rows, if that is more */
     int64_t loss_sequences;           /* of the global batch, for balance and z-loss */
@@ -47,7 +49,7 @@ struct sy_model;
 /* Local. Adds what sy_model_create takes to a measuring arena. Errors: ERR_MEMORY. */
 sy_status sy_model_measure(const struct sy_model_options *options, struct sy_arena *arena);
 
-/* Local. Errors: ERR_MEMORY with the bytes. Owned by the caller. */
+/* Collective over ep: the agreed status. Errors: ERR_MEMORY with the bytes. Owned by the caller. */
 sy_status sy_model_create(const struct sy_model_options *options, struct sy_model **out);
 void sy_model_destroy(struct sy_model *model);
 
@@ -85,18 +87,15 @@ sy_status sy_model_eval(struct sy_model *model, const struct sy_batch *batch);
 /* A pass of a rank that has no sequences left, while others have: what is collective in its weights (weights.h).
  * One rank of ep. */
 void sy_model_idle(struct sy_model *model, int backward);
+void sy_model_idle_stage(struct sy_model *model, int stage, enum sy_stage_call call);
 
 /* Collective over ep. Logits [vocab] after `token` of the batch, in the exec's memory. */
 sy_status sy_model_logits(struct sy_model *model, const struct sy_batch *batch, int64_t token,
                           const float **logits);
 
-/* Rows that the experts of a rank have room for, all ranks alike, and the most that one got since the last
- * time that this was asked. More than there is room for: no number of that time means anything, and the same
- * batches are to be run again by a model that has planned_rows of them. One rank: 0 and 0. */
-struct sy_model_rows {
-    int64_t planned, most;
-};
-struct sy_model_rows sy_model_rows(struct sy_model *model);
+/* Rows that the experts of a rank have room for, all ranks alike; 0: all there can be. Where they got more, the
+ * tally says so (overflow), and the same batches are to be run again by a model with more planned_rows. */
+int64_t sy_model_planned_rows(const struct sy_model *model);
 
 /* Local. What the MoE layers did since creation. */
 struct sy_moe_counters *sy_model_counters(struct sy_model *model);

@@ -256,6 +256,10 @@ void sy_stage_destroy(struct sy_stage *s) {
     free(s);
 }
 
+sy_status sy_stage_connect(struct sy_stage *s, sy_status mine) {
+    return kinds_of(s).moe ? sy_moe_connect(&s->o.ctx->moe, mine, &s->moe) : mine;
+}
+
 /* --- a layer -------------------------------------------------------------------------------------------- */
 
 struct call { /* one layer of one micro-batch, while it is computed */
@@ -493,17 +497,14 @@ static void pass_by(const struct sy_weight_source *w, int layer) {
     w->release(w->self, layer);
 }
 
-void sy_stage_idle(struct sy_stage *s, int backward) {
+void sy_stage_idle(struct sy_stage *s, enum sy_stage_call call) {
     const struct sy_weight_source *w = &s->o.ctx->weights;
-    for (int l = 0; l < s->o.n_layers; l++) {
-        if (l + 1 < s->o.n_layers)
-            w->prefetch(w->self, s->o.first + l + 1);
-        pass_by(w, s->o.first + l);
-    }
-    for (int l = s->o.n_layers - 1; l >= 0 && backward; l--) {
-        if (l > 0)
-            w->prefetch(w->self, s->o.first + l - 1);
-        pass_by(w, s->o.first + l);
+    int n = s->o.n_layers, forward = call == SY_STAGE_FWD;
+    for (int i = 0; i < n; i++) {
+        int l = s->o.first + (forward ? i : n - 1 - i), next = forward ? l + 1 : l - 1;
+        if (i + 1 < n && call != SY_STAGE_BWD_WEIGHTS)
+            w->prefetch(w->self, next);
+        pass_by(w, l);
     }
 }
 

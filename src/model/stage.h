@@ -32,8 +32,12 @@ void sy_stage_destroy(struct sy_stage *stage);
 /* Local. Takes what the stage needs; called once to measure and once to carve. */
 void sy_stage_carve(struct sy_stage *stage, struct sy_arena *arena);
 
-/* A micro-batch of no sequences, forward or also backward: what is collective in the weights alone. */
-void sy_stage_idle(struct sy_stage *stage, int backward);
+/* Collective over the expert-parallel group, after carve. Errors: `mine`; ERR_PEER, ERR_MEMORY. */
+sy_status sy_stage_connect(struct sy_stage *stage, sy_status mine);
+/* A micro-batch of no sequences: what is collective in the weights alone, in the order of the call that is left
+ * out. */
+enum sy_stage_call { SY_STAGE_FWD, SY_STAGE_BWD, SY_STAGE_BWD_WEIGHTS };
+void sy_stage_idle(struct sy_stage *stage, enum sy_stage_call call);
 
 /* Collective over the expert-parallel group. out [T, D] from in [T, D], which stays until the micro-batch's
  * backward is done. pass: EVAL or TRAIN. The batch is a value; its views stay as long as `in`. Errors: those

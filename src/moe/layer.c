@@ -193,7 +193,8 @@ static void experts_fwd(const struct sy_moe_env *env, const struct sy_moe_weight
  * gradients. */
 static void count_routes(const struct sy_moe_env *env, const struct sy_moe_call *call,
                          const struct sy_moe_act *act) {
-    int trains = call->pass == SY_PASS_TRAIN && call->counts, evaluates = call->pass == SY_PASS_EVAL;
+    int counts = call->pass == SY_PASS_TRAIN || (env->recount && call->pass == SY_PASS_RECOMPUTE);
+    int trains = counts && call->counts, evaluates = call->pass == SY_PASS_EVAL;
     if (trains || (evaluates && !has_ranks(env)))
         env->x->ops->count_routes(
             env->x, &(struct sy_count_routes){.tokens = call->n_sequences * call->seq_len,

@@ -36,6 +36,7 @@ struct sy_moe_env {
      * needed more than is planned; or NULL */
     int64_t *most_rows;
     int direct;  /* over ranks: rows go straight into the others' memory (moe/direct.h) */
+    int recount; /* a planted bug: recompute counts routes again */
     int goes_on; /* after such a call: with no rows at all (moe/exchange.h); else it is refused */
     struct sy_moe_counters *counters;
 };

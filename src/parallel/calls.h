@@ -1,7 +1,8 @@
 /* The calls of a step: which of its sequences each rank of an expert-parallel group brings to which.
  *
- * An exchange of rows is collective: all ranks of the group make as many calls, with no sequences where they
- * have none left. Every rank knows what the others bring, as it follows from the mesh:
+ * An exchange of rows is collective, and so may be the gathering of weights: all data-parallel ranks make as
+ * many calls, with no sequences where they have none left. Every rank knows what the others of its group bring,
+ * as it follows from the mesh:
  *
  *     whole lane groups each    `batch` sequences a call, in the order of the walk, until there are no more:
  *                               one round. A leaf of an expert's gradient is of one rank
@@ -16,15 +17,22 @@
 #include "parallel/mesh.h"
 #include "parallel/walk.h"
 
+struct sy_call {
+    int64_t first, n; /* this rank's sequences, by places of its walk */
+    struct sy_group_batch group;
+};
+
 struct sy_calls {
     int ranks, rank;
     struct sy_walk *walk;  /* [ranks] */
     int by_rounds;         /* a call is of whole rounds */
-    int64_t n;             /* calls of a step */
+    int64_t n;             /* calls of a step: as many on all data-parallel ranks */
     int64_t batch;         /* sequences of a call, or its rounds */
-    int64_t max_sequences; /* of any rank in a call */
-    int max_rounds;        /* of a call */
-    int64_t *of;           /* [ranks, max_rounds] of the last call that was asked for */
+    int64_t max_sequences; /* of any rank in a call; the least that this is in any group of the run */
+    int64_t least_sequences;
+    int max_rounds;       /* of a call */
+    struct sy_call *call; /* [n] */
+    int64_t *of;          /* [n, ranks, max_rounds] what the calls point to */
     struct sy_sink_source *source;
 };
 
@@ -33,10 +41,6 @@ struct sy_calls {
 sy_status sy_calls_init(const struct sy_mesh *mesh, const struct sy_walk *walk, int64_t batch,
                         struct sy_calls *calls);
 void sy_calls_fini(struct sy_calls *calls);
-
-/* What this rank brings to call i: its places first .. first + n - 1 of the walk, and the group's part of a
- * batch, valid until the next call is asked for. */
-void sy_call(struct sy_calls *calls, int64_t i, int64_t *first, int64_t *n, struct sy_group_batch *group);
 
 /* The walk of a data-parallel rank: `like`, with its lanes. */
 struct sy_walk sy_walk_of(const struct sy_mesh *mesh, int dp_rank, const struct sy_walk *like);

@@ -51,14 +51,14 @@ static void fold_lanes(const struct sy_embedding_sum *e, int64_t first, int64_t 
 
 /* The maximal nodes of this rank's lanes; 0: the step has not come to its end. */
 static int nodes_of(const struct sy_embedding_sum *e, struct sy_tree_node node[SY_TREE_MAX_NODES]) {
-    int n = sy_tree_nodes_of(e->walk.lanes, sy_tree_run_of(&e->walk), node);
+    int n = sy_tree_maximal(e->walk.lanes, e->walk.first_lane, e->walk.n_lanes, node);
     for (int i = 0; i < n; i++)
         if (!sy_tree_node(&e->tree, 0, node[i]))
             return 0;
     return n;
 }
 
-/* A whole step has left its nodes, one that ended in its middle anything. */
+/* A whole step has left its maximal nodes, one that ended in its middle anything. */
 static void clear_up(struct sy_embedding_sum *e) {
     struct sy_tree_node node[SY_TREE_MAX_NODES];
     int n = e->used ? nodes_of(e, node) : 0;
@@ -118,6 +118,4 @@ void sy_embedding_sum_add(struct sy_embedding_sum *e, const struct sy_span *at, 
     }
 }
 
-float *sy_embedding_sum_node(const struct sy_embedding_sum *e, struct sy_tree_node node) {
-    return sy_tree_node(&e->tree, 0, node);
-}
+float *sy_embedding_sum_root(const struct sy_embedding_sum *e) { return sy_tree_root(&e->tree, 0); }

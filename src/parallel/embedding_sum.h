@@ -41,7 +41,7 @@ void sy_embedding_sum_begin(struct sy_embedding_sum *e, const int32_t *ids);
 /* dy [T, d] of the span's tokens `ids`. */
 void sy_embedding_sum_add(struct sy_embedding_sum *e, const struct sy_span *at, const int32_t *ids,
                           struct sy_mat dy);
-/* A node after the last sequence, until the next begin. */
-float *sy_embedding_sum_node(const struct sy_embedding_sum *e, struct sy_tree_node node);
+/* Of a rank that has all lanes, after the last sequence, until the next begin. */
+float *sy_embedding_sum_root(const struct sy_embedding_sum *e);
 
 #endif

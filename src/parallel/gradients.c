@@ -37,6 +37,8 @@ struct sy_gradients {
     struct sy_row_sum_item sum[MAX_PENDING];
     struct sy_add_item *add;
     int shuffle_lanes;
+    void (*flushed)(void *arg);
+    void *flushed_arg;
 };
 
 static const struct {
@@ -98,11 +100,10 @@ static struct sy_tree_run groups_of(const struct sy_walk *w) {
     return (struct sy_tree_run){first, end - first};
 }
 
-/* The lane groups of each rank whose rows come here; ranks that share one are one run. Returns how many. */
-static int group_runs(const struct sy_gradients *g, struct sy_tree_run *run) {
+int sy_gradients_groups(const struct sy_walk *walks, int n_ranks, struct sy_tree_run *run) {
     int n = 0;
-    for (int r = 0; r < g->n_ranks; r++) {
-        struct sy_tree_run groups = groups_of(&g->walks[r]);
+    for (int r = 0; r < n_ranks; r++) {
+        struct sy_tree_run groups = groups_of(&walks[r]);
         if (n == 0 || groups.first >= run[n - 1].first + run[n - 1].n)
             run[n++] = groups;
     }
@@ -113,7 +114,8 @@ static sy_status init_trees(struct sy_gradients *g) {
     const struct sy_gradients_options *o = &g->o;
     const struct sy_param *e = param_of(g, o->params->embedding);
     size_t n = (size_t)o->params->n_params + 1;
-    int f = o->walk.expert_lanes, n_dense, n_experts;
+    const struct sy_walk *w = &o->walk;
+    int f = w->expert_lanes, n_dense, n_experts;
     int64_t *sizes = calloc(2 * n, sizeof *sizes);
     struct sy_tree_run *groups = calloc((size_t)g->n_ranks, sizeof *groups);
     g->item = calloc(n, sizeof *g->item);
@@ -124,9 +126,10 @@ static sy_status init_trees(struct sy_gradients *g) {
         SY_FAIL(SY_ERR_MEMORY, "no memory for the list of gradients");
     }
     list_items(g, sizes, &n_dense, sizes + n, &n_experts);
-    struct sy_tree_run lanes = sy_tree_run_of(&o->walk);
-    struct sy_tree_shape dense = sy_tree_shape_of(&o->walk, &lanes);
-    struct sy_tree_shape experts = {o->walk.lanes / f, 1, groups, group_runs(g, groups)};
+    struct sy_tree_run lanes = sy_tree_run_of(w);
+    struct sy_tree_shape dense = sy_tree_shape_of(w, &lanes);
+    struct sy_tree_shape experts = {w->lanes / f, 1, groups,
+                                    sy_gradients_groups(g->walks, g->n_ranks, groups)};
     sy_status status = sy_tree_init(&dense, n_dense, sizes, &g->dense.tree);
     if (status == SY_OK)
         status = sy_tree_init(&experts, n_experts, sizes + n, &g->experts.tree);
@@ -506,43 +509,50 @@ static void sink_embedding(void *self, const struct sy_span *at, const int32_t *
     sy_embedding_sum_add(&g->embedding, at, ids, dy);
 }
 
-static void sink_flush(void *self) { use_pending(self); }
+static void sink_flush(void *self) {
+    const struct sy_gradients *g = self;
+    use_pending(self);
+    if (g->flushed)
+        g->flushed(g->flushed_arg);
+}
+
+void sy_gradients_after_flush(struct sy_gradients *g, void (*fn)(void *arg), void *arg) {
+    g->flushed = fn;
+    g->flushed_arg = arg;
+}
 
 struct sy_grad_sink sy_gradients_sink(struct sy_gradients *g) {
     return (struct sy_grad_sink){g,           sink_matrix,    sink_piece, sink_experts,
                                  sink_vector, sink_embedding, sink_flush};
 }
 
-static int owns(const struct sy_gradients *g, const struct sy_param *q) {
-    return q->expert >= g->first_expert && q->expert < g->first_expert + g->n_experts;
-}
-
-int sy_gradients_nodes(const struct sy_gradients *g, int param, struct sy_tree_node out[SY_TREE_MAX_NODES]) {
-    const struct sy_param *q = param_of(g, param);
-    if (q->kind != SY_PARAM_EXPERT)
-        return sy_tree_nodes_of(g->o.walk.lanes, sy_tree_run_of(&g->o.walk), out);
-    struct sy_tree_run first = groups_of(&g->walks[0]), last = groups_of(&g->walks[g->n_ranks - 1]);
-    struct sy_tree_run all = {first.first, last.first + last.n - first.first};
-    return owns(g, q) ? sy_tree_nodes_of(g->o.walk.lanes / g->o.walk.expert_lanes, all, out) : 0;
-}
-
-float *sy_gradients_node(const struct sy_gradients *g, int param, struct sy_tree_node node) {
-    const struct sy_param *q = param_of(g, param);
+static const struct sy_tree *tree_of(const struct sy_gradients *g, int param) {
     if (param == g->o.params->embedding)
-        return sy_embedding_sum_node(&g->embedding, node);
+        return &g->embedding.tree;
+    return param_of(g, param)->kind == SY_PARAM_EXPERT ? &g->experts.tree : &g->dense.tree;
+}
+
+float *sy_gradients_sum(const struct sy_gradients *g, int param, struct sy_tree_node node) {
+    const struct sy_param *q = param_of(g, param);
+    const struct sy_tree *tree = tree_of(g, param);
+    if (param == g->o.params->embedding)
+        return sy_tree_node(tree, 0, node);
+    float *sum = sy_tree_node(tree, g->item[param], node);
     if (q->kind != SY_PARAM_EXPERT)
-        return sy_tree_node(&g->dense.tree, g->item[param], node);
+        return sum;
     int first = g->o.params->layer[q->layer].first_expert, which = (param - first) % 2;
     const struct sy_param *w13 = param_of(g, first), *w2 = param_of(g, first + 1);
-    int64_t experts = g->experts.tree.size[g->item[param]] / (size_of(w13) + size_of(w2));
-    float *sum = sy_tree_node(&g->experts.tree, g->item[param], node);
+    int64_t experts = tree->size[g->item[param]] / (size_of(w13) + size_of(w2));
     int64_t e = q->expert - g->first_expert;
-    assert(sum && owns(g, q));
+    assert(sum && e >= 0 && e < experts);
     return which == 0 ? sum + e * size_of(w13) : sum + experts * size_of(w13) + e * size_of(w2);
 }
 
+int sy_gradients_has(const struct sy_gradients *g, int param, struct sy_tree_node node) {
+    int item = param == g->o.params->embedding ? 0 : g->item[param];
+    return sy_tree_node(tree_of(g, param), item, node) != NULL;
+}
+
 float *sy_gradients_root(const struct sy_gradients *g, int param) {
-    const struct sy_walk *w = &g->o.walk;
-    int is_expert = param_of(g, param)->kind == SY_PARAM_EXPERT;
-    return sy_gradients_node(g, param, sy_tree_root_of(is_expert ? w->lanes / w->expert_lanes : w->lanes));
+    return sy_gradients_sum(g, param, sy_tree_root_of(tree_of(g, param)->leaves));
 }

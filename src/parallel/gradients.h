@@ -50,17 +50,21 @@ void sy_gradients_destroy(struct sy_gradients *g);
 const char *sy_gradients_plant(int i);
 const char *sy_gradients_plant_about(int i);
 
+/* The lane groups of each of these ranks, as runs of the experts' tree: ranks that share one are one run. run
+ * [n_ranks]; returns how many. */
+int sy_gradients_groups(const struct sy_walk *walks, int n_ranks, struct sy_tree_run *run);
+
 /* Before a step's first batch. ids: all tokens of this rank's walk, in the exec's memory. */
 void sy_gradients_begin(struct sy_gradients *g, const int32_t *ids);
 struct sy_grad_sink sy_gradients_sink(struct sy_gradients *g);
+/* fn(arg) after every flush from now on; NULL: nothing. */
+void sy_gradients_after_flush(struct sy_gradients *g, void (*fn)(void *arg), void *arg);
 
-/* The nodes that a parameter's gradient ends in on this rank, by lanes (experts: lane groups), ascending; none
- * for an expert of another rank. Returns how many. */
-int sy_gradients_nodes(const struct sy_gradients *g, int param, struct sy_tree_node out[SY_TREE_MAX_NODES]);
-
-/* A node of a parameter's gradient, and the gradient itself where one rank has all lanes, after the last
- * batch, in the exec's memory; until the next begin. */
-float *sy_gradients_node(const struct sy_gradients *g, int param, struct sy_tree_node node);
+/* A parameter's sum over a maximal node of this rank's lanes (an expert's: lane groups), after the last batch,
+ * in the exec's memory; until the next begin. The root is that of a rank that has all lanes. */
+float *sy_gradients_sum(const struct sy_gradients *g, int param, struct sy_tree_node node);
 float *sy_gradients_root(const struct sy_gradients *g, int param);
+/* Whether the step has formed that node already. */
+int sy_gradients_has(const struct sy_gradients *g, int param, struct sy_tree_node node);
 
 #endif

@@ -151,10 +151,21 @@ static sy_status give(struct sy_pipeline *p, const struct sy_schedule_step *s, c
 
 /* --- steps ---------------------------------------------------------------------------------------------- */
 
+static void idle(struct sy_model *m, int stage, enum sy_work work) {
+    sy_model_idle_stage(m, stage,
+                        work == SY_WORK_F   ? SY_STAGE_FWD
+                        : work == SY_WORK_W ? SY_STAGE_BWD_WEIGHTS
+                                            : SY_STAGE_BWD);
+}
+
 static sy_status compute(const struct call *c, const struct sy_schedule_step *s) {
     struct sy_model *m = c->p->o.model;
     const struct sy_grad_sink *sink = c->run->sink;
     int stage = local(c->p, s->stage);
+    if (c->batch.tokens == 0 && !c->batch.group) { /* none of the group's either */
+        idle(m, stage, s->work);
+        return SY_OK;
+    }
     switch (s->work) {
     case SY_WORK_F:
         return sy_model_fwd(m, stage, s->micro_batch, &c->batch, sink ? SY_PASS_TRAIN : SY_PASS_EVAL, sink);
@@ -171,7 +182,7 @@ static sy_status compute(const struct call *c, const struct sy_schedule_step *s)
 /* The next of this rank's steps that the run does, from i on; n_each: none. */
 static int next_of(const struct sy_pipeline *p, const struct sy_pipeline_run *run, int i) {
     const struct sy_schedule_step *s = sy_schedule_of_rank(p->o.schedule, p->o.pp.rank);
-    while (!run->sink && i < p->o.schedule->n_each && (s[i].work != SY_WORK_F || s[i].micro_batch >= run->n))
+    while (!run->sink && i < p->o.schedule->n_each && s[i].work != SY_WORK_F)
         i++;
     return i;
 }

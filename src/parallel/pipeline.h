@@ -34,9 +34,8 @@ void sy_pipeline_destroy(struct sy_pipeline *pipeline);
 
 struct sy_pipeline_run {
     void *self;
-    struct sy_batch (*batch)(void *self, int64_t mb); /* the same sequences on every rank */
+    struct sy_batch (*batch)(void *self, int64_t mb); /* the same sequences on every rank; also none */
     const struct sy_grad_sink *sink;                  /* NULL: forward alone, loss to the tally */
-    int64_t n; /* without a sink: of the table's micro-batches, the first */
 };
 
 /* Collective over pp and ep. Errors: of the exchange, not agreed over pp; ERR_PEER. */

@@ -1,9 +1,11 @@
 /* What a run over ranks moves, and how long a step takes: see plan.h. */
 #include "parallel/plan.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 
+#include "parallel/calls.h"
 #include "parallel/tree.h"
 
 const char *const sy_traffic_names[SY_TRAFFIC_KINDS] = {
@@ -48,9 +50,29 @@ struct sy_plan_elements sy_plan_elements_of(const struct sy_plan *p, int rank) {
     return e;
 }
 
-int64_t sy_plan_sequences(const struct sy_plan *p, int dp_rank) {
+static struct sy_walk walk_of(const struct sy_plan *p) {
     const struct sy_config *c = p->config;
-    return sy_mesh_lanes(&p->mesh, dp_rank).n * (c->training.global_batch_size / c->numerics.lanes);
+    return (struct sy_walk){.lanes = (int)c->numerics.lanes,
+                            .expert_lanes = (int)c->numerics.expert_lanes,
+                            .cell = (int)c->numerics.cell,
+                            .rounds = c->training.global_batch_size / (c->numerics.lanes * c->numerics.cell),
+                            .n_lanes = (int)c->numerics.lanes};
+}
+
+int64_t sy_plan_sequences(const struct sy_plan *p, int dp_rank) {
+    struct sy_walk all = walk_of(p), w = sy_walk_of(&p->mesh, dp_rank, &all);
+    return sy_walk_length(&w);
+}
+
+/* The largest micro-batch of rank 0's group, and how many there are. */
+static sy_status set_batches(struct sy_plan *p, int *n) {
+    struct sy_walk all = walk_of(p), walk = sy_walk_of(&p->mesh, 0, &all);
+    struct sy_calls calls;
+    SY_TRY(sy_calls_init(&p->mesh, &walk, p->config->training.local_batch_size, &calls));
+    p->batch = calls.max_sequences;
+    *n = calls.n < INT_MAX ? (int)calls.n : INT_MAX;
+    sy_calls_fini(&calls);
+    return SY_OK;
 }
 
 /* --- bytes ---------------------------------------------------------------------------------------------- */
@@ -77,29 +99,20 @@ static int64_t stored_bytes(const struct sy_plan *p, const struct sy_param *q) {
     return q->kind == SY_PARAM_VECTOR || p->config->numerics.class == SY_CLASS_FP32 ? F32 : 2;
 }
 
-/* Gathers of a layer in a step: its weights are kept till the step's end, or gathered for each forward and
- * backward. */
-static int gathers(const struct sy_plan *p) {
-    enum sy_parallelism_fsdp_reshard_after_forward how = p->config->parallelism.fsdp_reshard_after_forward;
-    int again = how == SY_RESHARD_ALWAYS || (how == SY_RESHARD_DEFAULT && p->mesh.pp == 1);
-    return p->mesh.shard > 1 && again ? 2 * p->schedule->shape.micro_batches : 1;
-}
-
-/* Parts of a tensor that go to the other ranks of its group: from its owners to all, or, of sharded weights, from
- * who has a slice to all that share it, and before from the owners to the copies of the slice. An expert's are
- * shared by all ranks that have it. */
-static double stored_sent(const struct sy_plan *p, const struct place *at, const struct sy_tensor *t,
-                          int64_t own) {
+/* What a rank sends of a tensor: what it owns to the ranks that keep the same, and, of sharded weights, what it
+ * keeps to the others of its shard group, as often as the layer is gathered. */
+static double stored_sent(const struct sy_plan *p, const struct place *at, int tensor, int64_t own) {
     const struct sy_mesh *m = &p->mesh;
+    const struct sy_tensor *t = &p->params->tensor[tensor];
     const struct sy_param *q = &p->params->param[t->param];
-    int64_t bytes = stored_bytes(p, q);
-    if (is_expert(q))
-        return (double)(own * bytes * (m->edp - 1)) * gathers(p);
-    if (m->shard == 1)
-        return (double)(own * bytes * (m->dp - 1));
-    struct sy_shard slice = {at->dp % m->shard, m->shard};
-    return (double)(sy_shard_range(&slice, t->n).n * bytes * (m->shard - 1)) * gathers(p) +
-           (double)(own * bytes * (m->replicate - 1));
+    int e = is_expert(q), shard = e ? m->expert_shard : m->shard,
+        copies = e ? m->expert_replicate : m->replicate;
+    int which = e ? at->edp % m->expert_shard : at->dp % m->shard, all = e ? m->edp : m->dp;
+    struct sy_range_of first = sy_shard_range(&(struct sy_shard){which * copies, all}, t->n),
+                       last = sy_shard_range(&(struct sy_shard){which * copies + copies - 1, all}, t->n);
+    int64_t kept = last.first + last.n - first.first;
+    int times = q->layer < 0 ? 1 : p->gathers[at->pp * m->stages.layers + q->layer];
+    return (double)stored_bytes(p, q) * ((double)own * (copies - 1) + (double)kept * (shard - 1) * times);
 }
 
 /* Stored weights from who has the masters, gradients to them: of dense parameters over the data-parallel ranks,
@@ -111,16 +124,15 @@ static void parameters_sent(const struct sy_plan *p, int rank, struct sy_plan_by
     struct sy_share lanes = sy_mesh_lanes(m, at.dp), groups = sy_mesh_lane_groups(m, at.edp);
     double near[2] = {near_share(p, rank, at.dp, m->dp, 1), near_share(p, rank, at.edp, m->edp, m->ep)};
     struct sy_tree_node node[SY_TREE_MAX_NODES];
-    int nodes[2] = {sy_tree_nodes_of(m->lanes, (struct sy_tree_run){(int)lanes.first, (int)lanes.n}, node),
-                    sy_tree_nodes_of(m->lanes / m->expert_lanes,
-                                     (struct sy_tree_run){(int)groups.first, (int)groups.n}, node)};
+    int nodes[2] = {sy_tree_maximal(m->lanes, (int)lanes.first, (int)lanes.n, node),
+                    sy_tree_maximal(m->lanes / m->expert_lanes, (int)groups.first, (int)groups.n, node)};
     for (int i = 0; i < p->params->n_tensors; i++) {
         const struct sy_tensor *t = &p->params->tensor[i];
         int e = is_expert(&p->params->param[t->param]);
         int64_t n = sy_owner_range(&own, p->params, i).n;
         if (!holds(p, &own, t->param))
             continue;
-        add(&out[SY_TRAFFIC_WEIGHTS], bytes(stored_sent(p, &at, t, n), near[e]));
+        add(&out[SY_TRAFFIC_WEIGHTS], bytes(stored_sent(p, &at, i, n), near[e]));
         add(&out[SY_TRAFFIC_GRADIENTS], bytes((double)(nodes[e] * (t->n - n) * F32), near[e]));
     }
 }
@@ -133,7 +145,8 @@ static double rows_sent(const struct sy_plan *p, int64_t sequences, int layers) 
     int again = c->activation_checkpoint.mode == SY_AC_FULL, weighted = !c->moe.score_before_experts;
     double rows = (double)(sequences * c->training.seq_len * c->moe.top_k) * (m->ep - 1) / m->ep;
     double row = (double)(c->model.dim * (c->numerics.class == SY_CLASS_FP32 ? 4 : 2));
-    double counts = (1.0 + again) * (double)(m->experts * sequences * 8) * (m->ep - 1) / m->ep;
+    double counts = (c->debug.moe_force_load_balance ? 0 : 1.0 + again) *
+                    (double)(m->experts * sequences * 8) * (m->ep - 1) / m->ep;
     return layers * (rows * ((4 + again) * row + weighted * (2 + again) * F32) + counts);
 }
 
@@ -265,15 +278,19 @@ static sy_status set_step(struct sy_plan *p) {
 static sy_status fill(struct sy_plan *p, int world) {
     const struct sy_config *c = p->config;
     SY_TRY(sy_mesh_create(c, world, 0, &p->mesh));
-    int64_t most = sy_plan_sequences(p, 0), local = c->training.local_batch_size;
-    p->batch = local < most ? local : most;
+    int micro_batches;
+    SY_TRY(set_batches(p, &micro_batches));
     p->of_stage = calloc((size_t)p->mesh.stages.n, sizeof *p->of_stage);
     if (!p->of_stage)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a plan of %d stages", p->mesh.stages.n);
     SY_TRY(sy_schedule_create(&(struct sy_schedule_shape){c->parallelism.pipeline_parallel_schedule,
-                                                          p->mesh.pp, p->mesh.stages.n,
-                                                          (int)((most + p->batch - 1) / p->batch)},
+                                                          p->mesh.pp, p->mesh.stages.n, micro_batches},
                               &p->schedule));
+    p->gathers = calloc((size_t)(p->mesh.pp * p->mesh.stages.layers) + 1, sizeof *p->gathers);
+    if (!p->gathers)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for a plan of %d stages", p->mesh.stages.n);
+    for (int r = 0; r < p->mesh.pp; r++)
+        sy_plan_gathers(p, r, p->gathers + r * p->mesh.stages.layers);
     return set_step(p);
 }
 
@@ -297,5 +314,6 @@ void sy_plan_destroy(struct sy_plan *p) {
         return;
     sy_schedule_destroy(p->schedule);
     free(p->of_stage);
+    free(p->gathers);
     free(p);
 }

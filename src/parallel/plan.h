@@ -56,6 +56,7 @@ struct sy_plan {
     double pipeline, weights, gradients, update;
     double bubble; /* share of the pipeline's time in which a rank has nothing to do, mean */
     struct sy_schedule_times *of_stage; /* [stages] nanoseconds */
+    int *gathers;                       /* [pp, layers] */
 };
 
 /* Local. Errors: those of mesh and schedule; ERR_MEMORY. Owned by the caller; config and params outlive it. */
@@ -72,6 +73,9 @@ struct sy_plan_elements {
     int64_t own_dense, own_experts;
 };
 struct sy_plan_elements sy_plan_elements_of(const struct sy_plan *plan, int rank);
+
+/* How often the shards of each layer [layers] are gathered in a step by a pipeline rank that has the layer. */
+void sy_plan_gathers(const struct sy_plan *plan, int pp_rank, int *gathered);
 
 /* FLOPs of a stage's forward for one micro-batch; causal attention: half of all pairs. */
 double sy_plan_forward_flops(const struct sy_plan *plan, int stage);

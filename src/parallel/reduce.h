@@ -4,7 +4,7 @@
  *
  *     rank's nodes --pack by owner--> all-to-all --> owner's part of every node --join--> its gradient
  *
- * Tensors go in buckets, in the order in which backward completes them. Dense parameters are reduced over the
+ * Tensors go in buckets, in the order in which backward completes them, and while it goes on. Dense parameters are reduced over the
  * data-parallel ranks, experts over those that have the same ones. One rank alone has its roots and nothing
  * is moved.
  */
@@ -30,9 +30,20 @@ sy_status sy_reduce_measure(const struct sy_reduce_options *options, struct sy_a
 sy_status sy_reduce_create(const struct sy_reduce_options *options, struct sy_reduce **out);
 void sy_reduce_destroy(struct sy_reduce *r);
 
-/* Collective over the data-parallel ranks, after the last batch: returns the agreed status. Errors: `mine`, of
- * the device, ERR_PEER. */
+/* Before a step's first batch. */
+void sy_reduce_begin(struct sy_reduce *r);
+
+/* Collective over the data-parallel ranks, from a step's beginning until run. While backward goes on: buckets that
+ * are complete go out. may_wait: also where others must come for that, which is right in the last pass alone, and
+ * if all ranks do the same in it. */
+void sy_reduce_progress(struct sy_reduce *r, int may_wait);
+
+/* Collective over the data-parallel ranks, after the last batch: the rest of it; returns the agreed status.
+ * Errors: `mine`, of the device, ERR_PEER. */
 sy_status sy_reduce_run(struct sy_reduce *r, sy_status mine);
+
+/* Bytes that this rank has sent to others since creation. */
+int64_t sy_reduce_sent(const struct sy_reduce *r);
 
 /* This rank's part (sy_owner_range) of a tensor's gradient, in the exec's memory, until the next step begins;
  * NULL if it is empty. */

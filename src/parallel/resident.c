@@ -32,22 +32,25 @@ static int is_stored(const struct sy_param *p) {
     return p->kind != SY_PARAM_VECTOR && p->kind != SY_PARAM_BUFFER;
 }
 
-static int is_here(const struct sy_resident *r, int param) {
-    return !r->o.own || sy_owner_in_stage(r->o.own, param_of(r, param));
-}
-
 static const char *tag_of(const struct sy_resident *r) {
     return r->o.holds == SY_RESIDENT_ALL ? "stored weights" : "gathered weights";
 }
 
-/* All experts' W1 | W3 of a layer stand together, then all W2: groups of a product are a fixed step apart. */
-static void take_experts(struct sy_resident *r, struct sy_arena *a, int first, int64_t experts) {
+static int is_here(const struct sy_resident *r, int param) {
+    return !r->o.own || sy_owner_in_stage(r->o.own, param_of(r, param));
+}
+
+/* This rank's experts' W1 | W3 of a layer stand together, then all W2: groups of a product are a fixed step
+ * apart. first: the layer's first expert. */
+static void take_experts(struct sy_resident *r, struct sy_arena *a, int first) {
+    struct sy_share own = r->o.experts;
     size_t element = sy_dtype_bytes(r->o.exec->dtype);
     for (int which = 0; which < 2; which++) {
         const struct sy_param *p = param_of(r, first + which);
-        char *all = sy_arena_take(a, tag_of(r), (size_t)(experts * p->rows * p->cols), element);
-        for (int64_t e = 0; e < experts; e++)
-            r->stored[first + 2 * e + which] = all ? all + (size_t)(e * p->rows * p->cols) * element : NULL;
+        char *all = sy_arena_take(a, tag_of(r), (size_t)(own.n * p->rows * p->cols), element);
+        for (int64_t e = 0; e < own.n; e++)
+            r->stored[first + 2 * (own.first + e) + which] =
+                all ? all + (size_t)(e * p->rows * p->cols) * element : NULL;
     }
 }
 
@@ -76,21 +79,27 @@ static void take_layer(struct sy_resident *r, struct sy_arena *a, int l) {
     if (p->shared_w13 >= 0)
         sy_mlp_take_cache(x, a, 1, d, r->o.moe->num_shared_experts * f, &t->shared);
     if (p->first_expert >= 0)
-        sy_mlp_take_cache(x, a, r->o.moe->num_experts, d, f, &t->experts);
+        sy_mlp_take_cache(x, a, r->o.experts.n, d, f, &t->experts);
 }
 
-/* Of a room for one layer, the layer whose memory this one has: the first of its kind, whose weights have the
- * same shapes. */
+/* Of a room for one layer, the layer whose memory this one has: the first of its kind that is here, whose weights
+ * have the same shapes; -1: it has none. */
 static int home_of(const struct sy_resident *r, int l) {
+    const struct sy_config_model *m = r->o.model;
+    if (r->o.holds == SY_RESIDENT_ENDS || !is_here(r, r->o.params->layer[l].attn_norm))
+        return -1;
     if (r->o.holds != SY_RESIDENT_ONE_LAYER)
         return l;
-    return sy_layer_is_moe(r->o.model, l) ? (int)r->o.model->n_dense_layers : 0;
+    if (r->o.room_of >= 0 && sy_layer_is_moe(m, l) != sy_layer_is_moe(m, r->o.room_of))
+        return -1;
+    int home = sy_layer_is_moe(m, l) ? (int)m->n_dense_layers : 0;
+    while (!is_here(r, r->o.params->layer[home].attn_norm))
+        home++;
+    return home;
 }
 
 static int has_memory(const struct sy_resident *r, int layer) {
-    if (layer < 0)
-        return r->o.holds != SY_RESIDENT_ONE_LAYER;
-    return r->o.holds != SY_RESIDENT_ENDS && home_of(r, layer) == layer;
+    return layer < 0 ? r->o.holds != SY_RESIDENT_ONE_LAYER : home_of(r, layer) == layer;
 }
 
 /* The layers' parameters are listed alike: those of l are where its home's are. */
@@ -114,10 +123,10 @@ static void carve(void *self, struct sy_arena *a) {
     const struct sy_params *p = r->o.params;
     for (int i = 0; i < p->n_params; i++) {
         const struct sy_param *q = param_of(r, i);
-        if (!is_here(r, i) || !has_memory(r, q->layer))
+        if (!has_memory(r, q->layer) || !is_here(r, i))
             continue;
         if (q->kind == SY_PARAM_EXPERT && i == p->layer[q->layer].first_expert)
-            take_experts(r, a, i, r->o.moe->num_experts);
+            take_experts(r, a, i);
         else if (q->kind != SY_PARAM_EXPERT && is_stored(q))
             r->stored[i] =
                 sy_arena_take(a, tag_of(r), (size_t)(q->rows * q->cols), sy_dtype_bytes(r->o.exec->dtype));
@@ -125,13 +134,11 @@ static void carve(void *self, struct sy_arena *a) {
             r->vector[i] = sy_take_f32(a, tag_of(r), q->cols);
     }
     for (int l = 0; l < p->n_layers; l++)
-        if (!is_here(r, p->layer[l].attn_norm))
-            continue;
-        else if (has_memory(r, l))
+        if (has_memory(r, l))
             take_layer(r, a, l);
-        else if (r->o.holds == SY_RESIDENT_ONE_LAYER)
+        else if (home_of(r, l) >= 0)
             move_in(r, l);
-    if (is_here(r, p->head) && has_memory(r, -1))
+    if (has_memory(r, -1) && is_here(r, p->head))
         take_cache(r, a, p->head, &r->head);
 }
 
@@ -225,35 +232,41 @@ static struct sy_mlp_weights mlp(const struct sy_resident *r, int64_t groups, in
     return sy_mlp_weights_of(r->o.exec, &w, r->version, c);
 }
 
+/* Of a layer whose first expert is `first`, or -1; a rank may have none of them. */
+static struct sy_mlp_weights experts(const struct sy_resident *r, int first, struct sy_mlp_cache *c) {
+    struct sy_share own = r->o.experts;
+    int at = first < 0 ? -1 : own.n > 0 ? first + 2 * (int)own.first : first;
+    return mlp(r, own.n, at, at + 1, c);
+}
+
 static void make(struct sy_resident *r, int l) {
     const struct sy_layer_params *p = &r->o.params->layer[l];
     struct layer *t = &r->layer[home_of(r, l)];
-    t->weights = (struct sy_layer_weights){
-        .attn_norm = vector(r, p->attn_norm),
-        .ffn_norm = vector(r, p->ffn_norm),
-        .wq = weight(r, p->wq, &t->wq),
-        .wk = weight(r, p->wk, &t->wk),
-        .wv = weight(r, p->wv, &t->wv),
-        .wo = weight(r, p->wo, &t->wo),
-        .bq = vector(r, p->bq),
-        .bk = vector(r, p->bk),
-        .bv = vector(r, p->bv),
-        .q_norm = vector(r, p->q_norm),
-        .k_norm = vector(r, p->k_norm),
-        .wqa = weight(r, p->wqa, &t->wqa),
-        .wqb = weight(r, p->wqb, &t->wqb),
-        .wkva = weight(r, p->wkva, &t->wkva),
-        .wkvb = weight(r, p->wkvb, &t->wkvb),
-        .qa_norm = vector(r, p->qa_norm),
-        .kva_norm = vector(r, p->kva_norm),
-        .ffn = mlp(r, 1, p->w13, p->w2, &t->ffn),
-        .moe = {.gate = weight(r, p->gate, &t->gate),
-                .gate_bias = vector(r, p->gate_bias),
-                .expert_bias = vector(r, p->expert_bias),
-                .experts = mlp(r, r->o.moe->num_experts, p->first_expert,
-                               p->first_expert < 0 ? -1 : p->first_expert + 1, &t->experts),
-                .shared = mlp(r, 1, p->shared_w13, p->shared_w2, &t->shared),
-                .shared_gate = weight(r, p->shared_gate, &t->shared_gate)}};
+    t->weights =
+        (struct sy_layer_weights){.attn_norm = vector(r, p->attn_norm),
+                                  .ffn_norm = vector(r, p->ffn_norm),
+                                  .wq = weight(r, p->wq, &t->wq),
+                                  .wk = weight(r, p->wk, &t->wk),
+                                  .wv = weight(r, p->wv, &t->wv),
+                                  .wo = weight(r, p->wo, &t->wo),
+                                  .bq = vector(r, p->bq),
+                                  .bk = vector(r, p->bk),
+                                  .bv = vector(r, p->bv),
+                                  .q_norm = vector(r, p->q_norm),
+                                  .k_norm = vector(r, p->k_norm),
+                                  .wqa = weight(r, p->wqa, &t->wqa),
+                                  .wqb = weight(r, p->wqb, &t->wqb),
+                                  .wkva = weight(r, p->wkva, &t->wkva),
+                                  .wkvb = weight(r, p->wkvb, &t->wkvb),
+                                  .qa_norm = vector(r, p->qa_norm),
+                                  .kva_norm = vector(r, p->kva_norm),
+                                  .ffn = mlp(r, 1, p->w13, p->w2, &t->ffn),
+                                  .moe = {.gate = weight(r, p->gate, &t->gate),
+                                          .gate_bias = vector(r, p->gate_bias),
+                                          .expert_bias = vector(r, p->expert_bias),
+                                          .experts = experts(r, p->first_expert, &t->experts),
+                                          .shared = mlp(r, 1, p->shared_w13, p->shared_w2, &t->shared),
+                                          .shared_gate = weight(r, p->shared_gate, &t->shared_gate)}};
     t->version = r->version;
 }
 

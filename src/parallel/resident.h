@@ -18,8 +18,10 @@ struct sy_resident_options {
      * the source */
     float *const *master;
     const struct sy_owner *own; /* no parameter of other stages is here; NULL: all are */
+    struct sy_share experts;    /* of each layer that lie here */
     int gathered;               /* vectors have parts of several ranks: they lie here, too */
-    enum { SY_RESIDENT_ALL, SY_RESIDENT_ENDS, SY_RESIDENT_ONE_LAYER } holds; /* one layer at a time, of any */
+    enum { SY_RESIDENT_ALL, SY_RESIDENT_ENDS, SY_RESIDENT_ONE_LAYER } holds; /* one layer: at a time */
+    int room_of; /* one layer: of the kind of this one alone; -1: of any */
 };
 
 struct sy_resident;

@@ -10,6 +10,7 @@
 struct room {
     struct sy_resident *weights;
     int layer; /* that is there or comes; -1: none */
+    int only;  /* the layer that it is for; -1: any */
     int coming, users;
     int wanted;   /* it was asked for in advance: it stays until it is acquired */
     int64_t used; /* when it was asked for last */
@@ -17,6 +18,7 @@ struct room {
 
 struct sy_sharded {
     struct sy_sharded_options o;
+    struct sy_owner own;
     struct sy_arena arena;
     struct sy_gather_item *item; /* [n_tensors] set by set */
     int *tensor;                 /* [n_tensors] of each item */
@@ -51,7 +53,6 @@ static struct sy_comm group_of(const struct sy_sharded *s, int experts) {
 
 static void list_set(struct sy_sharded *s, int layer, int experts, int *n) {
     const struct sy_params *p = s->o.params;
-    struct sy_owner own = sy_mesh_owner(s->o.mesh, s->o.mesh->rank);
     struct sy_gather_set *set = &s->set[2 * (layer + 1) + experts];
     *set = (struct sy_gather_set){.comm = group_of(s, experts), .item = s->item + *n};
     set->of = set->comm.size;
@@ -59,7 +60,7 @@ static void list_set(struct sy_sharded *s, int layer, int experts, int *n) {
         const struct sy_param *q = param_of(s, i);
         int vector = q->kind == SY_PARAM_VECTOR;
         if (q->layer != layer || (q->kind == SY_PARAM_EXPERT) != experts || q->kind == SY_PARAM_BUFFER ||
-            !sy_owner_holds(&own, q))
+            !sy_owner_holds(&s->own, q))
             continue;
         s->item[*n] = (struct sy_gather_item){
             .n = p->tensor[i].n, .element = vector ? sizeof(float) : sy_dtype_bytes(s->o.exec->dtype)};
@@ -93,21 +94,46 @@ static void carve(void *self, struct sy_arena *a) {
 
 /* --- creation --------------------------------------------------------------------------------------------- */
 
-static struct sy_resident_options room_options(const struct sy_sharded *s, int ends) {
+static struct sy_resident_options room_options(const struct sy_sharded *s, int ends, int only) {
     return (struct sy_resident_options){.params = s->o.params,
                                         .model = s->o.model,
                                         .moe = s->o.moe,
                                         .exec = s->o.exec,
                                         .master = s->o.master,
+                                        .own = &s->own,
+                                        .experts = sy_mesh_experts(s->o.mesh, s->o.mesh->ep_rank),
                                         .gathered = 1,
+                                        .room_of = only,
                                         .holds = ends ? SY_RESIDENT_ENDS : SY_RESIDENT_ONE_LAYER};
+}
+
+static int is_here(const struct sy_sharded *s, int layer) {
+    return sy_owner_in_stage(&s->own, &s->o.params->param[s->o.params->layer[layer].attn_norm]);
+}
+
+static int layers_here(const struct sy_sharded *s) {
+    int n = 0;
+    for (int l = 0; l < s->o.params->n_layers; l++)
+        n += is_here(s, l);
+    return n;
+}
+
+/* Without resharding each layer has its room. */
+static void assign_rooms(struct sy_sharded *s) {
+    int n = 0;
+    for (int i = 0; i < s->n_rooms; i++)
+        s->room[i].only = -1;
+    for (int l = 0; l < s->o.params->n_layers && !s->o.reshard; l++)
+        if (is_here(s, l))
+            s->room[n++].only = l;
 }
 
 static sy_status make_lists(struct sy_sharded *s) {
     const struct sy_params *p = s->o.params;
     size_t n = (size_t)p->n_tensors + 1;
     int items = 0;
-    s->n_rooms = !s->o.reshard || p->n_layers < 2 ? p->n_layers : 2;
+    int here = layers_here(s);
+    s->n_rooms = !s->o.reshard || here < 2 ? here : 2;
     s->item = calloc(n, sizeof *s->item);
     s->tensor = calloc(n, sizeof *s->tensor);
     s->set = calloc((size_t)n_sets(s), sizeof *s->set);
@@ -115,6 +141,7 @@ static sy_status make_lists(struct sy_sharded *s) {
     s->room = calloc((size_t)s->n_rooms + 1, sizeof *s->room);
     if (!s->item || !s->tensor || !s->set || !s->kept || !s->room)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a list of %d shards", p->n_tensors);
+    assign_rooms(s);
     for (int layer = -1; layer < p->n_layers; layer++)
         for (int experts = 0; experts < 2; experts++)
             list_set(s, layer, experts, &items);
@@ -126,6 +153,7 @@ static sy_status shell(const struct sy_sharded_options *o, struct sy_sharded **o
     if (!s)
         SY_FAIL(SY_ERR_MEMORY, "no memory for sharded weights");
     s->o = *o;
+    s->own = sy_mesh_owner(o->mesh, o->mesh->rank);
     sy_status status = make_lists(s);
     if (status != SY_OK) {
         sy_sharded_destroy(s);
@@ -138,21 +166,24 @@ static sy_status shell(const struct sy_sharded_options *o, struct sy_sharded **o
 sy_status sy_sharded_measure(const struct sy_sharded_options *o, struct sy_arena *arena) {
     struct sy_sharded *s;
     SY_TRY(shell(o, &s));
-    struct sy_resident_options room = room_options(s, 0), ends = room_options(s, 1);
+    struct sy_resident_options ends = room_options(s, 1, -1);
     for (int i = 0; i < n_sets(s); i++) /* as if it were there: nothing is copied into a message */
         s->set[i].message = s;
     carve(s, arena);
     sy_status status = sy_resident_measure(&ends, arena);
-    for (int i = 0; i < s->n_rooms && status == SY_OK; i++)
+    for (int i = 0; i < s->n_rooms && status == SY_OK; i++) {
+        struct sy_resident_options room = room_options(s, 0, s->room[i].only);
         status = sy_resident_measure(&room, arena);
+    }
     sy_sharded_destroy(s);
     return status;
 }
 
 static sy_status make_rooms(struct sy_sharded *s) {
-    struct sy_resident_options room = room_options(s, 0), ends = room_options(s, 1);
+    struct sy_resident_options ends = room_options(s, 1, -1);
     SY_TRY(sy_resident_create(&ends, &s->ends));
     for (int i = 0; i < s->n_rooms; i++) {
+        struct sy_resident_options room = room_options(s, 0, s->room[i].only);
         SY_TRY(sy_resident_create(&room, &s->room[i].weights));
         s->room[i].layer = -1;
     }
@@ -243,12 +274,13 @@ static struct room *room_of(struct sy_sharded *s, int layer) {
     return NULL;
 }
 
-/* The room that was used longest ago among those that may be given up. */
-static struct room *free_room(struct sy_sharded *s, int also_wanted) {
+/* For a layer, the room that was used longest ago among those that may be given up. */
+static struct room *free_room(struct sy_sharded *s, int layer, int also_wanted) {
     struct room *oldest = NULL;
     for (int i = 0; i < s->n_rooms; i++) {
         struct room *r = &s->room[i];
-        if (!r->users && !r->coming && (also_wanted || !r->wanted) && (!oldest || r->used < oldest->used))
+        if ((r->only < 0 || r->only == layer) && !r->users && !r->coming && (also_wanted || !r->wanted) &&
+            (!oldest || r->used < oldest->used))
             oldest = r;
     }
     return oldest;
@@ -256,7 +288,7 @@ static struct room *free_room(struct sy_sharded *s, int also_wanted) {
 
 static struct room *ask(struct sy_sharded *s, int layer, int also_wanted) {
     struct room *r = room_of(s, layer);
-    if (!r && (r = free_room(s, also_wanted))) {
+    if (!r && (r = free_room(s, layer, also_wanted))) {
         r->layer = layer;
         r->coming = 1;
         begin(s, layer, r->weights);

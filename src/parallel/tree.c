@@ -6,9 +6,9 @@
 
 enum { ALIGN_FLOATS = 16 };
 
-static int ceil_log2(int n) {
+int sy_tree_levels(int leaves) {
     int l = 0;
-    while ((1 << l) < n)
+    while ((1 << l) < leaves)
         l++;
     return l;
 }
@@ -24,7 +24,7 @@ static struct sy_tree_node parent_of(struct sy_tree_node n) {
 static int is_absent(int leaves, struct sy_tree_node n) { return ((int64_t)n.index << n.level) >= leaves; }
 
 struct sy_tree_node sy_tree_root_of(int leaves) {
-    return (struct sy_tree_node){ceil_log2(leaves), 0};
+    return (struct sy_tree_node){sy_tree_levels(leaves), 0};
 }
 
 struct sy_tree_run sy_tree_lanes_of(int leaves, struct sy_tree_node n) {
@@ -39,8 +39,8 @@ static struct sy_tree_node lifted(int leaves, int levels, struct sy_tree_node n)
     return n;
 }
 
-int sy_tree_nodes_of(int leaves, struct sy_tree_run run, struct sy_tree_node out[SY_TREE_MAX_NODES]) {
-    int n = 0, levels = ceil_log2(leaves), lane = run.first, end = run.first + run.n;
+int sy_tree_maximal(int leaves, int first, int n_lanes, struct sy_tree_node out[SY_TREE_MAX_NODES]) {
+    int n = 0, levels = sy_tree_levels(leaves), lane = first, end = first + n_lanes;
     while (lane < end) {
         struct sy_tree_node node = lifted(leaves, levels, (struct sy_tree_node){0, lane});
         for (;;) { /* as long as the parent begins and ends within the run */
@@ -65,7 +65,7 @@ static int buffers_of_run(const struct sy_tree_shape *s, struct sy_tree_run run)
     int most = 0;
     for (int done = 0; done <= run.n; done += s->width) {
         int left = run.n - done, n = left < s->width ? left : s->width;
-        n += sy_tree_nodes_of(s->leaves, (struct sy_tree_run){run.first, done}, nodes);
+        n += sy_tree_maximal(s->leaves, run.first, done, nodes);
         most = n > most ? n : most;
     }
     return most;
@@ -91,7 +91,7 @@ sy_status sy_tree_buffers(const struct sy_tree_shape *s, int *n_buffers) {
 /* --- memory --------------------------------------------------------------------------------------------- */
 
 sy_status sy_tree_init(const struct sy_tree_shape *s, int n_items, const int64_t *sizes, struct sy_tree *t) {
-    *t = (struct sy_tree){.leaves = s->leaves, .levels = ceil_log2(s->leaves), .n_items = n_items};
+    *t = (struct sy_tree){.leaves = s->leaves, .levels = sy_tree_levels(s->leaves), .n_items = n_items};
     SY_TRY(sy_tree_buffers(s, &t->n_buffers));
     size_t n = (size_t)n_items + 1;
     t->at = calloc(n, sizeof *t->at);

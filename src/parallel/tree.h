@@ -56,8 +56,10 @@ sy_status sy_tree_buffers(const struct sy_tree_shape *shape, int *n_buffers);
 
 /* The maximal nodes of the lanes first .. first + n - 1, ascending, as finishing them leaves them; at most
  * SY_TREE_MAX_NODES. Returns how many. */
-int sy_tree_nodes_of(int leaves, struct sy_tree_run run, struct sy_tree_node out[SY_TREE_MAX_NODES]);
+int sy_tree_maximal(int leaves, int first, int n, struct sy_tree_node out[SY_TREE_MAX_NODES]);
 
+/* Levels above so many leaves; the node of all of them. */
+int sy_tree_levels(int leaves);
 struct sy_tree_node sy_tree_root_of(int leaves);
 
 /* The lanes of a node. */

@@ -2,10 +2,10 @@
  * routes and gradients share.
  *
  * A step's batch is P lanes x Q rounds of cells of W sequences; sequence base + (j P + p) W + w is w of cell
- * (p, j). Lanes are in aligned groups of F. A rank has the lanes first_lane .. first_lane + n_lanes - 1, whole
- * groups or, with fewer than F, a part of one; place k of its walk:
+ * (p, j). Lanes are in aligned groups of F. A rank has the lanes first_lane .. first_lane + n_lanes - 1,
+ * whole groups or a part of one (parallel/mesh.h); place k of its walk:
  *
- *     group by group, round by round, lane by lane of the group (that are this rank's), w by w
+ *     group by group, round by round, lane by lane of the group, w by w
  */
 #ifndef SY_PARALLEL_WALK_H
 #define SY_PARALLEL_WALK_H
@@ -54,8 +54,7 @@ static inline int64_t sy_walk_sequence(const struct sy_walk *w, int64_t k) {
     return (p.round * w->lanes + p.lane) * w->cell + p.w;
 }
 
-/* Places of whole lane groups, or of the part that this rank has, that cover its lanes first .. first + n - 1:
- * *from .. *to - 1. */
+/* Places of whole lane groups that cover the lanes first .. first + n - 1 of this rank: *from .. *to - 1. */
 static inline void sy_walk_places(const struct sy_walk *w, int64_t first, int64_t n, int64_t *from,
                                   int64_t *to) {
     int64_t f = sy_walk_width(w), each = f * w->cell * w->rounds, last = first + n - w->first_lane;

@@ -77,7 +77,7 @@ const char *sy_profile_part_name(int part, const char **text) {
 const char *sy_profile_op_name(int op) { return op_names[op]; }
 
 int sy_profile_columns(int part) {
-    return part < SY_PART_w_matrices ? SY_N_COLUMNS : part < SY_PART_norm ? SY_SUMS + 1 : 1;
+    return part < SY_PART_w_matrices ? SY_N_COLUMNS : part < SY_PART_reduce ? SY_SUMS + 1 : 1;
 }
 
 enum sy_profile_part sy_profile_part_of(int op) {
@@ -93,8 +93,14 @@ static void add(struct sy_profile_tally *t, double seconds, int64_t calls, int64
     t->runs += runs;
 }
 
+/* When what was enqueued is done: a GPU's failure is said by the step's own wait. */
+static double now_of(const struct sy_profile *p) {
+    sy_exec_wait(p->state->exec);
+    return p->clock();
+}
+
 static void charge(struct sy_profile *p) {
-    double now = p->clock(), seconds = now - p->since;
+    double now = now_of(p), seconds = now - p->since;
     int64_t runs = sy_pool_runs(p->pool) - p->runs_since;
     add(&p->part[p->now.column][p->now.part], seconds, 0, runs);
     if (p->now.layer)
@@ -127,6 +133,15 @@ void sy_profile_mark(struct sy_profile *p, enum sy_profile_part part) {
         enter(p, place(p, part));
 }
 
+struct sy_profile_place sy_profile_enter(struct sy_profile *p, enum sy_profile_part part) {
+    return p ? enter(p, place(p, part)) : (struct sy_profile_place){0};
+}
+
+void sy_profile_leave(struct sy_profile *p, struct sy_profile_place before) {
+    if (p)
+        leave(p, before);
+}
+
 void sy_profile_begin(struct sy_profile *p) {
     memset(p->part, 0, sizeof p->part);
     memset(p->op, 0, sizeof p->op);
@@ -135,7 +150,7 @@ void sy_profile_begin(struct sy_profile *p) {
     p->column = SY_FORWARD;
     p->now = (struct sy_profile_place){SY_FORWARD, SY_PART_other, 0};
     p->runs_since = sy_pool_runs(p->pool);
-    p->since = p->clock();
+    p->since = now_of(p);
 }
 
 void sy_profile_end(struct sy_profile *p) { charge(p); }
@@ -197,7 +212,10 @@ static int is_last_of_recompute(const struct sy_profile *p, int op, int param) {
 }
 
 static int in_sink(const struct sy_profile *p) {
-    return p->now.part >= SY_PART_w_matrices && p->now.part < SY_PART_norm;
+    return p->now.part >= SY_PART_w_matrices && p->now.part < SY_PART_reduce;
+}
+static int is_over_ranks(const struct sy_profile *p) {
+    return p->now.part == SY_PART_reduce || p->now.part == SY_PART_spread;
 }
 
 /* weight: of a norm or product, else NULL. */
@@ -208,6 +226,8 @@ static struct sy_profile_place begin(struct sy_profile *p, int op, const void *w
         at.column = op == SY_OP_add_f32 || op == SY_OP_fold_rows ? SY_SUMS : SY_LEAVES;
         if (op == SY_OP_row_sum) /* at flush, beside the matrices */
             at.part = SY_PART_w_vectors;
+    } else if (is_over_ranks(p)) {
+        at = p->now;
     } else {
         int param = weight ? param_at(p, weight) : -1;
         follow(p, op);
@@ -221,7 +241,7 @@ static struct sy_profile_place begin(struct sy_profile *p, int op, const void *w
 }
 
 static void finish(struct sy_profile *p, int op, struct sy_profile_place before) {
-    double seconds = p->clock() - p->since;
+    double seconds = now_of(p) - p->since;
     int64_t runs = sy_pool_runs(p->pool) - p->runs_since;
     add(&p->op[op], seconds, 1, runs);
     p->part[p->now.column][p->now.part].calls++;

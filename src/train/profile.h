@@ -32,6 +32,8 @@
     X(w_experts, "weight gradients: experts", 1)     \
     X(w_vectors, "weight gradients: vectors", 1)     \
     X(w_embedding, "weight gradients: embedding", 0) \
+    X(reduce, "gradients over ranks", 0)             \
+    X(spread, "weights over ranks", 0)               \
     X(norm, "gradient norm", 0)                      \
     X(adamw, "AdamW, expert bias", 0)                \
     X(cast, "cast", 0)                               \
@@ -99,6 +101,10 @@ void sy_profile_end(struct sy_profile *p);
 
 /* Local. The time until now is charged, what comes outside of ops is of `part`. NULL: nothing. */
 void sy_profile_mark(struct sy_profile *p, enum sy_profile_part part);
+
+/* Local. From here to leave time and ops are of `part`, one of those over ranks. NULL: nothing. */
+struct sy_profile_place sy_profile_enter(struct sy_profile *p, enum sy_profile_part part);
+void sy_profile_leave(struct sy_profile *p, struct sy_profile_place before);
 
 /* Local. A sink before `sink`; profile NULL: that one. */
 struct sy_grad_sink sy_profile_sink(struct sy_profile *p, struct sy_grad_sink sink);

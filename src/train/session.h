@@ -13,6 +13,7 @@
 #include "config/config.h"
 #include "data/loader.h"
 #include "model/model.h"
+#include "parallel/calls.h"
 #include "parallel/gradients.h"
 #include "parallel/pipeline.h"
 #include "train/profile.h"
@@ -61,10 +62,13 @@ struct sy_session {
     struct sy_schedule *schedule;
     struct sy_pipeline *pipeline; /* NULL: one stage */
     struct sy_walk walk;
+    struct sy_calls calls; /* of the expert-parallel group */
+    int64_t planned_rows;  /* of experts, after a step that needed as many; 0: as parallelism says */
     struct sy_gradients *gradients;
     struct sy_reduce *reduce;
-    struct sy_profile *profile;    /* not owned; NULL: nothing is timed */
-    struct sy_step_routes *routes; /* NULL: neither written nor followed */
+    int all_end_together, may_wait; /* every rank has sequences in a step's last pass; which is under way */
+    struct sy_profile *profile;     /* not owned; NULL: nothing is timed */
+    struct sy_step_routes *routes;  /* NULL: neither written nor followed */
     struct sy_update *update;
     struct sy_tokenizer *tokenizer;
     struct sy_data data, own_data;    /* the process's; what is to be closed */
@@ -94,6 +98,10 @@ struct sy_session_options {
 };
 sy_status sy_session_join(const struct sy_session_options *options, struct sy_session **out);
 void sy_session_destroy(struct sy_session *session); /* local */
+
+/* Collective. After a step whose experts got `rows` rows where fewer are planned: room for them, and for some
+ * more. Nothing of the step was applied. Errors: ERR_MEMORY. */
+sy_status sy_session_regrow(struct sy_session *session, int64_t rows);
 
 struct sy_step_result {
     int64_t step;       /* from 1: the step that was done */

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/fmath.h"
 #include "train/feed.h"
+#include "train/plants.h"
 #include "train/totals.h"
 
 static int64_t step_of(const char *plant, const char *name) {
@@ -63,43 +64,46 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
                                                   .data = s->step.counts});
 }
 
-/* Micro-batch mb: the next of the walk. */
-static struct sy_batch micro_batch(void *self, int64_t mb) {
+/* Call i of the step. All data-parallel ranks make as many; some of them may have no sequences. Ranks that share
+ * experts exchange rows all the same; of one alone weights are gathered, which is collective too. */
+static struct sy_batch call_batch(void *self, int64_t i) {
     const struct sy_session *s = self;
-    int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s), k = mb * local;
-    return sy_feed_batch(s, k, all - k < local ? all - k : local);
+    const struct sy_call *call = &s->calls.call[i];
+    struct sy_batch b = sy_feed_batch(s, call->first, call->n);
+    b.group = s->groups.ep.size > 1 ? &call->group : NULL;
+    return b;
 }
 
-static int64_t passes_of(int64_t sequences, int64_t batch) { return (sequences + batch - 1) / batch; }
-
-/* Passes of the rank with the most: all make as many, as weights may be gathered in each. */
-static int64_t most_passes(const struct sy_session *s) {
-    int64_t most = 0;
-    for (int r = 0; r < s->mesh.dp; r++) {
-        struct sy_walk w = sy_session_walk(s->config, &s->mesh, r);
-        int64_t n = passes_of(sy_walk_length(&w), sy_walk_batch(&w, s->config->training.local_batch_size));
-        most = n > most ? n : most;
-    }
-    return most;
+/* Gradients that are complete go out while backward goes on. */
+static void send_complete(void *self) {
+    const struct sy_session *s = self;
+    struct sy_profile_place before = sy_profile_enter(s->profile, SY_PART_reduce);
+    sy_reduce_progress(s->reduce, s->may_wait);
+    sy_profile_leave(s->profile, before);
 }
 
 static sy_status accumulate(struct sy_session *s) {
-    int64_t all = sy_walk_length(&s->walk), local = sy_session_batch(s);
     struct sy_grad_sink sink = sy_profile_sink(s->profile, sy_gradients_sink(s->gradients));
     sy_profile_mark(s->profile, SY_PART_host);
     sy_gradients_begin(s->gradients, s->fed.ids);
+    sy_reduce_begin(s->reduce);
+    s->may_wait = 0;
+    sy_gradients_after_flush(s->gradients, send_complete, s);
     if (s->pipeline) {
-        SY_TRY(sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, micro_batch, &sink, 0}));
+        SY_TRY(sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, call_batch, &sink}));
         return sy_weights_status(&s->weights);
     }
-    for (int64_t k = 0; k < all; k += local) {
-        struct sy_batch b = sy_feed_batch(s, k, all - k < local ? all - k : local);
+    for (int64_t i = 0; i < s->calls.n; i++) {
+        struct sy_batch b = call_batch(s, i);
+        s->may_wait = s->all_end_together && i == s->calls.n - 1;
+        if (b.at.n == 0 && !b.group) {
+            sy_model_idle(s->model, 1);
+            continue;
+        }
         sy_step_routes_before(s->routes, &s->walk, &b);
         SY_TRY(sy_model_train(s->model, &b, &sink));
         sy_step_routes_after(s->routes, &s->walk, &b);
     }
-    for (int64_t i = passes_of(all, local); i < most_passes(s); i++)
-        sy_model_idle(s->model, 1);
     return sy_weights_status(&s->weights);
 }
 
@@ -114,7 +118,22 @@ static void plant_nan(struct sy_session *s) {
                 &(struct sy_fill){.n = 1, .word = sy_f32_bits(NAN), .data = sy_reduce_own(s->reduce, i)});
 }
 
+/* Experts' gradients doubled, once for each doubling of EP. */
+static void plant_scale(struct sy_session *s) {
+    const struct sy_params *p = s->params;
+    for (int ep = s->mesh.ep; ep > 1; ep /= 2)
+        for (int i = 0; i < p->n_tensors; i++) {
+            int64_t n =
+                p->param[p->tensor[i].param].kind == SY_PARAM_EXPERT ? sy_state_own(&s->state, i).n : 0;
+            float *g = n > 0 ? sy_reduce_own(s->reduce, i) : NULL;
+            if (g)
+                s->exec.ops->add_f32(&s->exec, &(struct sy_add_f32){&(struct sy_add_item){n, g, g}, 1});
+        }
+}
+
 static void norm(struct sy_session *s, const struct sy_step_result *r) {
+    if (sy_plant_is(s->config, "experts_scaled"))
+        plant_scale(s);
     if (r->step == sy_session_planted_nan(s->config->debug.break_))
         plant_nan(s);
     sy_profile_mark(s->profile, SY_PART_norm);
@@ -146,7 +165,8 @@ static sy_status count_together(struct sy_session *s, sy_status mine) {
     SY_TRY(world->ops->sum_i64(world, status, s->seen.counts,
                                (int64_t)(counts_bytes(s) / sizeof *s->seen.counts)));
     d->copy(d, s->step.tally, s->seen.tally, sizeof *s->seen.tally);
-    d->copy(d, s->step.counts, s->seen.counts, counts_bytes(s));
+    if (!sy_plant_is(s->config, "bias_local"))
+        d->copy(d, s->step.counts, s->seen.counts, counts_bytes(s));
     return SY_OK;
 }
 
@@ -239,6 +259,18 @@ static sy_status open_step(struct sy_session *s, sy_status mine, struct sy_step_
     return world->ops->agree(world, sy_step_routes_begin(s->routes, r->step, skipped));
 }
 
+static sy_status compute(struct sy_session *s, const struct sy_step_result *r) {
+    begin(s, r);
+    sy_status mine = accumulate(s);
+    sy_profile_mark(s->profile, SY_PART_reduce);
+    mine = sy_reduce_run(s->reduce, mine);
+    if (mine == SY_OK)
+        norm(s, r);
+    SY_TRY(count_together(s, mine));
+    update(s);
+    return read_back(s);
+}
+
 static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, struct sy_step_result *r) {
     const struct sy_config *c = s->config;
     int skipped = 0;
@@ -253,17 +285,16 @@ static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, stru
     r->tokens = c->training.global_batch_size * c->training.seq_len;
     if (r->step == sy_session_planted_flip(c->debug.break_))
         SY_TRY(flip(s));
-    begin(s, r);
-    mine = sy_reduce_run(s->reduce, accumulate(s));
-    if (mine == SY_OK)
-        norm(s, r);
-    SY_TRY(count_together(s, mine));
-    update(s);
-    SY_TRY(read_back(s));
+    SY_TRY(compute(s, r));
+    while (s->seen.tally->overflow) { /* nothing was applied, and no number means anything */
+        SY_TRY(sy_session_regrow(s, s->seen.tally->overflow));
+        SY_TRY(compute(s, r));
+    }
     SY_TRY(check_recompute(s));
     report(s, r);
     if (r->applied) {
         s->applied++;
+        sy_profile_mark(s->profile, SY_PART_spread);
         SY_TRY(sy_session_spread(s));
     }
     return sy_step_routes_end(s->routes, r->step, r->counted);
@@ -280,67 +311,4 @@ sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_res
 
 sy_status sy_session_step_filled(struct sy_session *s, int64_t step, struct sy_step_result *r) {
     return filled(s, SY_OK, step, r);
-}
-
-struct fed { /* the first n sequences of the feed */
-    const struct sy_session *s;
-    int64_t n;
-};
-static struct sy_batch fed_batch(void *self, int64_t mb) {
-    const struct fed *f = self;
-    int64_t local = sy_session_batch(f->s), k = mb * local, n = f->n - k < local ? f->n - k : local;
-    return sy_feed_batch(f->s, k, n);
-}
-
-static sy_status eval_fed(struct sy_session *s, int64_t n) {
-    struct fed f = {s, n};
-    if (s->pipeline) {
-        int64_t local = sy_session_batch(s);
-        return sy_pipeline_run(s->pipeline,
-                               &(struct sy_pipeline_run){&f, fed_batch, NULL, (n + local - 1) / local});
-    }
-    struct sy_batch b = sy_feed_batch(s, 0, n);
-    return sy_model_eval(s->model, &b);
-}
-
-/* Losses of held-out sequences own.first .. own.first + own.n - 1, to the tally. */
-static sy_status eval_sequences(struct sy_session *s, struct sy_share own, int64_t passes) {
-    const struct sy_device *d = s->exec.device;
-    int64_t once = s->pipeline ? sy_walk_length(&s->walk) : sy_session_batch(s), end = own.first + own.n;
-    *s->seen.tally = sy_tally_empty;
-    d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
-    for (int64_t k = own.first; k < end; k += once) {
-        int64_t n = end - k < once ? end - k : once;
-        SY_TRY(sy_feed_fetch_heldout(s, k, n));
-        sy_feed_send(s, n);
-        SY_TRY(eval_fed(s, n));
-        SY_TRY(sy_exec_wait(&s->exec)); /* the feed is filled again */
-    }
-    for (int64_t i = passes_of(own.n, once); i < passes && !s->pipeline; i++)
-        sy_model_idle(s->model, 0);
-    SY_TRY(sy_weights_status(&s->weights));
-    d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
-    return sy_exec_wait(&s->exec);
-}
-
-sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *loss, int64_t *n_valid) {
-    int64_t total = sy_loader_eval_count(s->data.loader), batch = s->config->training.global_batch_size;
-    if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)
-        total = max_batches * batch;
-    int64_t passes = 0;
-    for (int r = 0; r < s->mesh.dp; r++) {
-        struct sy_walk w = sy_session_walk(s->config, &s->mesh, r);
-        int64_t n = passes_of(sy_deal(total, s->mesh.dp, r).n,
-                              sy_walk_batch(&w, s->config->training.local_batch_size));
-        passes = n > passes ? n : passes;
-    }
-    sy_status status = eval_sequences(s, sy_deal(total, s->mesh.dp, s->mesh.dp_rank), passes);
-    SY_TRY(sy_tally_total(&s->groups.world, status, s->seen.tally));
-    const struct sy_tally *t = s->seen.tally;
-    sy_model_counters(s->model)->batched_no_grad += t->batched;
-    *n_valid = t->n_valid;
-    *loss = t->n_bad || t->bad_token != SY_NO_TOKEN || t->n_valid == 0
-                ? NAN
-                : (double)t->loss * 0x1p-24 / (double)t->n_valid;
-    return SY_OK;
 }

@@ -20,15 +20,19 @@
 #include "train/classes.h"
 #include "train/counters_print.h"
 #include "train/io.h"
+#include "train/processes.h"
 #include "train/progress.h"
 #include "train/resume.h"
 #include "train/state_store.h"
 #include "train/stop.h"
+#include "comm/world.h"
 #include "train/feed.h"
-#include "train/world.h"
 
 struct trainer {
     struct sy_config *config;
+    const char *name;
+    struct sy_launch place; /* of the process */
+    struct sy_io quiet;     /* of all but the first */
     const struct sy_io *io;
     struct sy_train_summary *out;
     struct sy_log log;
@@ -218,6 +222,19 @@ static void log_device(const struct trainer *t) {
     }
 }
 
+static void log_experts(const struct trainer *t) {
+    const struct sy_calls *c = &t->session->calls;
+    int direct = t->config->parallelism.expert_parallel_comm_backend == SY_COMM_DIRECT;
+    sy_log_info(&t->log, "Applied Expert Parallel with %s comm backend", direct ? "direct" : "standard");
+    if (c->by_rounds)
+        sy_log_info(
+            &t->log,
+            "lane groups lie on several ranks: each brings whole rounds to a call, %lld at a time, up to "
+            "%lld sequences (training.local_batch_size = %lld)",
+            (long long)c->batch, (long long)c->max_sequences,
+            (long long)t->config->training.local_batch_size);
+}
+
 static void log_ranks(const struct trainer *t) {
     const struct sy_mesh *m = &t->session->mesh;
     struct sy_share lanes = sy_mesh_lanes(m, 0);
@@ -226,6 +243,8 @@ static void log_ranks(const struct trainer *t) {
                     "%d ranks: pipeline %d, data parallel %d (replicate %d x shard %d), expert parallel %d; "
                     "rank 0 has %lld of %d lanes",
                     m->world, m->pp, m->dp, m->replicate, m->shard, m->ep, (long long)lanes.n, m->lanes);
+    if (m->ep > 1)
+        log_experts(t);
 }
 
 static void log_start(const struct trainer *t) {
@@ -245,14 +264,19 @@ static void log_start(const struct trainer *t) {
     log_ranks(t);
 }
 
-/* What a process does once, before its ranks. */
-static sy_status prepare(struct trainer *t, const char *name) {
-    SY_TRY(name_folder(t, name));
-    if (access(t->out->run_dir, F_OK) == 0)
+/* What a process does once, before its ranks; the first one has the folder. A launcher's processes are the
+ * ranks, also where the checkpoint had threads. */
+static sy_status prepare(struct trainer *t) {
+    SY_TRY(name_folder(t, t->name));
+    if (t->place.rank == 0 && access(t->out->run_dir, F_OK) == 0)
         SY_TRY(lock_folder(t));
     SY_TRY(sy_resume_find(t->out->run_dir, t->config, &t->log, &t->resume));
+    int processes = t->place.size > 1;
+    if (processes)
+        SY_TRY(
+            sy_config_set(t->config, SY_LAYER_RULE, sy_launcher_name(t->place.launcher), "run.ranks", "1"));
     struct sy_mesh mesh;
-    SY_TRY(sy_mesh_create(t->config, (int)t->config->run.ranks, 0, &mesh));
+    SY_TRY(sy_mesh_create(t->config, processes ? t->place.size : (int)t->config->run.ranks, 0, &mesh));
     SY_TRY(sy_data_open(t->config, &t->log, &t->data));
     SY_TRY(sy_documents_fingerprint(t->data.documents, &t->fingerprint));
     const struct sy_documents *d = t->data.documents;
@@ -309,6 +333,8 @@ static sy_status nonfinite(struct trainer *t, const struct sy_step_result *r) {
 /* A step failed and the weights are those of t->step: they are saved, and what failed stays the error. */
 static sy_status save_before(struct trainer *t, sy_status status) {
     char why[2048];
+    if (status == SY_ERR_PEER) /* without the others nothing can be saved */
+        return sy_fail_context(status, "step %lld", (long long)t->step + 1);
     snprintf(why, sizeof why, "%s", sy_error_message());
     if (save(t) != SY_OK)
         sy_log_warn(&t->log, "step %lld could not be saved: %s", (long long)t->step, sy_error_message());
@@ -410,10 +436,14 @@ static sy_status run(struct trainer *t) {
 /* Another rank's trainer has neither folder nor log; signals reach it, too. */
 static sy_status run_rank(const struct sy_comm *world, void *arg) {
     struct trainer *first = arg;
-    if (world->rank == 0) {
-        first->world = world;
-        return run(first);
+    first->world = world->rank == 0 || first->place.size > 1 ? world : first->world;
+    if (first->place.size > 1) {
+        SY_TRY(agree(first, prepare(first)));
+        int64_t step = first->resume.ckpt ? sy_ckpt_info(first->resume.ckpt)->step : 0;
+        SY_TRY(sy_processes_compare(world, first->out->run_dir, step, first->fingerprint));
     }
+    if (first->world == world)
+        return run(first);
     struct sy_train_summary out = {.loss = NAN};
     memcpy(out.run_dir, first->out->run_dir, sizeof out.run_dir);
     struct sy_io quiet = {.stop = first->io->stop, .save = first->io->save};
@@ -428,27 +458,47 @@ static sy_status run_rank(const struct sy_comm *world, void *arg) {
     return run(&t);
 }
 
+/* Threads share what one of them prepares; of processes each prepares its own, and they agree on it. */
+static sy_status run_ranks(struct trainer *t) {
+    struct sy_world_options o = sy_world_options(t->config);
+    int ranks;
+    SY_TRY(sy_world_size(&o, &ranks, &t->place));
+    if (t->place.rank > 0) {
+        t->quiet = (struct sy_io){.stop = t->io->stop, .save = t->io->save};
+        t->io = &t->quiet;
+        t->log = (struct sy_log){0};
+    }
+    if (t->place.size == 1) {
+        SY_TRY(prepare(t));
+        o = sy_world_options(t->config); /* a checkpoint may have said more */
+    }
+    o.stop = t->io->stop;
+    return sy_world_run(&o, run_rank, t);
+}
+
+static void close_trainer(struct trainer *t) {
+    sy_data_close(&t->data);
+    sy_resume_fini(&t->resume);
+    json_decref(t->fingerprint);
+    free(t->early_log.s);
+    if (t->log_file)
+        fclose(t->log_file);
+    if (t->lock >= 0)
+        close(t->lock);
+}
+
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io,
                    struct sy_train_summary *out) {
     *out = (struct sy_train_summary){.loss = NAN, .eval_loss = NAN, .unigram_entropy = NAN};
-    struct trainer t = {.config = config, .io = io, .out = out, .lock = -1, .saved_step = -1};
+    struct trainer t = {.config = config, .name = name, .io = io, .out = out, .lock = -1, .saved_step = -1};
     t.log = (struct sy_log){log_line, &t};
-    sy_status status = prepare(&t, name);
-    if (status == SY_OK)
-        status = sy_world_run(config, run_rank, &t);
+    sy_status status = run_ranks(&t);
     if (status == SY_OK)
         status = sy_metrics_close(&t.metrics);
     else if (t.metrics.file)
         fclose(t.metrics.file); /* what failed before stays the error */
     if (status != SY_OK && status != SY_STOPPED && t.log_file)
         fprintf(t.log_file, "error: %s\n", sy_error_message());
-    sy_data_close(&t.data);
-    sy_resume_fini(&t.resume);
-    json_decref(t.fingerprint);
-    free(t.early_log.s);
-    if (t.log_file)
-        fclose(t.log_file);
-    if (t.lock >= 0)
-        close(t.lock);
+    close_trainer(&t);
     return status;
 }

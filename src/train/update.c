@@ -32,7 +32,8 @@ static void list_trained(struct sy_update *u, int i, const struct sy_tensor *t, 
         item.m = s->of[SY_STATE_M][i];
         item.v = s->of[SY_STATE_V][i];
     }
-    u->norm[u->n_trained] = (struct sy_norm_item){.n = own.n};
+    int left_out = u->o.norm_without_experts && s->params->param[t->param].kind == SY_PARAM_EXPERT;
+    u->norm[u->n_trained] = (struct sy_norm_item){.n = left_out ? 0 : own.n};
     u->tensor[u->n_trained] = i;
     if (!is_vector)
         u->cast[u->n_stored++] = (struct sy_cast_item){own.n, item.w, item.stored};

@@ -11,6 +11,7 @@
 #include "train/state.h"
 
 struct sy_update_options {
+    int norm_without_experts; /* a planted bug */
     const struct sy_state *state;
     struct sy_keeper keeper;
     const struct sy_config_moe *moe;

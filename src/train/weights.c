@@ -3,6 +3,7 @@
 
 static int is_sharded(const struct sy_weights_options *o) { return o->mesh->shard > 1; }
 
+/* own: outlives the weights. */
 static struct sy_resident_options resident_options(const struct sy_weights_options *o,
                                                    const struct sy_owner *own) {
     return (struct sy_resident_options){.params = o->params,
@@ -11,6 +12,7 @@ static struct sy_resident_options resident_options(const struct sy_weights_optio
                                         .exec = o->exec,
                                         .master = o->state ? o->state->master : NULL,
                                         .own = own,
+                                        .experts = sy_mesh_experts(o->mesh, o->mesh->ep_rank),
                                         .gathered = o->mesh->dp > 1};
 }
 

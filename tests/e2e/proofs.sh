@@ -1,10 +1,12 @@
 # The commands that show equality: verify finds every planted bug, diff names where runs part, a stranger recomputes a digest.
 . tests/lib/check.sh
 
-run verify $config --steps 1
+run verify $config --steps 1 --layouts 12 --model.n_layers=8
 expect 0 "verify"
-says "layouts, 1 steps: one digest" "verify"
-run verify configs/micro_mla.toml --steps 1 --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
+says "^12 layouts, 1 steps: one digest" "verify"
+says "^ *[2-8] +[24] +(GPipe|Interleaved).*  same$" "verify: stages"
+says "^ *[2-8] +[124] +[A-Za-z0-9]+ +[2-8] +(padded|direct) +(2|all) .*  same$" "verify: experts and shards over ranks"
+run verify configs/micro_mla.toml --steps 1 --layouts 12 --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
 expect 0 "verify, P 4 F 2 W 2"
 
 # Each planted bug is caught in a recipe that can show it; the two that reorder a lane group need one of several lanes.

@@ -185,6 +185,7 @@ static void stretches(void **state) {
     run_in_stretches((const struct stretch[]){{32, 16, 2}, {24, 4, 2}, {64, 8, 1}, {32, 16, 1}}, 4,
                      0); /* no multiple */
     run_in_stretches((const struct stretch[]){{32, 16, 3}, {64, 16, 2}, {16, 8, 1}}, 3, 1);
+    run_in_stretches((const struct stretch[]){{1, 16, 2}, {32, 16, 1}, {1, 4, 1}}, 3, 0); /* one token */
 }
 
 /* A count that cannot be is damage. */

@@ -16,6 +16,12 @@ for model in micro_mla micro_gqa; do
         rm -rf "${room:?}/$mode"
     done
 done
+# The host waits for the GPU once a step, at its end.
+if [ "$device" != cpu ]; then
+    run bench model configs/micro_mla.toml --numerics.class=sm90 --run.device="$device" --steps 2 --json
+    expect 0 "bench model on $device"
+    says '"waits":1[,}]' "bench model on $device: one wait a step"
+fi
 [ $bad -eq 0 ] || finish
 CLASS=sm90 DEVICE=$device sh tests/e2e/guarded.sh || fail "tests/e2e/guarded.sh on $device"
 finish

@@ -245,11 +245,11 @@ int main(int argc, char **argv) {
     struct sy_world_options o = {
         .ranks = 1, .launched = 1, .init_limit = 60, .limit = atof(argv[LIMIT]), .stop = &stop};
     int ranks;
-    struct sy_place place = {0};
+    struct sy_launch place = {0};
     sy_status status = sy_world_size(&o, &ranks, &place);
     if (strcmp(scene, "absent") == 0 && place.rank == 1)
         raise(SIGSTOP);
-    if (strcmp(scene, "absent") == 0)
+    if (strcmp(scene, "absent") == 0 || strcmp(scene, "alone") == 0)
         o.init_limit = o.limit;
     if (status == SY_OK)
         status = sy_world_run(&o, play, NULL);
@@ -261,5 +261,7 @@ int main(int argc, char **argv) {
     fprintf(f, "%d %.1f %s\n", sy_status_exit_code(status), sy_clock() - begin,
             status == SY_OK ? "" : sy_error_message());
     fclose(f);
+    if (status != SY_OK)
+        sleep(2); /* mpirun ends the others when one has failed: they are given time */
     return sy_status_exit_code(status);
 }

@@ -24,7 +24,7 @@
 #pragma weak sy_mpi
 #pragma weak sy_mpi_lock
 #pragma weak sy_mpi_unlock
-#pragma weak sy_mpi_alive
+#pragma weak sy_mpi_settle
 #pragma weak sy_mpi_leave
 #pragma weak sy_mpi_team_free
 
@@ -70,7 +70,7 @@ static inline void leave_teams(sy_status status) {
     snprintf(why, sizeof why, "%s", sy_error_message());
     sy_mpi_lock();
     for (struct sy_mpi_team *t = sy_mpi.teams; t && t->next; t = t->next) {
-        (void)sy_mpi_alive(t);
+        sy_mpi_settle(t);
         sy_mpi_leave(t, status == SY_OK ? status : sy_fail(status, "%s", why));
     }
     sy_mpi_unlock();

@@ -224,7 +224,9 @@ static sy_status a_group_dies(const struct sy_comm *world, void *arg) {
     for (int op = 0; op < OPERATIONS; op++)
         check(room, world, operations[op].call(world, SY_OK, &right) == SY_OK && right);
     check(room, world, (group.ops->agree(&group, SY_OK) == SY_OK) == (world->rank < 2));
+    (void)sy_fail(SY_ERR_IO, "what went wrong");
     sy_comm_destroy(&group);
+    check(room, world, says("what went wrong")); /* also when a dead group goes */
     return SY_OK;
 }
 

@@ -758,10 +758,6 @@ static void test_more_checks(void **state) {
     expect_finish(
         "micro_mla", "--model.n_dense_layers=3",
         "command line: model.n_dense_layers = 3: more than model.n_layers = 2: choose at most that");
-    expect_finish("micro_mla", "--parallelism.expert_parallel_comm_backend=direct",
-                  "command line: parallelism.expert_parallel_comm_backend = \"direct\": direct needs GPUs "
-                  "that see each "
-                  "other's memory, which this release does not use: choose \"auto\" or \"standard\"");
     expect_finish(
         "micro_mla", "--model.vocab_size=100",
         "command line: model.vocab_size = 100: tokenizer.path = \"byte\" has 259 ids: choose at least that");

@@ -145,10 +145,11 @@ static void run_owner(struct lab *l, struct owner *o, enum wrong wrong, int *see
     struct sy_grad_sink sink = sy_gradients_sink(o->gradients);
     int64_t sequence[512];
     for (int64_t i = 0; i < o->calls.n; i++) {
-        struct sy_group_batch g;
         struct sy_sink_experts e = {.first_expert = o->experts.first};
         struct sy_span at = {.seq_len = SEQ};
-        sy_call(&o->calls, i, &at.first, &at.n, &g);
+        struct sy_group_batch g = o->calls.call[i].group;
+        at.first = o->calls.call[i].first;
+        at.n = o->calls.call[i].n;
         for (int k = 0; k < g.n_sources; k++) {
             int r = wrong == RANKS_BACKWARDS ? g.n_sources - 1 - k : k;
             for (int64_t b = 0; b < g.source[r].n; b++) {
@@ -175,10 +176,11 @@ static float node_value(struct owner *const *group, int n_groups, int leaves, in
     struct sy_tree_node list[SY_TREE_MAX_NODES], left = {node.level - 1, 2 * node.index},
                                                  right = {node.level - 1, 2 * node.index + 1};
     for (int g = 0; g < n_groups; g++) {
-        int n = sy_gradients_nodes(group[g]->gradients, param, list);
+        struct sy_share own = sy_mesh_lane_groups(&group[g]->mesh, group[g]->mesh.edp_rank);
+        int n = sy_tree_maximal(leaves, (int)own.first, (int)own.n, list);
         for (int k = 0; k < n; k++)
             if (list[k].level == node.level && list[k].index == node.index)
-                return sy_gradients_node(group[g]->gradients, param, node)[i];
+                return sy_gradients_sum(group[g]->gradients, param, node)[i];
     }
     assert_true(node.level > 0);
     float a = node_value(group, n_groups, leaves, param, left, i);

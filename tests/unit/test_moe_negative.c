@@ -16,6 +16,7 @@ struct liar {
     int calls, at; /* which exchange of this rank */
     int64_t row_bytes;
     int moved;
+    int64_t told; /* bytes of counts that came */
     void *copy;
 };
 
@@ -74,6 +75,7 @@ static sy_status liar_begin(const struct sy_comm *c, sy_status mine, const void 
 /* Counts go without begin and wait: they are told as they are. */
 static sy_status liar_all_to_all(const struct sy_comm *c, sy_status mine, const void *send,
                                  const int64_t *send_at, void *recv, const int64_t *recv_at) {
+    ((struct liar *)c->state)->told += recv_at[c->size];
     return inner_of(c)->ops->all_to_all(inner_of(c), mine, send, send_at, recv, recv_at);
 }
 
@@ -89,6 +91,7 @@ struct lie {
     struct job j;
     enum wrong_move move;
     int at, moved[MAX_RANKS];
+    int64_t told[MAX_RANKS];
 };
 
 static sy_status lying_rank(const struct sy_comm *comm, void *arg) {
@@ -98,6 +101,7 @@ static sy_status lying_rank(const struct sy_comm *comm, void *arg) {
     struct sy_comm lying = {&liar_ops, &l, comm->rank, comm->size, 0};
     sy_status status = job_rank(&lying, &q->j);
     q->moved[comm->rank] = l.moved;
+    q->told[comm->rank] = l.told;
     free(l.copy);
     return status;
 }
@@ -226,6 +230,29 @@ static void another_order_of_sequences(void **state) {
             }
 }
 
+/* --- who is told what ----------------------------------------------------------------------------------- */
+
+/* Of its own experts alone: of each rank a header (sequences of the rounds, routes to each rank, the fewest and
+ * the most of an expert), and for each of its experts the routes of each sequence. */
+static void told_of_own_experts_alone(void **state) {
+    (void)state;
+    static const struct setup plain = {.tier = "auto", .threads = 1};
+    for (int ranks = 2; ranks <= 5; ranks++) {
+        struct scene s = scene_of(SY_NUMERIC_X86, RANDOM, 7);
+        struct layout l = lay(ranks, 7, 1);
+        struct answer got;
+        struct lie q = {.j = {.p = &s.p, .b = &s.b, .l = &l, .s = &plain}};
+        run_lie(&q, &got);
+        for (int r = 0; r < ranks; r++) {
+            int64_t experts = 8 / ranks + (r < 8 % ranks);
+            int64_t numbers = l.rounds + ranks + 2 + experts * most_sequences(&l);
+            assert_int_equal(q.told[r], ranks * numbers * (int64_t)sizeof(int64_t));
+        }
+        answer_free(&got);
+        scene_free(&s);
+    }
+}
+
 /* --- the expert bias ------------------------------------------------------------------------------------ */
 
 enum { E = 8 };
@@ -280,9 +307,8 @@ static void bias_from_the_counts_of_one_rank(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(padding_at_the_front_of_a_part),
-        cmocka_unit_test(two_rows_of_a_part_swapped),
-        cmocka_unit_test(another_order_of_sequences),
+        cmocka_unit_test(padding_at_the_front_of_a_part),   cmocka_unit_test(two_rows_of_a_part_swapped),
+        cmocka_unit_test(another_order_of_sequences),       cmocka_unit_test(told_of_own_experts_alone),
         cmocka_unit_test(bias_from_the_counts_of_one_rank),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

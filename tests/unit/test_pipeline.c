@@ -70,6 +70,12 @@ static struct sy_batch batch_of(void *self, int64_t mb) {
     return sy_feed_batch(s, first, n < local ? n : local);
 }
 
+static struct sy_batch all_but_the_last(void *self, int64_t mb) {
+    const struct sy_session *s = self;
+    struct sy_batch b = batch_of(self, mb);
+    return b.at.first + b.at.n < BATCH ? b : sy_feed_batch(s, BATCH, 0);
+}
+
 /* The model that has all layers, micro-batch after micro-batch; *evaluated is the loss of all but the last, of a
  * pass without gradients before it. */
 static struct sy_session *whole(const struct shape *q, int64_t *evaluated) {
@@ -151,12 +157,13 @@ static void compare(struct pipe *p, int rank, const struct sy_session *s,
 static sy_status run_model(struct pipe *p, struct sy_session *s, const struct sy_comm *c,
                            struct sy_pipeline *pipeline) {
     struct sy_grad_sink sink = sy_gradients_sink(s->gradients);
-    struct sy_pipeline_run run = {.self = s, .batch = batch_of, .n = micro_batches(p->shape) - 1};
+    struct sy_pipeline_run run = {.self = s, .batch = all_but_the_last};
     sy_status status = sy_pipeline_run(pipeline, &run); /* forward alone leaves nothing behind */
     p->eval[c->rank] = *s->step.tally;
     *s->step.tally = sy_tally_empty;
     memset(s->step.counts, 0, (size_t)(LAYERS * s->config->moe.num_experts) * sizeof *s->step.counts);
     run.sink = &sink;
+    run.batch = batch_of;
     if (status == SY_OK)
         status = sy_pipeline_run(pipeline, &run);
     p->tally[c->rank] = *s->step.tally;

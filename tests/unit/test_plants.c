@@ -3,18 +3,21 @@
  *
  * swap_sequences: in round 0 the sequences of lanes 0 and 1 change places. shuffle_lanes: an expert's
  * leaf takes its sequences from last to first. lanes_in_turn: lanes are added one after the other, not
- * as a tree.
+ * as a tree. Those of a step over ranks: at each.
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "switchyard.h"
+#include "train/plants.h"
 #include "../lib/session.h"
 
 enum { SEQ = 32 };
@@ -160,19 +163,170 @@ static void nan_at_step(void **state) {
     close_session(s);
 }
 
+/* --- plants of a step over ranks ------------------------------------------------------------------------ */
+
+enum { RANKS = 2, ELEMENTS = 1 << 17 };
+
+struct seen { /* of a rank, after a step */
+    int64_t counts[64];
+    float bias[16], dense[ELEMENTS], experts[ELEMENTS];
+    int64_t n_dense, n_experts, n_counts;
+    double norm, dense_norm;
+};
+
+struct step {
+    struct sy_config *config;
+    struct seen *seen; /* [ranks] */
+};
+
+static void keep(const struct sy_session *s, struct seen *k) {
+    const struct sy_params *p = s->params;
+    for (int i = 0; i < p->n_tensors; i++) {
+        const struct sy_param *q = &p->param[p->tensor[i].param];
+        int64_t n = sy_state_own(&s->state, i).n;
+        if (q->kind == SY_PARAM_BUFFER) {
+            memcpy(k->bias, s->state.of[SY_STATE_W][i], (size_t)n * sizeof(float));
+            continue;
+        }
+        float *to = q->kind == SY_PARAM_EXPERT ? k->experts + k->n_experts : k->dense + k->n_dense;
+        const float *g = n > 0 ? sy_reduce_own(s->reduce, i) : NULL;
+        for (int64_t j = 0; j < n; j++) {
+            to[j] = g[j];
+            k->dense_norm += q->kind == SY_PARAM_EXPERT ? 0.0 : (double)g[j] * (double)g[j];
+        }
+        k->n_experts += q->kind == SY_PARAM_EXPERT ? n : 0;
+        k->n_dense += q->kind == SY_PARAM_EXPERT ? 0 : n;
+    }
+    k->n_counts = p->n_layers * s->config->moe.num_experts;
+    memcpy(k->counts, s->seen.counts, (size_t)k->n_counts * sizeof *k->counts);
+    k->norm = s->seen.verdict->norm;
+}
+
+static sy_status step_rank(const struct sy_comm *world, void *arg) {
+    const struct step *q = arg;
+    struct sy_session *s;
+    struct sy_step_result r;
+    SY_TRY(sy_session_join(&(struct sy_session_options){.config = q->config,
+                                                        .parts = SY_SESSION_TRAIN | SY_SESSION_INIT,
+                                                        .world = world},
+                           &s));
+    for (int64_t k = 0; k < sy_walk_length(&s->walk); k++)
+        for (int64_t t = 0; t < SEQ; t++) {
+            uint64_t at = (uint64_t)(s->feed.sequence[k] * SEQ + t);
+            s->feed.ids[k * SEQ + t] = (int32_t)(sy_mix64(at) % 256);
+            s->feed.labels[k * SEQ + t] = (int32_t)(sy_mix64(at + 1) % 256);
+            s->feed.doc_start[k * SEQ + t] = 0;
+        }
+    sy_status status = sy_session_step_filled(s, 0, &r);
+    if (status == SY_OK)
+        keep(s, &q->seen[world->rank]);
+    sy_session_destroy(s);
+    return status;
+}
+
+static struct seen *one_step(const char *plant, const char *ranks, const char *ep, const char *recompute) {
+    const char *options[][2] = {{"model.flavor", "micro_gqa"},
+                                {"training.seq_len", "32"},
+                                {"training.dataset_path", "none"},
+                                {"training.global_batch_size", "8"},
+                                {"numerics.lanes", "4"},
+                                {"numerics.class", "fp32"},
+                                {"run.threads", "2"},
+                                {"run.ranks", ranks},
+                                {"parallelism.expert_parallel_degree", ep},
+                                {"activation_checkpoint.mode", recompute},
+                                {"debug.break", plant}};
+    struct step q = {config_with(options, sizeof options / sizeof *options), calloc(RANKS, sizeof *q.seen)};
+    assert_non_null(q.seen);
+    expect_ok(sy_config_finish(q.config, false));
+    expect_ok(sy_comm_threads_run((int)strtol(ranks, NULL, 10), step_rank, &q));
+    sy_config_destroy(q.config);
+    return q.seen;
+}
+
+/* Every expert's gradient is EP times what it should be, no other is touched. */
+static void experts_scaled(void **state) {
+    (void)state;
+    struct seen *good = one_step("", "2", "2", "none"), *bad = one_step("experts_scaled", "2", "2", "none"),
+                *alone = one_step("experts_scaled", "2", "1", "none");
+    for (int r = 0; r < RANKS; r++) {
+        assert_true(good[r].n_experts > 0 && good[r].n_experts == bad[r].n_experts);
+        for (int64_t i = 0; i < good[r].n_experts; i++)
+            assert_true(bad[r].experts[i] == 2.0f * good[r].experts[i]);
+        assert_memory_equal(bad[r].dense, good[r].dense, (size_t)good[r].n_dense * sizeof(float));
+        assert_true(bad[r].norm > good[r].norm);
+    }
+    assert_true(alone[0].norm == good[0].norm); /* EP 1: nothing to scale by */
+    free(good);
+    free(bad);
+    free(alone);
+}
+
+/* What recompute makes again is counted again; without recompute there is nothing. */
+static void routes_twice(void **state) {
+    (void)state;
+    struct seen *good = one_step("", "1", "1", "full"), *bad = one_step("routes_twice", "1", "1", "full"),
+                *none = one_step("routes_twice", "1", "1", "none");
+    int64_t all = 0;
+    for (int64_t i = 0; i < good->n_counts; i++) {
+        assert_int_equal(bad->counts[i], 2 * good->counts[i]);
+        assert_int_equal(none->counts[i], good->counts[i]);
+        all += good->counts[i];
+    }
+    assert_true(all > 0);
+    assert_memory_not_equal(bad->bias, good->bias, sizeof good->bias);
+    free(good);
+    free(bad);
+    free(none);
+}
+
+/* Ranks move the same biases to other places; sums are as they should be. */
+static void bias_local(void **state) {
+    (void)state;
+    struct seen *good = one_step("", "2", "1", "none"), *bad = one_step("bias_local", "2", "1", "none");
+    assert_memory_equal(good[0].bias, good[1].bias, sizeof good->bias);
+    assert_memory_not_equal(bad[0].bias, bad[1].bias, sizeof bad->bias);
+    assert_true(bad[0].norm == good[0].norm);
+    free(good);
+    free(bad);
+}
+
+/* The norm is that of all other gradients. */
+static void clip_without_experts(void **state) {
+    (void)state;
+    struct seen *good = one_step("", "1", "1", "none"),
+                *bad = one_step("clip_without_experts", "1", "1", "none");
+    assert_true(bad->norm < good->norm);
+    assert_true(fabs(bad->norm - sqrt(bad->dense_norm)) < 1e-9 * bad->norm);
+    assert_memory_equal(bad->experts, good->experts, (size_t)good->n_experts * sizeof(float));
+    free(good);
+    free(bad);
+}
+
 /* The list has no others: one that is added needs its test here. */
 static void the_list(void **state) {
     (void)state;
-    static const char *const known[] = {"swap_sequences", "shuffle_lanes", "lanes_in_turn"};
-    for (int i = 0; i < 3; i++)
-        assert_string_equal(sy_gradients_plant(i), known[i]);
+    static const char *const known[] = {"swap_sequences",      "shuffle_lanes", "lanes_in_turn",
+                                        "experts_scaled",      "routes_twice",  "bias_local",
+                                        "clip_without_experts"};
+    struct sy_plant p;
+    for (int i = 0; i < 7; i++) {
+        assert_int_equal(sy_plant(i, &p), 1);
+        assert_string_equal(p.name, known[i]);
+    }
+    assert_int_equal(sy_plant(7, &p), 0);
+    assert_int_equal(sy_plant(-1, &p), 0);
+    assert_string_equal(sy_gradients_plant(2), known[2]);
     assert_null(sy_gradients_plant(3));
     assert_null(sy_gradients_plant(-1));
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(swap_sequences), cmocka_unit_test(shuffle_lanes),
-                                       cmocka_unit_test(lanes_in_turn), cmocka_unit_test(nan_at_step),
-                                       cmocka_unit_test(the_list)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(swap_sequences), cmocka_unit_test(shuffle_lanes),
+        cmocka_unit_test(lanes_in_turn),  cmocka_unit_test(nan_at_step),
+        cmocka_unit_test(experts_scaled), cmocka_unit_test(routes_twice),
+        cmocka_unit_test(bias_local),     cmocka_unit_test(clip_without_experts),
+        cmocka_unit_test(the_list)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -312,7 +312,7 @@ static void test_nodes_of(void **unused) {
         for (int first = 0; first < leaves; first++)
             for (int n = 0; first + n <= leaves; n++) {
                 struct sy_tree_node got[SY_TREE_MAX_NODES], want[SY_TREE_MAX_NODES];
-                int many = sy_tree_nodes_of(leaves, (struct sy_tree_run){first, n}, got), lane = first;
+                int many = sy_tree_maximal(leaves, first, n, got), lane = first;
                 assert_int_equal(many, defined_nodes(leaves, first, n, want));
                 for (int i = 0; i < many; i++) {
                     struct sy_tree_run lanes = sy_tree_lanes_of(leaves, got[i]);
@@ -388,7 +388,7 @@ static int streams_differ(int leaves, int width, int n_runs, const struct sy_tre
                 struct sy_tree_node node[SY_TREE_MAX_NODES];
                 for (i++; i < n_runs && runs[i].first == all.first + all.n; i++)
                     all.n += runs[i].n;
-                int n = sy_tree_nodes_of(leaves, all, node);
+                int n = sy_tree_maximal(leaves, all.first, all.n, node);
                 for (int k = 0; k < n; k++) {
                     const float *sum = sy_tree_node(&l.tree, p, node[k]);
                     for (int e = 0; e < WIDE; e++)

@@ -17,15 +17,18 @@
 static const char *const known[] = {"OMPI_COMM_WORLD_RANK",
                                     "OMPI_COMM_WORLD_SIZE",
                                     "OMPI_COMM_WORLD_LOCAL_RANK",
+                                    "OMPI_COMM_WORLD_LOCAL_SIZE",
                                     "PMIX_RANK",
                                     "PMI_RANK",
                                     "PMI_SIZE",
                                     "SLURM_STEP_NUM_TASKS",
                                     "SLURM_NTASKS",
                                     "SLURM_LOCALID",
+                                    "SLURM_STEP_TASKS_PER_NODE",
                                     "RANK",
                                     "WORLD_SIZE",
                                     "LOCAL_RANK",
+                                    "LOCAL_WORLD_SIZE",
                                     "MASTER_ADDR",
                                     "MASTER_PORT"};
 
@@ -42,37 +45,39 @@ static void set(const char *variables) {
     }
 }
 
-#define MPIRUN "OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_RANK=1"
-#define TORCH "RANK=3 WORLD_SIZE=8 LOCAL_RANK=1 "
+#define MPIRUN                                                                    \
+    "OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_RANK=1 " \
+    "OMPI_COMM_WORLD_LOCAL_SIZE=2"
+#define TORCH "RANK=3 WORLD_SIZE=8 LOCAL_RANK=1 LOCAL_WORLD_SIZE=2 "
 
 static void places(void **state) {
     (void)state;
     static const struct {
         const char *variables;
-        struct sy_place place;
+        struct sy_launch place;
     } cases[] = {
-        {"", {SY_LAUNCHER_NOBODY, 0, 1, 0, NULL, 0}},
-        {MPIRUN, {SY_LAUNCHER_MPIRUN, 1, 4, 1, NULL, 0}},
-        {MPIRUN " " TORCH, {SY_LAUNCHER_MPIRUN, 1, 4, 1, NULL, 0}},
-        {"PMIX_RANK=5 SLURM_STEP_NUM_TASKS=6 SLURM_NTASKS=60 SLURM_LOCALID=2",
-         {SY_LAUNCHER_SRUN, 5, 6, 2, NULL, 0}},
-        {"PMIX_RANK=5 SLURM_NTASKS=6", {SY_LAUNCHER_SRUN, 5, 6, 0, NULL, 0}},
-        {"PMI_RANK=1 PMI_SIZE=2 SLURM_STEP_NUM_TASKS=2", {SY_LAUNCHER_SRUN, 1, 2, 0, NULL, 0}},
-        {TORCH "MASTER_ADDR=node1 MASTER_PORT=29500", {SY_LAUNCHER_TORCHRUN, 3, 8, 1, "node1", 29500}},
-        {"RANK=0 WORLD_SIZE=1", {SY_LAUNCHER_TORCHRUN, 0, 1, 0, NULL, 0}},
-        {"WORLD_SIZE=8", {SY_LAUNCHER_NOBODY, 0, 1, 0, NULL, 0}},
-        {"SLURM_NTASKS=8", {SY_LAUNCHER_NOBODY, 0, 1, 0, NULL, 0}}, /* the script of sbatch: no step */
-        {"SLURM_STEP_NUM_TASKS=1", {SY_LAUNCHER_NOBODY, 0, 1, 0, NULL, 0}},
+        {"", {SY_LAUNCHER_NOBODY, 0, 1, 0, 1, NULL, 0}},
+        {MPIRUN, {SY_LAUNCHER_MPIRUN, 1, 4, 1, 2, NULL, 0}},
+        {MPIRUN " " TORCH, {SY_LAUNCHER_MPIRUN, 1, 4, 1, 2, NULL, 0}},
+        {"PMIX_RANK=5 SLURM_STEP_NUM_TASKS=6 SLURM_NTASKS=60 SLURM_LOCALID=2 SLURM_STEP_TASKS_PER_NODE=3(x2)",
+         {SY_LAUNCHER_SRUN, 5, 6, 2, 3, NULL, 0}},
+        {"PMIX_RANK=5 SLURM_NTASKS=6", {SY_LAUNCHER_SRUN, 5, 6, 0, 1, NULL, 0}},
+        {"PMI_RANK=1 PMI_SIZE=2 SLURM_STEP_NUM_TASKS=2", {SY_LAUNCHER_SRUN, 1, 2, 0, 1, NULL, 0}},
+        {TORCH "MASTER_ADDR=node1 MASTER_PORT=29500", {SY_LAUNCHER_TORCHRUN, 3, 8, 1, 2, "node1", 29500}},
+        {"RANK=0 WORLD_SIZE=1", {SY_LAUNCHER_TORCHRUN, 0, 1, 0, 1, NULL, 0}},
+        {"WORLD_SIZE=8", {SY_LAUNCHER_NOBODY, 0, 1, 0, 1, NULL, 0}},
+        {"SLURM_NTASKS=8", {SY_LAUNCHER_NOBODY, 0, 1, 0, 1, NULL, 0}}, /* the script of sbatch: no step */
+        {"SLURM_STEP_NUM_TASKS=1", {SY_LAUNCHER_NOBODY, 0, 1, 0, 1, NULL, 0}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct sy_place p, want = cases[i].place;
+        struct sy_launch p, want = cases[i].place;
         set(cases[i].variables);
         assert_int_equal(sy_launcher_find(&p), SY_OK);
         if (p.launcher != want.launcher || p.rank != want.rank || p.size != want.size ||
-            p.local_rank != want.local_rank || p.port != want.port || !p.address != !want.address ||
-            (p.address && strcmp(p.address, want.address) != 0))
-            fail_msg("%s: %s, rank %d of %d, local %d", cases[i].variables, sy_launcher_name(p.launcher),
-                     p.rank, p.size, p.local_rank);
+            p.local_rank != want.local_rank || p.local_size != want.local_size || p.port != want.port ||
+            !p.address != !want.address || (p.address && strcmp(p.address, want.address) != 0))
+            fail_msg("%s: %s, rank %d of %d, local %d of %d", cases[i].variables,
+                     sy_launcher_name(p.launcher), p.rank, p.size, p.local_rank, p.local_size);
     }
 }
 
@@ -95,7 +100,7 @@ static void wrong_variables(void **state) {
         {"SLURM_STEP_NUM_TASKS=2", "srun started 2 processes and gave them no PMI: use srun --mpi=pmix"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct sy_place p;
+        struct sy_launch p;
         set(cases[i].variables);
         assert_int_equal(sy_launcher_find(&p), SY_ERR_USAGE);
         if (!strstr(sy_error_message(), cases[i].says))
@@ -106,7 +111,7 @@ static void wrong_variables(void **state) {
 static void how_many(void **state) {
     (void)state;
     struct sy_world_options o = {.ranks = 1, .launched = 1};
-    struct sy_place place;
+    struct sy_launch place;
     int ranks;
     set(MPIRUN);
     assert_int_equal(sy_world_size(&o, &ranks, &place), SY_OK);

@@ -157,12 +157,12 @@ static void add_list(const struct sy_exec *x, const struct sy_add_item *items, i
         SY_LAUNCH(x, add_all, blocks, SY_THREADS, 0, sy_cuda_upload(x, items, (size_t)n_items), n_items);
 }
 
-/* Whether b goes on from what a wrote. */
+/* Whether b reads or writes what a wrote, or writes what a read. */
 static int goes_on(const struct sy_add_item *a, const struct sy_add_item *b) {
     return b->x == a->y || b->y == a->y || b->y == a->x;
 }
 
-/* A chain's first items in one launch, its second ones in the next. */
+/* Items that go on from none in one launch, those that go on from these in the next. */
 extern "C" void sy_cuda_add_f32(const struct sy_exec *x, const struct sy_add_f32 *op) {
     struct sy_add_item list[ADD_LIST];
     int place[ADD_LIST];
@@ -170,7 +170,10 @@ extern "C" void sy_cuda_add_f32(const struct sy_exec *x, const struct sy_add_f32
         const struct sy_add_item *item = op->item + first;
         int n = op->n_items - first < ADD_LIST ? op->n_items - first : ADD_LIST, longest = 0;
         for (int i = 0; i < n; i++) {
-            place[i] = i > 0 && goes_on(&item[i - 1], &item[i]) ? place[i - 1] + 1 : 0;
+            place[i] = 0;
+            for (int j = 0; j < i; j++)
+                if (place[j] >= place[i] && goes_on(&item[j], &item[i]))
+                    place[i] = place[j] + 1;
             longest = place[i] > longest ? place[i] : longest;
         }
         for (int p = 0, m = 0; p <= longest; p++, m = 0) {

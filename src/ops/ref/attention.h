@@ -22,11 +22,19 @@ static inline int64_t packed_width(const struct sy_exec *x, const struct sy_atte
     return d;
 }
 
-/* rows [n, d] of tokens t0.. of one head at dst[r * row + first]; columns up to d_pad are zero. */
-static inline void pack_rows(struct sy_heads v, int64_t t0, int64_t n, int64_t head, int64_t d, int64_t d_pad,
-                             float *dst, int64_t row) {
-    for (int64_t r = 0; r < n; r++) {
-        widen(v.dtype, d, sy_at(v.data, v.dtype, (t0 + r) * v.token + head * v.head), dst + r * row);
+struct tokens { /* of one head: n from token `first` on, of all sequences */
+    int64_t first, n, head;
+};
+
+static inline void *token_row(struct sy_heads v, struct tokens at, int64_t r) {
+    return sy_at(v.data, v.dtype, (at.first + r) * v.token + at.head * v.head);
+}
+
+/* dst[r * row + i] = element i < d of token r; columns up to d_pad are zero. */
+static inline void pack_rows(struct sy_heads v, struct tokens at, int64_t d, int64_t d_pad, float *dst,
+                             int64_t row) {
+    for (int64_t r = 0; r < at.n; r++) {
+        widen(v.dtype, d, token_row(v, at, r), dst + r * row);
         for (int64_t i = d; i < d_pad; i++)
             dst[r * row + i] = 0.0f;
     }
@@ -43,32 +51,33 @@ static inline void transpose(const float *src, int64_t row, int64_t n, int64_t d
 }
 
 /* Queries (key 0) or keys (key 1) of one head, the parts side by side. */
-static inline void pack_parts(const struct sy_exec *x, const struct sy_attention *op, int key, int64_t t0,
-                              int64_t n, int64_t head, float *dst, int64_t row) {
+static inline void pack_parts(const struct sy_exec *x, const struct sy_attention *op, int key,
+                              struct tokens at, float *dst, int64_t row) {
     for (int p = 0; p < op->n_slices; p++) {
         const struct sy_head_slice *part = &op->slice[p];
         int64_t d_pad = round_up(part->d, x->kb);
-        pack_rows(key ? part->k : part->q, t0, n, head, part->d, d_pad, dst, row);
+        pack_rows(key ? part->k : part->q, at, part->d, d_pad, dst, row);
         dst += d_pad;
     }
 }
 
-/* Keys lo..hi-1 of a sequence that query i of sequence b may see. */
-static inline void allowed_keys(const struct sy_attention *op, int64_t b, int64_t i, int64_t *lo,
-                                int64_t *hi) {
-    *lo = op->doc_start ? op->doc_start[b * op->seq_len + i] : 0;
+struct keys { /* lo .. hi - 1 */
+    int64_t lo, hi;
+};
+
+/* Of a sequence, what its query i may see. */
+static inline struct keys allowed_keys(const struct sy_attention *op, int64_t b, int64_t i) {
+    int64_t lo = op->doc_start ? op->doc_start[b * op->seq_len + i] : 0;
     if (op->window > 0)
-        *lo = max64(*lo, i - op->window + 1);
-    *hi = i + 1;
+        lo = max64(lo, i - op->window + 1);
+    return (struct keys){lo, i + 1};
 }
 
 /* The first key block that any of n queries from i0 on may see; the last is the one of the last query. */
 static inline int64_t first_block(const struct sy_attention *op, int64_t b, int64_t i0, int64_t n) {
-    int64_t least = op->seq_len, lo, hi;
-    for (int64_t i = i0; i < i0 + n; i++) {
-        allowed_keys(op, b, i, &lo, &hi);
-        least = min64(least, lo);
-    }
+    int64_t least = op->seq_len;
+    for (int64_t i = i0; i < i0 + n; i++)
+        least = min64(least, allowed_keys(op, b, i).lo);
     return least / KEYS;
 }
 

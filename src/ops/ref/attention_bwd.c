@@ -51,26 +51,33 @@ static struct buffers carve(const struct sy_exec *x, const struct sy_attention *
     return u;
 }
 
-/* rows n of acc[.., row] times scale, rounded, to the parts' heads. */
-static void store_parts(const struct sy_exec *x, const struct sy_attention *op, int key, int64_t t0,
-                        int64_t n, int64_t head, float scale, float *acc, int64_t row) {
+/* rows of acc[.., row] times scale, rounded, to the parts' heads. */
+static void store_parts(const struct sy_exec *x, const struct sy_attention *op, int key, struct tokens at,
+                        float *acc, int64_t row) {
+    float scale = op->scale;
     for (int p = 0; p < op->n_slices; p++) {
         struct sy_heads to = key ? op->slice[p].dk : op->slice[p].dq;
         int64_t d = op->slice[p].d;
-        for (int64_t r = 0; r < n; r++) {
+        for (int64_t r = 0; r < at.n; r++) {
             float *a = acc + r * row;
             for (int64_t i = 0; i < d; i++)
                 a[i] = (a[i] + 0.0f) * scale;
-            narrow(x, to.dtype, d, a, sy_at(to.data, to.dtype, (t0 + r) * to.token + head * to.head));
+            narrow(x, to.dtype, d, a, token_row(to, at, r));
         }
         acc += round_up(d, x->kb);
     }
 }
 
-/* s, dp of a row become BF(p) and ds, zero outside lo..hi-1; written transposed for the sums over queries. */
-static void row_gradient(const struct sy_exec *x, float c, float lse, float d, int64_t lo, int64_t hi,
-                         int64_t r, const struct buffers *u) {
-    float *s = u->s + r * KEYS, *dp = u->dp + r * KEYS;
+struct row { /* r of a block of queries */
+    int64_t r;
+    float lse, d;
+    struct keys may;
+};
+
+/* s, dp of a row become BF(p) and ds, +0 where it may not see; written transposed for the sums over queries. */
+static void row_gradient(const struct sy_exec *x, float c, const struct row *row, const struct buffers *u) {
+    int64_t r = row->r, lo = row->may.lo, hi = row->may.hi;
+    float *s = u->s + r * KEYS, *dp = u->dp + r * KEYS, lse = row->lse, d = row->d;
     for (int64_t j = 0; j < KEYS; j++) {
         float p = sy_exp2_f32(fmaf(s[j], c, -lse));
         s[j] = bf(x, p);
@@ -85,40 +92,46 @@ static void row_gradient(const struct sy_exec *x, float c, float lse, float d, i
     }
 }
 
-static void load_queries(const struct sy_exec *x, const struct sy_attention *op, int64_t t, int64_t n,
-                         int64_t head, struct buffers *u) {
+static void load_queries(const struct sy_exec *x, const struct sy_attention *op, struct tokens at,
+                         struct buffers *u) {
     memset(u->q, 0, (size_t)(QUERIES * u->width_pad) * 4);
     memset(u->g, 0, (size_t)(QUERIES * u->dv_width) * 4);
     memset(u->dq, 0, (size_t)(QUERIES * u->width_pad) * 4);
-    pack_parts(x, op, 0, t, n, head, u->q, u->width_pad);
-    pack_rows(op->d_o, t, n, head, op->dv, op->dv, u->g, u->dv_width);
-    for (int64_t r = 0; r < n; r++) {
-        pack_rows(op->o, t + r, 1, head, op->dv, op->dv, u->o, u->dv_width);
+    pack_parts(x, op, 0, at, u->q, u->width_pad);
+    pack_rows(op->d_o, at, op->dv, op->dv, u->g, u->dv_width);
+    for (int64_t r = 0; r < at.n; r++) {
+        pack_rows(op->o, (struct tokens){at.first + r, 1, at.head}, op->dv, op->dv, u->o, u->dv_width);
         u->d[r] = v64_dot(op->dv, u->g + r * u->dv_width, u->o);
     }
 }
 
-static void key_block(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t head,
-                      int64_t kv, int64_t i0, int64_t n, int64_t j0, const struct buffers *u) {
-    int64_t t0 = b * op->seq_len, n_k = min64(KEYS, op->seq_len - j0), w = u->width_pad;
-    float c = op->c;
+struct queries { /* n from i0 on of sequence b, and their heads */
+    int64_t b, i0, n, head, kv;
+};
+
+static void key_block(const struct sy_exec *x, const struct sy_attention *op, const struct queries *q,
+                      int64_t j0, const struct buffers *u) {
+    int64_t t0 = q->b * op->seq_len, w = u->width_pad;
+    struct tokens keys = {t0 + j0, min64(KEYS, op->seq_len - j0), q->kv};
     memset(u->k, 0, (size_t)(KEYS * w) * 4);
-    pack_parts(x, op, 1, t0 + j0, n_k, kv, u->k, w);
-    transpose(u->k, w, n_k, u->width, u->k_t, KEYS);
+    pack_parts(x, op, 1, keys, u->k, w);
+    transpose(u->k, w, keys.n, u->width, u->k_t, KEYS);
     memset(u->v, 0, (size_t)(KEYS * u->dv_width) * 4);
-    pack_rows(op->v, t0 + j0, n_k, kv, op->dv, op->dv, u->v, u->dv_width);
-    transpose(u->v, u->dv_width, n_k, u->dv_kb, u->v_t, KEYS);
+    pack_rows(op->v, keys, op->dv, op->dv, u->v, u->dv_width);
+    transpose(u->v, u->dv_width, keys.n, u->dv_kb, u->v_t, KEYS);
     memset(u->s, 0, QUERIES * KEYS * 4);
     memset(u->dp, 0, QUERIES * KEYS * 4);
     chain_tile(x->cls, &(struct chain_args){QUERIES, KEYS, u->width, u->q, w, u->k_t, KEYS, u->s, KEYS});
     chain_tile(x->cls,
                &(struct chain_args){QUERIES, KEYS, u->dv_kb, u->g, u->dv_width, u->v_t, KEYS, u->dp, KEYS});
     for (int64_t r = 0; r < QUERIES; r++) {
-        int64_t lo = 0, hi = 0;
-        if (r < n)
-            allowed_keys(op, b, i0 + r, &lo, &hi);
-        row_gradient(x, c, r < n ? op->lse[(t0 + i0 + r) * op->heads + head] : 0.0f, r < n ? u->d[r] : 0.0f,
-                     lo - j0, hi - j0, r, u);
+        struct row row = {.r = r};
+        if (r < q->n) {
+            struct keys may = allowed_keys(op, q->b, q->i0 + r);
+            row = (struct row){
+                r, op->lse[(t0 + q->i0 + r) * op->heads + q->head], u->d[r], {may.lo - j0, may.hi - j0}};
+        }
+        row_gradient(x, op->c, &row, u);
     }
     chain_tile(x->cls, &(struct chain_args){KEYS, u->dv_pad, QUERIES, u->p_t, QUERIES, u->g, u->dv_width,
                                             u->dv + j0 * u->dv_pad, u->dv_pad});
@@ -126,14 +139,13 @@ static void key_block(const struct sy_exec *x, const struct sy_attention *op, in
     chain_tile(x->cls, &(struct chain_args){QUERIES, w, KEYS, u->dp, KEYS, u->k, w, u->dq, w});
 }
 
-static void store_values(const struct sy_exec *x, const struct sy_attention *op, int64_t t0, int64_t kv,
+static void store_values(const struct sy_exec *x, const struct sy_attention *op, struct tokens at,
                          struct buffers *u) {
-    for (int64_t j = 0; j < op->seq_len; j++) {
+    for (int64_t j = 0; j < at.n; j++) {
         float *a = u->dv + j * u->dv_pad;
         for (int64_t i = 0; i < op->dv; i++)
             a[i] += 0.0f;
-        narrow(x, op->d_v.dtype, op->dv, a,
-               sy_at(op->d_v.data, op->d_v.dtype, (t0 + j) * op->d_v.token + kv * op->d_v.head));
+        narrow(x, op->d_v.dtype, op->dv, a, token_row(op->d_v, at, j));
     }
 }
 
@@ -146,13 +158,15 @@ static void kv_head(const struct sy_exec *x, const struct sy_attention *op, int6
     for (int64_t head = kv * group; head < (kv + 1) * group; head++)
         for (int64_t i0 = 0; i0 < op->seq_len; i0 += QUERIES) {
             int64_t n = min64(QUERIES, op->seq_len - i0);
-            load_queries(x, op, t0 + i0, n, head, &u);
+            struct tokens at = {t0 + i0, n, head};
+            load_queries(x, op, at, &u);
             for (int64_t block = first_block(op, b, i0, n); block * KEYS <= i0 + n - 1; block++)
-                key_block(x, op, b, head, kv, i0, n, block * KEYS, &u);
-            store_parts(x, op, 0, t0 + i0, n, head, op->scale, u.dq, u.width_pad);
+                key_block(x, op, &(struct queries){b, i0, n, head, kv}, block * KEYS, &u);
+            store_parts(x, op, 0, at, u.dq, u.width_pad);
         }
-    store_parts(x, op, 1, t0, op->seq_len, kv, op->scale, u.dk, u.width_pad);
-    store_values(x, op, t0, kv, &u);
+    struct tokens all = {t0, op->seq_len, kv};
+    store_parts(x, op, 1, all, u.dk, u.width_pad);
+    store_values(x, op, all, &u);
 }
 
 static void run(void *arg, int thread, int n_threads) {

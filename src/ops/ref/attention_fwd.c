@@ -25,12 +25,15 @@ struct work {
 struct row_state {
     float m, z;
     int nan; /* an allowed score is */
+    float *o;
 };
 
 /* One row's block: s becomes p, stored-rounded; state and the row of O are rescaled. Returns 0 if no key
  * is allowed. */
-static int softmax_row(const struct sy_exec *x, float c, int64_t lo, int64_t hi, float *s,
-                       struct row_state *state, float *o, int64_t dv) {
+static int softmax_row(const struct sy_exec *x, const struct sy_attention *op, struct keys allowed, float *s,
+                       struct row_state *state) {
+    int64_t lo = allowed.lo, hi = allowed.hi, dv = op->dv;
+    float c = op->c, *o = state->o;
     if (lo >= hi) {
         memset(s, 0, KEYS * 4);
         return 0;
@@ -58,9 +61,9 @@ static int softmax_row(const struct sy_exec *x, float c, int64_t lo, int64_t hi,
     return 1;
 }
 
-static void finish(const struct sy_exec *x, const struct sy_attention *op, int64_t t, int64_t head,
-                   struct row_state *state, float *o) {
-    float inverse = 1.0f / state->z, lse = state->m + sy_log2_f32(state->z);
+static void finish(const struct sy_exec *x, const struct sy_attention *op, struct tokens at, int64_t r,
+                   struct row_state *state) {
+    float inverse = 1.0f / state->z, lse = state->m + sy_log2_f32(state->z), *o = state->o;
     for (int64_t i = 0; i < op->dv; i++)
         o[i] = (o[i] + 0.0f) * inverse;
     if (state->nan || !(state->z > 0.0f)) {
@@ -68,8 +71,8 @@ static void finish(const struct sy_exec *x, const struct sy_attention *op, int64
         for (int64_t i = 0; i < op->dv; i++)
             o[i] = NAN;
     }
-    narrow(x, op->o.dtype, op->dv, o, sy_at(op->o.data, op->o.dtype, t * op->o.token + head * op->o.head));
-    op->lse[t * op->heads + head] = lse;
+    narrow(x, op->o.dtype, op->dv, o, token_row(op->o, at, r));
+    op->lse[(at.first + r) * op->heads + at.head] = lse;
 }
 
 static int all_finite(const float *v, int64_t n) {
@@ -79,20 +82,20 @@ static int all_finite(const float *v, int64_t n) {
     return finite;
 }
 
-/* O = CHAIN over the block's keys. Rows with no allowed key have p = 0: nothing changes, unless v holds
- * NaN or Inf; then they are kept aside. */
-static void add_values(const struct sy_exec *x, const float *p, const float *v, int64_t k, int64_t dv_pad,
-                       const int *any, float *kept, float *o) {
-    struct chain_args chain = {QUERIES, dv_pad, k, p, KEYS, v, dv_pad, o, dv_pad};
-    if (all_finite(v, k * dv_pad)) {
-        chain_tile(x->cls, &chain);
+/* O = CHAIN over the block's keys of (p, v), all n columns of each. Rows with no allowed key have p = 0:
+ * nothing changes, unless v holds NaN or Inf; then they are kept aside. */
+static void add_values(const struct sy_exec *x, const struct chain_args *chain, const int *any, float *kept) {
+    int64_t n = chain->n;
+    float *o = chain->acc;
+    if (all_finite(chain->b, chain->k * n)) {
+        chain_tile(x->cls, chain);
         return;
     }
-    memcpy(kept, o, (size_t)(QUERIES * dv_pad) * 4);
-    chain_tile(x->cls, &chain);
+    memcpy(kept, o, (size_t)(QUERIES * n) * 4);
+    chain_tile(x->cls, chain);
     for (int64_t r = 0; r < QUERIES; r++)
         if (!any[r])
-            memcpy(o + r * dv_pad, kept + r * dv_pad, (size_t)dv_pad * 4);
+            memcpy(o + r * n, kept + r * n, (size_t)n * 4);
 }
 
 /* n queries from i0 on of one sequence and head. */
@@ -101,7 +104,7 @@ static void queries(const struct sy_exec *x, const struct sy_attention *op, int6
     const char *end = (const char *)scratch + x->scratch_bytes;
     int64_t t0 = b * op->seq_len, n = min64(QUERIES, op->seq_len - i0), width = packed_width(x, op);
     int64_t dv_pad = round_up(op->dv, CHAIN_N_PAD), kv = head / (op->heads / op->kv_heads);
-    float c = op->c;
+    struct tokens at = {t0 + i0, n, head};
     float *q = take(&scratch, QUERIES * width), *k = take(&scratch, KEYS * width),
           *k_t = take(&scratch, width * KEYS);
     float *v = take(&scratch, KEYS * dv_pad), *s = take(&scratch, QUERIES * KEYS),
@@ -112,29 +115,30 @@ static void queries(const struct sy_exec *x, const struct sy_attention *op, int6
     int any[QUERIES];
     struct row_state state[QUERIES];
     for (int r = 0; r < QUERIES; r++)
-        state[r] = (struct row_state){-INFINITY, 0.0f, 0};
+        state[r] = (struct row_state){-INFINITY, 0.0f, 0, o + r * dv_pad};
     memset(o, 0, (size_t)(QUERIES * dv_pad) * 4);
     memset(q, 0, (size_t)(QUERIES * width) * 4);
-    pack_parts(x, op, 0, t0 + i0, n, head, q, width);
+    pack_parts(x, op, 0, at, q, width);
     for (int64_t block = first_block(op, b, i0, n); block * KEYS <= i0 + n - 1; block++) {
         int64_t j0 = block * KEYS, n_k = min64(KEYS, op->seq_len - j0),
                 k_pad = min64(KEYS, round_up(n_k, 16));
-        pack_parts(x, op, 1, t0 + j0, n_k, kv, k, width);
+        struct tokens keys = {t0 + j0, n_k, kv};
+        pack_parts(x, op, 1, keys, k, width);
         transpose(k, width, n_k, width, k_t, KEYS);
         memset(v, 0, (size_t)(KEYS * dv_pad) * 4);
-        pack_rows(op->v, t0 + j0, n_k, kv, op->dv, dv_pad, v, dv_pad);
+        pack_rows(op->v, keys, op->dv, dv_pad, v, dv_pad);
         scores(x, QUERIES, width, q, k_t, s);
         for (int64_t r = 0; r < QUERIES; r++) {
-            int64_t lo = 0, hi = 0;
+            struct keys may = {0, 0};
             if (r < n)
-                allowed_keys(op, b, i0 + r, &lo, &hi);
-            any[r] = softmax_row(x, c, max64(lo - j0, 0), min64(hi - j0, n_k), s + r * KEYS, &state[r],
-                                 o + r * dv_pad, op->dv);
+                may = allowed_keys(op, b, i0 + r);
+            may = (struct keys){max64(may.lo - j0, 0), min64(may.hi - j0, n_k)};
+            any[r] = softmax_row(x, op, may, s + r * KEYS, &state[r]);
         }
-        add_values(x, s, v, k_pad, dv_pad, any, kept, o);
+        add_values(x, &(struct chain_args){QUERIES, dv_pad, k_pad, s, KEYS, v, dv_pad, o, dv_pad}, any, kept);
     }
     for (int64_t r = 0; r < n; r++)
-        finish(x, op, t0 + i0 + r, head, &state[r], o + r * dv_pad);
+        finish(x, op, at, r, &state[r]);
 }
 
 static void run(void *arg, int thread, int n_threads) {

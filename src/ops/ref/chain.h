@@ -7,6 +7,7 @@
  * the accumulator reloaded.
  *
  * The micro-kernel holds CHAIN_MR x CHAIN_NR accumulators in registers; every lane is one output's own chain.
+ * It gets the tile's arguments and where in a, b and acc it is.
  */
 #ifndef SY_OPS_REF_CHAIN_H
 #define SY_OPS_REF_CHAIN_H
@@ -53,8 +54,9 @@ static inline vec fma_scalar(float a, vec b, vec c) {
 }
 
 /* One row of b after another: acc = fma(a, b, acc). */
-static __attribute__((noinline)) void micro_fp32(int64_t k, const float *a, int64_t a_row, const float *b,
-                                                 int64_t b_row, float *acc, int64_t acc_row) {
+static __attribute__((noinline)) void micro_fp32(const struct chain_args *t, const float *a, const float *b,
+                                                 float *acc) {
+    const int64_t k = t->k, a_row = t->a_row, b_row = t->b_row, acc_row = t->acc_row;
     vec c[CHAIN_MR][CHAIN_NRV];
     for (int i = 0; i < CHAIN_MR; i++)
         for (int j = 0; j < CHAIN_NRV; j++)
@@ -82,8 +84,9 @@ static inline __m512bh pairs_of(const float *even, const float *odd) {
     __m512i lo = _mm512_srli_epi32(_mm512_loadu_si512(even), 16), mask = _mm512_set1_epi32((int)0xffff0000u);
     return (__m512bh)_mm512_or_si512(lo, _mm512_and_si512(_mm512_loadu_si512(odd), mask));
 }
-static __attribute__((noinline)) void micro_x86(int64_t k, const float *a, int64_t a_row, const float *b,
-                                                int64_t b_row, float *acc, int64_t acc_row) {
+static __attribute__((noinline)) void micro_x86(const struct chain_args *t, const float *a, const float *b,
+                                                float *acc) {
+    const int64_t k = t->k, a_row = t->a_row, b_row = t->b_row, acc_row = t->acc_row;
     __m512 c[CHAIN_MR][CHAIN_NRV];
     for (int i = 0; i < CHAIN_MR; i++)
         for (int j = 0; j < CHAIN_NRV; j++)
@@ -104,8 +107,9 @@ static __attribute__((noinline)) void micro_x86(int64_t k, const float *a, int64
 }
 #else
 /* Pairs of rows, the odd one first; runs under FTZ and DAZ. */
-static __attribute__((noinline)) void micro_x86(int64_t k, const float *a, int64_t a_row, const float *b,
-                                                int64_t b_row, float *acc, int64_t acc_row) {
+static __attribute__((noinline)) void micro_x86(const struct chain_args *t, const float *a, const float *b,
+                                                float *acc) {
+    const int64_t k = t->k, a_row = t->a_row, b_row = t->b_row, acc_row = t->acc_row;
     vec c[CHAIN_MR][CHAIN_NRV];
     for (int i = 0; i < CHAIN_MR; i++)
         for (int j = 0; j < CHAIN_NRV; j++)
@@ -143,8 +147,8 @@ static inline void flush_end(unsigned csr) {
 
 #else
 
-static void micro_fp32(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row, float *acc,
-                       int64_t acc_row) {
+static void micro_fp32(const struct chain_args *t, const float *a, const float *b, float *acc) {
+    const int64_t k = t->k, a_row = t->a_row, b_row = t->b_row, acc_row = t->acc_row;
     for (int i = 0; i < CHAIN_MR; i++)
         for (int64_t p = 0; p < k; p++)
             for (int j = 0; j < CHAIN_NR; j++)
@@ -176,8 +180,8 @@ static float fma_flush(float a, float b, float c) {
     return sy_f32_from_bits(u & 0x80000000u);
 }
 
-static void micro_x86(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row, float *acc,
-                      int64_t acc_row) {
+static void micro_x86(const struct chain_args *t, const float *a, const float *b, float *acc) {
+    const int64_t k = t->k, a_row = t->a_row, b_row = t->b_row, acc_row = t->acc_row;
     for (int i = 0; i < CHAIN_MR; i++)
         for (int64_t p = 0; p < k; p += 2)
             for (int j = 0; j < CHAIN_NR; j++) {
@@ -260,8 +264,8 @@ static inline void sm90_step(const float *a, const float *b, int64_t b_row, floa
         acc[j] = truncated(sum[j] * sy_f64_from_bits((uint64_t)(int64_t)(1023 - 25 + top[j]) << 52));
 }
 
-static void micro_sm90(int64_t k, const float *a, int64_t a_row, const float *b, int64_t b_row, float *acc,
-                       int64_t acc_row) {
+static void micro_sm90(const struct chain_args *t, const float *a, const float *b, float *acc) {
+    const int64_t k = t->k, a_row = t->a_row, b_row = t->b_row, acc_row = t->acc_row;
     for (int64_t p = 0; p < k; p += SM90_STEP) {
         int b_finite = 1;
         for (int q = 0; q < SM90_STEP; q++)
@@ -305,11 +309,11 @@ static inline void chain_tile(enum sy_numeric_class cls, const struct chain_args
             const float *a = t->a + i * t->a_row, *b = t->b + j;
             float *acc = t->acc + i * t->acc_row + j;
             if (cls == SY_NUMERIC_X86)
-                micro_x86(t->k, a, t->a_row, b, t->b_row, acc, t->acc_row);
+                micro_x86(t, a, b, acc);
             else if (cls == SY_NUMERIC_SM90)
-                micro_sm90(t->k, a, t->a_row, b, t->b_row, acc, t->acc_row);
+                micro_sm90(t, a, b, acc);
             else
-                micro_fp32(t->k, a, t->a_row, b, t->b_row, acc, t->acc_row);
+                micro_fp32(t, a, b, acc);
         }
     if (cls == SY_NUMERIC_X86)
         flush_end(csr);

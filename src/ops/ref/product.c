@@ -88,23 +88,22 @@ size_t SY_FN(pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, in
     return m.col == 1 ? 0 : (size_t)(k * n) * sy_dtype_bytes(m.dtype);
 }
 
-/* Columns i0..i1-1 of `to` [cols, rows] from rows i0..i1-1 of `from` [rows, cols], in squares, so that what
- * is read and what is written stay in cache. Bits move; nothing is computed. */
+/* to[cols, n] from `from` [n, cols], n at most SQUARE; rows of `to` are to_row apart, of `from` row. In
+ * squares, so that what is read and what is written stay in cache. Bits move; nothing is computed. */
 enum { SQUARE = 32 };
-struct strip {
-    int64_t rows, cols, i0, i1, row; /* row: from one row of `from` to the next */
-};
-static void strip16(struct strip s, const uint16_t *from, uint16_t *to) {
-    for (int64_t j0 = 0; j0 < s.cols; j0 += SQUARE)
-        for (int64_t j = j0; j < j0 + SQUARE && j < s.cols; j++)
-            for (int64_t i = s.i0; i < s.i1; i++)
-                to[j * s.rows + i] = from[i * s.row + j];
+static void strip16(int64_t n, int64_t cols, const uint16_t *from, int64_t row, uint16_t *to,
+                    int64_t to_row) {
+    for (int64_t j0 = 0; j0 < cols; j0 += SQUARE)
+        for (int64_t j = j0; j < j0 + SQUARE && j < cols; j++)
+            for (int64_t i = 0; i < n; i++)
+                to[j * to_row + i] = from[i * row + j];
 }
-static void strip32(struct strip s, const uint32_t *from, uint32_t *to) {
-    for (int64_t j0 = 0; j0 < s.cols; j0 += SQUARE)
-        for (int64_t j = j0; j < j0 + SQUARE && j < s.cols; j++)
-            for (int64_t i = s.i0; i < s.i1; i++)
-                to[j * s.rows + i] = from[i * s.row + j];
+static void strip32(int64_t n, int64_t cols, const uint32_t *from, int64_t row, uint32_t *to,
+                    int64_t to_row) {
+    for (int64_t j0 = 0; j0 < cols; j0 += SQUARE)
+        for (int64_t j = j0; j < j0 + SQUARE && j < cols; j++)
+            for (int64_t i = 0; i < n; i++)
+                to[j * to_row + i] = from[i * row + j];
 }
 
 static void pack_part(void *arg, int thread, int n_threads) {
@@ -112,14 +111,13 @@ static void pack_part(void *arg, int thread, int n_threads) {
     int64_t lo, hi, strips = (op->n + SQUARE - 1) / SQUARE;
     sy_range(op->groups * strips, 1, thread, n_threads, &lo, &hi);
     for (int64_t s = lo; s < hi; s++) {
-        int64_t g = s / strips, i0 = s % strips * SQUARE;
-        const struct sy_mat from = operand_of(&op->b, g); /* [k, n], columns contiguous */
-        void *to = (char *)op->packed + g * op->packed_step;
-        struct strip strip = {op->n, op->k, i0, least(i0 + SQUARE, op->n), from.col};
+        int64_t g = s / strips, i0 = s % strips * SQUARE, n = least(SQUARE, op->n - i0);
+        const struct sy_mat from = sy_mat_cols(operand_of(&op->b, g), i0); /* [k, n], columns contiguous */
+        void *to = sy_at((char *)op->packed + g * op->packed_step, from.dtype, i0);
         if (from.dtype == SY_F32)
-            strip32(strip, from.data, to);
+            strip32(n, op->k, from.data, from.col, to, op->n);
         else
-            strip16(strip, from.data, to);
+            strip16(n, op->k, from.data, from.col, to, op->n);
     }
 }
 

@@ -1,0 +1,34 @@
+/* The planted bugs: see plants.h. */
+#include "train/plants.h"
+
+#include <string.h>
+
+#include "parallel/gradients.h"
+
+static const struct sy_plant in_a_step[] = {
+    {"experts_scaled",
+     "gradients of experts are as many times too large as ranks share a stage's experts; shows when EP >= 2",
+     {{"run.ranks", "2"}, {"parallelism.expert_parallel_degree", "2"}}},
+    {"routes_twice",
+     "recompute counts the routes of experts once more; shows when moe.load_balance_coeff > 0",
+     {{"activation_checkpoint.mode", "full"}}},
+    {"bias_local",
+     "each rank moves the experts' biases by its own counts; shows when moe.load_balance_coeff > 0, on 2 "
+     "ranks",
+     {{"run.ranks", "2"}}},
+    {"clip_without_experts",
+     "the norm that gradients are clipped by lacks the experts; shows when it is above training.max_norm",
+     {{"training.max_norm", "0.01"}}},
+};
+
+int sy_plant(int i, struct sy_plant *out) {
+    int n = 0;
+    for (; sy_gradients_plant(n); n++)
+        if (n == i)
+            *out = (struct sy_plant){sy_gradients_plant(n), sy_gradients_plant_about(n), {{0}}};
+    if (i >= n && i < n + (int)(sizeof in_a_step / sizeof *in_a_step))
+        *out = in_a_step[i - n];
+    return i >= 0 && i < n + (int)(sizeof in_a_step / sizeof *in_a_step);
+}
+
+int sy_plant_is(const struct sy_config *c, const char *name) { return strcmp(c->debug.break_, name) == 0; }
