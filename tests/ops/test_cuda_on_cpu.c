@@ -15,7 +15,7 @@
 
 /* So little workspace that a sum over rows takes several launches; of attention backward, that some calls have
  * none and others take theirs in parts. */
-enum { EDGES = 18, WORKSPACE = 16 << 10, ATTENTION = 400 << 10 };
+enum { EDGES = 24, WORKSPACE = 16 << 10, ATTENTION = 400 << 10 };
 
 extern int sy_on_cpu_order;
 void sy_on_cpu_backwards(const int *in, int *out, int n, int barrier);
