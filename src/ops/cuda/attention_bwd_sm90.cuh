@@ -230,7 +230,7 @@ template <int N> SY_DEV void mask(float (&s)[N], uint32_t lo, int key, int i0) {
         int2 l = ptx::shared_int2(lo + 4 * column);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            int row = key + i / 2 * 8, seen = row <= i0 + column + i % 2 & row >= (i % 2 ? l.y : l.x);
+            int row = key + i / 2 * 8, seen = (row <= i0 + column + i % 2) & (row >= (i % 2 ? l.y : l.x));
             s[4 * n + i] = seen ? s[4 * n + i] : 0.0f;
         }
     }
@@ -310,6 +310,7 @@ SY_DEV void consume(const struct sy_attention &p, const units &u, const tile &a,
         product_nt<DK, QB>(s, k, q);
         ptx::wgmma_commit();
         ptx::wgmma_wait_for<0>(s);
+        __syncwarp(); // all lanes have read their terms
         if (left < total && threadIdx.x % 32 == 0) // dK of the step before is done, too
             ptx::mbar_arrive(base + at::EMPTY + (st.stage == 0 ? STAGES - 1 : st.stage - 1) * 8);
         ptx::wgmma_fence();
@@ -364,7 +365,7 @@ SY_DEV void consume(const struct sy_attention &p, const units &u, const tile &a,
 template <int DK, int DV, int QB>
 __global__ void __launch_bounds__(THREADS, 1)
     keys(const __grid_constant__ maps map, const __grid_constant__ struct sy_attention p, const units u) {
-    extern __shared__ __align__(1024) char raw[];
+    SY_SHARED_1024(raw);
     typedef place<DK, DV, QB> at;
     uint32_t base = ptx::shared(raw);
     if (threadIdx.x == 0) {

@@ -1,5 +1,5 @@
-// dQ of attention backward on wgmma: dQ = BF(scale CHAIN over keys ascending of (ds, k)), a triangular product
-// of what attention_bwd_sm90.cuh left in the workspace.
+// dQ of attention backward on wgmma: dQ = BF(scale CHAIN over keys ascending of (ds, k)), a triangular
+// product of what attention_bwd_sm90.cuh left in the workspace.
 //
 // A CTA takes 256 queries of one head at a time, two consumer warpgroups of 128 each (so that a tile of K is
 // read for 256: it comes from the L2 cache, whose rate is what bounds this), and walks the key tiles of 128
@@ -140,7 +140,7 @@ template <int DK> SY_DEV void consume(const struct sy_attention &p, const units 
 template <int DK>
 __global__ void __launch_bounds__(THREADS, 1)
     queries(const __grid_constant__ maps map, const __grid_constant__ struct sy_attention p, const units u) {
-    extern __shared__ __align__(1024) char raw[];
+    SY_SHARED_1024(raw);
     typedef place<DK> at;
     uint32_t base = ptx::shared(raw);
     if (threadIdx.x == 0) {
