@@ -107,8 +107,8 @@ $(BUILD)/tests/fuzz/failing_%: $(FAILING_OBJ) $(BUILD)/tests/fuzz/replay.o $(LIB
 $(BUILD)/failing/tests/fuzz/fuzz_%: $(FAILING_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $(FAILING_WRAP) $^ $(LINK_LIBS) -o $@
-# The GPU's ops but products and attention, run by a CPU (tests/ops/cuda_on_cpu.h); no sanitizer follows its fibers.
-ON_CPU := $(patsubst %.cu,$(BUILD)/on_cpu/%.o,$(shell grep -l SY_LAUNCH src/ops/cuda/*.cu)) $(BUILD)/on_cpu/tests/ops/cuda_on_cpu.o $(BUILD)/on_cpu/tests/ops/cuda_on_cpu_control.o
+# The GPU's ops but products, run by a CPU (tests/ops/cuda_on_cpu.h); no sanitizer follows its fibers.
+ON_CPU := $(patsubst %.cu,$(BUILD)/on_cpu/%.o,$(shell grep -l SY_LAUNCH src/ops/cuda/*.cu)) $(BUILD)/on_cpu/tests/ops/cuda_on_cpu.o $(BUILD)/on_cpu/tests/ops/cuda_on_cpu_control.o $(BUILD)/tests/ops/step_on_cpu.o
 $(BUILD)/on_cpu/%.o: %.cu
 	@mkdir -p $(@D)
 	$(CXX) -x c++ $(ON_CPU_FLAGS) -c $< -o $@
