@@ -188,9 +188,10 @@ struct sy_sampling {
 sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *sampling,
                       const struct sy_io *io);
 
-/* Local. Parameters, FLOPs and memory of a config; needs none of the hardware or memory. world 0: on one rank.
- * Else on that many: who has what, memory, bytes that are sent, the time on GPUs of that name ("h200", "h100"),
- * the pipeline's schedule. Errors: ERR_USAGE what cannot be, with the numbers. */
+/* Local. Parameters, FLOPs and memory of a config; needs none of the hardware or memory. world: of how many
+ * ranks; 0: as the config says. Of more than one: who has what, memory, bytes that are sent, the time on GPUs
+ * of that name ("h200", "h100"; NULL: the first), the pipeline's schedule. Errors: ERR_USAGE what cannot be,
+ * with the numbers. */
 sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io);
 
 /* Local. Prints and verifies a checkpoint, a run's newest one, or a safetensors file. */

@@ -2,7 +2,7 @@
  *
  *     attention check   long sequences, documents, windows, shared rope keys, every output: the fast kernels ==
  *                       those of any shape (operands with odd strides), and == the CPU in class sm90
- *     attention time    the shapes of README.md, forward and backward
+ *     attention time    the shapes of README.md, forward and backward; or one of them, from 0
  *
  * Small shapes and adversarial values: tests/gpu/test_ops.
  */
@@ -16,7 +16,7 @@
 #include "device/cuda.h"
 #include "ops/ops.h"
 
-enum { MAX_SEQ = 8192, TENSORS = 16, WORKSPACE = 1 << 30 };
+enum { MAX_SEQ = 8192, TENSORS = 16, WORKSPACE = 1 << 30 }; /* of check */
 
 struct shape {
     int64_t sequences, seq_len, heads, kv_heads, d, rope;
@@ -245,8 +245,12 @@ static double median_ms(const struct call *c,
     return ms[3];
 }
 
-static void time_shape(const struct shape *s, const struct sy_exec *x) {
+static void time_shape(const struct shape *s, const struct sy_exec *gpu) {
+    struct sy_exec own = *gpu, *x = &own;
     struct call c = call_new(x, s, 0);
+    x->scratch_bytes = sy_ops_workspace_bytes(&c.op); /* as a plan gives */
+    x->scratch = x->device->alloc(x->device, SY_PLACE_DEVICE, x->scratch_bytes);
+    need(x->scratch != NULL, "memory");
     double half = (double)(s->sequences * s->heads * s->seq_len * s->seq_len);
     double fwd = half * (double)(2 * s->d + s->rope), bwd = half * (double)(5 * s->d + 3 * s->rope);
     double f = median_ms(&c, x->ops->attention_fwd), b = median_ms(&c, x->ops->attention_bwd);
@@ -255,25 +259,28 @@ static void time_shape(const struct shape *s, const struct sy_exec *x) {
            (long long)s->sequences, (long long)s->seq_len, (long long)s->heads, (long long)s->kv_heads,
            (long long)(s->d + s->rope), (long long)s->d, f, fwd / f * 1e-9, b, bwd / b * 1e-9);
     fflush(stdout);
+    x->device->free(x->device, SY_PLACE_DEVICE, x->scratch, x->scratch_bytes);
     call_free(&c);
 }
 
-static void times(const struct sy_exec *x) {
+/* All shapes, or the one of this number. */
+static void times(const struct sy_exec *x, int only) {
     static const struct shape shapes[] = {
         {4, 4096, 16, 16, 128, 64, 1, 0, 0}, {4, 4096, 32, 4, 128, 0, 0, 0, 0},
         {4, 4096, 16, 16, 128, 0, 0, 0, 0},  {4, 4096, 32, 8, 64, 0, 0, 0, 0},
         {2, 8192, 16, 16, 128, 64, 1, 0, 0}, {2, 8192, 32, 4, 128, 0, 0, 0, 0},
     };
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        time_shape(&shapes[i], x);
+    for (int i = 0; i < (int)(sizeof shapes / sizeof *shapes); i++)
+        if (only < 0 || only == i)
+            time_shape(&shapes[i], x);
 }
 
 int main(int argc, char **argv) {
     struct sy_device *device;
     struct sy_exec cpu = {.device = sy_device_cpu(),
                           .scratch_bytes = sy_ops_scratch_bytes(4096, 256, MAX_SEQ)};
-    if (argc != 2 || (strcmp(argv[1], "check") && strcmp(argv[1], "time"))) {
-        fprintf(stderr, "usage: attention check|time\n");
+    if (argc < 2 || argc > 3 || (strcmp(argv[1], "check") && strcmp(argv[1], "time"))) {
+        fprintf(stderr, "usage: attention check|time [SHAPE]\n");
         return 2;
     }
     need(sy_device_cuda_create(-1, &device) == SY_OK, "a GPU");
@@ -285,7 +292,8 @@ int main(int argc, char **argv) {
     cpu.scratch = aligned_alloc(64, cpu.scratch_bytes * (size_t)sy_pool_size(cpu.pool));
     gpu.scratch = device->alloc(device, SY_PLACE_DEVICE, WORKSPACE);
     need(cpu.scratch && gpu.scratch, "memory");
-    int bad = strcmp(argv[1], "check") == 0 ? check(&gpu, &cpu) : (times(&gpu), 0);
+    int bad =
+        strcmp(argv[1], "check") == 0 ? check(&gpu, &cpu) : (times(&gpu, argc == 3 ? atoi(argv[2]) : -1), 0);
     sy_pool_destroy(cpu.pool);
     free(cpu.scratch);
     device->free(device, SY_PLACE_DEVICE, gpu.scratch, WORKSPACE);

@@ -41,28 +41,34 @@ static void *take(size_t bytes) {
     return p;
 }
 
+static void must_work(const char *what) {
+    if (sy_exec_wait(&x) == SY_OK)
+        return;
+    printf("%s: %s\n", what, sy_error_message());
+    exit(1);
+}
+
 /* Normal numbers. */
 static float *floats(int64_t n) {
     static uint64_t key;
     float *p = take((size_t)n * 4);
     x.ops->init(&x, &(struct sy_init_values){
                         &(struct sy_init_item){.n = n, .key = ++key, .sd = 1.0, .cut = 0.0, .out = p}, 1});
+    must_work("init");
     return p;
 }
 static struct sy_mat stored(int64_t rows, int64_t cols) {
     float *from = floats(rows * cols);
     void *to = take((size_t)(rows * cols) * 2);
     x.ops->cast(&x, &(struct sy_cast){&(struct sy_cast_item){rows * cols, from, to}, 1});
-    if (sy_exec_wait(&x) != SY_OK)
-        printf("%s\n", sy_error_message());
+    must_work("cast");
     x.device->free(x.device, SY_PLACE_DEVICE, from, (size_t)(rows * cols) * 4);
     return sy_mat_of(to, SY_BF16, cols);
 }
 static void *upload(const void *host, size_t bytes) {
     void *p = take(bytes);
     x.device->copy(x.device, p, host, bytes);
-    if (sy_exec_wait(&x) != SY_OK)
-        printf("%s\n", sy_error_message());
+    must_work("a copy");
     return p;
 }
 static int32_t *below(int64_t n, int64_t most) {
@@ -91,10 +97,7 @@ static double seconds_of(void (*call)(const void *), const void *arg) {
         for (int i = 0; i < times; i++)
             call(arg);
         cudaEventRecord(to, stream);
-        if (sy_exec_wait(&x) != SY_OK) {
-            printf("%s\n", sy_error_message());
-            exit(1);
-        }
+        must_work("the ops that are timed");
         cudaEventElapsedTime(&ms, from, to);
         if (ms > 20 || times > 1000)
             return (double)ms * 1e-3 / times;

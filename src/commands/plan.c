@@ -98,12 +98,23 @@ static sy_status print_memory(const struct sy_io *io, const struct sy_config *c,
     return SY_OK;
 }
 
+/* As many ranks as the configuration's degrees say, or the run's. */
+static int world_of(const struct sy_config *c) {
+    const struct sy_config_parallelism *p = &c->parallelism;
+    int64_t n =
+        p->pipeline_parallel_degree * p->data_parallel_replicate_degree * p->data_parallel_shard_degree;
+    return n > 1 && n <= SY_MESH_MOST_RANKS ? (int)n : (int)c->run.ranks;
+}
+
 sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io) {
     struct sy_params *p;
     SY_TRY(sy_config_finish(config, sy_hopper_here()));
+    world = world ? world : world_of(config);
+    if (world == 1 && gpu)
+        SY_FAIL(SY_ERR_USAGE, "plan: figures of a %s are for a run over ranks: say --world N, N from 2", gpu);
     SY_TRY(sy_params_create(&config->model, &config->moe, &p));
     print_counts(io, config, p);
-    sy_status status = world ? sy_plan_world(config, p, world, gpu, io) : print_memory(io, config, p);
+    sy_status status = world > 1 ? sy_plan_world(config, p, world, gpu, io) : print_memory(io, config, p);
     sy_params_destroy(p);
     return status;
 }

@@ -30,7 +30,7 @@ static void print_axes(const struct sy_plan *p, const struct sy_io *io) {
     range(most * (sy_plan_sequences(p, 0) / sy_mesh_lanes(m, 0).n),
           least * (sy_plan_sequences(p, 0) / sy_mesh_lanes(m, 0).n), sequences);
     range(sy_mesh_experts(m, 0).n, sy_mesh_experts(m, m->ep - 1).n, experts);
-    sy_io_printf(io, "\nworld        %d ranks = %d in a pipeline x %d for data (%d copies x %d shards)\n",
+    sy_io_printf(io, "\nworld        %d ranks = %d in a pipeline x %d for data (replicate %d x shard %d)\n",
                  m->world, m->pp, m->dp, m->replicate, m->shard);
     sy_io_printf(io, "             rank = %d x pipeline rank + data rank; nodes of %d ranks\n", m->dp,
                  p->gpu->node);
@@ -40,8 +40,8 @@ static void print_axes(const struct sy_plan *p, const struct sy_io *io) {
         sy_io_printf(io, "experts      %lld over %d neighbours, %s each; %d such groups have all of them\n",
                      (long long)m->experts, m->ep, experts, m->edp);
     sy_io_printf(io,
-                 "owners       of masters and moments: blocks of 1024 elements of each tensor, dealt\n"
-                 "             over the %d data ranks, of an expert's over %d\n",
+                 "owners       of masters and moments: each tensor in blocks of 1024 elements over\n"
+                 "             the %d data ranks, an expert's over %d\n",
                  m->dp, m->edp);
 }
 
@@ -64,7 +64,7 @@ static void print_stages(const struct sy_plan *p, const struct sy_io *io) {
     char text[128];
     if (m->pp == 1)
         return;
-    sy_io_printf(io, "stages       %d, %d a rank, %s; %d micro-batches of at most %lld sequences\n",
+    sy_io_printf(io, "stages       %d, %d a rank, %s; %d micro-batches of %lld at most\n",
                  m->stages.n, m->stages.n / m->pp,
                  sy_config_word(p->config, "parallelism.pipeline_parallel_schedule"),
                  p->schedule->shape.micro_batches, (long long)p->batch);
@@ -146,8 +146,8 @@ static void print_time(const struct sy_plan *p, const struct sy_io *io) {
     char idle[48];
     snprintf(idle, sizeof idle, ", idle %.1f %%", 100 * p->bubble);
     sy_io_printf(io,
-                 "\ntime on %d %s, if products reach %.0f %% of %.0f TFLOP/s, a rank sends %.0f GB/s in\n"
-                 "its node and %.0f GB/s out of it, and only stages overlap\n",
+                 "\ntime on %d %s, if products reach %.0f %% of %.0f TFLOP/s, a rank sends\n"
+                 "%.0f GB/s in its node and %.0f GB/s out of it, and only stages overlap\n",
                  p->mesh.world, g->name, 100 * g->products, g->peak / 1e12, g->near / 1e9, g->far / 1e9);
     seconds(io, "forward and backward", p->pipeline, p->mesh.pp > 1 ? idle : "");
     seconds(io, "gradients to their owners", p->gradients, "");
@@ -172,7 +172,7 @@ static sy_status print_schedule(const struct sy_plan *p, const struct sy_io *io)
 
 static sy_status find_gpu(const char *name, const struct sy_plan_gpu **out) {
     char all[128] = "";
-    *out = sy_plan_gpu_find(name);
+    *out = name ? sy_plan_gpu_find(name) : sy_plan_gpu_at(0);
     for (int i = 0; !*out && sy_plan_gpu_at(i); i++)
         snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", sy_plan_gpu_at(i)->name);
     if (!*out)

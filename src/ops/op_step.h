@@ -76,8 +76,8 @@ struct sy_row_sum {
     int n_items;
 };
 
-/* y = y + x, item after item. One that goes on from memory that another wrote stands right behind it, with the same n:
- * a chain; chains share no memory. */
+/* y = y + x, item after item: one may go on from what an earlier one wrote, from its first element on and with the
+ * same n. */
 struct sy_add_item {
     int64_t n;
     const float *x;

@@ -19,6 +19,8 @@
 #include "config/config.h"
 #include "parallel/owner.h"
 
+enum { SY_MESH_MOST_RANKS = 1 << 20 };
+
 struct sy_mesh {
     int world, rank;
     int pp, dp, replicate, shard, ep, edp; /* world = pp dp; dp = replicate shard = edp ep */

@@ -6,6 +6,12 @@ train whole $steps --checkpoint.keep_latest_k=0
 want=$(digest)
 same "$(ls "$room/whole/checkpoints" | wc -l)" 6 "keep_latest_k=0 keeps all"
 
+# A folder of one letter is one that was given.
+case $BIN in /*) bin=$BIN ;; *) bin=$PWD/$BIN ;; esac
+(cd "$room" && "$bin" train "$OLDPWD/$config" --training.dataset_path="$OLDPWD/tests/data/prose.jsonl" --run.dir=r \
+    --training.steps=1 >out 2>&1) || fail "run.dir=r: exit $?"
+[ -s "$room/r/metrics.jsonl" ] && [ ! -e "$room/runs" ] || fail "run.dir=r: the run is elsewhere"
+
 # keep_latest_k
 train two $steps --checkpoint.keep_latest_k=2
 same "$(ls -A "$room/two/checkpoints" | tr '\n' ' ')" "step-00000005 step-00000006 " "keep_latest_k=2"

@@ -5,7 +5,7 @@
 eight="--model.n_layers=8 --training.steps=2 --checkpoint.interval=1 --checkpoint.keep_latest_k=0"
 held="--validation.enable --data.holdout=0.1 --validation.freq=1"
 
-# ranks, pipeline, schedule, sequences of a micro-batch, recompute, layers of a stage (0: by itself)
+# ranks, pipeline, schedule, sequences of a micro-batch, recompute, layers of a stage (0: by itself), and with --parallelism.
 layouts="2 2 GPipe 4 selective 0
 4 4 GPipe 2 none 0
 2 2 1F1B 1 full 0
@@ -20,7 +20,14 @@ layouts="2 2 GPipe 4 selective 0
 6 3 InterleavedZeroBubble 2 full 0
 2 2 Interleaved1F1B 2 selective 3
 2 2 Interleaved1F1B 5 none 1
-4 4 InterleavedZeroBubble 4 none 3"
+4 4 InterleavedZeroBubble 4 none 3
+4 2 1F1B 2 selective 0 data_parallel_shard_degree=2
+6 2 InterleavedZeroBubble 1 none 0 data_parallel_shard_degree=3 fsdp_reshard_after_forward=always
+8 2 Interleaved1F1B 2 full 0 data_parallel_shard_degree=2 data_parallel_replicate_degree=2
+4 2 Interleaved1F1B 1 full 0 expert_parallel_degree=2
+6 2 InterleavedZeroBubble 2 selective 0 expert_parallel_degree=3
+4 2 GPipe 2 none 0 expert_parallel_degree=2 expert_parallel_comm_backend=direct
+8 2 1F1B 4 none 0 expert_parallel_degree=2 data_parallel_shard_degree=4"
 
 for config in configs/micro_mla.toml configs/micro_gqa.toml; do
     rm -rf "${room:?}"/*
@@ -28,11 +35,15 @@ for config in configs/micro_mla.toml configs/micro_gqa.toml; do
     expect 0 "$config"
     want=$(history one)
     same "$(echo "$want" | wc -l)" 2 "$config: lines of metrics"
-    while read -r ranks pp schedule local mode layers; do
+    while read -r ranks pp schedule local mode layers axes; do
         what="$config, $ranks ranks, pipeline $pp, $schedule"
         [ "$layers" = 0 ] || what="$what, $layers layers a stage"
         more=
         [ "$layers" = 0 ] || more="--parallelism.pipeline_parallel_layers_per_stage=$layers"
+        for axis in $axes; do
+            more="$more --parallelism.$axis"
+            what="$what, $axis"
+        done
         train many $eight $held --run.ranks=$ranks --parallelism.pipeline_parallel_degree=$pp \
             --parallelism.pipeline_parallel_schedule=$schedule --training.local_batch_size=$local \
             --activation_checkpoint.mode=$mode $more

@@ -1,5 +1,5 @@
-/* Every result of fsync, rename, fflush and fclose of a run counts: each call that fails, one at a time,
- * ends the run with an error that names a file of it, and a run that goes on ends with the bits of one
+/* Every result of fsync, rename, fflush, fclose and, where metrics.jsonl is parted, fwrite of a run counts:
+ * each call that fails, one at a time, ends the run with an error that names a file of it, and a run that goes on ends with the bits of one
  * that was not disturbed.
  *
  * The run under test goes back two steps, so that metrics.jsonl is parted, routes are written, and two
@@ -25,8 +25,8 @@ static char room[128];
 
 /* --- faults ----------------------------------------------------------------------------------- */
 
-enum call { FSYNC, RENAME, FFLUSH, FCLOSE, CALLS };
-static const char *const names[CALLS] = {"fsync", "rename", "fflush", "fclose"};
+enum call { FSYNC, RENAME, FFLUSH, FCLOSE, FWRITE, CALLS };
+static const char *const names[CALLS] = {"fsync", "rename", "fflush", "fclose", "fwrite"};
 
 static enum call faulty = CALLS;
 static int countdown, happened;
@@ -46,12 +46,17 @@ static int fails_now(enum call call, const char *path) {
     return 1;
 }
 
-static int fails_for(enum call call, int fd) {
-    char link[64], path[512];
+static const char *path_of(int fd, char path[512]) {
+    char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(link, path, sizeof path - 1);
+    ssize_t n = readlink(link, path, 511);
     path[n > 0 ? n : 0] = 0;
-    return fails_now(call, path);
+    return path;
+}
+
+static int fails_for(enum call call, int fd) {
+    char path[512];
+    return fails_now(call, path_of(fd, path));
 }
 
 static int is_written(FILE *f) { return (fcntl(fileno(f), F_GETFL) & O_ACCMODE) != O_RDONLY; }
@@ -80,6 +85,15 @@ int fclose(FILE *f) {
     int (*real)(FILE *);
     int fails = is_written(f) && fails_for(FCLOSE, fileno(f));
     return !next("fclose", &real) || real(f) != 0 || fails ? EOF : 0;
+}
+
+/* Elsewhere a stream's error flag is asked, which a call that does nothing cannot set. */
+size_t fwrite(const void *data, size_t size, size_t n, FILE *f) {
+    size_t (*real)(const void *, size_t, size_t, FILE *);
+    char path[512];
+    if (faulty == FWRITE && strstr(path_of(fileno(f), path), "/metrics.jsonl.") && fails_now(FWRITE, path))
+        return 0;
+    return next("fwrite", &real) ? real(data, size, n, f) : 0;
 }
 
 /* --- runs ------------------------------------------------------------------------------------- */

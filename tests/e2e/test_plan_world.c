@@ -9,9 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
+#include "base/text.h"
 #include "parallel/plan.h"
 #include "train/feed.h"
 
@@ -246,8 +248,44 @@ static void a_run_does_what_was_planned(void **state) {
             check(&layouts[i], guarded);
 }
 
+/* --- 512 ranks ------------------------------------------------------------------------------------------ */
+
+static void write_text(void *user, const char *text, size_t n) { sy_text_add(user, text, n); }
+
+/* DeepSeek-V3 on 512 ranks: each weight has one owner, a rank's memory fits its GPU, and it is said in a second. */
+static void the_real_size_is_planned_in_a_second(void **state) {
+    (void)state;
+    struct sy_text text = {0};
+    struct sy_io io = {.write = write_text, .user = &text};
+    struct sy_config *c;
+    struct sy_params *params;
+    struct sy_plan *plan;
+    expect_ok(sy_config_create(&c));
+    expect_ok(sy_config_load_file(c, "configs/dsv3_671b.toml"));
+    clock_t begin = clock();
+    expect_ok(sy_plan(c, 0, NULL, &io));
+    double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+    assert_non_null(strstr(text.s, "512 ranks = 8 in a pipeline x 64 for data"));
+    assert_non_null(strstr(text.s, "a h200 has 141 GB: it fits"));
+    if (!SY_ARENA_GUARD)
+        assert_true(seconds < 1);
+    expect_ok(sy_params_create(&c->model, &c->moe, &params));
+    expect_ok(sy_plan_create(c, params, 512, sy_plan_gpu_at(0), &plan));
+    int64_t owned = 0;
+    for (int r = 0; r < 512; r++) {
+        struct sy_plan_elements e = sy_plan_elements_of(plan, r);
+        owned += e.own_dense + e.own_experts;
+    }
+    assert_int_equal(owned, params->n_parameters);
+    sy_plan_destroy(plan);
+    sy_params_destroy(params);
+    sy_config_destroy(c);
+    free(text.s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_run_does_what_was_planned),
-                                       cmocka_unit_test(another_plan_is_not_what_was_done)};
+                                       cmocka_unit_test(another_plan_is_not_what_was_done),
+                                       cmocka_unit_test(the_real_size_is_planned_in_a_second)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -261,5 +261,7 @@ int main(int argc, char **argv) {
     fprintf(f, "%d %.1f %s\n", sy_status_exit_code(status), sy_clock() - begin,
             status == SY_OK ? "" : sy_error_message());
     fclose(f);
+    if (status != SY_OK)
+        sleep(2); /* mpirun ends the others when one has failed: they are given time */
     return sy_status_exit_code(status);
 }

@@ -25,6 +25,26 @@ for config in configs/micro_mla.toml configs/micro_gqa.toml; do
     done
 done
 want=$(history one)
+
+# Every axis, and both at once: processes, processes whose stages or experts are on others.
+stage=--parallelism.pipeline_parallel_degree experts=--parallelism.expert_parallel_degree
+layout() {
+    rm -rf "$room/many"
+    ranks=$1
+    shift
+    over "$ranks" many $keep "$@"
+    expect 0 "$ranks processes, $*"
+    same "$(history many)" "$want" "$ranks processes, $*: metrics"
+    diff -r "$(checkpoint one 4)" "$(checkpoint many 4)" || fail "$ranks processes, $*: checkpoint"
+}
+layout 2 $stage=2
+layout 2 $experts=2
+layout 4 $stage=2 $experts=2
+layout 4 --parallelism.data_parallel_replicate_degree=2 $experts=4
+over 2 direct $keep $experts=2 --parallelism.expert_parallel_comm_backend=direct
+expect 2 "direct, over processes"
+says 'transport "mpi"' "direct, over processes"
+
 copy_until one parts 1
 over 3 parts $keep
 same "$(history parts)" "$want" "resumed on 3 processes"

@@ -119,6 +119,34 @@ static void a_cut_is_neutral(void **state) {
     }
 }
 
+/* One value that is not finite among ordinary ones, at every place of a block: in a row of a, a column of b,
+ * in acc. */
+static void one_special_value_is_seen(void **state) {
+    (void)state;
+    enum { K = 32 };
+    static const float special[] = {INFINITY, -INFINITY, NAN};
+    static struct chains s;
+    for (int tier = 0; tier < sy_ops_n_tiers(); tier++) {
+        const struct sy_ops *ops = tier_or_skip(tier);
+        for (int cls = 0; ops && cls < SY_N_CLASSES; cls++) {
+            struct sy_exec x = exec_open(ops, (enum sy_numeric_class)cls, 1, 64, 64);
+            for (int p = 0; p < 2 * K + COLUMNS; p++) {
+                float v = special[p % 3];
+                fill(&s, (enum sy_numeric_class)cls, K, NORMAL);
+                if (p < K)
+                    put(x.dtype, s.a_stored, K + p, s.a[K + p] = v);
+                else if (p < 2 * K)
+                    put(x.dtype, s.b_stored, (p - K) * COLUMNS + p, s.b[(p - K) * COLUMNS + p] = v);
+                else
+                    s.acc[COLUMNS + p - 2 * K] = v;
+                run_chain(&x, &s, 0, K, s.acc, s.c);
+                assert_int_equal(differing(&s, 1, RIGHT, "one special value"), 0);
+            }
+            exec_close(&x);
+        }
+    }
+}
+
 /* Each wrong order must be seen, by as many outputs as it really changes. */
 static void wrong_orders_are_seen(void **state) {
     (void)state;
@@ -382,6 +410,7 @@ int main(void) {
         cmocka_unit_test(every_tier_stores_bf),
         cmocka_unit_test(every_tier_is_the_definition),
         cmocka_unit_test(a_cut_is_neutral),
+        cmocka_unit_test(one_special_value_is_seen),
         cmocka_unit_test(wrong_orders_are_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,7 +18,7 @@ namespace attention_bwd {
 
 using namespace attention;
 
-enum { SIDE = SY_DS_TILE, BOX = 64, ROW_BYTES = SY_DS_ROW_BYTES, STAGES = 2, THREADS = 384 };
+enum { SIDE = SY_DS_TILE, BOX = 64, ROW_BYTES = SY_DS_ROW_BYTES, STAGES = 3, THREADS = 384 };
 
 struct maps { // boxes of 64 values: of 128 keys, of QB queries; parts of 128 (or 64) and 64
     CUtensorMap k[2], v, q[2], d_o;
@@ -26,53 +26,72 @@ struct maps { // boxes of 64 values: of 128 keys, of QB queries; parts of 128 (o
 
 // --- workspace -----------------------------------------------------------------------------------------
 
-// Some (sequence, key-value head) units, from `first` on; their pairs lie one after another in the workspace.
+// Some (sequence, key-value head) units, from `first` on, and the workspace.
 struct units {
-    char *workspace;
+    char *terms, *ds;
     int first, n;
 };
-SY_DEV char *pair_at(const struct sy_attention &p, const units &u, int unit, int head_of_group) {
-    int64_t pair = sy_ds_terms_bytes(&p) + sy_ds_before(&p, sy_ds_tiles(&p));
-    return u.workspace + unit * sy_ds_unit_bytes(&p) + head_of_group * pair;
+// Places in rows of ds: a pair's length; the row of query i of box b of key tile t of a pair.
+SY_DEV int64_t pair_rows(const struct sy_attention &p) {
+    return sy_ds_before(&p, sy_ds_tiles(&p)) / ROW_BYTES;
 }
-// The rows from query i on of box b of key tile t.
-SY_DEV char *ds_at(const struct sy_attention &p, char *pair, int t, int b, int i) {
+SY_DEV int64_t ds_row(const struct sy_attention &p, int64_t pair_of_units, int t, int b, int i) {
     int64_t rows = (sy_ds_tiles(&p) - t) * SIDE;
-    return pair + sy_ds_terms_bytes(&p) + sy_ds_before(&p, t) + (b * rows + i - (int64_t)t * SIDE) * ROW_BYTES;
+    return pair_of_units * pair_rows(p) + sy_ds_before(&p, t) / ROW_BYTES + b * rows + i - (int64_t)t * SIDE;
+}
+SY_DEV float *terms_at(const struct sy_attention &p, const units &u, int64_t pair) {
+    return (float *)(u.terms + pair * sy_ds_terms_bytes(&p));
 }
 
-// --- terms: a warp a query ------------------------------------------------------------------------------
+// --- terms: eight threads a query ----------------------------------------------------------------------
+
+SY_DEV void add_products(float (&lane)[8], const uint4 &a, const uint4 &b) {
+    const uint32_t x[4] = {a.x, a.y, a.z, a.w}, y[4] = {b.x, b.y, b.z, b.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        lane[2 * i] = __fmaf_rn(ptx::bf16_low(x[i]), ptx::bf16_low(y[i]), lane[2 * i]);
+        lane[2 * i + 1] = __fmaf_rn(ptx::bf16_high(x[i]), ptx::bf16_high(y[i]), lane[2 * i + 1]);
+    }
+}
+
+// Thread l of eight has lanes 8 l .. 8 l + 7 of V64.
+SY_DEV float end_v64(float (&lane)[8]) {
+#pragma unroll
+    for (int h = 4; h >= 1; h /= 2)
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            lane[i] = __fadd_rn(lane[i], __shfl_xor_sync(~0u, lane[i], h));
+#pragma unroll
+    for (int h = 4; h >= 1; h /= 2)
+#pragma unroll
+        for (int i = 0; i < h; i++)
+            lane[i] = __fadd_rn(lane[i], lane[i + h]);
+    return lane[0];
+}
+
+enum { TERM_THREADS = 256, TERM_QUERIES = TERM_THREADS / 8 };
 
 template <int DV>
-__global__ void __launch_bounds__(256) terms(const __grid_constant__ struct sy_attention p, const units u) {
-    int64_t rows = sy_ds_term_rows(&p), group = p.heads / p.kv_heads;
-    int64_t at = (int64_t)blockIdx.x * 8 + threadIdx.x / 32, pair = at / rows;
-    int i = (int)(at % rows), lane = threadIdx.x % 32;
-    if (pair >= u.n * group)
-        return;
-    int unit = (int)(pair / group), item = u.first + unit;
-    int64_t sequence = item / p.kv_heads, head = item % p.kv_heads * group + pair % group;
-    float *to = (float *)pair_at(p, u, unit, (int)(pair % group)) + i;
-    float low = 0.0f, high = 0.0f; // lanes 2 l and 2 l + 1 of V64
-    int there = i < p.seq_len;
+__global__ void __launch_bounds__(TERM_THREADS)
+    terms(const __grid_constant__ struct sy_attention p, const units u) {
+    int64_t rows = sy_ds_term_rows(&p), at = (int64_t)blockIdx.x * TERM_QUERIES + threadIdx.x / 8;
+    int i = (int)(at % rows), there = i < p.seq_len, l = threadIdx.x % 8;
+    int64_t pair = at / rows, sequence = pair / p.heads, head = pair % p.heads;
     int64_t token = sequence * p.seq_len + i;
+    float lane[8] = {};
+    there &= sequence < p.sequences;
     if (there) {
-        const uint32_t *g = (const uint32_t *)values(p.d_o, token, head) + lane;
-        const uint32_t *o = (const uint32_t *)values(p.o, token, head) + lane;
+        const uint4 *g = (const uint4 *)values(p.d_o, token, head) + l;
+        const uint4 *o = (const uint4 *)values(p.o, token, head) + l;
 #pragma unroll
-        for (int k = 0; k < DV / 2; k += 32) {
-            low = __fmaf_rn(ptx::bf16_low(g[k]), ptx::bf16_low(o[k]), low);
-            high = __fmaf_rn(ptx::bf16_high(g[k]), ptx::bf16_high(o[k]), high);
-        }
+        for (int k = 0; k < DV / 8; k += 8)
+            add_products(lane, g[k], o[k]);
     }
-#pragma unroll
-    for (int h = 16; h >= 1; h /= 2) {
-        low = __fadd_rn(low, __shfl_xor_sync(~0u, low, h));
-        high = __fadd_rn(high, __shfl_xor_sync(~0u, high, h));
-    }
-    if (lane == 0) {
+    float d = end_v64(lane);
+    if (l == 0 && sequence < p.sequences) {
+        float *to = terms_at(p, u, pair) + i;
         to[0] = there ? p.lse[token * p.heads + head] : 0.0f;
-        to[rows] = there ? __fadd_rn(low, high) : 0.0f;
+        to[rows] = d;
         to[2 * rows] = __int_as_float(there ? first_key(p, sequence, i) : 0);
     }
 }
@@ -101,7 +120,7 @@ template <int DK, int DV, int QB> struct place {
     };
 };
 
-struct slot { // a place in the ring of stages
+template <int STAGES> struct slot { // a place in a ring
     int stage, phase;
     SY_DEV void next() {
         stage = stage + 1 == STAGES ? 0 : stage + 1;
@@ -150,13 +169,13 @@ SY_DEV void produce(const maps &map, const struct sy_attention &p, const units &
     int k_head[2] = {p.slice[0].k.head ? a.kv : 0, p.slice[1].k.head ? a.kv : 0}; // 0: one of all heads
     int v_head[2] = {a.kv, a.kv}, group = (int)(p.heads / p.kv_heads);
     int64_t rows = sy_ds_term_rows(&p);
-    slot s = {0, 0};
+    slot<STAGES> s = {0, 0};
     ptx::mbar_arrive_expect(base + at::KV_FULL, SIDE * (DK + DV) * 2);
     load<DK, SIDE>(base + at::K, map.k, base + at::KV_FULL, k_head, a.j0, a.sequence);
     load<DV, SIDE>(base + at::V, &map.v, base + at::KV_FULL, v_head, a.j0, a.sequence);
     for (int h = 0; h < group; h++) {
         int head[2] = {a.kv * group + h, a.kv * group + h};
-        const float *terms = (const float *)pair_at(p, u, a.unit, h);
+        const float *terms = terms_at(p, u, a.sequence * p.heads + head[0]);
 #pragma unroll 1
         for (int i = a.j0; i < a.end; i += QB) {
             uint32_t full = base + at::FULL + s.stage * 8;
@@ -176,10 +195,11 @@ SY_DEV void produce(const maps &map, const struct sy_attention &p, const units &
 // acc = a b^T of 64 keys and QB queries over D values: boxes of 128 keys and of QB queries.
 template <int D, int QB> SY_DEV void product_nt(float (&acc)[QB / 2], uint32_t keys, uint32_t queries) {
     uint64_t a = ptx::descriptor(keys, 16), b = ptx::descriptor(queries, 16);
+    ptx::wgmma_first(acc, a, b);
 #pragma unroll
-    for (int i = 0; i < D / 16; i++)
+    for (int i = 1; i < D / 16; i++)
         ptx::wgmma_ss<0>(acc, a + i / 4 * (SIDE * ROW_BYTES / 16) + i % 4 * 2,
-                         b + i / 4 * (QB * ROW_BYTES / 16) + i % 4 * 2, i > 0);
+                         b + i / 4 * (QB * ROW_BYTES / 16) + i % 4 * 2, 1);
 }
 // acc += a b, a 64 x QB in registers, b's QB rows in boxes of 64 columns.
 template <int QB, int N>
@@ -190,6 +210,12 @@ SY_DEV void product_nn(float (&acc)[N], const uint32_t (&a)[QB / 4], uint32_t qu
         ptx::wgmma_rs(acc, a + 4 * i, b + i * (16 * ROW_BYTES / 16));
 }
 
+template <int N> SY_DEV void clear(float (&acc)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        acc[i] = 0.0f;
+}
+
 template <int N> SY_DEV void pack(uint32_t (&to)[N / 2], const float (&s)[N]) {
 #pragma unroll
     for (int i = 0; i < N / 2; i++)
@@ -197,19 +223,23 @@ template <int N> SY_DEV void pack(uint32_t (&to)[N / 2], const float (&s)[N]) {
 }
 
 // +0 where a query may not see the thread's key (or that + 8); lo: the first key of each query.
-template <int N> SY_DEV void mask(float (&s)[N], const int *lo, int key, int i0) {
+template <int N> SY_DEV void mask(float (&s)[N], uint32_t lo, int key, int i0) {
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        int column = i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2, row = key + i / 2 % 2 * 8;
-        if (row > i0 + column || row < lo[column])
-            s[i] = 0.0f;
+    for (int n = 0; n < N / 4; n++) {
+        int column = 8 * n + threadIdx.x % 4 * 2;
+        int2 l = ptx::shared_int2(lo + 4 * column);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int row = key + i / 2 * 8, seen = row <= i0 + column + i % 2 & row >= (i % 2 ? l.y : l.x);
+            s[4 * n + i] = seen ? s[4 * n + i] : 0.0f;
+        }
     }
 }
 
-template <int N> SY_DEV void probabilities(float (&s)[N], const float *lse, float c) {
+template <int N> SY_DEV void probabilities(float (&s)[N], uint32_t lse, float c) {
 #pragma unroll
     for (int n = 0; n < N / 4; n++) {
-        float2 l = *(const float2 *)(lse + 8 * n + threadIdx.x % 4 * 2);
+        float2 l = ptx::shared_float2(lse + 32 * n + threadIdx.x % 4 * 8);
 #pragma unroll
         for (int i = 0; i < 4; i++)
             s[4 * n + i] = ptx::exp2_whole(__fmaf_rn(s[4 * n + i], c, i % 2 ? -l.y : -l.x));
@@ -217,10 +247,10 @@ template <int N> SY_DEV void probabilities(float (&s)[N], const float *lse, floa
 }
 
 // dp becomes ds.
-template <int N> SY_DEV void gradients(float (&dp)[N], const float (&p)[N], const float *d) {
+template <int N> SY_DEV void gradients(float (&dp)[N], const float (&p)[N], uint32_t d) {
 #pragma unroll
     for (int n = 0; n < N / 4; n++) {
-        float2 l = *(const float2 *)(d + 8 * n + threadIdx.x % 4 * 2);
+        float2 l = ptx::shared_float2(d + 32 * n + threadIdx.x % 4 * 8);
 #pragma unroll
         for (int i = 0; i < 4; i++)
             dp[4 * n + i] = __fmul_rn(p[4 * n + i], __fsub_rn(dp[4 * n + i], i % 2 ? l.y : l.x));
@@ -229,7 +259,8 @@ template <int N> SY_DEV void gradients(float (&dp)[N], const float (&p)[N], cons
 
 // dS of the warpgroup, transposed, to rows of queries under the swizzle.
 template <int QB> SY_DEV void stage_ds(uint32_t at, const uint32_t (&ds)[QB / 4]) {
-    int lane = threadIdx.x % 32, chunk = threadIdx.x / 32 % 4 * 2 + lane / 8 % 2, row = lane / 16 * 8 + lane % 8;
+    int lane = threadIdx.x % 32, chunk = threadIdx.x / 32 % 4 * 2 + lane / 8 % 2,
+        row = lane / 16 * 8 + lane % 8;
     uint32_t to = at + row * ROW_BYTES + (chunk ^ row % 8) * 16;
 #pragma unroll
     for (int i = 0; i < QB / 16; i++)
@@ -250,75 +281,83 @@ SY_DEV void store(const struct sy_attention &p, const tile &a, int key, const fl
     store_rows<DV / 2>(dv, p.d_v, token, left, a.kv, one);
 }
 
+// Products of a step, in the order in which they run: S | dP, while P is made | dV, while dS is made | dK,
+// while dS is stored.
 template <int DK, int DV, int QB>
-SY_DEV void consume(const struct sy_attention &p, const units &u, const tile &a, char *raw, uint32_t base,
-                    int w) {
+SY_DEV void consume(const struct sy_attention &p, const units &u, const tile &a, uint32_t base, int w) {
     typedef place<DK, DV, QB> at;
     float dk[DK / 2], dv[DV / 2], s[QB / 2], dp[QB / 2];
-    uint32_t pr[QB / 4], ds[QB / 4], own = w * BOX * ROW_BYTES;
+    uint32_t pr[QB / 4], ds[QB / 4], k = base + at::K + w * BOX * ROW_BYTES,
+                                     v = base + at::V + w * BOX * ROW_BYTES;
     int first = a.j0 + w * BOX, key = first + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
-    int group = (int)(p.heads / p.kv_heads), buffer = 0, leader = threadIdx.x % 128 == 0;
-    int limit = (int)sy_ds_tiles(&p) * SIDE;
-    slot st = {0, 0};
-#pragma unroll
-    for (int i = 0; i < DK / 2; i++)
-        dk[i] = 0.0f;
-#pragma unroll
-    for (int i = 0; i < DV / 2; i++)
-        dv[i] = 0.0f;
+    int steps = (a.end - a.j0 + QB - 1) / QB, total = steps * (int)(p.heads / p.kv_heads);
+    int i0 = a.j0, buffer = 0;
+    int64_t row = ds_row(p, a.unit * (p.heads / p.kv_heads), a.t, w, i0);
+    slot<STAGES> st = {0, 0};
+    clear(dk);
+    clear(dv);
+    ptx::wgmma_wait_for<0>(dk); // zero before the first product starts, in the compiler's eyes, too
+    ptx::wgmma_wait_for<0>(dv);
     ptx::mbar_wait(base + at::KV_FULL, 0);
-    for (int h = 0; h < group; h++) {
-        char *pair = pair_at(p, u, a.unit, h);
 #pragma unroll 1
-        for (int i0 = a.j0; i0 < a.end; i0 += QB) {
-            const float *lse = (const float *)(raw + at::TERMS + st.stage * 3 * at::TERM_BYTES);
-            const float *d = lse + QB;
-            const int *lo = (const int *)(d + QB);
-            uint32_t q = base + at::Q + st.stage * at::Q_BYTES, g = base + at::G + st.stage * at::G_BYTES;
-            ptx::mbar_wait(base + at::FULL + st.stage * 8, st.phase);
-            ptx::wgmma_fence();
-            product_nt<DK, QB>(s, base + at::K + own, q);
-            ptx::wgmma_commit();
-            product_nt<DV, QB>(dp, base + at::V + own, g);
-            ptx::wgmma_commit();
-            ptx::wgmma_wait_for<1>(s);
-            int masked = i0 < first + BOX - 1 || lo[QB - 1] > first || i0 + QB > p.seq_len;
-            probabilities(s, lse, p.c);
-            if (masked)
-                mask(s, lo, key, i0);
-            pack(pr, s);
-            ptx::wgmma_fence();
-            product_nn<QB>(dv, pr, g);
-            ptx::wgmma_commit();
-            ptx::wgmma_wait_for<1>(dp);
-            gradients(dp, s, d);
-            if (masked)
-                mask(dp, lo, key, i0);
-            pack(ds, dp);
-            ptx::wgmma_fence();
-            product_nn<QB>(dk, ds, q);
-            ptx::wgmma_commit();
-
-            uint32_t out = base + at::DS + (2 * w + buffer) * at::DS_BYTES;
-            stage_ds<QB>(out, ds);
-            ptx::fence_proxy_async();
-            if (leader)
-                ptx::tma_store_wait_read<0>();
-            ptx::named_sync(1 + w, 128); // dS is there; the other buffer has been read
-            if (leader) {
-                ptx::bulk_store(ds_at(p, pair, a.t, w, i0), out, min(QB, limit - i0) * ROW_BYTES);
-                ptx::tma_store_commit();
-            }
-            buffer ^= 1;
+    for (int left = total; left > 0; left--) {
+        uint32_t q = base + at::Q + st.stage * at::Q_BYTES, g = base + at::G + st.stage * at::G_BYTES;
+        uint32_t lse = base + at::TERMS + st.stage * 3 * at::TERM_BYTES, d = lse + at::TERM_BYTES;
+        ptx::mbar_wait(base + at::FULL + st.stage * 8, st.phase);
+        if (DK > 128) // no registers for dS and S at a time
             ptx::wgmma_wait_for<0>(dk);
-            if (threadIdx.x % 32 == 0)
-                ptx::mbar_arrive(base + at::EMPTY + st.stage * 8);
-            st.next();
+        ptx::wgmma_fence();
+        product_nt<DK, QB>(s, k, q);
+        ptx::wgmma_commit();
+        ptx::wgmma_wait_for<0>(s);
+        if (left < total && threadIdx.x % 32 == 0) // dK of the step before is done, too
+            ptx::mbar_arrive(base + at::EMPTY + (st.stage == 0 ? STAGES - 1 : st.stage - 1) * 8);
+        ptx::wgmma_fence();
+        product_nt<DV, QB>(dp, v, g);
+        ptx::wgmma_commit();
+        int masked = i0 < first + BOX - 1 || i0 + QB > p.seq_len ||
+                     ptx::shared_int2(d + 2 * at::TERM_BYTES - 8).y > first;
+        probabilities(s, lse, p.c);
+        if (masked)
+            mask(s, d + at::TERM_BYTES, key, i0);
+        pack(pr, s);
+        ptx::wgmma_fence();
+        product_nn<QB>(dv, pr, g);
+        ptx::wgmma_commit();
+        ptx::wgmma_wait_for<1>(dp);
+        gradients(dp, s, d);
+        if (masked)
+            mask(dp, d + at::TERM_BYTES, key, i0);
+        pack(ds, dp);
+        ptx::wgmma_fence();
+        product_nn<QB>(dk, ds, q);
+        ptx::wgmma_commit();
+
+        char *to = u.ds + row * ROW_BYTES;
+        int rows = min(QB, (int)sy_ds_tiles(&p) * SIDE - i0);
+        row += QB;
+        i0 += QB;
+        if (i0 >= a.end) { // the next head
+            i0 = a.j0;
+            row += pair_rows(p) - steps * QB;
         }
+        uint32_t out = base + at::DS + (2 * w + buffer) * at::DS_BYTES;
+        stage_ds<QB>(out, ds);
+        ptx::fence_proxy_async();
+        if (threadIdx.x % 128 == 0)
+            ptx::tma_store_wait_read<0>();
+        ptx::named_sync(1 + w, 128); // dS is there; the other buffer has been read
+        if (threadIdx.x % 128 == 0) {
+            ptx::bulk_store(to, out, rows * ROW_BYTES);
+            ptx::tma_store_commit();
+        }
+        buffer ^= 1;
+        st.next();
     }
+    ptx::wgmma_wait_for<0>(dk);
     ptx::wgmma_wait_for<0>(dv);
     store<DK, DV>(p, a, key, dk, dv);
-    if (leader)
+    if (threadIdx.x % 128 == 0)
         ptx::tma_store_wait<0>();
 }
 
@@ -344,7 +383,7 @@ __global__ void __launch_bounds__(THREADS, 1)
             produce<DK, DV, QB>(map, p, u, a, base);
     } else {
         ptx::registers_inc<240>();
-        consume<DK, DV, QB>(p, u, a, raw, base, threadIdx.x / 128 - 1);
+        consume<DK, DV, QB>(p, u, a, base, consumer());
     }
 }
 

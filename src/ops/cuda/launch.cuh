@@ -28,15 +28,26 @@ static inline void sy_allow_shared(const void *kernel, size_t bytes) {
     type *name = (type *)sy_shared_bytes
 #endif
 
+/* The variant <1> of a kernel where `fast` holds, else <0>. */
+#define SY_LAUNCH_FAST(x, fast, kernel, ...)      \
+    do {                                          \
+        if (fast)                                 \
+            SY_LAUNCH(x, kernel<1>, __VA_ARGS__); \
+        else                                      \
+            SY_LAUNCH(x, kernel<0>, __VA_ARGS__); \
+    } while (0)
+
 #ifndef SY_DEV
 #define SY_DEV __device__ __forceinline__
 #endif
 
 /* Registers as the code needs them: what ptxas guesses to be worth a spill is none. */
 #define SY_KERNEL(threads) static __global__ void __launch_bounds__(threads, 1)
+/* As few that a multiprocessor holds so many blocks. */
+#define SY_KERNEL_OF(threads, blocks) static __global__ void __launch_bounds__(threads, blocks)
 
 /* Of a list of tensors: as many blocks as the GPU holds at once. */
-#define SY_LIST_KERNEL static __global__ void __launch_bounds__(SY_THREADS, SY_RESIDENT)
+#define SY_LIST_KERNEL SY_KERNEL_OF(SY_THREADS, SY_RESIDENT)
 
 enum { SY_THREADS = 256, SY_RESIDENT = 4 };
 

@@ -22,18 +22,19 @@ struct row {
     int whole;
 };
 
-/* This thread's four columns of block b; those beyond the row are -Inf. */
-static SY_DEV void load4(const struct row &r, int64_t b, float v[4]) {
+/* This thread's four columns of block b; those beyond the row are -Inf. all: the row has the whole block. */
+template <int all> static SY_DEV void load4(const struct row &r, int64_t b, float v[4]) {
     int64_t i = b * COLUMNS + 4 * (threadIdx.x % 32);
-    if (r.whole && i + 4 <= r.v) {
-        float4 a = *(const float4 *)(r.x + i);
+    if (all) {
+        float4 a = __ldg((const float4 *)(r.x + i));
         v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
-        return;
-    }
+    } else {
 #pragma unroll
-    for (int j = 0; j < 4; j++)
-        v[j] = i + j < r.v ? r.x[i + j] : -INFINITY;
+        for (int j = 0; j < 4; j++)
+            v[j] = i + j < r.v ? r.x[i + j] : -INFINITY;
+    }
 }
+static SY_DEV int has_all(const struct row &r, int64_t blocks) { return r.whole && blocks * COLUMNS <= r.v; }
 static SY_DEV float4 *kept4(const struct row &r, int64_t b) {
     return (float4 *)(r.copy + b * COLUMNS) + threadIdx.x % 32;
 }
@@ -80,9 +81,15 @@ static SY_DEV int sum_blocks(const struct row &r) {
     int lane = threadIdx.x % 32, nan = 0;
     for (int64_t b = threadIdx.x / 32 * TOGETHER; b < r.blocks; b += blockDim.x / 32 * TOGETHER) {
         float v[TOGETHER][4];
+        if (has_all(r, b + TOGETHER)) {
 #pragma unroll
-        for (int q = 0; q < TOGETHER; q++)
-            load4(r, b + q, v[q]);
+            for (int q = 0; q < TOGETHER; q++)
+                load4<1>(r, b + q, v[q]);
+        } else {
+#pragma unroll
+            for (int q = 0; q < TOGETHER; q++)
+                load4<0>(r, b + q, v[q]);
+        }
 #pragma unroll
         for (int q = 0; q < TOGETHER; q++) {
             nan |= v[q][0] != v[q][0] || v[q][1] != v[q][1] || v[q][2] != v[q][2] || v[q][3] != v[q][3];
@@ -144,34 +151,62 @@ static SY_DEV void count_loss(const struct sy_cross_entropy &op, float logit, in
         sy_add_i64(&op.tally->loss, (int64_t)rint((loss < 4096.0 ? loss : 4096.0) * 0x1p24));
 }
 
-static SY_DEV void store4(void *out, enum sy_dtype t, int64_t i, const struct row &r, const float v[4]) {
-    if (r.whole && t == SY_BF16 && i + 4 <= r.v)
-        *(uint2 *)((uint16_t *)out + i) = make_uint2(sy_narrow2(v[0], v[1]), sy_narrow2(v[2], v[3]));
-    else
+/* What the gradient of a row needs. */
+struct back {
+    uint16_t *out; /* bf16, or */
+    float *out_f32;
+    int64_t label;
+    float most, inverse, w;
+};
+
+/* The thread's four columns of block b. all: the row has the whole block, and out is bf16. */
+template <int all>
+static SY_DEV void gradient4(const struct back &g, const struct row &r, int64_t b, float v[4]) {
+    int64_t i = b * COLUMNS + 4 * (threadIdx.x % 32);
+    uint32_t label = g.label - i < 4 && g.label >= i ? (uint32_t)(g.label - i) : 4;
+#pragma unroll
+    for (uint32_t j = 0; j < 4; j++) {
+        float share = sy_exp2_f32(fmaf(v[j], LOG2_E, -g.most)) * g.inverse;
+        v[j] = (j == label ? share - 1.0f : share) * g.w;
+    }
+    if (all) {
+        *(uint2 *)(g.out + i) = make_uint2(sy_narrow2(v[0], v[1]), sy_narrow2(v[2], v[3]));
+    } else {
         for (int j = 0; j < 4 && i + j < r.v; j++)
-            sy_store1(out, t, i + j, v[j]);
+            if (g.out)
+                g.out[i + j] = sy_narrow(v[j]);
+            else
+                g.out_f32[i + j] = v[j];
+    }
 }
 
-/* Blocks from the last to the first, a warp one at a time. */
-static SY_DEV void gradient(const struct sy_cross_entropy &op, const struct row &r, void *out, int32_t label,
-                            struct sums s) {
-    float inverse = 1.0f / s.all, w = *op.w;
-#pragma unroll 4
-    for (int64_t b = r.blocks - 1 - threadIdx.x / 32; b >= 0; b -= blockDim.x / 32) {
-        int64_t i = b * COLUMNS + 4 * (threadIdx.x % 32);
-        float v[4];
-        if (b < r.kept) {
-            float4 a = *kept4(r, b);
-            v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
+/* Blocks from the last to the first: a warp TOGETHER at a time. */
+static SY_DEV void gradient(const struct back &g, const struct row &r) {
+    int64_t groups = (r.blocks + TOGETHER - 1) / TOGETHER;
+    for (int64_t k = groups - 1 - threadIdx.x / 32; k >= 0; k -= blockDim.x / 32) {
+        int64_t b = k * TOGETHER;
+        float v[TOGETHER][4];
+        if (!has_all(r, b + TOGETHER) || !g.out) {
+            for (int q = 0; q < TOGETHER; q++) {
+                load4<0>(r, b + q, v[0]);
+                gradient4<0>(g, r, b + q, v[0]);
+            }
+            continue;
+        }
+        if (b + TOGETHER <= r.kept) {
+#pragma unroll
+            for (int q = 0; q < TOGETHER; q++) {
+                float4 a = *kept4(r, b + q);
+                v[q][0] = a.x, v[q][1] = a.y, v[q][2] = a.z, v[q][3] = a.w;
+            }
         } else {
-            load4(r, b, v);
+#pragma unroll
+            for (int q = 0; q < TOGETHER; q++)
+                load4<1>(r, b + q, v[q]);
         }
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-            float share = sy_exp2_f32(fmaf(v[j], LOG2_E, -s.most)) * inverse;
-            v[j] = (i + j == label ? share - 1.0f : share) * w;
-        }
-        store4(out, op.dlogits.dtype, i, r, v);
+        for (int q = 0; q < TOGETHER; q++)
+            gradient4<1>(g, r, b + q, v[q]);
     }
 }
 
@@ -197,7 +232,13 @@ SY_KERNEL(MOST_THREADS) losses_of_rows(struct sy_cross_entropy op, int64_t block
     if (threadIdx.x == 0)
         count_loss(op, r.x[label], nan, s);
     if (out)
-        gradient(op, r, out, label, s);
+        gradient((struct back){.out = op.dlogits.dtype == SY_BF16 ? (uint16_t *)out : nullptr,
+                               .out_f32 = (float *)out,
+                               .label = label,
+                               .most = s.most,
+                               .inverse = 1.0f / s.all,
+                               .w = *op.w},
+                 r);
 }
 
 extern "C" void sy_cuda_cross_entropy(const struct sy_exec *x, const struct sy_cross_entropy *op) {

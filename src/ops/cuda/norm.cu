@@ -1,9 +1,10 @@
 /* Ops that sum a row by V64: RMSNorm, dot products of rows, the gradient of the sigmoid gate. A row has 8
- * threads, a warp 4 rows, a block 32. A row is read twice: the second time it comes from a cache. Threads of
- * a row beyond the last go along without elements. */
-#include "ops/cuda/values.cuh"
+ * threads, a warp 4 rows, a block 16. A row is read twice. Threads of a row beyond the last go along without
+ * elements. Wide rows of a norm have a kernel of their own: norm_wide.cuh. */
+#include "ops/cuda/norm_wide.cuh"
 
-enum { ROWS = SY_THREADS / (int)SY_ROW_THREADS };
+enum { THREADS = 128, ROWS = THREADS / (int)SY_ROW_THREADS };
+enum { TOGETHER = 4, STEP = 64 * TOGETHER }; /* pieces of 64 elements that are loaded together */
 
 struct my_row {
     int64_t row, token, head;
@@ -22,128 +23,155 @@ static SY_DEV struct my_row my_row(int64_t rows, int64_t heads, int64_t d) {
 }
 static SY_DEV int leads(const struct my_row &r) { return r.first == 0 && r.d > 0; }
 
-/* V64 of the products of two rows. */
-static SY_DEV float dot_of(const struct my_row &r, const void *a, enum sy_dtype ta, const void *b,
-                           enum sy_dtype tb, int whole) {
-    float lane[SY_WIDE] = {0}, va[SY_WIDE], vb[SY_WIDE];
-#pragma unroll 4
-    for (int64_t i = r.first; i < r.d; i += 64) {
-        sy_load8(a, ta, i, r.d, whole, va);
-        sy_load8(b, tb, i, r.d, whole, vb);
+struct operand {
+    const void *row;
+    enum sy_dtype t;
+};
+
+/* The thread's 8 elements of TOGETHER pieces from element i on. */
+template <int fast>
+static SY_DEV void load_pieces(const struct my_row &r, struct operand a, int64_t i, int whole,
+                               float v[TOGETHER][SY_WIDE]) {
 #pragma unroll
-        for (int j = 0; j < SY_WIDE; j++)
-            lane[j] = fmaf(va[j], vb[j], lane[j]);
+    for (int k = 0; k < TOGETHER; k++)
+        if (i + 64 * k < r.d)
+            sy_load8<fast>(a.row, a.t, i + 64 * k, r.d, whole, v[k]);
+}
+
+/* V64 of the products of two rows; g: of the first row's products with g. */
+template <int fast>
+static SY_DEV float dot_of(const struct my_row &r, struct operand a, struct operand b, const float *g,
+                           int whole) {
+    float lane[SY_WIDE] = {0}, va[TOGETHER][SY_WIDE], vb[TOGETHER][SY_WIDE], vg[SY_WIDE];
+    for (int64_t i = r.first; i < r.d; i += STEP) {
+        load_pieces<fast>(r, a, i, whole, va);
+        if (b.row != a.row)
+            load_pieces<fast>(r, b, i, whole, vb);
+#pragma unroll
+        for (int k = 0; k < TOGETHER; k++) {
+            if (i + 64 * k >= r.d)
+                continue;
+            if (g)
+                sy_load8_of<fast>(g, i + 64 * k, r.d, whole, vg);
+#pragma unroll
+            for (int j = 0; j < SY_WIDE; j++)
+                lane[j] =
+                    fmaf(g ? va[k][j] * vg[j] : va[k][j], b.row != a.row ? vb[k][j] : va[k][j], lane[j]);
+        }
     }
     return sy_v64_of(lane);
 }
 
 /* --- RMSNorm: r = 1/sqrt(fma(V64(x x), fp32(1/d), eps)); y = BF((x r) g) -------------------------------- */
 
-SY_KERNEL(SY_THREADS) norm_rows(struct sy_rmsnorm_fwd op, float inverse_d, int whole) {
+template <int fast> SY_KERNEL(THREADS) norm_rows(struct sy_rmsnorm_fwd op, float inverse_d, int whole) {
     struct my_row at = my_row(op.tokens * op.heads, op.heads, op.d);
-    const void *x = sy_head_row(op.x, at.token, at.head);
+    struct operand x = {sy_head_row(op.x, at.token, at.head), op.x.dtype};
     void *y = sy_head_row_out(op.y, at.token, at.head);
-    float lane[SY_WIDE] = {0}, v[SY_WIDE], g[SY_WIDE];
-#pragma unroll 4
-    for (int64_t i = at.first; i < at.d; i += 64) {
-        sy_load8(x, op.x.dtype, i, at.d, whole, v);
-#pragma unroll
-        for (int j = 0; j < SY_WIDE; j++)
-            lane[j] = fmaf(v[j], v[j], lane[j]);
-    }
-    float r = 1.0f / sqrtf(fmaf(sy_v64_of(lane), inverse_d, op.eps));
+    float v[TOGETHER][SY_WIDE], g[SY_WIDE];
+    float sum = dot_of<fast>(at, x, x, nullptr, whole);
+    float r = 1.0f / sqrtf(fmaf(sum, inverse_d, op.eps));
     if (leads(at) && op.r)
         op.r[at.row] = r;
-#pragma unroll 4
-    for (int64_t i = at.first; i < at.d; i += 64) {
-        sy_load8(x, op.x.dtype, i, at.d, whole, v);
-        sy_load8(op.g, SY_F32, i, at.d, whole, g);
+    for (int64_t i = at.first; i < at.d; i += STEP) {
+        load_pieces<fast>(at, x, i, whole, v);
 #pragma unroll
-        for (int j = 0; j < SY_WIDE; j++)
-            v[j] = v[j] * r * g[j];
-        sy_store8(y, op.y.dtype, i, at.d, whole, v);
+        for (int k = 0; k < TOGETHER; k++) {
+            if (i + 64 * k >= at.d)
+                continue;
+            sy_load8_of<fast>(op.g, i + 64 * k, at.d, whole, g);
+#pragma unroll
+            for (int j = 0; j < SY_WIDE; j++)
+                v[k][j] = v[k][j] * r * g[j];
+            sy_store8<fast>(y, op.y.dtype, i + 64 * k, at.d, whole, v[k]);
+        }
     }
 }
 
 extern "C" void sy_cuda_rmsnorm_fwd(const struct sy_exec *x, const struct sy_rmsnorm_fwd *op) {
     int64_t rows = op->tokens * op->heads;
     int whole = sy_aligned(op->x) && sy_aligned(op->y) && sy_aligned(op->g);
-    if (rows > 0)
-        SY_LAUNCH(x, norm_rows, sy_cuda_blocks(rows, ROWS), SY_THREADS, 0, *op, (float)(1.0 / (double)op->d),
-                  whole);
+    if (rows > 0 && !norm_wide(x, op))
+        SY_LAUNCH_FAST(x, whole && sy_is_fast(op->d, op->x, op->y), norm_rows, sy_cuda_blocks(rows, ROWS),
+                       THREADS, 0, *op, (float)(1.0 / (double)op->d), whole);
 }
 
 /* t = dy g; k = ((V64(t x) r) r) fp32(1/d); dx = BF(r fma(-k, x, t)) */
-SY_KERNEL(SY_THREADS) norm_rows_back(struct sy_rmsnorm_bwd op, float inverse_d, int whole) {
+template <int fast> SY_KERNEL(THREADS) norm_rows_back(struct sy_rmsnorm_bwd op, float inverse_d, int whole) {
     struct my_row at = my_row(op.tokens * op.heads, op.heads, op.d);
-    const void *x = sy_head_row(op.x, at.token, at.head), *dy = sy_head_row(op.dy, at.token, at.head);
+    struct operand x = {sy_head_row(op.x, at.token, at.head), op.x.dtype};
+    struct operand dy = {sy_head_row(op.dy, at.token, at.head), op.dy.dtype};
     void *dx = sy_head_row_out(op.dx, at.token, at.head);
-    float lane[SY_WIDE] = {0}, v[SY_WIDE], t[SY_WIDE], g[SY_WIDE];
-#pragma unroll 2
-    for (int64_t i = at.first; i < at.d; i += 64) {
-        sy_load8(x, op.x.dtype, i, at.d, whole, v);
-        sy_load8(dy, op.dy.dtype, i, at.d, whole, t);
-        sy_load8(op.g, SY_F32, i, at.d, whole, g);
+    float v[TOGETHER][SY_WIDE], t[TOGETHER][SY_WIDE], g[SY_WIDE];
+    float sum = dot_of<fast>(at, dy, x, op.g, whole);
+    float r = at.d > 0 ? op.r[at.row] : 0.0f, k_of = sum * r * r * inverse_d;
+    for (int64_t i = at.first; i < at.d; i += STEP) {
+        load_pieces<fast>(at, x, i, whole, v);
+        load_pieces<fast>(at, dy, i, whole, t);
 #pragma unroll
-        for (int j = 0; j < SY_WIDE; j++)
-            lane[j] = fmaf(t[j] * g[j], v[j], lane[j]);
-    }
-    float sum = sy_v64_of(lane), r = at.d > 0 ? op.r[at.row] : 0.0f, k = sum * r * r * inverse_d;
-#pragma unroll 2
-    for (int64_t i = at.first; i < at.d; i += 64) {
-        sy_load8(x, op.x.dtype, i, at.d, whole, v);
-        sy_load8(dy, op.dy.dtype, i, at.d, whole, t);
-        sy_load8(op.g, SY_F32, i, at.d, whole, g);
+        for (int k = 0; k < TOGETHER; k++) {
+            if (i + 64 * k >= at.d)
+                continue;
+            sy_load8_of<fast>(op.g, i + 64 * k, at.d, whole, g);
 #pragma unroll
-        for (int j = 0; j < SY_WIDE; j++)
-            t[j] = r * fmaf(-k, v[j], t[j] * g[j]);
-        sy_store8(dx, op.dx.dtype, i, at.d, whole, t);
+            for (int j = 0; j < SY_WIDE; j++)
+                t[k][j] = r * fmaf(-k_of, v[k][j], t[k][j] * g[j]);
+            sy_store8<fast>(dx, op.dx.dtype, i + 64 * k, at.d, whole, t[k]);
+        }
     }
 }
 
 extern "C" void sy_cuda_rmsnorm_bwd(const struct sy_exec *x, const struct sy_rmsnorm_bwd *op) {
     int64_t rows = op->tokens * op->heads;
     int whole = sy_aligned(op->x) && sy_aligned(op->dy) && sy_aligned(op->dx) && sy_aligned(op->g);
-    if (rows > 0)
-        SY_LAUNCH(x, norm_rows_back, sy_cuda_blocks(rows, ROWS), SY_THREADS, 0, *op,
-                  (float)(1.0 / (double)op->d), whole);
+    if (rows > 0 && !norm_wide_back(x, op))
+        SY_LAUNCH_FAST(x, whole && sy_is_fast(op->d, op->x, op->dy, op->dx), norm_rows_back,
+                       sy_cuda_blocks(rows, ROWS), THREADS, 0, *op, (float)(1.0 / (double)op->d), whole);
 }
 
 /* --- y[r] = V64(a b) ------------------------------------------------------------------------------------ */
 
-SY_KERNEL(SY_THREADS) dot_rows(struct sy_rowdot op, int whole) {
+template <int fast> SY_KERNEL(THREADS) dot_rows(struct sy_rowdot op, int whole) {
     struct my_row at = my_row(sy_cuda_rows(op.rows), 1, op.d);
-    float sum = dot_of(at, sy_row(op.a, at.row), op.a.dtype, sy_row(op.b, at.row), op.b.dtype, whole);
+    struct operand a = {sy_row(op.a, at.row), op.a.dtype}, b = {sy_row(op.b, at.row), op.b.dtype};
+    float sum = dot_of<fast>(at, a, b, nullptr, whole);
     if (leads(at))
         op.y[at.row] = sum;
 }
 
 extern "C" void sy_cuda_rowdot(const struct sy_exec *x, const struct sy_rowdot *op) {
     if (op->rows.max_rows > 0)
-        SY_LAUNCH(x, dot_rows, sy_cuda_blocks(op->rows.max_rows, ROWS), SY_THREADS, 0, *op,
-                  sy_aligned(op->a) && sy_aligned(op->b));
+        SY_LAUNCH_FAST(x, sy_is_fast(op->d, op->a, op->b), dot_rows, sy_cuda_blocks(op->rows.max_rows, ROWS),
+                       THREADS, 0, *op, sy_aligned(op->a) && sy_aligned(op->b));
 }
 
 /* --- the gate back: dl = BF(V64(dy y) (s (1 - s))), dy_in = BF(s dy), s = SIG(logit) -------------------- */
 
-SY_KERNEL(SY_THREADS) gate_rows_back(struct sy_sigmoid_gate_bwd op, int whole) {
+template <int fast> SY_KERNEL(THREADS) gate_rows_back(struct sy_sigmoid_gate_bwd op, int whole) {
     struct my_row at = my_row(op.rows, 1, op.d);
-    const void *dy = sy_row(op.dy, at.row);
-    float sum = dot_of(at, dy, op.dy.dtype, sy_row(op.y_in, at.row), op.y_in.dtype, whole), v[SY_WIDE];
-    float s = at.d > 0 ? sy_sig_f32(op.logit[at.row]) : 0.0f;
+    struct operand dy = {sy_row(op.dy, at.row), op.dy.dtype}, y = {sy_row(op.y_in, at.row), op.y_in.dtype};
+    void *out = sy_row_out(op.dy_in, at.row);
+    float v[TOGETHER][SY_WIDE], s = at.d > 0 ? sy_sig_f32(op.logit[at.row]) : 0.0f;
+    float sum = dot_of<fast>(at, dy, y, nullptr, whole);
     if (leads(at))
         sy_store1(sy_row_out(op.dlogit, at.row), op.dlogit.dtype, 0, sum * (s * (1.0f - s)));
-    for (int64_t i = at.first; i < at.d; i += 64) {
-        sy_load8(dy, op.dy.dtype, i, at.d, whole, v);
+    for (int64_t i = at.first; i < at.d; i += STEP) {
+        load_pieces<fast>(at, dy, i, whole, v);
 #pragma unroll
-        for (int j = 0; j < SY_WIDE; j++)
-            v[j] = s * v[j];
-        sy_store8(sy_row_out(op.dy_in, at.row), op.dy_in.dtype, i, at.d, whole, v);
+        for (int k = 0; k < TOGETHER; k++) {
+            if (i + 64 * k >= at.d)
+                continue;
+#pragma unroll
+            for (int j = 0; j < SY_WIDE; j++)
+                v[k][j] = s * v[k][j];
+            sy_store8<fast>(out, op.dy_in.dtype, i + 64 * k, at.d, whole, v[k]);
+        }
     }
 }
 
 extern "C" void sy_cuda_sigmoid_gate_bwd(const struct sy_exec *x, const struct sy_sigmoid_gate_bwd *op) {
     int whole = sy_aligned(op->y_in) && sy_aligned(op->dy) && sy_aligned(op->dy_in);
     if (op->rows > 0)
-        SY_LAUNCH(x, gate_rows_back, sy_cuda_blocks(op->rows, ROWS), SY_THREADS, 0, *op, whole);
+        SY_LAUNCH_FAST(x, sy_is_fast(op->d, op->y_in, op->dy, op->dy_in), gate_rows_back,
+                       sy_cuda_blocks(op->rows, ROWS), THREADS, 0, *op, whole);
 }

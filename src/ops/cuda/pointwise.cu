@@ -35,7 +35,7 @@ extern "C" void sy_cuda_join(const struct sy_exec *x, const struct sy_join *op) 
 
 /* --- y[t] = BF(sum over heads ascending of x[t, h]) ----------------------------------------------------- */
 
-SY_KERNEL(SY_THREADS) sum_heads(struct sy_head_sum op, int whole) {
+template <int fast> SY_KERNEL(SY_THREADS) sum_heads(struct sy_head_sum op, int whole) {
     int64_t t = sy_my_row();
     if (t >= op.tokens)
         return;
@@ -43,12 +43,12 @@ SY_KERNEL(SY_THREADS) sum_heads(struct sy_head_sum op, int whole) {
         float sum[SY_WIDE] = {0}, v[SY_WIDE];
 #pragma unroll 4
         for (int64_t h = 0; h < op.heads; h++) {
-            sy_load8(sy_head_row(op.x, t, h), op.x.dtype, i, op.d, whole, v);
+            sy_load8<fast>(sy_head_row(op.x, t, h), op.x.dtype, i, op.d, whole, v);
 #pragma unroll
             for (int j = 0; j < SY_WIDE; j++)
                 sum[j] += v[j];
         }
-        sy_store8(sy_head_row_out(op.y, t, 0), op.y.dtype, i, op.d, whole, sum);
+        sy_store8<fast>(sy_head_row_out(op.y, t, 0), op.y.dtype, i, op.d, whole, sum);
     }
 }
 
@@ -57,7 +57,8 @@ extern "C" void sy_cuda_head_sum(const struct sy_exec *x, const struct sy_head_s
     y.head = 0; /* not used */
     struct sy_row_grid g = sy_rows_by_columns(op->tokens, op->d);
     if (op->tokens > 0 && op->d > 0)
-        SY_LAUNCH(x, sum_heads, g.grid, g.threads, 0, *op, sy_aligned(op->x) && sy_aligned(y));
+        SY_LAUNCH_FAST(x, sy_is_fast(op->d, op->x, y), sum_heads, g.grid, g.threads, 0, *op,
+                       sy_aligned(op->x) && sy_aligned(y));
 }
 
 /* --- y = BF(SIG(l) y) ----------------------------------------------------------------------------------- */

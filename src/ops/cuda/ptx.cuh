@@ -23,6 +23,17 @@ SY_DEV uint32_t cluster_rank() {
     return r;
 }
 
+SY_DEV float2 shared_float2(uint32_t at) {
+    float2 v;
+    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at));
+    return v;
+}
+SY_DEV int2 shared_int2(uint32_t at) {
+    int2 v;
+    asm volatile("ld.shared.v2.s32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(at));
+    return v;
+}
+
 // --- clusters, registers, named barriers ---------------------------------------------------------------
 
 SY_DEV void cluster_sync() {

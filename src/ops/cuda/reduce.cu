@@ -26,34 +26,35 @@ static SY_DEV float *work_of(const struct piece &p, const struct sy_row_sum_item
     return at;
 }
 
-/* Columns j and j + 1 of a row, side by side in bf16 where they may be. */
-static SY_DEV void load2(const struct sy_heads &m, int64_t t, int64_t h, int64_t j, int64_t d, int pairs,
-                         float v[2]) {
+/* Columns j and j + 1 of a row; pairs: side by side in bf16. */
+template <int pairs>
+static SY_DEV void load2(const struct sy_heads &m, int64_t t, int64_t h, int64_t j, int64_t d, float v[2]) {
     const void *row = sy_head_row(m, t, h);
     if (pairs) {
         uint32_t u = *(const uint32_t *)((const uint16_t *)row + j);
         v[0] = sy_f32_from_bits(u << 16);
         v[1] = sy_f32_from_bits(u & 0xffff0000u);
-        return;
+    } else {
+        v[0] = sy_load1(row, m.dtype, j);
+        v[1] = j + 1 < d ? sy_load1(row, m.dtype, j + 1) : 0.0f;
     }
-    v[0] = sy_load1(row, m.dtype, j);
-    v[1] = j + 1 < d ? sy_load1(row, m.dtype, j + 1) : 0.0f;
 }
 
-/* One fma chain from +0 over rows first .. end - 1. */
-static SY_DEV void chain_of(const struct sy_row_sum_item &q, int64_t first, int64_t end, int64_t j, int pairs,
+/* One fma chain from +0 over rows first .. end - 1; two: of products of a and x, else of a. */
+template <int pairs, int two>
+static SY_DEV void chain_of(const struct sy_row_sum_item &q, int64_t first, int64_t end, int64_t j,
                             float chain[2]) {
     chain[0] = chain[1] = 0.0f;
 #pragma unroll 8
     for (int64_t row = first; row < end; row++) {
         int64_t t = q.heads == 1 ? row : (uint32_t)row / (uint32_t)q.heads, h = row - t * q.heads;
-        float a[2], b[2], r = q.x.data && q.r ? q.r[row] : 1.0f;
-        load2(q.a, t, h, j, q.d, pairs, a);
-        if (q.x.data)
-            load2(q.x, t, h, j, q.d, pairs, b);
+        float a[2], b[2], r = two && q.r ? q.r[row] : 1.0f;
+        load2<pairs>(q.a, t, h, j, q.d, a);
+        if (two)
+            load2<pairs>(q.x, t, h, j, q.d, b);
 #pragma unroll
         for (int k = 0; k < 2; k++)
-            chain[k] = q.x.data ? fmaf(a[k], b[k] * r, chain[k]) : a[k] + chain[k];
+            chain[k] = two ? fmaf(a[k], b[k] * r, chain[k]) : a[k] + chain[k];
     }
 }
 
@@ -73,7 +74,15 @@ SY_KERNEL(SY_THREADS) chain_rows(const struct sy_row_sum_item *items, struct pie
             end = begin + q.rows_per_sequence, first = begin + b % per * 64;
     int pairs = j + 1 < q.d && in_pairs(q.a) && (!q.x.data || in_pairs(q.x));
     float chain[2], *to = work_of(p, items, blockIdx.z) + (1 + at) * q.d + j;
-    chain_of(q, first, first + 64 < end ? first + 64 : end, j, pairs, chain);
+    end = first + 64 < end ? first + 64 : end;
+    if (pairs && q.x.data)
+        chain_of<1, 1>(q, first, end, j, chain);
+    else if (pairs)
+        chain_of<1, 0>(q, first, end, j, chain);
+    else if (q.x.data)
+        chain_of<0, 1>(q, first, end, j, chain);
+    else
+        chain_of<0, 0>(q, first, end, j, chain);
     to[0] = chain[0];
     if (j + 1 < q.d)
         to[1] = chain[1];
@@ -148,12 +157,12 @@ static void add_list(const struct sy_exec *x, const struct sy_add_item *items, i
         SY_LAUNCH(x, add_all, blocks, SY_THREADS, 0, sy_cuda_upload(x, items, (size_t)n_items), n_items);
 }
 
-/* Whether b goes on from what a wrote. */
+/* Whether b reads or writes what a wrote, or writes what a read. */
 static int goes_on(const struct sy_add_item *a, const struct sy_add_item *b) {
     return b->x == a->y || b->y == a->y || b->y == a->x;
 }
 
-/* A chain's first items in one launch, its second ones in the next. */
+/* Items that go on from none in one launch, those that go on from these in the next. */
 extern "C" void sy_cuda_add_f32(const struct sy_exec *x, const struct sy_add_f32 *op) {
     struct sy_add_item list[ADD_LIST];
     int place[ADD_LIST];
@@ -161,7 +170,10 @@ extern "C" void sy_cuda_add_f32(const struct sy_exec *x, const struct sy_add_f32
         const struct sy_add_item *item = op->item + first;
         int n = op->n_items - first < ADD_LIST ? op->n_items - first : ADD_LIST, longest = 0;
         for (int i = 0; i < n; i++) {
-            place[i] = i > 0 && goes_on(&item[i - 1], &item[i]) ? place[i - 1] + 1 : 0;
+            place[i] = 0;
+            for (int j = 0; j < i; j++)
+                if (place[j] >= place[i] && goes_on(&item[j], &item[i]))
+                    place[i] = place[j] + 1;
             longest = place[i] > longest ? place[i] : longest;
         }
         for (int p = 0, m = 0; p <= longest; p++, m = 0) {

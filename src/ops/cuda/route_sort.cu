@@ -10,7 +10,7 @@ static SY_DEV struct sy_bits bits_of(const struct sy_route_sort &op, uint32_t *s
     return m;
 }
 
-SY_KERNEL(SY_THREADS) count_segments(struct sy_route_sort op) {
+SY_KERNEL(SY_SORT_THREADS) count_segments(struct sy_route_sort op) {
     SY_SHARED(uint32_t, shared);
     struct sy_bits m = bits_of(op, shared);
     uint32_t count = sy_bits_make(m);
@@ -19,7 +19,7 @@ SY_KERNEL(SY_THREADS) count_segments(struct sy_route_sort op) {
         op.offset[(m.first + e) * op.sequences + blockIdx.y] = count;
 }
 
-SY_KERNEL(SY_THREADS) place_routes(struct sy_route_sort op) {
+SY_KERNEL(SY_SORT_THREADS) place_routes(struct sy_route_sort op) {
     SY_SHARED(uint32_t, shared);
     struct sy_bits m = bits_of(op, shared);
     uint32_t count = sy_bits_make(m);
@@ -29,15 +29,12 @@ SY_KERNEL(SY_THREADS) place_routes(struct sy_route_sort op) {
         for (int64_t r = op.offset[bin] + count + threadIdx.x % 32; r < op.offset[bin + 1]; r += 32)
             op.route[r] = -1;
     __syncthreads();
-    for (int64_t i = threadIdx.x; i < m.n; i += SY_THREADS) {
-        int64_t e = m.ids[i] - m.first;
-        if (e < 0 || e >= m.experts)
-            continue;
+    sy_bits_routes(m, [&](int64_t i, int64_t e) {
         int64_t row = op.offset[(m.first + e) * op.sequences + blockIdx.y] +
                       sy_bits_rank(m, e, (uint32_t)i / (uint32_t)op.top_k);
         op.row[base + i] = (int32_t)row;
         op.route[row] = (int32_t)(base + i);
-    }
+    });
 }
 
 extern "C" void sy_cuda_route_sort(const struct sy_exec *x, const struct sy_route_sort *op) {
@@ -50,10 +47,10 @@ extern "C" void sy_cuda_route_sort(const struct sy_exec *x, const struct sy_rout
                             .tile = op->tile,
                             .n_tiles = op->n_tiles};
     if (op->sequences > 0)
-        SY_LAUNCH(x, count_segments, grid, SY_THREADS, sy_bits_bytes(op->seq_len), *op);
-    SY_LAUNCH(x, sy_lay_out, 1, SY_LAY_OUT_THREADS, 0, s);
+        SY_LAUNCH(x, count_segments, grid, SY_SORT_THREADS, sy_bits_bytes(op->seq_len), *op);
+    SY_LAUNCH(x, sy_lay_out, 1, SY_SORT_THREADS, 0, s);
     if (op->sequences > 0)
-        SY_LAUNCH(x, place_routes, grid, SY_THREADS, sy_bits_bytes(op->seq_len), *op);
+        SY_LAUNCH(x, place_routes, grid, SY_SORT_THREADS, sy_bits_bytes(op->seq_len), *op);
 }
 
 /* --- forced balance: every segment has `each` rows ------------------------------------------------------ */

@@ -1,38 +1,54 @@
 /* scatter_add: rows added to rows that an index names, in ascending order of the rows added. Block i takes
  * the whole sum of the row that index i names, if no earlier index names it: it looks for the later ones, in
- * order, and each of its threads adds one column of theirs. So every element is one chain, without atomics
+ * order, and each of its threads adds some columns of theirs. So every element is one chain, without atomics
  * and without workspace. fold_rows likewise: the first index that names a row does the work. */
 #include "ops/cuda/values.cuh"
 
-enum { SEEN = 512 }; /* indices of a row that are found before their rows are added */
+enum { SEEN = 512, LOOKED = 8 }; /* indices found before their rows are added; looked at together */
 
-struct names { /* the row of out that index i names, or -1 */
+/* A row of out, and which indices name it: those from `low` on, `size` of them. */
+struct named {
     const int32_t *index;
-    int64_t top_k; /* 0: the index is the row */
-    int64_t rows;
+    int32_t row;
+    uint32_t low, size;
 };
-static SY_DEV int32_t named(const struct names &w, int64_t i) {
-    int32_t v = w.index[i];
-    v = v < 0 || w.top_k == 0 ? v : (int32_t)((uint32_t)v / (uint32_t)w.top_k);
-    return v < w.rows ? v : -1;
-}
+static SY_DEV int names(const struct named &r, int32_t index) { return (uint32_t)index - r.low < r.size; }
 
-/* Whether an index before i names `row`. The same answer for all threads, all of which call. */
-static SY_DEV int named_before(const struct names &w, int64_t i, int32_t row) {
-    for (int64_t at = 0; at < i; at += SY_THREADS) {
-        int64_t j = at + threadIdx.x;
-        if (__syncthreads_or(j < i && named(w, j) == row))
-            return 1;
+/* The row that index i names, or -1 as its row. top_k 0: the index is the row. */
+static SY_DEV struct named row_of(const int32_t *index, int64_t i, int64_t top_k, int64_t rows) {
+    int32_t v = index[i];
+    struct named r = {.index = index, .row = v, .low = (uint32_t)v, .size = 1};
+    if (v >= 0 && top_k > 0) {
+        r.row = (int32_t)((uint32_t)v / (uint32_t)top_k);
+        r.size = (uint32_t)top_k;
+        r.low = (uint32_t)r.row * r.size;
     }
-    return 0;
+    r.row = r.row < rows ? r.row : -1;
+    return r;
 }
 
-/* Appends to `seen`, in order, those of i .. i + 255 (below n) that name `row`; returns how many there are
+/* How many of the indices first .. end - 1 name the row. The same answer for all threads, all of which
+ * call. */
+static SY_DEV int names_among(const struct named &r, int64_t first, int64_t end) {
+    int any = 0;
+    for (int64_t at = first + threadIdx.x; at < end; at += LOOKED * (int)SY_THREADS) {
+        int32_t v[LOOKED];
+#pragma unroll
+        for (int k = 0; k < LOOKED; k++)
+            v[k] = at + k * SY_THREADS < end ? r.index[at + k * SY_THREADS] : -1;
+#pragma unroll
+        for (int k = 0; k < LOOKED; k++)
+            any |= names(r, v[k]);
+    }
+    return __syncthreads_or(any);
+}
+
+/* Appends to `seen`, in order, those of i .. i + 255 (below n) that name the row; returns how many there are
  * now. */
-static SY_DEV int append(const struct names &w, int64_t i, int64_t n, int32_t row, int32_t *seen, int count) {
+static SY_DEV int append(const struct named &r, int64_t i, int64_t n, int32_t *seen, int count) {
     __shared__ int of_warp[SY_THREADS / 32];
     int64_t j = i + threadIdx.x;
-    int hit = j < n && named(w, j) == row, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    int hit = j < n && names(r, r.index[j]), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     unsigned ballot = __ballot_sync(~0u, hit);
     if (lane == 0)
         of_warp[warp] = __popc(ballot);
@@ -48,61 +64,87 @@ static SY_DEV int append(const struct names &w, int64_t i, int64_t n, int32_t ro
     return count + all;
 }
 
-static SY_DEV float add_seen(const struct sy_scatter_add &op, const int32_t *seen, int n, int64_t column,
-                             float sum) {
-#pragma unroll 8
+/* Columns i .. i + 7 of `out` with those of the rows seen [n]. */
+template <int fast>
+static SY_DEV void add_seen(const struct sy_scatter_add &op, const int32_t *seen, int n, int64_t i, int whole,
+                            float sum[SY_WIDE]) {
+#pragma unroll 4
     for (int k = 0; k < n; k++) {
-        int64_t i = seen[k];
-        float v = sy_load1(sy_row(op.src, i), op.src.dtype, column);
-        sum = op.scale ? fmaf(op.scale[i], v, sum) : sum + v;
+        float v[SY_WIDE], scale = op.scale ? op.scale[seen[k]] : 1.0f;
+        sy_load8<fast>(sy_row(op.src, seen[k]), op.src.dtype, i, op.d, whole, v);
+#pragma unroll
+        for (int j = 0; j < SY_WIDE; j++)
+            sum[j] = op.scale ? fmaf(scale, v[j], sum[j]) : sum[j] + v[j];
     }
-    return sum;
 }
 
-SY_KERNEL(SY_THREADS) add_to_rows(struct sy_scatter_add op) {
+template <int fast>
+static SY_DEV void add_to_row(const struct sy_scatter_add &op, float *out, const int32_t *seen, int n,
+                              int whole) {
+    for (int64_t i = SY_WIDE * threadIdx.x; i < op.d; i += SY_WIDE * (int64_t)SY_THREADS) {
+        float sum[SY_WIDE];
+        sy_load8(out, SY_F32, i, op.d, whole, sum);
+        add_seen<fast>(op, seen, n, i, whole, sum);
+        sy_store8(out, SY_F32, i, op.d, whole, sum);
+    }
+}
+
+template <int fast> SY_KERNEL(SY_THREADS) add_to_rows(struct sy_scatter_add op, int whole) {
     __shared__ int32_t seen[SEEN + (int)SY_THREADS];
-    struct names w = {op.index, op.top_k, op.out_rows};
-    int64_t n = op.used ? *op.used : op.n, i = blockIdx.x,
-            column = (int64_t)blockIdx.y * SY_THREADS + threadIdx.x;
-    int32_t row = i < n ? named(w, i) : -1;
-    if (row < 0 || named_before(w, i, row))
+    int64_t n = op.used ? *op.used : op.n, i = blockIdx.x;
+    if (i >= n)
         return;
-    float *out = (float *)op.out.data + row * op.out.row + column, sum = column < op.d ? *out : 0.0f;
-    while (i < n) {
-        int count = 0;
+    struct named r = row_of(op.index, i, op.top_k, op.out_rows);
+    if (r.row < 0 || names_among(r, 0, i))
+        return;
+    float *out = (float *)sy_row_out(op.out, r.row);
+    if (threadIdx.x == 0)
+        seen[0] = (int32_t)i;
+    int count = 1, more = names_among(r, i + 1, n);
+    for (i++; more && i < n;) {
         for (; i < n && count < SEEN; i += SY_THREADS)
-            count = append(w, i, n, row, seen, count);
-        if (column < op.d)
-            sum = add_seen(op, seen, count, column, sum);
+            count = append(r, i, n, seen, count);
+        if (i >= n)
+            break;
+        add_to_row<fast>(op, out, seen, count, whole);
+        count = 0;
         __syncthreads();
     }
-    if (column < op.d)
-        *out = sum;
+    __syncthreads();
+    add_to_row<fast>(op, out, seen, count, whole);
 }
 
 extern "C" void sy_cuda_scatter_add(const struct sy_exec *x, const struct sy_scatter_add *op) {
-    dim3 grid((unsigned)op->n, sy_cuda_blocks(op->d, SY_THREADS));
+    int whole = sy_aligned(op->src) && sy_aligned(op->out);
     if (op->n > 0 && op->d > 0)
-        SY_LAUNCH(x, add_to_rows, grid, SY_THREADS, 0, *op);
+        SY_LAUNCH_FAST(x, whole && sy_is_fast(op->d, op->src), add_to_rows, (unsigned)op->n, SY_THREADS, 0,
+                       *op, whole);
 }
 
 /* --- y[index] = y[index] + x[index], x[index] = +0 ------------------------------------------------------ */
 
-SY_KERNEL(SY_THREADS) fold_named_rows(struct sy_fold_rows op) {
-    struct names w = {op.index, 0, INT32_MAX};
+SY_KERNEL(SY_THREADS) fold_named_rows(struct sy_fold_rows op, int whole) {
     int64_t i = blockIdx.x;
-    int32_t row = named(w, i);
-    if (named_before(w, i, row))
+    struct named r = row_of(op.index, i, 0, INT32_MAX);
+    if (names_among(r, 0, i))
         return;
-    float *x = op.x + row * op.d, *y = op.y ? op.y + row * op.d : nullptr;
-    for (int64_t j = threadIdx.x; j < op.d; j += SY_THREADS) {
-        if (y)
-            y[j] = y[j] + x[j];
-        x[j] = 0.0f;
+    float *x = op.x + r.row * op.d, *y = op.y ? op.y + r.row * op.d : nullptr;
+    for (int64_t j = SY_WIDE * threadIdx.x; j < op.d; j += SY_WIDE * (int64_t)SY_THREADS) {
+        float a[SY_WIDE], b[SY_WIDE];
+        sy_load8(x, SY_F32, j, op.d, whole, a);
+        if (y) {
+            sy_load8(y, SY_F32, j, op.d, whole, b);
+#pragma unroll
+            for (int k = 0; k < SY_WIDE; k++)
+                b[k] = b[k] + a[k];
+            sy_store8(y, SY_F32, j, op.d, whole, b);
+        }
+        sy_copy8(x, nullptr, SY_F32, j, op.d, whole);
     }
 }
 
 extern "C" void sy_cuda_fold_rows(const struct sy_exec *x, const struct sy_fold_rows *op) {
     if (op->n > 0 && op->d > 0)
-        SY_LAUNCH(x, fold_named_rows, (unsigned)op->n, SY_THREADS, 0, *op);
+        SY_LAUNCH(x, fold_named_rows, (unsigned)op->n, SY_THREADS, 0, *op,
+                  sy_aligned(op->x, op->d * 4) && sy_aligned(op->y));
 }

@@ -74,9 +74,16 @@ SY_DEV void sy_widen8(const uint4 &u, float v[SY_WIDE]) {
     }
 }
 
+/* A kernel's variant `fast`: all rows are whole, in bf16, and of a multiple of 8 elements. It loads without a
+ * branch, so that many loads of a thread are on the way together; the other variant takes any row. */
+template <class... M> static inline int sy_is_fast(int64_t d, const M &...m) {
+    return d % SY_WIDE == 0 && ((sy_aligned(m) && m.dtype == SY_BF16) && ...);
+}
+
 /* v = elements i .. i + 7 of a row of n. */
+template <int fast = 0>
 SY_DEV void sy_load8(const void *row, enum sy_dtype t, int64_t i, int64_t n, int whole, float v[SY_WIDE]) {
-    if (whole && i + SY_WIDE <= n && t == SY_BF16) {
+    if (fast || (whole && i + SY_WIDE <= n && t == SY_BF16)) {
         sy_widen8(*(const uint4 *)((const uint16_t *)row + i), v);
     } else if (whole && i + SY_WIDE <= n) {
         float4 a = *(const float4 *)((const float *)row + i),
@@ -90,8 +97,9 @@ SY_DEV void sy_load8(const void *row, enum sy_dtype t, int64_t i, int64_t n, int
     }
 }
 
+template <int fast = 0>
 SY_DEV void sy_store8(void *row, enum sy_dtype t, int64_t i, int64_t n, int whole, const float v[SY_WIDE]) {
-    if (whole && i + SY_WIDE <= n && t == SY_BF16) {
+    if (fast || (whole && i + SY_WIDE <= n && t == SY_BF16)) {
         *(uint4 *)((uint16_t *)row + i) = make_uint4(sy_narrow2(v[0], v[1]), sy_narrow2(v[2], v[3]),
                                                      sy_narrow2(v[4], v[5]), sy_narrow2(v[6], v[7]));
     } else if (whole && i + SY_WIDE <= n) {
@@ -102,6 +110,18 @@ SY_DEV void sy_store8(void *row, enum sy_dtype t, int64_t i, int64_t n, int whol
         for (int j = 0; j < SY_WIDE; j++)
             if (i + j < n)
                 sy_store1(row, t, i + j, v[j]);
+    }
+}
+
+/* The same of floats that the kernel does not write. */
+template <int fast>
+SY_DEV void sy_load8_of(const float *x, int64_t i, int64_t n, int whole, float v[SY_WIDE]) {
+    if (fast) {
+        float4 a = __ldg((const float4 *)(x + i)), b = __ldg((const float4 *)(x + i + 4));
+        v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
+        v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+    } else {
+        sy_load8(x, SY_F32, i, n, whole, v);
     }
 }
 

@@ -2,6 +2,8 @@
 // products stand in ptx.cuh, as do descriptors and fences.
 //
 //     wgmma_ss<B_MN>(d, a, b, go_on)    a K-major and b in shared memory: d = a b, or d + a b with go_on
+//     wgmma_first(d, a, b)              both K-major in shared memory: d = a b; what d held is of no account, so
+//                                       that its registers serve others until then
 //     wgmma_rs(d, a, b)                 a in registers, b in shared memory and MN-major: d + a b
 //     wgmma_wait_for<N>(d)              until at most N groups are open; d is read behind it
 #ifndef SY_OPS_CUDA_WGMMA_CUH
@@ -11,20 +13,25 @@
 
 namespace ptx {
 
-#define SY_WGMMA_24 \
+#define SY_WGMMA_24                                                          \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
     "%16, %17, %18, %19, %20, %21, %22, %23"
-#define SY_WGMMA_32 \
+#define SY_WGMMA_32                                                          \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define SY_WGMMA_96 \
-    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+#define SY_WGMMA_96                                                                    \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "           \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
     "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
     "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, " \
     "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
     "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
 #define SY_WGMMA_64 SY_NAMES_0_63
+#define SY_OUT8(d, i)                                                                           \
+    "=f"(d[i]), "=f"(d[i + 1]), "=f"(d[i + 2]), "=f"(d[i + 3]), "=f"(d[i + 4]), "=f"(d[i + 5]), \
+        "=f"(d[i + 6]), "=f"(d[i + 7])
+#define SY_OUT24(d, i) SY_OUT8(d, i), SY_OUT8(d, i + 8), SY_OUT8(d, i + 16)
+#define SY_OUT32(d, i) SY_OUT24(d, i), SY_OUT8(d, i + 24)
 #define SY_ACC24(d, i) SY_ACC8(d, i), SY_ACC8(d, i + 8), SY_ACC8(d, i + 16)
 #define SY_ACC96(d, i) SY_ACC64(d, i), SY_ACC32(d, i + 64)
 
@@ -55,6 +62,20 @@ template <int B_MN> SY_DEV void wgmma_ss(float (&d)[96], uint64_t a, uint64_t b,
                  "}, %96, %97, p, 1, 1, 0, %99;\n}"
                  : SY_ACC96(d, 0)
                  : "l"(a), "l"(b), "r"(go_on), "n"(B_MN));
+}
+SY_DEV void wgmma_first(float (&d)[24], uint64_t a, uint64_t b) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n48k16.f32.bf16.bf16 {" SY_WGMMA_24
+                 "}, %24, %25, p, 1, 1, 0, 0;\n}"
+                 : SY_OUT24(d, 0)
+                 : "l"(a), "l"(b));
+}
+SY_DEV void wgmma_first(float (&d)[32], uint64_t a, uint64_t b) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" SY_WGMMA_32
+                 "}, %32, %33, p, 1, 1, 0, 0;\n}"
+                 : SY_OUT32(d, 0)
+                 : "l"(a), "l"(b));
 }
 SY_DEV void wgmma_rs(float (&d)[32], const uint32_t *a, uint64_t b) {
     asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" SY_WGMMA_32
