@@ -37,6 +37,7 @@ struct sy_gradients {
     struct sy_row_sum_item sum[MAX_PENDING];
     struct sy_add_item *add;
     int shuffle_lanes;
+    struct sy_gradients_work work;
     void (*flushed)(void *arg);
     void *flushed_arg;
 };
@@ -234,6 +235,7 @@ sy_status sy_gradients_create(const struct sy_gradients_options *o, struct sy_gr
 }
 
 void sy_gradients_begin(struct sy_gradients *g, const int32_t *ids) {
+    g->work = (struct sy_gradients_work){0};
     sy_tree_begin(&g->dense.tree);
     sy_tree_begin(&g->experts.tree);
     sy_embedding_sum_begin(&g->embedding, ids);
@@ -271,13 +273,15 @@ struct target {
     float *out;
     int fold;
 };
-static struct target target_of(const struct sy_gradients *g, struct sum *s, int item, const struct piece *p,
+static struct target target_of(struct sy_gradients *g, struct sum *s, int item, const struct piece *p,
                                float *leaf) {
+    g->work.cut += (!p->begins + !p->ends) * s->tree.size[item];
     if (!p->ends) {
         assert(leaf);
         return (struct target){p->begins ? NULL : leaf, leaf, 0};
     }
     struct sy_tree_sum sum = sy_tree_lane(&s->tree, item, p->lane, g->o.walk.rounds == 1);
+    g->work.folded += !sum.fresh * s->tree.size[item];
     return (struct target){p->begins ? NULL : leaf, sum.sum, !sum.fresh};
 }
 
@@ -546,6 +550,10 @@ float *sy_gradients_sum(const struct sy_gradients *g, int param, struct sy_tree_
     int64_t e = q->expert - g->first_expert;
     assert(sum && e >= 0 && e < experts);
     return which == 0 ? sum + e * size_of(w13) : sum + experts * size_of(w13) + e * size_of(w2);
+}
+
+struct sy_gradients_work sy_gradients_work(const struct sy_gradients *g) {
+    return g->work;
 }
 
 int sy_gradients_has(const struct sy_gradients *g, int param, struct sy_tree_node node) {
