@@ -51,4 +51,9 @@ void sy_device_destroy(struct sy_device *device); /* NULL is fine */
 sy_status sy_arena_build(const struct sy_device *device, const char *what,
                          void (*carve)(void *self, struct sy_arena *arena), void *self, struct sy_arena *out);
 
+/* Local. The same of PINNED memory: the host's side of copies that nobody waits for. */
+sy_status sy_arena_pinned(const struct sy_device *device, const char *what,
+                          void (*carve)(void *self, struct sy_arena *arena), void *self,
+                          struct sy_arena *out);
+
 #endif

@@ -8,6 +8,7 @@
 size_t sy_ops_workspace_bytes(const struct sy_attention *most) {
     enum { TILES = 264 };
     int64_t all = most->sequences * most->kv_heads, units = (TILES - 1) / sy_ds_tiles(most) + 1;
-    size_t attention = (size_t)(sy_ds_unit_bytes(most) * (units < all ? units : all));
+    int64_t ds = sy_ds_unit_bytes(most) * (units < all ? units : all);
+    size_t attention = (size_t)(sy_ds_all_terms_bytes(most) + ds);
     return attention > SY_CUDA_WORKSPACE ? attention : SY_CUDA_WORKSPACE;
 }

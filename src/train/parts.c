@@ -37,7 +37,7 @@ sy_status sy_session_make_step(struct sy_session *s) {
     struct step_memory device = {s->config, &s->calls, &s->fed, &s->step},
                        host = {s->config, &s->calls, &s->feed, &s->seen};
     SY_TRY(sy_arena_build(s->exec.device, "batch", carve_step, &device, &s->memory));
-    SY_TRY(sy_arena_build(sy_device_cpu(), "batch", carve_step, &host, &s->host));
+    SY_TRY(sy_arena_pinned(s->exec.device, "batch", carve_step, &host, &s->host));
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++)
         s->feed.sequence[k] = (int32_t)sy_walk_sequence(&s->walk, k);
     return SY_OK;

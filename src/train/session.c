@@ -139,6 +139,10 @@ sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, 
 
 /* What is not computed over ranks yet. */
 static sy_status check_axes(const struct sy_config *c, const struct sy_mesh *m, const struct sy_comm *world) {
+    int ordinal;
+    if (m->world > 1 && sy_config_cuda(c, &ordinal))
+        return sy_config_fail(c, "run.device", "%d ranks compute on CPUs in this build: choose \"cpu\", or one rank",
+                              m->world);
     if (m->ep > 1 && c->parallelism.expert_parallel_comm_backend == SY_COMM_DIRECT && !world->ops->windows)
         return sy_config_fail(
             c, "parallelism.expert_parallel_comm_backend",
@@ -198,13 +202,11 @@ void sy_session_destroy(struct sy_session *s) {
 
 sy_status sy_session_weights_changed(struct sy_session *s) {
     sy_update_stored(s->update);
-    return sy_session_spread(s);
-}
-
-sy_status sy_session_spread(struct sy_session *s) {
-    SY_TRY(sy_weights_changed(&s->weights));
+    SY_TRY(sy_session_spread(s));
     return sy_exec_wait(&s->exec);
 }
+
+sy_status sy_session_spread(struct sy_session *s) { return sy_weights_changed(&s->weights); }
 
 sy_status sy_session_digest(const struct sy_session *s, char out[SY_DIGEST_CHARS]) {
     const struct sy_device *d = s->exec.device;

@@ -17,7 +17,8 @@ static void any_shape(const struct sy_exec *x, const struct sy_attention &op) {
 template <int DK, int DV, int QB> static void fast(const struct sy_exec *x, const struct sy_attention &op) {
     using namespace attention_bwd;
     int64_t group = op.heads / op.kv_heads, all = op.sequences * op.kv_heads, tiles = sy_ds_tiles(&op);
-    int64_t fit = (int64_t)x->scratch_bytes / sy_ds_unit_bytes(&op), rounds = (all + fit - 1) / fit;
+    int64_t ds_bytes = (int64_t)x->scratch_bytes - sy_ds_all_terms_bytes(&op);
+    int64_t fit = ds_bytes / sy_ds_unit_bytes(&op), rounds = (all + fit - 1) / fit;
     int64_t most = (all + rounds - 1) / rounds;
     const int keys_bytes = place<DK, DV, QB>::BYTES, dq_bytes = attention_dq::place<DK>::BYTES;
     cudaStream_t stream = sy_cuda_stream(x);
@@ -31,11 +32,14 @@ template <int DK, int DV, int QB> static void fast(const struct sy_exec *x, cons
     m.d_o = attention_map(x, op, op.d_o, DV, op.heads, QB);
     cudaFuncSetAttribute(keys<DK, DV, QB>, cudaFuncAttributeMaxDynamicSharedMemorySize, keys_bytes);
     cudaFuncSetAttribute(attention_dq::queries<DK>, cudaFuncAttributeMaxDynamicSharedMemorySize, dq_bytes);
+    units u = {x->scratch, x->scratch + sy_ds_all_terms_bytes(&op), 0, 0};
+    int64_t term_rows = op.sequences * op.heads * sy_ds_term_rows(&op);
+    terms<DV><<<sy_cuda_blocks(term_rows, TERM_QUERIES), TERM_THREADS, 0, stream>>>(op, u);
     for (int64_t first = 0; first < all; first += most) {
         int n = (int)(all - first < most ? all - first : most);
-        units u = {x->scratch, (int)first, n};
-        int64_t dq_tiles = n * group * tiles, sms = sy_cuda_multiprocessors(x);
-        terms<DV><<<sy_cuda_blocks(n * group * sy_ds_term_rows(&op), 8), 256, 0, stream>>>(op, u);
+        int64_t dq_tiles = n * group * ((tiles + 1) / 2), sms = sy_cuda_multiprocessors(x);
+        u.first = (int)first;
+        u.n = n;
         keys<DK, DV, QB><<<(unsigned)(n * tiles), THREADS, keys_bytes, stream>>>(m, op, u);
         attention_dq::queries<DK>
             <<<(unsigned)(dq_tiles < sms ? dq_tiles : sms), THREADS, dq_bytes, stream>>>(m, op, u);
@@ -45,7 +49,8 @@ template <int DK, int DV, int QB> static void fast(const struct sy_exec *x, cons
 extern "C" void sy_cuda_attention_bwd(const struct sy_exec *x, const struct sy_attention *op) {
     if (op->sequences * op->seq_len == 0)
         return;
-    switch (sy_ds_unit_bytes(op) <= (int64_t)x->scratch_bytes ? attention_fast(*op, 1) : 0) {
+    int64_t least = sy_ds_all_terms_bytes(op) + sy_ds_unit_bytes(op);
+    switch (least <= (int64_t)x->scratch_bytes ? attention_fast(*op, 1) : 0) {
     case 64:
         fast<64, 64, 64>(x, *op);
         break;

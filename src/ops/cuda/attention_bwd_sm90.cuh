@@ -26,58 +26,72 @@ struct maps { // boxes of 64 values: of 128 keys, of QB queries; parts of 128 (o
 
 // --- workspace -----------------------------------------------------------------------------------------
 
-// Some (sequence, key-value head) units, from `first` on; their pairs lie one after another in the workspace.
+// Some (sequence, key-value head) units, from `first` on, and the workspace.
 struct units {
-    char *workspace;
+    char *terms, *ds;
     int first, n;
 };
-// Places in rows of ds: a pair's length; the row of query i of box b of key tile t of a pair of a unit.
+// Places in rows of ds: a pair's length; the row of query i of box b of key tile t of a pair.
 SY_DEV int64_t pair_rows(const struct sy_attention &p) {
-    return (sy_ds_terms_bytes(&p) + sy_ds_before(&p, sy_ds_tiles(&p))) / ROW_BYTES;
+    return sy_ds_before(&p, sy_ds_tiles(&p)) / ROW_BYTES;
 }
-SY_DEV int64_t pair_row(const struct sy_attention &p, int unit, int head_of_group) {
-    return (unit * (p.heads / p.kv_heads) + head_of_group) * pair_rows(p);
-}
-SY_DEV int64_t ds_row(const struct sy_attention &p, int t, int b, int i) {
+SY_DEV int64_t ds_row(const struct sy_attention &p, int64_t pair_of_units, int t, int b, int i) {
     int64_t rows = (sy_ds_tiles(&p) - t) * SIDE;
-    return (sy_ds_terms_bytes(&p) + sy_ds_before(&p, t)) / ROW_BYTES + b * rows + i - (int64_t)t * SIDE;
+    return pair_of_units * pair_rows(p) + sy_ds_before(&p, t) / ROW_BYTES + b * rows + i - (int64_t)t * SIDE;
 }
-SY_DEV char *pair_at(const struct sy_attention &p, const units &u, int unit, int head_of_group) {
-    return u.workspace + pair_row(p, unit, head_of_group) * ROW_BYTES;
+SY_DEV float *terms_at(const struct sy_attention &p, const units &u, int64_t pair) {
+    return (float *)(u.terms + pair * sy_ds_terms_bytes(&p));
 }
 
-// --- terms: a warp a query ------------------------------------------------------------------------------
+// --- terms: eight threads a query ----------------------------------------------------------------------
+
+SY_DEV void add_products(float (&lane)[8], const uint4 &a, const uint4 &b) {
+    const uint32_t x[4] = {a.x, a.y, a.z, a.w}, y[4] = {b.x, b.y, b.z, b.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        lane[2 * i] = __fmaf_rn(ptx::bf16_low(x[i]), ptx::bf16_low(y[i]), lane[2 * i]);
+        lane[2 * i + 1] = __fmaf_rn(ptx::bf16_high(x[i]), ptx::bf16_high(y[i]), lane[2 * i + 1]);
+    }
+}
+
+// Thread l of eight has lanes 8 l .. 8 l + 7 of V64.
+SY_DEV float end_v64(float (&lane)[8]) {
+#pragma unroll
+    for (int h = 4; h >= 1; h /= 2)
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            lane[i] = __fadd_rn(lane[i], __shfl_xor_sync(~0u, lane[i], h));
+#pragma unroll
+    for (int h = 4; h >= 1; h /= 2)
+#pragma unroll
+        for (int i = 0; i < h; i++)
+            lane[i] = __fadd_rn(lane[i], lane[i + h]);
+    return lane[0];
+}
+
+enum { TERM_THREADS = 256, TERM_QUERIES = TERM_THREADS / 8 };
 
 template <int DV>
-__global__ void __launch_bounds__(256) terms(const __grid_constant__ struct sy_attention p, const units u) {
-    int64_t rows = sy_ds_term_rows(&p), group = p.heads / p.kv_heads;
-    int64_t at = (int64_t)blockIdx.x * 8 + threadIdx.x / 32, pair = at / rows;
-    int i = (int)(at % rows), lane = threadIdx.x % 32;
-    if (pair >= u.n * group)
-        return;
-    int unit = (int)(pair / group), item = u.first + unit;
-    int64_t sequence = item / p.kv_heads, head = item % p.kv_heads * group + pair % group;
-    float *to = (float *)pair_at(p, u, unit, (int)(pair % group)) + i;
-    float low = 0.0f, high = 0.0f; // lanes 2 l and 2 l + 1 of V64
-    int there = i < p.seq_len;
+__global__ void __launch_bounds__(TERM_THREADS)
+    terms(const __grid_constant__ struct sy_attention p, const units u) {
+    int64_t rows = sy_ds_term_rows(&p), at = (int64_t)blockIdx.x * TERM_QUERIES + threadIdx.x / 8;
+    int i = (int)(at % rows), there = i < p.seq_len, l = threadIdx.x % 8;
+    int64_t pair = at / rows, sequence = pair / p.heads, head = pair % p.heads;
     int64_t token = sequence * p.seq_len + i;
+    float lane[8] = {};
+    there &= sequence < p.sequences;
     if (there) {
-        const uint32_t *g = (const uint32_t *)values(p.d_o, token, head) + lane;
-        const uint32_t *o = (const uint32_t *)values(p.o, token, head) + lane;
+        const uint4 *g = (const uint4 *)values(p.d_o, token, head) + l;
+        const uint4 *o = (const uint4 *)values(p.o, token, head) + l;
 #pragma unroll
-        for (int k = 0; k < DV / 2; k += 32) {
-            low = __fmaf_rn(ptx::bf16_low(g[k]), ptx::bf16_low(o[k]), low);
-            high = __fmaf_rn(ptx::bf16_high(g[k]), ptx::bf16_high(o[k]), high);
-        }
+        for (int k = 0; k < DV / 8; k += 8)
+            add_products(lane, g[k], o[k]);
     }
-#pragma unroll
-    for (int h = 16; h >= 1; h /= 2) {
-        low = __fadd_rn(low, __shfl_xor_sync(~0u, low, h));
-        high = __fadd_rn(high, __shfl_xor_sync(~0u, high, h));
-    }
-    if (lane == 0) {
+    float d = end_v64(lane);
+    if (l == 0 && sequence < p.sequences) {
+        float *to = terms_at(p, u, pair) + i;
         to[0] = there ? p.lse[token * p.heads + head] : 0.0f;
-        to[rows] = there ? __fadd_rn(low, high) : 0.0f;
+        to[rows] = d;
         to[2 * rows] = __int_as_float(there ? first_key(p, sequence, i) : 0);
     }
 }
@@ -161,7 +175,7 @@ SY_DEV void produce(const maps &map, const struct sy_attention &p, const units &
     load<DV, SIDE>(base + at::V, &map.v, base + at::KV_FULL, v_head, a.j0, a.sequence);
     for (int h = 0; h < group; h++) {
         int head[2] = {a.kv * group + h, a.kv * group + h};
-        const float *terms = (const float *)pair_at(p, u, a.unit, h);
+        const float *terms = terms_at(p, u, a.sequence * p.heads + head[0]);
 #pragma unroll 1
         for (int i = a.j0; i < a.end; i += QB) {
             uint32_t full = base + at::FULL + s.stage * 8;
@@ -211,10 +225,14 @@ template <int N> SY_DEV void pack(uint32_t (&to)[N / 2], const float (&s)[N]) {
 // +0 where a query may not see the thread's key (or that + 8); lo: the first key of each query.
 template <int N> SY_DEV void mask(float (&s)[N], uint32_t lo, int key, int i0) {
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        int column = i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2, row = key + i / 2 % 2 * 8;
-        if (row > i0 + column || row < ptx::shared_int(lo + 4 * column))
-            s[i] = 0.0f;
+    for (int n = 0; n < N / 4; n++) {
+        int column = 8 * n + threadIdx.x % 4 * 2;
+        int2 l = ptx::shared_int2(lo + 4 * column);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int row = key + i / 2 * 8, seen = row <= i0 + column + i % 2 & row >= (i % 2 ? l.y : l.x);
+            s[4 * n + i] = seen ? s[4 * n + i] : 0.0f;
+        }
     }
 }
 
@@ -274,7 +292,7 @@ SY_DEV void consume(const struct sy_attention &p, const units &u, const tile &a,
     int first = a.j0 + w * BOX, key = first + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
     int steps = (a.end - a.j0 + QB - 1) / QB, total = steps * (int)(p.heads / p.kv_heads);
     int i0 = a.j0, buffer = 0;
-    int64_t row = pair_row(p, a.unit, 0) + ds_row(p, a.t, w, i0);
+    int64_t row = ds_row(p, a.unit * (p.heads / p.kv_heads), a.t, w, i0);
     slot<STAGES> st = {0, 0};
     clear(dk);
     clear(dv);
@@ -298,7 +316,7 @@ SY_DEV void consume(const struct sy_attention &p, const units &u, const tile &a,
         product_nt<DV, QB>(dp, v, g);
         ptx::wgmma_commit();
         int masked = i0 < first + BOX - 1 || i0 + QB > p.seq_len ||
-                     ptx::shared_int(d + 2 * at::TERM_BYTES - 4) > first;
+                     ptx::shared_int2(d + 2 * at::TERM_BYTES - 8).y > first;
         probabilities(s, lse, p.c);
         if (masked)
             mask(s, d + at::TERM_BYTES, key, i0);
@@ -315,7 +333,7 @@ SY_DEV void consume(const struct sy_attention &p, const units &u, const tile &a,
         product_nn<QB>(dk, ds, q);
         ptx::wgmma_commit();
 
-        char *to = u.workspace + row * ROW_BYTES;
+        char *to = u.ds + row * ROW_BYTES;
         int rows = min(QB, (int)sy_ds_tiles(&p) * SIDE - i0);
         row += QB;
         i0 += QB;
@@ -365,7 +383,7 @@ __global__ void __launch_bounds__(THREADS, 1)
             produce<DK, DV, QB>(map, p, u, a, base);
     } else {
         ptx::registers_inc<240>();
-        consume<DK, DV, QB>(p, u, a, base, threadIdx.x / 128 - 1);
+        consume<DK, DV, QB>(p, u, a, base, consumer());
     }
 }
 

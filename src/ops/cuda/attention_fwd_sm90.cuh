@@ -262,7 +262,7 @@ __global__ void __launch_bounds__(THREADS, 1)
             produce<DK, DV>(map, p, base);
     } else {
         ptx::registers_inc<232>();
-        int group = threadIdx.x / 128 - 1, q_phase = 0;
+        int group = consumer(), q_phase = 0;
         slot k = {0, 0}, v = {0, 0};
         for (int round = 0; tile_of_round(round) < tiles_of(p); round++) {
             ptx::mbar_wait(base + at::Q_FULL, q_phase);
