@@ -146,6 +146,23 @@ static sy_status list_plants(const char *plant, const struct sy_io *io) {
     SY_FAIL(SY_ERR_USAGE, "--break %s: there is no planted bug of that name; they are listed above", plant);
 }
 
+/* The plainest layout with this value of the factor that a key is; 0: the key is none. */
+static int set_factor(struct sy_layout *l, const char *key, const char *value) {
+    static const struct {
+        const char *key;
+        enum sy_layout_factor factor;
+    } factors[] = {{"run.ranks", SY_LAYOUT_ranks},
+                   {"parallelism.expert_parallel_degree", SY_LAYOUT_ep},
+                   {"activation_checkpoint.mode", SY_LAYOUT_recompute}};
+    for (size_t i = 0; i < sizeof factors / sizeof *factors; i++)
+        for (int v = 0; strcmp(key, factors[i].key) == 0 && sy_layout_value(factors[i].factor, v); v++)
+            if (strcmp(sy_layout_value(factors[i].factor, v), value) == 0) {
+                l->of[factors[i].factor] = v;
+                return 1;
+            }
+    return 0;
+}
+
 /* In a layout with what shows the plant; `name` is its own, or empty. */
 static sy_status run_planted(const struct task *task, const struct sy_layout *l, const struct sy_plant *p,
                              const char *name, struct outcome *out) {
@@ -155,7 +172,6 @@ static sy_status run_planted(const struct task *task, const struct sy_layout *l,
     SY_TRY(sy_layout_set(t.config, l));
     for (int i = 0; i < SY_PLANT_OPTIONS && p->with[i].key; i++)
         SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", p->with[i].key, p->with[i].value));
-    SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "parallelism.data_parallel_shard_degree", "-1"));
     SY_TRY(sy_config_finish(t.config, sy_hopper_here()));
     return run_world(&t);
 }
@@ -165,7 +181,8 @@ static sy_status planted(const struct task *t, const struct sy_plant *p, const s
     struct sy_layout l = {{[SY_LAYOUT_threads] = 1, [SY_LAYOUT_batch] = 2}};
     struct outcome good, bad;
     for (int i = 0; i < SY_PLANT_OPTIONS && p->with[i].key; i++)
-        sy_io_printf(io, "%s = %s\n", p->with[i].key, p->with[i].value);
+        if (!set_factor(&l, p->with[i].key, p->with[i].value))
+            sy_io_printf(io, "%s = %s\n", p->with[i].key, p->with[i].value);
     print_head(io);
     SY_TRY(run_planted(t, &l, p, "", &good));
     print_row(io, &l, &good, "as it should be");
