@@ -1,6 +1,10 @@
 /* Where MPI was not configured: says so to a process that a launcher started. See world.h. */
 #include "comm/world.h"
 
+#include <stddef.h>
+
+const char *sy_comm_mpi_version(void) { return NULL; }
+
 sy_status sy_comm_mpi_run(const struct sy_launch *place, const struct sy_world_options *options,
                           sy_status (*fn)(const struct sy_comm *comm, void *arg), void *arg) {
     (void)options;

@@ -195,6 +195,12 @@ static sy_status end(struct sy_mpi_team *world, double limit, sy_status status) 
     return left;
 }
 
+#define TEXT_OF(x) #x
+#define VERSION(a, b, c) "Open MPI " TEXT_OF(a) "." TEXT_OF(b) "." TEXT_OF(c)
+const char *sy_comm_mpi_version(void) {
+    return VERSION(OMPI_MAJOR_VERSION, OMPI_MINOR_VERSION, OMPI_RELEASE_VERSION);
+}
+
 sy_status sy_comm_mpi_run(const struct sy_launch *place, const struct sy_world_options *options,
                           sy_status (*fn)(const struct sy_comm *comm, void *arg), void *arg) {
     char why[SY_FAULT_MESSAGE_BYTES];

@@ -46,6 +46,9 @@ int sy_world_cpus(const struct sy_config *config);
 sy_status sy_world_run(const struct sy_world_options *options,
                        sy_status (*fn)(const struct sy_comm *comm, void *arg), void *arg);
 
+/* The MPI that this build is made with, as "Open MPI 4.1.4"; NULL: none. Static. */
+const char *sy_comm_mpi_version(void);
+
 /* comm/mpi_run.c where MPI was configured, else comm/mpi_absent.c, which says how to get it. */
 sy_status sy_comm_mpi_run(const struct sy_launch *place, const struct sy_world_options *options,
                           sy_status (*fn)(const struct sy_comm *comm, void *arg), void *arg);

@@ -1,5 +1,6 @@
 /* switchyard info: what this build is and what runs here. */
 #include "ckpt/hf_config.h"
+#include "comm/world.h"
 #include "device/cuda.h"
 #include "train/io.h"
 #include "train/session.h"
@@ -38,7 +39,9 @@ static void devices(const struct sy_io *io) {
             sy_io_printf(io, "           driver for CUDA %d.%d, runtime %d.%d\n", a.driver / 1000,
                          a.driver % 1000 / 10, a.runtime / 1000, a.runtime % 1000 / 10);
     }
-    sy_io_printf(io, "ranks      one process (threads, MPI, NCCL: not in this build)\n");
+    const char *mpi = sy_comm_mpi_version();
+    sy_io_printf(io, "ranks      threads of a process (run.ranks); processes over %s\n",
+                 mpi ? mpi : "MPI: not in this build (make configure MPI=1)");
 }
 
 /* On the tier that auto takes and all processors: a loop of the instruction that products are made of. */

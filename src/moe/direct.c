@@ -108,15 +108,32 @@ sy_status sy_direct_connect(const struct sy_exec *x, sy_status mine, struct sy_d
 
 /* --- flags ---------------------------------------------------------------------------------------------- */
 
-/* What was enqueued is done, and the others may know; a rank whose device has failed says so to itself alone. */
-static sy_status end_writing(const struct sy_exec *x, const struct sy_direct *w, int flag, uint64_t value) {
+static const uint64_t failed = UINT64_MAX;
+
+/* All flags that this rank raises, for good. */
+static void give_up(const struct sy_direct *w) {
+    const struct sy_comm_windows *windows = w->comm->ops->windows;
+    for (int i = 0; i < SY_DIRECT_FLAGS && windows->write_begin(w->comm) == SY_OK; i++)
+        windows->write_end(w->comm, w->raise[i], failed);
+}
+
+/* What was enqueued is done: the others may know. */
+static sy_status end_writing(const struct sy_exec *x, const struct sy_direct *w, int flag, uint64_t n) {
     sy_status status = sy_exec_wait(x);
-    w->comm->ops->windows->write_end(w->comm, w->raise[flag], value);
+    w->comm->ops->windows->write_end(w->comm, w->raise[flag], status == SY_OK ? n : failed);
+    if (status != SY_OK)
+        give_up(w);
     return status;
 }
 
-static sy_status wait_for(const struct sy_direct *w, int flag, uint64_t value) {
-    return w->comm->ops->windows->wait(w->comm, w->flag[flag], value);
+static sy_status wait_for(const struct sy_direct *w, int flag, uint64_t n) {
+    SY_TRY(w->comm->ops->windows->wait(w->comm, w->flag[flag], n));
+    for (int r = 0; r < w->comm->size; r++)
+        if (atomic_load_explicit(&w->flag[flag][r], memory_order_acquire) == failed) {
+            give_up(w);
+            SY_FAIL(SY_ERR_RUNTIME, "direct dispatch: rank %d of those that share experts has failed", r);
+        }
+    return SY_OK;
 }
 
 /* --- there ---------------------------------------------------------------------------------------------- */
@@ -246,7 +263,6 @@ sy_status sy_direct_return(const struct sy_exec *x, const struct sy_exchange *e,
                                                     .back = e->back,
                                                     .from = from,
                                                     .to = w->to_back[weights]});
-    sy_status status = end_writing(x, w, SY_DIRECT_RETURNED, ++w->returns);
-    sy_status returned = wait_for(w, SY_DIRECT_RETURNED, w->returns);
-    return status != SY_OK ? status : returned;
+    SY_TRY(end_writing(x, w, SY_DIRECT_RETURNED, ++w->returns));
+    return wait_for(w, SY_DIRECT_RETURNED, w->returns);
 }

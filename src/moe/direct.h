@@ -11,7 +11,8 @@
  *
  * Flags count dispatches and returns; all ranks of the group do the same ones in the same order. A source
  * writes its next dispatch when the window is free; it has read what was returned before it sends more, so
- * returns need no such flag.
+ * returns need no such flag. A rank whose device has failed, or that learns of another, raises all its flags
+ * beyond any number, for good: nobody waits for it, all get an error.
  */
 #ifndef SY_MOE_DIRECT_H
 #define SY_MOE_DIRECT_H

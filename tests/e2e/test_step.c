@@ -156,6 +156,28 @@ static void bad_gradient(void **state) {
     close_session(s);
 }
 
+/* A step without a label is damage, by its number, and leaves all as it was; one label is enough. */
+static void without_a_label(void **state) {
+    (void)state;
+    struct sy_session *s = open_session("micro_gqa", NULL, 0);
+    struct sy_step_result r;
+    char before[SY_DIGEST_CHARS], after[SY_DIGEST_CHARS];
+    step(s, 0);
+    int64_t n = s->config->training.global_batch_size * s->config->training.seq_len;
+    for (int64_t i = 0; i < n; i++)
+        s->feed.labels[i] = SY_LABEL_NONE;
+    expect_ok(sy_session_digest(s, before));
+    assert_int_equal(sy_session_step_filled(s, 6, &r), SY_ERR_DATA);
+    assert_string_equal(sy_error_message(),
+                        "step 7 has no valid label: every token of its 16 sequences ends a document");
+    expect_ok(sy_session_digest(s, after));
+    assert_string_equal(before, after);
+    s->feed.labels[n - 1] = 5;
+    expect_ok(sy_session_step_filled(s, 6, &r));
+    assert_true(r.applied && r.n_valid == 1 && r.loss > 0);
+    close_session(s);
+}
+
 /* The lowest (sequence of the batch, token) with a NaN logit, and its first layer: the same whatever the
  * layout. Within its block of keys a NaN reaches the tokens before it too, as 0 NaN in a chain is NaN: the
  * first of its sequence is named. */
@@ -248,6 +270,6 @@ int main(void) {
         cmocka_unit_test(allocates_nothing), cmocka_unit_test(not_finite),
         cmocka_unit_test(bad_gradient),      cmocka_unit_test(the_first_bad_token),
         cmocka_unit_test(counted_once),      cmocka_unit_test(evaluation_is_silent),
-        cmocka_unit_test(forced_balance)};
+        cmocka_unit_test(forced_balance),    cmocka_unit_test(without_a_label)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -265,7 +265,7 @@ static void test_refused(void **unused) {
     refuses(mixtral, "{\"sliding_window\":0}", "sliding_window");
     refuses(mixtral, "{\"sliding_window\":\"x\"}", "sliding_window");
     refuses(mixtral, "{\"num_experts\":4}", "num_local_experts");
-    refuses(mixtral, "{\"hidden_size\":null}", "hidden_size");
+    refuses(mixtral, "{\"hidden_size\":null}", "\"hidden_size\" is null");
     refuses(mixtral, "{\"hidden_size\":\"x\"}", "model.dim");
     refuses(mixtral, "{\"hidden_size\":-1}", "model.dim");
     refuses(mixtral, "{\"hidden_size\":[1]}", "hidden_size");
@@ -386,6 +386,28 @@ static void test_class_defaults(void **unused) {
     refuses(deepseek_v2, "{\"topk_method\":\"noaux_tc\"}", "topk_method");
     refuses(deepseek_v2, "{\"n_group\":null}", "n_group");
     refuses(deepseek_v2, "{\"norm_topk_prob\":true}", "norm_topk_prob");
+}
+
+/* A key that the class has no value for is asked for by its name. */
+static void test_missing(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *text, *key;
+    } wanted[] = {{mixtral, "hidden_size"},
+                  {olmoe, "num_experts"},
+                  {qwen3, "moe_intermediate_size"},
+                  {deepseek_v2, "num_experts_per_tok"},
+                  {deepseek_v3, "num_hidden_layers"}};
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        json_t *root = parse(wanted[i].text);
+        char says[120];
+        assert_int_equal(json_object_del(root, wanted[i].key), 0);
+        char *text = json_dumps(root, 0);
+        snprintf(says, sizeof says, "\"%s\" is missing", wanted[i].key);
+        refuses(text, "{}", says);
+        free(text);
+        json_decref(root);
+    }
 }
 
 /* The numbers are those that transformers 5.24 computes (modeling_rope_utils, yarn_apply_mscale). */
@@ -568,12 +590,19 @@ static void test_gqa_names(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_flavors), cmocka_unit_test(test_types),
-        cmocka_unit_test(test_configs),     cmocka_unit_test(test_published),
-        cmocka_unit_test(test_refused),     cmocka_unit_test(test_class_defaults),
-        cmocka_unit_test(test_yarn),        cmocka_unit_test(test_changed_by_hand),
-        cmocka_unit_test(test_saved_again), cmocka_unit_test(test_deepseek_names),
-        cmocka_unit_test(test_gqa_names),   cmocka_unit_test(test_stronger_layers_stay),
+        cmocka_unit_test(test_all_flavors),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_configs),
+        cmocka_unit_test(test_published),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_class_defaults),
+        cmocka_unit_test(test_missing),
+        cmocka_unit_test(test_yarn),
+        cmocka_unit_test(test_changed_by_hand),
+        cmocka_unit_test(test_saved_again),
+        cmocka_unit_test(test_deepseek_names),
+        cmocka_unit_test(test_gqa_names),
+        cmocka_unit_test(test_stronger_layers_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }
