@@ -8,23 +8,24 @@
 #include "switchyard.h"
 
 /* name, arguments, one line of help */
-#define SY_COMMANDS(X)                                                                                   \
-    X(train, "CONFIG [--section.key=value ...]", "train; go on from run.dir's newest checkpoint")        \
-    X(verify, "CONFIG [--steps 3] [--layouts N] [--break NAME]", "many layouts, one digest table; 0 if all are equal") \
-    X(diff, "RUN_A RUN_B", "first step, tensor and element that differ")                                 \
-    X(replay, "RUN --step N [--section.key=value ...]", "do a step of a run again: the same bits?")      \
-    X(plan, "CONFIG [--world N] [--gpu NAME]",                                                           \
-      "memory, FLOPs; of N ranks who has what, bytes, time; needs no hardware")                          \
-    X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                              \
-    X(inspect, "PATH | --experts RUN [--layer L] [--rows 32] [--json]",                                  \
-      "check a checkpoint, a run or a safetensors file; show the load of experts")                       \
-    X(init, "--flavor NAME", "a commented config on stdout")                                             \
-    X(info, "", "this build: tiers, classes, ops, flavors")                                              \
-    X(bench, "[gemm|moe|ops [OP ...]|model [CONFIG ...]] [--json]",                                      \
-      "speed on this machine: of the ops; of a training step, in parts")                                 \
-    X(help, "[COMMAND|KEY]", "this text, what a command takes, or an option's meaning")                  \
-    X(completion, "", "completion of bash, on stdout")                                                   \
-    X(manual, "", "the manual page, on stdout")                                                          \
+#define SY_COMMANDS(X)                                                                              \
+    X(train, "CONFIG [--section.key=value ...]", "train; go on from run.dir's newest checkpoint")   \
+    X(verify, "CONFIG [--steps 3] [--layouts N] [--break NAME]",                                    \
+      "many layouts, one digest table; 0 if all are equal")                                         \
+    X(diff, "RUN_A RUN_B [--locate]", "first step, tensor and element that differ")                 \
+    X(replay, "RUN --step N [--section.key=value ...]", "do a step of a run again: the same bits?") \
+    X(plan, "CONFIG [--world N] [--gpu NAME]",                                                      \
+      "memory, FLOPs; of N ranks who has what, bytes, time; needs no hardware")                     \
+    X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                         \
+    X(inspect, "PATH | --experts RUN [--layer L] [--rows 32] [--json]",                             \
+      "check a checkpoint, a run or a safetensors file; show the load of experts")                  \
+    X(init, "--flavor NAME", "a commented config on stdout")                                        \
+    X(info, "", "this build: tiers, classes, ops, flavors")                                         \
+    X(bench, "[gemm|moe|ops [OP ...]|model [CONFIG ...]] [--json]",                                 \
+      "speed on this machine: of the ops; of a training step, in parts")                            \
+    X(help, "[COMMAND|KEY]", "this text, what a command takes, or an option's meaning")             \
+    X(completion, "", "completion of bash, on stdout")                                              \
+    X(manual, "", "the manual page, on stdout")                                                     \
     X(version, "", "the version")
 
 #define X(name, args, text) int sy_cli_##name(int argc, char **argv);
@@ -57,6 +58,10 @@ void sy_cli_help_command(const struct sy_cli_command *command);
 
 /* Which process of a run this is (sy_process_rank); all but the first say only what is wrong with them alone. */
 extern int sy_cli_rank;
+
+/* Runs a command that processes of a launcher do together. It ends the others when one has failed: the first is
+ * given time to say why. */
+int sy_cli_as_rank(int (*command)(int argc, char **argv), int argc, char **argv);
 
 /* The program as it was called. */
 extern const char *sy_cli_program;

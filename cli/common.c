@@ -13,6 +13,14 @@ volatile sig_atomic_t sy_cli_live_line;
 
 int sy_cli_rank;
 
+int sy_cli_as_rank(int (*command)(int argc, char **argv), int argc, char **argv) {
+    sy_cli_rank = sy_process_rank(NULL);
+    int code = command(argc, argv);
+    if (sy_cli_rank > 0 && code)
+        sleep(1);
+    return code;
+}
+
 /* What another rank has failed in comes as "rank 3: ...", and the first process says it. */
 static int is_of_another(const char *message) {
     size_t n = strncmp(message, "rank ", 5) == 0 ? strspn(message + 5, "0123456789") : 0;

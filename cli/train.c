@@ -2,7 +2,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli.h"
 
@@ -86,11 +85,4 @@ static int train(int argc, char **argv) {
     return code;
 }
 
-/* A launcher ends the other processes when one has failed: the first is given time to say why. */
-int sy_cli_train(int argc, char **argv) {
-    sy_cli_rank = sy_process_rank(NULL);
-    int code = train(argc, argv);
-    if (sy_cli_rank > 0 && code)
-        sleep(1);
-    return code;
-}
+int sy_cli_train(int argc, char **argv) { return sy_cli_as_rank(train, argc, argv); }

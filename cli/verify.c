@@ -12,7 +12,7 @@ static int is_whole_number(const char *text, long long *out) {
     return text && end != text && !*end && !errno;
 }
 
-int sy_cli_verify(int argc, char **argv) {
+static int verify(int argc, char **argv) {
     const char *steps = "3", *layouts = "0", *plant = NULL;
     long long n, most;
     sy_cli_take(&argc, argv, "steps", &steps);
@@ -30,8 +30,11 @@ int sy_cli_verify(int argc, char **argv) {
         code = sy_cli_config("verify", argc, argv, &config);
     if (code)
         return code;
+    sy_cli_rank = sy_process_rank(config);
     struct sy_verify_options options = {.steps = n, .layouts = most, .plant = plant};
     code = sy_cli_finish_config(config, sy_verify(config, &options, &io)); /* a list needs no config */
     sy_config_destroy(config);
     return code;
 }
+
+int sy_cli_verify(int argc, char **argv) { return sy_cli_as_rank(verify, argc, argv); }

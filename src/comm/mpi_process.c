@@ -149,12 +149,14 @@ static int has_given_up(const struct sy_mpi_team *t, const struct sy_mpi_need *n
     return silent;
 }
 
-/* Yields at first; then sleeps, longer and longer: others need the processors. */
+/* Yields at first; then sleeps, longer and longer: others need the processors. While bytes move it yields for
+ * long, as MPI moves some of them in every look. */
 static void rest(const struct patience *p) {
-    enum { YIELDS = 40, SHORTEST = 20, LONGEST = 500 };
-    long us = SHORTEST * (1 + (p->idle - YIELDS) / 4);
+    enum { YIELDS = 40, MOVING_YIELDS = 4000, SHORTEST = 20, LONGEST = 500 };
+    int yields = sy_mpi.moving ? MOVING_YIELDS : YIELDS;
+    long us = SHORTEST * (1 + (p->idle - yields) / 4);
     sy_mpi_unlock();
-    if (p->idle < YIELDS)
+    if (p->idle < yields)
         sched_yield();
     else
         nanosleep(&(struct timespec){.tv_nsec = 1000 * (us < LONGEST ? us : LONGEST)}, NULL);

@@ -7,7 +7,7 @@
 
 #include "comm/mpi_torchrun.h"
 
-size_t sy_wire_piece_bytes = (size_t)64 << 20;
+size_t sy_wire_piece_bytes = (size_t)4 << 20;
 
 _Static_assert(sizeof(MPI_Request) <= sizeof((struct sy_wire_transfer){0}.request), "an MPI_Request fits");
 

@@ -118,7 +118,13 @@ static int next(struct sy_layout *l) {
     return 0;
 }
 
-static sy_status list_admissible(const struct sy_config *c, struct sy_layout **out, int *n) {
+static int is_of_processes(const struct sy_layout *l, int processes) {
+    static const struct sy_layout plainest = {{0}};
+    return processes == 1 || memcmp(l, &plainest, sizeof plainest) == 0 ||
+           (number(l, SY_LAYOUT_ranks) == processes && strcmp(word(l, SY_LAYOUT_exchange), "direct") != 0);
+}
+
+static sy_status list_admissible(const struct sy_config *c, int processes, struct sy_layout **out, int *n) {
     size_t all = 1;
     for (int f = 0; f < SY_N_LAYOUT_FACTORS; f++)
         all *= (size_t)n_values(f);
@@ -127,7 +133,7 @@ static sy_status list_admissible(const struct sy_config *c, struct sy_layout **o
     if (!list)
         SY_FAIL(SY_ERR_MEMORY, "no memory for %zu layouts", all);
     do {
-        if (is_admissible(c, &l))
+        if (is_of_processes(&l, processes) && is_admissible(c, &l))
             list[(*n)++] = l;
     } while (next(&l));
     *out = list;
@@ -152,11 +158,11 @@ static int new_pairs(struct met *m, const struct sy_layout *l, int adds) {
     return n;
 }
 
-sy_status sy_layouts_cover(const struct sy_config *config, struct sy_layout **out, int *n) {
+sy_status sy_layouts_cover(const struct sy_config *config, int processes, struct sy_layout **out, int *n) {
     struct sy_layout *all = NULL, *cover;
     struct met met = {{{0}}};
     int n_all, best;
-    SY_TRY(list_admissible(config, &all, &n_all));
+    SY_TRY(list_admissible(config, processes, &all, &n_all));
     if (!(cover = calloc((size_t)n_all + 1, sizeof *cover))) {
         free(all);
         SY_FAIL(SY_ERR_MEMORY, "no memory for %d layouts", n_all);

@@ -23,6 +23,7 @@ struct task {
     const struct sy_data *data;
     const struct sy_log *log;
     int64_t steps;
+    const struct sy_comm *processes; /* NULL: ranks are threads */
     struct outcome *out;
 };
 
@@ -57,11 +58,17 @@ static sy_status run_rank(const struct sy_comm *world, void *arg) {
     return status;
 }
 
-/* A layout's ranks are threads, also of a process that a launcher started. */
-static sy_status run_on_threads(struct task *t) {
+/* On threads; or on the processes, or the first of them alone, and all get the outcome. */
+static sy_status run_world(struct task *t) {
     struct sy_world_options world = sy_world_options(t->config);
+    const struct sy_comm *p = t->processes;
+    sy_status status = SY_OK;
     world.launched = 0;
-    return sy_world_run(&world, run_rank, t);
+    if (!p || (p->size != world.ranks && p->rank == 0))
+        status = sy_world_run(&world, run_rank, t);
+    else if (p->size == world.ranks)
+        status = run_rank(p, t);
+    return p ? p->ops->broadcast(p, status, 0, t->out, sizeof *t->out) : status;
 }
 
 static sy_status run_layout(const struct task *task, const struct sy_layout *l, const char *plant,
@@ -70,7 +77,7 @@ static sy_status run_layout(const struct task *task, const struct sy_layout *l, 
     t.out = out;
     SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", "debug.break", plant));
     SY_TRY(sy_layout_set(t.config, l));
-    return run_on_threads(&t);
+    return run_world(&t);
 }
 
 static int same(const struct outcome *a, const struct outcome *b) {
@@ -106,7 +113,7 @@ static sy_status all_layouts(const struct task *t, int64_t most, const struct sy
     struct sy_layout *cover;
     struct outcome first, o;
     sy_status status = SY_OK;
-    SY_TRY(sy_layouts_cover(t->config, &cover, n));
+    SY_TRY(sy_layouts_cover(t->config, t->processes ? t->processes->size : 1, &cover, n));
     *n = most > 0 && most < *n ? (int)most : *n;
     *differ = 0;
     for (int i = 0; i < *n && status == SY_OK; i++) {
@@ -166,7 +173,7 @@ static sy_status run_planted(const struct task *task, const struct sy_layout *l,
     for (int i = 0; i < SY_PLANT_OPTIONS && p->with[i].key; i++)
         SY_TRY(sy_config_set(t.config, SY_LAYER_FLAG, "verify", p->with[i].key, p->with[i].value));
     SY_TRY(sy_config_finish(t.config, sy_hopper_here()));
-    return run_on_threads(&t);
+    return run_world(&t);
 }
 
 static sy_status planted(const struct task *t, const struct sy_plant *p, const struct sy_io *io) {
@@ -204,6 +211,36 @@ static sy_status compare(const struct task *t, int64_t most, const struct sy_io 
     return SY_OK;
 }
 
+struct job {
+    struct sy_config *config;
+    const struct sy_verify_options *options;
+    const struct sy_io *io;
+    const struct sy_plant *plant;
+};
+
+static sy_status verify(const struct sy_comm *processes, const struct job *j, const struct sy_io *io) {
+    struct sy_log log = sy_io_log(io);
+    struct sy_data data = {0};
+    sy_status status = sy_config_finish(j->config, sy_hopper_here());
+    if (status == SY_OK)
+        status = sy_data_open(j->config, &log, &data);
+    if (processes)
+        status = processes->ops->agree(processes, status);
+    struct task t = {
+        .config = j->config, .data = &data, .log = &log, .steps = j->options->steps, .processes = processes};
+    if (status == SY_OK)
+        status = j->plant ? planted(&t, j->plant, io) : compare(&t, j->options->layouts, io);
+    sy_data_close(&data);
+    return status;
+}
+
+/* Layouts of as many ranks as there are processes, of which the first speaks. */
+static sy_status verify_process(const struct sy_comm *processes, void *arg) {
+    const struct job *j = arg;
+    static const struct sy_io quiet;
+    return verify(processes, j, processes->rank == 0 ? j->io : &quiet);
+}
+
 sy_status sy_verify(struct sy_config *c, const struct sy_verify_options *o, const struct sy_io *io) {
     if (o->steps < 1 || o->steps > 1000000)
         SY_FAIL(SY_ERR_USAGE, "--steps %lld: must be in 1..1000000", (long long)o->steps);
@@ -212,12 +249,16 @@ sy_status sy_verify(struct sy_config *c, const struct sy_verify_options *o, cons
     struct sy_plant plant;
     if (o->plant && !find_plant(o->plant, &plant))
         return list_plants(o->plant, io);
-    struct sy_log log = sy_io_log(io);
-    struct sy_data data;
-    SY_TRY(sy_config_finish(c, sy_hopper_here()));
-    SY_TRY(sy_data_open(c, &log, &data));
-    struct task t = {.config = c, .data = &data, .log = &log, .steps = o->steps};
-    sy_status status = o->plant ? planted(&t, &plant, io) : compare(&t, o->layouts, io);
-    sy_data_close(&data);
-    return status;
+    struct job job = {c, o, io, o->plant ? &plant : NULL};
+    struct sy_world_options world = sy_world_options(c);
+    struct sy_launch launch;
+    int ranks;
+    world.ranks = 1; /* layouts have their own */
+    SY_TRY(sy_world_size(&world, &ranks, &launch));
+    if (launch.size == 1)
+        return verify(NULL, &job, io);
+    if (o->plant)
+        SY_FAIL(SY_ERR_USAGE, "--break %s: planted bugs are looked for in one process, and %s started %d",
+                o->plant, sy_launcher_name(launch.launcher), launch.size);
+    return sy_world_run(&world, verify_process, &job);
 }

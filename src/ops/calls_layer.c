@@ -10,23 +10,38 @@ static int64_t heads_of(struct sy_make *m) {
 
 /* --- norm, rope ----------------------------------------------------------------------------------------- */
 
+/* Of a norm's row: one in four is wide, and without gaps, as kernels of wide rows want it. */
+static int64_t norm_width(struct sy_make *m) {
+    if (m->size == SY_CALL_EDGE && sy_make_below(m, 4) == 0)
+        return 8 * (64 + sy_make_below(m, SY_CALL_MOST / 8 - 63));
+    return sy_make_side(m, 128);
+}
+static struct sy_heads norm_rows(struct sy_make *m, const char *name, int64_t tokens, int64_t heads,
+                                 int64_t d) {
+    enum sy_call_size size = m->size;
+    m->size = d >= 512 ? SY_CALL_TYPICAL : size;
+    struct sy_heads rows = sy_make_heads(m, name, tokens, heads, d);
+    m->size = size;
+    return rows;
+}
+
 void sy_make_rmsnorm_fwd(struct sy_make *m, struct sy_rmsnorm_fwd *op) {
-    int64_t tokens = some(m), heads = heads_of(m), d = sy_make_side(m, 128);
+    int64_t tokens = some(m), heads = heads_of(m), d = norm_width(m);
     *op = (struct sy_rmsnorm_fwd){.tokens = tokens, .heads = heads, .d = d, .eps = 1e-6f};
-    op->x = sy_make_heads(m, "x", tokens, heads, d);
+    op->x = norm_rows(m, "x", tokens, heads, d);
     op->g = sy_make_f32(m, "g", d, SY_HOLDS_ANY);
-    op->y = sy_make_coin(m) ? op->x : sy_make_heads(m, "y", tokens, heads, d);
+    op->y = sy_make_coin(m) ? op->x : norm_rows(m, "y", tokens, heads, d);
     op->r = sy_make_coin(m) ? NULL : sy_make_f32(m, "r", tokens * heads, SY_HOLDS_ANY);
 }
 
 void sy_make_rmsnorm_bwd(struct sy_make *m, struct sy_rmsnorm_bwd *op) {
-    int64_t tokens = some(m), heads = heads_of(m), d = sy_make_side(m, 128);
+    int64_t tokens = some(m), heads = heads_of(m), d = norm_width(m);
     *op = (struct sy_rmsnorm_bwd){.tokens = tokens, .heads = heads, .d = d};
-    op->dy = sy_make_heads(m, "dy", tokens, heads, d);
-    op->x = sy_make_heads(m, "x", tokens, heads, d);
+    op->dy = norm_rows(m, "dy", tokens, heads, d);
+    op->x = norm_rows(m, "x", tokens, heads, d);
     op->g = sy_make_f32(m, "g", d, SY_HOLDS_ANY);
     op->r = sy_make_f32(m, "r", tokens * heads, SY_HOLDS_ANY);
-    op->dx = sy_make_coin(m) ? op->dy : sy_make_heads(m, "dx", tokens, heads, d);
+    op->dx = sy_make_coin(m) ? op->dy : norm_rows(m, "dx", tokens, heads, d);
 }
 
 void sy_make_rope(struct sy_make *m, struct sy_rope *op) {

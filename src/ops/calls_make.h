@@ -9,7 +9,7 @@
 #include "ops/calls.h"
 
 enum { SY_CALL_REGIONS = 32, SY_CALL_ITEMS = 4, SY_CALL_BINS = 32 };
-enum { SY_CALL_MOST = 2048, SY_CALL_HEAD = 192, SY_CALL_SEQ = 512 }; /* widest row, head, longest sequence */
+enum { SY_CALL_MOST = 4096, SY_CALL_HEAD = 192, SY_CALL_SEQ = 512 }; /* widest row, head, longest sequence */
 
 enum sy_words {
     SY_WORDS_BYTES,

@@ -92,7 +92,7 @@ expect 0 "nonfinite_limit 2"
 for name in no_such_bug nan_at_step_ nan_at_step_0 nan_at_step_x; do
     train refused $keep --debug.break=$name
     expect 2 "debug.break=$name"
-    for plant in swap_sequences shuffle_lanes lanes_in_turn nan_at_step_N; do
+    for plant in nan_at_step_N flip_at_step_N "verify --break list"; do
         says "debug.break = \"$name\": .*$plant" "debug.break=$name"
     done
 done

@@ -8,9 +8,9 @@
 #ifndef SY_OPS_CUDA_COUNTING_SORT_CUH
 #define SY_OPS_CUDA_COUNTING_SORT_CUH
 
-#include "ops/cuda/values.cuh"
+#include "ops/cuda/scan.cuh"
 
-enum { SY_SORT_EXPERTS = 8, SY_LAY_OUT_THREADS = 1024 }; /* experts of a block, one a warp */
+enum { SY_SORT_EXPERTS = 8, SY_SORT_THREADS = SY_SCAN_THREADS }; /* experts of a block */
 
 /* --- bits ----------------------------------------------------------------------------------------------- */
 
@@ -34,21 +34,21 @@ SY_DEV void sy_bits_place(struct sy_bits *m, uint32_t *shared, int64_t tokens) {
 
 /* do_route(route, expert of the block) for those of this thread that go there: ids are loaded 8 at a time. */
 template <class F> SY_DEV void sy_bits_routes(const struct sy_bits &m, F do_route) {
-    for (int64_t at = threadIdx.x; at < m.n; at += 8 * (int)SY_THREADS) {
+    for (int64_t at = threadIdx.x; at < m.n; at += 8 * (int)SY_SORT_THREADS) {
         int64_t e[8];
 #pragma unroll
         for (int k = 0; k < 8; k++)
-            e[k] = at + k * SY_THREADS < m.n ? m.ids[at + k * SY_THREADS] - m.first : -1;
+            e[k] = at + k * SY_SORT_THREADS < m.n ? m.ids[at + k * SY_SORT_THREADS] - m.first : -1;
 #pragma unroll
         for (int k = 0; k < 8; k++)
             if (e[k] >= 0 && e[k] < m.experts)
-                do_route(at + k * SY_THREADS, e[k]);
+                do_route(at + k * SY_SORT_THREADS, e[k]);
     }
 }
 
-/* All threads of a block of 256. Returns how many routes go to the warp's expert. */
+/* All threads of the block. Warp e < 8 gets how many routes go to expert e of the block. */
 SY_DEV uint32_t sy_bits_make(const struct sy_bits &m) {
-    for (int64_t i = threadIdx.x; i < SY_SORT_EXPERTS * m.words; i += SY_THREADS)
+    for (int64_t i = threadIdx.x; i < SY_SORT_EXPERTS * m.words; i += SY_SORT_THREADS)
         m.bit[i] = 0;
     __syncthreads();
     sy_bits_routes(m, [&](int64_t i, int64_t e) {
@@ -56,9 +56,9 @@ SY_DEV uint32_t sy_bits_make(const struct sy_bits &m) {
         atomicOr(&m.bit[e * m.words + t / 32], 1u << t % 32);
     });
     __syncthreads();
-    uint32_t lane = threadIdx.x % 32, carry = 0;
-    int64_t row = threadIdx.x / 32 * m.words;
-    for (int64_t at = 0; at < m.words; at += 32) {
+    uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, carry = 0;
+    int64_t row = warp * m.words;
+    for (int64_t at = 0; warp < SY_SORT_EXPERTS && at < m.words; at += 32) {
         uint32_t mine = at + lane < m.words ? (uint32_t)__popc(m.bit[row + at + lane]) : 0, sum = mine;
         for (int h = 1; h < 32; h *= 2) {
             uint32_t other = __shfl_up_sync(~0u, sum, h);
@@ -87,38 +87,16 @@ struct sy_segments {
     int64_t max_rows, *overflow; /* more rows: there are none, *overflow says how many; NULL: never more */
 };
 
-/* The sum of v over the threads before; *all: of all. */
-SY_DEV int64_t sy_sum_before(int64_t v, int64_t *all) {
-    __shared__ int64_t of_warp[SY_LAY_OUT_THREADS / 32];
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    int64_t sum = v;
-    for (int h = 1; h < 32; h *= 2) {
-        int64_t other = __shfl_up_sync(~0u, sum, h);
-        sum += lane >= h ? other : 0;
-    }
-    __syncthreads(); /* who read the sums of the call before has done so */
-    if (lane == 31)
-        of_warp[warp] = sum;
-    __syncthreads();
-    *all = 0;
-    int64_t before = 0;
-    for (int k = 0; k < SY_LAY_OUT_THREADS / 32; k++) {
-        before += k < warp ? of_warp[k] : 0;
-        *all += of_warp[k];
-    }
-    return before + sum - v;
-}
-
 /* Whether the segments have more rows than may be; then there are none. */
 SY_DEV int sy_overflows(const struct sy_segments &s) {
     int64_t bins = s.experts * s.sequences, rows = 0, all;
     if (!s.overflow)
         return 0;
-    for (int64_t first = 0; first < bins; first += SY_LAY_OUT_THREADS, rows += all)
+    for (int64_t first = 0; first < bins; first += SY_SORT_THREADS, rows += all)
         sy_sum_before(first + threadIdx.x < bins ? s.offset[first + threadIdx.x] : 0, &all);
     if (rows <= s.max_rows)
         return 0;
-    for (int64_t i = threadIdx.x; i <= bins; i += SY_LAY_OUT_THREADS)
+    for (int64_t i = threadIdx.x; i <= bins; i += SY_SORT_THREADS)
         s.offset[i] = 0;
     if (threadIdx.x == 0) {
         *s.overflow = *s.overflow ? *s.overflow : rows;
@@ -129,7 +107,7 @@ SY_DEV int sy_overflows(const struct sy_segments &s) {
 
 SY_DEV void sy_lay_out_tiles(const struct sy_segments &s) {
     int64_t at = 0, all;
-    for (int64_t first = 0; first < s.experts; first += SY_LAY_OUT_THREADS, at += all) {
+    for (int64_t first = 0; first < s.experts; first += SY_SORT_THREADS, at += all) {
         int64_t e = first + threadIdx.x, lo = 0, hi = 0;
         if (e < s.experts) {
             lo = s.offset[e * s.sequences];
@@ -143,11 +121,11 @@ SY_DEV void sy_lay_out_tiles(const struct sy_segments &s) {
         *s.n_tiles = at;
 }
 
-SY_KERNEL(SY_LAY_OUT_THREADS) sy_lay_out(struct sy_segments s) {
+SY_KERNEL(SY_SORT_THREADS) sy_lay_out(struct sy_segments s) {
     int64_t bins = s.experts * s.sequences, at = 0, all;
     if (sy_overflows(s))
         return;
-    for (int64_t first = 0; first < bins; first += SY_LAY_OUT_THREADS, at += all) {
+    for (int64_t first = 0; first < bins; first += SY_SORT_THREADS, at += all) {
         int64_t i = first + threadIdx.x, count = i < bins ? s.offset[i] : 0;
         int64_t start = at + sy_sum_before((count + s.segment - 1) / s.segment * s.segment, &all);
         if (i < bins)

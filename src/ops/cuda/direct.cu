@@ -12,13 +12,13 @@ static SY_DEV int goes_to(const int32_t *ids, int64_t k, int64_t first, int64_t 
     return goes;
 }
 
-SY_KERNEL(SY_LAY_OUT_THREADS) give_slots(struct sy_route_slots op) {
+SY_KERNEL(SY_SORT_THREADS) give_slots(struct sy_route_slots op) {
     int64_t tokens = op.sequences * op.seq_len, size = op.ranks, base = op.experts / size,
             more = op.experts % size, r = blockIdx.x; /* sy_experts_share */
     int64_t first = r * base + (r < more ? r : more), n = base + (r < more), slots = 0, all;
     int32_t *token = op.token + r * tokens;
     int64_t *at = op.first + r * (op.sequences + 1);
-    for (int64_t begin = 0; begin < tokens; begin += SY_LAY_OUT_THREADS, slots += all) {
+    for (int64_t begin = 0; begin < tokens; begin += SY_SORT_THREADS, slots += all) {
         int64_t t = begin + threadIdx.x;
         int goes = t < tokens && goes_to(op.ids + t * op.top_k, op.top_k, first, n);
         int64_t slot = slots + sy_sum_before(goes, &all);
@@ -33,7 +33,7 @@ SY_KERNEL(SY_LAY_OUT_THREADS) give_slots(struct sy_route_slots op) {
 
 extern "C" void sy_cuda_route_slots(const struct sy_exec *x, const struct sy_route_slots *op) {
     if (op->ranks > 0)
-        SY_LAUNCH(x, give_slots, (unsigned)op->ranks, SY_LAY_OUT_THREADS, 0, *op);
+        SY_LAUNCH(x, give_slots, (unsigned)op->ranks, SY_SORT_THREADS, 0, *op);
 }
 
 /* --- into the windows: a warp a slot -------------------------------------------------------------------- */
@@ -88,7 +88,7 @@ static SY_DEV struct sy_bits bits_of(const struct sy_route_arrived &op, uint32_t
     return m;
 }
 
-SY_KERNEL(SY_THREADS) count_arrived(struct sy_route_arrived op) {
+SY_KERNEL(SY_SORT_THREADS) count_arrived(struct sy_route_arrived op) {
     SY_SHARED(uint32_t, shared);
     int64_t base, e = threadIdx.x / 32;
     struct sy_bits m = bits_of(op, shared, &base);
@@ -97,7 +97,7 @@ SY_KERNEL(SY_THREADS) count_arrived(struct sy_route_arrived op) {
         op.offset[(m.first - op.first_expert + e) * op.sequences + blockIdx.y] = count;
 }
 
-SY_KERNEL(SY_THREADS) place_arrived(struct sy_route_arrived op) {
+SY_KERNEL(SY_SORT_THREADS) place_arrived(struct sy_route_arrived op) {
     SY_SHARED(uint32_t, shared);
     int64_t base, mine = threadIdx.x / 32;
     if (op.offset[op.experts * op.sequences] == 0) /* none, or too many */
@@ -132,10 +132,10 @@ extern "C" void sy_cuda_route_arrived(const struct sy_exec *x, const struct sy_r
     d.source = sy_cuda_upload(x, op->source, (size_t)op->sequences);
     d.sequence = sy_cuda_upload(x, op->sequence, (size_t)op->sequences);
     if (op->sequences > 0 && op->experts > 0)
-        SY_LAUNCH(x, count_arrived, grid, SY_THREADS, bytes, d);
-    SY_LAUNCH(x, sy_lay_out, 1, SY_LAY_OUT_THREADS, 0, s);
+        SY_LAUNCH(x, count_arrived, grid, SY_SORT_THREADS, bytes, d);
+    SY_LAUNCH(x, sy_lay_out, 1, SY_SORT_THREADS, 0, s);
     if (op->sequences > 0 && op->experts > 0)
-        SY_LAUNCH(x, place_arrived, grid, SY_THREADS, bytes, d);
+        SY_LAUNCH(x, place_arrived, grid, SY_SORT_THREADS, bytes, d);
 }
 
 /* --- rows back: a warp a row ---------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* Ops that sum a row by V64: RMSNorm, dot products of rows, the gradient of the sigmoid gate. A row has 8
- * threads, a warp 4 rows, a block 16. A row is read twice: the second time it comes from a cache. Threads of
- * a row beyond the last go along without elements. */
-#include "ops/cuda/values.cuh"
+ * threads, a warp 4 rows, a block 16. A row is read twice. Threads of a row beyond the last go along without
+ * elements. Wide rows of a norm have a kernel of their own: norm_wide.cuh. */
+#include "ops/cuda/norm_wide.cuh"
 
 enum { THREADS = 128, ROWS = THREADS / (int)SY_ROW_THREADS };
 enum { TOGETHER = 4, STEP = 64 * TOGETHER }; /* pieces of 64 elements that are loaded together */
@@ -23,25 +23,30 @@ static SY_DEV struct my_row my_row(int64_t rows, int64_t heads, int64_t d) {
 }
 static SY_DEV int leads(const struct my_row &r) { return r.first == 0 && r.d > 0; }
 
+struct operand {
+    const void *row;
+    enum sy_dtype t;
+};
+
 /* The thread's 8 elements of TOGETHER pieces from element i on. */
 template <int fast>
-static SY_DEV void load_pieces(const struct my_row &r, const void *row, enum sy_dtype t, int64_t i, int whole,
+static SY_DEV void load_pieces(const struct my_row &r, struct operand a, int64_t i, int whole,
                                float v[TOGETHER][SY_WIDE]) {
 #pragma unroll
     for (int k = 0; k < TOGETHER; k++)
         if (i + 64 * k < r.d)
-            sy_load8<fast>(row, t, i + 64 * k, r.d, whole, v[k]);
+            sy_load8<fast>(a.row, a.t, i + 64 * k, r.d, whole, v[k]);
 }
 
 /* V64 of the products of two rows; g: of the first row's products with g. */
 template <int fast>
-static SY_DEV float dot_of(const struct my_row &r, const void *a, enum sy_dtype ta, const void *b,
-                           enum sy_dtype tb, const float *g, int whole) {
+static SY_DEV float dot_of(const struct my_row &r, struct operand a, struct operand b, const float *g,
+                           int whole) {
     float lane[SY_WIDE] = {0}, va[TOGETHER][SY_WIDE], vb[TOGETHER][SY_WIDE], vg[SY_WIDE];
     for (int64_t i = r.first; i < r.d; i += STEP) {
-        load_pieces<fast>(r, a, ta, i, whole, va);
-        if (b != a)
-            load_pieces<fast>(r, b, tb, i, whole, vb);
+        load_pieces<fast>(r, a, i, whole, va);
+        if (b.row != a.row)
+            load_pieces<fast>(r, b, i, whole, vb);
 #pragma unroll
         for (int k = 0; k < TOGETHER; k++) {
             if (i + 64 * k >= r.d)
@@ -50,7 +55,8 @@ static SY_DEV float dot_of(const struct my_row &r, const void *a, enum sy_dtype 
                 sy_load8_of<fast>(g, i + 64 * k, r.d, whole, vg);
 #pragma unroll
             for (int j = 0; j < SY_WIDE; j++)
-                lane[j] = fmaf(g ? va[k][j] * vg[j] : va[k][j], b != a ? vb[k][j] : va[k][j], lane[j]);
+                lane[j] =
+                    fmaf(g ? va[k][j] * vg[j] : va[k][j], b.row != a.row ? vb[k][j] : va[k][j], lane[j]);
         }
     }
     return sy_v64_of(lane);
@@ -60,15 +66,15 @@ static SY_DEV float dot_of(const struct my_row &r, const void *a, enum sy_dtype 
 
 template <int fast> SY_KERNEL(THREADS) norm_rows(struct sy_rmsnorm_fwd op, float inverse_d, int whole) {
     struct my_row at = my_row(op.tokens * op.heads, op.heads, op.d);
-    const void *x = sy_head_row(op.x, at.token, at.head);
+    struct operand x = {sy_head_row(op.x, at.token, at.head), op.x.dtype};
     void *y = sy_head_row_out(op.y, at.token, at.head);
     float v[TOGETHER][SY_WIDE], g[SY_WIDE];
-    float sum = dot_of<fast>(at, x, op.x.dtype, x, op.x.dtype, nullptr, whole);
+    float sum = dot_of<fast>(at, x, x, nullptr, whole);
     float r = 1.0f / sqrtf(fmaf(sum, inverse_d, op.eps));
     if (leads(at) && op.r)
         op.r[at.row] = r;
     for (int64_t i = at.first; i < at.d; i += STEP) {
-        load_pieces<fast>(at, x, op.x.dtype, i, whole, v);
+        load_pieces<fast>(at, x, i, whole, v);
 #pragma unroll
         for (int k = 0; k < TOGETHER; k++) {
             if (i + 64 * k >= at.d)
@@ -85,7 +91,7 @@ template <int fast> SY_KERNEL(THREADS) norm_rows(struct sy_rmsnorm_fwd op, float
 extern "C" void sy_cuda_rmsnorm_fwd(const struct sy_exec *x, const struct sy_rmsnorm_fwd *op) {
     int64_t rows = op->tokens * op->heads;
     int whole = sy_aligned(op->x) && sy_aligned(op->y) && sy_aligned(op->g);
-    if (rows > 0)
+    if (rows > 0 && !norm_wide(x, op))
         SY_LAUNCH_FAST(x, whole && sy_is_fast(op->d, op->x, op->y), norm_rows, sy_cuda_blocks(rows, ROWS),
                        THREADS, 0, *op, (float)(1.0 / (double)op->d), whole);
 }
@@ -93,14 +99,15 @@ extern "C" void sy_cuda_rmsnorm_fwd(const struct sy_exec *x, const struct sy_rms
 /* t = dy g; k = ((V64(t x) r) r) fp32(1/d); dx = BF(r fma(-k, x, t)) */
 template <int fast> SY_KERNEL(THREADS) norm_rows_back(struct sy_rmsnorm_bwd op, float inverse_d, int whole) {
     struct my_row at = my_row(op.tokens * op.heads, op.heads, op.d);
-    const void *x = sy_head_row(op.x, at.token, at.head), *dy = sy_head_row(op.dy, at.token, at.head);
+    struct operand x = {sy_head_row(op.x, at.token, at.head), op.x.dtype};
+    struct operand dy = {sy_head_row(op.dy, at.token, at.head), op.dy.dtype};
     void *dx = sy_head_row_out(op.dx, at.token, at.head);
     float v[TOGETHER][SY_WIDE], t[TOGETHER][SY_WIDE], g[SY_WIDE];
-    float sum = dot_of<fast>(at, dy, op.dy.dtype, x, op.x.dtype, op.g, whole);
+    float sum = dot_of<fast>(at, dy, x, op.g, whole);
     float r = at.d > 0 ? op.r[at.row] : 0.0f, k_of = sum * r * r * inverse_d;
     for (int64_t i = at.first; i < at.d; i += STEP) {
-        load_pieces<fast>(at, x, op.x.dtype, i, whole, v);
-        load_pieces<fast>(at, dy, op.dy.dtype, i, whole, t);
+        load_pieces<fast>(at, x, i, whole, v);
+        load_pieces<fast>(at, dy, i, whole, t);
 #pragma unroll
         for (int k = 0; k < TOGETHER; k++) {
             if (i + 64 * k >= at.d)
@@ -117,7 +124,7 @@ template <int fast> SY_KERNEL(THREADS) norm_rows_back(struct sy_rmsnorm_bwd op, 
 extern "C" void sy_cuda_rmsnorm_bwd(const struct sy_exec *x, const struct sy_rmsnorm_bwd *op) {
     int64_t rows = op->tokens * op->heads;
     int whole = sy_aligned(op->x) && sy_aligned(op->dy) && sy_aligned(op->dx) && sy_aligned(op->g);
-    if (rows > 0)
+    if (rows > 0 && !norm_wide_back(x, op))
         SY_LAUNCH_FAST(x, whole && sy_is_fast(op->d, op->x, op->dy, op->dx), norm_rows_back,
                        sy_cuda_blocks(rows, ROWS), THREADS, 0, *op, (float)(1.0 / (double)op->d), whole);
 }
@@ -126,8 +133,8 @@ extern "C" void sy_cuda_rmsnorm_bwd(const struct sy_exec *x, const struct sy_rms
 
 template <int fast> SY_KERNEL(THREADS) dot_rows(struct sy_rowdot op, int whole) {
     struct my_row at = my_row(sy_cuda_rows(op.rows), 1, op.d);
-    float sum =
-        dot_of<fast>(at, sy_row(op.a, at.row), op.a.dtype, sy_row(op.b, at.row), op.b.dtype, nullptr, whole);
+    struct operand a = {sy_row(op.a, at.row), op.a.dtype}, b = {sy_row(op.b, at.row), op.b.dtype};
+    float sum = dot_of<fast>(at, a, b, nullptr, whole);
     if (leads(at))
         op.y[at.row] = sum;
 }
@@ -142,14 +149,14 @@ extern "C" void sy_cuda_rowdot(const struct sy_exec *x, const struct sy_rowdot *
 
 template <int fast> SY_KERNEL(THREADS) gate_rows_back(struct sy_sigmoid_gate_bwd op, int whole) {
     struct my_row at = my_row(op.rows, 1, op.d);
-    const void *dy = sy_row(op.dy, at.row);
+    struct operand dy = {sy_row(op.dy, at.row), op.dy.dtype}, y = {sy_row(op.y_in, at.row), op.y_in.dtype};
     void *out = sy_row_out(op.dy_in, at.row);
     float v[TOGETHER][SY_WIDE], s = at.d > 0 ? sy_sig_f32(op.logit[at.row]) : 0.0f;
-    float sum = dot_of<fast>(at, dy, op.dy.dtype, sy_row(op.y_in, at.row), op.y_in.dtype, nullptr, whole);
+    float sum = dot_of<fast>(at, dy, y, nullptr, whole);
     if (leads(at))
         sy_store1(sy_row_out(op.dlogit, at.row), op.dlogit.dtype, 0, sum * (s * (1.0f - s)));
     for (int64_t i = at.first; i < at.d; i += STEP) {
-        load_pieces<fast>(at, dy, op.dy.dtype, i, whole, v);
+        load_pieces<fast>(at, dy, i, whole, v);
 #pragma unroll
         for (int k = 0; k < TOGETHER; k++) {
             if (i + 64 * k >= at.d)

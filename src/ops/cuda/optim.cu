@@ -28,17 +28,29 @@ extern "C" void sy_cuda_judge(const struct sy_exec *x, const struct sy_judge *op
 
 /* --- digests -------------------------------------------------------------------------------------------- */
 
+/* Of a thread: what its elements of a tensor add, for both salts. */
 struct digest {
     uint64_t sum[2];
 };
+struct keys {
+    uint64_t key[2];
+};
+SY_DEV struct keys keys_of(uint64_t id, uint64_t first) { /* of element i: key + i golden */
+    return (struct keys){
+        {sy_digest_key(id, 0) + first * SY_GOLDEN, sy_digest_key(id, 1) + first * SY_GOLDEN}};
+}
 
-SY_DEV void digest_of4(struct digest *d, const uint64_t key[2], uint64_t at, int n, const float w[4]) {
+SY_DEV void digest_one(struct digest *d, const struct keys &k, int64_t i, float w) {
 #pragma unroll
     for (int s = 0; s < 2; s++)
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            d->sum[s] += j < n ? sy_digest_term(key[s], at + (uint64_t)j, sy_f32_bits(w[j]), 1) : 0;
+        d->sum[s] += sy_digest_term(k.key[s], (uint64_t)i, sy_f32_bits(w), 1);
 }
+
+struct chunk { /* elements lo .. hi - 1 of a tensor; whole: four at a time */
+    int64_t lo, hi;
+    int whole;
+};
+SY_DEV int64_t end_of_fours(const struct chunk &c) { return c.whole ? c.lo + (c.hi - c.lo) / 4 * 4 : c.lo; }
 
 SY_DEV void add_digest(uint64_t *sum, const struct digest &d) {
 #pragma unroll
@@ -49,36 +61,25 @@ SY_DEV void add_digest(uint64_t *sum, const struct digest &d) {
     }
 }
 
-/* Elements i .. i + 3, those below `end`; returns how many. */
-SY_DEV int load4(const float *x, int64_t i, int64_t end, int whole, float v[4]) {
-    if (whole && i + 4 <= end) {
-        float4 a = *(const float4 *)(x + i);
-        v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
-        return 4;
+SY_DEV void digest_chunk(struct digest *d, const struct keys &k, const float *w, const struct chunk &c) {
+    int64_t wide = end_of_fours(c);
+#pragma unroll 2
+    for (int64_t i = c.lo + 4 * threadIdx.x; i < wide; i += 4 * SY_THREADS) {
+        float4 a = *(const float4 *)(w + i);
+        digest_one(d, k, i, a.x);
+        digest_one(d, k, i + 1, a.y);
+        digest_one(d, k, i + 2, a.z);
+        digest_one(d, k, i + 3, a.w);
     }
-    for (int j = 0; j < 4; j++)
-        v[j] = i + j < end ? x[i + j] : 0.0f;
-    return end - i < 4 ? (int)(end - i) : 4;
-}
-SY_DEV void store4(float *x, int64_t i, int n, int whole, const float v[4]) {
-    if (whole && n == 4) {
-        *(float4 *)(x + i) = make_float4(v[0], v[1], v[2], v[3]);
-        return;
-    }
-    for (int j = 0; j < n; j++)
-        x[i + j] = v[j];
+    for (int64_t i = wide + threadIdx.x; i < c.hi; i += SY_THREADS)
+        digest_one(d, k, i, w[i]);
 }
 
 SY_LIST_KERNEL digest_all(const struct sy_digest_item *items, int n_items, uint64_t *sum) {
     struct digest d = {{0, 0}};
     sy_deal(items, n_items, CHUNK, [&](const struct sy_digest_item &q, int64_t lo, int64_t hi) {
-        const uint64_t key[2] = {sy_digest_key(q.id, 0), sy_digest_key(q.id, 1)};
-        int whole = ((uint64_t)(uintptr_t)q.x & 15) == 0;
-        for (int64_t i = lo + 4 * threadIdx.x; i < hi; i += 4 * SY_THREADS) {
-            float w[4];
-            int n = load4(q.x, i, hi, whole, w);
-            digest_of4(&d, key, q.first + (uint64_t)i, n, w);
-        }
+        digest_chunk(&d, keys_of(q.id, q.first), q.x,
+                     (struct chunk){lo, hi, ((uint64_t)(uintptr_t)q.x & 15) == 0});
     });
     add_digest(sum, d);
 }
@@ -92,7 +93,7 @@ extern "C" void sy_cuda_digest(const struct sy_exec *x, const struct sy_digest_o
 
 /* --- AdamW ---------------------------------------------------------------------------------------------- */
 
-SY_DEV float at_least_normal(float v) { return (sy_f32_bits(v) & 0x7fffffffu) < 0x00800000u ? 0.0f : v; }
+SY_DEV float at_least_normal(float v) { return fabsf(v) < 0x1p-126f ? 0.0f : v; }
 
 SY_DEV void update(const struct sy_scalars &c, float clip, float gradient, float *m_at, float *v_at,
                    float *w) {
@@ -105,59 +106,84 @@ SY_DEV void update(const struct sy_scalars &c, float clip, float gradient, float
     *w = fmaf(-c.lr, fmaf(c.wd, *w, quotient), *w);
 }
 
-SY_DEV void store_bf4(void *stored, int64_t i, int n, int whole, const float w[4]) {
-    uint16_t *to = (uint16_t *)stored + i;
-    if (whole && n == 4)
-        *(uint2 *)to = make_uint2(sy_narrow2(w[0], w[1]), sy_narrow2(w[2], w[3]));
-    else
-        for (int j = 0; j < n; j++)
-            to[j] = sy_narrow(w[j]);
+struct four { /* elements of a tensor and its moments */
+    float4 g, m, v, w;
+};
+SY_DEV struct four load_four(const struct sy_adamw_item &q, int64_t i) {
+    return (struct four){*(const float4 *)(q.g + i), *(const float4 *)(q.m + i), *(const float4 *)(q.v + i),
+                         *(const float4 *)(q.w + i)};
 }
-
-/* Elements i .. i + 3 (below hi): updated, rounded; w becomes the new ones. Returns how many. */
-SY_DEV int update4(const struct sy_adamw_item &q, const struct sy_scalars &c, float clip, int64_t i,
-                   int64_t hi, int whole, float w[4]) {
-    float g[4], m[4], v[4];
-    int n = load4(q.w, i, hi, whole, w);
-    load4(q.g, i, hi, whole, g);
-    load4(q.m, i, hi, whole, m);
-    load4(q.v, i, hi, whole, v);
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-        update(c, clip, g[j], &m[j], &v[j], &w[j]);
-    store4(q.m, i, n, whole, m);
-    store4(q.v, i, n, whole, v);
-    store4(q.w, i, n, whole, w);
+SY_DEV void update_four(const struct sy_adamw_item &q, const struct sy_scalars &c, float clip, int64_t i,
+                        struct four *e) {
+    update(c, clip, e->g.x, &e->m.x, &e->v.x, &e->w.x);
+    update(c, clip, e->g.y, &e->m.y, &e->v.y, &e->w.y);
+    update(c, clip, e->g.z, &e->m.z, &e->v.z, &e->w.z);
+    update(c, clip, e->g.w, &e->m.w, &e->v.w, &e->w.w);
+    *(float4 *)(q.m + i) = e->m;
+    *(float4 *)(q.v + i) = e->v;
+    *(float4 *)(q.w + i) = e->w;
     if (q.stored != q.w)
-        store_bf4(q.stored, i, n, whole, w);
-    return n;
+        *(uint2 *)((uint16_t *)q.stored + i) =
+            make_uint2(sy_narrow2(e->w.x, e->w.y), sy_narrow2(e->w.z, e->w.w));
 }
 
-SY_LIST_KERNEL adamw_all(const struct sy_adamw_item *items, int n_items, const struct sy_scalars *scalars,
-                         struct sy_verdict *verdict) {
+/* Updated, rounded and digested, four elements of a thread at a time where they may be: the next are on their way
+ * while these are computed. */
+SY_DEV void update_chunk(const struct sy_adamw_item &q, const struct sy_scalars &s, float clip,
+                         const struct chunk &c, const struct keys &k, struct digest *d) {
+    int64_t wide = end_of_fours(c), i = c.lo + 4 * threadIdx.x;
+    struct four next;
+    if (i < wide)
+        next = load_four(q, i);
+    while (i < wide) {
+        struct four e = next;
+        int64_t at = i;
+        i += 4 * SY_THREADS;
+        if (i < wide)
+            next = load_four(q, i);
+        update_four(q, s, clip, at, &e);
+        digest_one(d, k, at, e.w.x);
+        digest_one(d, k, at + 1, e.w.y);
+        digest_one(d, k, at + 2, e.w.z);
+        digest_one(d, k, at + 3, e.w.w);
+    }
+    for (i = wide + threadIdx.x; i < c.hi; i += SY_THREADS) {
+        update(s, clip, q.g[i], &q.m[i], &q.v[i], &q.w[i]);
+        if (q.stored != q.w)
+            ((uint16_t *)q.stored)[i] = sy_narrow(q.w[i]);
+        digest_one(d, k, i, q.w[i]);
+    }
+}
+
+enum { UPDATE_CHUNK = 4 * CHUNK, UPDATE_RESIDENT = 3 };
+
+SY_KERNEL_OF(SY_THREADS, UPDATE_RESIDENT)
+adamw_all(const struct sy_adamw_item *items, int n_items, const struct sy_scalars *scalars,
+          struct sy_verdict *verdict) {
     const struct sy_scalars c = *scalars;
     float clip = verdict->clip;
     int apply = verdict->apply;
     struct digest d = {{0, 0}};
-    sy_deal(items, n_items, CHUNK, [&](const struct sy_adamw_item &q, int64_t lo, int64_t hi) {
-        const uint64_t key[2] = {sy_digest_key(q.id, 0), sy_digest_key(q.id, 1)};
+    sy_deal(items, n_items, UPDATE_CHUNK, [&](const struct sy_adamw_item &item, int64_t lo, int64_t hi) {
+        const struct sy_adamw_item q = item;
+        const struct keys k = keys_of(q.id, q.first);
         int whole = (((uint64_t)(uintptr_t)q.g | (uint64_t)(uintptr_t)q.m | (uint64_t)(uintptr_t)q.v |
                       (uint64_t)(uintptr_t)q.w | (uint64_t)(uintptr_t)q.stored) &
                      15) == 0;
-        for (int64_t i = lo + 4 * threadIdx.x; i < hi; i += 4 * SY_THREADS) {
-            float w[4];
-            int n = apply ? update4(q, c, clip, i, hi, whole, w) : load4(q.w, i, hi, whole, w);
-            digest_of4(&d, key, q.first + (uint64_t)i, n, w);
-        }
+        if (apply)
+            update_chunk(q, c, clip, (struct chunk){lo, hi, whole}, k, &d);
+        else
+            digest_chunk(&d, k, q.w, (struct chunk){lo, hi, whole});
     });
     add_digest(verdict->digest, d);
 }
 
 extern "C" void sy_cuda_adamw(const struct sy_exec *x, const struct sy_adamw *op) {
-    unsigned blocks = sy_blocks_of_list(x, op->item, op->n_items, CHUNK);
+    unsigned blocks = sy_blocks_of_list(x, op->item, op->n_items, UPDATE_CHUNK);
+    unsigned most = UPDATE_RESIDENT * (unsigned)sy_cuda_multiprocessors(x);
     if (blocks > 0)
-        SY_LAUNCH(x, adamw_all, blocks, SY_THREADS, 0, sy_cuda_upload(x, op->item, (size_t)op->n_items),
-                  op->n_items, op->scalars, op->verdict);
+        SY_LAUNCH(x, adamw_all, blocks < most ? blocks : most, SY_THREADS, 0,
+                  sy_cuda_upload(x, op->item, (size_t)op->n_items), op->n_items, op->scalars, op->verdict);
 }
 
 /* --- expert biases, a block a layer --------------------------------------------------------------------- */

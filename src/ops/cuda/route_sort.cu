@@ -10,7 +10,7 @@ static SY_DEV struct sy_bits bits_of(const struct sy_route_sort &op, uint32_t *s
     return m;
 }
 
-SY_KERNEL(SY_THREADS) count_segments(struct sy_route_sort op) {
+SY_KERNEL(SY_SORT_THREADS) count_segments(struct sy_route_sort op) {
     SY_SHARED(uint32_t, shared);
     struct sy_bits m = bits_of(op, shared);
     uint32_t count = sy_bits_make(m);
@@ -19,7 +19,7 @@ SY_KERNEL(SY_THREADS) count_segments(struct sy_route_sort op) {
         op.offset[(m.first + e) * op.sequences + blockIdx.y] = count;
 }
 
-SY_KERNEL(SY_THREADS) place_routes(struct sy_route_sort op) {
+SY_KERNEL(SY_SORT_THREADS) place_routes(struct sy_route_sort op) {
     SY_SHARED(uint32_t, shared);
     struct sy_bits m = bits_of(op, shared);
     uint32_t count = sy_bits_make(m);
@@ -47,10 +47,10 @@ extern "C" void sy_cuda_route_sort(const struct sy_exec *x, const struct sy_rout
                             .tile = op->tile,
                             .n_tiles = op->n_tiles};
     if (op->sequences > 0)
-        SY_LAUNCH(x, count_segments, grid, SY_THREADS, sy_bits_bytes(op->seq_len), *op);
-    SY_LAUNCH(x, sy_lay_out, 1, SY_LAY_OUT_THREADS, 0, s);
+        SY_LAUNCH(x, count_segments, grid, SY_SORT_THREADS, sy_bits_bytes(op->seq_len), *op);
+    SY_LAUNCH(x, sy_lay_out, 1, SY_SORT_THREADS, 0, s);
     if (op->sequences > 0)
-        SY_LAUNCH(x, place_routes, grid, SY_THREADS, sy_bits_bytes(op->seq_len), *op);
+        SY_LAUNCH(x, place_routes, grid, SY_SORT_THREADS, sy_bits_bytes(op->seq_len), *op);
 }
 
 /* --- forced balance: every segment has `each` rows ------------------------------------------------------ */

@@ -2,7 +2,7 @@
  * of all of them. */
 #include "ops/cuda/values.cuh"
 
-enum { THREADS = 1024 };
+enum { THREADS = 1024, TOGETHER = 8 }; /* routes of a thread that are loaded together */
 
 /* --- the lowest token whose recompute took other routes ------------------------------------------------- */
 
@@ -21,15 +21,28 @@ static SY_DEV void lowest_of_warp(uint64_t *key, uint64_t *route) {
     }
 }
 
+/* Not 0 if route i is another now. */
+static SY_DEV uint32_t differs(const struct sy_routes_equal &op, int64_t i) {
+    return (uint32_t)(op.was_ids[i] ^ op.ids[i]) | (sy_f32_bits(op.was_w[i]) ^ sy_f32_bits(op.w[i]));
+}
+
 SY_KERNEL(THREADS) compare_routes(struct sy_routes_equal op) {
     __shared__ uint64_t keys[THREADS / 32], routes[THREADS / 32];
     uint64_t key = UINT64_MAX, route = UINT64_MAX; /* none */
-#pragma unroll 4
-    for (int64_t i = threadIdx.x; i < op.tokens * op.top_k; i += THREADS)
-        if (op.was_ids[i] != op.ids[i] || sy_f32_bits(op.was_w[i]) != sy_f32_bits(op.w[i]))
-            keep_lower(&key, &route,
-                       (uint64_t)sy_token_key(op.place, i / op.top_k, op.seq_len, op.layer, op.layers),
-                       (uint64_t)i);
+    int64_t n = op.tokens * op.top_k;
+    for (int64_t at = threadIdx.x; at < n; at += TOGETHER * THREADS) {
+        uint32_t other[TOGETHER];
+#pragma unroll
+        for (int k = 0; k < TOGETHER; k++)
+            other[k] = at + k * THREADS < n ? differs(op, at + k * THREADS) : 0;
+#pragma unroll
+        for (int k = 0; k < TOGETHER; k++)
+            if (other[k]) {
+                int64_t i = at + k * THREADS;
+                int64_t name = sy_token_key(op.place, i / op.top_k, op.seq_len, op.layer, op.layers);
+                keep_lower(&key, &route, (uint64_t)name, (uint64_t)i);
+            }
+    }
     lowest_of_warp(&key, &route);
     if (threadIdx.x % 32 == 0) {
         keys[threadIdx.x / 32] = key;

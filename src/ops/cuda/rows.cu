@@ -1,5 +1,5 @@
 /* Rows by an index, 8 columns a thread: the embedding, tokens to the rows of their experts, and back. */
-#include "ops/cuda/values.cuh"
+#include "ops/cuda/scan.cuh"
 
 /* Rows of a thread: their loads are all on the way before the first is stored. */
 enum { MOVED = 4 };
@@ -55,19 +55,45 @@ static SY_DEV void weigh_row(const struct sy_permute &op, void *to, const void *
     sy_store8(to, op.y.dtype, i, op.d, whole, v);
 }
 
-/* Rows first .. end - 1, PIECE at most. fast: without weights, too. */
+enum { PIECE = 16, ORDER_THREADS = SY_SCAN_THREADS };
+
+/* Rows first .. end - 1 of one segment. */
+struct piece {
+    int32_t first, end;
+};
+
+/* The pieces of all segments, sequence by sequence: the tokens of one are then read by all experts while the
+ * caches have them. What is left of `most` has no rows. */
+SY_KERNEL(ORDER_THREADS) order_pieces(struct sy_rows rows, struct piece *piece, int64_t most) {
+    int64_t segments = rows.groups * rows.sequences, at = 0, all;
+    for (int64_t first = 0; first < segments; first += ORDER_THREADS, at += all) {
+        int64_t i = first + threadIdx.x, bin = i % rows.groups * rows.sequences + i / rows.groups;
+        int64_t lo = i < segments && rows.offset ? rows.offset[bin] : 0, hi = i == 0 ? rows.max_rows : 0;
+        if (rows.offset)
+            hi = i < segments ? rows.offset[bin + 1] : 0;
+        int64_t to = at + sy_sum_before((hi - lo + PIECE - 1) / PIECE, &all);
+        for (; lo < hi; lo += PIECE)
+            piece[to++] = (struct piece){(int32_t)lo, (int32_t)(lo + PIECE < hi ? lo + PIECE : hi)};
+    }
+    for (at += threadIdx.x; at < most; at += ORDER_THREADS)
+        piece[at] = (struct piece){0, 0};
+}
+
+/* fast: without weights, too. */
 template <int fast>
-static SY_DEV void permute_piece(const struct sy_permute &op, int64_t first, int64_t end, int whole) {
-    for (; first < end; first += MOVED * blockDim.y) {
+SY_KERNEL_OF(SY_THREADS, fast ? 4 : 1)
+permute_rows(struct sy_permute op, const struct piece *pieces, int whole) {
+    const struct piece p = pieces[blockIdx.x];
+    for (int64_t at = p.first; at < p.end; at += MOVED * blockDim.y) {
         const void *from[MOVED];
         void *to[MOVED];
         float w[MOVED];
 #pragma unroll
         for (int k = 0; k < MOVED; k++) {
-            int64_t row = first + k * blockDim.y + threadIdx.y;
-            int32_t route = row < end ? op.route[row] : -1;
+            int64_t row = at + k * blockDim.y + threadIdx.y;
+            int32_t route = row < p.end ? op.route[row] : -1;
             from[k] = route < 0 ? nullptr : sy_row(op.x, (uint32_t)route / (uint32_t)op.top_k);
-            to[k] = row < end ? sy_row_out(op.y, row) : nullptr;
+            to[k] = row < p.end ? sy_row_out(op.y, row) : nullptr;
             w[k] = op.w && route >= 0 ? op.w[route] : 1.0f;
         }
         SY_FOR_MY_COLUMNS(i, op.d) {
@@ -84,48 +110,17 @@ static SY_DEV void permute_piece(const struct sy_permute &op, int64_t first, int
     }
 }
 
-enum { PIECE = 16 };
-
-/* Pieces of the segments, dealt to the blocks in turn, sequence by sequence: the tokens of one are read by
- * all experts while the caches have them. */
-template <int fast> SY_KERNEL_OF(SY_THREADS, fast ? 4 : 1) permute_rows(struct sy_permute op, int whole) {
-    int64_t segments = op.rows.groups * op.rows.sequences,
-            lane = (threadIdx.y * blockDim.x + threadIdx.x) % 32;
-    uint32_t turn = 0;
-    for (int64_t at = 0; at < segments; at += 32) {
-        int64_t i = at + lane, bin = i % op.rows.groups * op.rows.sequences + i / op.rows.groups;
-        int64_t my_lo = i < segments ? op.rows.offset[bin] : 0,
-                my_hi = i < segments ? op.rows.offset[bin + 1] : 0;
-        for (int j = 0; j < 32 && at + j < segments; j++) {
-            int64_t lo = __shfl_sync(~0u, my_lo, j), hi = __shfl_sync(~0u, my_hi, j);
-            uint32_t pieces = (uint32_t)((hi - lo + PIECE - 1) / PIECE);
-            uint32_t c = blockIdx.x >= turn ? blockIdx.x - turn : blockIdx.x + gridDim.x - turn;
-            for (; c < pieces; c += gridDim.x) {
-                int64_t first = lo + (int64_t)c * PIECE;
-                permute_piece<fast>(op, first, first + PIECE < hi ? first + PIECE : hi, whole);
-            }
-            turn = (turn + pieces) % gridDim.x;
-        }
-    }
-}
-
-/* Rows that are not grouped. */
-template <int fast> SY_KERNEL(SY_THREADS) permute_dense(struct sy_permute op, int whole) {
-    int64_t first = (int64_t)blockIdx.x * PIECE, end = first + PIECE;
-    permute_piece<fast>(op, first, end < op.rows.max_rows ? end : op.rows.max_rows, whole);
-}
-
 extern "C" void sy_cuda_permute(const struct sy_exec *x, const struct sy_permute *op) {
-    struct sy_row_grid g = sy_rows_by_columns(op->rows.max_rows, op->d);
-    unsigned pieces = sy_cuda_blocks(op->rows.max_rows, PIECE),
-             most = 8 * (unsigned)sy_cuda_multiprocessors(x);
+    int64_t most = op->rows.max_rows / PIECE + op->rows.groups * op->rows.sequences;
     int whole = sy_aligned(op->x) && sy_aligned(op->y), fast = !op->w && sy_is_fast(op->d, op->x, op->y);
     if (op->rows.max_rows == 0 || op->d == 0)
         return;
-    if (op->rows.offset)
-        SY_LAUNCH_FAST(x, fast, permute_rows, pieces < most ? pieces : most, g.threads, 0, *op, whole);
-    else
-        SY_LAUNCH_FAST(x, fast, permute_dense, pieces, g.threads, 0, *op, whole);
+    struct piece *pieces = (struct piece *)sy_cuda_workspace(x, (size_t)most * sizeof *pieces);
+    if (!pieces)
+        return;
+    SY_LAUNCH(x, order_pieces, 1, ORDER_THREADS, 0, op->rows, pieces, most);
+    SY_LAUNCH_FAST(x, fast, permute_rows, (unsigned)most, sy_rows_by_columns(1, op->d).threads, 0, *op,
+                   pieces, whole);
 }
 
 /* --- y[t] = BF(sum over a token's experts ascending of fma(w, o, y), + shared) -------------------------- */
