@@ -12,7 +12,7 @@
     X(train, "CONFIG [--section.key=value ...]", "train; go on from run.dir's newest checkpoint")   \
     X(verify, "CONFIG [--steps 3] [--layouts N] [--break NAME]",                                    \
       "many layouts, one digest table; 0 if all are equal")                                         \
-    X(diff, "RUN_A RUN_B", "first step, tensor and element that differ")                            \
+    X(diff, "RUN_A RUN_B [--locate]", "first step, tensor and element that differ")                 \
     X(replay, "RUN --step N [--section.key=value ...]", "do a step of a run again: the same bits?") \
     X(plan, "CONFIG [--world N] [--gpu NAME]",                                                      \
       "memory, FLOPs; of N ranks who has what, bytes, time; needs no hardware")                     \

@@ -169,6 +169,10 @@ sy_status sy_verify(struct sy_config *config, const struct sy_verify_options *op
 /* Local. First step, tensor and element in which two runs (or checkpoints) differ. *equal 1 if none does. */
 sy_status sy_diff(const char *a, const char *b, const struct sy_io *io, int *equal);
 
+/* Local. The same of two runs, and of the first step that differs the first value: both do it again, from their
+ * last checkpoints before it, on one rank each. */
+sy_status sy_diff_locate(const char *a, const char *b, const struct sy_io *io, int *equal);
+
 /* Local. Does the steps of a run up to `step` again, from the checkpoint before it, and compares them with
  * its metrics.jsonl. `config` holds what is another layout, not finished. ERR_RUNTIME names the first step
  * that has other bits; ERR_USAGE an option that changes bits, a step that the run has not. */

@@ -32,18 +32,22 @@ static void finished(void) {
 }
 
 /* Normal numbers, stored. */
-static struct sy_mat stored(int64_t rows, int64_t cols) {
+static struct sy_mat scaled(int64_t rows, int64_t cols, double sd) {
     static uint64_t key;
     int64_t n = rows * cols;
     float *from = take((size_t)n * 4);
     void *to = take((size_t)n * 2);
-    struct sy_init_item values = {.n = n, .key = ++key, .sd = 1.0, .cut = 0.0, .out = from};
+    struct sy_init_item values = {.n = n, .key = ++key, .sd = sd, .cut = 0.0, .out = from};
     x.ops->init(&x, &(struct sy_init_values){&values, 1});
     x.ops->cast(&x, &(struct sy_cast){&(struct sy_cast_item){n, from, to}, 1});
     finished();
     give(from);
     return sy_mat_of(to, SY_BF16, cols);
 }
+
+static struct sy_mat stored(int64_t rows, int64_t cols) { return scaled(rows, cols, 1.0); }
+/* Outputs of about 1: sigmoids are ordinary. */
+static struct sy_mat weights(int64_t rows, int64_t cols) { return scaled(rows, cols, 0.02); }
 
 /* --- time ----------------------------------------------------------------------------------------------- */
 
@@ -153,7 +157,7 @@ static void experts(const struct shape *s) {
     struct sy_rows rows = route(s);
     int64_t n = rows.max_rows, d = s->d, f = s->f;
     double flops = 2.0 * (double)(s->tokens * s->top) * (double)d * (double)f;
-    struct sy_mat in = stored(n, d), w13 = stored(s->e * 2 * f, d), w2 = stored(s->e * d, f),
+    struct sy_mat in = stored(n, d), w13 = weights(s->e * 2 * f, d), w2 = weights(s->e * d, f),
                   gu = stored(n, 2 * f), h = stored(n, f), y = stored(n, d),
                   a = sy_mat_of(take((size_t)(n * f) * 4), SY_F32, f);
     float *w = take((size_t)n * 4), *dw = take((size_t)n * 4), *c = take((size_t)(s->e * 2 * f * d) * 4);

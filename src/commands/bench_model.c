@@ -4,7 +4,8 @@
  * Needs no data set: token t of step s is floor(V u^3), u a hash of (s, t) in [0, 1), so that few
  * tokens are frequent, as in text, or floor(V u) (--ids random); its label is the next token; a
  * sequence is one document. The digest is a function of configuration, ids and steps alone: two
- * programs that print different ones did not do the same work.
+ * programs that print different ones did not do the same work. Over ranks each does the steps, and
+ * rank 0's times are shown.
  *
  * On a GPU the steps are done twice: as they are, for the total, the time that the host needs and what
  * it launches; then with a wait behind every op, for the parts.
@@ -14,7 +15,9 @@
 #include "base/clock.h"
 #include "base/fmath.h"
 #include "base/rng.h"
+#include "comm/world.h"
 #include "commands/bench.h"
+#include "commands/bench_price.h"
 #include "device/cuda.h"
 #include "formats/json.h"
 #include "train/classes.h"
@@ -33,6 +36,8 @@ struct run {
     int random_ids, gpu;
     double host_ms;               /* GPU: of a step, what the host did not wait */
     struct sy_cuda_counts counts; /* GPU: of the steps that were measured as they are */
+    int priced;                   /* of a CPU */
+    struct sy_price price;
 };
 
 static double median(struct run *r, int series) { return r->ms[series * r->steps + r->steps / 2]; }
@@ -47,14 +52,29 @@ static int32_t token(const struct run *r, int64_t step, int64_t t) {
     return (int32_t)((double)vocab * (r->random_ids ? u : u * u * u));
 }
 
+/* Where a sequence of this rank's walk stands in the walk of one rank alone. */
+static int64_t place_alone(const struct sy_walk *w, int64_t k) {
+    struct sy_walk_place p = sy_walk_place(w, k);
+    int64_t f = w->expert_lanes;
+    return ((p.lane / f * w->rounds + p.round) * f + p.lane % f) * w->cell + p.w;
+}
+
 static void fill(const struct run *r, int64_t step) {
     struct sy_session *s = r->session;
-    int64_t n = s->config->training.global_batch_size * s->config->training.seq_len;
-    for (int64_t t = 0; t < n; t++) {
-        s->feed.ids[t] = token(r, step, t);
-        s->feed.labels[t] = token(r, step, t + 1);
+    int64_t seq = s->config->training.seq_len;
+    for (int64_t t = 0; t < sy_walk_length(&s->walk) * seq; t++) {
+        int64_t alone = place_alone(&s->walk, t / seq) * seq + t % seq;
+        s->feed.ids[t] = token(r, step, alone);
+        s->feed.labels[t] = token(r, step, alone + 1);
         s->feed.doc_start[t] = 0;
     }
+}
+
+/* Any rank was asked to. */
+static int is_stopped(const struct sy_session *s, const struct sy_io *io) {
+    const struct sy_comm *world = &s->groups.world;
+    int64_t n = io->stop && *io->stop;
+    return world->ops->sum_i64(world, SY_OK, &n, 1) != SY_OK || n > 0;
 }
 
 static void record(struct run *r, int64_t at) {
@@ -105,7 +125,7 @@ static sy_status measure(struct run *r, const struct sy_io *io) {
         int parts = turn == r->gpu;
         set_profile(r, parts);
         for (int64_t i = 0; i < WARM_UP + r->steps; i++, step++) {
-            if (io->stop && *io->stop)
+            if (is_stopped(r->session, io))
                 return SY_STOPPED;
             SY_TRY(one_step(r, step, i - WARM_UP, parts, turn == 0));
         }
@@ -113,6 +133,15 @@ static sy_status measure(struct run *r, const struct sy_io *io) {
     for (int i = 0; i < SERIES; i++)
         qsort(r->ms + i * r->steps, (size_t)r->steps, sizeof *r->ms, sy_bench_by_time);
     return SY_OK;
+}
+
+static sy_status measure_price(struct run *r) {
+    struct sy_price_of of = {.experts = part_ms(r, SY_LEAVES, SY_PART_w_experts),
+                             .step = median(r, SERIES - 1)};
+    for (int i = SY_PART_w_matrices; i <= SY_PART_reduce; i++)
+        of.tree += part_ms(r, SY_SUMS, i);
+    r->priced = r->session->exec.device == sy_device_cpu();
+    return r->priced ? sy_price_measure(r->session, &of, &r->price) : SY_OK;
 }
 
 /* --- what was measured --------------------------------------------------------------------- */
@@ -155,14 +184,15 @@ static void print_text(struct run *r, const struct sy_io *io) {
     const struct sy_config *c = r->session->config;
     const char *text;
     double sum[SY_N_COLUMNS] = {0};
-    sy_io_printf(io,
-                 "%s  class %s  tier %s  %d threads  %lld x %lld tokens in batches of %lld, recompute %s\n"
-                 "%-32s %9s %9s %9s   %s, medians of %lld steps\n",
-                 r->name, sy_config_word(c, "numerics.class"), r->profile.ops.tier,
-                 sy_pool_size(r->session->pool), (long long)c->training.global_batch_size,
-                 (long long)c->training.seq_len, (long long)sy_session_batch(r->session),
-                 sy_config_word(c, "activation_checkpoint.mode"), "", "forward", "recompute", "backward",
-                 is_cpu(r) ? "ms of CPU, all threads" : "ms", (long long)r->steps);
+    sy_io_printf(
+        io,
+        "%s  class %s  tier %s  %d x %d threads  %lld x %lld tokens in batches of %lld, recompute %s\n"
+        "%-32s %9s %9s %9s   %s, medians of %lld steps\n",
+        r->name, sy_config_word(c, "numerics.class"), r->profile.ops.tier, r->session->mesh.world,
+        sy_pool_size(r->session->pool), (long long)c->training.global_batch_size,
+        (long long)c->training.seq_len, (long long)sy_session_batch(r->session),
+        sy_config_word(c, "activation_checkpoint.mode"), "", "forward", "recompute", "backward",
+        is_cpu(r) ? "ms of CPU, all threads" : "ms", (long long)r->steps);
     for (int i = 0; i < SY_PART_w_matrices; i++) {
         sy_profile_part_name(i, &text);
         sy_io_printf(io, "  %-30s %9.2f %9.2f %9.2f\n", text, part_ms(r, SY_FORWARD, i),
@@ -191,6 +221,8 @@ static void print_text(struct run *r, const struct sy_io *io) {
                  (long long)r->result.step, r->result.digest);
     if (r->gpu)
         print_gpu(r, n.tokens_per_s, io);
+    if (r->priced)
+        sy_price_print(&r->price, io);
     sy_io_printf(io, "%-24s %8s %9s %9s\n", "op, in a step", "calls", "runs", "ms");
     for (int i = 0; i < SY_N_OPS; i++)
         if (r->profile.op[i].calls > 0)
@@ -219,7 +251,10 @@ static void print_json(struct run *r, const char *name, const struct sy_io *io) 
             sy_io_printf(io, "\"%s%s%s\":%.4f,", sy_profile_columns(i) == SY_N_COLUMNS ? pass[d] : "",
                          sy_profile_part_name(i, &text),
                          sy_profile_columns(i) == 2 && d == SY_SUMS ? "_sums" : "", part_ms(r, d, i));
-    sy_io_printf(io, "\"total\":%.4f},\"op_ms\":{", median(r, SERIES - 1));
+    sy_io_printf(io, "\"total\":%.4f},", median(r, SERIES - 1));
+    if (r->priced)
+        sy_price_json(&r->price, io);
+    sy_io_printf(io, "%s\"op_ms\":{", r->priced ? "," : "");
     for (int i = 0; i < SY_N_OPS; i++)
         sy_io_printf(io, "%s\"op_%s\":%.4f", i ? "," : "", sy_profile_op_name(i), median(r, N_CELLS + i));
     sy_io_printf(io, "},\"op_calls\":{");
@@ -246,34 +281,63 @@ static sy_status quote(const char *name, char **out) {
     return SY_OK;
 }
 
-sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
-                         const struct sy_io *io) {
-    struct sy_log log = sy_io_log(io);
-    struct run r = {.name = name, .steps = options->steps, .random_ids = options->random_ids};
+/* --- ranks --------------------------------------------------------------------------------- */
+
+struct job {
+    const char *name, *quoted;
+    struct sy_config *config;
+    const struct sy_bench_options *options;
+    const struct sy_io *io;
+};
+
+static sy_status run_steps(struct run *r, const struct job *job) {
     int ordinal;
-    char *quoted;
-    if (r.steps < 1 || r.steps > 100000)
-        SY_FAIL(SY_ERR_USAGE, "bench model: --steps %lld: must be in 1..100000", (long long)r.steps);
-    SY_TRY(sy_config_finish(config, sy_hopper_here()));
-    SY_TRY(quote(name, &quoted));
+    sy_profile_init(&r->profile, &r->session->exec, &r->session->state, &r->session->weights.keeper);
+    r->profile.clock = job->options->cpu ? sy_clock_cpu : sy_clock;
+    r->gpu = sy_config_cuda(job->config, &ordinal);
+    SY_TRY(measure(r, job->io));
+    if (r->session->mesh.rank > 0)
+        return SY_OK;
+    SY_TRY(measure_price(r));
+    if (job->options->json)
+        print_json(r, job->quoted, job->io);
+    else
+        print_text(r, job->io);
+    return SY_OK;
+}
+
+static sy_status run_rank(const struct sy_comm *world, void *arg) {
+    const struct job *job = arg;
+    struct sy_log log = sy_io_log(job->io);
+    struct run r = {.name = job->name, .steps = job->options->steps, .random_ids = job->options->random_ids};
     r.ms = calloc((size_t)r.steps * SERIES, sizeof *r.ms);
-    if (!r.ms) {
-        free(quoted);
-        SY_FAIL(SY_ERR_MEMORY, "bench model: no memory for the times of %lld steps", (long long)r.steps);
-    }
-    sy_status status = sy_session_create(config, &log, SY_SESSION_TRAIN | SY_SESSION_INIT, &r.session);
-    if (status == SY_OK) {
-        sy_profile_init(&r.profile, &r.session->exec, &r.session->state, &r.session->weights.keeper);
-        r.profile.clock = options->cpu ? sy_clock_cpu : sy_clock;
-        r.gpu = sy_config_cuda(config, &ordinal);
-        status = measure(&r, io);
-    }
-    if (status == SY_OK && options->json)
-        print_json(&r, quoted, io);
-    else if (status == SY_OK)
-        print_text(&r, io);
+    sy_status status = r.ms ? SY_OK
+                            : sy_fail(SY_ERR_MEMORY, "bench model: no memory for the times of %lld steps",
+                                      (long long)r.steps);
+    status = world->ops->agree(world, status);
+    if (status == SY_OK)
+        status = sy_session_join(&(struct sy_session_options){.config = job->config,
+                                                              .log = world->rank == 0 ? &log : NULL,
+                                                              .parts = SY_SESSION_TRAIN | SY_SESSION_INIT,
+                                                              .world = world},
+                                 &r.session);
+    if (status == SY_OK)
+        status = run_steps(&r, job);
     sy_session_destroy(r.session);
     free(r.ms);
+    return status;
+}
+
+sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
+                         const struct sy_io *io) {
+    char *quoted;
+    if (options->steps < 1 || options->steps > 100000)
+        SY_FAIL(SY_ERR_USAGE, "bench model: --steps %lld: must be in 1..100000", (long long)options->steps);
+    SY_TRY(sy_config_finish(config, sy_hopper_here()));
+    SY_TRY(quote(name, &quoted));
+    struct sy_world_options world = sy_world_options(config);
+    struct job job = {name, quoted, config, options, io};
+    sy_status status = sy_world_run(&world, run_rank, &job);
     free(quoted);
     return status;
 }

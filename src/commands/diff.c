@@ -6,6 +6,7 @@
  * part. All NaN are equal.
  */
 #include "commands/diff.h"
+#include "commands/locate.h"
 #include "commands/run_steps.h"
 
 #include <dirent.h>
@@ -85,7 +86,7 @@ static int64_t common_checkpoint(const char *a, const char *b, int64_t from) {
     return best;
 }
 
-static sy_status diff_runs(const char *a, const char *b, const struct sy_io *io, int *equal) {
+static sy_status diff_runs(const char *a, const char *b, int locate, const struct sy_io *io, int *equal) {
     struct sy_run_steps x = {0}, y = {0};
     int64_t common = 0, step = -1;
     sy_status status = sy_run_steps_read(a, &x);
@@ -102,6 +103,8 @@ static sy_status diff_runs(const char *a, const char *b, const struct sy_io *io,
     }
     free(x.step);
     free(y.step);
+    if (status == SY_OK && locate && step >= 0)
+        status = sy_locate(a, b, step, io);
     if (status != SY_OK)
         return status;
     int64_t at = common_checkpoint(a, b, step);
@@ -119,13 +122,23 @@ static sy_status diff_runs(const char *a, const char *b, const struct sy_io *io,
     return sy_diff_tensors(io, pa, pb, equal);
 }
 
-sy_status sy_diff(const char *a, const char *b, const struct sy_io *io, int *equal) {
+static sy_status diff(const char *a, const char *b, int locate, const struct sy_io *io, int *equal) {
     *equal = 1;
     if (strlen(a) >= SY_DIFF_PATH || strlen(b) >= SY_DIFF_PATH)
         SY_FAIL(SY_ERR_USAGE, "a path is longer than %d bytes", SY_DIFF_PATH - 1);
     if (is_run(a) != is_run(b))
         SY_FAIL(SY_ERR_USAGE, "%s is a run's folder and %s is not; give two runs or two checkpoints",
                 is_run(a) ? a : b, is_run(a) ? b : a);
+    if (locate && !is_run(a))
+        SY_FAIL(SY_ERR_USAGE, "%s is a checkpoint: a step that can be done again (--locate) is a run's", a);
     SY_TRY(sy_diff_config(io, a, b));
-    return is_run(a) ? diff_runs(a, b, io, equal) : sy_diff_tensors(io, a, b, equal);
+    return is_run(a) ? diff_runs(a, b, locate, io, equal) : sy_diff_tensors(io, a, b, equal);
+}
+
+sy_status sy_diff(const char *a, const char *b, const struct sy_io *io, int *equal) {
+    return diff(a, b, 0, io, equal);
+}
+
+sy_status sy_diff_locate(const char *a, const char *b, const struct sy_io *io, int *equal) {
+    return diff(a, b, 1, io, equal);
 }

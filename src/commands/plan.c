@@ -8,6 +8,7 @@
 #include "commands/units.h"
 #include "commands/plan.h"
 #include "parallel/calls.h"
+#include "device/cuda.h"
 #include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
@@ -70,6 +71,16 @@ static sy_status tags(const struct sy_io *io, const struct sy_config *c, const s
     return SY_OK;
 }
 
+/* A GPU's memory where the run is to be on one that is here. */
+static void print_gpu(const struct sy_io *io, int ordinal, double bytes) {
+    struct sy_cuda_about about;
+    if (sy_device_cuda_about(ordinal < 0 ? sy_device_cuda_first() : ordinal, &about) != SY_OK)
+        return;
+    struct sy_scaled total = sy_in_bytes((double)about.memory);
+    sy_io_printf(io, "%s %.1f %s of memory: %s\n", about.name, total.v, total.unit,
+                 bytes <= (double)about.memory ? "it fits" : "it does not fit");
+}
+
 static void print_machine(const struct sy_io *io, double bytes) {
     struct sy_machine_memory m = sy_machine_memory();
     if (m.total <= 0)
@@ -94,7 +105,11 @@ static sy_status print_memory(const struct sy_io *io, const struct sy_config *c,
     SY_TRY(tags(io, c, &mesh, &all));
     double bytes = (double)(all.used - all.guards);
     sy_print_bytes(io, "in all", bytes);
-    print_machine(io, bytes);
+    int ordinal;
+    if (sy_config_cuda(c, &ordinal))
+        print_gpu(io, ordinal, bytes);
+    else
+        print_machine(io, bytes);
     return SY_OK;
 }
 

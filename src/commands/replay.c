@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/fmath.h"
+#include "commands/redo.h"
 #include "commands/run_steps.h"
 #include "train/io.h"
 #include "train/resume.h"
@@ -49,24 +50,6 @@ static sy_status read_run(struct replay *r) {
 
 /* --- what the run was ----------------------------------------------------------------------------- */
 
-/* The configuration with which step `last` was done, finished. *where: of it, for messages. */
-static sy_status read_config(const struct replay *r, struct sy_config *was, char where[SY_CKPT_PATH_BYTES]) {
-    struct sy_ckpt *after;
-    sy_status status;
-    SY_TRY(sy_ckpt_find_from(r->run, r->last, &after));
-    if (after) {
-        const struct sy_ckpt_info *info = sy_ckpt_info(after);
-        snprintf(where, SY_CKPT_PATH_BYTES, "%s", info->path);
-        status = sy_config_load_text(was, info->path, info->config, strlen(info->config));
-    } else {
-        status = snprintf(where, SY_CKPT_PATH_BYTES, "%s/config.toml", r->run) < SY_CKPT_PATH_BYTES
-                     ? sy_config_load_file(was, where)
-                     : sy_fail(SY_ERR_USAGE, "a path is longer than %d bytes", SY_CKPT_PATH_BYTES - 1);
-    }
-    sy_ckpt_close(after);
-    return status == SY_OK ? sy_config_finish(was, false) : status;
-}
-
 /* Only the layout may be another; planted bugs are not planted again, and no file of the run is touched. */
 static sy_status take_config(struct replay *r, struct sy_config *was, const char *where) {
     static const char why[] = "replay does the run's own steps again; leave this out";
@@ -84,7 +67,7 @@ static sy_status set_config(struct replay *r) {
     char where[SY_CKPT_PATH_BYTES];
     struct sy_config *was;
     SY_TRY(sy_config_create(&was));
-    sy_status status = read_config(r, was, where);
+    sy_status status = sy_redo_config(r->run, r->last, was, where);
     if (status == SY_OK)
         status = take_config(r, was, where);
     sy_config_destroy(was);
@@ -94,21 +77,12 @@ static sy_status set_config(struct replay *r) {
 /* --- its steps ------------------------------------------------------------------------------------ */
 
 static sy_status start(struct replay *r, int64_t *step) {
-    struct sy_ckpt *ckpt = NULL;
-    char digest[SY_DIGEST_CHARS];
-    sy_status found = sy_ckpt_find_before(r->run, r->last, &r->log, NULL, &ckpt);
-    if (found != SY_OK && found != SY_ERR_DATA) /* damaged, all of them: the log has named each */
-        return found;
-    SY_TRY(sy_resume_from(ckpt, &r->resume));
-    if (ckpt)
+    SY_TRY(sy_redo_find(r->run, r->last, &r->log, &r->resume));
+    if (r->resume.ckpt)
         SY_TRY(sy_config_clear(r->resume.before, SY_LAYER_FLAG, "replay", "debug.break"));
-    int parts = SY_SESSION_TRAIN | SY_SESSION_DATA | (ckpt ? 0 : SY_SESSION_INIT);
-    SY_TRY(sy_session_create(r->config, &r->log, parts, &r->session));
-    *step = 0;
-    if (ckpt)
-        return sy_resume_load(&r->resume, r->session, &r->log, step, digest);
-    sy_io_printf(r->io, "no checkpoint before step %" PRId64 ": from the initial values\n", r->last);
-    return SY_OK;
+    else
+        sy_io_printf(r->io, "no checkpoint before step %" PRId64 ": from the initial values\n", r->last);
+    return sy_redo_start(r->config, &r->log, &r->resume, &r->session, step);
 }
 
 static void bits_of(const struct sy_step_result *is, char value[SY_RUN_STEP_KEYS][SY_RUN_STEP_VALUE]) {

@@ -6,6 +6,7 @@
 
 #include "model/attn.h"
 #include "model/ffn_weights.h"
+#include "ops/trace.h"
 
 struct act { /* what one layer's backward reads; the halves as in moe/layer.h */
     struct sy_mat n1, x_mid, n2;
@@ -314,6 +315,14 @@ static struct sy_sequences sequences_of(const struct sy_batch *b) {
     return g ? (struct sy_sequences){g->rounds, g->of, 1} : (struct sy_sequences){1, &b->at.n, 0};
 }
 
+/* Shows a value of the pass to whoever looks. */
+static void show(const struct call *k, const char *what, struct sy_mat x, int64_t d) {
+    const struct sy_trace *t = k->c->x->trace;
+    const struct sy_span *at = &k->b->at;
+    if (t && k->pass == SY_PASS_TRAIN && x.data)
+        t->rows(t->self, &(struct sy_trace_rows){what, k->l, at->first, at->n, at->seq_len, d, x});
+}
+
 static sy_status moe_fwd(struct sy_stage *s, const struct call *k) {
     const struct sy_layer_ctx *c = k->c;
     struct sy_moe_call call = {.pass = k->pass,
@@ -343,9 +352,14 @@ static sy_status layer_fwd(struct sy_stage *s, const struct call *k, struct sy_m
     int64_t d = c->model->dim, tokens = k->b->tokens;
     int again = k->pass == SY_PASS_RECOMPUTE;
     double eps = c->model->norm_eps;
+    show(k, "input", x, d);
     sy_norm_fwd(c, eps, tokens, &(struct sy_row_norm){d, k->w->attn_norm, x, t->r1}, t->n1);
+    show(k, "norm before attention", t->n1, d);
     s->attn->fwd(c, &attn, t->n1, &t->attn, x, t->x_mid);
+    show(k, "attention", t->attn.o, s->attn->width(c->model));
+    show(k, "input + attention", t->x_mid, d);
     sy_norm_fwd(c, eps, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, t->n2);
+    show(k, "norm before feed-forward", t->n2, d);
     if (!sy_layer_is_moe(c->model, k->l)) {
         sy_mlp_fwd(c->x, &k->w->ffn,
                    &(struct sy_mlp_fwd){.rows = sy_rows_dense(1, tokens),
@@ -354,11 +368,14 @@ static sy_status layer_fwd(struct sy_stage *s, const struct call *k, struct sy_m
                                         .scratch = s->ffn_a,
                                         .residual = t->x_mid,
                                         .y = again ? (struct sy_mat){0} : y});
+        show(k, "output", y, d);
         return SY_OK;
     }
     SY_TRY(moe_fwd(s, k));
+    show(k, "experts", s->y, d);
     if (!again)
         add(k, t->x_mid, s->y, y);
+    show(k, "output", y, d);
     return SY_OK;
 }
 
@@ -368,6 +385,7 @@ static sy_status layer_bwd_inputs(struct sy_stage *s, const struct call *k, stru
     struct act *t = k->act;
     struct sy_attn_call attn = attn_call(k);
     int64_t d = c->model->dim, tokens = k->b->tokens;
+    show(k, "gradient of output", dy, d);
     if (sy_layer_is_moe(c->model, k->l))
         SY_TRY(sy_moe_bwd(&c->moe, &k->w->moe, &(struct sy_moe_memory){&t->moe, &g->moe, &s->moe}, t->n2, dy,
                           g->dn2));
@@ -380,10 +398,14 @@ static sy_status layer_bwd_inputs(struct sy_stage *s, const struct call *k, stru
                                         .grad = &g->ffn,
                                         .dx = g->dn2});
     sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, g->dn2, s->d_norm);
+    show(k, "gradient of feed-forward's input", g->dn2, d);
     add(k, dy, s->d_norm, g->dx_mid);
+    show(k, "gradient of input + attention", g->dx_mid, d);
     s->attn->bwd_inputs(c, &attn, &(struct sy_attn_back){t->n1, g->dx_mid, &t->attn, &g->attn}, g->dn1);
     sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->attn_norm, x, t->r1}, g->dn1, s->d_norm);
+    show(k, "gradient of attention's input", g->dn1, d);
     add(k, g->dx_mid, s->d_norm, dx);
+    show(k, "gradient of input", dx, d);
     return SY_OK;
 }
 

@@ -51,6 +51,7 @@ struct sy_exec {
     struct sy_pool *pool;
     char *scratch; /* scratch_bytes for each thread of the pool, 64-byte aligned */
     size_t scratch_bytes;
+    const struct sy_trace *trace; /* who looks at values (trace.h); NULL: nobody */
 };
 
 /* Local. What was enqueued is done; then the host may read. Errors: ERR_RUNTIME of the device. */

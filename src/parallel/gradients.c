@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "ops/trace.h"
 #include "parallel/embedding_sum.h"
 
 enum { MAX_PENDING = 32 }; /* matrices of one layer, and vectors */
@@ -37,6 +38,7 @@ struct sy_gradients {
     struct sy_row_sum_item sum[MAX_PENDING];
     struct sy_add_item *add;
     int shuffle_lanes;
+    struct sy_gradients_work work;
     void (*flushed)(void *arg);
     void *flushed_arg;
 };
@@ -234,6 +236,7 @@ sy_status sy_gradients_create(const struct sy_gradients_options *o, struct sy_gr
 }
 
 void sy_gradients_begin(struct sy_gradients *g, const int32_t *ids) {
+    g->work = (struct sy_gradients_work){0};
     sy_tree_begin(&g->dense.tree);
     sy_tree_begin(&g->experts.tree);
     sy_embedding_sum_begin(&g->embedding, ids);
@@ -249,6 +252,7 @@ struct piece { /* of a leaf: sequences from .. from + n - 1 of the span */
     int lane;               /* or lane group */
     int rank;               /* whose sequences they are, where a leaf may be cut */
     int begins, ends, last; /* last: of its lane */
+    int64_t round;
 };
 
 /* The piece of a dense leaf that begins at sequence `from` of the span. */
@@ -262,7 +266,8 @@ static struct piece piece_at(const struct sy_gradients *g, const struct sy_span 
                           .lane = (int)p.lane,
                           .begins = in_leaf == 0,
                           .ends = ends,
-                          .last = ends && p.round == g->o.walk.rounds - 1};
+                          .last = ends && p.round == g->o.walk.rounds - 1,
+                          .round = p.round};
 }
 
 /* Where a piece's sum goes: the accumulator when the leaf ends, else its leaf buffer. */
@@ -271,13 +276,15 @@ struct target {
     float *out;
     int fold;
 };
-static struct target target_of(const struct sy_gradients *g, struct sum *s, int item, const struct piece *p,
+static struct target target_of(struct sy_gradients *g, struct sum *s, int item, const struct piece *p,
                                float *leaf) {
+    g->work.cut += (!p->begins + !p->ends) * s->tree.size[item];
     if (!p->ends) {
         assert(leaf);
         return (struct target){p->begins ? NULL : leaf, leaf, 0};
     }
     struct sy_tree_sum sum = sy_tree_lane(&s->tree, item, p->lane, g->o.walk.rounds == 1);
+    g->work.folded += !sum.fresh * s->tree.size[item];
     return (struct target){p->begins ? NULL : leaf, sum.sum, !sum.fresh};
 }
 
@@ -287,20 +294,58 @@ static float *dense_leaf(const struct sy_gradients *g, int param) {
     return param == g->o.params->head ? g->leaf_head : NULL;
 }
 
+static void add_up(struct sy_gradients *g, int n) {
+    if (n > 0)
+        g->o.exec->ops->add_f32(g->o.exec, &(struct sy_add_f32){g->add, n});
+}
+
+/* Shows a sum to whoever looks: of one lane when a leaf has been added, of a node when it is formed. */
+static void show(const struct sy_gradients *g, const struct sum *s, int item, const struct sy_tree_join *of,
+                 int64_t round) {
+    const struct sy_trace *t = g->o.exec->trace;
+    int param = 0;
+    if (!t)
+        return;
+    while (g->item[param] != item || (param_of(g, param)->kind == SY_PARAM_EXPERT) != (s == &g->experts))
+        param++;
+    t->sum(t->self, &(struct sy_trace_sum){param, of->first, of->n_lanes, round, s->tree.size[item], of->to});
+}
+
+/* What a join has made: the node above the lanes that were added, past those without a sibling. */
+static struct sy_tree_join made_by(const struct sum *s, const struct sy_tree_join *j) {
+    int64_t size = 1, first, end;
+    while (size < j->n_lanes)
+        size *= 2;
+    do {
+        size *= 2;
+        first = j->first / size * size;
+        end = min64(first + size, s->tree.leaves);
+    } while (end - first == j->n_lanes);
+    return (struct sy_tree_join){j->to, NULL, first, end - first};
+}
+
+static void show_leaf(const struct sy_gradients *g, const struct sum *s, int item, const struct piece *p,
+                      float *out) {
+    if (p->ends)
+        show(g, s, item, &(struct sy_tree_join){out, NULL, p->lane, 1}, p->round);
+}
+
 /* Adds up what the end of a lane makes possible; returns the number of items now in g->add. */
 static int finish(struct sy_gradients *g, struct sum *s, int item, const struct piece *p, int n) {
     struct sy_tree_join joins[SY_TREE_LEVELS];
     if (!p->last)
         return n;
     int n_joins = sy_tree_finish(&s->tree, item, p->lane, joins);
-    for (int i = 0; i < n_joins; i++)
+    for (int i = 0; i < n_joins; i++) {
         g->add[n++] = (struct sy_add_item){s->tree.size[item], joins[i].from, joins[i].to};
+        if (!g->o.exec->trace)
+            continue;
+        add_up(g, n); /* one after another, to be looked at */
+        n = 0;
+        struct sy_tree_join node = made_by(s, &joins[i]);
+        show(g, s, item, &node, g->o.walk.rounds - 1);
+    }
     return n;
-}
-
-static void add_up(struct sy_gradients *g, int n) {
-    if (n > 0)
-        g->o.exec->ops->add_f32(g->o.exec, &(struct sy_add_f32){g->add, n});
 }
 
 /* --- matrices and vectors ------------------------------------------------------------------------------- */
@@ -354,6 +399,10 @@ static void use_piece(struct sy_gradients *g, const struct piece *p) {
     if (g->n_vectors > 0)
         x->ops->row_sum(x, &(struct sy_row_sum){g->sum, g->n_vectors});
     for (int i = 0; i < g->n_matrices; i++)
+        show_leaf(g, &g->dense, g->item[g->matrix[i].param], p, g->problem[i].c);
+    for (int i = 0; i < g->n_vectors; i++)
+        show_leaf(g, &g->dense, g->item[g->vector[i].param], p, g->sum[i].out);
+    for (int i = 0; i < g->n_matrices; i++)
         n_add = finish(g, &g->dense, g->item[g->matrix[i].param], p, n_add);
     for (int i = 0; i < g->n_vectors; i++)
         n_add = finish(g, &g->dense, g->item[g->vector[i].param], p, n_add);
@@ -400,6 +449,7 @@ static void sink_piece(void *self, const struct sy_sink_piece *q) {
     p.last &= p.ends;
     struct sy_dw problem = dense_problem(g, &m, &p, sy_rows_dense(1, q->n), 0);
     g->o.exec->ops->linear_dw(g->o.exec, &(struct sy_linear_dw){&problem, 1});
+    show_leaf(g, &g->dense, g->item[q->param], &p, problem.c);
     add_up(g, finish(g, &g->dense, g->item[q->param], &p, 0));
 }
 
@@ -470,7 +520,7 @@ static struct piece next_piece(const struct sy_gradients *g, struct cursor *c) {
                 p.lane = group;
                 p.rank = s->rank;
                 p.begins = in_leaf == 0;
-                round = at.round;
+                p.round = round = at.round;
                 next = in_leaf;
             }
             assert(in_leaf == next);
@@ -497,6 +547,7 @@ static void sink_experts(void *self, const struct sy_span *at, const struct sy_s
             shuffled(g, e, &t, &p, leaf);
         else
             run_experts(g, e, &t, p.from, p.n);
+        show_leaf(g, &g->experts, item, &p, t.out);
         add_up(g, finish(g, &g->experts, item, &p, 0));
     }
     assert(c.segment == e->rows.sequences);
@@ -546,6 +597,10 @@ float *sy_gradients_sum(const struct sy_gradients *g, int param, struct sy_tree_
     int64_t e = q->expert - g->first_expert;
     assert(sum && e >= 0 && e < experts);
     return which == 0 ? sum + e * size_of(w13) : sum + experts * size_of(w13) + e * size_of(w2);
+}
+
+struct sy_gradients_work sy_gradients_work(const struct sy_gradients *g) {
+    return g->work;
 }
 
 int sy_gradients_has(const struct sy_gradients *g, int param, struct sy_tree_node node) {

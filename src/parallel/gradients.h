@@ -64,6 +64,13 @@ void sy_gradients_after_flush(struct sy_gradients *g, void (*fn)(void *arg), voi
  * in the exec's memory; until the next begin. The root is that of a rank that has all lanes. */
 float *sy_gradients_sum(const struct sy_gradients *g, int param, struct sy_tree_node node);
 float *sy_gradients_root(const struct sy_gradients *g, int param);
+/* What one answer on every layout adds to a step's products, in elements, since begin: leaves that were cut, as
+ * they were written to their buffer and read from it again, and leaves that were folded into what a lane had. */
+struct sy_gradients_work {
+    int64_t cut, folded;
+};
+struct sy_gradients_work sy_gradients_work(const struct sy_gradients *g);
+
 /* Whether the step has formed that node already. */
 int sy_gradients_has(const struct sy_gradients *g, int param, struct sy_tree_node node);
 

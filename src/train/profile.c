@@ -77,7 +77,7 @@ const char *sy_profile_part_name(int part, const char **text) {
 const char *sy_profile_op_name(int op) { return op_names[op]; }
 
 int sy_profile_columns(int part) {
-    return part < SY_PART_w_matrices ? SY_N_COLUMNS : part < SY_PART_reduce ? SY_SUMS + 1 : 1;
+    return part < SY_PART_w_matrices ? SY_N_COLUMNS : part <= SY_PART_reduce ? SY_SUMS + 1 : 1;
 }
 
 enum sy_profile_part sy_profile_part_of(int op) {
@@ -146,7 +146,7 @@ void sy_profile_begin(struct sy_profile *p) {
     memset(p->part, 0, sizeof p->part);
     memset(p->op, 0, sizeof p->op);
     p->layers = (struct sy_profile_tally){0};
-    p->passes = 0;
+    p->passes = p->expert_rows = p->expert_padding = 0;
     p->column = SY_FORWARD;
     p->now = (struct sy_profile_place){SY_FORWARD, SY_PART_other, 0};
     p->runs_since = sy_pool_runs(p->pool);
@@ -228,6 +228,7 @@ static struct sy_profile_place begin(struct sy_profile *p, int op, const void *w
             at.part = SY_PART_w_vectors;
     } else if (is_over_ranks(p)) {
         at = p->now;
+        at.column = at.part == SY_PART_reduce && op == SY_OP_add_f32 ? SY_SUMS : 0;
     } else {
         int param = weight ? param_at(p, weight) : -1;
         follow(p, op);
@@ -302,8 +303,19 @@ static void piece(void *self, const struct sy_sink_piece *q) {
     leave(p, before);
 }
 
+/* A device's rows are not the host's to see. */
+static void count_rows(struct sy_profile *p, const struct sy_rows *r) {
+    int64_t kb = p->state->exec->kb;
+    for (int64_t i = 0; p->state->exec->device == sy_device_cpu() && i < r->groups * r->sequences; i++) {
+        int64_t n = r->offset[i + 1] - r->offset[i];
+        p->expert_rows += n;
+        p->expert_padding += (n + kb - 1) / kb * kb - n;
+    }
+}
+
 static void experts(void *self, const struct sy_span *at, const struct sy_sink_experts *e) {
     struct sy_profile *p = self;
+    count_rows(p, &e->rows);
     struct sy_profile_place before = begin_sink(p, SY_PART_w_experts, 1);
     p->sink.experts(p->sink.self, at, e);
     leave(p, before);

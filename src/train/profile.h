@@ -48,7 +48,8 @@ enum sy_profile_part {
 };
 
 /* Columns of a part. Up to `host`: which pass. Of a call of the sink: leaves, and the sums of leaves and of
- * lanes (folds and joins of the tree). Of the others: the first. */
+ * lanes (folds and joins of the tree); of the gradients over ranks: all else, and the joins. Of the others: the
+ * first. */
 enum sy_profile_column { SY_FORWARD, SY_RECOMPUTE, SY_BACKWARD, SY_N_COLUMNS, SY_LEAVES = 0, SY_SUMS = 1 };
 int sy_profile_columns(int part);
 
@@ -88,6 +89,8 @@ struct sy_profile {
     struct sy_profile_tally op[SY_N_OPS];
     struct sy_profile_tally layers; /* of all layers and passes */
     int64_t passes;                 /* batches of sequences */
+    /* of the experts' weight gradients on a CPU: rows, and rows of zeros that fill up each segment */
+    int64_t expert_rows, expert_padding;
 };
 
 /* Local. A profile before `exec`'s ops; state and keeper have the weights that the ops get. exec->ops =

@@ -78,8 +78,13 @@ static sy_status build(struct sy_session *s, int parts) {
     SY_TRY(check_plant(s->config));
     s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
     SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
+    int ordinal;
     SY_TRY(sy_exec_open(s));
+    if (sy_config_cuda(s->config, &ordinal))
+        SY_TRY(sy_class_selftest(&s->exec));
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
+    if (train)
+        SY_TRY(sy_session_fits(s));
     SY_TRY(sy_tokenizer_create(s->config->tokenizer.path, s->config->model.vocab_size, &s->tokenizer));
     if (parts & SY_SESSION_DATA)
         SY_TRY(open_data(s));

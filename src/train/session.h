@@ -164,6 +164,13 @@ struct sy_walk sy_session_walk(const struct sy_config *config, const struct sy_m
 sy_status sy_session_measure(const struct sy_config *config, const struct sy_params *params,
                              const struct sy_mesh *mesh, struct sy_arena *arena);
 
+/* Local. Errors: ERR_UNAVAILABLE, naming the first bit that an exec's GPU has otherwise than the CPU. */
+sy_status sy_class_selftest(const struct sy_exec *gpu);
+
+/* Local. Whether the GPU of a session that is being made has the memory of its plan. Errors: ERR_MEMORY, with what
+ * would fit. */
+sy_status sy_session_fits(const struct sy_session *session);
+
 /* What sy_data_options are in the configuration. `paths` and `suffixes` point into it. */
 struct sy_data_options sy_session_data_options(const struct sy_config *config, const struct sy_log *log);
 

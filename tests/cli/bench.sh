@@ -12,7 +12,10 @@ says "^  linear +[1-9][0-9]* " "bench model: op table"
 digest_of() { sed -n 's/^digest after 4 steps: //p; s/.*"weights_digest":"\([0-9a-f]*\)".*/\1/p' "$room/out"; }
 first=$(digest_of)
 [ ${#first} -eq 32 ] || fail "bench model: no digest"
-for layout in --run.threads=1 --training.local_batch_size=1 --activation_checkpoint.mode=full --run.tier=ref; do
+for part in "padding of experts' leaves .*% of rows." "leaves that are cut" "folds beyond" "tree" "digest of the weights" "in all"; do
+    says "^  $part.* [0-9]+\.[0-9][0-9] +[0-9.]+ %$" "bench model: the price of $part"
+done
+for layout in --run.threads=1 --training.local_batch_size=1 --activation_checkpoint.mode=full --run.tier=ref --run.ranks=3; do
     run bench model "$config" --steps 2 --json $layout
     expect 0 "bench model $layout"
     same "$(digest_of)" "$first" "bench model $layout"

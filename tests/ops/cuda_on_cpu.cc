@@ -7,7 +7,7 @@
 #include <ucontext.h>
 
 enum { MOST_THREADS = 1024, STACK = 64 * 1024, MOST_SHARED = 227 * 1024 };
-enum state { READY, AT_WARP, AT_BLOCK, DONE };
+enum state { READY, NEXT_TURN, AT_WARP, AT_GROUP, AT_BLOCK, DONE };
 
 struct fiber { /* begun by its context, gone on with by a jump, which asks nothing of the kernel */
     ucontext_t context;
@@ -27,7 +27,7 @@ static jmp_buf scheduler;
 static struct fiber *running;
 static const std::function<void()> *body;
 static uint64_t slots[MOST_THREADS / 32][2][32];
-static char shared_memory[MOST_SHARED] __attribute__((aligned(64)));
+static char shared_memory[MOST_SHARED] __attribute__((aligned(1024)));
 static int votes[2], vote_parity;
 
 static void begin() {
@@ -80,21 +80,34 @@ static int release(unsigned first, unsigned end, enum state s, int all_must_live
     return 1;
 }
 
-static void run_block(unsigned n) {
-    for (;;) {
-        unsigned done = 0, ran = 0;
-        for (unsigned k = 0; k < n; k++) {
-            struct fiber *f = &fibers[sy_on_cpu_order ? n - 1 - k : k];
+/* As far as the warp comes without the others: what needs a barrier with them and has none shows. */
+static unsigned run_warp(unsigned first) {
+    unsigned ran = 0;
+    do
+        for (unsigned k = 0; k < 32; k++) {
+            struct fiber *f = &fibers[first + (sy_on_cpu_order ? 31 - k : k)];
             if (f->state == READY) {
                 resume(f);
                 ran++;
             }
-            done += f->state == DONE;
+        }
+    while (release(first, first + 32, AT_WARP, 1));
+    return ran;
+}
+
+static void run_block(unsigned n) {
+    for (;;) {
+        unsigned done = 0, ran = 0;
+        for (unsigned i = 0; i < n; i++) {
+            fibers[i].state = fibers[i].state == NEXT_TURN ? READY : fibers[i].state;
+            done += fibers[i].state == DONE;
         }
         if (done == n)
             return;
         for (unsigned w = 0; w < n; w += 32)
-            ran += (unsigned)release(w, w + 32, AT_WARP, 1);
+            ran += run_warp(sy_on_cpu_order ? n - 32 - w : w);
+        for (unsigned w = 0; w < n; w += 128)
+            ran += (unsigned)release(w, w + 128 < n ? w + 128 : n, AT_GROUP, 1);
         if (release(0, n, AT_BLOCK, 0)) {
             vote_parity ^= 1;
             votes[vote_parity] = 0;
@@ -146,6 +159,8 @@ int __syncthreads_count(int v) {
 int __syncthreads_or(int v) { return __syncthreads_count(v) != 0; }
 
 void __syncwarp(unsigned) { pause_at(AT_WARP); }
+void sy_on_cpu_wait_for(int threads) { pause_at(threads == 32 ? AT_WARP : AT_GROUP); }
+void sy_on_cpu_yield() { pause_at(NEXT_TURN); }
 
 const uint64_t *sy_on_cpu_exchange(uint64_t word) {
     uint64_t *slot = slots[sy_on_cpu.linear / 32][running->parity];

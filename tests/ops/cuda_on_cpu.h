@@ -1,10 +1,11 @@
 /* Device code on a CPU, for machines without a GPU: src/ops/cuda compiled as C++ with SY_ON_CPU.
  *
- * A CUDA thread is a fiber; the blocks of a grid run one after another, the threads of a block in turn, each
- * until a barrier or a warp's exchange. Threads go up in one run and down in the next (sy_on_cpu_order): what
- * needs a barrier and has none gives other bits in one of them. Shared memory whose size a launch gives is
- * poisoned for each block. A thread that leaves while its warp exchanges values, or any other deadlock,
- * aborts. It is no model of a GPU's memory: races between blocks do not show.
+ * A CUDA thread is a fiber. The blocks of a grid run one after another; the warps of a block in turn, each as
+ * far as it comes without the others; the threads of a warp in turn, each until a barrier or an exchange.
+ * Threads go up in one run and down in the next (sy_on_cpu_order): what needs a barrier and has none gives
+ * other bits in one of them. Shared memory whose size a launch gives is poisoned for each block. A thread that
+ * leaves while its warp exchanges values, or any other deadlock, aborts. It is no model of a GPU's memory:
+ * races between blocks do not show. Tensor cores, TMA and mbarriers: ptx_on_cpu.h.
  */
 #ifndef SY_TESTS_CUDA_ON_CPU_H
 #define SY_TESTS_CUDA_ON_CPU_H
@@ -66,6 +67,7 @@ extern "C" int sy_on_cpu_order; /* 0: threads go up; 1: down */
 #define blockDim sy_on_cpu.threads
 #define gridDim sy_on_cpu.grid
 #define SY_SHARED(type, name) type *name = (type *)sy_on_cpu.shared
+#define SY_SHARED_1024(name) char *name = sy_on_cpu.shared
 
 void sy_on_cpu_run(dim3 grid, dim3 threads, size_t shared, const std::function<void()> &kernel);
 #define SY_LAUNCH(x, kernel, grid, threads, shared, ...) \
@@ -77,6 +79,11 @@ void __syncthreads();
 int __syncthreads_or(int v);
 int __syncthreads_count(int v);
 void __syncwarp(unsigned mask = ~0u);
+
+/* Until all of the warp (32), of the warpgroup (128) are here. */
+void sy_on_cpu_wait_for(int threads);
+/* The others' turn: of a thread that waits for memory to change. */
+void sy_on_cpu_yield();
 
 /* Each thread of the warp gives a word; all of them, by lane. Valid until the next exchange but one. */
 const uint64_t *sy_on_cpu_exchange(uint64_t word);

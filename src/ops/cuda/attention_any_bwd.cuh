@@ -17,7 +17,7 @@
 
 namespace attention_any {
 
-enum { BLOCK = SY_ATTENTION_BLOCK, CHUNKS = 2 }; // chunks of 64 columns that a CTA makes
+enum { CHUNKS = 2 }; // chunks of 64 columns that a CTA makes
 
 struct query_rows { // of 64 queries
     float lse[SIDE], d[SIDE];
@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(THREADS) backward_keys(const __grid_constant__
     __shared__ query_rows rows;
     int64_t across = op.kv_heads * op.sequences, group = op.heads / op.kv_heads;
     int64_t sequence = blockIdx.x % across / op.kv_heads, j0 = blockIdx.x / across * SIDE;
-    int64_t t0 = sequence * op.seq_len, block = j0 / BLOCK * BLOCK;
+    int64_t t0 = sequence * op.seq_len, block = j0 / KEYS * KEYS;
     corner at = {0, 0, 0, t0 + j0, least(SIDE, op.seq_len - j0), blockIdx.x % op.kv_heads};
     columns made[CHUNKS];
     float s[32], dp[32], acc[CHUNKS][32];
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(THREADS) backward_keys(const __grid_constant__
         clear(acc[u]);
     }
     for (at.head = at.kv * group; at.head < (at.kv + 1) * group; at.head++)
-        for (int64_t i0 = block; i0 < op.seq_len && first_key(op, sequence, i0) < block + BLOCK; i0 += SIDE) {
+        for (int64_t i0 = block; i0 < op.seq_len && first_key(op, sequence, i0) < block + KEYS; i0 += SIDE) {
             at.query = t0 + i0;
             at.n_queries = least(SIDE, op.seq_len - i0);
             load_rows(op, at, sequence, rows);
@@ -169,8 +169,8 @@ __global__ void __launch_bounds__(THREADS) backward_queries(const __grid_constan
         clear(acc[u]);
     }
     load_rows(op, at, sequence, rows);
-    int64_t end = least((i0 + at.n_queries - 1) / BLOCK * BLOCK + BLOCK, op.seq_len);
-    for (int64_t j0 = first_key(op, sequence, i0) / BLOCK * BLOCK; j0 < end; j0 += SIDE) {
+    int64_t end = least((i0 + at.n_queries - 1) / KEYS * KEYS + KEYS, op.seq_len);
+    for (int64_t j0 = first_key(op, sequence, i0) / KEYS * KEYS; j0 < end; j0 += SIDE) {
         at.key = t0 + j0;
         at.n_keys = op.seq_len - j0;
         clear(s);

@@ -14,8 +14,6 @@
 
 namespace attention_any {
 
-enum { KEYS = SY_ATTENTION_BLOCK, VALUES = 128 };
-
 SY_DEV void add_values(const struct sy_attention &op, const corner &at, int64_t c0, const uint32_t *p,
                        uint16_t *tile, const int (&any)[2], float *o) {
 #pragma unroll

@@ -230,7 +230,7 @@ template <int N> SY_DEV void mask(float (&s)[N], uint32_t lo, int key, int i0) {
         int2 l = ptx::shared_int2(lo + 4 * column);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            int row = key + i / 2 * 8, seen = row <= i0 + column + i % 2 & row >= (i % 2 ? l.y : l.x);
+            int row = key + i / 2 * 8, seen = (row <= i0 + column + i % 2) & (row >= (i % 2 ? l.y : l.x));
             s[4 * n + i] = seen ? s[4 * n + i] : 0.0f;
         }
     }
@@ -364,7 +364,7 @@ SY_DEV void consume(const struct sy_attention &p, const units &u, const tile &a,
 template <int DK, int DV, int QB>
 __global__ void __launch_bounds__(THREADS, 1)
     keys(const __grid_constant__ maps map, const __grid_constant__ struct sy_attention p, const units u) {
-    extern __shared__ __align__(1024) char raw[];
+    SY_SHARED_1024(raw);
     typedef place<DK, DV, QB> at;
     uint32_t base = ptx::shared(raw);
     if (threadIdx.x == 0) {

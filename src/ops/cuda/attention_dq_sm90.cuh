@@ -140,7 +140,7 @@ template <int DK> SY_DEV void consume(const struct sy_attention &p, const units 
 template <int DK>
 __global__ void __launch_bounds__(THREADS, 1)
     queries(const __grid_constant__ maps map, const __grid_constant__ struct sy_attention p, const units u) {
-    extern __shared__ __align__(1024) char raw[];
+    SY_SHARED_1024(raw);
     typedef place<DK> at;
     uint32_t base = ptx::shared(raw);
     if (threadIdx.x == 0) {

@@ -4,18 +4,18 @@
 #include "ops/cuda/attention_fwd_sm90.cuh"
 #include "ops/cuda/attention_launch.cuh"
 
-static void any_shape(const struct sy_exec *x, const struct sy_attention &op) {
+static void attention_fwd_any(const struct sy_exec *x, const struct sy_attention &op) {
     using namespace attention_any;
     int64_t tiles = op.heads * op.sequences * ((op.seq_len + SIDE - 1) / SIDE);
     dim3 grid((unsigned)tiles, sy_cuda_blocks(op.dv, VALUES));
-    forward<<<grid, THREADS, 0, sy_cuda_stream(x)>>>(op);
+    SY_LAUNCH(x, forward, grid, THREADS, 0, op);
 }
 
-template <int DK, int DV> static void fast(const struct sy_exec *x, const struct sy_attention &op) {
+template <int DK, int DV>
+static void attention_fwd_fast(const struct sy_exec *x, const struct sy_attention &op) {
     using namespace attention_fwd;
     const int bytes = place<DK, DV>::BYTES, sms = sy_cuda_multiprocessors(x);
     int64_t tiles = op.heads * op.sequences * ((op.seq_len + ROWS - 1) / ROWS);
-    cudaStream_t stream = sy_cuda_stream(x);
     maps m;
     for (int p = 0; p < 2; p++) {
         const struct sy_head_slice &s = op.slice[p < op.n_slices ? p : 0];
@@ -23,8 +23,8 @@ template <int DK, int DV> static void fast(const struct sy_exec *x, const struct
         m.k[p] = attention_map(x, op, s.k, s.d, op.kv_heads, KEYS);
     }
     m.v = attention_map(x, op, op.v, DV, op.kv_heads, KEYS);
-    cudaFuncSetAttribute(kernel<DK, DV>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    kernel<DK, DV><<<(unsigned)(tiles < sms ? tiles : sms), THREADS, bytes, stream>>>(m, op);
+    auto *attend = kernel<DK, DV>;
+    SY_LAUNCH(x, attend, (unsigned)(tiles < sms ? tiles : sms), THREADS, bytes, m, op);
 }
 
 extern "C" void sy_cuda_attention_fwd(const struct sy_exec *x, const struct sy_attention *op) {
@@ -32,16 +32,15 @@ extern "C" void sy_cuda_attention_fwd(const struct sy_exec *x, const struct sy_a
         return;
     switch (attention_fast(*op, 0)) {
     case 64:
-        fast<64, 64>(x, *op);
+        attention_fwd_fast<64, 64>(x, *op);
         break;
     case 128:
-        fast<128, 128>(x, *op);
+        attention_fwd_fast<128, 128>(x, *op);
         break;
     case 192:
-        fast<192, 128>(x, *op);
+        attention_fwd_fast<192, 128>(x, *op);
         break;
     default:
-        any_shape(x, *op);
+        attention_fwd_any(x, *op);
     }
-    sy_cuda_check_launch(x);
 }

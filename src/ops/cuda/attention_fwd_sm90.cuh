@@ -238,7 +238,7 @@ SY_DEV void attend(const struct sy_attention &p, uint32_t base, const tile &a, i
 template <int DK, int DV>
 __global__ void __launch_bounds__(THREADS, 1)
     kernel(const __grid_constant__ maps map, const __grid_constant__ struct sy_attention p) {
-    extern __shared__ __align__(1024) char raw[];
+    SY_SHARED_1024(raw);
     typedef place<DK, DV> at;
     uint32_t base = ptx::shared(raw);
     asm volatile(

@@ -2,6 +2,7 @@
 #ifndef SY_OPS_CUDA_ATTENTION_HEADS_CUH
 #define SY_OPS_CUDA_ATTENTION_HEADS_CUH
 
+#include "ops/cuda/launch.cuh"
 #include "ops/cuda/wgmma.cuh"
 #include "ops/op_layer.h"
 

@@ -14,7 +14,9 @@
 
 namespace attention_any {
 
-enum { THREADS = 128, SIDE = 64, PITCH = SIDE + 8, TILE = SIDE * PITCH }; // rows of 144 bytes: no bank twice
+// PITCH: rows of 144 bytes, so that no bank is asked twice. KEYS: of a block; VALUES: columns of a forward CTA.
+enum { THREADS = 128, SIDE = 64, PITCH = SIDE + 8, TILE = SIDE * PITCH, KEYS = 128, VALUES = 128 };
+static_assert((int)KEYS == (int)SY_ATTENTION_BLOCK, "blocks of keys are the contract's");
 
 SY_DEV int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 SY_DEV int lane() { return threadIdx.x % 32; }

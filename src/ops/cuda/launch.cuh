@@ -26,6 +26,10 @@ static inline void sy_allow_shared(const void *kernel, size_t bytes) {
 #define SY_SHARED(type, name)                                        \
     extern __shared__ __align__(16) unsigned char sy_shared_bytes[]; \
     type *name = (type *)sy_shared_bytes
+/* The same for TMA and wgmma, whose swizzle wants 1024 bytes. */
+#define SY_SHARED_1024(name)                                 \
+    extern __shared__ __align__(1024) char sy_shared_1024[]; \
+    char *name = sy_shared_1024
 #endif
 
 /* The variant <1> of a kernel where `fast` holds, else <0>. */

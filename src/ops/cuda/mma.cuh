@@ -5,6 +5,8 @@
 
 #include "ops/cuda/ptx.cuh"
 
+#ifndef SY_ON_CPU // else tests/ops/ptx_on_cpu.h has them
+
 namespace ptx {
 
 // Four matrices of 8 x 8 stored values; lane i gives the place of row i % 8 of matrix i / 8.
@@ -30,5 +32,7 @@ SY_DEV void mma_m16n8k16(float *d, const uint32_t *a, const uint32_t *b) {
 }
 
 } // namespace ptx
+
+#endif
 
 #endif

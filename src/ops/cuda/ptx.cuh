@@ -8,6 +8,9 @@
 #ifndef SY_OPS_CUDA_PTX_CUH
 #define SY_OPS_CUDA_PTX_CUH
 
+#ifdef SY_ON_CPU
+#include "tests/ops/ptx_on_cpu.h"
+#else
 #include <cuda.h>
 #include <cuda_runtime.h>
 #include <stdint.h>
@@ -217,7 +220,7 @@ SY_DEV void wgmma_m64n128k16_ra(float (&d)[64], const uint32_t *a, uint64_t b) {
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
-// --- shared arithmetic (NUMERICS 2) --------------------------------------------------------------------
+// --- arithmetic of one instruction ----------------------------------------------------------------------
 
 SY_DEV float max_number(float a, float b) { // NaN loses
     float r;
@@ -240,6 +243,23 @@ SY_DEV uint32_t bf16_pair(float lo, float hi) {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
     return r;
 }
+// 1/d correctly rounded for d from 1 to below RECIPROCAL_MAX, without the branches of __frcp_rn:
+// gemm_sm90 check compares all 2^23 fractions.
+#define RECIPROCAL_MAX 0x1p126f
+SY_DEV float reciprocal(float d) {
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(d));
+    return __fmaf_rn(__fmaf_rn(-d, r, 1.0f), r, r);
+}
+
+} // namespace ptx
+
+#endif
+
+// --- shared arithmetic (NUMERICS 2) --------------------------------------------------------------------
+
+namespace ptx {
+
 SY_DEV float bf16_low(uint32_t pair) { return __uint_as_float(pair << 16); }
 SY_DEV float bf16_high(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
 
@@ -255,14 +275,6 @@ SY_DEV float exp2_core(float x) {
 }
 SY_DEV float exp2_whole(float x) { return exp2_core(min_number(max_number(x, -127.0f), 127.0f)); }
 SY_DEV float sig(float x) { return __frcp_rn(__fadd_rn(1.0f, exp2_whole(__fmul_rn(-x, 1.44269504f)))); }
-// 1/d correctly rounded for d from 1 to below RECIPROCAL_MAX, without the branches of __frcp_rn:
-// gemm_sm90 check compares all 2^23 fractions.
-#define RECIPROCAL_MAX 0x1p126f
-SY_DEV float reciprocal(float d) {
-    float r;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(d));
-    return __fmaf_rn(__fmaf_rn(-d, r, 1.0f), r, r);
-}
 SY_DEV float log2_of(float z) {
     uint32_t i = __float_as_uint(z) - 0x3f3504f3u;
     int e = (int)i >> 23;

@@ -2,9 +2,7 @@
 #ifndef SY_OPS_CUDA_TENSOR_MAP_CUH
 #define SY_OPS_CUDA_TENSOR_MAP_CUH
 
-#include <cuda.h>
-
-#include "ops/cuda/cuda.cuh"
+#include "ops/cuda/launch.cuh"
 
 // bf16, innermost dimension first: sizes, strides in elements of dimensions 1 and up (multiples of 8), box.
 // 128-byte swizzle; elements outside are zero.
@@ -14,6 +12,12 @@ struct sy_tensor {
     int64_t size[5], stride[5];
     int box[5];
 };
+
+#ifdef SY_ON_CPU
+typedef struct sy_tensor CUtensorMap;
+static inline CUtensorMap sy_cuda_tensor_map(const struct sy_exec *, const struct sy_tensor &t) { return t; }
+#else
+#include <cuda.h>
 
 // Local. The map of a tensor; a failure is kept for the next wait. The driver's function comes by its name, so
 // that no program links libcuda.
@@ -38,14 +42,16 @@ static inline CUtensorMap sy_cuda_tensor_map(const struct sy_exec *x, const stru
         bytes[i > 0 ? i - 1 : 0] = (cuuint64_t)t.stride[i] * 2;
         box[i] = (cuuint32_t)t.box[i];
     }
-    CUresult r = ((encode_fn)encode)(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, (cuuint32_t)t.rank,
-                                     (void *)t.base, size, bytes, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                                     CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                                     CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    CUresult r =
+        ((encode_fn)encode)(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, (cuuint32_t)t.rank, (void *)t.base, size,
+                            bytes, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     if (r != CUDA_SUCCESS)
         sy_cuda_refuse(x->device, "tensor map of rank %d, sizes %lld %lld %lld: CUresult %d", t.rank,
                        (long long)t.size[0], (long long)t.size[1], (long long)t.size[2], (int)r);
     return map;
 }
+
+#endif
 
 #endif

@@ -11,6 +11,8 @@
 
 #include "ops/cuda/ptx.cuh"
 
+#ifndef SY_ON_CPU // else tests/ops/ptx_on_cpu.h has them
+
 namespace ptx {
 
 #define SY_WGMMA_24                                                          \
@@ -106,5 +108,7 @@ template <int N> SY_DEV void wgmma_wait_for(float (&d)[96]) {
 }
 
 } // namespace ptx
+
+#endif
 
 #endif
