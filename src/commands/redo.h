@@ -1,12 +1,12 @@
-/* A run as it was before a step, to do the step again: the config that it had, the checkpoint before it, a session
- * of one rank. Nothing is written to the run. */
+/* A run as it was before a step, to do the step again: the config that it had, the checkpoint before it,
+ * a session of one rank. Nothing is written to the run. */
 #ifndef SY_COMMANDS_REDO_H
 #define SY_COMMANDS_REDO_H
 
 #include "train/resume.h"
 
-/* Local. The configuration with which step `last` of the run was done, finished: of its first checkpoint at or
- * after it, or config.toml. *where: of it, for messages. Errors: ERR_IO, ERR_DATA, ERR_USAGE. */
+/* Local. The configuration with which step `last` of the run was done, finished: of its first checkpoint
+ * at or after it, or config.toml. *where: of it, for messages. Errors: ERR_IO, ERR_DATA, ERR_USAGE. */
 sy_status sy_redo_config(const char *run, int64_t last, struct sy_config *was,
                          char where[SY_CKPT_PATH_BYTES]);
 
