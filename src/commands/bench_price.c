@@ -3,33 +3,32 @@
 
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "train/io.h"
 
 enum { ELEMENTS = 1 << 22, TIMES = 5 };
 
-/* ms of an element of y = y + x, the least of some times. */
-static sy_status addition(const struct sy_exec *x, double *ms) {
+/* ms of an element of y = y + x, the least of some times, by the profile's clock. */
+static sy_status addition(const struct sy_exec *x, double (*clock)(void), double *ms) {
     float *a = calloc(2 * (size_t)ELEMENTS, sizeof *a);
     if (!a)
         SY_FAIL(SY_ERR_MEMORY, "bench model: no memory for an addition of %d elements", ELEMENTS);
     *ms = 0;
     for (int i = 0; i < TIMES; i++) {
-        double begun = sy_clock();
+        double begun = clock();
         x->ops->add_f32(x, &(struct sy_add_f32){&(struct sy_add_item){ELEMENTS, a, a + ELEMENTS}, 1});
-        double took = 1e3 * (sy_clock() - begun) / ELEMENTS;
+        double took = 1e3 * (clock() - begun) / ELEMENTS;
         *ms = i == 0 || took < *ms ? took : *ms;
     }
     free(a);
     return SY_OK;
 }
 
-static double digest(struct sy_session *s) {
+static double digest(struct sy_session *s, double (*clock)(void)) {
     double least = 0;
     for (int i = 0; i < TIMES; i++) {
-        double begun = sy_clock();
+        double begun = clock();
         sy_update_digest(s->update, s->step.verdict->digest);
-        double took = 1e3 * (sy_clock() - begun);
+        double took = 1e3 * (clock() - begun);
         least = i == 0 || took < least ? took : least;
     }
     return least;
@@ -39,11 +38,11 @@ sy_status sy_price_measure(struct sy_session *s, const struct sy_price_of *of, s
     struct sy_gradients_work work = sy_gradients_work(s->gradients);
     const struct sy_profile *p = s->profile;
     double element = 0, rows = (double)(p->expert_rows + p->expert_padding);
-    SY_TRY(addition(&s->exec, &element));
+    SY_TRY(addition(&s->exec, p->clock, &element));
     struct sy_price q = {.cut = element * (double)work.cut,
                          .folded = element * (double)work.folded,
                          .tree = of->tree,
-                         .digest = digest(s),
+                         .digest = digest(s, p->clock),
                          .padded = rows > 0 ? (double)p->expert_padding / rows : 0,
                          .step = of->step};
     q.padding = q.padded * of->experts;

@@ -436,13 +436,15 @@ static sy_status run(struct trainer *t) {
 /* Another rank's trainer has neither folder nor log; signals reach it, too. */
 static sy_status run_rank(const struct sy_comm *world, void *arg) {
     struct trainer *first = arg;
-    first->world = world->rank == 0 || first->place.size > 1 ? world : first->world;
+    int is_its_own = world->rank == 0 || first->place.size > 1; /* of threads the others only read it */
+    if (is_its_own)
+        first->world = world;
     if (first->place.size > 1) {
         SY_TRY(agree(first, prepare(first)));
         int64_t step = first->resume.ckpt ? sy_ckpt_info(first->resume.ckpt)->step : 0;
         SY_TRY(sy_processes_compare(world, first->out->run_dir, step, first->fingerprint));
     }
-    if (first->world == world)
+    if (is_its_own)
         return run(first);
     struct sy_train_summary out = {.loss = NAN};
     memcpy(out.run_dir, first->out->run_dir, sizeof out.run_dir);
