@@ -76,7 +76,7 @@ $(BUILD)/%.o: %.c
 GPU_FLAGS = -O3 -std=c++20 --fmad=false -gencode arch=compute_90a,code=sm_90a -ccbin $(CXX)
 define gpu_compile
 	@mkdir -p $(@D)
-	$(NVCC) $(GPU_FLAGS) -Iinclude -Isrc -MMD -MF $(@:.o=.d) -Xptxas -v -c $< -o $@ 2> $@.ptxas || { cat $@.ptxas >&2; exit 1; }
+	$(NVCC) $(GPU_FLAGS) -Iinclude -Isrc -MMD -MP -MF $(@:.o=.d) -Xptxas -v -c $< -o $@ 2> $@.ptxas || { cat $@.ptxas >&2; exit 1; }
 	@! grep -E 'C75[0-9][0-9]|[1-9][0-9]* bytes spill|error|warning' $@.ptxas || { rm -f $@; exit 1; }
 endef
 $(BUILD)/src/ops/cuda/%.cu.o: src/ops/cuda/%.cu
