@@ -140,6 +140,9 @@ $(BUILD)/tests/gpu/test_sm90: $(BUILD)/tests/gpu/test_sm90.o $(BUILD)/tests/gpu/
 $(BUILD)/tests/gpu/%: $(BUILD)/tests/gpu/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 GPU_TESTS := $(BUILD)/tests/gpu/test_sm90 $(BUILD)/tests/gpu/test_ops
+goldens-sm90: $(BIN) ## write tests/data/goldens_sm90.txt anew, on this CPU: what a GPU is compared with
+	BIN=$(BIN) DEVICE=cpu sh tests/gpu/goldens.sh write
+	git --no-pager diff --stat -p tests/data/goldens_sm90.txt
 gpu-sanitize: gpu-tests ## memcheck, racecheck, initcheck, synccheck over a few calls of every op (needs the GPU)
 	sh tests/gpu/sanitize.sh $(BUILD)
 proof: $(BIN) ## 3 steps of both micro models on this CPU, and on the GPU if there is one: the bits of an H200
@@ -222,4 +225,4 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 
 -include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(GPU_BENCH:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: format sizes layers docs headers example gpu-test gpu-tests gpu-sanitize proof
+.PHONY: format sizes layers docs headers example gpu-test gpu-tests gpu-sanitize goldens-sm90 proof

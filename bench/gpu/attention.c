@@ -1,7 +1,7 @@
 /* Attention of the library's GPU at the sizes of trainings: bits and times.
  *
- *     attention check   long sequences, documents, windows, shared rope keys, every output: the fast kernels ==
- *                       those of any shape (operands with odd strides), and == the CPU in class sm90
+ *     attention check   long sequences, documents, windows, shared rope keys, every output: the fast kernels
+ *                       == those of any shape (operands with odd strides), and == the CPU in class sm90
  *     attention time    the shapes of README.md, forward and backward; or one of them, from 0
  *
  * Small shapes and adversarial values: tests/gpu/test_ops.

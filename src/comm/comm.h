@@ -2,7 +2,8 @@
  * digests).
  *
  * A communicator is a value: a silhouette of functions, the transport's own state, this rank and how many
- * there are. `self` is a transport of one rank; `threads` has N ranks as threads of this process.
+ * there are. `self` is a transport of one rank; `threads` has N ranks as threads of this process; those of
+ * `mpi` are processes (comm/world.h).
  *
  *   collective        every rank calls it, begins included, all in the same order
  *   point to point    one rank sends, one receives; any order
@@ -21,7 +22,8 @@
  * ERR_PEER, which names the operation, the ranks that did not come, and the seconds. Once a call has
  * returned so, all requests of this rank are over: its buffers and requests are its own again. (A
  * collective that agreed on a failure leaves the other requests in flight: each has its wait.) Ranks in
- * messages have the numbers of the run, also in a group split from it.
+ * messages have the numbers of the run, also in a group split from it. Of processes some may have completed
+ * the call in which a communicator dies; none completes a later one.
  */
 #ifndef SY_COMM_COMM_H
 #define SY_COMM_COMM_H

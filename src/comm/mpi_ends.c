@@ -1,9 +1,10 @@
-/* How teams of `mpi` end: ranks that leave, ranks that do not come, and memory that comes back. See mpi_team.h.
+/* How teams of `mpi` end: ranks that leave, ranks that do not come, and memory that comes back. See
+ * mpi_team.h.
  *
- * A rank that finds the team dead tells all others why. What had not begun to move then never does; what moves
- * is waited for, shortly: its other end is told, too. A process that was stopped in the middle of a transfer
- * does not answer; then MPI has memory of this rank that it does not give back, and is not called any more:
- * all teams of this process are dead.
+ * A rank that finds the team dead tells all others why. What had not begun to move then never does; what
+ * moves is waited for, shortly: its other end is told, too. A process that was stopped in the middle of a
+ * transfer does not answer; then MPI has memory of this rank that it does not give back, and is not called
+ * any more: all teams of this process are dead.
  */
 #include <stdio.h>
 #include <stdlib.h>

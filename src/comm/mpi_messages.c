@@ -1,5 +1,5 @@
-/* Point to point on `mpi`: see mpi_team.h. A message is offered with its note; what fits the note is taken from
- * it, and said to be taken, so that a send ends when its receive has begun. */
+/* Point to point on `mpi`: see mpi_team.h. A message is offered with its note; what fits the note is taken
+ * from it, and said to be taken, so that a send ends when its receive has begun. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>

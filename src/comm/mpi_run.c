@@ -3,8 +3,8 @@
  *     thread:  MPI_Init, then progress whenever the rank makes none; MPI_Finalize
  *     rank:    waits for the first, meets all others, runs fn, leaves, waits until all have left
  *
- * MPI_Init waits for all processes and knows no limit; so it is the thread that calls it. MPI_Finalize does, too:
- * it is called only when all have left. Else the process ends without it, which its launcher sees.
+ * MPI_Init waits for all processes and knows no limit; so it is the thread that calls it. MPI_Finalize does,
+ * too: it is called only when all have left. Else the process ends without it, which its launcher sees.
  */
 #include <errno.h>
 #include <signal.h>
@@ -61,8 +61,8 @@ static struct timespec in_seconds(double seconds) {
     return at;
 }
 
-/* In flight: looks often, less often where nothing comes. Else it only answers those who ask whether this process
- * is there. */
+/* In flight: looks often, less often where nothing comes. Else it only answers those who ask whether this
+ * process is there. */
 static void keep_moving(void) {
     enum { SHORTEST = 100, LONGEST = 1000 }; /* microseconds */
     const double idle = 0.1;

@@ -1,5 +1,5 @@
-/* Teams of `mpi`, and teams out of a team: see mpi_team.h. The first rank of each color has a number for it, so
- * that after one exchange all know their team, and after a second one all have it. */
+/* Teams of `mpi`, and teams out of a team: see mpi_team.h. The first rank of each color has a number for it,
+ * so that after one exchange all know their team, and after a second one all have it. */
 #include <assert.h>
 #include <stdlib.h>
 

@@ -23,5 +23,6 @@ if [ "$device" != cpu ]; then
     says '"waits":1[,}]' "bench model on $device: one wait a step"
 fi
 [ $bad -eq 0 ] || finish
+DEVICE=$device sh tests/gpu/goldens.sh || fail "tests/gpu/goldens.sh on $device"
 CLASS=sm90 DEVICE=$device sh tests/e2e/guarded.sh || fail "tests/e2e/guarded.sh on $device"
 finish

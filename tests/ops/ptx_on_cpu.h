@@ -1,4 +1,5 @@
-/* What src/ops/cuda/ptx.cuh, mma.cuh and wgmma.cuh wrap, on a CPU (cuda_on_cpu.h): tensor cores, TMA, mbarriers.
+/* What src/ops/cuda/ptx.cuh, mma.cuh and wgmma.cuh wrap, on a CPU (cuda_on_cpu.h): tensor cores, TMA,
+ * mbarriers.
  *
  * A product is one step of CHAIN for each output (sy_on_cpu_step). What is asynchronous on a GPU is done at
  * once: TMA when it is asked for, a product when the last thread of its warp or warpgroup comes. So a wait too
@@ -18,9 +19,6 @@
 
 struct int2 {
     int x, y;
-};
-struct float2 {
-    float x, y;
 };
 
 static inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }

@@ -13,8 +13,8 @@
 
 #include "ops/calls.h"
 
-/* So little workspace that a sum over rows takes several launches; of attention backward, that some calls have
- * none and others take theirs in parts. */
+/* So little workspace that a sum over rows takes several launches; for attention backward, that some calls
+ * have none and others take theirs in parts. */
 enum { EDGES = 24, WORKSPACE = 16 << 10, ATTENTION = 400 << 10 };
 
 extern int sy_on_cpu_order;

@@ -1,5 +1,5 @@
-// attention_bwd (ops/op_layer.h): heads of 64, 128 and 192/128 by wgmma and TMA, others, what is not aligned to
-// 16 bytes, and what has no workspace, by mma.sync.
+// attention_bwd (ops/op_layer.h): heads of 64, 128 and 192/128 by wgmma and TMA; others, what is not aligned
+// to 16 bytes, and what has no workspace, by mma.sync.
 #include "ops/cuda/attention_any_bwd.cuh"
 #include "ops/cuda/attention_dq_sm90.cuh"
 #include "ops/cuda/attention_launch.cuh"

@@ -310,6 +310,7 @@ SY_DEV void consume(const struct sy_attention &p, const units &u, const tile &a,
         product_nt<DK, QB>(s, k, q);
         ptx::wgmma_commit();
         ptx::wgmma_wait_for<0>(s);
+        __syncwarp(); // all lanes have read their terms
         if (left < total && threadIdx.x % 32 == 0) // dK of the step before is done, too
             ptx::mbar_arrive(base + at::EMPTY + (st.stage == 0 ? STAGES - 1 : st.stage - 1) * 8);
         ptx::wgmma_fence();

@@ -1,5 +1,5 @@
-// dQ of attention backward on wgmma: dQ = BF(scale CHAIN over keys ascending of (ds, k)), a triangular product
-// of what attention_bwd_sm90.cuh left in the workspace.
+// dQ of attention backward on wgmma: dQ = BF(scale CHAIN over keys ascending of (ds, k)), a triangular
+// product of what attention_bwd_sm90.cuh left in the workspace.
 //
 // A CTA takes 256 queries of one head at a time, two consumer warpgroups of 128 each (so that a tile of K is
 // read for 256: it comes from the L2 cache, whose rate is what bounds this), and walks the key tiles of 128

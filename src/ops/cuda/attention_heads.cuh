@@ -18,7 +18,7 @@ SY_DEV uint16_t *values(const struct sy_heads &v, int64_t token, int64_t head) {
     return (uint16_t *)v.data + token * v.token + head * v.head;
 }
 
-// Which consumer warpgroup this is, in a uniform register: else each product moves its descriptors there anew.
+// Which consumer warpgroup this is, in a uniform register: else each product moves its descriptors there.
 SY_DEV int consumer() { return __shfl_sync(~0u, (int)threadIdx.x / 128 - 1, 0); }
 
 // Lane q of a quad has a[k] of lane k's a[q].

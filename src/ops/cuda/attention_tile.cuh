@@ -14,7 +14,7 @@
 
 namespace attention_any {
 
-// PITCH: rows of 144 bytes, so that no bank is asked twice. KEYS: of a block; VALUES: columns of a forward CTA.
+// PITCH: rows of 144 bytes, so that no bank is asked twice. KEYS: of a block. VALUES: of a forward CTA.
 enum { THREADS = 128, SIDE = 64, PITCH = SIDE + 8, TILE = SIDE * PITCH, KEYS = 128, VALUES = 128 };
 static_assert((int)KEYS == (int)SY_ATTENTION_BLOCK, "blocks of keys are the contract's");
 

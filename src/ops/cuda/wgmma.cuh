@@ -1,9 +1,9 @@
-// wgmma by the number of accumulators: d[N / 2] is 64 x N of a warpgroup. The shapes of attention; those of the
-// products stand in ptx.cuh, as do descriptors and fences.
+// wgmma by the number of accumulators: d[N / 2] is 64 x N of a warpgroup. The shapes of attention; those of
+// the products stand in ptx.cuh, as do descriptors and fences.
 //
 //     wgmma_ss<B_MN>(d, a, b, go_on)    a K-major and b in shared memory: d = a b, or d + a b with go_on
-//     wgmma_first(d, a, b)              both K-major in shared memory: d = a b; what d held is of no account, so
-//                                       that its registers serve others until then
+//     wgmma_first(d, a, b)              both K-major in shared memory: d = a b; what d held is of no account,
+//                                       so that its registers serve others until then
 //     wgmma_rs(d, a, b)                 a in registers, b in shared memory and MN-major: d + a b
 //     wgmma_wait_for<N>(d)              until at most N groups are open; d is read behind it
 #ifndef SY_OPS_CUDA_WGMMA_CUH
