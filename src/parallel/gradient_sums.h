@@ -74,7 +74,7 @@ struct sy_leaf_target sy_leaf_target(struct sy_gradients *g, struct sy_gradient_
 void sy_leaf_show(const struct sy_gradients *g, const struct sy_gradient_sum *s, int item,
                   const struct sy_leaf_piece *p, float *out);
 
-/* Lists in g->add, of n items so far, what the end of a lane makes possible; returns how many there are now. */
+/* Lists in g->add, of n items so far, what the end of a lane makes possible; returns how many there are. */
 int sy_leaf_finish(struct sy_gradients *g, struct sy_gradient_sum *s, int item, const struct sy_leaf_piece *p,
                    int n);
 void sy_leaf_add_up(struct sy_gradients *g, int n);
