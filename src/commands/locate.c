@@ -150,7 +150,7 @@ static sy_status run_step(const char *run, int64_t step, const struct sy_log *lo
     if (status == SY_OK)
         status = sy_redo_find(run, step, log, &resume);
     if (status == SY_OK)
-        status = sy_redo_start(c, log, &resume, &s, &done);
+        status = sy_redo_start(c, log, &resume, NULL, &s, &done);
     if (status == SY_OK)
         status = traced(t, s, done, step);
     sy_session_destroy(s);

@@ -6,7 +6,8 @@
 #include "parallel/plan.h"
 #include "train/io.h"
 
-/* Local. gpu: a name of parallel/plan_gpus.c, NULL: the first. Errors: ERR_USAGE what cannot be, with the numbers. */
+/* Local. gpu: a name of parallel/plan_gpus.c, NULL: the first. Errors: ERR_USAGE what cannot be, with the
+ * numbers. */
 sy_status sy_plan_world(const struct sy_config *config, const struct sy_params *params, int world,
                         const char *gpu, const struct sy_io *io);
 

@@ -76,7 +76,7 @@ static void print_stages(const struct sy_plan *p, const struct sy_io *io) {
     }
 }
 
-/* --- memory ------------------------------------------------------------------------------------------------- */
+/* --- memory --------------------------------------------------------------------------------------------- */
 
 /* Of a pipeline's ranks the first data-parallel one, which has the most lanes. */
 static sy_status measure(const struct sy_plan *p, int pp_rank, struct sy_arena *all) {

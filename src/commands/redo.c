@@ -31,10 +31,18 @@ sy_status sy_redo_find(const char *run, int64_t before, const struct sy_log *log
 }
 
 sy_status sy_redo_start(struct sy_config *config, const struct sy_log *log, struct sy_resume *resume,
-                        struct sy_session **session, int64_t *step) {
+                        const struct sy_comm *world, struct sy_session **out, int64_t *step) {
+    static const struct sy_log nobody;
     char digest[SY_DIGEST_CHARS];
     int parts = SY_SESSION_TRAIN | SY_SESSION_DATA | (resume->ckpt ? 0 : SY_SESSION_INIT);
-    SY_TRY(sy_session_create(config, log, parts, session));
+    struct sy_session *s;
+    struct sy_session_options o = {.config = config, .log = log, .parts = parts, .world = world};
+    SY_TRY(world ? sy_session_join(&o, &s) : sy_session_create(config, log, parts, &s));
     *step = 0;
-    return resume->ckpt ? sy_resume_load(resume, *session, log, step, digest) : SY_OK;
+    sy_status status = resume->ckpt ? sy_resume_load(resume, s, log ? log : &nobody, step, digest) : SY_OK;
+    if (status == SY_OK)
+        *out = s;
+    else
+        sy_session_destroy(s);
+    return status;
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/fmath.h"
+#include "comm/world.h"
 #include "commands/redo.h"
 #include "commands/run_steps.h"
 #include "train/io.h"
@@ -26,7 +27,6 @@ struct replay {
     struct sy_log log;
     struct sy_run_steps steps;
     struct sy_resume resume;
-    struct sy_session *session;
     int64_t first_differs; /* 0: none does */
 };
 
@@ -76,13 +76,15 @@ static sy_status set_config(struct replay *r) {
 
 /* --- its steps ------------------------------------------------------------------------------------ */
 
-static sy_status start(struct replay *r, int64_t *step) {
+/* Once, before the ranks. */
+static sy_status start(struct replay *r) {
+    struct sy_mesh mesh;
+    SY_TRY(sy_mesh_create(r->config, (int)r->config->run.ranks, 0, &mesh));
     SY_TRY(sy_redo_find(r->run, r->last, &r->log, &r->resume));
     if (r->resume.ckpt)
-        SY_TRY(sy_config_clear(r->resume.before, SY_LAYER_FLAG, "replay", "debug.break"));
-    else
-        sy_io_printf(r->io, "no checkpoint before step %" PRId64 ": from the initial values\n", r->last);
-    return sy_redo_start(r->config, &r->log, &r->resume, &r->session, step);
+        return sy_config_clear(r->resume.before, SY_LAYER_FLAG, "replay", "debug.break");
+    sy_io_printf(r->io, "no checkpoint before step %" PRId64 ": from the initial values\n", r->last);
+    return SY_OK;
 }
 
 static void bits_of(const struct sy_step_result *is, char value[SY_RUN_STEP_KEYS][SY_RUN_STEP_VALUE]) {
@@ -112,17 +114,41 @@ static void compare(struct replay *r, const struct sy_step_result *is) {
         r->first_differs = is->step;
 }
 
-static sy_status redo(struct replay *r) {
-    int64_t step;
+/* Whether rank 0 was asked to stop: all know it. */
+static sy_status asked_to_stop(const struct replay *r, const struct sy_comm *world, int64_t *stop) {
+    *stop = world->rank == 0 && r->io->stop && *r->io->stop;
+    return world->ops->sum_i64(world, SY_OK, stop, 1);
+}
+
+static sy_status steps(struct replay *r, struct sy_session *s, const struct sy_comm *world, int64_t step) {
     struct sy_step_result is;
-    SY_TRY(start(r, &step));
-    for (; step < r->last; step++) {
-        if (r->io->stop && *r->io->stop)
+    for (int64_t stop; step < r->last; step++) {
+        SY_TRY(asked_to_stop(r, world, &stop));
+        if (stop)
             SY_FAIL(SY_STOPPED, "stopped after step %" PRId64 " of %" PRId64, step, r->last);
-        SY_TRY(sy_session_step(r->session, step, &is));
-        compare(r, &is);
+        SY_TRY(sy_session_step(s, step, &is));
+        if (world->rank == 0)
+            compare(r, &is);
     }
     return SY_OK;
+}
+
+/* On every rank of the layout. */
+static sy_status redo(const struct sy_comm *world, void *arg) {
+    struct replay *r = arg;
+    struct sy_session *s;
+    int64_t step;
+    SY_TRY(sy_redo_start(r->config, world->rank == 0 ? &r->log : NULL, &r->resume, world, &s, &step));
+    sy_status status = steps(r, s, world, step);
+    sy_session_destroy(s);
+    return status;
+}
+
+/* Ranks are threads: a launcher's processes would each replay alone. */
+static sy_status run_world(struct replay *r) {
+    struct sy_world_options world = sy_world_options(r->config);
+    world.launched = 0;
+    return sy_world_run(&world, redo, r);
 }
 
 static sy_status verdict(const struct replay *r) {
@@ -145,10 +171,11 @@ sy_status sy_replay(struct sy_config *config, const char *run, int64_t step, con
     if (status == SY_OK)
         status = set_config(&r);
     if (status == SY_OK)
-        status = redo(&r);
+        status = start(&r);
+    if (status == SY_OK)
+        status = run_world(&r);
     if (status == SY_OK)
         status = verdict(&r);
-    sy_session_destroy(r.session);
     sy_resume_fini(&r.resume);
     free(r.steps.step);
     return status;

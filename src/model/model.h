@@ -1,9 +1,10 @@
 /* The decoder: embedding, stages of layers, final norm, chunked head with loss; forward and backward of
  * batches.
  *
- * A model has all layers as one stage, or those stages that a rank of a pipeline has. It knows batches of whole sequences, not lanes, ranks or steps: weights
- * come from a source, weight gradients go to a sink, what is counted goes to the tally. Nothing is allocated
- * after sy_model_create, and nothing waits for a device.
+ * A model has all layers as one stage, or those stages that a rank of a pipeline has. It knows batches of
+ * whole sequences, not lanes, ranks or steps: weights come from a source, weight gradients go to a sink,
+ * what is counted goes to the tally. Nothing is allocated after sy_model_create, and nothing waits for a
+ * device.
  */
 #ifndef SY_MODEL_MODEL_H
 #define SY_MODEL_MODEL_H
@@ -84,8 +85,8 @@ void sy_model_bwd_weights(struct sy_model *model, int stage, int64_t mb, const s
 /* Collective over ep. Loss alone, to the tally; no routes are counted. */
 sy_status sy_model_eval(struct sy_model *model, const struct sy_batch *batch);
 
-/* A pass of a rank that has no sequences left, while others have: what is collective in its weights (weights.h).
- * One rank of ep. */
+/* A pass of a rank that has no sequences left, while others have: what is collective in its weights
+ * (weights.h). One rank of ep. */
 void sy_model_idle(struct sy_model *model, int backward);
 void sy_model_idle_stage(struct sy_model *model, int stage, enum sy_stage_call call);
 
@@ -93,8 +94,9 @@ void sy_model_idle_stage(struct sy_model *model, int stage, enum sy_stage_call c
 sy_status sy_model_logits(struct sy_model *model, const struct sy_batch *batch, int64_t token,
                           const float **logits);
 
-/* Rows that the experts of a rank have room for, all ranks alike; 0: all there can be. Where they got more, the
- * tally says so (overflow), and the same batches are to be run again by a model with more planned_rows. */
+/* Rows that the experts of a rank have room for, all ranks alike; 0: all there can be. Where they got
+ * more, the tally says so (overflow), and the same batches are to be run again by a model with more
+ * planned_rows. */
 int64_t sy_model_planned_rows(const struct sy_model *model);
 
 /* Local. What the MoE layers did since creation. */

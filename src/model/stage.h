@@ -34,8 +34,8 @@ void sy_stage_carve(struct sy_stage *stage, struct sy_arena *arena);
 
 /* Collective over the expert-parallel group, after carve. Errors: `mine`; ERR_PEER, ERR_MEMORY. */
 sy_status sy_stage_connect(struct sy_stage *stage, sy_status mine);
-/* A micro-batch of no sequences: what is collective in the weights alone, in the order of the call that is left
- * out. */
+/* A micro-batch of no sequences: what is collective in the weights alone, in the order of the call that
+ * is left out. */
 enum sy_stage_call { SY_STAGE_FWD, SY_STAGE_BWD, SY_STAGE_BWD_WEIGHTS };
 void sy_stage_idle(struct sy_stage *stage, enum sy_stage_call call);
 

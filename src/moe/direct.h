@@ -45,8 +45,8 @@ void sy_direct_take(const struct sy_exec *x, struct sy_arena *a, int64_t d, void
 /* Collective. Ranks learn where the others' windows are. Errors: `mine`, ERR_PEER. */
 sy_status sy_direct_connect(const struct sy_exec *x, sy_status mine, struct sy_direct *direct);
 
-/* Collective. The plan of a micro-batch, and rows of its tokens, [T, d], on their way: d is the local sort, w [T,
- * K]. The sequences are known to all ranks. */
+/* Collective. The plan of a micro-batch, and rows of its tokens, [T, d], on their way: d is the local sort,
+ * w [T, K]. The sequences are known to all ranks. */
 sy_status sy_direct_begin(const struct sy_exec *x, struct sy_exchange *e, struct sy_direct *direct,
                           const struct sy_dispatch *d, const struct sy_sequences *sequences,
                           struct sy_mat tokens, const float *w);

@@ -73,8 +73,8 @@ struct sy_exchange {
     struct sy_dispatch received;
     /* (expert, round, rank, sequence) of what comes; (expert, sequence) of what goes */
     struct sy_segments arrived, leaving;
-    /* direct: tokens that go to each rank, [size, T], and first slots, [size, sequences + 1]; of the received rows
-     * their rows at their sources */
+    /* direct: tokens that go to each rank, [size, T], and first slots, [size, sequences + 1]; of the received
+     * rows their rows at their sources */
     int32_t *slot_token, *back;
     int64_t *slot_first;
     /* the host's */

@@ -1,6 +1,6 @@
-/* Someone who looks at a step's values while it is computed: `diff --locate`. Values are named by what they are
- * and which sequences or lanes they are of, so that they have the same names in every layout. In all other runs
- * nobody looks (struct sy_exec.trace is NULL).
+/* Someone who looks at a step's values while it is computed: `diff --locate`. Values are named by what
+ * they are and which sequences or lanes they are of, so that they have the same names in every layout. In
+ * all other runs nobody looks (struct sy_exec.trace is NULL).
  *
  * What is looked at is enqueued, not done: who looks waits. */
 #ifndef SY_OPS_TRACE_H

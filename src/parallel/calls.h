@@ -1,8 +1,8 @@
 /* The calls of a step: which of its sequences each rank of an expert-parallel group brings to which.
  *
  * An exchange of rows is collective, and so may be the gathering of weights: all data-parallel ranks make as
- * many calls, with no sequences where they have none left. Every rank knows what the others of its group bring,
- * as it follows from the mesh:
+ * many calls, with no sequences where they have none left. Every rank knows what the others of its group
+ * bring, as it follows from the mesh:
  *
  *     whole lane groups each    `batch` sequences a call, in the order of the walk, until there are no more:
  *                               one round. A leaf of an expert's gradient is of one rank

@@ -1,10 +1,11 @@
-/* One rank's part of a step over a pipeline of stages: does the steps of its schedule in the table's order, and
- * moves what stages hand to each other: the residual stream forward and its gradient backward, [T, D] of the
- * stored type, as they are.
+/* One rank's part of a step over a pipeline of stages: does the steps of its schedule in the table's
+ * order, and moves what stages hand to each other: the residual stream forward and its gradient backward,
+ * [T, D] of the stored type, as they are.
  *
  * A receive is begun one step ahead, a send when it is computed; its memory is used again `unread` of the
- * schedule micro-batches later. A rank that has failed goes on with what it has in its buffers: its neighbours are not told by
- * messages (comm.h), but by the next collective, which the caller comes to with the status.
+ * schedule micro-batches later. A rank that has failed goes on with what it has in its buffers: its
+ * neighbours are not told by messages (comm.h), but by the next collective, which the caller comes to
+ * with the status.
  */
 #ifndef SY_PARALLEL_PIPELINE_H
 #define SY_PARALLEL_PIPELINE_H

@@ -77,8 +77,8 @@ static sy_status set_batches(struct sy_plan *p, int *n) {
 
 /* --- bytes ---------------------------------------------------------------------------------------------- */
 
-/* Of the other ranks of a group of `size`, `step` ranks apart, of which `rank` is one at `place`: the share that
- * is in its node. */
+/* Of the other ranks of a group of `size`, `step` ranks apart, of which `rank` is one at `place`: the
+ * share that is in its node. */
 static double near_share(const struct sy_plan *p, int rank, int place, int size, int step) {
     int near = 0, node = p->gpu->node;
     for (int i = 0; i < size; i++)
@@ -99,8 +99,8 @@ static int64_t stored_bytes(const struct sy_plan *p, const struct sy_param *q) {
     return q->kind == SY_PARAM_VECTOR || p->config->numerics.class == SY_CLASS_FP32 ? F32 : 2;
 }
 
-/* What a rank sends of a tensor: what it owns to the ranks that keep the same, and, of sharded weights, what it
- * keeps to the others of its shard group, as often as the layer is gathered. */
+/* What a rank sends of a tensor: what it owns to the ranks that keep the same, and, of sharded weights,
+ * what it keeps to the others of its shard group, as often as the layer is gathered. */
 static double stored_sent(const struct sy_plan *p, const struct place *at, int tensor, int64_t own) {
     const struct sy_mesh *m = &p->mesh;
     const struct sy_tensor *t = &p->params->tensor[tensor];
@@ -115,8 +115,8 @@ static double stored_sent(const struct sy_plan *p, const struct place *at, int t
     return (double)stored_bytes(p, q) * ((double)own * (copies - 1) + (double)kept * (shard - 1) * times);
 }
 
-/* Stored weights from who has the masters, gradients to them: of dense parameters over the data-parallel ranks,
- * of experts over those that have the same ones. */
+/* Stored weights from who has the masters, gradients to them: of dense parameters over the data-parallel
+ * ranks, of experts over those that have the same ones. */
 static void parameters_sent(const struct sy_plan *p, int rank, struct sy_plan_bytes out[]) {
     const struct sy_mesh *m = &p->mesh;
     struct place at = place_of(m, rank);

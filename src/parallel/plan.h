@@ -1,9 +1,9 @@
-/* What a run over ranks moves, computes and how long a step takes, from its numbers alone; nothing of it runs.
- * docs/PARALLELISM.md derives it. Memory is not here: it is measured by the code that takes it.
+/* What a run over ranks moves, computes and how long a step takes, from its numbers alone; nothing of it
+ * runs. docs/PARALLELISM.md derives it. Memory is not here: it is measured by the code that takes it.
  *
  * Bytes are exact but for the rows of experts, which are those of a balanced router. Times are those of a
- * machine that is stated: products at a share of the peak, links at their speed, nothing overlapped but what a
- * schedule overlaps.
+ * machine that is stated: products at a share of the peak, links at their speed, nothing overlapped but
+ * what a schedule overlaps.
  */
 #ifndef SY_PARALLEL_PLAN_H
 #define SY_PARALLEL_PLAN_H
@@ -59,7 +59,8 @@ struct sy_plan {
     int *gathers;                       /* [pp, layers] */
 };
 
-/* Local. Errors: those of mesh and schedule; ERR_MEMORY. Owned by the caller; config and params outlive it. */
+/* Local. Errors: those of mesh and schedule; ERR_MEMORY. Owned by the caller; config and params outlive
+ * it. */
 sy_status sy_plan_create(const struct sy_config *config, const struct sy_params *params, int world,
                          const struct sy_plan_gpu *gpu, struct sy_plan **out);
 void sy_plan_destroy(struct sy_plan *plan);
@@ -74,7 +75,8 @@ struct sy_plan_elements {
 };
 struct sy_plan_elements sy_plan_elements_of(const struct sy_plan *plan, int rank);
 
-/* How often the shards of each layer [layers] are gathered in a step by a pipeline rank that has the layer. */
+/* How often the shards of each layer [layers] are gathered in a step by a pipeline rank that has the
+ * layer. */
 void sy_plan_gathers(const struct sy_plan *plan, int pp_rank, int *gathered);
 
 /* FLOPs of a stage's forward for one micro-batch; causal attention: half of all pairs. */

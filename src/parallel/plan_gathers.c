@@ -1,5 +1,5 @@
-/* How often each layer's shards are gathered in a step: the rooms of parallel/sharded.c without their weights, for
- * the calls of the schedule in their order. */
+/* How often each layer's shards are gathered in a step: the rooms of parallel/sharded.c without their
+ * weights, for the calls of the schedule in their order. */
 #include <stdlib.h>
 #include <string.h>
 

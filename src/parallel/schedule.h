@@ -3,9 +3,10 @@
  *     F  forward of a micro-batch through a stage      B  its backward, whole
  *     I  backward's half for the inputs                W  the half for the weights
  *
- * Stages go round the ranks: stage s lies on rank s mod R, so a rank has V = S / R of them. Each rank does its
- * steps in the table's order; a step waits for the same micro-batch's F of the stage before, or its B (or I)
- * of the stage behind. The schedules have the names and orders of PyTorch's torch.distributed.pipelining:
+ * Stages go round the ranks: stage s lies on rank s mod R, so a rank has V = S / R of them. Each rank
+ * does its steps in the table's order; a step waits for the same micro-batch's F of the stage before, or
+ * its B (or I) of the stage behind. The schedules have the names and orders of PyTorch's
+ * torch.distributed.pipelining:
  *
  *     GPipe                  all F, then all B                                            V = 1
  *     1F1B                   R - 1 - r F of rank r, then F and B in turn                  V = 1
@@ -13,9 +14,10 @@
  *     InterleavedZeroBubble  B in halves, W of rank r r steps late, in bubbles else idle: arXiv:2401.10241,
  *                            ZB-H1; V > 1 interleaves                                     any V
  *
- * Interleaved, a rank takes M micro-batches in max(1, M / R) rounds as even as it goes, the first ones longer:
- * a round through its first stage, the same through its second, and so on. M need not divide: PyTorch asks for
- * equal rounds, here each has R micro-batches at least, which is all that the order needs.
+ * Interleaved, a rank takes M micro-batches in max(1, M / R) rounds as even as it goes, the first ones
+ * longer: a round through its first stage, the same through its second, and so on. M need not divide:
+ * PyTorch asks for equal rounds, here each has R micro-batches at least, which is all that the order
+ * needs.
  *
  * In every table the B, and the W, of a stage go through the micro-batches in ascending order: the order in
  * which a lane's leaves are folded (NUMERICS 4).
@@ -45,9 +47,9 @@ struct sy_schedule {
     int n_each;                    /* steps of a rank */
     struct sy_schedule_step *step; /* [R, n_each], each rank's in its order */
     int *pending;                  /* [S] most micro-batches between their F and the end of their backward */
-    /* [S] what a stage has sent, either way, and its reader has not begun to receive (with the step before the
-     * one that reads it) is of as many micro-batches at most: with that many buffers no rank waits longer than
-     * the table says, and none for ever */
+    /* [S] what a stage has sent, either way, and its reader has not begun to receive (with the step
+     * before the one that reads it) is of as many micro-batches at most: with that many buffers no rank
+     * waits longer than the table says, and none for ever */
     int *unread;
     int64_t length; /* end of the last step */
 };
@@ -62,8 +64,8 @@ struct sy_schedule_times {
     int64_t f, i, w;
 };
 
-/* Local. Other times: of [S] stages; message: from a step's end to where another rank may use it. The order of
- * each rank's steps stays. */
+/* Local. Other times: of [S] stages; message: from a step's end to where another rank may use it. The
+ * order of each rank's steps stays. */
 sy_status sy_schedule_time(struct sy_schedule *schedule, const struct sy_schedule_times *of_stage,
                            int64_t message);
 

@@ -1,6 +1,6 @@
-/* Which stage of a pipeline has which layers: stages get them in order, as evenly as it goes, the first ones more;
- * embedding and head count as some that the first and the last stage then have less. Stage s is on pipeline
- * rank s mod R. */
+/* Which stage of a pipeline has which layers: stages get them in order, as evenly as it goes, the first
+ * ones more; embedding and head count as some that the first and the last stage then have less. Stage s
+ * is on pipeline rank s mod R. */
 #ifndef SY_PARALLEL_STAGES_H
 #define SY_PARALLEL_STAGES_H
 

@@ -105,7 +105,6 @@ sy_status sy_session_regrow(struct sy_session *session, int64_t rows);
 
 struct sy_step_result {
     int64_t step;       /* from 1: the step that was done */
-    int64_t loss_fixed; /* 2^-24 nats, summed over valid labels */
     int64_t n_valid, n_bad;
     int64_t tokens; /* of the batches that were computed whole */
     /* sequences, summed over layers, whose balance or z-loss is not finite */

@@ -233,7 +233,6 @@ static void report(struct sy_session *s, struct sy_step_result *r) {
     r->n_bad = t->n_bad;
     r->n_bad_router = ran ? t->n_bad_router : 0;
     int lost = !ran || t->n_bad || t->n_bad_router;
-    r->loss_fixed = ran ? t->loss : 0;
     r->loss = lost ? NAN : (double)t->loss * 0x1p-24 / (double)r->n_valid;
     r->norm = lost ? NAN : s->seen.verdict->norm;
     r->applied = s->seen.verdict->apply;

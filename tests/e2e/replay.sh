@@ -18,6 +18,13 @@ for step in 1 3 4 8; do
 done
 replay good 5 --run.threads=3 --training.local_batch_size=3 --activation_checkpoint.mode=full --run.tier=ref
 expect 0 "another layout"
+replay good 5 --run.ranks=4 --parallelism.expert_parallel_degree=2
+expect 0 "four ranks"
+replay good 5 --run.ranks=4 --parallelism.pipeline_parallel_degree=2 \
+    --parallelism.pipeline_parallel_schedule=InterleavedZeroBubble --training.local_batch_size=2
+expect 0 "stages"
+replay good 5 --run.ranks=9
+expect 2 "more ranks than lanes"
 replay good 5 --run.device=guarded
 expect 0 "another device"
 ls -lR "$room/good" | diff "$room/before" - || fail "replay wrote to the run"
@@ -43,6 +50,9 @@ for step in 5 6; do
     says '^step 5 .* DIFFERENT$' "step $step after a flipped bit"
     says '^switchyard: step 5 of .* cannot be repeated' "step $step after a flipped bit"
 done
+replay flipped 6 --run.ranks=2 --parallelism.pipeline_parallel_degree=2
+expect 1 "a flipped bit, over stages"
+says '^step 5 .* DIFFERENT$' "a flipped bit, over stages"
 for step in 4 7; do
     replay flipped $step
     expect 0 "step $step beside a flipped bit"

@@ -1,6 +1,6 @@
-/* What `plan --world` says is what a run does: the bytes that every rank sends in a step, by kind, are within 2 %
- * of those that a communicator has counted, and the memory that a rank takes is the plan's, over many layouts
- * of 1 to 8 ranks. A plan of another recompute is seen to be wrong.
+/* What `plan --world` says is what a run does: the bytes that every rank sends in a step, by kind, are
+ * within 2 % of those that a communicator has counted, and the memory that a rank takes is the plan's,
+ * over many layouts of 1 to 8 ranks. A plan of another recompute is seen to be wrong.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -252,7 +252,8 @@ static void a_run_does_what_was_planned(void **state) {
 
 static void write_text(void *user, const char *text, size_t n) { sy_text_add(user, text, n); }
 
-/* DeepSeek-V3 on 512 ranks: each weight has one owner, a rank's memory fits its GPU, and it is said in a second. */
+/* DeepSeek-V3 on 512 ranks: each weight has one owner, a rank's memory fits its GPU, and it is said in a
+ * second. */
 static void the_real_size_is_planned_in_a_second(void **state) {
     (void)state;
     struct sy_text text = {0};

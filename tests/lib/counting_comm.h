@@ -1,5 +1,6 @@
-/* A communicator that counts what a rank sends to others, by the group that it is sent in: those that are split
- * from it are numbered in the order of their making, itself the first. All-to-alls and messages count apart. */
+/* A communicator that counts what a rank sends to others, by the group that it is sent in: those that are
+ * split from it are numbered in the order of their making, itself the first. All-to-alls and messages
+ * count apart. */
 #ifndef SY_TESTS_LIB_COUNTING_COMM_H
 #define SY_TESTS_LIB_COUNTING_COMM_H
 

@@ -76,8 +76,8 @@ static struct sy_batch all_but_the_last(void *self, int64_t mb) {
     return b.at.first + b.at.n < BATCH ? b : sy_feed_batch(s, BATCH, 0);
 }
 
-/* The model that has all layers, micro-batch after micro-batch; *evaluated is the loss of all but the last, of a
- * pass without gradients before it. */
+/* The model that has all layers, micro-batch after micro-batch; *evaluated is the loss of all but the
+ * last, of a pass without gradients before it. */
 static struct sy_session *whole(const struct shape *q, int64_t *evaluated) {
     struct sy_session *s;
     expect_ok(open_session(q, &s));

@@ -127,8 +127,8 @@ SY_DEV void update_four(const struct sy_adamw_item &q, const struct sy_scalars &
             make_uint2(sy_narrow2(e->w.x, e->w.y), sy_narrow2(e->w.z, e->w.w));
 }
 
-/* Updated, rounded and digested, four elements of a thread at a time where they may be: the next are on their way
- * while these are computed. */
+/* Updated, rounded and digested, four elements of a thread at a time where they may be: the next are on their
+ * way while these are computed. */
 SY_DEV void update_chunk(const struct sy_adamw_item &q, const struct sy_scalars &s, float clip,
                          const struct chunk &c, const struct keys &k, struct digest *d) {
     int64_t wide = end_of_fours(c), i = c.lo + 4 * threadIdx.x;
