@@ -56,11 +56,12 @@ int sy_cli_is_value(const char *command, char **argv, int i);
 /* `switchyard help COMMAND`, to stdout. */
 void sy_cli_help_command(const struct sy_cli_command *command);
 
-/* Which process of a run this is (sy_process_rank); all but the first say only what is wrong with them alone. */
+/* Which process of a run this is (sy_process_rank); all but the first say only what is wrong with them
+ * alone. */
 extern int sy_cli_rank;
 
-/* Runs a command that processes of a launcher do together. It ends the others when one has failed: the first is
- * given time to say why. */
+/* Runs a command that processes of a launcher do together. It ends the others when one has failed: the
+ * first is given time to say why. */
 int sy_cli_as_rank(int (*command)(int argc, char **argv), int argc, char **argv);
 
 /* The program as it was called. */

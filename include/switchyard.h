@@ -119,9 +119,9 @@ struct sy_io {
 /* The ranks of one group and the way between them. Lent to fn below until it returns; never freed by it. */
 struct sy_comm;
 
-/* Local. Which process of a run this is, from 0, where mpirun, srun or torchrun started several: each is then a
- * rank of what sy_train does. 0 if none did; `config` (NULL is fine) may say that it means nothing
- * (comm.launcher). */
+/* Local. Which process of a run this is, from 0, where mpirun, srun or torchrun started several: each is
+ * then a rank of what sy_train does. 0 if none did; `config` (NULL is fine) may say that it means
+ * nothing (comm.launcher). */
 int sy_process_rank(const struct sy_config *config);
 
 /* Local. Which of them the caller is, from 0; how many there are. */
@@ -169,8 +169,8 @@ sy_status sy_verify(struct sy_config *config, const struct sy_verify_options *op
 /* Local. First step, tensor and element in which two runs (or checkpoints) differ. *equal 1 if none does. */
 sy_status sy_diff(const char *a, const char *b, const struct sy_io *io, int *equal);
 
-/* Local. The same of two runs, and of the first step that differs the first value: both do it again, from their
- * last checkpoints before it, on one rank each. */
+/* Local. The same of two runs, and of the first step that differs the first value: both do it again,
+ * from their last checkpoints before it, on one rank each. */
 sy_status sy_diff_locate(const char *a, const char *b, const struct sy_io *io, int *equal);
 
 /* Local. Does the steps of a run up to `step` again, from the checkpoint before it, and compares them with

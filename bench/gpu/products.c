@@ -1,6 +1,6 @@
 /* Products of the GPU in the sizes of trainings, by the ops themselves: times by device events, TFLOP/s of
- * the real rows. Routing is uniform and random, segments start at multiples of 16 rows. yardsticks.py gemm has
- * the same shapes by cuBLAS and grouped_mm.
+ * the real rows. Routing is uniform and random, segments start at multiples of 16 rows. yardsticks.py gemm
+ * has the same shapes by cuBLAS and grouped_mm.
  *
  *     products
  */

@@ -10,8 +10,8 @@
 /* Local. At least 1. What cannot be read bounds nothing. */
 int sy_cpus_usable(void);
 
-/* Local. The same for one of `processes` of this host that do the same work: what is not this process's alone,
- * by its affinity mask, is divided by them. At least 1. */
+/* Local. The same for one of `processes` of this host that do the same work: what is not this process's
+ * alone, by its affinity mask, is divided by them. At least 1. */
 int sy_cpus_shared(int processes);
 
 /* Local. The quotas alone, of a system whose files are below `root` ("" is this one): 1 to `most`. */

@@ -138,8 +138,8 @@ sy_status sy_ckpt_find_latest(const char *run_dir, const struct sy_log *log, con
 sy_status sy_ckpt_find_before(const char *run_dir, int64_t before, const struct sy_log *log,
                               const struct sy_comm *comm, struct sy_ckpt **out);
 
-/* Local. The oldest checkpoint of at least `from` steps whose manifest is whole, to see what the run was then;
- * NULL if there is none. Errors: ERR_MEMORY. */
+/* Local. The oldest checkpoint of at least `from` steps whose manifest is whole, to see what the run was
+ * then; NULL if there is none. Errors: ERR_MEMORY. */
 sy_status sy_ckpt_find_from(const char *run_dir, int64_t from, struct sy_ckpt **out);
 
 /* Local. 1 if the run's folder has any folder named like a checkpoint, damaged or not. */
@@ -156,11 +156,12 @@ struct sy_ckpt_target {
     int moments;                       /* 0: weights alone */
 };
 
-/* Collective over the store's ranks. Puts the tensors into the target's store, on each rank its parts, widening BF16 and F16 of Hugging Face folders. Checks
- * names, shapes, dtypes, every byte against the manifest's hashes and digests, and the weights digest. A
- * Hugging Face folder's tensors that the model has not are named in the log, a missing expert bias is zeros.
- * `digest_out` gets the weights digest; may be NULL. Errors: ERR_DATA names file and tensor, ERR_USAGE
- * moments wanted of a folder that has none, ERR_IO, ERR_MEMORY, the store's; the state holds rubbish then. */
+/* Collective over the store's ranks. Puts the tensors into the target's store, on each rank its parts,
+ * widening BF16 and F16 of Hugging Face folders. Checks names, shapes, dtypes, every byte against the
+ * manifest's hashes and digests, and the weights digest. A Hugging Face folder's tensors that the model
+ * has not are named in the log, a missing expert bias is zeros. `digest_out` gets the weights digest;
+ * may be NULL. Errors: ERR_DATA names file and tensor, ERR_USAGE moments wanted of a folder that has
+ * none, ERR_IO, ERR_MEMORY, the store's; the state holds rubbish then. */
 sy_status sy_ckpt_load(const struct sy_ckpt *ckpt, const struct sy_ckpt_target *target,
                        const struct sy_log *log, char digest_out[SY_DIGEST_CHARS]);
 

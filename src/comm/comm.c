@@ -12,7 +12,8 @@ void sy_comm_destroy(struct sy_comm *c) {
 }
 
 void sy_groups_destroy(struct sy_groups *g) {
-    struct sy_comm *made[] = {&g->dp, &g->ep, &g->edp, &g->shard, &g->replicate, &g->expert_shard, &g->expert_replicate, &g->pp};
+    struct sy_comm *made[] = {
+        &g->dp, &g->ep, &g->edp, &g->shard, &g->replicate, &g->expert_shard, &g->expert_replicate, &g->pp};
     for (size_t i = 0; i < sizeof made / sizeof *made; i++)
         sy_comm_destroy(made[i]);
     *g = (struct sy_groups){0};

@@ -50,9 +50,9 @@ struct sy_comm_request {
     struct sy_comm_request *mate, *next;
 };
 
-/* Writing into the memory of other ranks. A flag lies in the memory of the rank that waits for it, one for each
- * rank that may raise it; where they lie, ranks tell each other by all_gather. A flag carries no status: a rank
- * that has failed raises it all the same, or leaves. */
+/* Writing into the memory of other ranks. A flag lies in the memory of the rank that waits for it, one
+ * for each rank that may raise it; where they lie, ranks tell each other by all_gather. A flag carries
+ * no status: a rank that has failed raises it all the same, or leaves. */
 typedef _Atomic uint64_t sy_comm_flag;
 struct sy_comm_windows {
     /* Local. From here until write_end this rank writes into the others' memory: nobody who learns of the
@@ -60,8 +60,8 @@ struct sy_comm_windows {
     sy_status (*write_begin)(const struct sy_comm *c);
     /* Local. What it wrote is there: flag [size] of each rank becomes `value`, more than it was. */
     void (*write_end)(const struct sy_comm *c, sy_comm_flag *const *flag, uint64_t value);
-    /* Local. Returns when the flags of all ranks, [size], are at least `value`; then what they wrote before can
-     * be read. Errors: ERR_PEER. */
+    /* Local. Returns when the flags of all ranks, [size], are at least `value`; then what they wrote
+     * before can be read. Errors: ERR_PEER. */
     sy_status (*wait)(const struct sy_comm *c, const sy_comm_flag *flag, uint64_t value);
 };
 

@@ -138,7 +138,8 @@ void sy_mpi_tell(const struct sy_mpi_team *t, int rank, const struct sy_note *no
 void sy_mpi_settle(struct sy_mpi_team *t);
 /* OK; or that, and how the team died. */
 sy_status sy_mpi_alive(struct sy_mpi_team *t);
-/* The team dies on all ranks. Of those that the need misses some have left, or did not come: `how` and when. */
+/* The team dies on all ranks. Of those that the need misses some have left, or did not come: `how` and
+ * when. */
 void sy_mpi_die_of_leaving(struct sy_mpi_team *t, const struct sy_mpi_need *need);
 void sy_mpi_die_of_waiting(struct sy_mpi_team *t, const struct sy_mpi_need *need, const char *how);
 int sy_mpi_has_left(const struct sy_mpi_team *t, int rank);
@@ -153,8 +154,8 @@ sy_status sy_mpi_fault_status(const struct sy_mpi_team *t, const struct sy_fault
 
 /* --- mpi_parts.c ----------------------------------------------------------------------------------- */
 
-/* p->t.data and bytes are set. The number of the offer, which goes with a note to the rank; *left is counted up
- * now, and down when it is done. */
+/* p->t.data and bytes are set. The number of the offer, which goes with a note to the rank; *left is
+ * counted up now, and down when it is done. */
 uint64_t sy_mpi_offer(const struct sy_mpi_team *t, int rank, struct sy_part *p, int *left);
 void sy_mpi_withdraw(struct sy_part *p);
 /* The same for the end that receives: asks for it. */

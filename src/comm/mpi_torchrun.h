@@ -18,8 +18,8 @@
 #include "base/status.h"
 #include "comm/launcher.h"
 
-/* Before MPI_Init. Errors: ERR_PEER names the ranks that did not come within `seconds`; ERR_UNAVAILABLE there is
- * no ompi-server here; ERR_IO the port. */
+/* Before MPI_Init. Errors: ERR_PEER names the ranks that did not come within `seconds`; ERR_UNAVAILABLE
+ * there is no ompi-server here; ERR_IO the port. */
 sy_status sy_torchrun_before(const struct sy_launch *place, double seconds);
 
 /* After it: a communicator of all, in the order of their ranks. */

@@ -1,8 +1,8 @@
 /* Ranks of `threads` that write into each other's memory: all of it is theirs, what is needed is when. See
  * comm.h.
  *
- * A writer raises flags when all its bytes are written; who waits sees the flag and so the bytes. Nobody spins:
- * the writer wakes those whose flags it raised, and a wait ends as every other does.
+ * A writer raises flags when all its bytes are written; who waits sees the flag and so the bytes. Nobody
+ * spins: the writer wakes those whose flags it raised, and a wait ends as every other does.
  */
 #include "comm/team.h"
 

@@ -3,7 +3,7 @@
  *
  *     struct sy_world_options o = sy_world_options(config);
  *     o.stop = io->stop;
- *     SY_TRY(sy_world_run(&o, one_rank, &mine));        // one_rank(comm, &mine), on every rank of this process
+ *     SY_TRY(sy_world_run(&o, one_rank, &mine));    // one_rank(comm, &mine), on every rank of the process
  *
  *     started by a launcher, 2 processes or more    mpi: fn is called once in each process
  *     run.ranks = N > 1                             threads: fn is called N times in this process

@@ -22,8 +22,8 @@ struct sy_price {
     double all, step;
 };
 
-/* Local. After a profiled step of a CPU, whose counts are the profile's and the gradients': times an addition and a
- * digest here and now. Errors: ERR_MEMORY. */
+/* Local. After a profiled step of a CPU, whose counts are the profile's and the gradients': times an
+ * addition and a digest here and now. Errors: ERR_MEMORY. */
 sy_status sy_price_measure(struct sy_session *s, const struct sy_price_of *of, struct sy_price *out);
 
 void sy_price_print(const struct sy_price *p, const struct sy_io *io);

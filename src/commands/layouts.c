@@ -70,7 +70,7 @@ static const char *word(const struct sy_layout *l, int factor) {
 /* 0: "all". */
 static int number(const struct sy_layout *l, int factor) { return (int)strtol(word(l, factor), NULL, 10); }
 
-/* --- which are admissible --------------------------------------------------------------------------------- */
+/* --- which are admissible ------------------------------------------------------------------------------- */
 
 /* Ranks that share stored weights, of those for data; 0: they do not divide them. */
 static int shard_of(const struct sy_layout *l) {
@@ -78,7 +78,8 @@ static int shard_of(const struct sy_layout *l) {
     return shard == 0 ? dp : dp % shard == 0 ? shard : 0;
 }
 
-/* What says nothing is said once: a schedule without stages, a way of rows without ranks, shards of one rank. */
+/* What says nothing is said once: a schedule without stages, a way of rows without ranks, shards of one
+ * rank. */
 static int says_something(const struct sy_layout *l) {
     return (l->of[SY_LAYOUT_schedule] == 0 || number(l, SY_LAYOUT_pp) > 1) &&
            (l->of[SY_LAYOUT_exchange] == 0 || number(l, SY_LAYOUT_ep) > 1) &&
@@ -140,7 +141,7 @@ static sy_status list_admissible(const struct sy_config *c, int processes, struc
     return SY_OK;
 }
 
-/* --- the cover -------------------------------------------------------------------------------------------- */
+/* --- the cover ------------------------------------------------------------------------------------------ */
 
 struct met { /* [factor, factor] a bit for each pair of values */
     uint64_t pair[SY_N_LAYOUT_FACTORS][SY_N_LAYOUT_FACTORS];
@@ -188,7 +189,7 @@ sy_status sy_layouts_cover(const struct sy_config *config, int processes, struct
     return SY_OK;
 }
 
-/* --- as options ------------------------------------------------------------------------------------------- */
+/* --- as options ----------------------------------------------------------------------------------------- */
 
 static sy_status set(struct sy_config *c, const char *key, const char *text) {
     return sy_config_set(c, SY_LAYER_FLAG, "verify", key, text);

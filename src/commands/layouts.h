@@ -38,7 +38,8 @@ int sy_layout_width(int factor);
 const char *sy_layout_value(int factor, int i);
 
 /* Local. The cover for a finished configuration, the plainest layout first, then by how many new pairs each
- * brings. processes > 1: beside the plainest one those of that many ranks, without memory of each other. Errors: ERR_MEMORY. Owned by the caller: free. */
+ * brings. processes > 1: beside the plainest one those of that many ranks, without memory of each other.
+ * Errors: ERR_MEMORY. Owned by the caller: free. */
 sy_status sy_layouts_cover(const struct sy_config *config, int processes, struct sy_layout **out, int *n);
 
 /* Local. Sets the options of a layout and finishes the configuration. */

@@ -84,7 +84,7 @@ static int same(const struct outcome *a, const struct outcome *b) {
     return sy_f64_bits(a->loss) == sy_f64_bits(b->loss) && strcmp(a->digest, b->digest) == 0;
 }
 
-/* --- the table -------------------------------------------------------------------------------------------- */
+/* --- the table ------------------------------------------------------------------------------------------ */
 
 static void print_head(const struct sy_io *io) {
     for (int f = 0; f < SY_N_LAYOUT_FACTORS; f++)
@@ -128,7 +128,7 @@ static sy_status all_layouts(const struct task *t, int64_t most, const struct sy
     return status;
 }
 
-/* --- planted bugs ----------------------------------------------------------------------------------------- */
+/* --- planted bugs --------------------------------------------------------------------------------------- */
 
 static int find_plant(const char *name, struct sy_plant *out) {
     for (int i = 0; sy_plant(i, out); i++)

@@ -104,7 +104,8 @@ sy_status sy_config_clear(struct sy_config *cfg, enum sy_config_layer layer, con
  * numerics.class. May be called again after more was set. Errors: ERR_USAGE with both numbers in the text. */
 sy_status sy_config_finish(struct sy_config *cfg, bool hopper);
 
-/* Local. Whether a finished configuration computes on a GPU, and on which: its number, or -1 for the first. */
+/* Local. Whether a finished configuration computes on a GPU, and on which: its number, or -1 for the
+ * first. */
 bool sy_config_cuda(const struct sy_config *cfg, int *ordinal);
 
 /* Local. The i-th message of what load, flags and finish found wrong, at most ten of them, whose first is

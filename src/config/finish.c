@@ -92,7 +92,8 @@ sy_status sy_config_apply_rules(struct sy_config *cfg, bool hopper) {
         choose_int(cfg, "numerics.lanes", default_lanes(cfg->training.global_batch_size, cfg->numerics.cell));
     bool gpu_class = cfg->numerics.class == SY_CLASS_AUTO || cfg->numerics.class == SY_CLASS_SM90;
     if (cfg->run.device == SY_DEVICE_AUTO)
-        choose(cfg, "run.device", hopper && gpu_class && cfg->run.ranks == 1 ? SY_DEVICE_CUDA : SY_DEVICE_CPU);
+        choose(cfg, "run.device",
+               hopper && gpu_class && cfg->run.ranks == 1 ? SY_DEVICE_CUDA : SY_DEVICE_CPU);
     int ordinal;
     if (cfg->numerics.class == SY_CLASS_AUTO)
         choose(cfg, "numerics.class", sy_config_cuda(cfg, &ordinal) ? SY_CLASS_SM90 : SY_CLASS_X86);

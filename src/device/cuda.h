@@ -8,8 +8,8 @@
 
 #include "device/memory.h"
 
-/* Segments start at multiples of as many rows; how large a temporary is (memory.h); and what an op may use as workspace, whatever its sizes: one
- * that would need more works in pieces. */
+/* Segments start at multiples of as many rows; how large a temporary is (memory.h); and what an op may
+ * use as workspace, whatever its sizes: one that would need more works in pieces. */
 enum { SY_CUDA_SEGMENT = 16, SY_CUDA_BUSY = 1 << 29, SY_CUDA_WORKSPACE = 64 << 20 };
 
 /* What a GPU is. */

@@ -20,7 +20,8 @@ struct sy_device {
     const char *name;
     /* segments (expert, sequence) of rows start at multiples of this, so that tiles need no tails */
     int64_t segment;
-    /* values of a temporary with which one pass over them keeps the device busy: work in pieces has as large ones */
+    /* values of a temporary with which one pass over them keeps the device busy: work in pieces has as
+     * large ones */
     int64_t busy;
     /* Local. Zeroed memory, 64-byte aligned; NULL if there is none. */
     void *(*alloc)(const struct sy_device *d, enum sy_place place, size_t bytes);

@@ -101,7 +101,7 @@ const struct sy_safetensors_tensor *sy_safetensors_find(const struct sy_safetens
 sy_status sy_safetensors_read(const struct sy_safetensors *file, const struct sy_safetensors_tensor *tensor,
                               int64_t first, int64_t bytes, void *dst);
 
-/* ---- writer: open, metadata*, declare*, write*, finish; or lay, and join for each of several ------------ */
+/* ---- writer: open, metadata*, declare*, write*, finish; or lay, and join for each of several ----------- */
 struct sy_safetensors_writer;
 
 struct sy_safetensors_written {

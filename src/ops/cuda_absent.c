@@ -1,5 +1,5 @@
-/* The ops of CUDA devices in a build without: none, as it makes no such device (device/cuda_absent.c); plans need the
- * size of packed operands, 0. */
+/* The ops of CUDA devices in a build without: none, as it makes no such device (device/cuda_absent.c);
+ * plans need the size of packed operands, 0. */
 #include "ops/ops.h"
 
 static size_t no_bytes(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n) {

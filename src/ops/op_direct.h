@@ -1,8 +1,8 @@
 /* Ops of a dispatch straight into the memory of other ranks (moe/direct.h). See ops.h for what an op is.
  *
  * A token goes to each rank that owns one of its experts once, whatever it has of them there. Its place, the
- * slot, counts the tokens before it that go to that rank. A destination has a window of `max_tokens` slots for
- * each source, so that no count must be known before rows move.
+ * slot, counts the tokens before it that go to that rank. A destination has a window of `max_tokens` slots
+ * for each source, so that no count must be known before rows move.
  */
 #ifndef SY_OPS_OP_DIRECT_H
 #define SY_OPS_OP_DIRECT_H
@@ -44,8 +44,9 @@ struct sy_send_slots {
 };
 
 /* What has arrived, as route_sort orders it: routes to this rank's experts by (expert, sequence, slot), the
- * sequences in the order of `source` and `sequence`. A route's number is (source * max_tokens + slot) * K + k.
- * More rows than max_rows: there are none, and *overflow becomes how many there would have been, if it is 0. */
+ * sequences in the order of `source` and `sequence`. A route's number is (source * max_tokens + slot) *
+ * K + k. More rows than max_rows: there are none, and *overflow becomes how many there would have been,
+ * if it is 0. */
 struct sy_route_arrived {
     int64_t ranks, max_tokens, max_sequences, top_k, first_expert, experts, max_rows;
     int64_t sequences;

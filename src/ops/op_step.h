@@ -16,8 +16,8 @@ struct sy_scalars {
 };
 
 /* What a step's ops count, in the exec's memory: integers alone, so that no order of adding shows and ranks
- * may add them (of tokens the lowest is taken, of overflow the largest). A token is named by ((sequence of the step's batch * S + token) * layers + layer): the lowest
- * is the first. */
+ * may add them (of tokens the lowest is taken, of overflow the largest). A token is named by ((sequence
+ * of the step's batch * S + token) * layers + layer): the lowest is the first. */
 enum { SY_NO_TOKEN = -1 };
 struct sy_tally {
     int64_t loss;           /* 2^-24 nats over valid labels */
@@ -76,8 +76,8 @@ struct sy_row_sum {
     int n_items;
 };
 
-/* y = y + x, item after item: one may go on from what an earlier one wrote, from its first element on and with the
- * same n. */
+/* y = y + x, item after item: one may go on from what an earlier one wrote, from its first element on
+ * and with the same n. */
 struct sy_add_item {
     int64_t n;
     const float *x;

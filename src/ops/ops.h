@@ -181,9 +181,9 @@ int sy_scatter_add_overlaps(const struct sy_scatter_memory *m);
  * the parts, or the value's) up to max_head, sequences of seq_len. */
 size_t sy_ops_scratch_bytes(int64_t max_row, int64_t max_head, int64_t seq_len);
 
-/* Bytes of a GPU's scratch, which all its ops share, with which they are at their fastest, attention of at most
- * this shape among them. With less, attention backward takes fewer heads at a time; without room for one
- * (sequence, key-value head) it takes the slower kernel of any shape. */
+/* Bytes of a GPU's scratch, which all its ops share, with which they are at their fastest, attention of
+ * at most this shape among them. With less, attention backward takes fewer heads at a time; without room
+ * for one (sequence, key-value head) it takes the slower kernel of any shape. */
 size_t sy_ops_workspace_bytes(const struct sy_attention *most);
 
 #endif

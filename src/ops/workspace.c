@@ -5,8 +5,8 @@
 
 static int64_t ratio_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* Units that give each of a GPU's 132 multiprocessors two tiles of keys, and two of 256 queries of a head: the
- * longest, which are begun first, and the shortest then make equal shares. */
+/* Units that give each of a GPU's 132 multiprocessors two tiles of keys, and two of 256 queries of a
+ * head: the longest, which are begun first, and the shortest then make equal shares. */
 size_t sy_ops_workspace_bytes(const struct sy_attention *most) {
     enum { TILES = 264 };
     int64_t all = most->sequences * most->kv_heads, tiles = sy_ds_tiles(most);

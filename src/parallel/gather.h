@@ -1,5 +1,5 @@
-/* Parts of tensors that the ranks of a group own (parallel/shard.h), brought to all of them: what a rank has of
- * a set of tensors goes to each other one as one message. Only bits move.
+/* Parts of tensors that the ranks of a group own (parallel/shard.h), brought to all of them: what a rank
+ * has of a set of tensors goes to each other one as one message. Only bits move.
  *
  * SY_GATHER_SLOTS sets may be in flight: while one comes, the next is sent.
  */
@@ -44,9 +44,9 @@ void sy_gather_destroy(struct sy_gather *g);
 /* The messages' buffers. */
 void sy_gather_carve(struct sy_gather *g, struct sy_arena *a);
 
-/* Collective over the set's group. begin waits for nobody; sets are waited for in the order in which they were
- * begun. A message carries no status: a rank that has failed sends what it has, or leaves. Errors: of the
- * device, ERR_PEER. */
+/* Collective over the set's group. begin waits for nobody; sets are waited for in the order in which
+ * they were begun. A message carries no status: a rank that has failed sends what it has, or leaves.
+ * Errors: of the device, ERR_PEER. */
 sy_status sy_gather_begin(struct sy_gather *g, int set);
 sy_status sy_gather_wait(struct sy_gather *g, int set);
 

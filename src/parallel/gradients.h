@@ -60,12 +60,13 @@ struct sy_grad_sink sy_gradients_sink(struct sy_gradients *g);
 /* fn(arg) after every flush from now on; NULL: nothing. */
 void sy_gradients_after_flush(struct sy_gradients *g, void (*fn)(void *arg), void *arg);
 
-/* A parameter's sum over a maximal node of this rank's lanes (an expert's: lane groups), after the last batch,
- * in the exec's memory; until the next begin. The root is that of a rank that has all lanes. */
+/* A parameter's sum over a maximal node of this rank's lanes (an expert's: lane groups), after the last
+ * batch, in the exec's memory; until the next begin. The root is that of a rank that has all lanes. */
 float *sy_gradients_sum(const struct sy_gradients *g, int param, struct sy_tree_node node);
 float *sy_gradients_root(const struct sy_gradients *g, int param);
-/* What one answer on every layout adds to a step's products, in elements, since begin: leaves that were cut, as
- * they were written to their buffer and read from it again, and leaves that were folded into what a lane had. */
+/* What one answer on every layout adds to a step's products, in elements, since begin: leaves that were
+ * cut, as they were written to their buffer and read from it again, and leaves that were folded into
+ * what a lane had. */
 struct sy_gradients_work {
     int64_t cut, folded;
 };

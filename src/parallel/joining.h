@@ -1,5 +1,5 @@
-/* How the maximal nodes of a group's ranks add up to the root: in the order of the tree (NUMERICS 4), the same for
- * every tensor. A pure function of how the leaves lie on the ranks, which ascend with them. */
+/* How the maximal nodes of a group's ranks add up to the root: in the order of the tree (NUMERICS 4),
+ * the same for every tensor. A pure function of how the leaves lie on the ranks, which ascend with them. */
 #ifndef SY_PARALLEL_JOINING_H
 #define SY_PARALLEL_JOINING_H
 

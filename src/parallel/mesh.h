@@ -4,7 +4,8 @@
  *     rank    = pp_rank * dp + dp_rank                    a stage's ranks are neighbours
  *     dp_rank = edp_rank * ep + ep_rank                   so are those that share a stage's experts
  *             = replicate_rank * shard + shard_rank       and those that share its stored weights
- * edp_rank = expert_replicate_rank * expert_shard + expert_shard_rank: of the ranks with the same experts, those
+ * edp_rank = expert_replicate_rank * expert_shard + expert_shard_rank: of the ranks with the same experts,
+ * those
  *            of one shard group share them, if there are several
  *
  * Lanes. The P / F lane groups are dealt whole, contiguous, as evenly as it goes (the first get more), to the

@@ -37,7 +37,7 @@ struct sy_reduce {
     sy_status status;              /* of those that are done */
 };
 
-/* --- buckets ---------------------------------------------------------------------------------------------- */
+/* --- buckets -------------------------------------------------------------------------------------------- */
 
 static const struct sy_tensor *tensor_of(const struct sy_reduce *r, int tensor) {
     return &r->o.params->tensor[tensor];
@@ -130,7 +130,7 @@ static void fill_buckets(struct sy_reduce *r, int n_tensors) {
     }
 }
 
-/* --- creation --------------------------------------------------------------------------------------------- */
+/* --- creation ------------------------------------------------------------------------------------------- */
 
 /* The leaves of each rank of a group: lanes of the data-parallel ranks, lane groups of those with the same
  * experts. */
@@ -240,7 +240,7 @@ void sy_reduce_destroy(struct sy_reduce *r) {
     free(r);
 }
 
-/* --- a bucket --------------------------------------------------------------------------------------------- */
+/* --- a bucket ------------------------------------------------------------------------------------------- */
 
 /* One owner's part of all this rank's nodes: node by node, tensor by tensor. */
 static void pack(const struct sy_reduce *r, const struct bucket *b, int owner, float *to) {
@@ -303,7 +303,7 @@ static const struct sy_comm *comm_of(const struct sy_reduce *r, const struct buc
     return b->experts ? &r->o.groups->edp : &r->o.groups->dp;
 }
 
-/* --- a step ----------------------------------------------------------------------------------------------- */
+/* --- a step --------------------------------------------------------------------------------------------- */
 
 static void note(struct sy_reduce *r, sy_status status) {
     if (r->status == SY_OK)

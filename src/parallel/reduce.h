@@ -1,12 +1,12 @@
-/* Gradients over ranks: each rank's tree ends in its maximal nodes; of every tensor the owner (owner.h) gets its
- * part of all ranks' nodes and joins them in the order of the tree (NUMERICS 4). Only bits move; a node is
- * added once, by its owner.
+/* Gradients over ranks: each rank's tree ends in its maximal nodes; of every tensor the owner (owner.h)
+ * gets its part of all ranks' nodes and joins them in the order of the tree (NUMERICS 4). Only bits move; a
+ * node is added once, by its owner.
  *
  *     rank's nodes --pack by owner--> all-to-all --> owner's part of every node --join--> its gradient
  *
- * Tensors go in buckets, in the order in which backward completes them, and while it goes on. Dense parameters are reduced over the
- * data-parallel ranks, experts over those that have the same ones. One rank alone has its roots and nothing
- * is moved.
+ * Tensors go in buckets, in the order in which backward completes them, and while it goes on. Dense
+ * parameters are reduced over the data-parallel ranks, experts over those that have the same ones. One rank
+ * alone has its roots and nothing is moved.
  */
 #ifndef SY_PARALLEL_REDUCE_H
 #define SY_PARALLEL_REDUCE_H
@@ -33,9 +33,9 @@ void sy_reduce_destroy(struct sy_reduce *r);
 /* Before a step's first batch. */
 void sy_reduce_begin(struct sy_reduce *r);
 
-/* Collective over the data-parallel ranks, from a step's beginning until run. While backward goes on: buckets that
- * are complete go out. may_wait: also where others must come for that, which is right in the last pass alone, and
- * if all ranks do the same in it. */
+/* Collective over the data-parallel ranks, from a step's beginning until run. While backward goes on:
+ * buckets that are complete go out. may_wait: also where others must come for that, which is right in
+ * the last pass alone, and if all ranks do the same in it. */
 void sy_reduce_progress(struct sy_reduce *r, int may_wait);
 
 /* Collective over the data-parallel ranks, after the last batch: the rest of it; returns the agreed status.

@@ -82,8 +82,8 @@ static void take_layer(struct sy_resident *r, struct sy_arena *a, int l) {
         sy_mlp_take_cache(x, a, r->o.experts.n, d, f, &t->experts);
 }
 
-/* Of a room for one layer, the layer whose memory this one has: the first of its kind that is here, whose weights
- * have the same shapes; -1: it has none. */
+/* Of a room for one layer, the layer whose memory this one has: the first of its kind that is here,
+ * whose weights have the same shapes; -1: it has none. */
 static int home_of(const struct sy_resident *r, int l) {
     const struct sy_config_model *m = r->o.model;
     if (r->o.holds == SY_RESIDENT_ENDS || !is_here(r, r->o.params->layer[l].attn_norm))

@@ -14,8 +14,8 @@ struct sy_resident_options {
     const struct sy_config_model *model;
     const struct sy_config_moe *moe;
     const struct sy_exec *exec;
-    /* [n_params] first element of each that this rank owns whole; read for vectors and expert biases; outlives
-     * the source */
+    /* [n_params] first element of each that this rank owns whole; read for vectors and expert biases;
+     * outlives the source */
     float *const *master;
     const struct sy_owner *own; /* no parameter of other stages is here; NULL: all are */
     struct sy_share experts;    /* of each layer that lie here */

@@ -33,7 +33,7 @@ struct sy_sharded {
     sy_status status;
 };
 
-/* --- what there is ---------------------------------------------------------------------------------------- */
+/* --- what there is -------------------------------------------------------------------------------------- */
 
 static int n_sets(const struct sy_sharded *s) { return 2 * (s->o.params->n_layers + 1); }
 
@@ -92,7 +92,7 @@ static void carve(void *self, struct sy_arena *a) {
     sy_gather_carve(s->gather, a);
 }
 
-/* --- creation --------------------------------------------------------------------------------------------- */
+/* --- creation ------------------------------------------------------------------------------------------- */
 
 static struct sy_resident_options room_options(const struct sy_sharded *s, int ends, int only) {
     return (struct sy_resident_options){.params = s->o.params,
@@ -243,7 +243,7 @@ void sy_sharded_changed(struct sy_sharded *s) {
 sy_status sy_sharded_status(const struct sy_sharded *s) { return s->status; }
 int64_t sy_sharded_sent(const struct sy_sharded *s) { return sy_gather_sent(s->gather); }
 
-/* --- gathering -------------------------------------------------------------------------------------------- */
+/* --- gathering ------------------------------------------------------------------------------------------ */
 
 static void note(struct sy_sharded *s, sy_status status) {
     if (s->status == SY_OK)

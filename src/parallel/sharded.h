@@ -1,5 +1,6 @@
-/* The weight source of a rank that keeps a shard of all stored weights (FSDP; over several such groups HSDP): a
- * layer's are gathered from the ranks of its shard group when it is computed, the next layer's meanwhile.
+/* The weight source of a rank that keeps a shard of all stored weights (FSDP; over several such groups
+ * HSDP): a layer's are gathered from the ranks of its shard group when it is computed, the next layer's
+ * meanwhile.
  *
  *     shards, as messages have them --gather--> a room for a layer (or for each: reshard 0) --> the layer
  *

@@ -1,7 +1,7 @@
 /* Held-out loss: see sy_session_eval.
  *
- * Sequences are dealt to the data-parallel ranks; all make as many calls, some with no sequences at the end. Over
- * stages several calls are one run of the pipeline, as many as the feed holds on every rank.
+ * Sequences are dealt to the data-parallel ranks; all make as many calls, some with no sequences at the
+ * end. Over stages several calls are one run of the pipeline, as many as the feed holds on every rank.
  */
 #include <stdlib.h>
 
@@ -51,7 +51,8 @@ static struct sy_batch call_batch(void *self, int64_t j) {
     return b;
 }
 
-/* n calls from h->from on. A rank of several that share experts that cannot read its sequences says so to them. */
+/* n calls from h->from on. A rank of several that share experts that cannot read its sequences says so
+ * to them. */
 static sy_status eval_calls(struct heldout *h, int64_t n) {
     struct sy_session *s = h->s;
     struct sy_share own = share_of(h, s->mesh.dp_rank, h->from);

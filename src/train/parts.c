@@ -78,7 +78,8 @@ static sy_status make_schedule(const struct part_of *o, struct sy_schedule **out
                               out);
 }
 
-/* The stages of a rank, for the model's options: [n / ranks]; NULL without memory. Its layers' are dealt here. */
+/* The stages of a rank, for the model's options: [n / ranks]; NULL without memory. Its layers' are dealt
+ * here. */
 static struct sy_model_stage *stages_of(const struct sy_mesh *m, const struct sy_schedule *schedule) {
     struct sy_model_stage *stages = calloc((size_t)(m->stages.n / m->stages.ranks), sizeof *stages);
     for (int i = 0; stages && i < m->stages.n / m->stages.ranks; i++)

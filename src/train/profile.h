@@ -48,8 +48,8 @@ enum sy_profile_part {
 };
 
 /* Columns of a part. Up to `host`: which pass. Of a call of the sink: leaves, and the sums of leaves and of
- * lanes (folds and joins of the tree); of the gradients over ranks: all else, and the joins. Of the others: the
- * first. */
+ * lanes (folds and joins of the tree); of the gradients over ranks: all else, and the joins. Of the
+ * others: the first. */
 enum sy_profile_column { SY_FORWARD, SY_RECOMPUTE, SY_BACKWARD, SY_N_COLUMNS, SY_LEAVES = 0, SY_SUMS = 1 };
 int sy_profile_columns(int part);
 

@@ -1,5 +1,6 @@
 /* The class's self-test: before a GPU computes a run it makes the products and attention of a few made-up
- * calls (ops/calls.h), and the CPU the same; a bit that differs refuses the GPU. Some tens of milliseconds. */
+ * calls (ops/calls.h), and the CPU the same; a bit that differs refuses the GPU. Some tens of
+ * milliseconds. */
 #include <stdlib.h>
 
 #include "ops/calls.h"

@@ -1,5 +1,5 @@
-/* Everything that a rank of a run holds: see session.h. Its parts: parts.c, exec.c, weights.c. A step: step.c; its
- * sequences: feed.c; held-out ones: eval.c. */
+/* Everything that a rank of a run holds: see session.h. Its parts: parts.c, exec.c, weights.c. A step:
+ * step.c; its sequences: feed.c; held-out ones: eval.c. */
 #include "train/session.h"
 
 #include <stdio.h>
@@ -146,8 +146,8 @@ sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, 
 static sy_status check_axes(const struct sy_config *c, const struct sy_mesh *m, const struct sy_comm *world) {
     int ordinal;
     if (m->world > 1 && sy_config_cuda(c, &ordinal))
-        return sy_config_fail(c, "run.device", "%d ranks compute on CPUs in this build: choose \"cpu\", or one rank",
-                              m->world);
+        return sy_config_fail(
+            c, "run.device", "%d ranks compute on CPUs in this build: choose \"cpu\", or one rank", m->world);
     if (m->ep > 1 && c->parallelism.expert_parallel_comm_backend == SY_COMM_DIRECT && !world->ops->windows)
         return sy_config_fail(
             c, "parallelism.expert_parallel_comm_backend",

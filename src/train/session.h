@@ -119,16 +119,16 @@ struct sy_step_result {
     double data_seconds;
 };
 
-/* Collective. Step s from 0, on sequences s*global_batch_size on. A non-finite loss or gradient leaves the weights
- * alone. */
+/* Collective. Step s from 0, on sequences s*global_batch_size on. A non-finite loss or gradient leaves
+ * the weights alone. */
 sy_status sy_session_step(struct sy_session *session, int64_t s, struct sy_step_result *out);
 
-/* Collective. The same on the sequences that stand in feed.ids, labels and doc_start, in the order of the walk
- * (place k holds sequence sy_walk_sequence(k)). */
+/* Collective. The same on the sequences that stand in feed.ids, labels and doc_start, in the order of
+ * the walk (place k holds sequence sy_walk_sequence(k)). */
 sy_status sy_session_step_filled(struct sy_session *session, int64_t s, struct sy_step_result *out);
 
-/* Collective. Mean loss over up to max_batches global batches of held-out sequences (negative: all), in nats per
- * valid token. */
+/* Collective. Mean loss over up to max_batches global batches of held-out sequences (negative: all), in
+ * nats per valid token. */
 sy_status sy_session_eval(struct sy_session *session, int64_t max_batches, double *loss, int64_t *n_valid);
 
 /* Collective. The digest of the weights as they are. Errors: of the device. */
@@ -166,8 +166,8 @@ sy_status sy_session_measure(const struct sy_config *config, const struct sy_par
 /* Local. Errors: ERR_UNAVAILABLE, naming the first bit that an exec's GPU has otherwise than the CPU. */
 sy_status sy_class_selftest(const struct sy_exec *gpu);
 
-/* Local. Whether the GPU of a session that is being made has the memory of its plan. Errors: ERR_MEMORY, with what
- * would fit. */
+/* Local. Whether the GPU of a session that is being made has the memory of its plan. Errors: ERR_MEMORY,
+ * with what would fit. */
 sy_status sy_session_fits(const struct sy_session *session);
 
 /* What sy_data_options are in the configuration. `paths` and `suffixes` point into it. */

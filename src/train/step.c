@@ -64,8 +64,9 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
                                                   .data = s->step.counts});
 }
 
-/* Call i of the step. All data-parallel ranks make as many; some of them may have no sequences. Ranks that share
- * experts exchange rows all the same; of one alone weights are gathered, which is collective too. */
+/* Call i of the step. All data-parallel ranks make as many; some of them may have no sequences. Ranks
+ * that share experts exchange rows all the same; of one alone weights are gathered, which is collective
+ * too. */
 static struct sy_batch call_batch(void *self, int64_t i) {
     const struct sy_session *s = self;
     const struct sy_call *call = &s->calls.call[i];

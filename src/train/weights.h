@@ -1,5 +1,6 @@
-/* The weights of a rank, as the model reads them: all of them (parallel/resident.h), or a shard that is gathered
- * with those of others (parallel/sharded.h); and how an update of the masters reaches them (spread.h). */
+/* The weights of a rank, as the model reads them: all of them (parallel/resident.h), or a shard that is
+ * gathered with those of others (parallel/sharded.h); and how an update of the masters reaches them
+ * (spread.h). */
 #ifndef SY_TRAIN_WEIGHTS_H
 #define SY_TRAIN_WEIGHTS_H
 
@@ -31,8 +32,8 @@ sy_status sy_weights_measure(const struct sy_weights_options *options, struct sy
 sy_status sy_weights_init(const struct sy_weights_options *options, struct sy_weights *out);
 void sy_weights_fini(struct sy_weights *w);
 
-/* Collective. The kept elements that this rank owns have changed: all ranks that keep the same get them. Errors:
- * of the device, ERR_PEER. */
+/* Collective. The kept elements that this rank owns have changed: all ranks that keep the same get them.
+ * Errors: of the device, ERR_PEER. */
 sy_status sy_weights_changed(struct sy_weights *w);
 
 /* Local. What failed in the source, which has no status of its own. */

@@ -1,6 +1,6 @@
 /* Every result of fsync, rename, fflush, fclose and, where metrics.jsonl is parted, fwrite of a run counts:
- * each call that fails, one at a time, ends the run with an error that names a file of it, and a run that goes on ends with the bits of one
- * that was not disturbed.
+ * each call that fails, one at a time, ends the run with an error that names a file of it, and a run that
+ * goes on ends with the bits of one that was not disturbed.
  *
  * The run under test goes back two steps, so that metrics.jsonl is parted, routes are written, and two
  * checkpoints.

@@ -4,8 +4,8 @@
  *     test_ops [--calls N] [OP...]       N edge calls of each op (60), and typical ones
  *
  * Prints a table, and for an op that differs its first calls that do. A child of this process holds the GPU:
- * if an op ends it (a fault, a kernel that never ends), the next child goes on with the next op. Exit 0 when all
- * agree, 1 when not, 77 without a GPU.
+ * if an op ends it (a fault, a kernel that never ends), the next child goes on with the next op. Exit 0
+ * when all agree, 1 when not, 77 without a GPU.
  */
 #include <stdio.h>
 #include <stdlib.h>

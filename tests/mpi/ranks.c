@@ -1,4 +1,5 @@
-/* What processes do to each other, as a program for mpirun (tests/mpi/ends.sh):   ranks SCENE DIR LIMIT [options]
+/* What processes do to each other, as a program for mpirun (tests/mpi/ends.sh):   ranks SCENE DIR LIMIT
+ * [options]
  *
  * Each rank writes how it ended to DIR/<rank>: "exit code, seconds, message", and exits with that code.
  */
@@ -81,7 +82,8 @@ static sy_status sum(const struct sy_comm *c, int64_t n) {
     return SY_OK;
 }
 
-/* To the next rank and from the one before, both begun before either is waited for; also to this one itself. */
+/* To the next rank and from the one before, both begun before either is waited for; also to this one
+ * itself. */
 static sy_status pass_on(const struct sy_comm *c, size_t n, int by) {
     struct sy_comm_request r[2];
     unsigned char *out = bytes_of(n, c->rank + 1), *in = bytes_of(n, 0);

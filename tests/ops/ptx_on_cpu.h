@@ -2,9 +2,9 @@
  * mbarriers.
  *
  * A product is one step of CHAIN for each output (sy_on_cpu_step). What is asynchronous on a GPU is done at
- * once: TMA when it is asked for, a product when the last thread of its warp or warpgroup comes. So a wait too
- * few does not show, but one too many stands still; layouts, swizzles, counts of barriers and orders of sums do
- * show. A shared address is a place from the block's shared memory on.
+ * once: TMA when it is asked for, a product when the last thread of its warp or warpgroup comes. So a wait
+ * too few does not show, but one too many stands still; layouts, swizzles, counts of barriers and orders of
+ * sums do show. A shared address is a place from the block's shared memory on.
  */
 #ifndef SY_TESTS_PTX_ON_CPU_H
 #define SY_TESTS_PTX_ON_CPU_H

@@ -2,9 +2,9 @@
  * windows, arrival and return against what the routes say, written out. Every tier, class and number of
  * threads.
  *
- * A token comes to a rank once; an owner's rows are by (expert, round, rank, sequence, token), segments at any
- * multiple; what returns lies in the rows of the sender's own sort. Too many rows: none, and the first such
- * count stays.
+ * A token comes to a rank once; an owner's rows are by (expert, round, rank, sequence, token), segments at
+ * any multiple; what returns lies in the rows of the sender's own sort. Too many rows: none, and the first
+ * such count stays.
  */
 #include "route_ids.h"
 

@@ -1,8 +1,8 @@
 /* What the backward ops mean, in class fp32: finite differences of the forward op, and adjoint pairs.
  *
  * A difference is taken along g/|g| plus a random unit vector, so that the true answer is near |g| and no
- * error of an element hides. sum g (x+ - x-), with the x+ and x- that fp32 holds, must be value(x+) - value(x-) to 1e-3.
- * As a control, the same check refuses a gradient that is 1 % too large.
+ * error of an element hides. sum g (x+ - x-), with the x+ and x- that fp32 holds, must be value(x+) -
+ * value(x-) to 1e-3. As a control, the same check refuses a gradient that is 1 % too large.
  */
 #include "ops_harness.h"
 

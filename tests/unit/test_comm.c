@@ -1,8 +1,8 @@
-/* The transports, self, threads and mpi (comm_ranks.h), against what one rank can work out alone: gathers, uneven exchanges,
- * many of them in flight and waited for in orders of each rank's own, broadcasts, integer sums, the
- * barrier's order, agreement on a status; a thousand rounds of all of it in turn; each operation with any
- * ranks failing; 1 to 8 ranks, two processors or not. Groups and messages: test_comm_groups.c. Ranks that
- * do not come: test_comm_ends.c.
+/* The transports, self, threads and mpi (comm_ranks.h), against what one rank can work out alone: gathers,
+ * uneven exchanges, many of them in flight and waited for in orders of each rank's own, broadcasts, integer
+ * sums, the barrier's order, agreement on a status; a thousand rounds of all of it in turn; each operation
+ * with any ranks failing; 1 to 8 ranks, two processors or not. Groups and messages: test_comm_groups.c.
+ * Ranks that do not come: test_comm_ends.c.
  */
 #include "comm_operations.h"
 

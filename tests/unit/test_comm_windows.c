@@ -1,6 +1,6 @@
 /* Ranks that write into each other's memory: what was written before a flag is there when it is seen, round
- * after round, also when ranks are late; a wait ends when a rank it needs has left, or after the limit; a dead
- * communicator refuses to write. Run under TSan.
+ * after round, also when ranks are late; a wait ends when a rank it needs has left, or after the limit; a
+ * dead communicator refuses to write. Run under TSan.
  */
 #include <setjmp.h>
 #include <stdarg.h>

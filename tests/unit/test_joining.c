@@ -1,5 +1,6 @@
-/* Nodes of ranks to the root, against the tree's recursive definition, bit for bit: every number of leaves up to 24
- * and every way to cut them in two or three, and random ones into more; a sum in the order of ranks must differ. */
+/* Nodes of ranks to the root, against the tree's recursive definition, bit for bit: every number of
+ * leaves up to 24 and every way to cut them in two or three, and random ones into more; a sum in the
+ * order of ranks must differ. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

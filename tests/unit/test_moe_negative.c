@@ -232,8 +232,8 @@ static void another_order_of_sequences(void **state) {
 
 /* --- who is told what ----------------------------------------------------------------------------------- */
 
-/* Of its own experts alone: of each rank a header (sequences of the rounds, routes to each rank, the fewest and
- * the most of an expert), and for each of its experts the routes of each sequence. */
+/* Of its own experts alone: of each rank a header (sequences of the rounds, routes to each rank, the
+ * fewest and the most of an expert), and for each of its experts the routes of each sequence. */
 static void told_of_own_experts_alone(void **state) {
     (void)state;
     static const struct setup plain = {.tier = "auto", .threads = 1};

@@ -3,8 +3,8 @@
  *
  * node(level, i) = node(level - 1, 2i) + node(level - 1, 2i + 1), an absent node is skipped: the root of
  * leaves [0, n) is that of the aligned halves of the next power of two. Buffers are exactly as many as
- * sy_tree_buffers says: they are taken from an arena and start as NaN, so that a buffer that is reused without
- * being cleared, or a lane that is never cleared, shows.
+ * sy_tree_buffers says: they are taken from an arena and start as NaN, so that a buffer that is reused
+ * without being cleared, or a lane that is never cleared, shows.
  */
 #include <math.h>
 #include <setjmp.h>

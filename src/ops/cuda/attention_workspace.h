@@ -1,6 +1,6 @@
 /* Workspace of attention backward on a GPU, for the host's plan and for kernels: terms of all pairs (head of
- * a sequence), then ds of the pairs of some units (sequence, key-value head), as many at a time as fit. With S
- * rounded up to n tiles of 128, a pair has
+ * a sequence), then ds of the pairs of some units (sequence, key-value head), as many at a time as fit.
+ * With S rounded up to n tiles of 128, a pair has
  *
  *     terms   [3][128 n + 64] words: lse, D, first key of a query; beyond S they are 0
  *     ds      for key tile t = 0, 1, ..: two boxes of 64 keys, each with rows of 64 ds (128 bytes) of the

@@ -20,10 +20,11 @@
 //
 // A chain may go on over several pairs of operands (maps), each padded to a block by itself.
 //
-// Epilogues: STORE BF of the chain; DIRECT the same to fp32 or with a bias or residual; SWIGLU, a tile holds 128 columns of g = x W1^T and the same of u = x
-// W3^T (two boxes, the weights are not interleaved) and stores g, u and h = BF((g SIG(g)) u); LEAF stores
-// fp32, FOLD adds to fp32 (TN), from +0 or from an accumulator. A warp owns 16 rows and sends them by its own TMA store or not at all; a
-// warpgroup without rows skips its products.
+// Epilogues: STORE BF of the chain; DIRECT the same to fp32 or with a bias or residual; SWIGLU, a tile
+// holds 128 columns of g = x W1^T and the same of u = x W3^T (two boxes, the weights are not interleaved)
+// and stores g, u and h = BF((g SIG(g)) u); LEAF stores fp32, FOLD adds to fp32 (TN), from +0 or from an
+// accumulator. A warp owns 16 rows and sends them by its own TMA store or not at all; a warpgroup without
+// rows skips its products.
 #ifndef SY_OPS_CUDA_GEMM_CUH
 #define SY_OPS_CUDA_GEMM_CUH
 
@@ -114,8 +115,8 @@ SY_DEV void next_stage(int &stage, int &phase) {
     }
 }
 
-// The chain of one tile from +0: whole blocks, then the last one's `rest` steps of 16 (TN: what the segment still
-// has; else 0).
+// The chain of one tile from +0: whole blocks, then the last one's `rest` steps of 16 (TN: what the segment
+// still has; else 0).
 template <int LAYOUT>
 SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase) {
     int before = -1;

@@ -87,7 +87,7 @@ __device__ __forceinline__ struct slice slice_of(const struct sy_mat &a, int64_t
             k};
 }
 
-/* --- linear ----------------------------------------------------------------------------------------------- */
+/* --- linear --------------------------------------------------------------------------------------------- */
 
 __global__ void __launch_bounds__(THREADS) linear(const struct sy_linear op) {
     __shared__ struct tiles s;
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(THREADS) linear(const struct sy_linear op) {
     });
 }
 
-/* --- linear_dx -------------------------------------------------------------------------------------------- */
+/* --- linear_dx ------------------------------------------------------------------------------------------ */
 
 __global__ void __launch_bounds__(THREADS) linear_dx(const struct sy_linear_dx op) {
     __shared__ struct tiles s;
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(THREADS) linear_dx(const struct sy_linear_dx o
     each(acc, t.rows, n, [&](int i, int j, float v) { products::put(c, t.first + i, j0 + j, v + 0.0f); });
 }
 
-/* --- linear_dw -------------------------------------------------------------------------------------------- */
+/* --- linear_dw ------------------------------------------------------------------------------------------ */
 
 struct problem {
     struct sy_dw dw;

@@ -80,7 +80,8 @@ SY_DEV void store4(void *row, int64_t at, const struct four &f) {
 }
 SY_DEV void *row_of(const struct sy_mat &m, int64_t row) { return (uint16_t *)m.data + row * m.row; }
 
-/* V64 of a block of 128 columns, 4 lane .. 4 lane + 3 a thread: columns 64 on are those of the upper 16 threads. */
+/* V64 of a block of 128 columns, 4 lane .. 4 lane + 3 a thread: columns 64 on are those of the upper 16
+ * threads. */
 SY_DEV float v64_of_fours(const struct four &a, const struct four &h) {
     float s[4];
 #pragma unroll

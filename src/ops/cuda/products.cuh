@@ -56,7 +56,7 @@ static __device__ __forceinline__ void sy_cuda_segment(const struct sy_rows &r, 
     hi = r.offset ? r.offset[g * r.sequences + s + 1] : lo + each;
 }
 
-/* --- elements of a matrix, widened and rounded ------------------------------------------------------------ */
+/* --- elements of a matrix, widened and rounded ---------------------------------------------------------- */
 
 namespace products {
 

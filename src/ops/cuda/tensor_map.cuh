@@ -19,8 +19,8 @@ static inline CUtensorMap sy_cuda_tensor_map(const struct sy_exec *, const struc
 #else
 #include <cuda.h>
 
-// Local. The map of a tensor; a failure is kept for the next wait. The driver's function comes by its name, so
-// that no program links libcuda.
+// Local. The map of a tensor; a failure is kept for the next wait. The driver's function comes by its name,
+// so that no program links libcuda.
 static inline CUtensorMap sy_cuda_tensor_map(const struct sy_exec *x, const struct sy_tensor &t) {
     typedef CUresult (*encode_fn)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *,
                                   const cuuint64_t *, const cuuint32_t *, const cuuint32_t *,

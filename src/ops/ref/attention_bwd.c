@@ -74,7 +74,8 @@ struct row { /* r of a block of queries */
     struct keys may;
 };
 
-/* s, dp of a row become BF(p) and ds, +0 where it may not see; written transposed for the sums over queries. */
+/* s, dp of a row become BF(p) and ds, +0 where it may not see; written transposed for the sums over
+ * queries. */
 static void row_gradient(const struct sy_exec *x, float c, const struct row *row, const struct buffers *u) {
     int64_t r = row->r, lo = row->may.lo, hi = row->may.hi;
     float *s = u->s + r * KEYS, *dp = u->dp + r * KEYS, lse = row->lse, d = row->d;

@@ -1,5 +1,5 @@
-/* Rows straight into the memory of other ranks: slots by counting, rows and what is said of them into windows,
- * a stable counting sort of what has arrived, and rows back. See ops/op_direct.h. */
+/* Rows straight into the memory of other ranks: slots by counting, rows and what is said of them into
+ * windows, a stable counting sort of what has arrived, and rows back. See ops/op_direct.h. */
 #include "ops/op_direct.h"
 
 #include "ops/ref/protos.h"
