@@ -41,11 +41,8 @@ SY_BOTH double sy_f64_from_bits(uint64_t u) {
 
 SY_BOTH int sy_f32_finite(float x) { return (sy_f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
 
-/* EXP2: a polynomial of degree 5 on the fraction, the integer added to the exponent. x <= -127 and NaN
- * give +0. */
-SY_BOTH float sy_exp2_f32(float x) {
-    x = x > -127.0f ? x : -127.0f;
-    x = x < 127.0f ? x : 127.0f;
+/* EXP2 of x in -127 .. 127: a polynomial of degree 5 on the fraction, the integer added to the exponent. */
+SY_BOTH float sy_exp2_core_f32(float x) {
     float u = x + 12582912.0f;
     float f = x - (u - 12582912.0f);
     float p = 0x1.5bba14p-10f;
@@ -55,6 +52,12 @@ SY_BOTH float sy_exp2_f32(float x) {
     p = fmaf(p, f, 0x1.62e42ap-1f);
     p = fmaf(p, f, 1.0f);
     return sy_f32_from_bits(sy_f32_bits(p) + (sy_f32_bits(u) << 23));
+}
+
+/* EXP2: x <= -127 and NaN give +0. */
+SY_BOTH float sy_exp2_f32(float x) {
+    x = x > -127.0f ? x : -127.0f;
+    return sy_exp2_core_f32(x < 127.0f ? x : 127.0f);
 }
 
 SY_BOTH float sy_exp_f32(float x) { return sy_exp2_f32(x * 1.44269504f); }

@@ -40,7 +40,7 @@ SY_DEV void finish(const struct sy_attention &op, const corner &at, int64_t c0, 
         inverse[r] = bad ? NAN : __frcp_rn(w.z[r]);
         if (c0 == 0 && lane() % 4 == 0 && row < at.n_queries)
             op.lse[(at.query + row) * op.heads + at.head] =
-                bad ? NAN : __fadd_rn(w.m[r], ptx::log2_of(w.z[r]));
+                bad ? NAN : __fadd_rn(w.m[r], sy_log2_f32(w.z[r]));
     }
 #pragma unroll
     for (int chunk = 0; chunk < VALUES / SIDE; chunk++)

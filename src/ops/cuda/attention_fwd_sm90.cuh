@@ -150,7 +150,7 @@ SY_DEV void store(const struct sy_attention &p, const tile &a, const rows &w, co
         int bad = !(w.z[r] > 0.0f);
         inverse[r] = bad ? NAN : __frcp_rn(w.z[r]);
         if (threadIdx.x % 4 == 0 && w.row + 8 * r < p.seq_len)
-            p.lse[(token + 8 * r) * p.heads + a.head] = bad ? NAN : __fadd_rn(w.m[r], ptx::log2_of(w.z[r]));
+            p.lse[(token + 8 * r) * p.heads + a.head] = bad ? NAN : __fadd_rn(w.m[r], sy_log2_f32(w.z[r]));
     }
     store_rows<N>(o, p.o, token, (int)p.seq_len - w.row, a.head, inverse);
 }

@@ -155,7 +155,7 @@ SY_DEV void exponentials(float (&s)[64], rows &w, float c, int clamps) {
     }
 #pragma unroll
     for (int i = 0; i < 64; i++)
-        s[i] = ptx::exp2_core(s[i]);
+        s[i] = sy_exp2_core_f32(s[i]);
     begin_sum(s, w, 0);
     begin_sum(s, w, 1);
 }

@@ -8,6 +8,8 @@
 #ifndef SY_OPS_CUDA_PTX_CUH
 #define SY_OPS_CUDA_PTX_CUH
 
+#include "base/fmath.h"
+
 #ifdef SY_ON_CPU
 #include "tests/ops/ptx_on_cpu.h"
 #else
@@ -263,33 +265,9 @@ namespace ptx {
 SY_DEV float bf16_low(uint32_t pair) { return __uint_as_float(pair << 16); }
 SY_DEV float bf16_high(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
 
-// EXP2 of x in -127..127.
-SY_DEV float exp2_core(float x) {
-    float u = __fadd_rn(x, 12582912.0f), f = __fsub_rn(x, __fsub_rn(u, 12582912.0f)), p = 0x1.5bba14p-10f;
-    p = __fmaf_rn(p, f, 0x1.3cea88p-7f);
-    p = __fmaf_rn(p, f, 0x1.c6b752p-5f);
-    p = __fmaf_rn(p, f, 0x1.ebf9bcp-3f);
-    p = __fmaf_rn(p, f, 0x1.62e42ap-1f);
-    p = __fmaf_rn(p, f, 1.0f);
-    return __uint_as_float(__float_as_uint(p) + (__float_as_uint(u) << 23));
-}
-SY_DEV float exp2_whole(float x) { return exp2_core(min_number(max_number(x, -127.0f), 127.0f)); }
+// sy_exp2_f32 and sy_sig_f32 with the GPU's own minimum, maximum and reciprocal.
+SY_DEV float exp2_whole(float x) { return sy_exp2_core_f32(min_number(max_number(x, -127.0f), 127.0f)); }
 SY_DEV float sig(float x) { return __frcp_rn(__fadd_rn(1.0f, exp2_whole(__fmul_rn(-x, 1.44269504f)))); }
-SY_DEV float log2_of(float z) {
-    uint32_t i = __float_as_uint(z) - 0x3f3504f3u;
-    int e = (int)i >> 23;
-    float f = __fsub_rn(__uint_as_float(__float_as_uint(z) - ((uint32_t)e << 23)), 1.0f),
-          q = 7.0376836292e-2f;
-    q = __fmaf_rn(q, f, -1.1514610310e-1f);
-    q = __fmaf_rn(q, f, 1.1676998740e-1f);
-    q = __fmaf_rn(q, f, -1.2420140846e-1f);
-    q = __fmaf_rn(q, f, 1.4249322787e-1f);
-    q = __fmaf_rn(q, f, -1.6668057665e-1f);
-    q = __fmaf_rn(q, f, 2.0000714765e-1f);
-    q = __fmaf_rn(q, f, -2.4999993993e-1f);
-    q = __fmaf_rn(q, f, 3.3333331174e-1f);
-    return __fmaf_rn(__fmaf_rn(__fmul_rn(f, f), __fmaf_rn(f, q, -0.5f), f), 1.44269504f, (float)e);
-}
 
 } // namespace ptx
 
