@@ -111,7 +111,7 @@ $(BUILD)/failing/tests/fuzz/fuzz_%: $(FAILING_OBJ) $(LIB)
 ON_CPU := $(patsubst %.cu,$(BUILD)/on_cpu/%.o,$(shell grep -l SY_LAUNCH src/ops/cuda/*.cu)) $(BUILD)/on_cpu/tests/ops/cuda_on_cpu.o $(BUILD)/on_cpu/tests/ops/cuda_on_cpu_control.o $(BUILD)/tests/ops/step_on_cpu.o
 $(BUILD)/on_cpu/%.o: %.cu
 	@mkdir -p $(@D)
-	$(CXX) -x c++ $(ON_CPU_FLAGS) -c $< -o $@
+	$(CXX) -x c++ $(ON_CPU_FLAGS) -include tests/ops/cuda_on_cpu.h -include tests/ops/ptx_on_cpu.h -c $< -o $@
 $(BUILD)/on_cpu/%.o: %.cc
 	@mkdir -p $(@D)
 	$(CXX) $(ON_CPU_FLAGS) -c $< -o $@

@@ -2,14 +2,13 @@
  *
  *     SY_LAUNCH(x, kernel, grid, threads, shared bytes, arguments...);     keeps a failure for the next wait
  *
- * With SY_ON_CPU the same sources run on a CPU (tests/ops/cuda_on_cpu.h), for machines without a GPU.
+ * With SY_ON_CPU the same sources run on a CPU, for machines without a GPU: the build of the tests includes
+ * tests/ops/cuda_on_cpu.h and ptx_on_cpu.h before them, in place of what CUDA has.
  */
 #ifndef SY_OPS_CUDA_LAUNCH_CUH
 #define SY_OPS_CUDA_LAUNCH_CUH
 
-#ifdef SY_ON_CPU
-#include "tests/ops/cuda_on_cpu.h"
-#else
+#ifndef SY_ON_CPU
 #include "ops/cuda/cuda.cuh"
 #define SY_LAUNCH(x, kernel, grid, threads, shared, ...)                         \
     do {                                                                         \

@@ -10,9 +10,7 @@
 
 #include "base/fmath.h"
 
-#ifdef SY_ON_CPU
-#include "tests/ops/ptx_on_cpu.h"
-#else
+#ifndef SY_ON_CPU
 #include <cuda.h>
 #include <cuda_runtime.h>
 #include <stdint.h>
