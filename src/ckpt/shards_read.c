@@ -11,6 +11,7 @@
 
 #include "base/rng.h"
 #include "ckpt/hf_tensors.h"
+#include "parallel/shard.h"
 
 struct shard {
     struct sy_ckpt_reading *r;
@@ -137,11 +138,8 @@ static sy_status next_sum(const struct shard *s, const struct sy_safetensors_ten
 
 /* This rank's even share of a tensor that is only checked. */
 static struct sy_ckpt_part share_of(const struct sy_comm *c, int64_t n) {
-    int64_t blocks = (n + SY_CKPT_PIECE_UNIT - 1) / SY_CKPT_PIECE_UNIT;
-    int64_t first = blocks * c->rank / c->size * SY_CKPT_PIECE_UNIT,
-            end = blocks * (c->rank + 1) / c->size * SY_CKPT_PIECE_UNIT;
-    end = end < n ? end : n;
-    return (struct sy_ckpt_part){first, end - first, 1};
+    struct sy_range_of own = sy_shard_range(&(struct sy_shard){c->rank, c->size}, n);
+    return (struct sy_ckpt_part){own.first, own.n, 1};
 }
 
 /* A tensor of the model, or of nobody, in a tensor of the file, from element `first` of it on. */
