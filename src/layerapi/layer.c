@@ -43,7 +43,7 @@ static sy_status build(struct sy_moe *m, const struct sy_device *device, const c
                                  .most_rows = &m->most_rows,
                                  .counters = &m->counters};
     m->n_slots = o->micro_batches + (o->micro_batches == 0 || sy_moe_recomputes(m));
-    sy_exchange_share(m->config.num_experts, m->env.ep.rank, m->env.ep.size, &m->first_expert, &m->n_experts);
+    sy_experts_share(m->config.num_experts, m->env.ep.rank, m->env.ep.size, &m->first_expert, &m->n_experts);
     SY_TRY(sy_moe_memory_init(m));
     return sy_exec_wait(&m->exec);
 }

@@ -5,17 +5,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int64_t *n) {
-    sy_experts_share(experts, rank, size, first, n);
-}
-
 /* --- memory --------------------------------------------------------------------------------------------- */
 
 static const char tag[] = "exchange of rows";
 
 static int64_t owned(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
     int64_t first, n;
-    sy_exchange_share(s->experts, comm->rank, comm->size, &first, &n);
+    sy_experts_share(s->experts, comm->rank, comm->size, &first, &n);
     return n;
 }
 
@@ -101,7 +97,7 @@ static int64_t *numbers(int64_t n) { return calloc((size_t)n + 1, sizeof(int64_t
 sy_status sy_exchange_init(const struct sy_comm *comm, const struct sy_exchange_shape *s,
                            struct sy_moe_counters *counters, struct sy_exchange *e) {
     *e = (struct sy_exchange){.comm = *comm, .shape = *s, .counters = counters};
-    sy_exchange_share(s->experts, comm->rank, comm->size, &e->first_expert, &e->n_experts);
+    sy_experts_share(s->experts, comm->rank, comm->size, &e->first_expert, &e->n_experts);
     e->sequences = numbers((int64_t)comm->size * s->max_rounds);
     e->first_sequence = numbers((int64_t)comm->size * s->max_rounds);
     e->first_of_rank = numbers((int64_t)comm->size * (s->max_rounds + 1));

@@ -109,9 +109,6 @@ struct sy_exchange_counts {
     struct sy_tile *tile;
 };
 
-/* First expert of a rank, and how many it owns. */
-void sy_exchange_share(int64_t experts, int rank, int size, int64_t *first, int64_t *n);
-
 /* Whether all of this rank's experts get as many rows. */
 static inline int sy_exchange_is_even(const struct sy_exchange *e) { return e->even; }
 

@@ -3,7 +3,7 @@
 
 static int64_t owned(const struct sy_exchange *e, int rank, int64_t *first) {
     int64_t n;
-    sy_exchange_share(e->shape.experts, rank, e->comm.size, first, &n);
+    sy_experts_share(e->shape.experts, rank, e->comm.size, first, &n);
     return n;
 }
 

@@ -73,7 +73,7 @@ static void place_leaving(const struct plan *p, struct sy_segments *leaving) {
     leaving->n = 0;
     for (int to = 0; to < e->comm.size; to++) {
         int64_t first, n, at = e->path == SY_PATH_EQUAL_PADDED ? to * e->padded_rows : e->send_at[to];
-        sy_exchange_share(e->shape.experts, to, e->comm.size, &first, &n);
+        sy_experts_share(e->shape.experts, to, e->comm.size, &first, &n);
         for (int64_t x = first; x < first + n; x++)
             for (int64_t b = 0; b < sequences; b++) {
                 int64_t rows = p->c->local[x * sequences + b];

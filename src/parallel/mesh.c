@@ -1,7 +1,7 @@
 /* Which part of a run each rank has: see mesh.h. */
 #include "parallel/mesh.h"
 
-#include "moe/exchange.h"
+#include "ops/ops.h"
 
 /* --- axes ----------------------------------------------------------------------------------------------- */
 
@@ -156,7 +156,7 @@ struct sy_owner sy_mesh_owner(const struct sy_mesh *m, int rank) {
 
 struct sy_share sy_mesh_experts(const struct sy_mesh *m, int ep_rank) {
     struct sy_share own;
-    sy_exchange_share(m->experts, ep_rank, m->ep, &own.first, &own.n);
+    sy_experts_share(m->experts, ep_rank, m->ep, &own.first, &own.n);
     return own;
 }
 

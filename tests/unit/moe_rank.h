@@ -132,7 +132,7 @@ static inline sy_status rank_open(struct rank *r, const struct sy_comm *comm, co
                                  .direct = s->direct,
                                  .most_rows = &r->most_rows,
                                  .counters = &r->counters};
-    sy_exchange_share(p->config.num_experts, comm->rank, comm->size, &r->first_expert, &r->n_experts);
+    sy_experts_share(p->config.num_experts, comm->rank, comm->size, &r->first_expert, &r->n_experts);
     rank_store(r, p);
     rank_view(r, 0, 0);
     sy_status status = sy_moe_scratch_init(&r->env, &r->scratch);

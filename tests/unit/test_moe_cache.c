@@ -133,7 +133,7 @@ static sy_status cached_rank(const struct sy_comm *comm, void *arg) {
 /* Whether all experts of a rank have the same number of rows, and some. */
 static int is_equal(const struct problem *p, const struct answer *a, int rank, int size) {
     int64_t first, n;
-    sy_exchange_share(p->config.num_experts, rank, size, &first, &n);
+    sy_experts_share(p->config.num_experts, rank, size, &first, &n);
     for (int64_t e = first; e < first + n; e++)
         if (a->v[COUNTS][e] != a->v[COUNTS][first])
             return 0;

@@ -113,7 +113,7 @@ static void test_failing_device(void **state) {
 /* Rows of this rank's experts, of the ids that were chosen. */
 static int64_t rows_for(const struct scene *s, const struct answer *a, int rank) {
     int64_t first, n, rows = 0;
-    sy_exchange_share(s->p.config.num_experts, rank, RANKS, &first, &n);
+    sy_experts_share(s->p.config.num_experts, rank, RANKS, &first, &n);
     for (int64_t i = 0; i < s->b.sequences * S * s->p.config.top_k; i++)
         rows += (int64_t)a->v[IDS][i] >= first && (int64_t)a->v[IDS][i] < first + n;
     return rows;

@@ -57,7 +57,7 @@ static int64_t expected_rows(const struct problem *p, const struct answer *one, 
     int64_t most = 0, k = p->config.top_k, number[MAX_SEQUENCES];
     for (int to = 0; to < l->ranks; to++) {
         int64_t first, n, all = 0, largest = 0;
-        sy_exchange_share(p->config.num_experts, to, l->ranks, &first, &n);
+        sy_experts_share(p->config.num_experts, to, l->ranks, &first, &n);
         for (int from = 0; from < l->ranks; from++) {
             int64_t part = 0, sequences = numbers_of(l, from, number);
             for (int64_t b = 0; b < sequences; b++)

@@ -63,7 +63,7 @@ static struct traffic traffic_of(const struct problem *p, const struct layout *l
     }
     for (int to = 0; to < l->ranks; to++) {
         int64_t first, n;
-        sy_exchange_share(e_count, to, l->ranks, &first, &n);
+        sy_experts_share(e_count, to, l->ranks, &first, &n);
         for (int r = 0; r < l->ranks; r++) {
             for (int64_t e = first; e < first + n; e++) {
                 m.routes[r][to] += counts[r][e];
@@ -300,7 +300,7 @@ static void shares_cover_the_experts(void **state) {
         for (int size = 1; size <= 9; size++) {
             int64_t next = 0, first, n;
             for (int r = 0; r < size; r++) {
-                sy_exchange_share(e, r, size, &first, &n);
+                sy_experts_share(e, r, size, &first, &n);
                 assert_int_equal(first, next);
                 assert_int_equal(n, e / size + (r < e % size)); /* the first E mod EP ranks hold one more */
                 next += n;
