@@ -4,6 +4,7 @@
 #   usage: tools/run_tests.sh BUILD PROGRAM...     also tests/e2e/*.sh and tests/cli/*.sh, with BIN=BUILD/switchyard
 #   JOBS=n   so many at a time (default: the processors)      ONLY="name ..."   only these
 #   SAY_AFTER=n  seconds without a line after which one says what is running (15)
+#   LIMIT=n  seconds after which a test is ended and has failed; its log then has what ran (900)
 #   QUICK=1  fewer layouts and repeats, for the sanitizers
 # A program replay_<x> gets tests/fuzz/corpus/<x>. With --one TEST it runs that test alone; LOGS says where its log goes.
 set -u
@@ -22,10 +23,11 @@ if [ "${1-}" = --one ]; then
     command_of "$2"
     begin=$(now_ms)
     verdict=ok
-    date +%s >"$LOGS/$name.runs"
-    $command >"$LOGS/$name.log" 2>&1 </dev/null || verdict=FAILED
+    echo "$(date +%s) $$" >"$LOGS/$name.runs"
+    $command >>"$LOGS/$name.log" 2>&1 </dev/null || verdict=FAILED
     ms=$(($(now_ms) - begin))
     rm -f "$LOGS/$name.runs"
+    [ ! -e "$LOGS/$name.late" ] || verdict=FAILED
     [ $verdict = ok ] && touch "$LOGS/$name.ok"
     said_now
     printf '%-6s %4d.%d s  %s\n' $verdict $((ms / 1000)) $((ms / 100 % 10)) "$name"
@@ -61,14 +63,35 @@ fi
 say_running() {
     for runs in "$LOGS"/*.runs; do
         name=$(basename "$runs" .runs)
-        since=$(cat "$runs" 2>/dev/null) || continue # it has just ended
+        read -r since pid 2>/dev/null <"$runs" || continue # it has just ended
         said=$(tail -n 1 "$LOGS/$name.log" 2>/dev/null | cut -c1-50)
         printf 'runs   %4d   s  %s%s\n' $(($(date +%s) - since)) "$name" "${said:+: $said}"
     done
     said_now
 }
+# The processes below PID, a line each: "pid state wait-channel command".
+below() {
+    for status in /proc/[0-9]*/status; do
+        sed -n 's/^PPid:[[:space:]]*//p' "$status" 2>/dev/null | sed "s|\$| ${status#/proc/}|"
+    done | awk -v top="$1" '{ sub("/status", "", $2); up[$2] = $1 }
+        END { for (p in up) for (q = up[p]; q; q = up[q]) if (q == top) { print p; break } }' | while read -r pid; do
+        echo "$pid $(sed -n 's/^State:[[:space:]]*//p' "/proc/$pid/status" 2>/dev/null) $(cat "/proc/$pid/wchan" 2>/dev/null)" \
+            "$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")"
+    done
+}
+end_the_late() {
+    for runs in "$LOGS"/*.runs; do
+        read -r since pid 2>/dev/null <"$runs" || continue
+        [ $(($(date +%s) - since)) -ge "${LIMIT:-900}" ] && [ ! -e "${runs%.runs}.late" ] || continue
+        left=$(below "$pid")
+        printf 'ended after %s s; then there were:\n%s\n' "${LIMIT:-900}" "$left" |
+            tee "${runs%.runs}.late" >>"${runs%.runs}.log"
+        echo "$left" | while read -r pid rest; do kill -KILL "$pid"; done 2>/dev/null
+    done
+}
 keep_talking() {
     while sleep 1 >/dev/null 2>&1; do
+        end_the_late
         [ $(($(date +%s) - $(cat "$LOGS/said"))) -lt "${SAY_AFTER:-15}" ] || say_running
     done
 }

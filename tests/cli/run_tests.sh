@@ -18,4 +18,16 @@ code=0
 ONLY="slow" SAY_AFTER=100 sh tools/run_tests.sh "$(dirname "$BIN")" "$room/slow" >"$room/out" 2>&1 || code=$?
 expect 0 "a test that passes"
 grep '^runs' "$room/out" && fail "a line that is not needed"
+
+# One that never ends, with a child that ignores to be asked.
+printf '#!/bin/sh\n(trap "" TERM; while :; do sleep 1; done) &\nwait\nsleep 100\n' >"$room/stuck"
+chmod +x "$room/stuck"
+code=0
+ONLY="stuck" LIMIT=2 timeout 60 sh tools/run_tests.sh "$(dirname "$BIN")" "$room/stuck" >"$room/out" 2>&1 || code=$?
+expect 1 "a test that never ends"
+says "^FAILED +[0-9.]+ s  stuck$" "the line of its end"
+says "^ended after 2 s; then there were:$" "why it ended"
+says "^[0-9]+ S .*/stuck" "what ran"
+sleep 1
+grep -lzs "$room/stuck" /proc/[0-9]*/cmdline && fail "processes are left"
 finish
