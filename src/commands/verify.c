@@ -153,6 +153,8 @@ static int set_factor(struct sy_layout *l, const char *key, const char *value) {
         enum sy_layout_factor factor;
     } factors[] = {{"run.ranks", SY_LAYOUT_ranks},
                    {"parallelism.expert_parallel_degree", SY_LAYOUT_ep},
+                   {"parallelism.data_parallel_shard_degree", SY_LAYOUT_shard},
+                   {"parallelism.fsdp_reshard_after_forward", SY_LAYOUT_reshard},
                    {"activation_checkpoint.mode", SY_LAYOUT_recompute}};
     for (size_t i = 0; i < sizeof factors / sizeof *factors; i++)
         for (int v = 0; strcmp(key, factors[i].key) == 0 && sy_layout_value(factors[i].factor, v); v++)

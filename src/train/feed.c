@@ -1,6 +1,8 @@
 /* The sequences of a step: see feed.h. */
 #include "train/feed.h"
 
+#include "train/plants.h"
+
 struct sy_data_options sy_session_data_options(const struct sy_config *c, const struct sy_log *log) {
     return (struct sy_data_options){.dataset_paths = c->training.dataset_path.items,
                                     .n_dataset_paths = (int)c->training.dataset_path.n,
@@ -52,7 +54,8 @@ int64_t sy_session_token(const struct sy_session *s, int64_t step) {
 }
 
 sy_status sy_feed_fetch(struct sy_session *s, int64_t step) {
-    int64_t seq = s->config->training.seq_len, first = sy_session_token(s, step);
+    int64_t seq = s->config->training.seq_len;
+    int64_t first = sy_session_token(s, sy_plant_is(s->config, "place_lost") ? s->base_step : step);
     if (first > INT64_MAX - s->config->training.global_batch_size * seq)
         SY_FAIL(SY_ERR_USAGE, "step %lld: its tokens are beyond what can be counted", (long long)(step + 1));
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++) {

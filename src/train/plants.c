@@ -19,6 +19,15 @@ static const struct sy_plant in_a_step[] = {
     {"clip_without_experts",
      "the norm that gradients are clipped by lacks the experts; shows when it is above training.max_norm",
      {{"training.max_norm", "0.01"}}},
+    {"stale_weights",
+     "gathered weights stay those of the first step; shows when shards are not resharded, from step 2 on",
+     {{"run.ranks", "2"},
+      {"parallelism.data_parallel_shard_degree", "2"},
+      {"parallelism.fsdp_reshard_after_forward", "never"}}},
+    {"place_lost",
+     "each step reads the first one's tokens, as if a resume had lost the loader's place; shows when there "
+     "are 2 steps",
+     {{0}}},
 };
 
 int sy_plant(int i, struct sy_plant *out) {

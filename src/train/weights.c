@@ -1,6 +1,8 @@
 /* The weights of a rank: see weights.h. */
 #include "train/weights.h"
 
+#include "train/plants.h"
+
 static int is_sharded(const struct sy_weights_options *o) { return o->mesh->shard > 1; }
 
 /* own: outlives the weights. */
@@ -56,7 +58,7 @@ static sy_status make_source(const struct sy_weights_options *o, struct sy_weigh
 }
 
 sy_status sy_weights_init(const struct sy_weights_options *o, struct sy_weights *w) {
-    *w = (struct sy_weights){0};
+    *w = (struct sy_weights){.stale = sy_plant_is(o->config, "stale_weights")};
     sy_status status = make_source(o, w);
     if (status == SY_OK && o->mesh->dp > 1)
         status = sy_spread_create(&(struct sy_spread_options){.params = o->params,
@@ -81,9 +83,9 @@ void sy_weights_fini(struct sy_weights *w) {
 sy_status sy_weights_changed(struct sy_weights *w) {
     if (w->spread)
         SY_TRY(sy_spread_run(w->spread));
-    if (w->sharded)
+    if (w->sharded && !w->stale)
         sy_sharded_changed(w->sharded);
-    else
+    if (w->resident)
         sy_resident_changed(w->resident);
     return SY_OK;
 }

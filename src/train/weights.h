@@ -22,6 +22,7 @@ struct sy_weights {
     struct sy_resident *resident; /* one of the two */
     struct sy_sharded *sharded;
     struct sy_spread *spread; /* NULL: one rank */
+    int stale;                /* planted: what was gathered stays */
     struct sy_keeper keeper;
     struct sy_weight_source source;
 };

@@ -17,6 +17,7 @@
 
 #include "base/rng.h"
 #include "switchyard.h"
+#include "train/feed.h"
 #include "train/plants.h"
 #include "../lib/session.h"
 
@@ -202,6 +203,16 @@ static void keep(const struct sy_session *s, struct seen *k) {
     k->norm = s->seen.verdict->norm;
 }
 
+static void same_tokens(struct sy_session *s) {
+    for (int64_t k = 0; k < sy_walk_length(&s->walk); k++)
+        for (int64_t t = 0; t < SEQ; t++) {
+            uint64_t at = (uint64_t)(s->feed.sequence[k] * SEQ + t);
+            s->feed.ids[k * SEQ + t] = (int32_t)(sy_mix64(at) % 256);
+            s->feed.labels[k * SEQ + t] = (int32_t)(sy_mix64(at + 1) % 256);
+            s->feed.doc_start[k * SEQ + t] = 0;
+        }
+}
+
 static sy_status step_rank(const struct sy_comm *world, void *arg) {
     const struct step *q = arg;
     struct sy_session *s;
@@ -210,13 +221,7 @@ static sy_status step_rank(const struct sy_comm *world, void *arg) {
                                                         .parts = SY_SESSION_TRAIN | SY_SESSION_INIT,
                                                         .world = world},
                            &s));
-    for (int64_t k = 0; k < sy_walk_length(&s->walk); k++)
-        for (int64_t t = 0; t < SEQ; t++) {
-            uint64_t at = (uint64_t)(s->feed.sequence[k] * SEQ + t);
-            s->feed.ids[k * SEQ + t] = (int32_t)(sy_mix64(at) % 256);
-            s->feed.labels[k * SEQ + t] = (int32_t)(sy_mix64(at + 1) % 256);
-            s->feed.doc_start[k * SEQ + t] = 0;
-        }
+    same_tokens(s);
     sy_status status = sy_session_step_filled(s, 0, &r);
     if (status == SY_OK)
         keep(s, &q->seen[world->rank]);
@@ -303,18 +308,102 @@ static void clip_without_experts(void **state) {
     free(bad);
 }
 
+/* Two steps on the same tokens, on two ranks of one shard group: the loss of each. */
+struct two_steps {
+    struct sy_config *config;
+    double loss[2];
+};
+
+static sy_status two_steps_rank(const struct sy_comm *world, void *arg) {
+    struct two_steps *q = arg;
+    struct sy_session *s;
+    struct sy_step_result r = {0};
+    sy_status status = SY_OK;
+    SY_TRY(sy_session_join(&(struct sy_session_options){.config = q->config,
+                                                        .parts = SY_SESSION_TRAIN | SY_SESSION_INIT,
+                                                        .world = world},
+                           &s));
+    for (int step = 0; step < 2 && status == SY_OK; step++) {
+        same_tokens(s);
+        status = sy_session_step_filled(s, step, &r);
+        if (world->rank == 0)
+            q->loss[step] = r.loss;
+    }
+    sy_session_destroy(s);
+    return status;
+}
+
+static struct two_steps two_steps(const char *plant, const char *reshard) {
+    const char *options[][2] = {{"model.flavor", "micro_gqa"},
+                                {"training.seq_len", "32"},
+                                {"training.dataset_path", "none"},
+                                {"training.global_batch_size", "8"},
+                                {"numerics.lanes", "4"},
+                                {"numerics.class", "fp32"},
+                                {"moe.load_balance_coeff", "0"},
+                                {"run.threads", "2"},
+                                {"run.ranks", "2"},
+                                {"parallelism.data_parallel_shard_degree", "2"},
+                                {"parallelism.fsdp_reshard_after_forward", reshard},
+                                {"debug.break", plant}};
+    struct two_steps q = {.config = config_with(options, sizeof options / sizeof *options)};
+    expect_ok(sy_config_finish(q.config, false));
+    expect_ok(sy_comm_threads_run(2, two_steps_rank, &q));
+    sy_config_destroy(q.config);
+    return q;
+}
+
+/* The second step computes with the weights of the first; what is gathered anew for each use is not stale. */
+static void stale_weights(void **state) {
+    (void)state;
+    struct two_steps good = two_steps("", "never"), bad = two_steps("stale_weights", "never"),
+                     gathered = two_steps("", "always");
+    assert_true(bad.loss[0] == good.loss[0] && bad.loss[1] == bad.loss[0]);
+    assert_true(good.loss[1] != good.loss[0] && gathered.loss[1] == good.loss[1]);
+}
+
+/* Whether steps 1 and 2 read the same tokens. */
+static int reads_again(const char *plant) {
+    const char *options[][2] = {{"model.flavor", "micro_gqa"},
+                                {"training.seq_len", "32"},
+                                {"training.dataset_path", "examples/data/short_pieces.jsonl"},
+                                {"training.global_batch_size", "8"},
+                                {"numerics.class", "fp32"},
+                                {"run.threads", "1"},
+                                {"debug.break", plant}};
+    struct sy_config *c = config_with(options, sizeof options / sizeof *options);
+    struct sy_session *s;
+    expect_ok(sy_config_finish(c, false));
+    expect_ok(sy_session_create(c, NULL, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT, &s));
+    int32_t first[8 * SEQ];
+    assert_int_equal(sy_walk_length(&s->walk), 8);
+    expect_ok(sy_feed_fetch(s, 0));
+    memcpy(first, s->feed.ids, sizeof first);
+    expect_ok(sy_feed_fetch(s, 1));
+    int again = memcmp(first, s->feed.ids, sizeof first) == 0;
+    sy_session_destroy(s);
+    sy_config_destroy(c);
+    return again;
+}
+
+static void place_lost(void **state) {
+    (void)state;
+    assert_false(reads_again(""));
+    assert_true(reads_again("place_lost"));
+}
+
 /* The list has no others: one that is added needs its test here. */
 static void the_list(void **state) {
     (void)state;
-    static const char *const known[] = {"swap_sequences",      "shuffle_lanes", "lanes_in_turn",
-                                        "experts_scaled",      "routes_twice",  "bias_local",
-                                        "clip_without_experts"};
+    static const char *const known[] = {"swap_sequences",       "shuffle_lanes", "lanes_in_turn",
+                                        "experts_scaled",       "routes_twice",  "bias_local",
+                                        "clip_without_experts", "stale_weights", "place_lost"};
     struct sy_plant p;
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 9; i++) {
         assert_int_equal(sy_plant(i, &p), 1);
         assert_string_equal(p.name, known[i]);
     }
-    assert_int_equal(sy_plant(7, &p), 0);
+    assert_int_equal(sy_plant(9, &p), 0);
     assert_int_equal(sy_plant(-1, &p), 0);
     assert_string_equal(sy_gradients_plant(2), known[2]);
     assert_null(sy_gradients_plant(3));
@@ -327,6 +416,7 @@ int main(void) {
         cmocka_unit_test(lanes_in_turn),  cmocka_unit_test(nan_at_step),
         cmocka_unit_test(experts_scaled), cmocka_unit_test(routes_twice),
         cmocka_unit_test(bias_local),     cmocka_unit_test(clip_without_experts),
+        cmocka_unit_test(stale_weights),  cmocka_unit_test(place_lost),
         cmocka_unit_test(the_list)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
