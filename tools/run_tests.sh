@@ -4,7 +4,7 @@
 #   usage: tools/run_tests.sh BUILD PROGRAM...     also tests/e2e/*.sh and tests/cli/*.sh, with BIN=BUILD/switchyard
 #   JOBS=n   so many at a time (default: the processors)      ONLY="name ..."   only these
 #   SAY_AFTER=n  seconds without a line after which one says what is running (15)
-#   LIMIT=n  seconds after which a test is ended and has failed; its log then has what ran (900)
+#   LIMIT=n  seconds after which a test is ended and has failed; its log then has what ran (1800)
 #   QUICK=1  fewer layouts and repeats, for the sanitizers
 # A program replay_<x> gets tests/fuzz/corpus/<x>. With --one TEST it runs that test alone; LOGS says where its log goes.
 set -u
@@ -82,9 +82,9 @@ below() {
 end_the_late() {
     for runs in "$LOGS"/*.runs; do
         read -r since pid 2>/dev/null <"$runs" || continue
-        [ $(($(date +%s) - since)) -ge "${LIMIT:-900}" ] && [ ! -e "${runs%.runs}.late" ] || continue
+        [ $(($(date +%s) - since)) -ge "${LIMIT:-1800}" ] && [ ! -e "${runs%.runs}.late" ] || continue
         left=$(below "$pid")
-        printf 'ended after %s s; then there were:\n%s\n' "${LIMIT:-900}" "$left" |
+        printf 'ended after %s s; then there were:\n%s\n' "${LIMIT:-1800}" "$left" |
             tee "${runs%.runs}.late" >>"${runs%.runs}.log"
         echo "$left" | while read -r pid rest; do kill -KILL "$pid"; done 2>/dev/null
     done
