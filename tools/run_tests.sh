@@ -59,6 +59,11 @@ if [ -z "$names" ]; then
     echo "there is no test '${ONLY-}'" >&2
     exit 2
 fi
+twice=$(echo "$names" | tr ' ' '\n' | sort | uniq -d | tr '\n' ' ')
+if [ -n "${twice# }" ]; then # the one that passes would hide the other
+    echo "two tests have the same name: $twice" >&2
+    exit 2
+fi
 # The line of a test that takes long: its seconds so far, and the last that it said, if it says anything.
 say_running() {
     for runs in "$LOGS"/*.runs; do

@@ -19,6 +19,13 @@ ONLY="slow" SAY_AFTER=100 sh tools/run_tests.sh "$(dirname "$BIN")" "$room/slow"
 expect 0 "a test that passes"
 grep '^runs' "$room/out" && fail "a line that is not needed"
 
+mkdir "$room/other"
+cp "$room/bad" "$room/other/slow"
+code=0
+ONLY="slow" sh tools/run_tests.sh "$(dirname "$BIN")" "$room/slow" "$room/other/slow" >"$room/out" 2>&1 || code=$?
+expect 2 "two tests of one name"
+says "^two tests have the same name: slow" "two tests of one name"
+
 # One that never ends, with a child that ignores to be asked.
 printf '#!/bin/sh\n(trap "" TERM; while :; do sleep 1; done) &\nwait\nsleep 100\n' >"$room/stuck"
 chmod +x "$room/stuck"

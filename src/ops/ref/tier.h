@@ -43,7 +43,8 @@ static inline float f32_of(uint16_t b) { return sy_f32_from_bits((uint32_t)b << 
 /* n contiguous elements, widened exactly. */
 static inline void widen(enum sy_dtype t, int64_t n, const void *restrict src, float *restrict dst) {
     if (t == SY_F32) {
-        memcpy(dst, src, (size_t)n * 4);
+        if (n > 0) /* of none, neither pointer need be any */
+            memcpy(dst, src, (size_t)n * 4);
     } else {
         const uint16_t *s = src;
         for (int64_t i = 0; i < n; i++)
@@ -55,7 +56,8 @@ static inline void widen(enum sy_dtype t, int64_t n, const void *restrict src, f
 static inline void narrow(const struct sy_exec *x, enum sy_dtype t, int64_t n, const float *restrict src,
                           void *restrict dst) {
     if (t == SY_F32) {
-        memcpy(dst, src, (size_t)n * 4);
+        if (n > 0) /* of none, neither pointer need be any */
+            memcpy(dst, src, (size_t)n * 4);
     } else {
         uint16_t *d = dst;
         int flush = x->cls == SY_NUMERIC_X86;
