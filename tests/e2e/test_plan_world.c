@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -252,9 +251,9 @@ static void a_run_does_what_was_planned(void **state) {
 
 static void write_text(void *user, const char *text, size_t n) { sy_text_add(user, text, n); }
 
-/* DeepSeek-V3 on 512 ranks: each weight has one owner, a rank's memory fits its GPU, and it is said in a
- * second. */
-static void the_real_size_is_planned_in_a_second(void **state) {
+/* DeepSeek-V3 on 512 ranks: each weight has one owner, a rank's memory fits its GPU. The time it
+ * takes stands in docs/BENCHMARKS.md. */
+static void the_real_size_is_planned(void **state) {
     (void)state;
     struct sy_text text = {0};
     struct sy_io io = {.write = write_text, .user = &text};
@@ -263,13 +262,9 @@ static void the_real_size_is_planned_in_a_second(void **state) {
     struct sy_plan *plan;
     expect_ok(sy_config_create(&c));
     expect_ok(sy_config_load_file(c, "configs/dsv3_671b.toml"));
-    clock_t begin = clock();
     expect_ok(sy_plan(c, 0, NULL, &io));
-    double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
     assert_non_null(strstr(text.s, "512 ranks = 8 in a pipeline x 64 for data"));
     assert_non_null(strstr(text.s, "a h200 has 141 GB: it fits"));
-    if (!SY_ARENA_GUARD)
-        assert_true(seconds < 1);
     expect_ok(sy_params_create(&c->model, &c->moe, &params));
     expect_ok(sy_plan_create(c, params, 512, sy_plan_gpu_at(0), &plan));
     int64_t owned = 0;
@@ -287,6 +282,6 @@ static void the_real_size_is_planned_in_a_second(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_run_does_what_was_planned),
                                        cmocka_unit_test(another_plan_is_not_what_was_done),
-                                       cmocka_unit_test(the_real_size_is_planned_in_a_second)};
+                                       cmocka_unit_test(the_real_size_is_planned)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
