@@ -29,7 +29,7 @@ layouts="2 2 GPipe 4 selective 0
 4 2 GPipe 2 none 0 expert_parallel_degree=2 expert_parallel_comm_backend=direct
 8 2 1F1B 4 none 0 expert_parallel_degree=2 data_parallel_shard_degree=4"
 
-# Under a sanitizer a third of them with each config, with every schedule and axis.
+# Under a sanitizer another third of them with each config; every schedule, shards and experts are among them.
 third=0
 for config in configs/micro_mla.toml configs/micro_gqa.toml; do
     third=$((1 - third))

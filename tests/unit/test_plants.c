@@ -203,6 +203,13 @@ static void keep(const struct sy_session *s, struct seen *k) {
     k->norm = s->seen.verdict->norm;
 }
 
+static sy_status join(struct sy_config *c, const struct sy_comm *world, struct sy_session **out) {
+    return sy_session_join(&(struct sy_session_options){.config = c,
+                                                        .parts = SY_SESSION_TRAIN | SY_SESSION_INIT,
+                                                        .world = world},
+                           out);
+}
+
 static void same_tokens(struct sy_session *s) {
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++)
         for (int64_t t = 0; t < SEQ; t++) {
@@ -217,10 +224,7 @@ static sy_status step_rank(const struct sy_comm *world, void *arg) {
     const struct step *q = arg;
     struct sy_session *s;
     struct sy_step_result r;
-    SY_TRY(sy_session_join(&(struct sy_session_options){.config = q->config,
-                                                        .parts = SY_SESSION_TRAIN | SY_SESSION_INIT,
-                                                        .world = world},
-                           &s));
+    SY_TRY(join(q->config, world, &s));
     same_tokens(s);
     sy_status status = sy_session_step_filled(s, 0, &r);
     if (status == SY_OK)
@@ -319,10 +323,7 @@ static sy_status two_steps_rank(const struct sy_comm *world, void *arg) {
     struct sy_session *s;
     struct sy_step_result r = {0};
     sy_status status = SY_OK;
-    SY_TRY(sy_session_join(&(struct sy_session_options){.config = q->config,
-                                                        .parts = SY_SESSION_TRAIN | SY_SESSION_INIT,
-                                                        .world = world},
-                           &s));
+    SY_TRY(join(q->config, world, &s));
     for (int step = 0; step < 2 && status == SY_OK; step++) {
         same_tokens(s);
         status = sy_session_step_filled(s, step, &r);

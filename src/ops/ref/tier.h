@@ -40,11 +40,16 @@ static inline uint16_t bf16_of(float x, int flush) {
 
 static inline float f32_of(uint16_t b) { return sy_f32_from_bits((uint32_t)b << 16); }
 
+/* Of no elements, neither pointer need be any. */
+static inline void copy_f32(int64_t n, const void *restrict src, void *restrict dst) {
+    if (n > 0)
+        memcpy(dst, src, (size_t)n * 4);
+}
+
 /* n contiguous elements, widened exactly. */
 static inline void widen(enum sy_dtype t, int64_t n, const void *restrict src, float *restrict dst) {
     if (t == SY_F32) {
-        if (n > 0) /* of none, neither pointer need be any */
-            memcpy(dst, src, (size_t)n * 4);
+        copy_f32(n, src, dst);
     } else {
         const uint16_t *s = src;
         for (int64_t i = 0; i < n; i++)
@@ -56,8 +61,7 @@ static inline void widen(enum sy_dtype t, int64_t n, const void *restrict src, f
 static inline void narrow(const struct sy_exec *x, enum sy_dtype t, int64_t n, const float *restrict src,
                           void *restrict dst) {
     if (t == SY_F32) {
-        if (n > 0) /* of none, neither pointer need be any */
-            memcpy(dst, src, (size_t)n * 4);
+        copy_f32(n, src, dst);
     } else {
         uint16_t *d = dst;
         int flush = x->cls == SY_NUMERIC_X86;
