@@ -6,6 +6,7 @@
 
 #include "train/exec.h"
 #include "train/plants.h"
+#include "train/repeat.h"
 
 /* --- what a step needs beside the model ----------------------------------------------------------------- */
 
@@ -216,6 +217,7 @@ sy_status sy_session_regrow(struct sy_session *s, int64_t rows) {
     const struct sy_comm *world = &s->groups.world;
     int train = s->gradients != NULL;
     s->planned_rows = rows + rows / 4; /* loads that creep up do not grow the buffers at each step */
+    sy_repeat_forget(s);
     sy_pipeline_destroy(s->pipeline);
     sy_model_destroy(s->model);
     sy_schedule_destroy(s->schedule);

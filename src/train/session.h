@@ -74,6 +74,7 @@ struct sy_session {
     struct sy_data data, own_data;    /* the process's; what is to be closed */
     struct sy_feed feed, fed;         /* to be filled; the copy that ops read */
     struct sy_step_memory step, seen; /* the ops'; the host's copy, after a step */
+    struct sy_moe_counters counted;   /* by a step that the device repeats */
     int64_t base_step, base_token;    /* step base_step begins at token base_token of the stream */
     int64_t applied; /* steps whose update was applied: the power in AdamW's bias correction */
     double flops_per_token;

@@ -15,6 +15,7 @@
 #include "base/fmath.h"
 #include "train/feed.h"
 #include "train/plants.h"
+#include "train/repeat.h"
 #include "train/totals.h"
 
 static int64_t step_of(const char *plant, const char *name) {
@@ -45,9 +46,9 @@ static sy_status flip(struct sy_session *s) {
 
 /* --- enqueued ------------------------------------------------------------------------------------------- */
 
-static void begin(struct sy_session *s, const struct sy_step_result *r) {
+/* What the step's first copies read. */
+static void set(struct sy_session *s, const struct sy_step_result *r) {
     const struct sy_config *c = s->config;
-    const struct sy_device *d = s->exec.device;
     struct sy_update_step u = {.t = s->applied + 1,
                                .lr = r->lr,
                                .beta1 = c->optimizer.beta1,
@@ -58,9 +59,13 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
     s->seen.scalars->w = (float)(1.0 / (double)r->n_valid);
     sy_update_scalars(&u, s->seen.scalars);
     *s->seen.tally = sy_tally_empty;
+}
+
+static void begin(struct sy_session *s) {
+    const struct sy_device *d = s->exec.device;
     d->copy(d, s->step.scalars, s->seen.scalars, sizeof *s->step.scalars);
     d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
-    s->exec.ops->fill(&s->exec, &(struct sy_fill){.n = 2 * s->params->n_layers * c->moe.num_experts,
+    s->exec.ops->fill(&s->exec, &(struct sy_fill){.n = 2 * s->params->n_layers * s->config->moe.num_experts,
                                                   .data = s->step.counts});
 }
 
@@ -259,8 +264,9 @@ static sy_status open_step(struct sy_session *s, sy_status mine, struct sy_step_
     return world->ops->agree(world, sy_step_routes_begin(s->routes, r->step, skipped));
 }
 
-static sy_status compute(struct sy_session *s, const struct sy_step_result *r) {
-    begin(s, r);
+/* From the first op to the new weights. */
+static sy_status enqueue(struct sy_session *s, const struct sy_step_result *r) {
+    begin(s);
     sy_status mine = accumulate(s);
     sy_profile_mark(s->profile, SY_PART_reduce);
     mine = sy_reduce_run(s->reduce, mine);
@@ -268,6 +274,17 @@ static sy_status compute(struct sy_session *s, const struct sy_step_result *r) {
         norm(s, r);
     SY_TRY(count_together(s, mine));
     update(s);
+    return SY_OK;
+}
+
+static sy_status compute(struct sy_session *s, const struct sy_step_result *r) {
+    set(s, r);
+    if (!sy_repeat_step(s)) {
+        sy_status status = enqueue(s, r);
+        if (!sy_repeat_done(s))
+            status = enqueue(s, r);
+        SY_TRY(status);
+    }
     return read_back(s);
 }
 
