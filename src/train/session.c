@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "device/cuda.h"
 #include "train/classes.h"
 #include "train/exec.h"
 #include "train/feed.h"
 #include "train/parts.h"
 #include "train/plants.h"
+#include "train/selftest_kept.h"
 
 double sy_flops_per_token(const struct sy_config *c, const struct sy_params *params) {
     const struct sy_config_model *m = &c->model;
@@ -73,15 +75,28 @@ static sy_status open_data(struct sy_session *s) {
     return SY_OK;
 }
 
+/* Once for a GPU, its driver, this build and the class. */
+static sy_status test_class(const struct sy_session *s) {
+    struct sy_cuda_about gpu;
+    const char *cls = sy_class_name(s->exec.cls);
+    int ordinal;
+    if (!sy_config_cuda(s->config, &ordinal))
+        return SY_OK;
+    SY_TRY(sy_device_cuda_about(ordinal < 0 ? sy_device_cuda_first() : ordinal, &gpu));
+    if (sy_selftest_is_kept(&gpu, cls))
+        return SY_OK;
+    SY_TRY(sy_class_selftest(&s->exec));
+    sy_selftest_keep(&gpu, cls);
+    return SY_OK;
+}
+
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
     SY_TRY(check_plant(s->config));
     s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
     SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
-    int ordinal;
     SY_TRY(sy_exec_open(s));
-    if (sy_config_cuda(s->config, &ordinal))
-        SY_TRY(sy_class_selftest(&s->exec));
+    SY_TRY(test_class(s));
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
     if (train)
         SY_TRY(sy_session_fits(s));
