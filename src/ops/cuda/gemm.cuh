@@ -20,7 +20,7 @@
 //
 // A chain may go on over several pairs of operands (maps), each padded to a block by itself.
 //
-// Epilogues: STORE BF of the chain; DIRECT the same to fp32 or with a bias or residual; SWIGLU, a tile
+// Epilogues: STORE BF of the chain, STORE_F32 the chain; DIRECT either with a bias or residual, or anywhere; SWIGLU, a tile
 // holds 128 columns of g = x W1^T and the same of u = x W3^T (two boxes, the weights are not interleaved)
 // and stores g, u and h = BF((g SIG(g)) u); SWIGLU_BACK gemm_swiglu_back.cuh; LEAF stores fp32, FOLD adds to fp32 (TN), from +0 or from an
 // accumulator. A warp owns 16 rows and sends them by its own TMA store or not at all; a warpgroup without
@@ -29,6 +29,7 @@
 #define SY_OPS_CUDA_GEMM_CUH
 
 #include "ops/cuda/gemm_epilogue.cuh"
+#include "ops/cuda/gemm_fp32.cuh"
 #include "ops/cuda/gemm_swiglu_back.cuh"
 #include "ops/cuda/tensor_map.cuh"
 
@@ -66,15 +67,22 @@ template <int LAYOUT> SY_DEV void load_a(const CUtensorMap *m, uint32_t dst, uin
     }
 }
 
-// g and u of a tile, 64 columns a stage; columns that are not there are zeros.
-SY_DEV void load_gu(const maps &map, shared &s, int column, int row, int &stage, int &phase) {
+// The stages behind a tile's blocks: g and u, C, or memory alone. What is not there is zeros.
+template <int EPI>
+SY_DEV void load_tail(const maps &map, shared &s, int column, int row, int group, int &stage, int &phase) {
 #pragma unroll 1
-    for (int box = 0; box < BACK_BOXES; box++) {
+    for (int box = 0; box < TAIL_STAGES; box++, column += 64) {
         uint32_t full = ptx::shared(&s.full[stage]), at = ptx::shared(s.stage[stage]);
         ptx::mbar_wait(ptx::shared(&s.empty[stage]), phase ^ 1);
-        ptx::mbar_arrive_expect(full, BACK_BYTES);
-        ptx::tma_load_3d(at, &map.gu[0], full, column + box * 64, row, 0);
-        ptx::tma_load_3d(at + A_BYTES, &map.gu[1], full, column + box * 64, row, 0);
+        if (EPI == LEAF) {
+            ptx::mbar_arrive(full);
+        } else {
+            int next = EPI == FOLD ? column + 32 : column;
+            ptx::mbar_arrive_expect(full, TAIL_BYTES);
+            ptx::tma_load_3d(at, &map.tail[0], full, column, row, group, ptx::evict_first());
+            ptx::tma_load_3d(at + A_BYTES, &map.tail[EPI != FOLD], full, next, row, group,
+                             ptx::evict_first());
+        }
         next_stage(stage, phase);
     }
 }
@@ -98,8 +106,9 @@ template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &
                 next_stage(stage, phase);
             }
         }
-        if (EPI == SWIGLU_BACK)
-            load_gu(map, s, a.n * BN, a.m * BM + start, stage, phase);
+        if (tail_of<EPI>(blocks_of<LAYOUT>(p, s, a.group)))
+            load_tail<EPI>(map, s, a.n * BN, a.m * BM + (LAYOUT == TN ? 0 : start),
+                           LAYOUT == TN ? a.group : 0, stage, phase);
     }
 }
 
@@ -202,7 +211,7 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
                                  0); // the same in all lanes, for the compiler
         int row = (LAYOUT == TN ? 0 : start) + a.m * BM + group * 64, rows_end = LAYOUT == TN ? p.m : end;
         if (a.dead || row >= rows_end) {
-            skip(s, blocks + (EPI == SWIGLU_BACK ? BACK_BOXES : 0), stage, phase);
+            skip(s, blocks + tail_of<EPI>(blocks), stage, phase);
             continue;
         }
         if (LAYOUT == TN && !begin_leaf<EPI>(p, a, blocks, row + warp % 4 * 16, d))
@@ -214,11 +223,15 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
             chain<LAYOUT>(s, rest ? blocks - 1 : blocks, rest, group, d, stage, phase);
         row += warp % 4 * 16;
         if (row >= rows_end) {
-            skip(s, EPI == SWIGLU_BACK ? BACK_BOXES : 0, stage, phase);
+            skip(s, tail_of<EPI>(blocks), stage, phase);
             continue;
         }
         if (EPI == STORE)
             store_bf16(s, &map.c[0], warp, turn, d, a.n * BN, p.n, row);
+        else if (EPI == STORE_F32)
+            store_fp32_boxes(s, &map.c[0], warp, turn, d, a.n * BN, p.n, row);
+        else if (EPI == LEAF || EPI == FOLD)
+            store_tail<EPI>(s, map, p, warp, d, a.group, a.n * BN, row, stage, phase);
         else if (EPI == SWIGLU)
             store_swiglu(s, map.c, warp, turn, d, a.n * BN / 2, p.n, row);
         else if (EPI == SWIGLU_BACK)

@@ -45,8 +45,8 @@ int sy_cuda_linear_dx_back_gemm(const struct sy_exec *x, const struct sy_linear_
         m.b[i] = right(x, NN, q->w, q->k, f, groups);
         p.blocks[i] = gemm::blocks(q->k, BK);
     }
-    m.gu[0] = operand(x, op->gu, 0, f, rows, 1, 0);
-    m.gu[1] = operand(x, sy_mat_cols(op->gu, f), 0, f, rows, 1, 0);
+    m.tail[0] = operand(x, op->gu, 0, f, rows, 1, 0);
+    m.tail[1] = operand(x, sy_mat_cols(op->gu, f), 0, f, rows, 1, 0);
     m.c[0] = result(x, op->dgu, f, rows);
     m.c[1] = result(x, sy_mat_cols(op->dgu, f), f, rows);
     m.c[2] = result(x, op->hw, f, rows);

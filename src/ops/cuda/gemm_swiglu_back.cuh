@@ -15,8 +15,6 @@
 
 namespace gemm {
 
-enum { BACK_BOXES = BN / 64, BACK_BYTES = 2 * A_BYTES };
-
 SY_DEV uint32_t at_16_columns(uint32_t at, int j) {
     int lane = threadIdx.x % 32, row = lane / 8 % 2 * 8 + lane % 8, column = 2 * j + lane / 16;
     return at + row * 128 + ((column ^ (row & 7)) << 4);
@@ -121,14 +119,6 @@ SY_DEV void finish_block(const float *q, float *block, int row) {
     }
 }
 
-// The stage's memory may be written again once all but the last N groups of stores have read theirs.
-template <int N> SY_DEV void release_behind(shared &s, int stage) {
-    if (threadIdx.x % 32 == 0)
-        ptx::tma_store_wait_read<N>();
-    __syncwarp();
-    release(s, stage);
-}
-
 SY_DEV void store_swiglu_back(shared &s, const maps &map, const args &p, int warp, int &turn, float (&d)[128],
                               int n0, int row, int &stage, int &phase) {
     int lane = threadIdx.x % 32, before = 0;
@@ -138,7 +128,7 @@ SY_DEV void store_swiglu_back(shared &s, const maps &map, const args &p, int war
         w[1] = p.w[row + 8 + lane / 4];
     }
 #pragma unroll
-    for (int box = 0; box < BACK_BOXES; box++) {
+    for (int box = 0; box < TAIL_STAGES; box++) {
         int column = n0 + box * 64;
         float *q = d + box * 32;
         uint32_t at = ptx::shared(s.stage[stage]) + warp * STAGING_BYTES;
