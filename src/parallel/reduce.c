@@ -147,6 +147,10 @@ static sy_status make_joinings(struct sy_reduce *r) {
     if (status == SY_OK)
         status = sy_joining_init(of, m->edp, m->edp_rank, m->lanes / m->expert_lanes, &r->experts);
     free(of);
+    if (status == SY_OK && r->o.in_turn) {
+        sy_joining_in_turn(&r->dense);
+        sy_joining_in_turn(&r->experts);
+    }
     return status;
 }
 
