@@ -212,6 +212,13 @@ static sy_status do_step(struct call *c, int i, sy_status *mine) {
     return give(p, s, &c->batch);
 }
 
+/* Which step a wait was in; not of what a rank's own work has failed of. */
+static sy_status at_step(sy_status status, const struct sy_schedule_step *s) {
+    return status == SY_ERR_PEER
+               ? sy_fail_context(status, "stage %d, micro-batch %d", s->stage, s->micro_batch)
+               : status;
+}
+
 static sy_status finish(struct sy_pipeline *p) {
     for (int i = 0; i < stages_each(p); i++)
         for (int way = 0; way < WAYS; way++)
@@ -224,7 +231,7 @@ sy_status sy_pipeline_run(struct sy_pipeline *p, const struct sy_pipeline_run *r
     struct call c = {.p = p, .run = run};
     sy_status mine = SY_OK;
     for (int i = next_of(p, run, 0); i < p->o.schedule->n_each; i = next_of(p, run, i + 1))
-        SY_TRY(do_step(&c, i, &mine));
+        SY_TRY(at_step(do_step(&c, i, &mine), &sy_schedule_of_rank(p->o.schedule, p->o.pp.rank)[i]));
     SY_TRY(finish(p));
     return mine;
 }

@@ -75,9 +75,11 @@ static struct sy_batch call_batch(void *self, int64_t i) {
     return b;
 }
 
-/* Gradients that are complete go out while backward goes on. */
+/* Gradients that are complete go out while backward goes on; after a failure, with its status, at the end. */
 static void send_complete(void *self) {
     const struct sy_session *s = self;
+    if (sy_weights_status(&s->weights) != SY_OK)
+        return;
     struct sy_profile_place before = sy_profile_enter(s->profile, SY_PART_reduce);
     sy_reduce_progress(s->reduce, s->may_wait);
     sy_profile_leave(s->profile, before);
@@ -264,6 +266,8 @@ static sy_status compute(struct sy_session *s, const struct sy_step_result *r) {
     sy_status mine = accumulate(s);
     sy_profile_mark(s->profile, SY_PART_reduce);
     mine = sy_reduce_run(s->reduce, mine);
+    if (mine == SY_ERR_PEER) /* the others learn it when this rank leaves */
+        return mine;
     if (mine == SY_OK)
         norm(s, r);
     SY_TRY(count_together(s, mine));
