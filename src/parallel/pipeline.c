@@ -158,7 +158,16 @@ static void idle(struct sy_model *m, int stage, enum sy_work work) {
                                             : SY_STAGE_BWD);
 }
 
-static sy_status compute(const struct call *c, const struct sy_schedule_step *s) {
+static sy_status forward(struct call *c, const struct sy_schedule_step *s, int stage) {
+    const struct sy_pipeline_run *run = c->run;
+    SY_TRY(sy_model_fwd(c->p->o.model, stage, s->micro_batch, &c->batch,
+                        run->sink ? SY_PASS_TRAIN : SY_PASS_EVAL, run->sink));
+    if (run->after)
+        run->after(run->self, &c->batch, s->stage);
+    return SY_OK;
+}
+
+static sy_status compute(struct call *c, const struct sy_schedule_step *s) {
     struct sy_model *m = c->p->o.model;
     const struct sy_grad_sink *sink = c->run->sink;
     int stage = local(c->p, s->stage);
@@ -166,9 +175,11 @@ static sy_status compute(const struct call *c, const struct sy_schedule_step *s)
         idle(m, stage, s->work);
         return SY_OK;
     }
+    if (c->run->before)
+        c->run->before(c->run->self, &c->batch);
     switch (s->work) {
     case SY_WORK_F:
-        return sy_model_fwd(m, stage, s->micro_batch, &c->batch, sink ? SY_PASS_TRAIN : SY_PASS_EVAL, sink);
+        return forward(c, s, stage);
     case SY_WORK_B:
         return sy_model_bwd(m, stage, s->micro_batch, sink);
     case SY_WORK_I:

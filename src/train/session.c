@@ -177,9 +177,6 @@ static sy_status check_axes(const struct sy_config *c, const struct sy_mesh *m, 
             "direct needs ranks that see each other's memory, and those of transport \"%s\" "
             "do not: choose \"auto\" or \"standard\", or ranks of one process (run.ranks)",
             world->ops->name);
-    if (m->world > 1 && *c->moe.routes_out)
-        return sy_config_fail(c, "moe.routes_out", "routes of %d ranks are not written yet: use one rank",
-                              m->world);
     return SY_OK;
 }
 

@@ -45,6 +45,11 @@ over 2 direct $keep $experts=2 --parallelism.expert_parallel_comm_backend=direct
 expect 2 "direct, over processes"
 says 'transport "mpi"' "direct, over processes"
 
+train routes --training.steps=2 --moe.routes_out="$room/routes_one"
+over 3 routes3 --training.steps=2 --moe.routes_out="$room/routes_many"
+expect 0 "routes of 3 processes"
+diff -r "$room/routes_one" "$room/routes_many" || fail "routes of 3 processes"
+
 copy_until one parts 1
 over 3 parts $keep
 same "$(history parts)" "$want" "resumed on 3 processes"
