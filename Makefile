@@ -147,6 +147,10 @@ gpu-sanitize: gpu-tests ## memcheck, racecheck, initcheck, synccheck over a few 
 	sh tests/gpu/sanitize.sh $(BUILD)
 proof: $(BIN) ## 3 steps of both micro models on this CPU, and on the GPU if there is one: the bits of an H200
 	BIN=$(BIN) sh tools/proof.sh
+plan-time: $(BUILD)/bench/plan_time ## the time that plan expects of a step, and the time that it takes, on this CPU
+	$< configs/dsv3_debug.toml
+$(BUILD)/bench/plan_time: $(BUILD)/bench/plan_time.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 GPU_BENCH := $(BUILD)/bench/gpu/ops $(BUILD)/bench/gpu/products $(BUILD)/bench/gpu/attention
 gpu-tests: $(BIN) $(GPU_TESTS) ## build what gpu-test runs: on a machine without a GPU, too (CUDA=1)
 gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit (needs CUDA=1 and the GPU)
@@ -164,6 +168,7 @@ cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one
 	$(BIN) verify configs/micro_mla.toml --steps 2 --model.n_layers=5 --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
 	$(BIN) verify configs/micro_gqa.toml --steps 2 --model.n_layers=5 --numerics.lanes=6 --training.global_batch_size=12
 	$(BIN) verify configs/micro_mla.toml --steps 2 --numerics.class=fp32
+	$(BIN) verify configs/dsv3_debug.toml --steps 2 --layouts 6 --only tier=auto --training.seq_len=128
 goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt anew and show what changed
 	BIN=$(BIN) sh tests/e2e/goldens.sh write
 	BIN=$(BIN) sh tests/cli/transcript.sh write
