@@ -68,17 +68,18 @@ static void pack_block(const struct sy_attention *op, struct tokens sequence, in
     pack_along_rows(values, KEYS, u->w.value_pairs, u->values + j0 * u->w.value_pairs);
 }
 
-/* V64 of do o, n of them. */
+/* V64 of a b, stored values. */
 static float v64_of_stored(int64_t n, const uint16_t *a, const uint16_t *b) {
     __m512 lane[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
-    for (int64_t i = 0; i < n; i += VECTOR) {
-        __mmask16 there = n - i < VECTOR ? (__mmask16)((1 << (n - i)) - 1) : 0xffff;
-        __m512i x = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, a + i)),
-                y = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, b + i));
-        __m512 *l = &lane[i / VECTOR % 4];
-        *l = _mm512_mask3_fmadd_ps((__m512)_mm512_slli_epi32(x, 16), (__m512)_mm512_slli_epi32(y, 16), *l,
-                                   there);
-    }
+    for (int64_t i = 0; i < n; i += 4 * VECTOR)
+        for (int j = 0; j < 4; j++) {
+            int64_t left = n - i - j * VECTOR;
+            __mmask16 there = (__mmask16)((1u << (left > 0 ? min64(left, VECTOR) : 0)) - 1);
+            __m512i x = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, a + i + j * VECTOR)),
+                    y = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, b + i + j * VECTOR));
+            lane[j] = _mm512_mask3_fmadd_ps((__m512)_mm512_slli_epi32(x, 16),
+                                            (__m512)_mm512_slli_epi32(y, 16), lane[j], there);
+        }
     return halved(lane[0], lane[1], lane[2], lane[3]);
 }
 
