@@ -69,6 +69,25 @@ static inline void gather_parts(const struct sy_attention *op, int key, struct t
     memset(dst.at + at.n * dst.row, 0, (size_t)((rows - at.n) * dst.row) * 2);
 }
 
+/* to = BF((sums + 0) scale), n values: the end of a chain. */
+static inline void finish_row(int64_t n, const float *sums, float scale, uint16_t *to) {
+    const __m512 zero = _mm512_setzero_ps(), by = _mm512_set1_ps(scale);
+    for (int64_t i = 0; i < n; i += VECTOR) {
+        __mmask16 there = n - i < VECTOR ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
+        __m512 x = _mm512_mul_ps(_mm512_add_ps(_mm512_maskz_loadu_ps(there, sums + i), zero), by);
+        _mm256_mask_storeu_epi16(to + i, there, (__m256i)_mm512_cvtneps_pbh(x));
+    }
+}
+
+/* Rows of heads lie far apart: no hardware fetches them ahead of who gathers them. */
+static inline void fetch(struct sy_heads v, struct tokens at, int64_t d) {
+    for (int64_t r = 0; r < at.n; r++) {
+        const char *p = token_row(v, at, r);
+        for (int64_t i = 0; i < 2 * d; i += 64)
+            __builtin_prefetch(p + i);
+    }
+}
+
 /* Rows of stored values as a left-hand side whose chain runs along them. */
 static inline struct left as_left(struct stored rows, int64_t group) {
     return (struct left){(const uint32_t *)rows.at + group * GROUP * rows.row / 2, rows.row / 2, 1};
@@ -84,7 +103,7 @@ struct queries { /* n from i0 on of sequence b, and their heads */
 struct sight {
     struct keys row[QUERIES];   /* the keys of each query; lo >= hi: none */
     struct keys group[GROUPS];  /* of any of eight queries */
-    struct keys of[KEY_GROUPS]; /* the queries of any of eight keys */
+    struct keys of[KEY_GROUPS]; /* the queries whose group sees any of eight keys */
 };
 
 static inline struct keys joined(struct keys a, struct keys b) {
@@ -92,21 +111,21 @@ static inline struct keys joined(struct keys a, struct keys b) {
 }
 
 static inline void see(const struct sy_attention *op, const struct queries *q, int64_t j0, struct sight *to) {
-    for (int g = 0; g < GROUPS; g++)
+    for (int64_t g = 0; g < GROUPS; g++)
         to->group[g] = (struct keys){KEYS, 0};
-    for (int g = 0; g < KEY_GROUPS; g++)
-        to->of[g] = (struct keys){QUERIES, 0};
     for (int64_t r = 0; r < QUERIES; r++) {
         struct keys may = {0, 0};
         if (r < q->n)
             may = allowed_keys(op, q->b, q->i0 + r);
         may = to->row[r] = (struct keys){max64(may.lo - j0, 0), min64(may.hi - j0, KEYS)};
-        if (may.lo >= may.hi)
-            continue;
-        to->group[r / GROUP] = joined(to->group[r / GROUP], may);
-        for (int64_t g = may.lo / GROUP; g * GROUP < may.hi; g++)
-            to->of[g] = joined(to->of[g], (struct keys){r, r + 1});
+        if (may.lo < may.hi)
+            to->group[r / GROUP] = joined(to->group[r / GROUP], may);
     }
+    for (int64_t g = 0; g < KEY_GROUPS; g++)
+        to->of[g] = (struct keys){QUERIES, 0};
+    for (int64_t g = 0; g < GROUPS; g++)
+        for (int64_t k = to->group[g].lo / GROUP; k * GROUP < to->group[g].hi; k++)
+            to->of[k] = joined(to->of[k], (struct keys){g * GROUP, (g + 1) * GROUP});
 }
 
 static inline int sees_none(struct keys k) { return k.lo >= k.hi; }

@@ -165,33 +165,27 @@ static void key_block(const struct sy_attention *op, const struct queries *q, in
 /* --- results -------------------------------------------------------------------------------------------- */
 
 /* Rows of sums times scale, rounded, to the parts' heads. */
-static void store_parts(const struct sy_exec *x, const struct sy_attention *op, int key, struct tokens at,
-                        float *sums, int64_t row) {
-    float scale = op->scale;
+static void store_parts(const struct sy_attention *op, int key, struct tokens at, const float *sums,
+                        int64_t row) {
     for (int p = 0; p < op->n_slices; p++) {
         struct sy_heads to = key ? op->slice[p].dk : op->slice[p].dq;
-        int64_t d = op->slice[p].d;
-        for (int64_t r = 0; r < at.n; r++) {
-            float *a = sums + r * row;
-            for (int64_t i = 0; i < d; i++)
-                a[i] = (a[i] + 0.0f) * scale;
-            narrow(x, to.dtype, d, a, token_row(to, at, r));
-        }
-        sums += up_to(d, 2);
+        for (int64_t r = 0; r < at.n; r++)
+            finish_row(op->slice[p].d, sums + r * row, op->scale, token_row(to, at, r));
+        sums += up_to(op->slice[p].d, 2);
     }
 }
 
-static void store_values(const struct sy_exec *x, const struct sy_attention *op, struct tokens at,
-                         float *sums, int64_t row) {
-    for (int64_t j = 0; j < at.n; j++, sums += row) {
-        for (int64_t i = 0; i < op->dv; i++)
-            sums[i] += 0.0f;
-        narrow(x, op->d_v.dtype, op->dv, sums, token_row(op->d_v, at, j));
-    }
+/* The queries of the tile after this one, and what is read with them, while this one is computed. */
+static void fetch_next(const struct sy_attention *op, const struct queries *q) {
+    int64_t next = q->i0 + q->n;
+    struct tokens at = {q->b * op->seq_len + next, min64(QUERIES, op->seq_len - next), q->head};
+    for (int p = 0; p < op->n_slices; p++)
+        fetch(op->slice[p].q, at, op->slice[p].d);
+    fetch(op->d_o, at, op->dv);
+    fetch(op->o, at, op->dv);
 }
 
-static void kv_head(const struct sy_exec *x, const struct sy_attention *op, int64_t b, int64_t kv,
-                    struct buffers *u) {
+static void kv_head(const struct sy_attention *op, int64_t b, int64_t kv, struct buffers *u) {
     int64_t t0 = b * op->seq_len, group = op->heads / op->kv_heads, keys = up_to(op->seq_len, KEYS);
     struct tokens all = {t0, op->seq_len, kv};
     memset(u->dk, 0, (size_t)(keys * u->w.row) * sizeof(float));
@@ -203,12 +197,14 @@ static void kv_head(const struct sy_exec *x, const struct sy_attention *op, int6
             struct queries q = {b, i0, min64(QUERIES, op->seq_len - i0), head, kv};
             struct tokens at = {t0 + i0, q.n, head};
             load_queries(op, at, u);
+            fetch_next(op, &q);
             for (int64_t block = first_block(op, b, i0, q.n); block * KEYS <= i0 + q.n - 1; block++)
                 key_block(op, &q, block, u);
-            store_parts(x, op, 0, at, u->dq, u->w.row);
+            store_parts(op, 0, at, u->dq, u->w.row);
         }
-    store_parts(x, op, 1, all, u->dk, u->w.row);
-    store_values(x, op, all, u->dv, u->w.value_row);
+    store_parts(op, 1, all, u->dk, u->w.row);
+    for (int64_t j = 0; j < all.n; j++)
+        finish_row(op->dv, u->dv + j * u->w.value_row, 1.0f, token_row(op->d_v, all, j));
 }
 
 struct work {
@@ -222,7 +218,7 @@ static void run(void *arg, int thread, int n_threads) {
     int64_t lo, hi, heads = w->op->kv_heads;
     sy_range(w->op->sequences * heads, 1, thread, n_threads, &lo, &hi);
     for (int64_t i = lo; i < hi; i++)
-        kv_head(w->x, w->op, i / heads, i % heads, &u);
+        kv_head(w->op, i / heads, i % heads, &u);
 }
 
 void SY_FN(attention_bwd)(const struct sy_exec *x, const struct sy_attention *op) {

@@ -114,22 +114,23 @@ static void add_values(const struct sight *sight, struct buffers *u, int64_t blo
             memcpy(u->o + r * row, u->kept + r * row, (size_t)row * sizeof(float));
 }
 
-static void finish(const struct sy_exec *x, const struct sy_attention *op, struct tokens at, int64_t r,
-                   const struct row_state *state, float *o) {
-    float inverse = 1.0f / state->z, lse = state->m + sy_log2_f32(state->z);
-    for (int64_t i = 0; i < op->dv; i++)
-        o[i] = (o[i] + 0.0f) * inverse;
-    if (state->nan || !(state->z > 0.0f)) {
-        lse = NAN;
-        for (int64_t i = 0; i < op->dv; i++)
-            o[i] = NAN;
-    }
-    narrow(x, op->o.dtype, op->dv, o, token_row(op->o, at, r));
-    op->lse[(at.first + r) * op->heads + at.head] = lse;
+static void finish(const struct sy_attention *op, struct tokens at, int64_t r, const struct row_state *state,
+                   const float *o) {
+    int nan = state->nan || !(state->z > 0.0f);
+    float inverse = nan ? NAN : 1.0f / state->z, lse = state->m + sy_log2_f32(state->z);
+    finish_row(op->dv, o, inverse, token_row(op->o, at, r));
+    op->lse[(at.first + r) * op->heads + at.head] = nan ? NAN : lse;
 }
 
-static void tile(const struct sy_exec *x, const struct sy_attention *op, const struct queries *q,
-                 struct buffers *u) {
+/* The queries of the tile after this one, while this one is computed. */
+static void fetch_next(const struct sy_attention *op, const struct queries *q) {
+    int64_t next = q->i0 + q->n;
+    struct tokens at = {q->b * op->seq_len + next, min64(QUERIES, op->seq_len - next), q->head};
+    for (int p = 0; p < op->n_slices; p++)
+        fetch(op->slice[p].q, at, op->slice[p].d);
+}
+
+static void tile(const struct sy_attention *op, const struct queries *q, struct buffers *u) {
     struct tokens at = {q->b * op->seq_len + q->i0, q->n, q->head};
     int64_t first = first_block(op, q->b, q->i0, q->n), last = (q->i0 + q->n - 1) / KEYS;
     struct row_state state[QUERIES];
@@ -139,6 +140,7 @@ static void tile(const struct sy_exec *x, const struct sy_attention *op, const s
         state[r] = (struct row_state){-INFINITY, 0.0f, 0};
     memset(u->o, 0, (size_t)(QUERIES * u->w.value_row) * sizeof(float));
     gather_parts(op, 0, at, QUERIES, u->q);
+    fetch_next(op, q);
     for (int64_t block = first; block <= last; block++) {
         see(op, q, block * KEYS, &sight);
         scores(u->w.pairs, u->q, u->keys + block * KEYS * u->w.pairs, &sight, u->s);
@@ -152,7 +154,7 @@ static void tile(const struct sy_exec *x, const struct sy_attention *op, const s
         add_values(&sight, u, block, op->dv);
     }
     for (int64_t r = 0; r < q->n; r++)
-        finish(x, op, at, r, &state[r], u->o + r * u->w.value_row);
+        finish(op, at, r, &state[r], u->o + r * u->w.value_row);
 }
 
 /* --- who does what -------------------------------------------------------------------------------------- */
@@ -175,7 +177,7 @@ static int64_t tiles(const struct work *w, int thread, int n_threads, struct buf
                 int64_t cost = (i + q.n - 1) / KEYS + 1 - first_block(op, b, i, q.n);
                 int64_t middle = (2 * done + cost) * n_threads, all = 2 * w->blocks;
                 if (u && middle >= all * thread && middle < all * (thread + 1))
-                    tile(w->x, op, &q, u);
+                    tile(op, &q, u);
                 done += cost;
             }
     return done;
