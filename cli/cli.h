@@ -21,7 +21,7 @@
       "check a checkpoint, a run or a safetensors file; show the load of experts")                  \
     X(init, "--flavor NAME", "a commented config on stdout")                                        \
     X(info, "", "this build: tiers, classes, ops, flavors")                                         \
-    X(bench, "[gemm|moe|ops [OP ...]|model [CONFIG ...]] [--json]",                                 \
+    X(bench, "[gemm|moe|ops [OP ...]|model [CONFIG ...]] [--device cuda]",                          \
       "speed on this machine: of the ops; of a training step, in parts")                            \
     X(help, "[COMMAND|KEY]", "this text, what a command takes, or an option's meaning")             \
     X(completion, "", "completion of bash, on stdout")                                              \

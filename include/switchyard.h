@@ -226,6 +226,19 @@ sy_status sy_bench(const char *what, int json, const struct sy_io *io);
  * fast as the reference: of one op, or of all (NULL). Errors: ERR_USAGE no such op. */
 sy_status sy_bench_ops(const char *op, int json, const struct sy_io *io);
 
+struct sy_bench_gpu_options {
+    const char *what;       /* "ops": all of them; "gemm", "attention" */
+    const char *device;     /* "cuda", "cuda:N" */
+    const char *const *ops; /* [n_ops] these alone; n_ops 0: all */
+    int n_ops;
+    int json;
+};
+
+/* Local. Ops on a GPU in sizes of trainings: microseconds, TB/s or TFLOP/s, and the share of what copies of
+ * 1 GB or a product of 8192^3 reach in the same run. Errors: ERR_USAGE no such op, or one that is not timed
+ * on a GPU; ERR_UNAVAILABLE no usable GPU, or no CUDA in this build; ERR_MEMORY, ERR_RUNTIME of the GPU. */
+sy_status sy_bench_gpu(const struct sy_bench_gpu_options *options, const struct sy_io *io);
+
 struct sy_bench_options {
     int64_t steps; /* that are measured, after two that are not */
     int json;

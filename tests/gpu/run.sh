@@ -3,7 +3,7 @@
 set -u
 build=$1
 bad=0
-for test in test_sm90 test_ops; do
+for test in test_sm90 test_ops test_attention; do
     "$build/tests/gpu/$test"
     rc=$?
     [ $rc -eq 77 ] && exit 77
