@@ -215,7 +215,8 @@ struct sy_experts_options {
 sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *options,
                              const struct sy_io *io);
 
-/* Local. Version, tiers that run here, classes, ops, flavors with parameter counts. */
+/* Local. Version, tiers that run here, classes, GPUs with what they reach, ops, flavors with parameter
+ * counts. */
 sy_status sy_info(const struct sy_io *io);
 
 /* Local. GFLOP/s of the products in every class and tier: `what` is "gemm"; routing, permute

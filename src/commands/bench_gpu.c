@@ -240,12 +240,31 @@ sy_status sy_gpu_bench_open(int ordinal, struct sy_gpu_bench *b, struct sy_devic
     b->x = (struct sy_exec){.ops = sy_ops_cuda(), .device = *device, .scratch_bytes = SY_CUDA_WORKSPACE};
     sy_exec_set_class(&b->x, SY_NUMERIC_SM90);
     b->x.scratch = sy_gpu_take(b, (int64_t)b->x.scratch_bytes);
-    if (b->status != SY_OK)
+    if (b->status != SY_OK) {
         sy_gpu_bench_close(b, *device);
+        *device = NULL;
+    }
     return b->status;
 }
 
 void sy_gpu_bench_close(struct sy_gpu_bench *b, struct sy_device *device) {
     sy_gpu_give(b, 0);
     sy_device_destroy(device);
+}
+
+void sy_gpu_print_ceilings(int ordinal, const struct sy_io *io) {
+    struct sy_gpu_bench b = {.io = io};
+    struct sy_device *device = NULL;
+    sy_status status = sy_gpu_bench_open(ordinal, &b, &device);
+    if (status == SY_OK) {
+        sy_gpu_ceilings(&b);
+        status = b.status;
+    }
+    if (status == SY_OK)
+        sy_io_printf(io, "           measured: copies of 1 GB %.2f TB/s, product of 8192^3 %.0f TFLOP/s\n",
+                     b.copy_rate * 1e-12, b.product_rate * 1e-12);
+    else
+        sy_io_printf(io, "           not measured: %s\n", sy_error_message());
+    if (device)
+        sy_gpu_bench_close(&b, device);
 }

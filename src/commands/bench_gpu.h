@@ -137,4 +137,7 @@ sy_status sy_gpu_bench_run(struct sy_gpu_bench *b, const char *what);
 sy_status sy_gpu_bench_open(int ordinal, struct sy_gpu_bench *b, struct sy_device **device);
 void sy_gpu_bench_close(struct sy_gpu_bench *b, struct sy_device *device);
 
+/* Local. A line with the ceilings of a GPU, or with why they were not measured; some tenths of a second. */
+void sy_gpu_print_ceilings(int ordinal, const struct sy_io *io);
+
 #endif

@@ -209,10 +209,21 @@ static void test_failures(void **state) {
     fail_wait = 0;
 }
 
+/* `info` goes on where a GPU cannot be measured. */
+static void test_not_measured(void **state) {
+    static const char begin[] = "           not measured: run.device = cuda";
+    struct sy_io io = {.write = collect};
+    (void)state;
+    n_text = 0;
+    sy_gpu_print_ceilings(99, &io); /* no machine has so many */
+    assert_int_equal(strncmp(text, begin, sizeof begin - 1), 0);
+    assert_ptr_equal(strchr(text, '\n'), text + n_text - 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_op), cmocka_unit_test(test_json),     cmocka_unit_test(test_named),
-        cmocka_unit_test(test_table),    cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_table),    cmocka_unit_test(test_failures), cmocka_unit_test(test_not_measured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
