@@ -198,6 +198,18 @@ sy_status sy_generate(struct sy_config *config, const char *model_dir, const str
  * with the numbers. */
 sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io);
 
+struct sy_init_options {
+    const char *flavor; /* "": none */
+    const char *device; /* NULL, "cpu"; "cuda", "cuda:N": one that fits that GPU */
+    double memory_gib;  /* of the GPU; 0: what it has, or 139.8, an H200's, where there is none */
+};
+
+/* Local. Writes a commented config: stated are what `config` was given and the recipe; the rest stands as
+ * comments. For a GPU local batch, recompute and recipe are chosen so that the plan fits, and the numbers
+ * stand in its head. Errors: ERR_USAGE, also when nothing fits, with what would; ERR_UNAVAILABLE no such
+ * GPU. */
+sy_status sy_init(struct sy_config *config, const struct sy_init_options *options, const struct sy_io *io);
+
 /* Local. Prints and verifies a checkpoint, a run's newest one, or a safetensors file. */
 sy_status sy_inspect(const char *path, const struct sy_io *io);
 
