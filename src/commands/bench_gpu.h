@@ -30,9 +30,10 @@ struct sy_gpu_heads { /* attention: `rope` columns more of queries and keys; sha
 };
 
 struct sy_gpu_sizes {
-    double seconds;     /* that a round's queue takes at least */
-    int64_t copy_bytes; /* the ceilings: a copy of so many bytes, */
-    int64_t product;    /* a product of so many rows, columns and terms */
+    double seconds;             /* that a round's queue takes at least */
+    int64_t copy_bytes;         /* the ceilings: a copy of so many bytes, */
+    int64_t product;            /* a product of so many rows, columns and terms */
+    struct sy_gpu_dense logits; /* a chunk of the head, fp32 */
     /* of the ops that are neither products nor attention: a layer */
     int64_t sequences, seq_len, d, heads, experts, top_k, vocab, loss_rows, parameters;
     const struct sy_gpu_dense *dense;

@@ -33,6 +33,19 @@ static void dense(struct sy_gpu_bench *b, const struct sy_gpu_dense *s) {
     sy_gpu_give(b, mark);
 }
 
+static void logits(struct sy_gpu_bench *b) {
+    struct sy_gpu_dense s = b->sizes->logits;
+    int mark = b->n_memory;
+    struct sy_mat x = sy_gpu_stored(b, s.m, s.k, 1.0), w = sy_gpu_stored(b, s.n, s.k, 0.02);
+    struct sy_mat y = sy_mat_of(sy_gpu_take(b, s.m * s.n * 4), SY_F32, s.n);
+    double flops = 2.0 * (double)s.m * (double)s.n * (double)s.k;
+    char name[NAME];
+    snprintf(name, sizeof name, "logits %lld x %lld x %lld", (long long)s.m, (long long)s.n, (long long)s.k);
+    SY_GPU_ROW(b, linear, sy_linear, name, flops, flops,
+               {.rows = sy_rows_dense(1, s.m), .k = s.k, .n = s.n, .x = x, .w = {.m = sy_mat_t(w)}, .y = y});
+    sy_gpu_give(b, mark);
+}
+
 /* --- experts -------------------------------------------------------------------------------------------- */
 
 struct moe {
@@ -150,6 +163,7 @@ void sy_gpu_bench_products(struct sy_gpu_bench *b) {
         return;
     for (int i = 0; i < b->sizes->n_dense; i++)
         dense(b, &b->sizes->dense[i]);
+    logits(b);
     for (int i = 0; i < b->sizes->n_moe; i++)
         experts(b, &b->sizes->moe[i]);
 }

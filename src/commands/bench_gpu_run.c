@@ -19,6 +19,7 @@ const struct sy_gpu_sizes sy_gpu_sizes = {
     .seconds = 0.02,
     .copy_bytes = 1 << 30,
     .product = 8192,
+    .logits = {5120, 102400, 2048},
     .sequences = 4,
     .seq_len = 4096,
     .d = 2048,

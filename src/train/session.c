@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "device/cuda.h"
 #include "train/classes.h"
 #include "train/exec.h"
 #include "train/feed.h"
 #include "train/parts.h"
 #include "train/plants.h"
+#include "train/selftest_kept.h"
 
 double sy_flops_per_token(const struct sy_config *c, const struct sy_params *params) {
     const struct sy_config_model *m = &c->model;
@@ -36,13 +38,17 @@ struct sy_walk sy_session_walk(const struct sy_config *c, const struct sy_mesh *
 static sy_status check_plant(const struct sy_config *c) {
     const char *plant = c->debug.break_;
     int known = plant[0] == 0 || sy_session_planted_nan(plant) > 0 || sy_session_planted_flip(plant) > 0;
+    int ordinal, lost = sy_session_planted_loss(plant) > 0;
     struct sy_plant p;
+    if (lost && !sy_config_cuda(c, &ordinal))
+        return sy_config_fail(c, "debug.break", "needs run.device = \"cuda\": a CPU is not lost like this");
+    known |= lost;
     for (int i = 0; sy_plant(i, &p); i++)
         known |= strcmp(p.name, plant) == 0;
     if (!known)
         return sy_config_fail(c, "debug.break",
-                              "no such planted bug; there are nan_at_step_N, flip_at_step_N and those that "
-                              "`switchyard verify --break list` lists");
+                              "no such planted bug; there are nan_at_step_N, flip_at_step_N, "
+                              "gpu_lost_at_step_N and those that `switchyard verify --break list` lists");
     return SY_OK;
 }
 
@@ -73,15 +79,28 @@ static sy_status open_data(struct sy_session *s) {
     return SY_OK;
 }
 
+/* Once for a GPU, its driver, this build and the class. */
+static sy_status test_class(const struct sy_session *s) {
+    struct sy_cuda_about gpu;
+    const char *cls = sy_class_name(s->exec.cls);
+    int ordinal;
+    if (!sy_config_cuda(s->config, &ordinal))
+        return SY_OK;
+    SY_TRY(sy_device_cuda_about(ordinal < 0 ? sy_device_cuda_first() : ordinal, &gpu));
+    if (sy_selftest_is_kept(&gpu, cls))
+        return SY_OK;
+    SY_TRY(sy_class_selftest(&s->exec));
+    sy_selftest_keep(&gpu, cls);
+    return SY_OK;
+}
+
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
     SY_TRY(check_plant(s->config));
     s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
     SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
-    int ordinal;
     SY_TRY(sy_exec_open(s));
-    if (sy_config_cuda(s->config, &ordinal))
-        SY_TRY(sy_class_selftest(&s->exec));
+    SY_TRY(test_class(s));
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
     if (train)
         SY_TRY(sy_session_fits(s));
@@ -199,6 +218,7 @@ void sy_session_destroy(struct sy_session *s) {
     sy_arena_fini(&s->scratch);
     sy_arena_fini(&s->memory);
     sy_arena_fini(&s->host);
+    sy_feed_free_ahead(s);
     sy_device_destroy(s->own_device);
     sy_groups_destroy(&s->groups);
     sy_calls_fini(&s->calls);

@@ -18,6 +18,7 @@ static const struct sy_gpu_heads attention[] = {{1, 20, 2, 2, 16, 8, 1}, {1, 16,
 static const struct sy_gpu_sizes small = {
     .copy_bytes = 4096,
     .product = 16,
+    .logits = {8, 40, 32},
     .sequences = 2,
     .seq_len = 16,
     .d = 32,
@@ -158,7 +159,7 @@ static void test_json(void **state) {
         assert_int_equal(run(whats[w], NULL, 0), SY_OK);
         for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
             check_line(line, n++ == 0);
-        assert_int_equal(n, w == 0 ? 1 + 35 + 12 + 4 : w == 1 ? 1 + 12 : 1 + 4);
+        assert_int_equal(n, w == 0 ? 1 + 35 + 13 + 4 : w == 1 ? 1 + 13 : 1 + 4);
     }
 }
 

@@ -4,13 +4,14 @@
 
 using namespace gemm;
 
-// Segments are whole blocks of 16 rows; C is read and written two columns at a time.
+// Segments are whole blocks of 16 rows; C is read and written by TMA, from an accumulator two columns at a time.
 static int fits(const struct sy_dw &q) {
     const struct sy_rows &r = q.rows;
     int whole = r.offset || r.max_rows / r.sequences % 16 == 0;
     int pairs = q.n % 2 == 0 && q.c_step % 2 == 0 && q.acc_step % 2 == 0 && (uintptr_t)q.c % 8 == 0 &&
                 (uintptr_t)q.acc % 8 == 0;
-    return rows_fit(r) && whole && pairs && addressable(q.dy) && addressable(q.x);
+    int c = q.acc ? pairs : addressable_f32(q.c, q.n, q.c_step);
+    return rows_fit(r) && whole && c && addressable(q.dy) && addressable(q.x);
 }
 
 int sy_cuda_linear_dw_gemm(const struct sy_exec *x, const struct sy_dw *q) {
@@ -20,6 +21,10 @@ int sy_cuda_linear_dw_gemm(const struct sy_exec *x, const struct sy_dw *q) {
         return 0;
     m.a[0] = operand(x, q->dy, 1, q->m, q->rows.max_rows, 1, 0);
     m.b[0] = operand(x, q->x, 1, q->n, q->rows.max_rows, 1, 0);
+    if (!q->acc) {
+        m.c[0] = fp32(x, q->c, q->n, q->m, q->n, q->rows.groups, q->c_step, 16);
+        m.tail[0] = fp32(x, q->c, q->n, q->m, q->n, q->rows.groups, q->c_step, BM);
+    }
     p.rows = q->rows;
     p.first = q->first;
     p.n_segments = q->n_segments;

@@ -14,6 +14,12 @@ static int is_direct(const struct sy_linear *op) {
            (!op->residual.data || (op->residual.col == 1 && op->residual.dtype == SY_BF16));
 }
 
+// The same of fp32.
+static int is_plain_f32(const struct sy_linear *op) {
+    return op->y.dtype == SY_F32 && op->y.col == 1 && !op->bias && !op->residual.data &&
+           addressable_f32((const float *)op->y.data, op->y.row, 0);
+}
+
 static args args_of(const struct sy_rows &rows, int64_t n, int tile) {
     args p = {};
     p.rows = rows;
@@ -60,7 +66,10 @@ int sy_cuda_linear_gemm(const struct sy_exec *x, const struct sy_linear *op) {
     p.y = op->y;
     p.bias = op->bias;
     p.residual = op->residual;
-    if (layout == NT)
+    if (layout == NT && is_plain_f32(op)) {
+        m.c[0] = fp32(x, (const float *)op->y.data, op->n, op->rows.max_rows, op->y.row, 1, 0, 16);
+        nt_store_f32(x, "linear", m, p);
+    } else if (layout == NT)
         (plain ? nt_store : nt_direct)(x, "linear", m, p);
     else
         (plain ? nn_store : nn_direct)(x, "linear", m, p);
