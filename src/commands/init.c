@@ -54,7 +54,13 @@ static sy_status measure(const struct sy_config *c, const struct sy_params *p, d
     return SY_OK;
 }
 
-/* The config with what is left open at that mode and batch. */
+/* Sequences of a lane in a step. */
+static int64_t of_lane(const struct sy_config *c) {
+    return c->training.global_batch_size / c->numerics.lanes;
+}
+
+/* The config with what is left open at that mode and batch; a cell is a pass, or the most of one that divides
+ * the lane. */
 static struct sy_config with(const struct sy_config *config, int mode, int64_t batch) {
     struct sy_config c = *config;
     if (is_open(config, "activation_checkpoint.mode"))
@@ -62,7 +68,8 @@ static struct sy_config with(const struct sy_config *config, int mode, int64_t b
     if (is_open(config, "training.local_batch_size"))
         c.training.local_batch_size = batch;
     if (is_open(config, "numerics.cell"))
-        c.numerics.cell = batch;
+        for (c.numerics.cell = c.training.local_batch_size; of_lane(&c) % c.numerics.cell != 0;)
+            c.numerics.cell--;
     return c;
 }
 
@@ -88,7 +95,7 @@ static sy_status attempt(struct fit *f, int mode, int64_t batch, int *fits) {
 /* The first that fits is the last that was tried. */
 static sy_status search(struct fit *f, int *fits) {
     const struct sy_config *c = f->config;
-    int64_t lane = c->training.global_batch_size / c->numerics.lanes, seq = c->training.seq_len;
+    int64_t lane = of_lane(c), seq = c->training.seq_len;
     static const int order[] = {SY_AC_NONE, SY_AC_SELECTIVE, SY_AC_FULL};
     for (int i = 0; i < 3; i++) {
         int mode = order[i], first = 1;
@@ -183,9 +190,10 @@ static sy_status set_int(struct sy_config *c, const char *key, int64_t n) {
 }
 
 static sy_status apply(struct sy_config *c, const struct tried *t) {
+    int64_t cell = with(c, t->mode, t->batch).numerics.cell;
     SY_TRY(sy_config_set(c, SY_LAYER_FILE, "init", "activation_checkpoint.mode", modes[t->mode]));
     SY_TRY(set_int(c, "training.local_batch_size", t->batch));
-    SY_TRY(set_int(c, "numerics.cell", t->batch));
+    SY_TRY(set_int(c, "numerics.cell", cell));
     return sy_config_finish(c, false);
 }
 

@@ -50,6 +50,11 @@ run init --flavor gqa-debug --device cuda --memory 2.2 --activation_checkpoint.m
 expect 0 "init: what is given stays"
 says '^mode = "full"$' "init: what is given stays"
 says '^local_batch_size = 2$' "init: what is given stays"
+says '^cell = 2$' "init: what is given stays"
+run init --flavor gqa-debug --device cuda --memory 9 --training.local_batch_size=3 --numerics.lanes=2
+expect 0 "init: a batch that divides nothing"
+says '^local_batch_size = 3$' "init: a batch that divides nothing"
+says '^cell = 2$' "init: a batch that divides nothing"
 
 # Layers that fit do, one more does not.
 run init --flavor dsv3-16b --device cuda --memory 139.8
