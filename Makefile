@@ -143,6 +143,11 @@ GPU_TESTS := $(patsubst %,$(BUILD)/tests/gpu/test_%,sm90 ops attention)
 goldens-sm90: $(BIN) ## write tests/data/goldens_sm90.txt anew, on this CPU: what a GPU is compared with
 	BIN=$(BIN) DEVICE=cpu sh tests/gpu/goldens.sh write
 	git --no-pager diff --stat -p tests/data/goldens_sm90.txt
+PTXAS = sh tools/ptxas.sh $(1) src/ops/cuda/ptxas.txt $(NVCC) $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o.ptxas)
+ptxas: $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o) ## write src/ops/cuda/ptxas.txt: registers, shared memory, stack, spills of every kernel (CUDA=1)
+	$(call PTXAS,write)
+ptxas-check: $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o) ## what ptxas says == src/ops/cuda/ptxas.txt, where nvcc is the same
+	$(call PTXAS,check)
 gpu-sanitize: gpu-tests ## memcheck, racecheck, initcheck, synccheck over a few calls of every op (needs the GPU)
 	sh tests/gpu/sanitize.sh $(BUILD)
 proof: $(BIN) ## 3 steps of both micro models on this CPU, and on the GPU if there is one: the bits of an H200
@@ -222,4 +227,4 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 
 -include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof
+.PHONY: format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof ptxas ptxas-check
