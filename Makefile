@@ -139,10 +139,15 @@ $(BUILD)/tests/gpu/test_sm90: $(BUILD)/tests/gpu/test_sm90.o $(BUILD)/tests/gpu/
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 $(BUILD)/tests/gpu/%: $(BUILD)/tests/gpu/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-GPU_TESTS := $(BUILD)/tests/gpu/test_sm90 $(BUILD)/tests/gpu/test_ops
+GPU_TESTS := $(patsubst %,$(BUILD)/tests/gpu/test_%,sm90 ops attention)
 goldens-sm90: $(BIN) ## write tests/data/goldens_sm90.txt anew, on this CPU: what a GPU is compared with
 	BIN=$(BIN) DEVICE=cpu sh tests/gpu/goldens.sh write
 	git --no-pager diff --stat -p tests/data/goldens_sm90.txt
+PTXAS = sh tools/ptxas.sh $(1) src/ops/cuda/ptxas.txt $(NVCC) $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o.ptxas)
+ptxas: $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o) ## write src/ops/cuda/ptxas.txt: registers, shared memory, stack, spills of every kernel (CUDA=1)
+	$(call PTXAS,write)
+ptxas-check: $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o) ## what ptxas says == src/ops/cuda/ptxas.txt, where nvcc is the same
+	$(call PTXAS,check)
 gpu-sanitize: gpu-tests ## memcheck, racecheck, initcheck, synccheck over a few calls of every op (needs the GPU)
 	sh tests/gpu/sanitize.sh $(BUILD)
 proof: $(BIN) ## 3 steps of both micro models on this CPU, and on the GPU if there is one: the bits of an H200
@@ -151,14 +156,11 @@ plan-time: $(BUILD)/bench/plan_time ## the time that plan expects of a step, and
 	$< configs/dsv3_debug.toml
 $(BUILD)/bench/plan_time: $(BUILD)/bench/plan_time.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-GPU_BENCH := $(BUILD)/bench/gpu/ops $(BUILD)/bench/gpu/products $(BUILD)/bench/gpu/attention
 gpu-tests: $(BIN) $(GPU_TESTS) ## build what gpu-test runs: on a machine without a GPU, too (CUDA=1)
 gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit (needs CUDA=1 and the GPU)
 	sh tests/gpu/run.sh $(BUILD)
-$(BUILD)/bench/gpu/ops.o $(BUILD)/bench/gpu/products.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
-$(BUILD)/bench/gpu/%: $(BUILD)/bench/gpu/%.o $(LIB)
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-gpu-bench: $(GPU_BENCH) ## times of the GPU's ops, and attention's bits at the sizes of trainings (CUDA=1; see bench/gpu/README.md)
+gpu-bench: $(BIN) ## every op on the GPU at the sizes of trainings; beside cuBLAS, grouped_mm, cuDNN where torch is (bench/gpu)
+	BIN=$(BIN) sh bench/gpu/run.sh
 test-all: test cover headers layers ## test, all layouts of verify, and the checks of the house
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
 	$(BIN) verify configs/micro_mla.toml --steps 5 --model.n_layers=8
@@ -228,6 +230,6 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -x c++ include/switchyard.h && \
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -Iinclude -x c++ $(EXAMPLES); fi
 
--include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(GPU_BENCH:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
+-include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: format sizes layers docs headers example gpu-test gpu-tests gpu-sanitize goldens-sm90 proof
+.PHONY: format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof ptxas ptxas-check

@@ -19,9 +19,9 @@
     X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                         \
     X(inspect, "PATH | --experts RUN [--layer L] [--rows 32] [--json]",                             \
       "check a checkpoint, a run or a safetensors file; show the load of experts")                  \
-    X(init, "--flavor NAME", "a commented config on stdout")                                        \
+    X(init, "--flavor NAME [--device cuda]", "a commented config on stdout; one that fits a GPU")   \
     X(info, "", "this build: tiers, classes, ops, flavors")                                         \
-    X(bench, "[gemm|moe|ops [OP ...]|model [CONFIG ...]] [--json]",                                 \
+    X(bench, "[gemm|moe|ops [OP ...]|model [CONFIG ...]] [--device cuda]",                          \
       "speed on this machine: of the ops; of a training step, in parts")                            \
     X(help, "[COMMAND|KEY]", "this text, what a command takes, or an option's meaning")             \
     X(completion, "", "completion of bash, on stdout")                                              \

@@ -200,6 +200,18 @@ sy_status sy_generate(struct sy_config *config, const char *model_dir, const str
  * with the numbers. */
 sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io);
 
+struct sy_init_options {
+    const char *flavor; /* "": none */
+    const char *device; /* NULL, "cpu"; "cuda", "cuda:N": one that fits that GPU */
+    double memory_gib;  /* of the GPU; 0: what it has, or 139.8, an H200's, where there is none */
+};
+
+/* Local. Writes a commented config: stated are what `config` was given and the recipe; the rest stands as
+ * comments. For a GPU local batch, recompute and recipe are chosen so that the plan fits, and the numbers
+ * stand in its head. Errors: ERR_USAGE, also when nothing fits, with what would; ERR_UNAVAILABLE no such
+ * GPU. */
+sy_status sy_init(struct sy_config *config, const struct sy_init_options *options, const struct sy_io *io);
+
 /* Local. Prints and verifies a checkpoint, a run's newest one, or a safetensors file. */
 sy_status sy_inspect(const char *path, const struct sy_io *io);
 
@@ -217,7 +229,8 @@ struct sy_experts_options {
 sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *options,
                              const struct sy_io *io);
 
-/* Local. Version, tiers that run here, classes, ops, flavors with parameter counts. */
+/* Local. Version, tiers that run here, classes, GPUs with what they reach, ops, flavors with parameter
+ * counts. */
 sy_status sy_info(const struct sy_io *io);
 
 /* Local. GFLOP/s of the products in every class and tier: `what` is "gemm"; routing, permute
@@ -227,6 +240,19 @@ sy_status sy_bench(const char *what, int json, const struct sy_io *io);
 /* Local. Microseconds of an op in every class and tier, on calls made up for it, and how many times as
  * fast as the reference: of one op, or of all (NULL). Errors: ERR_USAGE no such op. */
 sy_status sy_bench_ops(const char *op, int json, const struct sy_io *io);
+
+struct sy_bench_gpu_options {
+    const char *what;       /* "ops": all of them; "gemm", "attention" */
+    const char *device;     /* "cuda", "cuda:N" */
+    const char *const *ops; /* [n_ops] these alone; n_ops 0: all */
+    int n_ops;
+    int json;
+};
+
+/* Local. Ops on a GPU in sizes of trainings: microseconds, TB/s or TFLOP/s, and the share of what copies of
+ * 1 GB or a product of 8192^3 reach in the same run. Errors: ERR_USAGE no such op, or one that is not timed
+ * on a GPU; ERR_UNAVAILABLE no usable GPU, or no CUDA in this build; ERR_MEMORY, ERR_RUNTIME of the GPU. */
+sy_status sy_bench_gpu(const struct sy_bench_gpu_options *options, const struct sy_io *io);
 
 struct sy_bench_options {
     int64_t steps; /* that are measured, after two that are not */
