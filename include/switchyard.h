@@ -143,7 +143,7 @@ sy_status sy_comm_threads_run(int ranks, sy_status (*fn)(const struct sy_comm *c
 struct sy_train_summary {
     int64_t step;           /* steps done in all, earlier runs included */
     double loss, eval_loss; /* last step; held-out, NaN without validation.enable */
-    double unigram_entropy; /* of the training documents, nats per byte */
+    double unigram_entropy; /* of the tokens of the training documents, nats per token */
     char weights_digest[33];
     char run_dir[4096];
 };
