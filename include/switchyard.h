@@ -192,6 +192,22 @@ struct sy_sampling {
 sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *sampling,
                       const struct sy_io *io);
 
+struct sy_tokenize_options {
+    const char *tokenizer; /* as tokenizer.path: "byte", a tokenizer.json, or a folder with one */
+    /* one of these: a text; ids, to be made text; files or folders of text (or of lines of ids) */
+    const char *text, *ids, *const *paths;
+    int n_paths;
+    int decode;           /* not 0: paths hold lines of ids, as are written without it */
+    const char *text_key; /* of JSON lines; NULL: "text" */
+    const char *out;      /* a file of tokens, which must not exist; NULL: a line of ids per document */
+    int count;            /* not 0: how many, in place of ids */
+    int replace;          /* not 0: U+FFFD in the place of what is not UTF-8; 0: that is refused */
+    int threads;          /* 0: one per processor that this process may use */
+};
+
+/* Local. Text to ids, or ids to text, to io->write. Errors: ERR_USAGE; those of reading files and tokenizer. */
+sy_status sy_tokenize(const struct sy_tokenize_options *options, const struct sy_io *io);
+
 /* Local. Parameters, FLOPs and memory of a config; needs none of the hardware or memory. world: of how many
  * ranks; 0: as the config says. Of more than one: who has what, memory, bytes that are sent, the time on GPUs
  * of that name ("h200", "h100"; NULL: the first), the pipeline's schedule. Errors: ERR_USAGE what cannot be,

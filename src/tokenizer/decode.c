@@ -7,20 +7,13 @@
 /* The token's text without the marks that stand for spaces, as a text's first. */
 static void add_first(const struct sy_bpe *bpe, int32_t id, struct sy_text *out) {
     size_t n = 0, mark = strlen(bpe->from);
-    const char *s = sy_strings_get(&bpe->vocab, id, &n);
+    const char *s = sy_bpe_spelling(bpe, id, &n);
     for (size_t at = 0; s && at < n;) {
         int is_mark = n - at >= mark && memcmp(s + at, bpe->from, mark) == 0;
         if (!is_mark)
             sy_text_add(out, s + at, 1);
         at += is_mark ? mark : 1;
     }
-}
-
-static void add_name(const struct sy_bpe *bpe, int32_t id, struct sy_text *out) {
-    size_t n = 0;
-    const char *s = sy_strings_get(&bpe->vocab, id, &n);
-    if (s)
-        sy_text_add(out, s, n);
 }
 
 /* Up to `most` spaces at `from` go. */
@@ -40,13 +33,11 @@ static void decode_bpe(const struct sy_bpe *bpe, const int32_t *tokens, size_t n
     int is_first = flags & SY_DECODE_START;
     for (size_t i = 0; i < n_tokens; i++) {
         int32_t id = tokens[i];
-        int special = id < bpe->n_ids && bpe->is_special[id];
+        int special = id < bpe->n_ids && sy_bpe_is_special(bpe, id);
         if (id >= bpe->n_ids || (special && !(flags & SY_DECODE_SPECIAL)))
             continue;
         if (is_first && bpe->drops_first)
             add_first(bpe, id, out);
-        else if (special)
-            add_name(bpe, id, out);
         else
             sy_text_add(out, bpe->decoded.s + bpe->decoded_at[id],
                         bpe->decoded_at[id + 1] - bpe->decoded_at[id]);

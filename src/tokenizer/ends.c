@@ -95,7 +95,7 @@ static sy_status choose(struct sy_tokenizer *t, const struct sy_tokenizer_option
     SY_TRY(from_files(t, folder, own, model));
     SY_TRY(from_option(t, file, "bos_token", o->bos, &t->bos));
     SY_TRY(from_option(t, file, "eos_token", o->eos, &t->eos));
-    if (t->eos < 0) {
+    if (t->eos < 0 && !o->any_ends) {
         char known[400];
         list_special(t, known, sizeof known);
         SY_FAIL(SY_ERR_USAGE,

@@ -46,7 +46,7 @@ struct sy_bpe {
     int32_t n_ids;                      /* the largest id + 1 */
     struct sy_text decoded;             /* what each id decodes to, one after another */
     size_t *decoded_at;                 /* [n_ids + 1] where */
-    unsigned char *is_special;          /* [n_ids] */
+    int32_t *added_of;                  /* [n_ids] which added token it is; -1: none */
     int32_t template_bos, template_eos; /* what the post-processor puts around a text; -1: nothing */
 };
 
@@ -54,6 +54,13 @@ struct sy_bpe {
  * ERR_UNAVAILABLE something that is not known here: both name field and value; ERR_MEMORY. */
 sy_status sy_bpe_parse(const char *name, const char *json, size_t bytes, struct sy_bpe **out);
 void sy_bpe_destroy(struct sy_bpe *bpe);
+
+/* Local. A token's spelling before it is decoded: an added one's is that which is looked for. NULL: a hole. */
+const char *sy_bpe_spelling(const struct sy_bpe *bpe, int32_t id, size_t *n);
+
+static inline int sy_bpe_is_special(const struct sy_bpe *bpe, int32_t id) {
+    return bpe->added_of[id] >= 0 && bpe->added[bpe->added_of[id]].special;
+}
 
 /* What a thread encodes with: buffers, and the words it met last. */
 struct sy_words;

@@ -142,23 +142,31 @@ static void add_decoded(const struct sy_bpe *bpe, const char *s, size_t n, struc
         sy_text_add(out, s, n);
 }
 
+const char *sy_bpe_spelling(const struct sy_bpe *bpe, int32_t id, size_t *n) {
+    if (bpe->added_of[id] < 0)
+        return sy_strings_get(&bpe->vocab, id, n);
+    *n = bpe->added[bpe->added_of[id]].looked_for_bytes;
+    return bpe->added[bpe->added_of[id]].looked_for;
+}
+
 static sy_status decode_each(const struct sy_reading *r) {
     struct sy_bpe *bpe = r->bpe;
     bpe->n_ids = bpe->vocab.n;
     bpe->decoded_at = calloc((size_t)bpe->n_ids + 1, sizeof *bpe->decoded_at);
-    bpe->is_special = calloc((size_t)bpe->n_ids + 1, 1);
-    if (!bpe->decoded_at || !bpe->is_special)
+    bpe->added_of = malloc(((size_t)bpe->n_ids + 1) * sizeof *bpe->added_of);
+    if (!bpe->decoded_at || !bpe->added_of)
         return no_memory(r);
+    memset(bpe->added_of, -1, ((size_t)bpe->n_ids + 1) * sizeof *bpe->added_of);
+    for (int32_t i = 0; i < bpe->n_added; i++)
+        bpe->added_of[bpe->added[i].id] = i;
     sy_text_add(&bpe->decoded, "", 0);
     for (int32_t id = 0; id < bpe->n_ids; id++) {
         size_t n = 0;
-        const char *s = sy_strings_get(&bpe->vocab, id, &n);
+        const char *s = sy_bpe_spelling(bpe, id, &n);
         if (s)
             add_decoded(bpe, s, n, &bpe->decoded);
         bpe->decoded_at[id + 1] = bpe->decoded.n;
     }
-    for (int32_t i = 0; i < bpe->n_added; i++)
-        bpe->is_special[bpe->added[i].id] = (unsigned char)bpe->added[i].special;
     return bpe->decoded.failed ? no_memory(r) : SY_OK;
 }
 
@@ -251,6 +259,6 @@ void sy_bpe_destroy(struct sy_bpe *bpe) {
     free(bpe->to);
     free(bpe->decoded.s);
     free(bpe->decoded_at);
-    free(bpe->is_special);
+    free(bpe->added_of);
     free(bpe);
 }

@@ -141,7 +141,7 @@ const char *sy_tokenizer_hash(const struct sy_tokenizer *t) { return t->hash; }
 int sy_tokenizer_is_special(const struct sy_tokenizer *t, int32_t id) {
     if (id < 0 || id >= t->n_ids)
         return 0;
-    return t->bpe ? t->bpe->is_special[id] : id > 255;
+    return t->bpe ? sy_bpe_is_special(t->bpe, id) : id > 255;
 }
 
 int sy_tokenizer_has(const struct sy_tokenizer *t, int32_t id) {

@@ -29,6 +29,7 @@ struct sy_tokenizer_options {
      * special token. */
     const char *bos, *eos;
     int64_t vocab_size; /* of the model; 0: as many as the tokenizer has */
+    int any_ends;       /* 1: EOS may be missing, too */
 };
 
 struct sy_tokenizer;
