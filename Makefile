@@ -10,12 +10,13 @@ SAN ?=
 WARN = -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CPPFLAGS += -Iinclude -Isrc -Icli -D_GNU_SOURCE
 CFLAGS += -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math $(OPT) $(WARN) $(SAN) -MMD -MP -pthread
-LIBS = -ljansson -lzstd -lz -lxxhash $(CUDA_LIBS) -lm -pthread $(MPI_LIBS)
+OUR_LIBS = -ljansson -lzstd -lz -lxxhash -lpcre2-8 -lutf8proc
+LIBS = $(OUR_LIBS) $(CUDA_LIBS) -lm -pthread $(MPI_LIBS)
 NVCC ?= nvcc
 CUDA ?=
 LDFLAGS += $(SAN)
 STATIC ?=
-LINK_LIBS = $(if $(STATIC),-Wl$(comma)-Bstatic -ljansson -lzstd -lz -lxxhash -Wl$(comma)-Bdynamic $(CUDA_LIBS) -lm -pthread $(MPI_LIBS),$(LIBS))
+LINK_LIBS = $(if $(STATIC),-Wl$(comma)-Bstatic $(OUR_LIBS) -Wl$(comma)-Bdynamic $(CUDA_LIBS) -lm -pthread $(MPI_LIBS),$(LIBS))
 comma := ,
 
 MACHINE := $(shell uname -m)
@@ -176,7 +177,7 @@ goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt ane
 	BIN=$(BIN) sh tests/cli/transcript.sh write
 	git --no-pager diff --stat -p tests/data/goldens.txt tests/cli/transcript.txt
 configure: ## keep CC, OPT and PREFIX as given here for later calls of make; CUDA=1: with the GPU (NVCC=path); MPI=1: with Open MPI
-	@mpi=$$(sh tools/find_mpi.sh $(MPI)) && NVCC='$(NVCC)' CUDA_HOME='$(CUDA_HOME)' sh tools/configure.sh '$(CUDA)' \
+	@mpi=$$(sh tools/find_mpi.sh $(MPI)) && CC='$(CC)' NVCC='$(NVCC)' CUDA_HOME='$(CUDA_HOME)' sh tools/configure.sh '$(CUDA)' \
 	    $(BUILD)/config.mk 'CC = $(CC)' 'OPT = $(OPT)' 'PREFIX = $(PREFIX)' $${mpi:+"$$mpi"}
 VERSION = $(shell sed -n 's/^.define SY_VERSION "\(.*\)"/\1/p' include/switchyard.h)
 MAN = share/man/man1/switchyard.1
@@ -191,7 +192,7 @@ install: $(BIN) $(LIB) ## program, library, header, pkg-config file, manual page
 	$(BIN) completion >$(DESTDIR)$(PREFIX)/$(COMPLETION)
 	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
 	    'Name: switchyard' 'Description: mixture-of-experts training, the same bits on every layout' \
-	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash$(if $(filter 1,$(MPI)), ompi-c)' 'Cflags: -I$${includedir}' \
+	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash libpcre2-8 libutf8proc$(if $(filter 1,$(MPI)), ompi-c)' 'Cflags: -I$${includedir}' \
 	    'Libs: -L$${libdir} -lswitchyard $(CUDA_LIBS) -lm -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/switchyard.pc
 uninstall: ## remove what install wrote, with the same PREFIX and DESTDIR
 	rm -f $(INSTALLED:%=$(DESTDIR)$(PREFIX)/%)

@@ -143,7 +143,7 @@ sy_status sy_comm_threads_run(int ranks, sy_status (*fn)(const struct sy_comm *c
 struct sy_train_summary {
     int64_t step;           /* steps done in all, earlier runs included */
     double loss, eval_loss; /* last step; held-out, NaN without validation.enable */
-    double unigram_entropy; /* of the training documents, nats per byte */
+    double unigram_entropy; /* of the tokens of the training documents, nats per token */
     char weights_digest[33];
     char run_dir[4096];
 };
@@ -193,6 +193,22 @@ struct sy_sampling {
  * holds run.* options. */
 sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *sampling,
                       const struct sy_io *io);
+
+struct sy_tokenize_options {
+    const char *tokenizer; /* as tokenizer.path: "byte", a tokenizer.json, or a folder with one */
+    /* one of these: a text; ids, to be made text; files or folders of text (or of lines of ids) */
+    const char *text, *ids, *const *paths;
+    int n_paths;
+    int decode;           /* not 0: paths hold lines of ids, as are written without it */
+    const char *text_key; /* of JSON lines; NULL: "text" */
+    const char *out;      /* a file of tokens, which must not exist; NULL: a line of ids per document */
+    int count;            /* not 0: how many, in place of ids */
+    int replace;          /* not 0: U+FFFD in the place of what is not UTF-8; 0: that is refused */
+    int threads;          /* 0: one per processor that this process may use */
+};
+
+/* Local. Text to ids, or ids to text, to io->write. Errors: ERR_USAGE; those of reading files and tokenizer. */
+sy_status sy_tokenize(const struct sy_tokenize_options *options, const struct sy_io *io);
 
 /* Local. Parameters, FLOPs and memory of a config; needs none of the hardware or memory. world: of how many
  * ranks; 0: as the config says. Of more than one: who has what, memory, bytes that are sent, the time on GPUs
