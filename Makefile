@@ -41,6 +41,9 @@ MPI_SRC := $(filter-out src/comm/mpi_absent.c,$(wildcard src/comm/mpi_*.c))
 LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c src/device/cuda_graph.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
 LIB_SRC := $(filter-out $(REF_SRC) $(LEFT_OUT),$(wildcard src/*/*.c))
 LIB_OBJ := $(CUDA_OBJ) $(LIB_SRC:%.c=$(BUILD)/%.o) $(SIMD_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(patsubst src/ops/ref/%.c,$(BUILD)/src/ops/ref/%.$(t).o,$(call tier_src,$(t))))
+# The report's style and script, as strings.
+PAGE_OBJ := $(BUILD)/src/report/page_css.o $(BUILD)/src/report/page_js.o
+LIB_OBJ += $(PAGE_OBJ)
 CLI_SRC := $(wildcard cli/*.c)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 LIB := $(BUILD)/libswitchyard.a
@@ -89,6 +92,12 @@ $(BUILD)/src/ops/cuda/absent.c: src/ops/ops.h $(CUDA_SRC)
 	@{ echo '#include "ops/cuda/absent.h"'; sed -n 's/^    X(\([a-z0-9_]*\), \(sy_[a-z0-9_]*\)).*/\1 \2/p' src/ops/ops.h | while read -r op type; do \
 	    grep -qs "^extern \"C\" void sy_cuda_$$op(" $(CUDA_SRC) /dev/null || echo "SY_CUDA_ABSENT($$op, $$type)"; done; } > $@
 $(BUILD)/src/ops/cuda/absent.o: $(BUILD)/src/ops/cuda/absent.c
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+$(BUILD)/src/report/page_%.c: src/report/page.%
+	@mkdir -p $(@D)
+	@{ echo 'extern const char sy_page_$*[];'; echo 'const char sy_page_$*[] ='; \
+	    sed 's/[\\"]/\\&/g; s/^/    "/; s/$$/\\n"/' $<; echo '    ;'; } > $@
+$(PAGE_OBJ): %.o: %.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 $(MPI_SRC:%.c=$(BUILD)/%.o): CPPFLAGS += $(MPI_CFLAGS)
 $(LIB): $(LIB_OBJ) $(wildcard $(BUILD)/config.mk)
@@ -162,7 +171,11 @@ gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit
 	sh tests/gpu/run.sh $(BUILD)
 gpu-bench: $(BIN) ## every op on the GPU at the sizes of trainings; beside cuBLAS, grouped_mm, cuDNN where torch is (bench/gpu)
 	BIN=$(BIN) sh bench/gpu/run.sh
-test-all: test cover headers layers ## test, all layouts of verify, and the checks of the house
+test-all: test cover headers layers browser ## test, all layouts of verify, the report in a browser, and the checks of the house
+browser: $(BIN) ## the report in chromium, beside pictures that were looked at (where chromium and python3 are)
+	BIN=$(BIN) sh tests/browser/report.sh
+screenshots: $(BIN) ## docs/report*.png anew (chromium)
+	BIN=$(BIN) sh tools/screenshots.sh
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
 	$(BIN) verify configs/micro_mla.toml --steps 5 --model.n_layers=8
 	$(BIN) verify configs/micro_gqa.toml --steps 5 --model.n_layers=8
@@ -233,4 +246,4 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 
 -include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof ptxas ptxas-check
+.PHONY: browser screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof ptxas ptxas-check

@@ -21,6 +21,8 @@
       "text to ids and back, counts, a file of tokens")                                             \
     X(inspect, "PATH | --experts RUN [--layer L] [--rows 32] [--json]",                             \
       "check a checkpoint, a run or a safetensors file; show the load of experts")                  \
+    X(report, "RUN [RUN ...] [-o report.html]",                                                     \
+      "one page: curves, load of every expert, what happened, digests")                             \
     X(init, "--flavor NAME [--device cuda]", "a commented config on stdout; one that fits a GPU")   \
     X(info, "", "this build: tiers, classes, ops, flavors")                                         \
     X(bench, "[gemm|moe|ops [OP ...]|model [CONFIG ...]] [--device cuda]",                          \
