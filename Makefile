@@ -40,6 +40,9 @@ MPI_SRC := $(filter-out src/comm/mpi_absent.c,$(wildcard src/comm/mpi_*.c))
 LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c src/device/cuda_graph.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
 LIB_SRC := $(filter-out $(REF_SRC) $(LEFT_OUT),$(wildcard src/*/*.c))
 LIB_OBJ := $(CUDA_OBJ) $(LIB_SRC:%.c=$(BUILD)/%.o) $(SIMD_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(patsubst src/ops/ref/%.c,$(BUILD)/src/ops/ref/%.$(t).o,$(call tier_src,$(t))))
+# The report's style and script, as strings.
+PAGE_OBJ := $(BUILD)/src/report/page_css.o $(BUILD)/src/report/page_js.o
+LIB_OBJ += $(PAGE_OBJ)
 CLI_SRC := $(wildcard cli/*.c)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 LIB := $(BUILD)/libswitchyard.a
@@ -88,6 +91,12 @@ $(BUILD)/src/ops/cuda/absent.c: src/ops/ops.h $(CUDA_SRC)
 	@{ echo '#include "ops/cuda/absent.h"'; sed -n 's/^    X(\([a-z0-9_]*\), \(sy_[a-z0-9_]*\)).*/\1 \2/p' src/ops/ops.h | while read -r op type; do \
 	    grep -qs "^extern \"C\" void sy_cuda_$$op(" $(CUDA_SRC) /dev/null || echo "SY_CUDA_ABSENT($$op, $$type)"; done; } > $@
 $(BUILD)/src/ops/cuda/absent.o: $(BUILD)/src/ops/cuda/absent.c
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+$(BUILD)/src/report/page_%.c: src/report/page.%
+	@mkdir -p $(@D)
+	@{ echo 'extern const char sy_page_$*[];'; echo 'const char sy_page_$*[] ='; \
+	    sed 's/[\\"]/\\&/g; s/^/    "/; s/$$/\\n"/' $<; echo '    ;'; } > $@
+$(PAGE_OBJ): %.o: %.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 $(MPI_SRC:%.c=$(BUILD)/%.o): CPPFLAGS += $(MPI_CFLAGS)
 $(LIB): $(LIB_OBJ) $(wildcard $(BUILD)/config.mk)
@@ -155,7 +164,11 @@ $(BUILD)/bench/gpu/ops.o $(BUILD)/bench/gpu/products.o: CPPFLAGS += -isystem $(C
 $(BUILD)/bench/gpu/%: $(BUILD)/bench/gpu/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 gpu-bench: $(GPU_BENCH) ## times of the GPU's ops, and attention's bits at the sizes of trainings (CUDA=1; see bench/gpu/README.md)
-test-all: test cover headers layers ## test, all layouts of verify, and the checks of the house
+test-all: test cover headers layers browser ## test, all layouts of verify, the report in a browser, and the checks of the house
+browser: $(BIN) ## the report in chromium, beside pictures that were looked at (where chromium and python3 are)
+	BIN=$(BIN) sh tests/browser/report.sh
+screenshots: $(BIN) ## docs/report*.png anew (chromium)
+	BIN=$(BIN) sh tools/screenshots.sh
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
 	$(BIN) verify configs/micro_mla.toml --steps 5 --model.n_layers=8
 	$(BIN) verify configs/micro_gqa.toml --steps 5 --model.n_layers=8
@@ -225,4 +238,4 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 
 -include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(GPU_BENCH:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: format sizes layers docs headers example gpu-test gpu-tests gpu-sanitize goldens-sm90 proof
+.PHONY: browser screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-sanitize goldens-sm90 proof

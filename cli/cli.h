@@ -19,6 +19,8 @@
     X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                         \
     X(inspect, "PATH | --experts RUN [--layer L] [--rows 32] [--json]",                             \
       "check a checkpoint, a run or a safetensors file; show the load of experts")                  \
+    X(report, "RUN [RUN ...] [-o report.html]",                                                     \
+      "one page: curves, load of every expert, what happened, digests")                             \
     X(init, "--flavor NAME", "a commented config on stdout")                                        \
     X(info, "", "this build: tiers, classes, ops, flavors")                                         \
     X(bench, "[gemm|moe|ops [OP ...]|model [CONFIG ...]] [--json]",                                 \

@@ -215,6 +215,12 @@ struct sy_experts_options {
 sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *options,
                              const struct sy_io *io);
 
+/* Local. One page of HTML about runs: curves, the load of every expert, what happened, digests,
+ * configurations. It asks for nothing else and is at most 2 MB. `out` NULL: report.html in the folder of the
+ * first run. Errors: ERR_IO, ERR_DATA damaged metrics, ERR_RUNTIME no steps yet, ERR_USAGE more than 16
+ * runs. */
+sy_status sy_report(const char *const *runs, int n_runs, const char *out, const struct sy_io *io);
+
 /* Local. Version, tiers that run here, classes, ops, flavors with parameter counts. */
 sy_status sy_info(const struct sy_io *io);
 

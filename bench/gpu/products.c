@@ -111,17 +111,6 @@ static void dense(int64_t m, int64_t n, int64_t k) {
     give(in.data), give(w.data), give(y.data), give(wn.data), give(dw);
 }
 
-/* Logits of some tokens over a vocabulary, fp32. */
-static void head(int64_t m, int64_t n, int64_t k) {
-    char name[80];
-    struct sy_mat in = stored(m, k), w = weights(n, k),
-                  y = sy_mat_of(take((size_t)(m * n) * 4), SY_F32, n);
-    struct sy_linear op = {.rows = sy_rows_dense(1, m), .k = k, .n = n, .x = in, .w = {.m = sy_mat_t(w)}, .y = y};
-    snprintf(name, sizeof name, "logits %lld x %lld x %lld (fp32)", (long long)m, (long long)n, (long long)k);
-    report(name, 2.0 * (double)m * (double)n * (double)k, linear, &op);
-    give(in.data), give(w.data), give(y.data);
-}
-
 /* --- experts -------------------------------------------------------------------------------------------- */
 
 struct shape {
@@ -226,7 +215,6 @@ int main(void) {
     dense(8192, 8192, 8192);
     dense(16384, 2048, 2048);
     dense(16384, 10944, 2048);
-    head(5120, 102400, 2048);
     experts(&(struct shape){"dsv3-16b", 16384, 2048, 1408, 64, 6});
     experts(&(struct shape){"qwen3-30b", 16384, 2048, 768, 128, 8});
     return 0;

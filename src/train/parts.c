@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "train/exec.h"
-#include "train/feed.h"
 #include "train/plants.h"
 #include "train/repeat.h"
 
@@ -42,8 +41,7 @@ sy_status sy_session_make_step(struct sy_session *s) {
     SY_TRY(sy_arena_pinned(s->exec.device, "batch", carve_step, &host, &s->host));
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++)
         s->feed.sequence[k] = (int32_t)sy_walk_sequence(&s->walk, k);
-    s->ahead.step = s->ahead.wanted = -1;
-    return sy_feed_make_ahead(s);
+    return SY_OK;
 }
 
 /* --- the parts ------------------------------------------------------------------------------------------ */

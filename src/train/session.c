@@ -38,17 +38,13 @@ struct sy_walk sy_session_walk(const struct sy_config *c, const struct sy_mesh *
 static sy_status check_plant(const struct sy_config *c) {
     const char *plant = c->debug.break_;
     int known = plant[0] == 0 || sy_session_planted_nan(plant) > 0 || sy_session_planted_flip(plant) > 0;
-    int ordinal, lost = sy_session_planted_loss(plant) > 0;
     struct sy_plant p;
-    if (lost && !sy_config_cuda(c, &ordinal))
-        return sy_config_fail(c, "debug.break", "needs run.device = \"cuda\": a CPU is not lost like this");
-    known |= lost;
     for (int i = 0; sy_plant(i, &p); i++)
         known |= strcmp(p.name, plant) == 0;
     if (!known)
         return sy_config_fail(c, "debug.break",
-                              "no such planted bug; there are nan_at_step_N, flip_at_step_N, "
-                              "gpu_lost_at_step_N and those that `switchyard verify --break list` lists");
+                              "no such planted bug; there are nan_at_step_N, flip_at_step_N and those that "
+                              "`switchyard verify --break list` lists");
     return SY_OK;
 }
 
@@ -218,7 +214,6 @@ void sy_session_destroy(struct sy_session *s) {
     sy_arena_fini(&s->scratch);
     sy_arena_fini(&s->memory);
     sy_arena_fini(&s->host);
-    sy_feed_free_ahead(s);
     sy_device_destroy(s->own_device);
     sy_groups_destroy(&s->groups);
     sy_calls_fini(&s->calls);

@@ -29,9 +29,6 @@ int64_t sy_session_planted_nan(const char *plant) { return step_of(plant, "nan_a
 /* debug.break = flip_at_step_N: a bit of a weight flips in memory before step N. */
 int64_t sy_session_planted_flip(const char *plant) { return step_of(plant, "flip_at_step_"); }
 
-/* debug.break = gpu_lost_at_step_N: a GPU's op of step N writes where no memory is, which ends it. */
-int64_t sy_session_planted_loss(const char *plant) { return step_of(plant, "gpu_lost_at_step_"); }
-
 /* The first weight that is trained: a bit of its fraction. */
 static sy_status flip(struct sy_session *s) {
     int i = 0;
@@ -145,8 +142,6 @@ static void norm(struct sy_session *s, const struct sy_step_result *r) {
         plant_scale(s);
     if (r->step == sy_session_planted_nan(s->config->debug.break_))
         plant_nan(s);
-    if (r->step == sy_session_planted_loss(s->config->debug.break_))
-        s->exec.ops->fill(&s->exec, &(struct sy_fill){.n = 1, .data = (void *)(uintptr_t)4096});
     sy_profile_mark(s->profile, SY_PART_norm);
     sy_update_norm(s->update, s->reduce, s->step.tally);
 }
@@ -290,7 +285,6 @@ static sy_status compute(struct sy_session *s, const struct sy_step_result *r) {
             status = enqueue(s, r);
         SY_TRY(status);
     }
-    sy_feed_fetch_ahead(s);
     return read_back(s);
 }
 
@@ -327,7 +321,6 @@ sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_res
     double t0 = sy_clock();
     sy_status status = sy_feed_fetch(s, step);
     double seconds = sy_clock() - t0;
-    s->ahead.wanted = step + 1 < s->config->training.steps ? step + 1 : -1;
     status = filled(s, status, step, r);
     r->data_seconds = seconds;
     return status;

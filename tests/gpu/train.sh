@@ -17,9 +17,7 @@ for model in micro_mla micro_gqa; do
     done
 done
 if [ "$device" != cpu ]; then
-    for test in graph lost; do
-        sh tests/gpu/$test.sh || fail "tests/gpu/$test.sh"
-    done
+    sh tests/gpu/graph.sh || fail "tests/gpu/graph.sh"
 fi
 [ $bad -eq 0 ] || finish
 DEVICE=$device sh tests/gpu/goldens.sh || fail "tests/gpu/goldens.sh on $device"

@@ -22,14 +22,13 @@
 //
 // Epilogues: STORE BF of the chain; DIRECT the same to fp32 or with a bias or residual; SWIGLU, a tile
 // holds 128 columns of g = x W1^T and the same of u = x W3^T (two boxes, the weights are not interleaved)
-// and stores g, u and h = BF((g SIG(g)) u); SWIGLU_BACK gemm_swiglu_back.cuh; LEAF stores fp32, FOLD adds to fp32 (TN), from +0 or from an
+// and stores g, u and h = BF((g SIG(g)) u); LEAF stores fp32, FOLD adds to fp32 (TN), from +0 or from an
 // accumulator. A warp owns 16 rows and sends them by its own TMA store or not at all; a warpgroup without
 // rows skips its products.
 #ifndef SY_OPS_CUDA_GEMM_CUH
 #define SY_OPS_CUDA_GEMM_CUH
 
 #include "ops/cuda/gemm_epilogue.cuh"
-#include "ops/cuda/gemm_swiglu_back.cuh"
 #include "ops/cuda/tensor_map.cuh"
 
 namespace gemm {
@@ -66,19 +65,6 @@ template <int LAYOUT> SY_DEV void load_a(const CUtensorMap *m, uint32_t dst, uin
     }
 }
 
-// g and u of a tile, 64 columns a stage; columns that are not there are zeros.
-SY_DEV void load_gu(const maps &map, shared &s, int column, int row, int &stage, int &phase) {
-#pragma unroll 1
-    for (int box = 0; box < BACK_BOXES; box++) {
-        uint32_t full = ptx::shared(&s.full[stage]), at = ptx::shared(s.stage[stage]);
-        ptx::mbar_wait(ptx::shared(&s.empty[stage]), phase ^ 1);
-        ptx::mbar_arrive_expect(full, BACK_BYTES);
-        ptx::tma_load_3d(at, &map.gu[0], full, column + box * 64, row, 0);
-        ptx::tma_load_3d(at + A_BYTES, &map.gu[1], full, column + box * 64, row, 0);
-        next_stage(stage, phase);
-    }
-}
-
 template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &p, shared &s) {
     int rank = ptx::cluster_rank(), mine = 0, other = 0, stage = 0, phase = 0;
     for (int t = blockIdx.x; t - rank < s.first[p.rows.groups]; t += gridDim.x) {
@@ -95,15 +81,23 @@ template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &
                 load_a<LAYOUT>(&map.a[j], at, full, a.m * BM + (LAYOUT == TN ? 0 : start), k);
                 for (int h = share ? rank : 0; h < (share ? rank + 1 : 2); h++)
                     load_b<LAYOUT, EPI>(map, j, at + A_BYTES, full, share, h, a, k);
-                next_stage(stage, phase);
+                if (++stage == STAGES) {
+                    stage = 0;
+                    phase ^= 1;
+                }
             }
         }
-        if (EPI == SWIGLU_BACK)
-            load_gu(map, s, a.n * BN, a.m * BM + start, stage, phase);
     }
 }
 
 // --- consumers: products -------------------------------------------------------------------------------
+
+// A warp is done with a stage: both CTAs' producers may write it.
+SY_DEV void release(shared &s, int stage) {
+    int lane = threadIdx.x % 32;
+    if (lane < 2)
+        ptx::mbar_arrive_remote(ptx::shared(&s.empty[stage]), lane);
+}
 
 template <int LAYOUT>
 SY_DEV void multiply(shared &s, int stage, int group, int step, float (&d)[128], int go_on) {
@@ -112,6 +106,13 @@ SY_DEV void multiply(shared &s, int stage, int group, int step, float (&d)[128],
     uint64_t b = ptx::descriptor(at + A_BYTES, HALF_BYTES / 2);
     ptx::wgmma_m64n256k16<LAYOUT == TN, LAYOUT != NT>(d, a + step * (LAYOUT == TN ? 128 : 2),
                                                       b + step * (LAYOUT == NT ? 2 : 128), go_on);
+}
+
+SY_DEV void next_stage(int &stage, int &phase) {
+    if (++stage == STAGES) {
+        stage = 0;
+        phase ^= 1;
+    }
 }
 
 // The chain of one tile from +0: whole blocks, then the last one's `rest` steps of 16 (TN: what the segment
@@ -202,7 +203,7 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
                                  0); // the same in all lanes, for the compiler
         int row = (LAYOUT == TN ? 0 : start) + a.m * BM + group * 64, rows_end = LAYOUT == TN ? p.m : end;
         if (a.dead || row >= rows_end) {
-            skip(s, blocks + (EPI == SWIGLU_BACK ? BACK_BOXES : 0), stage, phase);
+            skip(s, blocks, stage, phase);
             continue;
         }
         if (LAYOUT == TN && !begin_leaf<EPI>(p, a, blocks, row + warp % 4 * 16, d))
@@ -213,16 +214,12 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
         else
             chain<LAYOUT>(s, rest ? blocks - 1 : blocks, rest, group, d, stage, phase);
         row += warp % 4 * 16;
-        if (row >= rows_end) {
-            skip(s, EPI == SWIGLU_BACK ? BACK_BOXES : 0, stage, phase);
+        if (row >= rows_end)
             continue;
-        }
         if (EPI == STORE)
             store_bf16(s, &map.c[0], warp, turn, d, a.n * BN, p.n, row);
         else if (EPI == SWIGLU)
             store_swiglu(s, map.c, warp, turn, d, a.n * BN / 2, p.n, row);
-        else if (EPI == SWIGLU_BACK)
-            store_swiglu_back(s, map, p, warp, turn, d, a.n * BN, row, stage, phase);
         else if (EPI == DIRECT)
             store_direct(p, d, row, rows_end, a.n * BN);
         else

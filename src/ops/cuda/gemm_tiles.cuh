@@ -10,7 +10,7 @@
 namespace gemm {
 
 enum layout { NT, NN, TN };
-enum epilogue { STORE, SWIGLU, SWIGLU_BACK, DIRECT, LEAF, FOLD, LEAF_ON, FOLD_ON }; // ON: from an accumulator
+enum epilogue { STORE, SWIGLU, DIRECT, LEAF, FOLD, LEAF_ON, FOLD_ON }; // ON: from an accumulator
 
 enum { BM = 128, BN = 256, BK = 64, STAGES = 4, BAND = 16, MAX_GROUPS = 256, THREADS = 384 };
 enum { A_BYTES = BM * BK * 2, HALF_BYTES = BN / 2 * BK * 2, STAGE_BYTES = A_BYTES + 2 * HALF_BYTES };
@@ -28,13 +28,10 @@ struct args {
     const float *acc;               // ON: [groups, m, n]
     float *c;                       // TN: [groups, m, n]
     int64_t acc_step, c_step;
-    const float *w; // SWIGLU_BACK: [rows] or NULL
-    float *block;   // SWIGLU_BACK: [blocks of 128 columns, max_rows] or NULL
 };
 
-// c: STORE 0; SWIGLU g, u, h; SWIGLU_BACK dg, du, hw. b: SWIGLU W1, W3; else of each map. gu: SWIGLU_BACK g, u.
-struct maps {
-    CUtensorMap a[SY_DX_MAPS], b[SY_DX_MAPS], c[3], gu[2];
+struct maps { // c: STORE 0; SWIGLU g, u, h. b: SWIGLU W1, W3; else of each map
+    CUtensorMap a[SY_DX_MAPS], b[SY_DX_MAPS], c[3];
 };
 
 struct shared {
@@ -46,24 +43,6 @@ struct shared {
     uint64_t full[STAGES], empty[STAGES];
     int offset[MAX_GROUPS + 1], first[MAX_GROUPS + 1]; // of a group: its first row, its first tile
 };
-
-// --- stages -------------------------------------------------------------------------------------------
-
-SY_DEV void next_stage(int &stage, int &phase) {
-    if (++stage == STAGES) {
-        stage = 0;
-        phase ^= 1;
-    }
-}
-
-// A warp is done with a stage: both CTAs' producers may write it.
-SY_DEV void release(shared &s, int stage) {
-    int lane = threadIdx.x % 32;
-    if (lane < 2)
-        ptx::mbar_arrive_remote(ptx::shared(&s.empty[stage]), lane);
-}
-
-// --- tiles --------------------------------------------------------------------------------------------
 
 struct tile {
     int group, m, n; // row tile (in its group), column tile

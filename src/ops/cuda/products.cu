@@ -16,12 +16,9 @@ extern "C" void sy_cuda_linear(const struct sy_exec *x, const struct sy_linear *
 }
 
 extern "C" void sy_cuda_linear_dx(const struct sy_exec *x, const struct sy_linear_dx *op) {
-    int back = op->epilogue == SY_EPILOGUE_SWIGLU_BACK;
-    if (back && sy_cuda_linear_dx_back_gemm(x, op))
-        return;
     if (!sy_cuda_linear_dx_gemm(x, op))
         sy_cuda_linear_dx_any(x, op);
-    if (back)
+    if (op->epilogue == SY_EPILOGUE_SWIGLU_BACK)
         sy_cuda_swiglu_back_rows(x, op);
 }
 
