@@ -143,7 +143,7 @@ sy_status sy_comm_threads_run(int ranks, sy_status (*fn)(const struct sy_comm *c
 struct sy_train_summary {
     int64_t step;           /* steps done in all, earlier runs included */
     double loss, eval_loss; /* last step; held-out, NaN without validation.enable */
-    double unigram_entropy; /* of the training documents, nats per byte */
+    double unigram_entropy; /* of the tokens of the training documents, nats per token */
     char weights_digest[33];
     char run_dir[4096];
 };
@@ -194,11 +194,39 @@ struct sy_sampling {
 sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *sampling,
                       const struct sy_io *io);
 
+struct sy_tokenize_options {
+    const char *tokenizer; /* as tokenizer.path: "byte", a tokenizer.json, or a folder with one */
+    /* one of these: a text; ids, to be made text; files or folders of text (or of lines of ids) */
+    const char *text, *ids, *const *paths;
+    int n_paths;
+    int decode;           /* not 0: paths hold lines of ids, as are written without it */
+    const char *text_key; /* of JSON lines; NULL: "text" */
+    const char *out;      /* a file of tokens, which must not exist; NULL: a line of ids per document */
+    int count;            /* not 0: how many, in place of ids */
+    int replace;          /* not 0: U+FFFD in the place of what is not UTF-8; 0: that is refused */
+    int threads;          /* 0: one per processor that this process may use */
+};
+
+/* Local. Text to ids, or ids to text, to io->write. Errors: ERR_USAGE; those of reading files and tokenizer. */
+sy_status sy_tokenize(const struct sy_tokenize_options *options, const struct sy_io *io);
+
 /* Local. Parameters, FLOPs and memory of a config; needs none of the hardware or memory. world: of how many
  * ranks; 0: as the config says. Of more than one: who has what, memory, bytes that are sent, the time on GPUs
  * of that name ("h200", "h100"; NULL: the first), the pipeline's schedule. Errors: ERR_USAGE what cannot be,
  * with the numbers. */
 sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io);
+
+struct sy_init_options {
+    const char *flavor; /* "": none */
+    const char *device; /* NULL, "cpu"; "cuda", "cuda:N": one that fits that GPU */
+    double memory_gib;  /* of the GPU; 0: what it has, or 139.8, an H200's, where there is none */
+};
+
+/* Local. Writes a commented config: stated are what `config` was given and the recipe; the rest stands as
+ * comments. For a GPU local batch, recompute and recipe are chosen so that the plan fits, and the numbers
+ * stand in its head. Errors: ERR_USAGE, also when nothing fits, with what would; ERR_UNAVAILABLE no such
+ * GPU. */
+sy_status sy_init(struct sy_config *config, const struct sy_init_options *options, const struct sy_io *io);
 
 /* Local. Prints and verifies a checkpoint, a run's newest one, or a safetensors file. */
 sy_status sy_inspect(const char *path, const struct sy_io *io);
@@ -217,7 +245,14 @@ struct sy_experts_options {
 sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *options,
                              const struct sy_io *io);
 
-/* Local. Version, tiers that run here, classes, ops, flavors with parameter counts. */
+/* Local. One page of HTML about runs: curves, the load of every expert, what happened, digests,
+ * configurations. It asks for nothing else and is at most 2 MB. `out` NULL: report.html in the folder of the
+ * first run. Errors: ERR_IO, ERR_DATA damaged metrics, ERR_RUNTIME no steps yet, ERR_USAGE more than 16
+ * runs. */
+sy_status sy_report(const char *const *runs, int n_runs, const char *out, const struct sy_io *io);
+
+/* Local. Version, tiers that run here, classes, GPUs with what they reach, ops, flavors with parameter
+ * counts. */
 sy_status sy_info(const struct sy_io *io);
 
 /* Local. GFLOP/s of the products in every class and tier: `what` is "gemm"; routing, permute
@@ -227,6 +262,19 @@ sy_status sy_bench(const char *what, int json, const struct sy_io *io);
 /* Local. Microseconds of an op in every class and tier, on calls made up for it, and how many times as
  * fast as the reference: of one op, or of all (NULL). Errors: ERR_USAGE no such op. */
 sy_status sy_bench_ops(const char *op, int json, const struct sy_io *io);
+
+struct sy_bench_gpu_options {
+    const char *what;       /* "ops": all of them; "gemm", "attention" */
+    const char *device;     /* "cuda", "cuda:N" */
+    const char *const *ops; /* [n_ops] these alone; n_ops 0: all */
+    int n_ops;
+    int json;
+};
+
+/* Local. Ops on a GPU in sizes of trainings: microseconds, TB/s or TFLOP/s, and the share of what copies of
+ * 1 GB or a product of 8192^3 reach in the same run. Errors: ERR_USAGE no such op, or one that is not timed
+ * on a GPU; ERR_UNAVAILABLE no usable GPU, or no CUDA in this build; ERR_MEMORY, ERR_RUNTIME of the GPU. */
+sy_status sy_bench_gpu(const struct sy_bench_gpu_options *options, const struct sy_io *io);
 
 struct sy_bench_options {
     int64_t steps; /* that are measured, after two that are not */

@@ -54,7 +54,7 @@ SY_DEV void store_fp32_boxes(shared &s, const CUtensorMap *m, int warp, int &tur
 
 // row: of the group's C.
 template <int EPI>
-SY_DEV void store_tail(shared &s, const maps &map, const args &p, int warp, const float (&d)[128], int group,
+SY_DEV void store_tail(shared &s, const CUtensorMap *m, int n, int warp, const float (&d)[128], int group,
                        int n0, int row, int &stage, int &phase) {
     int before = 0;
 #pragma unroll
@@ -62,17 +62,17 @@ SY_DEV void store_tail(shared &s, const maps &map, const args &p, int warp, cons
         int column = n0 + box * 64;
         uint32_t at = ptx::shared(s.stage[stage]) + warp * STAGING_BYTES;
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
-        if (column < p.n) {
+        if (column < n) {
             put_fp32<EPI == FOLD>(at, d + box * 32);
             put_fp32<EPI == FOLD>(at + A_BYTES, d + box * 32 + 16);
             ptx::fence_proxy_async();
             __syncwarp();
         }
         if (threadIdx.x % 32 == 0) {
-            if (column < p.n)
-                ptx::tma_store_3d(&map.c[0], at, column, row, group, ptx::evict_first());
-            if (column + 32 < p.n)
-                ptx::tma_store_3d(&map.c[0], at + A_BYTES, column + 32, row, group, ptx::evict_first());
+            if (column < n)
+                ptx::tma_store_3d(m, at, column, row, group, ptx::evict_first());
+            if (column + 32 < n)
+                ptx::tma_store_3d(m, at + A_BYTES, column + 32, row, group, ptx::evict_first());
             ptx::tma_store_commit();
         }
         if (box > 0)
