@@ -1,4 +1,4 @@
-/* plan_time CONFIG [STEPS]: the time that `plan` expects of a step beside the time that it takes, on this
+/* plan_time [--cpu] CONFIG [STEPS [KEY=VALUE ...]]: the time that `plan` expects of a step beside the time that it takes, on this
  * CPU, over ranks of one thread each.
  *
  * The plan's figures of a GPU are replaced by this machine's: of steps on one rank, how fast attention is
@@ -6,13 +6,16 @@
  * other FLOPs, over the rest of the time); of a copy in memory, what a rank sends a second. Then nothing is
  * adjusted: one rank at another length of sequences, and two ranks that divide lanes, weights, experts or
  * layers. Layouts take turns, and of each the median of all its steps is taken.
+ *
+ * --cpu: where others use the machine: instead of the wall clock the time of a rank's processor, the larger one
+ * of two. Waiting takes none of it, so that layers divided over ranks are left out: what a pipeline's ranks wait
+ * is the plan of it.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "base/clock.h"
 #include "comm/comm.h"
 #include "parallel/plan.h"
 #include "switchyard.h"
@@ -67,11 +70,20 @@ static void set(struct sy_config *c, const char *key, const char *value) {
     must(sy_config_set(c, SY_LAYER_FLAG, "plan_time", key, value));
 }
 
-static void make_config(struct layout *l, const char *path) {
+static void set_text(struct sy_config *c, const char *text) {
+    char key[128];
+    const char *value = strchr(text, '=');
+    snprintf(key, sizeof key, "%.*s", value ? (int)(value - text) : 0, text);
+    set(c, key, value ? value + 1 : "");
+}
+
+static void make_config(struct layout *l, const char *path, char **more, int n_more) {
     char ranks[8], length[24];
     must(sy_config_create(&l->config));
     must(sy_config_load_file(l->config, path));
     snprintf(ranks, sizeof ranks, "%d", l->ranks);
+    for (int i = 0; i < n_more; i++)
+        set_text(l->config, more[i]);
     set(l->config, "run.ranks", ranks);
     set(l->config, "run.threads", ranks);
     set(l->config, "debug.moe_force_load_balance", "true"); /* as a plan has it */
@@ -88,6 +100,14 @@ static void make_config(struct layout *l, const char *path) {
 
 /* --- steps that are timed ------------------------------------------------------------------------------- */
 
+static int by_cpu;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(by_cpu ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 struct job {
     struct layout *layout;
     const struct sy_data *data;
@@ -95,6 +115,10 @@ struct job {
     double attention_ms, update_ms; /* with a profile: of the last step */
     int profiled;
 };
+
+static int is_left_out(const struct layout *l) {
+    return by_cpu && l->config->parallelism.pipeline_parallel_degree > 1;
+}
 
 static double op_ms(const struct sy_profile *p, const int *op, int n) {
     double s = 0;
@@ -113,14 +137,16 @@ static void read_profile(const struct sy_profile *p, struct job *j) {
 static sy_status steps(struct sy_session *s, struct job *j, struct sy_profile *p) {
     struct sy_step_result r;
     for (int i = 0; i <= j->steps; i++) { /* the first one warms up */
-        double begun = sy_clock();
+        double begun = now();
         if (j->profiled)
             sy_profile_begin(p);
         SY_TRY(sy_session_step(s, i, &r));
         if (j->profiled)
             sy_profile_end(p);
+        int64_t ns = (int64_t)(1e9 * (now() - begun)), all[2] = {0};
+        SY_TRY(s->groups.world.ops->all_gather(&s->groups.world, SY_OK, &ns, sizeof ns, all));
         if (s->mesh.rank == 0 && i > 0 && !j->profiled)
-            j->layout->ms[j->layout->n++] = 1e3 * (sy_clock() - begun);
+            j->layout->ms[j->layout->n++] = 1e-6 * (double)(all[0] > all[1] ? all[0] : all[1]);
     }
     if (j->profiled)
         read_profile(p, j);
@@ -139,6 +165,7 @@ static sy_status as_rank(const struct sy_comm *world, void *arg) {
         &s));
     if (p && j->profiled) {
         sy_profile_init(p, &s->exec, &s->state, &s->weights.keeper);
+        p->clock = now;
         s->exec.ops = &p->ops;
         s->profile = p;
     }
@@ -166,9 +193,9 @@ static double copy_rate(void) {
     char *a = calloc(2, BYTES);
     double best = 0;
     for (int i = 0; a && i < 5; i++) {
-        double begun = sy_clock();
+        double begun = now();
         memcpy(a + (i % 2 ? 0 : BYTES), a + (i % 2 ? BYTES : 0), BYTES);
-        double rate = BYTES / (sy_clock() - begun);
+        double rate = BYTES / (now() - begun);
         best = rate > best ? rate : best;
     }
     free(a);
@@ -208,33 +235,49 @@ static struct sy_plan_gpu figures(struct layout *one, const struct sy_params *pa
     return g;
 }
 
+static void run_all(struct sy_data *data, int n) {
+    for (int turn = 0; turn < TURNS; turn++)
+        for (int i = 0; i < LAYOUTS; i++)
+            if (!is_left_out(&layouts[i]))
+                must(sy_comm_threads_run(layouts[i].ranks, as_rank,
+                                         &(struct job){.layout = &layouts[i], .data = &data[i], .steps = n}));
+}
+
+static void print_all(const struct sy_params *params, const struct sy_plan_gpu *core) {
+    printf("%-42s %9s %9s %6s\n", by_cpu ? "ms of a processor" : "ms", "plan", "run", "ratio");
+    for (int i = 0; i < LAYOUTS; i++) {
+        struct sy_plan *p;
+        if (is_left_out(&layouts[i]))
+            continue;
+        must(sy_plan_create(layouts[i].config, params, layouts[i].ranks, core, &p));
+        double run = median(&layouts[i]);
+        printf("%-42s %9.1f %9.1f %6.3f\n", layouts[i].what, 1e3 * p->step, run, 1e3 * p->step / run);
+        sy_plan_destroy(p);
+    }
+}
+
 int main(int argc, char **argv) {
+    by_cpu = argc > 1 && strcmp(argv[1], "--cpu") == 0;
+    argc -= by_cpu;
+    argv += by_cpu;
     int n = argc > 2 ? atoi(argv[2]) : 2;
     struct sy_params *params;
     struct sy_data data[LAYOUTS] = {{0}};
     if (argc < 2 || n < 1 || n > MOST_STEPS) {
-        fprintf(stderr, "usage: plan_time CONFIG [STEPS, up to %d]\n", MOST_STEPS);
+        fprintf(stderr, "usage: plan_time [--cpu] CONFIG [STEPS, up to %d [KEY=VALUE ...]]\n", MOST_STEPS);
         return 2;
     }
     for (int i = 0; i < LAYOUTS; i++) {
-        make_config(&layouts[i], argv[1]);
+        make_config(&layouts[i], argv[1], argv + 3, argc > 3 ? argc - 3 : 0);
         must(sy_data_open(layouts[i].config, NULL, &data[i]));
     }
     must(sy_params_create(&layouts[0].config->model, &layouts[0].config->moe, &params));
     struct job seen = {.layout = &layouts[0], .data = &data[0], .steps = n, .profiled = 1};
     must(sy_comm_threads_run(1, as_rank, &seen));
-    for (int turn = 0; turn < TURNS; turn++)
-        for (int i = 0; i < LAYOUTS; i++)
-            must(sy_comm_threads_run(layouts[i].ranks, as_rank,
-                                     &(struct job){.layout = &layouts[i], .data = &data[i], .steps = n}));
+    run_all(data, n);
     struct sy_plan_gpu core = figures(&layouts[0], params, &seen);
-    printf("%-42s %9s %9s %6s\n", "", "plan ms", "run ms", "ratio");
+    print_all(params, &core);
     for (int i = 0; i < LAYOUTS; i++) {
-        struct sy_plan *p;
-        must(sy_plan_create(layouts[i].config, params, layouts[i].ranks, &core, &p));
-        double run = median(&layouts[i]);
-        printf("%-42s %9.1f %9.1f %6.3f\n", layouts[i].what, 1e3 * p->step, run, 1e3 * p->step / run);
-        sy_plan_destroy(p);
         sy_data_close(&data[i]);
         sy_config_destroy(layouts[i].config);
     }
