@@ -128,6 +128,16 @@ static inline void see(const struct sy_attention *op, const struct queries *q, i
             to->of[k] = joined(to->of[k], (struct keys){g * GROUP, (g + 1) * GROUP});
 }
 
+/* Vectors of a row of scores that any query sees: half of a block's, or all. Where it is a constant, loops over
+ * them stay in registers. */
+enum { HALF = KEYS / VECTOR / 2, ALL = KEYS / VECTOR };
+static inline int vectors_seen(const struct sight *sight) {
+    int64_t hi = 0;
+    for (int g = 0; g < GROUPS; g++)
+        hi = max64(hi, sight->group[g].hi);
+    return hi <= KEYS / 2 ? HALF : ALL;
+}
+
 static inline int sees_none(struct keys k) { return k.lo >= k.hi; }
 
 /* Lanes 16 j .. 16 j + 15 that are in lo .. hi - 1. */
