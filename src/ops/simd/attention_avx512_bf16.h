@@ -197,15 +197,6 @@ static inline __m512 exp2_of(__m512 x) {
     return (__m512)_mm512_add_epi32((__m512i)p, _mm512_slli_epi32((__m512i)u, 23));
 }
 
-/* What V64 does with its 64 lanes. */
-static inline float halved(__m512 a, __m512 b, __m512 c, __m512 d) {
-    __m512 v = _mm512_add_ps(_mm512_add_ps(a, c), _mm512_add_ps(b, d));
-    __m256 w = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-    __m128 x = _mm_add_ps(_mm256_castps256_ps128(w), _mm256_extractf128_ps(w, 1));
-    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
-}
-
 /* BF of 32 values, side by side. */
 static inline __m512i stored_of(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
 
