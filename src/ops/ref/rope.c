@@ -20,7 +20,7 @@ static inline void rotate(int64_t step, int64_t gap, struct angles a, const floa
     }
 }
 
-/* Heads lie apart and tokens beyond a page, where no hardware fetches them ahead of the loop: some 16 heads. */
+/* Some 16 heads ahead: heads lie apart, and tokens beyond a page, where no hardware fetches for the loop. */
 static void fetch_ahead(const struct sy_rope *op, int64_t t, int64_t h) {
     int64_t next = t + 1 + 15 / op->heads;
     const char *p = heads_row(op->x, next < op->tokens ? next : t, h);

@@ -1,10 +1,9 @@
-/* What attention forward and backward of the tier avx512_bf16 share: rows of heads side by side, blocks of keys
- * packed as right-hand sides (pairs_avx512_bf16.h), scores of those pairs alone that a query may see.
+/* What attention forward and backward of the tier avx512_bf16 share: rows of heads side by side, blocks of
+ * keys packed as right-hand sides (pairs_avx512_bf16.h), scores of those pairs alone that a query may see.
  *
- * A pair (query, key) that is masked has p = +0: its step changes no sum, as long as what it is multiplied by is
- * finite. So chains run over the keys (queries) that any of eight neighbours needs, or over all of the block
- * where the other operand holds NaN or Inf.
- */
+ * A pair (query, key) that is masked has p = +0: its step changes no sum, as long as what it is multiplied
+ * by is finite. So chains run over the keys (queries) that any of eight neighbours needs, or over all of the
+ * block where the other operand holds NaN or Inf. */
 #ifndef SY_OPS_SIMD_ATTENTION_AVX512_BF16_H
 #define SY_OPS_SIMD_ATTENTION_AVX512_BF16_H
 
@@ -90,7 +89,7 @@ static inline void fetch(struct sy_heads v, struct tokens at, int64_t d) {
 
 /* Rows of stored values as a left-hand side whose chain runs along them. */
 static inline struct left as_left(struct stored rows, int64_t group) {
-    return (struct left){(const uint32_t *)rows.at + group * GROUP * rows.row / 2, rows.row / 2, 1};
+    return (struct left){(const word *)rows.at + group * GROUP * rows.row / 2, rows.row / 2, 1};
 }
 
 /* --- who sees whom -------------------------------------------------------------------------------------- */
@@ -128,8 +127,8 @@ static inline void see(const struct sy_attention *op, const struct queries *q, i
             to->of[k] = joined(to->of[k], (struct keys){g * GROUP, (g + 1) * GROUP});
 }
 
-/* Vectors of a row of scores that any query sees: half of a block's, or all. Where it is a constant, loops over
- * them stay in registers. */
+/* Vectors of a row of scores that any query sees: half of a block's, or all. Where it is a constant, loops
+ * over them stay in registers. */
 enum { HALF = KEYS / VECTOR / 2, ALL = KEYS / VECTOR };
 static inline int vectors_seen(const struct sight *sight) {
     int64_t hi = 0;

@@ -1,7 +1,7 @@
-/* Attention backward of class x86 by VDPBF16PS: ops/ref/attention_bwd.c has the equations, this the same order of
- * sums. A thread has whole key-value heads of a sequence: it packs their keys and values once, and dK and dV stay
- * in its scratch while tiles of 64 queries go by. Classes fp32 and sm90 are the tier avx512's.
- */
+/* Attention backward of class x86 by VDPBF16PS: ops/ref/attention_bwd.c has the equations, this the same
+ * order of sums. A thread has whole key-value heads of a sequence: it packs their keys and values once, and
+ * dK and dV stay in its scratch while tiles of 64 queries go by. Classes fp32 and sm90 are the tier
+ * avx512's. */
 #include "ops/ref/protos.h"
 #include "ops/simd/attention_avx512_bf16.h"
 
@@ -14,8 +14,8 @@ struct buffers {
     uint32_t *q_down, *g_down;
     float *d, *dq;
     int q_finite, g_finite;
-    /* of a tile and a block of keys: s, dp [QUERIES, KEYS]; words of pairs of queries [QUERY_PAIRS, KEYS]; ds by
-     * rows */
+    /* of a tile and a block of keys: s, dp [QUERIES, KEYS]; words of pairs of queries [QUERY_PAIRS, KEYS];
+     * ds by rows */
     float *s, *dp;
     uint32_t *p_words, *ds_words;
     struct stored ds;
