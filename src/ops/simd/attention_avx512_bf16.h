@@ -1,10 +1,9 @@
-/* What attention forward and backward of the tier avx512_bf16 share: rows of heads side by side, blocks of keys
- * packed as right-hand sides (pairs_avx512_bf16.h), scores of those pairs alone that a query may see.
+/* What attention forward and backward of the tier avx512_bf16 share: rows of heads side by side, blocks of
+ * keys packed as right-hand sides (pairs_avx512_bf16.h), scores of those pairs alone that a query may see.
  *
- * A pair (query, key) that is masked has p = +0: its step changes no sum, as long as what it is multiplied by is
- * finite. So chains run over the keys (queries) that any of eight neighbours needs, or over all of the block
- * where the other operand holds NaN or Inf.
- */
+ * A pair (query, key) that is masked has p = +0: its step changes no sum, as long as what it is multiplied
+ * by is finite. So chains run over the keys (queries) that any of eight neighbours needs, or over all of the
+ * block where the other operand holds NaN or Inf. */
 #ifndef SY_OPS_SIMD_ATTENTION_AVX512_BF16_H
 #define SY_OPS_SIMD_ATTENTION_AVX512_BF16_H
 
@@ -90,7 +89,7 @@ static inline void fetch(struct sy_heads v, struct tokens at, int64_t d) {
 
 /* Rows of stored values as a left-hand side whose chain runs along them. */
 static inline struct left as_left(struct stored rows, int64_t group) {
-    return (struct left){(const uint32_t *)rows.at + group * GROUP * rows.row / 2, rows.row / 2, 1};
+    return (struct left){(const word *)rows.at + group * GROUP * rows.row / 2, rows.row / 2, 1};
 }
 
 /* --- who sees whom -------------------------------------------------------------------------------------- */
@@ -126,6 +125,16 @@ static inline void see(const struct sy_attention *op, const struct queries *q, i
     for (int64_t g = 0; g < GROUPS; g++)
         for (int64_t k = to->group[g].lo / GROUP; k * GROUP < to->group[g].hi; k++)
             to->of[k] = joined(to->of[k], (struct keys){g * GROUP, (g + 1) * GROUP});
+}
+
+/* Vectors of a row of scores that any query sees: half of a block's, or all. Where it is a constant, loops
+ * over them stay in registers. */
+enum { HALF = KEYS / VECTOR / 2, ALL = KEYS / VECTOR };
+static inline int vectors_seen(const struct sight *sight) {
+    int64_t hi = 0;
+    for (int g = 0; g < GROUPS; g++)
+        hi = max64(hi, sight->group[g].hi);
+    return hi <= KEYS / 2 ? HALF : ALL;
 }
 
 static inline int sees_none(struct keys k) { return k.lo >= k.hi; }
@@ -185,15 +194,6 @@ static inline __m512 exp2_of(__m512 x) {
     p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62e42ap-1f));
     p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
     return (__m512)_mm512_add_epi32((__m512i)p, _mm512_slli_epi32((__m512i)u, 23));
-}
-
-/* What V64 does with its 64 lanes. */
-static inline float halved(__m512 a, __m512 b, __m512 c, __m512 d) {
-    __m512 v = _mm512_add_ps(_mm512_add_ps(a, c), _mm512_add_ps(b, d));
-    __m256 w = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-    __m128 x = _mm_add_ps(_mm256_castps256_ps128(w), _mm256_extractf128_ps(w, 1));
-    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
 }
 
 /* BF of 32 values, side by side. */

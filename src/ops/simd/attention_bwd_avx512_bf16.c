@@ -1,7 +1,7 @@
-/* Attention backward of class x86 by VDPBF16PS: ops/ref/attention_bwd.c has the equations, this the same order of
- * sums. A thread has whole key-value heads of a sequence: it packs their keys and values once, and dK and dV stay
- * in its scratch while tiles of 64 queries go by. Classes fp32 and sm90 are the tier avx512's.
- */
+/* Attention backward of class x86 by VDPBF16PS: ops/ref/attention_bwd.c has the equations, this the same
+ * order of sums. A thread has whole key-value heads of a sequence: it packs their keys and values once, and
+ * dK and dV stay in its scratch while tiles of 64 queries go by. Classes fp32 and sm90 are the tier
+ * avx512's. */
 #include "ops/ref/protos.h"
 #include "ops/simd/attention_avx512_bf16.h"
 
@@ -14,8 +14,8 @@ struct buffers {
     uint32_t *q_down, *g_down;
     float *d, *dq;
     int q_finite, g_finite;
-    /* of a tile and a block of keys: s, dp [QUERIES, KEYS]; words of pairs of queries [QUERY_PAIRS, KEYS]; ds by
-     * rows */
+    /* of a tile and a block of keys: s, dp [QUERIES, KEYS]; words of pairs of queries [QUERY_PAIRS, KEYS];
+     * ds by rows */
     float *s, *dp;
     uint32_t *p_words, *ds_words;
     struct stored ds;
@@ -119,38 +119,52 @@ static inline __m512i words_down(__m512 even, __m512 odd) {
     return _mm512_permutexvar_epi16(by_key, stored_of(even, odd));
 }
 
-/* Queries 2 pair and 2 pair + 1: BF(p) and ds by words of both, ds by rows too. */
-static void pair_gradient(float c, const struct row row[2], int64_t pair, const struct buffers *u) {
+/* Queries 2 pair and 2 pair + 1: BF(p) and ds by words of both, ds by rows too; +0 beyond the vectors. */
+static inline __attribute__((always_inline)) void
+pair_gradient(float c, const struct row row[2], int64_t pair, const struct buffers *u, const int vectors) {
     const float *s = u->s + 2 * pair * KEYS, *dp = u->dp + 2 * pair * KEYS;
+    uint32_t *p_words = u->p_words + pair * KEYS, *ds_words = u->ds_words + pair * KEYS;
     uint16_t *ds = u->ds.at + 2 * pair * KEYS;
-    for (int j = 0; j < KEYS / VECTOR; j += 2) {
+    const __m512 zero = _mm512_setzero_ps();
+    for (int j = 0; j < ALL; j += 2) {
         __m512 of[2][2];
         for (int k = 0; k < 2; k++) {
-            __m512 even = probability(c, &row[0], s, j + k), odd = probability(c, &row[1], s + KEYS, j + k);
-            _mm512_storeu_si512(u->p_words + pair * KEYS + VECTOR * (j + k), words_down(even, odd));
-            of[0][k] = even = score_gradient(&row[0], dp, j + k, even);
-            of[1][k] = odd = score_gradient(&row[1], dp + KEYS, j + k, odd);
-            _mm512_storeu_si512(u->ds_words + pair * KEYS + VECTOR * (j + k), words_down(even, odd));
+            __m512 even = j < vectors ? probability(c, &row[0], s, j + k) : zero;
+            __m512 odd = j < vectors ? probability(c, &row[1], s + KEYS, j + k) : zero;
+            _mm512_storeu_si512(p_words + VECTOR * (j + k), words_down(even, odd));
+            of[0][k] = even = j < vectors ? score_gradient(&row[0], dp, j + k, even) : zero;
+            of[1][k] = odd = j < vectors ? score_gradient(&row[1], dp + KEYS, j + k, odd) : zero;
+            _mm512_storeu_si512(ds_words + VECTOR * (j + k), words_down(even, odd));
         }
         _mm512_storeu_si512(ds + VECTOR * j, stored_of(of[0][0], of[0][1]));
         _mm512_storeu_si512(ds + KEYS + VECTOR * j, stored_of(of[1][0], of[1][1]));
     }
 }
 
+static void gradients(const struct sy_attention *op, const struct queries *q, const struct sight *sight,
+                      const struct buffers *u) {
+    const float *lse = op->lse + (q->b * op->seq_len + q->i0) * op->heads + q->head;
+    int half = vectors_seen(sight) == HALF;
+    for (int64_t pair = 0; pair < QUERY_PAIRS; pair++) {
+        struct row row[2] = {{0}};
+        for (int64_t r = 2 * pair; r < 2 * pair + 2 && r < q->n; r++)
+            row[r % 2] = (struct row){lse[r * op->heads], u->d[r], sight->row[r]};
+        if (half)
+            pair_gradient(op->c, row, pair, u, HALF);
+        else
+            pair_gradient(op->c, row, pair, u, ALL);
+    }
+}
+
 static void key_block(const struct sy_attention *op, const struct queries *q, int64_t block,
                       const struct buffers *u) {
     const struct widths *w = &u->w;
-    int64_t j0 = block * KEYS, t0 = q->b * op->seq_len + q->i0;
+    int64_t j0 = block * KEYS;
     struct sight sight;
     see(op, q, j0, &sight);
     scores(w->pairs, u->q, u->keys + j0 * w->pairs, &sight, u->s);
     scores(w->value_pairs, u->g, u->values + j0 * w->value_pairs, &sight, u->dp);
-    for (int64_t pair = 0; pair < QUERY_PAIRS; pair++) {
-        struct row row[2] = {{0}};
-        for (int64_t r = 2 * pair; r < 2 * pair + 2 && r < q->n; r++)
-            row[r % 2] = (struct row){op->lse[(t0 + r) * op->heads + q->head], u->d[r], sight.row[r]};
-        pair_gradient(op->c, row, pair, u);
-    }
+    gradients(op, q, &sight, u);
     struct chains values = {sight.of, KEY_GROUPS, QUERY_PAIRS, op->dv, !u->g_finite};
     struct chains keys = {sight.of, KEY_GROUPS, QUERY_PAIRS, 2 * w->pairs, !u->q_finite};
     struct chains queries = {sight.group, GROUPS, KEY_PAIRS, 2 * w->pairs, !u->finite[block]};

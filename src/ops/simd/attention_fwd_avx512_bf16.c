@@ -1,7 +1,6 @@
-/* Attention forward of class x86 by VDPBF16PS: ops/ref/attention_fwd.c has the equations, this the same order of
- * sums. A thread has whole tiles of 64 queries, those of one key-value head after another, whose keys and values
- * it packs once. Classes fp32 and sm90 are the tier avx512's.
- */
+/* Attention forward of class x86 by VDPBF16PS: ops/ref/attention_fwd.c has the equations, this the same
+ * order of sums. A thread has whole tiles of 64 queries, those of one key-value head after another, whose
+ * keys and values it packs once. Classes fp32 and sm90 are the tier avx512's. */
 #include "ops/ref/protos.h"
 #include "ops/simd/attention_avx512_bf16.h"
 
@@ -66,38 +65,55 @@ static void need(const struct sy_attention *op, struct buffers *u, const struct 
 
 struct row_state {
     float m, z;
-    int nan; /* an allowed score is */
+    int nan;  /* an allowed score is */
+    float *o; /* the row of O */
 };
 
-/* One row's block: p from s, the state and the row of O rescaled. */
-static void softmax_row(const struct sy_attention *op, struct keys may, const float *s,
-                        struct row_state *state, float *o, uint16_t *p) {
-    const __m512 none = _mm512_set1_ps(-INFINITY);
-    __m512 x[8], top = none;
-    __mmask16 nan = 0;
-    for (int j = 0; j < 8; j++) {
-        __mmask16 may_j = lanes_in(may, j);
-        x[j] = _mm512_add_ps(_mm512_loadu_ps(s + 16 * j), _mm512_setzero_ps());
-        nan |= _mm512_mask_cmp_ps_mask(may_j, x[j], x[j], _CMP_UNORD_Q);
-        top = _mm512_max_ps(_mm512_mask_mov_ps(none, may_j, x[j]), top); /* NaN loses */
+/* One row's block: p from s, the state and the row of O rescaled. Scores beyond the vectors are masked. */
+static inline __attribute__((always_inline)) void softmax_row(const struct sy_attention *op, struct keys may,
+                                                              const float *s, struct row_state *state,
+                                                              uint16_t *p, const int vectors) {
+    const __m512 zero = _mm512_setzero_ps(), none = _mm512_set1_ps(-INFINITY);
+    __m512 x[ALL], top = none;
+    __mmask16 sees[ALL], nan = 0;
+    for (int j = 0; j < vectors; j++) {
+        sees[j] = lanes_in(may, j);
+        x[j] = _mm512_add_ps(_mm512_loadu_ps(s + VECTOR * j), zero);
+        nan |= _mm512_mask_cmp_ps_mask(sees[j], x[j], x[j], _CMP_UNORD_Q);
+        top = _mm512_max_ps(_mm512_mask_mov_ps(none, sees[j], x[j]), top); /* NaN loses */
     }
     state->nan |= nan != 0;
     float m = rintf(op->c * _mm512_reduce_max_ps(top));
     m = m > state->m ? m : state->m;
     if (m != state->m && state->m != -INFINITY) {
-        float alpha = sy_exp2_f32(state->m - m);
+        float alpha = sy_exp2_f32(state->m - m), *restrict o = state->o;
         state->z *= alpha;
         for (int64_t i = 0; i < op->dv; i++)
             o[i] *= alpha;
     }
     state->m = m;
     const __m512 c = _mm512_set1_ps(op->c), minus_m = _mm512_set1_ps(-m);
-    for (int j = 0; j < 8; j++)
-        x[j] = _mm512_maskz_mov_ps(lanes_in(may, j), exp2_of(_mm512_fmadd_ps(x[j], c, minus_m)));
+    for (int j = 0; j < ALL; j++)
+        x[j] = j < vectors ? _mm512_maskz_mov_ps(sees[j], exp2_of(_mm512_fmadd_ps(x[j], c, minus_m))) : zero;
     state->z += halved(_mm512_add_ps(x[0], x[4]), _mm512_add_ps(x[1], x[5]), _mm512_add_ps(x[2], x[6]),
                        _mm512_add_ps(x[3], x[7]));
-    for (int j = 0; j < 8; j += 2)
-        _mm512_storeu_si512(p + 16 * j, stored_of(x[j], x[j + 1]));
+    for (int j = 0; j < ALL; j += 2)
+        _mm512_storeu_si512(p + VECTOR * j, stored_of(x[j], x[j + 1]));
+}
+
+static void softmax(const struct sy_attention *op, const struct sight *sight, const struct buffers *u,
+                    struct row_state *state) {
+    int half = vectors_seen(sight) == HALF;
+    for (int64_t r = 0; r < QUERIES; r++) {
+        const float *s = u->s + r * KEYS;
+        uint16_t *p = u->p.at + r * KEYS;
+        if (sees_none(sight->row[r]))
+            memset(p, 0, KEYS * sizeof *p);
+        else if (half)
+            softmax_row(op, sight->row[r], s, &state[r], p, HALF);
+        else
+            softmax_row(op, sight->row[r], s, &state[r], p, ALL);
+    }
 }
 
 /* O = CHAIN over the block's keys of (p, v). Where v is not finite, rows without an allowed key are put back:
@@ -114,11 +130,11 @@ static void add_values(const struct sight *sight, struct buffers *u, int64_t blo
             memcpy(u->o + r * row, u->kept + r * row, (size_t)row * sizeof(float));
 }
 
-static void finish(const struct sy_attention *op, struct tokens at, int64_t r, const struct row_state *state,
-                   const float *o) {
+static void finish(const struct sy_attention *op, struct tokens at, int64_t r,
+                   const struct row_state *state) {
     int nan = state->nan || !(state->z > 0.0f);
     float inverse = nan ? NAN : 1.0f / state->z, lse = state->m + sy_log2_f32(state->z);
-    finish_row(op->dv, o, inverse, token_row(op->o, at, r));
+    finish_row(op->dv, state->o, inverse, token_row(op->o, at, r));
     op->lse[(at.first + r) * op->heads + at.head] = nan ? NAN : lse;
 }
 
@@ -137,24 +153,18 @@ static void tile(const struct sy_attention *op, const struct queries *q, struct 
     struct sight sight;
     need(op, u, q, first, last);
     for (int r = 0; r < QUERIES; r++)
-        state[r] = (struct row_state){-INFINITY, 0.0f, 0};
+        state[r] = (struct row_state){-INFINITY, 0.0f, 0, u->o + r * u->w.value_row};
     memset(u->o, 0, (size_t)(QUERIES * u->w.value_row) * sizeof(float));
     gather_parts(op, 0, at, QUERIES, u->q);
     fetch_next(op, q);
     for (int64_t block = first; block <= last; block++) {
         see(op, q, block * KEYS, &sight);
         scores(u->w.pairs, u->q, u->keys + block * KEYS * u->w.pairs, &sight, u->s);
-        for (int64_t r = 0; r < QUERIES; r++) {
-            uint16_t *p = u->p.at + r * KEYS;
-            if (sees_none(sight.row[r]))
-                memset(p, 0, KEYS * sizeof *p);
-            else
-                softmax_row(op, sight.row[r], u->s + r * KEYS, &state[r], u->o + r * u->w.value_row, p);
-        }
+        softmax(op, &sight, u, state);
         add_values(&sight, u, block, op->dv);
     }
     for (int64_t r = 0; r < q->n; r++)
-        finish(op, at, r, &state[r], u->o + r * u->w.value_row);
+        finish(op, at, r, &state[r]);
 }
 
 /* --- who does what -------------------------------------------------------------------------------------- */

@@ -18,8 +18,10 @@
 
 enum { GROUP = 8, PANEL = 32, VECTOR = 16 };
 
+typedef uint32_t word __attribute__((may_alias)); /* rows of stored values are read by words */
+
 struct left {
-    const uint32_t *at;
+    const word *at;
     int64_t row, pair;
 };
 
@@ -107,7 +109,7 @@ static inline void transpose_words(__m512i r[16]) {
     }
 }
 
-/* The even elements of two rows of 32 bits wide: low half from `even`, high half from `odd`. */
+/* Words of 16 columns, from a row each of their low and high halves. */
 static inline __m512i words_of(__m256i even, __m256i odd) {
     return _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16));
 }
