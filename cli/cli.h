@@ -10,7 +10,7 @@
 /* name, arguments, one line of help */
 #define SY_COMMANDS(X)                                                                              \
     X(train, "CONFIG [--section.key=value ...]", "train; go on from run.dir's newest checkpoint")   \
-    X(verify, "CONFIG [--steps 3] [--layouts N] [--break NAME]",                                    \
+    X(verify, "CONFIG [--steps 3] [--layouts N] [--only F=V] [--break NAME]",                       \
       "many layouts, one digest table; 0 if all are equal")                                         \
     X(diff, "RUN_A RUN_B [--locate]", "first step, tensor and element that differ")                 \
     X(replay, "RUN --step N [--section.key=value ...]", "do a step of a run again: the same bits?") \

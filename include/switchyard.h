@@ -157,12 +157,14 @@ sy_status sy_train(struct sy_config *config, const char *name, const struct sy_i
 struct sy_verify_options {
     int64_t steps;     /* of each layout */
     int64_t layouts;   /* at most; 0: all of the cover */
+    const char *const *only; /* [n_only] "FACTOR=VALUE[,VALUE...]": of this factor these values alone */
+    int n_only;
     const char *plant; /* a known bug that must be caught; NULL; "list": prints each and what it does */
 };
 
 /* Local. Runs steps in many layouts (ranks as threads, shards, threads, batches, recompute, tiers: every two
- * values of two of them meet) and prints a table of digests. ERR_RUNTIME if any differ, or if a planted bug
- * is not caught. config may be NULL for a list. */
+ * values of two of them meet) and prints a table of digests; of a planted bug, where it shows first.
+ * ERR_RUNTIME if any differ, or if a planted bug is not caught. config may be NULL for a list. */
 sy_status sy_verify(struct sy_config *config, const struct sy_verify_options *options,
                     const struct sy_io *io);
 

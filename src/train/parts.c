@@ -134,7 +134,10 @@ static struct sy_weights_options weights_options(const struct part_of *o) {
 }
 
 static struct sy_reduce_options reduce_options(const struct part_of *o) {
-    return (struct sy_reduce_options){.params = o->params, .exec = o->exec, .mesh = o->mesh};
+    return (struct sy_reduce_options){.params = o->params,
+                                      .exec = o->exec,
+                                      .mesh = o->mesh,
+                                      .in_turn = sy_plant_is(o->config, "ranks_in_turn")};
 }
 
 static sy_status measure_model(const struct part_of *o, struct sy_model_options *model, struct sy_arena *a) {

@@ -58,6 +58,7 @@ struct sy_session {
     struct sy_pool *pool;
     struct sy_device *own_device; /* guarded; NULL: the CPU */
     struct sy_ops guarded;        /* its table */
+    struct sy_ops planted;        /* of a planted bug */
     struct sy_arena scratch, memory, host;
     struct sy_exec exec;
     struct sy_mesh mesh;
