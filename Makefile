@@ -10,12 +10,13 @@ SAN ?=
 WARN = -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CPPFLAGS += -Iinclude -Isrc -Icli -D_GNU_SOURCE
 CFLAGS += -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math $(OPT) $(WARN) $(SAN) -MMD -MP -pthread
-LIBS = -ljansson -lzstd -lz -lxxhash $(CUDA_LIBS) -lm -pthread $(MPI_LIBS)
+OUR_LIBS = -ljansson -lzstd -lz -lxxhash -lpcre2-8 -lutf8proc
+LIBS = $(OUR_LIBS) $(CUDA_LIBS) -lm -pthread $(MPI_LIBS)
 NVCC ?= nvcc
 CUDA ?=
 LDFLAGS += $(SAN)
 STATIC ?=
-LINK_LIBS = $(if $(STATIC),-Wl$(comma)-Bstatic -ljansson -lzstd -lz -lxxhash -Wl$(comma)-Bdynamic $(CUDA_LIBS) -lm -pthread $(MPI_LIBS),$(LIBS))
+LINK_LIBS = $(if $(STATIC),-Wl$(comma)-Bstatic $(OUR_LIBS) -Wl$(comma)-Bdynamic $(CUDA_LIBS) -lm -pthread $(MPI_LIBS),$(LIBS))
 comma := ,
 
 MACHINE := $(shell uname -m)
@@ -40,6 +41,9 @@ MPI_SRC := $(filter-out src/comm/mpi_absent.c,$(wildcard src/comm/mpi_*.c))
 LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c src/device/cuda_graph.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
 LIB_SRC := $(filter-out $(REF_SRC) $(LEFT_OUT),$(wildcard src/*/*.c))
 LIB_OBJ := $(CUDA_OBJ) $(LIB_SRC:%.c=$(BUILD)/%.o) $(SIMD_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(patsubst src/ops/ref/%.c,$(BUILD)/src/ops/ref/%.$(t).o,$(call tier_src,$(t))))
+# The report's style and script, as strings.
+PAGE_OBJ := $(BUILD)/src/report/page_css.o $(BUILD)/src/report/page_js.o
+LIB_OBJ += $(PAGE_OBJ)
 CLI_SRC := $(wildcard cli/*.c)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 LIB := $(BUILD)/libswitchyard.a
@@ -88,6 +92,12 @@ $(BUILD)/src/ops/cuda/absent.c: src/ops/ops.h $(CUDA_SRC)
 	@{ echo '#include "ops/cuda/absent.h"'; sed -n 's/^    X(\([a-z0-9_]*\), \(sy_[a-z0-9_]*\)).*/\1 \2/p' src/ops/ops.h | while read -r op type; do \
 	    grep -qs "^extern \"C\" void sy_cuda_$$op(" $(CUDA_SRC) /dev/null || echo "SY_CUDA_ABSENT($$op, $$type)"; done; } > $@
 $(BUILD)/src/ops/cuda/absent.o: $(BUILD)/src/ops/cuda/absent.c
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+$(BUILD)/src/report/page_%.c: src/report/page.%
+	@mkdir -p $(@D)
+	@{ echo 'extern const char sy_page_$*[];'; echo 'const char sy_page_$*[] ='; \
+	    sed 's/[\\"]/\\&/g; s/^/    "/; s/$$/\\n"/' $<; echo '    ;'; } > $@
+$(PAGE_OBJ): %.o: %.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 $(MPI_SRC:%.c=$(BUILD)/%.o): CPPFLAGS += $(MPI_CFLAGS)
 $(LIB): $(LIB_OBJ) $(wildcard $(BUILD)/config.mk)
@@ -161,7 +171,11 @@ gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit
 	sh tests/gpu/run.sh $(BUILD)
 gpu-bench: $(BIN) ## every op on the GPU at the sizes of trainings; beside cuBLAS, grouped_mm, cuDNN where torch is (bench/gpu)
 	BIN=$(BIN) sh bench/gpu/run.sh
-test-all: test cover headers layers ## test, all layouts of verify, and the checks of the house
+test-all: test cover headers layers browser ## test, all layouts of verify, the report in a browser, and the checks of the house
+browser: $(BIN) ## the report in chromium, beside pictures that were looked at (where chromium and python3 are)
+	BIN=$(BIN) sh tests/browser/report.sh
+screenshots: $(BIN) ## docs/report*.png anew (chromium)
+	BIN=$(BIN) sh tools/screenshots.sh
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
 	$(BIN) verify configs/micro_mla.toml --steps 5 --model.n_layers=8
 	$(BIN) verify configs/micro_gqa.toml --steps 5 --model.n_layers=8
@@ -176,7 +190,7 @@ goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt ane
 	BIN=$(BIN) sh tests/cli/transcript.sh write
 	git --no-pager diff --stat -p tests/data/goldens.txt tests/cli/transcript.txt
 configure: ## keep CC, OPT and PREFIX as given here for later calls of make; CUDA=1: with the GPU (NVCC=path); MPI=1: with Open MPI
-	@mpi=$$(sh tools/find_mpi.sh $(MPI)) && NVCC='$(NVCC)' CUDA_HOME='$(CUDA_HOME)' sh tools/configure.sh '$(CUDA)' \
+	@mpi=$$(sh tools/find_mpi.sh $(MPI)) && CC='$(CC)' NVCC='$(NVCC)' CUDA_HOME='$(CUDA_HOME)' sh tools/configure.sh '$(CUDA)' \
 	    $(BUILD)/config.mk 'CC = $(CC)' 'OPT = $(OPT)' 'PREFIX = $(PREFIX)' $${mpi:+"$$mpi"}
 VERSION = $(shell sed -n 's/^.define SY_VERSION "\(.*\)"/\1/p' include/switchyard.h)
 MAN = share/man/man1/switchyard.1
@@ -191,7 +205,7 @@ install: $(BIN) $(LIB) ## program, library, header, pkg-config file, manual page
 	$(BIN) completion >$(DESTDIR)$(PREFIX)/$(COMPLETION)
 	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
 	    'Name: switchyard' 'Description: mixture-of-experts training, the same bits on every layout' \
-	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash$(if $(filter 1,$(MPI)), ompi-c)' 'Cflags: -I$${includedir}' \
+	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash libpcre2-8 libutf8proc$(if $(filter 1,$(MPI)), ompi-c)' 'Cflags: -I$${includedir}' \
 	    'Libs: -L$${libdir} -lswitchyard $(CUDA_LIBS) -lm -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/switchyard.pc
 uninstall: ## remove what install wrote, with the same PREFIX and DESTDIR
 	rm -f $(INSTALLED:%=$(DESTDIR)$(PREFIX)/%)
@@ -232,4 +246,4 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 
 -include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time ptxas ptxas-check
+.PHONY: browser screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time ptxas ptxas-check

@@ -17,8 +17,12 @@
     X(plan, "CONFIG [--world N] [--gpu NAME]",                                                      \
       "memory, FLOPs; of N ranks who has what, bytes, time; needs no hardware")                     \
     X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                         \
+    X(tokenize, "TOKENIZER FILE ... | --text TEXT | --ids IDS",                                     \
+      "text to ids and back, counts, a file of tokens")                                             \
     X(inspect, "PATH | --experts RUN [--layer L] [--rows 32] [--json]",                             \
       "check a checkpoint, a run or a safetensors file; show the load of experts")                  \
+    X(report, "RUN [RUN ...] [-o report.html]",                                                     \
+      "one page: curves, load of every expert, what happened, digests")                             \
     X(init, "--flavor NAME [--device cuda]", "a commented config on stdout; one that fits a GPU")   \
     X(info, "", "this build: tiers, classes, ops, flavors")                                         \
     X(bench, "[gemm|moe|ops [OP ...]|model [CONFIG ...]] [--device cuda]",                          \

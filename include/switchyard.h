@@ -143,7 +143,7 @@ sy_status sy_comm_threads_run(int ranks, sy_status (*fn)(const struct sy_comm *c
 struct sy_train_summary {
     int64_t step;           /* steps done in all, earlier runs included */
     double loss, eval_loss; /* last step; held-out, NaN without validation.enable */
-    double unigram_entropy; /* of the training documents, nats per byte */
+    double unigram_entropy; /* of the tokens of the training documents, nats per token */
     char weights_digest[33];
     char run_dir[4096];
 };
@@ -194,6 +194,22 @@ struct sy_sampling {
 sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *sampling,
                       const struct sy_io *io);
 
+struct sy_tokenize_options {
+    const char *tokenizer; /* as tokenizer.path: "byte", a tokenizer.json, or a folder with one */
+    /* one of these: a text; ids, to be made text; files or folders of text (or of lines of ids) */
+    const char *text, *ids, *const *paths;
+    int n_paths;
+    int decode;           /* not 0: paths hold lines of ids, as are written without it */
+    const char *text_key; /* of JSON lines; NULL: "text" */
+    const char *out;      /* a file of tokens, which must not exist; NULL: a line of ids per document */
+    int count;            /* not 0: how many, in place of ids */
+    int replace;          /* not 0: U+FFFD in the place of what is not UTF-8; 0: that is refused */
+    int threads;          /* 0: one per processor that this process may use */
+};
+
+/* Local. Text to ids, or ids to text, to io->write. Errors: ERR_USAGE; those of reading files and tokenizer. */
+sy_status sy_tokenize(const struct sy_tokenize_options *options, const struct sy_io *io);
+
 /* Local. Parameters, FLOPs and memory of a config; needs none of the hardware or memory. world: of how many
  * ranks; 0: as the config says. Of more than one: who has what, memory, bytes that are sent, the time on GPUs
  * of that name ("h200", "h100"; NULL: the first), the pipeline's schedule. Errors: ERR_USAGE what cannot be,
@@ -228,6 +244,12 @@ struct sy_experts_options {
  * layers or not that one. */
 sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *options,
                              const struct sy_io *io);
+
+/* Local. One page of HTML about runs: curves, the load of every expert, what happened, digests,
+ * configurations. It asks for nothing else and is at most 2 MB. `out` NULL: report.html in the folder of the
+ * first run. Errors: ERR_IO, ERR_DATA damaged metrics, ERR_RUNTIME no steps yet, ERR_USAGE more than 16
+ * runs. */
+sy_status sy_report(const char *const *runs, int n_runs, const char *out, const struct sy_io *io);
 
 /* Local. Version, tiers that run here, classes, GPUs with what they reach, ops, flavors with parameter
  * counts. */

@@ -25,14 +25,34 @@ struct sy_data_options sy_session_data_options(const struct sy_config *c, const 
                                     .log = log};
 }
 
+struct sy_tokenizer_options sy_session_tokenizer_options(const struct sy_config *c) {
+    return (struct sy_tokenizer_options){.path = c->tokenizer.path,
+                                         .bos = c->tokenizer.bos_token,
+                                         .eos = c->tokenizer.eos_token,
+                                         .vocab_size = c->model.vocab_size};
+}
+
+/* Text to tokens by as many threads as the run has. */
+static sy_status open_corpus(const struct sy_config *c, struct sy_data *d) {
+    struct sy_pool *pool = NULL;
+    if (!sy_tokenizer_is_byte(d->tokenizer))
+        SY_TRY(sy_pool_create((int)c->run.threads, &pool));
+    sy_status status = sy_corpus_create(d->documents, d->tokenizer, pool, &d->corpus);
+    sy_pool_destroy(pool);
+    return status;
+}
+
 sy_status sy_data_open(const struct sy_config *c, const struct sy_log *log, struct sy_data *out) {
     struct sy_data d = {0};
     struct sy_data_options options = sy_session_data_options(c, log);
-    sy_status status = sy_tokenizer_create(c->tokenizer.path, c->model.vocab_size, &d.tokenizer);
+    struct sy_tokenizer_options tokenizer = sy_session_tokenizer_options(c);
+    sy_status status = sy_tokenizer_create(&tokenizer, &d.tokenizer);
     if (status == SY_OK)
         status = sy_documents_load(&options, &d.documents);
     if (status == SY_OK)
-        status = sy_loader_create(d.documents, d.tokenizer, &options, c->training.seq_len, &d.loader);
+        status = open_corpus(c, &d);
+    if (status == SY_OK)
+        status = sy_loader_create(d.corpus, &options, c->training.seq_len, &d.loader);
     if (status != SY_OK) {
         sy_data_close(&d);
         return status;
@@ -43,6 +63,7 @@ sy_status sy_data_open(const struct sy_config *c, const struct sy_log *log, stru
 
 void sy_data_close(struct sy_data *d) {
     sy_loader_destroy(d->loader);
+    sy_corpus_destroy(d->corpus);
     sy_documents_destroy(d->documents);
     sy_tokenizer_destroy(d->tokenizer);
     *d = (struct sy_data){0};

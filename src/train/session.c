@@ -126,7 +126,6 @@ static sy_status build(struct sy_session *s, int parts) {
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
     if (train)
         SY_TRY(sy_session_fits(s));
-    SY_TRY(sy_tokenizer_create(s->config->tokenizer.path, s->config->model.vocab_size, &s->tokenizer));
     if (parts & SY_SESSION_DATA)
         SY_TRY(open_data(s));
     SY_TRY(sy_session_make_step(s));
@@ -231,7 +230,6 @@ void sy_session_destroy(struct sy_session *s) {
     sy_weights_fini(&s->weights);
     sy_state_fini(&s->state);
     sy_data_close(&s->own_data);
-    sy_tokenizer_destroy(s->tokenizer);
     sy_params_destroy(s->params);
     sy_pool_destroy(s->pool);
     sy_arena_fini(&s->scratch);

@@ -49,6 +49,7 @@ struct sy_feed_ahead {
 struct sy_data { /* of a process, read only */
     struct sy_tokenizer *tokenizer;
     struct sy_documents *documents;
+    struct sy_corpus *corpus;
     struct sy_loader *loader;
 };
 
@@ -78,7 +79,6 @@ struct sy_session {
     struct sy_profile *profile;     /* not owned; NULL: nothing is timed */
     struct sy_step_routes *routes;  /* NULL: neither written nor followed */
     struct sy_update *update;
-    struct sy_tokenizer *tokenizer;
     struct sy_data data, own_data;    /* the process's; what is to be closed */
     struct sy_feed feed, fed;         /* to be filled; the copy that ops read */
     struct sy_feed_ahead ahead;
@@ -114,7 +114,7 @@ void sy_session_destroy(struct sy_session *session); /* local */
 sy_status sy_session_regrow(struct sy_session *session, int64_t rows);
 
 struct sy_step_result {
-    int64_t step;       /* from 1: the step that was done */
+    int64_t step; /* from 1: the step that was done */
     int64_t n_valid, n_bad;
     int64_t tokens; /* of the batches that were computed whole */
     /* sequences, summed over layers, whose balance or z-loss is not finite */

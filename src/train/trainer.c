@@ -16,6 +16,7 @@
 
 #include "base/folders.h"
 #include "base/text.h"
+#include "report/live.h"
 #include "device/cuda.h"
 #include "train/classes.h"
 #include "train/counters_print.h"
@@ -44,6 +45,7 @@ struct trainer {
     const struct sy_comm *world;
     struct sy_session *session;
     struct sy_metrics metrics;
+    struct sy_report_live *report; /* NULL: none is written */
     struct sy_progress_state progress;
     struct sy_stop stop;
     json_t *fingerprint;
@@ -174,6 +176,7 @@ static sy_status save(struct trainer *t) {
                                   .former_recipes = t->resume.former,
                                   .n_former_recipes = t->resume.n_former,
                                   .data_fingerprint = t->fingerprint,
+                                  .tokenizer = t->data.tokenizer,
                                   .trainer = trainer,
                                   .weights_digest = t->out->weights_digest};
     struct sy_ckpt_save_options options = {.keep_latest_k = t->config->checkpoint.keep_latest_k,
@@ -185,6 +188,7 @@ static sy_status save(struct trainer *t) {
         return sy_fail_context(status, "checkpoint of step %lld", (long long)t->step);
     t->saved_step = t->step;
     sy_stop_saved(&t->stop);
+    sy_report_live_ask(t->report);
     sy_log_info(&t->log, "saved %s", path);
     return SY_OK;
 }
@@ -256,11 +260,11 @@ static void log_start(const struct trainer *t) {
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
                 (long long)s->params->n_parameters, (long long)s->params->n_active,
                 sy_class_name(s->exec.cls), s->exec.ops->tier, sy_pool_size(s->pool), t->resume.recipe_id);
-    sy_log_info(
-        &t->log,
-        "%lld documents to train on (%lld bytes, %.4f nats per byte as unigrams), %lld held out (%lld bytes)",
-        (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy, (long long)d->n_heldout,
-        (long long)d->heldout_bytes);
+    sy_log_info(&t->log,
+                "%lld documents to train on (%lld bytes, %.4f nats per token as unigrams), %lld held out "
+                "(%lld bytes)",
+                (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy,
+                (long long)d->n_heldout, (long long)d->heldout_bytes);
     log_ranks(t);
 }
 
@@ -278,9 +282,10 @@ static sy_status prepare(struct trainer *t) {
     struct sy_mesh mesh;
     SY_TRY(sy_mesh_create(t->config, processes ? t->place.size : (int)t->config->run.ranks, 0, &mesh));
     SY_TRY(sy_data_open(t->config, &t->log, &t->data));
-    SY_TRY(sy_documents_fingerprint(t->data.documents, &t->fingerprint));
+    SY_TRY(
+        sy_documents_fingerprint(t->data.documents, sy_tokenizer_hash(t->data.tokenizer), &t->fingerprint));
     const struct sy_documents *d = t->data.documents;
-    t->out->unigram_entropy = sy_documents_entropy(d, d->train, d->n_train);
+    t->out->unigram_entropy = sy_corpus_entropy(t->data.corpus, d->train, d->n_train);
     return SY_OK;
 }
 
@@ -291,6 +296,9 @@ static sy_status open_run(struct trainer *t) {
     if (!sy_resume_is_done(&t->resume, t->config))
         SY_TRY(write_config(t));
     SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
+    sy_metrics_start(&t->metrics, t->session, t->resume.recipe_id);
+    if (t->config->metrics.enable_report)
+        t->report = sy_report_live_begin(t->out->run_dir, &t->log);
     sy_progress_init(t->session, t->step, t->io->columns, &t->progress);
     log_start(t);
     return SY_OK;
@@ -482,6 +490,7 @@ static void close_trainer(struct trainer *t) {
     sy_data_close(&t->data);
     sy_resume_fini(&t->resume);
     json_decref(t->fingerprint);
+    sy_report_live_end(t->report, &t->log);
     free(t->early_log.s);
     if (t->log_file)
         fclose(t->log_file);
