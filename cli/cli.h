@@ -19,6 +19,8 @@
     X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                         \
     X(tokenize, "TOKENIZER FILE ... | --text TEXT | --ids IDS",                                     \
       "text to ids and back, counts, a file of tokens")                                             \
+    X(tokenizer, "train FILE ... --vocab-size N --out FOLDER",                                      \
+      "train a byte-level BPE; tokenizer.json")                                                     \
     X(inspect, "PATH | --experts RUN [--layer L] [--rows 32] [--json]",                             \
       "check a checkpoint, a run or a safetensors file; show the load of experts")                  \
     X(report, "RUN [RUN ...] [-o report.html]",                                                     \

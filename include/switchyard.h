@@ -210,6 +210,23 @@ struct sy_tokenize_options {
 /* Local. Text to ids, or ids to text, to io->write. Errors: ERR_USAGE; those of reading files and tokenizer. */
 sy_status sy_tokenize(const struct sy_tokenize_options *options, const struct sy_io *io);
 
+struct sy_tokenizer_train_options {
+    const char *const *paths; /* files or folders of text or JSON lines */
+    int n_paths;
+    const char *text_key;       /* of JSON lines; NULL: "text" */
+    int replace;                /* as in sy_tokenize_options */
+    const char *out;            /* a folder: tokenizer.json and tokenizer_config.json are written there */
+    int64_t vocab_size;         /* most tokens: special ones, 256 bytes, merged ones */
+    int64_t min_frequency;      /* of a pair of tokens that becomes one */
+    const char *pattern;        /* that splits words; NULL: letters, up to three digits, other signs, spaces */
+    int nfc;                    /* not 0: texts are made NFC first */
+    const char *const *special; /* special tokens besides <|bos|>, <|eos|>, <|pad|> */
+    int n_special;
+};
+
+/* Local. Trains a byte-level BPE: a function of texts and options. Errors: ERR_USAGE; those of reading files. */
+sy_status sy_tokenizer_train(const struct sy_tokenizer_train_options *options, const struct sy_io *io);
+
 /* Local. Parameters, FLOPs and memory of a config; needs none of the hardware or memory. world: of how many
  * ranks; 0: as the config says. Of more than one: who has what, memory, bytes that are sent, the time on GPUs
  * of that name ("h200", "h100"; NULL: the first), the pipeline's schedule. Errors: ERR_USAGE what cannot be,

@@ -143,7 +143,9 @@ def write(folder, name, t, texts):
     t.save(os.path.join(folder, f"{name}.json"), pretty=False)
     with open(os.path.join(folder, f"{name}.jsonl"), "w") as f:
         for s in texts:
-            f.write(json.dumps({"text": s, "ids": t.encode(s, add_special_tokens=False).ids}) + "\n")
+            ids = t.encode(s, add_special_tokens=False).ids
+            back = t.decode(ids, skip_special_tokens=False)
+            f.write(json.dumps({"text": s, "ids": ids, **({"back": back} if back != s else {})}) + "\n")
 
 
 def main():

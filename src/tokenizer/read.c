@@ -71,7 +71,8 @@ static sy_status find_bytes(const struct sy_reading *r) {
         size_t n = bpe->byte_level ? sy_utf8_put((uint32_t)sy_alphabet_code((unsigned char)b), s)
                                    : (size_t)snprintf(s, sizeof s, "<0x%02X>", (unsigned)b);
         bpe->byte_id[b] = sy_strings_find(&bpe->vocab, s, n);
-        if (bpe->byte_id[b] < 0 && (bpe->byte_level || bpe->byte_fallback))
+        int occurs = b < 0xc0 || (b > 0xc1 && b < 0xf5); /* in UTF-8 */
+        if (bpe->byte_id[b] < 0 && occurs && (bpe->byte_level || bpe->byte_fallback))
             SY_FAIL(SY_ERR_UNAVAILABLE,
                     "%s: model.vocab has no token for byte 0x%02x (\"%.*s\"): texts would lose it", r->name,
                     (unsigned)b, (int)n, s);

@@ -20,18 +20,20 @@ struct line {
 struct sy_words {
     const struct sy_bpe *bpe;
     struct sy_merging merging;
-    struct line *line;
+    void *memory;
+    struct line *line; /* in it, at a multiple of a cache line */
 };
 
 sy_status sy_words_create(const struct sy_bpe *bpe, struct sy_words **out) {
     struct sy_words *w = calloc(1, sizeof *w);
     if (w)
-        w->line = aligned_alloc(sizeof *w->line, LINES * sizeof *w->line);
-    if (!w || !w->line) {
+        w->memory = calloc(LINES + 1, sizeof *w->line); /* of which only what is used becomes real */
+    if (!w || !w->memory) {
         sy_words_destroy(w);
         SY_FAIL(SY_ERR_MEMORY, "out of memory for a table of words");
     }
-    memset(w->line, 0, LINES * sizeof *w->line);
+    w->line =
+        (struct line *)(((uintptr_t)w->memory + sizeof *w->line - 1) & ~(uintptr_t)(sizeof *w->line - 1));
     w->bpe = bpe;
     *out = w;
     return SY_OK;
@@ -41,7 +43,7 @@ void sy_words_destroy(struct sy_words *w) {
     if (!w)
         return;
     sy_merging_free(&w->merging);
-    free(w->line);
+    free(w->memory);
     free(w);
 }
 

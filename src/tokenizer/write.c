@@ -32,22 +32,21 @@ static void spell_all(const struct sy_written_bpe *w, struct spelling *s) {
         sy_text_add(&text, w->special[i], strlen(w->special[i]));
         spell(s, w->first_special + i, &text);
     }
-    for (int32_t i = 0; i < w->n_merges && s->ok; i++) {
-        for (int side = 0; side < 2; side++) {
-            const json_t *part = s->of[w->merge[i][side]];
-            sy_text_add(&text, json_string_value(part), json_string_length(part));
-        }
-        spell(s, w->first_merged + i, &text);
+    for (int32_t i = 0; i < w->n_made && s->ok; i++) {
+        const struct sy_made *made = &w->made[i];
+        if (s->of[made->into])
+            continue;
+        sy_text_add(&text, json_string_value(s->of[made->left]), json_string_length(s->of[made->left]));
+        sy_text_add(&text, json_string_value(s->of[made->right]), json_string_length(s->of[made->right]));
+        spell(s, made->into, &text);
     }
     free(text.s);
 }
 
-static json_t *vocab_of(const struct sy_written_bpe *w, const struct spelling *s) {
+static json_t *vocab_of(const struct spelling *s) {
     json_t *vocab = json_object();
     for (int32_t id = 0; vocab && id < s->n; id++) {
-        int is_special = id >= w->first_special && id < w->first_special + w->n_special;
-        if (s->of[id] && !is_special &&
-            json_object_set_new(vocab, json_string_value(s->of[id]), json_integer(id)) != 0) {
+        if (s->of[id] && json_object_set_new(vocab, json_string_value(s->of[id]), json_integer(id)) != 0) {
             json_decref(vocab);
             return NULL;
         }
@@ -57,12 +56,13 @@ static json_t *vocab_of(const struct sy_written_bpe *w, const struct spelling *s
 
 static json_t *merges_of(const struct sy_written_bpe *w, const struct spelling *s) {
     json_t *merges = json_array();
-    for (int32_t i = 0; merges && i < w->n_merges; i++)
-        if (json_array_append_new(merges,
-                                  json_pack("[O, O]", s->of[w->merge[i][0]], s->of[w->merge[i][1]])) != 0) {
+    for (int32_t i = 0; merges && i < w->n_made; i++) {
+        json_t *both = json_pack("[O, O]", s->of[w->made[i].left], s->of[w->made[i].right]);
+        if (json_array_append_new(merges, both) != 0) {
             json_decref(merges);
             return NULL;
         }
+    }
     return merges;
 }
 
@@ -109,7 +109,7 @@ static json_t *json_of(const struct sy_written_bpe *w, const struct spelling *s)
     json_t *model =
         json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
                   "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
-                  "ignore_merges", 0, "vocab", vocab_of(w, s), "merges", merges_of(w, s));
+                  "ignore_merges", 0, "vocab", vocab_of(s), "merges", merges_of(w, s));
     return json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:{s:s, s:b, s:b, s:b}, s:o}", "version", "1.0",
                      "truncation", "padding", "added_tokens", added_of(w), "normalizer", normalizer_of(w),
                      "pre_tokenizer", pre_of(w), "post_processor", post_of(w), "decoder", "type", "ByteLevel",
@@ -136,7 +136,7 @@ static sy_status write_config(const struct sy_written_bpe *w, struct sy_text *co
         "{s:s, s:b, s:s?, s:s?, s:s?}", "tokenizer_class", "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces", 0, "bos_token", w->bos < 0 ? NULL : w->special[w->bos], "eos_token",
         w->eos < 0 ? NULL : w->special[w->eos], "pad_token", w->pad < 0 ? NULL : w->special[w->pad]);
-    if (value && w->n_merges == 0 && json_object_set_new(value, "byte_ids", json_integer(256)) != 0) {
+    if (value && w->n_made == 0 && json_object_set_new(value, "byte_ids", json_integer(256)) != 0) {
         json_decref(value);
         value = NULL;
     }
@@ -144,7 +144,7 @@ static sy_status write_config(const struct sy_written_bpe *w, struct sy_text *co
 }
 
 sy_status sy_write_tokenizer(const struct sy_written_bpe *w, struct sy_text *json, struct sy_text *config) {
-    struct spelling s = {.n = 256 + w->n_merges + w->n_special, .ok = 1};
+    struct spelling s = {.n = w->n_ids, .ok = 1};
     s.of = calloc((size_t)s.n, sizeof(json_t *));
     if (!s.of)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for %d tokens", s.n);
@@ -169,7 +169,7 @@ sy_status sy_write_byte_tokenizer(struct sy_text *json, struct sy_text *config) 
     for (int32_t b = 0; b < 256; b++)
         byte_id[b] = b;
     struct sy_written_bpe w = {.byte_id = byte_id,
-                               .first_merged = SY_TOKEN_BYTE_IDS,
+                               .n_ids = SY_TOKEN_BYTE_IDS,
                                .special = byte_special,
                                .n_special = 3,
                                .first_special = SY_TOKEN_BOS,

@@ -5,10 +5,14 @@
 #include "base/status.h"
 #include "base/text.h"
 
-/* A byte-level BPE: ids are bytes as alphabet.h orders them, merges, special tokens. */
+struct sy_made { /* a merge: left, right become into */
+    int32_t left, right, into;
+};
+
+/* A byte-level BPE. */
 struct sy_written_bpe {
-    const int32_t (*merge)[2]; /* [n_merges] ids of both sides; merge i makes first_merged + i */
-    int32_t n_merges, first_merged;
+    const struct sy_made *made; /* in the order of their ranks; sides are bytes or made before */
+    int32_t n_made, n_ids;      /* merges; the largest id + 1 */
     const int32_t *byte_id;     /* [256] */
     const char *const *special; /* [n_special] their texts, with ids from first_special on */
     int32_t n_special, first_special;
