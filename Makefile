@@ -164,9 +164,11 @@ $(BUILD)/bench/gpu/ops.o $(BUILD)/bench/gpu/products.o: CPPFLAGS += -isystem $(C
 $(BUILD)/bench/gpu/%: $(BUILD)/bench/gpu/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 gpu-bench: $(GPU_BENCH) ## times of the GPU's ops, and attention's bits at the sizes of trainings (CUDA=1; see bench/gpu/README.md)
-test-all: test cover headers layers browser ## test, all layouts of verify, the report in a browser, and the checks of the house
+test-all: test cover headers layers browser readers ## test, all layouts of verify, the report in a browser, and the checks of the house
 browser: $(BIN) ## the report in chromium, beside pictures that were looked at (where chromium and python3 are)
 	BIN=$(BIN) sh tests/browser/report.sh
+readers: $(BIN) ## event files as the package tensorboard reads them (where python3 has it)
+	BIN=$(BIN) sh tests/readers/tensorboard.sh
 screenshots: $(BIN) ## docs/report*.png anew (chromium)
 	BIN=$(BIN) sh tools/screenshots.sh
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
@@ -238,4 +240,4 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 
 -include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(GPU_BENCH:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: browser screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-sanitize goldens-sm90 proof
+.PHONY: browser readers screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-sanitize goldens-sm90 proof
