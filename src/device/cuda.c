@@ -97,7 +97,7 @@ static void *itself(const struct sy_device *d, const void *p) {
 void *sy_cuda_upload_to(const struct sy_device *d, const void *list, size_t bytes) {
     struct sy_cuda *g = sy_cuda_of(d);
     struct sy_cuda_ring *r = &g->ring;
-    size_t room = (bytes + 15) / 16 * 16;
+    size_t room = (bytes + SY_CUDA_LIST_ALIGN - 1) / SY_CUDA_LIST_ALIGN * SY_CUDA_LIST_ALIGN;
     if (room > SY_CUDA_RING_PART) {
         sy_cuda_refuse(d, "a list of %zu bytes: at most %d fit", bytes, SY_CUDA_RING_PART);
         return NULL;

@@ -9,6 +9,7 @@
 /* Lists of the host's on their way to the device: PARTS pieces of pinned memory, each with its copy in the
  * device's; a piece is used again when the ops that were enqueued with it are done. */
 enum { SY_CUDA_RING_PARTS = 4, SY_CUDA_RING_PART = 4 << 20 };
+enum { SY_CUDA_LIST_ALIGN = 64 }; /* of a list: it may have tensor maps */
 
 /* What one step enqueued, as a graph: see cuda_graph.c. */
 struct sy_cuda_graph {
@@ -50,8 +51,8 @@ void sy_cuda_launched(const struct sy_device *d, const char *op);
 void sy_cuda_check(const struct sy_device *d, cudaError_t e, const char *what);
 
 /* Local. A copy of `bytes` bytes in the device's memory, for the ops that are enqueued next: valid for them
- * until sy_cuda_upload has given out SY_CUDA_RING_PART bytes more. 16-byte aligned. NULL, with the failure
- * kept, if it is longer than a part. */
+ * until sy_cuda_upload has given out SY_CUDA_RING_PART bytes more. Aligned to
+ * SY_CUDA_LIST_ALIGN. NULL, with the failure kept, if it is longer than a part. */
 void *sy_cuda_upload_to(const struct sy_device *d, const void *list, size_t bytes);
 
 /* Of struct sy_device. */

@@ -180,6 +180,7 @@ static sy_status save(struct trainer *t) {
                                   .former_recipes = t->resume.former,
                                   .n_former_recipes = t->resume.n_former,
                                   .data_fingerprint = t->fingerprint,
+                                  .tokenizer = t->data.tokenizer,
                                   .trainer = trainer,
                                   .weights_digest = t->out->weights_digest};
     struct sy_ckpt_save_options options = {.keep_latest_k = t->config->checkpoint.keep_latest_k,
@@ -263,11 +264,11 @@ static void log_start(const struct trainer *t) {
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
                 (long long)s->params->n_parameters, (long long)s->params->n_active,
                 sy_class_name(s->exec.cls), s->exec.ops->tier, sy_pool_size(s->pool), t->resume.recipe_id);
-    sy_log_info(
-        &t->log,
-        "%lld documents to train on (%lld bytes, %.4f nats per byte as unigrams), %lld held out (%lld bytes)",
-        (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy, (long long)d->n_heldout,
-        (long long)d->heldout_bytes);
+    sy_log_info(&t->log,
+                "%lld documents to train on (%lld bytes, %.4f nats per token as unigrams), %lld held out "
+                "(%lld bytes)",
+                (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy,
+                (long long)d->n_heldout, (long long)d->heldout_bytes);
     log_ranks(t);
 }
 
@@ -285,9 +286,10 @@ static sy_status prepare(struct trainer *t) {
     struct sy_mesh mesh;
     SY_TRY(sy_mesh_create(t->config, processes ? t->place.size : (int)t->config->run.ranks, 0, &mesh));
     SY_TRY(sy_data_open(t->config, &t->log, &t->data));
-    SY_TRY(sy_documents_fingerprint(t->data.documents, &t->fingerprint));
+    SY_TRY(
+        sy_documents_fingerprint(t->data.documents, sy_tokenizer_hash(t->data.tokenizer), &t->fingerprint));
     const struct sy_documents *d = t->data.documents;
-    t->out->unigram_entropy = sy_documents_entropy(d, d->train, d->n_train);
+    t->out->unigram_entropy = sy_corpus_entropy(t->data.corpus, d->train, d->n_train);
     return SY_OK;
 }
 

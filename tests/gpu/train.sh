@@ -17,7 +17,9 @@ for model in micro_mla micro_gqa; do
     done
 done
 if [ "$device" != cpu ]; then
-    sh tests/gpu/graph.sh || fail "tests/gpu/graph.sh"
+    for test in graph lost; do
+        sh tests/gpu/$test.sh || fail "tests/gpu/$test.sh"
+    done
 fi
 [ $bad -eq 0 ] || finish
 DEVICE=$device sh tests/gpu/goldens.sh || fail "tests/gpu/goldens.sh on $device"
