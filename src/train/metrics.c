@@ -230,6 +230,11 @@ sy_status sy_metrics_eval(struct sy_metrics *m, int64_t step, double loss, int64
     return flushed(m);
 }
 
+sy_status sy_metrics_event(struct sy_metrics *m, const char *line) {
+    fprintf(m->file, "%s\n", line);
+    return flushed(m);
+}
+
 sy_status sy_metrics_counters(struct sy_metrics *m, int64_t step, const struct sy_moe_counters *c) {
     const char *comma = "";
     fprintf(m->file, "{\"kind\":\"counters\",\"step\":%lld,\"counters\":{", (long long)step);

@@ -47,6 +47,9 @@ sy_status sy_metrics_step(struct sy_metrics *m, struct sy_session *s, const stru
                           const struct sy_metrics_times *t);
 sy_status sy_metrics_eval(struct sy_metrics *m, int64_t step, double loss, int64_t tokens);
 
+/* Local. Writes a line that is made: a JSON object with "kind" and "step". Errors: ERR_IO. */
+sy_status sy_metrics_event(struct sy_metrics *m, const char *line);
+
 /* Local. Writes what was counted in this process up to `step`, at exit:
  * {"kind":"counters","step":N,"counters":{...}}. A resume from N or later keeps the line, one from before
  * moves it away with the steps that it is about. Errors: ERR_IO. */

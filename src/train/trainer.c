@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "report/live.h"
 #include "device/cuda.h"
+#include "train/alerts.h"
 #include "train/classes.h"
 #include "train/counters_print.h"
 #include "train/io.h"
@@ -26,6 +27,7 @@
 #include "train/resume.h"
 #include "train/state_store.h"
 #include "train/stop.h"
+#include "train/tensorboard.h"
 #include "comm/world.h"
 #include "train/feed.h"
 
@@ -46,6 +48,8 @@ struct trainer {
     struct sy_session *session;
     struct sy_metrics metrics;
     struct sy_report_live *report; /* NULL: none is written */
+    struct sy_tensorboard tensorboard;
+    struct sy_alerts alerts;
     struct sy_progress_state progress;
     struct sy_stop stop;
     json_t *fingerprint;
@@ -297,6 +301,8 @@ static sy_status open_run(struct trainer *t) {
         SY_TRY(write_config(t));
     SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
     sy_metrics_start(&t->metrics, t->session, t->resume.recipe_id);
+    SY_TRY(sy_alerts_init(t->config, t->session->params->n_layers, &t->log, &t->alerts));
+    sy_tensorboard_open(t->config, t->out->run_dir, t->step, &t->log, &t->tensorboard);
     if (t->config->metrics.enable_report)
         t->report = sy_report_live_begin(t->out->run_dir, &t->log);
     sy_progress_init(t->session, t->step, t->io->columns, &t->progress);
@@ -317,6 +323,8 @@ static sy_status evaluate(struct trainer *t) {
         return SY_OK;
     SY_TRY(sy_session_eval(t->session, t->config->validation.steps, &t->out->eval_loss, &n));
     SY_TRY(agree(t, is_first(t) ? sy_metrics_eval(&t->metrics, t->step, t->out->eval_loss, n) : SY_OK));
+    if (is_first(t))
+        sy_tensorboard_eval(&t->tensorboard, t->step, t->out->eval_loss);
     sy_log_info(&t->log, "step %lld: held-out loss %.4f nats per token over %lld tokens", (long long)t->step,
                 t->out->eval_loss, (long long)n);
     return SY_OK;
@@ -354,7 +362,9 @@ static sy_status note_step(struct trainer *t, const struct sy_step_result *r, st
     if (!is_first(t))
         return SY_OK;
     sy_progress_step(&t->progress, t->session, r, &times, figures);
-    return sy_metrics_step(&t->metrics, t->session, r, &times);
+    sy_tensorboard_step(&t->tensorboard, t->session, r, &times);
+    SY_TRY(sy_metrics_step(&t->metrics, t->session, r, &times));
+    return sy_alerts_step(&t->alerts, &t->metrics, r, &times, t->session->seen.counts);
 }
 
 static sy_status one_step(struct trainer *t) {
@@ -490,6 +500,8 @@ static void close_trainer(struct trainer *t) {
     sy_data_close(&t->data);
     sy_resume_fini(&t->resume);
     json_decref(t->fingerprint);
+    sy_tensorboard_close(&t->tensorboard);
+    sy_alerts_fini(&t->alerts);
     sy_report_live_end(t->report, &t->log);
     free(t->early_log.s);
     if (t->log_file)
