@@ -70,7 +70,7 @@ sy_status sy_routes_join(struct sy_routes_files *f, const struct sy_comm *c) {
             *piece = calloc(PIECE, sizeof *piece);
     sy_status status = filled && piece ? SY_OK : sy_fail(SY_ERR_MEMORY, "%s: out of memory", f->dir);
     status = c->ops->agree(c, status);
-    if (status == SY_OK)
+    if (status == SY_OK && filled && piece) /* the analyzer does not see what was agreed on */
         status = join(f, c, filled, piece);
     free(filled);
     free(piece);
