@@ -45,7 +45,7 @@ struct block {
 /* The block that begins at *from, which becomes the place behind it. */
 static void fill_block(const struct work *w, struct place *from, struct block *b) {
     const struct product *p = w->p;
-    int64_t room = w->t->kc;
+    int64_t room = w->t->kc[w->columns_stay];
     b->first = from->slice == 0 && from->at == 0;
     b->n = 0;
     b->steps = 0;
@@ -254,7 +254,8 @@ static void rows_stay(const struct work *w, const struct block *b, const struct 
  * much as has sums between blocks of k. */
 static struct outputs block_size(const struct work *w, int64_t steps, const struct outputs *o) {
     const struct product_kernel *t = w->t;
-    int64_t most_m = o->m, most_n = o->n, all = w->in_one && steps ? steps : t->kc / t->per_word;
+    int64_t most_m = o->m, most_n = o->n,
+            all = w->in_one && steps ? steps : t->kc[w->columns_stay] / t->per_word;
     if (w->columns_stay) {
         most_n = t->stays / (all * t->nr) * t->nr;
         if (!w->in_one)
@@ -283,7 +284,7 @@ void SY_FN(product_outputs)(const struct sy_exec *x, const struct product *p, co
     struct place end = {0, 0};
     struct block b;
     assert(x->scratch_bytes >= SY_PRODUCT_WORDS * sizeof *stays && p->c.col == 1 && o->j % t->nr == 0 &&
-           t->stays <= SY_PRODUCT_STAYS && t->kc / t->per_word * t->lanes <= SY_PRODUCT_MOVES);
+           t->stays <= SY_PRODUCT_STAYS && t->kc[0] / t->per_word * t->lanes <= SY_PRODUCT_MOVES);
     fill_block(&w, &end, &b);
     w.in_one = b.last;
     const struct outputs size = block_size(&w, b.steps, o);

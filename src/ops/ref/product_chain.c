@@ -36,7 +36,7 @@ const struct product_kernel SY_FN(product_chain) = {.mr = CHAIN_MR,
                                                     .nr = CHAIN_NR,
                                                     .lanes = LANES,
                                                     .per_word = 1,
-                                                    .kc = KC,
+                                                    .kc = {KC, KC},
                                                     .stays = 16 << 10,
                                                     .pack = pack,
                                                     .micro = micro};

@@ -43,7 +43,7 @@ struct lanes { /* rows 0 .. k-1 of lanes 0 .. n-1 of v [n, k]; +0 up to k_pad an
 struct product_kernel {
     int mr, nr, lanes, per_word;
     int panels;    /* reads packed right-hand sides as panels; else they are rows [k, n] as stored */
-    int64_t kc;    /* rows of k of a block, a multiple of every KB */
+    int64_t kc[2]; /* rows of k of a block where rows stay in cache, where columns do */
     int64_t stays; /* words of the side that stays in cache */
     void (*pack)(const struct lanes *l, uint32_t *dst, int64_t stride); /* dst[step * stride + lane] */
     void (*micro)(int rows, const struct micro *t);                     /* of 1 .. mr rows */

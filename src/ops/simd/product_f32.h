@@ -23,6 +23,14 @@ static inline void store_words(void *p, words w) { _mm512_storeu_si512(p, w); }
 static inline words widened(const uint16_t *p) {
     return _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p)), 16);
 }
+/* The first n of them, and +0. */
+static inline words few_words(const void *p, int64_t n) {
+    return _mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1), p);
+}
+static inline words few_widened(const uint16_t *p, int64_t n) {
+    __m256i v = _mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p);
+    return _mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16);
+}
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #else
 enum { VL = 8, MR = 6 };
@@ -34,6 +42,16 @@ static inline words load_words(const void *p) { return _mm256_loadu_si256(p); }
 static inline void store_words(void *p, words w) { _mm256_storeu_si256(p, w); }
 static inline words widened(const uint16_t *p) {
     return _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p)), 16);
+}
+/* The first n of them, and +0. */
+static inline words few_words(const void *p, int64_t n) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_maskload_epi32(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane));
+}
+static inline words few_widened(const uint16_t *p, int64_t n) {
+    uint16_t some[8] = {0};
+    memcpy(some, p, (size_t)n * sizeof *p);
+    return widened(some);
 }
 #define ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #endif
@@ -55,6 +73,13 @@ static inline words words_at(const struct lanes *l, int64_t i, int64_t p) {
                                 : widened((const uint16_t *)l->v.data + at);
 }
 
+/* Row p of k, of the lanes that there are. */
+static inline words few_at(const struct lanes *l, int64_t p) {
+    int64_t at = p * l->v.col;
+    return l->v.dtype == SY_F32 ? few_words((const float *)l->v.data + at, l->n)
+                                : few_widened((const uint16_t *)l->v.data + at, l->n);
+}
+
 /* Steps lo .. hi-1, word by word. swap: 1 where pairs change places. */
 static void pack_words(const struct lanes *l, int swap, int64_t lo, int64_t hi, uint32_t *dst,
                        int64_t stride) {
@@ -66,9 +91,9 @@ static void pack_words(const struct lanes *l, int swap, int64_t lo, int64_t hi, 
 static void pack(const struct lanes *l, uint32_t *dst, int64_t stride) {
     const int swap = l->cls == SY_NUMERIC_X86;
     int64_t done = 0;
-    if (l->n == VL && l->v.row == 1) {
+    if (l->v.row == 1) {
         for (; done < l->k; done++)
-            store_words(dst + (done ^ swap) * stride, words_at(l, 0, done));
+            store_words(dst + (done ^ swap) * stride, l->n == VL ? words_at(l, 0, done) : few_at(l, done));
     } else if (l->v.col == 1) {
         for (; done + VL <= l->k; done += VL) {
             words r[VL];
@@ -97,11 +122,13 @@ static inline void end(const struct micro *t, int i, int j, vec v) {
 static inline __attribute__((always_inline)) void chains(const int rows, const struct micro *t) {
     vec c[MR][NRV];
     const float *a = (const float *)t->a, *b = (const float *)t->b;
+    const char *next = t->next;
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < NRV; j++)
             c[i][j] = t->from ? VEC(loadu_ps)(t->from + i * t->from_row + j * VL) : VEC(setzero_ps)();
-    for (int64_t p = t->steps; p > 0; p--, a += LANES, b += NR) {
+    for (int64_t p = t->steps; p > 0; p--, a += LANES, b += NR, next += 64) {
         vec row[NRV];
+        _mm_prefetch(next, _MM_HINT_T1);
         for (int j = 0; j < NRV; j++)
             row[j] = VEC(loadu_ps)(b + j * VL);
         for (int i = 0; i < rows; i++) {

@@ -6,7 +6,7 @@ static const struct product_kernel by_fma = {.mr = MR,
                                              .lanes = LANES,
                                              .per_word = 1,
                                              .panels = 1,
-                                             .kc = 512,
+                                             .kc = {512, 256},
                                              .stays = 1 << 16,
                                              .pack = pack,
                                              .micro = micro};

@@ -6,7 +6,7 @@ static const struct product_kernel by_fma = {.mr = MR,
                                              .lanes = LANES,
                                              .per_word = 1,
                                              .panels = 1,
-                                             .kc = 1024,
+                                             .kc = {1024, 512},
                                              .stays = 1 << 17,
                                              .pack = pack,
                                              .micro = micro};

@@ -120,7 +120,7 @@ static const struct product_kernel pairs = {.mr = MR,
                                             .lanes = LANES,
                                             .per_word = 2,
                                             .panels = 1,
-                                            .kc = 2048,
+                                            .kc = {2048, 512},
                                             .stays = 1 << 17,
                                             .pack = pack,
                                             .micro = micro};
