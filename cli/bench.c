@@ -1,4 +1,5 @@
-/* switchyard bench [gemm|moe|ops [OP ...]] [--json]; bench [gemm|attention|ops [OP ...]] --device cuda[:N];
+/* switchyard bench [gemm|moe] [--threads N] [--json]; bench ops [OP ...] [--json];
+ * bench [gemm|attention|ops [OP ...]] --device cuda[:N] [--json];
  * bench model [CONFIG ...] [--steps N] [--cpu] [--ids random] [--json] [--section.key=value ...]. */
 #include <stdlib.h>
 #include <string.h>
@@ -100,7 +101,8 @@ int sy_cli_bench(int argc, char **argv) {
     char *end;
     int json = sy_cli_take_flag(&argc, argv, "json"), cpu = sy_cli_take_flag(&argc, argv, "cpu");
     int has_steps = sy_cli_take(&argc, argv, "steps", &steps);
-    const char *ids = NULL;
+    const char *ids = NULL, *threads = NULL;
+    int has_threads = sy_cli_take(&argc, argv, "threads", &threads);
     int has_ids = sy_cli_take(&argc, argv, "ids", &ids);
     int has_device = sy_cli_take(&argc, argv, "device", &device);
     struct sy_io io = sy_cli_io();
@@ -108,6 +110,14 @@ int sy_cli_bench(int argc, char **argv) {
     options.steps = steps ? strtoll(steps, &end, 10) : 0;
     if (!steps || end == steps || *end)
         return sy_cli_usage("bench", "--steps%s%s: needs a number", steps ? " " : "", steps ? steps : "");
+    if (has_threads) {
+        options.threads = threads ? (int)strtoll(threads, &end, 10) : 0;
+        if (!threads || end == threads || *end)
+            return sy_cli_usage("bench", "--threads%s%s: needs a number", threads ? " " : "",
+                                threads ? threads : "");
+        if (argc > 1 && strcmp(argv[1], "gemm") && strcmp(argv[1], "moe"))
+            return sy_cli_usage("bench", "--threads is for bench gemm and moe");
+    }
     if (has_ids && (!ids || (strcmp(ids, "random") && strcmp(ids, "text"))))
         return sy_cli_usage("bench", "--ids %s: must be random or text", ids ? ids : "");
     if (!device)
@@ -127,5 +137,5 @@ int sy_cli_bench(int argc, char **argv) {
         return ops(argc, argv, json, &io);
     if (argc > 2)
         return sy_cli_not_understood("bench", argv[2]);
-    return sy_cli_finish(sy_bench(argc == 2 ? argv[1] : "gemm", json, &io));
+    return sy_cli_finish(sy_bench(argc == 2 ? argv[1] : "gemm", &options, &io));
 }

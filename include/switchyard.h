@@ -272,10 +272,6 @@ sy_status sy_report(const char *const *runs, int n_runs, const char *out, const 
  * counts. */
 sy_status sy_info(const struct sy_io *io);
 
-/* Local. GFLOP/s of the products in every class and tier: `what` is "gemm"; routing, permute
- * and combine beside memcpy: "moe". */
-sy_status sy_bench(const char *what, int json, const struct sy_io *io);
-
 /* Local. Microseconds of an op in every class and tier, on calls made up for it, and how many times as
  * fast as the reference: of one op, or of all (NULL). Errors: ERR_USAGE no such op. */
 sy_status sy_bench_ops(const char *op, int json, const struct sy_io *io);
@@ -299,7 +295,12 @@ struct sy_bench_options {
     int cpu; /* time of processors, all threads added, instead of the wall clock */
     /* tokens are uniform, so that routing is even; else few are frequent, as in text */
     int random_ids;
+    int threads; /* of gemm and moe; 0: one per usable processor */
 };
+
+/* Local. GFLOP/s of the products in every class and tier, beside the peak of the same moment: `what` is
+ * "gemm"; an MoE layer, and its routing, permute and combine beside memcpy: "moe". Reads json and threads. */
+sy_status sy_bench(const char *what, const struct sy_bench_options *options, const struct sy_io *io);
 
 /* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians over
  * steps, calls of ops, runs of the pool, tokens/s, and the digest after the last step. `name` is printed. */

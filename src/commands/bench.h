@@ -6,7 +6,17 @@
 
 /* qsort of doubles, ascending: for medians. */
 int sy_bench_by_time(const void *a, const void *b);
+/* Sorts them. */
+double sy_bench_median(int n, double *a);
 
-sy_status sy_bench_moe(int json, const struct sy_io *io);
+/* FLOP/s of the peak's loop (ops->peak) on all threads of x's pool now; 0: class and tier have none. */
+double sy_bench_peak(const struct sy_exec *x);
+
+enum { SY_BENCH_ROW = 2048 }; /* widest row of gemm and moe */
+
+/* x: pool and scratch. */
+sy_status sy_bench_gemm(struct sy_exec *x, int json, const struct sy_io *io);
+sy_status sy_bench_moe(struct sy_exec *x, int json, const struct sy_io *io);
+sy_status sy_bench_layer(struct sy_exec *x, int json, const struct sy_io *io);
 
 #endif

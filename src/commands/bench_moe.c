@@ -1,5 +1,5 @@
-/* switchyard bench moe: routing, permute and combine, forward and backward, beside memcpy of the rows that
- * they must move.
+/* switchyard bench moe, first line: routing, permute and combine, forward and backward, beside memcpy of the
+ * rows that they must move.
  *
  * T 4096, D 512, E 64, K 6 in the stored type: forward moves N = T K rows to the experts and back, backward
  * the same; memcpy copies 4 N rows with the same threads. Median of 9 rounds, all in one run.
@@ -120,25 +120,15 @@ static sy_status measure(const struct sy_exec *x, struct buffers *b, int json, c
     return SY_OK;
 }
 
-sy_status sy_bench_moe(int json, const struct sy_io *io) {
-    struct sy_exec x = {.device = sy_device_cpu()};
+sy_status sy_bench_moe(struct sy_exec *x, int json, const struct sy_io *io) {
     struct buffers b;
     struct sy_arena need = sy_arena_measure(), arena;
-    struct sy_pool *pool;
-    sy_exec_set_class(&x, SY_NUMERIC_X86);
-    SY_TRY(sy_ops_select("auto", &x.ops));
-    SY_TRY(sy_pool_create(0, &pool));
-    x.pool = pool;
-    x.scratch_bytes = sy_ops_scratch_bytes(D, 64, 64);
-    take(&x, &need, &b);
-    sy_status status = sy_arena_init(
-        need.used + (x.scratch_bytes + SY_ARENA_ALIGN) * (size_t)sy_pool_size(pool), "bench", &arena);
-    if (status == SY_OK) {
-        take(&x, &arena, &b);
-        x.scratch = sy_arena_take(&arena, "scratch", x.scratch_bytes, (size_t)sy_pool_size(pool));
-        status = measure(&x, &b, json, io);
-        sy_arena_fini(&arena);
-    }
-    sy_pool_destroy(pool);
-    return status;
+    sy_exec_set_class(x, SY_NUMERIC_X86);
+    SY_TRY(sy_ops_select("auto", &x->ops));
+    take(x, &need, &b);
+    SY_TRY(sy_arena_init(need.used + SY_ARENA_ALIGN, "bench moe", &arena));
+    take(x, &arena, &b);
+    sy_status status = measure(x, &b, json, io);
+    sy_arena_fini(&arena);
+    return status == SY_OK ? sy_bench_layer(x, json, io) : status;
 }

@@ -1,6 +1,8 @@
 /* Tiers: the table of each, what it needs of the CPU, and the choice. See ops.h. */
 #include "ops/ops.h"
 
+#include "ops/product_scratch.h"
+
 #include <pthread.h>
 #include <string.h>
 
@@ -116,7 +118,7 @@ static int64_t attention_floats(int64_t max_head, int64_t seq_len) {
 
 size_t sy_ops_scratch_bytes(int64_t max_row, int64_t max_head, int64_t seq_len) {
     int64_t attention = attention_floats(max_head, seq_len);
-    int64_t product = 64 * 256 + 256 * 128 + 64 * 128, pointwise = 12 * max_row + 4096;
+    int64_t product = SY_PRODUCT_WORDS, pointwise = 12 * max_row + 4096;
     int64_t floats = attention > product ? attention : product;
     floats = pointwise > floats ? pointwise : floats;
     return (size_t)(floats + 15) / 16 * 16 * sizeof(float);

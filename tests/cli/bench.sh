@@ -40,6 +40,16 @@ says "ms of CPU, all threads" "bench model --cpu"
 same "$(digest_of)" "$first" "bench model --cpu"
 run bench gemm --cpu
 expect 2 "bench gemm --cpu"
+run bench moe --threads 1 --json
+expect 0 "bench moe"
+says '^\{"bench":"moe",.*"ratio":[0-9.]+\}$' "bench moe: moving rows"
+says '^\{"bench":"layer",.*"ms":[0-9.]+,"gflops":[0-9.]+,"peak_gflops":[0-9.]+,"share":[0-9.]+\}$' "bench moe: a layer"
+for threads in none 3x 2000; do
+    run bench gemm --threads $threads
+    expect 2 "bench gemm --threads $threads"
+done
+run bench ops --threads 2
+expect 2 "bench ops --threads"
 run bench moe --steps 3
 expect 2 "bench moe --steps"
 run bench ops --steps 3

@@ -10,25 +10,26 @@ static struct k_slice right(const struct product *p, int64_t i) {
                             packed_of(&op->w, p->group), op->k};
 }
 
-static struct product product_of(const void *arg, const struct row_tile *t) {
+static void swiglu(const struct sy_exec *x, const void *arg, int64_t row, void *scratch) {
     const struct sy_linear *op = arg;
-    struct product p = {.m = t->rows,
+    swiglu_fwd_row(x, op->n / 2, op->y, op->h, row, scratch);
+}
+
+static struct product product_of(const void *arg, int64_t group, int64_t row, int64_t rows) {
+    const struct sy_linear *op = arg;
+    struct product p = {.m = rows,
                         .n = op->n,
                         .n_slices = 1,
                         .slice = right,
                         .op = op,
-                        .group = t->group,
-                        .row = t->first,
+                        .group = group,
+                        .row = row,
                         .bias = op->bias,
-                        .c = sy_mat_rows(op->y, t->first)};
+                        .c = sy_mat_rows(op->y, row),
+                        .after = op->epilogue == SY_EPILOGUE_SWIGLU ? swiglu : NULL};
     if (op->residual.data)
-        p.residual = sy_mat_rows(op->residual, t->first);
+        p.residual = sy_mat_rows(op->residual, row);
     return p;
-}
-
-static void swiglu(const struct sy_exec *x, const void *arg, int64_t row, void *scratch) {
-    const struct sy_linear *op = arg;
-    swiglu_fwd_row(x, op->n / 2, op->y, op->h, row, scratch);
 }
 
 void SY_FN(linear)(const struct sy_exec *x, const struct sy_linear *op) {
@@ -36,7 +37,8 @@ void SY_FN(linear)(const struct sy_exec *x, const struct sy_linear *op) {
     sy_pool_run(pool_for(x, op->rows.max_rows * op->n * op->k / MADDS_A_UNIT), row_products_part,
                 &(struct row_products){.x = x,
                                        .rows = &op->rows,
+                                       .n = op->n,
+                                       .whole = op->epilogue == SY_EPILOGUE_SWIGLU,
                                        .product = product_of,
-                                       .after = op->epilogue == SY_EPILOGUE_SWIGLU ? swiglu : NULL,
                                        .op = op});
 }

@@ -1,5 +1,5 @@
-/* linear_dw: leaves of weights' gradients, CHAIN over the rows of a group's segments of (dy, x). Tiles of all
- * problems and groups are dealt to the threads in turn. */
+/* linear_dw: leaves of weights' gradients, CHAIN over the rows of a group's segments of (dy, x). The outputs
+ * of all problems and groups are dealt to the threads by their work. */
 #include "ops/ref/products.h"
 #include "ops/ref/protos.h"
 
@@ -15,6 +15,9 @@ static struct k_slice segment(const struct product *p, int64_t i) {
     return (struct k_slice){sy_mat_t(sy_mat_rows(q->dy, lo)), sy_mat_rows(q->x, lo), NULL, hi - lo};
 }
 
+/* Sums that are still in cache when the next op reads them. */
+enum { CACHED = 1 << 18 };
+
 static struct product product_of(const struct sy_dw *q, int64_t group) {
     return (struct product){.m = q->m,
                             .n = q->n,
@@ -25,33 +28,54 @@ static struct product product_of(const struct sy_dw *q, int64_t group) {
                             .acc = q->acc ? q->acc + group * q->acc_step : NULL,
                             .acc_row = q->n,
                             .fold = q->fold,
+                            .stream = (q->acc != q->c) && q->rows.groups * q->m * q->n > CACHED,
                             .c = sy_mat_of(q->c + group * q->c_step, SY_F32, q->n)};
 }
 
-static int is_empty(const struct sy_dw *q, int64_t group) {
-    int64_t lo, hi, unused;
-    if (q->n_segments == 0)
-        return 1;
-    segment_rows(&q->rows, group, q->first, &lo, &unused);
-    segment_rows(&q->rows, group, q->first + q->n_segments - 1, &unused, &hi);
-    return lo == hi;
+/* Rows that are summed. */
+static int64_t depth(const struct sy_dw *q, int64_t group) {
+    int64_t lo = 0, hi = 0, unused;
+    if (q->n_segments > 0) {
+        segment_rows(&q->rows, group, q->first, &lo, &unused);
+        segment_rows(&q->rows, group, q->first + q->n_segments - 1, &unused, &hi);
+    }
+    return hi - lo;
+}
+
+/* + 0, and nothing that is summed is ever -0. */
+static int changes_nothing(const struct product *p, int64_t depth) {
+    return depth == 0 && (p->fold ? !p->acc : p->acc == p->c.data);
+}
+
+/* What an output costs beside its sum, in rows of it. */
+enum { STORING = 32 };
+
+/* With d, what is the thread's of all outputs is computed; returns their work. */
+static int64_t walk(const struct work *w, struct deal *d, int thread, int n_threads) {
+    int64_t all = 0, rows = 0;
+    for (int q = 0; q < w->op->n_problems; q++)
+        rows += w->op->problem[q].m * w->op->problem[q].rows.groups;
+    for (int q = 0; q < w->op->n_problems; q++)
+        for (int64_t g = 0; g < w->op->problem[q].rows.groups; g++) {
+            const struct sy_dw *problem = &w->op->problem[q];
+            struct product p = product_of(problem, g);
+            int64_t k = depth(problem, g), width = columns_together(rows, p.n, n_threads);
+            for (int64_t j = 0; j < p.n && !changes_nothing(&p, k); j += width) {
+                struct outputs o = {.j = j, .n = least(p.n - j, width)};
+                all += p.m * o.n * (k + STORING);
+                if (!d)
+                    continue;
+                deal_rows(d, p.m, o.n * (k + STORING), &o);
+                if (o.m > 0)
+                    SY_FN(product_outputs)(w->x, &p, &o, sy_exec_scratch(w->x, thread));
+            }
+        }
+    return all;
 }
 
 static void run(void *arg, int thread, int n_threads) {
-    const struct work *w = arg;
-    int64_t turn = 0;
-    for (int q = 0; q < w->op->n_problems; q++)
-        for (int64_t g = 0; g < w->op->problem[q].rows.groups; g++) {
-            struct product p = product_of(&w->op->problem[q], g);
-            if ((p.fold || p.acc == p.c.data) && is_empty(&w->op->problem[q], g) && !(p.fold && p.acc))
-                continue; /* + 0, and nothing that is summed is ever -0 */
-            for (int64_t i = 0; i < p.m; i += MC)
-                for (int64_t j = 0; j < p.n; j += NC)
-                    if (turn++ % n_threads == thread)
-                        SY_FN(product_tile)
-            (w->x, &p, &(struct outputs){i, j, least(p.m - i, MC), least(p.n - j, NC)},
-             sy_exec_scratch(w->x, thread));
-        }
+    struct deal d = deal_of(walk(arg, NULL, thread, n_threads), thread, n_threads);
+    walk(arg, &d, thread, n_threads);
 }
 
 void SY_FN(linear_dw)(const struct sy_exec *x, const struct sy_linear_dw *op) {

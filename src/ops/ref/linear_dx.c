@@ -12,21 +12,22 @@ static struct k_slice map_of(const struct product *p, int64_t i) {
                             packed_of(&m->w, p->group), m->k};
 }
 
-static struct product product_of(const void *arg, const struct row_tile *t) {
+static void swiglu_back_row(const struct sy_exec *x, const void *op, int64_t row, void *scratch) {
+    swiglu_bwd_row(x, op, row, scratch);
+}
+
+static struct product product_of(const void *arg, int64_t group, int64_t row, int64_t rows) {
     const struct sy_linear_dx *op = arg;
     int back = op->epilogue == SY_EPILOGUE_SWIGLU_BACK;
-    return (struct product){.m = t->rows,
+    return (struct product){.m = rows,
                             .n = op->n,
                             .n_slices = op->n_maps,
                             .slice = map_of,
                             .op = op,
-                            .group = t->group,
-                            .row = t->first,
-                            .c = sy_mat_rows(back ? op->a : op->dx, t->first)};
-}
-
-static void swiglu_back_row(const struct sy_exec *x, const void *op, int64_t row, void *scratch) {
-    swiglu_bwd_row(x, op, row, scratch);
+                            .group = group,
+                            .row = row,
+                            .c = sy_mat_rows(back ? op->a : op->dx, row),
+                            .after = back ? swiglu_back_row : NULL};
 }
 
 void SY_FN(linear_dx)(const struct sy_exec *x, const struct sy_linear_dx *op) {
@@ -34,11 +35,11 @@ void SY_FN(linear_dx)(const struct sy_exec *x, const struct sy_linear_dx *op) {
     assert(op->n_maps >= 1 && op->n_maps <= SY_DX_MAPS && op->epilogue != SY_EPILOGUE_SWIGLU);
     for (int i = 0; i < op->n_maps; i++)
         k += op->map[i].k;
-    sy_pool_run(
-        pool_for(x, op->rows.max_rows * op->n * k / MADDS_A_UNIT), row_products_part,
-        &(struct row_products){.x = x,
-                               .rows = &op->rows,
-                               .product = product_of,
-                               .after = op->epilogue == SY_EPILOGUE_SWIGLU_BACK ? swiglu_back_row : NULL,
-                               .op = op});
+    sy_pool_run(pool_for(x, op->rows.max_rows * op->n * k / MADDS_A_UNIT), row_products_part,
+                &(struct row_products){.x = x,
+                                       .rows = &op->rows,
+                                       .n = op->n,
+                                       .whole = op->epilogue == SY_EPILOGUE_SWIGLU_BACK,
+                                       .product = product_of,
+                                       .op = op});
 }

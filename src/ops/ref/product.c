@@ -1,127 +1,307 @@
-/* One tile of a product, MC x NC outputs: the slices in order in blocks of KC rows; each block is packed
- * (widened to fp32, zeros where rows are missing) and the chain goes on in the tile's accumulators:
+/* Outputs of a product, in blocks that stay in cache:
  *
- *     for slice, KC     pack a[MC, KC], b[KC, NC]
- *       chain_tile      acc[MC, NC] stays in L1
+ *     rows and columns
+ *       block of k                      pieces of slices, in order
+ *         the side that stays           packed: rows, if the right-hand side already is panels; else columns
+ *           the other, bit by bit       a panel of nr columns as it lies; or mr rows, packed
+ *             micro-tiles               the chains go on in their accumulators
+ *
  *     c = acc + 0.0f + bias (rounded), or c + (acc + 0.0f)
  *
- * KC is a multiple of every KB, so that a cut falls between blocks: no bit depends on MC, NC, KC or the
- * threads. A packed right-hand side is b by rows, [k, n] as it is stored.
+ * A block of k ends between steps of the chain, so that no bit depends on a size here or on the threads.
+ * Where one has all of k, the side that stays is packed once.
  */
-#include "ops/ref/chain.h"
+#include <stdatomic.h>
+
+#include "ops/product_scratch.h"
+#include "ops/ref/product_kernel.h"
 #include "ops/ref/products.h"
-#include "ops/ref/protos.h"
 
-enum { KC = 256 };
+struct work {
+    const struct sy_exec *x;
+    const struct product_kernel *t;
+    const struct product *p;
+    int columns_stay, in_one; /* in_one: one block has all of k */
+    uint32_t *stays, *moves;  /* [tiles][steps][lanes], or [panels][steps][nr]; rows of one micro-tile */
+    float *sums;              /* of one micro-tile; or of all between blocks of k */
+};
 
-/* dst[i, p] = a[i, p] for i < m, p < k; zero up to k_pad. */
-static void pack_a(struct sy_mat a, int64_t m, int64_t k, int64_t k_pad, float *dst) {
-    for (int64_t i = 0; i < m; i++) {
-        float *row = dst + i * KC;
-        if (a.col == 1) {
-            widen(a.dtype, k, sy_at(a.data, a.dtype, i * a.row), row);
-        } else if (a.dtype == SY_F32) {
-            const float *s = (const float *)a.data + i * a.row;
-            for (int64_t p = 0; p < k; p++)
-                row[p] = s[p * a.col];
-        } else {
-            const uint16_t *s = (const uint16_t *)a.data + i * a.row;
-            for (int64_t p = 0; p < k; p++)
-                row[p] = f32_of(s[p * a.col]);
+/* --- blocks of k ---------------------------------------------------------------------------------------- */
+
+struct place {
+    int64_t slice, at;
+};
+struct piece { /* rows at .. at + k - 1 of a slice, from `step` of their block on */
+    struct k_slice s;
+    int64_t at, k, step;
+};
+enum { PIECES = 64 };
+struct block {
+    int n, first, last; /* first, last: of the product's */
+    int64_t steps;
+    struct piece piece[PIECES];
+};
+
+/* The block that begins at *from, which becomes the place behind it. */
+static void fill_block(const struct work *w, struct place *from, struct block *b) {
+    const struct product *p = w->p;
+    int64_t room = w->t->kc[w->columns_stay];
+    b->first = from->slice == 0 && from->at == 0;
+    b->n = 0;
+    b->steps = 0;
+    while (from->slice < p->n_slices && b->n < PIECES && room > 0) {
+        struct k_slice s = p->slice(p, from->slice);
+        int64_t k = least(s.k - from->at, room), padded = up_to(k, w->x->kb);
+        if (k > 0)
+            b->piece[b->n++] = (struct piece){s, from->at, k, b->steps};
+        b->steps += padded / w->t->per_word;
+        room -= padded;
+        from->at += k;
+        if (from->at == s.k)
+            *from = (struct place){from->slice + 1, 0};
+    }
+    b->last = from->slice == p->n_slices;
+}
+
+/* --- packing -------------------------------------------------------------------------------------------- */
+
+enum { FETCHED = 32 }; /* elements of the stored type that a cache line has, or less */
+
+/* A tile's rows; those behind them, perhaps the next group's, are fetched. */
+static void pack_rows(const struct work *w, const struct block *b, int64_t i, int64_t rows, uint32_t *dst) {
+    for (int q = 0; q < b->n; q++) {
+        const struct piece *c = &b->piece[q];
+        for (int64_t r = i + rows; c->s.a.col == 1 && r < i + 2 * rows; r++)
+            for (int64_t at = 0; at < c->k; at += FETCHED)
+                __builtin_prefetch(sy_mat_cols(sy_mat_rows(c->s.a, r), c->at + at).data, 0, 2);
+        w->t->pack(&(struct lanes){w->x->cls, sy_mat_cols(sy_mat_rows(c->s.a, i), c->at), rows, c->k,
+                                   up_to(c->k, w->x->kb)},
+                   dst + c->step * w->t->lanes, w->t->lanes);
+    }
+}
+
+static int is_panels(const struct work *w, const struct piece *c) { return c->s.packed && w->t->panels; }
+
+/* Columns j .. j+n-1 of the pieces that are not panels yet. */
+static void pack_columns(const struct work *w, const struct block *b, int64_t j, int64_t n, uint32_t *dst) {
+    int lanes = w->t->lanes, nr = w->t->nr;
+    for (int q = 0; q < b->n; q++) {
+        const struct piece *c = &b->piece[q];
+        if (is_panels(w, c))
+            continue;
+        struct sy_mat m =
+            c->s.packed ? sy_mat_of((void *)(uintptr_t)c->s.packed, c->s.b.dtype, w->p->n) : c->s.b;
+        m = sy_mat_t(sy_mat_cols(sy_mat_rows(m, c->at), j));
+        for (int l = 0; l < nr; l += lanes)
+            w->t->pack(&(struct lanes){w->x->cls, sy_mat_rows(m, l), n > l ? least(n - l, lanes) : 0, c->k,
+                                       up_to(c->k, w->x->kb)},
+                       dst + c->step * nr + l, nr);
+    }
+}
+
+/* --- micro-tiles ---------------------------------------------------------------------------------------- */
+
+struct tile { /* rows i .. i+m-1, columns j .. j+n-1 of the product */
+    int64_t i, m, j, n;
+    const uint32_t *left, *right; /* packed here */
+    float *sums;
+    int64_t sums_row;
+};
+
+/* What becomes of a row of sums where the kernel does not store it. */
+static void finish_row(const struct sy_exec *x, const struct product *p, int64_t i, int64_t j, int64_t n,
+                       float *sums) {
+    void *c = sy_at(p->c.data, p->c.dtype, i * p->c.row + j);
+    if (p->fold) {
+        float *fold = c;
+        for (int64_t q = 0; q < n; q++)
+            fold[q] = fold[q] + sums[q];
+        return;
+    }
+    if (p->bias)
+        for (int64_t q = 0; q < n; q++)
+            sums[q] += p->bias[j + q];
+    if (p->residual.data) {
+        float residual[COLUMNS];
+        for (int64_t q = 0; q < n; q++)
+            sums[q] = bf(x, sums[q]);
+        widen(p->residual.dtype, n, sy_at(p->residual.data, p->residual.dtype, i * p->residual.row + j),
+              residual);
+        for (int64_t q = 0; q < n; q++)
+            sums[q] = residual[q] + sums[q];
+    }
+    narrow(x, p->c.dtype, n, sums, c);
+}
+
+/* Where a tile's chain begins in this block, and where it ends: in p->acc and c themselves where they are
+ * nothing but the accumulators of whole panels. */
+static struct micro ends_of(const struct work *w, const struct block *b, const struct tile *c) {
+    const struct product *p = w->p;
+    int whole = c->n == w->t->nr, is_c = b->last && whole && !p->bias && !p->residual.data;
+    struct micro m = {.cls = w->x->cls, .from = c->sums, .from_row = c->sums_row};
+    if (b->first && !p->acc) {
+        m.from = NULL;
+    } else if (b->first && whole) {
+        m.from = p->acc + c->i * p->acc_row + c->j;
+        m.from_row = p->acc_row;
+    } else if (b->first) {
+        for (int64_t r = 0; r < c->m; r++) {
+            memset(c->sums + r * c->sums_row, 0, (size_t)w->t->nr * sizeof(float));
+            memcpy(c->sums + r * c->sums_row, p->acc + (c->i + r) * p->acc_row + c->j,
+                   (size_t)c->n * sizeof(float));
         }
-        for (int64_t p = k; p < k_pad; p++)
-            row[p] = 0.0f;
     }
+    m.end = !b->last                ? MICRO_CUT
+            : !is_c                 ? MICRO_END
+            : p->c.dtype == SY_BF16 ? MICRO_ROUND
+            : p->fold               ? MICRO_FOLD
+            : p->stream             ? MICRO_STREAM
+                                    : MICRO_END;
+    m.to = is_c ? sy_at(p->c.data, p->c.dtype, c->i * p->c.row + c->j) : c->sums;
+    m.to_row = is_c ? p->c.row : c->sums_row;
+    return m;
 }
 
-/* Eight columns of a transposed b at a time, so that what is written stays in cache. */
-static void pack_b_transposed(struct sy_mat b, int64_t k, int64_t n, float *dst) {
-    for (int64_t j0 = 0; j0 < n; j0 += 8) {
-        int64_t jn = n - j0 < 8 ? n - j0 : 8;
-        for (int64_t p = 0; p < k; p++)
-            for (int64_t j = 0; j < jn; j++) {
-                int64_t at = p * b.row + (j0 + j) * b.col;
-                dst[p * NC + j0 + j] =
-                    b.dtype == SY_F32 ? ((const float *)b.data)[at] : f32_of(((const uint16_t *)b.data)[at]);
-            }
-    }
+/* What of the panel after this one, or of the next group's first, a tile fetches: the first two half of it
+ * each, the others nothing new. */
+static const char *ahead(const struct work *w, int64_t tile, const struct piece *q, const struct micro *run) {
+    const char *next = (const char *)(run->b + up_to(q->s.k, w->x->kb) / w->t->per_word * w->t->nr);
+    return tile < 2 ? next + 64 * tile * run->steps : (const char *)run->b;
 }
 
-/* dst[p, j] = b[p, j] for p < k, j < n; zero up to k_pad and n_pad. */
-static void pack_b(struct sy_mat b, int64_t k, int64_t k_pad, int64_t n, int64_t n_pad, float *dst) {
-    if (b.col == 1)
-        for (int64_t p = 0; p < k; p++)
-            widen(b.dtype, n, sy_at(b.data, b.dtype, p * b.row), dst + p * NC);
-    else
-        pack_b_transposed(b, k, n, dst);
-    for (int64_t p = 0; p < k && n < n_pad; p++)
-        memset(dst + p * NC + n, 0, (size_t)(n_pad - n) * 4);
-    for (int64_t p = k; p < k_pad; p++)
-        memset(dst + p * NC, 0, (size_t)n_pad * 4);
-}
-
-void SY_FN(product_tile)(const struct sy_exec *x, const struct product *p, const struct outputs *o,
-                         void *scratch) {
-    float *a = scratch, *b = a + MC * KC, *acc = b + KC * NC;
-    int64_t i = o->i, j = o->j, m = o->m, n = o->n, n_pad = round_up(n, CHAIN_NR);
-    assert(x->scratch_bytes >= (MC * KC + KC * NC + MC * NC) * sizeof(float) && p->c.col == 1);
-    memset(a + m * KC, 0, (size_t)((MC - m) * KC) * sizeof *a); /* rows beyond m are computed and dropped */
-    begin_tile(p, o, acc);
-    for (int64_t q = 0; q < p->n_slices; q++) {
-        struct k_slice s = p->slice(p, q);
-        struct sy_mat right = s.packed ? sy_mat_of((void *)(uintptr_t)s.packed, s.b.dtype, p->n) : s.b;
-        for (int64_t at = 0; at < s.k; at += KC) {
-            int64_t k = least(s.k - at, KC), k_pad = round_up(k, x->kb);
-            pack_a(sy_mat_cols(sy_mat_rows(s.a, i), at), m, k, k_pad, a);
-            pack_b(sy_mat_cols(sy_mat_rows(right, at), j), k, k_pad, n, n_pad, b);
-            chain_tile(x->cls, &(struct chain_args){m, n_pad, k_pad, a, KC, b, NC, acc, NC});
+/* The chains of a tile over a block: in one go where all of it was packed here, else piece by piece. */
+static void run_tile(const struct work *w, const struct block *b, const struct tile *c, int64_t tile) {
+    const struct product_kernel *t = w->t;
+    const struct micro ends = ends_of(w, b, c);
+    int apart = 0;
+    for (int q = 0; q < b->n; q++)
+        apart |= is_panels(w, &b->piece[q]);
+    for (int q = 0, n = apart ? b->n : 1; q < n; q++) {
+        const struct piece *e = &b->piece[q];
+        int64_t step = apart ? e->step : 0, end = q + 1 < n ? e[1].step : b->steps;
+        struct micro run = ends;
+        run.steps = end - step;
+        run.a = c->left + step * t->lanes;
+        run.b = c->right + step * t->nr;
+        run.next = (const char *)run.b;
+        if (apart && is_panels(w, e)) {
+            int64_t panel = up_to(e->s.k, w->x->kb) / t->per_word * t->nr;
+            run.b = (const uint32_t *)e->s.packed + c->j / t->nr * panel + e->at / t->per_word * t->nr;
+            run.next = ahead(w, tile, e, &run);
         }
+        if (q > 0) {
+            run.from = c->sums;
+            run.from_row = c->sums_row;
+        }
+        if (q + 1 < n) {
+            run.end = MICRO_CUT;
+            run.to = c->sums;
+            run.to_row = c->sums_row;
+        }
+        t->micro((int)c->m, &run);
     }
-    finish_tile(x, p, o, acc);
+    for (int64_t r = 0; ends.to == c->sums && b->last && r < c->m; r++)
+        finish_row(w->x, w->p, c->i + r, c->j, c->n, c->sums + r * c->sums_row);
 }
 
-/* --- a right-hand side once and for all ----------------------------------------------------------------- */
+/* --- blocks of outputs ---------------------------------------------------------------------------------- */
 
-/* By rows it is read as fast as a copy. */
-size_t SY_FN(pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n) {
-    (void)x;
-    return m.col == 1 ? 0 : (size_t)(k * n) * sy_dtype_bytes(m.dtype);
+/* The tile in a block of outputs o: the tile-th of as equal ones as can be, in a panel. */
+static struct tile tile_of(const struct work *w, const struct outputs *o, int64_t tile, int64_t panel) {
+    const struct product_kernel *t = w->t;
+    int64_t tiles = (o->m + t->mr - 1) / t->mr, first = o->m * tile / tiles, end = o->m * (tile + 1) / tiles;
+    int64_t row = w->in_one ? t->nr : (o->n + t->nr - 1) / t->nr * t->nr;
+    return (struct tile){.i = o->i + first,
+                         .m = end - first,
+                         .j = o->j + panel * t->nr,
+                         .n = least(o->n - panel * t->nr, t->nr),
+                         .sums = w->in_one ? w->sums : w->sums + tile * t->mr * row + panel * t->nr,
+                         .sums_row = row};
 }
 
-/* to[cols, n] from `from` [n, cols], n at most SQUARE; rows of `to` are to_row apart, of `from` row. In
- * squares, so that what is read and what is written stay in cache. Bits move; nothing is computed. */
-enum { SQUARE = 32 };
-static void strip16(int64_t n, int64_t cols, const uint16_t *from, int64_t row, uint16_t *to,
-                    int64_t to_row) {
-    for (int64_t j0 = 0; j0 < cols; j0 += SQUARE)
-        for (int64_t j = j0; j < j0 + SQUARE && j < cols; j++)
-            for (int64_t i = 0; i < n; i++)
-                to[j * to_row + i] = from[i * row + j];
-}
-static void strip32(int64_t n, int64_t cols, const uint32_t *from, int64_t row, uint32_t *to,
-                    int64_t to_row) {
-    for (int64_t j0 = 0; j0 < cols; j0 += SQUARE)
-        for (int64_t j = j0; j < j0 + SQUARE && j < cols; j++)
-            for (int64_t i = 0; i < n; i++)
-                to[j * to_row + i] = from[i * row + j];
+/* A block of outputs over a block of k. */
+static void columns_stay(const struct work *w, const struct block *b, const struct outputs *o) {
+    const struct product_kernel *t = w->t;
+    int64_t tiles = (o->m + t->mr - 1) / t->mr, panels = (o->n + t->nr - 1) / t->nr;
+    for (int64_t q = 0; q < panels; q++)
+        pack_columns(w, b, o->j + q * t->nr, least(o->n - q * t->nr, t->nr), w->stays + q * b->steps * t->nr);
+    for (int64_t r = 0; r < tiles; r++)
+        for (int64_t q = 0; q < panels; q++) {
+            struct tile c = tile_of(w, o, r, q);
+            c.left = w->moves;
+            c.right = w->stays + q * b->steps * t->nr;
+            if (q == 0)
+                pack_rows(w, b, c.i, c.m, w->moves);
+            run_tile(w, b, &c, r);
+        }
 }
 
-static void pack_part(void *arg, int thread, int n_threads) {
-    const struct sy_pack *op = arg;
-    int64_t lo, hi, strips = (op->n + SQUARE - 1) / SQUARE;
-    sy_range(op->groups * strips, 1, thread, n_threads, &lo, &hi);
-    for (int64_t s = lo; s < hi; s++) {
-        int64_t g = s / strips, i0 = s % strips * SQUARE, n = least(SQUARE, op->n - i0);
-        const struct sy_mat from = sy_mat_cols(operand_of(&op->b, g), i0); /* [k, n], columns contiguous */
-        void *to = sy_at((char *)op->packed + g * op->packed_step, from.dtype, i0);
-        if (from.dtype == SY_F32)
-            strip32(n, op->k, from.data, from.col, to, op->n);
-        else
-            strip16(n, op->k, from.data, from.col, to, op->n);
+static void rows_stay(const struct work *w, const struct block *b, const struct outputs *o) {
+    const struct product_kernel *t = w->t;
+    int64_t tiles = (o->m + t->mr - 1) / t->mr, panels = (o->n + t->nr - 1) / t->nr;
+    for (int64_t q = 0; q < panels; q++)
+        for (int64_t r = 0; r < tiles; r++) {
+            struct tile c = tile_of(w, o, r, q);
+            uint32_t *left = w->stays + r * b->steps * t->lanes;
+            c.left = left;
+            if (q == 0)
+                pack_rows(w, b, c.i, c.m, left);
+            run_tile(w, b, &c, r);
+        }
+}
+
+/* Rows and columns of a block of outputs: what stays fills its buffer; the other side is all of it, or as
+ * much as has sums between blocks of k. */
+static struct outputs block_size(const struct work *w, int64_t steps, const struct outputs *o) {
+    const struct product_kernel *t = w->t;
+    int64_t most_m = o->m, most_n = o->n,
+            all = w->in_one && steps ? steps : t->kc[w->columns_stay] / t->per_word;
+    if (w->columns_stay) {
+        most_n = t->stays / (all * t->nr) * t->nr;
+        if (!w->in_one)
+            most_m = SY_PRODUCT_SUMS / least(most_n, up_to(o->n, t->nr)) / t->mr * t->mr;
+    } else {
+        most_m = t->stays / (all * t->lanes) * t->mr;
+        if (!w->in_one)
+            most_n = SY_PRODUCT_SUMS / least(most_m, up_to(o->m, t->mr)) / t->nr * t->nr;
     }
+    return (struct outputs){.m = least(most_m, o->m), .n = least(most_n, o->n)};
 }
 
-void SY_FN(pack)(const struct sy_exec *x, const struct sy_pack *op) {
-    assert(op->b.m.row == 1);
-    sy_pool_run(pool_for(x, op->groups * op->k * op->n), pack_part, (void *)(uintptr_t)op);
+static int all_panels(const struct product *p) {
+    for (int64_t q = 0; q < p->n_slices; q++)
+        if (!p->slice(p, q).packed)
+            return 0;
+    return 1;
+}
+
+void SY_FN(product_outputs)(const struct sy_exec *x, const struct product *p, const struct outputs *o,
+                            void *scratch) {
+    const struct product_kernel *t = SY_FN(product_kernel)(x->cls);
+    uint32_t *stays = scratch, *moves = stays + SY_PRODUCT_STAYS;
+    struct work w = {x, t,     p,     !t->panels || !all_panels(p),
+                     0, stays, moves, (float *)(moves + SY_PRODUCT_MOVES)};
+    struct place end = {0, 0};
+    struct block b;
+    assert(x->scratch_bytes >= SY_PRODUCT_WORDS * sizeof *stays && p->c.col == 1 && o->j % t->nr == 0 &&
+           t->stays <= SY_PRODUCT_STAYS && t->kc[0] / t->per_word * t->lanes <= SY_PRODUCT_MOVES);
+    fill_block(&w, &end, &b);
+    w.in_one = b.last;
+    const struct outputs size = block_size(&w, b.steps, o);
+    for (int64_t i = 0; i < o->m; i += size.m) {
+        struct outputs c = {.i = o->i + i, .m = least(o->m - i, size.m)};
+        for (int64_t j = 0; j < o->n; j += size.n) {
+            c.j = o->j + j;
+            c.n = least(o->n - j, size.n);
+            end = (struct place){0, 0};
+            do {
+                fill_block(&w, &end, &b);
+                (w.columns_stay ? columns_stay : rows_stay)(&w, &b, &c);
+            } while (!b.last);
+        }
+        for (int64_t r = 0; p->after && r < c.m; r++)
+            p->after(x, p->op, p->row + c.i + r, scratch);
+    }
+    if (p->stream)
+        atomic_thread_fence(memory_order_seq_cst); /* such stores are ordered by no release */
 }
