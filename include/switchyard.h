@@ -157,12 +157,14 @@ sy_status sy_train(struct sy_config *config, const char *name, const struct sy_i
 struct sy_verify_options {
     int64_t steps;     /* of each layout */
     int64_t layouts;   /* at most; 0: all of the cover */
+    const char *const *only; /* [n_only] "FACTOR=VALUE[,VALUE...]": of this factor these values alone */
+    int n_only;
     const char *plant; /* a known bug that must be caught; NULL; "list": prints each and what it does */
 };
 
 /* Local. Runs steps in many layouts (ranks as threads, shards, threads, batches, recompute, tiers: every two
- * values of two of them meet) and prints a table of digests. ERR_RUNTIME if any differ, or if a planted bug
- * is not caught. config may be NULL for a list. */
+ * values of two of them meet) and prints a table of digests; of a planted bug, where it shows first.
+ * ERR_RUNTIME if any differ, or if a planted bug is not caught. config may be NULL for a list. */
 sy_status sy_verify(struct sy_config *config, const struct sy_verify_options *options,
                     const struct sy_io *io);
 
@@ -231,6 +233,18 @@ sy_status sy_tokenizer_train(const struct sy_tokenizer_train_options *options, c
  * with the numbers. */
 sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io);
 
+struct sy_init_options {
+    const char *flavor; /* "": none */
+    const char *device; /* NULL, "cpu"; "cuda", "cuda:N": one that fits that GPU */
+    double memory_gib;  /* of the GPU; 0: what it has, or 139.8, an H200's, where there is none */
+};
+
+/* Local. Writes a commented config: stated are what `config` was given and the recipe; the rest stands as
+ * comments. For a GPU local batch, recompute and recipe are chosen so that the plan fits, and the numbers
+ * stand in its head. Errors: ERR_USAGE, also when nothing fits, with what would; ERR_UNAVAILABLE no such
+ * GPU. */
+sy_status sy_init(struct sy_config *config, const struct sy_init_options *options, const struct sy_io *io);
+
 /* Local. Prints and verifies a checkpoint, a run's newest one, or a safetensors file. */
 sy_status sy_inspect(const char *path, const struct sy_io *io);
 
@@ -248,7 +262,14 @@ struct sy_experts_options {
 sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *options,
                              const struct sy_io *io);
 
-/* Local. Version, tiers that run here, classes, ops, flavors with parameter counts. */
+/* Local. One page of HTML about runs: curves, the load of every expert, what happened, digests,
+ * configurations. It asks for nothing else and is at most 2 MB. `out` NULL: report.html in the folder of the
+ * first run. Errors: ERR_IO, ERR_DATA damaged metrics, ERR_RUNTIME no steps yet, ERR_USAGE more than 16
+ * runs. */
+sy_status sy_report(const char *const *runs, int n_runs, const char *out, const struct sy_io *io);
+
+/* Local. Version, tiers that run here, classes, GPUs with what they reach, ops, flavors with parameter
+ * counts. */
 sy_status sy_info(const struct sy_io *io);
 
 /* Local. GFLOP/s of the products in every class and tier: `what` is "gemm"; routing, permute
@@ -258,6 +279,19 @@ sy_status sy_bench(const char *what, int json, const struct sy_io *io);
 /* Local. Microseconds of an op in every class and tier, on calls made up for it, and how many times as
  * fast as the reference: of one op, or of all (NULL). Errors: ERR_USAGE no such op. */
 sy_status sy_bench_ops(const char *op, int json, const struct sy_io *io);
+
+struct sy_bench_gpu_options {
+    const char *what;       /* "ops": all of them; "gemm", "attention" */
+    const char *device;     /* "cuda", "cuda:N" */
+    const char *const *ops; /* [n_ops] these alone; n_ops 0: all */
+    int n_ops;
+    int json;
+};
+
+/* Local. Ops on a GPU in sizes of trainings: microseconds, TB/s or TFLOP/s, and the share of what copies of
+ * 1 GB or a product of 8192^3 reach in the same run. Errors: ERR_USAGE no such op, or one that is not timed
+ * on a GPU; ERR_UNAVAILABLE no usable GPU, or no CUDA in this build; ERR_MEMORY, ERR_RUNTIME of the GPU. */
+sy_status sy_bench_gpu(const struct sy_bench_gpu_options *options, const struct sy_io *io);
 
 struct sy_bench_options {
     int64_t steps; /* that are measured, after two that are not */

@@ -62,6 +62,8 @@ struct sy_ckpt_store {
     struct sy_ckpt_part (*part)(void *self, enum sy_ckpt_kind kind, int tensor);
     /* out of the state, to be saved; into the state, as loaded */
     sy_status (*get)(void *self, const struct sy_ckpt_range *range, float *x);
+    /* said after a get: what will be asked for next; it may begin to come meanwhile. NULL: of no use */
+    void (*ahead)(void *self, const struct sy_ckpt_range *range);
     sy_status (*put)(void *self, const struct sy_ckpt_range *range, const float *x);
     /* elements: a multiple of SY_CKPT_PIECE_UNIT up to SY_CKPT_MAX_PIECE; 0: SY_CKPT_PIECE */
     int64_t piece;

@@ -94,7 +94,8 @@ sy_status sy_bench(const char *what, int json, const struct sy_io *io) {
     if (strcmp(what, "moe") == 0)
         return sy_bench_moe(json, io);
     if (strcmp(what, "gemm") != 0)
-        SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm, moe, ops or model", what);
+        SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm, moe, ops or model%s", what,
+                strcmp(what, "attention") == 0 ? "; attention alone is timed on a GPU: --device cuda" : "");
     for (int cls = 0; cls < SY_N_CLASSES; cls++)
         for (int tier = 0; tier < sy_ops_n_tiers(); tier++)
             SY_TRY(one(io, json, tier, (enum sy_numeric_class)cls,

@@ -1,6 +1,9 @@
 /* The sequences of a step: see feed.h. */
 #include "train/feed.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "train/plants.h"
 
 struct sy_data_options sy_session_data_options(const struct sy_config *c, const struct sy_log *log) {
@@ -74,17 +77,51 @@ int64_t sy_session_token(const struct sy_session *s, int64_t step) {
     return token;
 }
 
-sy_status sy_feed_fetch(struct sy_session *s, int64_t step) {
+static sy_status fetch(const struct sy_session *s, int64_t step, const struct sy_feed *to) {
     int64_t seq = s->config->training.seq_len;
     int64_t first = sy_session_token(s, sy_plant_is(s->config, "place_lost") ? s->base_step : step);
     if (first > INT64_MAX - s->config->training.global_batch_size * seq)
         SY_FAIL(SY_ERR_USAGE, "step %lld: its tokens are beyond what can be counted", (long long)(step + 1));
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++) {
         int64_t at = first + seq * s->feed.sequence[k], t = k * seq;
-        SY_TRY(
-            sy_loader_fetch(s->data.loader, at, s->feed.ids + t, s->feed.labels + t, s->feed.doc_start + t));
+        SY_TRY(sy_loader_fetch(s->data.loader, at, to->ids + t, to->labels + t, to->doc_start + t));
     }
     return SY_OK;
+}
+
+sy_status sy_feed_fetch(struct sy_session *s, int64_t step) {
+    const struct sy_feed *from = &s->ahead.feed, *to = &s->feed;
+    size_t bytes = (size_t)(sy_walk_length(&s->walk) * s->config->training.seq_len) * sizeof *to->ids;
+    int is_there = s->ahead.step == step;
+    s->ahead.step = -1;
+    if (!is_there)
+        return fetch(s, step, to);
+    memcpy(to->ids, from->ids, bytes);
+    memcpy(to->labels, from->labels, bytes);
+    memcpy(to->doc_start, from->doc_start, bytes);
+    return SY_OK;
+}
+
+sy_status sy_feed_make_ahead(struct sy_session *s) {
+    size_t n = (size_t)(sy_walk_length(&s->walk) * s->config->training.seq_len);
+    struct sy_feed *f = &s->ahead.feed;
+    if (s->exec.device == sy_device_cpu())
+        return SY_OK;
+    if (!(f->ids = calloc(3 * n + 1, sizeof *f->ids)))
+        SY_FAIL(SY_ERR_MEMORY, "no memory for the next step's %zu tokens", n);
+    f->labels = f->ids + n;
+    f->doc_start = f->labels + n;
+    return SY_OK;
+}
+
+void sy_feed_free_ahead(struct sy_session *s) { free(s->ahead.feed.ids); }
+
+void sy_feed_fetch_ahead(struct sy_session *s) {
+    int64_t step = s->ahead.wanted;
+    s->ahead.wanted = -1;
+    if (step < 0 || !s->ahead.feed.ids)
+        return;
+    s->ahead.step = fetch(s, step, &s->ahead.feed) == SY_OK ? step : -1;
 }
 
 sy_status sy_feed_fetch_heldout(struct sy_session *s, int64_t first, int64_t n) {

@@ -16,6 +16,14 @@ struct sy_tokenizer_options sy_session_tokenizer_options(const struct sy_config 
 /* Local. All sequences of step `step` (from 0) of this rank's walk. */
 sy_status sy_feed_fetch(struct sy_session *s, int64_t step);
 
+/* Local. Room for the next step's sequences, where ops run beside the host. Errors: ERR_MEMORY. */
+sy_status sy_feed_make_ahead(struct sy_session *s);
+void sy_feed_free_ahead(struct sy_session *s);
+
+/* Local. Between a step's last op and its wait: the sequences of step s->ahead.wanted, if any, for the next
+ * sy_feed_fetch. One that fails is fetched again there. */
+void sy_feed_fetch_ahead(struct sy_session *s);
+
 /* Local. n held-out sequences from `first` on, at the feed's beginning. */
 sy_status sy_feed_fetch_heldout(struct sy_session *s, int64_t first, int64_t n);
 

@@ -16,6 +16,7 @@
 
 #include "base/folders.h"
 #include "base/text.h"
+#include "report/live.h"
 #include "device/cuda.h"
 #include "train/classes.h"
 #include "train/counters_print.h"
@@ -44,6 +45,7 @@ struct trainer {
     const struct sy_comm *world;
     struct sy_session *session;
     struct sy_metrics metrics;
+    struct sy_report_live *report; /* NULL: none is written */
     struct sy_progress_state progress;
     struct sy_stop stop;
     json_t *fingerprint;
@@ -186,6 +188,7 @@ static sy_status save(struct trainer *t) {
         return sy_fail_context(status, "checkpoint of step %lld", (long long)t->step);
     t->saved_step = t->step;
     sy_stop_saved(&t->stop);
+    sy_report_live_ask(t->report);
     sy_log_info(&t->log, "saved %s", path);
     return SY_OK;
 }
@@ -293,6 +296,9 @@ static sy_status open_run(struct trainer *t) {
     if (!sy_resume_is_done(&t->resume, t->config))
         SY_TRY(write_config(t));
     SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
+    sy_metrics_start(&t->metrics, t->session, t->resume.recipe_id);
+    if (t->config->metrics.enable_report)
+        t->report = sy_report_live_begin(t->out->run_dir, &t->log);
     sy_progress_init(t->session, t->step, t->io->columns, &t->progress);
     log_start(t);
     return SY_OK;
@@ -484,6 +490,7 @@ static void close_trainer(struct trainer *t) {
     sy_data_close(&t->data);
     sy_resume_fini(&t->resume);
     json_decref(t->fingerprint);
+    sy_report_live_end(t->report, &t->log);
     free(t->early_log.s);
     if (t->log_file)
         fclose(t->log_file);
