@@ -1,5 +1,5 @@
-/* switchyard plot RUN: loss and load in characters, once or while it goes on; switchyard runs: which runs there
- * are. */
+/* switchyard plot RUN: loss and load in characters, once or while it goes on; switchyard runs: which
+ * runs there are. */
 #include <errno.h>
 #include <langinfo.h>
 #include <locale.h>
