@@ -25,6 +25,8 @@
       "check a checkpoint, a run or a safetensors file; show the load of experts")                  \
     X(report, "RUN [RUN ...] [-o report.html]",                                                     \
       "one page: curves, load of every expert, what happened, digests")                             \
+    X(plot, "RUN [--follow] [--width N] [--layer L]", "loss and load of experts in this terminal")  \
+    X(runs, "[DIR]", "the runs in a folder: step, loss, tokens, state, digest")                     \
     X(init, "--flavor NAME [--device cuda]", "a commented config on stdout; one that fits a GPU")   \
     X(info, "", "this build: tiers, classes, ops, flavors")                                         \
     X(bench, "[gemm|moe|ops [OP ...]|model [CONFIG ...]] [--device cuda]",                          \

@@ -268,6 +268,23 @@ sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *
  * runs. */
 sy_status sy_report(const char *const *runs, int n_runs, const char *out, const struct sy_io *io);
 
+struct sy_plot_options {
+    int width;     /* columns of a line */
+    int64_t rows;  /* of the loss; 0: 10 */
+    int64_t layer; /* of the model, from 0; negative: the first four MoE layers */
+    int follow;    /* anew with every step, until the run ends or *io->stop */
+    int utf8;      /* blocks and shades; else ASCII */
+    int clear;     /* with follow: in the place of the one before, by a terminal's escapes */
+};
+
+/* Local. Loss and the load of experts over the steps of a run, in characters. Errors: as of sy_report;
+ * ERR_USAGE a width, rows or a layer that cannot be. */
+sy_status sy_plot(const char *run, const struct sy_plot_options *options, const struct sy_io *io);
+
+/* Local. A row for each run in a folder: step, loss, tokens, state, digest. A run that cannot be read is said in
+ * its row. Errors: ERR_IO the folder. */
+sy_status sy_runs(const char *dir, const struct sy_io *io);
+
 /* Local. Version, tiers that run here, classes, GPUs with what they reach, ops, flavors with parameter
  * counts. */
 sy_status sy_info(const struct sy_io *io);

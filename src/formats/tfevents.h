@@ -26,8 +26,8 @@ sy_status sy_tfevents_write(struct sy_tfevents *t, int64_t step, double wall_tim
 sy_status sy_tfevents_flush(struct sy_tfevents *t);
 void sy_tfevents_close(struct sy_tfevents *t); /* of {0} too */
 
-/* Local. Values of the next event. A histogram has a bucket for each of n whole numbers from 0. Metadata are for a
- * plugin: `content` of `bytes` bytes (NULL: none); text NULL: an empty tensor. */
+/* Local. Values of the next event. A histogram has a bucket for each of n whole numbers from 0.
+ * Metadata are for a plugin: `content` of `bytes` bytes (NULL: none); text NULL: an empty tensor. */
 void sy_tfevents_scalar(struct sy_tfevents *t, const char *tag, double value);
 void sy_tfevents_histogram(struct sy_tfevents *t, const char *tag, const int64_t *count, int64_t n);
 void sy_tfevents_plugin(struct sy_tfevents *t, const char *tag, const char *plugin,

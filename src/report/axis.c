@@ -11,8 +11,8 @@ static double round_up(double x) {
 
 struct sy_axis sy_axis_linear(double low, double high, int ticks) {
     struct sy_axis a = {.low = low, .high = high};
-    if (!(high > low)) {
-        double around = fabs(low) > 0 ? 0.1 * fabs(low) : 1;
+    if (!(high - low > SY_REPORT_LEAST)) {
+        double around = fabs(low) > 10 * SY_REPORT_LEAST ? 0.1 * fabs(low) : 1;
         a.low = low - around;
         a.high = low + around;
     }
@@ -52,7 +52,7 @@ struct sy_axis sy_axis_log(double low, double high) {
 
 double sy_axis_at(const struct sy_axis *a, double v) {
     double t = a->is_log ? log(v / a->low) / log(a->high / a->low) : (v - a->low) / (a->high - a->low);
-    return t < 0 ? 0 : t > 1 ? 1 : t;
+    return t > 0 ? (t < 1 ? t : 1) : 0;
 }
 
 struct sy_axis sy_axis_steps(const struct sy_page *p) {

@@ -227,7 +227,7 @@ static void box(struct sy_page *p, const struct chart *c, const struct sy_axis *
 
 static void figure(struct sy_page *p, const struct chart *c, const struct sy_bucket *all) {
     struct sy_axis linear = axis_of(p, c, all, 0), log_axis = {0};
-    int has_log = c->has_log && all->min > 0;
+    int has_log = c->has_log && all->min > SY_REPORT_LEAST;
     sy_page_put(p, "<figure class=\"chart %s\" id=c-%s data-curves=\"%s", c->class, c->id,
                 sy_curves[c->curve[0]].name);
     if (c->curve[1] < SY_N_CURVES)

@@ -4,6 +4,10 @@
 
 #include "report/run.h"
 
+/* Values of curves are below; differences of which axes are made are above. */
+#define SY_REPORT_MOST 1e290
+#define SY_REPORT_LEAST 1e-290
+
 enum {
     SY_REPORT_POINTS = 1000,      /* columns of curves; drawn are at most two points of each */
     SY_REPORT_COLUMNS = 500,      /* columns of loads */

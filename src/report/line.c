@@ -15,7 +15,9 @@ enum { MAX_STEP = 1000000000, MAX_LAYER = 1 << 20 };
 /* NaN: it is null or not there. */
 static sy_status real(const char *where, const json_t *object, const char *key, double *out) {
     *out = NAN;
-    return sy_json_has(object, key) ? sy_json_get_real(where, object, key, -1e308, 1e308, out) : SY_OK;
+    return sy_json_has(object, key)
+               ? sy_json_get_real(where, object, key, -SY_REPORT_MOST, SY_REPORT_MOST, out)
+               : SY_OK;
 }
 
 static sy_status integer(const char *where, const json_t *object, const char *key, int64_t *out) {

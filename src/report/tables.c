@@ -31,7 +31,7 @@ static void summary_of(struct sy_page *p, const struct sy_report_run *r) {
     struct sy_bucket loss = all_of(r, SY_CURVE_loss), eval = all_of(r, SY_CURVE_eval);
     int64_t steps = sy_report_run_steps(r);
     sy_page_put(p, "<dl class=tiles>");
-    snprintf(more, sizeof more, steps ? " of %s" : "", sy_spaced(steps, b));
+    snprintf(more, sizeof more, "%s%s", steps ? " of " : "", steps ? sy_spaced(steps, b) : "");
     tile(p, "step", sy_spaced(r->last, a), more);
     if (loss.n) {
         fixed(loss.last, 4, a);

@@ -1,5 +1,5 @@
-/* What a person should hear of: a loss spike, a jump of the gradient norm, a drop of the throughput, load that is
- * uneven, an expert that gets no route. Judged by the steps of a window before, of this process; each kind is
+/* What a person should hear of: a loss spike, a jump of the gradient norm, a drop of the throughput, load
+ * that is uneven, an expert that gets no route. Judged by the steps of a window before, of this process; each kind is
  * silent for as long as the window after it was told. It looks at a step's results and changes nothing.
  */
 #ifndef SY_TRAIN_ALERTS_H
@@ -40,8 +40,8 @@ sy_status sy_alerts_init(const struct sy_config *config, int n_layers, const str
 void sy_alerts_fini(struct sy_alerts *a);
 
 /* Local. After the step's line: what is to be told goes to the log, to the metrics as a line {"kind":"event",
- * "step", "event", "value", "bound", "text"}, and to run.on_event, which is not waited for. `counts` [n_layers, E]
- * of all ranks. Errors: ERR_IO of the metrics. */
+ * "step", "event", "value", "bound", "text"}, and to run.on_event, which is not waited for. `counts`
+ * [n_layers, E] of all ranks. Errors: ERR_IO of the metrics. */
 sy_status sy_alerts_step(struct sy_alerts *a, struct sy_metrics *m, const struct sy_step_result *r,
                          const struct sy_metrics_times *times, const int64_t *counts);
 

@@ -1,6 +1,6 @@
-/* The event file of a run, for TensorBoard: scalars by TorchTitan's names, a histogram of each layer's load over
- * its experts, the configuration as text and as hyperparameters. It never fails a training: what fails is one line
- * in the log, and then nothing more is written. */
+/* The event file of a run, for TensorBoard: scalars by TorchTitan's names, a histogram of each
+ * layer's load over its experts, the configuration as text and as hyperparameters. It never fails a training:
+ * what fails is one line in the log, and then nothing more is written. */
 #ifndef SY_TRAIN_TENSORBOARD_H
 #define SY_TRAIN_TENSORBOARD_H
 

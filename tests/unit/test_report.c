@@ -22,6 +22,20 @@
 
 static char room[256];
 
+static void page_is_sound(const char *page) {
+    const char *fault = page_fault(page);
+    if (fault)
+        fail_msg("the page has %s", fault);
+}
+
+/* Nothing in a style or a script that a browser would fetch. */
+static void page_text_is_sound(const char *text) {
+    static const char *const fetches[] = {"http",    "//cdn",     "@import", "url(",  "fetch(",
+                                          "XMLHttp", "WebSocket", "import(", "eval(", "innerHTML"};
+    for (size_t i = 0; i < sizeof fetches / sizeof *fetches; i++)
+        assert_null(strstr(text, fetches[i]));
+}
+
 static const char *path_of(const char *name) {
     static char path[4][600];
     static int i;
