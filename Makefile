@@ -10,12 +10,13 @@ SAN ?=
 WARN = -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CPPFLAGS += -Iinclude -Isrc -Icli -D_GNU_SOURCE
 CFLAGS += -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math $(OPT) $(WARN) $(SAN) -MMD -MP -pthread
-LIBS = -ljansson -lzstd -lz -lxxhash $(CUDA_LIBS) -lm -pthread $(MPI_LIBS)
+OUR_LIBS = -ljansson -lzstd -lz -lxxhash -lpcre2-8 -lutf8proc
+LIBS = $(OUR_LIBS) $(CUDA_LIBS) -lm -pthread $(MPI_LIBS)
 NVCC ?= nvcc
 CUDA ?=
 LDFLAGS += $(SAN)
 STATIC ?=
-LINK_LIBS = $(if $(STATIC),-Wl$(comma)-Bstatic -ljansson -lzstd -lz -lxxhash -Wl$(comma)-Bdynamic $(CUDA_LIBS) -lm -pthread $(MPI_LIBS),$(LIBS))
+LINK_LIBS = $(if $(STATIC),-Wl$(comma)-Bstatic $(OUR_LIBS) -Wl$(comma)-Bdynamic $(CUDA_LIBS) -lm -pthread $(MPI_LIBS),$(LIBS))
 comma := ,
 
 MACHINE := $(shell uname -m)
@@ -37,9 +38,12 @@ CUDA_OBJ := $(if $(CUDA),$(CUDA_SRC:%.cu=$(BUILD)/%.cu.o) $(BUILD)/src/ops/cuda/
 CUDA_LIBS = $(if $(CUDA),-L$(CUDA_DIR)/lib64 -lcudart_static -ldl -lrt $(if $(STATIC),-Wl$(comma)-Bstatic -lstdc++ -Wl$(comma)-Bdynamic,-lstdc++))
 # MPI=1 likewise.
 MPI_SRC := $(filter-out src/comm/mpi_absent.c,$(wildcard src/comm/mpi_*.c))
-LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
+LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c src/device/cuda_graph.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
 LIB_SRC := $(filter-out $(REF_SRC) $(LEFT_OUT),$(wildcard src/*/*.c))
 LIB_OBJ := $(CUDA_OBJ) $(LIB_SRC:%.c=$(BUILD)/%.o) $(SIMD_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(patsubst src/ops/ref/%.c,$(BUILD)/src/ops/ref/%.$(t).o,$(call tier_src,$(t))))
+# The report's style and script, as strings.
+PAGE_OBJ := $(BUILD)/src/report/page_css.o $(BUILD)/src/report/page_js.o
+LIB_OBJ += $(PAGE_OBJ)
 CLI_SRC := $(wildcard cli/*.c)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 LIB := $(BUILD)/libswitchyard.a
@@ -81,13 +85,19 @@ define gpu_compile
 endef
 $(BUILD)/src/ops/cuda/%.cu.o: src/ops/cuda/%.cu
 	$(gpu_compile)
-$(BUILD)/src/device/cuda.o $(BUILD)/src/ops/cuda/%.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
+$(BUILD)/src/device/cuda.o $(BUILD)/src/device/cuda_graph.o $(BUILD)/src/ops/cuda/%.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
 # The ops of the list that no file of ops/cuda has a kernel for.
 $(BUILD)/src/ops/cuda/absent.c: src/ops/ops.h $(CUDA_SRC)
 	@mkdir -p $(@D)
 	@{ echo '#include "ops/cuda/absent.h"'; sed -n 's/^    X(\([a-z0-9_]*\), \(sy_[a-z0-9_]*\)).*/\1 \2/p' src/ops/ops.h | while read -r op type; do \
 	    grep -qs "^extern \"C\" void sy_cuda_$$op(" $(CUDA_SRC) /dev/null || echo "SY_CUDA_ABSENT($$op, $$type)"; done; } > $@
 $(BUILD)/src/ops/cuda/absent.o: $(BUILD)/src/ops/cuda/absent.c
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+$(BUILD)/src/report/page_%.c: src/report/page.%
+	@mkdir -p $(@D)
+	@{ echo 'extern const char sy_page_$*[];'; echo 'const char sy_page_$*[] ='; \
+	    sed 's/[\\"]/\\&/g; s/^/    "/; s/$$/\\n"/' $<; echo '    ;'; } > $@
+$(PAGE_OBJ): %.o: %.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 $(MPI_SRC:%.c=$(BUILD)/%.o): CPPFLAGS += $(MPI_CFLAGS)
 $(LIB): $(LIB_OBJ) $(wildcard $(BUILD)/config.mk)
@@ -139,23 +149,35 @@ $(BUILD)/tests/gpu/test_sm90: $(BUILD)/tests/gpu/test_sm90.o $(BUILD)/tests/gpu/
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 $(BUILD)/tests/gpu/%: $(BUILD)/tests/gpu/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-GPU_TESTS := $(BUILD)/tests/gpu/test_sm90 $(BUILD)/tests/gpu/test_ops
+GPU_TESTS := $(patsubst %,$(BUILD)/tests/gpu/test_%,sm90 ops attention)
 goldens-sm90: $(BIN) ## write tests/data/goldens_sm90.txt anew, on this CPU: what a GPU is compared with
 	BIN=$(BIN) DEVICE=cpu sh tests/gpu/goldens.sh write
 	git --no-pager diff --stat -p tests/data/goldens_sm90.txt
+PTXAS = sh tools/ptxas.sh $(1) src/ops/cuda/ptxas.txt $(NVCC) $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o.ptxas)
+ptxas: $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o) ## write src/ops/cuda/ptxas.txt: registers, shared memory, stack, spills of every kernel (CUDA=1)
+	$(call PTXAS,write)
+ptxas-check: $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o) ## what ptxas says == src/ops/cuda/ptxas.txt, where nvcc is the same
+	$(call PTXAS,check)
 gpu-sanitize: gpu-tests ## memcheck, racecheck, initcheck, synccheck over a few calls of every op (needs the GPU)
 	sh tests/gpu/sanitize.sh $(BUILD)
 proof: $(BIN) ## 3 steps of both micro models on this CPU, and on the GPU if there is one: the bits of an H200
 	BIN=$(BIN) sh tools/proof.sh
-GPU_BENCH := $(BUILD)/bench/gpu/ops $(BUILD)/bench/gpu/products $(BUILD)/bench/gpu/attention
+plan-time: $(BUILD)/bench/plan_time ## the time that plan expects of a step, and the time that it takes, on this CPU
+	$< configs/dsv3_debug.toml
+$(BUILD)/bench/plan_time: $(BUILD)/bench/plan_time.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 gpu-tests: $(BIN) $(GPU_TESTS) ## build what gpu-test runs: on a machine without a GPU, too (CUDA=1)
 gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit (needs CUDA=1 and the GPU)
 	sh tests/gpu/run.sh $(BUILD)
-$(BUILD)/bench/gpu/ops.o $(BUILD)/bench/gpu/products.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
-$(BUILD)/bench/gpu/%: $(BUILD)/bench/gpu/%.o $(LIB)
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-gpu-bench: $(GPU_BENCH) ## times of the GPU's ops, and attention's bits at the sizes of trainings (CUDA=1; see bench/gpu/README.md)
-test-all: test cover headers layers ## test, all layouts of verify, and the checks of the house
+gpu-bench: $(BIN) ## every op on the GPU at the sizes of trainings; beside cuBLAS, grouped_mm, cuDNN where torch is (bench/gpu)
+	BIN=$(BIN) sh bench/gpu/run.sh
+test-all: test cover headers layers browser readers ## test, all layouts of verify, the report in a browser, and the checks of the house
+browser: $(BIN) ## the report in chromium, beside pictures that were looked at (where chromium and python3 are)
+	BIN=$(BIN) sh tests/browser/report.sh
+readers: $(BIN) ## event files as the package tensorboard reads them (where python3 has it)
+	BIN=$(BIN) sh tests/readers/tensorboard.sh
+screenshots: $(BIN) ## docs/report*.png anew (chromium)
+	BIN=$(BIN) sh tools/screenshots.sh
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
 	$(BIN) verify configs/micro_mla.toml --steps 5 --model.n_layers=8
 	$(BIN) verify configs/micro_gqa.toml --steps 5 --model.n_layers=8
@@ -164,12 +186,13 @@ cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one
 	$(BIN) verify configs/micro_mla.toml --steps 2 --model.n_layers=5 --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
 	$(BIN) verify configs/micro_gqa.toml --steps 2 --model.n_layers=5 --numerics.lanes=6 --training.global_batch_size=12
 	$(BIN) verify configs/micro_mla.toml --steps 2 --numerics.class=fp32
+	$(BIN) verify configs/dsv3_debug.toml --steps 2 --layouts 6 --only tier=auto --training.seq_len=128
 goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt anew and show what changed
 	BIN=$(BIN) sh tests/e2e/goldens.sh write
 	BIN=$(BIN) sh tests/cli/transcript.sh write
 	git --no-pager diff --stat -p tests/data/goldens.txt tests/cli/transcript.txt
 configure: ## keep CC, OPT and PREFIX as given here for later calls of make; CUDA=1: with the GPU (NVCC=path); MPI=1: with Open MPI
-	@mpi=$$(sh tools/find_mpi.sh $(MPI)) && NVCC='$(NVCC)' CUDA_HOME='$(CUDA_HOME)' sh tools/configure.sh '$(CUDA)' \
+	@mpi=$$(sh tools/find_mpi.sh $(MPI)) && CC='$(CC)' NVCC='$(NVCC)' CUDA_HOME='$(CUDA_HOME)' sh tools/configure.sh '$(CUDA)' \
 	    $(BUILD)/config.mk 'CC = $(CC)' 'OPT = $(OPT)' 'PREFIX = $(PREFIX)' $${mpi:+"$$mpi"}
 VERSION = $(shell sed -n 's/^.define SY_VERSION "\(.*\)"/\1/p' include/switchyard.h)
 MAN = share/man/man1/switchyard.1
@@ -184,7 +207,7 @@ install: $(BIN) $(LIB) ## program, library, header, pkg-config file, manual page
 	$(BIN) completion >$(DESTDIR)$(PREFIX)/$(COMPLETION)
 	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
 	    'Name: switchyard' 'Description: mixture-of-experts training, the same bits on every layout' \
-	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash$(if $(filter 1,$(MPI)), ompi-c)' 'Cflags: -I$${includedir}' \
+	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash libpcre2-8 libutf8proc$(if $(filter 1,$(MPI)), ompi-c)' 'Cflags: -I$${includedir}' \
 	    'Libs: -L$${libdir} -lswitchyard $(CUDA_LIBS) -lm -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/switchyard.pc
 uninstall: ## remove what install wrote, with the same PREFIX and DESTDIR
 	rm -f $(INSTALLED:%=$(DESTDIR)$(PREFIX)/%)
@@ -223,6 +246,6 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -x c++ include/switchyard.h && \
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -Iinclude -x c++ $(EXAMPLES); fi
 
--include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(GPU_BENCH:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
+-include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: format sizes layers docs headers example gpu-test gpu-tests gpu-sanitize goldens-sm90 proof
+.PHONY: browser readers screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time ptxas ptxas-check

@@ -1,4 +1,5 @@
 /* switchyard bench [gemm|moe] [--threads N] [--json]; bench ops [OP ...] [--json];
+ * bench [gemm|attention|ops [OP ...]] --device cuda[:N];
  * bench model [CONFIG ...] [--steps N] [--cpu] [--ids random] [--json] [--section.key=value ...]. */
 #include <stdlib.h>
 #include <string.h>
@@ -83,14 +84,27 @@ static int ops(int argc, char **argv, int json, const struct sy_io *io) {
     return code;
 }
 
+/* gemm, attention, ops [OP ...] of a GPU. */
+static int gpu(int argc, char **argv, const char *device, int json, const struct sy_io *io) {
+    struct sy_bench_gpu_options o = {.what = argc > 1 ? argv[1] : "gemm", .device = device, .json = json};
+    if (argc > 2 && strcmp(o.what, "ops") != 0)
+        return sy_cli_not_understood("bench", argv[2]);
+    if (argc > 2) {
+        o.ops = (const char *const *)argv + 2;
+        o.n_ops = argc - 2;
+    }
+    return sy_cli_finish(sy_bench_gpu(&o, io));
+}
+
 int sy_cli_bench(int argc, char **argv) {
-    const char *steps = "7";
+    const char *steps = "7", *device = "cpu";
     char *end;
     int json = sy_cli_take_flag(&argc, argv, "json"), cpu = sy_cli_take_flag(&argc, argv, "cpu");
     int has_steps = sy_cli_take(&argc, argv, "steps", &steps);
     const char *ids = NULL, *threads = NULL;
     int has_threads = sy_cli_take(&argc, argv, "threads", &threads);
     int has_ids = sy_cli_take(&argc, argv, "ids", &ids);
+    int has_device = sy_cli_take(&argc, argv, "device", &device);
     struct sy_io io = sy_cli_io();
     struct sy_bench_options options = {.json = json, .cpu = cpu, .random_ids = ids && !strcmp(ids, "random")};
     options.steps = steps ? strtoll(steps, &end, 10) : 0;
@@ -106,10 +120,19 @@ int sy_cli_bench(int argc, char **argv) {
     }
     if (has_ids && (!ids || (strcmp(ids, "random") && strcmp(ids, "text"))))
         return sy_cli_usage("bench", "--ids %s: must be random or text", ids ? ids : "");
+    if (!device)
+        return sy_cli_usage("bench", "--device needs a name: cpu, cuda or cuda:N");
+    if (has_device && argc > 1 && (!strcmp(argv[1], "model") || !strcmp(argv[1], "moe")))
+        return sy_cli_usage("bench",
+                            "--device is for bench ops, gemm and attention; of a training step: "
+                            "bench model --run.device=%s",
+                            device);
     if (argc > 1 && strcmp(argv[1], "model") == 0)
         return model(argc, argv, &options, &io);
     if (has_steps || cpu || has_ids)
         return sy_cli_usage("bench", "--%s is for bench model", cpu ? "cpu" : has_ids ? "ids" : "steps");
+    if (strcmp(device, "cpu") != 0)
+        return gpu(argc, argv, device, json, &io);
     if (argc > 1 && strcmp(argv[1], "ops") == 0)
         return ops(argc, argv, json, &io);
     if (argc > 2)

@@ -43,8 +43,8 @@ int sy_cli_completion(int argc, char **argv) {
     for (int i = 0; sy_option_key(i); i++)
         if (sy_option_word(sy_option_key(i), 0))
             print_words(sy_option_key(i));
-    printf("    --flavor) words=$(switchyard info | sed -n '/^flavors/,$s/^  \\([^ ]*\\) .*/\\1/p') ;;\n   "
-           " esac\n"
+    printf("    --flavor) words=$(switchyard info | sed -n '/^flavors/,$s/^  \\([^ ]*\\) .*/\\1/p') ;;\n"
+           "    --device) words='cpu cuda' ;;\n    esac\n"
            "    case $cur in\n    -*) [ -n \"$words\" ] || case ${COMP_WORDS[1]} in\n");
     for (int i = 0; i < sy_cli_n_commands; i++) {
         printf("        %s) words=\"--help", sy_cli_commands[i].name);

@@ -19,6 +19,12 @@ static void print_usage(FILE *f) {
 
 static void write_stdout(void *user, const char *text, size_t n) { fwrite(text, 1, n, user); }
 
+static void write_nowhere(void *user, const char *text, size_t n) {
+    (void)user;
+    (void)text;
+    (void)n;
+}
+
 int sy_cli_help(int argc, char **argv) {
     if (argc < 2) {
         print_usage(stdout);
@@ -27,7 +33,9 @@ int sy_cli_help(int argc, char **argv) {
     const struct sy_cli_command *c = sy_cli_find(argv[1]);
     if (c) {
         sy_cli_help_command(c);
-        return 0;
+        if (sy_config_help(argv[1], write_nowhere, NULL) != SY_OK)
+            return 0;
+        printf("\n"); /* a section of the config has this name, too */
     }
     return sy_cli_finish(sy_config_help(argv[1], write_stdout, stdout));
 }

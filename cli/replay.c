@@ -4,7 +4,7 @@
 
 #include "cli.h"
 
-int sy_cli_replay(int argc, char **argv) {
+static int replay(int argc, char **argv) {
     const char *text = NULL;
     char *end = NULL;
     sy_cli_take(&argc, argv, "step", &text);
@@ -21,6 +21,7 @@ int sy_cli_replay(int argc, char **argv) {
         code =
             argc < 2 ? sy_cli_usage("replay", "a run is needed") : sy_cli_not_understood("replay", argv[2]);
     struct sy_io io = sy_cli_io();
+    sy_cli_rank = sy_process_rank(config);
     sy_cli_catch_signals(&io, "stopping after this step", NULL);
     if (status == SY_OK && code == 0)
         status = sy_replay(config, argv[1], step, &io);
@@ -29,3 +30,5 @@ int sy_cli_replay(int argc, char **argv) {
     sy_config_destroy(config);
     return code;
 }
+
+int sy_cli_replay(int argc, char **argv) { return sy_cli_as_rank(replay, argc, argv); }

@@ -41,7 +41,7 @@ static void print_continue(char **args) {
 static void print_end(sy_status status, const struct sy_train_summary *s, char **args) {
     if (status == SY_OK) {
         if (isfinite(s->eval_loss))
-            printf("held-out loss %.4f nats per token; training text as unigrams %.4f nats per byte\n",
+            printf("held-out loss %.4f nats per token; training text as unigrams %.4f nats per token\n",
                    s->eval_loss, s->unigram_entropy);
         printf("run %s\ndigest of step %lld: %s\n", s->run_dir, (long long)s->step, s->weights_digest);
     } else if (status == SY_STOPPED) {

@@ -1,9 +1,11 @@
-/* switchyard verify CONFIG [--steps N] [--layouts N] [--break NAME]: many layouts, one digest table. */
+/* switchyard verify CONFIG [--steps N] [--layouts N] [--only F=V] [--break NAME]: many layouts, one digest table. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
+
+enum { MOST_ONLY = 32 }; /* --only */
 
 static int is_whole_number(const char *text, long long *out) {
     char *end = NULL;
@@ -13,7 +15,8 @@ static int is_whole_number(const char *text, long long *out) {
 }
 
 static int verify(int argc, char **argv) {
-    const char *steps = "3", *layouts = "0", *plant = NULL;
+    const char *steps = "3", *layouts = "0", *plant = NULL, *only[MOST_ONLY];
+    int n_only = 0;
     long long n, most;
     sy_cli_take(&argc, argv, "steps", &steps);
     if (!is_whole_number(steps, &n))
@@ -21,6 +24,11 @@ static int verify(int argc, char **argv) {
     sy_cli_take(&argc, argv, "layouts", &layouts);
     if (!is_whole_number(layouts, &most))
         return sy_cli_usage("verify", "--layouts needs a whole number");
+    while (sy_cli_take(&argc, argv, "only", &only[n_only])) {
+        if (!only[n_only] || ++n_only == MOST_ONLY)
+            return sy_cli_usage("verify", n_only == MOST_ONLY ? "--only is given too often"
+                                                              : "--only needs FACTOR=VALUE[,VALUE...]");
+    }
     if (sy_cli_take(&argc, argv, "break", &plant) && !plant)
         return sy_cli_usage("verify", "--break needs a name (or list)");
     struct sy_config *config = NULL;
@@ -31,7 +39,8 @@ static int verify(int argc, char **argv) {
     if (code)
         return code;
     sy_cli_rank = sy_process_rank(config);
-    struct sy_verify_options options = {.steps = n, .layouts = most, .plant = plant};
+    struct sy_verify_options options = {
+        .steps = n, .layouts = most, .plant = plant, .only = only, .n_only = n_only};
     code = sy_cli_finish_config(config, sy_verify(config, &options, &io)); /* a list needs no config */
     sy_config_destroy(config);
     return code;

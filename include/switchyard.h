@@ -143,7 +143,7 @@ sy_status sy_comm_threads_run(int ranks, sy_status (*fn)(const struct sy_comm *c
 struct sy_train_summary {
     int64_t step;           /* steps done in all, earlier runs included */
     double loss, eval_loss; /* last step; held-out, NaN without validation.enable */
-    double unigram_entropy; /* of the training documents, nats per byte */
+    double unigram_entropy; /* of the tokens of the training documents, nats per token */
     char weights_digest[33];
     char run_dir[4096];
 };
@@ -157,12 +157,14 @@ sy_status sy_train(struct sy_config *config, const char *name, const struct sy_i
 struct sy_verify_options {
     int64_t steps;     /* of each layout */
     int64_t layouts;   /* at most; 0: all of the cover */
+    const char *const *only; /* [n_only] "FACTOR=VALUE[,VALUE...]": of this factor these values alone */
+    int n_only;
     const char *plant; /* a known bug that must be caught; NULL; "list": prints each and what it does */
 };
 
 /* Local. Runs steps in many layouts (ranks as threads, shards, threads, batches, recompute, tiers: every two
- * values of two of them meet) and prints a table of digests. ERR_RUNTIME if any differ, or if a planted bug
- * is not caught. config may be NULL for a list. */
+ * values of two of them meet) and prints a table of digests; of a planted bug, where it shows first.
+ * ERR_RUNTIME if any differ, or if a planted bug is not caught. config may be NULL for a list. */
 sy_status sy_verify(struct sy_config *config, const struct sy_verify_options *options,
                     const struct sy_io *io);
 
@@ -192,11 +194,56 @@ struct sy_sampling {
 sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *sampling,
                       const struct sy_io *io);
 
+struct sy_tokenize_options {
+    const char *tokenizer; /* as tokenizer.path: "byte", a tokenizer.json, or a folder with one */
+    /* one of these: a text; ids, to be made text; files or folders of text (or of lines of ids) */
+    const char *text, *ids, *const *paths;
+    int n_paths;
+    int decode;           /* not 0: paths hold lines of ids, as are written without it */
+    const char *text_key; /* of JSON lines; NULL: "text" */
+    const char *out;      /* a file of tokens, which must not exist; NULL: a line of ids per document */
+    int count;            /* not 0: how many, in place of ids */
+    int replace;          /* not 0: U+FFFD in the place of what is not UTF-8; 0: that is refused */
+    int threads;          /* 0: one per processor that this process may use */
+};
+
+/* Local. Text to ids, or ids to text, to io->write. Errors: ERR_USAGE; those of reading files and tokenizer. */
+sy_status sy_tokenize(const struct sy_tokenize_options *options, const struct sy_io *io);
+
+struct sy_tokenizer_train_options {
+    const char *const *paths; /* files or folders of text or JSON lines */
+    int n_paths;
+    const char *text_key;       /* of JSON lines; NULL: "text" */
+    int replace;                /* as in sy_tokenize_options */
+    const char *out;            /* a folder: tokenizer.json and tokenizer_config.json are written there */
+    int64_t vocab_size;         /* most tokens: special ones, 256 bytes, merged ones */
+    int64_t min_frequency;      /* of a pair of tokens that becomes one */
+    const char *pattern;        /* that splits words; NULL: letters, up to three digits, other signs, spaces */
+    int nfc;                    /* not 0: texts are made NFC first */
+    const char *const *special; /* special tokens besides <|bos|>, <|eos|>, <|pad|> */
+    int n_special;
+};
+
+/* Local. Trains a byte-level BPE: a function of texts and options. Errors: ERR_USAGE; those of reading files. */
+sy_status sy_tokenizer_train(const struct sy_tokenizer_train_options *options, const struct sy_io *io);
+
 /* Local. Parameters, FLOPs and memory of a config; needs none of the hardware or memory. world: of how many
  * ranks; 0: as the config says. Of more than one: who has what, memory, bytes that are sent, the time on GPUs
  * of that name ("h200", "h100"; NULL: the first), the pipeline's schedule. Errors: ERR_USAGE what cannot be,
  * with the numbers. */
 sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io);
+
+struct sy_init_options {
+    const char *flavor; /* "": none */
+    const char *device; /* NULL, "cpu"; "cuda", "cuda:N": one that fits that GPU */
+    double memory_gib;  /* of the GPU; 0: what it has, or 139.8, an H200's, where there is none */
+};
+
+/* Local. Writes a commented config: stated are what `config` was given and the recipe; the rest stands as
+ * comments. For a GPU local batch, recompute and recipe are chosen so that the plan fits, and the numbers
+ * stand in its head. Errors: ERR_USAGE, also when nothing fits, with what would; ERR_UNAVAILABLE no such
+ * GPU. */
+sy_status sy_init(struct sy_config *config, const struct sy_init_options *options, const struct sy_io *io);
 
 /* Local. Prints and verifies a checkpoint, a run's newest one, or a safetensors file. */
 sy_status sy_inspect(const char *path, const struct sy_io *io);
@@ -215,12 +262,32 @@ struct sy_experts_options {
 sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *options,
                              const struct sy_io *io);
 
-/* Local. Version, tiers that run here, classes, ops, flavors with parameter counts. */
+/* Local. One page of HTML about runs: curves, the load of every expert, what happened, digests,
+ * configurations. It asks for nothing else and is at most 2 MB. `out` NULL: report.html in the folder of the
+ * first run. Errors: ERR_IO, ERR_DATA damaged metrics, ERR_RUNTIME no steps yet, ERR_USAGE more than 16
+ * runs. */
+sy_status sy_report(const char *const *runs, int n_runs, const char *out, const struct sy_io *io);
+
+/* Local. Version, tiers that run here, classes, GPUs with what they reach, ops, flavors with parameter
+ * counts. */
 sy_status sy_info(const struct sy_io *io);
 
 /* Local. Microseconds of an op in every class and tier, on calls made up for it, and how many times as
  * fast as the reference: of one op, or of all (NULL). Errors: ERR_USAGE no such op. */
 sy_status sy_bench_ops(const char *op, int json, const struct sy_io *io);
+
+struct sy_bench_gpu_options {
+    const char *what;       /* "ops": all of them; "gemm", "attention" */
+    const char *device;     /* "cuda", "cuda:N" */
+    const char *const *ops; /* [n_ops] these alone; n_ops 0: all */
+    int n_ops;
+    int json;
+};
+
+/* Local. Ops on a GPU in sizes of trainings: microseconds, TB/s or TFLOP/s, and the share of what copies of
+ * 1 GB or a product of 8192^3 reach in the same run. Errors: ERR_USAGE no such op, or one that is not timed
+ * on a GPU; ERR_UNAVAILABLE no usable GPU, or no CUDA in this build; ERR_MEMORY, ERR_RUNTIME of the GPU. */
+sy_status sy_bench_gpu(const struct sy_bench_gpu_options *options, const struct sy_io *io);
 
 struct sy_bench_options {
     int64_t steps; /* that are measured, after two that are not */

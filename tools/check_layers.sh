@@ -3,7 +3,7 @@
 # see the public API alone. Prints each line that breaks this; exit 1 if there is one.
 set -eu
 cd "$(dirname "$0")/.."
-rooms="base formats config device ops comm moe model parallel data ckpt routes train layerapi commands"
+rooms="base formats tokenizer config device ops comm moe model parallel data ckpt routes report train layerapi commands"
 grep -nH '^ *# *include *"' src/*/*.[ch] src/*/*/*.[ch] cli/*.[ch] include/*.h | awk -F: -v rooms="$rooms" '
     BEGIN { n = split(rooms, name, " "); for (i = 1; i <= n; i++) row[name[i]] = i }
     {

@@ -136,37 +136,32 @@ SY_BOTH double sy_log_f64(double x) { return sy_log2_f64(x) * SY_LN2; }
 SY_BOTH double sy_pow_f64(double base, double e) { return sy_exp2_f64(e * sy_log2_f64(base)); }
 
 /* x - n*pi/2 in [-pi/4, pi/4]; pi/2 in three parts of 33 bits, so that n * part is exact for |n| < 2^20. */
-SY_BOTH double sy_quarter_f64(double x, int64_t *n_out) {
+SY_BOTH double sy_quarter_f64(double x, int32_t *n_out) {
     double n = rint(x * 0x1.45f306dc9c883p-1);
-    *n_out = (int64_t)n;
+    *n_out = (int32_t)n;
     return ((x - n * 0x1.921fb544p+0) - n * 0x1.0b4611a6p-34) - n * 0x1.3198a2e037073p-69;
 }
 
-SY_BOTH double sy_sin_series_f64(double r) {
+/* The series of sin, or of cos: divisors 20*21, 18*19 .. 2*3, or 19*20, 17*18 .. 1*2. One loop for both, without
+ * a branch, so that neighbours may differ. */
+SY_BOTH double sy_sin_or_cos_series_f64(double r, int cosine) {
     double z = r * r, p = 1.0;
     for (int k = 20; k >= 2; k -= 2)
-        p = 1.0 - p * z / (double)(k * (k + 1));
-    return r * p;
-}
-
-SY_BOTH double sy_cos_series_f64(double r) {
-    double z = r * r, p = 1.0;
-    for (int k = 19; k >= 1; k -= 2)
-        p = 1.0 - p * z / (double)(k * (k + 1));
-    return p;
+        p = 1.0 - p * z / (cosine ? (double)((k - 1) * k) : (double)(k * (k + 1)));
+    return cosine ? p : r * p;
 }
 
 /* |x| <= 2^20, absolute error below 3e-16. */
 SY_BOTH double sy_sin_f64(double x) {
-    int64_t n;
-    double r = sy_quarter_f64(x, &n), s = (n & 1) ? sy_cos_series_f64(r) : sy_sin_series_f64(r);
+    int32_t n;
+    double r = sy_quarter_f64(x, &n), s = sy_sin_or_cos_series_f64(r, n & 1);
     return (n & 2) ? -s : s;
 }
 
 /* |x| <= 2^20, absolute error below 3e-16. */
 SY_BOTH double sy_cos_f64(double x) {
-    int64_t n;
-    double r = sy_quarter_f64(x, &n), c = (n & 1) ? sy_sin_series_f64(r) : sy_cos_series_f64(r);
+    int32_t n;
+    double r = sy_quarter_f64(x, &n), c = sy_sin_or_cos_series_f64(r, !(n & 1));
     return ((n + 1) & 2) ? -c : c;
 }
 

@@ -83,3 +83,14 @@ struct sy_machine_memory sy_machine_memory_below(const char *root) {
 struct sy_machine_memory sy_machine_memory(void) {
     return sy_machine_memory_below("");
 }
+
+void sy_machine_nvidia_driver(const char *root, char out[SY_MACHINE_DRIVER]) {
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%.2000s/sys/module/nvidia/version", root);
+    FILE *f = fopen(path, "r");
+    *out = 0;
+    if (f && fscanf(f, "%63[0-9A-Za-z._-]", out) != 1)
+        *out = 0;
+    if (f)
+        fclose(f);
+}

@@ -15,4 +15,8 @@ struct sy_machine_memory sy_machine_memory(void);
 /* Local. The same from a folder in place of / : for tests. */
 struct sy_machine_memory sy_machine_memory_below(const char *root);
 
+/* Local. The version of NVIDIA's driver by /sys below `root` ("": this machine's), "" without one. */
+enum { SY_MACHINE_DRIVER = 64 };
+void sy_machine_nvidia_driver(const char *root, char out[SY_MACHINE_DRIVER]);
+
 #endif

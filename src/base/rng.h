@@ -55,12 +55,15 @@ SY_BOTH void sy_rng_philox(uint64_t key, uint64_t index, uint32_t retry, uint32_
 /* (word + 1/2) 2^-32, in (0, 1). */
 SY_BOTH double sy_rng_unit(uint32_t word) { return ((double)word + 0.5) * 0x1p-32; }
 
+/* The two factors of a standard normal, from a word each. */
+SY_BOTH double sy_rng_radius(uint32_t word) { return sqrt(-2.0 * sy_log_f64(sy_rng_unit(word))); }
+SY_BOTH double sy_rng_cosine(uint32_t word) { return sy_cos_f64(0x1.921fb54442d18p+2 * sy_rng_unit(word)); }
+
 /* Standard normal in fp64 from words 0 and 1. */
 SY_BOTH double sy_rng_normal(uint64_t key, uint64_t index, uint32_t retry) {
     uint32_t w[4];
     sy_rng_philox(key, index, retry, w);
-    double r = sqrt(-2.0 * sy_log_f64(sy_rng_unit(w[0])));
-    return r * sy_cos_f64(0x1.921fb54442d18p+2 * sy_rng_unit(w[1]));
+    return sy_rng_radius(w[0]) * sy_rng_cosine(w[1]);
 }
 
 /* Normal of deviation `sd`; with cut > 0, values beyond |cut| are drawn again with the next retry,

@@ -75,3 +75,22 @@ size_t sy_utf8_start(const char *s, size_t at) {
         at--;
     return at;
 }
+
+uint32_t sy_utf8_code(const char *text, size_t n, size_t *at) {
+    const unsigned char *s = (const unsigned char *)text + *at;
+    size_t length = s[0] < 0x80 ? 1 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+    uint32_t code = length == 1 ? s[0] : s[0] & (0x7fu >> length);
+    length = length <= n - *at ? length : n - *at;
+    for (size_t i = 1; i < length; i++)
+        code = code << 6 | (s[i] & 0x3f);
+    *at += length;
+    return code;
+}
+
+size_t sy_utf8_put(uint32_t code, char *to) {
+    size_t length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    for (size_t i = length; i-- > 1; code >>= 6)
+        to[i] = (char)(0x80 | (code & 0x3f));
+    to[0] = (char)(length == 1 ? code : (0xf00u >> length & 0xff) | code);
+    return length;
+}

@@ -4,6 +4,7 @@
 #define SY_BASE_UTF8_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define SY_UTF8_BOM "\xef\xbb\xbf"         /* U+FEFF */
 #define SY_UTF8_REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
@@ -22,5 +23,10 @@ size_t sy_utf8_clean(const char *s, size_t n, char *to);
 
 /* Where the character that holds byte `at` < n of valid text begins. */
 size_t sy_utf8_start(const char *s, size_t at);
+
+/* The character of valid text that begins at *at < n; *at moves behind it. Writes a character, at most
+ * four bytes, and returns its length. */
+uint32_t sy_utf8_code(const char *s, size_t n, size_t *at);
+size_t sy_utf8_put(uint32_t code, char *to);
 
 #endif

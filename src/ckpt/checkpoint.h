@@ -1,7 +1,7 @@
 /* Checkpoints: a Hugging Face model folder, the optimizer's moments beside it, and a manifest written last.
  *
  *     <run.dir>/checkpoints/step-00000100/
- *         config.json  tokenizer_config.json  model.safetensors.index.json
+ *         config.json  tokenizer.json  tokenizer_config.json  model.safetensors.index.json
  *         model-0000i-of-0000n.safetensors                        fp32 masters
  *         optimizer/adam_m-0000i-of-0000n.safetensors  adam_v-…   the same names
  *         switchyard.json   recipe, step, data, config, weights_digest;
@@ -27,6 +27,7 @@
 #include "comm/comm.h"
 #include "config/config.h"
 #include "model/params.h"
+#include "tokenizer/tokenizer.h"
 
 enum { SY_CKPT_PATH_BYTES = 4096, SY_CKPT_HASH_CHARS = 33, SY_CKPT_MAX_FORMER = 1000 };
 
@@ -61,6 +62,8 @@ struct sy_ckpt_store {
     struct sy_ckpt_part (*part)(void *self, enum sy_ckpt_kind kind, int tensor);
     /* out of the state, to be saved; into the state, as loaded */
     sy_status (*get)(void *self, const struct sy_ckpt_range *range, float *x);
+    /* said after a get: what will be asked for next; it may begin to come meanwhile. NULL: of no use */
+    void (*ahead)(void *self, const struct sy_ckpt_range *range);
     sy_status (*put)(void *self, const struct sy_ckpt_range *range, const float *x);
     /* elements: a multiple of SY_CKPT_PIECE_UNIT up to SY_CKPT_MAX_PIECE; 0: SY_CKPT_PIECE */
     int64_t piece;
@@ -76,7 +79,8 @@ struct sy_ckpt_state {
     const char *const
         *former_recipes; /* recipe ids before this one, oldest first (sy_ckpt_info.former_recipes) */
     int n_former_recipes;
-    const json_t *data_fingerprint; /* sy_documents_fingerprint; NULL: none */
+    const json_t *data_fingerprint;       /* sy_documents_fingerprint; NULL: none */
+    const struct sy_tokenizer *tokenizer; /* NULL: bytes */
     const json_t
         *trainer; /* what else the trainer wants back, an object; NULL: none. Layout must not show in it */
     const char *weights_digest; /* 32 hex: compared with what is written; NULL: not known */

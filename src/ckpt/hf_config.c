@@ -9,8 +9,6 @@
 #include "formats/json.h"
 #include "model/params.h"
 
-enum { BOS = 256, EOS = 257, PAD = 258 }; /* of the byte tokenizer */
-
 static const struct {
     const char *architecture, *model_type;
 } families[] = {
@@ -42,6 +40,10 @@ static void put_real(struct making *m, const char *key, double x) { put(m, key, 
 static void put_bool(struct making *m, const char *key, int x) { put(m, key, json_boolean(x)); }
 static void put_text(struct making *m, const char *key, const char *x) { put(m, key, json_string(x)); }
 static void put_null(struct making *m, const char *key) { put(m, key, json_null()); }
+
+static void put_token(struct making *m, const char *key, int32_t id) {
+    put(m, key, id == SY_TOKEN_NONE ? json_null() : json_integer(id));
+}
 
 static void put_window(struct making *m, int64_t window) {
     if (window > 0)
@@ -75,7 +77,14 @@ static json_t *make_yarn(const struct sy_config_model *model) {
     return NULL; /* put takes it as a failure */
 }
 
-static void put_common(struct making *m, const struct sy_config *c) {
+/* BOS, EOS, PAD; without a tokenizer those of bytes. */
+static void put_tokens(struct making *m, const struct sy_tokenizer *t) {
+    put_token(m, "bos_token_id", t ? sy_tokenizer_bos(t) : SY_TOKEN_BOS);
+    put_token(m, "eos_token_id", t ? sy_tokenizer_eos(t) : SY_TOKEN_EOS);
+    put_token(m, "pad_token_id", t ? sy_tokenizer_pad(t) : SY_TOKEN_PAD);
+}
+
+static void put_common(struct making *m, const struct sy_config *c, const struct sy_tokenizer *tokenizer) {
     const struct sy_config_model *model = &c->model;
     int yarn = model->rope_factor > 1 || model->rope_attention_factor != 1;
     put_int(m, "vocab_size", model->vocab_size);
@@ -97,9 +106,7 @@ static void put_common(struct making *m, const struct sy_config *c) {
         put_null(m, "rope_scaling");
     put_bool(m, "attention_bias", model->attention_bias);
     put_real(m, "attention_dropout", 0);
-    put_int(m, "bos_token_id", BOS);
-    put_int(m, "eos_token_id", EOS);
-    put_int(m, "pad_token_id", PAD);
+    put_tokens(m, tokenizer);
     put_text(m, "torch_dtype", "float32");
 }
 
@@ -209,14 +216,15 @@ static sy_status make_own(const struct sy_config *config, json_t **out) {
     return SY_OK;
 }
 
-sy_status sy_hf_config_make(const struct sy_config *config, json_t **out) {
+sy_status sy_hf_config_make(const struct sy_config *config, const struct sy_tokenizer *tokenizer,
+                            json_t **out) {
     enum sy_family family = sy_model_family(&config->model, &config->moe);
     json_t *own = NULL;
     SY_TRY(make_own(config, &own));
     struct making m = {json_object(), 0};
     put(&m, "architectures", json_pack("[s]", families[family].architecture));
     put_text(&m, "model_type", families[family].model_type);
-    put_common(&m, config);
+    put_common(&m, config, tokenizer);
     switch (family) {
     case SY_FAMILY_DEEPSEEK_V2:
     case SY_FAMILY_DEEPSEEK_V3:

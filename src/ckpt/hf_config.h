@@ -13,9 +13,11 @@
 #include <jansson.h>
 
 #include "config/config.h"
+#include "tokenizer/tokenizer.h"
 
 /* Local. config.json's value for a finished config. The caller's: json_decref. Errors: ERR_MEMORY. */
-sy_status sy_hf_config_make(const struct sy_config *config, json_t **out);
+sy_status sy_hf_config_make(const struct sy_config *config, const struct sy_tokenizer *tokenizer,
+                            json_t **out);
 
 /* Local. Sets [model] and [moe] at SY_LAYER_CHECKPOINT. `name` is used in messages. Errors: ERR_DATA,
  * ERR_MEMORY. */

@@ -1,6 +1,6 @@
 /* Saving a checkpoint: see checkpoint.h.
  *
- *     rank 0         .tmp-step-…: config.json, tokenizer_config.json, index; model-…, optimizer/… laid out
+ *     rank 0         .tmp-step-…: config.json, tokenizer files, index; model-…, optimizer/… laid out
  *     every rank     its parts of model-… and optimizer/…, fsync
  *     all together   digests and bytes added up
  *     rank 0         switchyard.json, fsync of the folders -> rename to step-… -> fsync of checkpoints/
@@ -35,20 +35,25 @@ struct saving {
 
 static sy_status write_config(struct saving *s) {
     json_t *config = NULL;
-    SY_TRY(sy_hf_config_make(s->state->config, &config));
+    SY_TRY(sy_hf_config_make(s->state->config, s->state->tokenizer, &config));
     sy_status status = sy_ckpt_write_json(s->folder, "config.json", config, &s->written.files);
     json_decref(config);
     return status;
 }
 
 static sy_status write_tokenizer(struct saving *s) {
-    json_t *value = json_pack("{s:s, s:i, s:i, s:i, s:i, s:I}", "tokenizer_class", "switchyard-byte",
-                              "byte_ids", 256, "bos_token_id", 256, "eos_token_id", 257, "pad_token_id", 258,
-                              "vocab_size", (json_int_t)s->state->config->model.vocab_size);
-    if (!value)
-        SY_FAIL(SY_ERR_MEMORY, "out of memory for tokenizer_config.json");
-    sy_status status = sy_ckpt_write_json(s->folder, "tokenizer_config.json", value, &s->written.files);
-    json_decref(value);
+    const struct sy_tokenizer *t = s->state->tokenizer;
+    struct sy_tokenizer *of_bytes = NULL;
+    size_t bytes = 0;
+    if (!t)
+        SY_TRY(sy_tokenizer_create(&(struct sy_tokenizer_options){.path = "byte"}, &of_bytes));
+    t = t ? t : of_bytes;
+    const char *text = sy_tokenizer_json(t, &bytes);
+    sy_status status = sy_ckpt_write_file(s->folder, "tokenizer.json", text, bytes, &s->written.files);
+    text = sy_tokenizer_config(t, &bytes);
+    if (status == SY_OK)
+        status = sy_ckpt_write_file(s->folder, "tokenizer_config.json", text, bytes, &s->written.files);
+    sy_tokenizer_destroy(of_bytes);
     return status;
 }
 

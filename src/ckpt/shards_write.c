@@ -106,6 +106,23 @@ static struct sy_ckpt_part part_of(const struct sy_ckpt_shards *s, int i) {
     return part;
 }
 
+/* What comes after elements up to `at` of the plan's tensor i; n = 0: nothing. */
+static struct sy_ckpt_range next_piece(const struct sy_ckpt_shards *s, int i, int64_t at) {
+    struct sy_ckpt_part part = part_of(s, i);
+    while (at >= part.first + part.n && ++i < s->n_tensors) {
+        part = part_of(s, i);
+        at = part.first;
+    }
+    int64_t left = i < s->n_tensors ? part.first + part.n - at : 0;
+    return (struct sy_ckpt_range){s->kind, left ? s->tensor[i] : 0, at, left < s->piece ? left : s->piece};
+}
+
+static void look_ahead(const struct sy_ckpt_shards *s, int i, int64_t at) {
+    struct sy_ckpt_range next = next_piece(s, i, at);
+    if (s->store->ahead && next.n > 0)
+        s->store->ahead(s->store->self, &next);
+}
+
 /* A piece at a time: each goes to the file and into the digests as it passes. */
 static sy_status put_part(struct sy_ckpt_shards *s, int i, int place, struct sy_safetensors_writer *w) {
     const struct sy_tensor *t = &s->params->tensor[s->tensor[i]];
@@ -114,6 +131,7 @@ static sy_status put_part(struct sy_ckpt_shards *s, int i, int place, struct sy_
         int64_t n = end - at < s->piece ? end - at : s->piece;
         struct sy_ckpt_range range = {s->kind, s->tensor[i], at, n};
         SY_TRY(s->store->get(s->store->self, &range, s->buffer));
+        look_ahead(s, i, at + n);
         sy_ckpt_digest_add(t->id, at, s->buffer, n, &s->words[i], s->folded);
         SY_TRY(sy_safetensors_writer_write_at(w, place, 4 * at, s->buffer, 4 * (size_t)n));
         s->written += 4 * n;

@@ -224,7 +224,12 @@ static sy_status be_another(const struct sy_launch *place, double seconds) {
     return SY_OK;
 }
 
+/* In a Slurm job (srun started torchrun): Open MPI would take the process for one of srun's, and look for the
+ * PMI of a step that has none for it. This is what it knows such a process by. */
+static void is_not_of_srun(void) { unsetenv("SLURM_NODELIST"); }
+
 sy_status sy_torchrun_before(const struct sy_launch *place, double seconds) {
+    is_not_of_srun();
     return place->rank == 0 ? be_first(place, seconds) : be_another(place, seconds);
 }
 

@@ -52,7 +52,8 @@ sy_status sy_bench(const char *what, const struct sy_bench_options *options, con
     int moe = strcmp(what, "moe") == 0;
     struct sy_exec x = {.device = sy_device_cpu()};
     if (!moe && strcmp(what, "gemm") != 0)
-        SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm, moe, ops or model", what);
+        SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm, moe, ops or model%s", what,
+                strcmp(what, "attention") == 0 ? "; attention alone is timed on a GPU: --device cuda" : "");
     SY_TRY(sy_pool_create(options->threads, &x.pool));
     sy_status status = SY_OK;
     x.scratch_bytes = sy_ops_scratch_bytes(SY_BENCH_ROW, 64, 64);

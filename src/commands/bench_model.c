@@ -17,6 +17,7 @@
 #include "base/rng.h"
 #include "comm/world.h"
 #include "commands/bench.h"
+#include "commands/bench_bytes.h"
 #include "commands/bench_price.h"
 #include "device/cuda.h"
 #include "formats/json.h"
@@ -38,6 +39,7 @@ struct run {
     struct sy_cuda_counts counts; /* GPU: of the steps that were measured as they are */
     int priced;                   /* of a CPU */
     struct sy_price price;
+    struct sy_sent sent, planned; /* of ranks, in a step */
 };
 
 static double median(struct run *r, int series) { return r->ms[series * r->steps + r->steps / 2]; }
@@ -92,6 +94,7 @@ static sy_status one_step(struct run *r, int64_t step, int64_t at, int parts, in
     struct sy_session *s = r->session;
     fill(r, step);
     struct sy_cuda_counts before = sy_device_cuda_counts(s->exec.device);
+    struct sy_sent sent = sy_sent_by(s);
     double begin = r->profile.clock();
     if (parts)
         sy_profile_begin(&r->profile);
@@ -100,6 +103,9 @@ static sy_status one_step(struct run *r, int64_t step, int64_t at, int parts, in
         sy_profile_end(&r->profile);
     double seconds = r->profile.clock() - begin;
     struct sy_cuda_counts after = sy_device_cuda_counts(s->exec.device);
+    r->sent = sy_sent_by(s);
+    for (int k = 0; k < SY_TRAFFIC_KINDS; k++)
+        r->sent.of[k] -= sent.of[k];
     if (!r->result.applied)
         SY_FAIL(SY_ERR_NONFINITE, "bench model %s: step %lld: %s", r->name, (long long)step + 1,
                 r->result.why);
@@ -223,6 +229,8 @@ static void print_text(struct run *r, const struct sy_io *io) {
         print_gpu(r, n.tokens_per_s, io);
     if (r->priced)
         sy_price_print(&r->price, io);
+    if (r->session->mesh.world > 1)
+        sy_sent_print(&r->sent, &r->planned, io);
     sy_io_printf(io, "%-24s %8s %9s %9s\n", "op, in a step", "calls", "runs", "ms");
     for (int i = 0; i < SY_N_OPS; i++)
         if (r->profile.op[i].calls > 0)
@@ -254,7 +262,13 @@ static void print_json(struct run *r, const char *name, const struct sy_io *io) 
     sy_io_printf(io, "\"total\":%.4f},", median(r, SERIES - 1));
     if (r->priced)
         sy_price_json(&r->price, io);
-    sy_io_printf(io, "%s\"op_ms\":{", r->priced ? "," : "");
+    if (r->priced)
+        sy_io_printf(io, ",");
+    if (r->session->mesh.world > 1) {
+        sy_sent_json(&r->sent, &r->planned, io);
+        sy_io_printf(io, ",");
+    }
+    sy_io_printf(io, "\"op_ms\":{");
     for (int i = 0; i < SY_N_OPS; i++)
         sy_io_printf(io, "%s\"op_%s\":%.4f", i ? "," : "", sy_profile_op_name(i), median(r, N_CELLS + i));
     sy_io_printf(io, "},\"op_calls\":{");
@@ -299,6 +313,8 @@ static sy_status run_steps(struct run *r, const struct job *job) {
     if (r->session->mesh.rank > 0)
         return SY_OK;
     SY_TRY(measure_price(r));
+    if (r->session->mesh.world > 1)
+        SY_TRY(sy_sent_planned(r->session, &r->planned));
     if (job->options->json)
         print_json(r, job->quoted, job->io);
     else

@@ -1,6 +1,8 @@
 /* switchyard info: what this build is and what runs here. */
+#include "base/machine.h"
 #include "ckpt/hf_config.h"
 #include "comm/world.h"
+#include "commands/bench_gpu.h"
 #include "device/cuda.h"
 #include "train/io.h"
 #include "train/session.h"
@@ -17,6 +19,13 @@ static void tiers(const struct sy_io *io) {
     for (int c = 0; c < SY_N_CLASSES; c++)
         sy_io_printf(io, " %s", sy_class_name((enum sy_numeric_class)c));
     sy_io_printf(io, "\n");
+}
+
+static void print_driver(const struct sy_io *io, const struct sy_cuda_about *a) {
+    char version[SY_MACHINE_DRIVER];
+    sy_machine_nvidia_driver("", version);
+    sy_io_printf(io, "           driver %s%sfor CUDA %d.%d, runtime %d.%d\n", version, *version ? " " : "",
+                 a->driver / 1000, a->driver % 1000 / 10, a->runtime / 1000, a->runtime % 1000 / 10);
 }
 
 /* The driver's GPUs, those too that this build has no kernels for. */
@@ -36,8 +45,9 @@ static void devices(const struct sy_io *io) {
                      : a.usable ? ""
                                 : " (no kernels in this build: run.device=cpu)");
         if (i == 0)
-            sy_io_printf(io, "           driver for CUDA %d.%d, runtime %d.%d\n", a.driver / 1000,
-                         a.driver % 1000 / 10, a.runtime / 1000, a.runtime % 1000 / 10);
+            print_driver(io, &a);
+        if (a.usable)
+            sy_gpu_print_ceilings(i, io);
     }
     const char *mpi = sy_comm_mpi_version();
     sy_io_printf(io, "ranks      threads of a process (run.ranks); processes over %s\n",

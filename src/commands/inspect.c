@@ -8,6 +8,7 @@
 
 #include "ckpt/hf_config.h"
 #include "commands/model_folder.h"
+#include "train/feed.h"
 #include "formats/safetensors.h"
 #include "train/io.h"
 
@@ -41,6 +42,19 @@ static void print_model(const struct sy_io *io, const struct sy_config *c, const
     sy_io_printf(io, "Hugging Face class: %s\n", class ? class : "none; read by switchyard alone");
 }
 
+static sy_status print_generate(const struct sy_io *io, const struct sy_config *config) {
+    struct sy_tokenizer_options o = sy_session_tokenizer_options(config);
+    struct sy_tokenizer *t = NULL;
+    SY_TRY(sy_tokenizer_create(&o, &t));
+    sy_io_printf(io, "generate        can, in class %s, with ", sy_config_word(config, "numerics.class"));
+    if (sy_tokenizer_is_byte(t))
+        sy_io_printf(io, "bytes as tokens\n");
+    else
+        sy_io_printf(io, "its tokenizer.json of %d ids\n", (int)sy_tokenizer_n_ids(t));
+    sy_tokenizer_destroy(t);
+    return SY_OK;
+}
+
 static sy_status ask(const struct sy_ckpt *ckpt, struct sy_config *config, const struct sy_io *io) {
     struct sy_log log = sy_io_log(io);
     struct sy_params *params = NULL;
@@ -61,10 +75,8 @@ static sy_status ask(const struct sy_ckpt *ckpt, struct sy_config *config, const
         sy_io_printf(io, "train           can go on from step %lld\n", (long long)info->step);
     else
         sy_io_printf(io, "train           cannot go on from it: weights alone\n");
-    SY_TRY(sy_model_folder_tokenizer(ckpt));
-    sy_io_printf(io, "generate        can, in class %s, with bytes as tokens\n",
-                 sy_config_word(config, "numerics.class"));
-    return SY_OK;
+    SY_TRY(sy_model_folder_tokenizer(ckpt, config));
+    return print_generate(io, config);
 }
 
 /* --- what is there ---------------------------------------------------------------------------- */

@@ -70,6 +70,68 @@ static const char *word(const struct sy_layout *l, int factor) {
 /* 0: "all". */
 static int number(const struct sy_layout *l, int factor) { return (int)strtol(word(l, factor), NULL, 10); }
 
+/* --- which are wanted ----------------------------------------------------------------------------------- */
+
+static int factor_of(const char *name, size_t n) {
+    for (int f = 0; f < SY_N_LAYOUT_FACTORS; f++)
+        if (strlen(sy_layout_name(f)) == n && memcmp(sy_layout_name(f), name, n) == 0)
+            return f;
+    return -1;
+}
+
+static int value_of(int factor, const char *word, size_t n) {
+    const char *v;
+    for (int i = 0; (v = sy_layout_value(factor, i)); i++)
+        if (strlen(v) == n && memcmp(v, word, n) == 0)
+            return i;
+    return -1;
+}
+
+static void add_word(char *list, size_t size, const char *word) {
+    size_t n = strlen(list);
+    snprintf(list + n, size - n, "%s%s", n > 0 ? ", " : "", word);
+}
+
+static sy_status fail_factor(const char *text) {
+    char list[256] = "";
+    for (int f = 0; f < SY_N_LAYOUT_FACTORS; f++)
+        add_word(list, sizeof list, sy_layout_name(f));
+    SY_FAIL(SY_ERR_USAGE, "--only %s: must be FACTOR=VALUE[,VALUE...]; factors are %s", text, list);
+}
+
+static sy_status fail_value(const char *text, int factor, const char *word, size_t n) {
+    char list[256] = "";
+    for (int i = 0; sy_layout_value(factor, i); i++)
+        add_word(list, sizeof list, sy_layout_value(factor, i));
+    SY_FAIL(SY_ERR_USAGE, "--only %s: %s has no value \"%.*s\"; here it has %s", text, sy_layout_name(factor),
+            (int)n, word, list);
+}
+
+sy_status sy_layouts_want(struct sy_layouts_wanted *wanted, const char *text) {
+    size_t n = strcspn(text, "=");
+    int factor = factor_of(text, n);
+    if (factor < 0 || text[n] != '=')
+        return fail_factor(text);
+    const char *word = text + n;
+    do {
+        word++;
+        n = strcspn(word, ",");
+        int value = value_of(factor, word, n);
+        if (value < 0)
+            return fail_value(text, factor, word, n);
+        wanted->values[factor] |= 1u << value;
+        word += n;
+    } while (*word);
+    return SY_OK;
+}
+
+static int is_wanted(const struct sy_layouts_wanted *w, const struct sy_layout *l) {
+    for (int f = 0; f < SY_N_LAYOUT_FACTORS; f++)
+        if (w->values[f] != 0 && !(w->values[f] >> l->of[f] & 1))
+            return 0;
+    return 1;
+}
+
 /* --- which are admissible ------------------------------------------------------------------------------- */
 
 /* Ranks that share stored weights, of those for data; 0: they do not divide them. */
@@ -125,7 +187,8 @@ static int is_of_processes(const struct sy_layout *l, int processes) {
            (number(l, SY_LAYOUT_ranks) == processes && strcmp(word(l, SY_LAYOUT_exchange), "direct") != 0);
 }
 
-static sy_status list_admissible(const struct sy_config *c, int processes, struct sy_layout **out, int *n) {
+static sy_status list_admissible(const struct sy_config *c, int processes,
+                                 const struct sy_layouts_wanted *wanted, struct sy_layout **out, int *n) {
     size_t all = 1;
     for (int f = 0; f < SY_N_LAYOUT_FACTORS; f++)
         all *= (size_t)n_values(f);
@@ -134,9 +197,13 @@ static sy_status list_admissible(const struct sy_config *c, int processes, struc
     if (!list)
         SY_FAIL(SY_ERR_MEMORY, "no memory for %zu layouts", all);
     do {
-        if (is_of_processes(&l, processes) && is_admissible(c, &l))
+        if (is_wanted(wanted, &l) && is_of_processes(&l, processes) && is_admissible(c, &l))
             list[(*n)++] = l;
     } while (next(&l));
+    if (*n == 0) {
+        free(list);
+        SY_FAIL(SY_ERR_USAGE, "no layout of those that --only leaves is admissible for this configuration");
+    }
     *out = list;
     return SY_OK;
 }
@@ -159,11 +226,12 @@ static int new_pairs(struct met *m, const struct sy_layout *l, int adds) {
     return n;
 }
 
-sy_status sy_layouts_cover(const struct sy_config *config, int processes, struct sy_layout **out, int *n) {
+sy_status sy_layouts_cover(const struct sy_config *config, int processes,
+                           const struct sy_layouts_wanted *wanted, struct sy_layout **out, int *n) {
     struct sy_layout *all = NULL, *cover;
     struct met met = {{{0}}};
     int n_all, best;
-    SY_TRY(list_admissible(config, processes, &all, &n_all));
+    SY_TRY(list_admissible(config, processes, wanted, &all, &n_all));
     if (!(cover = calloc((size_t)n_all + 1, sizeof *cover))) {
         free(all);
         SY_FAIL(SY_ERR_MEMORY, "no memory for %d layouts", n_all);

@@ -118,23 +118,24 @@ sy_status sy_model_folder_config(const struct sy_ckpt *ckpt, struct sy_config *c
     return SY_OK;
 }
 
-sy_status sy_model_folder_tokenizer(const struct sy_ckpt *ckpt) {
-    static const char *const files[] = {"tokenizer.json",       "tokenizer.model", "tekken.json",
-                                        "spiece.model",         "vocab.json",      "merges.txt",
-                                        "tokenizer_config.json"};
-    const struct sy_ckpt_info *info = sy_ckpt_info(ckpt);
-    if (info->has_manifest) /* which says what it was trained with */
+sy_status sy_model_folder_tokenizer(const struct sy_ckpt *ckpt, struct sy_config *config) {
+    static const char *const files[] = {"tokenizer.model", "tekken.json", "spiece.model",
+                                        "vocab.json",      "merges.txt",  "tokenizer_config.json"};
+    const char *folder = sy_ckpt_info(ckpt)->path;
+    if (sy_config_layer_of(config, "tokenizer.path") == SY_LAYER_FLAG)
         return SY_OK;
-    json_t *root = read_json(info->path, "tokenizer_config.json");
+    json_t *root = read_json(folder, "tokenizer_config.json");
     const char *class = json_string_value(json_object_get(root, "tokenizer_class"));
-    int bytes = class && strcmp(class, "switchyard-byte") == 0;
+    int bytes = (class && strcmp(class, "switchyard-byte") == 0) || json_object_get(root, "byte_ids");
     json_decref(root);
+    if (!bytes && has(folder, "tokenizer.json"))
+        return sy_config_set(config, SY_LAYER_CHECKPOINT, folder, "tokenizer.path", folder);
     for (size_t i = 0; i < sizeof files / sizeof *files && !bytes; i++)
-        if (has(info->path, files[i]))
-            SY_FAIL(SY_ERR_UNAVAILABLE,
-                    "%s/%s: the model has a tokenizer of its own, and this release knows bytes alone: what "
-                    "it would be fed "
-                    "and what it says are not its tokens",
-                    info->path, files[i]);
-    return SY_OK;
+        if (has(folder, files[i]))
+            SY_FAIL(
+                SY_ERR_UNAVAILABLE,
+                "%s/%s: the model has a tokenizer of its own, and only a tokenizer.json is read here: what "
+                "it would be fed and what it says are not its tokens; tokenizer.path says another",
+                folder, files[i]);
+    return sy_config_set(config, SY_LAYER_CHECKPOINT, folder, "tokenizer.path", "byte");
 }

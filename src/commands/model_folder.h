@@ -19,7 +19,8 @@ sy_status sy_model_folder_open(const char *path, const struct sy_log *log, struc
  * has class fp32. Errors: those of sy_ckpt_config. */
 sy_status sy_model_folder_config(const struct sy_ckpt *ckpt, struct sy_config *config);
 
-/* Local. ERR_UNAVAILABLE names the file of a tokenizer that is not ours: its ids are not bytes. */
-sy_status sy_model_folder_tokenizer(const struct sy_ckpt *ckpt);
+/* Local. tokenizer.path becomes the folder's tokenizer, or "byte"; the command line's stays. ERR_UNAVAILABLE
+ * names the file of one that is no tokenizer.json. */
+sy_status sy_model_folder_tokenizer(const struct sy_ckpt *ckpt, struct sy_config *config);
 
 #endif

@@ -27,7 +27,8 @@ struct replay {
     struct sy_log log;
     struct sy_run_steps steps;
     struct sy_resume resume;
-    int64_t first_differs; /* 0: none does */
+    struct sy_launch place; /* of processes, which one it is */
+    int64_t first_differs;  /* 0: none does; rank 0 knows */
 };
 
 static const struct sy_run_step *find(const struct sy_run_steps *s, int64_t step) {
@@ -58,6 +59,8 @@ static sy_status take_config(struct replay *r, struct sy_config *was, const char
     SY_TRY(sy_config_clear(was, SY_LAYER_FLAG, "replay", "debug.break"));
     SY_TRY(sy_config_clear(was, SY_LAYER_FLAG, "replay", "moe.routes_out"));
     SY_TRY(sy_config_inherit(c, was, where));
+    if (r->place.size > 1) /* processes are the ranks, also where the run had threads */
+        SY_TRY(sy_config_set(c, SY_LAYER_RULE, sy_launcher_name(r->place.launcher), "run.ranks", "1"));
     for (int i = 0; i < (int)(sizeof kept / sizeof *kept); i++)
         SY_TRY(sy_config_refuse_changes(c, was, kept[i], why));
     return sy_config_finish(c, false);
@@ -76,10 +79,10 @@ static sy_status set_config(struct replay *r) {
 
 /* --- its steps ------------------------------------------------------------------------------------ */
 
-/* Once, before the ranks. */
 static sy_status start(struct replay *r) {
     struct sy_mesh mesh;
-    SY_TRY(sy_mesh_create(r->config, (int)r->config->run.ranks, 0, &mesh));
+    int ranks = r->place.size > 1 ? r->place.size : (int)r->config->run.ranks;
+    SY_TRY(sy_mesh_create(r->config, ranks, 0, &mesh));
     SY_TRY(sy_redo_find(r->run, r->last, &r->log, &r->resume));
     if (r->resume.ckpt)
         return sy_config_clear(r->resume.before, SY_LAYER_FLAG, "replay", "debug.break");
@@ -144,13 +147,6 @@ static sy_status redo(const struct sy_comm *world, void *arg) {
     return status;
 }
 
-/* Ranks are threads: a launcher's processes would each replay alone. */
-static sy_status run_world(struct replay *r) {
-    struct sy_world_options world = sy_world_options(r->config);
-    world.launched = 0;
-    return sy_world_run(&world, redo, r);
-}
-
 static sy_status verdict(const struct replay *r) {
     if (r->first_differs == 0) {
         sy_io_printf(r->io, "step %" PRId64 ": the digest agrees\n", r->last);
@@ -163,19 +159,55 @@ static sy_status verdict(const struct replay *r) {
             r->first_differs, r->run);
 }
 
+/* Once in a process, before the ranks. */
+static sy_status prepare(struct replay *r) {
+    SY_TRY(read_run(r));
+    SY_TRY(set_config(r));
+    return start(r);
+}
+
+/* Each process reads the run; that all found the same checkpoint is checked. */
+static sy_status redo_process(const struct sy_comm *world, void *arg) {
+    struct replay *r = arg;
+    int64_t from[2] = {0, 0};
+    sy_status status = world->ops->agree(world, prepare(r));
+    SY_TRY(status);
+    from[0] = r->resume.ckpt ? sy_ckpt_info(r->resume.ckpt)->step : 0;
+    from[1] = world->rank == 0 ? from[0] * world->size : 0;
+    SY_TRY(world->ops->sum_i64(world, SY_OK, from, 2));
+    if (from[0] != from[1])
+        SY_FAIL(SY_ERR_DATA, "%s: the processes found other checkpoints before step %" PRId64, r->run,
+                r->last);
+    SY_TRY(redo(world, r));
+    return world->ops->agree(world, world->rank == 0 ? verdict(r) : SY_OK);
+}
+
+/* Ranks are threads, or the processes that a launcher started. */
+static sy_status run_world(struct replay *r) {
+    struct sy_world_options world = sy_world_options(r->config);
+    if (r->place.size > 1)
+        return sy_world_run(&world, redo_process, r);
+    SY_TRY(prepare(r));
+    world = sy_world_options(r->config); /* the run's own, too */
+    world.launched = 0;
+    SY_TRY(sy_world_run(&world, redo, r));
+    return verdict(r);
+}
+
 sy_status sy_replay(struct sy_config *config, const char *run, int64_t step, const struct sy_io *io) {
     struct replay r = {.config = config, .run = run, .last = step, .io = io, .log = sy_io_log(io)};
     if (step < 1)
         SY_FAIL(SY_ERR_USAGE, "--step %" PRId64 ": steps count from 1", step);
-    sy_status status = read_run(&r);
-    if (status == SY_OK)
-        status = set_config(&r);
-    if (status == SY_OK)
-        status = start(&r);
-    if (status == SY_OK)
-        status = run_world(&r);
-    if (status == SY_OK)
-        status = verdict(&r);
+    static const struct sy_io quiet;
+    struct sy_io rank_io = {.stop = io->stop};
+    struct sy_world_options world = sy_world_options(config);
+    int ranks;
+    SY_TRY(sy_world_size(&world, &ranks, &r.place));
+    if (r.place.rank > 0) {
+        r.io = &rank_io;
+        r.log = sy_io_log(&quiet);
+    }
+    sy_status status = run_world(&r);
     sy_resume_fini(&r.resume);
     free(r.steps.step);
     return status;

@@ -4,6 +4,8 @@
  * Every message has both numbers and what to do; the place is that of the first key. CHECK ends its function
  * where what follows would say the same again; after NOTE the checks go on.
  */
+#include <string.h>
+
 #include "config/internal.h"
 
 /* clang-format off */
@@ -183,10 +185,7 @@ static sy_status check_mesh(struct sy_config *cfg) {
 }
 
 static sy_status check_rest(struct sy_config *cfg) {
-    const char *tokenizer = cfg->tokenizer.path;
-    bool byte = tokenizer[0] == 'b' && tokenizer[1] == 'y' && tokenizer[2] == 't' && tokenizer[3] == 'e' &&
-                !tokenizer[4];
-    NOTE(cfg, byte, "tokenizer.path", "other tokenizers are not in this release: choose \"byte\"");
+    bool byte = strcmp(cfg->tokenizer.path, "byte") == 0;
     NOTE(cfg, !byte || cfg->model.vocab_size >= 259, "model.vocab_size",
          "tokenizer.path = \"byte\" has 259 ids: choose at least that");
     NOTE(cfg, sy_config_selective_every(&cfg->activation_checkpoint) > 0,

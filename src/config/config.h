@@ -162,4 +162,8 @@ sy_status sy_config_help(const char *key, sy_write_fn write, void *user);
 sy_status sy_config_init(const char *flavor, sy_write_fn write, void *user);
 void sy_config_reference(sy_write_fn write, void *user);
 
+/* Local. The commented config of one that is finished, or that states no model: stated is the recipe, what
+ * every config must say, and what it was given by file or flags. note: comment lines for its head, or "". */
+void sy_config_template(const struct sy_config *cfg, const char *note, sy_write_fn write, void *user);
+
 #endif

@@ -147,14 +147,17 @@ sy_status sy_config_help(const char *key, sy_write_fn write, void *user) {
 
 /* ---- init ---- */
 
-/* What a new config states; the rest stands there as comments. */
-static bool is_stated(const struct sy_config *cfg, const struct sy_option *o) {
+/* What a new config states: this and what it was given; the rest stands there as comments. */
+static bool is_stated(const struct sy_config *cfg, int option) {
+    const struct sy_option *o = &sy_options[option];
     static const char *const always[] = {
         "model.flavor",   "training.dataset_path", "training.global_batch_size",
         "training.steps", "optimizer.lr",          "lr_scheduler.warmup_steps"};
     static const char *const without_flavor[] = {"model.dim",           "model.n_layers",
                                                  "model.n_heads",       "model.vocab_size",
                                                  "model.moe_inter_dim", "moe.num_experts"};
+    if (cfg->priv->origins[option].place.layer >= SY_LAYER_FILE)
+        return true;
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
         if (!strcmp(o->key, always[i]))
             return true;
@@ -174,7 +177,7 @@ static void init_body(const struct sy_out *out, const struct sy_config *cfg) {
             if (strcmp(o->section, sy_sections[s].name))
                 continue;
             sy_put_wrapped(out, "# ", o->help, 78);
-            sy_putf(out, "%s%s = ", is_stated(cfg, o) ? "" : "#", name_of(o));
+            sy_putf(out, "%s%s = ", is_stated(cfg, i) ? "" : "#", name_of(o));
             if (cfg->priv->origins[i].ruled && o->type == SY_OPTION_CHOICE)
                 put_default(out, o); /* "auto" is the machine's to resolve, not this config's */
             else
@@ -184,18 +187,22 @@ static void init_body(const struct sy_out *out, const struct sy_config *cfg) {
     }
 }
 
-sy_status sy_config_init(const char *flavor, sy_write_fn write, void *user) {
+void sy_config_template(const struct sy_config *cfg, const char *note, sy_write_fn write, void *user) {
     struct sy_out out = {write, user};
+    sy_put(&out, "# A switchyard config. Lines that begin with '#' show what holds anyway: the\n"
+                 "# flavor's values and the defaults. `switchyard help KEY` explains a key.\n");
+    sy_put(&out, note);
+    init_body(&out, cfg);
+}
+
+sy_status sy_config_init(const char *flavor, sy_write_fn write, void *user) {
     struct sy_config *cfg;
     SY_TRY(sy_config_create(&cfg));
     sy_status status = sy_config_set(cfg, SY_LAYER_FLAG, "command line", "model.flavor", flavor);
     if (status == SY_OK && *flavor)
         status = sy_config_finish(cfg, false);
-    if (status == SY_OK) {
-        sy_put(&out, "# A switchyard config. Lines that begin with '#' show what holds anyway: the\n"
-                     "# flavor's values and the defaults. `switchyard help KEY` explains a key.\n");
-        init_body(&out, cfg);
-    }
+    if (status == SY_OK)
+        sy_config_template(cfg, "", write, user);
     sy_config_destroy(cfg);
     return status;
 }

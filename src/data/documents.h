@@ -80,13 +80,14 @@ void sy_document_set(struct sy_documents *documents, int64_t i, int64_t offset, 
 double sy_documents_entropy(const struct sy_documents *documents, const int64_t *index, int64_t n);
 
 /* Local. {"files": [{"path", "bytes", "hash"} …], "documents": n, "documents_hash": 32 hex of the
- * documents' hashes and the split}, for a checkpoint. The caller's: json_decref. */
-sy_status sy_documents_fingerprint(const struct sy_documents *documents, json_t **out);
+ * documents' hashes and the split}, for a checkpoint, and "tokenizer": its hash, unless that is "byte". The
+ * caller's: json_decref. */
+sy_status sy_documents_fingerprint(const struct sy_documents *documents, const char *tokenizer, json_t **out);
 
 /* Local. Compares with a fingerprint that was saved. ERR_DATA names the first file that vanished,
- * changed or is new; equal files under other paths are the same data. `name` says where the fingerprint
- * was. */
-sy_status sy_documents_check(const struct sy_documents *documents, const char *name,
+ * changed or is new, or both tokenizers; equal files under other paths are the same data. `name` says
+ * where the fingerprint was. */
+sy_status sy_documents_check(const struct sy_documents *documents, const char *tokenizer, const char *name,
                              const json_t *fingerprint);
 
 #endif

@@ -61,7 +61,7 @@ static json_t *file_entry(const struct sy_data_file *file) {
     return entry;
 }
 
-sy_status sy_documents_fingerprint(const struct sy_documents *d, json_t **out) {
+sy_status sy_documents_fingerprint(const struct sy_documents *d, const char *tokenizer, json_t **out) {
     char hash[33];
     SY_TRY(hash_documents(d, hash));
     json_t *files = json_array();
@@ -73,6 +73,11 @@ sy_status sy_documents_fingerprint(const struct sy_documents *d, json_t **out) {
         value = json_pack("{s:O, s:I, s:s}", "files", files, "documents", (json_int_t)d->n_documents,
                           "documents_hash", hash);
     json_decref(files);
+    if (value && strcmp(tokenizer, "byte") != 0 &&
+        json_object_set_new(value, "tokenizer", json_string(tokenizer)) != 0) {
+        json_decref(value);
+        value = NULL;
+    }
     if (!value)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for the fingerprint of %" PRId64 " data files", d->n_files);
     *out = value;
@@ -146,10 +151,23 @@ static sy_status describe_difference(const struct sy_documents *d, const char *n
     return status;
 }
 
-sy_status sy_documents_check(const struct sy_documents *d, const char *name, const json_t *fingerprint) {
+static sy_status check_tokenizer(const char *name, const json_t *fingerprint, const char *now) {
+    const char *was = "byte";
+    if (sy_json_has(fingerprint, "tokenizer"))
+        SY_TRY(sy_json_get_string(name, fingerprint, "tokenizer", &was));
+    if (strcmp(was, now) != 0)
+        SY_FAIL(SY_ERR_DATA,
+                "%s: another tokenizer: the run's has the hash %s (its tokenizer.json is there), this one %s",
+                name, was, now);
+    return SY_OK;
+}
+
+sy_status sy_documents_check(const struct sy_documents *d, const char *tokenizer, const char *name,
+                             const json_t *fingerprint) {
     json_t *files = NULL, *entry;
     const char *hash = NULL;
     int64_t n_documents = 0;
+    SY_TRY(check_tokenizer(name, fingerprint, tokenizer));
     SY_TRY(sy_json_get_array(name, fingerprint, "files", &files));
     SY_TRY(sy_json_get_string(name, fingerprint, "documents_hash", &hash));
     SY_TRY(sy_json_get_int(name, fingerprint, "documents", 0, INT64_MAX, &n_documents));

@@ -22,8 +22,7 @@ struct pass {
 };
 
 struct sy_loader {
-    const struct sy_documents *documents;
-    int32_t bos, eos, pad;
+    const struct sy_corpus *corpus;
     int64_t seq_len, epoch_tokens, eval_tokens;
     int shuffle;
     uint64_t seed, clock;
@@ -38,10 +37,10 @@ struct filled {
     int64_t i; /* its next token */
 };
 
-static void pass_start(struct pass *pass, const struct sy_documents *d, const int64_t *index) {
+static void pass_start(struct pass *pass, const struct sy_corpus *c, const int64_t *index) {
     pass->start[0] = 0;
     for (int64_t i = 0; i < pass->n; i++)
-        pass->start[i + 1] = pass->start[i] + d->document[index[pass->order[i]]].bytes + 2;
+        pass->start[i + 1] = pass->start[i] + sy_corpus_length(c, index[pass->order[i]]);
 }
 
 static int pass_init(struct pass *pass, int64_t n) {
@@ -58,7 +57,7 @@ static void pass_fini(struct pass *pass) {
 }
 
 static sy_status allocate(struct sy_loader *loader) {
-    const struct sy_documents *d = loader->documents;
+    const struct sy_documents *d = loader->corpus->documents;
     int ok = pass_init(&loader->epochs[0], d->n_train);
     ok &= pass_init(&loader->epochs[1], d->n_train);
     ok &= pass_init(&loader->eval, d->n_heldout);
@@ -68,13 +67,14 @@ static sy_status allocate(struct sy_loader *loader) {
         SY_FAIL(SY_ERR_MEMORY, "out of memory for the order of %" PRId64 " documents", d->n_documents);
     for (int64_t i = 0; i < d->n_heldout; i++)
         loader->eval.order[i] = i;
-    pass_start(&loader->eval, d, d->heldout);
+    pass_start(&loader->eval, loader->corpus, d->heldout);
     loader->eval_tokens = loader->eval.start[d->n_heldout];
     return SY_OK;
 }
 
-sy_status sy_loader_create(const struct sy_documents *documents, const struct sy_tokenizer *tokenizer,
-                           const struct sy_data_options *options, int64_t seq_len, struct sy_loader **out) {
+sy_status sy_loader_create(const struct sy_corpus *corpus, const struct sy_data_options *options,
+                           int64_t seq_len, struct sy_loader **out) {
+    const struct sy_documents *documents = corpus->documents;
     if (seq_len < 1 || seq_len > SY_SEQ_LEN_MAX)
         SY_FAIL(SY_ERR_USAGE, "training.seq_len %" PRId64 " must be in 1 … %d", seq_len, SY_SEQ_LEN_MAX);
     if (documents->n_train < 1 || documents->train_bytes < 1)
@@ -85,12 +85,10 @@ sy_status sy_loader_create(const struct sy_documents *documents, const struct sy
     struct sy_loader *loader = calloc(1, sizeof *loader);
     if (!loader)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for the loader");
-    loader->documents = documents;
-    loader->bos = sy_tokenizer_bos(tokenizer);
-    loader->eos = sy_tokenizer_eos(tokenizer);
-    loader->pad = sy_tokenizer_pad(tokenizer);
+    loader->corpus = corpus;
     loader->seq_len = seq_len;
-    loader->epoch_tokens = documents->train_bytes + 2 * documents->n_train;
+    for (int64_t i = 0; i < documents->n_train; i++)
+        loader->epoch_tokens += sy_corpus_length(corpus, documents->train[i]);
     loader->shuffle = options->shuffle;
     loader->seed = options->seed;
     pthread_mutex_init(&loader->lock, NULL);
@@ -131,7 +129,7 @@ static const struct pass *epoch_pass(struct sy_loader *loader, int64_t epoch) {
     else
         for (int64_t i = 0; i < pass->n; i++)
             pass->order[i] = i;
-    pass_start(pass, loader->documents, loader->documents->train);
+    pass_start(pass, loader->corpus, loader->corpus->documents->train);
     return pass;
 }
 
@@ -148,23 +146,14 @@ static int64_t find_document(const struct pass *pass, int64_t at) {
     return low;
 }
 
-/* Token j of a document: BOS, its bytes, EOS. */
-static int32_t token_at(const struct sy_loader *loader, const struct sy_document *document, int64_t j) {
-    if (j == 0)
-        return loader->bos;
-    if (j > document->bytes)
-        return loader->eos;
-    return (unsigned char)loader->documents->text[document->offset + j - 1];
-}
-
 /* Writes a document's tokens from j on, as far as the sequence reaches. */
-static void fill_document(const struct sy_loader *loader, const struct sy_document *document, int64_t j,
-                          struct filled *s) {
-    int64_t last = document->bytes + 1;
+static void fill_document(const struct sy_loader *loader, int64_t document, int64_t j, struct filled *s) {
+    const struct sy_corpus *c = loader->corpus;
+    int64_t last = sy_corpus_length(c, document) - 1;
     int32_t start = j == 0 ? (int32_t)s->i : 0; /* j > 0 only for what began before the sequence */
     for (; j <= last && s->i < loader->seq_len; j++, s->i++) {
-        s->tokens[s->i] = token_at(loader, document, j);
-        s->labels[s->i] = j < last ? token_at(loader, document, j + 1) : SY_LABEL_NONE;
+        s->tokens[s->i] = sy_corpus_token(c, document, j);
+        s->labels[s->i] = j < last ? sy_corpus_token(c, document, j + 1) : SY_LABEL_NONE;
         s->doc_start[s->i] = start;
     }
 }
@@ -175,7 +164,7 @@ static void fill_pass(const struct sy_loader *loader, const struct pass *pass, c
     int64_t k = find_document(pass, at);
     int64_t j = at - pass->start[k];
     for (; k < pass->n && s->i < loader->seq_len; k++, j = 0)
-        fill_document(loader, &loader->documents->document[index[pass->order[k]]], j, s);
+        fill_document(loader, index[pass->order[k]], j, s);
 }
 
 sy_status sy_loader_fetch(struct sy_loader *loader, int64_t at, int32_t *tokens, int32_t *labels,
@@ -188,7 +177,7 @@ sy_status sy_loader_fetch(struct sy_loader *loader, int64_t at, int32_t *tokens,
     struct filled s = {tokens, labels, doc_start, 0};
     pthread_mutex_lock(&loader->lock);
     for (; s.i < loader->seq_len; epoch++, at = 0)
-        fill_pass(loader, epoch_pass(loader, epoch), loader->documents->train, at, &s);
+        fill_pass(loader, epoch_pass(loader, epoch), loader->corpus->documents->train, at, &s);
     pthread_mutex_unlock(&loader->lock);
     return SY_OK;
 }
@@ -204,10 +193,10 @@ sy_status sy_loader_eval_fetch(struct sy_loader *loader, int64_t n, int32_t *tok
     if (n < 0 || n >= sy_loader_eval_count(loader))
         SY_FAIL(SY_ERR_USAGE, "held-out sequence %" PRId64 " of %" PRId64, n, sy_loader_eval_count(loader));
     struct filled s = {tokens, labels, doc_start, 0};
-    fill_pass(loader, &loader->eval, loader->documents->heldout, n * loader->seq_len, &s);
+    fill_pass(loader, &loader->eval, loader->corpus->documents->heldout, n * loader->seq_len, &s);
     int32_t start = (int32_t)s.i;
     for (; s.i < loader->seq_len; s.i++) {
-        tokens[s.i] = loader->pad;
+        tokens[s.i] = loader->corpus->pad;
         labels[s.i] = SY_LABEL_NONE;
         doc_start[s.i] = start;
     }

@@ -1,6 +1,7 @@
 /* Documents to sequences of tokens: one endless stream, cut into sequences of S.
  *
  *     epoch 0: BOS text EOS BOS text EOS …  epoch 1: the same documents in another order …
+ *     (no BOS where the tokenizer has none)
  *     a sequence is stream[at … at+S), `at` global, for the whole run: the layout decides who asks,
  * never what is there
  *
@@ -12,18 +13,17 @@
 #ifndef SY_DATA_LOADER_H
 #define SY_DATA_LOADER_H
 
-#include "data/documents.h"
-#include "data/tokenizer.h"
+#include "data/corpus.h"
 
 enum { SY_SEQ_LEN_MAX = 1 << 24 };
 
 struct sy_loader;
 
-/* Local. Uses shuffle and seed of `options`; documents and tokenizer must outlive it. Allocates
+/* Local. Uses shuffle and seed of `options`; the corpus must outlive it. Allocates
  * everything that fetching needs. Errors: ERR_USAGE seq_len out of 1 … SY_SEQ_LEN_MAX, no training
  * documents; ERR_MEMORY. */
-sy_status sy_loader_create(const struct sy_documents *documents, const struct sy_tokenizer *tokenizer,
-                           const struct sy_data_options *options, int64_t seq_len, struct sy_loader **out);
+sy_status sy_loader_create(const struct sy_corpus *corpus, const struct sy_data_options *options,
+                           int64_t seq_len, struct sy_loader **out);
 void sy_loader_destroy(struct sy_loader *loader);
 
 /* Local. The sequence that begins at token `at` >= 0 of the stream: tokens[S]; labels[S], the next token

@@ -22,14 +22,14 @@ void sy_cuda_refuse(const struct sy_device *d, const char *fmt, ...) {
     va_end(args);
 }
 
-static void check(const struct sy_device *d, cudaError_t e, const char *what) {
+void sy_cuda_check(const struct sy_device *d, cudaError_t e, const char *what) {
     if (e != cudaSuccess)
         sy_cuda_refuse(d, "%s: %s", what, cudaGetErrorString(e));
 }
 
 void sy_cuda_launched(const struct sy_device *d, const char *op) {
     sy_cuda_of(d)->counts.launches++;
-    check(d, cudaGetLastError(), op);
+    sy_cuda_check(d, cudaGetLastError(), op);
 }
 
 /* --- the functions of a device -------------------------------------------------------------------------- */
@@ -44,7 +44,7 @@ static void *take(const struct sy_device *d, enum sy_place place, size_t bytes) 
         if (cudaHostAlloc(&p, bytes, cudaHostAllocDefault) == cudaSuccess)
             memset(p, 0, bytes);
     } else if (cudaMalloc(&p, bytes) == cudaSuccess) {
-        check(d, cudaMemsetAsync(p, 0, bytes, g->stream), "clearing new memory");
+        sy_cuda_check(d, cudaMemsetAsync(p, 0, bytes, g->stream), "clearing new memory");
     }
     cudaGetLastError(); /* the caller says that there is no memory */
     return p;
@@ -67,7 +67,7 @@ static void copy(const struct sy_device *d, void *to, const void *from, size_t b
     if (!bytes)
         return;
     cudaSetDevice(g->ordinal);
-    check(d, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, g->stream), "a copy");
+    sy_cuda_check(d, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, g->stream), "a copy");
 }
 
 static sy_status done(const struct sy_device *d) {
@@ -97,23 +97,28 @@ static void *itself(const struct sy_device *d, const void *p) {
 void *sy_cuda_upload_to(const struct sy_device *d, const void *list, size_t bytes) {
     struct sy_cuda *g = sy_cuda_of(d);
     struct sy_cuda_ring *r = &g->ring;
-    size_t room = (bytes + 15) / 16 * 16;
+    size_t room = (bytes + SY_CUDA_LIST_ALIGN - 1) / SY_CUDA_LIST_ALIGN * SY_CUDA_LIST_ALIGN;
     if (room > SY_CUDA_RING_PART) {
         sy_cuda_refuse(d, "a list of %zu bytes: at most %d fit", bytes, SY_CUDA_RING_PART);
         return NULL;
     }
+    struct sy_cuda_list recorded = sy_cuda_graph_list(g, room);
+    if (recorded.host)
+        memcpy(recorded.host, list, bytes);
+    if (g->graph.recording)
+        return recorded.device;
     cudaSetDevice(g->ordinal);
     if (r->used + room > SY_CUDA_RING_PART) {
-        check(d, cudaEventRecord(r->done[r->part], g->stream), "upload");
+        sy_cuda_check(d, cudaEventRecord(r->done[r->part], g->stream), "upload");
         r->part = (r->part + 1) % SY_CUDA_RING_PARTS;
         r->used = 0;
-        check(d, cudaEventSynchronize(r->done[r->part]), "upload");
+        sy_cuda_check(d, cudaEventSynchronize(r->done[r->part]), "upload");
     }
     size_t at = (size_t)r->part * SY_CUDA_RING_PART + r->used;
     r->used += room;
     memcpy(r->host + at, list, bytes);
-    check(d, cudaMemcpyAsync(r->device + at, r->host + at, bytes, cudaMemcpyHostToDevice, g->stream),
-          "upload");
+    sy_cuda_check(d, cudaMemcpyAsync(r->device + at, r->host + at, bytes, cudaMemcpyHostToDevice, g->stream),
+                  "upload");
     return r->device + at;
 }
 
@@ -197,6 +202,7 @@ static void destroy(struct sy_device *d) {
     cudaSetDevice(g->ordinal);
     if (g->stream)
         cudaStreamSynchronize(g->stream);
+    sy_cuda_forget(d);
     ring_close(g);
     if (g->stream)
         cudaStreamDestroy(g->stream);
@@ -215,6 +221,9 @@ static sy_status begin(struct sy_cuda *g) {
                                    .copy = copy,
                                    .wait = done,
                                    .alias = itself,
+                                   .repeat = sy_cuda_repeat,
+                                   .repeated = sy_cuda_repeated,
+                                   .forget = sy_cuda_forget,
                                    .destroy = destroy,
                                    .state = g};
     cudaError_t e = cudaSetDevice(g->ordinal);

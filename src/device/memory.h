@@ -32,6 +32,13 @@ struct sy_device {
     sy_status (*wait)(const struct sy_device *d);
     /* Where a transport of this process reads and writes device memory at p. */
     void *(*alias)(const struct sy_device *d, const void *p);
+    /* Ops and copies that are enqueued alike again and again, as a training step's are. `repeat`: 1: what the
+     * last times had in common was enqueued once more, the caller has nothing to do; 0: the caller enqueues
+     * it, then calls `repeated`. That one: 0: nothing was enqueued, and the caller enqueues it once more.
+     * `forget`: what comes next is another sequence, or in other memory. NULL, all three: never. */
+    int (*repeat)(const struct sy_device *d);
+    int (*repeated)(const struct sy_device *d);
+    void (*forget)(const struct sy_device *d);
     /* Around an op that computes with the host's threads; NULL: nothing is to be done. Nest. */
     void (*open)(const struct sy_device *d);
     void (*close)(const struct sy_device *d);

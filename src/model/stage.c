@@ -323,6 +323,11 @@ static void show(const struct call *k, const char *what, struct sy_mat x, int64_
         t->rows(t->self, &(struct sy_trace_rows){what, k->l, at->first, at->n, at->seq_len, d, x});
 }
 
+/* Of the exchanges of a layer's rows, too. */
+static sy_status at_layer(sy_status status, const struct call *k) {
+    return status == SY_OK ? SY_OK : sy_fail_context(status, "layer %d", k->l);
+}
+
 static sy_status moe_fwd(struct sy_stage *s, const struct call *k) {
     const struct sy_layer_ctx *c = k->c;
     struct sy_moe_call call = {.pass = k->pass,
@@ -336,10 +341,9 @@ static sy_status moe_fwd(struct sy_stage *s, const struct call *k) {
                                .given = k->b->given ? &k->b->given[k->l] : NULL,
                                .counts = c->counts ? c->counts + k->l * c->moe.config->num_experts : NULL,
                                .tally = c->tally};
-    sy_status status = sy_moe_fwd(&c->moe, &k->w->moe, &call,
-                                  &(struct sy_moe_memory){&k->act->moe, NULL, &s->moe}, k->act->n2, s->y);
-    if (status != SY_OK)
-        return sy_fail_context(status, "layer %d", k->l);
+    SY_TRY(at_layer(sy_moe_fwd(&c->moe, &k->w->moe, &call,
+                               &(struct sy_moe_memory){&k->act->moe, NULL, &s->moe}, k->act->n2, s->y),
+                    k));
     write_taken(k);
     return SY_OK;
 }
@@ -387,8 +391,9 @@ static sy_status layer_bwd_inputs(struct sy_stage *s, const struct call *k, stru
     int64_t d = c->model->dim, tokens = k->b->tokens;
     show(k, "gradient of output", dy, d);
     if (sy_layer_is_moe(c->model, k->l))
-        SY_TRY(sy_moe_bwd(&c->moe, &k->w->moe, &(struct sy_moe_memory){&t->moe, &g->moe, &s->moe}, t->n2, dy,
-                          g->dn2));
+        SY_TRY(at_layer(sy_moe_bwd(&c->moe, &k->w->moe, &(struct sy_moe_memory){&t->moe, &g->moe, &s->moe},
+                                   t->n2, dy, g->dn2),
+                        k));
     else
         sy_mlp_bwd(c->x, &k->w->ffn,
                    &(struct sy_mlp_bwd){.rows = sy_rows_dense(1, tokens),

@@ -16,6 +16,7 @@
     X(counts_exchanged, "exchanges of counts between ranks")               \
     X(host_waits, "waits of the host for a device; 0 on a CPU")            \
     X(rows_sent, "rows sent to other ranks, padding included")             \
+    X(bytes_sent, "bytes sent to other ranks by all-to-alls")              \
     X(rows_padded, "rows of zeros among them")                             \
     X(a2a_in_backward, "all-to-alls of forward that recompute repeated")   \
     X(cached_w13_hit, "forwards that found W1 and W3 prepared")            \

@@ -218,12 +218,18 @@ static void count_rows(const struct sy_exchange *e, const int64_t *rows_at) {
     }
 }
 
+void sy_exchange_count_bytes(const struct sy_exchange *e, const int64_t *at) {
+    for (int r = 0; r < e->comm.size; r++)
+        e->counters->bytes_sent += r == e->comm.rank ? 0 : at[r + 1] - at[r];
+}
+
 /* A transport of this process reads what ops have written: they are waited for. A rank whose device has
  * failed comes all the same and says so. */
 static sy_status send(const struct sy_exec *x, const struct sy_exchange *e, struct sy_exchange_buffer *b,
                       const void *from, int back, void *to) {
     const struct sy_device *d = x->device;
     sy_status mine = sy_exec_wait(x);
+    sy_exchange_count_bytes(e, b->at[back]);
     return e->comm.ops->all_to_all_begin(&e->comm, mine, d->alias(d, from), b->at[back], d->alias(d, to),
                                          b->at[!back], &b->request);
 }

@@ -63,6 +63,7 @@ sy_status sy_counts_exchange(const struct sy_exec *x, struct sy_exchange *e, str
     sy_status status = read_counts(x, e, d, c->local);
     write_messages(e, c, d->sequences, s);
     e->counters->counts_exchanged++;
+    sy_exchange_count_bytes(e, c->at[0]);
     return e->comm.ops->all_to_all(&e->comm, status, c->said, c->at[0], c->told, c->at[1]);
 }
 

@@ -11,6 +11,9 @@
 
 #include "moe/exchange.h"
 
+/* Adds to the counters what this rank sends to others in an all-to-all: at [size + 1]. */
+void sy_exchange_count_bytes(const struct sy_exchange *e, const int64_t *at);
+
 static inline int64_t sy_counts_header(const struct sy_comm *comm, const struct sy_exchange_shape *s) {
     return s->max_rounds + comm->size + 2;
 }

@@ -67,8 +67,8 @@ static void documents(struct sy_make *m, struct sy_attention *op) {
     }
 }
 
-/* Head sizes: small ones that no tile divides; by an even chance those that a device may have faster kernels
- * for, their rows aligned or not. */
+/* Head sizes: by an even chance those that a device may have faster kernels for, their rows aligned or not;
+ * else small ones, or wide ones of several vectors, that no tile divides. */
 struct head_sizes {
     int64_t d[SY_HEAD_SLICES], dv;
     int n_slices, by_8;
@@ -84,10 +84,11 @@ static struct head_sizes head_sizes(struct sy_make *m) {
         return (struct head_sizes){{32, 32}, 64, 1 + (int)sy_make_below(m, SY_HEAD_SLICES), 0};
     if (sy_make_coin(m))
         return usual[sy_make_below(m, 5)];
-    struct head_sizes h = {.dv = 1 + sy_make_below(m, 24),
-                           .n_slices = 1 + (int)sy_make_below(m, SY_HEAD_SLICES)};
-    for (int p = 0; p < h.n_slices; p++)
-        h.d[p] = 1 + sy_make_below(m, 24);
+    struct head_sizes h = {.n_slices = 1 + (int)sy_make_below(m, SY_HEAD_SLICES)};
+    int wide = (int)sy_make_below(m, 2);
+    h.dv = wide ? 16 + sy_make_below(m, SY_CALL_HEAD - 15) : 1 + sy_make_below(m, 24);
+    for (int p = 0; p < h.n_slices; p++) /* each part is padded by itself: 128 and 64 are SY_CALL_HEAD */
+        h.d[p] = 1 + sy_make_below(m, !wide ? 24 : h.n_slices == 1 ? SY_CALL_HEAD : p == 0 ? 128 : 64);
     return h;
 }
 

@@ -103,11 +103,17 @@ void sy_make_operand(struct sy_make *m, int64_t groups, int64_t k, int64_t n, st
 
 static int64_t depth(struct sy_make *m) { return sy_make_below(m, 8) == 0 ? 600 : sy_make_side(m, 256); }
 
+/* Some calls have columns for several tiles. */
+static int64_t columns(struct sy_make *m) {
+    int64_t n = sy_make_side(m, 128);
+    return m->size == SY_CALL_EDGE && sy_make_below(m, 4) == 0 ? 4 * n + 8 : n;
+}
+
 void sy_make_linear(struct sy_make *m, struct sy_linear *op) {
     m->whole = sy_make_coin(m);
     struct sy_make_rows r = sy_make_some_rows(m, m->size == SY_CALL_TYPICAL ? 16 : 60, 0);
     int epilogue = (int)sy_make_below(m, 3); /* none, residual, SwiGLU */
-    int64_t rows = r.rows.max_rows, n = sy_make_side(m, 128), k = m->size == SY_CALL_TYPICAL ? 256 : depth(m);
+    int64_t rows = r.rows.max_rows, n = columns(m), k = m->size == SY_CALL_TYPICAL ? 256 : depth(m);
     n += epilogue != 2 ? 0 : m->whole ? n % 16 : n % 2;
     *op = (struct sy_linear){.rows = r.rows, .k = k, .n = n, .x = turned(m, "x", rows, k, sy_make_coin(m))};
     sy_make_operand(m, r.rows.groups, k, n, &op->w);
@@ -128,6 +134,7 @@ static void swiglu_back(struct sy_make *m, struct sy_linear_dx *op) {
     op->epilogue = SY_EPILOGUE_SWIGLU_BACK;
     op->gu = sy_make_mat(m, "gu", m->x->dtype, rows, 2 * f, SY_HOLDS_ANY);
     op->a = sy_make_mat(m, "a", SY_F32, rows, f, SY_HOLDS_ANY);
+    m->c->region[m->c->n_regions - 1].words = SY_WORDS_PRIVATE;
     op->dgu = sy_make_mat(m, "dgu", m->x->dtype, rows, 2 * f, SY_HOLDS_ANY);
     op->hw = sy_make_mat(m, "hw", m->x->dtype, rows, f, SY_HOLDS_ANY);
     int weighted = (int)sy_make_below(m, 3); /* not, without dw, with it */
@@ -140,7 +147,7 @@ void sy_make_linear_dx(struct sy_make *m, struct sy_linear_dx *op) {
     struct sy_make_rows r = sy_make_some_rows(m, m->size == SY_CALL_TYPICAL ? 16 : 60, 0);
     int64_t rows = r.rows.max_rows;
     int back = (int)sy_make_below(m, 2);
-    *op = (struct sy_linear_dx){.rows = r.rows, .n = sy_make_side(m, 128), .n_maps = 1};
+    *op = (struct sy_linear_dx){.rows = r.rows, .n = columns(m), .n_maps = 1};
     op->n_maps += m->size == SY_CALL_EDGE ? (int)sy_make_below(m, SY_DX_MAPS) : 0;
     for (int i = 0; i < op->n_maps; i++) {
         struct sy_dx_map *map = &op->map[i];

@@ -136,7 +136,7 @@ int32_t *sy_make_ids(struct sy_make *m, int64_t tokens, int64_t experts, int64_t
 
 struct sy_mat sy_make_mat(struct sy_make *m, const char *name, enum sy_dtype t, int64_t rows, int64_t cols,
                           enum sy_holds holds) {
-    int64_t row = cols + sy_make_gap(m);
+    int64_t row = (m->whole ? (cols + 7) / 8 * 8 : cols) + sy_make_gap(m);
     return sy_mat_of(numbers(m, name, t, rows * row, holds), t, row);
 }
 

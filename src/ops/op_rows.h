@@ -74,7 +74,7 @@ struct sy_dx_map { /* one map of the input, y = x w^T: dy [rows, k] stored, w [k
 };
 
 /* dx = BF(one CHAIN over the outputs of the maps, in order, each padded to KB by itself). SWIGLU_BACK: the
- * chain a' stays fp32 in `a` and is the gradient of h, f = n wide, before the route's weight: a = w a' (w
+ * chain a' stays fp32 and is the gradient of h, f = n wide, before the route's weight: a = w a' (w
  * given) or a'; du = BF(a s), dg = BF((a u)(SIG(g) fma(g, 1 - SIG(g), 1))). With w: dw = B64 over f of a' h,
  * hw = BF(w h). Without: hw = h. */
 struct sy_linear_dx {
@@ -85,7 +85,7 @@ struct sy_linear_dx {
     struct sy_mat dx; /* [rows, n] stored or fp32; not with SWIGLU_BACK */
     enum sy_epilogue epilogue;
     struct sy_mat gu;  /* [rows, 2f] stored: g | u */
-    struct sy_mat a;   /* [rows, f] fp32 workspace */
+    struct sy_mat a;   /* [rows, f] fp32 workspace: what it holds then is nobody's */
     const float *w;    /* [rows] or NULL */
     struct sy_mat dgu; /* [rows, 2f] stored */
     struct sy_mat hw;  /* [rows, f] stored: the rows of W2's weight gradient */

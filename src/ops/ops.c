@@ -1,10 +1,10 @@
 /* Tiers: the table of each, what it needs of the CPU, and the choice. See ops.h. */
 #include "ops/ops.h"
 
-#include "ops/product_scratch.h"
-
 #include <pthread.h>
 #include <string.h>
+
+#include "ops/product_scratch.h"
 
 extern const struct sy_ops sy_ops_ref;
 #if defined(__x86_64__)
@@ -107,10 +107,17 @@ void sy_exec_set_class(struct sy_exec *x, enum sy_numeric_class cls) {
     x->kb = sy_class_kb(cls);
 }
 
+/* Attention backward needs the most: widened to fp32 (ops/ref), or packed once a sequence (ops/simd). */
+static int64_t attention_floats(int64_t max_head, int64_t seq_len) {
+    int64_t head = (max_head + 31) / 32 * 32, wide = head + 64, keys = seq_len + SY_ATTENTION_BLOCK;
+    int64_t scores = 4 * 64 * SY_ATTENTION_BLOCK + 1024;
+    int64_t widened = (3 * 64 + 4 * SY_ATTENTION_BLOCK) * wide + 2 * keys * wide;
+    int64_t packed = 4 * 64 * head + 7 * keys * head / 2 + keys;
+    return scores + (widened > packed ? widened : packed);
+}
+
 size_t sy_ops_scratch_bytes(int64_t max_row, int64_t max_head, int64_t seq_len) {
-    int64_t w = (max_head + 31) / 32 * 32 + 64, keys = seq_len + SY_ATTENTION_BLOCK;
-    int64_t attention =
-        (3 * 64 + 4 * SY_ATTENTION_BLOCK) * w + 4 * 64 * SY_ATTENTION_BLOCK + 2 * keys * w + 1024;
+    int64_t attention = attention_floats(max_head, seq_len);
     int64_t product = SY_PRODUCT_WORDS, pointwise = 12 * max_row + 4096;
     int64_t floats = attention > product ? attention : product;
     floats = pointwise > floats ? pointwise : floats;

@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "parallel/place.h"
+
 enum { SLOTS = SY_GATHER_SLOTS, ALIGN = 64 };
 
 struct slot { /* of a set in flight */
@@ -122,6 +124,13 @@ static struct slot *slot_of(struct sy_gather *g, int set) {
     return &g->slot[i];
 }
 
+int sy_gather_is_begun(const struct sy_gather *g, int set) {
+    for (int i = 0; i < SLOTS; i++)
+        if (g->slot[i].set == set)
+            return 1;
+    return 0;
+}
+
 sy_status sy_gather_begin(struct sy_gather *g, int set) {
     const struct sy_gather_set *s = &g->set[set];
     const struct sy_comm *c = &s->comm;
@@ -148,28 +157,31 @@ sy_status sy_gather_begin(struct sy_gather *g, int set) {
         }
         recv += theirs;
     }
-    return status;
+    return sy_at_layer(status, "weights", s->layer);
 }
 
 sy_status sy_gather_wait(struct sy_gather *g, int set) {
     const struct sy_gather_set *s = &g->set[set];
     struct slot *slot = slot_of(g, set);
-    for (int i = 0; i < 2 * s->comm.size; i++)
-        SY_TRY(s->comm.ops->wait(&s->comm, &slot->request[i]));
+    sy_status status = SY_OK;
+    for (int i = 0; i < 2 * s->comm.size && status == SY_OK; i++) /* after an error all are over */
+        status = s->comm.ops->wait(&s->comm, &slot->request[i]);
     slot->set = -1;
-    unpack(g, s, slot->recv);
-    return SY_OK;
+    if (status == SY_OK)
+        unpack(g, s, slot->recv);
+    return sy_at_layer(status, "weights", s->layer);
 }
 
 int64_t sy_gather_sent(const struct sy_gather *g) { return g->sent; }
 
+/* One set comes while the next is sent; after a failure nothing more is begun, and what was is waited for. */
 sy_status sy_gather_all(struct sy_gather *g) {
-    if (g->n_sets > 0)
-        SY_TRY(sy_gather_begin(g, 0));
-    for (int i = 0; i < g->n_sets; i++) {
-        if (i + 1 < g->n_sets)
-            SY_TRY(sy_gather_begin(g, i + 1));
-        SY_TRY(sy_gather_wait(g, i));
+    struct sy_first_failure first = {0};
+    for (int i = 0; i <= g->n_sets; i++) {
+        if (i < g->n_sets && first.status == SY_OK)
+            sy_first_failure_note(&first, sy_gather_begin(g, i));
+        if (i > 0 && sy_gather_is_begun(g, i - 1))
+            sy_first_failure_note(&first, sy_gather_wait(g, i - 1));
     }
-    return SY_OK;
+    return sy_first_failure_said(&first);
 }

@@ -25,6 +25,7 @@ struct sy_gather_set { /* over one group: rank r has part first + r of `of` of e
     int first, of;
     struct sy_gather_item *item;
     int n_items;
+    int layer; /* for messages: whose tensors they are; -1: of none */
     /* all items' own parts as a message has them (one behind the other), or NULL: they are copied into one */
     const void *message;
 };
@@ -49,6 +50,8 @@ void sy_gather_carve(struct sy_gather *g, struct sy_arena *a);
  * Errors: of the device, ERR_PEER. */
 sy_status sy_gather_begin(struct sy_gather *g, int set);
 sy_status sy_gather_wait(struct sy_gather *g, int set);
+/* Begun, and not waited for. */
+int sy_gather_is_begun(const struct sy_gather *g, int set);
 
 /* Collective over all sets' groups: every set, one after the other. */
 sy_status sy_gather_all(struct sy_gather *g);

@@ -52,6 +52,14 @@ sy_status sy_joining_init(const struct sy_share *of, int size, int rank, int lea
     return SY_OK;
 }
 
+void sy_joining_in_turn(struct sy_joining *j) {
+    for (int i = 0; i < j->n_joins; i++) {
+        j->to[i] = 0;
+        j->from[i] = i + 1;
+    }
+    j->root = 0;
+}
+
 void sy_joining_fini(struct sy_joining *j) {
     free(j->first);
     free(j->node);

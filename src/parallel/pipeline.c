@@ -158,7 +158,16 @@ static void idle(struct sy_model *m, int stage, enum sy_work work) {
                                             : SY_STAGE_BWD);
 }
 
-static sy_status compute(const struct call *c, const struct sy_schedule_step *s) {
+static sy_status forward(struct call *c, const struct sy_schedule_step *s, int stage) {
+    const struct sy_pipeline_run *run = c->run;
+    SY_TRY(sy_model_fwd(c->p->o.model, stage, s->micro_batch, &c->batch,
+                        run->sink ? SY_PASS_TRAIN : SY_PASS_EVAL, run->sink));
+    if (run->after)
+        run->after(run->self, &c->batch, s->stage);
+    return SY_OK;
+}
+
+static sy_status compute(struct call *c, const struct sy_schedule_step *s) {
     struct sy_model *m = c->p->o.model;
     const struct sy_grad_sink *sink = c->run->sink;
     int stage = local(c->p, s->stage);
@@ -166,9 +175,11 @@ static sy_status compute(const struct call *c, const struct sy_schedule_step *s)
         idle(m, stage, s->work);
         return SY_OK;
     }
+    if (c->run->before)
+        c->run->before(c->run->self, &c->batch);
     switch (s->work) {
     case SY_WORK_F:
-        return sy_model_fwd(m, stage, s->micro_batch, &c->batch, sink ? SY_PASS_TRAIN : SY_PASS_EVAL, sink);
+        return forward(c, s, stage);
     case SY_WORK_B:
         return sy_model_bwd(m, stage, s->micro_batch, sink);
     case SY_WORK_I:
@@ -212,6 +223,13 @@ static sy_status do_step(struct call *c, int i, sy_status *mine) {
     return give(p, s, &c->batch);
 }
 
+/* Which step a wait was in; not of what a rank's own work has failed of. */
+static sy_status at_step(sy_status status, const struct sy_schedule_step *s) {
+    return status == SY_ERR_PEER
+               ? sy_fail_context(status, "stage %d, micro-batch %d", s->stage, s->micro_batch)
+               : status;
+}
+
 static sy_status finish(struct sy_pipeline *p) {
     for (int i = 0; i < stages_each(p); i++)
         for (int way = 0; way < WAYS; way++)
@@ -224,7 +242,7 @@ sy_status sy_pipeline_run(struct sy_pipeline *p, const struct sy_pipeline_run *r
     struct call c = {.p = p, .run = run};
     sy_status mine = SY_OK;
     for (int i = next_of(p, run, 0); i < p->o.schedule->n_each; i = next_of(p, run, i + 1))
-        SY_TRY(do_step(&c, i, &mine));
+        SY_TRY(at_step(do_step(&c, i, &mine), &sy_schedule_of_rank(p->o.schedule, p->o.pp.rank)[i]));
     SY_TRY(finish(p));
     return mine;
 }

@@ -37,6 +37,10 @@ struct sy_pipeline_run {
     void *self;
     struct sy_batch (*batch)(void *self, int64_t mb); /* the same sequences on every rank; also none */
     const struct sy_grad_sink *sink;                  /* NULL: forward alone, loss to the tally */
+    /* Around what a stage does with a batch that has sequences: before its forward and backward, which sees
+     * what was changed of the batch; after its forward. Or NULL. */
+    void (*before)(void *self, struct sy_batch *b);
+    void (*after)(void *self, const struct sy_batch *b, int stage);
 };
 
 /* Collective over pp and ep. Errors: of the exchange, not agreed over pp; ERR_PEER. */

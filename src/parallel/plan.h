@@ -22,6 +22,7 @@ struct sy_plan_gpu {
     double near, far; /* bytes a second that one rank sends within its node, and to others */
     int node;         /* ranks of a node */
     double products;  /* share of the peak that products reach */
+    double attention; /* and that attention does, of its causal half */
     double latency;   /* seconds of a message */
 };
 

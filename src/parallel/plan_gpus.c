@@ -6,8 +6,8 @@
 /* SXM boards: dense bf16 without sparsity; NVLink 4 is 900 GB/s both ways together; one 400 Gb/s port a
  * GPU. */
 static const struct sy_plan_gpu gpus[] = {
-    {"h200", 989e12, 141e9, 4.8e12, 450e9, 50e9, 8, 0.6, 1e-5},
-    {"h100", 989e12, 80e9, 3.35e12, 450e9, 50e9, 8, 0.6, 1e-5},
+    {"h200", 989e12, 141e9, 4.8e12, 450e9, 50e9, 8, 0.6, 0.6, 1e-5},
+    {"h100", 989e12, 80e9, 3.35e12, 450e9, 50e9, 8, 0.6, 0.6, 1e-5},
 };
 
 const struct sy_plan_gpu *sy_plan_gpu_at(int i) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "parallel/joining.h"
+#include "parallel/place.h"
 
 enum { BUCKET = 1 << 20, ALIGN_FLOATS = 16, FLIGHTS = 2 };
 
@@ -34,7 +35,7 @@ struct sy_reduce {
     float *gradient;               /* [n_own] */
     struct flight flight[FLIGHTS]; /* bucket i: i mod FLIGHTS */
     int begun, done;               /* buckets of this step */
-    sy_status status;              /* of those that are done */
+    struct sy_first_failure first; /* of those that are done */
 };
 
 /* --- buckets -------------------------------------------------------------------------------------------- */
@@ -147,6 +148,10 @@ static sy_status make_joinings(struct sy_reduce *r) {
     if (status == SY_OK)
         status = sy_joining_init(of, m->edp, m->edp_rank, m->lanes / m->expert_lanes, &r->experts);
     free(of);
+    if (status == SY_OK && r->o.in_turn) {
+        sy_joining_in_turn(&r->dense);
+        sy_joining_in_turn(&r->experts);
+    }
     return status;
 }
 
@@ -305,9 +310,11 @@ static const struct sy_comm *comm_of(const struct sy_reduce *r, const struct buc
 
 /* --- a step --------------------------------------------------------------------------------------------- */
 
-static void note(struct sy_reduce *r, sy_status status) {
-    if (r->status == SY_OK)
-        r->status = status;
+static void note(struct sy_reduce *r, sy_status status) { sy_first_failure_note(&r->first, status); }
+
+/* Of the bucket's first tensor. */
+static int layer_of(const struct sy_reduce *r, const struct bucket *b) {
+    return param_of(r, b->tensor[0])->layer;
 }
 
 /* The next bucket goes out. A rank that has failed comes with its status. */
@@ -320,8 +327,9 @@ static void begin(struct sy_reduce *r, sy_status mine) {
         set_out(r, b, f);
         mine = sy_exec_wait(r->o.exec);
     }
-    note(r, c->ops->all_to_all_begin(c, mine, d->alias(d, f->send), f->at[0], d->alias(d, f->recv), f->at[1],
-                                     &f->request));
+    note(r, sy_at_layer(c->ops->all_to_all_begin(c, mine, d->alias(d, f->send), f->at[0],
+                                                 d->alias(d, f->recv), f->at[1], &f->request),
+                        "gradients", layer_of(r, b)));
 }
 
 /* The first that is on its way is waited for and joined. */
@@ -329,7 +337,7 @@ static void finish(struct sy_reduce *r) {
     const struct bucket *b = &r->bucket[r->done];
     struct flight *f = &r->flight[r->done++ % FLIGHTS];
     const struct sy_comm *c = comm_of(r, b);
-    sy_status status = c->ops->wait(c, &f->request);
+    sy_status status = sy_at_layer(c->ops->wait(c, &f->request), "gradients", layer_of(r, b));
     if (status == SY_OK)
         join(r, b, f);
     note(r, status);
@@ -337,7 +345,7 @@ static void finish(struct sy_reduce *r) {
 
 void sy_reduce_begin(struct sy_reduce *r) {
     r->begun = r->done = 0;
-    r->status = SY_OK;
+    r->first = (struct sy_first_failure){0};
 }
 
 /* All of this rank's nodes of all of the bucket's tensors. */
@@ -351,12 +359,12 @@ static int is_ready(const struct sy_reduce *r, const struct bucket *b) {
 }
 
 void sy_reduce_progress(struct sy_reduce *r, int may_wait) {
-    while (r->begun < r->n_buckets && r->status == SY_OK && is_ready(r, &r->bucket[r->begun])) {
+    while (r->begun < r->n_buckets && r->first.status == SY_OK && is_ready(r, &r->bucket[r->begun])) {
         if (r->begun - r->done == FLIGHTS && !may_wait)
             return;
         if (r->begun - r->done == FLIGHTS)
             finish(r);
-        begin(r, r->status);
+        begin(r, sy_first_failure_said(&r->first));
     }
 }
 
@@ -364,10 +372,13 @@ sy_status sy_reduce_run(struct sy_reduce *r, sy_status mine) {
     note(r, mine);
     while (r->done < r->n_buckets)
         if (r->begun < r->n_buckets && r->begun - r->done < FLIGHTS)
-            begin(r, r->status);
+            begin(r, sy_first_failure_said(&r->first));
         else
             finish(r);
-    return r->n_buckets > 0 ? r->o.groups->dp.ops->agree(&r->o.groups->dp, r->status) : mine;
+    sy_status said = sy_first_failure_said(&r->first);
+    if (r->n_buckets == 0 || said == SY_ERR_PEER) /* without the others nothing is agreed on */
+        return said;
+    return r->o.groups->dp.ops->agree(&r->o.groups->dp, said);
 }
 
 int64_t sy_reduce_sent(const struct sy_reduce *r) { return r->sent; }

@@ -20,6 +20,7 @@ struct sy_reduce_options {
     const struct sy_mesh *mesh;
     const struct sy_groups *groups;       /* not read by measure */
     const struct sy_gradients *gradients; /* nor this */
+    int in_turn;                          /* a planted bug: rank after rank, no tree */
 };
 
 struct sy_reduce;

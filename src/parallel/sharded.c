@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "parallel/gather.h"
+#include "parallel/place.h"
 #include "parallel/resident.h"
 
 struct room {
@@ -30,7 +31,7 @@ struct sy_sharded {
     struct sy_resident *ends;
     int ends_there;
     int64_t clock;
-    sy_status status;
+    struct sy_first_failure first;
 };
 
 /* --- what there is -------------------------------------------------------------------------------------- */
@@ -54,7 +55,7 @@ static struct sy_comm group_of(const struct sy_sharded *s, int experts) {
 static void list_set(struct sy_sharded *s, int layer, int experts, int *n) {
     const struct sy_params *p = s->o.params;
     struct sy_gather_set *set = &s->set[2 * (layer + 1) + experts];
-    *set = (struct sy_gather_set){.comm = group_of(s, experts), .item = s->item + *n};
+    *set = (struct sy_gather_set){.comm = group_of(s, experts), .item = s->item + *n, .layer = layer};
     set->of = set->comm.size;
     for (int i = 0; i < p->n_tensors; i++) {
         const struct sy_param *q = param_of(s, i);
@@ -209,7 +210,8 @@ void sy_sharded_destroy(struct sy_sharded *s) {
         return;
     for (int i = 0; s->room && i < s->n_rooms; i++) {
         for (int k = 0; k < 2 && s->room[i].coming; k++) /* a step ended in its middle, on every rank */
-            sy_gather_wait(s->gather, 2 * (s->room[i].layer + 1) + k);
+            if (sy_gather_is_begun(s->gather, 2 * (s->room[i].layer + 1) + k))
+                sy_gather_wait(s->gather, 2 * (s->room[i].layer + 1) + k);
         sy_resident_destroy(s->room[i].weights);
     }
     sy_resident_destroy(s->ends);
@@ -240,20 +242,17 @@ void sy_sharded_changed(struct sy_sharded *s) {
     }
 }
 
-sy_status sy_sharded_status(const struct sy_sharded *s) { return s->status; }
+sy_status sy_sharded_status(const struct sy_sharded *s) { return sy_first_failure_said(&s->first); }
 int64_t sy_sharded_sent(const struct sy_sharded *s) { return sy_gather_sent(s->gather); }
 
 /* --- gathering ------------------------------------------------------------------------------------------ */
 
-static void note(struct sy_sharded *s, sy_status status) {
-    if (s->status == SY_OK)
-        s->status = status;
-}
+static void note(struct sy_sharded *s, sy_status status) { sy_first_failure_note(&s->first, status); }
 
 /* Both sets of a layer (-1: of none), into a room. */
 static void begin(struct sy_sharded *s, int layer, const struct sy_resident *room) {
     struct sy_keeper to = sy_resident_keeper(room);
-    for (int k = 2 * (layer + 1); k < 2 * (layer + 1) + 2 && s->status == SY_OK; k++) {
+    for (int k = 2 * (layer + 1); k < 2 * (layer + 1) + 2 && s->first.status == SY_OK; k++) {
         struct sy_gather_set *set = &s->set[k];
         for (int i = 0; i < set->n_items; i++)
             set->item[i].all = to.of(to.self, s->tensor[set->item - s->item + i]).at;
@@ -261,9 +260,11 @@ static void begin(struct sy_sharded *s, int layer, const struct sy_resident *roo
     }
 }
 
+/* Also after a failure of one: the other one's buffers may be on their way. */
 static void finish(struct sy_sharded *s, int layer, struct sy_resident *room) {
-    for (int k = 2 * (layer + 1); k < 2 * (layer + 1) + 2 && s->status == SY_OK; k++)
-        note(s, sy_gather_wait(s->gather, k));
+    for (int k = 2 * (layer + 1); k < 2 * (layer + 1) + 2; k++)
+        if (sy_gather_is_begun(s->gather, k))
+            note(s, sy_gather_wait(s->gather, k));
     sy_resident_changed(room);
 }
 

@@ -98,7 +98,7 @@ static sy_status check_options(const struct sy_routes_options *o) {
 }
 
 /* No sequence is filled. */
-static void mark_empty(struct sy_routes_files *f) {
+void sy_routes_forget(struct sy_routes_files *f) {
     for (int64_t s = 0; s < f->o.n_layers * f->o.sequences; s++)
         f->ids[s * sy_routes_of_sequence(f)] = -1;
 }
@@ -134,7 +134,7 @@ static sy_status take_memory(struct sy_routes_files *f, const int *layers) {
     for (int i = 0; i < f->o.n_layers; i++)
         f->has_w[i] = 1;
     sort_names(f);
-    mark_empty(f);
+    sy_routes_forget(f);
     return SY_OK;
 }
 
@@ -248,7 +248,7 @@ static sy_status save(struct sy_routes_files *f, int64_t step, int skipped) {
         unlink(tmp);
         SY_FAIL(SY_ERR_IO, "%s: cannot rename to %s: %s", tmp, path, strerror(error));
     }
-    mark_empty(f);
+    sy_routes_forget(f);
     return sy_folder_sync(f->dir);
 }
 

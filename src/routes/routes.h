@@ -14,7 +14,7 @@
 #ifndef SY_ROUTES_ROUTES_H
 #define SY_ROUTES_ROUTES_H
 
-#include "base/status.h"
+#include "comm/comm.h"
 #include "moe/routes.h"
 
 struct sy_routes_options {
@@ -47,6 +47,13 @@ sy_status sy_routes_save(struct sy_routes_files *files, int64_t step);
 
 /* Local. Whether all weights that were filled in are finite: a file has no others. */
 int sy_routes_finite(const struct sy_routes_files *files);
+
+/* Collective. Of ranks that have filled in different sequences and layers: all of them on every rank. Errors:
+ * ERR_RUNTIME names what two ranks have; ERR_MEMORY, ERR_PEER. */
+sy_status sy_routes_join(struct sy_routes_files *files, const struct sy_comm *comm);
+
+/* Local. As if nothing had been filled in since the last save. */
+void sy_routes_forget(struct sy_routes_files *files);
 
 /* Local. Writes the file of a step that was skipped, whatever was filled. Errors: ERR_IO, ERR_MEMORY. */
 sy_status sy_routes_save_skipped(struct sy_routes_files *files, int64_t step);

@@ -62,7 +62,7 @@ static sy_status eval_calls(struct heldout *h, int64_t n) {
     SY_TRY(s->groups.ep.ops->agree(&s->groups.ep, sy_feed_fetch_heldout(s, own.first, mine)));
     sy_feed_send(s, mine);
     if (s->pipeline)
-        return sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){h, call_batch, NULL});
+        return sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){.self = h, .batch = call_batch});
     struct sy_batch b = call_batch(h, 0);
     if (b.at.n == 0 && !b.group) {
         sy_model_idle(s->model, 0);

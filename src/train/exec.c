@@ -5,6 +5,8 @@
 #include "device/cuda.h"
 #include "ops/wrapped.h"
 #include "train/classes.h"
+#include "train/plant_ties.h"
+#include "train/plants.h"
 
 /* *own: to be destroyed at the end, or NULL. */
 static sy_status open_device(const struct sy_config *c, struct sy_device **own,
@@ -66,9 +68,21 @@ int sy_exec_threads(const struct sy_config *c, const struct sy_mesh *m) {
     return all < ranks ? 1 : (int)sy_deal(all, ranks, m->rank % ranks).n;
 }
 
+static sy_status plant(struct sy_session *s) {
+    int ordinal;
+    if (!sy_plant_is(s->config, "ties_higher"))
+        return SY_OK;
+    if (sy_config_cuda(s->config, &ordinal))
+        return sy_config_fail(s->config, "debug.break",
+                              "it is planted in the router of a CPU: choose run.device = \"cpu\"");
+    sy_plant_ties(&s->exec, &s->planted);
+    return SY_OK;
+}
+
 sy_status sy_exec_open(struct sy_session *s) {
     const struct sy_config *c = s->config;
     SY_TRY(choose_ops(c, &s->exec.ops));
+    SY_TRY(plant(s));
     SY_TRY(sy_pool_create(sy_exec_threads(c, &s->mesh), &s->pool));
     sy_exec_set_class(&s->exec, sy_config_numeric_class(c));
     s->exec.pool = s->pool;

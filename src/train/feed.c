@@ -1,6 +1,9 @@
 /* The sequences of a step: see feed.h. */
 #include "train/feed.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "train/plants.h"
 
 struct sy_data_options sy_session_data_options(const struct sy_config *c, const struct sy_log *log) {
@@ -22,14 +25,34 @@ struct sy_data_options sy_session_data_options(const struct sy_config *c, const 
                                     .log = log};
 }
 
+struct sy_tokenizer_options sy_session_tokenizer_options(const struct sy_config *c) {
+    return (struct sy_tokenizer_options){.path = c->tokenizer.path,
+                                         .bos = c->tokenizer.bos_token,
+                                         .eos = c->tokenizer.eos_token,
+                                         .vocab_size = c->model.vocab_size};
+}
+
+/* Text to tokens by as many threads as the run has. */
+static sy_status open_corpus(const struct sy_config *c, struct sy_data *d) {
+    struct sy_pool *pool = NULL;
+    if (!sy_tokenizer_is_byte(d->tokenizer))
+        SY_TRY(sy_pool_create((int)c->run.threads, &pool));
+    sy_status status = sy_corpus_create(d->documents, d->tokenizer, pool, &d->corpus);
+    sy_pool_destroy(pool);
+    return status;
+}
+
 sy_status sy_data_open(const struct sy_config *c, const struct sy_log *log, struct sy_data *out) {
     struct sy_data d = {0};
     struct sy_data_options options = sy_session_data_options(c, log);
-    sy_status status = sy_tokenizer_create(c->tokenizer.path, c->model.vocab_size, &d.tokenizer);
+    struct sy_tokenizer_options tokenizer = sy_session_tokenizer_options(c);
+    sy_status status = sy_tokenizer_create(&tokenizer, &d.tokenizer);
     if (status == SY_OK)
         status = sy_documents_load(&options, &d.documents);
     if (status == SY_OK)
-        status = sy_loader_create(d.documents, d.tokenizer, &options, c->training.seq_len, &d.loader);
+        status = open_corpus(c, &d);
+    if (status == SY_OK)
+        status = sy_loader_create(d.corpus, &options, c->training.seq_len, &d.loader);
     if (status != SY_OK) {
         sy_data_close(&d);
         return status;
@@ -40,6 +63,7 @@ sy_status sy_data_open(const struct sy_config *c, const struct sy_log *log, stru
 
 void sy_data_close(struct sy_data *d) {
     sy_loader_destroy(d->loader);
+    sy_corpus_destroy(d->corpus);
     sy_documents_destroy(d->documents);
     sy_tokenizer_destroy(d->tokenizer);
     *d = (struct sy_data){0};
@@ -53,17 +77,51 @@ int64_t sy_session_token(const struct sy_session *s, int64_t step) {
     return token;
 }
 
-sy_status sy_feed_fetch(struct sy_session *s, int64_t step) {
+static sy_status fetch(const struct sy_session *s, int64_t step, const struct sy_feed *to) {
     int64_t seq = s->config->training.seq_len;
     int64_t first = sy_session_token(s, sy_plant_is(s->config, "place_lost") ? s->base_step : step);
     if (first > INT64_MAX - s->config->training.global_batch_size * seq)
         SY_FAIL(SY_ERR_USAGE, "step %lld: its tokens are beyond what can be counted", (long long)(step + 1));
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++) {
         int64_t at = first + seq * s->feed.sequence[k], t = k * seq;
-        SY_TRY(
-            sy_loader_fetch(s->data.loader, at, s->feed.ids + t, s->feed.labels + t, s->feed.doc_start + t));
+        SY_TRY(sy_loader_fetch(s->data.loader, at, to->ids + t, to->labels + t, to->doc_start + t));
     }
     return SY_OK;
+}
+
+sy_status sy_feed_fetch(struct sy_session *s, int64_t step) {
+    const struct sy_feed *from = &s->ahead.feed, *to = &s->feed;
+    size_t bytes = (size_t)(sy_walk_length(&s->walk) * s->config->training.seq_len) * sizeof *to->ids;
+    int is_there = s->ahead.step == step;
+    s->ahead.step = -1;
+    if (!is_there)
+        return fetch(s, step, to);
+    memcpy(to->ids, from->ids, bytes);
+    memcpy(to->labels, from->labels, bytes);
+    memcpy(to->doc_start, from->doc_start, bytes);
+    return SY_OK;
+}
+
+sy_status sy_feed_make_ahead(struct sy_session *s) {
+    size_t n = (size_t)(sy_walk_length(&s->walk) * s->config->training.seq_len);
+    struct sy_feed *f = &s->ahead.feed;
+    if (s->exec.device == sy_device_cpu())
+        return SY_OK;
+    if (!(f->ids = calloc(3 * n + 1, sizeof *f->ids)))
+        SY_FAIL(SY_ERR_MEMORY, "no memory for the next step's %zu tokens", n);
+    f->labels = f->ids + n;
+    f->doc_start = f->labels + n;
+    return SY_OK;
+}
+
+void sy_feed_free_ahead(struct sy_session *s) { free(s->ahead.feed.ids); }
+
+void sy_feed_fetch_ahead(struct sy_session *s) {
+    int64_t step = s->ahead.wanted;
+    s->ahead.wanted = -1;
+    if (step < 0 || !s->ahead.feed.ids)
+        return;
+    s->ahead.step = fetch(s, step, &s->ahead.feed) == SY_OK ? step : -1;
 }
 
 sy_status sy_feed_fetch_heldout(struct sy_session *s, int64_t first, int64_t n) {

@@ -5,13 +5,24 @@
 
 #include "train/session.h"
 
-/* Local. The data set of a configuration: once a process, for all its ranks. Errors: those of documents and
- * loader. sy_data_close (of {0} too). */
+/* Local. The data set of a configuration: once a process, for all its ranks. Errors: those of tokenizer,
+ * documents, corpus and loader. sy_data_close (of {0} too). */
 sy_status sy_data_open(const struct sy_config *config, const struct sy_log *log, struct sy_data *out);
 void sy_data_close(struct sy_data *data);
 
+/* Local. The tokenizer of a configuration. */
+struct sy_tokenizer_options sy_session_tokenizer_options(const struct sy_config *config);
+
 /* Local. All sequences of step `step` (from 0) of this rank's walk. */
 sy_status sy_feed_fetch(struct sy_session *s, int64_t step);
+
+/* Local. Room for the next step's sequences, where ops run beside the host. Errors: ERR_MEMORY. */
+sy_status sy_feed_make_ahead(struct sy_session *s);
+void sy_feed_free_ahead(struct sy_session *s);
+
+/* Local. Between a step's last op and its wait: the sequences of step s->ahead.wanted, if any, for the next
+ * sy_feed_fetch. One that fails is fetched again there. */
+void sy_feed_fetch_ahead(struct sy_session *s);
 
 /* Local. n held-out sequences from `first` on, at the feed's beginning. */
 sy_status sy_feed_fetch_heldout(struct sy_session *s, int64_t first, int64_t n);

@@ -93,6 +93,7 @@ static sy_status rewind_to(const char *path, int64_t step) {
 sy_status sy_metrics_open(const char *dir, int64_t step, struct sy_metrics *out) {
     snprintf(out->path, sizeof out->path, "%s/metrics.jsonl", dir);
     SY_TRY(rewind_to(out->path, step));
+    out->start[0] = 0;
     out->file = fopen(out->path, "a");
     if (!out->file)
         SY_FAIL(SY_ERR_IO, "%s: cannot be opened for writing: %s", out->path, strerror(errno));
@@ -136,7 +137,35 @@ static void aux_losses(FILE *f, const struct sy_step_result *r) {
         number(f, "z_loss", r->z_loss);
 }
 
-static void moe_layer(FILE *f, int layer, const int64_t *counts, int64_t experts) {
+/* The tensor of a layer's expert bias, of which this rank has all; -1: there is none. Biases come last. */
+static int bias_tensor(const struct sy_session *s, int layer) {
+    const struct sy_params *p = s->params;
+    for (int i = p->n_tensors - 1; i >= 0 && !sy_state_is_trained(p, i); i--)
+        if (p->param[p->tensor[i].param].layer == layer)
+            return sy_state_own(&s->state, i).n == p->tensor[i].n ? i : -1;
+    return -1;
+}
+
+static sy_status expert_bias(FILE *f, struct sy_session *s, int layer) {
+    float piece[256], low = INFINITY, high = -INFINITY;
+    int tensor = bias_tensor(s, layer);
+    int64_t n = tensor < 0 ? 0 : s->params->tensor[tensor].n, most = sizeof piece / sizeof *piece;
+    for (int64_t first = 0; first < n; first += most) {
+        int64_t some = n - first < most ? n - first : most;
+        SY_TRY(sy_state_read(&s->state, SY_STATE_W, tensor, first, some, piece));
+        for (int64_t i = 0; i < some; i++) {
+            low = piece[i] < low ? piece[i] : low;
+            high = piece[i] > high ? piece[i] : high;
+        }
+    }
+    if (n)
+        fprintf(f, ",\"bias_min\":%.9g,\"bias_max\":%.9g", low, high); /* finite: sums of a coefficient */
+    return SY_OK;
+}
+
+static sy_status moe_layer(FILE *f, struct sy_session *s, int layer) {
+    int64_t experts = s->config->moe.num_experts;
+    const int64_t *counts = s->seen.counts + layer * experts;
     struct sy_load load = sy_load_of(layer, counts, experts);
     fprintf(f,
             "{\"layer\":%d,\"load_min\":%lld,\"load_max\":%lld,\"load_cv\":%.6g,\"entropy\":%.6g,\"dead\":%"
@@ -144,10 +173,22 @@ static void moe_layer(FILE *f, int layer, const int64_t *counts, int64_t experts
             layer, (long long)load.min, (long long)load.max, load.cv, load.entropy, (long long)load.dead);
     for (int64_t e = 0; e < experts; e++)
         fprintf(f, "%s%lld", e ? "," : "", (long long)counts[e]);
-    fputs("]}", f);
+    fputs("]", f);
+    SY_TRY(expert_bias(f, s, layer));
+    fputs("}", f);
+    return SY_OK;
 }
 
-sy_status sy_metrics_step(struct sy_metrics *m, const struct sy_session *s, const struct sy_step_result *r,
+void sy_metrics_start(struct sy_metrics *m, const struct sy_session *s, const char *recipe_id) {
+    const struct sy_mesh *mesh = &s->mesh;
+    snprintf(m->start, sizeof m->start,
+             "\"start\":{\"recipe_id\":\"%s\",\"ranks\":%d,\"threads\":%d,\"pp\":%d,\"dp_replicate\":%d,"
+             "\"dp_shard\":%d,\"ep\":%d,\"device\":\"%s\",\"class\":\"%s\",\"tier\":\"%s\"},",
+             recipe_id, mesh->world, sy_pool_size(s->pool), mesh->pp, mesh->replicate, mesh->shard, mesh->ep,
+             s->exec.device->name, sy_class_name(s->exec.cls), s->exec.ops->tier);
+}
+
+sy_status sy_metrics_step(struct sy_metrics *m, struct sy_session *s, const struct sy_step_result *r,
                           const struct sy_metrics_times *t) {
     const struct sy_config *c = s->config;
     FILE *f = m->file;
@@ -166,14 +207,15 @@ sy_status sy_metrics_step(struct sy_metrics *m, const struct sy_session *s, cons
     fprintf(f, "\"mem_bytes\":%lld,", (long long)t->mem_bytes);
     number(f, "step_ms", t->step_ms);
     number(f, "data_ms", t->data_ms);
-    fprintf(f, "\"weights_digest\":\"%s\",\"skipped\":%d,\"moe\":[", r->digest, !r->applied);
+    fprintf(f, "\"weights_digest\":\"%s\",%s\"skipped\":%d,\"moe\":[", r->digest, m->start, !r->applied);
+    m->start[0] = 0;
     const char *comma = "";
     for (int l = 0; l < s->params->n_layers && r->counted;
          l++) { /* else the zeros would be read as dead experts */
         if (!sy_layer_is_moe(&c->model, l))
             continue;
         fputs(comma, f);
-        moe_layer(f, l, s->seen.counts + l * c->moe.num_experts, c->moe.num_experts);
+        SY_TRY(moe_layer(f, s, l));
         comma = ",";
     }
     fputs("]}\n", f);
@@ -185,6 +227,11 @@ sy_status sy_metrics_eval(struct sy_metrics *m, int64_t step, double loss, int64
     number(m->file, "loss", loss);
     bits(m->file, "loss_bits", loss);
     fprintf(m->file, "\"tokens\":%lld}\n", (long long)tokens);
+    return flushed(m);
+}
+
+sy_status sy_metrics_event(struct sy_metrics *m, const char *line) {
+    fprintf(m->file, "%s\n", line);
     return flushed(m);
 }
 

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 
 #include "train/exec.h"
+#include "train/feed.h"
 #include "train/plants.h"
+#include "train/repeat.h"
 
 /* --- what a step needs beside the model ----------------------------------------------------------------- */
 
@@ -40,7 +42,8 @@ sy_status sy_session_make_step(struct sy_session *s) {
     SY_TRY(sy_arena_pinned(s->exec.device, "batch", carve_step, &host, &s->host));
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++)
         s->feed.sequence[k] = (int32_t)sy_walk_sequence(&s->walk, k);
-    return SY_OK;
+    s->ahead.step = s->ahead.wanted = -1;
+    return sy_feed_make_ahead(s);
 }
 
 /* --- the parts ------------------------------------------------------------------------------------------ */
@@ -131,7 +134,10 @@ static struct sy_weights_options weights_options(const struct part_of *o) {
 }
 
 static struct sy_reduce_options reduce_options(const struct part_of *o) {
-    return (struct sy_reduce_options){.params = o->params, .exec = o->exec, .mesh = o->mesh};
+    return (struct sy_reduce_options){.params = o->params,
+                                      .exec = o->exec,
+                                      .mesh = o->mesh,
+                                      .in_turn = sy_plant_is(o->config, "ranks_in_turn")};
 }
 
 static sy_status measure_model(const struct part_of *o, struct sy_model_options *model, struct sy_arena *a) {
@@ -216,6 +222,7 @@ sy_status sy_session_regrow(struct sy_session *s, int64_t rows) {
     const struct sy_comm *world = &s->groups.world;
     int train = s->gradients != NULL;
     s->planned_rows = rows + rows / 4; /* loads that creep up do not grow the buffers at each step */
+    sy_repeat_forget(s);
     sy_pipeline_destroy(s->pipeline);
     sy_model_destroy(s->model);
     sy_schedule_destroy(s->schedule);

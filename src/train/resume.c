@@ -104,7 +104,8 @@ static sy_status check_data(const struct sy_resume *r, struct sy_session *s) {
     const struct sy_ckpt_info *info = sy_ckpt_info(r->ckpt);
     if (!info->data_fingerprint)
         return SY_OK;
-    sy_status status = sy_documents_check(s->data.documents, info->path, info->data_fingerprint);
+    sy_status status = sy_documents_check(s->data.documents, sy_tokenizer_hash(s->data.tokenizer), info->path,
+                                          info->data_fingerprint);
     if (status != SY_ERR_DATA)
         return status;
     char why[2048];

@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "device/cuda.h"
 #include "train/classes.h"
 #include "train/exec.h"
 #include "train/feed.h"
 #include "train/parts.h"
 #include "train/plants.h"
+#include "train/selftest_kept.h"
 
 double sy_flops_per_token(const struct sy_config *c, const struct sy_params *params) {
     const struct sy_config_model *m = &c->model;
@@ -36,14 +38,38 @@ struct sy_walk sy_session_walk(const struct sy_config *c, const struct sy_mesh *
 static sy_status check_plant(const struct sy_config *c) {
     const char *plant = c->debug.break_;
     int known = plant[0] == 0 || sy_session_planted_nan(plant) > 0 || sy_session_planted_flip(plant) > 0;
-    struct sy_plant p;
-    for (int i = 0; sy_plant(i, &p); i++)
-        known |= strcmp(p.name, plant) == 0;
-    if (!known)
+    int ordinal, lost = sy_session_planted_loss(plant) > 0;
+    if (lost && !sy_config_cuda(c, &ordinal))
+        return sy_config_fail(c, "debug.break", "needs run.device = \"cuda\": a CPU is not lost like this");
+    if (!known && !lost && !sy_plant_is_known(plant))
         return sy_config_fail(c, "debug.break",
-                              "no such planted bug; there are nan_at_step_N, flip_at_step_N and those that "
-                              "`switchyard verify --break list` lists");
+                              "no such planted bug; there are nan_at_step_N, flip_at_step_N, "
+                              "gpu_lost_at_step_N and those that `switchyard verify --break list` lists");
     return SY_OK;
+}
+
+/* Planted: expert 1's row of each gate, [E, D], has the values of expert 0's. */
+static int equal_rows(const struct sy_session *s, struct sy_init_item *items) {
+    int n = 0;
+    for (int i = 0; i < s->params->n_tensors; i++) {
+        const struct sy_tensor *t = &s->params->tensor[i];
+        const struct sy_param *q = &s->params->param[t->param];
+        struct sy_range_of own = sy_state_own(&s->state, i);
+        int64_t d = q->cols, first = own.first > d ? own.first : d,
+                end = own.first + own.n < 2 * d ? own.first + own.n : 2 * d;
+        if (q->layer < 0 || s->params->layer[q->layer].gate != t->param || end <= first)
+            continue;
+        items[n] = sy_params_init(t, (uint64_t)s->config->debug.seed);
+        items[n].first = first - d;
+        items[n].n = end - first;
+        items[n++].out = s->state.of[SY_STATE_W][i] + (first - own.first);
+    }
+    return n;
+}
+
+static sy_status fill(struct sy_session *s, const struct sy_init_item *items, int n) {
+    s->exec.ops->init(&s->exec, &(struct sy_init_values){items, n});
+    return sy_exec_wait(&s->exec);
 }
 
 /* Initial values: a function of seed, name and index (NUMERICS 2). */
@@ -59,8 +85,10 @@ static sy_status initialise(struct sy_session *s) {
         items[i].n = own.n;
         items[i].out = s->state.of[SY_STATE_W][i];
     }
-    s->exec.ops->init(&s->exec, &(struct sy_init_values){items, n});
-    sy_status status = sy_exec_wait(&s->exec);
+    sy_status status = fill(s, items, n);
+    if (status == SY_OK &&
+        (sy_plant_is(s->config, "equal_gate_rows") || sy_plant_is(s->config, "ties_higher")))
+        status = fill(s, items, equal_rows(s, items));
     free(items);
     return status;
 }
@@ -73,19 +101,31 @@ static sy_status open_data(struct sy_session *s) {
     return SY_OK;
 }
 
+/* Once for a GPU, its driver, this build and the class. */
+static sy_status test_class(const struct sy_session *s) {
+    struct sy_cuda_about gpu;
+    const char *cls = sy_class_name(s->exec.cls);
+    int ordinal;
+    if (!sy_config_cuda(s->config, &ordinal))
+        return SY_OK;
+    SY_TRY(sy_device_cuda_about(ordinal < 0 ? sy_device_cuda_first() : ordinal, &gpu));
+    if (sy_selftest_is_kept(&gpu, cls))
+        return SY_OK;
+    SY_TRY(sy_class_selftest(&s->exec));
+    sy_selftest_keep(&gpu, cls);
+    return SY_OK;
+}
+
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
     SY_TRY(check_plant(s->config));
     s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
     SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
-    int ordinal;
     SY_TRY(sy_exec_open(s));
-    if (sy_config_cuda(s->config, &ordinal))
-        SY_TRY(sy_class_selftest(&s->exec));
+    SY_TRY(test_class(s));
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
     if (train)
         SY_TRY(sy_session_fits(s));
-    SY_TRY(sy_tokenizer_create(s->config->tokenizer.path, s->config->model.vocab_size, &s->tokenizer));
     if (parts & SY_SESSION_DATA)
         SY_TRY(open_data(s));
     SY_TRY(sy_session_make_step(s));
@@ -154,9 +194,6 @@ static sy_status check_axes(const struct sy_config *c, const struct sy_mesh *m, 
             "direct needs ranks that see each other's memory, and those of transport \"%s\" "
             "do not: choose \"auto\" or \"standard\", or ranks of one process (run.ranks)",
             world->ops->name);
-    if (m->world > 1 && *c->moe.routes_out)
-        return sy_config_fail(c, "moe.routes_out", "routes of %d ranks are not written yet: use one rank",
-                              m->world);
     return SY_OK;
 }
 
@@ -193,12 +230,12 @@ void sy_session_destroy(struct sy_session *s) {
     sy_weights_fini(&s->weights);
     sy_state_fini(&s->state);
     sy_data_close(&s->own_data);
-    sy_tokenizer_destroy(s->tokenizer);
     sy_params_destroy(s->params);
     sy_pool_destroy(s->pool);
     sy_arena_fini(&s->scratch);
     sy_arena_fini(&s->memory);
     sy_arena_fini(&s->host);
+    sy_feed_free_ahead(s);
     sy_device_destroy(s->own_device);
     sy_groups_destroy(&s->groups);
     sy_calls_fini(&s->calls);

@@ -39,9 +39,17 @@ struct sy_step_memory {
     int64_t *counts; /* [n_layers * E] routes of each expert */
 };
 
+/* The next step's sequences, fetched while a device computes this one's. */
+struct sy_feed_ahead {
+    struct sy_feed feed; /* ids, labels and doc_start alone; NULL: this device does not need it */
+    int64_t step;        /* whose they are, from 0; -1: nobody's */
+    int64_t wanted;      /* the step that comes next; -1: none */
+};
+
 struct sy_data { /* of a process, read only */
     struct sy_tokenizer *tokenizer;
     struct sy_documents *documents;
+    struct sy_corpus *corpus;
     struct sy_loader *loader;
 };
 
@@ -51,6 +59,7 @@ struct sy_session {
     struct sy_pool *pool;
     struct sy_device *own_device; /* guarded; NULL: the CPU */
     struct sy_ops guarded;        /* its table */
+    struct sy_ops planted;        /* of a planted bug */
     struct sy_arena scratch, memory, host;
     struct sy_exec exec;
     struct sy_mesh mesh;
@@ -70,10 +79,11 @@ struct sy_session {
     struct sy_profile *profile;     /* not owned; NULL: nothing is timed */
     struct sy_step_routes *routes;  /* NULL: neither written nor followed */
     struct sy_update *update;
-    struct sy_tokenizer *tokenizer;
     struct sy_data data, own_data;    /* the process's; what is to be closed */
     struct sy_feed feed, fed;         /* to be filled; the copy that ops read */
+    struct sy_feed_ahead ahead;
     struct sy_step_memory step, seen; /* the ops'; the host's copy, after a step */
+    struct sy_moe_counters counted;   /* by a step that the device repeats */
     int64_t base_step, base_token;    /* step base_step begins at token base_token of the stream */
     int64_t applied; /* steps whose update was applied: the power in AdamW's bias correction */
     double flops_per_token;
@@ -104,7 +114,7 @@ void sy_session_destroy(struct sy_session *session); /* local */
 sy_status sy_session_regrow(struct sy_session *session, int64_t rows);
 
 struct sy_step_result {
-    int64_t step;       /* from 1: the step that was done */
+    int64_t step; /* from 1: the step that was done */
     int64_t n_valid, n_bad;
     int64_t tokens; /* of the batches that were computed whole */
     /* sequences, summed over layers, whose balance or z-loss is not finite */
@@ -140,9 +150,11 @@ sy_status sy_session_weights_changed(struct sy_session *session);
 /* Collective. Call after the stored weights that this rank owns were changed: all ranks get them. */
 sy_status sy_session_spread(struct sy_session *session);
 
-/* The step of debug.break = nan_at_step_N, or flip_at_step_N, from 1; 0 if the plant is another. */
+/* The step of debug.break = nan_at_step_N, flip_at_step_N, or gpu_lost_at_step_N, from 1; 0 if the plant is
+ * another. */
 int64_t sy_session_planted_nan(const char *plant);
 int64_t sy_session_planted_flip(const char *plant);
+int64_t sy_session_planted_loss(const char *plant);
 
 /* The first token of step s (from 0) in the stream of data, and so the tokens trained on before it. A
  * resume sets the base from its checkpoint: with another batch or seq_len data go on where the former

@@ -48,6 +48,7 @@ static void add_set(struct sy_spread *s, const struct sy_spread_options *o, int 
     struct sy_owner own = sy_mesh_owner(o->mesh, o->mesh->rank);
     struct sy_gather_set *set = &s->set[s->n_sets];
     *set = set_of(o, experts);
+    set->layer = layer;
     set->item = s->item + s->n_items;
     for (int i = 0; i < p->n_tensors; i++) {
         const struct sy_param *q = &p->param[p->tensor[i].param];

@@ -8,6 +8,10 @@ static sy_status get(void *self, const struct sy_ckpt_range *r, float *x) {
     return sy_state_read(self, kind_of[r->kind], r->tensor, r->first, r->n, x);
 }
 
+static void ahead(void *self, const struct sy_ckpt_range *r) {
+    sy_state_ahead(self, kind_of[r->kind], r->tensor, r->first, r->n);
+}
+
 static sy_status put(void *self, const struct sy_ckpt_range *r, const float *x) {
     return sy_state_write(self, kind_of[r->kind], r->tensor, r->first, r->n, x);
 }
@@ -22,5 +26,7 @@ static struct sy_ckpt_part part(void *self, enum sy_ckpt_kind kind, int tensor) 
 }
 
 struct sy_ckpt_store sy_state_store(struct sy_state *state, const struct sy_comm *ranks) {
-    return (struct sy_ckpt_store){.self = state, .comm = ranks, .part = part, .get = get, .put = put};
+    state->ahead.n = 0; /* of a save that ended early */
+    return (struct sy_ckpt_store){
+        .self = state, .comm = ranks, .part = part, .get = get, .ahead = ahead, .put = put};
 }

@@ -15,6 +15,7 @@
 #include "base/fmath.h"
 #include "train/feed.h"
 #include "train/plants.h"
+#include "train/repeat.h"
 #include "train/totals.h"
 
 static int64_t step_of(const char *plant, const char *name) {
@@ -27,6 +28,9 @@ int64_t sy_session_planted_nan(const char *plant) { return step_of(plant, "nan_a
 
 /* debug.break = flip_at_step_N: a bit of a weight flips in memory before step N. */
 int64_t sy_session_planted_flip(const char *plant) { return step_of(plant, "flip_at_step_"); }
+
+/* debug.break = gpu_lost_at_step_N: a GPU's op of step N writes where no memory is, which ends it. */
+int64_t sy_session_planted_loss(const char *plant) { return step_of(plant, "gpu_lost_at_step_"); }
 
 /* The first weight that is trained: a bit of its fraction. */
 static sy_status flip(struct sy_session *s) {
@@ -45,9 +49,9 @@ static sy_status flip(struct sy_session *s) {
 
 /* --- enqueued ------------------------------------------------------------------------------------------- */
 
-static void begin(struct sy_session *s, const struct sy_step_result *r) {
+/* What the step's first copies read. */
+static void set(struct sy_session *s, const struct sy_step_result *r) {
     const struct sy_config *c = s->config;
-    const struct sy_device *d = s->exec.device;
     struct sy_update_step u = {.t = s->applied + 1,
                                .lr = r->lr,
                                .beta1 = c->optimizer.beta1,
@@ -58,9 +62,13 @@ static void begin(struct sy_session *s, const struct sy_step_result *r) {
     s->seen.scalars->w = (float)(1.0 / (double)r->n_valid);
     sy_update_scalars(&u, s->seen.scalars);
     *s->seen.tally = sy_tally_empty;
+}
+
+static void begin(struct sy_session *s) {
+    const struct sy_device *d = s->exec.device;
     d->copy(d, s->step.scalars, s->seen.scalars, sizeof *s->step.scalars);
     d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
-    s->exec.ops->fill(&s->exec, &(struct sy_fill){.n = 2 * s->params->n_layers * c->moe.num_experts,
+    s->exec.ops->fill(&s->exec, &(struct sy_fill){.n = 2 * s->params->n_layers * s->config->moe.num_experts,
                                                   .data = s->step.counts});
 }
 
@@ -75,12 +83,24 @@ static struct sy_batch call_batch(void *self, int64_t i) {
     return b;
 }
 
-/* Gradients that are complete go out while backward goes on. */
+/* Gradients that are complete go out while backward goes on; after a failure, with its status, at the end. */
 static void send_complete(void *self) {
     const struct sy_session *s = self;
+    if (sy_weights_status(&s->weights) != SY_OK)
+        return;
     struct sy_profile_place before = sy_profile_enter(s->profile, SY_PART_reduce);
     sy_reduce_progress(s->reduce, s->may_wait);
     sy_profile_leave(s->profile, before);
+}
+
+static void before_stage(void *self, struct sy_batch *b) {
+    const struct sy_session *s = self;
+    sy_step_routes_before(s->routes, &s->walk, b);
+}
+
+static void after_stage(void *self, const struct sy_batch *b, int stage) {
+    const struct sy_session *s = self;
+    sy_step_routes_after(s->routes, &s->walk, b, sy_stages_layers(&s->mesh.stages, stage));
 }
 
 static sy_status accumulate(struct sy_session *s) {
@@ -91,7 +111,11 @@ static sy_status accumulate(struct sy_session *s) {
     s->may_wait = 0;
     sy_gradients_after_flush(s->gradients, send_complete, s);
     if (s->pipeline) {
-        SY_TRY(sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){s, call_batch, &sink}));
+        SY_TRY(sy_pipeline_run(s->pipeline, &(struct sy_pipeline_run){.self = s,
+                                                                      .batch = call_batch,
+                                                                      .sink = &sink,
+                                                                      .before = before_stage,
+                                                                      .after = after_stage}));
         return sy_weights_status(&s->weights);
     }
     for (int64_t i = 0; i < s->calls.n; i++) {
@@ -103,7 +127,7 @@ static sy_status accumulate(struct sy_session *s) {
         }
         sy_step_routes_before(s->routes, &s->walk, &b);
         SY_TRY(sy_model_train(s->model, &b, &sink));
-        sy_step_routes_after(s->routes, &s->walk, &b);
+        sy_step_routes_after(s->routes, &s->walk, &b, (struct sy_share){0, s->params->n_layers});
     }
     return sy_weights_status(&s->weights);
 }
@@ -137,6 +161,8 @@ static void norm(struct sy_session *s, const struct sy_step_result *r) {
         plant_scale(s);
     if (r->step == sy_session_planted_nan(s->config->debug.break_))
         plant_nan(s);
+    if (r->step == sy_session_planted_loss(s->config->debug.break_))
+        s->exec.ops->fill(&s->exec, &(struct sy_fill){.n = 1, .data = (void *)(uintptr_t)4096});
     sy_profile_mark(s->profile, SY_PART_norm);
     sy_update_norm(s->update, s->reduce, s->step.tally);
 }
@@ -259,15 +285,30 @@ static sy_status open_step(struct sy_session *s, sy_status mine, struct sy_step_
     return world->ops->agree(world, sy_step_routes_begin(s->routes, r->step, skipped));
 }
 
-static sy_status compute(struct sy_session *s, const struct sy_step_result *r) {
-    begin(s, r);
+/* From the first op to the new weights. */
+static sy_status enqueue(struct sy_session *s, const struct sy_step_result *r) {
+    begin(s);
     sy_status mine = accumulate(s);
     sy_profile_mark(s->profile, SY_PART_reduce);
     mine = sy_reduce_run(s->reduce, mine);
+    if (mine == SY_ERR_PEER) /* the others learn it when this rank leaves */
+        return mine;
     if (mine == SY_OK)
         norm(s, r);
     SY_TRY(count_together(s, mine));
     update(s);
+    return SY_OK;
+}
+
+static sy_status compute(struct sy_session *s, const struct sy_step_result *r) {
+    set(s, r);
+    if (!sy_repeat_step(s)) {
+        sy_status status = enqueue(s, r);
+        if (!sy_repeat_done(s))
+            status = enqueue(s, r);
+        SY_TRY(status);
+    }
+    sy_feed_fetch_ahead(s);
     return read_back(s);
 }
 
@@ -279,7 +320,7 @@ static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, stru
     r->lr = sy_schedule_lr(&c->lr_scheduler, c->optimizer.lr, step, c->training.steps);
     if (skipped) {
         snprintf(r->why, sizeof r->why, "the routes that are followed say that this step was skipped");
-        SY_TRY(sy_step_routes_end(s->routes, r->step, 0));
+        SY_TRY(sy_step_routes_end(s->routes, &s->groups.world, r->step, 0));
         return sy_session_digest(s, r->digest);
     }
     r->tokens = c->training.global_batch_size * c->training.seq_len;
@@ -297,13 +338,14 @@ static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, stru
         sy_profile_mark(s->profile, SY_PART_spread);
         SY_TRY(sy_session_spread(s));
     }
-    return sy_step_routes_end(s->routes, r->step, r->counted);
+    return sy_step_routes_end(s->routes, &s->groups.world, r->step, r->counted);
 }
 
 sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_result *r) {
     double t0 = sy_clock();
     sy_status status = sy_feed_fetch(s, step);
     double seconds = sy_clock() - t0;
+    s->ahead.wanted = step + 1 < s->config->training.steps ? step + 1 : -1;
     status = filled(s, status, step, r);
     r->data_seconds = seconds;
     return status;

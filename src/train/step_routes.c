@@ -130,11 +130,18 @@ sy_status sy_step_routes_begin(struct sy_step_routes *r, int64_t step, int *skip
     return r && r->in ? sy_routes_load(r->in, step, skipped) : SY_OK;
 }
 
-sy_status sy_step_routes_end(struct sy_step_routes *r, int64_t step, int known) {
+sy_status sy_step_routes_end(struct sy_step_routes *r, const struct sy_comm *world, int64_t step, int known) {
+    sy_status status = SY_OK;
     if (!r || !r->out)
         return SY_OK;
-    return known && sy_routes_finite(r->out) ? sy_routes_save(r->out, step)
-                                             : sy_routes_save_skipped(r->out, step);
+    if (known)
+        SY_TRY(sy_routes_join(r->out, world));
+    if (world->rank > 0)
+        sy_routes_forget(r->out);
+    else
+        status = known && sy_routes_finite(r->out) ? sy_routes_save(r->out, step)
+                                                   : sy_routes_save_skipped(r->out, step);
+    return world->ops->agree(world, status);
 }
 
 /* A batch's sequences of one layer, and the files that have them, too. */
@@ -172,8 +179,9 @@ void sy_step_routes_before(struct sy_step_routes *r, const struct sy_walk *walk,
     batch->taken = r->out ? r->taken : NULL;
 }
 
-void sy_step_routes_after(struct sy_step_routes *r, const struct sy_walk *walk,
-                          const struct sy_batch *batch) {
-    for (int l = r ? r->first : 0; r && r->out && l < r->n_layers; l++)
-        copy(r, walk, &batch->at, &(struct both){l, r->out, r->taken[l]}, 1);
+void sy_step_routes_after(struct sy_step_routes *r, const struct sy_walk *walk, const struct sy_batch *batch,
+                          struct sy_share layers) {
+    for (int64_t l = layers.first; r && r->out && l < layers.first + layers.n; l++)
+        if (l >= r->first)
+            copy(r, walk, &batch->at, &(struct both){(int)l, r->out, r->taken[l]}, 1);
 }

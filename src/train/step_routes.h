@@ -7,6 +7,7 @@
 #define SY_TRAIN_STEP_ROUTES_H
 
 #include "model/model.h"
+#include "parallel/shard.h"
 #include "parallel/walk.h"
 #include "routes/routes.h"
 
@@ -25,15 +26,17 @@ void sy_step_routes_destroy(struct sy_step_routes *routes);
  * without. */
 sy_status sy_step_routes_check(const struct sy_step_routes *routes, int64_t first, int64_t last);
 
-/* Local. Steps count from 1. begin reads the step's file: *skipped 1 if the step is to be skipped. end writes
- * one: the routes if they are known and their weights finite, else that the step was skipped. When the device
- * is done with it. */
+/* Local. Steps count from 1. Reads the step's file: *skipped 1 if the step is to be skipped. */
 sy_status sy_step_routes_begin(struct sy_step_routes *routes, int64_t step, int *skipped);
-sy_status sy_step_routes_end(struct sy_step_routes *routes, int64_t step, int known);
+/* Collective over the world, whose first rank writes the file: the routes of all ranks if they are known
+ * and their weights finite, else that the step was skipped. When the device is done with it. */
+sy_status sy_step_routes_end(struct sy_step_routes *routes, const struct sy_comm *world, int64_t step,
+                             int known);
 
-/* Local. Around a batch: copies to and from the device are enqueued. before sets batch's given and taken. */
+/* Local. Around a batch: copies to and from the device are enqueued. before sets batch's given and taken;
+ * after takes those of some layers. */
 void sy_step_routes_before(struct sy_step_routes *routes, const struct sy_walk *walk, struct sy_batch *batch);
 void sy_step_routes_after(struct sy_step_routes *routes, const struct sy_walk *walk,
-                          const struct sy_batch *batch);
+                          const struct sy_batch *batch, struct sy_share layers);
 
 #endif

@@ -16,7 +16,9 @@
 
 #include "base/folders.h"
 #include "base/text.h"
+#include "report/live.h"
 #include "device/cuda.h"
+#include "train/alerts.h"
 #include "train/classes.h"
 #include "train/counters_print.h"
 #include "train/io.h"
@@ -25,6 +27,7 @@
 #include "train/resume.h"
 #include "train/state_store.h"
 #include "train/stop.h"
+#include "train/tensorboard.h"
 #include "comm/world.h"
 #include "train/feed.h"
 
@@ -44,6 +47,9 @@ struct trainer {
     const struct sy_comm *world;
     struct sy_session *session;
     struct sy_metrics metrics;
+    struct sy_report_live *report; /* NULL: none is written */
+    struct sy_tensorboard tensorboard;
+    struct sy_alerts alerts;
     struct sy_progress_state progress;
     struct sy_stop stop;
     json_t *fingerprint;
@@ -174,6 +180,7 @@ static sy_status save(struct trainer *t) {
                                   .former_recipes = t->resume.former,
                                   .n_former_recipes = t->resume.n_former,
                                   .data_fingerprint = t->fingerprint,
+                                  .tokenizer = t->data.tokenizer,
                                   .trainer = trainer,
                                   .weights_digest = t->out->weights_digest};
     struct sy_ckpt_save_options options = {.keep_latest_k = t->config->checkpoint.keep_latest_k,
@@ -185,6 +192,7 @@ static sy_status save(struct trainer *t) {
         return sy_fail_context(status, "checkpoint of step %lld", (long long)t->step);
     t->saved_step = t->step;
     sy_stop_saved(&t->stop);
+    sy_report_live_ask(t->report);
     sy_log_info(&t->log, "saved %s", path);
     return SY_OK;
 }
@@ -256,11 +264,11 @@ static void log_start(const struct trainer *t) {
     sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
                 (long long)s->params->n_parameters, (long long)s->params->n_active,
                 sy_class_name(s->exec.cls), s->exec.ops->tier, sy_pool_size(s->pool), t->resume.recipe_id);
-    sy_log_info(
-        &t->log,
-        "%lld documents to train on (%lld bytes, %.4f nats per byte as unigrams), %lld held out (%lld bytes)",
-        (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy, (long long)d->n_heldout,
-        (long long)d->heldout_bytes);
+    sy_log_info(&t->log,
+                "%lld documents to train on (%lld bytes, %.4f nats per token as unigrams), %lld held out "
+                "(%lld bytes)",
+                (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy,
+                (long long)d->n_heldout, (long long)d->heldout_bytes);
     log_ranks(t);
 }
 
@@ -278,9 +286,10 @@ static sy_status prepare(struct trainer *t) {
     struct sy_mesh mesh;
     SY_TRY(sy_mesh_create(t->config, processes ? t->place.size : (int)t->config->run.ranks, 0, &mesh));
     SY_TRY(sy_data_open(t->config, &t->log, &t->data));
-    SY_TRY(sy_documents_fingerprint(t->data.documents, &t->fingerprint));
+    SY_TRY(
+        sy_documents_fingerprint(t->data.documents, sy_tokenizer_hash(t->data.tokenizer), &t->fingerprint));
     const struct sy_documents *d = t->data.documents;
-    t->out->unigram_entropy = sy_documents_entropy(d, d->train, d->n_train);
+    t->out->unigram_entropy = sy_corpus_entropy(t->data.corpus, d->train, d->n_train);
     return SY_OK;
 }
 
@@ -291,6 +300,11 @@ static sy_status open_run(struct trainer *t) {
     if (!sy_resume_is_done(&t->resume, t->config))
         SY_TRY(write_config(t));
     SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
+    sy_metrics_start(&t->metrics, t->session, t->resume.recipe_id);
+    SY_TRY(sy_alerts_init(t->config, t->session->params->n_layers, &t->log, &t->alerts));
+    sy_tensorboard_open(t->config, t->out->run_dir, t->step, &t->log, &t->tensorboard);
+    if (t->config->metrics.enable_report)
+        t->report = sy_report_live_begin(t->out->run_dir, &t->log);
     sy_progress_init(t->session, t->step, t->io->columns, &t->progress);
     log_start(t);
     return SY_OK;
@@ -309,6 +323,8 @@ static sy_status evaluate(struct trainer *t) {
         return SY_OK;
     SY_TRY(sy_session_eval(t->session, t->config->validation.steps, &t->out->eval_loss, &n));
     SY_TRY(agree(t, is_first(t) ? sy_metrics_eval(&t->metrics, t->step, t->out->eval_loss, n) : SY_OK));
+    if (is_first(t))
+        sy_tensorboard_eval(&t->tensorboard, t->step, t->out->eval_loss);
     sy_log_info(&t->log, "step %lld: held-out loss %.4f nats per token over %lld tokens", (long long)t->step,
                 t->out->eval_loss, (long long)n);
     return SY_OK;
@@ -346,7 +362,9 @@ static sy_status note_step(struct trainer *t, const struct sy_step_result *r, st
     if (!is_first(t))
         return SY_OK;
     sy_progress_step(&t->progress, t->session, r, &times, figures);
-    return sy_metrics_step(&t->metrics, t->session, r, &times);
+    sy_tensorboard_step(&t->tensorboard, t->session, r, &times);
+    SY_TRY(sy_metrics_step(&t->metrics, t->session, r, &times));
+    return sy_alerts_step(&t->alerts, &t->metrics, r, &times, t->session->seen.counts);
 }
 
 static sy_status one_step(struct trainer *t) {
@@ -482,6 +500,9 @@ static void close_trainer(struct trainer *t) {
     sy_data_close(&t->data);
     sy_resume_fini(&t->resume);
     json_decref(t->fingerprint);
+    sy_tensorboard_close(&t->tensorboard);
+    sy_alerts_fini(&t->alerts);
+    sy_report_live_end(t->report, &t->log);
     free(t->early_log.s);
     if (t->log_file)
         fclose(t->log_file);

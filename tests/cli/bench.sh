@@ -62,6 +62,33 @@ says "^judge +fp32 +ref +[0-9.]+ us +1.00 x ref$" "bench ops: judge"
 run bench ops cast --json
 expect 0 "bench ops --json"
 says '^\{"op":"cast","class":"sm90","tier":"ref","threads":1,"us":[0-9.]+,"times_ref":1\.000\}$' "bench ops --json"
+run bench ops cast --device cpu --json
+expect 0 "bench ops --device cpu"
+says '"tier":"ref","threads":1,' "bench ops --device cpu"
+for words in "ops casts" "ops pack" "moe" "model" "cast" "ops cast --steps 3"; do
+    # shellcheck disable=SC2086
+    run bench $words --device cuda
+    expect 2 "bench $words --device cuda"
+done
+for device in auto guarded gpu cuda:9999 ""; do
+    run bench gemm --device "$device"
+    expect 2 "bench --device $device"
+done
+run bench gemm --device auto
+says "bench --device auto: must be cpu, cuda or cuda:N" "bench --device auto"
+run bench ops pack --device cuda
+says "bench ops pack: is not timed on a GPU: products of a GPU read weights as they are" "bench ops pack --device cuda"
+run bench attention
+expect 2 "bench attention"
+says "attention alone is timed on a GPU: --device cuda" "bench attention"
+if "$BIN" info | grep -q '^devices    cpu (no cuda'; then
+    for what in gemm attention ops "ops cast norm"; do
+        # shellcheck disable=SC2086
+        run bench $what --device cuda --json
+        expect 1 "bench $what --device cuda without a GPU"
+        says "switchyard: run.device = cuda: " "bench $what --device cuda without a GPU"
+    done
+fi
 run bench ops casts
 expect 2 "bench ops of no op"
 says "bench ops casts: there is no op of that name" "bench ops of no op"

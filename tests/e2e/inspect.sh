@@ -106,8 +106,8 @@ cp "$ckpt/config.json" "$ckpt/model-00001-of-00001.safetensors" "$ckpt/model.saf
 sample "$room/ours"
 says '^class x86,' "generate: our weights alone"
 
-# Tokenizers of others are refused, each by its file; inspect has told the rest before.
-for file in tokenizer.json tokenizer.model tekken.json spiece.model vocab.json merges.txt; do
+# Tokenizers of others, but for tokenizer.json, are refused, each by its file; inspect has told the rest before.
+for file in tokenizer.model tekken.json spiece.model vocab.json merges.txt; do
     foreign "with_$file"
     echo '{}' >"$room/with_$file/$file"
     both 1 "$room/with_$file" "$file: the model has a tokenizer of its own" "$file"
@@ -117,8 +117,17 @@ echo '{"tokenizer_class":"Qwen2Tokenizer"}' >"$room/class/tokenizer_config.json"
 both 1 "$room/class" 'tokenizer_config.json: the model has a tokenizer of its own' "another class of tokenizer"
 cp "$ckpt/tokenizer_config.json" "$room/class"
 sample "$room/class" # bytes, as it says itself
-echo '{}' >"$room/class/tokenizer.json"
+cp "$ckpt/tokenizer.json" "$room/class"
 sample "$room/class"
+foreign broken
+echo '{}' >"$room/broken/tokenizer.json"
+both 3 "$room/broken" 'tokenizer.json: key "model" is missing' "a tokenizer.json of nothing"
+foreign own # bytes, by the way of any tokenizer.json: the same text
+cp "$ckpt/tokenizer.json" "$room/own"
+sample "$room/hf" --numerics.class=fp32
+cp "$room/text" "$room/text_bytes"
+sample "$room/own" --numerics.class=fp32 --tokenizer.bos_token='<|bos|>' --tokenizer.eos_token='<|eos|>'
+cmp "$room/text" "$room/text_bytes" || fail "bytes by their tokenizer.json are not bytes"
 
 # What the config asks for and the weights lack, or have otherwise.
 foreign tied

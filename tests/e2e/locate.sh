@@ -12,6 +12,8 @@ train faster $keep --optimizer.lr=1e-3
 train cells $keep $two
 train shuffled $keep $two --debug.break=shuffle_lanes --training.local_batch_size=3 --activation_checkpoint.mode=full
 train other $keep --debug.seed=7
+train straight $keep --data.shuffle=false
+train weights $keep --data.shuffle=false --debug.seed=7
 
 # locate A B WHAT PATTERN...: what is said, in this order.
 locate() {
@@ -29,7 +31,8 @@ locate a turns "lanes in turn" '^  gradient from lm_head.weight on: lanes 2 to 3
 locate a faster "another lr" '^  model.embed_tokens.weight after the update; all before it is equal, row 0, column 0$'
 locate cells shuffled "shuffled lanes, another layout" \
     '^  gradient from model.layers.1.mlp.experts.0.gate_proj.weight on: lane 0, after round 0, row [0-9]*, column '
-locate a other "other weights" '^  layer 0: input, sequence 0 of the batch, row 0, column 0$' '^    [0-9a-f]{4}  '
+locate a other "another order of data" '^  tokens, sequence 0 of the batch, row 0, column [0-9]+$' '^    [0-9]+$'
+locate straight weights "other weights" '^  layer 0: input, sequence 0 of the batch, row 0, column 0$' '^    [0-9a-f]{4}  '
 
 # A digest that no computation gives: as if a bit had flipped.
 cp -R "$room/a" "$room/flipped"

@@ -14,6 +14,17 @@ same "$(digest)" "$a" "digest in another layout"
 for s in 1 2 3; do
     cmp -s "$room/ra/step-0000000$s.safetensors" "$room/rb/step-0000000$s.safetensors" || fail "step $s: other routes"
 done
+# Over ranks, too: of the data, with experts and stages on others; the first writes what all have.
+ep=--parallelism.expert_parallel_degree pp=--parallelism.pipeline_parallel_degree
+n=0
+for layout in --run.ranks=2 "--run.ranks=3 $ep=3" "--run.ranks=4 $pp=2 --training.local_batch_size=2 --activation_checkpoint.mode=full" \
+    "--run.ranks=8 $pp=2 $ep=4 --parallelism.pipeline_parallel_schedule=InterleavedZeroBubble --model.n_layers=4"; do
+    case $layout in *n_layers*) ref=$room/r4 && train four $steps $quiet --model.n_layers=4 "--moe.routes_out=$ref" ;; *) ref=$room/ra ;; esac
+    n=$((n + 1))
+    train ranks$n $steps $quiet $layout "--moe.routes_out=$room/ranks_$n"
+    expect 0 "routes_out, $layout"
+    diff -r "$ref" "$room/ranks_$n" || fail "routes_out, $layout: other files"
+done
 train c $steps $quiet --training.local_batch_size=5 "--moe.routes_in=$room/ra" "--moe.routes_out=$room/rc"
 expect 0 "routes_in"
 same "$(history c)" "$(history a)" "following its own routes"

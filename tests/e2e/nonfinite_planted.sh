@@ -92,8 +92,11 @@ expect 0 "nonfinite_limit 2"
 for name in no_such_bug nan_at_step_ nan_at_step_0 nan_at_step_x; do
     train refused $keep --debug.break=$name
     expect 2 "debug.break=$name"
-    for plant in nan_at_step_N flip_at_step_N "verify --break list"; do
+    for plant in nan_at_step_N flip_at_step_N gpu_lost_at_step_N "verify --break list"; do
         says "debug.break = \"$name\": .*$plant" "debug.break=$name"
     done
 done
+train refused $keep --debug.break=gpu_lost_at_step_2 --run.device=cpu
+expect 2 "gpu_lost_at_step_2 on a CPU"
+says 'debug.break = "gpu_lost_at_step_2": needs run.device = "cuda"' "gpu_lost_at_step_2 on a CPU"
 finish

@@ -95,11 +95,18 @@ for more in "--debug.break=nan_at_step_2 --run.nonfinite=skip --training.steps=3
     same "$(history many)" "$(history few)" "$more over stages"
 done
 
-# Routes that one rank has written are followed by the stages.
+# Routes that another run has written are followed by the stages: its own would be others.
 train routes --training.steps=2 --moe.routes_out="$room/routes_of_one"
-train follow --training.steps=2 --moe.routes_in="$room/routes_of_one" $two
-expect 0 "routes that stages follow"
-same "$(history follow)" "$(history routes)" "routes that stages follow"
+other="--training.steps=2 --debug.seed=7"
+train own $other
+train follow $other --moe.routes_in="$room/routes_of_one"
+differ "$(history follow)" "$(history own)" "routes of another run"
+for mode in none full; do
+    rm -rf "$room/many"
+    train many $other --moe.routes_in="$room/routes_of_one" $two --activation_checkpoint.mode=$mode
+    expect 0 "routes that stages follow, recompute $mode"
+    same "$(history many)" "$(history follow)" "routes that stages follow, recompute $mode"
+done
 
 # What cannot be leaves nothing behind.
 train none --run.ranks=6 --parallelism.pipeline_parallel_degree=6

@@ -15,12 +15,48 @@ expect 0 "--break list"
 names=$(sed -n 's/^\([a-z_]*\)  *[a-z].* [a-z].*; shows when .*/\1/p' "$room/out") # each says what it does
 same "$(echo "$names" | wc -l)" "$(wc -l <"$room/out")" "--break list: a name and what it plants in every line"
 same "$(echo "$names" | grep -c swap_sequences)" 1 "--break list names swap_sequences"
-for name in $names; do
-    run verify $config --break "$name" --numerics.expert_lanes=8
-    [ $code -eq 0 ] || run verify $config --break "$name"
+# Each with the value that differs first, both its bits, and the first tensor of the model: what is planted, where.
+layer=model.layers.0.mlp
+caught() { # NAME FIRST_VALUE TENSOR [option...]
+    name=$1 value=$2 tensor=$3
+    shift 3
+    run verify $config --break "$name" "$@"
     expect 0 "--break $name"
-    says "^caught: $name" "--break $name"
+    says "^  $value" "--break $name names the value"
+    same "$(grep -cE '^    (-?[0-9]+|[0-9a-f]+  -?[0-9.e+-]+)$' "$room/out")" 2 "--break $name shows two numbers"
+    says "^caught: $name; the first tensor of the model that differs: $tensor\$" "--break $name names the tensor"
+    echo "$name" >>"$room/caught"
+}
+caught swap_sequences "gradient from lm_head.weight on: lane 0, after round 0, row" lm_head.weight
+caught shuffle_lanes "gradient from model.layers.1.mlp.experts.0.gate_proj.weight on: lane 0, after round 0, row" \
+    model.layers.1.mlp.experts.0.gate_proj.weight --numerics.expert_lanes=8
+caught lanes_in_turn "gradient from lm_head.weight on: lanes 2 to 3, a node of the tree, row" lm_head.weight
+caught experts_scaled "gradient of $layer.experts.0.gate_proj.weight, joined; all lanes" $layer.experts.0.gate_proj.weight
+caught routes_twice "layer 0: routes of each expert, row" $layer.gate.e_score_correction_bias
+caught bias_local "layer 0: routes of each expert, row" $layer.gate.e_score_correction_bias
+caught clip_without_experts "the norm of the gradients, which are equal" model.embed_tokens.weight
+caught stale_weights "layer 0: input, sequence 0 of the batch, row" lm_head.weight
+caught place_lost "tokens, sequence 0 of the batch, row" lm_head.weight
+caught ties_higher "layer 0: experts, sequence 0 of the batch, row" lm_head.weight
+caught ranks_in_turn "gradient of model.layers.0.[a-z_]*layernorm.weight, joined; all lanes" model.layers.0.input_layernorm.weight
+same "$(sort "$room/caught")" "$(echo "$names" | sort)" "each that --break list has is caught"
+for name in stale_weights place_lost; do # in the second step
+    run verify $config --break $name --steps 1
+    expect 1 "--break $name in one step"
+    says "the planted bug $name was not caught" "--break $name in one step"
+    run verify $config --break $name
+    says "^step 2[,:]" "--break $name names the step"
 done
+for options in "--break place_lost --only tier=auto" "--only tiers=auto" "--only ranks=5" "--only tier" "--only ranks=2 --only ep=8"; do
+    run verify $config $options
+    expect 2 "verify $options"
+done
+says "no layout of those that --only leaves is admissible" "nothing is left"
+run verify $config --only ranks=5
+says 'ranks has no value "5"; here it has 1, 2, 3, 4, 6, 8$' "a value that is none"
+run verify $config --steps 1 --only ranks=2 --only tier=auto --only threads=1,2 --only ep=2
+expect 0 "--only"
+same "$(grep -c '^ *2 .* auto .*\(first\|same\)$' "$room/out")" "$(grep -c '  \(first\|same\)$' "$room/out")" "--only: these alone"
 run verify $config --break no_such_bug
 expect 2 "--break of an unknown name"
 

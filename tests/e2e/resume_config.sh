@@ -60,6 +60,8 @@ moe.score_func softmax sigmoid
 moe.score_before_experts true false
 moe.gate_bias true false
 moe.shared_gate true false
+tokenizer.bos_token x ""
+tokenizer.eos_token x ""
 tokenizer.path other.json byte
 END
 config=configs/micro_gqa.toml

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/text.h"
+#include "commands/bench_bytes.h"
 #include "parallel/plan.h"
 #include "train/feed.h"
 
@@ -26,7 +27,8 @@ enum { WORLD, DP, EP, EDP, SHARD, REPLICATE, EXPERT_SHARD, EXPERT_REPLICATE, PP 
 
 struct of_rank {
     struct sent_bytes sent;
-    int64_t planned; /* memory */
+    struct sy_sent counters; /* of the run itself: what `bench model` shows */
+    int64_t planned;         /* memory */
     int not_applied;
 };
 
@@ -104,7 +106,11 @@ static sy_status step(struct run *run, const struct sy_comm *world, struct of_ra
                            &s));
     memset(own->sent.all_to_all, 0, sizeof own->sent.all_to_all);
     memset(own->sent.messages, 0, sizeof own->sent.messages);
+    struct sy_sent before = sy_sent_by(s);
     sy_status status = run->guarded ? SY_OK : sy_session_step(s, 0, &r);
+    own->counters = sy_sent_by(s);
+    for (int k = 0; k < SY_TRAFFIC_KINDS; k++)
+        own->counters.of[k] -= before.of[k];
     if (status == SY_OK)
         status = measured(run, &s->mesh, &own->planned);
     own->not_applied = !r.applied;
@@ -179,6 +185,7 @@ static void check(const struct layout *q, int guarded) {
         planned += run.rank[r].planned;
         for (int k = 0; k < SY_TRAFFIC_KINDS && !guarded; k++) {
             int64_t counted = counted_bytes(&run.rank[r].sent, k);
+            assert_true(run.rank[r].counters.of[k] == (double)counted);
             if (!within(sent[k].sent, (double)counted, 0.02))
                 fail_msg("%s ranks, pipeline %s, shard %s, ep %s, rank %d: %s: planned %.0f, sent %lld",
                          q->ranks, q->pp, q->shard, q->ep, r, sy_traffic_names[k], sent[k].sent,

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -14,40 +14,44 @@ static void require(int condition) {
         abort();
 }
 
-static void text_round_trip(const struct sy_tokenizer *t, const uint8_t *data, size_t size, int32_t *tokens,
-                            char *text) {
-    size_t n = 0, bytes = 0;
-    require(sy_tokenizer_encode(t, data, size, tokens, size, &n) == SY_OK);
-    require(sy_tokenizer_decode(t, tokens, n, text, size, &bytes) == SY_OK);
-    require(bytes == size && (size == 0 || memcmp(text, data, size) == 0));
+static void text_round_trip(const struct sy_tokenizer *t, const uint8_t *data, size_t size) {
+    struct sy_tokens tokens = {0};
+    struct sy_text text = {0};
+    if (sy_tokenizer_encode(t, (const char *)data, size, &tokens) == SY_OK) {
+        require(tokens.n == size);
+        if (sy_tokenizer_decode(t, tokens.id, tokens.n, 0, &text) == SY_OK)
+            require(text.n == size && (size == 0 || memcmp(text.s, data, size) == 0));
+    }
+    free(tokens.id);
+    free(text.s);
 }
 
-static void tokens_to_text(const struct sy_tokenizer *t, const uint8_t *data, size_t size, int32_t *tokens,
-                           char *text) {
-    size_t n = size / 4, bytes = 0, again = 0;
-    if (n)
-        memcpy(tokens, data, 4 * n);
-    if (sy_tokenizer_decode(t, tokens, n, text, n, &bytes) != SY_OK)
-        return;
-    require(bytes <= n);
-    require(sy_tokenizer_encode(t, text, bytes, tokens, n, &again) == SY_OK && again == bytes);
+static void tokens_to_text(const struct sy_tokenizer *t, const uint8_t *data, size_t size) {
+    size_t n = size / 4;
+    int32_t *ids = malloc(size + 4);
+    struct sy_text text = {0};
+    struct sy_tokens again = {0};
+    if (ids && n)
+        memcpy(ids, data, 4 * n);
+    if (ids && sy_tokenizer_decode(t, ids, n, 0, &text) == SY_OK) {
+        require(text.n <= n);
+        if (sy_tokenizer_encode(t, text.s ? text.s : "", text.n, &again) == SY_OK)
+            require(again.n == text.n);
+    }
+    free(ids);
+    free(text.s);
+    free(again.id);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct sy_tokenizer *t = NULL;
     int64_t vocab_size = size ? 250 + data[0] : 259;
-    sy_status status = sy_tokenizer_create("byte", vocab_size, &t);
-    require((status == SY_OK) == (vocab_size >= 259));
+    sy_status status = sy_tokenizer_create(&(struct sy_tokenizer_options){.vocab_size = vocab_size}, &t);
+    require(status == SY_ERR_MEMORY || (status == SY_OK) == (vocab_size >= 259));
     if (status != SY_OK)
         return 0;
-    int32_t *tokens = malloc((size + 1) * sizeof *tokens);
-    char *text = malloc(size + 1);
-    if (tokens && text) {
-        text_round_trip(t, data, size, tokens, text);
-        tokens_to_text(t, data, size, tokens, text);
-    }
-    free(tokens);
-    free(text);
+    text_round_trip(t, data, size);
+    tokens_to_text(t, data, size);
     sy_tokenizer_destroy(t);
     return 0;
 }

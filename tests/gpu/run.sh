@@ -3,11 +3,13 @@
 set -u
 build=$1
 bad=0
-for test in test_sm90 test_ops; do
+for test in test_sm90 test_ops test_attention; do
     "$build/tests/gpu/$test"
     rc=$?
     [ $rc -eq 77 ] && exit 77
     [ $rc -eq 0 ] || { echo "$test: exit $rc"; bad=1; }
 done
-BIN=$build/switchyard sh tests/gpu/train.sh || bad=1
+for script in commands train; do
+    BIN=$build/switchyard sh tests/gpu/$script.sh || { echo "$script.sh failed"; bad=1; }
+done
 exit $bad

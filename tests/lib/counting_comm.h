@@ -13,6 +13,9 @@ enum { COUNTED_GROUPS = 16 };
 struct sent_bytes { /* of one rank */
     int n_groups;
     int64_t all_to_all[COUNTED_GROUPS], messages[COUNTED_GROUPS];
+    /* before this rank begins an all-to-all or a message of a group; NULL: nothing */
+    void (*before)(void *arg, int group);
+    void *arg;
 };
 
 struct counted { /* state of a communicator that counts */
@@ -36,6 +39,8 @@ static inline sy_status counted_all_to_all_begin(const struct sy_comm *c, sy_sta
                                                  const int64_t *send_at, void *recv, const int64_t *recv_at,
                                                  struct sy_comm_request *request) {
     const struct counted *q = counted_of(c);
+    if (q->sent->before)
+        q->sent->before(q->sent->arg, q->group);
     for (int r = 0; mine == SY_OK && r < c->size; r++)
         q->sent->all_to_all[q->group] += r == c->rank ? 0 : send_at[r + 1] - send_at[r];
     return q->inner.ops->all_to_all_begin(&q->inner, mine, send, send_at, recv, recv_at, request);
@@ -52,6 +57,8 @@ static inline sy_status counted_sum(const struct sy_comm *c, sy_status mine, int
 static inline sy_status counted_send(const struct sy_comm *c, int to, int tag, const void *data, size_t bytes,
                                      struct sy_comm_request *request) {
     const struct counted *q = counted_of(c);
+    if (q->sent->before)
+        q->sent->before(q->sent->arg, q->group);
     q->sent->messages[q->group] += to == c->rank ? 0 : (int64_t)bytes;
     return q->inner.ops->send_begin(&q->inner, to, tag, data, bytes, request);
 }

@@ -34,6 +34,10 @@ export TORCHELASTIC_USE_AGENT_STORE=True # its agent is at MASTER_PORT
 play 2 bytes 60
 same "$codes" " 0 0" "beside torchrun's agent"
 unset TORCHELASTIC_USE_AGENT_STORE
+export SLURM_NODELIST=localhost # srun started torchrun
+play 2 bytes 60
+same "$codes" " 0 0" "in a step of Slurm"
+unset SLURM_NODELIST
 play 3 fails 60
 same "$codes" " 5 3 5" "a rank that fails alone"
 ended 0 "^5 .* agree: rank 1 has left: a damaged shard" "a rank that fails alone"

@@ -171,7 +171,7 @@ static void test_entropy(void **state) {
 
 static void check_is(const struct sy_data_options *o, const json_t *print, const char *message) {
     struct sy_documents *d = load(o);
-    sy_status status = sy_documents_check(d, "switchyard.json", print);
+    sy_status status = sy_documents_check(d, "byte", "switchyard.json", print);
     if (message) {
         assert_int_equal(status, SY_ERR_DATA);
         if (!strstr(sy_error_message(), message))
@@ -191,7 +191,7 @@ static void test_fingerprint(void **state) {
     o.holdout = 0.1;
     struct sy_documents *d = load(&o);
     json_t *print = NULL;
-    assert_int_equal(sy_documents_fingerprint(d, &print), SY_OK);
+    assert_int_equal(sy_documents_fingerprint(d, "byte", &print), SY_OK);
     sy_documents_destroy(d);
     check_is(&o, print, NULL);
     put("b.txt", "secund");

@@ -133,7 +133,7 @@ static void write_folder(struct folder *f, enum sy_safetensors_dtype dtype) {
     size_t bytes;
     json_t *root = NULL;
     struct sy_safetensors_writer *w = NULL;
-    assert_int_equal(sy_hf_config_make(f->config, &root), SY_OK);
+    assert_int_equal(sy_hf_config_make(f->config, NULL, &root), SY_OK);
     assert_int_equal(json_object_del(root, "switchyard"), 0);
     assert_int_equal(sy_json_print(root, SY_JSON_INDENT, &text, &bytes), SY_OK);
     snprintf(path, sizeof path, "%s/config.json", f->path);

@@ -74,7 +74,7 @@ static void test_all_flavors(void **unused) {
     for (int i = 0; (flavor = sy_config_flavor(i, NULL)); i++) {
         struct sy_config *a = new_config(flavor, "");
         json_t *root = NULL;
-        assert_int_equal(sy_hf_config_make(a, &root), SY_OK);
+        assert_int_equal(sy_hf_config_make(a, NULL, &root), SY_OK);
         comes_back(a, root, flavor);
         n_theirs += strcmp(model_type(root), "switchyard") != 0;
         json_decref(root);
@@ -114,7 +114,7 @@ static void test_types(void **unused) {
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         struct sy_config *c = new_config(types[i][0], types[i][1]);
         json_t *root = NULL;
-        assert_int_equal(sy_hf_config_make(c, &root), SY_OK);
+        assert_int_equal(sy_hf_config_make(c, NULL, &root), SY_OK);
         assert_string_equal(model_type(root), types[i][2]);
         assert_string_equal(json_string_value(json_object_get(root, "torch_dtype")), "float32");
         comes_back(c, root, types[i][0]);
@@ -134,7 +134,7 @@ static void test_configs(void **unused) {
         assert_int_equal(sy_config_create(&c), SY_OK);
         assert_int_equal(sy_config_load_file(c, files[i][0]), SY_OK);
         assert_int_equal(sy_config_finish(c, false), SY_OK);
-        assert_int_equal(sy_hf_config_make(c, &root), SY_OK);
+        assert_int_equal(sy_hf_config_make(c, NULL, &root), SY_OK);
         assert_string_equal(model_type(root), files[i][1]);
         again = read_back(root, files[i][0]);
         same_model(c, again, files[i][0]);
@@ -475,7 +475,7 @@ static void test_changed_by_hand(void **unused) {
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         struct sy_config *a = new_config(changes[i][0], ""), *c;
         json_t *root = NULL, *over = parse(changes[i][1]);
-        assert_int_equal(sy_hf_config_make(a, &root), SY_OK);
+        assert_int_equal(sy_hf_config_make(a, NULL, &root), SY_OK);
         assert_int_equal(json_object_update(root, over), 0);
         assert_int_equal(sy_config_create(&c), SY_OK);
         if (sy_hf_config_apply("config.json", root, c) != SY_ERR_DATA)
@@ -494,7 +494,7 @@ static void test_saved_again(void **unused) {
     (void)unused;
     struct sy_config *a = new_config("micro_mla", ""), *b;
     json_t *root = NULL, *over;
-    assert_int_equal(sy_hf_config_make(a, &root), SY_OK);
+    assert_int_equal(sy_hf_config_make(a, NULL, &root), SY_OK);
     over = parse("{\"rope_parameters\":{\"rope_theta\":10000.0,\"type\":\"yarn\",\"rope_type\":\"yarn\","
                  "\"factor\":40.0,"
                  "\"beta_fast\":32.0,\"beta_slow\":1.0,\"mscale\":1.0,\"mscale_all_dim\":1.0,"

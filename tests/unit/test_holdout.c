@@ -294,7 +294,7 @@ static void test_given(void **state) {
     }
     says("warning: data: 1 of 3 documents for validation are trained on too, the first in ", "v/2.jsonl", "");
     json_t *print = NULL;
-    assert_int_equal(sy_documents_fingerprint(d, &print), SY_OK);
+    assert_int_equal(sy_documents_fingerprint(d, "byte", &print), SY_OK);
     sy_documents_destroy(d);
     o.max_bytes = 12; /* ends the training text alone */
     d = load(&o);
@@ -305,7 +305,7 @@ static void test_given(void **state) {
     o.max_bytes = 0;
     put("v/2.jsonl", "{\"text\":\"valid two\"}\n");
     d = load(&o);
-    assert_int_equal(sy_documents_check(d, "switchyard.json", print), SY_ERR_DATA);
+    assert_int_equal(sy_documents_check(d, "byte", "switchyard.json", print), SY_ERR_DATA);
     assert_non_null(strstr(sy_error_message(), "/v/2.jsonl: the data file changed"));
     sy_documents_destroy(d);
     json_decref(print);

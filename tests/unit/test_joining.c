@@ -62,6 +62,12 @@ static void check(const struct sy_share *of, int ranks, int leaves) {
             assert_true(sum == root(leaves, i));
             in_turn_differs += joined(&j, leaves, i, 1) != sum;
         }
+        float in_turn[WIDE];
+        for (int i = 0; i < WIDE; i++)
+            in_turn[i] = joined(&j, leaves, i, 1);
+        sy_joining_in_turn(&j); /* the planted bug is just that */
+        for (int i = 0; i < WIDE; i++)
+            assert_true(joined(&j, leaves, i, 0) == in_turn[i]);
         sy_joining_fini(&j);
     }
 }

@@ -25,6 +25,7 @@ struct fixture {
     struct sy_data_options options;
     struct sy_documents *documents;
     struct sy_tokenizer *tokenizer;
+    struct sy_corpus *corpus;
 };
 
 static struct fixture setup(int n_documents, int shuffle, uint64_t seed, double holdout) {
@@ -39,11 +40,14 @@ static struct fixture setup(int n_documents, int shuffle, uint64_t seed, double 
                                     .seed = seed,
                                     .holdout = holdout}};
     assert_int_equal(sy_documents_load(&x.options, &x.documents), SY_OK);
-    assert_int_equal(sy_tokenizer_create("byte", 259, &x.tokenizer), SY_OK);
+    assert_int_equal(sy_tokenizer_create(&(struct sy_tokenizer_options){.path = "byte"}, &x.tokenizer),
+                     SY_OK);
+    assert_int_equal(sy_corpus_create(x.documents, x.tokenizer, NULL, &x.corpus), SY_OK);
     return x;
 }
 
 static void teardown(struct fixture *x) {
+    sy_corpus_destroy(x->corpus);
     sy_documents_destroy(x->documents);
     sy_tokenizer_destroy(x->tokenizer);
     unlink(path);
@@ -51,7 +55,7 @@ static void teardown(struct fixture *x) {
 
 static struct sy_loader *create(const struct fixture *x, int64_t seq_len) {
     struct sy_loader *loader = NULL;
-    if (sy_loader_create(x->documents, x->tokenizer, &x->options, seq_len, &loader) != SY_OK)
+    if (sy_loader_create(x->corpus, &x->options, seq_len, &loader) != SY_OK)
         fail_msg("%s", sy_error_message());
     return loader;
 }
@@ -278,12 +282,13 @@ static void test_refused(void **state) {
     (void)state;
     struct fixture x = setup(1, 0, 0, 0);
     struct sy_loader *loader = NULL;
-    assert_int_equal(sy_loader_create(x.documents, x.tokenizer, &x.options, 0, &loader), SY_ERR_USAGE);
+    assert_int_equal(sy_loader_create(x.corpus, &x.options, 0, &loader), SY_ERR_USAGE);
     assert_non_null(strstr(sy_error_message(), "seq_len 0 must be in 1 … 16777216"));
-    assert_int_equal(sy_loader_create(x.documents, x.tokenizer, &x.options, SY_SEQ_LEN_MAX + 1, &loader),
-                     SY_ERR_USAGE);
+    assert_int_equal(sy_loader_create(x.corpus, &x.options, SY_SEQ_LEN_MAX + 1, &loader), SY_ERR_USAGE);
     struct sy_documents none = {0};
-    assert_int_equal(sy_loader_create(&none, x.tokenizer, &x.options, 8, &loader), SY_ERR_USAGE);
+    struct sy_corpus empty = *x.corpus;
+    empty.documents = &none;
+    assert_int_equal(sy_loader_create(&empty, &x.options, 8, &loader), SY_ERR_USAGE);
     assert_null(loader);
     loader = create(&x, 8);
     int32_t out[24];

@@ -1,5 +1,5 @@
-/* Memory of a machine from folders that look like /proc and /sys: without limits, with those of version 1
- * and 2, of the group and of one around it. */
+/* Memory of a machine, and its driver, from folders that look like /proc and /sys: without limits, with those
+ * of version 1 and 2, of the group and of one around it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -65,7 +65,24 @@ static void test_memory(void **state) {
     assert_true(here.total > 0 && here.available > 0 && here.available <= here.total);
 }
 
+static void test_driver(void **state) {
+    (void)state;
+    char version[SY_MACHINE_DRIVER], command[300];
+    snprintf(root, sizeof root, "/tmp/switchyard-test-machine-XXXXXX");
+    assert_non_null(mkdtemp(root));
+    sy_machine_nvidia_driver(root, version);
+    assert_string_equal(version, "");
+    put("/sys/module/nvidia/version", "580.159.04\n");
+    sy_machine_nvidia_driver(root, version);
+    assert_string_equal(version, "580.159.04");
+    put("/sys/module/nvidia/version", "\n");
+    sy_machine_nvidia_driver(root, version);
+    assert_string_equal(version, "");
+    snprintf(command, sizeof command, "rm -r %s", root);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory), cmocka_unit_test(test_driver)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -166,7 +166,7 @@ static void nan_at_step(void **state) {
 
 /* --- plants of a step over ranks ------------------------------------------------------------------------ */
 
-enum { RANKS = 2, ELEMENTS = 1 << 17 };
+enum { RANKS = 2, MOST_RANKS = 3, ELEMENTS = 1 << 17 };
 
 struct seen { /* of a rank, after a step */
     int64_t counts[64];
@@ -245,7 +245,8 @@ static struct seen *one_step(const char *plant, const char *ranks, const char *e
                                 {"parallelism.expert_parallel_degree", ep},
                                 {"activation_checkpoint.mode", recompute},
                                 {"debug.break", plant}};
-    struct step q = {config_with(options, sizeof options / sizeof *options), calloc(RANKS, sizeof *q.seen)};
+    struct step q = {config_with(options, sizeof options / sizeof *options),
+                     calloc(MOST_RANKS, sizeof *q.seen)};
     assert_non_null(q.seen);
     expect_ok(sy_config_finish(q.config, false));
     expect_ok(sy_comm_threads_run((int)strtol(ranks, NULL, 10), step_rank, &q));
@@ -310,6 +311,46 @@ static void clip_without_experts(void **state) {
     assert_memory_equal(bad->experts, good->experts, (size_t)good->n_experts * sizeof(float));
     free(good);
     free(bad);
+}
+
+/* Experts 0 and 1 have equal scores everywhere: where one of them is chosen, it is the other one. What
+ * layers above then see is something else. */
+static void ties_higher(void **state) {
+    (void)state;
+    static const char *const recompute[] = {"none", "full"};
+    for (int i = 0; i < 2; i++) {
+        struct seen *good = one_step("equal_gate_rows", "1", "1", recompute[i]),
+                    *bad = one_step("ties_higher", "1", "1", recompute[i]),
+                    *other = one_step("", "1", "1", "none");
+        assert_true(good->counts[0] > good->counts[1]);
+        assert_true(bad->counts[0] == good->counts[1] && bad->counts[1] == good->counts[0]);
+        assert_memory_equal(bad->counts + 2, good->counts + 2, 6 * sizeof *good->counts);
+        assert_memory_not_equal(other->counts, good->counts, 8 * sizeof *good->counts);
+        assert_true(bad->norm != good->norm);
+        free(good);
+        free(bad);
+        free(other);
+    }
+}
+
+/* Of 4 lanes three ranks have 2, 1 and 1: another order of the sum, a little another gradient. Two ranks have
+ * a node each, and one order. */
+static void ranks_in_turn(void **state) {
+    (void)state;
+    struct seen *good = one_step("", "3", "1", "none"), *bad = one_step("ranks_in_turn", "3", "1", "none"),
+                *two = one_step("ranks_in_turn", "2", "1", "none");
+    assert_true(fabs(bad->norm - good->norm) < 1e-4 * good->norm);
+    int dense = 0, experts = 0;
+    for (int r = 0; r < 3; r++) {
+        dense += memcmp(bad[r].dense, good[r].dense, (size_t)good[r].n_dense * sizeof(float)) != 0;
+        experts += memcmp(bad[r].experts, good[r].experts, (size_t)good[r].n_experts * sizeof(float)) != 0;
+        assert_memory_equal(bad[r].counts, good[r].counts, sizeof good->counts);
+    }
+    assert_true(dense > 0 && experts > 0);
+    assert_true(two->norm == good->norm);
+    free(good);
+    free(bad);
+    free(two);
 }
 
 /* Two steps on the same tokens, on two ranks of one shard group: the loss of each. */
@@ -398,13 +439,14 @@ static void the_list(void **state) {
     (void)state;
     static const char *const known[] = {"swap_sequences",       "shuffle_lanes", "lanes_in_turn",
                                         "experts_scaled",       "routes_twice",  "bias_local",
-                                        "clip_without_experts", "stale_weights", "place_lost"};
+                                        "clip_without_experts", "stale_weights", "place_lost",
+                                        "ties_higher",          "ranks_in_turn"};
     struct sy_plant p;
-    for (int i = 0; i < 9; i++) {
+    for (int i = 0; i < 11; i++) {
         assert_int_equal(sy_plant(i, &p), 1);
         assert_string_equal(p.name, known[i]);
     }
-    assert_int_equal(sy_plant(9, &p), 0);
+    assert_int_equal(sy_plant(11, &p), 0);
     assert_int_equal(sy_plant(-1, &p), 0);
     assert_string_equal(sy_gradients_plant(2), known[2]);
     assert_null(sy_gradients_plant(3));
@@ -418,6 +460,7 @@ int main(void) {
         cmocka_unit_test(experts_scaled), cmocka_unit_test(routes_twice),
         cmocka_unit_test(bias_local),     cmocka_unit_test(clip_without_experts),
         cmocka_unit_test(stale_weights),  cmocka_unit_test(place_lost),
+        cmocka_unit_test(ties_higher),    cmocka_unit_test(ranks_in_turn),
         cmocka_unit_test(the_list)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 //   NT       y = x W^T     [rows, k]   [E, n, k]   segments of rows, starts at multiples of 16
 //   NN       dx = dy W     [rows, k]   [E, k, n]   the same
 //   TN       dW = dy^T x   [k, m]      [k, n]      segments of k; one C [m, n] for each
+//   TN_LIST  the same                              products of their own, each with its shape and maps
 //
 // A CTA is a producer warp and two consumer warpgroups of 64 x 256 outputs each; 128 x 256 x 64 a stage,
 // four stages:
@@ -20,15 +21,17 @@
 //
 // A chain may go on over several pairs of operands (maps), each padded to a block by itself.
 //
-// Epilogues: STORE BF of the chain; DIRECT the same to fp32 or with a bias or residual; SWIGLU, a tile
+// Epilogues: STORE BF of the chain, STORE_F32 the chain; DIRECT either with a bias or residual, or anywhere; SWIGLU, a tile
 // holds 128 columns of g = x W1^T and the same of u = x W3^T (two boxes, the weights are not interleaved)
-// and stores g, u and h = BF((g SIG(g)) u); LEAF stores fp32, FOLD adds to fp32 (TN), from +0 or from an
+// and stores g, u and h = BF((g SIG(g)) u); SWIGLU_BACK gemm_swiglu_back.cuh; LEAF stores fp32, FOLD adds to fp32 (TN), from +0 or from an
 // accumulator. A warp owns 16 rows and sends them by its own TMA store or not at all; a warpgroup without
 // rows skips its products.
 #ifndef SY_OPS_CUDA_GEMM_CUH
 #define SY_OPS_CUDA_GEMM_CUH
 
 #include "ops/cuda/gemm_epilogue.cuh"
+#include "ops/cuda/gemm_fp32.cuh"
+#include "ops/cuda/gemm_swiglu_back.cuh"
 #include "ops/cuda/tensor_map.cuh"
 
 namespace gemm {
@@ -38,7 +41,7 @@ namespace gemm {
 template <int LAYOUT>
 SY_DEV void load_half(const CUtensorMap *m, uint32_t dst, uint32_t full, int share, int n, int k, int g) {
     for (int i = 0; i < (LAYOUT == NT ? 1 : 2); i++) {
-        int c0 = LAYOUT == NT ? k : n + i * 64, c1 = LAYOUT == NT ? n : k, c2 = LAYOUT == TN ? 0 : g;
+        int c0 = LAYOUT == NT ? k : n + i * 64, c1 = LAYOUT == NT ? n : k, c2 = LAYOUT >= TN ? 0 : g;
         uint32_t at = dst + i * (HALF_BYTES / 2);
         if (share)
             ptx::tma_load_3d_multicast(at, m, full, 3, c0, c1, c2);
@@ -57,7 +60,7 @@ SY_DEV void load_b(const maps &map, int i, uint32_t dst, uint32_t full, int shar
 }
 
 template <int LAYOUT> SY_DEV void load_a(const CUtensorMap *m, uint32_t dst, uint32_t full, int row, int k) {
-    if (LAYOUT == TN) {
+    if (LAYOUT >= TN) {
         ptx::tma_load_3d(dst, m, full, row, k, 0);
         ptx::tma_load_3d(dst + A_BYTES / 2, m, full, row + 64, k, 0);
     } else {
@@ -65,54 +68,61 @@ template <int LAYOUT> SY_DEV void load_a(const CUtensorMap *m, uint32_t dst, uin
     }
 }
 
+// The stages behind a tile's blocks: g and u, C, or memory alone. What is not there is zeros.
+template <int EPI>
+SY_DEV void load_tail(const maps &map, shared &s, int column, int row, int group, int &stage, int &phase) {
+#pragma unroll 1
+    for (int box = 0; box < TAIL_STAGES; box++, column += 64) {
+        uint32_t full = ptx::shared(&s.full[stage]), at = ptx::shared(s.stage[stage]);
+        ptx::mbar_wait(ptx::shared(&s.empty[stage]), phase ^ 1);
+        if (EPI == LEAF) {
+            ptx::mbar_arrive(full);
+        } else {
+            int next = EPI == FOLD ? column + 32 : column;
+            ptx::mbar_arrive_expect(full, TAIL_BYTES);
+            ptx::tma_load_3d(at, &map.tail[0], full, column, row, group, ptx::evict_first());
+            ptx::tma_load_3d(at + A_BYTES, &map.tail[EPI != FOLD], full, next, row, group,
+                             ptx::evict_first());
+        }
+        next_stage(stage, phase);
+    }
+}
+
 template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &p, shared &s) {
     int rank = ptx::cluster_rank(), mine = 0, other = 0, stage = 0, phase = 0;
     for (int t = blockIdx.x; t - rank < s.first[p.rows.groups]; t += gridDim.x) {
         tile a = tile_at<LAYOUT>(p, s, t, mine), b = tile_at<LAYOUT>(p, s, t ^ 1, other);
+        const maps &from = maps_of<LAYOUT>(map, p, a.group);
         int share = a.group == b.group && a.n == b.n, start = s.offset[a.group];
-        for (int j = 0; j < (LAYOUT == TN ? 1 : p.n_maps); j++) {
-            int blocks = LAYOUT == TN ? blocks_of<LAYOUT>(p, s, a.group) : p.blocks[j];
+        for (int j = 0; j < (LAYOUT >= TN ? 1 : p.n_maps); j++) {
+            int blocks = LAYOUT >= TN ? blocks_of<LAYOUT>(p, s, a.group) : p.blocks[j];
 #pragma unroll 1
             for (int i = 0; i < blocks; i++) {
                 uint32_t full = ptx::shared(&s.full[stage]), at = ptx::shared(s.stage[stage]);
-                int k = i * BK + (LAYOUT == TN ? start : 0);
+                int k = i * BK + (LAYOUT >= TN ? start : 0);
                 ptx::mbar_wait(ptx::shared(&s.empty[stage]), phase ^ 1);
                 ptx::mbar_arrive_expect(full, STAGE_BYTES);
-                load_a<LAYOUT>(&map.a[j], at, full, a.m * BM + (LAYOUT == TN ? 0 : start), k);
+                load_a<LAYOUT>(&from.a[j], at, full, a.m * BM + (LAYOUT >= TN ? 0 : start), k);
                 for (int h = share ? rank : 0; h < (share ? rank + 1 : 2); h++)
-                    load_b<LAYOUT, EPI>(map, j, at + A_BYTES, full, share, h, a, k);
-                if (++stage == STAGES) {
-                    stage = 0;
-                    phase ^= 1;
-                }
+                    load_b<LAYOUT, EPI>(from, j, at + A_BYTES, full, share, h, a, k);
+                next_stage(stage, phase);
             }
         }
+        if (tail_of<EPI>(blocks_of<LAYOUT>(p, s, a.group)))
+            load_tail<EPI>(from, s, a.n * BN, a.m * BM + (LAYOUT >= TN ? 0 : start),
+                           LAYOUT == TN ? a.group : 0, stage, phase);
     }
 }
 
 // --- consumers: products -------------------------------------------------------------------------------
-
-// A warp is done with a stage: both CTAs' producers may write it.
-SY_DEV void release(shared &s, int stage) {
-    int lane = threadIdx.x % 32;
-    if (lane < 2)
-        ptx::mbar_arrive_remote(ptx::shared(&s.empty[stage]), lane);
-}
 
 template <int LAYOUT>
 SY_DEV void multiply(shared &s, int stage, int group, int step, float (&d)[128], int go_on) {
     uint32_t at = ptx::shared(s.stage[stage]);
     uint64_t a = ptx::descriptor(at + group * (A_BYTES / 2), A_BYTES / 2);
     uint64_t b = ptx::descriptor(at + A_BYTES, HALF_BYTES / 2);
-    ptx::wgmma_m64n256k16<LAYOUT == TN, LAYOUT != NT>(d, a + step * (LAYOUT == TN ? 128 : 2),
-                                                      b + step * (LAYOUT == NT ? 2 : 128), go_on);
-}
-
-SY_DEV void next_stage(int &stage, int &phase) {
-    if (++stage == STAGES) {
-        stage = 0;
-        phase ^= 1;
-    }
+    ptx::wgmma_m64n256k16<(LAYOUT >= TN), LAYOUT != NT>(d, a + step * (LAYOUT >= TN ? 128 : 2),
+                                                        b + step * (LAYOUT == NT ? 2 : 128), go_on);
 }
 
 // The chain of one tile from +0: whole blocks, then the last one's `rest` steps of 16 (TN: what the segment
@@ -133,7 +143,7 @@ SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], in
         before = stage;
         next_stage(stage, phase);
     }
-    if (LAYOUT == TN && rest > 0) {
+    if (LAYOUT >= TN && rest > 0) {
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
         for (int step = 0; step < rest; step++) {
             ptx::wgmma_fence();
@@ -201,25 +211,35 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
         int start = s.offset[a.group], end = end_of<LAYOUT>(s, a.group);
         int blocks = __shfl_sync(~0u, blocks_of<LAYOUT>(p, s, a.group),
                                  0); // the same in all lanes, for the compiler
-        int row = (LAYOUT == TN ? 0 : start) + a.m * BM + group * 64, rows_end = LAYOUT == TN ? p.m : end;
+        int row = (LAYOUT >= TN ? 0 : start) + a.m * BM + group * 64,
+            rows_end = LAYOUT >= TN ? m_of<LAYOUT>(p, a.group) : end;
         if (a.dead || row >= rows_end) {
-            skip(s, blocks, stage, phase);
+            skip(s, blocks + tail_of<EPI>(blocks), stage, phase);
             continue;
         }
-        if (LAYOUT == TN && !begin_leaf<EPI>(p, a, blocks, row + warp % 4 * 16, d))
+        if (LAYOUT >= TN && !begin_leaf<EPI>(p, a, blocks, row + warp % 4 * 16, d))
             continue;
-        int rest = LAYOUT == TN ? __shfl_sync(~0u, (end - start) % BK / 16, 0) : 0;
+        int rest = LAYOUT >= TN ? __shfl_sync(~0u, (end - start) % BK / 16, 0) : 0;
         if (EPI == LEAF_ON || EPI == FOLD_ON)
             chain_on<LAYOUT>(s, rest ? blocks - 1 : blocks, rest, group, d, stage, phase);
         else
             chain<LAYOUT>(s, rest ? blocks - 1 : blocks, rest, group, d, stage, phase);
         row += warp % 4 * 16;
-        if (row >= rows_end)
+        if (row >= rows_end) {
+            skip(s, tail_of<EPI>(blocks), stage, phase);
             continue;
+        }
         if (EPI == STORE)
             store_bf16(s, &map.c[0], warp, turn, d, a.n * BN, p.n, row);
+        else if (EPI == STORE_F32)
+            store_fp32_boxes(s, &map.c[0], warp, turn, d, a.n * BN, p.n, row);
+        else if (EPI == LEAF || EPI == FOLD)
+            store_tail<EPI>(s, maps_of<LAYOUT>(map, p, a.group).c, n_of<LAYOUT>(p, a.group), warp, d,
+                            LAYOUT == TN ? a.group : 0, a.n * BN, row, stage, phase);
         else if (EPI == SWIGLU)
             store_swiglu(s, map.c, warp, turn, d, a.n * BN / 2, p.n, row);
+        else if (EPI == SWIGLU_BACK)
+            store_swiglu_back(s, map, p, warp, turn, d, a.n * BN, row, stage, phase);
         else if (EPI == DIRECT)
             store_direct(p, d, row, rows_end, a.n * BN);
         else

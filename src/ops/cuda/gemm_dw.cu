@@ -1,25 +1,39 @@
-// linear_dw by the TMA product: a problem it is for: 1; else 0, and nothing was done.
+// linear_dw by the TMA product: one problem with its groups, or dense ones as a list in one launch. 0: nothing was done.
 #include "ops/cuda/gemm_launch.cuh"
 #include "ops/cuda/products.cuh"
 
 using namespace gemm;
 
-// Segments are whole blocks of 16 rows; C is read and written two columns at a time.
+// Segments are whole blocks of 16 rows; C is read and written by TMA, from an accumulator two columns at a time.
 static int fits(const struct sy_dw &q) {
     const struct sy_rows &r = q.rows;
     int whole = r.offset || r.max_rows / r.sequences % 16 == 0;
     int pairs = q.n % 2 == 0 && q.c_step % 2 == 0 && q.acc_step % 2 == 0 && (uintptr_t)q.c % 8 == 0 &&
                 (uintptr_t)q.acc % 8 == 0;
-    return rows_fit(r) && whole && pairs && addressable(q.dy) && addressable(q.x);
+    int c = q.acc ? pairs : addressable_f32(q.c, q.n, q.c_step);
+    return rows_fit(r) && whole && c && addressable(q.dy) && addressable(q.x);
+}
+
+// Tiles of a C, an even number.
+static int64_t pairs_of(int m_tiles, int n_tiles) { return ((int64_t)m_tiles * n_tiles + 1) / 2 * 2; }
+
+// Operands and C of a problem that fits.
+static maps maps_for(const struct sy_exec *x, const struct sy_dw &q) {
+    maps m = {};
+    m.a[0] = operand(x, q.dy, 1, q.m, q.rows.max_rows, 1, 0);
+    m.b[0] = operand(x, q.x, 1, q.n, q.rows.max_rows, 1, 0);
+    if (!q.acc) {
+        m.c[0] = fp32(x, q.c, q.n, q.m, q.n, q.rows.groups, q.c_step, 16);
+        m.tail[0] = fp32(x, q.c, q.n, q.m, q.n, q.rows.groups, q.c_step, BM);
+    }
+    return m;
 }
 
 int sy_cuda_linear_dw_gemm(const struct sy_exec *x, const struct sy_dw *q) {
-    maps m = {};
     args p = {};
     if (!fits(*q))
         return 0;
-    m.a[0] = operand(x, q->dy, 1, q->m, q->rows.max_rows, 1, 0);
-    m.b[0] = operand(x, q->x, 1, q->n, q->rows.max_rows, 1, 0);
+    maps m = maps_for(x, *q);
     p.rows = q->rows;
     p.first = q->first;
     p.n_segments = q->n_segments;
@@ -32,7 +46,7 @@ int sy_cuda_linear_dw_gemm(const struct sy_exec *x, const struct sy_dw *q) {
     p.acc_step = q->acc_step;
     p.c = q->c;
     p.c_step = q->c_step;
-    int64_t tiles = q->rows.groups * ((int64_t)(p.m_tiles * p.n_tiles + 1) / 2 * 2);
+    int64_t tiles = q->rows.groups * pairs_of(p.m_tiles, p.n_tiles);
     if (q->acc)
         (q->fold ? tn_fold_on : tn_leaf_on)(x, m, p, tiles);
     else if (q->fold)
@@ -40,4 +54,55 @@ int sy_cuda_linear_dw_gemm(const struct sy_exec *x, const struct sy_dw *q) {
     else
         launch<TN, LEAF>(x, "linear_dw", m, p, tiles);
     return 1;
+}
+
+// --- lists ---------------------------------------------------------------------------------------------
+
+enum { MOST = 32 };
+
+static int listed(const struct sy_dw &q, int fold) {
+    return q.rows.groups == 1 && !q.rows.offset && !q.acc && !q.fold == !fold && fits(q);
+}
+
+static problem problem_of(const struct sy_exec *x, const struct sy_dw &q) {
+    int64_t each = q.rows.max_rows / q.rows.sequences;
+    problem r = {};
+    r.map = maps_for(x, q);
+    r.m = (int)q.m;
+    r.n = (int)q.n;
+    r.m_tiles = gemm::blocks(q.m, BM);
+    r.n_tiles = gemm::blocks(q.n, BN);
+    r.start = (int)(each * q.first);
+    r.end = (int)(each * (q.first + q.n_segments));
+    return r;
+}
+
+static void launch_list(const struct sy_exec *x, const args &p, int fold, int64_t tiles) {
+    const maps none = {};
+    if (fold)
+        launch<TN_LIST, FOLD>(x, "linear_dw", none, p, tiles);
+    else
+        launch<TN_LIST, LEAF>(x, "linear_dw", none, p, tiles);
+}
+
+int sy_cuda_linear_dw_list(const struct sy_exec *x, const struct sy_dw *q, int n) {
+    problem list[MOST];
+    args p = {};
+    int64_t tiles = 0;
+    int length = 0;
+    while (length < n && length < MOST && listed(q[length], q[0].fold)) {
+        problem one = problem_of(x, q[length]);
+        int at = length++;
+        for (; at > 0 && list[at - 1].end - list[at - 1].start < one.end - one.start; at--)
+            list[at] = list[at - 1]; // longest first
+        list[at] = one;
+        tiles += pairs_of(one.m_tiles, one.n_tiles);
+    }
+    if (length == 0)
+        return 0;
+    p.rows.groups = length;
+    p.list = sy_cuda_upload(x, list, (size_t)length);
+    if (p.list) // else the next wait says why
+        launch_list(x, p, q[0].fold, tiles);
+    return length;
 }

@@ -44,6 +44,18 @@ static inline CUtensorMap result(const struct sy_exec *x, const struct sy_mat &m
     return sy_cuda_tensor_map(x, t);
 }
 
+// What TMA can address of fp32.
+static inline int addressable_f32(const float *p, int64_t row, int64_t step) {
+    return (uintptr_t)p % 16 == 0 && row % 4 == 0 && step % 4 == 0;
+}
+// Boxes of 32 columns by so many rows; of one group step is of no use.
+static inline CUtensorMap fp32(const struct sy_exec *x, const float *p, int64_t columns, int64_t rows,
+                               int64_t row, int64_t groups, int64_t step, int box_rows) {
+    struct sy_tensor t = {p, 3, {columns, rows, groups}, {1, row, groups > 1 ? step : 4}, {32, box_rows, 1},
+                          1};
+    return sy_cuda_tensor_map(x, t);
+}
+
 static inline int blocks(int64_t n, int64_t block) { return (int)((n + block - 1) / block); }
 
 // tiles: a bound.
@@ -68,6 +80,7 @@ static inline int64_t tiles_of(const args &p) { return (p.rows.max_rows / BM + p
 // The kernels that linear and linear_dx share, each in a file of its own.
 void nt_store(const struct sy_exec *x, const char *op, const maps &m, const args &p);
 void nn_store(const struct sy_exec *x, const char *op, const maps &m, const args &p);
+void nt_store_f32(const struct sy_exec *x, const char *op, const maps &m, const args &p);
 void nt_direct(const struct sy_exec *x, const char *op, const maps &m, const args &p);
 void nn_direct(const struct sy_exec *x, const char *op, const maps &m, const args &p);
 

@@ -4,14 +4,21 @@
 
 using namespace gemm;
 
-// y is stored by TMA if nothing but rounding is to be done.
+// y is stored by TMA if nothing but rounding is to be done. It stores 16 bytes at a time: the last ones of a row must
+// not lie beyond its columns.
 static int is_plain(const struct sy_linear *op) {
-    return addressable(op->y) && !op->bias && !op->residual.data;
+    return addressable(op->y) && op->n % 8 == 0 && !op->bias && !op->residual.data;
 }
 
 static int is_direct(const struct sy_linear *op) {
     return op->y.col == 1 && (uintptr_t)op->y.data % 8 == 0 &&
            (!op->residual.data || (op->residual.col == 1 && op->residual.dtype == SY_BF16));
+}
+
+// The same of fp32.
+static int is_plain_f32(const struct sy_linear *op) {
+    return op->y.dtype == SY_F32 && op->y.col == 1 && op->n % 4 == 0 && !op->bias && !op->residual.data &&
+           addressable_f32((const float *)op->y.data, op->y.row, 0);
 }
 
 static args args_of(const struct sy_rows &rows, int64_t n, int tile) {
@@ -60,7 +67,10 @@ int sy_cuda_linear_gemm(const struct sy_exec *x, const struct sy_linear *op) {
     p.y = op->y;
     p.bias = op->bias;
     p.residual = op->residual;
-    if (layout == NT)
+    if (layout == NT && is_plain_f32(op)) {
+        m.c[0] = fp32(x, (const float *)op->y.data, op->n, op->rows.max_rows, op->y.row, 1, 0, 16);
+        nt_store_f32(x, "linear", m, p);
+    } else if (layout == NT)
         (plain ? nt_store : nt_direct)(x, "linear", m, p);
     else
         (plain ? nn_store : nn_direct)(x, "linear", m, p);
@@ -69,7 +79,7 @@ int sy_cuda_linear_gemm(const struct sy_exec *x, const struct sy_linear *op) {
 
 int sy_cuda_linear_dx_gemm(const struct sy_exec *x, const struct sy_linear_dx *op) {
     const struct sy_mat y = op->epilogue == SY_EPILOGUE_SWIGLU_BACK ? op->a : op->dx;
-    int layout = layout_of(op->map[0].w, op->rows.groups), plain = addressable(y);
+    int layout = layout_of(op->map[0].w, op->rows.groups), plain = addressable(y) && op->n % 8 == 0;
     maps m = {};
     args p = args_of(op->rows, op->n, BN);
     if (!rows_fit(op->rows) || layout < 0 || y.col != 1 || (uintptr_t)y.data % 8 || op->n < 1)

@@ -9,12 +9,24 @@
 
 namespace gemm {
 
-enum layout { NT, NN, TN };
-enum epilogue { STORE, SWIGLU, DIRECT, LEAF, FOLD, LEAF_ON, FOLD_ON }; // ON: from an accumulator
+enum layout { NT, NN, TN, TN_LIST };
+enum epilogue {
+    STORE,
+    STORE_F32,
+    SWIGLU,
+    SWIGLU_BACK,
+    DIRECT,
+    LEAF,
+    FOLD,
+    LEAF_ON, // from an accumulator
+    FOLD_ON
+};
 
 enum { BM = 128, BN = 256, BK = 64, STAGES = 4, BAND = 16, MAX_GROUPS = 256, THREADS = 384 };
 enum { A_BYTES = BM * BK * 2, HALF_BYTES = BN / 2 * BK * 2, STAGE_BYTES = A_BYTES + 2 * HALF_BYTES };
 enum { STAGING_BYTES = 2048, STAGING = 2 }; // a warp's buffers: 16 rows of 64 bf16 columns
+
+struct problem;
 
 struct args {
     struct sy_rows rows;
@@ -28,10 +40,21 @@ struct args {
     const float *acc;               // ON: [groups, m, n]
     float *c;                       // TN: [groups, m, n]
     int64_t acc_step, c_step;
+    const problem *list; // TN_LIST: [rows.groups], in the device's memory
+
+    const float *w; // SWIGLU_BACK: [rows] or NULL
+    float *block;   // SWIGLU_BACK: [blocks of 128 columns, max_rows] or NULL
 };
 
-struct maps { // c: STORE 0; SWIGLU g, u, h. b: SWIGLU W1, W3; else of each map
-    CUtensorMap a[SY_DX_MAPS], b[SY_DX_MAPS], c[3];
+// c: STORE, LEAF, FOLD 0; SWIGLU g, u, h; SWIGLU_BACK dg, du, hw. b: SWIGLU W1, W3; else of each map.
+// tail: SWIGLU_BACK g, u; FOLD C.
+struct maps {
+    CUtensorMap a[SY_DX_MAPS], b[SY_DX_MAPS], c[3], tail[2];
+};
+
+struct problem { // of TN_LIST: C [m, n] over rows start .. end - 1
+    maps map;
+    int m, n, m_tiles, n_tiles, start, end;
 };
 
 struct shared {
@@ -44,18 +67,64 @@ struct shared {
     int offset[MAX_GROUPS + 1], first[MAX_GROUPS + 1]; // of a group: its first row, its first tile
 };
 
+// --- stages -------------------------------------------------------------------------------------------
+
+SY_DEV void next_stage(int &stage, int &phase) {
+    if (++stage == STAGES) {
+        stage = 0;
+        phase ^= 1;
+    }
+}
+
+// Stages behind a tile's blocks of k, 64 columns each: what SWIGLU_BACK, LEAF and FOLD store from.
+enum { TAIL_STAGES = BN / 64, TAIL_BYTES = 2 * A_BYTES };
+template <int EPI> SY_DEV int tail_of(int blocks) { // FOLD without rows: nothing changes
+    return EPI == SWIGLU_BACK || EPI == LEAF || (EPI == FOLD && blocks > 0) ? TAIL_STAGES : 0;
+}
+
+// A warp is done with a stage: both CTAs' producers may write it.
+SY_DEV void release(shared &s, int stage) {
+    int lane = threadIdx.x % 32;
+    if (lane < 2)
+        ptx::mbar_arrive_remote(ptx::shared(&s.empty[stage]), lane);
+}
+
+// The same once all but the last N groups of this warp's stores have read their memory.
+template <int N> SY_DEV void release_behind(shared &s, int stage) {
+    if (threadIdx.x % 32 == 0)
+        ptx::tma_store_wait_read<N>();
+    __syncwarp();
+    release(s, stage);
+}
+
+// --- tiles --------------------------------------------------------------------------------------------
+
 struct tile {
     int group, m, n; // row tile (in its group), column tile
     int dead;        // computed for the sake of the pair, stored nowhere
 };
 
+// Of a group's C: TN's are alike, TN_LIST's are problems of their own.
+template <int LAYOUT> SY_DEV int m_of(const args &p, int g) { return LAYOUT == TN_LIST ? p.list[g].m : p.m; }
+template <int LAYOUT> SY_DEV int n_of(const args &p, int g) { return LAYOUT == TN_LIST ? p.list[g].n : p.n; }
+template <int LAYOUT> SY_DEV int m_tiles_of(const args &p, int g) {
+    return LAYOUT == TN_LIST ? p.list[g].m_tiles : p.m_tiles;
+}
+template <int LAYOUT> SY_DEV int n_tiles_of(const args &p, int g) {
+    return LAYOUT == TN_LIST ? p.list[g].n_tiles : p.n_tiles;
+}
+template <int LAYOUT> SY_DEV const maps &maps_of(const maps &map, const args &p, int g) {
+    return LAYOUT == TN_LIST ? p.list[g].map : map;
+}
+
 template <int LAYOUT> SY_DEV int end_of(const shared &s, int g) {
-    return LAYOUT == TN ? s.end[g] : s.offset[g + 1];
+    return LAYOUT >= TN ? s.end[g] : s.offset[g + 1];
 }
 
 template <int LAYOUT> SY_DEV int group_tiles(const args &p, const shared &s, int g) {
-    if (LAYOUT == TN)
-        return (p.m_tiles * p.n_tiles + 1) / 2 * 2; // even: a pair has the same k
+    if (LAYOUT >= TN)
+        return (m_tiles_of<LAYOUT>(p, g) * n_tiles_of<LAYOUT>(p, g) + 1) / 2 *
+               2; // even: a pair has the same k
     return (s.offset[g + 1] - s.offset[g] + BM - 1) / BM * p.n_tiles;
 }
 
@@ -68,14 +137,15 @@ template <int LAYOUT> SY_DEV tile tile_at(const args &p, const shared &s, int t,
     while (t >= s.first[cursor + 1])
         cursor++;
     r.group = cursor;
-    int u = t - s.first[cursor],
-        mt = LAYOUT == TN ? p.m_tiles : (s.offset[cursor + 1] - s.offset[cursor] + BM - 1) / BM;
-    if (LAYOUT == TN && u >= mt * p.n_tiles) {
+    int u = t - s.first[cursor], n_tiles = n_tiles_of<LAYOUT>(p, cursor), mt;
+    mt = LAYOUT >= TN ? m_tiles_of<LAYOUT>(p, cursor)
+                      : (s.offset[cursor + 1] - s.offset[cursor] + BM - 1) / BM;
+    if (LAYOUT >= TN && u >= mt * n_tiles) {
         r.dead = 1;
         u--;
     }
-    int band = u / (BAND * p.n_tiles), left = mt - band * BAND, rows = left < BAND ? left : BAND;
-    u -= band * BAND * p.n_tiles;
+    int band = u / (BAND * n_tiles), left = mt - band * BAND, rows = left < BAND ? left : BAND;
+    u -= band * BAND * n_tiles;
     r.m = band * BAND + u % rows;
     r.n = u / rows;
     return r;
@@ -83,7 +153,7 @@ template <int LAYOUT> SY_DEV tile tile_at(const args &p, const shared &s, int t,
 
 // Blocks of k of a group's tiles, over all maps.
 template <int LAYOUT> SY_DEV int blocks_of(const args &p, const shared &s, int g) {
-    if (LAYOUT == TN)
+    if (LAYOUT >= TN)
         return (s.end[g] - s.offset[g] + BK - 1) / BK;
     return p.blocks[0] + p.blocks[1] + p.blocks[2] + p.blocks[3];
 }
@@ -91,7 +161,12 @@ template <int LAYOUT> SY_DEV int blocks_of(const args &p, const shared &s, int g
 // First row and end of a group's rows; TN: of its segments.
 template <int LAYOUT> SY_DEV void rows_of(const args &p, int64_t g, int &start, int &end) {
     const struct sy_rows &r = p.rows;
-    int64_t first = LAYOUT == TN ? p.first : 0, n = LAYOUT == TN ? p.n_segments : r.sequences;
+    if (LAYOUT == TN_LIST) {
+        start = p.list[g].start;
+        end = p.list[g].end;
+        return;
+    }
+    int64_t first = LAYOUT >= TN ? p.first : 0, n = LAYOUT >= TN ? p.n_segments : r.sequences;
     if (r.offset) {
         start = (int)r.offset[g * r.sequences + first];
         end = (int)r.offset[g * r.sequences + first + n];
@@ -108,7 +183,7 @@ template <int LAYOUT> SY_DEV void count_tiles(const args &p, shared &s) {
         int start, end;
         rows_of<LAYOUT>(p, g, start, end);
         s.offset[g] = start;
-        if (LAYOUT == TN)
+        if (LAYOUT >= TN)
             s.end[g] = end;
         else if (g == groups - 1)
             s.offset[groups] = end;

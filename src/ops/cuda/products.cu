@@ -16,16 +16,23 @@ extern "C" void sy_cuda_linear(const struct sy_exec *x, const struct sy_linear *
 }
 
 extern "C" void sy_cuda_linear_dx(const struct sy_exec *x, const struct sy_linear_dx *op) {
+    int back = op->epilogue == SY_EPILOGUE_SWIGLU_BACK;
+    if (back && sy_cuda_linear_dx_back_gemm(x, op))
+        return;
     if (!sy_cuda_linear_dx_gemm(x, op))
         sy_cuda_linear_dx_any(x, op);
-    if (op->epilogue == SY_EPILOGUE_SWIGLU_BACK)
+    if (back)
         sy_cuda_swiglu_back_rows(x, op);
 }
 
 extern "C" void sy_cuda_linear_dw(const struct sy_exec *x, const struct sy_linear_dw *op) {
-    for (int i = 0; i < op->n_problems; i++)
-        if (!sy_cuda_linear_dw_gemm(x, &op->problem[i])) {
+    for (int i = 0; i < op->n_problems;) {
+        int done = sy_cuda_linear_dw_list(x, &op->problem[i], op->n_problems - i);
+        if (done == 0 && !(done = sy_cuda_linear_dw_gemm(x, &op->problem[i]))) {
             struct sy_linear_dw one = {&op->problem[i], 1};
             sy_cuda_linear_dw_any(x, &one);
+            done = 1;
         }
+        i += done;
+    }
 }

@@ -17,7 +17,10 @@ void sy_cuda_linear_dw_any(const struct sy_exec *x, const struct sy_linear_dw *o
 /* 1: done; 0: nothing was, as the call is not for this family. */
 int sy_cuda_linear_gemm(const struct sy_exec *x, const struct sy_linear *op);
 int sy_cuda_linear_dx_gemm(const struct sy_exec *x, const struct sy_linear_dx *op);
+int sy_cuda_linear_dx_back_gemm(const struct sy_exec *x, const struct sy_linear_dx *op); // with SwiGLU back
 int sy_cuda_linear_dw_gemm(const struct sy_exec *x, const struct sy_dw *problem);
+/* How many of the n, from the first on, one launch did. */
+int sy_cuda_linear_dw_list(const struct sy_exec *x, const struct sy_dw *problem, int n);
 
 /* h of the rows y = g | u; dgu, hw and dw of the rows gu, a. */
 void sy_cuda_swiglu_rows(const struct sy_exec *x, const struct sy_linear *op);

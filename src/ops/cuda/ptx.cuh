@@ -31,6 +31,9 @@ SY_DEV float2 shared_float2(uint32_t at) {
     asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at));
     return v;
 }
+SY_DEV void put_shared_float2(uint32_t at, float2 v) {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(at), "f"(v.x), "f"(v.y) : "memory");
+}
 SY_DEV int2 shared_int2(uint32_t at) {
     int2 v;
     asm volatile("ld.shared.v2.s32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(at));
@@ -106,6 +109,25 @@ SY_DEV void tma_load_3d_multicast(uint32_t dst, const CUtensorMap *m, uint32_t b
         "[%0], [%1, {%4, %5, %6}], [%2], %3;" ::"r"(dst),
         "l"(m), "r"(bar), "h"(mask), "r"(c0), "r"(c1), "r"(c2)
         : "memory");
+}
+// For data that no one reads again soon: the first to leave L2.
+SY_DEV uint64_t evict_first() {
+    uint64_t policy;
+    asm("createpolicy.fractional.L2::evict_first.b64 %0;" : "=l"(policy));
+    return policy;
+}
+SY_DEV void tma_load_3d(uint32_t dst, const CUtensorMap *m, uint32_t bar, int c0, int c1, int c2,
+                        uint64_t policy) {
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+                 "[%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(dst),
+                 "l"(m), "r"(bar), "r"(c0), "r"(c1), "r"(c2), "l"(policy)
+                 : "memory");
+}
+SY_DEV void tma_store_3d(const CUtensorMap *m, uint32_t src, int c0, int c1, int c2, uint64_t policy) {
+    asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group.L2::cache_hint [%0, {%2, %3, %4}], "
+                 "[%1], %5;" ::"l"(m),
+                 "r"(src), "r"(c0), "r"(c1), "r"(c2), "l"(policy)
+                 : "memory");
 }
 SY_DEV void tma_store_2d(const CUtensorMap *m, uint32_t src, int c0, int c1) {
     asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(m),

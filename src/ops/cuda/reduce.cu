@@ -97,7 +97,7 @@ SY_KERNEL(SY_THREADS) add_chains(const struct sy_row_sum_item *items, struct pie
         return;
     float *work = work_of(p, items, blockIdx.y) + j;
     float sum = p.first > 0 ? work[0] : q.acc ? q.acc[j] : 0.0f;
-#pragma unroll 16
+#pragma unroll 64
     for (int64_t b = 0; b < n; b++)
         sum = sum + work[(1 + b) * q.d];
     if (p.last)

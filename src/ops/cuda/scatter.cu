@@ -1,7 +1,10 @@
 /* scatter_add: rows added to rows that an index names, in ascending order of the rows added. Block i takes
  * the whole sum of the row that index i names, if no earlier index names it: it looks for the later ones, in
- * order, and each of its threads adds some columns of theirs. So every element is one chain, without atomics
- * and without workspace. fold_rows likewise: the first index that names a row does the work. */
+ * order, and each of its threads adds some columns of theirs. So every element is one chain, and no float is
+ * added by an atomic. fold_rows likewise: the first index that names a row does the work.
+ *
+ * Which index is a row's first and whether there are more is looked up in a table of all rows, made by
+ * atomics of integers, where the workspace has room for it; else each block looks through all indices. */
 #include "ops/cuda/values.cuh"
 
 enum { SEEN = 512, LOOKED = 8 }; /* indices found before their rows are added; looked at together */
@@ -25,6 +28,42 @@ static SY_DEV struct named row_of(const int32_t *index, int64_t i, int64_t top_k
     }
     r.row = r.row < rows ? r.row : -1;
     return r;
+}
+
+/* Of each row: the first index that names it, and how many do. NULL: there is no table. */
+struct table {
+    uint32_t *first, *count;
+};
+
+SY_KERNEL(SY_THREADS) clear_table(struct table t, int64_t rows) {
+    int64_t row = (int64_t)blockIdx.x * SY_THREADS + threadIdx.x;
+    if (row < rows) {
+        t.first[row] = ~0u;
+        t.count[row] = 0;
+    }
+}
+
+SY_KERNEL(SY_THREADS)
+fill_table(struct table t, const int32_t *index, const int64_t *used, int64_t n, int64_t top_k,
+           int64_t rows) {
+    int64_t i = (int64_t)blockIdx.x * SY_THREADS + threadIdx.x;
+    struct named r = {};
+    if (i >= (used ? *used : n) || (r = row_of(index, i, top_k, rows)).row < 0)
+        return;
+    atomicMin(&t.first[r.row], (uint32_t)i);
+    atomicAdd(&t.count[r.row], 1u);
+}
+
+static struct table table_of(const struct sy_exec *x, const int32_t *index, const int64_t *used, int64_t n,
+                             int64_t top_k, int64_t rows) {
+    struct table t = {};
+    if (rows * 2 * (int64_t)sizeof(uint32_t) > (int64_t)x->scratch_bytes)
+        return t;
+    t.first = (uint32_t *)sy_cuda_workspace(x, (size_t)rows * 2 * sizeof(uint32_t));
+    t.count = t.first + rows;
+    SY_LAUNCH(x, clear_table, sy_cuda_blocks(rows, SY_THREADS), SY_THREADS, 0, t, rows);
+    SY_LAUNCH(x, fill_table, sy_cuda_blocks(n, SY_THREADS), SY_THREADS, 0, t, index, used, n, top_k, rows);
+    return t;
 }
 
 /* How many of the indices first .. end - 1 name the row. The same answer for all threads, all of which
@@ -89,18 +128,23 @@ static SY_DEV void add_to_row(const struct sy_scatter_add &op, float *out, const
     }
 }
 
-template <int fast> SY_KERNEL(SY_THREADS) add_to_rows(struct sy_scatter_add op, int whole) {
+/* Whether no index before i names its row. */
+static SY_DEV int is_first(const struct table &t, const struct named &r, int64_t i) {
+    return t.first ? t.first[r.row] == (uint32_t)i : !names_among(r, 0, i);
+}
+
+template <int fast> SY_KERNEL(SY_THREADS) add_to_rows(struct sy_scatter_add op, struct table t, int whole) {
     __shared__ int32_t seen[SEEN + (int)SY_THREADS];
     int64_t n = op.used ? *op.used : op.n, i = blockIdx.x;
     if (i >= n)
         return;
     struct named r = row_of(op.index, i, op.top_k, op.out_rows);
-    if (r.row < 0 || names_among(r, 0, i))
+    if (r.row < 0 || !is_first(t, r, i))
         return;
     float *out = (float *)sy_row_out(op.out, r.row);
     if (threadIdx.x == 0)
         seen[0] = (int32_t)i;
-    int count = 1, more = names_among(r, i + 1, n);
+    int count = 1, more = t.first ? t.count[r.row] > 1 : names_among(r, i + 1, n);
     for (i++; more && i < n;) {
         for (; i < n && count < SEEN; i += SY_THREADS)
             count = append(r, i, n, seen, count);
@@ -116,9 +160,11 @@ template <int fast> SY_KERNEL(SY_THREADS) add_to_rows(struct sy_scatter_add op, 
 
 extern "C" void sy_cuda_scatter_add(const struct sy_exec *x, const struct sy_scatter_add *op) {
     int whole = sy_aligned(op->src) && sy_aligned(op->out);
-    if (op->n > 0 && op->d > 0)
-        SY_LAUNCH_FAST(x, whole && sy_is_fast(op->d, op->src), add_to_rows, (unsigned)op->n, SY_THREADS, 0,
-                       *op, whole);
+    if (op->n <= 0 || op->d <= 0 || op->out_rows <= 0)
+        return;
+    struct table t = table_of(x, op->index, op->used, op->n, op->top_k, op->out_rows);
+    SY_LAUNCH_FAST(x, whole && sy_is_fast(op->d, op->src), add_to_rows, (unsigned)op->n, SY_THREADS, 0, *op,
+                   t, whole);
 }
 
 /* --- y[index] = y[index] + x[index], x[index] = +0 ------------------------------------------------------ */

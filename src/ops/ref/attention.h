@@ -7,12 +7,8 @@
 #ifndef SY_OPS_REF_ATTENTION_H
 #define SY_OPS_REF_ATTENTION_H
 
+#include "ops/ref/attention_keys.h"
 #include "ops/ref/chain.h"
-
-enum { QUERIES = 64, KEYS = SY_ATTENTION_BLOCK };
-
-static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Packed width of the head dimension. */
 static inline int64_t packed_width(const struct sy_exec *x, const struct sy_attention *op) {
@@ -20,14 +16,6 @@ static inline int64_t packed_width(const struct sy_exec *x, const struct sy_atte
     for (int p = 0; p < op->n_slices; p++)
         d += round_up(op->slice[p].d, x->kb);
     return d;
-}
-
-struct tokens { /* of one head: n from token `first` on, of all sequences */
-    int64_t first, n, head;
-};
-
-static inline void *token_row(struct sy_heads v, struct tokens at, int64_t r) {
-    return sy_at(v.data, v.dtype, (at.first + r) * v.token + at.head * v.head);
 }
 
 /* dst[r * row + i] = element i < d of token r; columns up to d_pad are zero. */
@@ -59,26 +47,6 @@ static inline void pack_parts(const struct sy_exec *x, const struct sy_attention
         pack_rows(key ? part->k : part->q, at, part->d, d_pad, dst, row);
         dst += d_pad;
     }
-}
-
-struct keys { /* lo .. hi - 1 */
-    int64_t lo, hi;
-};
-
-/* Of a sequence, what its query i may see. */
-static inline struct keys allowed_keys(const struct sy_attention *op, int64_t b, int64_t i) {
-    int64_t lo = op->doc_start ? op->doc_start[b * op->seq_len + i] : 0;
-    if (op->window > 0)
-        lo = max64(lo, i - op->window + 1);
-    return (struct keys){lo, i + 1};
-}
-
-/* The first key block that any of n queries from i0 on may see; the last is the one of the last query. */
-static inline int64_t first_block(const struct sy_attention *op, int64_t b, int64_t i0, int64_t n) {
-    int64_t least = op->seq_len;
-    for (int64_t i = i0; i < i0 + n; i++)
-        least = min64(least, allowed_keys(op, b, i).lo);
-    return least / KEYS;
 }
 
 /* s[n_q, KEYS] = CHAIN over the packed head dimension; k_t is [width, KEYS]. */

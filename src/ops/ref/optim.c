@@ -76,7 +76,7 @@ static void adamw_part(void *arg, int thread, int n_threads) {
                 if (q->stored != q->w)
                     narrow(l->x, l->x->dtype, end - i, q->w + i, sy_at(q->stored, l->x->dtype, i));
             }
-            sy_digest_add_f32(&d, q->id, q->first + (uint64_t)i, q->w + i, (size_t)(end - i));
+            sy_digest_add(&d, q->id, q->first + (uint64_t)i, q->w + i, (size_t)(end - i), 1);
         }
     }
     *digest_of(l->x, thread) = d;
@@ -99,7 +99,7 @@ static void digest_part(void *arg, int thread, int n_threads) {
         const struct sy_digest_item *q = &op->item[k];
         int64_t lo, hi;
         sy_range(q->n, BLOCK, thread, n_threads, &lo, &hi);
-        sy_digest_add_f32(&d, q->id, q->first + (uint64_t)lo, q->x + lo, (size_t)(hi - lo));
+        sy_digest_add(&d, q->id, q->first + (uint64_t)lo, q->x + lo, (size_t)(hi - lo), 1);
     }
     *digest_of(l->x, thread) = d;
 }

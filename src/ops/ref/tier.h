@@ -9,6 +9,9 @@
 #define SY_OPS_REF_TIER_H
 
 #include <assert.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #include "base/fmath.h"
 #include "base/threads.h"
@@ -57,16 +60,37 @@ static inline void widen(enum sy_dtype t, int64_t n, const void *restrict src, f
     }
 }
 
+#if defined(__AVX512BF16__)
+/* The tier's instruction rounds as class x86 does: to nearest even, a subnormal to a zero of its sign. */
+static inline void narrow_flushed(int64_t n, const float *restrict src, uint16_t *restrict dst) {
+    int64_t i = 0;
+    for (; i + 32 <= n; i += 32)
+        _mm512_storeu_si512(
+            dst + i, (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(src + i + 16), _mm512_loadu_ps(src + i)));
+    for (; i < n; i += 16) {
+        __mmask16 there = n - i < 16 ? (__mmask16)((1 << (n - i)) - 1) : 0xffff;
+        _mm256_mask_storeu_epi16(dst + i, there,
+                                 (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(there, src + i)));
+    }
+}
+#else
+static inline void narrow_flushed(int64_t n, const float *restrict src, uint16_t *restrict dst) {
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = bf16_of(src[i], 1);
+}
+#endif
+
 /* n contiguous fp32 values, rounded once to t. */
 static inline void narrow(const struct sy_exec *x, enum sy_dtype t, int64_t n, const float *restrict src,
                           void *restrict dst) {
     if (t == SY_F32) {
         copy_f32(n, src, dst);
+    } else if (x->cls == SY_NUMERIC_X86) {
+        narrow_flushed(n, src, dst);
     } else {
         uint16_t *d = dst;
-        int flush = x->cls == SY_NUMERIC_X86;
         for (int64_t i = 0; i < n; i++)
-            d[i] = bf16_of(src[i], flush);
+            d[i] = bf16_of(src[i], 0);
     }
 }
 
@@ -75,12 +99,27 @@ static inline float bf(const struct sy_exec *x, float v) {
     return x->dtype == SY_F32 ? v : f32_of(bf16_of(v, x->cls == SY_NUMERIC_X86));
 }
 
+/* The halves of 64 lanes are added: 32, 16, 8, 4, 2, 1. */
+#if defined(__AVX512F__)
+static inline float halved(__m512 a, __m512 b, __m512 c, __m512 d) {
+    __m512 v = _mm512_add_ps(_mm512_add_ps(a, c), _mm512_add_ps(b, d));
+    __m256 w = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(w), _mm256_extractf128_ps(w, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+}
+static inline float fold64(const float *lane) {
+    return halved(_mm512_loadu_ps(lane), _mm512_loadu_ps(lane + 16), _mm512_loadu_ps(lane + 32),
+                  _mm512_loadu_ps(lane + 48));
+}
+#else
 static inline float fold64(float *lane) {
     for (int h = 32; h >= 1; h /= 2)
         for (int j = 0; j < h; j++)
             lane[j] += lane[j + h];
     return lane[0];
 }
+#endif
 
 /* V64: 64 lanes from +0, lane[i mod 64] += x[i] ascending, then halved. */
 static inline float v64(int64_t n, const float *x) {

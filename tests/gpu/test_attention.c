@@ -1,10 +1,9 @@
-/* Attention of the library's GPU at the sizes of trainings: bits and times.
+/* Attention of the GPU at the sizes of trainings, bit for bit: long sequences, documents, windows, shared
+ * rope keys, every output of forward and backward, with NaN in it before. The fast kernels (wgmma, TMA) ==
+ * those of any shape (mma.sync), which take the same values in operands with odd strides, and == the CPU in
+ * class sm90. Small shapes and adversarial values: test_ops.
  *
- *     attention check   long sequences, documents, windows, shared rope keys, every output: the fast kernels
- *                       == those of any shape (operands with odd strides), and == the CPU in class sm90
- *     attention time    the shapes of README.md, forward and backward; or one of them, from 0
- *
- * Small shapes and adversarial values: tests/gpu/test_ops.
+ * Exit 0 when all agree, 1 when not, 77 without a GPU.
  */
 #include <math.h>
 #include <stdio.h>
@@ -16,7 +15,7 @@
 #include "device/cuda.h"
 #include "ops/ops.h"
 
-enum { MAX_SEQ = 8192, TENSORS = 16, WORKSPACE = 1 << 30 }; /* of check */
+enum { MAX_SEQ = 8192, TENSORS = 16, WORKSPACE = 1 << 30 };
 
 struct shape {
     int64_t sequences, seq_len, heads, kv_heads, d, rope;
@@ -40,7 +39,7 @@ struct call { /* one attention and its tensors, in an exec's memory */
 
 static void need(int ok, const char *what) {
     if (!ok) {
-        fprintf(stderr, "attention: %s: %s\n", what, sy_error_message());
+        fprintf(stderr, "test_attention: %s: %s\n", what, sy_error_message());
         exit(2);
     }
 }
@@ -220,68 +219,14 @@ static int check(const struct sy_exec *gpu, const struct sy_exec *cpu) {
     return bad;
 }
 
-/* --- time ----------------------------------------------------------------------------------------------- */
-
-/* Milliseconds of a call among many: the median of 7 rounds of about 60 ms each. */
-static double median_ms(const struct call *c,
-                        void (*op)(const struct sy_exec *, const struct sy_attention *)) {
-    double ms[7], once = 0;
-    int calls = 1;
-    for (int round = -2; round < 7; round++) {
-        double begin = sy_clock();
-        for (int i = 0; i < calls; i++)
-            op(c->x, &c->op);
-        need(sy_exec_wait(c->x) == SY_OK, "attention");
-        once = 1e3 * (sy_clock() - begin) / calls;
-        if (round < 0) {
-            calls = once > 60 ? 1 : (int)(60 / once) + 1;
-            continue;
-        }
-        int at = round;
-        for (; at > 0 && ms[at - 1] > once; at--)
-            ms[at] = ms[at - 1];
-        ms[at] = once;
-    }
-    return ms[3];
-}
-
-static void time_shape(const struct shape *s, const struct sy_exec *gpu) {
-    struct sy_exec own = *gpu, *x = &own;
-    struct call c = call_new(x, s, 0);
-    x->scratch_bytes = sy_ops_workspace_bytes(&c.op); /* as a plan gives */
-    x->scratch = x->device->alloc(x->device, SY_PLACE_DEVICE, x->scratch_bytes);
-    need(x->scratch != NULL, "memory");
-    double half = (double)(s->sequences * s->heads * s->seq_len * s->seq_len);
-    double fwd = half * (double)(2 * s->d + s->rope), bwd = half * (double)(5 * s->d + 3 * s->rope);
-    double f = median_ms(&c, x->ops->attention_fwd), b = median_ms(&c, x->ops->attention_bwd);
-    printf("TIME attention B %lld S %lld heads %lld/%lld of %lld/%lld  forward %8.4f ms %6.1f TFLOP/s  "
-           "backward %8.4f ms %6.1f TFLOP/s (causal half)\n",
-           (long long)s->sequences, (long long)s->seq_len, (long long)s->heads, (long long)s->kv_heads,
-           (long long)(s->d + s->rope), (long long)s->d, f, fwd / f * 1e-9, b, bwd / b * 1e-9);
-    fflush(stdout);
-    x->device->free(x->device, SY_PLACE_DEVICE, x->scratch, x->scratch_bytes);
-    call_free(&c);
-}
-
-/* All shapes, or the one of this number. */
-static void times(const struct sy_exec *x, int only) {
-    static const struct shape shapes[] = {
-        {4, 4096, 16, 16, 128, 64, 1, 0, 0}, {4, 4096, 32, 4, 128, 0, 0, 0, 0},
-        {4, 4096, 16, 16, 128, 0, 0, 0, 0},  {4, 4096, 32, 8, 64, 0, 0, 0, 0},
-        {2, 8192, 16, 16, 128, 64, 1, 0, 0}, {2, 8192, 32, 4, 128, 0, 0, 0, 0},
-    };
-    for (int i = 0; i < (int)(sizeof shapes / sizeof *shapes); i++)
-        if (only < 0 || only == i)
-            time_shape(&shapes[i], x);
-}
-
-int main(int argc, char **argv) {
+int main(void) {
+    const char *why;
     struct sy_device *device;
     struct sy_exec cpu = {.device = sy_device_cpu(),
                           .scratch_bytes = sy_ops_scratch_bytes(4096, 256, MAX_SEQ)};
-    if (argc < 2 || argc > 3 || (strcmp(argv[1], "check") && strcmp(argv[1], "time"))) {
-        fprintf(stderr, "usage: attention check|time [SHAPE]\n");
-        return 2;
+    if (sy_device_cuda_count(&why) == 0) {
+        printf("no GPU: %s\n", why);
+        return 77;
     }
     need(sy_device_cuda_create(-1, &device) == SY_OK, "a GPU");
     struct sy_exec gpu = {.device = device, .ops = sy_ops_cuda(), .scratch_bytes = WORKSPACE};
@@ -292,8 +237,7 @@ int main(int argc, char **argv) {
     cpu.scratch = aligned_alloc(64, cpu.scratch_bytes * (size_t)sy_pool_size(cpu.pool));
     gpu.scratch = device->alloc(device, SY_PLACE_DEVICE, WORKSPACE);
     need(cpu.scratch && gpu.scratch, "memory");
-    int bad =
-        strcmp(argv[1], "check") == 0 ? check(&gpu, &cpu) : (times(&gpu, argc == 3 ? atoi(argv[2]) : -1), 0);
+    int bad = check(&gpu, &cpu);
     sy_pool_destroy(cpu.pool);
     free(cpu.scratch);
     device->free(device, SY_PLACE_DEVICE, gpu.scratch, WORKSPACE);
