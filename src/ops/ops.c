@@ -1,10 +1,10 @@
 /* Tiers: the table of each, what it needs of the CPU, and the choice. See ops.h. */
 #include "ops/ops.h"
 
-#include "ops/product_scratch.h"
-
 #include <pthread.h>
 #include <string.h>
+
+#include "ops/product_scratch.h"
 
 extern const struct sy_ops sy_ops_ref;
 #if defined(__x86_64__)
