@@ -75,7 +75,7 @@ static void collect(void *user, const char *line, size_t n) {
 static int json = 1;
 
 static sy_status run(const char *what, const char *const *ops, int n_ops) {
-    static _Alignas(64) char scratch[1 << 20];
+    static _Alignas(64) char scratch[8 << 20]; /* of a thread of the CPU, whose ops stand in */
     struct sy_device device = *sy_device_cpu();
     struct sy_io io = {.write = collect};
     struct sy_gpu_bench b = {.sizes = &small, .io = &io, .json = json, .ops = ops, .n_ops = n_ops};
