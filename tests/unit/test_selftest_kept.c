@@ -75,7 +75,7 @@ static void another_build_or_a_broken_file(void **state) {
 static void no_place(void **state) {
     (void)state;
     struct sy_cuda_about third = gpu;
-    char file[128];
+    char file[256];
     snprintf(third.uuid, sizeof third.uuid, "GPU-00000000-3");
     snprintf(file, sizeof file, "%s/file", room);
     fclose(fopen(file, "w"));
