@@ -8,32 +8,31 @@
 #include "switchyard.h"
 
 /* name, arguments, one line of help */
-#define SY_COMMANDS(X)                                                                              \
-    X(train, "CONFIG [--section.key=value ...]", "train; go on from run.dir's newest checkpoint")   \
-    X(verify, "CONFIG [--steps 3] [--layouts N] [--only F=V] [--break NAME]",                       \
-      "many layouts, one digest table; 0 if all are equal")                                         \
-    X(diff, "RUN_A RUN_B [--locate]", "first step, tensor and element that differ")                 \
-    X(replay, "RUN --step N [--section.key=value ...]", "do a step of a run again: the same bits?") \
-    X(plan, "CONFIG [--world N] [--gpu NAME]",                                                      \
-      "memory, FLOPs; of N ranks who has what, bytes, time; needs no hardware")                     \
-    X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                         \
-    X(tokenize, "TOKENIZER FILE ... | --text TEXT | --ids IDS",                                     \
-      "text to ids and back, counts, a file of tokens")                                             \
-    X(tokenizer, "train FILE ... --vocab-size N --out FOLDER",                                      \
-      "train a byte-level BPE; tokenizer.json")                                                     \
-    X(inspect, "PATH | --experts RUN [--layer L] [--rows 32] [--json]",                             \
-      "check a checkpoint, a run or a safetensors file; show the load of experts")                  \
-    X(report, "RUN [RUN ...] [-o report.html]",                                                     \
-      "one page: curves, load of every expert, what happened, digests")                             \
-    X(plot, "RUN [--follow] [--width N] [--layer L]", "loss and load of experts in this terminal")  \
-    X(runs, "[DIR]", "the runs in a folder: step, loss, tokens, state, digest")                     \
-    X(init, "--flavor NAME [--device cuda]", "a commented config on stdout; one that fits a GPU")   \
-    X(info, "", "this build: tiers, classes, ops, flavors")                                         \
-    X(bench, "[gemm|moe|ops [OP ...]|model [CONFIG ...]] [--device cuda]",                          \
-      "speed on this machine: of the ops; of a training step, in parts")                            \
-    X(help, "[COMMAND|KEY]", "this text, what a command takes, or an option's meaning")             \
-    X(completion, "", "completion of bash, on stdout")                                              \
-    X(manual, "", "the manual page, on stdout")                                                     \
+#define SY_COMMANDS(X)                                                                                   \
+    X(train, "CONFIG [--section.key=value ...]", "train; go on from run.dir's newest checkpoint")        \
+    X(verify, "CONFIG [--steps 3] [--layouts N] [--only F=V] [--break NAME]",                            \
+      "many layouts, one digest table; 0 if all are equal")                                              \
+    X(diff, "RUN_A RUN_B [--locate]", "first step, tensor and element that differ")                      \
+    X(replay, "RUN --step N [--section.key=value ...]", "do a step of a run again: the same bits?")      \
+    X(plan, "CONFIG [--world N] [--gpu NAME]",                                                           \
+      "memory, FLOPs; of N ranks who has what, bytes, time; needs no hardware")                          \
+    X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                              \
+    X(tokenize, "TOKENIZER FILE ... | --text TEXT | --ids IDS",                                          \
+      "text to ids and back, counts, a file of tokens")                                                  \
+    X(tokenizer, "train FILE ... --vocab-size N --out FOLDER", "train a byte-level BPE; tokenizer.json") \
+    X(inspect, "PATH | --experts RUN [--layer L] [--rows 32] [--json]",                                  \
+      "check a checkpoint, a run or a safetensors file; show the load of experts")                       \
+    X(report, "RUN [RUN ...] [-o report.html]",                                                          \
+      "one page: curves, load of every expert, what happened, digests")                                  \
+    X(plot, "RUN [--follow] [--width N] [--layer L]", "loss and load of experts in this terminal")       \
+    X(runs, "[DIR]", "the runs in a folder: step, loss, tokens, state, digest")                          \
+    X(init, "--flavor NAME [--device cuda]", "a commented config on stdout; one that fits a GPU")        \
+    X(info, "", "this build: tiers, classes, ops, flavors")                                              \
+    X(bench, "[gemm|moe|ops [OP ...]|model [CONFIG ...]] [--device cuda]",                               \
+      "speed on this machine: of the ops; of a training step, in parts")                                 \
+    X(help, "[COMMAND|KEY]", "this text, what a command takes, or an option's meaning")                  \
+    X(completion, "", "completion of bash, on stdout")                                                   \
+    X(manual, "", "the manual page, on stdout")                                                          \
     X(version, "", "the version")
 
 #define X(name, args, text) int sy_cli_##name(int argc, char **argv);

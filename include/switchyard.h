@@ -155,8 +155,8 @@ sy_status sy_train(struct sy_config *config, const char *name, const struct sy_i
                    struct sy_train_summary *out);
 
 struct sy_verify_options {
-    int64_t steps;     /* of each layout */
-    int64_t layouts;   /* at most; 0: all of the cover */
+    int64_t steps;           /* of each layout */
+    int64_t layouts;         /* at most; 0: all of the cover */
     const char *const *only; /* [n_only] "FACTOR=VALUE[,VALUE...]": of this factor these values alone */
     int n_only;
     const char *plant; /* a known bug that must be caught; NULL; "list": prints each and what it does */
@@ -213,13 +213,13 @@ sy_status sy_tokenize(const struct sy_tokenize_options *options, const struct sy
 struct sy_tokenizer_train_options {
     const char *const *paths; /* files or folders of text or JSON lines */
     int n_paths;
-    const char *text_key;       /* of JSON lines; NULL: "text" */
-    int replace;                /* as in sy_tokenize_options */
-    const char *out;            /* a folder: tokenizer.json and tokenizer_config.json are written there */
-    int64_t vocab_size;         /* most tokens: special ones, 256 bytes, merged ones */
-    int64_t min_frequency;      /* of a pair of tokens that becomes one */
-    const char *pattern;        /* that splits words; NULL: letters, up to three digits, other signs, spaces */
-    int nfc;                    /* not 0: texts are made NFC first */
+    const char *text_key;  /* of JSON lines; NULL: "text" */
+    int replace;           /* as in sy_tokenize_options */
+    const char *out;       /* a folder: tokenizer.json and tokenizer_config.json are written there */
+    int64_t vocab_size;    /* most tokens: special ones, 256 bytes, merged ones */
+    int64_t min_frequency; /* of a pair of tokens that becomes one */
+    const char *pattern;   /* that splits words; NULL: letters, up to three digits, other signs, spaces */
+    int nfc;               /* not 0: texts are made NFC first */
     const char *const *special; /* special tokens besides <|bos|>, <|eos|>, <|pad|> */
     int n_special;
 };

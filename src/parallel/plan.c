@@ -237,7 +237,8 @@ static void set_times(struct sy_plan *p) {
     double speed = g->peak * g->products, t = tokens_of(p), ns = 1e9;
     int full = p->config->activation_checkpoint.mode == SY_AC_FULL;
     for (int s = 0; s < p->mesh.stages.n; s++) {
-        double linear = linear_flops(p, s) * t / speed, attention = attention_flops(p, s) * t / (g->peak * g->attention);
+        double linear = linear_flops(p, s) * t / speed,
+               attention = attention_flops(p, s) * t / (g->peak * g->attention);
         double head = head_flops(p, s) * t / speed, rows = exchange_seconds(p, s);
         p->of_stage[s] = (struct sy_schedule_times){
             (int64_t)(ns * (linear + attention + 3 * head + 2 * rows)),

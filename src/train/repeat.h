@@ -1,6 +1,6 @@
-/* Steps that the device repeats by itself (device/memory.h): one rank's, with nothing beside training. What the
- * host decides in such a step is a function of configuration and shapes, never of the step's number or of data;
- * numbers that change (scalars, ids) are copied to fixed places before. */
+/* Steps that the device repeats by itself (device/memory.h): one rank's, with nothing beside training. What
+ * the host decides in such a step is a function of configuration and shapes, never of the step's number or of
+ * data; numbers that change (scalars, ids) are copied to fixed places before. */
 #ifndef SY_TRAIN_REPEAT_H
 #define SY_TRAIN_REPEAT_H
 

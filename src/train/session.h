@@ -79,8 +79,8 @@ struct sy_session {
     struct sy_profile *profile;     /* not owned; NULL: nothing is timed */
     struct sy_step_routes *routes;  /* NULL: neither written nor followed */
     struct sy_update *update;
-    struct sy_data data, own_data;    /* the process's; what is to be closed */
-    struct sy_feed feed, fed;         /* to be filled; the copy that ops read */
+    struct sy_data data, own_data; /* the process's; what is to be closed */
+    struct sy_feed feed, fed;      /* to be filled; the copy that ops read */
     struct sy_feed_ahead ahead;
     struct sy_step_memory step, seen; /* the ops'; the host's copy, after a step */
     struct sy_moe_counters counted;   /* by a step that the device repeats */

@@ -1,4 +1,5 @@
-// linear_dx with SwiGLU back in the product's epilogue, where the operands allow it: 1; else 0, and nothing was done.
+// linear_dx with SwiGLU back in the product's epilogue, where the operands allow it: 1; else 0, and nothing
+// was done.
 #include "ops/cuda/gemm_launch.cuh"
 #include "ops/cuda/products.cuh"
 

@@ -1,10 +1,12 @@
-// linear_dw by the TMA product: one problem with its groups, or dense ones as a list in one launch. 0: nothing was done.
+// linear_dw by the TMA product: one problem with its groups, or dense ones as a list in one launch. 0: nothing
+// was done.
 #include "ops/cuda/gemm_launch.cuh"
 #include "ops/cuda/products.cuh"
 
 using namespace gemm;
 
-// Segments are whole blocks of 16 rows; C is read and written by TMA, from an accumulator two columns at a time.
+// Segments are whole blocks of 16 rows; C is read and written by TMA, from an accumulator two columns at a
+// time.
 static int fits(const struct sy_dw &q) {
     const struct sy_rows &r = q.rows;
     int whole = r.offset || r.max_rows / r.sequences % 16 == 0;

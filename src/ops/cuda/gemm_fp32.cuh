@@ -1,10 +1,12 @@
-// Epilogues of gemm.cuh that store fp32 by TMA, a warp's 16 rows in boxes of 32 columns (128 bytes under the swizzle).
+// Epilogues of gemm.cuh that store fp32 by TMA, a warp's 16 rows in boxes of 32 columns (128 bytes under the
+// swizzle).
 //
 //     STORE_F32     from the warp's staging buffers
-//     LEAF, FOLD    from stages: behind a tile's blocks the producer hands over four more, 128 rows x 64 columns of C
-//                   each; FOLD's hold C, which came while products still ran, and C + chain takes its place
+//     LEAF, FOLD    from stages: behind a tile's blocks the producer hands over four more, 128 rows x 64 columns
+//                   of C each; FOLD's hold C, which came while products still ran, and C + chain takes its place
 //
-// C is read and written past L2 (evict-first), where operands stay: with plain accesses FOLD took 1.7 times as long.
+// C is read and written past L2 (evict-first), where operands stay: with plain accesses FOLD took 1.7 times as
+// long.
 #ifndef SY_OPS_CUDA_GEMM_FP32_CUH
 #define SY_OPS_CUDA_GEMM_FP32_CUH
 

@@ -4,8 +4,8 @@
 
 using namespace gemm;
 
-// y is stored by TMA if nothing but rounding is to be done. It stores 16 bytes at a time: the last ones of a row must
-// not lie beyond its columns.
+// y is stored by TMA if nothing but rounding is to be done. It stores 16 bytes at a time: the last ones of a
+// row must not lie beyond its columns.
 static int is_plain(const struct sy_linear *op) {
     return addressable(op->y) && op->n % 8 == 0 && !op->bias && !op->residual.data;
 }

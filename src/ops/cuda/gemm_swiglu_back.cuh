@@ -1,12 +1,13 @@
-// Epilogue of gemm.cuh, SWIGLU_BACK: d holds a' of 16 rows x 256 columns a warp, the gradient of h. Behind a tile's
-// blocks of k the producer sends g and u in four more stages, 128 rows x 64 columns of each, while products still run:
+// Epilogue of gemm.cuh, SWIGLU_BACK: d holds a' of 16 rows x 256 columns a warp, the gradient of h. Behind a
+// tile's blocks of k the producer sends g and u in four more stages, 128 rows x 64 columns of each, while
+// products still run:
 //
-//     stage   g box 16 KB | u box 16 KB          a warp reads its 16 rows of both, and writes dg and du over them;
-//                                                they go out from there, hw from the warp's staging buffer
-//     d       a'(c) -> fma(a', h, +0), then at column c + 64: fma(a', h, that): the V64 of 128 columns, a lane each
+//     stage   g box 16 KB | u box 16 KB    a warp reads its 16 rows of both, and writes dg and du over them; they
+//                                          go out from there, hw from the warp's staging buffer
+//     d       a'(c) -> fma(a', h, +0), then at column c + 64: fma(a', h, that): the V64 of 128 columns
 //
-// A stage is released when the stores behind it have read it, one box later. The V64 of each 128 columns goes to
-// p.block [blocks of columns, max_rows]; dw_of_blocks (gemm_back.cu) adds them.
+// A stage is released when the stores behind it have read it, one box later. The V64 of each 128 columns goes
+// to p.block [blocks of columns, max_rows]; dw_of_blocks (gemm_back.cu) adds them.
 #ifndef SY_OPS_CUDA_GEMM_SWIGLU_BACK_CUH
 #define SY_OPS_CUDA_GEMM_SWIGLU_BACK_CUH
 
@@ -55,8 +56,8 @@ SY_DEV back_value back_of(float g, float u, float sig, float a, float w) {
     return {__fmul_rn(__fmul_rn(aw, u), slope), __fmul_rn(aw, s), __fmul_rn(w, h), h};
 }
 
-// 16 columns: g, u to dg, du in place, hw to its staging buffer; q: a' becomes the lanes' sums, which begin with
-// `sum`, or +0 without it.
+// 16 columns: g, u to dg, du in place, hw to its staging buffer; q: a' becomes the lanes' sums, which begin
+// with `sum`, or +0 without it.
 SY_DEV void back_16_columns(uint32_t at, uint32_t hw_at, int j, const float (&w)[2], float *q,
                             const float *sum) {
     uint32_t g[4], u[4], dg[4], du[4], hw[4];
@@ -99,7 +100,7 @@ SY_DEV void clear_columns(float *q, int column, int n) {
             q[i] = 0.0f;
 }
 
-// V64 of rows lane / 4 and 8 below over 128 columns; lanes' sums in q: columns c and c + 64 are added already.
+// V64 of rows lane / 4 and 8 below over 128 columns; in q the lanes' sums of columns c and c + 64.
 SY_DEV void finish_block(const float *q, float *block, int row) {
     int lane = threadIdx.x % 32;
 #pragma unroll
