@@ -98,7 +98,7 @@ static int gpu(int argc, char **argv, const char *device, int json, const struct
 
 int sy_cli_bench(int argc, char **argv) {
     const char *steps = "7", *device = "cpu";
-    char *end;
+    int64_t n;
     int json = sy_cli_take_flag(&argc, argv, "json"), cpu = sy_cli_take_flag(&argc, argv, "cpu");
     int has_steps = sy_cli_take(&argc, argv, "steps", &steps);
     const char *ids = NULL, *threads = NULL;
@@ -107,14 +107,13 @@ int sy_cli_bench(int argc, char **argv) {
     int has_device = sy_cli_take(&argc, argv, "device", &device);
     struct sy_io io = sy_cli_io();
     struct sy_bench_options options = {.json = json, .cpu = cpu, .random_ids = ids && !strcmp(ids, "random")};
-    options.steps = steps ? strtoll(steps, &end, 10) : 0;
-    if (!steps || end == steps || *end)
+    if (!sy_cli_number(steps, (struct sy_cli_bounds){INT64_MIN, INT64_MAX}, &options.steps))
         return sy_cli_usage("bench", "--steps%s%s: needs a number", steps ? " " : "", steps ? steps : "");
     if (has_threads) {
-        options.threads = threads ? (int)strtoll(threads, &end, 10) : 0;
-        if (!threads || end == threads || *end)
-            return sy_cli_usage("bench", "--threads%s%s: needs a number", threads ? " " : "",
+        if (!sy_cli_number(threads, (struct sy_cli_bounds){0, 1024}, &n))
+            return sy_cli_usage("bench", "--threads%s%s: needs a number, 0 to 1024", threads ? " " : "",
                                 threads ? threads : "");
+        options.threads = (int)n;
         if (argc > 1 && strcmp(argv[1], "gemm") && strcmp(argv[1], "moe"))
             return sy_cli_usage("bench", "--threads is for bench gemm and moe");
     }

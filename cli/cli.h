@@ -104,8 +104,18 @@ void sy_cli_ignore_signals(void);
 /* Takes "--name value" or "--name=value" out of argv. Returns 1 if it was there; *value NULL if a value is
  * missing. */
 int sy_cli_take(int *argc, char **argv, const char *name, const char **value);
+/* A whole number within bounds; 0: text (or NULL) is none. */
+struct sy_cli_bounds {
+    int64_t low, high;
+};
+int sy_cli_number(const char *text, struct sy_cli_bounds bounds, int64_t *out);
+/* Takes "--name N". *out stays where it is not there; 0: there, but no such number. */
+int sy_cli_take_number(int *argc, char **argv, const char *name, struct sy_cli_bounds bounds, int64_t *out);
 /* Takes the flag "--name" out of argv. */
 int sy_cli_take_flag(int *argc, char **argv, const char *name);
+
+/* The locale's characters are UTF-8. */
+int sy_cli_is_utf8(void);
 
 /* An argument that nobody takes, with the option that may have been meant; 2. */
 int sy_cli_not_understood(const char *command, const char *arg);

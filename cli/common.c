@@ -1,4 +1,7 @@
 /* What the commands share: errors, progress, arguments. See cli.h. */
+#include <errno.h>
+#include <langinfo.h>
+#include <locale.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,6 +161,21 @@ int sy_cli_take(int *argc, char **argv, const char *name, const char **value) {
     }
     return 0;
 }
+
+int sy_cli_number(const char *text, struct sy_cli_bounds bounds, int64_t *out) {
+    char *end = NULL;
+    errno = 0;
+    long long v = text ? strtoll(text, &end, 10) : 0;
+    *out = v;
+    return text && end != text && !*end && !errno && v >= bounds.low && v <= bounds.high;
+}
+
+int sy_cli_take_number(int *argc, char **argv, const char *name, struct sy_cli_bounds bounds, int64_t *out) {
+    const char *text = NULL;
+    return !sy_cli_take(argc, argv, name, &text) || sy_cli_number(text, bounds, out);
+}
+
+int sy_cli_is_utf8(void) { return setlocale(LC_CTYPE, "") && strcmp(nl_langinfo(CODESET), "UTF-8") == 0; }
 
 int sy_cli_take_flag(int *argc, char **argv, const char *name) {
     for (int i = 1; i < *argc; i++)

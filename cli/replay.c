@@ -1,16 +1,12 @@
 /* switchyard replay RUN --step N: a step done again, in any layout; 0: the run's digest, 1: another. */
-#include <errno.h>
-#include <stdlib.h>
 
 #include "cli.h"
 
 static int replay(int argc, char **argv) {
     const char *text = NULL;
-    char *end = NULL;
+    int64_t step;
     sy_cli_take(&argc, argv, "step", &text);
-    errno = 0;
-    long long step = text ? strtoll(text, &end, 10) : 0;
-    if (!text || end == text || *end || errno)
+    if (!sy_cli_number(text, (struct sy_cli_bounds){INT64_MIN, INT64_MAX}, &step))
         return sy_cli_usage("replay", "--step needs a whole number");
     struct sy_config *config = NULL;
     sy_status status = sy_config_create(&config);

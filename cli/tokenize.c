@@ -1,13 +1,11 @@
 /* switchyard tokenize TOKENIZER FILE ...: text to ids and back. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 
 int sy_cli_tokenize(int argc, char **argv) {
     struct sy_tokenize_options o = {0};
-    const char *threads = "0";
-    char *end = NULL;
+    int64_t threads = 0;
     if ((sy_cli_take(&argc, argv, "text", &o.text) && !o.text) ||
         (sy_cli_take(&argc, argv, "ids", &o.ids) && !o.ids))
         return sy_cli_usage("tokenize", "--text needs a text, --ids a list of ids");
@@ -15,10 +13,9 @@ int sy_cli_tokenize(int argc, char **argv) {
         return sy_cli_usage("tokenize", "--out needs a path");
     if (sy_cli_take(&argc, argv, "text-key", &o.text_key) && !o.text_key)
         return sy_cli_usage("tokenize", "--text-key needs a key");
-    sy_cli_take(&argc, argv, "threads", &threads);
-    o.threads = threads ? (int)strtol(threads, &end, 10) : -1;
-    if (!end || end == threads || *end || o.threads < 0 || o.threads > 1024)
+    if (!sy_cli_take_number(&argc, argv, "threads", (struct sy_cli_bounds){0, 1024}, &threads))
         return sy_cli_usage("tokenize", "--threads needs a number, 0 to 1024");
+    o.threads = (int)threads;
     o.decode = sy_cli_take_flag(&argc, argv, "decode");
     o.count = sy_cli_take_flag(&argc, argv, "count");
     o.replace = sy_cli_take_flag(&argc, argv, "replace");

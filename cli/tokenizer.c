@@ -1,29 +1,16 @@
 /* switchyard tokenizer train FILE ... --vocab-size N --out FOLDER: trains a byte-level BPE. */
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 
 enum { MAX_SPECIAL = 900 };
 
-/* Takes --name N, a whole number from 1; 0 if it is no such number. */
-static int take_number(int *argc, char **argv, const char *name, int64_t *out) {
-    const char *text = NULL;
-    if (!sy_cli_take(argc, argv, name, &text))
-        return 1;
-    char *end = NULL;
-    errno = 0;
-    long long v = text ? strtoll(text, &end, 10) : 0;
-    *out = v;
-    return text && end != text && !*end && !errno && v >= 1;
-}
-
 int sy_cli_tokenizer(int argc, char **argv) {
     static const char *special[MAX_SPECIAL];
     struct sy_tokenizer_train_options o = {.min_frequency = 2, .special = special};
-    if (!take_number(&argc, argv, "vocab-size", &o.vocab_size) ||
-        !take_number(&argc, argv, "min-frequency", &o.min_frequency))
+    const struct sy_cli_bounds from_1 = {1, INT64_MAX};
+    if (!sy_cli_take_number(&argc, argv, "vocab-size", from_1, &o.vocab_size) ||
+        !sy_cli_take_number(&argc, argv, "min-frequency", from_1, &o.min_frequency))
         return sy_cli_usage("tokenizer", "--vocab-size and --min-frequency need whole numbers from 1");
     while (o.n_special < MAX_SPECIAL && sy_cli_take(&argc, argv, "special", &special[o.n_special]))
         if (!special[o.n_special++])

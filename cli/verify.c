@@ -1,5 +1,4 @@
-/* switchyard verify CONFIG [--steps N] [--layouts N] [--only F=V] [--break NAME]: many layouts, one digest table. */
-#include <errno.h>
+/* switchyard verify CONFIG [--steps N] [--layouts N] [--only F=V] [--break NAME]: many layouts, one digest. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,22 +6,14 @@
 
 enum { MOST_ONLY = 32 }; /* --only */
 
-static int is_whole_number(const char *text, long long *out) {
-    char *end = NULL;
-    errno = 0;
-    *out = text ? strtoll(text, &end, 10) : 0;
-    return text && end != text && !*end && !errno;
-}
-
 static int verify(int argc, char **argv) {
-    const char *steps = "3", *layouts = "0", *plant = NULL, *only[MOST_ONLY];
+    const struct sy_cli_bounds any = {INT64_MIN, INT64_MAX};
+    const char *plant = NULL, *only[MOST_ONLY];
     int n_only = 0;
-    long long n, most;
-    sy_cli_take(&argc, argv, "steps", &steps);
-    if (!is_whole_number(steps, &n))
+    int64_t n = 3, most = 0;
+    if (!sy_cli_take_number(&argc, argv, "steps", any, &n))
         return sy_cli_usage("verify", "--steps needs a whole number");
-    sy_cli_take(&argc, argv, "layouts", &layouts);
-    if (!is_whole_number(layouts, &most))
+    if (!sy_cli_take_number(&argc, argv, "layouts", any, &most))
         return sy_cli_usage("verify", "--layouts needs a whole number");
     while (sy_cli_take(&argc, argv, "only", &only[n_only])) {
         if (!only[n_only] || ++n_only == MOST_ONLY)

@@ -31,8 +31,8 @@ sed -n 's/^OPTION(\([a-z]*\), "\([a-z-]*\)".*/\1 \2/p' cli/commands.def | sort >
 for file in cli/*.c; do
     tr '\n' ' ' <$file | sed 's/^int sy_cli_\|[;}] *int sy_cli_/\n&/g' | # a line for each command's function
         awk -v file="$(basename "$file" .c)" \
-            '{ match($0, /sy_cli_[a-z]*\(/); command = substr($0, RSTART + 7, RLENGTH - 8)
-               if (command == "take") command = file # taken before the function of the command
+            '{ match($0, /sy_cli_[a-z_]*\(/); command = substr($0, RSTART + 7, RLENGTH - 8)
+               if (command ~ /^take/) command = file # taken before the function of the command
                while (match($0, /(sy_cli_take|sy_cli_take_flag|take_number)\(&argc, argv, "[a-z-]*"/)) {
                    call = substr($0, RSTART, RLENGTH); $0 = substr($0, RSTART + RLENGTH)
                    sub(/^[^"]*"/, "", call); sub(/"/, "", call); print command, call } }'
