@@ -7,59 +7,44 @@
 
 #include "formats/json.h"
 #include "formats/jsonl_source.h"
+#include "formats/line_buffer.h"
 #include "train/metrics.h"
 
 #define MAX_COUNT ((int64_t)1 << 48) /* routes of an expert in one step */
-enum { MAX_LINE = 64 << 20, PIECE = 1 << 16, MAX_STEP = 1000000000, MAX_LAYER = 1 << 20, MIN_CELL = 6 };
+enum { MAX_STEP = 1000000000, MAX_LAYER = 1 << 20, MIN_CELL = 6 };
 
 /* --- lines ---------------------------------------------------------------------------------------------- */
 
 struct lines {
     const char *path;
     struct sy_source *source;
-    char *text;
-    size_t begin, end, capacity; /* what is read and not yet used */
-    int64_t number;              /* of the line returned last */
+    struct sy_line_buffer buffer;
+    int64_t number; /* of the line returned last */
     int at_end;
 };
 
 static sy_status more_text(struct lines *l) {
-    if (l->begin)
-        memmove(l->text, l->text + l->begin, l->end - l->begin);
-    l->end -= l->begin;
-    l->begin = 0;
-    if (l->end + PIECE > l->capacity) {
-        size_t capacity = 2 * l->capacity + PIECE;
-        char *larger = l->end > MAX_LINE ? NULL : realloc(l->text, capacity);
-        if (!larger)
-            SY_FAIL(l->end > MAX_LINE ? SY_ERR_DATA : SY_ERR_MEMORY, "%s:%lld: a line of more than %zu bytes",
-                    l->path, (long long)l->number + 1, l->end);
-        l->text = larger;
-        l->capacity = capacity;
-    }
     size_t n = 0;
-    SY_TRY(sy_source_read(l->source, l->text + l->end, PIECE, &n));
-    l->end += n;
+    SY_TRY(sy_line_buffer_room(&l->buffer, l->path, l->number + 1));
+    SY_TRY(sy_source_read(l->source, l->buffer.text + l->buffer.end, SY_LINE_PIECE, &n));
+    l->buffer.end += n;
     l->at_end = n == 0;
     return SY_OK;
 }
 
 /* The next line without its newline; *whole 0 if the file ends in it. *text NULL at the end. */
 static sy_status next_line(struct lines *l, const char **text, size_t *bytes, int *whole) {
+    struct sy_line_buffer *b = &l->buffer;
     size_t seen = 0;
-    char *end = NULL;
-    while (!end) {
-        if (l->end > l->begin + seen)
-            end = memchr(l->text + l->begin + seen, '\n', l->end - l->begin - seen);
-        if (end || l->at_end)
-            break;
-        seen = l->end - l->begin;
+    char *end;
+    while (!(end = sy_line_buffer_newline(b, seen)) && !l->at_end) {
+        seen = b->end - b->begin;
         SY_TRY(more_text(l));
     }
     *whole = end != NULL;
-    *text = end || l->end > l->begin ? l->text + l->begin : NULL;
-    *bytes = end ? (size_t)(end - *text) : l->end - l->begin;
-    l->begin += *bytes + (size_t)*whole;
+    *text = end || b->end > b->begin ? b->text + b->begin : NULL;
+    *bytes = end ? (size_t)(end - *text) : b->end - b->begin;
+    b->begin += *bytes + (size_t)*whole;
     l->number++;
     return SY_OK;
 }
@@ -243,7 +228,7 @@ static sy_status pass(const char *path, struct sy_experts_load *load, struct see
     SY_TRY(sy_source_open(path, &l.source));
     sy_status status = each_line(&l, load, seen);
     sy_source_close(l.source);
-    free(l.text);
+    sy_line_buffer_fini(&l.buffer);
     return status;
 }
 

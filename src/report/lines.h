@@ -2,15 +2,14 @@
 #ifndef SY_REPORT_LINES_H
 #define SY_REPORT_LINES_H
 
-#include "base/status.h"
+#include "formats/line_buffer.h"
 
 struct sy_lines {
     char path[4200];
     int64_t offset; /* of the file: what is before it was handed out */
     int64_t number; /* of the line handed out last */
-    char *text;
-    size_t begin, end, capacity; /* what is read and not yet handed out */
-    int fd;                      /* < 0: closed */
+    struct sy_line_buffer buffer;
+    int fd; /* < 0: closed */
 };
 
 /* Local. Errors: ERR_USAGE a path that is too long. */
