@@ -18,33 +18,7 @@ double sy_bench_median(int n, double *a) {
     return a[n / 2];
 }
 
-static const double LOOP = 2e-3; /* seconds */
-
-struct loop {
-    const struct sy_exec *x;
-    int64_t rounds;
-    struct sy_peak did;
-};
-static void loop_part(void *arg, int thread, int n_threads) {
-    struct loop *l = arg;
-    struct sy_peak did = l->x->ops->peak(l->x->cls, l->rounds);
-    (void)n_threads;
-    if (thread == 0)
-        l->did = did;
-}
-
-/* FLOP/s of the peak's loop now; 0: there is none. */
-double sy_bench_peak(const struct sy_exec *x) {
-    struct loop l = {.x = x, .rounds = 4096};
-    double begin, took;
-    do {
-        l.rounds *= 2;
-        begin = sy_clock();
-        sy_pool_run(x->pool, loop_part, &l);
-        took = sy_clock() - begin;
-    } while (l.did.instruction && took < LOOP);
-    return l.did.flops * sy_pool_size(x->pool) / took;
-}
+double sy_bench_peak(const struct sy_exec *x) { return sy_ops_peak_now(x, 2e-3).flops; }
 
 /* --- the choice ----------------------------------------------------------------------------------------- */
 

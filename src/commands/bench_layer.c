@@ -1,5 +1,5 @@
 /* switchyard bench moe, second line: an MoE layer, forward and backward, beside the register-only peak of
- * the same moment. T 4096 in 8 sequences, D 512, F 256, E 64, K 6, a sigmoid router without its gate's product:
+ * the same moment, D 512 and F 256, routed as in bench_routing.h:
  *
  *     forward     choose, gather, W13, SwiGLU, W2, combine
  *     backward    gather dy, back through W2, SwiGLU and W13 in two products, weights' gradients, combine
@@ -9,18 +9,16 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "commands/bench.h"
-#include "moe/dispatch.h"
+#include "commands/bench_routing.h"
 #include "moe/mlp.h"
 #include "train/io.h"
 
-enum { T = 4096, D = 512, F = 256, E = 64, K = 6, SEQUENCES = 8, ROUNDS = 9 };
+enum { F = 256 };
 
 struct layer {
-    struct sy_dispatch d;
-    float *logits, *s, *w, *dw, *row_w, *row_dw, *bias, *dw13, *dw2;
-    int32_t *ids;
-    int64_t *bad;
-    struct sy_mat x, in, gu, scratch, y_rows, y, dy, dy_rows, dx_rows, dx, dlogits, w13, w2;
+    struct sy_bench_routing r;
+    float *row_w, *row_dw, *dw13, *dw2;
+    struct sy_mat x, in, gu, scratch, y_rows, y, dy, dy_rows, dx_rows, dx, w13, w2;
     struct sy_mlp_grad grad;
     struct sy_mlp_cache cache;
     struct sy_mlp_weights weights;
@@ -30,17 +28,11 @@ static void take(const struct sy_exec *x, struct sy_arena *a, struct layer *l) {
     static const char *const tag = "bench";
     enum sy_dtype t = x->dtype;
     int64_t n = (int64_t)T * K;
-    sy_dispatch_take(x, a, &(struct sy_dispatch_bounds){SEQUENCES, T, E, K}, &l->d);
-    float **const of_routes[] = {&l->w, &l->dw, &l->row_w, &l->row_dw};
-    for (size_t i = 0; i < sizeof of_routes / sizeof *of_routes; i++)
-        *of_routes[i] = sy_take_f32(a, tag, n);
-    l->logits = sy_take_f32(a, tag, T * E);
-    l->s = sy_take_f32(a, tag, T * E);
-    l->bias = sy_take_f32(a, tag, E);
+    sy_bench_routing_take(x, a, &l->r);
+    l->row_w = sy_take_f32(a, tag, n);
+    l->row_dw = sy_take_f32(a, tag, n);
     l->dw13 = sy_take_f32(a, tag, (int64_t)E * 2 * F * D);
     l->dw2 = sy_take_f32(a, tag, (int64_t)E * D * F);
-    l->ids = sy_arena_take(a, tag, (size_t)n, sizeof *l->ids);
-    l->bad = sy_arena_take(a, tag, 1, sizeof *l->bad);
     struct sy_mat *const of_tokens[] = {&l->x, &l->y, &l->dy, &l->dx};
     for (size_t i = 0; i < sizeof of_tokens / sizeof *of_tokens; i++)
         *of_tokens[i] = sy_take_mat(a, tag, T, D, t);
@@ -49,7 +41,6 @@ static void take(const struct sy_exec *x, struct sy_arena *a, struct layer *l) {
         *of_rows[i] = sy_take_mat(a, tag, n, D, t);
     l->gu = sy_take_mat(a, tag, n, 2 * F, t);
     l->scratch = sy_take_mat(a, tag, n, F, SY_F32);
-    l->dlogits = sy_take_mat(a, tag, T, E, t);
     l->w13 = sy_take_mat(a, tag, (int64_t)E * 2 * F, D, t);
     l->w2 = sy_take_mat(a, tag, (int64_t)E * D, F, t);
     sy_mlp_take_grad(a, t, n, F, &l->grad);
@@ -64,35 +55,21 @@ static void fill(struct sy_mat m, int64_t n, float size) {
 }
 
 static void forward(const struct sy_exec *x, struct layer *l) {
-    x->ops->router_fwd(x, &(struct sy_router_fwd){.tokens = T,
-                                                  .experts = E,
-                                                  .top_k = K,
-                                                  .score_func = SY_ROUTER_SIGMOID,
-                                                  .route_norm = 1,
-                                                  .route_scale = 1.0f,
-                                                  .seq_len = T / SEQUENCES,
-                                                  .layers = 1,
-                                                  .logits = l->logits,
-                                                  .bias = l->bias,
-                                                  .s = l->s,
-                                                  .ids = l->ids,
-                                                  .w = l->w,
-                                                  .bad_token = l->bad});
-    sy_dispatch_sort(x, &l->d, SEQUENCES, T / SEQUENCES, l->ids);
-    sy_dispatch_rows(x, &l->d, D, NULL, l->x, l->in);
+    sy_bench_routing_choose(x, &l->r);
+    sy_dispatch_rows(x, &l->r.d, D, NULL, l->x, l->in);
     sy_mlp_fwd(x, &l->weights,
-               &(struct sy_mlp_fwd){.rows = sy_dispatch_rows_of(&l->d),
+               &(struct sy_mlp_fwd){.rows = sy_dispatch_rows_of(&l->r.d),
                                     .in = l->in,
                                     .gu = l->gu,
                                     .scratch = l->scratch,
                                     .y = l->y_rows});
-    sy_dispatch_combine(x, &l->d,
-                        &(struct sy_dispatch_sum){.width = D, .w = l->w, .rows = l->y_rows, .y = l->y});
+    sy_dispatch_combine(x, &l->r.d,
+                        &(struct sy_dispatch_sum){.width = D, .w = l->r.w, .rows = l->y_rows, .y = l->y});
 }
 
 /* Both weights' gradients, dW13 of (dgu, in) and dW2 of (dy, h). */
 static void weights(const struct sy_exec *x, struct layer *l) {
-    struct sy_dw w13 = {.rows = sy_dispatch_rows_of(&l->d), .n_segments = SEQUENCES}, w2 = w13;
+    struct sy_dw w13 = {.rows = sy_dispatch_rows_of(&l->r.d), .n_segments = SEQUENCES}, w2 = w13;
     w13.m = 2 * F;
     w13.n = D;
     w13.dy = l->grad.dgu;
@@ -109,10 +86,10 @@ static void weights(const struct sy_exec *x, struct layer *l) {
 }
 
 static void backward(const struct sy_exec *x, struct layer *l) {
-    sy_dispatch_rows(x, &l->d, D, NULL, l->dy, l->dy_rows);
-    sy_dispatch_to_rows(x, &l->d, l->w, l->row_w);
+    sy_dispatch_rows(x, &l->r.d, D, NULL, l->dy, l->dy_rows);
+    sy_dispatch_to_rows(x, &l->r.d, l->r.w, l->row_w);
     sy_mlp_bwd(x, &l->weights,
-               &(struct sy_mlp_bwd){.rows = sy_dispatch_rows_of(&l->d),
+               &(struct sy_mlp_bwd){.rows = sy_dispatch_rows_of(&l->r.d),
                                     .dy = l->dy_rows,
                                     .gu = l->gu,
                                     .scratch = l->scratch,
@@ -121,18 +98,9 @@ static void backward(const struct sy_exec *x, struct layer *l) {
                                     .grad = &l->grad,
                                     .dx = l->dx_rows});
     weights(x, l);
-    sy_dispatch_to_routes(x, &l->d, l->row_dw, l->dw);
-    x->ops->router_bwd(x, &(struct sy_router_bwd){.tokens = T,
-                                                  .experts = E,
-                                                  .top_k = K,
-                                                  .score_func = SY_ROUTER_SIGMOID,
-                                                  .route_norm = 1,
-                                                  .route_scale = 1.0f,
-                                                  .s = l->s,
-                                                  .ids = l->ids,
-                                                  .dw = l->dw,
-                                                  .dlogits = l->dlogits});
-    sy_dispatch_combine(x, &l->d, &(struct sy_dispatch_sum){.width = D, .rows = l->dx_rows, .y = l->dx});
+    sy_dispatch_to_routes(x, &l->r.d, l->row_dw, l->r.dw);
+    sy_bench_routing_back(x, &l->r);
+    sy_dispatch_combine(x, &l->r.d, &(struct sy_dispatch_sum){.width = D, .rows = l->dx_rows, .y = l->dx});
 }
 
 static void measure(const struct sy_exec *x, struct layer *l, int json, const struct sy_io *io) {
@@ -175,8 +143,7 @@ sy_status sy_bench_layer(struct sy_exec *x, int json, const struct sy_io *io) {
     fill(l.dy, T * D, 1.0f);
     fill(l.w13, (int64_t)E * 2 * F * D, 0.05f);
     fill(l.w2, (int64_t)E * D * F, 0.05f);
-    for (int64_t i = 0; i < T * E; i++)
-        l.logits[i] = (float)(sy_mix64((uint64_t)i) >> 40) * 0x1p-22f - 2.0f;
+    sy_bench_routing_fill(&l.r);
     l.weights = sy_mlp_weights_of(x, &(struct sy_mlp_stored){E, D, F, l.w13, l.w2}, 1, &l.cache);
     measure(x, &l, json, io);
     sy_arena_fini(&a);

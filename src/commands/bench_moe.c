@@ -7,72 +7,35 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/rng.h"
-#include "moe/dispatch.h"
 #include "commands/bench.h"
+#include "commands/bench_routing.h"
 #include "train/io.h"
 
-enum { T = 4096, D = 512, E = 64, K = 6, ROUNDS = 9, SEQUENCES = 8 };
-
 struct buffers {
-    float *logits, *s, *w, *dw, *bias;
-    int32_t *ids;
-    int64_t *bad; /* lowest token with a NaN */
-    struct sy_dispatch d;
-    struct sy_mat x, rows, y, dlogits;
+    struct sy_bench_routing r;
+    struct sy_mat x, rows, y;
 };
 
 static void take(const struct sy_exec *x, struct sy_arena *a, struct buffers *b) {
     static const char *const tag = "bench";
     enum sy_dtype t = x->dtype;
-    b->logits = sy_take_f32(a, tag, T * E);
-    b->s = sy_take_f32(a, tag, T * E);
-    b->w = sy_take_f32(a, tag, T * K);
-    b->dw = sy_take_f32(a, tag, T * K);
-    b->bias = sy_take_f32(a, tag, E);
-    b->ids = sy_arena_take(a, tag, T * K, sizeof(int32_t));
-    b->bad = sy_arena_take(a, tag, 1, sizeof(int64_t));
-    sy_dispatch_take(x, a, &(struct sy_dispatch_bounds){SEQUENCES, T, E, K}, &b->d);
+    sy_bench_routing_take(x, a, &b->r);
     b->x = sy_take_mat(a, tag, T, D, t);
     b->rows = sy_take_mat(a, tag, T * K, D, t);
     b->y = sy_take_mat(a, tag, T * K, D, t);
-    b->dlogits = sy_take_mat(a, tag, T, E, t);
 }
 
 static void forward(const struct sy_exec *x, struct buffers *b) {
-    x->ops->router_fwd(x, &(struct sy_router_fwd){.tokens = T,
-                                                  .experts = E,
-                                                  .top_k = K,
-                                                  .score_func = SY_ROUTER_SIGMOID,
-                                                  .route_norm = 1,
-                                                  .route_scale = 1.0f,
-                                                  .seq_len = T / SEQUENCES,
-                                                  .layers = 1,
-                                                  .logits = b->logits,
-                                                  .bias = b->bias,
-                                                  .s = b->s,
-                                                  .ids = b->ids,
-                                                  .w = b->w,
-                                                  .bad_token = b->bad});
-    sy_dispatch_sort(x, &b->d, SEQUENCES, T / SEQUENCES, b->ids);
-    sy_dispatch_rows(x, &b->d, D, NULL, b->x, b->rows);
-    sy_dispatch_combine(x, &b->d,
-                        &(struct sy_dispatch_sum){.width = D, .w = b->w, .rows = b->rows, .y = b->y});
+    sy_bench_routing_choose(x, &b->r);
+    sy_dispatch_rows(x, &b->r.d, D, NULL, b->x, b->rows);
+    sy_dispatch_combine(x, &b->r.d,
+                        &(struct sy_dispatch_sum){.width = D, .w = b->r.w, .rows = b->rows, .y = b->y});
 }
 
 static void backward(const struct sy_exec *x, struct buffers *b) {
-    sy_dispatch_rows(x, &b->d, D, NULL, b->x, b->rows);
-    x->ops->router_bwd(x, &(struct sy_router_bwd){.tokens = T,
-                                                  .experts = E,
-                                                  .top_k = K,
-                                                  .score_func = SY_ROUTER_SIGMOID,
-                                                  .route_norm = 1,
-                                                  .route_scale = 1.0f,
-                                                  .s = b->s,
-                                                  .ids = b->ids,
-                                                  .dw = b->dw,
-                                                  .dlogits = b->dlogits});
-    sy_dispatch_combine(x, &b->d, &(struct sy_dispatch_sum){.width = D, .rows = b->rows, .y = b->y});
+    sy_dispatch_rows(x, &b->r.d, D, NULL, b->x, b->rows);
+    sy_bench_routing_back(x, &b->r);
+    sy_dispatch_combine(x, &b->r.d, &(struct sy_dispatch_sum){.width = D, .rows = b->rows, .y = b->y});
 }
 
 struct copy {
@@ -90,8 +53,7 @@ static void copy_part(void *arg, int thread, int n_threads) {
 static sy_status measure(const struct sy_exec *x, struct buffers *b, int json, const struct sy_io *io) {
     double fwd[ROUNDS], bwd[ROUNDS], copy[ROUNDS];
     struct copy c = {b->rows.data, b->y.data, (int64_t)T * K * D * (int64_t)sy_dtype_bytes(x->dtype)};
-    for (int64_t i = 0; i < T * E; i++)
-        b->logits[i] = (float)(sy_mix64((uint64_t)i) >> 40) * 0x1p-22f - 2.0f;
+    sy_bench_routing_fill(&b->r);
     for (int round = -2; round < ROUNDS; round++) {
         double t0 = sy_clock();
         forward(x, b);

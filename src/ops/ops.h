@@ -152,6 +152,8 @@ sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, int *out);
  * registers alone, on all threads of x's pool: what no product can pass. Takes some milliseconds, once a
  * process. */
 struct sy_peak sy_ops_peak(const struct sy_exec *x);
+/* Local. The same loop once, now, for at least so many seconds: what the machine gives at this moment. */
+struct sy_peak sy_ops_peak_now(const struct sy_exec *x, double seconds);
 
 const char *sy_class_name(enum sy_numeric_class cls);
 int sy_class_kb(enum sy_numeric_class cls);

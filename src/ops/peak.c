@@ -42,6 +42,16 @@ static struct sy_peak measure(const struct sy_exec *x) {
     return (struct sy_peak){l.did.instruction, rate};
 }
 
+struct sy_peak sy_ops_peak_now(const struct sy_exec *x, double seconds) {
+    struct loop l = {.x = x, .rounds = 4096};
+    double took;
+    do {
+        l.rounds *= 2;
+        took = seconds_of(&l);
+    } while (l.did.instruction && took < seconds);
+    return (struct sy_peak){l.did.instruction, l.did.flops * sy_pool_size(x->pool) / took};
+}
+
 struct sy_peak sy_ops_peak(const struct sy_exec *x) {
     static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     static struct measured {
