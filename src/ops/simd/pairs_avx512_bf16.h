@@ -15,6 +15,7 @@
 #include <immintrin.h>
 
 #include "ops/ref/tier.h"
+#include "ops/simd/transpose.h"
 
 enum { GROUP = 8, PANEL = 32, VECTOR = 16 };
 
@@ -82,33 +83,6 @@ static inline void chain_group(int64_t pairs, struct left a, const uint32_t *b, 
 
 /* --- words ---------------------------------------------------------------------------------------------- */
 
-/* 16 rows of 16 words become its columns: words, then pairs, then fours of words change places. */
-static inline void transpose_words(__m512i r[16]) {
-    __m512i t[16];
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-        r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-        r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-    }
-}
-
 /* Words of 16 columns, from a row each of their low and high halves. */
 static inline __m512i words_of(__m256i even, __m256i odd) {
     return _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16));
@@ -128,7 +102,7 @@ static inline void pack_along_rows(struct stored src, int64_t rows, int64_t pair
                 __m512i r[16];
                 for (int q = 0; q < 16; q++)
                     r[q] = _mm512_loadu_si512(src.at + (panel + j + q) * src.row + 2 * p);
-                transpose_words(r);
+                transpose_16x16(r);
                 for (int64_t q = 0; q < 16 && p + q < pairs; q++)
                     _mm512_storeu_si512(dst + (p + q) * PANEL + j, r[q]);
             }
