@@ -196,23 +196,21 @@ SY_DEV void store_fp32(float *c, int m, int n, const float (&d)[128], int row, i
     int lane = threadIdx.x % 32;
     row += lane / 4;
     column += lane % 4 * 2;
-    const int BATCH =
-        EPI == FOLD_ON ? 4 : 16; // reads in flight: the compiler moves none of them before a store
+    const int BATCH = EPI == FOLD_ON ? 4 : 16; // reads in flight: the compiler moves none before a store
 #pragma unroll
     for (int first = 0; first < 64; first += BATCH) {
         float2 v[BATCH];
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {
             int r = row + i % 2 * 8, q = column + (first + i) / 2 * 8;
-            v[i] = (EPI == FOLD || EPI == FOLD_ON) && r < m && q < n
-                       ? __ldcs((const float2 *)(c + (size_t)r * n + q))
-                       : make_float2(0.0f, 0.0f);
+            v[i] = EPI == FOLD_ON && r < m && q < n ? __ldcs((const float2 *)(c + (size_t)r * n + q))
+                                                    : make_float2(0.0f, 0.0f);
         }
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {
             int r = row + i % 2 * 8, q = column + (first + i) / 2 * 8;
             float2 leaf = {d[2 * (first + i)], d[2 * (first + i) + 1]};
-            if (EPI == FOLD || EPI == FOLD_ON)
+            if (EPI == FOLD_ON)
                 leaf = make_float2(__fadd_rn(v[i].x, leaf.x), __fadd_rn(v[i].y, leaf.y));
             if (r < m && q < n)
                 __stcs((float2 *)(c + (size_t)r * n + q), leaf);

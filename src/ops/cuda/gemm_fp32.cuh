@@ -2,11 +2,11 @@
 // swizzle).
 //
 //     STORE_F32     from the warp's staging buffers
-//     LEAF, FOLD    from stages: behind a tile's blocks the producer hands over four more, 128 rows x 64 columns
-//                   of C each; FOLD's hold C, which came while products still ran, and C + chain takes its place
+//     LEAF, FOLD    from stages: behind a tile's blocks the producer hands over four more, each of 128 rows x 64
+//                   columns of C; FOLD's hold C, which came while products ran; C + chain takes its place
 //
-// C is read and written past L2 (evict-first), where operands stay: with plain accesses FOLD took 1.7 times as
-// long.
+// C is read and written past L2 (evict-first), where operands stay: with plain accesses FOLD took 1.7 times
+// as long.
 #ifndef SY_OPS_CUDA_GEMM_FP32_CUH
 #define SY_OPS_CUDA_GEMM_FP32_CUH
 
@@ -77,10 +77,7 @@ SY_DEV void store_tail(shared &s, const CUtensorMap *m, int n, int warp, const f
                 ptx::tma_store_3d(m, at + A_BYTES, column + 32, row, group, ptx::evict_first());
             ptx::tma_store_commit();
         }
-        if (box > 0)
-            release_behind<1>(s, before);
-        before = stage;
-        next_stage(stage, phase);
+        leave_behind(s, box, before, stage, phase);
     }
     release_behind<0>(s, before);
 }

@@ -151,10 +151,7 @@ SY_DEV void store_swiglu_back(shared &s, const maps &map, const args &p, int war
             ptx::tma_store_commit();
         if (box % 2 && p.block && column - 64 < p.n)
             finish_block(q, p.block + (int64_t)(column / 128) * p.rows.max_rows, row);
-        if (box > 0)
-            release_behind<1>(s, before);
-        before = stage;
-        next_stage(stage, phase);
+        leave_behind(s, box, before, stage, phase);
     }
     release_behind<0>(s, before);
 }

@@ -97,6 +97,14 @@ template <int N> SY_DEV void release_behind(shared &s, int stage) {
     release(s, stage);
 }
 
+// Goes on to the tail's next stage, and releases the one before this.
+SY_DEV void leave_behind(shared &s, int box, int &before, int &stage, int &phase) {
+    if (box > 0)
+        release_behind<1>(s, before);
+    before = stage;
+    next_stage(stage, phase);
+}
+
 // --- tiles --------------------------------------------------------------------------------------------
 
 struct tile {
