@@ -255,7 +255,7 @@ sy_status sy_device_cuda_create(int ordinal, struct sy_device **out) {
     if (!g)
         SY_FAIL(SY_ERR_MEMORY, "run.device = cuda:%d: no memory", ordinal);
     g->ordinal = ordinal;
-    g->multiprocessors = about.multiprocessors;
+    g->about = about;
     status = begin(g);
     if (status == SY_OK)
         *out = &g->device;
@@ -268,6 +268,10 @@ const struct sy_device *sy_device_cuda_planned(void) {
     static const struct sy_device planned = {
         .name = "cuda", .segment = SY_CUDA_SEGMENT, .busy = SY_CUDA_BUSY};
     return &planned;
+}
+
+const struct sy_cuda_about *sy_device_cuda_is(const struct sy_device *d) {
+    return d->wait == done ? &sy_cuda_of(d)->about : NULL;
 }
 
 struct sy_cuda_counts sy_device_cuda_counts(const struct sy_device *d) {

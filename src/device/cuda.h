@@ -36,6 +36,9 @@ int sy_device_cuda_first(void);
  * Owned by the caller: sy_device_destroy. */
 sy_status sy_device_cuda_create(int ordinal, struct sy_device **out);
 
+/* Which GPU a device is; NULL: it is none. */
+const struct sy_cuda_about *sy_device_cuda_is(const struct sy_device *device);
+
 /* A GPU as plans see it: its rules for memory, no memory of its own. */
 const struct sy_device *sy_device_cuda_planned(void);
 

@@ -27,6 +27,11 @@ const struct sy_device *sy_device_cuda_planned(void) {
     return &planned;
 }
 
+const struct sy_cuda_about *sy_device_cuda_is(const struct sy_device *device) {
+    (void)device;
+    return NULL;
+}
+
 struct sy_cuda_counts sy_device_cuda_counts(const struct sy_device *device) {
     (void)device;
     return (struct sy_cuda_counts){0};

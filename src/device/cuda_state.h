@@ -26,7 +26,7 @@ struct sy_cuda_graph {
 struct sy_cuda {
     struct sy_device device;
     int ordinal;
-    int multiprocessors;
+    struct sy_cuda_about about;
     cudaStream_t stream;
     char error[400]; /* the first failure, said by the next wait; "" */
     struct sy_cuda_counts counts;

@@ -116,12 +116,10 @@ sy_status sy_feed_make_ahead(struct sy_session *s) {
 
 void sy_feed_free_ahead(struct sy_session *s) { free(s->ahead.feed.ids); }
 
-void sy_feed_fetch_ahead(struct sy_session *s) {
-    int64_t step = s->ahead.wanted;
-    s->ahead.wanted = -1;
-    if (step < 0 || !s->ahead.feed.ids)
-        return;
-    s->ahead.step = fetch(s, step, &s->ahead.feed) == SY_OK ? step : -1;
+void sy_feed_fetch_ahead(struct sy_session *s, int64_t next) {
+    int is_wanted = s->ahead.feed.ids && s->data.loader && next < s->config->training.steps;
+    if (is_wanted && s->ahead.step != next)
+        s->ahead.step = fetch(s, next, &s->ahead.feed) == SY_OK ? next : -1;
 }
 
 sy_status sy_feed_fetch_heldout(struct sy_session *s, int64_t first, int64_t n) {

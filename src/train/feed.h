@@ -20,9 +20,9 @@ sy_status sy_feed_fetch(struct sy_session *s, int64_t step);
 sy_status sy_feed_make_ahead(struct sy_session *s);
 void sy_feed_free_ahead(struct sy_session *s);
 
-/* Local. Between a step's last op and its wait: the sequences of step s->ahead.wanted, if any, for the next
+/* Local. Between a step's last op and its wait: the sequences of step `next`, if the run has one, for the next
  * sy_feed_fetch. One that fails is fetched again there. */
-void sy_feed_fetch_ahead(struct sy_session *s);
+void sy_feed_fetch_ahead(struct sy_session *s, int64_t next);
 
 /* Local. n held-out sequences from `first` on, at the feed's beginning. */
 sy_status sy_feed_fetch_heldout(struct sy_session *s, int64_t first, int64_t n);

@@ -42,7 +42,7 @@ sy_status sy_session_make_step(struct sy_session *s) {
     SY_TRY(sy_arena_pinned(s->exec.device, "batch", carve_step, &host, &s->host));
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++)
         s->feed.sequence[k] = (int32_t)sy_walk_sequence(&s->walk, k);
-    s->ahead.step = s->ahead.wanted = -1;
+    s->ahead.step = -1;
     return sy_feed_make_ahead(s);
 }
 

@@ -103,16 +103,12 @@ static sy_status open_data(struct sy_session *s) {
 
 /* Once for a GPU, its driver, this build and the class. */
 static sy_status test_class(const struct sy_session *s) {
-    struct sy_cuda_about gpu;
+    const struct sy_cuda_about *gpu = sy_device_cuda_is(s->exec.device);
     const char *cls = sy_class_name(s->exec.cls);
-    int ordinal;
-    if (!sy_config_cuda(s->config, &ordinal))
-        return SY_OK;
-    SY_TRY(sy_device_cuda_about(ordinal < 0 ? sy_device_cuda_first() : ordinal, &gpu));
-    if (sy_selftest_is_kept(&gpu, cls))
+    if (!gpu || sy_selftest_is_kept(gpu, cls))
         return SY_OK;
     SY_TRY(sy_class_selftest(&s->exec));
-    sy_selftest_keep(&gpu, cls);
+    sy_selftest_keep(gpu, cls);
     return SY_OK;
 }
 

@@ -43,7 +43,6 @@ struct sy_step_memory {
 struct sy_feed_ahead {
     struct sy_feed feed; /* ids, labels and doc_start alone; NULL: this device does not need it */
     int64_t step;        /* whose they are, from 0; -1: nobody's */
-    int64_t wanted;      /* the step that comes next; -1: none */
 };
 
 struct sy_data { /* of a process, read only */

@@ -308,7 +308,7 @@ static sy_status compute(struct sy_session *s, const struct sy_step_result *r) {
             status = enqueue(s, r);
         SY_TRY(status);
     }
-    sy_feed_fetch_ahead(s);
+    sy_feed_fetch_ahead(s, r->step); /* r->step is counted from 1 */
     return read_back(s);
 }
 
@@ -345,7 +345,6 @@ sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_res
     double t0 = sy_clock();
     sy_status status = sy_feed_fetch(s, step);
     double seconds = sy_clock() - t0;
-    s->ahead.wanted = step + 1 < s->config->training.steps ? step + 1 : -1;
     status = filled(s, status, step, r);
     r->data_seconds = seconds;
     return status;

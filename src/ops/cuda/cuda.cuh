@@ -29,7 +29,7 @@ static inline cudaStream_t sy_cuda_stream(const struct sy_exec *x) {
 }
 
 static inline int sy_cuda_multiprocessors(const struct sy_exec *x) {
-    return sy_cuda_of(x->device)->multiprocessors;
+    return sy_cuda_of(x->device)->about.multiprocessors;
 }
 
 /* After a launch: keeps its error, with the op's name, for the next wait. */
