@@ -1,5 +1,5 @@
-/* plan_time [--cpu] CONFIG [STEPS [KEY=VALUE ...]]: the time that `plan` expects of a step beside the time that it takes, on this
- * CPU, over ranks of one thread each.
+/* plan_time [--cpu] CONFIG [STEPS [KEY=VALUE ...]]: the time that `plan` expects of a step beside the time that
+ * it takes, on this CPU, over ranks of one thread each.
  *
  * The plan's figures of a GPU are replaced by this machine's: of steps on one rank, how fast attention is
  * (its FLOPs by the plan, over the time of its ops), how fast the update (bytes), and how fast all else (the
@@ -7,9 +7,9 @@
  * adjusted: one rank at another length of sequences, and two ranks that divide lanes, weights, experts or
  * layers. Layouts take turns, and of each the median of all its steps is taken.
  *
- * --cpu: where others use the machine: instead of the wall clock the time of a rank's processor, the larger one
- * of two. Waiting takes none of it, so that layers divided over ranks are left out: what a pipeline's ranks wait
- * is the plan of it.
+ * --cpu: where others use the machine: instead of the wall clock the time of a rank's processor, the larger
+ * one of two. Waiting takes none of it, so that layers divided over ranks are left out: what a pipeline's
+ * ranks wait is the plan of it.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -207,7 +207,8 @@ struct sy_tokenize_options {
     int threads;          /* 0: one per processor that this process may use */
 };
 
-/* Local. Text to ids, or ids to text, to io->write. Errors: ERR_USAGE; those of reading files and tokenizer. */
+/* Local. Text to ids, or ids to text, to io->write. Errors: ERR_USAGE; those of reading files and of the
+ * tokenizer. */
 sy_status sy_tokenize(const struct sy_tokenize_options *options, const struct sy_io *io);
 
 struct sy_tokenizer_train_options {
@@ -224,7 +225,8 @@ struct sy_tokenizer_train_options {
     int n_special;
 };
 
-/* Local. Trains a byte-level BPE: a function of texts and options. Errors: ERR_USAGE; those of reading files. */
+/* Local. Trains a byte-level BPE: a function of texts and options. Errors: ERR_USAGE; those of reading
+ * files. */
 sy_status sy_tokenizer_train(const struct sy_tokenizer_train_options *options, const struct sy_io *io);
 
 /* Local. Parameters, FLOPs and memory of a config; needs none of the hardware or memory. world: of how many
@@ -281,8 +283,8 @@ struct sy_plot_options {
  * ERR_USAGE a width, rows or a layer that cannot be. */
 sy_status sy_plot(const char *run, const struct sy_plot_options *options, const struct sy_io *io);
 
-/* Local. A row for each run in a folder: step, loss, tokens, state, digest. A run that cannot be read is said in
- * its row. Errors: ERR_IO the folder. */
+/* Local. A row for each run in a folder: step, loss, tokens, state, digest. A run that cannot be read is
+ * said in its row. Errors: ERR_IO the folder. */
 sy_status sy_runs(const char *dir, const struct sy_io *io);
 
 /* Local. Version, tiers that run here, classes, GPUs with what they reach, ops, flavors with parameter

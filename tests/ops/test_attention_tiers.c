@@ -1,7 +1,7 @@
-/* Attention of every tier beside the reference, word by word, in the shapes that a kernel's tiles leave to the
- * end: widths around vectors and panels, one query, odd lengths, documents that begin inside a block, windows;
- * and with one NaN or Inf in one operand, which reaches just the rows that the reference says. test_attention.c
- * says what is right; here shapes may be wide, as both sides are fast.
+/* Attention of every tier beside the reference, word by word, in the shapes that a kernel's tiles leave to
+ * the end: widths around vectors and panels, one query, odd lengths, documents that begin inside a block,
+ * windows; and with one NaN or Inf in one operand, which reaches just the rows that the reference says.
+ * test_attention.c says what is right; here shapes may be wide, as both sides are fast.
  */
 #include "chain_model.h"
 

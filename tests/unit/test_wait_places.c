@@ -1,5 +1,5 @@
-/* A rank that does not come: the other's error names operation, layer and who did not, whichever wait of a step
- * it is. Rank 1 sleeps before its k-th all-to-all or message of a group, longer than rank 0 waits.
+/* A rank that does not come: the other's error names operation, layer and who did not, whichever wait of a
+ * step it is. Rank 1 sleeps before its k-th all-to-all or message of a group, longer than rank 0 waits.
  */
 #include <setjmp.h>
 #include <stdarg.h>
