@@ -186,7 +186,7 @@ static void print(const struct sy_gpu_bench *b, const struct sy_gpu_row *row, do
     if (b->json)
         sy_io_printf(b->io,
                      "{\"bench\":\"op\",\"device\":\"%s\",\"op\":\"%s\",\"what\":\"%s\",\"us\":%.3f,"
-                     "\"%s\":%.0f,\"%s\":%.3f,\"share\":%.4f}\n",
+                     "\"%s\":%.0f,\"%s\":%.5g,\"share\":%.4g}\n",
                      b->x.device->name, row->op, row->what, seconds * 1e6, product ? "flop" : "bytes",
                      product ? row->flops : row->bytes, product ? "tflops" : "tb_s", rate * 1e-12, share);
     else

@@ -11,7 +11,7 @@ for what in gemm attention ops; do
     run bench $what --device cuda --json
     expect 0 "bench $what --device cuda"
     cp "$room/out" "$room/$what"
-    grep -q '"share":\(nan\|inf\|0\.0000\|-\)' "$room/$what" && fail "bench $what: shares: $(grep '"share":\(nan\|inf\|0\.0000\|-\)' "$room/$what")"
+    grep -q '"share":\(nan\|inf\|0}\|-\)' "$room/$what" && fail "bench $what: shares: $(grep '"share":\(nan\|inf\|0}\|-\)' "$room/$what")"
 done
 rows() { sed -n 's/.*"op":"\([a-z0-9_]*\)".*/\1/p' "$room/$1" | sort -u; }
 same "$(rows gemm | tr '\n' ' ')" "linear linear_dw linear_dx " "bench gemm: ops"
