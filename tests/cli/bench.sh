@@ -44,7 +44,7 @@ run bench moe --threads 1 --json
 expect 0 "bench moe"
 says '^\{"bench":"moe",.*"ratio":[0-9.]+\}$' "bench moe: moving rows"
 says '^\{"bench":"layer",.*"ms":[0-9.]+,"gflops":[0-9.]+,"peak_gflops":[0-9.]+,"share":[0-9.]+\}$' "bench moe: a layer"
-for threads in none 3x 2000; do
+for threads in none 3x 2000 4294967297; do
     run bench gemm --threads $threads
     expect 2 "bench gemm --threads $threads"
 done
