@@ -225,27 +225,38 @@ void sy_value_print(const struct sy_value_name *q, const struct sy_params *p, co
         sy_io_printf(io, ", after round %" PRId64, q->round);
 }
 
+static uint32_t word_at(const char *p) {
+    uint32_t u;
+    memcpy(&u, p, sizeof u);
+    return u;
+}
+static uint64_t wide_at(const char *p) {
+    uint64_t u;
+    memcpy(&u, p, sizeof u);
+    return u;
+}
+
 static void print_number(const struct sy_values *t, int64_t i, const struct sy_io *io) {
     const char *at = t->kept + (size_t)i * element_bytes(t->type);
-    uint32_t word = 0;
-    uint64_t wide = 0;
-    float x;
-    double y;
-    memcpy(t->type == SY_VALUE_BF16 ? (char *)&word + 2 : (char *)&word, at,
-           element_bytes(t->type) < 4 ? 2 : 4);
-    memcpy(&x, &word, sizeof x);
-    if (element_bytes(t->type) == 8)
-        memcpy(&wide, at, sizeof wide);
-    memcpy(&y, &wide, sizeof y);
-    if (t->type == SY_VALUE_BF16)
-        sy_io_printf(io, "    %04" PRIx32 "  %.9g\n", word >> 16, (double)x);
-    else if (t->type == SY_VALUE_F32)
-        sy_io_printf(io, "    %08" PRIx32 "  %.9g\n", word, (double)x);
-    else if (t->type == SY_VALUE_F64)
-        sy_io_printf(io, "    %016" PRIx64 "  %.17g\n", wide, y);
-    else
-        sy_io_printf(io, "    %" PRId64 "\n",
-                     t->type == SY_VALUE_I64 ? (int64_t)wide : (int64_t)(int32_t)word);
+    uint16_t half;
+    switch (t->type) {
+    case SY_VALUE_BF16:
+        memcpy(&half, at, sizeof half);
+        sy_io_printf(io, "    %04x  %.9g\n", half, (double)sy_f32_from_bits((uint32_t)half << 16));
+        break;
+    case SY_VALUE_F32:
+        sy_io_printf(io, "    %08" PRIx32 "  %.9g\n", word_at(at), (double)sy_f32_from_bits(word_at(at)));
+        break;
+    case SY_VALUE_F64:
+        sy_io_printf(io, "    %016" PRIx64 "  %.17g\n", wide_at(at), sy_f64_from_bits(wide_at(at)));
+        break;
+    case SY_VALUE_I32:
+        sy_io_printf(io, "    %" PRId32 "\n", (int32_t)word_at(at));
+        break;
+    case SY_VALUE_I64:
+        sy_io_printf(io, "    %" PRId64 "\n", (int64_t)wide_at(at));
+        break;
+    }
 }
 
 void sy_value_print_element(const struct sy_values *a, const struct sy_values *b, const struct sy_io *io) {
