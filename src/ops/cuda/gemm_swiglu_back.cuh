@@ -21,64 +21,72 @@ SY_DEV uint32_t at_16_columns(uint32_t at, int j) {
     return at + row * 128 + ((column ^ (row & 7)) << 4);
 }
 
-// SIG of 8 stored g; where one is subnormal exactly, from local memory (gate_exact).
-SY_DEV void sigmoids(const uint32_t (&g)[4], float (&sig)[8]) {
-    float largest = 0.0f;
+// SIG of any 32 stored g, from local memory, one at a time.
+SY_DEV void sigmoids_of_any(const uint32_t (&g)[16], float (&sig)[32]) {
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        sig[i] = sig_denominator(i % 2 ? ptx::bf16_high(g[i / 2]) : ptx::bf16_low(g[i / 2]));
-        largest = ptx::max_number(largest, sig[i]);
-    }
-    if (__any_sync(~0u, !(largest < RECIPROCAL_MAX))) {
-        float at[8];
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            at[i] = sig[i];
+    for (int i = 0; i < 32; i++)
+        sig[i] = i % 2 ? ptx::bf16_high(g[i / 2]) : ptx::bf16_low(g[i / 2]);
 #pragma unroll 1
-        for (int i = 0; i < 8; i++)
-            at[i] = __frcp_rn(at[i]);
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            sig[i] = at[i];
-    } else {
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            sig[i] = ptx::reciprocal(sig[i]);
-    }
+    for (int i = 0; i < 32; i++)
+        sig[i] = ptx::sig(sig[i]);
 }
 
 struct back_value {
-    float dg, du, hw, h;
+    float dg, du, s; // s: g SIG(g)
 };
-SY_DEV back_value back_of(float g, float u, float sig, float a, float w) {
-    float aw = __fmul_rn(w, a), s = __fmul_rn(g, sig), h = stored(__fmul_rn(s, u));
-    float slope = __fmul_rn(sig, __fmaf_rn(g, __fsub_rn(1.0f, sig), 1.0f));
-    return {__fmul_rn(__fmul_rn(aw, u), slope), __fmul_rn(aw, s), __fmul_rn(w, h), h};
+SY_DEV back_value back_of(float g, float u, float sig, float aw) {
+    float s = __fmul_rn(g, sig), slope = __fmul_rn(sig, __fmaf_rn(g, __fsub_rn(1.0f, sig), 1.0f));
+    return {__fmul_rn(__fmul_rn(aw, u), slope), __fmul_rn(aw, s), s};
 }
 
-// 16 columns: g, u to dg, du in place, hw to its staging buffer; q: a' becomes the lanes' sums, which begin
-// with `sum`, or +0 without it.
-SY_DEV void back_16_columns(uint32_t at, uint32_t hw_at, int j, const float (&w)[2], float *q,
-                            const float *sum) {
-    uint32_t g[4], u[4], dg[4], du[4], hw[4];
-    float sig[8];
-    ptx::ldmatrix_x4(g, at_16_columns(at, j));
-    ptx::ldmatrix_x4(u, at_16_columns(at + A_BYTES, j));
-    sigmoids(g, sig);
+// A box of 64 columns: g, u to dg, du in place, hw to its staging buffer; q: a' becomes the lanes' sums, which
+// begin with `sum`, or +0 without it. One stretch of code without a branch, so that the values are computed side by
+// side.
+template <int ORDINARY>
+SY_DEV void back_box(uint32_t at, uint32_t hw_at, const uint32_t (&g)[16], const float (&w)[2], float *q,
+                     const float *sum) {
+    float sig[32];
+    if (!ORDINARY)
+        sigmoids_of_any(g, sig);
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        back_value lo = back_of(ptx::bf16_low(g[i]), ptx::bf16_low(u[i]), sig[2 * i], q[2 * i], w[i % 2]);
-        back_value hi =
-            back_of(ptx::bf16_high(g[i]), ptx::bf16_high(u[i]), sig[2 * i + 1], q[2 * i + 1], w[i % 2]);
-        q[2 * i] = __fmaf_rn(q[2 * i], lo.h, sum ? sum[2 * i] : 0.0f);
-        q[2 * i + 1] = __fmaf_rn(q[2 * i + 1], hi.h, sum ? sum[2 * i + 1] : 0.0f);
-        dg[i] = ptx::bf16_pair(lo.dg, hi.dg);
-        du[i] = ptx::bf16_pair(lo.du, hi.du);
-        hw[i] = ptx::bf16_pair(lo.hw, hi.hw);
+    for (int j = 0; j < 4; j++) {
+        uint32_t u[4], dg[4], du[4], hw[4];
+        ptx::ldmatrix_x4(u, at_16_columns(at + A_BYTES, j));
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int k = 8 * j + 2 * i;
+            float g0 = ptx::bf16_low(g[4 * j + i]), g1 = ptx::bf16_high(g[4 * j + i]), r = w[i % 2];
+            float u0 = ptx::bf16_low(u[i]), u1 = ptx::bf16_high(u[i]);
+            back_value a = back_of(g0, u0, ORDINARY ? sigmoid(g0) : sig[k], __fmul_rn(r, q[k]));
+            back_value b = back_of(g1, u1, ORDINARY ? sigmoid(g1) : sig[k + 1], __fmul_rn(r, q[k + 1]));
+            uint32_t h = ptx::bf16_pair(__fmul_rn(a.s, u0), __fmul_rn(b.s, u1));
+            float h0 = ptx::bf16_low(h), h1 = ptx::bf16_high(h);
+            q[k] = __fmaf_rn(q[k], h0, sum ? sum[k] : 0.0f);
+            q[k + 1] = __fmaf_rn(q[k + 1], h1, sum ? sum[k + 1] : 0.0f);
+            dg[i] = ptx::bf16_pair(a.dg, b.dg);
+            du[i] = ptx::bf16_pair(a.du, b.du);
+            hw[i] = ptx::bf16_pair(__fmul_rn(r, h0), __fmul_rn(r, h1));
+        }
+        put_16_columns(at, j, dg);
+        put_16_columns(at + A_BYTES, j, du);
+        put_16_columns(hw_at, j, hw);
     }
-    put_16_columns(at, j, dg);
-    put_16_columns(at + A_BYTES, j, du);
-    put_16_columns(hw_at, j, hw);
+}
+
+SY_DEV void back_columns(uint32_t at, uint32_t hw_at, const float (&w)[2], float *q, const float *sum) {
+    uint32_t g[16];
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        uint32_t four[4];
+        ptx::ldmatrix_x4(four, at_16_columns(at, j));
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            g[4 * j + i] = four[i];
+    }
+    if (is_ordinary(g))
+        back_box<1>(at, hw_at, g, w, q, sum);
+    else
+        back_box<0>(at, hw_at, g, w, q, sum);
 }
 
 SY_DEV void send_back(const maps &map, uint32_t at, uint32_t hw_at, int column, int row) {
@@ -138,9 +146,7 @@ SY_DEV void store_swiglu_back(shared &s, const maps &map, const args &p, int war
             uint32_t hw_at = staging(s, warp, turn);
             if (column + 64 > p.n)
                 clear_columns(q, column, p.n);
-#pragma unroll
-            for (int j = 0; j < 4; j++)
-                back_16_columns(at, hw_at, j, w, q + j * 8, box % 2 ? q + j * 8 - 32 : nullptr);
+            back_columns(at, hw_at, w, q, box % 2 ? q - 32 : nullptr);
             send_back(map, at, hw_at, column, row);
         } else if (box % 2) { // the block of 128 columns is its first half alone
 #pragma unroll
