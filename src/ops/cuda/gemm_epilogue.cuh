@@ -51,14 +51,15 @@ SY_DEV void store_bf16(shared &s, const CUtensorMap *m, int warp, int &turn, con
     }
 }
 
-// All |g| of the warp are at most 87, and numbers: EXP needs no clamps, and 1 + EXP(-g) < RECIPROCAL_MAX.
-SY_DEV int is_ordinary(const uint32_t (&g)[16]) {
-    uint32_t most = 0;
+// The largest |g| of pairs, in each half; NaN are the largest.
+template <int N> SY_DEV uint32_t largest(uint32_t most, const uint32_t (&g)[N]) {
 #pragma unroll
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < N; i++)
         most = __vmaxu2(most, g[i] & 0x7fff7fffu);
-    return !__any_sync(~0u, max(most & 0xffffu, most >> 16) > 0x42aeu);
+    return most;
 }
+// All |g| of the warp are at most 87: EXP needs no clamps, and 1 + EXP(-g) < RECIPROCAL_MAX.
+SY_DEV int is_ordinary(uint32_t most) { return !__any_sync(~0u, max(most & 0xffffu, most >> 16) > 0x42aeu); }
 
 SY_DEV float sigmoid(float g) { // of an ordinary g
     return ptx::reciprocal(__fadd_rn(1.0f, sy_exp2_core_f32(__fmul_rn(-g, 1.44269504f))));
@@ -89,7 +90,7 @@ SY_DEV void gate_any(const uint32_t (&g)[16], const uint32_t (&u)[16], uint32_t 
 }
 
 SY_DEV void gate(const uint32_t (&g)[16], const uint32_t (&u)[16], uint32_t (&h)[16]) {
-    if (is_ordinary(g)) {
+    if (is_ordinary(largest(0, g))) {
 #pragma unroll
         for (int i = 0; i < 16; i++)
             h[i] = gate_pair<1>(g[i], u[i]);
