@@ -28,6 +28,7 @@
 #include "train/state_store.h"
 #include "train/stop.h"
 #include "train/tensorboard.h"
+#include "train/traces.h"
 #include "comm/world.h"
 #include "train/feed.h"
 
@@ -50,6 +51,7 @@ struct trainer {
     struct sy_report_live *report; /* NULL: none is written */
     struct sy_tensorboard tensorboard;
     struct sy_alerts alerts;
+    struct sy_traces traces;
     struct sy_progress_state progress;
     struct sy_stop stop;
     json_t *fingerprint;
@@ -313,6 +315,8 @@ static sy_status open_run(struct trainer *t) {
 static sy_status start(struct trainer *t) {
     SY_TRY(agree(t, make_session(t)));
     SY_TRY(agree(t, is_first(t) ? open_run(t) : SY_OK));
+    SY_TRY(agree(t, sy_traces_open(t->session, t->out->run_dir, t->step + 1, is_first(t) ? &t->log : NULL,
+                                   &t->traces)));
     t->stop = sy_stop_begin(t->session, t->io);
     return SY_OK;
 }
@@ -370,8 +374,10 @@ static sy_status note_step(struct trainer *t, const struct sy_step_result *r, st
 static sy_status one_step(struct trainer *t) {
     struct sy_step_result r;
     struct sy_figures figures;
+    SY_TRY(sy_traces_before(&t->traces, t->step + 1));
     sy_progress_begin(&t->progress);
     sy_status status = sy_session_step(t->session, t->step, &r);
+    sy_traces_after(&t->traces, t->step + 1);
     if (status != SY_OK)
         return save_before(t, status);
     memcpy(t->out->weights_digest, r.digest, sizeof t->out->weights_digest);
@@ -387,7 +393,7 @@ static sy_status one_step(struct trainer *t) {
     t->out->loss = r.loss;
     if (is_first(t))
         sy_progress_show(&t->progress, &figures, t->io, t->log_file);
-    return SY_OK;
+    return sy_traces_write(&t->traces, t->step);
 }
 
 static sy_status loop(struct trainer *t) {
@@ -448,6 +454,7 @@ static sy_status run(struct trainer *t) {
     }
     sy_session_destroy(t->session);
     t->session = NULL;
+    sy_traces_close(&t->traces);
     return status;
 }
 
