@@ -174,8 +174,9 @@ gpu-bench: $(BIN) ## every op on the GPU at the sizes of trainings; beside cuBLA
 test-all: test cover headers layers browser readers ## test, all layouts of verify, the report in a browser, and the checks of the house
 browser: $(BIN) ## the report in chromium, beside pictures that were looked at (where chromium and python3 are)
 	BIN=$(BIN) sh tests/browser/report.sh
-readers: $(BIN) ## event files as the package tensorboard reads them (where python3 has it)
+readers: $(BIN) ## event files and Prometheus' page as the packages tensorboard and prometheus_client read them (where python3 has them)
 	BIN=$(BIN) sh tests/readers/tensorboard.sh
+	BIN=$(BIN) sh tests/readers/prometheus.sh
 screenshots: $(BIN) ## docs/report*.png anew (chromium)
 	BIN=$(BIN) sh tools/screenshots.sh
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
