@@ -26,6 +26,7 @@
 #include "train/progress.h"
 #include "train/prometheus.h"
 #include "train/resume.h"
+#include "train/snapshot.h"
 #include "train/state_store.h"
 #include "train/stop.h"
 #include "train/tensorboard.h"
@@ -55,6 +56,7 @@ struct trainer {
     int listener; /* for prometheus, until it has it; -1: none */
     struct sy_prometheus *prometheus;
     struct sy_traces traces;
+    struct sy_snapshot snapshot;
     struct sy_progress_state progress;
     struct sy_stop stop;
     json_t *fingerprint;
@@ -325,6 +327,7 @@ static sy_status start(struct trainer *t) {
     SY_TRY(agree(t, is_first(t) ? open_run(t) : SY_OK));
     SY_TRY(agree(t, sy_traces_open(t->session, t->out->run_dir, t->step + 1, is_first(t) ? &t->log : NULL,
                                    &t->traces)));
+    t->snapshot = sy_snapshot_of(t->session, t->out->run_dir, is_first(t) ? &t->log : NULL);
     t->stop = sy_stop_begin(t->session, t->io);
     return SY_OK;
 }
@@ -386,13 +389,17 @@ static sy_status one_step(struct trainer *t) {
     struct sy_step_result r;
     struct sy_figures figures;
     SY_TRY(sy_traces_before(&t->traces, t->step + 1));
+    sy_snapshot_before(&t->snapshot, t->step + 1);
     sy_progress_begin(&t->progress);
     sy_status status = sy_session_step(t->session, t->step, &r);
     sy_traces_after(&t->traces, t->step + 1);
     if (status != SY_OK)
         return save_before(t, status);
     memcpy(t->out->weights_digest, r.digest, sizeof t->out->weights_digest);
-    status = agree(t, note_step(t, &r, &figures));
+    status = note_step(t, &r, &figures);
+    if (status == SY_OK)
+        status = sy_snapshot_after(&t->snapshot, r.step, is_first(t) ? &t->metrics : NULL);
+    status = agree(t, status);
     if (status == SY_OK && !r.applied)
         status = nonfinite(t, &r);
     else if (status == SY_OK)
