@@ -123,7 +123,7 @@ SY_OPS_LIST(X)
 
 /* --- sections ------------------------------------------------------------------------------------------- */
 
-/* Local. Measures the ceilings, which shares are of. */
+/* Local. Measures the ceilings, which shares are of; a product of 0 rows is none. */
 void sy_gpu_ceilings(struct sy_gpu_bench *b);
 
 void sy_gpu_bench_rows(struct sy_gpu_bench *b);    /* rows of tokens, the loss, parameters */

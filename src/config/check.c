@@ -197,6 +197,12 @@ static sy_status check_rest(struct sy_config *cfg) {
          "validation.dataset_path");
     NOTE(cfg, cfg->validation.steps, "validation.steps",
          "no batch: choose -1 for all, or validation.enable = false");
+    const struct sy_config_profiling *p = &cfg->profiling;
+    NOTE(cfg, !p->enable_profiling || p->profile_freq >= p->profiler_active + p->profiler_warmup,
+         "profiling.profile_freq",
+         "a period has profiler_warmup + profiler_active = %lld + %lld steps at least: choose %lld, or fewer "
+         "of those",
+         N(p->profiler_warmup), N(p->profiler_active), N(p->profiler_warmup + p->profiler_active));
     NOTE(cfg, *cfg->data.text_key, "data.text_key", "a key is needed: choose the one that holds the text");
     return SY_OK;
 }

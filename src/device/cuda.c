@@ -203,6 +203,7 @@ static void destroy(struct sy_device *d) {
     if (g->stream)
         cudaStreamSynchronize(g->stream);
     sy_cuda_forget(d);
+    sy_cuda_stamps_fini(g);
     ring_close(g);
     if (g->stream)
         cudaStreamDestroy(g->stream);

@@ -43,6 +43,13 @@ const struct sy_cuda_about *sy_device_cuda_is(const struct sy_device *device);
 /* A GPU as plans see it: its rules for memory, no memory of its own. */
 const struct sy_device *sy_device_cuda_planned(void);
 
+/* Stamps of the stream: when it came to a place between what was enqueued, in seconds of the host's clock
+ * (base/clock.h). Local, all three. begin: waits, and forgets the stamps before. stamp: enqueues one; -1:
+ * none (no memory, another device). stamped: 1 and its time, after a wait; else 0. */
+void sy_device_cuda_stamps_begin(const struct sy_device *device);
+int64_t sy_device_cuda_stamp(const struct sy_device *device);
+int sy_device_cuda_stamped(const struct sy_device *device, int64_t stamp, double *seconds);
+
 /* What the host did since the device's creation. */
 struct sy_cuda_counts {
     int64_t waits, launches;

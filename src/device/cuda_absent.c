@@ -36,3 +36,15 @@ struct sy_cuda_counts sy_device_cuda_counts(const struct sy_device *device) {
     (void)device;
     return (struct sy_cuda_counts){0};
 }
+
+void sy_device_cuda_stamps_begin(const struct sy_device *device) { (void)device; }
+
+int64_t sy_device_cuda_stamp(const struct sy_device *device) {
+    (void)device;
+    return -1;
+}
+
+int sy_device_cuda_stamped(const struct sy_device *device, int64_t stamp, double *seconds) {
+    (void)device, (void)stamp, (void)seconds;
+    return 0;
+}
