@@ -147,24 +147,32 @@ static int64_t find_document(const struct pass *pass, int64_t at) {
 }
 
 /* Writes a document's tokens from j on, as far as the sequence reaches. */
-static void fill_document(const struct sy_loader *loader, int64_t document, int64_t j, struct filled *s) {
+static sy_status fill_document(const struct sy_loader *loader, int64_t document, int64_t j,
+                               struct filled *s) {
     const struct sy_corpus *c = loader->corpus;
-    int64_t last = sy_corpus_length(c, document) - 1;
+    int64_t left = sy_corpus_length(c, document) - j, room = loader->seq_len - s->i;
+    int64_t n = left < room ? left : room;
     int32_t start = j == 0 ? (int32_t)s->i : 0; /* j > 0 only for what began before the sequence */
-    for (; j <= last && s->i < loader->seq_len; j++, s->i++) {
-        s->tokens[s->i] = sy_corpus_token(c, document, j);
-        s->labels[s->i] = j < last ? sy_corpus_token(c, document, j + 1) : SY_LABEL_NONE;
-        s->doc_start[s->i] = start;
-    }
+    int32_t *tokens = s->tokens + s->i, *labels = s->labels + s->i;
+    SY_TRY(sy_corpus_read(c, document, j, n, tokens));
+    memcpy(labels, tokens + 1, (size_t)(n - 1) * sizeof *labels);
+    labels[n - 1] = SY_LABEL_NONE;
+    if (n < left)
+        SY_TRY(sy_corpus_read(c, document, j + n, 1, labels + n - 1));
+    for (int64_t i = 0; i < n; i++)
+        s->doc_start[s->i + i] = start;
+    s->i += n;
+    return SY_OK;
 }
 
 /* Fills from token `at` of a pass until the sequence or the pass ends. index: the documents of the pass. */
-static void fill_pass(const struct sy_loader *loader, const struct pass *pass, const int64_t *index,
-                      int64_t at, struct filled *s) {
+static sy_status fill_pass(const struct sy_loader *loader, const struct pass *pass, const int64_t *index,
+                           int64_t at, struct filled *s) {
     int64_t k = find_document(pass, at);
     int64_t j = at - pass->start[k];
     for (; k < pass->n && s->i < loader->seq_len; k++, j = 0)
-        fill_document(loader, index[pass->order[k]], j, s);
+        SY_TRY(fill_document(loader, index[pass->order[k]], j, s));
+    return SY_OK;
 }
 
 sy_status sy_loader_fetch(struct sy_loader *loader, int64_t at, int32_t *tokens, int32_t *labels,
@@ -175,11 +183,12 @@ sy_status sy_loader_fetch(struct sy_loader *loader, int64_t at, int32_t *tokens,
     int64_t epoch = at / loader->epoch_tokens;
     at %= loader->epoch_tokens;
     struct filled s = {tokens, labels, doc_start, 0};
+    sy_status status = SY_OK;
     pthread_mutex_lock(&loader->lock);
-    for (; s.i < loader->seq_len; epoch++, at = 0)
-        fill_pass(loader, epoch_pass(loader, epoch), loader->corpus->documents->train, at, &s);
+    for (; s.i < loader->seq_len && status == SY_OK; epoch++, at = 0)
+        status = fill_pass(loader, epoch_pass(loader, epoch), loader->corpus->documents->train, at, &s);
     pthread_mutex_unlock(&loader->lock);
-    return SY_OK;
+    return status;
 }
 
 int64_t sy_loader_eval_count(const struct sy_loader *loader) {
@@ -193,7 +202,7 @@ sy_status sy_loader_eval_fetch(struct sy_loader *loader, int64_t n, int32_t *tok
     if (n < 0 || n >= sy_loader_eval_count(loader))
         SY_FAIL(SY_ERR_USAGE, "held-out sequence %" PRId64 " of %" PRId64, n, sy_loader_eval_count(loader));
     struct filled s = {tokens, labels, doc_start, 0};
-    fill_pass(loader, &loader->eval, loader->corpus->documents->heldout, n * loader->seq_len, &s);
+    SY_TRY(fill_pass(loader, &loader->eval, loader->corpus->documents->heldout, n * loader->seq_len, &s));
     int32_t start = (int32_t)s.i;
     for (; s.i < loader->seq_len; s.i++) {
         tokens[s.i] = loader->corpus->pad;

@@ -29,7 +29,7 @@ void sy_loader_destroy(struct sy_loader *loader);
 /* Local. The sequence that begins at token `at` >= 0 of the stream: tokens[S]; labels[S], the next token
  * of the same document or SY_LABEL_NONE; doc_start[S], the index in this sequence where the token's
  * document starts, 0 if before it (position i - doc_start[i]). May be called from any thread; calls wait
- * for each other. Errors: ERR_USAGE `at` out of range. */
+ * for each other. Errors: ERR_USAGE `at` out of range; those of sy_corpus_read. */
 sy_status sy_loader_fetch(struct sy_loader *loader, int64_t at, int32_t *tokens, int32_t *labels,
                           int32_t *doc_start);
 

@@ -288,8 +288,7 @@ static sy_status prepare(struct trainer *t) {
     SY_TRY(sy_data_open(t->config, &t->log, &t->data));
     SY_TRY(
         sy_documents_fingerprint(t->data.documents, sy_tokenizer_hash(t->data.tokenizer), &t->fingerprint));
-    const struct sy_documents *d = t->data.documents;
-    t->out->unigram_entropy = sy_corpus_entropy(t->data.corpus, d->train, d->n_train);
+    t->out->unigram_entropy = sy_corpus_entropy(t->data.corpus);
     return SY_OK;
 }
 
