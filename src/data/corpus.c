@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fmath.h"
 
@@ -182,6 +183,17 @@ void sy_corpus_destroy(struct sy_corpus *c) {
     free(c);
 }
 
+/* A damaged entry of the cache goes: the next start makes it anew. */
+static sy_status read_ids(const struct sy_data_file *file, int64_t first, int64_t n, int32_t *out) {
+    char why[1024];
+    sy_status status = sy_token_file_read(file->ids, first, n, out);
+    if (status != SY_ERR_DATA || !file->is_cached)
+        return status;
+    snprintf(why, sizeof why, "%s", sy_error_message());
+    unlink(file->ids->stored[0].path);
+    return sy_fail(status, "%s: it is removed, and the next start makes it anew", why);
+}
+
 sy_status sy_corpus_read(const struct sy_corpus *c, int64_t i, int64_t j, int64_t n, int32_t *out) {
     const struct sy_document *d = &c->documents->document[i];
     int64_t head = c->bos >= 0, text = sy_corpus_length(c, i) - 1 - head;
@@ -193,7 +205,7 @@ sy_status sy_corpus_read(const struct sy_corpus *c, int64_t i, int64_t j, int64_
     j -= head;
     int64_t m = n < text - j ? n : text - j;
     if (d->tokens != SY_TEXT && m > 0)
-        SY_TRY(sy_token_file_read(c->documents->file[d->file].ids, d->offset + j, m, out));
+        SY_TRY(read_ids(&c->documents->file[d->file], d->offset + j, m, out));
     else if (c->token && m > 0)
         memcpy(out, c->token + c->start[i] + j, (size_t)m * sizeof *out);
     else

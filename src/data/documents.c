@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "base/folders.h"
+#include "data/cached.h"
 #include "data/holdout.h"
 #include "data/paths.h"
 #include "data/read_text.h"
@@ -79,6 +80,8 @@ static sy_status load_kind(struct sy_documents *d, const struct sy_data_options 
         kind = sy_token_file_kind(path, other, sizeof other);
     if (kind != SY_TOKEN_NO_FILE)
         return sy_token_documents_add(d, o, path);
+    if (o->tokenizer && o->cache_dir && *o->cache_dir && strcmp(format, "tokens") != 0)
+        return sy_cached_text_add(d, o, path);
     SY_TRY(sy_documents_add_file(d, path));
     if (strcmp(format, "tokens") == 0)
         SY_FAIL(SY_ERR_DATA,
@@ -112,6 +115,10 @@ static sy_status load_files(struct sy_documents *d, const struct sy_data_options
                 "%s: no documents: %" PRId64 " files hold no text (%" PRId64 " empty documents, %" PRId64
                 " broken lines)",
                 o->dataset_paths[0], paths->n, d->n_empty, d->n_bad_lines);
+    if (d->n_cached > 0)
+        sy_log_info(o->log,
+                    "data: of %" PRId64 " of %" PRId64 " files the tokens were in data.cache_dir = %s",
+                    d->n_cached, d->n_files, o->cache_dir);
     if (d->is_full)
         sy_log_info(o->log,
                     "data: stopped at data.max_bytes = %" PRId64 ": %" PRId64 " bytes, %" PRId64

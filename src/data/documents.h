@@ -61,6 +61,7 @@ struct sy_data_file {
     char hash[33];             /* XXH3-128 of these */
     struct sy_token_file *ids; /* where its documents' tokens are; NULL: they are texts */
     int64_t n_taken;           /* of the documents in ids: the first so many are here */
+    int is_cached;             /* ids are an entry of the cache */
 };
 
 struct sy_documents {
@@ -75,8 +76,9 @@ struct sy_documents {
     int64_t n_train, train_bytes;
     int64_t *heldout; /* indices, ascending (hash, place) */
     int64_t n_heldout, heldout_bytes;
-    int64_t n_bad_lines, n_empty, n_cached; /* files that are in the cache already */
-    int is_full;                            /* max_bytes ended the reading */
+    int64_t n_bad_lines, n_empty;
+    int64_t n_cached, checked_bytes; /* entries of the cache that were there; of tokens that were checked */
+    int is_full;                     /* max_bytes ended the reading */
 };
 
 /* Local. Loads everything. Errors: ERR_USAGE options, no files, no documents, nothing held out though

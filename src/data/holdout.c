@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "data/cached.h"
 #include "data/token_documents.h"
 
 struct ranked {
@@ -127,7 +128,7 @@ static sy_status hold_out_tail_of_tokens(struct split *s, const struct sy_data_o
     int64_t cut = (int64_t)exact;
     cut += (double)cut < exact;
     cut = cut < whole.tokens ? cut : whole.tokens - 1;
-    if (cut == 0)
+    if (cut <= 0)
         return SY_OK;
     say_cut(s, o, whole.tokens - cut, whole.tokens, "tokens");
     SY_TRY(sy_documents_add_row(d, &whole));
@@ -145,6 +146,13 @@ static void train_on_the_rest(struct split *s, int64_t n) {
         d->train[d->n_train++] = i;
         d->train_bytes += d->document[i].bytes;
     }
+}
+
+static sy_status hold_out_tail(struct split *s, const struct sy_data_options *o) {
+    const struct sy_document *whole = &s->d->document[s->largest];
+    if (whole->tokens != SY_TEXT && s->d->file[whole->file].is_cached) /* cut where the text is cut */
+        SY_TRY(sy_cached_text_again(s->d, o, s->largest));
+    return whole->tokens == SY_TEXT ? hold_out_tail_of_text(s, o) : hold_out_tail_of_tokens(s, o);
 }
 
 /* Documents of hashes first … last that are not yet known to be trained on: of more bytes than `most` are. */
@@ -178,9 +186,8 @@ static sy_status split_by_share(struct split *s, const struct sy_data_options *o
     int64_t room = (int64_t)(o->holdout * (double)total);
     if (o->holdout > 0)
         place_all(s, o->holdout, room < total ? room : total - 1);
-    if (d->n_heldout == 0 && s->largest >= 0)
-        SY_TRY(d->document[s->largest].tokens == SY_TEXT ? hold_out_tail_of_text(s, o)
-                                                         : hold_out_tail_of_tokens(s, o));
+    if (d->n_heldout == 0 && s->largest >= 0 && o->holdout > 0)
+        SY_TRY(hold_out_tail(s, o));
     train_on_the_rest(s, n);
     if (d->heldout_bytes > d->train_bytes)
         sy_log_warn(o->log,

@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "base/folders.h"
+#include "data/cached.h"
 
 struct sy_token_options sy_token_options_of(const struct sy_tokenizer *t) {
     return (struct sy_token_options){sy_tokenizer_hash(t), sy_tokenizer_n_ids(t), sy_tokenizer_bos(t),
@@ -55,8 +56,7 @@ static sy_status add_stored(struct sy_documents *d, const struct sy_token_stored
 /* The index of a pair goes first, so that the documents are the last entry's. */
 static sy_status add(struct sy_documents *d, const struct sy_data_options *o, const char *path) {
     struct sy_token_file *ids = NULL;
-    struct sy_token_options options = sy_token_options_of(o->tokenizer);
-    SY_TRY(sy_token_file_open(path, &options, &ids));
+    SY_TRY(sy_cached_tokens_open(d, o, path, &ids));
     sy_status status = SY_OK;
     for (int i = ids->n_stored; i-- > 0 && status == SY_OK;)
         status = add_stored(d, &ids->stored[i]);

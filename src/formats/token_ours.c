@@ -58,7 +58,7 @@ static sy_status take(const struct sy_safetensors *s, const char *path, const ch
 static sy_status check_documents(const struct sy_token_file *f, const char *path) {
     for (int64_t i = 0; i < f->n_documents; i++) {
         const struct sy_token_document *d = &f->document[i];
-        if (d->first < 0 || d->n < 1 || d->bytes < 1 || d->n > f->n || d->first > f->n - d->n)
+        if (d->first < 0 || d->n < 0 || d->bytes < 1 || d->n > f->n || d->first > f->n - d->n)
             SY_FAIL(SY_ERR_DATA,
                     "%s: document %" PRId64 " is tokens %" PRId64 " + %" PRId64 " of %" PRId64
                     ": the file is damaged",

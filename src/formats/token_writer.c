@@ -161,8 +161,8 @@ sy_status sy_token_writer_add(struct sy_token_writer *w, const struct sy_token_d
     struct sy_token_document document = *text;
     int64_t size = sy_ids_bytes(w->file.ids), from = w->is_bytes ? 1 : (int64_t)sizeof(int32_t);
     document.first = w->file.n;
-    if (document.n < 1)
-        SY_FAIL(SY_ERR_USAGE, "%s: a document without tokens", w->file.stored[0].path);
+    if (document.bytes < 1)
+        SY_FAIL(SY_ERR_USAGE, "%s: an empty document", w->file.stored[0].path);
     SY_TRY(sy_token_add_document(&w->file, &w->document_capacity, &document));
     count(w, ids, document.n);
     for (int64_t i = 0; i < document.n;) {

@@ -22,6 +22,7 @@ struct sy_data_options sy_session_data_options(const struct sy_config *c, const 
                                     .max_bad_lines = c->data.max_bad_lines,
                                     .replace = c->data.encoding_errors == SY_ENCODING_REPLACE,
                                     .seed = (uint64_t)c->debug.seed,
+                                    .cache_dir = c->data.cache_dir,
                                     .log = log};
 }
 

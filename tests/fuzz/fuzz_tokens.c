@@ -22,7 +22,7 @@ static void require(int condition) {
 
 static void read_document(const struct sy_token_file *f, const struct sy_token_document *d) {
     int32_t id[256];
-    require(d->n >= 1 && d->bytes >= 1 && d->first >= 0 && d->first <= f->n - d->n);
+    require(d->n >= (f->sums ? 0 : 1) && d->bytes >= 1 && d->first >= 0 && d->first <= f->n - d->n);
     for (int64_t at = 0; at < d->n; at += 256) {
         int64_t n = d->n - at < 256 ? d->n - at : 256;
         sy_status status = sy_token_file_read(f, d->first + at, n, id);
