@@ -125,3 +125,28 @@ sy_status sy_cache_end(struct sy_cache_entry *e, sy_status status) {
     let_go(e);
     return status;
 }
+
+struct number {
+    double value;
+    uint64_t hash;
+};
+
+int sy_cache_get(const struct sy_cache_entry *e, double *out) {
+    struct number n;
+    int fd = open(e->path, O_RDONLY | O_CLOEXEC);
+    int ok = fd >= 0 && read(fd, &n, sizeof n) == sizeof n && n.hash == XXH3_64bits(&n.value, sizeof n.value);
+    if (fd >= 0)
+        close(fd);
+    if (ok)
+        *out = n.value;
+    return ok;
+}
+
+void sy_cache_put(struct sy_cache_entry *e, double value) {
+    struct number n = {value, XXH3_64bits(&value, sizeof value)};
+    int is_there;
+    if (sy_cache_begin(e, sy_cache_inode(e), NULL, &is_there) != SY_OK || is_there)
+        return;
+    int ok = write(e->fd, &n, sizeof n) == sizeof n && fsync(e->fd) == 0;
+    sy_cache_end(e, ok ? SY_OK : SY_ERR_IO);
+}

@@ -36,4 +36,9 @@ sy_status sy_cache_end(struct sy_cache_entry *entry, sy_status status);
 /* Local. The inode of an entry that is there; 0: none. */
 ino_t sy_cache_inode(const struct sy_cache_entry *entry);
 
+/* Local. A number that was kept, by its bits; 0: there is none, or it is damaged. What fails in keeping it is left
+ * to the next start. */
+int sy_cache_get(const struct sy_cache_entry *entry, double *out);
+void sy_cache_put(struct sy_cache_entry *entry, double value);
+
 #endif

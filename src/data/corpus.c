@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/fmath.h"
+#include "data/cache.h"
 
 enum { AT_ONCE = 8 }; /* documents that a thread takes */
 
@@ -141,6 +142,7 @@ sy_status sy_corpus_create(const struct sy_documents *documents, const struct sy
     if (!c)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for a corpus");
     c->documents = documents;
+    c->tokenizer = sy_tokenizer_hash(tokenizer);
     c->bos = sy_tokenizer_bos(tokenizer);
     c->eos = sy_tokenizer_eos(tokenizer);
     c->pad = sy_tokenizer_pad(tokenizer);
@@ -253,7 +255,7 @@ static sy_status count_all(const struct sy_corpus *c, int64_t *counts) {
     return SY_OK;
 }
 
-double sy_corpus_entropy(const struct sy_corpus *c) {
+static double measure(const struct sy_corpus *c) {
     int64_t *counts = calloc((size_t)c->n_ids, sizeof *counts), total = 0;
     double entropy = 0.0;
     if (!counts || count_all(c, counts) != SY_OK) {
@@ -267,4 +269,28 @@ double sy_corpus_entropy(const struct sy_corpus *c) {
             entropy -= (double)counts[id] / (double)total * sy_log_f64((double)counts[id] / (double)total);
     free(counts);
     return entropy > 0.0 ? entropy : 0.0;
+}
+
+static sy_status name_entropy(const struct sy_corpus *c, const char *dir, struct sy_cache_entry *entry) {
+    char text[200], hash[33];
+    struct sy_text identity = {0};
+    SY_TRY(sy_documents_hash(c->documents, hash));
+    sy_text_add(&identity, text,
+                (size_t)snprintf(text, sizeof text, "entropy 1\n%s\n%s\n", hash, c->tokenizer));
+    sy_status status = sy_cache_name(dir, &identity, ".entropy", entry);
+    free(identity.s);
+    return status;
+}
+
+double sy_corpus_entropy(const struct sy_corpus *c, const char *dir) {
+    struct sy_cache_entry entry;
+    double entropy;
+    if (!dir || !*dir || name_entropy(c, dir, &entry) != SY_OK)
+        return measure(c);
+    if (sy_cache_get(&entry, &entropy))
+        return entropy;
+    entropy = measure(c);
+    if (!isnan(entropy))
+        sy_cache_put(&entry, entropy);
+    return entropy;
 }

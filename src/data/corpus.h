@@ -13,6 +13,7 @@
 
 struct sy_corpus {
     const struct sy_documents *documents;
+    const char *tokenizer;        /* its hash */
     int32_t bos, eos, pad, n_ids; /* bos may be SY_TOKEN_NONE */
     int32_t *token;               /* of all texts in memory, one after another; NULL: the bytes */
     int64_t *start;               /* [n_documents + 1] where, in token */
@@ -38,7 +39,7 @@ static inline int64_t sy_corpus_length(const struct sy_corpus *c, int64_t i) {
 sy_status sy_corpus_read(const struct sy_corpus *corpus, int64_t i, int64_t j, int64_t n, int32_t *out);
 
 /* Local. Entropy in nats per token of the distribution of single tokens in the texts that are trained on; NAN
- * if it cannot be had. */
-double sy_corpus_entropy(const struct sy_corpus *corpus);
+ * if it cannot be had. Kept in cache_dir, if that is one. */
+double sy_corpus_entropy(const struct sy_corpus *corpus, const char *cache_dir);
 
 #endif

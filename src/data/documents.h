@@ -102,6 +102,10 @@ sy_status sy_documents_add(struct sy_documents *documents, int64_t offset, int64
                            int64_t line);
 void sy_document_set(struct sy_documents *documents, int64_t i, int64_t offset, int64_t bytes);
 
+/* Local. XXH3-128 over (number of documents, their hashes and sizes, number held out, their indices), as 32 hex
+ * digits. Errors: ERR_MEMORY. */
+sy_status sy_documents_hash(const struct sy_documents *documents, char out[33]);
+
 /* Local. {"files": [{"path", "bytes", "hash"} …], "documents": n, "documents_hash": 32 hex of the
  * documents' hashes and the split}, for a checkpoint, and "tokenizer": its hash, unless that is "byte". The
  * caller's: json_decref. */

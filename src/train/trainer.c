@@ -288,7 +288,7 @@ static sy_status prepare(struct trainer *t) {
     SY_TRY(sy_data_open(t->config, &t->log, &t->data));
     SY_TRY(
         sy_documents_fingerprint(t->data.documents, sy_tokenizer_hash(t->data.tokenizer), &t->fingerprint));
-    t->out->unigram_entropy = sy_corpus_entropy(t->data.corpus);
+    t->out->unigram_entropy = sy_corpus_entropy(t->data.corpus, t->config->data.cache_dir);
     return SY_OK;
 }
 

@@ -8,6 +8,7 @@
 
 #include "data/cached.h"
 #include "data/loader.h"
+#include "data/order_file.h"
 #include "token_files.h"
 
 enum { SEQ = 32, SEQUENCES = 100 };
@@ -80,7 +81,7 @@ static void same_sequences(const struct data *a, const struct data *b) {
 static void same(const struct data *a, const struct data *b) {
     json_t *x = NULL, *y = NULL;
     same_sequences(a, b);
-    assert_true(sy_corpus_entropy(a->corpus) == sy_corpus_entropy(b->corpus));
+    assert_true(sy_corpus_entropy(a->corpus, NULL) == sy_corpus_entropy(b->corpus, NULL));
     assert_int_equal(sy_documents_fingerprint(a->documents, "t", &x), SY_OK);
     assert_int_equal(sy_documents_fingerprint(b->documents, "t", &y), SY_OK);
     assert_true(json_equal(x, y));
@@ -307,6 +308,107 @@ static void several(void **state) {
     forget();
 }
 
+/* --- the order of an epoch ------------------------------------------------------------------------------ */
+
+static int orders(char path[512]) {
+    DIR *d = opendir(cache_dir());
+    int n = 0;
+    assert_non_null(d);
+    for (const struct dirent *e; (e = readdir(d));)
+        if (strstr(e->d_name, ".order")) {
+            assert_null(strstr(e->d_name, ".part"));
+            snprintf(path, 512, "%s/%.200s", cache_dir(), e->d_name);
+            n++;
+        }
+    closedir(d);
+    return n;
+}
+
+static void check_orders(const struct data *want, const struct sy_data_options *o, int n) {
+    struct data got = open_data(o);
+    char path[512];
+    same_sequences(want, &got);
+    assert_int_equal(orders(path), n);
+    close_data(&got);
+}
+
+/* Of many documents it is kept, and found; damaged or of another seed it is made anew. */
+static void order(void **state) {
+    (void)state;
+    enum { DOCUMENTS = SY_ORDER_KEPT_DOCUMENTS + 5000 };
+    const char *path = in_room("many.jsonl");
+    char entry[512];
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    for (int i = 0; i < DOCUMENTS; i++)
+        fprintf(f, "{\"text\":\"%d\"}\n", i);
+    assert_int_equal(fclose(f), 0);
+    struct sy_data_options plain = options_of(&path, NULL), o = options_of(&path, cache_dir());
+    plain.holdout = o.holdout = 0.01;
+    plain.tokenizer = o.tokenizer = byte;
+    struct data want = open_data(&plain);
+    check_orders(&want, &o, 1);
+    check_orders(&want, &o, 1);
+    assert_int_equal(orders(entry), 1);
+    struct bytes b = read_bytes(entry);
+    for (size_t at = 3; at < b.n; at += b.n / 2 - 4) {
+        b.at[at] ^= 1;
+        write_bytes(entry, b.at, b.n);
+        b.at[at] ^= 1;
+        struct data got = open_data(&o);
+        same_sequences(&want, &got);
+        says(".order: this entry of data.cache_dir is damaged");
+        close_data(&got);
+    }
+    write_bytes(entry, b.at, 100);
+    check_orders(&want, &o, 1);
+    free(b.at);
+    close_data(&want);
+    o.seed = plain.seed = 8;
+    want = open_data(&plain);
+    check_orders(&want, &o, 2);
+    o.shuffle = plain.shuffle = 0;
+    close_data(&want);
+    want = open_data(&plain);
+    check_orders(&want, &o, 3);
+    /* of epochs 0 to 4 the last two stay */
+    struct data got = open_data(&o);
+    int32_t out[3 * SEQ];
+    int64_t epoch = 0;
+    for (int64_t i = 0; i < got.documents->n_train; i++)
+        epoch += sy_corpus_length(got.corpus, got.documents->train[i]);
+    for (int64_t e = 1; e < 5; e++)
+        assert_int_equal(sy_loader_fetch(got.loader, e * epoch + 7, out, out + SEQ, out + 2 * SEQ), SY_OK);
+    assert_int_equal(orders(entry), 2 + 2);
+    close_data(&got);
+    close_data(&want);
+    forget();
+}
+
+/* Kept, found, made anew. */
+static void entropy(void **state) {
+    (void)state;
+    char entry[512];
+    struct sy_data_options plain = options_of(&prose, NULL);
+    struct data d = open_data(&plain);
+    double want = sy_corpus_entropy(d.corpus, NULL);
+    assert_true(want > 1 && sy_corpus_entropy(d.corpus, cache_dir()) == want);
+    assert_int_equal(entries(entry), 1);
+    struct bytes b = read_bytes(entry);
+    d.documents->n_train--; /* what is found is not measured */
+    assert_true(sy_corpus_entropy(d.corpus, cache_dir()) == want);
+    d.documents->n_train++;
+    for (size_t n = 0; n < b.n; n += 5) {
+        b.at[n] ^= 1;
+        write_bytes(entry, b.at, b.n - (n == 5));
+        b.at[n] ^= 1;
+        assert_true(sy_corpus_entropy(d.corpus, cache_dir()) == want);
+    }
+    free(b.at);
+    close_data(&d);
+    forget();
+}
+
 static void errors(void **state) {
     (void)state;
     struct sy_documents *d = NULL;
@@ -342,9 +444,9 @@ static int end(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_same),  cmocka_unit_test(a_tail),
-                                       cmocka_unit_test(of_others), cmocka_unit_test(damaged),
-                                       cmocka_unit_test(keys),      cmocka_unit_test(several),
-                                       cmocka_unit_test(errors)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_same), cmocka_unit_test(a_tail), cmocka_unit_test(of_others),
+        cmocka_unit_test(damaged),  cmocka_unit_test(keys),   cmocka_unit_test(several),
+        cmocka_unit_test(entropy),  cmocka_unit_test(order),  cmocka_unit_test(errors)};
     return cmocka_run_group_tests(tests, begin, end) != 0;
 }

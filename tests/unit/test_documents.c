@@ -158,7 +158,7 @@ static double entropy_of(const struct sy_documents *d) {
     struct sy_corpus *c = NULL;
     assert_int_equal(sy_tokenizer_create(&(struct sy_tokenizer_options){0}, &byte), SY_OK);
     assert_int_equal(sy_corpus_create(d, byte, NULL, &c), SY_OK);
-    double entropy = sy_corpus_entropy(c);
+    double entropy = sy_corpus_entropy(c, NULL);
     sy_corpus_destroy(c);
     sy_tokenizer_destroy(byte);
     return entropy;

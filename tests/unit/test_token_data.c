@@ -57,7 +57,7 @@ static void same_held_out(const struct data *a, const struct data *b) {
         assert_int_equal(sy_loader_eval_fetch(b->loader, n, y, y + SEQ, y + 2 * SEQ), SY_OK);
         assert_memory_equal(x, y, sizeof x);
     }
-    assert_true(sy_corpus_entropy(a->corpus) == sy_corpus_entropy(b->corpus));
+    assert_true(sy_corpus_entropy(a->corpus, NULL) == sy_corpus_entropy(b->corpus, NULL));
 }
 
 static const char *const prose = "tests/data/prose.jsonl";
@@ -133,7 +133,7 @@ static void of_others(void **state) {
     assert_int_equal(from_megatron.documents->n_documents, text.documents->n_documents);
     same_sequences(&text, &from_llmc);
     same_sequences(&text, &from_megatron);
-    assert_true(sy_corpus_entropy(text.corpus) == sy_corpus_entropy(from_llmc.corpus));
+    assert_true(sy_corpus_entropy(text.corpus, NULL) == sy_corpus_entropy(from_llmc.corpus, NULL));
     close_data(&from_llmc);
     close_data(&from_megatron);
     b.holdout = c.holdout = 0.05;
