@@ -7,7 +7,7 @@
 #include "base/utf8.h"
 #include "data/corpus.h"
 #include "formats/json.h"
-#include "formats/token_file.h"
+#include "formats/token_writer.h"
 #include "train/io.h"
 
 /* --- text to ids ------------------------------------------------------------------------------------ */
@@ -45,13 +45,25 @@ static sy_status encode_text(const struct sy_tokenizer *t, const struct sy_token
     return status;
 }
 
+static sy_status write_documents(const struct sy_corpus *c, struct sy_token_writer *w) {
+    for (int64_t i = 0; i < c->documents->n_documents; i++) {
+        const struct sy_document *d = &c->documents->document[i];
+        const struct sy_token_document text = {
+            .n = c->start[i + 1] - c->start[i], .bytes = d->bytes, .hash = d->hash};
+        SY_TRY(sy_token_writer_add(w, &text, c->token + c->start[i]));
+    }
+    return SY_OK;
+}
+
 static sy_status write_file(const struct sy_tokenizer *t, const struct sy_corpus *c, const char *path) {
-    struct sy_token_file file = {.tokenizer = sy_tokenizer_hash(t),
-                                 .n_ids = sy_tokenizer_n_ids(t),
-                                 .n_documents = c->documents->n_documents,
-                                 .start = c->start,
-                                 .token = c->token};
-    return sy_token_file_write(path, &file);
+    const struct sy_token_head head = {sy_tokenizer_hash(t), sy_tokenizer_n_ids(t), 0};
+    struct sy_token_writer *w = NULL;
+    SY_TRY(sy_token_writer_open(path, -1, &head, &w));
+    sy_status status = write_documents(c, w);
+    if (status == SY_OK)
+        return sy_token_writer_finish(w, NULL, 0);
+    sy_token_writer_abandon(w);
+    return status;
 }
 
 static sy_status print_corpus(const struct sy_tokenizer *t, const struct sy_corpus *c,

@@ -22,6 +22,7 @@ struct sy_data_options sy_session_data_options(const struct sy_config *c, const 
                                     .max_bad_lines = c->data.max_bad_lines,
                                     .replace = c->data.encoding_errors == SY_ENCODING_REPLACE,
                                     .seed = (uint64_t)c->debug.seed,
+                                    .cache_dir = c->data.cache_dir,
                                     .log = log};
 }
 
@@ -33,11 +34,15 @@ struct sy_tokenizer_options sy_session_tokenizer_options(const struct sy_config 
 }
 
 /* Text to tokens by as many threads as the run has. */
-static sy_status open_corpus(const struct sy_config *c, struct sy_data *d) {
+static sy_status open_corpus(const struct sy_config *c, struct sy_data_options *o, struct sy_data *d) {
     struct sy_pool *pool = NULL;
     if (!sy_tokenizer_is_byte(d->tokenizer))
         SY_TRY(sy_pool_create((int)c->run.threads, &pool));
-    sy_status status = sy_corpus_create(d->documents, d->tokenizer, pool, &d->corpus);
+    o->tokenizer = d->tokenizer;
+    o->pool = pool;
+    sy_status status = sy_documents_load(o, &d->documents);
+    if (status == SY_OK)
+        status = sy_corpus_create(d->documents, d->tokenizer, pool, &d->corpus);
     sy_pool_destroy(pool);
     return status;
 }
@@ -48,9 +53,7 @@ sy_status sy_data_open(const struct sy_config *c, const struct sy_log *log, stru
     struct sy_tokenizer_options tokenizer = sy_session_tokenizer_options(c);
     sy_status status = sy_tokenizer_create(&tokenizer, &d.tokenizer);
     if (status == SY_OK)
-        status = sy_documents_load(&options, &d.documents);
-    if (status == SY_OK)
-        status = open_corpus(c, &d);
+        status = open_corpus(c, &options, &d);
     if (status == SY_OK)
         status = sy_loader_create(d.corpus, &options, c->training.seq_len, &d.loader);
     if (status != SY_OK) {

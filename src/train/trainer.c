@@ -297,8 +297,7 @@ static sy_status prepare(struct trainer *t) {
         sy_documents_fingerprint(t->data.documents, sy_tokenizer_hash(t->data.tokenizer), &t->fingerprint));
     if (t->place.rank == 0)
         SY_TRY(sy_prometheus_listen(t->config, &t->listener));
-    const struct sy_documents *d = t->data.documents;
-    t->out->unigram_entropy = sy_corpus_entropy(t->data.corpus, d->train, d->n_train);
+    t->out->unigram_entropy = sy_corpus_entropy(t->data.corpus, t->config->data.cache_dir);
     return SY_OK;
 }
 
