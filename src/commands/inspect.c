@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "ckpt/hf_config.h"
-#include "commands/model_folder.h"
+#include "ckpt/model_folder.h"
 #include "train/feed.h"
 #include "formats/safetensors.h"
 #include "train/io.h"
