@@ -223,6 +223,17 @@ struct sy_logits_options {
 sy_status sy_logits(struct sy_config *config, const char *model_dir, const struct sy_logits_options *options,
                     const struct sy_io *io);
 
+struct sy_convert_options {
+    const char *dtype;     /* "bf16", "fp16", "fp32"; NULL: "bf16" */
+    const char *max_shard; /* of a file of weights: "5GB" (10^9), "5GiB" (2^30), bytes; NULL: "5GB" */
+};
+
+/* Local. Makes a folder for sharing of a model (as of sy_generate): weights in another precision, config.json,
+ * generation_config.json, tokenizer files, README.md with the digest. Errors: ERR_USAGE `out` is there;
+ * ERR_DATA a number that is beyond the precision; those of reading and writing. */
+sy_status sy_convert(const char *model_dir, const char *out, const struct sy_convert_options *options,
+                     const struct sy_io *io);
+
 struct sy_tokenize_options {
     const char *tokenizer; /* as tokenizer.path: "byte", a tokenizer.json, or a folder with one */
     /* one of these: a text; ids, to be made text; files or folders of text (or of lines of ids) */

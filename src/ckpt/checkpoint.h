@@ -155,6 +155,9 @@ int sy_ckpt_any(const char *run_dir);
  * does not compute: names the key). */
 sy_status sy_ckpt_config(const struct sy_ckpt *ckpt, int recipe, struct sy_config *config);
 
+/* Local. max_position_embeddings of config.json; 0: it says none, or cannot be read. */
+int64_t sy_ckpt_positions(const struct sy_ckpt *ckpt);
+
 struct sy_ckpt_target {
     const struct sy_params *params;
     const struct sy_ckpt_store *store; /* its `put` */

@@ -1,6 +1,8 @@
 /* A model that says how likely texts are: see scorer.h. */
 #include "commands/scorer.h"
 
+#include <stdio.h>
+
 #include "ckpt/model_folder.h"
 #include "train/classes.h"
 #include "train/feed.h"
@@ -8,10 +10,21 @@
 
 /* --- loading ------------------------------------------------------------------------------------------ */
 
+/* Others' folders say how many positions they know; longer sequences are not read unless they are asked for. */
+static sy_status bound_length(const struct sy_ckpt *ckpt, struct sy_config *config) {
+    int64_t known = sy_ckpt_positions(ckpt);
+    char text[32];
+    if (sy_ckpt_info(ckpt)->has_manifest || known < 1 || known >= config->training.seq_len)
+        return SY_OK;
+    snprintf(text, sizeof text, "%lld", (long long)known);
+    return sy_config_set(config, SY_LAYER_CHECKPOINT, sy_ckpt_info(ckpt)->path, "training.seq_len", text);
+}
+
 static sy_status make(struct sy_config *config, struct sy_ckpt *ckpt, const struct sy_log *log,
                       struct sy_scorer *s) {
     SY_TRY(sy_model_folder_config(ckpt, config));
     SY_TRY(sy_model_folder_tokenizer(ckpt, config));
+    SY_TRY(bound_length(ckpt, config));
     SY_TRY(sy_config_set(config, SY_LAYER_FLAG, "command line", "training.local_batch_size", "1"));
     SY_TRY(sy_config_finish(config, sy_hopper_here()));
     struct sy_tokenizer_options tokenizer = sy_session_tokenizer_options(config);

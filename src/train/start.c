@@ -123,6 +123,10 @@ static sy_status take(const struct sy_ckpt *ckpt, struct sy_config *model, struc
     SY_TRY(sy_config_finish(config, sy_hopper_here()));
     SY_TRY(sy_config_refuse_model(config, model, info->path));
     SY_TRY(check_tokenizer(ckpt, config));
+    int64_t known = sy_ckpt_positions(ckpt);
+    if (!info->has_manifest && known > 0 && known < config->training.seq_len)
+        sy_log_warn(log, "training.seq_len = %lld is beyond the %lld positions that %s says it knows",
+                    (long long)config->training.seq_len, (long long)known, info->path);
     return note_changes(model, config, info->path, log);
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/folders.h"
 #include "base/text.h"
+#include "ckpt/hf_config.h"
 #include "report/live.h"
 #include "device/cuda.h"
 #include "train/alerts.h"
@@ -282,6 +283,12 @@ static void log_start(const struct trainer *t) {
                 "(%lld bytes)",
                 (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy,
                 (long long)d->n_heldout, (long long)d->heldout_bytes);
+    const char *class = sy_hf_class_name(t->config);
+    if (class)
+        sy_log_info(&t->log, "checkpoints are of Hugging Face's class %s", class);
+    else
+        sy_log_info(&t->log, "checkpoints are read by switchyard alone: no class of Hugging Face's has %s",
+                    sy_hf_class_lack(t->config));
     log_ranks(t);
 }
 
