@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "base/fmath.h"
-#include "commands/model_folder.h"
+#include "ckpt/model_folder.h"
 #include "commands/sampling.h"
 #include "train/classes.h"
 #include "train/feed.h"

@@ -95,9 +95,18 @@ void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const 
     sink->flush(sink->self);
 }
 
-void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
-                    struct sy_mat x, int64_t token) {
+void sy_head_norm(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
+                  struct sy_mat x) {
     struct sy_row_norm norm = norm_of(c, h, x);
     sy_norm_fwd(c, c->model->norm_eps, b->tokens, &norm, h->xn);
+}
+
+void sy_head_rows(const struct sy_layer_ctx *c, const struct sy_head *h, int64_t first, int64_t n) {
+    logits_of(c, h, first, n);
+}
+
+void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
+                    struct sy_mat x, int64_t token) {
+    sy_head_norm(c, b, h, x);
     logits_of(c, h, token, 1);
 }

@@ -33,4 +33,10 @@ void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const 
 void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *head,
                     struct sy_mat x, int64_t token);
 
+/* The same of many tokens, in pieces: their norm once, then of up to head->chunk of them into head->logits
+ * [n, V]. */
+void sy_head_norm(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *head,
+                  struct sy_mat x);
+void sy_head_rows(const struct sy_layer_ctx *c, const struct sy_head *head, int64_t first, int64_t n);
+
 #endif

@@ -90,8 +90,8 @@ struct sy_session {
 
 enum sy_session_parts { SY_SESSION_TRAIN = 1, SY_SESSION_DATA = 2, SY_SESSION_INIT = 4 };
 
-/* Local. parts: TRAIN also gradients, moments and backward; DATA loads the data set; INIT fills the weights
- * (else zeros). One rank. Errors: those of the parts. Owned by the caller; `config` and `log` must outlive
+/* Local. parts: TRAIN also gradients, moments and backward; DATA loads the data set; INIT fills the weights:
+ * initial values, or those of checkpoint.initial_load_path (else zeros). One rank. Errors: those of the parts. Owned by the caller; `config` and `log` must outlive
  * it. */
 sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts,
                             struct sy_session **out);

@@ -16,6 +16,7 @@
 
 #include "base/folders.h"
 #include "base/text.h"
+#include "ckpt/hf_config.h"
 #include "report/live.h"
 #include "device/cuda.h"
 #include "train/alerts.h"
@@ -27,6 +28,7 @@
 #include "train/prometheus.h"
 #include "train/resume.h"
 #include "train/snapshot.h"
+#include "train/start.h"
 #include "train/state_store.h"
 #include "train/stop.h"
 #include "train/tensorboard.h"
@@ -59,7 +61,7 @@ struct trainer {
     struct sy_snapshot snapshot;
     struct sy_progress_state progress;
     struct sy_stop stop;
-    json_t *fingerprint;
+    json_t *fingerprint, *initial; /* the first rank's; NULL: initial values */
     int64_t first_step, step, saved_step, skipped_in_a_row;
 };
 
@@ -109,7 +111,7 @@ static sy_status name_folder(struct trainer *t, const char *name) {
     snprintf(t->out->run_dir, sizeof t->out->run_dir, "%s", t->config->run.dir);
     if (sy_ckpt_any(t->out->run_dir))
         return SY_OK;
-    SY_TRY(sy_config_finish(t->config, sy_hopper_here()));
+    SY_TRY(sy_start_finish(t->config, &t->log));
     return try_routes(t->config);
 }
 
@@ -189,6 +191,7 @@ static sy_status save(struct trainer *t) {
                                   .data_fingerprint = t->fingerprint,
                                   .tokenizer = t->data.tokenizer,
                                   .trainer = trainer,
+                                  .initial = t->initial,
                                   .weights_digest = t->out->weights_digest};
     struct sy_ckpt_save_options options = {.keep_latest_k = t->config->checkpoint.keep_latest_k,
                                            .log = &t->log};
@@ -206,13 +209,24 @@ static sy_status save(struct trainer *t) {
 
 /* --- steps ---------------------------------------------------------------------------------------------- */
 
+static sy_status begin_anew(struct trainer *t) {
+    SY_TRY(sy_session_digest(t->session, t->out->weights_digest));
+    SY_TRY(agree(t, is_first(t) ? sy_start_record(t->config, t->out->weights_digest, &t->initial) : SY_OK));
+    if (t->initial)
+        sy_log_info(&t->log, "begins with %s of %s, weights digest %s",
+                    t->config->checkpoint.initial_load_model_only ? "the weights" : "weights and optimizer",
+                    t->config->checkpoint.initial_load_path, t->out->weights_digest);
+    return SY_OK;
+}
+
 /* The session, with what was resumed in it. */
 static sy_status make_session(struct trainer *t) {
     int parts = SY_SESSION_TRAIN | SY_SESSION_DATA | (t->resume.ckpt ? 0 : SY_SESSION_INIT);
     struct sy_session_options o = {t->config, &t->log, parts, t->world, &t->data};
     SY_TRY(sy_session_join(&o, &t->session));
     if (!t->resume.ckpt)
-        return sy_session_digest(t->session, t->out->weights_digest);
+        return begin_anew(t);
+    t->initial = is_first(t) ? json_incref((json_t *)sy_ckpt_info(t->resume.ckpt)->initial) : NULL;
     SY_TRY(sy_resume_load(&t->resume, t->session, &t->log, &t->step, t->out->weights_digest));
     t->saved_step = t->first_step = t->step;
     return sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps);
@@ -276,6 +290,12 @@ static void log_start(const struct trainer *t) {
                 "(%lld bytes)",
                 (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy,
                 (long long)d->n_heldout, (long long)d->heldout_bytes);
+    const char *class = sy_hf_class_name(t->config);
+    if (class)
+        sy_log_info(&t->log, "checkpoints are of Hugging Face's class %s", class);
+    else
+        sy_log_info(&t->log, "checkpoints are read by switchyard alone: no class of Hugging Face's has %s",
+                    sy_hf_class_lack(t->config));
     log_ranks(t);
 }
 
@@ -528,6 +548,7 @@ static void close_trainer(struct trainer *t) {
     sy_prometheus_end(t->prometheus);
     if (t->listener >= 0)
         close(t->listener);
+    json_decref(t->initial);
     sy_tensorboard_close(&t->tensorboard);
     sy_alerts_fini(&t->alerts);
     sy_report_live_end(t->report, &t->log);
