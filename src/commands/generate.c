@@ -9,6 +9,7 @@
 #include "commands/model_folder.h"
 #include "commands/sampling.h"
 #include "train/classes.h"
+#include "train/context.h"
 #include "train/feed.h"
 #include "train/io.h"
 #include "train/session.h"
@@ -21,7 +22,8 @@ struct generator {
     const struct sy_io *io;
     int32_t *context; /* all tokens so far */
     int64_t n;
-    float *logits;
+    struct sy_context *model;
+    const float *logits;
     struct sy_candidate *candidates;
 };
 
@@ -40,24 +42,6 @@ static int32_t choose(struct generator *g, int64_t index) {
     return sy_sampling_choose(g->how, index, n, g->candidates);
 }
 
-/* The last seq_len tokens as one sequence: what comes after them cannot be seen, and is left out. */
-static sy_status next_logits(struct generator *g) {
-    struct sy_session *s = g->s;
-    const struct sy_device *d = s->exec.device;
-    int64_t most = s->config->training.seq_len, n = g->n < most ? g->n : most;
-    const float *logits;
-    for (int64_t i = 0; i < n; i++) {
-        s->feed.ids[i] = g->context[g->n - n + i];
-        s->feed.labels[i] = SY_LABEL_NONE;
-        s->feed.doc_start[i] = 0;
-        s->feed.position[i] = (int32_t)i;
-    }
-    struct sy_batch b = sy_feed_sequence(s, n);
-    SY_TRY(sy_model_logits(s->model, &b, n - 1, &logits));
-    d->copy(d, g->logits, logits, (size_t)s->config->model.vocab_size * sizeof *g->logits);
-    return sy_exec_wait(&s->exec);
-}
-
 static sy_status write_token(const struct generator *g, int32_t id) {
     struct sy_text text = {0};
     sy_status status = sy_tokenizer_decode(g->tokenizer, &id, 1, 0, &text);
@@ -69,7 +53,7 @@ static sy_status write_token(const struct generator *g, int32_t id) {
 
 static sy_status sample(struct generator *g) {
     for (int64_t i = 0; i < g->how->max_tokens; i++) {
-        SY_TRY(next_logits(g));
+        SY_TRY(sy_context_logits(g->model, g->context, g->n, &g->logits));
         for (int32_t id = 0; id < sy_tokenizer_n_ids(g->tokenizer); id++)
             if (!sy_f32_finite(g->logits[id]))
                 SY_FAIL(SY_ERR_NONFINITE, "the model's logit of token %d is not finite", id);
@@ -98,9 +82,8 @@ static sy_status start_context(struct generator *g) {
     SY_TRY(status);
     if (g->n == 0)
         SY_FAIL(SY_ERR_USAGE, "--prompt: the tokenizer has no token that begins a text: give a prompt");
-    g->logits = calloc((size_t)vocab, sizeof *g->logits);
     g->candidates = calloc((size_t)vocab, sizeof *g->candidates);
-    if (!g->context || !g->logits || !g->candidates)
+    if (!g->context || !g->candidates)
         SY_FAIL(SY_ERR_MEMORY, "no memory for sampling");
     return SY_OK;
 }
@@ -118,13 +101,14 @@ static sy_status load(struct sy_config *config, struct sy_ckpt *ckpt, const stru
     SY_TRY(sy_config_set(config, SY_LAYER_FLAG, "generate", "training.local_batch_size", "1"));
     SY_TRY(sy_config_finish(config, sy_hopper_here()));
     SY_TRY(open_tokenizer(config, &g->tokenizer));
-    SY_TRY(sy_session_create(config, log, 0, out));
+    SY_TRY(sy_session_create(config, log, SY_SESSION_CACHE, out));
     struct sy_ckpt_store store = sy_state_store(&(*out)->state, NULL);
     struct sy_ckpt_target target = {.params = (*out)->params, .store = &store};
     sy_status status = sy_ckpt_load(ckpt, &target, log, NULL);
     if (status != SY_OK)
         return status;
     SY_TRY(sy_session_weights_changed(*out));
+    SY_TRY(sy_context_create(*out, &g->model));
     sy_log_info(log, "class %s, tier %s, %d threads", sy_class_name((*out)->exec.cls), (*out)->exec.ops->tier,
                 sy_pool_size((*out)->pool));
     return SY_OK;
@@ -147,7 +131,7 @@ sy_status sy_generate(struct sy_config *config, const char *model_dir, const str
         sy_io_printf(io, "\n");
     }
     free(g.context);
-    free(g.logits);
+    sy_context_destroy(g.model);
     free(g.candidates);
     sy_tokenizer_destroy(g.tokenizer);
     sy_session_destroy(g.s);

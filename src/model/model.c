@@ -135,6 +135,7 @@ static sy_status make_part(struct sy_model *m, const struct sy_model_options *o,
                                                       .n_layers = stage->n_layers,
                                                       .pending = stage->pending,
                                                       .split = stage->split,
+                                                      .cached = o->cached,
                                                       .log = o->log},
                            &p->stage);
 }

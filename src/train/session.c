@@ -114,6 +114,7 @@ static sy_status test_class(const struct sy_session *s) {
 
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
+    s->cached = !train && (parts & SY_SESSION_CACHE);
     SY_TRY(check_plant(s->config));
     s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
     SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));

@@ -86,12 +86,18 @@ struct sy_session {
     int64_t base_step, base_token;    /* step base_step begins at token base_token of the stream */
     int64_t applied; /* steps whose update was applied: the power in AdamW's bias correction */
     double flops_per_token;
+    int cached; /* made with CACHE */
 };
 
-enum sy_session_parts { SY_SESSION_TRAIN = 1, SY_SESSION_DATA = 2, SY_SESSION_INIT = 4 };
+enum sy_session_parts {
+    SY_SESSION_TRAIN = 1,
+    SY_SESSION_DATA = 2,
+    SY_SESSION_INIT = 4,
+    SY_SESSION_CACHE = 8
+};
 
 /* Local. parts: TRAIN also gradients, moments and backward; DATA loads the data set; INIT fills the weights
- * (else zeros). One rank. Errors: those of the parts. Owned by the caller; `config` and `log` must outlive
+ * (else zeros); CACHE, without TRAIN, room for the keys and values of a sequence. One rank. Errors: those of the parts. Owned by the caller; `config` and `log` must outlive
  * it. */
 sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts,
                             struct sy_session **out);
