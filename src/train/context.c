@@ -10,6 +10,7 @@ struct sy_context {
     struct sy_session *s;
     int32_t *held; /* [seq_len] whose keys and values the model has */
     int64_t n_held, computed;
+    int is_said;
     float *logits;
 };
 
@@ -35,6 +36,18 @@ void sy_context_destroy(struct sy_context *c) {
     free(c->held);
     free(c->logits);
     free(c);
+}
+
+void sy_context_expect(struct sy_context *c, int64_t n) {
+    int64_t most = c->s->config->training.seq_len;
+    if (n <= most || c->is_said)
+        return;
+    c->is_said = 1;
+    sy_log_info(
+        c->s->log,
+        "a text of %lld tokens would be longer than training.seq_len, %lld: from there on the last %lld are "
+        "a sequence by themselves, and the cache is made anew for each token",
+        (long long)n, (long long)most, (long long)most);
 }
 
 int64_t sy_context_computed(const struct sy_context *c) { return c->computed; }

@@ -20,6 +20,9 @@ void sy_context_destroy(struct sy_context *context);
  * device. */
 sy_status sy_context_logits(struct sy_context *context, const int32_t *ids, int64_t n, const float **logits);
 
+/* Local. A text of n tokens is ahead: what becomes dear in it is said, once, to the session's log. */
+void sy_context_expect(struct sy_context *context, int64_t n);
+
 /* Tokens that were computed since creation. */
 int64_t sy_context_computed(const struct sy_context *context);
 
