@@ -249,6 +249,7 @@ sy_status sy_session_make_weights(struct sy_session *s, int train) {
                                     .state = &s->state,
                                     .keeper = s->weights.keeper,
                                     .moe = &s->config->moe,
+                                    .config = s->config,
                                     .routes = s->config->training.global_batch_size *
                                               s->config->training.seq_len * s->config->moe.top_k /
                                               (sy_plant_is(s->config, "bias_local") ? s->mesh.dp : 1),

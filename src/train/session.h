@@ -129,6 +129,7 @@ struct sy_step_result {
     double balance_loss, z_loss;      /* without them: means over MoE layers and sequences */
     int counted;                      /* the loads mean something: no router met a NaN */
     int applied;
+    int asked;     /* not applied, as training.skip_steps says */
     char why[256]; /* not applied: why */
     char digest[SY_DIGEST_CHARS];
     double data_seconds;

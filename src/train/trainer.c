@@ -376,7 +376,9 @@ static sy_status one_step(struct trainer *t) {
         return save_before(t, status);
     memcpy(t->out->weights_digest, r.digest, sizeof t->out->weights_digest);
     status = agree(t, note_step(t, &r, &figures));
-    if (status == SY_OK && !r.applied)
+    if (status == SY_OK && r.asked)
+        sy_log_info(&t->log, "step %lld skipped: %s", (long long)r.step, r.why);
+    else if (status == SY_OK && !r.applied)
         status = nonfinite(t, &r);
     else if (status == SY_OK)
         t->skipped_in_a_row = 0;
