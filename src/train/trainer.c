@@ -419,7 +419,9 @@ static sy_status one_step(struct trainer *t) {
     if (status == SY_OK)
         status = sy_snapshot_after(&t->snapshot, r.step, is_first(t) ? &t->metrics : NULL);
     status = agree(t, status);
-    if (status == SY_OK && !r.applied)
+    if (status == SY_OK && r.asked)
+        sy_log_info(&t->log, "step %lld skipped: %s", (long long)r.step, r.why);
+    else if (status == SY_OK && !r.applied)
         status = nonfinite(t, &r);
     else if (status == SY_OK)
         t->skipped_in_a_row = 0;
