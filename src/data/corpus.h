@@ -25,9 +25,6 @@ sy_status sy_corpus_create(const struct sy_documents *documents, const struct sy
                            struct sy_pool *pool, struct sy_corpus **out);
 void sy_corpus_destroy(struct sy_corpus *corpus);
 
-/* Local. Makes token and start of bytes, too. Errors: ERR_MEMORY. */
-sy_status sy_corpus_spell_out(struct sy_corpus *corpus);
-
 /* Local. Tokens of document i: BOS if there is one, text, EOS. */
 static inline int64_t sy_corpus_length(const struct sy_corpus *c, int64_t i) {
     const struct sy_document *d = &c->documents->document[i];

@@ -20,7 +20,10 @@
 #include "formats/token_file.h"
 #include "tokenizer/tokenizer.h"
 
+struct sy_documents;
+
 struct sy_data_options {
+    const char *list; /* the option that names the paths, for messages; NULL: training.dataset_path */
     const char *const *dataset_paths; /* files or folders */
     int n_dataset_paths;
     const char *format; /* "text", "jsonl", "tokens", or "auto" (NULL too): tokens by the first bytes;
@@ -42,6 +45,10 @@ struct sy_data_options {
     const struct sy_tokenizer *tokenizer; /* NULL: files of tokens are refused, nothing is cached */
     struct sy_pool *pool;                 /* to make tokens with; may be NULL */
     const char *cache_dir;                /* NULL or "": none */
+    /* After each text that was read: may take those that stand there (sy_token_documents_write). Then nothing is held
+     * out and no document need be left. NULL: they stay. */
+    sy_status (*after)(void *arg, struct sy_documents *documents);
+    void *arg;
 };
 
 struct sy_document {
