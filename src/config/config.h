@@ -63,6 +63,7 @@ enum sy_config_effect {
     SY_EFFECT_RECIPE,
     SY_EFFECT_MODEL,
     SY_EFFECT_DATA,
+    SY_EFFECT_START,
     SY_EFFECT_ANSWER,
     SY_EFFECT_LAYOUT
 };
@@ -120,10 +121,18 @@ const char *sy_config_problem(const struct sy_config *cfg, int i, int *n);
  * ERR_USAGE, ERR_MEMORY. */
 sy_status sy_config_inherit(struct sy_config *cfg, const struct sy_config *before, const char *where);
 
+/* Local. For a new run that begins with the model of `before`, a finished config: the same for the keys of
+ * [model] and [moe] alone. */
+sy_status sy_config_inherit_model(struct sy_config *cfg, const struct sy_config *before, const char *where);
+
 /* Local. ERR_USAGE with a problem for each key of that effect whose value is not that of `before`: "key =
  * value: the run has its value: why". */
 sy_status sy_config_refuse_changes(struct sy_config *cfg, const struct sy_config *before,
                                    enum sy_config_effect effect, const char *why);
+
+/* Local. The same for the keys of [model] and [moe] that say which weights there are; `where` is whose
+ * model `before` has. */
+sy_status sy_config_refuse_model(struct sy_config *cfg, const struct sy_config *before, const char *where);
 
 /* Local. The checks between the options of [moe] alone, finished or not: what an MoE layer by itself
  * needs. Errors: ERR_USAGE with both numbers in the text. */

@@ -151,7 +151,18 @@ static void send_tokens(struct sy_session *s, int64_t n) {
     send(s, n, s->feed.position, s->fed.position);
 }
 
-struct sy_batch sy_feed_sequence(struct sy_session *s, int64_t n) {
+struct sy_batch sy_feed_sequence(struct sy_session *s, const int32_t *ids, int64_t first, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        s->feed.ids[i] = ids[i];
+        s->feed.position[i] = (int32_t)(first + i);
+    }
+    send(s, n, s->feed.ids, s->fed.ids);
+    send(s, n, s->feed.position, s->fed.position);
+    return (struct sy_batch){
+        .at = {0, 1, n}, .tokens = n, .cached = first, .ids = s->fed.ids, .position = s->fed.position};
+}
+
+struct sy_batch sy_feed_labelled(struct sy_session *s, int64_t n) {
     send_tokens(s, n);
     return (struct sy_batch){.at = {0, 1, n},
                              .tokens = n,

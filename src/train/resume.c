@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/state_store.h"
+#include "train/restore.h"
 
 /* --- the config ----------------------------------------------------------------------------------- */
 
@@ -43,6 +43,20 @@ static sy_status name_kept(const struct sy_resume *r, struct sy_config *config, 
     return SY_OK;
 }
 
+/* What the run began with stays, whatever is stated now. */
+static sy_status keep_start(const struct sy_resume *r, struct sy_config *config, const struct sy_log *log) {
+    static const char *const keys[] = {"checkpoint.initial_load_path", "checkpoint.initial_load_model_only"};
+    const char *where = sy_ckpt_info(r->ckpt)->path, *was = r->before->checkpoint.initial_load_path;
+    if (sy_config_layer_of(config, keys[0]) >= SY_LAYER_FILE && *config->checkpoint.initial_load_path)
+        sy_log_info(log, "%s is not read: the run goes on from %s; it began with %s", keys[0], where,
+                    *was ? was : "initial values");
+    for (int i = 0; i < 2; i++)
+        SY_TRY(sy_config_clear(config, SY_LAYER_FLAG, where, keys[i]));
+    SY_TRY(sy_config_set(config, SY_LAYER_FLAG, where, keys[0], was));
+    return sy_config_set(config, SY_LAYER_FLAG, where, keys[1],
+                         r->before->checkpoint.initial_load_model_only ? "true" : "false");
+}
+
 /* The chain of recipe ids: the checkpoint's, and its own if the recipe changed with checkpoint.new_recipe. */
 static sy_status check_recipe(struct sy_resume *r, const struct sy_config *config, const struct sy_log *log) {
     const struct sy_ckpt_info *info = sy_ckpt_info(r->ckpt);
@@ -77,6 +91,7 @@ sy_status sy_resume_find(const char *run_dir, struct sy_config *config, const st
     if (r->ckpt) {
         SY_TRY(read_before(r));
         SY_TRY(sy_config_inherit(config, r->before, sy_ckpt_info(r->ckpt)->path));
+        SY_TRY(keep_start(r, config, log));
         SY_TRY(sy_config_refuse_changes(config, r->before, SY_EFFECT_MODEL,
                                         "another model; choose another run.dir, or leave this out"));
     }
@@ -113,28 +128,6 @@ static sy_status check_data(const struct sy_resume *r, struct sy_session *s) {
     SY_TRY(sy_config_refuse_changes(s->config, r->before, SY_EFFECT_DATA,
                                     "other documents; choose another run.dir, or leave this out"));
     return sy_fail(SY_ERR_DATA, "%s", why);
-}
-
-/* The checkpoint's tensors by their names there (one more buffer can change the family, and so every name).
- * Its list is the beginning of this model's: trained ones first, then buffers. One that is new begins as
- * zeros, which are there already. */
-static sy_status load_tensors(const struct sy_resume *r, struct sy_session *s, const struct sy_log *log) {
-    const struct sy_params *to = s->params;
-    struct sy_params *from;
-    SY_TRY(sy_params_create(&r->before->model, &r->before->moe, &from));
-    struct sy_ckpt_store store = sy_state_store(&s->state, &s->groups.world);
-    struct sy_ckpt_target target = {.params = from, .store = &store, .moments = 1};
-    int same = from->n_tensors <= to->n_tensors;
-    for (int i = 0; same && i < to->n_tensors; i++)
-        same = i < from->n_tensors ? from->tensor[i].n == to->tensor[i].n &&
-                                         sy_state_is_trained(from, i) == sy_state_is_trained(to, i)
-                                   : !sy_state_is_trained(to, i);
-    sy_status status =
-        same ? sy_ckpt_load(r->ckpt, &target, log, NULL)
-             : sy_fail(SY_ERR_RUNTIME, "%s: its %d tensors are not the first of this model's %d",
-                       sy_ckpt_info(r->ckpt)->path, from->n_tensors, to->n_tensors);
-    sy_params_destroy(from);
-    return status;
 }
 
 /* The tokens that a checkpoint was trained on; one without a count has the sequences, which were of its
@@ -193,7 +186,7 @@ sy_status sy_resume_load(const struct sy_resume *r, struct sy_session *s, const 
     const struct sy_comm *world = &s->groups.world;
     sy_status status = world->rank == 0 ? check_data(r, s) : SY_OK;
     if (status == SY_OK)
-        status = load_tensors(r, s, log);
+        status = sy_restore(r->ckpt, r->before, 1, s, log);
     SY_TRY(world->ops->agree(world, status));
     SY_TRY(sy_session_weights_changed(s));
     SY_TRY(sy_session_digest(s, digest)); /* of the names that they have now, with buffers that are new */

@@ -8,7 +8,9 @@ for part in "attention products" "weight gradients: experts" "gradient norm" "di
     says "^  $part +[0-9]+\.[0-9]" "bench model: $part"
 done
 says "^a layer and batch: .* calls of ops, .* runs of the pool; a step: [1-9][0-9]* and [1-9]" "bench model: counts"
-says "^  linear +[1-9][0-9]* " "bench model: op table"
+says "^  linear +[1-9][0-9]* +[0-9]+ +[0-9.]+ +[0-9.]+% +[0-9.]+ +[0-9.]+$" "bench model: op table"
+says "^  digest +1 +1 +[0-9.]+ +[0-9.]+% " "bench model: what the price does is no op of the step"
+says "^peak: copies of 64 MiB, [0-9.]+ GB/s" "bench model: the ceilings"
 digest_of() { sed -n 's/^digest after 4 steps: //p; s/.*"weights_digest":"\([0-9a-f]*\)".*/\1/p' "$room/out"; }
 first=$(digest_of)
 [ ${#first} -eq 32 ] || fail "bench model: no digest"
