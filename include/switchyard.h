@@ -248,8 +248,7 @@ struct sy_tokenize_options {
     int n_paths;
     int decode;           /* not 0: paths hold lines of ids, as are written without it */
     const char *text_key; /* of JSON lines; NULL: "text" */
-    const char *out;      /* a file of tokens, which must not exist; NULL: a line of ids per document, of files of tokens
-                             too */
+    const char *out;      /* a file of tokens, which must not exist; NULL: a line of ids per document */
     int count;            /* not 0: how many, in place of ids */
     int replace;          /* not 0: U+FFFD in the place of what is not UTF-8; 0: that is refused */
     int threads;          /* 0: one per processor that this process may use */

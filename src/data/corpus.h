@@ -1,8 +1,8 @@
 /* The tokens of documents.
  *
- * Of a file of tokens they are read where they are wanted. Of a text in memory and the byte tokenizer they are
- * its bytes, and nothing is kept. Other texts are encoded once, by all threads, before training; their tokens
- * do not depend on who did it.
+ * Of a file of tokens they are read where they are wanted. Of a text in memory and the byte tokenizer they
+ * are its bytes, and nothing is kept. Other texts are encoded once, by all threads, before training; their
+ * tokens do not depend on who did it.
  */
 #ifndef SY_DATA_CORPUS_H
 #define SY_DATA_CORPUS_H

@@ -2,9 +2,9 @@
  *
  *     sequence n goes to the source with the largest n·w_i/Σw − taken_i, equal: the first    (n, taken_i from 0)
  *
- * With W = Σw, weights divided by their greatest common divisor, this has the period W, in which source i has w_i
- * turns: which source, and which of its sequences, is a function of n. Each source has its own stream: documents,
- * order, epochs, held-out part.
+ * With W = Σw, weights divided by their greatest common divisor, this has the period W, in which source i
+ * has w_i turns: which source, and which of its sequences, is a function of n. Each source has its own
+ * stream: documents, order, epochs, held-out part.
  */
 #ifndef SY_DATA_MIXTURE_H
 #define SY_DATA_MIXTURE_H
@@ -42,19 +42,19 @@ struct sy_mixture {
     int64_t period, seq_len;
 };
 
-/* Where a stretch of steps with one seq_len begins: at token `from` of the run, of which each source has given so
- * many. Of one data set it is not looked at. */
+/* Where a stretch of steps with one seq_len begins: at token `from` of the run, of which each source has
+ * given so many. Of one data set it is not looked at. */
 struct sy_mixture_place {
     int64_t from, tokens[SY_SOURCES_MAX];
 };
 
-/* Local. data.tokenizer and log must outlive it; a pool need not. Errors: those of documents, corpus and loader;
- * ERR_USAGE weights. sy_mixture_close (NULL too). */
+/* Local. data.tokenizer and log must outlive it; a pool need not. Errors: those of documents, corpus and
+ * loader; ERR_USAGE weights. sy_mixture_close (NULL too). */
 sy_status sy_mixture_open(const struct sy_mixture_options *o, struct sy_mixture **out);
 void sy_mixture_close(struct sy_mixture *mixture);
 
-/* Local. The sequence that begins at token `at` of the run. Errors: those of sy_loader_fetch; ERR_USAGE it is no
- * whole number of sequences behind the place. */
+/* Local. The sequence that begins at token `at` of the run. Errors: those of sy_loader_fetch; ERR_USAGE it
+ * is no whole number of sequences behind the place. */
 sy_status sy_mixture_fetch(const struct sy_mixture *mixture, const struct sy_mixture_place *place, int64_t at,
                            int32_t *tokens, int32_t *labels, int32_t *doc_start);
 
@@ -80,8 +80,8 @@ sy_status sy_mixture_fingerprint(const struct sy_mixture *mixture, const char *t
 sy_status sy_mixture_check(const struct sy_mixture *mixture, const char *tokenizer, const char *name,
                            const json_t *fingerprint);
 
-/* Local. A place in a checkpoint: {"from": token, "tokens": [of each source]}; NULL of one data set, and without
- * memory. And back, for a run that is at token `at`: ERR_DATA. */
+/* Local. A place in a checkpoint: {"from": token, "tokens": [of each source]}; NULL of one data set, and
+ * without memory. And back, for a run that is at token `at`: ERR_DATA. */
 json_t *sy_mixture_place_json(const struct sy_mixture *mixture, const struct sy_mixture_place *place);
 sy_status sy_mixture_place_read(const struct sy_mixture *mixture, const char *name, const json_t *json,
                                 int64_t at, struct sy_mixture_place *place);

@@ -18,8 +18,8 @@ sy_status sy_token_documents_take(struct sy_documents *documents, const struct s
 
 enum { SY_TOKENS_AT_ONCE = 1 << 25 }; /* bytes of text */
 
-/* Local. Tokens of all texts that stand in `documents` go to the writer, and they stand there no more. Errors: those of
- * sy_corpus_create and of writing. */
+/* Local. Tokens of all texts that stand in `documents` go to the writer, and they stand there no more.
+ * Errors: those of sy_corpus_create and of writing. */
 sy_status sy_token_documents_write(struct sy_documents *documents, const struct sy_data_options *o,
                                    struct sy_token_writer *writer);
 

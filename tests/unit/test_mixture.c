@@ -1,5 +1,6 @@
-/* Sources that take turns: the rule is done again here by hand, with fractions as they are written down; each source's
- * sequences are those of a run that has it alone; a stretch that is moved goes on where the one before ended.
+/* Sources that take turns: the rule is done again here by hand, with fractions as they are written down;
+ * each source's sequences are those of a run that has it alone; a stretch that is moved goes on where the
+ * one before ended.
  */
 #include <math.h>
 
