@@ -2,7 +2,8 @@
 # Trains on a corpus that is larger than memory: makes FOLDER/corpus (so many GB of text, unless it is there), starts a run
 # with data.cache_dir three times (nothing is there; all is there; all is there and the pages are not in memory, where that
 # can be asked for), and prints for each the seconds to the first step, and the most resident memory of the process, beside
-# that of the same model on a small corpus.     usage: bench/big_corpus.sh FOLDER GB [BIN [--section.key=value ...]]
+# that of the same model on a small corpus. BIN "none": only makes the corpus. It needs twice as much room on the disk.
+#   usage: bench/big_corpus.sh FOLDER GB [BIN [--section.key=value ...]]
 set -eu
 folder=$1 gb=$2 bin=${3:-build/switchyard}
 shift $(($# < 3 ? $# : 3))
@@ -31,6 +32,7 @@ if [ ! -d "$folder/corpus" ]; then
     mv "$folder/corpus.part" "$folder/corpus"
 fi
 du -sb "$folder/corpus" | awk '{ printf "corpus: %.1f GB\n", $1 / 1e9 }'
+[ "$bin" != none ] || exit 0
 start() { # NAME DATA [FLAG ...]: a run of two steps, timed to its first
     name=$1 data=$2
     shift 2

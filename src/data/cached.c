@@ -17,8 +17,6 @@
 #include "data/token_documents.h"
 #include "formats/token_writer.h"
 
-enum { AT_ONCE_BYTES = 1 << 25 };
-
 /* Raised when files of text are read, or texts are encoded, in another way than before. */
 #define TEXT_RULES "text 1"
 #define INDEX_RULES "index 1"
@@ -119,27 +117,9 @@ static sy_status open_text(struct job *j, struct sy_token_file **out) {
     return SY_OK;
 }
 
-/* Documents that were read go to the file. */
-static sy_status hand_over(struct job *j, struct sy_documents *some) {
-    struct sy_corpus *c = NULL;
-    SY_TRY(sy_corpus_create(some, j->o->tokenizer, j->o->pool, &c));
-    sy_status status = SY_OK;
-    for (int64_t i = 0; i < some->n_documents && status == SY_OK; i++) {
-        const struct sy_document *d = &some->document[i];
-        const void *ids = c->token ? (const void *)(c->token + c->start[i]) : some->text + d->offset;
-        int64_t n = c->token ? c->start[i + 1] - c->start[i] : d->bytes;
-        status = sy_token_writer_add(
-            j->writer, &(struct sy_token_document){.n = n, .bytes = d->bytes, .hash = d->hash}, ids);
-    }
-    sy_corpus_destroy(c);
-    some->other_bytes += some->text_bytes;
-    some->text_bytes = 0;
-    some->n_documents = 0;
-    return status;
-}
-
 static sy_status hand_over_many(void *arg, struct sy_documents *some) {
-    return some->text_bytes < AT_ONCE_BYTES ? SY_OK : hand_over(arg, some);
+    const struct job *j = arg;
+    return some->text_bytes < SY_TOKENS_AT_ONCE ? SY_OK : sy_token_documents_write(some, j->o, j->writer);
 }
 
 /* What is known of the file beside its tokens. */
@@ -177,7 +157,7 @@ static sy_status make_text(struct job *j, int fd) {
     if (status == SY_OK)
         status = sy_text_read(&(struct sy_text_reading){&read, j->o, hand_over_many, j});
     if (status == SY_OK)
-        status = hand_over(j, &read);
+        status = sy_token_documents_write(&read, j->o, j->writer);
     if (status == SY_OK)
         status = finish_text(j, &read);
     sy_token_writer_abandon(j->writer);

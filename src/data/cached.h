@@ -6,8 +6,8 @@
 
 #include "data/documents.h"
 
-/* What of the entries of a data set is checked whole at its start; of the rest the index is, and each block of
- * tokens when it is first read. */
+/* What of the entries of a data set is checked whole at its start; of the rest the index is, and each block
+ * of tokens when it is first read. */
 enum { SY_CACHE_CHECKED_BYTES = 1 << 28 };
 
 /* Local. Adds a file of text, `path` taken over, whose tokens stand in the cache afterwards. */

@@ -157,26 +157,6 @@ sy_status sy_corpus_create(const struct sy_documents *documents, const struct sy
     return SY_OK;
 }
 
-sy_status sy_corpus_spell_out(struct sy_corpus *c) {
-    const struct sy_documents *d = c->documents;
-    if (c->token || d->text_bytes == 0)
-        return SY_OK;
-    c->start = malloc((size_t)(d->n_documents + 1) * sizeof *c->start);
-    c->token = malloc(((size_t)d->text_bytes + 1) * sizeof *c->token);
-    if (!c->start || !c->token)
-        SY_FAIL(SY_ERR_MEMORY, "out of memory for %" PRId64 " tokens", d->text_bytes);
-    c->start[0] = 0;
-    for (int64_t i = 0; i < d->n_documents; i++) {
-        const struct sy_document *document = &d->document[i];
-        c->start[i + 1] = c->start[i] + (document->tokens == SY_TEXT ? document->bytes : 0);
-        if (document->tokens != SY_TEXT)
-            continue;
-        for (int64_t j = 0; j < document->bytes; j++)
-            c->token[c->start[i] + j] = (unsigned char)d->text[document->offset + j];
-    }
-    return SY_OK;
-}
-
 void sy_corpus_destroy(struct sy_corpus *c) {
     if (!c)
         return;

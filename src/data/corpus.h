@@ -1,8 +1,8 @@
 /* The tokens of documents.
  *
- * Of a file of tokens they are read where they are wanted. Of a text in memory and the byte tokenizer they are
- * its bytes, and nothing is kept. Other texts are encoded once, by all threads, before training; their tokens
- * do not depend on who did it.
+ * Of a file of tokens they are read where they are wanted. Of a text in memory and the byte tokenizer they
+ * are its bytes, and nothing is kept. Other texts are encoded once, by all threads, before training; their
+ * tokens do not depend on who did it.
  */
 #ifndef SY_DATA_CORPUS_H
 #define SY_DATA_CORPUS_H
@@ -24,9 +24,6 @@ struct sy_corpus {
 sy_status sy_corpus_create(const struct sy_documents *documents, const struct sy_tokenizer *tokenizer,
                            struct sy_pool *pool, struct sy_corpus **out);
 void sy_corpus_destroy(struct sy_corpus *corpus);
-
-/* Local. Makes token and start of bytes, too. Errors: ERR_MEMORY. */
-sy_status sy_corpus_spell_out(struct sy_corpus *corpus);
 
 /* Local. Tokens of document i: BOS if there is one, text, EOS. */
 static inline int64_t sy_corpus_length(const struct sy_corpus *c, int64_t i) {

@@ -87,7 +87,7 @@ static sy_status load_kind(struct sy_documents *d, const struct sy_data_options 
         SY_FAIL(SY_ERR_DATA,
                 "%s: no file of tokens (ours, llm.c's, Megatron's), which data.format = tokens reads",
                 d->file[d->n_files - 1].path);
-    return sy_text_read(&(struct sy_text_reading){.to = d, .o = o});
+    return sy_text_read(&(struct sy_text_reading){d, o, o->after, o->arg});
 }
 
 /* One that was found in a folder may be left out by data.suffixes. */
@@ -103,14 +103,15 @@ static sy_status load_file(struct sy_documents *d, const struct sy_data_options 
 }
 
 static sy_status load_files(struct sy_documents *d, const struct sy_data_options *o, struct sy_paths *paths) {
-    int64_t n_before = d->n_documents;
+    int64_t before = sy_documents_bytes(d);
     d->is_full = 0;
     for (int64_t i = 0; i < paths->n && !d->is_full; i++)
         SY_TRY(load_file(d, o, &paths->item[i]));
-    if (d->n_documents == n_before && d->is_full)
+    int is_empty = sy_documents_bytes(d) == before;
+    if (is_empty && d->is_full)
         SY_FAIL(SY_ERR_USAGE, "%s: no documents: the first is larger than data.max_bytes = %" PRId64,
                 d->file[d->n_files - 1].path, o->max_bytes);
-    if (d->n_documents == n_before)
+    if (is_empty)
         SY_FAIL(SY_ERR_USAGE,
                 "%s: no documents: %" PRId64 " files hold no text (%" PRId64 " empty documents, %" PRId64
                 " broken lines)",
@@ -157,7 +158,9 @@ static sy_status load_given(struct sy_documents *d, const struct sy_data_options
 
 static sy_status load(struct sy_documents *d, const struct sy_data_options *o) {
     SY_TRY(check_options(o));
-    SY_TRY(load_list(d, o, "training.dataset_path"));
+    SY_TRY(load_list(d, o, o->list ? o->list : "training.dataset_path"));
+    if (o->after)
+        return SY_OK;
     SY_TRY(o->n_validation_paths > 0 ? load_given(d, o) : sy_holdout_split(d, o));
     if (o->validate && d->n_heldout == 0)
         SY_FAIL(SY_ERR_USAGE,

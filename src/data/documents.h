@@ -20,12 +20,16 @@
 #include "formats/token_file.h"
 #include "tokenizer/tokenizer.h"
 
+struct sy_documents;
+
 struct sy_data_options {
+    const char *list; /* the option that names the paths, for messages; NULL: training.dataset_path */
     const char *const *dataset_paths; /* files or folders */
     int n_dataset_paths;
-    const char *format; /* "text", "jsonl", "tokens", or "auto" (NULL too): tokens by the first bytes;
-                           jsonl by name (.jsonl, .jsonlines, .ndjson, .json, in any case, also with .gz or .zst
-                           behind it) or if the first line is an object with the text; else text */
+    /* "text", "jsonl", "tokens", or "auto" (NULL too): tokens by the first bytes; jsonl by name (.jsonl,
+     * .jsonlines, .ndjson, .json, in any case, also with .gz or .zst behind it) or if the first line is an
+     * object with the text; else text */
+    const char *format;
     const char *const *suffixes; /* in folders, take only files that end so; none: all but hidden ones */
     int n_suffixes;
     const char *text_key; /* of a JSON line; NULL: "text" */
@@ -42,6 +46,10 @@ struct sy_data_options {
     const struct sy_tokenizer *tokenizer; /* NULL: files of tokens are refused, nothing is cached */
     struct sy_pool *pool;                 /* to make tokens with; may be NULL */
     const char *cache_dir;                /* NULL or "": none */
+    /* After each text that was read: may take those that stand there (sy_token_documents_write). Then
+     * nothing is held out and no document need be left. NULL: they stay. */
+    sy_status (*after)(void *arg, struct sy_documents *documents);
+    void *arg;
 };
 
 struct sy_document {
@@ -95,15 +103,15 @@ static inline int64_t sy_documents_bytes(const struct sy_documents *d) {
 /* Local. For the room. One more file (`path` from malloc, taken over also on failure). */
 sy_status sy_documents_add_file(struct sy_documents *documents, char *path);
 
-/* Local. For the room. Adds a row. Adds a document of bytes that stand in `text`; makes document i other bytes
- * of it. */
+/* Local. For the room. Adds a row. Adds a document of bytes that stand in `text`; makes document i other
+ * bytes of it. */
 sy_status sy_documents_add_row(struct sy_documents *documents, const struct sy_document *row);
 sy_status sy_documents_add(struct sy_documents *documents, int64_t offset, int64_t bytes, int32_t file,
                            int64_t line);
 void sy_document_set(struct sy_documents *documents, int64_t i, int64_t offset, int64_t bytes);
 
-/* Local. XXH3-128 over (number of documents, their hashes and sizes, number held out, their indices), as 32 hex
- * digits. Errors: ERR_MEMORY. */
+/* Local. XXH3-128 over (number of documents, their hashes and sizes, number held out, their indices), as 32
+ * hex digits. Errors: ERR_MEMORY. */
 sy_status sy_documents_hash(const struct sy_documents *documents, char out[33]);
 
 /* Local. {"files": [{"path", "bytes", "hash"} …], "documents": n, "documents_hash": 32 hex of the

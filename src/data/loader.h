@@ -19,9 +19,8 @@ enum { SY_SEQ_LEN_MAX = 1 << 24 };
 
 struct sy_loader;
 
-/* Local. Uses shuffle, seed, cache_dir, tokenizer and log of `options`; corpus, tokenizer and log must outlive
- * it. Errors: ERR_USAGE seq_len out of 1 … SY_SEQ_LEN_MAX, no training
- * documents; ERR_MEMORY. */
+/* Local. Uses shuffle, seed, cache_dir, tokenizer and log of `options`; corpus, tokenizer and log must
+ * outlive it. Errors: ERR_USAGE seq_len out of 1 … SY_SEQ_LEN_MAX, no training documents; ERR_MEMORY. */
 sy_status sy_loader_create(const struct sy_corpus *corpus, const struct sy_data_options *options,
                            int64_t seq_len, struct sy_loader **out);
 void sy_loader_destroy(struct sy_loader *loader);

@@ -12,8 +12,8 @@ struct sy_text_reading {
     void *arg;
 };
 
-/* Local. Up to the document that max_bytes forbids: then `to` is full, and the file is read to its end for its
- * hash alone. Errors: ERR_IO, ERR_DATA name the file; ERR_MEMORY. */
+/* Local. Up to the document that max_bytes forbids: then `to` is full, and the file is read to its end for
+ * its hash alone. Errors: ERR_IO, ERR_DATA name the file; ERR_MEMORY. */
 sy_status sy_text_read(const struct sy_text_reading *reading);
 
 /* Local. Whether a path has the name of JSON Lines. */

@@ -8,6 +8,7 @@
 
 #include "base/folders.h"
 #include "data/cached.h"
+#include "data/corpus.h"
 
 struct sy_token_options sy_token_options_of(const struct sy_tokenizer *t) {
     return (struct sy_token_options){sy_tokenizer_hash(t), sy_tokenizer_n_ids(t), sy_tokenizer_bos(t),
@@ -72,6 +73,25 @@ sy_status sy_token_documents_add(struct sy_documents *d, const struct sy_data_op
     sy_status status =
         kind == SY_TOKEN_MEGATRON && is_there(d, other) && is_there(d, path) ? SY_OK : add(d, o, path);
     free(path);
+    return status;
+}
+
+sy_status sy_token_documents_write(struct sy_documents *some, const struct sy_data_options *o,
+                                   struct sy_token_writer *w) {
+    struct sy_corpus *c = NULL;
+    SY_TRY(sy_corpus_create(some, o->tokenizer, o->pool, &c));
+    sy_status status = SY_OK;
+    for (int64_t i = 0; i < some->n_documents && status == SY_OK; i++) {
+        const struct sy_document *d = &some->document[i];
+        const void *ids = c->token ? (const void *)(c->token + c->start[i]) : some->text + d->offset;
+        int64_t n = c->token ? c->start[i + 1] - c->start[i] : d->bytes;
+        status = sy_token_writer_add(
+            w, &(struct sy_token_document){.n = n, .bytes = d->bytes, .hash = d->hash}, ids);
+    }
+    sy_corpus_destroy(c);
+    some->other_bytes += some->text_bytes;
+    some->text_bytes = 0;
+    some->n_documents = 0;
     return status;
 }
 

@@ -57,12 +57,13 @@ struct sy_token_options {    /* of the run */
     int32_t n_ids, bos, eos; /* BOS may be negative: there is none */
 };
 
-/* Local. What a file is, by its first bytes; a .bin whose .idx stands beside it is Megatron's. SY_TOKEN_NO_FILE
- * also where it cannot be read. Fills other[bytes] with the path of the .idx or .bin that belongs to it. */
+/* Local. What a file is, by its first bytes; a .bin whose .idx stands beside it is Megatron's.
+ * SY_TOKEN_NO_FILE also where it cannot be read. Fills other[bytes] with the path of the .idx or .bin that
+ * belongs to it. */
 enum sy_token_kind sy_token_file_kind(const char *path, char *other, size_t bytes);
 
-/* Local. Opens and checks a file, either one of Megatron's two. Errors: ERR_IO, ERR_DATA another tokenizer, an
- * id (place, id, bound), damage; ERR_USAGE it is none; ERR_MEMORY. */
+/* Local. Opens and checks a file, either one of Megatron's two. Errors: ERR_IO, ERR_DATA another tokenizer,
+ * an id (place, id, bound), damage; ERR_USAGE it is none; ERR_MEMORY. */
 sy_status sy_token_file_open(const char *path, const struct sy_token_options *o, struct sy_token_file **out);
 void sy_token_file_close(struct sy_token_file *file);
 
@@ -73,8 +74,8 @@ sy_status sy_token_file_read(const struct sy_token_file *file, int64_t first, in
 /* Local. Checks every block of ours that was not yet. */
 sy_status sy_token_file_check(const struct sy_token_file *file);
 
-/* Local. The index of another's file is taken from `index`, an index of it, and neither is read. The notes are
- * the index's. */
+/* Local. The index of another's file is taken from `index`, an index of it, and neither is read. The notes
+ * are the index's. */
 sy_status sy_token_file_open_indexed(const char *path, const char *index, const struct sy_token_options *o,
                                      struct sy_token_file **out);
 

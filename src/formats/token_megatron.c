@@ -1,8 +1,8 @@
 /* Megatron's files of tokens: see token_file.h.
  *
  *     .idx   "MMIDIDX\0\0" | u64 1 | u8 type | u64 sequences | u64 documents + 1
- *            | i32 tokens of each sequence | i64 byte in .bin of each | i64 first sequence of each document, and
- *            the number of sequences | (u8 mode of each sequence, of pictures: not read)
+ *            | i32 tokens of each sequence | i64 byte in .bin of each | i64 first sequence of each document,
+ *            and the number of sequences | (u8 mode of each sequence, of pictures: not read)
  *     .bin   ids
  *
  * Read front to back by three cursors. Sequences stand one behind another in .bin, as Megatron writes them.

@@ -18,12 +18,13 @@ struct sy_token_note { /* metadata */
     const char *key, *value;
 };
 
-/* Local. Makes the file, which must not be there, and removes it on error; or, with fd >= 0, writes to that, an
- * empty file of this name, and closes it at the end. Errors: ERR_IO, ERR_MEMORY. */
+/* Local. Makes the file, which must not be there, and removes it on error; or, with fd >= 0, writes to
+ * that, an empty file of this name, and closes it at the end. Errors: ERR_IO, ERR_MEMORY. */
 sy_status sy_token_writer_open(const char *path, int fd, const struct sy_token_head *head,
                                struct sy_token_writer **out);
 
-/* Local. A document: n, bytes and hash of `text`, and its ids: n of them as int32 or, if is_bytes, as bytes. */
+/* Local. A document: n, bytes and hash of `text`, and its ids: n of them as int32 or, if is_bytes, as
+ * bytes. */
 sy_status sy_token_writer_add(struct sy_token_writer *w, const struct sy_token_document *text,
                               const void *ids);
 

@@ -5,8 +5,8 @@
 
 #include "train/session.h"
 
-/* Local. The data set of a configuration: once a process, for all its ranks. Errors: those of tokenizer,
- * documents, corpus and loader. sy_data_close (of {0} too). */
+/* Local. The data set of a configuration: once a process, for all its ranks. Errors: those of tokenizer
+ * and mixture. sy_data_close (of {0} too). */
 sy_status sy_data_open(const struct sy_config *config, const struct sy_log *log, struct sy_data *out);
 void sy_data_close(struct sy_data *data);
 

@@ -96,7 +96,7 @@ static sy_status initialise(struct sy_session *s) {
 }
 
 static sy_status open_data(struct sy_session *s) {
-    if (s->data.loader)
+    if (s->data.mixture)
         return SY_OK;
     SY_TRY(sy_data_open(s->config, s->log, &s->own_data));
     s->data = s->own_data;

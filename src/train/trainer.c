@@ -171,14 +171,28 @@ static sy_status write_config(struct trainer *t) {
 
 /* --- checkpoints ---------------------------------------------------------------------------------------- */
 
+/* What the trainer has beside weights; NULL without memory. */
+static json_t *describe(const struct sy_session *s, int64_t tokens) {
+    json_t *trainer =
+        json_pack("{s:I, s:I}", "applied", (json_int_t)s->applied, "tokens", (json_int_t)tokens);
+    json_t *place = sy_mixture_place_json(s->data.mixture, &s->place);
+    int lacks = s->data.mixture->n > 1 && !place;
+    if (trainer && place)
+        lacks |= json_object_set(trainer, "sources", place) != 0;
+    json_decref(place);
+    if (!lacks)
+        return trainer;
+    json_decref(trainer);
+    return NULL;
+}
+
 /* Every rank's: each writes what it owns. */
 static sy_status save(struct trainer *t) {
     struct sy_session *s = t->session;
     if (!t->config->checkpoint.enable || t->saved_step == t->step)
         return SY_OK;
     int64_t tokens = sy_session_token(s, t->step);
-    json_t *trainer =
-        json_pack("{s:I, s:I}", "applied", (json_int_t)s->applied, "tokens", (json_int_t)tokens);
+    json_t *trainer = describe(s, tokens);
     SY_TRY(agree(t, trainer ? SY_OK : sy_fail(SY_ERR_MEMORY, "no memory for a checkpoint's manifest")));
     struct sy_ckpt_store store = sy_state_store(&s->state, t->world);
     struct sy_ckpt_state state = {.config = t->config,
@@ -276,9 +290,19 @@ static void log_ranks(const struct trainer *t) {
         log_experts(t);
 }
 
+static void log_sources(const struct trainer *t) {
+    const struct sy_mixture *m = t->session->data.mixture;
+    for (int i = 0; i < m->n && m->n > 1; i++) {
+        const struct sy_documents *d = m->of[i].documents;
+        sy_log_info(&t->log, "source %s: %lld of %lld sequences, %lld documents (%lld bytes)",
+                    t->config->data.sources.items[i], (long long)m->of[i].turns, (long long)m->period,
+                    (long long)d->n_train, (long long)d->train_bytes);
+    }
+}
+
 static void log_start(const struct trainer *t) {
     const struct sy_session *s = t->session;
-    const struct sy_documents *d = s->data.documents;
+    struct sy_mixture_totals d = sy_mixture_totals(s->data.mixture);
     log_device(t);
     if (t->step < t->config->training.steps)
         sy_schedule_warn(&t->config->lr_scheduler, t->config->training.steps, &t->log);
@@ -288,8 +312,9 @@ static void log_start(const struct trainer *t) {
     sy_log_info(&t->log,
                 "%lld documents to train on (%lld bytes, %.4f nats per token as unigrams), %lld held out "
                 "(%lld bytes)",
-                (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy,
-                (long long)d->n_heldout, (long long)d->heldout_bytes);
+                (long long)d.n_train, (long long)d.train_bytes, t->out->unigram_entropy,
+                (long long)d.n_heldout, (long long)d.heldout_bytes);
+    log_sources(t);
     const char *class = sy_hf_class_name(t->config);
     if (class)
         sy_log_info(&t->log, "checkpoints are of Hugging Face's class %s", class);
@@ -313,11 +338,10 @@ static sy_status prepare(struct trainer *t) {
     struct sy_mesh mesh;
     SY_TRY(sy_mesh_create(t->config, processes ? t->place.size : (int)t->config->run.ranks, 0, &mesh));
     SY_TRY(sy_data_open(t->config, &t->log, &t->data));
-    SY_TRY(
-        sy_documents_fingerprint(t->data.documents, sy_tokenizer_hash(t->data.tokenizer), &t->fingerprint));
+    SY_TRY(sy_mixture_fingerprint(t->data.mixture, sy_tokenizer_hash(t->data.tokenizer), &t->fingerprint));
     if (t->place.rank == 0)
         SY_TRY(sy_prometheus_listen(t->config, &t->listener));
-    t->out->unigram_entropy = sy_corpus_entropy(t->data.corpus, t->config->data.cache_dir);
+    t->out->unigram_entropy = sy_mixture_entropy(t->data.mixture, t->config->data.cache_dir);
     return SY_OK;
 }
 
@@ -353,7 +377,7 @@ static sy_status start(struct trainer *t) {
 
 static sy_status evaluate(struct trainer *t) {
     int64_t n;
-    if (sy_loader_eval_count(t->session->data.loader) == 0)
+    if (sy_mixture_eval_count(t->session->data.mixture) == 0)
         return SY_OK;
     SY_TRY(sy_session_eval(t->session, t->config->validation.steps, &t->out->eval_loss, &n));
     SY_TRY(agree(t, is_first(t) ? sy_metrics_eval(&t->metrics, t->step, t->out->eval_loss, n) : SY_OK));

@@ -1,6 +1,6 @@
-/* Any bytes as an index of Megatron's, and any as the ids beside it: refused, or the documents stand one behind
- * another inside of the ids, and what was counted is what they have. An index of ours that is made of the pair
- * gives the same.
+/* Any bytes as an index of Megatron's, and any as the ids beside it: refused, or the documents stand one
+ * behind another inside of the ids, and what was counted is what they have. An index of ours that is made
+ * of the pair gives the same.
  */
 #include <stdint.h>
 #include <stdlib.h>

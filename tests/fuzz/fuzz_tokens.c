@@ -1,6 +1,6 @@
-/* Any bytes as a file of tokens, ours or llm.c's: refused, or every document lies inside it and can be read, and
- * every id that is read is one of the tokenizer's. As a stranger's file of ours never has the right digest, the
- * same bytes are also tried with sums and digest put right.
+/* Any bytes as a file of tokens, ours or llm.c's: refused, or every document lies inside it and can be
+ * read, and every id that is read is one of the tokenizer's. As a stranger's file of ours never has the
+ * right digest, the same bytes are also tried with sums and digest put right.
  */
 #include <stdint.h>
 #include <stdlib.h>

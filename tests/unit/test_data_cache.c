@@ -1,6 +1,6 @@
-/* The cache changes nothing but the time: documents, what is held out, every sequence, fingerprint and entropy are
- * those of a data set without one. Entries are made once, found again, made anew when they are damaged, and by one
- * process where several come at once.
+/* The cache changes nothing but the time: documents, what is held out, every sequence, fingerprint and
+ * entropy are those of a data set without one. Entries are made once, found again, made anew when they are
+ * damaged, and by one process where several come at once.
  */
 #include <sys/wait.h>
 #include <dirent.h>
@@ -278,7 +278,8 @@ static void keys(void **state) {
     forget();
 }
 
-/* Processes that come at once: one makes the entry, all have the data. A .part that one left is written over. */
+/* Processes that come at once: one makes the entry, all have the data. A .part that one left is written
+ * over. */
 static void several(void **state) {
     (void)state;
     enum { PROCESSES = 6 };

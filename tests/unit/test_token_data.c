@@ -1,5 +1,5 @@
-/* A data set is the same whether it is text, or a file of tokens made of that text: documents, what is held out,
- * every sequence. Files of other programs give the documents that their ids say.
+/* A data set is the same whether it is text, or a file of tokens made of that text: documents, what is held
+ * out, every sequence. Files of other programs give the documents that their ids say.
  */
 #include "data/loader.h"
 #include "token_files.h"

@@ -1,5 +1,5 @@
-/* Files of tokens as formats/token_file.h reads them: what is in them comes out, an id beyond the tokenizer is
- * named with its place, and no cut and no changed byte passes.
+/* Files of tokens as formats/token_file.h reads them: what is in them comes out, an id beyond the tokenizer
+ * is named with its place, and no cut and no changed byte passes.
  */
 #include "token_files.h"
 
@@ -134,7 +134,8 @@ static void megatron(void **state) {
             add_bytes(&idx, "\0\0\0\0\0\0\0\0\0", 9); /* modes */
         put_pair(&idx, &bin);
         struct sy_token_file *f = open_ok(in_room(t % 2 ? "c.idx" : "c.bin"));
-        /* documents: none; [1 2 3 EOS]; [BOS 4 EOS EOS] + 7; [8 9] + [BOS EOS]; BOS EOS of its own is empty */
+        /* documents: none; [1 2 3 EOS]; [BOS 4 EOS EOS] + 7; [8 9] + [BOS EOS]; BOS EOS of its own is
+         * empty */
         assert_int_equal(f->n_documents, 4);
         assert_int_equal(f->n_empty, 2);
         is_hashed_by_ids(f, 0, (const int32_t[]){1, 2, 3}, 3);

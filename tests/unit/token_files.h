@@ -40,7 +40,9 @@ static inline void add_bytes(struct bytes *b, const void *from, size_t n) {
 
 static inline void add_number(struct bytes *b, int64_t value, size_t size) { add_bytes(b, &value, size); }
 
+/* A new file each time: one that is cut to nothing and written again is flushed to the disk when it is closed. */
 static inline void write_bytes(const char *path, const void *from, size_t n) {
+    unlink(path);
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
     assert_int_equal(fwrite(from, 1, n, f), n);
