@@ -1,5 +1,5 @@
 /* linear_dx: dx = BF(CHAIN over the outputs of all maps). With SwiGLU's backward behind it a thread takes all
- * columns of a tile of rows: a' of these rows stays in its scratch (or the workspace where it has no room), and
+ * columns of a tile of rows: a' of these rows stays in its scratch (in the workspace where it has no room), and
  * goes from there to dgu, hw and dw. */
 #include "ops/ref/products.h"
 #include "ops/ref/protos.h"

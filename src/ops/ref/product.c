@@ -163,8 +163,8 @@ static struct micro ends_of(const struct work *w, const struct block *b, const s
     return m;
 }
 
-/* What a tile fetches: the first two of a panel the next panel, or the next group's first, half of it each; the
- * others what they are told. */
+/* What a tile fetches: the first two of a panel the next panel, or the next group's first, half of it each;
+ * the others what they are told. */
 static const char *fetched(const struct work *w, const struct tile *c, const struct piece *q,
                            const struct micro *run) {
     const char *next = (const char *)(run->b + up_to(q->s.k, w->x->kb) / w->t->per_word * w->t->nr);
@@ -173,8 +173,9 @@ static const char *fetched(const struct work *w, const struct tile *c, const str
                          : (const char *)run->b;
 }
 
-/* The chains of a tile over a block: in one go where all of it was packed here, else piece by piece. left, right:
- * what was packed; as arguments, for two words just stored and loaded as one vector wait for all stores before. */
+/* The chains of a tile over a block: in one go where all of it was packed here, else piece by piece. left,
+ * right: what was packed; as arguments, for two words just stored and loaded as one vector wait for all stores
+ * before. */
 static void run_tile(const struct work *w, const struct block *b, const struct tile *c, const uint32_t *left,
                      const uint32_t *right) {
     const struct product_kernel *t = w->t;

@@ -1,8 +1,8 @@
 /* What a product touches soon, fetched evenly while it multiplies: a micro-tile has room for one line a step.
  *
- * The tiles of a block come in turns (a panel's, or a micro-row's), each with places (the other way). From turn
- * `first` on, `each` places behind the first `skip` of every turn have a share of the regions, in order; a share
- * is what one micro-tile has room for. No bit depends on it.
+ * The tiles of a block come in turns (a panel's, or a micro-row's), each with places (the other way). From
+ * turn `first` on, `each` places behind the first `skip` of every turn have a share of the regions, in order;
+ * a share is what one micro-tile has room for. No bit depends on it.
  */
 #ifndef SY_OPS_REF_PRODUCT_AHEAD_H
 #define SY_OPS_REF_PRODUCT_AHEAD_H

@@ -122,7 +122,7 @@ static inline float halved(__m512 a, __m512 b, __m512 c, __m512 d) {
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
 }
 /* V64: 64 lanes from +0, lane[i mod 64] += x[i] ascending, then halved; of products: fma(a, b, lane). In
- * registers: lanes in memory, cleared by short stores, would be loaded only when all stores before are done. */
+ * registers: lanes in memory, cleared by short stores, are loaded only when all stores before are done. */
 static inline __mmask16 lanes_left(int64_t n) {
     return n <= 0 ? 0 : n < 16 ? (__mmask16)((1u << n) - 1) : 0xffff;
 }
