@@ -243,7 +243,7 @@ sy_status sy_convert(const char *model_dir, const char *out, const struct sy_con
 
 struct sy_tokenize_options {
     const char *tokenizer; /* as tokenizer.path: "byte", a tokenizer.json, or a folder with one */
-    /* one of these: a text; ids, to be made text; files or folders of text (or of lines of ids) */
+    /* one of these: a text; ids, to be made text; files or folders of text, or of tokens (or of lines of ids) */
     const char *text, *ids, *const *paths;
     int n_paths;
     int decode;           /* not 0: paths hold lines of ids, as are written without it */
