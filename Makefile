@@ -166,6 +166,12 @@ plan-time: $(BUILD)/bench/plan_time ## the time that plan expects of a step, and
 	$< configs/dsv3_debug.toml
 $(BUILD)/bench/plan_time: $(BUILD)/bench/plan_time.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
+amx-chain: $(BUILD)/bench/amx_chain ## in which order TDPBF16PS sums (a processor with AMX; elsewhere it says so); VDPBF16PS first, as a check
+	$< --self 3 && { $< || [ $$? = 2 ]; }
+AMX_FLAGS = -O2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512bf16 -mamx-tile -mamx-bf16
+$(BUILD)/bench/amx_chain: bench/amx_chain.c bench/amx_orders.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Ibench $(filter-out -MMD -MP,$(CFLAGS)) $(AMX_FLAGS) -static $< -o $@
 gpu-tests: $(BIN) $(GPU_TESTS) ## build what gpu-test runs: on a machine without a GPU, too (CUDA=1)
 gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit (needs CUDA=1 and the GPU)
 	sh tests/gpu/run.sh $(BUILD)
@@ -249,4 +255,4 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 
 -include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: browser readers screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time ptxas ptxas-check
+.PHONY: browser readers screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time amx-chain ptxas ptxas-check

@@ -22,9 +22,9 @@
 #include "commands/bench_price.h"
 #include "device/cuda.h"
 #include "formats/json.h"
-#include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
+#include "train/start.h"
 
 enum { WARM_UP = 2, N_CELLS = SY_N_COLUMNS * SY_N_PARTS, SERIES = N_CELLS + SY_N_OPS + 2 };
 
@@ -346,10 +346,11 @@ static sy_status run_rank(const struct sy_comm *world, void *arg) {
 
 sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
                          const struct sy_io *io) {
+    struct sy_log log = sy_io_log(io);
     char *quoted;
     if (options->steps < 1 || options->steps > 100000)
         SY_FAIL(SY_ERR_USAGE, "bench model: --steps %lld: must be in 1..100000", (long long)options->steps);
-    SY_TRY(sy_config_finish(config, sy_hopper_here()));
+    SY_TRY(sy_start_finish(config, &log));
     SY_TRY(quote(name, &quoted));
     struct sy_world_options world = sy_world_options(config);
     struct job job = {name, quoted, config, options, io};

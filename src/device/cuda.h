@@ -10,7 +10,8 @@
 
 /* Segments start at multiples of as many rows; how large a temporary is (memory.h); and what an op may
  * use as workspace, whatever its sizes: one that would need more works in pieces. */
-enum { SY_CUDA_SEGMENT = 16, SY_CUDA_BUSY = 1 << 29, SY_CUDA_WORKSPACE = 64 << 20 };
+#define SY_CUDA_BUSY_SUMS ((int64_t)1 << 31)
+enum { SY_CUDA_SEGMENT = 16, SY_CUDA_BUSY = 1 << 28, SY_CUDA_WORKSPACE = 64 << 20 };
 
 /* What a GPU is. */
 struct sy_cuda_about {

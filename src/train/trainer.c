@@ -16,6 +16,7 @@
 
 #include "base/folders.h"
 #include "base/text.h"
+#include "ckpt/hf_config.h"
 #include "report/live.h"
 #include "device/cuda.h"
 #include "train/alerts.h"
@@ -27,6 +28,7 @@
 #include "train/prometheus.h"
 #include "train/resume.h"
 #include "train/snapshot.h"
+#include "train/start.h"
 #include "train/state_store.h"
 #include "train/stop.h"
 #include "train/tensorboard.h"
@@ -59,7 +61,7 @@ struct trainer {
     struct sy_snapshot snapshot;
     struct sy_progress_state progress;
     struct sy_stop stop;
-    json_t *fingerprint;
+    json_t *fingerprint, *initial; /* the first rank's; NULL: initial values */
     int64_t first_step, step, saved_step, skipped_in_a_row;
 };
 
@@ -109,7 +111,7 @@ static sy_status name_folder(struct trainer *t, const char *name) {
     snprintf(t->out->run_dir, sizeof t->out->run_dir, "%s", t->config->run.dir);
     if (sy_ckpt_any(t->out->run_dir))
         return SY_OK;
-    SY_TRY(sy_config_finish(t->config, sy_hopper_here()));
+    SY_TRY(sy_start_finish(t->config, &t->log));
     return try_routes(t->config);
 }
 
@@ -169,14 +171,28 @@ static sy_status write_config(struct trainer *t) {
 
 /* --- checkpoints ---------------------------------------------------------------------------------------- */
 
+/* What the trainer has beside weights; NULL without memory. */
+static json_t *describe(const struct sy_session *s, int64_t tokens) {
+    json_t *trainer =
+        json_pack("{s:I, s:I}", "applied", (json_int_t)s->applied, "tokens", (json_int_t)tokens);
+    json_t *place = sy_mixture_place_json(s->data.mixture, &s->place);
+    int lacks = s->data.mixture->n > 1 && !place;
+    if (trainer && place)
+        lacks |= json_object_set(trainer, "sources", place) != 0;
+    json_decref(place);
+    if (!lacks)
+        return trainer;
+    json_decref(trainer);
+    return NULL;
+}
+
 /* Every rank's: each writes what it owns. */
 static sy_status save(struct trainer *t) {
     struct sy_session *s = t->session;
     if (!t->config->checkpoint.enable || t->saved_step == t->step)
         return SY_OK;
     int64_t tokens = sy_session_token(s, t->step);
-    json_t *trainer =
-        json_pack("{s:I, s:I}", "applied", (json_int_t)s->applied, "tokens", (json_int_t)tokens);
+    json_t *trainer = describe(s, tokens);
     SY_TRY(agree(t, trainer ? SY_OK : sy_fail(SY_ERR_MEMORY, "no memory for a checkpoint's manifest")));
     struct sy_ckpt_store store = sy_state_store(&s->state, t->world);
     struct sy_ckpt_state state = {.config = t->config,
@@ -189,6 +205,7 @@ static sy_status save(struct trainer *t) {
                                   .data_fingerprint = t->fingerprint,
                                   .tokenizer = t->data.tokenizer,
                                   .trainer = trainer,
+                                  .initial = t->initial,
                                   .weights_digest = t->out->weights_digest};
     struct sy_ckpt_save_options options = {.keep_latest_k = t->config->checkpoint.keep_latest_k,
                                            .log = &t->log};
@@ -206,13 +223,24 @@ static sy_status save(struct trainer *t) {
 
 /* --- steps ---------------------------------------------------------------------------------------------- */
 
+static sy_status begin_anew(struct trainer *t) {
+    SY_TRY(sy_session_digest(t->session, t->out->weights_digest));
+    SY_TRY(agree(t, is_first(t) ? sy_start_record(t->config, t->out->weights_digest, &t->initial) : SY_OK));
+    if (t->initial)
+        sy_log_info(&t->log, "begins with %s of %s, weights digest %s",
+                    t->config->checkpoint.initial_load_model_only ? "the weights" : "weights and optimizer",
+                    t->config->checkpoint.initial_load_path, t->out->weights_digest);
+    return SY_OK;
+}
+
 /* The session, with what was resumed in it. */
 static sy_status make_session(struct trainer *t) {
     int parts = SY_SESSION_TRAIN | SY_SESSION_DATA | (t->resume.ckpt ? 0 : SY_SESSION_INIT);
     struct sy_session_options o = {t->config, &t->log, parts, t->world, &t->data};
     SY_TRY(sy_session_join(&o, &t->session));
     if (!t->resume.ckpt)
-        return sy_session_digest(t->session, t->out->weights_digest);
+        return begin_anew(t);
+    t->initial = is_first(t) ? json_incref((json_t *)sy_ckpt_info(t->resume.ckpt)->initial) : NULL;
     SY_TRY(sy_resume_load(&t->resume, t->session, &t->log, &t->step, t->out->weights_digest));
     t->saved_step = t->first_step = t->step;
     return sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps);
@@ -262,9 +290,19 @@ static void log_ranks(const struct trainer *t) {
         log_experts(t);
 }
 
+static void log_sources(const struct trainer *t) {
+    const struct sy_mixture *m = t->session->data.mixture;
+    for (int i = 0; i < m->n && m->n > 1; i++) {
+        const struct sy_documents *d = m->of[i].documents;
+        sy_log_info(&t->log, "source %s: %lld of %lld sequences, %lld documents (%lld bytes)",
+                    t->config->data.sources.items[i], (long long)m->of[i].turns, (long long)m->period,
+                    (long long)d->n_train, (long long)d->train_bytes);
+    }
+}
+
 static void log_start(const struct trainer *t) {
     const struct sy_session *s = t->session;
-    const struct sy_documents *d = s->data.documents;
+    struct sy_mixture_totals d = sy_mixture_totals(s->data.mixture);
     log_device(t);
     if (t->step < t->config->training.steps)
         sy_schedule_warn(&t->config->lr_scheduler, t->config->training.steps, &t->log);
@@ -274,8 +312,15 @@ static void log_start(const struct trainer *t) {
     sy_log_info(&t->log,
                 "%lld documents to train on (%lld bytes, %.4f nats per token as unigrams), %lld held out "
                 "(%lld bytes)",
-                (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy,
-                (long long)d->n_heldout, (long long)d->heldout_bytes);
+                (long long)d.n_train, (long long)d.train_bytes, t->out->unigram_entropy,
+                (long long)d.n_heldout, (long long)d.heldout_bytes);
+    log_sources(t);
+    const char *class = sy_hf_class_name(t->config);
+    if (class)
+        sy_log_info(&t->log, "checkpoints are of Hugging Face's class %s", class);
+    else
+        sy_log_info(&t->log, "checkpoints are read by switchyard alone: no class of Hugging Face's has %s",
+                    sy_hf_class_lack(t->config));
     log_ranks(t);
 }
 
@@ -293,12 +338,10 @@ static sy_status prepare(struct trainer *t) {
     struct sy_mesh mesh;
     SY_TRY(sy_mesh_create(t->config, processes ? t->place.size : (int)t->config->run.ranks, 0, &mesh));
     SY_TRY(sy_data_open(t->config, &t->log, &t->data));
-    SY_TRY(
-        sy_documents_fingerprint(t->data.documents, sy_tokenizer_hash(t->data.tokenizer), &t->fingerprint));
+    SY_TRY(sy_mixture_fingerprint(t->data.mixture, sy_tokenizer_hash(t->data.tokenizer), &t->fingerprint));
     if (t->place.rank == 0)
         SY_TRY(sy_prometheus_listen(t->config, &t->listener));
-    const struct sy_documents *d = t->data.documents;
-    t->out->unigram_entropy = sy_corpus_entropy(t->data.corpus, d->train, d->n_train);
+    t->out->unigram_entropy = sy_mixture_entropy(t->data.mixture, t->config->data.cache_dir);
     return SY_OK;
 }
 
@@ -334,7 +377,7 @@ static sy_status start(struct trainer *t) {
 
 static sy_status evaluate(struct trainer *t) {
     int64_t n;
-    if (sy_loader_eval_count(t->session->data.loader) == 0)
+    if (sy_mixture_eval_count(t->session->data.mixture) == 0)
         return SY_OK;
     SY_TRY(sy_session_eval(t->session, t->config->validation.steps, &t->out->eval_loss, &n));
     SY_TRY(agree(t, is_first(t) ? sy_metrics_eval(&t->metrics, t->step, t->out->eval_loss, n) : SY_OK));
@@ -400,7 +443,9 @@ static sy_status one_step(struct trainer *t) {
     if (status == SY_OK)
         status = sy_snapshot_after(&t->snapshot, r.step, is_first(t) ? &t->metrics : NULL);
     status = agree(t, status);
-    if (status == SY_OK && !r.applied)
+    if (status == SY_OK && r.asked)
+        sy_log_info(&t->log, "step %lld skipped: %s", (long long)r.step, r.why);
+    else if (status == SY_OK && !r.applied)
         status = nonfinite(t, &r);
     else if (status == SY_OK)
         t->skipped_in_a_row = 0;
@@ -529,6 +574,7 @@ static void close_trainer(struct trainer *t) {
     sy_prometheus_end(t->prometheus);
     if (t->listener >= 0)
         close(t->listener);
+    json_decref(t->initial);
     sy_tensorboard_close(&t->tensorboard);
     sy_alerts_fini(&t->alerts);
     sy_report_live_end(t->report, &t->log);

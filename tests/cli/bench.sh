@@ -67,7 +67,7 @@ says '^\{"op":"cast","class":"sm90","tier":"ref","threads":1,"us":[0-9.]+,"times
 run bench ops cast --device cpu --json
 expect 0 "bench ops --device cpu"
 says '"tier":"ref","threads":1,' "bench ops --device cpu"
-for words in "ops casts" "ops pack" "moe" "model" "cast" "ops cast --steps 3"; do
+for words in "ops casts" "ops pack" "model" "cast" "ops cast --steps 3"; do
     # shellcheck disable=SC2086
     run bench $words --device cuda
     expect 2 "bench $words --device cuda"
@@ -84,7 +84,7 @@ run bench attention
 expect 2 "bench attention"
 says "attention alone is timed on a GPU: --device cuda" "bench attention"
 if "$BIN" info | grep -q '^devices    cpu (no cuda'; then
-    for what in gemm attention ops "ops cast norm"; do
+    for what in gemm attention moe ops "ops cast norm"; do
         # shellcheck disable=SC2086
         run bench $what --device cuda --json
         expect 1 "bench $what --device cuda without a GPU"
