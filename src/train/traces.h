@@ -1,12 +1,12 @@
 /* Steps of a training that are traced (timeline.h): of each profiling.profile_freq the last profiler_active,
  * after profiler_warmup that are looked at in the same way and not written.
  *
- *     step   1 ..             freq - active - warmup | warmup | active |
- *            nothing is different                    | looked at       | -> iteration_<freq>/rank<r>_trace.json
+ *     step   1 .. freq - active - warmup | warmup | active |
+ *            nothing is different        | looked at       | -> iteration_<freq>/rank<r>_trace.json
  *
  * Each rank writes its own file; rank 0 then joins them in trace.json, so that one page shows who waited for
- * whom: times are since the ranks met at the window's begin. What cannot be written is a warning, no trace and
- * no end of the training.
+ * whom: times are since the ranks met at the window's begin. What cannot be written is a warning and no end
+ * of the training.
  */
 #ifndef SY_TRAIN_TRACES_H
 #define SY_TRAIN_TRACES_H

@@ -65,13 +65,10 @@ static struct trace read_trace(const char *path) {
             continue;
         assert_string_equal(ph, "X");
         double ts = number(j, "ts");
-        t.event[t.n++] = (struct event){text(j, "cat"),
-                                        text(j, "name"),
-                                        (int)number(j, "pid"),
-                                        (int)number(j, "tid"),
-                                        ts,
-                                        ts + number(j, "dur"),
-                                        json_object_get(j, "args")};
+        int rank = (int)number(j, "pid") - 1, thread = (int)number(j, "tid") - 1 - 10000 * rank;
+        assert_true(rank >= 0 && thread >= 0 && thread <= 1000);
+        t.event[t.n++] = (struct event){text(j, "cat"),        text(j, "name"),           rank, thread, ts,
+                                        ts + number(j, "dur"), json_object_get(j, "args")};
     }
     qsort(t.event, t.n, sizeof *t.event, by_time);
     return t;
@@ -146,7 +143,7 @@ static void check_shares(const struct trace *t) {
     }
 }
 
-/* --- one rank, beside a table that counts ---------------------------------------------------------------- */
+/* --- one rank, beside a table that counts --------------------------------------------------------------- */
 
 enum { MOST = 20000 };
 static struct {
@@ -265,8 +262,8 @@ static int nests(const char *cat, const char *dur) {
     assert_non_null(f);
     fprintf(
         f,
-        "{\"traceEvents\":[{\"ph\":\"X\",\"cat\":\"step\",\"name\":\"s\",\"pid\":0,\"tid\":0,\"ts\":0,"
-        "\"dur\":9},{\"ph\":\"X\",\"cat\":\"%s\",\"name\":\"o\",\"pid\":0,\"tid\":0,\"ts\":1,\"dur\":%s}]}",
+        "{\"traceEvents\":[{\"ph\":\"X\",\"cat\":\"step\",\"name\":\"s\",\"pid\":1,\"tid\":1,\"ts\":0,"
+        "\"dur\":9},{\"ph\":\"X\",\"cat\":\"%s\",\"name\":\"o\",\"pid\":1,\"tid\":1,\"ts\":1,\"dur\":%s}]}",
         cat, dur);
     fclose(f);
     struct trace t = read_trace(path);
