@@ -45,7 +45,7 @@ wide 0" "$1: what the page does"
 }
 
 # A run that was trained here, with all that its page may have.
-train real --training.steps=12 --validation.enable --validation.freq=4 --profiling.enable_memory_snapshot --alerts.window=4 --alerts.load_cv=0.01
+train real --training.steps=12 --validation.enable --validation.freq=4 --profiling.enable_memory_snapshot --profiling.enable_profiling --alerts.window=4 --alerts.load_cv=0.01
 expect 0 "train"
 look real
 # One whose files are hostile: what they say is text.
