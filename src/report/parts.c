@@ -8,7 +8,7 @@
 #include "formats/json.h"
 #include "report/page.h"
 
-static const char *const passes[SY_REPORT_PASSES] = {"forward", "recompute", "backward", "ms"};
+static const char *const passes[SY_REPORT_PASSES] = {"ms", "forward", "recompute", "backward"};
 
 /* --- the line ------------------------------------------------------------------------------------------- */
 
@@ -47,17 +47,14 @@ static void ms_of(struct sy_page *p, double ms) {
 }
 
 static void row(struct sy_page *p, const struct sy_report_parts *all, const struct sy_report_part *q) {
-    double sum = 0, share;
-    for (int i = 0; i < SY_REPORT_PASSES; i++)
-        sum += q->ms[i];
-    share = all->ms > 0 && sum < all->ms ? 100 * sum / all->ms : all->ms > 0 ? 100 : 0;
+    double share = all->ms > 0 ? 100 * q->ms[0] / all->ms : 0;
     sy_page_put(p, "<tr><th scope=row>");
     sy_page_text(p, q->name);
     sy_page_put(p, "</th>");
-    for (int i = 0; i < SY_REPORT_PASSES - 1; i++)
+    for (int i = 0; i < SY_REPORT_PASSES; i++)
         ms_of(p, q->ms[i]);
-    ms_of(p, sum);
-    sy_page_put(p, "<td class=share><span class=bar style=\"width:%.2f%%\"></span></td></tr>\n", share);
+    sy_page_put(p, "<td class=share><span class=bar style=\"width:%.2f%%\"></span></td></tr>\n",
+                share < 100 ? share : 100);
 }
 
 static void table(struct sy_page *p, const struct sy_report_run *r, int i) {
@@ -71,8 +68,9 @@ static void table(struct sy_page *p, const struct sy_report_run *r, int i) {
     sy_page_put(
         p,
         "<p class=note>Step %s of rank 0, %.4g ms, as its profile saw it; each op is in the trace.</p>"
-        "<div class=scroll tabindex=0><table class=memory><thead><tr><th>part</th><th class=num>forward</th>"
-        "<th class=num>recompute</th><th class=num>backward</th><th class=num>ms</th><th></th></tr></thead>"
+        "<div class=scroll tabindex=0><table class=memory><thead><tr><th>part</th><th class=num>ms</th>"
+        "<th class=num>forward</th><th class=num>recompute</th><th "
+        "class=num>backward</th><th></th></tr></thead>"
         "<tbody>",
         sy_spaced(q->step, a), q->ms);
     for (int k = 0; k < q->n; k++)

@@ -119,7 +119,7 @@ struct sy_report_parts {
     int n;
     struct sy_report_part {
         char name[64];
-        double ms[SY_REPORT_PASSES]; /* forward, recompute, backward; of a part without passes */
+        double ms[SY_REPORT_PASSES]; /* in all; of a part with passes forward, recompute, backward */
     } of[SY_REPORT_PARTS];
 };
 

@@ -213,8 +213,7 @@ static json_t *parts_of(const struct sy_traces *t) {
             if (columns == SY_N_COLUMNS)
                 json_object_set_new(part, passes[c], json_real(1e3 * t->part[c][i].seconds));
         }
-        if (columns < SY_N_COLUMNS)
-            json_object_set_new(part, "ms", json_real(ms));
+        json_object_set_new(part, "ms", json_real(ms));
         if (ms > 0)
             json_array_append(parts, part);
         json_decref(part);

@@ -151,7 +151,8 @@ static void memory_and_parts_are_those_of_the_newest_lines(void **state) {
         fprintf(f,
                 "{\"kind\":\"profile\",\"step\":%d,\"ms\":40,\"parts\":[{\"part\":\"head\",\"text\":\"head & "
                 "loss\","
-                "\"forward\":7.5,\"recompute\":0,\"backward\":12.25},{\"part\":\"cast\",\"text\":\"cast\","
+                "\"ms\":19.75,\"forward\":7.5,\"recompute\":0,\"backward\":12.25},{\"part\":\"cast\","
+                "\"text\":\"cast\","
                 "\"ms\":%d}]}\n",
                 s, s);
     }
@@ -167,12 +168,12 @@ static void memory_and_parts_are_those_of_the_newest_lines(void **state) {
         strstr(page, "<tr class=tag><th scope=row>lanes</th><td class=num title=\"1000 bytes\">1000 B"));
     assert_non_null(strstr(page, "<th scope=row>batch, pinned</th>"));
     assert_non_null(strstr(page, "Step 2 of rank 0, 40 ms"));
+    assert_non_null(strstr(page,
+                           "<th scope=row>head &amp; loss</th><td class=num title=\"19.75 ms\">19.75</td>"
+                           "<td class=num title=\"7.5 ms\">7.50</td><td></td><td class=num title=\"12.25 "
+                           "ms\">12.25</td><td class=share><span class=bar style=\"width:49.38%\">"));
     assert_non_null(
-        strstr(page, "<th scope=row>head &amp; loss</th><td class=num title=\"7.5 ms\">7.50</td><td></td>"
-                     "<td class=num title=\"12.25 ms\">12.25</td><td class=num title=\"19.75 ms\">"
-                     "19.75</td><td class=share><span class=bar style=\"width:49.38%\">"));
-    assert_non_null(
-        strstr(page, "<th scope=row>cast</th><td></td><td></td><td></td><td class=num title=\"2 ms\">"));
+        strstr(page, "<th scope=row>cast</th><td class=num title=\"2 ms\">2.00</td><td></td><td></td>"));
     assert_null(strstr(page, "1985 bytes"));
     free(page);
 }
