@@ -362,6 +362,9 @@ struct sy_bench_options {
     /* tokens are uniform, so that routing is even; else few are frequent, as in text */
     int random_ids;
     int threads; /* of gemm and moe; 0: one per usable processor */
+    /* of a model on a GPU: a file for what the GPU does in the last step that is measured as it is, Chrome's trace
+     * events; NULL: none */
+    const char *trace;
 };
 
 /* Local. GFLOP/s of the products in every class and tier, beside the peak of the same moment: `what` is
