@@ -69,6 +69,18 @@ static const struct mapping v2[] = {
     {"routed_scaling_factor", "moe.route_scale", "1.0", NULL, NULL},
     END,
 };
+static const struct mapping qwen2[] = {
+    SIZES,
+    {"num_experts", "moe.num_experts", NULL, NULL, "num_local_experts"},
+    {"moe_intermediate_size", "model.moe_inter_dim", NULL, NULL, NULL},
+    {"head_dim", "model.head_dim", "0", "0", NULL},
+    {"num_key_value_heads", "model.n_kv_heads", "16", "0", NULL},
+    {"rms_norm_eps", "model.norm_eps", "1e-6", NULL, NULL},
+    {"num_experts_per_tok", "moe.top_k", "4", NULL, NULL},
+    {"norm_topk_prob", "moe.route_norm", "false", NULL, NULL},
+    {"qkv_bias", "model.attention_bias", "true", NULL, NULL},
+    END,
+};
 static const struct mapping qwen3[] = {
     SIZES,
     {"num_experts", "moe.num_experts", NULL, NULL, "num_local_experts"},
@@ -109,8 +121,9 @@ static const struct mapping none[] = {SIZES, {"rms_norm_eps", "model.norm_eps", 
 #define MLA_FIXED "model.attention=mla"
 #define GQA_FIXED                                                                                   \
     "model.attention=gqa", "model.rope=halves", "model.n_dense_layers=0", "moe.score_func=softmax", \
-        "moe.num_shared_experts=0", "moe.load_balance_coeff=0.0", "moe.route_scale=1.0",            \
-        "moe.num_expert_groups=0", "moe.num_limited_groups=0"
+        "moe.load_balance_coeff=0.0", "moe.route_scale=1.0", "moe.num_expert_groups=0",             \
+        "moe.num_limited_groups=0"
+#define NOTHING_SHARED "moe.num_shared_experts=0"
 static const char *const v3_fixed[] = {MLA_FIXED, "moe.score_func=sigmoid", "moe.load_balance_coeff=1e-3",
                                        "moe.group_score=top2_sum", NULL};
 static const char *const v2_fixed[] = {MLA_FIXED,
@@ -120,9 +133,11 @@ static const char *const v2_fixed[] = {MLA_FIXED,
                                        "moe.group_score=max",
                                        "moe.route_norm=false",
                                        NULL};
-static const char *const qwen3_fixed[] = {GQA_FIXED, "model.qk_norm=head", NULL};
-static const char *const olmoe_fixed[] = {GQA_FIXED, "model.qk_norm=full", NULL};
-static const char *const mixtral_fixed[] = {GQA_FIXED, "model.qk_norm=none", "moe.route_norm=true", NULL};
+static const char *const qwen2_fixed[] = {GQA_FIXED, "model.qk_norm=none", "moe.shared_gate=true", NULL};
+static const char *const qwen3_fixed[] = {GQA_FIXED, NOTHING_SHARED, "model.qk_norm=head", NULL};
+static const char *const olmoe_fixed[] = {GQA_FIXED, NOTHING_SHARED, "model.qk_norm=full", NULL};
+static const char *const mixtral_fixed[] = {GQA_FIXED, NOTHING_SHARED, "model.qk_norm=none",
+                                            "moe.route_norm=true", NULL};
 static const char *const every_fixed[] = {
     "model.window=0",        "model.attention_bias=false",     "moe.gate_bias=false",
     "moe.shared_gate=false", "moe.score_before_experts=false", NULL};
@@ -135,6 +150,10 @@ static const struct wanted v3_wanted[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {NULL, NULL}};
 static const struct wanted v2_wanted[] = {
     {"scoring_func", "\"softmax\""}, {"norm_topk_prob", "false"}, {"moe_layer_freq", "1"}, {NULL, NULL}};
+static const struct wanted qwen2_wanted[] = {{"decoder_sparse_step", "1"},
+                                             {"mlp_only_layers", "[]"},
+                                             {"use_sliding_window", "false"}, /* every other layer has one */
+                                             {NULL, NULL}};
 static const struct wanted qwen3_wanted[] = {
     {"decoder_sparse_step", "1"}, {"mlp_only_layers", "[]"}, {NULL, NULL}};
 static const struct wanted olmoe_wanted[] = {{"clip_qkv", "null"}, {"sliding_window", "null"}, {NULL, NULL}};
@@ -281,6 +300,21 @@ static sy_status apply_window(struct sy_hf_reading *r, int64_t missing) {
     return set_int(r, "model.window", "sliding_window", window);
 }
 
+/* Shared experts are one network, as wide as several. */
+static sy_status rest_of_qwen2(struct sy_hf_reading *r, const struct class *class) {
+    static const char key[] = "shared_expert_intermediate_size";
+    int64_t width = 0, one = 0;
+    (void)class;
+    SY_TRY(int_of(r, key, 5632, 1, &width));
+    SY_TRY(int_of(r, "moe_intermediate_size", -1, 1, &one));
+    if (width % one != 0)
+        SY_FAIL(SY_ERR_DATA,
+                "%s: %s = %" PRId64 " is not supported, only multiples of moe_intermediate_size = %" PRId64
+                " are",
+                r->name, key, width, one);
+    return set_int(r, "moe.num_shared_experts", key, width / one);
+}
+
 static sy_status rest_of_qwen3(struct sy_hf_reading *r, const struct class *class) {
     const json_t *use = json_object_get(r->root, "use_sliding_window");
     (void)class;
@@ -327,6 +361,7 @@ static sy_status rest_of_none(struct sy_hf_reading *r, const struct class *class
 static const struct class classes[] = {
     {SY_FAMILY_DEEPSEEK_V3, v3_fixed, v3, v3_wanted, "1e4", rest_of_deepseek},
     {SY_FAMILY_DEEPSEEK_V2, v2_fixed, v2, v2_wanted, "1e4", rest_of_deepseek},
+    {SY_FAMILY_QWEN2_MOE, qwen2_fixed, qwen2, qwen2_wanted, "1e4", rest_of_qwen2},
     {SY_FAMILY_QWEN3_MOE, qwen3_fixed, qwen3, qwen3_wanted, "1e4", rest_of_qwen3},
     {SY_FAMILY_OLMOE, olmoe_fixed, olmoe, olmoe_wanted, "1e4", rest_of_olmoe},
     {SY_FAMILY_MIXTRAL, mixtral_fixed, mixtral, NULL, "1e6", rest_of_mixtral},
@@ -370,8 +405,8 @@ sy_status sy_hf_theirs_apply(struct sy_hf_reading *r, int need_class) {
         return SY_OK;
     const char *architecture = json_string_value(json_array_get(names, 0));
     SY_FAIL(SY_ERR_DATA,
-            "%s: architecture \"%.80s\" is not one of DeepseekV3, DeepseekV2, Qwen3Moe, Olmoe, Mixtral "
-            "(ForCausalLM)",
+            "%s: architecture \"%.80s\" is not one of DeepseekV3, DeepseekV2, Qwen3Moe, Qwen2Moe, Olmoe, "
+            "Mixtral (ForCausalLM)",
             r->name, architecture ? architecture : "?");
 }
 
