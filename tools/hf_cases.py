@@ -354,6 +354,7 @@ THEIRS = [
     Theirs("a shared expert of another width", QWEN2, {"shared_expert_intermediate_size": 36},
            refused="shared_expert_intermediate_size = 36"),
     Theirs("sliding windows", QWEN2, {"use_sliding_window": True, "sliding_window": 5}, refused="use_sliding_window"),
+    Theirs("a sliding layer", QWEN2, {"layer_types": ["full_attention", "sliding_attention"]}, refused="layer_types[1]"),
     Theirs("mlp_only_layers [0]", QWEN2, {"mlp_only_layers": [0]}, refused="mlp_only_layers"),
     Theirs("tied weights", QWEN2, {"tie_word_embeddings": True}, refused="tie_word_embeddings"),
 ]
