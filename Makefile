@@ -38,7 +38,7 @@ CUDA_OBJ := $(if $(CUDA),$(CUDA_SRC:%.cu=$(BUILD)/%.cu.o) $(BUILD)/src/ops/cuda/
 CUDA_LIBS = $(if $(CUDA),-L$(CUDA_DIR)/lib64 -lcudart_static -ldl -lrt $(if $(STATIC),-Wl$(comma)-Bstatic -lstdc++ -Wl$(comma)-Bdynamic,-lstdc++))
 # MPI=1 likewise.
 MPI_SRC := $(filter-out src/comm/mpi_absent.c,$(wildcard src/comm/mpi_*.c))
-LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c src/device/cuda_graph.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
+LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c src/device/cuda_graph.c src/device/cuda_stamps.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
 LIB_SRC := $(filter-out $(REF_SRC) $(LEFT_OUT),$(wildcard src/*/*.c))
 LIB_OBJ := $(CUDA_OBJ) $(LIB_SRC:%.c=$(BUILD)/%.o) $(SIMD_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(patsubst src/ops/ref/%.c,$(BUILD)/src/ops/ref/%.$(t).o,$(call tier_src,$(t))))
 # The report's style and script, as strings.
@@ -85,7 +85,7 @@ define gpu_compile
 endef
 $(BUILD)/src/ops/cuda/%.cu.o: src/ops/cuda/%.cu
 	$(gpu_compile)
-$(BUILD)/src/device/cuda.o $(BUILD)/src/device/cuda_graph.o $(BUILD)/src/ops/cuda/%.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
+$(BUILD)/src/device/cuda.o $(BUILD)/src/device/cuda_graph.o $(BUILD)/src/device/cuda_stamps.o $(BUILD)/src/ops/cuda/%.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
 # The ops of the list that no file of ops/cuda has a kernel for.
 $(BUILD)/src/ops/cuda/absent.c: src/ops/ops.h $(CUDA_SRC)
 	@mkdir -p $(@D)
@@ -166,6 +166,12 @@ plan-time: $(BUILD)/bench/plan_time ## the time that plan expects of a step, and
 	$< configs/dsv3_debug.toml
 $(BUILD)/bench/plan_time: $(BUILD)/bench/plan_time.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
+amx-chain: $(BUILD)/bench/amx_chain ## in which order TDPBF16PS sums (a processor with AMX; elsewhere it says so); VDPBF16PS first, as a check
+	$< --self 3 && { $< || [ $$? = 2 ]; }
+AMX_FLAGS = -O2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512bf16 -mamx-tile -mamx-bf16
+$(BUILD)/bench/amx_chain: bench/amx_chain.c bench/amx_orders.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Ibench $(filter-out -MMD -MP,$(CFLAGS)) $(AMX_FLAGS) -static $< -o $@
 gpu-tests: $(BIN) $(GPU_TESTS) ## build what gpu-test runs: on a machine without a GPU, too (CUDA=1)
 gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit (needs CUDA=1 and the GPU)
 	sh tests/gpu/run.sh $(BUILD)
@@ -174,8 +180,9 @@ gpu-bench: $(BIN) ## every op on the GPU at the sizes of trainings; beside cuBLA
 test-all: test cover headers layers browser readers ## test, all layouts of verify, the report in a browser, and the checks of the house
 browser: $(BIN) ## the report in chromium, beside pictures that were looked at (where chromium and python3 are)
 	BIN=$(BIN) sh tests/browser/report.sh
-readers: $(BIN) ## event files as the package tensorboard reads them (where python3 has it)
+readers: $(BIN) ## event files and Prometheus' page as the packages tensorboard and prometheus_client read them (where python3 has them)
 	BIN=$(BIN) sh tests/readers/tensorboard.sh
+	BIN=$(BIN) sh tests/readers/prometheus.sh
 screenshots: $(BIN) ## docs/report*.png anew (chromium)
 	BIN=$(BIN) sh tools/screenshots.sh
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
@@ -248,4 +255,4 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 
 -include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: browser readers screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time ptxas ptxas-check
+.PHONY: browser readers screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time amx-chain ptxas ptxas-check

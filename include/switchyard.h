@@ -180,19 +180,26 @@ sy_status sy_diff_locate(const char *a, const char *b, const struct sy_io *io, i
  * that has other bits; ERR_USAGE an option that changes bits, a step that the run has not. */
 sy_status sy_replay(struct sy_config *config, const char *run, int64_t step, const struct sy_io *io);
 
-struct sy_sampling {
-    const char *prompt;
-    int64_t max_tokens;
-    double temperature; /* 0: greedy */
-    int64_t top_k;      /* 0: all */
-    double top_p;       /* 1: all */
+struct sy_generate_options {
+    const char *const *prompts; /* [n_prompts]; none, and no file: one empty prompt */
+    int n_prompts;
+    const char *prompt_file; /* more of them, a line each, or JSON lines with "prompt"; NULL */
+    int64_t samples;         /* of each prompt; 0: 1 */
+    int64_t max_tokens;      /* of each sample */
+    double temperature;      /* 0: always the likeliest */
+    int64_t top_k;           /* 0: all */
+    double top_p;            /* 1: all */
     uint64_t seed;
+    const char *const *stops; /* [n_stops] a text ends before the first of these that it has */
+    int n_stops;
+    int json; /* an object a line, when its text has ended, in place of text as it is sampled */
 };
 
-/* Local. Continues the prompt with a checkpoint's model; text goes to io->write as it is sampled. `config`
- * holds run.* options. */
-sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *sampling,
-                      const struct sy_io *io);
+/* Local. Continues prompts with a checkpoint's model; text goes to io->write as it is sampled. `config`
+ * holds run.* options. Errors: ERR_USAGE; those of reading files and of the tokenizer; ERR_NONFINITE a
+ * logit; STOPPED. */
+sy_status sy_generate(struct sy_config *config, const char *model_dir,
+                      const struct sy_generate_options *options, const struct sy_io *io);
 
 /* One of data and multiple_choice. */
 struct sy_eval_options {

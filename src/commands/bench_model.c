@@ -18,6 +18,7 @@
 #include "comm/world.h"
 #include "commands/bench.h"
 #include "commands/bench_bytes.h"
+#include "commands/bench_model_ops.h"
 #include "commands/bench_price.h"
 #include "device/cuda.h"
 #include "formats/json.h"
@@ -40,6 +41,8 @@ struct run {
     int priced;                   /* of a CPU */
     struct sy_price price;
     struct sy_sent sent, planned; /* of ranks, in a step */
+    double op_ms[SY_N_OPS];       /* medians */
+    struct sy_ceilings ceilings;
 };
 
 static double median(struct run *r, int series) { return r->ms[series * r->steps + r->steps / 2]; }
@@ -141,13 +144,17 @@ static sy_status measure(struct run *r, const struct sy_io *io) {
     return SY_OK;
 }
 
+/* What it does itself is no op of the step. */
 static sy_status measure_price(struct run *r) {
+    struct sy_profile step = r->profile;
     struct sy_price_of of = {.experts = part_ms(r, SY_LEAVES, SY_PART_w_experts),
                              .step = median(r, SERIES - 1)};
     for (int i = SY_PART_w_matrices; i <= SY_PART_reduce; i++)
         of.tree += part_ms(r, SY_SUMS, i);
     r->priced = r->session->exec.device == sy_device_cpu();
-    return r->priced ? sy_price_measure(r->session, &of, &r->price) : SY_OK;
+    sy_status status = r->priced ? sy_price_measure(r->session, &of, &r->price) : SY_OK;
+    r->profile = step;
+    return status;
 }
 
 /* --- what was measured --------------------------------------------------------------------- */
@@ -231,12 +238,7 @@ static void print_text(struct run *r, const struct sy_io *io) {
         sy_price_print(&r->price, io);
     if (r->session->mesh.world > 1)
         sy_sent_print(&r->sent, &r->planned, io);
-    sy_io_printf(io, "%-24s %8s %9s %9s\n", "op, in a step", "calls", "runs", "ms");
-    for (int i = 0; i < SY_N_OPS; i++)
-        if (r->profile.op[i].calls > 0)
-            sy_io_printf(io, "  %-22s %8lld %9lld %9.2f\n", sy_profile_op_name(i),
-                         (long long)r->profile.op[i].calls, (long long)r->profile.op[i].runs,
-                         median(r, N_CELLS + i));
+    sy_bench_ops_print(&r->profile, r->op_ms, &r->ceilings, io);
 }
 
 static void print_json(struct run *r, const char *name, const struct sy_io *io) {
@@ -268,14 +270,7 @@ static void print_json(struct run *r, const char *name, const struct sy_io *io) 
         sy_sent_json(&r->sent, &r->planned, io);
         sy_io_printf(io, ",");
     }
-    sy_io_printf(io, "\"op_ms\":{");
-    for (int i = 0; i < SY_N_OPS; i++)
-        sy_io_printf(io, "%s\"op_%s\":%.4f", i ? "," : "", sy_profile_op_name(i), median(r, N_CELLS + i));
-    sy_io_printf(io, "},\"op_calls\":{");
-    for (int i = 0; i < SY_N_OPS; i++)
-        sy_io_printf(io, "%s\"calls_%s\":%lld", i ? "," : "", sy_profile_op_name(i),
-                     (long long)r->profile.op[i].calls);
-    sy_io_printf(io, "}");
+    sy_bench_ops_json(&r->profile, r->op_ms, &r->ceilings, io);
     if (r->gpu)
         sy_io_printf(io, ",\"tflops\":%.2f,\"mfu\":%.4f,\"host_ms\":%.3f,\"launches\":%lld,\"waits\":%lld",
                      n.tokens_per_s * r->session->flops_per_token * 1e-12,
@@ -308,11 +303,16 @@ static sy_status run_steps(struct run *r, const struct job *job) {
     int ordinal;
     sy_profile_init(&r->profile, &r->session->exec, &r->session->state, &r->session->weights.keeper);
     r->profile.clock = job->options->cpu ? sy_clock_cpu : sy_clock;
+    r->profile.works = SY_WORKS_COUNTED;
     r->gpu = sy_config_cuda(job->config, &ordinal);
     SY_TRY(measure(r, job->io));
     if (r->session->mesh.rank > 0)
         return SY_OK;
     SY_TRY(measure_price(r));
+    for (int i = 0; i < SY_N_OPS; i++)
+        r->op_ms[i] = median(r, N_CELLS + i);
+    set_profile(r, 0);
+    r->ceilings = sy_ceilings_measure(&r->session->exec);
     if (r->session->mesh.world > 1)
         SY_TRY(sy_sent_planned(r->session, &r->planned));
     if (job->options->json)

@@ -11,6 +11,7 @@
 #include "device/cuda.h"
 #include "train/io.h"
 #include "train/session.h"
+#include "train/groups.h"
 #include "train/start.h"
 
 static void print_counts(const struct sy_io *io, const struct sy_config *c, const struct sy_params *p) {
@@ -129,8 +130,11 @@ sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const st
     if (world == 1 && gpu)
         SY_FAIL(SY_ERR_USAGE, "plan: figures of a %s are for a run over ranks: say --world N, N from 2", gpu);
     SY_TRY(sy_params_create(&config->model, &config->moe, &p));
-    print_counts(io, config, p);
-    sy_status status = world > 1 ? sy_plan_world(config, p, world, gpu, io) : print_memory(io, config, p);
+    sy_status status = sy_groups_check(config, p);
+    if (status == SY_OK) {
+        print_counts(io, config, p);
+        status = world > 1 ? sy_plan_world(config, p, world, gpu, io) : print_memory(io, config, p);
+    }
     sy_params_destroy(p);
     return status;
 }

@@ -82,7 +82,7 @@ static void fill(struct sy_session *s, const int32_t *id, int64_t n) {
 
 struct sy_batch sy_scorer_batch(struct sy_scorer *s, const int32_t *id, int64_t n) {
     fill(s->session, id, n);
-    return sy_feed_sequence(s->session, n);
+    return sy_feed_labelled(s->session, n);
 }
 
 /* Tokens first … n-1 of a sequence of n, the last of which is read by nobody. */
@@ -93,7 +93,7 @@ static sy_status window(struct sy_session *s, const int32_t *id, int64_t n, int6
         s->feed.labels[i - 1] = id[i];
     *s->seen.tally = sy_tally_empty;
     d->copy(d, s->step.tally, s->seen.tally, sizeof *s->step.tally);
-    struct sy_batch b = sy_feed_sequence(s, n - 1);
+    struct sy_batch b = sy_feed_labelled(s, n - 1);
     SY_TRY(sy_model_eval(s->model, &b));
     d->copy(d, s->seen.tally, s->step.tally, sizeof *s->seen.tally);
     SY_TRY(sy_exec_wait(&s->exec));

@@ -157,6 +157,11 @@ const char *sy_config_key(int i, enum sy_config_effect *effect);
 /* Local. All values as TOML that loads back to the same values. */
 void sy_config_print(const struct sy_config *cfg, sy_write_fn write, void *user);
 
+/* Local. Item i of data.sources, "path:weight". Errors: ERR_USAGE no path, no weight in 1 … 1000000, a path
+ * of `bytes` or more. */
+enum { SY_CONFIG_SOURCES = 64, SY_CONFIG_SOURCE_WEIGHT = 1000000 };
+sy_status sy_config_source(const struct sy_config *cfg, int64_t i, char *path, size_t bytes, int64_t *weight);
+
 /* Local. n for activation_checkpoint.selective_ac_option = "n", 1 for "op"; 0 if it is neither (a check
  * refuses that). */
 int64_t sy_config_selective_every(const struct sy_config_activation_checkpoint *ac);

@@ -135,6 +135,7 @@ static sy_status make_part(struct sy_model *m, const struct sy_model_options *o,
                                                       .n_layers = stage->n_layers,
                                                       .pending = stage->pending,
                                                       .split = stage->split,
+                                                      .cached = o->cached,
                                                       .log = o->log},
                            &p->stage);
 }
@@ -327,7 +328,7 @@ sy_status sy_model_logits_begin(struct sy_model *m, const struct sy_batch *b) {
     return SY_OK;
 }
 
-int64_t sy_model_logits_most(const struct sy_model *m) { return m->head.chunk; }
+int64_t sy_model_logits_most(const struct sy_model *m) { return m->head.size.chunk; }
 
 const float *sy_model_logits_rows(struct sy_model *m, int64_t first, int64_t n) {
     sy_head_rows(&m->c, &m->head, first, n);

@@ -43,6 +43,7 @@ struct sy_model_options {
     const struct sy_log *log;
     const struct sy_model_stage *stages; /* read by create; NULL: all layers, a batch at a time */
     int n_stages;
+    int cached; /* forward only, one stage: batches may go on from those before (cache.h) */
 };
 
 struct sy_model;

@@ -119,8 +119,8 @@ static sy_status check_data(const struct sy_resume *r, struct sy_session *s) {
     const struct sy_ckpt_info *info = sy_ckpt_info(r->ckpt);
     if (!info->data_fingerprint)
         return SY_OK;
-    sy_status status = sy_documents_check(s->data.documents, sy_tokenizer_hash(s->data.tokenizer), info->path,
-                                          info->data_fingerprint);
+    sy_status status = sy_mixture_check(s->data.mixture, sy_tokenizer_hash(s->data.tokenizer), info->path,
+                                        info->data_fingerprint);
     if (status != SY_ERR_DATA)
         return status;
     char why[2048];
@@ -144,6 +144,19 @@ static sy_status tokens_of(const struct sy_ckpt_info *info, int64_t *tokens) {
     if (*tokens < 0 || *tokens / seq_len != info->next_sequence)
         SY_FAIL(SY_ERR_DATA, "%s: trainer.tokens = %lld, but the next sequence of %lld tokens is %lld",
                 info->path, (long long)*tokens, (long long)seq_len, (long long)info->next_sequence);
+    return SY_OK;
+}
+
+/* Where its sources are; sequences of another length begin a stretch. */
+static sy_status find_place(const struct sy_ckpt_info *info, struct sy_session *s) {
+    int64_t seq_len = json_integer_value(json_object_get(info->recipe, "seq_len"));
+    SY_TRY(sy_mixture_place_read(s->data.mixture, info->path, json_object_get(info->trainer, "sources"),
+                                 s->base_token, &s->place));
+    struct sy_mixture_place now = s->place;
+    if (sy_mixture_move(s->data.mixture, seq_len, s->base_token, &now) != SY_OK)
+        return sy_fail_context(SY_ERR_DATA, "%s: trainer.sources", info->path);
+    if (seq_len != s->config->training.seq_len)
+        s->place = now;
     return SY_OK;
 }
 
@@ -179,6 +192,7 @@ sy_status sy_resume_load(const struct sy_resume *r, struct sy_session *s, const 
     SY_TRY(sy_session_digest(s, digest)); /* of the names that they have now, with buffers that are new */
     *step = s->base_step = info->step;
     SY_TRY(tokens_of(info, &s->base_token));
+    SY_TRY(find_place(info, s));
     json_t *applied = json_object_get(info->trainer, "applied");
     s->applied = json_is_integer(applied) ? json_integer_value(applied) : info->step;
     if (s->applied < 0 || s->applied > info->step)

@@ -9,6 +9,7 @@
 #include "train/classes.h"
 #include "train/exec.h"
 #include "train/feed.h"
+#include "train/groups.h"
 #include "train/parts.h"
 #include "train/plants.h"
 #include "train/selftest_kept.h"
@@ -95,7 +96,7 @@ static sy_status initialise(struct sy_session *s) {
 }
 
 static sy_status open_data(struct sy_session *s) {
-    if (s->data.loader)
+    if (s->data.mixture)
         return SY_OK;
     SY_TRY(sy_data_open(s->config, s->log, &s->own_data));
     s->data = s->own_data;
@@ -119,14 +120,17 @@ static int starts_elsewhere(const struct sy_session *s) {
 
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
+    s->cached = !train && (parts & SY_SESSION_CACHE);
     SY_TRY(check_plant(s->config));
     s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
     SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
     SY_TRY(sy_exec_open(s));
     SY_TRY(test_class(s));
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
-    if (train)
+    if (train) {
+        SY_TRY(sy_groups_check(s->config, s->params));
         SY_TRY(sy_session_fits(s));
+    }
     if (parts & SY_SESSION_DATA)
         SY_TRY(open_data(s));
     SY_TRY(sy_session_make_step(s));
