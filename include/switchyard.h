@@ -210,8 +210,8 @@ struct sy_eval_options {
     int json;       /* a line for each document or question, then one for all of them */
 };
 
-/* Local. How likely a model (as of sy_generate) finds texts: nats and bits per token and per byte, perplexity;
- * or how often it finds the right answer the likeliest. The same on every layout. Errors: those of reading
+/* Local. How likely a model (as of sy_generate) finds texts: nats and bits per token and byte, perplexity; or
+ * how often it finds the right answer the likeliest. The same on every layout. Errors: those of reading
  * the model and the file, ERR_NONFINITE. */
 sy_status sy_eval(struct sy_config *config, const char *model_dir, const struct sy_eval_options *options,
                   const struct sy_io *io);
@@ -235,7 +235,7 @@ struct sy_convert_options {
     const char *max_shard; /* of a file of weights: "5GB" (10^9), "5GiB" (2^30), bytes; NULL: "5GB" */
 };
 
-/* Local. Makes a folder for sharing of a model (as of sy_generate): weights in another precision, config.json,
+/* Local. Makes a folder for sharing of a model (as of sy_generate): weights in a precision, config.json,
  * generation_config.json, tokenizer files, README.md with the digest. Errors: ERR_USAGE `out` is there;
  * ERR_DATA a number that is beyond the precision; those of reading and writing. */
 sy_status sy_convert(const char *model_dir, const char *out, const struct sy_convert_options *options,
