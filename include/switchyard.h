@@ -3,7 +3,8 @@
  * The only installed header. Handles are opaque; options are set by the keys of docs/CONFIG.md; outputs come
  * last and are written only on success. A function that can fail returns a sy_status; sy_error_message() then
  * holds one line for the calling thread: what, where, the value, the bound, what to do. The library never
- * prints, exits or installs handlers. Each prototype's comment starts with `Local.` or `Collective.`: a
+ * prints, exits or installs handlers. libswitchyard.so exports what stands here and nothing else. Each
+ * prototype's comment starts with `Local.` or `Collective.`: a
  * collective is called by every rank and returns the agreed status.
  */
 #ifndef SWITCHYARD_H
@@ -14,6 +15,9 @@
 
 #ifdef __cplusplus
 extern "C" {
+#endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
 #endif
 
 #define SY_VERSION_MAJOR 0
@@ -72,7 +76,7 @@ sy_status sy_config_flags(struct sy_config *config, int *argc, char **argv);
 sy_status sy_option_set(struct sy_config *config, const char *key, const char *text);
 
 /* Local. The value of a key as TOML text, valid until sy_config_destroy. Errors: ERR_USAGE, ERR_MEMORY. */
-sy_status sy_config_get(struct sy_config *config, const char *key, const char **text);
+sy_status sy_option_get(struct sy_config *config, const char *key, const char **text);
 
 /* Local. The i-th message, each one line, of all that reading flags and files, or else the checks before an
  * operation, found wrong with a config; NULL past the last or the tenth. *n (if not NULL) is how many there
@@ -333,6 +337,12 @@ sy_status sy_bench(const char *what, const struct sy_bench_options *options, con
 sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
                          const struct sy_io *io);
 
+/* ======================================================================================================== */
+/* Experimental: what follows may change with any version. A program that uses it defines SY_EXPERIMENTAL    */
+/* before it includes this header.                                                                           */
+/* ======================================================================================================== */
+#ifdef SY_EXPERIMENTAL
+
 /* --- experimental: ops on their own --------------------------------------------------------------------- */
 
 /* fp32 arrays of the caller, row-major; the calling thread computes, with the same bits on every CPU.
@@ -505,6 +515,11 @@ sy_status sy_moe_set_expert_bias(struct sy_moe *moe, const float *bias);
  * static, and in *value how many; NULL past the last. */
 const char *sy_moe_counter(const struct sy_moe *moe, int i, int64_t *value);
 
+#endif /* SY_EXPERIMENTAL */
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif
