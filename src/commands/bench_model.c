@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/sized.h"
 #include "base/fmath.h"
 #include "base/rng.h"
 #include "comm/world.h"
@@ -344,8 +345,11 @@ static sy_status run_rank(const struct sy_comm *world, void *arg) {
     return status;
 }
 
-sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
+sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *given,
                          const struct sy_io *io) {
+    struct sy_bench_options own;
+    SY_TRY(SY_OPTIONS(sy_bench_options, given, &own));
+    const struct sy_bench_options *options = &own;
     char *quoted;
     if (options->steps < 1 || options->steps > 100000)
         SY_FAIL(SY_ERR_USAGE, "bench model: --steps %lld: must be in 1..100000", (long long)options->steps);
