@@ -61,6 +61,7 @@ FAILING := $(FUZZ:%=$(BUILD)/tests/fuzz/failing_%)
 FAILING_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc strdup aligned_alloc free sy_fail json_loadb \
     inflateInit2_ ZSTD_createDCtx)
 FAILING_OBJ = $(BUILD)/tests/fuzz/failing_%.o $(BUILD)/tests/fuzz/failing_malloc.o
+EXAMPLES := $(wildcard examples/*.c)
 HELPER_SRC := $(wildcard tests/cli/toml_decode.c)
 HELPERS := $(HELPER_SRC:tests/cli/%.c=$(BUILD)/tests/%) $(if $(filter 1,$(MPI)),$(BUILD)/tests/mpi/ranks)
 
@@ -149,7 +150,7 @@ $(BUILD)/examples/%: $(BUILD)/examples/%.o $(LIB)
 
 demo: $(BIN) ## train configs/tiny.toml on short pieces of prose, sample, compare the digest
 	sh tools/demo.sh $(BIN)
-tests: $(BIN) $(SHARED) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(BUILD)/examples/moe_layer ## build what test runs
+tests: $(BIN) $(SHARED) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(EXAMPLES:%.c=$(BUILD)/%) ## build what test runs
 test: tests ## every test that needs no GPU, MPI, network or Python
 	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING) $(if $(filter 1,$(MPI)),$(wildcard tests/mpi/*.sh))
 example: $(BUILD)/examples/moe_layer ## one MoE layer in a program of one's own: alone, and over 4 ranks with the same digest
@@ -182,9 +183,12 @@ gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit
 	sh tests/gpu/run.sh $(BUILD)
 gpu-bench: $(BIN) ## every op on the GPU at the sizes of trainings; beside cuBLAS, grouped_mm, cuDNN where torch is (bench/gpu)
 	BIN=$(BIN) sh bench/gpu/run.sh
-test-all: test cover headers layers browser readers ## test, all layouts of verify, the report in a browser, and the checks of the house
+test-all: test cover headers layers browser readers python-test ## test, all layouts of verify, the report in a browser, the Python package, and the checks of the house
 browser: $(BIN) ## the report in chromium, beside pictures that were looked at (where chromium and python3 are)
 	BIN=$(BIN) sh tests/browser/report.sh
+PYTHON ?= python3
+python-test: $(BIN) $(SO) ## the Python package against the program, numpy and transformers, where they are (PYTHON=)
+	@if command -v $(PYTHON) >/dev/null; then PYTHONPATH=python $(PYTHON) python/tests/test_switchyard.py; else echo "python-test: no $(PYTHON) here"; fi
 readers: $(BIN) ## event files as the package tensorboard reads them (where python3 has it)
 	BIN=$(BIN) sh tests/readers/tensorboard.sh
 screenshots: $(BIN) ## docs/report*.png anew (chromium)
@@ -252,7 +256,6 @@ docs: $(BUILD)/tools/config_reference $(BIN) ## docs/CONFIG.md and docs/switchya
 	$(BIN) manual > docs/switchyard.1.tmp && mv docs/switchyard.1.tmp docs/switchyard.1
 $(BUILD)/tools/config_reference: $(BUILD)/tools/config_reference.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-EXAMPLES := $(wildcard examples/*.c)
 headers: ## the public header, and the examples with it, compile alone as C11 and C++17
 	$(CC) -std=c11 -Wall -Wextra -pedantic -fsyntax-only -x c include/switchyard.h
 	$(CC) -std=c11 -Wall -Wextra -pedantic -fsyntax-only -Iinclude $(EXAMPLES)
@@ -262,4 +265,4 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 
 -include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: browser readers screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time ptxas ptxas-check
+.PHONY: browser readers python-test screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time ptxas ptxas-check
