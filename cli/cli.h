@@ -16,7 +16,14 @@
     X(replay, "RUN --step N [--section.key=value ...]", "do a step of a run again: the same bits?")      \
     X(plan, "CONFIG [--world N] [--gpu NAME]",                                                           \
       "memory, FLOPs; of N ranks who has what, bytes, time; needs no hardware")                          \
-    X(generate, "MODEL --prompt TEXT", "sample from a checkpoint or a run")                              \
+    X(generate, "MODEL --prompt TEXT [--samples N] [--stop TEXT] [--json]",                                \
+      "sample from a checkpoint or a run")                              \
+    X(eval, "MODEL --data FILE | --multiple-choice FILE [--json]",                                       \
+      "how likely a model finds texts; how often it finds the answer")                                   \
+    X(logits, "MODEL --text TEXT|--data FILE [--out FILE] [--compare OTHER]",                            \
+      "a model's logits: a file of them, or how far another's are")                                      \
+    X(convert, "MODEL OUT [--dtype bf16|fp16|fp32] [--max-shard 5GB]",                                   \
+      "a Hugging Face model folder for sharing")                                                         \
     X(tokenize, "TOKENIZER FILE ... | --text TEXT | --ids IDS",                                          \
       "text to ids and back, counts, a file of tokens")                                                  \
     X(tokenizer, "train FILE ... --vocab-size N --out FOLDER", "train a byte-level BPE; tokenizer.json") \
@@ -104,6 +111,8 @@ void sy_cli_ignore_signals(void);
 /* Takes "--name value" or "--name=value" out of argv. Returns 1 if it was there; *value NULL if a value is
  * missing. */
 int sy_cli_take(int *argc, char **argv, const char *name, const char **value);
+/* The same of "-o value". */
+int sy_cli_take_short(int *argc, char **argv, char letter, const char **value);
 /* A whole number within bounds; 0: text (or NULL) is none. */
 struct sy_cli_bounds {
     int64_t low, high;

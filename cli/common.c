@@ -162,6 +162,17 @@ int sy_cli_take(int *argc, char **argv, const char *name, const char **value) {
     return 0;
 }
 
+int sy_cli_take_short(int *argc, char **argv, char letter, const char **value) {
+    for (int i = 1; i < *argc; i++) {
+        if (argv[i][0] != '-' || argv[i][1] != letter || argv[i][2])
+            continue;
+        *value = i + 1 < *argc ? argv[i + 1] : NULL;
+        drop(argc, argv, i, *value ? 2 : 1);
+        return 1;
+    }
+    return 0;
+}
+
 int sy_cli_number(const char *text, struct sy_cli_bounds bounds, int64_t *out) {
     char *end = NULL;
     errno = 0;

@@ -1,10 +1,11 @@
 /* switchyard generate MODEL --prompt TEXT: samples from a checkpoint. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli.h"
 
-/* Takes --name NUMBER; 0 and *bad set when it is no number. */
+/* Takes --name NUMBER; *bad is set when it is no number. */
 static void take_number(int *argc, char **argv, const char *name, double *out, const char **bad) {
     const char *text = NULL;
     if (!sy_cli_take(argc, argv, name, &text))
@@ -20,26 +21,52 @@ static void take_number(int *argc, char **argv, const char *name, double *out, c
 
 static int is_whole(double v, double below) { return v >= 0 && v < below && v == (double)(long long)v; }
 
-int sy_cli_generate(int argc, char **argv) {
-    struct sy_sampling how = {.prompt = "", .top_p = 1.0};
+/* The numbers, all checked; an exit code. */
+static int take_numbers(int *argc, char **argv, struct sy_generate_options *o) {
     double max_tokens = 200, temperature = 0.8, top_k = 0, top_p = 1, seed = 42;
-    const char *bad = NULL;
-    if (sy_cli_take(&argc, argv, "prompt", &how.prompt) && !how.prompt)
-        return sy_cli_usage("generate", "--prompt needs a text");
-    take_number(&argc, argv, "max-tokens", &max_tokens, &bad);
-    take_number(&argc, argv, "temperature", &temperature, &bad);
-    take_number(&argc, argv, "top-k", &top_k, &bad);
-    take_number(&argc, argv, "top-p", &top_p, &bad);
-    take_number(&argc, argv, "seed", &seed, &bad);
+    const char *bad = NULL, *samples = "1";
+    take_number(argc, argv, "max-tokens", &max_tokens, &bad);
+    take_number(argc, argv, "temperature", &temperature, &bad);
+    take_number(argc, argv, "top-k", &top_k, &bad);
+    take_number(argc, argv, "top-p", &top_p, &bad);
+    take_number(argc, argv, "seed", &seed, &bad);
     if (bad)
         return sy_cli_usage("generate", "--%s needs a number", bad);
     if (!is_whole(seed, 0x1p53) || !is_whole(top_k, 0x1p31) || !is_whole(max_tokens, 0x1p31))
         return sy_cli_usage("generate", "--seed, --top-k and --max-tokens must be whole numbers from 0");
-    how.max_tokens = (int64_t)max_tokens;
-    how.temperature = temperature;
-    how.top_k = (int64_t)top_k;
-    how.top_p = top_p;
-    how.seed = (uint64_t)seed;
+    if (!sy_cli_take(argc, argv, "samples", &samples))
+        sy_cli_take_short(argc, argv, 'n', &samples);
+    if (!sy_cli_number(samples, (struct sy_cli_bounds){1, 1 << 20}, &o->samples))
+        return sy_cli_usage("generate", "--samples (-n) needs a number, 1 to %d", 1 << 20);
+    o->max_tokens = (int64_t)max_tokens;
+    o->temperature = temperature;
+    o->top_k = (int64_t)top_k;
+    o->top_p = top_p;
+    o->seed = (uint64_t)seed;
+    return 0;
+}
+
+/* Texts, into arrays of argc; an exit code. */
+static int take_texts(int *argc, char **argv, struct sy_generate_options *o, const char **prompts,
+                      const char **stops) {
+    const char *text = NULL;
+    o->prompts = prompts;
+    o->stops = stops;
+    for (; sy_cli_take(argc, argv, "prompt", &text); prompts[o->n_prompts++] = text)
+        if (!text)
+            return sy_cli_usage("generate", "--prompt needs a text");
+    for (; sy_cli_take(argc, argv, "stop", &text); stops[o->n_stops++] = text)
+        if (!text || !*text)
+            return sy_cli_usage("generate", "--stop needs a text");
+    if (sy_cli_take(argc, argv, "prompt-file", &o->prompt_file) && (!o->prompt_file || !*o->prompt_file))
+        return sy_cli_usage("generate", "--prompt-file needs a file, or -");
+    if (o->prompt_file && strcmp(o->prompt_file, "-") == 0)
+        o->prompt_file = "/dev/stdin";
+    o->json = sy_cli_take_flag(argc, argv, "json");
+    return 0;
+}
+
+static int generate(int argc, char **argv, const struct sy_generate_options *o) {
     struct sy_config *config = NULL;
     sy_status status = sy_config_create(&config);
     if (status == SY_OK)
@@ -51,9 +78,23 @@ int sy_cli_generate(int argc, char **argv) {
     struct sy_io io = sy_cli_io();
     sy_cli_catch_signals(&io, "stopping after this token", NULL);
     if (status == SY_OK && code == 0)
-        status = sy_generate(config, argv[1], &how, &io);
+        status = sy_generate(config, argv[1], o, &io);
     if (code == 0)
         code = sy_cli_finish_config(config, status);
     sy_config_destroy(config);
+    return code;
+}
+
+int sy_cli_generate(int argc, char **argv) {
+    struct sy_generate_options o = {0};
+    const char **texts = calloc(2 * (size_t)argc, sizeof *texts);
+    if (!texts)
+        return sy_cli_usage("generate", "no memory for %d arguments", argc);
+    int code = take_texts(&argc, argv, &o, texts, texts + argc);
+    if (code == 0)
+        code = take_numbers(&argc, argv, &o);
+    if (code == 0)
+        code = generate(argc, argv, &o);
+    free(texts);
     return code;
 }

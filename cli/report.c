@@ -1,27 +1,10 @@
 /* switchyard report RUN ... [-o FILE]: one page about runs. */
-#include <string.h>
-
 #include "cli.h"
-
-/* -o FILE, as of a compiler; 0: without FILE. */
-static int take_o(int *argc, char **argv, const char **out) {
-    for (int i = 1; i < *argc; i++) {
-        if (strcmp(argv[i], "-o") != 0)
-            continue;
-        if (i + 1 == *argc)
-            return 0;
-        *out = argv[i + 1];
-        memmove(argv + i, argv + i + 2, (size_t)(*argc - i - 1) * sizeof *argv); /* with the NULL */
-        *argc -= 2;
-        return 1;
-    }
-    return 1;
-}
 
 int sy_cli_report(int argc, char **argv) {
     const char *out = NULL;
-    int given = sy_cli_take(&argc, argv, "output", &out);
-    if ((given && (!out || !*out)) || !take_o(&argc, argv, &out))
+    int given = sy_cli_take(&argc, argv, "output", &out) || sy_cli_take_short(&argc, argv, 'o', &out);
+    if (given && (!out || !*out))
         return sy_cli_usage("report", "-o needs the name of a file");
     for (int i = 1; i < argc; i++)
         if (argv[i][0] == '-')

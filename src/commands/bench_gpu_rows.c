@@ -192,9 +192,9 @@ static void passes(struct sy_gpu_bench *b, const struct update *u) {
     SY_GPU_ROW(b, norm, sy_norm, "", bytes, u->bytes, {&(struct sy_norm_item){n, u->a}, 1, u->tally});
     SY_GPU_ROW(b, digest, sy_digest_of, "", bytes, u->bytes,
                {&(struct sy_digest_item){n, 5, 0, u->a}, 1, u->verdict->digest});
-    SY_GPU_ROW(
-        b, adamw, sy_adamw, "", bytes, 7.5 * u->bytes,
-        {&(struct sy_adamw_item){n, 5, 0, u->a, u->m, u->v, u->b, u->stored}, 1, u->scalars, u->verdict});
+    struct sy_adamw_item adamw = {
+        .n = n, .id = 5, .g = u->a, .m = u->m, .v = u->v, .w = u->b, .stored = u->stored};
+    SY_GPU_ROW(b, adamw, sy_adamw, "", bytes, 7.5 * u->bytes, {&adamw, 1, u->scalars, u->verdict});
     SY_GPU_ROW(b, cast, sy_cast, "", bytes, 1.5 * u->bytes, {&(struct sy_cast_item){n, u->a, u->stored}, 1});
     SY_GPU_ROW(b, init, sy_init_values, "normal, cut at 2 deviations", bytes, u->bytes,
                {&(struct sy_init_item){.n = n, .key = 3, .sd = 0.02, .cut = 2, .out = u->a}, 1});

@@ -1,109 +1,30 @@
-/* Sampling from a checkpoint: a function of model, prompt and seed alone (sampling.h).
+/* Sampling from a checkpoint: a function of model, prompt, seed and number of the sample alone (sampling.h).
  *
- * Each token is one forward pass over the last seq_len tokens as one sequence (no key-value cache yet),
- * so its bits are those of training.
+ * Prompts one after the other, each with its samples; what they have in common is computed once
+ * (train/context.h).
  */
 #include <stdlib.h>
 
-#include "base/fmath.h"
-#include "commands/model_folder.h"
-#include "commands/sampling.h"
+#include "base/clock.h"
+#include "ckpt/model_folder.h"
+#include "commands/continuation.h"
+#include "commands/prompts.h"
 #include "train/classes.h"
 #include "train/feed.h"
 #include "train/io.h"
 #include "train/session.h"
 #include "train/state_store.h"
 
+enum { MOST_SAMPLES = 1 << 20 };
+
 struct generator {
     struct sy_session *s;
     struct sy_tokenizer *tokenizer;
-    const struct sy_sampling *how;
-    const struct sy_io *io;
-    int32_t *context; /* all tokens so far */
-    int64_t n;
-    float *logits;
-    struct sy_candidate *candidates;
+    struct sy_context *model;
+    struct sy_prompts prompts;
+    int64_t n_sampled;
+    double seconds;
 };
-
-/* May be sampled: a token that has a meaning, but not BOS or PAD where these are not EOS, too. */
-static int may_come(const struct sy_tokenizer *t, int32_t id) {
-    return sy_tokenizer_has(t, id) &&
-           (id == sy_tokenizer_eos(t) || (id != sy_tokenizer_bos(t) && id != sy_tokenizer_pad(t)));
-}
-
-static int32_t choose(struct generator *g, int64_t index) {
-    const struct sy_tokenizer *t = g->tokenizer;
-    int64_t n = 0;
-    for (int32_t id = 0; id < sy_tokenizer_n_ids(t); id++)
-        if (may_come(t, id))
-            g->candidates[n++] = (struct sy_candidate){id, (double)g->logits[id]};
-    return sy_sampling_choose(g->how, index, n, g->candidates);
-}
-
-/* The last seq_len tokens as one sequence: what comes after them cannot be seen, and is left out. */
-static sy_status next_logits(struct generator *g) {
-    struct sy_session *s = g->s;
-    const struct sy_device *d = s->exec.device;
-    int64_t most = s->config->training.seq_len, n = g->n < most ? g->n : most;
-    const float *logits;
-    for (int64_t i = 0; i < n; i++) {
-        s->feed.ids[i] = g->context[g->n - n + i];
-        s->feed.labels[i] = SY_LABEL_NONE;
-        s->feed.doc_start[i] = 0;
-        s->feed.position[i] = (int32_t)i;
-    }
-    struct sy_batch b = sy_feed_sequence(s, n);
-    SY_TRY(sy_model_logits(s->model, &b, n - 1, &logits));
-    d->copy(d, g->logits, logits, (size_t)s->config->model.vocab_size * sizeof *g->logits);
-    return sy_exec_wait(&s->exec);
-}
-
-static sy_status write_token(const struct generator *g, int32_t id) {
-    struct sy_text text = {0};
-    sy_status status = sy_tokenizer_decode(g->tokenizer, &id, 1, 0, &text);
-    if (status == SY_OK && g->io->write && text.n)
-        g->io->write(g->io->user, text.s, text.n);
-    free(text.s);
-    return status;
-}
-
-static sy_status sample(struct generator *g) {
-    for (int64_t i = 0; i < g->how->max_tokens; i++) {
-        SY_TRY(next_logits(g));
-        for (int32_t id = 0; id < sy_tokenizer_n_ids(g->tokenizer); id++)
-            if (!sy_f32_finite(g->logits[id]))
-                SY_FAIL(SY_ERR_NONFINITE, "the model's logit of token %d is not finite", id);
-        int32_t id = choose(g, i);
-        if (id == sy_tokenizer_eos(g->tokenizer))
-            break;
-        g->context[g->n++] = id;
-        SY_TRY(write_token(g, id));
-        if (g->io->stop && *g->io->stop)
-            return SY_STOPPED;
-    }
-    return SY_OK;
-}
-
-static sy_status start_context(struct generator *g) {
-    struct sy_tokens prompt = {0};
-    int32_t bos = sy_tokenizer_bos(g->tokenizer);
-    int64_t vocab = g->s->config->model.vocab_size;
-    if (bos != SY_TOKEN_NONE)
-        sy_tokens_add(&prompt, &bos, 1);
-    sy_status status = sy_tokenizer_encode(g->tokenizer, g->how->prompt, strlen(g->how->prompt), &prompt);
-    g->n = (int64_t)prompt.n;
-    g->context = realloc(prompt.id, (prompt.n + (size_t)g->how->max_tokens + 1) * sizeof *g->context);
-    if (!g->context)
-        free(prompt.id);
-    SY_TRY(status);
-    if (g->n == 0)
-        SY_FAIL(SY_ERR_USAGE, "--prompt: the tokenizer has no token that begins a text: give a prompt");
-    g->logits = calloc((size_t)vocab, sizeof *g->logits);
-    g->candidates = calloc((size_t)vocab, sizeof *g->candidates);
-    if (!g->context || !g->logits || !g->candidates)
-        SY_FAIL(SY_ERR_MEMORY, "no memory for sampling");
-    return SY_OK;
-}
 
 static sy_status open_tokenizer(const struct sy_config *config, struct sy_tokenizer **out) {
     struct sy_tokenizer_options o = sy_session_tokenizer_options(config);
@@ -118,39 +39,88 @@ static sy_status load(struct sy_config *config, struct sy_ckpt *ckpt, const stru
     SY_TRY(sy_config_set(config, SY_LAYER_FLAG, "generate", "training.local_batch_size", "1"));
     SY_TRY(sy_config_finish(config, sy_hopper_here()));
     SY_TRY(open_tokenizer(config, &g->tokenizer));
-    SY_TRY(sy_session_create(config, log, 0, out));
+    SY_TRY(sy_session_create(config, log, SY_SESSION_CACHE, out));
     struct sy_ckpt_store store = sy_state_store(&(*out)->state, NULL);
     struct sy_ckpt_target target = {.params = (*out)->params, .store = &store};
     sy_status status = sy_ckpt_load(ckpt, &target, log, NULL);
     if (status != SY_OK)
         return status;
     SY_TRY(sy_session_weights_changed(*out));
+    SY_TRY(sy_context_create(*out, &g->model));
     sy_log_info(log, "class %s, tier %s, %d threads", sy_class_name((*out)->exec.cls), (*out)->exec.ops->tier,
                 sy_pool_size((*out)->pool));
     return SY_OK;
 }
 
-sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_sampling *how,
+static sy_status check(const struct sy_generate_options *o) {
+    struct sy_sampling how = {o->max_tokens, o->temperature, o->top_k, o->top_p, o->seed, 0};
+    SY_TRY(sy_sampling_check(&how));
+    if (o->samples < 0 || o->samples > MOST_SAMPLES)
+        SY_FAIL(SY_ERR_USAGE, "--samples %lld: must be in 1..%d", (long long)o->samples, MOST_SAMPLES);
+    for (int i = 0; i < o->n_stops; i++)
+        if (!o->stops[i][0])
+            SY_FAIL(SY_ERR_USAGE, "--stop: an empty text is everywhere: leave it out");
+    return SY_OK;
+}
+
+/* Which of several texts comes now. */
+static void head(const struct sy_generate_options *o, const struct generator *g, int64_t number,
+                 int64_t sample, const struct sy_io *io) {
+    if (o->json)
+        return;
+    if (g->prompts.n > 1 && o->samples > 1)
+        sy_io_printf(io, "== prompt %lld, sample %lld\n", (long long)number + 1, (long long)sample + 1);
+    else if (g->prompts.n > 1)
+        sy_io_printf(io, "== prompt %lld\n", (long long)number + 1);
+    else if (o->samples > 1)
+        sy_io_printf(io, "== sample %lld\n", (long long)sample + 1);
+}
+
+static sy_status sample_all(const struct sy_generate_options *o, struct generator *g,
+                            const struct sy_io *io) {
+    struct sy_continuation_options c = {.model = g->model,
+                                        .tokenizer = g->tokenizer,
+                                        .stops = o->stops,
+                                        .n_stops = o->n_stops,
+                                        .json = o->json,
+                                        .io = io};
+    double began = sy_clock();
+    sy_status status = SY_OK;
+    for (int64_t i = 0; i < g->prompts.n && status == SY_OK; i++)
+        for (int64_t k = 0; k < (o->samples > 0 ? o->samples : 1) && status == SY_OK; k++) {
+            c.number = i;
+            c.how =
+                (struct sy_sampling){o->max_tokens, o->temperature, o->top_k, o->top_p, o->seed, (uint64_t)k};
+            head(o, g, i, k, io);
+            status = sy_continue(&c, &g->prompts.at[i], &g->n_sampled);
+        }
+    g->seconds = sy_clock() - began;
+    return status;
+}
+
+static void free_all(struct generator *g) {
+    sy_prompts_fini(&g->prompts);
+    sy_context_destroy(g->model);
+    sy_tokenizer_destroy(g->tokenizer);
+    sy_session_destroy(g->s);
+}
+
+sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_generate_options *o,
                       const struct sy_io *io) {
     struct sy_log log = sy_io_log(io);
     struct sy_ckpt *ckpt = NULL;
-    struct generator g = {.how = how, .io = io};
-    SY_TRY(sy_sampling_check(how));
+    struct generator g = {0};
+    SY_TRY(check(o));
     SY_TRY(sy_model_folder_open(model_dir, &log, &ckpt));
-    sy_status status = load(config, ckpt, &log, &g);
+    sy_status status = sy_prompts_read(o->prompts, o->n_prompts, o->prompt_file, &log, &g.prompts);
     if (status == SY_OK)
-        status = start_context(&g);
-    if (status == SY_OK) {
-        if (io->write)
-            io->write(io->user, how->prompt, strlen(how->prompt));
-        status = sample(&g);
-        sy_io_printf(io, "\n");
-    }
-    free(g.context);
-    free(g.logits);
-    free(g.candidates);
-    sy_tokenizer_destroy(g.tokenizer);
-    sy_session_destroy(g.s);
+        status = load(config, ckpt, &log, &g);
+    if (status == SY_OK)
+        status = sample_all(o, &g, io);
+    if (g.n_sampled > 0)
+        sy_log_info(&log, "%lld tokens in %.3f s: %.0f tokens/s", (long long)g.n_sampled, g.seconds,
+                    (double)g.n_sampled / g.seconds);
+    free_all(&g);
     sy_ckpt_close(ckpt);
     return status;
 }

@@ -7,6 +7,8 @@
 #include "base/fmath.h"
 #include "base/rng.h"
 
+static double weight(double l, double top) { return sy_exp2_f64((l - top) * 0x1.71547652b82fep+0); }
+
 static int by_weight(const void *a, const void *b) {
     const struct sy_candidate *x = a, *y = b;
     if (x->p != y->p)
@@ -22,15 +24,28 @@ static void weigh(double temperature, int64_t n, struct sy_candidate *c) {
         top = c[i].p > top ? c[i].p : top;
     }
     for (int64_t i = 0; i < n; i++)
-        c[i].p = sy_exp2_f64((c[i].p - top) * 0x1.71547652b82fep+0);
+        c[i].p = weight(c[i].p, top);
     qsort(c, (size_t)n, sizeof *c, by_weight);
+}
+
+/* The first of the order by weight: the lowest id of those whose logit is so near the greatest that they
+ * weigh the same. */
+static int32_t likeliest(int64_t n, const struct sy_candidate *c) {
+    double top = -INFINITY;
+    int32_t best = INT32_MAX;
+    for (int64_t i = 0; i < n; i++)
+        top = c[i].p > top ? c[i].p : top;
+    for (int64_t i = 0; i < n; i++)
+        if (c[i].id < best && c[i].p > top - 1 && weight(c[i].p, top) == 1)
+            best = c[i].id;
+    return best;
 }
 
 int32_t sy_sampling_choose(const struct sy_sampling *how, int64_t index, int64_t n, struct sy_candidate *c) {
     int64_t kept = 0;
-    weigh(how->temperature > 0 ? how->temperature : 1.0, n, c);
     if (how->temperature <= 0)
-        return c[0].id;
+        return likeliest(n, c);
+    weigh(how->temperature, n, c);
     if (how->top_k > 0 && how->top_k < n)
         n = how->top_k;
     double all = 0, sum = 0;
@@ -38,7 +53,8 @@ int32_t sy_sampling_choose(const struct sy_sampling *how, int64_t index, int64_t
         all += c[i].p;
     for (kept = 0; kept < n && (kept == 0 || sum < how->top_p * all); kept++)
         sum += c[kept].p;
-    double u = sy_rng_uniform(sy_rng_key(how->seed, SY_RNG_SAMPLE, 0, 0), (uint64_t)index) * sum, at = 0;
+    double u = sy_rng_uniform(sy_rng_key(how->seed, SY_RNG_SAMPLE, 0, how->sample), (uint64_t)index) * sum,
+           at = 0;
     for (int64_t i = 0; i < kept; i++) {
         at += c[i].p;
         if (u < at)

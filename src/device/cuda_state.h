@@ -37,6 +37,11 @@ struct sy_cuda {
         size_t used; /* of the part */
     } ring;
     struct sy_cuda_graph graph;
+    struct sy_cuda_stamps { /* [0]: of `zero` of the host's clock; kept from step to step */
+        cudaEvent_t *event;
+        int64_t n, made, capacity;
+        double zero;
+    } stamps;
 };
 
 static inline struct sy_cuda *sy_cuda_of(const struct sy_device *d) { return (struct sy_cuda *)d->state; }
@@ -54,6 +59,8 @@ void sy_cuda_check(const struct sy_device *d, cudaError_t e, const char *what);
  * until sy_cuda_upload has given out SY_CUDA_RING_PART bytes more. Aligned to
  * SY_CUDA_LIST_ALIGN. NULL, with the failure kept, if it is longer than a part. */
 void *sy_cuda_upload_to(const struct sy_device *d, const void *list, size_t bytes);
+
+void sy_cuda_stamps_fini(struct sy_cuda *g);
 
 /* Of struct sy_device. */
 int sy_cuda_repeat(const struct sy_device *d);

@@ -1,5 +1,5 @@
-/* Attention blocks, grouped-query and multi-head latent, with one silhouette: width, take, take_grad, fwd,
- * bwd_inputs, bwd_weights.
+/* Attention blocks, grouped-query and multi-head latent, with one silhouette: width, take, take_cache,
+ * take_grad, fwd, bwd_inputs, bwd_weights.
  *
  * n is the block's input [T, D] (after the norm), x the residual stream before it, y = x + the block's output
  * [T, D]; dn and dy are the gradients of n and of the output.
@@ -45,6 +45,8 @@ struct sy_attn_kind {
     int64_t (*width)(const struct sy_config_model *model); /* of the output */
     /* All of act but o and lse. */
     void (*take)(const struct sy_layer_ctx *c, struct sy_arena *act_arena, struct sy_attn_act *act);
+    /* Of act what later tokens of a sequence read: keys and values. */
+    void (*take_cache)(const struct sy_layer_ctx *c, struct sy_arena *arena, struct sy_attn_act *act);
     void (*take_grad)(const struct sy_layer_ctx *c, struct sy_arena *arena, struct sy_attn_grad *grad);
     void (*fwd)(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n,
                 const struct sy_attn_act *act, struct sy_mat x, struct sy_mat y);

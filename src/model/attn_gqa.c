@@ -5,6 +5,13 @@
  * heads, hd wide.
  */
 #include "model/attn.h"
+#include "model/cache.h"
+
+static void take_cache(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_act *act) {
+    int64_t t = c->max_tokens, dkv = c->model->n_kv_heads * c->model->head_dim;
+    act->k = sy_take_mat(a, "attention", t, dkv, c->x->dtype);
+    act->v = sy_take_mat(a, "attention", t, dkv, c->x->dtype);
+}
 
 static void take(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_act *act) {
     const struct sy_config_model *m = c->model;
@@ -12,8 +19,7 @@ static void take(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_att
     enum sy_dtype dt = c->x->dtype;
     *act = (struct sy_attn_act){0};
     act->q = sy_take_mat(a, "attention", t, dq, dt);
-    act->k = sy_take_mat(a, "attention", t, dkv, dt);
-    act->v = sy_take_mat(a, "attention", t, dkv, dt);
+    take_cache(c, a, act);
     if (m->qk_norm == SY_QK_NORM_NONE)
         return;
     int full = m->qk_norm == SY_QK_NORM_FULL;
@@ -107,7 +113,8 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
     const struct sy_config_model *m = c->model;
     int64_t hd = m->head_dim;
     struct sy_attention op = {.sequences = b->at.n,
-                              .seq_len = b->at.seq_len,
+                              .seq_len = b->cached + b->at.seq_len,
+                              .first = b->cached,
                               .heads = m->n_heads,
                               .kv_heads = m->n_kv_heads,
                               .dv = hd,
@@ -133,21 +140,22 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
 static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n,
                 const struct sy_attn_act *act, struct sy_mat x, struct sy_mat y) {
     const struct sy_layer_weights *w = call->w;
+    struct sy_attn_act own = sy_cache_rows(act, call->batch->cached);
     int64_t t = call->batch->tokens;
     int normed = c->model->qk_norm != SY_QK_NORM_NONE;
-    sy_linear_fwd(c->x, t, &w->wq, w->bq, n, normed ? act->q_raw : act->q);
-    sy_linear_fwd(c->x, t, &w->wk, w->bk, n, normed ? act->k_raw : act->k);
-    sy_linear_fwd(c->x, t, &w->wv, w->bv, n, act->v);
+    sy_linear_fwd(c->x, t, &w->wq, w->bq, n, normed ? own.q_raw : own.q);
+    sy_linear_fwd(c->x, t, &w->wk, w->bk, n, normed ? own.k_raw : own.k);
+    sy_linear_fwd(c->x, t, &w->wv, w->bv, n, own.v);
     if (normed) {
-        qk_norm_fwd(c, t, q_norm(c, w, act), act->q);
-        qk_norm_fwd(c, t, k_norm(c, w, act), act->k);
+        qk_norm_fwd(c, t, q_norm(c, w, &own), own.q);
+        qk_norm_fwd(c, t, k_norm(c, w, &own), own.k);
     }
-    rope(c, call->batch, c->model->n_heads, 0, act->q);
-    rope(c, call->batch, c->model->n_kv_heads, 0, act->k);
+    rope(c, call->batch, c->model->n_heads, 0, own.q);
+    rope(c, call->batch, c->model->n_kv_heads, 0, own.k);
     struct sy_attention op = attention_of(c, call->batch, act, NULL);
     if (!call->saved)
         c->x->ops->attention_fwd(c->x, &op);
-    sy_linear_fwd_add(c->x, t, &w->wo, act->o, x, y);
+    sy_linear_fwd_add(c->x, t, &w->wo, own.o, x, y);
 }
 
 static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
@@ -204,4 +212,4 @@ static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call 
 
 static int64_t width(const struct sy_config_model *m) { return m->n_heads * m->head_dim; }
 
-const struct sy_attn_kind sy_attn_gqa = {width, take, take_grad, fwd, bwd_inputs, bwd_weights};
+const struct sy_attn_kind sy_attn_gqa = {width, take, take_cache, take_grad, fwd, bwd_inputs, bwd_weights};

@@ -10,6 +10,7 @@
  * one BF.
  */
 #include "model/attn.h"
+#include "model/cache.h"
 
 static const double latent_eps = 1e-6;
 
@@ -23,6 +24,14 @@ static struct dims dims_of(const struct sy_config_model *m) {
         m->v_head_dim, m->kv_lora_rank,     m->q_lora_rank};
 }
 
+/* Keys and values as attention reads them, not the latent c that they are made from: making all of them again
+ * would be most of a token's work. */
+static void take_cache(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_act *act) {
+    struct dims d = dims_of(c->model);
+    act->kva = sy_take_mat(a, "attention", c->max_tokens, d.kv_lora + d.rope, c->x->dtype);
+    act->kv = sy_take_mat(a, "attention", c->max_tokens, d.h * (d.nope + d.v), c->x->dtype);
+}
+
 static void take(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_act *act) {
     struct dims d = dims_of(c->model);
     int64_t t = c->max_tokens;
@@ -34,10 +43,9 @@ static void take(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_att
         act->r_qa = sy_take_f32(a, "attention", t);
     }
     act->q = sy_take_mat(a, "attention", t, d.h * d.qk, dt);
-    act->kva = sy_take_mat(a, "attention", t, d.kv_lora + d.rope, dt);
     act->kvn = sy_take_mat(a, "attention", t, d.kv_lora, dt);
     act->r_kva = sy_take_f32(a, "attention", t);
-    act->kv = sy_take_mat(a, "attention", t, d.h * (d.nope + d.v), dt);
+    take_cache(c, a, act);
 }
 
 static void take_grad(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_grad *g) {
@@ -74,7 +82,8 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
                                         const struct sy_attn_act *act, const struct sy_attn_grad *g) {
     struct dims d = dims_of(c->model);
     struct sy_attention op = {.sequences = b->at.n,
-                              .seq_len = b->at.seq_len,
+                              .seq_len = b->cached + b->at.seq_len,
+                              .first = b->cached,
                               .heads = d.h,
                               .kv_heads = d.h,
                               .dv = d.v,
@@ -104,26 +113,27 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
 static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n,
                 const struct sy_attn_act *act, struct sy_mat x, struct sy_mat y) {
     const struct sy_layer_weights *w = call->w;
+    struct sy_attn_act own = sy_cache_rows(act, call->batch->cached);
     int64_t t = call->batch->tokens;
     struct dims d = dims_of(c->model);
     if (d.q_lora > 0) {
-        sy_linear_fwd(c->x, t, &w->wqa, NULL, n, act->qa);
-        struct sy_row_norm norm = {d.q_lora, w->qa_norm, act->qa, act->r_qa};
-        sy_norm_fwd(c, latent_eps, t, &norm, act->qan);
-        sy_linear_fwd(c->x, t, &w->wqb, NULL, act->qan, act->q);
+        sy_linear_fwd(c->x, t, &w->wqa, NULL, n, own.qa);
+        struct sy_row_norm norm = {d.q_lora, w->qa_norm, own.qa, own.r_qa};
+        sy_norm_fwd(c, latent_eps, t, &norm, own.qan);
+        sy_linear_fwd(c->x, t, &w->wqb, NULL, own.qan, own.q);
     } else {
-        sy_linear_fwd(c->x, t, &w->wq, NULL, n, act->q);
+        sy_linear_fwd(c->x, t, &w->wq, NULL, n, own.q);
     }
-    sy_linear_fwd(c->x, t, &w->wkva, NULL, n, act->kva);
-    struct sy_row_norm norm = {d.kv_lora, w->kva_norm, act->kva, act->r_kva};
-    sy_norm_fwd(c, latent_eps, t, &norm, act->kvn);
-    sy_linear_fwd(c->x, t, &w->wkvb, NULL, act->kvn, act->kv);
-    rope(c, call->batch, d.h, 0, sy_heads_of(act->q, d.nope, d.qk));
-    rope(c, call->batch, 1, 0, sy_heads_of(act->kva, d.kv_lora, 0));
+    sy_linear_fwd(c->x, t, &w->wkva, NULL, n, own.kva);
+    struct sy_row_norm norm = {d.kv_lora, w->kva_norm, own.kva, own.r_kva};
+    sy_norm_fwd(c, latent_eps, t, &norm, own.kvn);
+    sy_linear_fwd(c->x, t, &w->wkvb, NULL, own.kvn, own.kv);
+    rope(c, call->batch, d.h, 0, sy_heads_of(own.q, d.nope, d.qk));
+    rope(c, call->batch, 1, 0, sy_heads_of(own.kva, d.kv_lora, 0));
     struct sy_attention op = attention_of(c, call->batch, act, NULL);
     if (!call->saved)
         c->x->ops->attention_fwd(c->x, &op);
-    sy_linear_fwd_add(c->x, t, &w->wo, act->o, x, y);
+    sy_linear_fwd_add(c->x, t, &w->wo, own.o, x, y);
 }
 
 /* dkva's rope columns = BF of the heads' dk_rope added ascending in fp32: a head_sum over H heads. */
@@ -183,4 +193,4 @@ static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call 
 
 static int64_t width(const struct sy_config_model *m) { return m->n_heads * m->v_head_dim; }
 
-const struct sy_attn_kind sy_attn_mla = {width, take, take_grad, fwd, bwd_inputs, bwd_weights};
+const struct sy_attn_kind sy_attn_mla = {width, take, take_cache, take_grad, fwd, bwd_inputs, bwd_weights};

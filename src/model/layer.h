@@ -26,9 +26,10 @@ struct sy_batch {
     struct sy_span at;                  /* the sequences, by places of the walk */
     int64_t tokens;                     /* at.n * at.seq_len */
     const struct sy_group_batch *group; /* NULL: this rank is alone */
+    int64_t cached;                     /* tokens of the one sequence before these (cache.h) */
     const int32_t *ids;                 /* [tokens] */
     const int32_t *labels;              /* [tokens], negative: none; NULL without loss */
-    const int32_t *doc_start;           /* [tokens] */
+    const int32_t *doc_start;           /* [tokens]; NULL: one document a sequence */
     const int32_t *position;            /* [tokens] */
     const int32_t *sequence;            /* [at.n] number of each in the step's batch; NULL: 0, 1, ... */
     const struct sy_routes *given;      /* [layers] routes to follow; NULL: the router chooses */

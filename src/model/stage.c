@@ -125,12 +125,14 @@ static int any_recomputed(const struct sy_stage *s) {
     return any;
 }
 
-/* Without backward the inputs alternate, and all layers share one activation. */
+/* Without backward the inputs alternate, and all layers share one activation; but for a cache's. */
 static void take_forward_only(const struct sy_stage *s, struct sy_arena *a, struct micro_batch *m,
                               const struct act *one) {
     const struct sy_layer_ctx *c = s->o.ctx;
     for (int l = 0; l < s->o.n_layers; l++) {
         m->act[l] = *one;
+        if (l > 0 && s->o.cached)
+            s->attn->take_cache(c, a, &m->act[l].attn);
         if (l > 0)
             m->x[l] = l < 3 ? sy_take_mat(a, "residual stream", c->max_tokens, c->model->dim, c->x->dtype)
                             : m->x[l - 2];

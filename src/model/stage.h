@@ -20,6 +20,7 @@ struct sy_stage_options {
     int first, n_layers;
     int pending;
     int split;
+    int cached; /* forward only: keys and values of each layer stay for later tokens (cache.h) */
     const struct sy_log *log;
 };
 

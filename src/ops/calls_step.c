@@ -133,6 +133,10 @@ void sy_make_adamw(struct sy_make *m, struct sy_adamw *op) {
         q.v = sy_make_f32(m, "v", n, SY_HOLDS_SQUARES);
         q.w = sy_make_f32(m, "w", n, SY_HOLDS_ANY);
         int itself = m->x->dtype == SY_F32 && sy_make_below(m, 2);
+        q.frozen = sy_make_below(m, 8) == 0;
+        q.grouped = (int)sy_make_below(m, 2);
+        q.lr_factor = (float)sy_make_below(m, 9) / 4;
+        q.wd = (float)sy_make_below(m, 3) / 16;
         q.stored = itself ? q.w : sy_make_mat(m, "stored", m->x->dtype, 1, n, SY_HOLDS_ANY).data;
         list[i] = q;
     }

@@ -55,7 +55,10 @@ struct sy_attention {
     float c;           /* fp32(scale log2 e), rounded once: of the scores */
     /* [T] index in its sequence of the first token of a token's document; NULL: 0 */
     const int32_t *doc_start;
-    int64_t window;           /* keys j with i - j < window; 0: all */
+    int64_t window; /* keys j with i - j < window; 0: all */
+    /* Forward, of one sequence: the first query row that is computed; what o and lse hold before it is nobody's
+     * then. */
+    int64_t first;
     struct sy_heads o;        /* [T, H, dv] stored: written forward, read backward */
     float *lse;               /* [T, H] in log2: written forward, read backward */
     struct sy_heads d_o, d_v; /* backward: in, out (stored) */

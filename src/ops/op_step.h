@@ -117,9 +117,13 @@ struct sy_judge {
 struct sy_adamw_item {
     int64_t n;
     uint64_t id, first;
-    const float *g;
+    const float *g; /* not read where it is frozen */
     float *m, *v, *w;
     void *stored; /* [n]; w itself: this tensor is not stored, as a vector */
+    int frozen;   /* nothing of it changes */
+    /* grouped: fp32(lr lr_factor) for lr, wd for the scalars' */
+    int grouped;
+    float lr_factor, wd;
 };
 struct sy_adamw {
     const struct sy_adamw_item *item;

@@ -37,13 +37,16 @@ static struct sy_happening *happened(struct sy_report_run *r, enum sy_happening_
     return h;
 }
 
-static void skipped(struct sy_report_run *r, int64_t step) {
+/* how: 1 what was computed was not finite, 2 the run was told to */
+static void skipped(struct sy_report_run *r, int64_t step, int64_t how) {
     struct sy_happening *h = r->n_happened ? &r->happened[r->n_happened - 1] : NULL;
     r->n_skipped++;
-    if (h && h->kind == SY_HAPPENING_skipped && h->last == step - 1)
+    const char *why =
+        how == 2 ? "not applied: training.skip_steps has it" : "not applied: loss or gradient was not finite";
+    if (h && h->kind == SY_HAPPENING_skipped && h->last == step - 1 && !strcmp(h->text, why))
         h->last = step;
     else
-        happened(r, SY_HAPPENING_skipped, step, "not applied: loss or gradient was not finite");
+        happened(r, SY_HAPPENING_skipped, step, why);
 }
 
 /* --- where a process began ------------------------------------------------------------------------------ */
@@ -200,7 +203,7 @@ static sy_status train_line(struct sy_report_run *r, const char *where, int64_t 
         SY_FAIL(SY_ERR_DATA, "%s: weights_digest has %zu characters, at most 32 are possible", where,
                 strlen(digest));
     if (is_skipped)
-        skipped(r, step);
+        skipped(r, step, is_skipped);
     r->first = r->n_steps++ ? r->first : step;
     r->last = step;
     sy_report_digest(r, step, digest);
@@ -228,7 +231,7 @@ static sy_status event_line(struct sy_report_run *r, const char *where, int64_t 
 static const struct {
     const char *kind;
     sy_status (*take)(struct sy_report_run *, const char *, int64_t, const json_t *);
-} kinds[] = {{"train", train_line}, {"eval", eval_line}, {"event", event_line}};
+} kinds[] = {{"train", train_line}, {"eval", eval_line}, {"event", event_line}, {"memory", sy_report_memory_line}};
 
 static sy_status take(struct sy_report_run *r, const char *where, const json_t *line) {
     const char *kind;

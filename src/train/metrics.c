@@ -207,7 +207,8 @@ sy_status sy_metrics_step(struct sy_metrics *m, struct sy_session *s, const stru
     fprintf(f, "\"mem_bytes\":%lld,", (long long)t->mem_bytes);
     number(f, "step_ms", t->step_ms);
     number(f, "data_ms", t->data_ms);
-    fprintf(f, "\"weights_digest\":\"%s\",%s\"skipped\":%d,\"moe\":[", r->digest, m->start, !r->applied);
+    fprintf(f, "\"weights_digest\":\"%s\",%s\"skipped\":%d,\"moe\":[", r->digest, m->start,
+            r->asked ? 2 : !r->applied);
     m->start[0] = 0;
     const char *comma = "";
     for (int l = 0; l < s->params->n_layers && r->counted;

@@ -119,7 +119,7 @@ static struct sy_gradients_options gradients_options(const struct part_of *o, co
         .walk = o->walk,
         .seq_len = s,
         .max_sequences = batch,
-        .head_chunk = sy_head_chunk(o->exec->device, c->model.vocab_size, s, batch * s),
+        .head_piece = sy_head_sizes(o->exec->device, c->model.vocab_size, s, batch * s).piece,
         .walks = o->calls->walk,
         .n_ranks = o->calls->ranks,
         .first_expert = experts.first,
@@ -198,6 +198,7 @@ sy_status sy_session_make_model(struct sy_session *s, int train) {
     o.scalars = s->step.scalars;
     o.tally = s->step.tally;
     o.counts = train ? s->step.counts : NULL;
+    o.cached = s->cached;
     o.log = s->log;
     if (s->mesh.pp == 1)
         return sy_model_create(&o, &s->model);
@@ -248,6 +249,7 @@ sy_status sy_session_make_weights(struct sy_session *s, int train) {
                                     .state = &s->state,
                                     .keeper = s->weights.keeper,
                                     .moe = &s->config->moe,
+                                    .config = s->config,
                                     .routes = s->config->training.global_batch_size *
                                               s->config->training.seq_len * s->config->moe.top_k /
                                               (sy_plant_is(s->config, "bias_local") ? s->mesh.dp : 1),

@@ -9,9 +9,11 @@
 #include "train/classes.h"
 #include "train/exec.h"
 #include "train/feed.h"
+#include "train/groups.h"
 #include "train/parts.h"
 #include "train/plants.h"
 #include "train/selftest_kept.h"
+#include "train/start.h"
 
 double sy_flops_per_token(const struct sy_config *c, const struct sy_params *params) {
     const struct sy_config_model *m = &c->model;
@@ -94,7 +96,7 @@ static sy_status initialise(struct sy_session *s) {
 }
 
 static sy_status open_data(struct sy_session *s) {
-    if (s->data.loader)
+    if (s->data.mixture)
         return SY_OK;
     SY_TRY(sy_data_open(s->config, s->log, &s->own_data));
     s->data = s->own_data;
@@ -112,16 +114,23 @@ static sy_status test_class(const struct sy_session *s) {
     return SY_OK;
 }
 
+static int starts_elsewhere(const struct sy_session *s) {
+    return *s->config->checkpoint.initial_load_path != 0;
+}
+
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
+    s->cached = !train && (parts & SY_SESSION_CACHE);
     SY_TRY(check_plant(s->config));
     s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
     SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
     SY_TRY(sy_exec_open(s));
     SY_TRY(test_class(s));
     SY_TRY(sy_params_create(&s->config->model, &s->config->moe, &s->params));
-    if (train)
+    if (train) {
+        SY_TRY(sy_groups_check(s->config, s->params));
         SY_TRY(sy_session_fits(s));
+    }
     if (parts & SY_SESSION_DATA)
         SY_TRY(open_data(s));
     SY_TRY(sy_session_make_step(s));
@@ -129,7 +138,7 @@ static sy_status build(struct sy_session *s, int parts) {
     SY_TRY(sy_session_make_model(s, train));
     if (train)
         SY_TRY(sy_session_make_training(s));
-    if (parts & SY_SESSION_INIT)
+    if ((parts & SY_SESSION_INIT) && !starts_elsewhere(s))
         SY_TRY(initialise(s));
     s->flops_per_token = sy_flops_per_token(s->config, s->params);
     return sy_exec_wait(&s->exec);
@@ -146,11 +155,13 @@ static sy_status shell(struct sy_config *config, const struct sy_log *log, struc
 }
 
 /* Its weights are as the masters say: the last part, and the first that ranks do together. */
-static sy_status finish(struct sy_session *s, sy_status status, struct sy_session **out) {
+static sy_status finish(struct sy_session *s, sy_status status, int parts, struct sy_session **out) {
     const struct sy_comm *world = &s->groups.world;
     int64_t ends = status == SY_OK && s->calls.call[s->calls.n - 1].n > 0;
     status = world->ops->sum_i64(world, status, &ends, 1);
     s->all_end_together = ends == world->size;
+    if (status == SY_OK && (parts & SY_SESSION_INIT) && starts_elsewhere(s))
+        status = sy_start_load(s);
     if (status == SY_OK)
         status = sy_session_weights_changed(s);
     if (status != SY_OK) {
@@ -175,7 +186,7 @@ sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, 
         s->mesh = sy_mesh_alone(config);
     if (status == SY_OK)
         status = build(s, parts);
-    return finish(s, status, out);
+    return finish(s, status, parts, out);
 }
 
 /* What is not computed over ranks yet. */
@@ -210,7 +221,7 @@ sy_status sy_session_join(const struct sy_session_options *o, struct sy_session 
     }
     if (o->data)
         s->data = *o->data;
-    return finish(s, build(s, o->parts), out);
+    return finish(s, build(s, o->parts), o->parts, out);
 }
 
 void sy_session_destroy(struct sy_session *s) {

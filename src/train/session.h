@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "comm/comm.h"
 #include "config/config.h"
-#include "data/loader.h"
+#include "data/mixture.h"
 #include "model/model.h"
 #include "parallel/calls.h"
 #include "parallel/gradients.h"
@@ -47,9 +47,7 @@ struct sy_feed_ahead {
 
 struct sy_data { /* of a process, read only */
     struct sy_tokenizer *tokenizer;
-    struct sy_documents *documents;
-    struct sy_corpus *corpus;
-    struct sy_loader *loader;
+    struct sy_mixture *mixture;
 };
 
 struct sy_session {
@@ -84,14 +82,22 @@ struct sy_session {
     struct sy_step_memory step, seen; /* the ops'; the host's copy, after a step */
     struct sy_moe_counters counted;   /* by a step that the device repeats */
     int64_t base_step, base_token;    /* step base_step begins at token base_token of the stream */
+    struct sy_mixture_place place;    /* of the stretch that it is in */
     int64_t applied; /* steps whose update was applied: the power in AdamW's bias correction */
     double flops_per_token;
+    int cached; /* made with CACHE */
 };
 
-enum sy_session_parts { SY_SESSION_TRAIN = 1, SY_SESSION_DATA = 2, SY_SESSION_INIT = 4 };
+enum sy_session_parts {
+    SY_SESSION_TRAIN = 1,
+    SY_SESSION_DATA = 2,
+    SY_SESSION_INIT = 4,
+    SY_SESSION_CACHE = 8
+};
 
-/* Local. parts: TRAIN also gradients, moments and backward; DATA loads the data set; INIT fills the weights
- * (else zeros). One rank. Errors: those of the parts. Owned by the caller; `config` and `log` must outlive
+/* Local. parts: TRAIN also gradients, moments and backward; DATA loads the data set; INIT fills the weights:
+ * initial values, or those of checkpoint.initial_load_path (else zeros); CACHE, without TRAIN, room for the keys
+ * and values of a sequence. One rank. Errors: those of the parts. Owned by the caller; `config` and `log` must outlive
  * it. */
 sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts,
                             struct sy_session **out);
@@ -123,6 +129,7 @@ struct sy_step_result {
     double balance_loss, z_loss;      /* without them: means over MoE layers and sequences */
     int counted;                      /* the loads mean something: no router met a NaN */
     int applied;
+    int asked;     /* not applied, as training.skip_steps says */
     char why[256]; /* not applied: why */
     char digest[SY_DIGEST_CHARS];
     double data_seconds;

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/fmath.h"
+#include "config/ranges.h"
 #include "train/feed.h"
 #include "train/plants.h"
 #include "train/repeat.h"
@@ -318,8 +319,11 @@ static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, stru
     *r = (struct sy_step_result){.step = step + 1, .loss = NAN, .norm = NAN};
     SY_TRY(open_step(s, mine, r, &skipped));
     r->lr = sy_schedule_lr(&c->lr_scheduler, c->optimizer.lr, step, c->training.steps);
-    if (skipped) {
-        snprintf(r->why, sizeof r->why, "the routes that are followed say that this step was skipped");
+    r->asked = sy_step_ranges_have(c->training.skip_steps.n, c->training.skip_steps.items, r->step);
+    if (skipped || r->asked) {
+        snprintf(r->why, sizeof r->why, "%s",
+                 r->asked ? "training.skip_steps has it"
+                          : "the routes that are followed say that this step was skipped");
         SY_TRY(sy_step_routes_end(s->routes, &s->groups.world, r->step, 0));
         return sy_session_digest(s, r->digest);
     }

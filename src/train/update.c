@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/fmath.h"
+#include "train/groups.h"
 
 struct sy_update {
     struct sy_update_options o;
@@ -32,7 +33,13 @@ static void list_trained(struct sy_update *u, int i, const struct sy_tensor *t, 
         item.m = s->of[SY_STATE_M][i];
         item.v = s->of[SY_STATE_V][i];
     }
-    int left_out = u->o.norm_without_experts && s->params->param[t->param].kind == SY_PARAM_EXPERT;
+    struct sy_optimizer_group group;
+    item.grouped = sy_group_of(u->o.config, t->name, &group) >= 0;
+    item.frozen = group.lr == 0;
+    item.lr_factor = (float)group.lr;
+    item.wd = (float)(group.decays ? group.weight_decay : u->o.config->optimizer.weight_decay);
+    int left_out =
+        item.frozen || (u->o.norm_without_experts && s->params->param[t->param].kind == SY_PARAM_EXPERT);
     u->norm[u->n_trained] = (struct sy_norm_item){.n = left_out ? 0 : own.n};
     u->tensor[u->n_trained] = i;
     if (!is_vector)

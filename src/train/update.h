@@ -15,8 +15,9 @@ struct sy_update_options {
     const struct sy_state *state;
     struct sy_keeper keeper;
     const struct sy_config_moe *moe;
-    int64_t routes;        /* of a step and layer: T K */
-    const int64_t *counts; /* [n_layers, E] in the exec's memory */
+    const struct sy_config *config; /* its groups of tensors */
+    int64_t routes;                 /* of a step and layer: T K */
+    const int64_t *counts;          /* [n_layers, E] in the exec's memory */
 };
 
 struct sy_update;

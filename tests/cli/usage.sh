@@ -33,7 +33,7 @@ for file in cli/*.c; do
         awk -v file="$(basename "$file" .c)" \
             '{ match($0, /sy_cli_[a-z_]*\(/); command = substr($0, RSTART + 7, RLENGTH - 8)
                if (command ~ /^take/) command = file # taken before the function of the command
-               while (match($0, /(sy_cli_take|sy_cli_take_flag|take_number)\(&argc, argv, "[a-z-]*"/)) {
+               while (match($0, /(sy_cli_take|sy_cli_take_flag|take_number)\(&?argc, argv, "[a-z-]*"/)) {
                    call = substr($0, RSTART, RLENGTH); $0 = substr($0, RSTART + RLENGTH)
                    sub(/^[^"]*"/, "", call); sub(/"/, "", call); print command, call } }'
 done | sort >"$room/taken"

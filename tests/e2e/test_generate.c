@@ -120,8 +120,12 @@ static int choose(const double p[IDS], double u) {
 static void says_the_same(const char *prompt, double temperature, uint64_t seed, int64_t most) {
     size_t used = 0, n = 1, bytes = strlen(prompt);
     struct sy_io io = {.write = keep, .user = &used};
-    struct sy_sampling how = {
-        .prompt = prompt, .max_tokens = most, .temperature = temperature, .top_p = 1, .seed = seed};
+    struct sy_generate_options how = {.prompts = &prompt,
+                                      .n_prompts = 1,
+                                      .max_tokens = most,
+                                      .temperature = temperature,
+                                      .top_p = 1,
+                                      .seed = seed};
     struct sy_config *c;
     int32_t tokens[2 * MOST + 1] = {BOS};
     double p[IDS];

@@ -202,10 +202,19 @@ static void adamw(struct lab *l, int64_t rows, int64_t d, enum regime r) {
                                          .m = (float *)m.got + first[i],
                                          .v = (float *)v.got + first[i],
                                          .w = (float *)w.got + first[i],
-                                         .stored = sy_at(copy.got, copy.t, first[i])};
+                                         .stored = sy_at(copy.got, copy.t, first[i]),
+                                         .frozen = below(5) == 0,
+                                         .grouped = below(2),
+                                         .lr_factor = (float)below(4) * 0.3f,
+                                         .wd = (float)below(3) * 0.07f};
     l->x.ops->adamw(&l->x, &(struct sy_adamw){item, PIECES, &scalars, &verdict});
-    for (int64_t i = 0; verdict.apply && i < n; i++)
-        def_adamw(l, &scalars, verdict.clip, i, g, m, v, w, copy);
+    for (int k = 0; verdict.apply && k < PIECES; k++) {
+        struct sy_scalars own = scalars;
+        own.lr = item[k].grouped ? scalars.lr * item[k].lr_factor : scalars.lr;
+        own.wd = item[k].grouped ? item[k].wd : scalars.wd;
+        for (int64_t i = first[k]; !item[k].frozen && i < first[k] + size[k]; i++)
+            def_adamw(l, &own, verdict.clip, i, g, m, v, w, copy);
+    }
     for (int i = 0; i < PIECES; i++)
         def_digest(item[i].id, item[i].first, size[i], (float *)w.want + first[i], want.digest);
     assert_memory_equal(&verdict, &want, sizeof want);

@@ -6,7 +6,8 @@
 
 static void attention_fwd_any(const struct sy_exec *x, const struct sy_attention &op) {
     using namespace attention_any;
-    int64_t tiles = op.heads * op.sequences * ((op.seq_len + SIDE - 1) / SIDE);
+    /* the last rows come first */
+    int64_t tiles = op.heads * op.sequences * ((op.seq_len + SIDE - 1) / SIDE - op.first / SIDE);
     dim3 grid((unsigned)tiles, sy_cuda_blocks(op.dv, VALUES));
     SY_LAUNCH(x, forward, grid, THREADS, 0, op);
 }
@@ -15,7 +16,7 @@ template <int DK, int DV>
 static void attention_fwd_fast(const struct sy_exec *x, const struct sy_attention &op) {
     using namespace attention_fwd;
     const int bytes = place<DK, DV>::BYTES, sms = sy_cuda_multiprocessors(x);
-    int64_t tiles = op.heads * op.sequences * ((op.seq_len + ROWS - 1) / ROWS);
+    int64_t tiles = op.heads * op.sequences * ((op.seq_len + ROWS - 1) / ROWS - op.first / ROWS);
     maps m;
     for (int p = 0; p < 2; p++) {
         const struct sy_head_slice &s = op.slice[p < op.n_slices ? p : 0];

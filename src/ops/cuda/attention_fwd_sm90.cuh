@@ -61,7 +61,7 @@ struct tile {
 };
 
 SY_DEV int tiles_of(const struct sy_attention &p) {
-    return (int)(p.heads * p.sequences) * (((int)p.seq_len + ROWS - 1) / ROWS);
+    return (int)(p.heads * p.sequences) * (((int)p.seq_len + ROWS - 1) / ROWS - (int)p.first / ROWS);
 }
 // The longest rows first, heads of one key head side by side.
 SY_DEV tile tile_at(const struct sy_attention &p, int t) {

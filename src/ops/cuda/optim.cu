@@ -1,6 +1,8 @@
 /* The end of a step (docs/NUMERICS.md 3 and 6): the verdict, AdamW on fp32 masters with BF of them and their
  * digest, expert biases.
  *
+ * A group has its own lr and wd; what is frozen stays.
+ *
  * g = clip G; m = fma(b1, m, (1-b1) g); v = fma(b2, v, ((1-b2) g) g), below 2^-126 both are stored as +0;
  * q = (m c1)/(sqrt(v c2) + eps); w = fma(-lr, fma(wd, w, q), w). */
 #include "ops/cuda/values.cuh"
@@ -170,8 +172,13 @@ adamw_all(const struct sy_adamw_item *items, int n_items, const struct sy_scalar
         int whole = (((uint64_t)(uintptr_t)q.g | (uint64_t)(uintptr_t)q.m | (uint64_t)(uintptr_t)q.v |
                       (uint64_t)(uintptr_t)q.w | (uint64_t)(uintptr_t)q.stored) &
                      15) == 0;
-        if (apply)
-            update_chunk(q, c, clip, (struct chunk){lo, hi, whole}, k, &d);
+        struct sy_scalars own = c;
+        if (q.grouped) {
+            own.lr = c.lr * q.lr_factor;
+            own.wd = q.wd;
+        }
+        if (apply && !q.frozen)
+            update_chunk(q, own, clip, (struct chunk){lo, hi, whole}, k, &d);
         else
             digest_chunk(&d, k, q.w, (struct chunk){lo, hi, whole});
     });

@@ -147,7 +147,7 @@ static void run(void *arg, int thread, int n_threads) {
     int64_t turn = 0;
     for (int64_t b = 0; b < op->sequences; b++)
         for (int64_t h = 0; h < op->heads; h++)
-            for (int64_t i = 0; i < op->seq_len; i += QUERIES)
+            for (int64_t i = op->first; i < op->seq_len; i += QUERIES)
                 if (turn++ % n_threads == thread)
                     queries(w->x, op, b, h, i, sy_exec_scratch(w->x, thread));
 }

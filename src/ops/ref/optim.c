@@ -46,7 +46,11 @@ static inline float at_least_normal(float v) {
 
 static void update(const struct sy_adamw_item *q, const struct sy_scalars *s, float clip, int64_t lo,
                    int64_t hi) {
-    const struct sy_scalars c = *s;
+    struct sy_scalars c = *s;
+    if (q->grouped) {
+        c.lr = c.lr * q->lr_factor;
+        c.wd = q->wd;
+    }
     const float *restrict gradient = q->g;
     float *restrict qm = q->m, *restrict qv = q->v, *restrict w = q->w;
     for (int64_t i = lo; i < hi; i++) {
@@ -71,7 +75,7 @@ static void adamw_part(void *arg, int thread, int n_threads) {
         sy_range(q->n, BLOCK, thread, n_threads, &lo, &hi);
         for (int64_t i = lo; i < hi; i += 4 * BLOCK) {
             int64_t end = i + 4 * BLOCK < hi ? i + 4 * BLOCK : hi;
-            if (op->verdict->apply) {
+            if (op->verdict->apply && !q->frozen) {
                 update(q, op->scalars, op->verdict->clip, i, end);
                 if (q->stored != q->w)
                     narrow(l->x, l->x->dtype, end - i, q->w + i, sy_at(q->stored, l->x->dtype, i));

@@ -182,7 +182,7 @@ static int64_t tiles(const struct work *w, int thread, int n_threads, struct buf
     int64_t done = 0, group = op->heads / op->kv_heads;
     for (int64_t b = 0; b < op->sequences; b++)
         for (int64_t h = 0; h < op->heads; h++)
-            for (int64_t i = 0; i < op->seq_len; i += QUERIES) {
+            for (int64_t i = op->first; i < op->seq_len; i += QUERIES) {
                 struct queries q = {b, i, min64(QUERIES, op->seq_len - i), h, h / group};
                 int64_t cost = (i + q.n - 1) / KEYS + 1 - first_block(op, b, i, q.n);
                 int64_t middle = (2 * done + cost) * n_threads, all = 2 * w->blocks;
