@@ -445,14 +445,15 @@ struct sy_bench_options {
     int cpu; /* time of processors, all threads added, instead of the wall clock */
     /* tokens are uniform, so that routing is even; else few are frequent, as in text */
     int random_ids;
-    int threads; /* of gemm and moe; 0: one per usable processor */
+    int threads; /* of gemm, moe, layers; 0: one per usable processor */
     /* of a model on a GPU: a file for what the GPU does in the last step that is measured as it is, Chrome's trace
      * events; NULL: none */
     const char *trace;
 };
 
 /* Local. GFLOP/s of the products in every class and tier, beside the peak of the same moment: `what` is
- * "gemm"; an MoE layer, and its routing, permute and combine beside memcpy: "moe". Reads json and threads. */
+ * "gemm"; an MoE layer, and its routing, permute and combine beside memcpy: "moe"; such layers of many sizes,
+ * with the bound that memory sets: "layers". Reads json and threads. */
 sy_status sy_bench(const char *what, const struct sy_bench_options *options, const struct sy_io *io);
 
 /* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians over
