@@ -34,11 +34,12 @@ tier_src = $(filter-out $(patsubst src/ops/simd/%_$(1).c,src/ops/ref/%.c,$(wildc
 CUDA_DIR = $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v $(NVCC))))
 CUDA_SRC := $(wildcard src/ops/cuda/*.cu)
 CUDA_ABSENT := src/device/cuda_absent.c src/ops/cuda_absent.c
+CUPTI_H = $(firstword $(wildcard $(CUDA_DIR)/include/cupti.h $(CUDA_DIR)/extras/CUPTI/include/cupti.h))
 CUDA_OBJ := $(if $(CUDA),$(CUDA_SRC:%.cu=$(BUILD)/%.cu.o) $(BUILD)/src/ops/cuda/table.o $(BUILD)/src/ops/cuda/absent.o)
 CUDA_LIBS = $(if $(CUDA),-L$(CUDA_DIR)/lib64 -lcudart_static -ldl -lrt $(if $(STATIC),-Wl$(comma)-Bstatic -lstdc++ -Wl$(comma)-Bdynamic,-lstdc++))
 # MPI=1 likewise.
 MPI_SRC := $(filter-out src/comm/mpi_absent.c,$(wildcard src/comm/mpi_*.c))
-LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c src/device/cuda_graph.c src/device/cuda_stamps.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
+LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c src/device/cuda_graph.c src/device/cuda_stamps.c) $(if $(CUDA),$(if $(CUPTI_H),src/device/cuda_works_absent.c,src/device/cuda_works.c),src/device/cuda_works.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
 LIB_SRC := $(filter-out $(REF_SRC) $(LEFT_OUT),$(wildcard src/*/*.c))
 LIB_OBJ := $(CUDA_OBJ) $(LIB_SRC:%.c=$(BUILD)/%.o) $(SIMD_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(patsubst src/ops/ref/%.c,$(BUILD)/src/ops/ref/%.$(t).o,$(call tier_src,$(t))))
 # The report's style and script, as strings.
@@ -86,6 +87,7 @@ endef
 $(BUILD)/src/ops/cuda/%.cu.o: src/ops/cuda/%.cu
 	$(gpu_compile)
 $(BUILD)/src/device/cuda.o $(BUILD)/src/device/cuda_graph.o $(BUILD)/src/device/cuda_stamps.o $(BUILD)/src/ops/cuda/%.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
+$(BUILD)/src/device/cuda_works.o: CPPFLAGS += -isystem $(CUDA_DIR)/include -isystem $(dir $(CUPTI_H))
 # The ops of the list that no file of ops/cuda has a kernel for.
 $(BUILD)/src/ops/cuda/absent.c: src/ops/ops.h $(CUDA_SRC)
 	@mkdir -p $(@D)

@@ -243,7 +243,7 @@ sy_status sy_convert(const char *model_dir, const char *out, const struct sy_con
 
 struct sy_tokenize_options {
     const char *tokenizer; /* as tokenizer.path: "byte", a tokenizer.json, or a folder with one */
-    /* one of these: a text; ids, to be made text; files or folders of text (or of lines of ids) */
+    /* one of these: a text; ids, to be made text; files or folders of text, or of tokens (or of lines of ids) */
     const char *text, *ids, *const *paths;
     int n_paths;
     int decode;           /* not 0: paths hold lines of ids, as are written without it */
@@ -362,6 +362,9 @@ struct sy_bench_options {
     /* tokens are uniform, so that routing is even; else few are frequent, as in text */
     int random_ids;
     int threads; /* of gemm and moe; 0: one per usable processor */
+    /* of a model on a GPU: a file for what the GPU does in the last step that is measured as it is, Chrome's trace
+     * events; NULL: none */
+    const char *trace;
 };
 
 /* Local. GFLOP/s of the products in every class and tier, beside the peak of the same moment: `what` is

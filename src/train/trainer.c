@@ -456,7 +456,7 @@ static sy_status one_step(struct trainer *t) {
     t->out->loss = r.loss;
     if (is_first(t))
         sy_progress_show(&t->progress, &figures, t->io, t->log_file);
-    return sy_traces_write(&t->traces, t->step);
+    return sy_traces_write(&t->traces, t->step, is_first(t) ? &t->metrics : NULL);
 }
 
 static sy_status loop(struct trainer *t) {

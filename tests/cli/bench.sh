@@ -78,6 +78,11 @@ for device in auto guarded gpu cuda:9999 ""; do
 done
 run bench gemm --device auto
 says "bench --device auto: must be cpu, cuda or cuda:N" "bench --device auto"
+run bench model configs/micro_mla.toml --trace "$room/trace.json"
+expect 2 "bench model --trace on a CPU"
+says "bench model --trace: run.device = cpu: it is of a GPU's work" "bench model --trace on a CPU"
+run bench model --trace
+expect 2 "bench model --trace"
 run bench ops pack --device cuda
 says "bench ops pack: is not timed on a GPU: products of a GPU read weights as they are" "bench ops pack --device cuda"
 run bench attention
