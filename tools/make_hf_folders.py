@@ -3,8 +3,8 @@
 
     config.json, model*.safetensors   as save_pretrained writes them: bf16, experts of a layer in one tensor, several files
     theirs.safetensors                ids and logits of two sequences, float32
-    texts.jsonl, quiz.jsonl           documents and questions; texts.nats, quiz.chosen: their nats, and the choices by sum,
-                                      characters, bytes and tokens
+    texts.jsonl, quiz.jsonl           documents and questions; texts.nats: nats, texts.stride16: with --stride 16;
+                                      quiz.chosen: the choices by sum, characters, bytes and tokens
 
   usage: make_hf_folders.py        from the repository's root; needs what hf_compare.py needs
 """
@@ -49,6 +49,8 @@ def fill(folder, seed):
     figures.write_lines(os.path.join(folder, "texts.jsonl"), ({"text": text} for text in texts))
     figures.write_lines(os.path.join(folder, "quiz.jsonl"), asked)
     write(os.path.join(folder, "texts.nats"), ("%.9f" % figures.nats_of_document(model, t.encode()) for t in texts))
+    write(os.path.join(folder, "texts.stride16"),
+          ("%.9f" % figures.nats_with_context(model, t.encode(), 16) for t in texts))
     chosen = []
     for question in asked:
         scored = [figures.loglikelihood(model, question["context"], choice) for choice in question["choices"]]

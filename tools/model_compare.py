@@ -66,6 +66,17 @@ def nats_of_document(model, text):
     return sum(nats_of(model, ids[at - 1 : at + SEQ_LEN], 1) for at in range(1, len(ids), SEQ_LEN))
 
 
+def nats_with_context(model, text, stride):
+    """Windows that score `stride` tokens (the first all it can), with as many before them as are read at once."""
+    ids, total, at = [BOS] + list(text), 0.0, 1
+    while at < len(ids):
+        end = min(len(ids), at + (SEQ_LEN if at == 1 else stride))
+        begin = max(0, end - 1 - SEQ_LEN)
+        total += nats_of(model, ids[begin:end], at - begin)
+        at = end
+    return total
+
+
 def loglikelihood(model, context, choice):
     """lm-evaluation-harness: white space at the end of the context goes to the continuation; at most the last SEQ_LEN + 1."""
     continuation = " " + choice

@@ -11,11 +11,16 @@ for folder in tests/data/hf_*; do
     awk -v far="${far:-1}" 'BEGIN { exit !(far > 0 && far < 8e-5) }' || fail "$folder: logits differ by $far"
     says '"sequences":2,"tokens":17,.*"top1_agreement":1.0' "$folder: first choices"
     # Nats of each text: 1e-5 a token; of all texts together 1e-6.
-    run eval "$folder" --data "$folder/texts.jsonl" --json $fp32
-    expect 0 "$folder: eval"
-    sed -n 's/.*"document":.*"tokens":\([0-9]*\),"nats":\([0-9.]*\)}/\1 \2/p' "$room/out" | paste -d ' ' - "$folder/texts.nats" |
-        awk '{ d = $2 - $3; n += $1; all += d; d = d < 0 ? -d : d; if (d > 1e-5 * $1) bad++ }
-             END { all = all < 0 ? -all : all; exit !(NR == 3 && bad == 0 && all < 1e-6 * n) }' || fail "$folder: nats differ"
+    for how in nats stride16; do
+        set -- $fp32
+        [ $how = nats ] || set -- "$@" --stride 16
+        run eval "$folder" --data "$folder/texts.jsonl" --json "$@"
+        expect 0 "$folder: eval"
+        sed -n 's/.*"document":.*"tokens":\([0-9]*\),"nats":\([0-9.]*\)}/\1 \2/p' "$room/out" | paste -d ' ' - "$folder/texts.$how" |
+            awk '{ d = $2 - $3; n += $1; all += d; d = d < 0 ? -d : d; if (d > 1e-5 * $1) bad++ }
+                 END { all = all < 0 ? -all : all; exit !(NR == 3 && bad == 0 && all < 1e-6 * n) }' || fail "$folder: $how differ"
+    done
+    cmp -s "$folder/texts.nats" "$folder/texts.stride16" && fail "$folder: a stride changes nothing"
     # The answers by sum, characters, bytes and tokens.
     run eval "$folder" --multiple-choice "$folder/quiz.jsonl" --json $fp32
     expect 0 "$folder: questions"
