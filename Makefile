@@ -34,11 +34,12 @@ tier_src = $(filter-out $(patsubst src/ops/simd/%_$(1).c,src/ops/ref/%.c,$(wildc
 CUDA_DIR = $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v $(NVCC))))
 CUDA_SRC := $(wildcard src/ops/cuda/*.cu)
 CUDA_ABSENT := src/device/cuda_absent.c src/ops/cuda_absent.c
+CUPTI_H = $(firstword $(wildcard $(CUDA_DIR)/include/cupti.h $(CUDA_DIR)/extras/CUPTI/include/cupti.h))
 CUDA_OBJ := $(if $(CUDA),$(CUDA_SRC:%.cu=$(BUILD)/%.cu.o) $(BUILD)/src/ops/cuda/table.o $(BUILD)/src/ops/cuda/absent.o)
 CUDA_LIBS = $(if $(CUDA),-L$(CUDA_DIR)/lib64 -lcudart_static -ldl -lrt $(if $(STATIC),-Wl$(comma)-Bstatic -lstdc++ -Wl$(comma)-Bdynamic,-lstdc++))
 # MPI=1 likewise.
 MPI_SRC := $(filter-out src/comm/mpi_absent.c,$(wildcard src/comm/mpi_*.c))
-LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c src/device/cuda_graph.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
+LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c src/device/cuda_graph.c src/device/cuda_stamps.c) $(if $(CUDA),$(if $(CUPTI_H),src/device/cuda_works_absent.c,src/device/cuda_works.c),src/device/cuda_works.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
 LIB_SRC := $(filter-out $(REF_SRC) $(LEFT_OUT),$(wildcard src/*/*.c))
 LIB_OBJ := $(CUDA_OBJ) $(LIB_SRC:%.c=$(BUILD)/%.o) $(SIMD_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(patsubst src/ops/ref/%.c,$(BUILD)/src/ops/ref/%.$(t).o,$(call tier_src,$(t))))
 # The report's style and script, as strings.
@@ -91,7 +92,8 @@ define gpu_compile
 endef
 $(BUILD)/src/ops/cuda/%.cu.o: src/ops/cuda/%.cu
 	$(gpu_compile)
-$(BUILD)/src/device/cuda.o $(BUILD)/src/device/cuda_graph.o $(BUILD)/src/ops/cuda/%.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
+$(BUILD)/src/device/cuda.o $(BUILD)/src/device/cuda_graph.o $(BUILD)/src/device/cuda_stamps.o $(BUILD)/src/ops/cuda/%.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
+$(BUILD)/src/device/cuda_works.o: CPPFLAGS += -isystem $(CUDA_DIR)/include -isystem $(dir $(CUPTI_H))
 # The ops of the list that no file of ops/cuda has a kernel for.
 $(BUILD)/src/ops/cuda/absent.c: src/ops/ops.h $(CUDA_SRC)
 	@mkdir -p $(@D)
@@ -178,6 +180,12 @@ plan-time: $(BUILD)/bench/plan_time ## the time that plan expects of a step, and
 	$< configs/dsv3_debug.toml
 $(BUILD)/bench/plan_time: $(BUILD)/bench/plan_time.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
+amx-chain: $(BUILD)/bench/amx_chain ## in which order TDPBF16PS sums (a processor with AMX; elsewhere it says so); VDPBF16PS first, as a check
+	$< --self 3 && { $< || [ $$? = 2 ]; }
+AMX_FLAGS = -O2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512bf16 -mamx-tile -mamx-bf16
+$(BUILD)/bench/amx_chain: bench/amx_chain.c bench/amx_orders.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Ibench $(filter-out -MMD -MP,$(CFLAGS)) $(AMX_FLAGS) -static $< -o $@
 gpu-tests: $(BIN) $(GPU_TESTS) ## build what gpu-test runs: on a machine without a GPU, too (CUDA=1)
 gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit (needs CUDA=1 and the GPU)
 	sh tests/gpu/run.sh $(BUILD)
@@ -189,8 +197,9 @@ browser: $(BIN) ## the report in chromium, beside pictures that were looked at (
 PYTHON ?= python3
 python-test: $(BIN) $(SO) ## the Python package against the program, numpy and transformers, where they are (PYTHON=)
 	@if command -v $(PYTHON) >/dev/null; then PYTHONPATH=python $(PYTHON) python/tests/test_switchyard.py; else echo "python-test: no $(PYTHON) here"; fi
-readers: $(BIN) ## event files as the package tensorboard reads them (where python3 has it)
+readers: $(BIN) ## event files and Prometheus' page as the packages tensorboard and prometheus_client read them (where python3 has them)
 	BIN=$(BIN) sh tests/readers/tensorboard.sh
+	BIN=$(BIN) sh tests/readers/prometheus.sh
 screenshots: $(BIN) ## docs/report*.png anew (chromium)
 	BIN=$(BIN) sh tools/screenshots.sh
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
@@ -265,4 +274,4 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 
 -include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: browser readers python-test screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time ptxas ptxas-check
+.PHONY: browser readers python-test screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time amx-chain ptxas ptxas-check

@@ -18,6 +18,12 @@
       "memory, FLOPs; of N ranks who has what, bytes, time; needs no hardware")                          \
     X(generate, "MODEL --prompt TEXT [--samples N] [--stop TEXT] [--json]",                                \
       "sample from a checkpoint or a run")                              \
+    X(eval, "MODEL --data FILE | --multiple-choice FILE [--json]",                                       \
+      "how likely a model finds texts; how often it finds the answer")                                   \
+    X(logits, "MODEL --text TEXT|--data FILE [--out FILE] [--compare OTHER]",                            \
+      "a model's logits: a file of them, or how far another's are")                                      \
+    X(convert, "MODEL OUT [--dtype bf16|fp16|fp32] [--max-shard 5GB]",                                   \
+      "a Hugging Face model folder for sharing")                                                         \
     X(tokenize, "TOKENIZER FILE ... | --text TEXT | --ids IDS",                                          \
       "text to ids and back, counts, a file of tokens")                                                  \
     X(tokenizer, "train FILE ... --vocab-size N --out FOLDER", "train a byte-level BPE; tokenizer.json") \

@@ -275,6 +275,49 @@ struct sy_generate_options {
 sy_status sy_generate(struct sy_config *config, const char *model_dir,
                       const struct sy_generate_options *options, const struct sy_io *io);
 
+/* One of data and multiple_choice. */
+struct sy_eval_options {
+    size_t size;
+    const char *data;            /* a file or folder of text or JSON lines */
+    const char *multiple_choice; /* a file of JSON lines: {"context", "choices", "answer"} */
+    const char *delimiter;       /* between context and choice; NULL: a space */
+    int64_t stride; /* with data: tokens that are scored of a window, the others are context; 0: all */
+    int json;       /* a line for each document or question, then one for all of them */
+};
+
+/* Local. How likely a model (as of sy_generate) finds texts: nats and bits per token and per byte, perplexity;
+ * or how often it finds the right answer the likeliest. The same on every layout. Errors: those of reading
+ * the model and the file, ERR_NONFINITE. */
+sy_status sy_eval(struct sy_config *config, const char *model_dir, const struct sy_eval_options *options,
+                  const struct sy_io *io);
+
+struct sy_logits_options {
+    size_t size;
+    /* one of these; none: the sequences of the file that is compared with */
+    const char *text, *data; /* a text; a file or folder of text or JSON lines */
+    const char *out;     /* safetensors, which must not exist: ids.<i> I64 [T], logits.<i> F32 [T, vocab] */
+    const char *compare; /* such a file, of another engine too, or a model */
+    int json;
+};
+
+/* Local. A model's logits after every token of sequences, written, compared, or both: greatest and mean
+ * difference, KL divergence, how often the first choice is the same. Errors: those of reading models and
+ * files, ERR_USAGE, ERR_NONFINITE. */
+sy_status sy_logits(struct sy_config *config, const char *model_dir, const struct sy_logits_options *options,
+                    const struct sy_io *io);
+
+struct sy_convert_options {
+    size_t size;
+    const char *dtype;     /* "bf16", "fp16", "fp32"; NULL: "bf16" */
+    const char *max_shard; /* of a file of weights: "5GB" (10^9), "5GiB" (2^30), bytes; NULL: "5GB" */
+};
+
+/* Local. Makes a folder for sharing of a model (as of sy_generate): weights in another precision, config.json,
+ * generation_config.json, tokenizer files, README.md with the digest. Errors: ERR_USAGE `out` is there;
+ * ERR_DATA a number that is beyond the precision; those of reading and writing. */
+sy_status sy_convert(const char *model_dir, const char *out, const struct sy_convert_options *options,
+                     const struct sy_io *io);
+
 struct sy_tokenize_options {
     size_t size;
     const char *tokenizer; /* as tokenizer.path: "byte", a tokenizer.json, or a folder with one */
@@ -403,6 +446,9 @@ struct sy_bench_options {
     /* tokens are uniform, so that routing is even; else few are frequent, as in text */
     int random_ids;
     int threads; /* of gemm and moe; 0: one per usable processor */
+    /* of a model on a GPU: a file for what the GPU does in the last step that is measured as it is, Chrome's trace
+     * events; NULL: none */
+    const char *trace;
 };
 
 /* Local. GFLOP/s of the products in every class and tier, beside the peak of the same moment: `what` is

@@ -9,6 +9,19 @@ mkdir -p "$run/checkpoints"
 LC_ALL=C awk -v steps="$steps" -v layers="$layers" -v experts="$experts" '
     function noise() { return rand() + rand() + rand() - 1.5 }
     function hex(n,   s, i) { s = ""; for (i = 0; i < n; i++) s = s substr("0123456789abcdef", int(16 * rand()) + 1, 1); return s }
+    function arena(name, bytes, tags) {
+        return sprintf("{\"name\":\"%s\",\"place\":\"device\",\"bytes\":%d,\"most_bytes\":%d,\"tags\":[%s]}", name, bytes, bytes, tags)
+    }
+    function tag(name, bytes) { return sprintf("{\"tag\":\"%s\",\"bytes\":%d}", name, bytes) }
+    function memory(s, wide,   m) {
+        m = 93000000 / wide
+        printf "{\"kind\":\"memory\",\"step\":%d,\"rank\":0,\"device\":\"cpu\",\"bytes\":%d,\"most_bytes\":%d,\"resident_most\":%d,\"arenas\":[%s,%s,%s,%s]}\n", \
+            s, 5.5 * m, 5.5 * m, 611000000 / wide, \
+            arena("master weights and moments", 1.5 * m, tag("master weights", 0.5 * m) "," tag("moments", m)), \
+            arena("stored and packed weights", 0.5 * m, tag("stored weights", 0.25 * m) "," tag("packed weights", 0.25 * m)), \
+            arena("activations", 2 * m, tag("residual stream", 0.3 * m) "," tag("attention", 0.5 * m) "," tag("experts", 0.9 * m) "," tag("head", 0.3 * m)), \
+            arena("gradients", 1.5 * m, tag("gradients", 1.5 * m))
+    }
     BEGIN {
         srand(7)
         first[1] = 1; first[2] = int(steps * 0.22) + 2; first[3] = int(steps * 0.51) + 3; first[4] = int(steps * 0.83) + 4
@@ -56,6 +69,7 @@ LC_ALL=C awk -v steps="$steps" -v layers="$layers" -v experts="$experts" '
             }
             print "]}"
             if (s == spike) printf "{\"kind\":\"event\",\"step\":%d,\"event\":\"loss_spike\",\"text\":\"loss %.4f is 24.1 standard deviations above the mean of 100 steps\"}\n", s, loss
+            if (s % int(steps / 4) == 0) memory(s, wide)
             if (s % int(steps / 40) == 0) printf "{\"kind\":\"eval\",\"step\":%d,\"loss\":%.9g,\"tokens\":1167}\n", s, loss + 0.06
         }
     }' >"$run/metrics.jsonl"

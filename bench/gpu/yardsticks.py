@@ -3,6 +3,7 @@
 usage: python3 yardsticks.py gemm|attention
 """
 import sys
+import time
 
 import torch
 import torch.nn.functional as fn
@@ -11,16 +12,21 @@ torch.manual_seed(0)
 BF = dict(device="cuda", dtype=torch.bfloat16)
 
 
-def median_ms(call, n=15, warm_up=4):
-    for _ in range(warm_up):
+def queue(call, n):
+    begin = time.perf_counter()
+    for _ in range(n):
         call()
-    at = [torch.cuda.Event(True) for _ in range(n + 1)]
-    at[0].record()
-    for i in range(n):
-        call()
-        at[i + 1].record()
     torch.cuda.synchronize()
-    return sorted(at[i].elapsed_time(at[i + 1]) for i in range(n))[n // 2]
+    return time.perf_counter() - begin
+
+
+def median_ms(call):
+    """As `switchyard bench` does: a median of 5 rounds, each a queue of calls of at least 20 ms and one wait."""
+    n = 1
+    queue(call, 1)
+    while queue(call, n) < 0.02:
+        n *= 2
+    return sorted(queue(call, n) / n for _ in range(5))[2] * 1e3
 
 
 def report(name, flops, call):

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/cpus.h"
 
 enum { SPINS = 2000, MOST = 1024 };
@@ -20,6 +21,8 @@ struct sy_pool {
     pthread_t *threads;
     void (*fn)(void *, int, int);
     void *arg;
+    void (*watch)(void *, int, const struct sy_pool_share *); /* changes between rounds alone */
+    void *watcher;
     atomic_uint generation;
     atomic_int pending;
     atomic_int stop;
@@ -28,7 +31,9 @@ struct sy_pool {
     struct worker {
         struct sy_pool *pool;
         int index;
+        struct sy_pool_share share; /* if it is watched */
     } * workers;
+    struct sy_pool_share *shares; /* [n] of a round, for the watch */
 };
 
 static void relax(void) {
@@ -49,6 +54,16 @@ static void wait_generation(struct sy_pool *p, unsigned seen) {
     pthread_mutex_unlock(&p->mutex);
 }
 
+static void work(struct sy_pool *p, int index) {
+    if (!p->watch) {
+        p->fn(p->arg, index, p->n);
+        return;
+    }
+    p->workers[index].share.begin = sy_clock();
+    p->fn(p->arg, index, p->n);
+    p->workers[index].share.end = sy_clock();
+}
+
 static void *worker_main(void *arg) {
     struct worker *w = arg;
     struct sy_pool *p = w->pool;
@@ -58,7 +73,7 @@ static void *worker_main(void *arg) {
         seen++;
         if (atomic_load_explicit(&p->stop, memory_order_acquire))
             return NULL;
-        p->fn(p->arg, w->index, p->n);
+        work(p, w->index);
         if (atomic_fetch_sub_explicit(&p->pending, 1, memory_order_acq_rel) == 1) {
             pthread_mutex_lock(&p->mutex);
             pthread_cond_signal(&p->done);
@@ -86,6 +101,7 @@ void sy_pool_destroy(struct sy_pool *pool) {
     pthread_cond_destroy(&pool->done);
     free(pool->threads);
     free(pool->workers);
+    free(pool->shares);
     free(pool);
 }
 
@@ -98,11 +114,13 @@ sy_status sy_pool_create(int n_threads, struct sy_pool **out) {
     if (p) {
         p->threads = calloc((size_t)n, sizeof *p->threads);
         p->workers = calloc((size_t)n, sizeof *p->workers);
+        p->shares = calloc((size_t)n, sizeof *p->shares);
     }
-    if (!p || !p->threads || !p->workers) {
+    if (!p || !p->threads || !p->workers || !p->shares) {
         if (p) {
             free(p->threads);
             free(p->workers);
+            free(p->shares);
         }
         free(p);
         SY_FAIL(SY_ERR_MEMORY, "no memory for a pool of %d threads", n);
@@ -113,7 +131,7 @@ sy_status sy_pool_create(int n_threads, struct sy_pool **out) {
     pthread_cond_init(&p->done, NULL);
     p->n = 1;
     for (int i = 1; i < n; i++, p->n++) {
-        p->workers[i] = (struct worker){p, i};
+        p->workers[i] = (struct worker){.pool = p, .index = i};
         if (pthread_create(&p->threads[i], NULL, worker_main, &p->workers[i]) != 0) {
             sy_pool_destroy(p);
             SY_FAIL(SY_ERR_RUNTIME, "thread %d of %d could not be started", i, n);
@@ -127,6 +145,18 @@ int sy_pool_size(const struct sy_pool *pool) { return pool ? pool->n : 1; }
 
 int64_t sy_pool_runs(const struct sy_pool *pool) { return pool ? pool->runs : 0; }
 
+static void wait_round(struct sy_pool *pool) {
+    for (int i = 0; i < pool->spins; i++) {
+        if (atomic_load_explicit(&pool->pending, memory_order_acquire) == 0)
+            return;
+        relax();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    while (atomic_load_explicit(&pool->pending, memory_order_acquire) != 0)
+        pthread_cond_wait(&pool->done, &pool->mutex);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
 void sy_pool_run(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg) {
     if (pool)
         pool->runs++;
@@ -138,14 +168,19 @@ void sy_pool_run(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg) 
     pool->arg = arg;
     atomic_store_explicit(&pool->pending, pool->n - 1, memory_order_release);
     begin_round(pool);
-    fn(arg, 0, pool->n);
-    for (int i = 0; i < pool->spins; i++) {
-        if (atomic_load_explicit(&pool->pending, memory_order_acquire) == 0)
-            return;
-        relax();
-    }
-    pthread_mutex_lock(&pool->mutex);
-    while (atomic_load_explicit(&pool->pending, memory_order_acquire) != 0)
-        pthread_cond_wait(&pool->done, &pool->mutex);
-    pthread_mutex_unlock(&pool->mutex);
+    work(pool, 0);
+    wait_round(pool);
+    if (!pool->watch)
+        return;
+    for (int i = 0; i < pool->n; i++)
+        pool->shares[i] = pool->workers[i].share;
+    pool->watch(pool->watcher, pool->n, pool->shares);
+}
+
+void sy_pool_watch(struct sy_pool *pool, void (*watch)(void *, int, const struct sy_pool_share *),
+                   void *self) {
+    if (!pool)
+        return;
+    pool->watch = watch;
+    pool->watcher = self;
 }

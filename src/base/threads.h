@@ -23,6 +23,15 @@ void sy_pool_run(struct sy_pool *pool, void (*fn)(void *arg, int thread, int n_t
 /* Local. How often sy_pool_run was called since creation; 0 for NULL. For the caller of sy_pool_run alone. */
 int64_t sy_pool_runs(const struct sy_pool *pool);
 
+/* Local. From the next run on, `watch` is told after each run of several threads when each of them was at it
+ * (base/clock.h), on the caller's thread; NULL: nobody is, at no cost. For the caller of sy_pool_run alone;
+ * pool NULL: nothing. */
+struct sy_pool_share {
+    double begin, end;
+};
+void sy_pool_watch(struct sy_pool *pool, void (*watch)(void *self, int n, const struct sy_pool_share *share),
+                   void *self);
+
 /* The i-th of `parts` nearly equal pieces of 0..n-1, cut at multiples of `grain`. */
 static inline void sy_range(int64_t n, int64_t grain, int i, int parts, int64_t *lo, int64_t *hi) {
     int64_t blocks = (n + grain - 1) / grain;

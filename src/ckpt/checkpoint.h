@@ -83,6 +83,7 @@ struct sy_ckpt_state {
     const struct sy_tokenizer *tokenizer; /* NULL: bytes */
     const json_t
         *trainer; /* what else the trainer wants back, an object; NULL: none. Layout must not show in it */
+    const json_t *initial; /* sy_start_record: what the run began with; NULL: initial values */
     const char *weights_digest; /* 32 hex: compared with what is written; NULL: not known */
 };
 
@@ -114,7 +115,7 @@ struct sy_ckpt_info {
     const json_t *recipe;
     const char *const *former_recipes;
     int n_former_recipes;
-    const json_t *data_fingerprint, *trainer; /* NULL: none */
+    const json_t *data_fingerprint, *trainer, *initial; /* NULL: none */
     const char *config;                       /* TOML: what is not layout */
     const char *weights_digest;
 };
@@ -153,6 +154,9 @@ int sy_ckpt_any(const char *run_dir);
  * manifest's recipe says ([numerics], training.seq_len). Errors: ERR_DATA (broken, or a model that switchyard
  * does not compute: names the key). */
 sy_status sy_ckpt_config(const struct sy_ckpt *ckpt, int recipe, struct sy_config *config);
+
+/* Local. max_position_embeddings of config.json; 0: it says none, or cannot be read. */
+int64_t sy_ckpt_positions(const struct sy_ckpt *ckpt);
 
 struct sy_ckpt_target {
     const struct sy_params *params;

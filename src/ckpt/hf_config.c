@@ -255,3 +255,9 @@ const char *sy_hf_class_name(const struct sy_config *config) {
     enum sy_family family = sy_model_family(&config->model, &config->moe);
     return family == SY_FAMILY_NONE ? NULL : families[family].architecture;
 }
+
+const char *sy_hf_class_lack(const struct sy_config *config) {
+    const char *lack;
+    sy_model_family_lack(&config->model, &config->moe, &lack);
+    return lack;
+}

@@ -27,4 +27,7 @@ sy_status sy_hf_config_apply(const char *name, const json_t *root, struct sy_con
  * computes it. */
 const char *sy_hf_class_name(const struct sy_config *config);
 
+/* Local. Where there is none, which option it lacks, as "gqa with model.n_dense_layers"; else "". */
+const char *sy_hf_class_lack(const struct sy_config *config);
+
 #endif

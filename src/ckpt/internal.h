@@ -174,6 +174,7 @@ struct sy_ckpt_shards {
     enum sy_ckpt_kind kind;
     const struct sy_params *params;
     const struct sy_ckpt_store *store;
+    enum sy_safetensors_dtype dtype; /* of parameters; expert biases are always F32 */
     /* of the plan */
     int *tensor; /* of params->tensor, by name */
     int n_tensors;
@@ -188,7 +189,7 @@ struct sy_ckpt_shards {
     int64_t piece;
 };
 
-/* Local. Which tensor is in which file: folder, kind, params and store are given. Errors: ERR_MEMORY,
+/* Local. Which tensor is in which file: folder, kind, params, store and dtype are given. Errors: ERR_MEMORY,
  * ERR_USAGE the store's piece. sy_ckpt_shards_free (of {0} too). */
 sy_status sy_ckpt_shards_plan(struct sy_ckpt_shards *shards, int64_t max_file_bytes);
 void sy_ckpt_shards_free(struct sy_ckpt_shards *shards);
@@ -197,8 +198,19 @@ void sy_ckpt_shards_free(struct sy_ckpt_shards *shards);
  * may be NULL. */
 sy_status sy_ckpt_shards_lay(const struct sy_ckpt_shards *shards, struct sy_ckpt_files *files, json_t *map);
 
-/* Local. Writes this rank's parts, synced. */
+/* Local. Writes this rank's parts, synced. Of F32 alone. */
 sy_status sy_ckpt_shards_write(struct sy_ckpt_shards *shards);
+
+/* Local. The dtype of the plan's tensor i, and where it is: its file, and its number there. */
+struct sy_ckpt_place {
+    int file, number;
+};
+enum sy_safetensors_dtype sy_ckpt_shards_dtype(const struct sy_ckpt_shards *shards, int i);
+struct sy_ckpt_place sy_ckpt_shards_place(const struct sy_ckpt_shards *shards, int i);
+
+/* Local. Opens a file that was laid out, to write parts of it by sy_safetensors_writer_write_at. */
+sy_status sy_ckpt_shards_join(const struct sy_ckpt_shards *shards, int file,
+                              struct sy_safetensors_writer **out);
 
 struct sy_ckpt_spot { /* where a tensor's words are */
     int file;

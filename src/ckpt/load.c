@@ -73,26 +73,40 @@ const struct sy_ckpt_info *sy_ckpt_info(const struct sy_ckpt *c) { return &c->ma
 
 /* ---- config ---- */
 
+static sy_status read_config(const struct sy_ckpt *c, char path[SY_CKPT_PATH_BYTES], json_t **out) {
+    char *text = NULL;
+    size_t bytes = 0;
+    SY_TRY(sy_ckpt_join(path, c->path, "config.json"));
+    SY_TRY(sy_ckpt_read_file(path, SY_CKPT_MAX_JSON, &text, &bytes));
+    sy_status status = sy_json_parse(path, text, bytes, 0, out);
+    free(text);
+    return status;
+}
+
 sy_status sy_ckpt_config(const struct sy_ckpt *c, int recipe, struct sy_config *config) {
     char path[SY_CKPT_PATH_BYTES];
     const struct sy_ckpt_file *file = sy_ckpt_files_find(&c->manifest.files, "config.json");
     json_t *root = NULL;
-    SY_TRY(sy_ckpt_join(path, c->path, "config.json"));
     if (file)
         SY_TRY(sy_ckpt_check_file(c->path, file));
-    char *text = NULL;
-    size_t bytes = 0;
-    SY_TRY(sy_ckpt_read_file(path, SY_CKPT_MAX_JSON, &text, &bytes));
-    sy_status status = sy_json_parse(path, text, bytes, 0, &root);
-    free(text);
-    if (status == SY_OK)
-        status = sy_hf_config_apply(path, root, config);
+    SY_TRY(read_config(c, path, &root));
+    sy_status status = sy_hf_config_apply(path, root, config);
     json_decref(root);
     SY_TRY(status);
     if (!recipe || !c->manifest.info.has_manifest)
         return SY_OK;
     SY_TRY(sy_ckpt_join(path, c->path, SY_CKPT_MANIFEST));
     return sy_ckpt_recipe_apply(path, c->manifest.info.recipe, config);
+}
+
+int64_t sy_ckpt_positions(const struct sy_ckpt *c) {
+    char path[SY_CKPT_PATH_BYTES];
+    json_t *root = NULL;
+    int64_t n = read_config(c, path, &root) == SY_OK
+                    ? json_integer_value(json_object_get(root, "max_position_embeddings"))
+                    : 0;
+    json_decref(root);
+    return n > 0 ? n : 0;
 }
 
 /* ---- which files ---- */

@@ -61,14 +61,14 @@ static sy_status build(const struct sy_ckpt_state *state, const struct sy_ckpt_w
         return status;
     }
     /* o of a NULL makes json_pack fail, so every part may be built in place */
-    json_t *root = json_pack("{s:s, s:i, s:I, s:I, s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:s}",
-                             "format", format_word, "version", (int)SY_CKPT_VERSION, "step",
-                             (json_int_t)state->step, "next_sequence", (json_int_t)state->next_sequence,
-                             "seed", (json_int_t)state->config->debug.seed, "weights_digest", written->digest,
-                             "recipe_id", id, "recipe", recipe, "former_recipes", former_array(state), "data",
-                             or_null(state->data_fingerprint), "trainer", or_null(state->trainer), "config",
-                             config, "tensors", sy_ckpt_sums_json(written->sums), "files",
-                             files_array(&written->files), "hash", "00000000000000000000000000000000");
+    json_t *root = json_pack(
+        "{s:s, s:i, s:I, s:I, s:I, s:s, s:s, s:o, s:o, s:o, s:o, s:o*, s:s, s:o, s:o, s:s}", "format",
+        format_word, "version", (int)SY_CKPT_VERSION, "step", (json_int_t)state->step, "next_sequence",
+        (json_int_t)state->next_sequence, "seed", (json_int_t)state->config->debug.seed, "weights_digest",
+        written->digest, "recipe_id", id, "recipe", recipe, "former_recipes", former_array(state), "data",
+        or_null(state->data_fingerprint), "trainer", or_null(state->trainer), "initial",
+        json_incref((json_t *)state->initial), "config", config, "tensors", sy_ckpt_sums_json(written->sums),
+        "files", files_array(&written->files), "hash", "00000000000000000000000000000000");
     free(config);
     if (!root)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for %s", SY_CKPT_MANIFEST);
@@ -215,6 +215,7 @@ static sy_status read_fields(const char *name, const json_t *root, struct sy_ckp
     SY_TRY(read_recipe(name, root, info));
     SY_TRY(optional_object(name, root, "data", &info->data_fingerprint));
     SY_TRY(optional_object(name, root, "trainer", &info->trainer));
+    SY_TRY(optional_object(name, root, "initial", &info->initial));
     SY_TRY(sy_json_get_string(name, root, "config", &info->config));
     info->has_manifest = 1;
     return SY_OK;

@@ -65,7 +65,8 @@ static sy_status plan(struct saving *s, int64_t max_file_bytes) {
         s->shards[kind] = (struct sy_ckpt_shards){.folder = s->folder,
                                                   .kind = (enum sy_ckpt_kind)kind,
                                                   .params = s->state->params,
-                                                  .store = s->state->store};
+                                                  .store = s->state->store,
+                                                  .dtype = SY_SAFETENSORS_F32};
         SY_TRY(sy_ckpt_shards_plan(&s->shards[kind], max_file_bytes));
         s->n_total += 2 * s->shards[kind].n_tensors;
     }

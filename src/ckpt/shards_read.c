@@ -11,6 +11,7 @@
 
 #include "base/rng.h"
 #include "ckpt/hf_tensors.h"
+#include "formats/halves.h"
 #include "parallel/shard.h"
 
 struct shard {
@@ -40,42 +41,6 @@ void sy_ckpt_reading_end(struct sy_ckpt_reading *r) {
     free(r->seen);
     free(r->raw);
     free(r->wide);
-}
-
-static float from_bf16(uint16_t h) {
-    uint32_t bits = (uint32_t)h << 16;
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-/* IEEE half: exact in fp32; NaN payloads are kept. */
-static float from_f16(uint16_t h) {
-    uint32_t sign = (uint32_t)(h >> 15) << 31, exponent = h >> 10 & 31, fraction = h & 1023u, bits;
-    float x;
-    if (exponent == 31)
-        bits = sign | 0x7f800000u | fraction << 13;
-    else if (exponent > 0)
-        bits = sign | (exponent + 112) << 23 | fraction << 13;
-    else {
-        x = (float)fraction * 0x1p-24f; /* zero or subnormal */
-        memcpy(&bits, &x, sizeof bits);
-        bits |= sign;
-    }
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-static void widen(enum sy_safetensors_dtype dtype, const char *from, int64_t n, float *to) {
-    if (dtype == SY_SAFETENSORS_F32) {
-        memcpy(to, from, 4 * (size_t)n);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        uint16_t h;
-        memcpy(&h, from + 2 * i, sizeof h);
-        to[i] = dtype == SY_SAFETENSORS_BF16 ? from_bf16(h) : from_f16(h);
-    }
 }
 
 static void print_shape(int n_dims, const int64_t *dims, char *out, size_t size) {
@@ -153,7 +118,7 @@ static sy_status read_piece(struct shard *s, const struct piece_of *q, int64_t a
     struct sy_ckpt_reading *r = s->r;
     int64_t size = sy_safetensors_dtype_bytes(q->file->dtype);
     SY_TRY(sy_safetensors_read(s->file, q->file, (q->first + at) * size, n * size, r->raw));
-    widen(q->file->dtype, r->raw, n, r->wide);
+    sy_halves_widen(q->file->dtype, r->raw, n, r->wide);
     return SY_OK;
 }
 

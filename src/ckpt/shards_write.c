@@ -27,6 +27,11 @@ void sy_ckpt_shards_free(struct sy_ckpt_shards *s) {
     free(s->buffer);
 }
 
+static enum sy_safetensors_dtype dtype_of(const struct sy_ckpt_shards *s, int tensor) {
+    const struct sy_params *p = s->params;
+    return p->param[p->tensor[tensor].param].kind == SY_PARAM_BUFFER ? SY_SAFETENSORS_F32 : s->dtype;
+}
+
 sy_status sy_ckpt_shards_plan(struct sy_ckpt_shards *s, int64_t max_file_bytes) {
     const struct sy_params *p = s->params;
     SY_TRY(sy_ckpt_piece(s->store, &s->piece));
@@ -40,13 +45,14 @@ sy_status sy_ckpt_shards_plan(struct sy_ckpt_shards *s, int64_t max_file_bytes) 
         const struct sy_tensor *t = &p->tensor[p->by_name[i]];
         if (!sy_ckpt_has(p, s->kind, p->by_name[i]))
             continue;
-        int64_t more = 4 * t->n + (int64_t)strlen(t->name) + ENTRY_BYTES;
+        int64_t data = t->n * sy_safetensors_dtype_bytes(dtype_of(s, p->by_name[i])),
+                more = data + (int64_t)strlen(t->name) + ENTRY_BYTES;
         if (bytes > HEADER_BYTES && bytes + more > max_file_bytes) {
             s->end[s->n_files++] = s->n_tensors;
             bytes = HEADER_BYTES;
         }
         s->tensor[s->n_tensors++] = p->by_name[i];
-        s->bytes += 4 * t->n;
+        s->bytes += data;
         bytes += more;
     }
     s->end[s->n_files++] = s->n_tensors;
@@ -68,7 +74,7 @@ static sy_status declare(const struct sy_ckpt_shards *s, int k, struct sy_safete
     SY_TRY(sy_safetensors_writer_metadata(w, "format", "pt")); /* transformers wants to be told */
     for (int i = first_of(s, k); i < s->end[k]; i++) {
         const struct sy_tensor *t = &s->params->tensor[s->tensor[i]];
-        SY_TRY(sy_safetensors_writer_declare(w, t->name, SY_SAFETENSORS_F32, t->n_dims, t->dims));
+        SY_TRY(sy_safetensors_writer_declare(w, t->name, dtype_of(s, s->tensor[i]), t->n_dims, t->dims));
     }
     return SY_OK;
 }
@@ -140,22 +146,49 @@ static sy_status put_part(struct sy_ckpt_shards *s, int i, int place, struct sy_
 }
 
 static sy_status write_parts(struct sy_ckpt_shards *s, int k, struct sy_safetensors_writer *w) {
-    SY_TRY(declare(s, k, w));
     for (int i = first_of(s, k); i < s->end[k]; i++)
         SY_TRY(put_part(s, i, i - first_of(s, k), w));
     return SY_OK;
 }
 
-static sy_status write_file(struct sy_ckpt_shards *s, int k) {
+enum sy_safetensors_dtype sy_ckpt_shards_dtype(const struct sy_ckpt_shards *s, int i) {
+    return dtype_of(s, s->tensor[i]);
+}
+
+struct sy_ckpt_place sy_ckpt_shards_place(const struct sy_ckpt_shards *s, int i) {
+    int low = 0, high = s->n_files - 1; /* the first file that ends behind it */
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (s->end[middle] > i)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return (struct sy_ckpt_place){low, i - first_of(s, low)};
+}
+
+sy_status sy_ckpt_shards_join(const struct sy_ckpt_shards *s, int file, struct sy_safetensors_writer **out) {
     char name[SY_CKPT_NAME_BYTES], path[SY_CKPT_PATH_BYTES];
+    struct sy_safetensors_writer *w = NULL;
+    SY_TRY(name_of(s, file, name, path));
+    SY_TRY(sy_safetensors_writer_join(path, &w));
+    sy_status status = declare(s, file, w);
+    if (status != SY_OK) {
+        sy_safetensors_writer_abandon(w);
+        return status;
+    }
+    *out = w;
+    return SY_OK;
+}
+
+static sy_status write_file(struct sy_ckpt_shards *s, int k) {
     struct sy_safetensors_writer *w = NULL;
     int any = 0;
     for (int i = first_of(s, k); i < s->end[k]; i++)
         any |= part_of(s, i).n > 0;
     if (!any)
         return SY_OK;
-    SY_TRY(name_of(s, k, name, path));
-    SY_TRY(sy_safetensors_writer_join(path, &w));
+    SY_TRY(sy_ckpt_shards_join(s, k, &w));
     sy_status status = write_parts(s, k, w);
     if (status != SY_OK) {
         sy_safetensors_writer_abandon(w);

@@ -217,6 +217,8 @@ static void copy_ceiling(struct sy_gpu_bench *b) {
 static void product_ceiling(struct sy_gpu_bench *b) {
     int64_t n = b->sizes->product;
     int mark = b->n_memory;
+    if (n == 0)
+        return;
     struct sy_mat x = sy_gpu_stored(b, n, n, 1.0), w = sy_gpu_stored(b, n, n, 1.0),
                   y = sy_gpu_stored(b, n, n, 1.0);
     struct sy_linear op = {

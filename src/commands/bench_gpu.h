@@ -24,6 +24,10 @@ struct sy_gpu_experts {
     const char *name;
     int64_t tokens, d, f, experts, top_k;
 };
+struct sy_gpu_layer { /* of MoE; `shared` experts as one of so many times f */
+    const char *name;
+    int64_t d, f, experts, top_k, shared;
+};
 struct sy_gpu_heads { /* attention: `rope` columns more of queries and keys; shared: one key for all heads */
     int64_t sequences, seq_len, heads, kv_heads, d, rope;
     int shared;
@@ -38,8 +42,9 @@ struct sy_gpu_sizes {
     int64_t sequences, seq_len, d, heads, experts, top_k, vocab, loss_rows, parameters;
     const struct sy_gpu_dense *dense;
     const struct sy_gpu_experts *moe;
+    const struct sy_gpu_layer *layer;
     const struct sy_gpu_heads *attention;
-    int n_dense, n_moe, n_attention;
+    int n_dense, n_moe, n_layers, n_attention;
 };
 /* Those of `switchyard bench`. */
 extern const struct sy_gpu_sizes sy_gpu_sizes;
@@ -118,18 +123,19 @@ SY_OPS_LIST(X)
 
 /* --- sections ------------------------------------------------------------------------------------------- */
 
-/* Local. Measures the ceilings, which shares are of. */
+/* Local. Measures the ceilings, which shares are of; a product of 0 rows is none. */
 void sy_gpu_ceilings(struct sy_gpu_bench *b);
 
 void sy_gpu_bench_rows(struct sy_gpu_bench *b);    /* rows of tokens, the loss, parameters */
 void sy_gpu_bench_routing(struct sy_gpu_bench *b); /* router, sort, dispatch, combine */
 void sy_gpu_bench_products(struct sy_gpu_bench *b);
 void sy_gpu_bench_attention(struct sy_gpu_bench *b);
+void sy_gpu_bench_layers(struct sy_gpu_bench *b); /* MoE layers, forward and backward */
 
 /* Local. ERR_USAGE a name that is no op's, or of one that has no row, and why. */
 sy_status sy_gpu_bench_check(const char *op);
 
-/* Local. "ops" (all sections), "gemm" or "attention", ceilings first. Errors: ERR_MEMORY, ERR_RUNTIME of the
+/* Local. "ops" (all sections of ops), "gemm", "attention" or "moe", ceilings first. Errors: ERR_MEMORY, ERR_RUNTIME of the
  * device. */
 sy_status sy_gpu_bench_run(struct sy_gpu_bench *b, const char *what);
 

@@ -1,4 +1,4 @@
-/* switchyard bench ops|gemm|attention --device cuda[:N]: which sections, in which sizes; see bench_gpu.h. */
+/* switchyard bench ops|gemm|attention|moe --device cuda[:N]: which sections, in which sizes; see bench_gpu.h. */
 #include <stdio.h>
 
 #include "base/machine.h"
@@ -12,6 +12,13 @@
 static const struct sy_gpu_dense dense[] = {{8192, 8192, 8192}, {16384, 2048, 2048}, {16384, 10944, 2048}};
 static const struct sy_gpu_experts moe[] = {{"dsv3-16b", 16384, 2048, 1408, 64, 6},
                                             {"qwen3-30b", 16384, 2048, 768, 128, 8}};
+/* Of DeepSeek-V2-Lite, without its shared experts, of Qwen3-30B-A3B, OLMoE-1B-7B; a quarter of DeepSeek-V3's
+ * experts, as one of four ranks of an expert-parallel group has them. */
+static const struct sy_gpu_layer layer[] = {{"dsv3-16b", 2048, 1408, 64, 6, 2},
+                                            {"dsv3-16b, no shared", 2048, 1408, 64, 6, 0},
+                                            {"qwen3-30b", 2048, 768, 128, 8, 0},
+                                            {"olmoe", 2048, 1024, 64, 8, 0},
+                                            {"dsv3-671b, 1 of 4", 7168, 2048, 64, 2, 0}};
 static const struct sy_gpu_heads attention[] = {
     {4, 4096, 16, 16, 128, 64, 1}, {4, 4096, 32, 4, 128, 0, 0},   {4, 4096, 16, 16, 128, 0, 0},
     {4, 4096, 32, 8, 64, 0, 0},    {2, 8192, 16, 16, 128, 64, 1}, {2, 8192, 32, 4, 128, 0, 0},
@@ -32,9 +39,11 @@ const struct sy_gpu_sizes sy_gpu_sizes = {
     .parameters = 200 << 20,
     .dense = dense,
     .moe = moe,
+    .layer = layer,
     .attention = attention,
     .n_dense = sizeof dense / sizeof *dense,
     .n_moe = sizeof moe / sizeof *moe,
+    .n_layers = sizeof layer / sizeof *layer,
     .n_attention = sizeof attention / sizeof *attention,
 };
 
@@ -90,13 +99,15 @@ sy_status sy_gpu_bench_run(struct sy_gpu_bench *b, const char *what) {
         void (*section)(struct sy_gpu_bench *b);
     } sections[] = {{"gemm", sy_gpu_bench_products},
                     {"attention", sy_gpu_bench_attention},
+                    {"moe", sy_gpu_bench_layers},
                     {"ops", sy_gpu_bench_rows},
                     {"ops", sy_gpu_bench_routing}};
     sy_gpu_ceilings(b);
     if (b->status == SY_OK)
         print_ceilings(b);
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
-        if (strcmp(what, "ops") == 0 || strcmp(what, sections[i].what) == 0)
+        if ((strcmp(what, "ops") == 0 && strcmp(sections[i].what, "moe")) ||
+            strcmp(what, sections[i].what) == 0)
             sections[i].section(b);
     return b->status;
 }
@@ -134,10 +145,11 @@ sy_status sy_bench_gpu(const struct sy_bench_gpu_options *given, const struct sy
     struct sy_device *device;
     int ordinal;
     if (!o->what)
-        SY_FAIL(SY_ERR_USAGE, "bench: which is not said: ops, gemm or attention");
-    if (strcmp(o->what, "ops") && strcmp(o->what, "gemm") && strcmp(o->what, "attention"))
+        SY_FAIL(SY_ERR_USAGE, "bench: which is not said: ops, gemm, attention or moe");
+    if (strcmp(o->what, "ops") && strcmp(o->what, "gemm") && strcmp(o->what, "attention") &&
+        strcmp(o->what, "moe"))
         SY_FAIL(SY_ERR_USAGE,
-                "bench %s --device %s: on a GPU there are ops, gemm, attention (and model, by "
+                "bench %s --device %s: on a GPU there are ops, gemm, attention, moe (and model, by "
                 "--run.device)",
                 o->what, o->device);
     for (int i = 0; i < o->n_ops; i++)

@@ -7,8 +7,8 @@
 
 #include "base/clock.h"
 #include "base/sized.h"
+#include "ckpt/model_folder.h"
 #include "commands/continuation.h"
-#include "commands/model_folder.h"
 #include "commands/prompts.h"
 #include "train/classes.h"
 #include "train/feed.h"

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "ckpt/hf_config.h"
-#include "commands/model_folder.h"
+#include "ckpt/model_folder.h"
 #include "train/feed.h"
 #include "formats/safetensors.h"
 #include "train/io.h"
@@ -39,7 +39,10 @@ static void print_model(const struct sy_io *io, const struct sy_config *c, const
                  (long long)c->moe.top_k);
     sy_io_printf(io, "parameters      %lld, %lld active for a token\n", (long long)p->n_parameters,
                  (long long)p->n_active);
-    sy_io_printf(io, "Hugging Face class: %s\n", class ? class : "none; read by switchyard alone");
+    if (class)
+        sy_io_printf(io, "Hugging Face class: %s\n", class);
+    else
+        sy_io_printf(io, "Hugging Face class: none has %s; read by switchyard alone\n", sy_hf_class_lack(c));
 }
 
 static sy_status print_generate(const struct sy_io *io, const struct sy_config *config) {
@@ -74,7 +77,7 @@ static sy_status ask(const struct sy_ckpt *ckpt, struct sy_config *config, const
     if (info->has_manifest)
         sy_io_printf(io, "train           can go on from step %lld\n", (long long)info->step);
     else
-        sy_io_printf(io, "train           cannot go on from it: weights alone\n");
+        sy_io_printf(io, "train           can begin with its weights (checkpoint.initial_load_path)\n");
     SY_TRY(sy_model_folder_tokenizer(ckpt, config));
     return print_generate(io, config);
 }

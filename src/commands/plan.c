@@ -9,10 +9,10 @@
 #include "commands/plan.h"
 #include "parallel/calls.h"
 #include "device/cuda.h"
-#include "train/classes.h"
 #include "train/io.h"
 #include "train/session.h"
 #include "train/groups.h"
+#include "train/start.h"
 
 static void print_counts(const struct sy_io *io, const struct sy_config *c, const struct sy_params *p) {
     char total[32], active[32];
@@ -123,8 +123,9 @@ static int world_of(const struct sy_config *c) {
 }
 
 sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io) {
+    struct sy_log log = sy_io_log(io);
     struct sy_params *p;
-    SY_TRY(sy_config_finish(config, sy_hopper_here()));
+    SY_TRY(sy_start_finish(config, &log));
     world = world ? world : world_of(config);
     if (world == 1 && gpu)
         SY_FAIL(SY_ERR_USAGE, "plan: figures of a %s are for a run over ranks: say --world N, N from 2", gpu);

@@ -54,7 +54,8 @@ static sy_status read_run(struct replay *r) {
 /* Only the layout may be another; planted bugs are not planted again, and no file of the run is touched. */
 static sy_status take_config(struct replay *r, struct sy_config *was, const char *where) {
     static const char why[] = "replay does the run's own steps again; leave this out";
-    static const enum sy_config_effect kept[] = {SY_EFFECT_MODEL, SY_EFFECT_RECIPE, SY_EFFECT_ANSWER};
+    static const enum sy_config_effect kept[] = {SY_EFFECT_MODEL, SY_EFFECT_RECIPE, SY_EFFECT_START,
+                                                 SY_EFFECT_ANSWER};
     struct sy_config *c = r->config;
     SY_TRY(sy_config_clear(was, SY_LAYER_FLAG, "replay", "debug.break"));
     SY_TRY(sy_config_clear(was, SY_LAYER_FLAG, "replay", "moe.routes_out"));

@@ -7,8 +7,8 @@
 #include "base/utf8.h"
 #include "base/sized.h"
 #include "data/corpus.h"
+#include "data/token_documents.h"
 #include "formats/json.h"
-#include "formats/token_file.h"
 #include "train/io.h"
 
 /* --- text to ids ------------------------------------------------------------------------------------ */
@@ -46,49 +46,97 @@ static sy_status encode_text(const struct sy_tokenizer *t, const struct sy_token
     return status;
 }
 
-static sy_status write_file(const struct sy_tokenizer *t, const struct sy_corpus *c, const char *path) {
-    struct sy_token_file file = {.tokenizer = sy_tokenizer_hash(t),
-                                 .n_ids = sy_tokenizer_n_ids(t),
-                                 .n_documents = c->documents->n_documents,
-                                 .start = c->start,
-                                 .token = c->token};
-    return sy_token_file_write(path, &file);
+/* A document's ids, without those that begin and end it. */
+static sy_status print_document(const struct sy_corpus *c, int64_t i, const struct sy_io *io) {
+    int64_t head = c->bos >= 0, n = sy_corpus_length(c, i) - 1 - head;
+    int32_t *id = malloc((size_t)(n + 1) * sizeof *id);
+    if (!id)
+        SY_FAIL(SY_ERR_MEMORY, "out of memory for %" PRId64 " ids", n);
+    sy_status status = sy_corpus_read(c, i, head, n, id);
+    if (status == SY_OK)
+        status = print_ids(io, id, n);
+    free(id);
+    return status;
 }
 
-static sy_status print_corpus(const struct sy_tokenizer *t, const struct sy_corpus *c,
-                              const struct sy_tokenize_options *o, const struct sy_io *io) {
-    int64_t n = c->documents->n_documents;
-    if (o->out)
-        SY_TRY(write_file(t, c, o->out));
-    if (o->out || o->count)
-        print_count(io, n, c->documents->text_bytes, c->start[n]);
-    for (int64_t i = 0; i < n && !o->out && !o->count; i++)
-        SY_TRY(print_ids(io, c->token + c->start[i], c->start[i + 1] - c->start[i]));
+static sy_status print_corpus(const struct sy_corpus *c, int count, const struct sy_io *io) {
+    int64_t n = c->documents->n_documents, tokens = 0;
+    for (int64_t i = 0; i < n; i++)
+        tokens += sy_corpus_length(c, i) - 1 - (c->bos >= 0);
+    if (count)
+        print_count(io, n, sy_documents_bytes(c->documents), tokens);
+    for (int64_t i = 0; i < n && !count; i++)
+        SY_TRY(print_document(c, i, io));
     return SY_OK;
+}
+
+/* Of texts, and of files of tokens. */
+static sy_status print_files(const struct sy_data_options *data, int count, const struct sy_io *io) {
+    struct sy_documents *documents = NULL;
+    struct sy_corpus *corpus = NULL;
+    SY_TRY(sy_documents_load(data, &documents));
+    sy_status status = sy_corpus_create(documents, data->tokenizer, data->pool, &corpus);
+    if (status == SY_OK)
+        status = print_corpus(corpus, count, io);
+    sy_corpus_destroy(corpus);
+    sy_documents_destroy(documents);
+    return status;
+}
+
+struct writing {
+    const struct sy_data_options *data;
+    struct sy_token_writer *writer;
+};
+
+static sy_status write_many(void *arg, struct sy_documents *some) {
+    const struct writing *w = arg;
+    return some->text_bytes < SY_TOKENS_AT_ONCE ? SY_OK : sy_token_documents_write(some, w->data, w->writer);
+}
+
+/* Some texts at a time, so that memory holds the index alone. */
+static sy_status write_tokens(const struct sy_data_options *data, struct sy_token_writer *writer,
+                              const struct sy_io *io) {
+    struct writing w = {data, writer};
+    struct sy_documents *documents = NULL;
+    struct sy_data_options texts = *data;
+    texts.tokenizer = NULL; /* files of tokens are refused */
+    texts.after = write_many;
+    texts.arg = &w;
+    SY_TRY(sy_documents_load(&texts, &documents));
+    sy_status status = sy_token_documents_write(documents, data, writer);
+    if (status == SY_OK)
+        print_count(io, sy_token_writer_documents(writer), sy_documents_bytes(documents),
+                    sy_token_writer_tokens(writer));
+    sy_documents_destroy(documents);
+    return status;
+}
+
+static sy_status write_file(const struct sy_tokenizer *t, const struct sy_data_options *data,
+                            const char *path, const struct sy_io *io) {
+    const struct sy_token_head head = {sy_tokenizer_hash(t), sy_tokenizer_n_ids(t), sy_tokenizer_is_byte(t)};
+    struct sy_token_writer *w = NULL;
+    SY_TRY(sy_token_writer_open(path, -1, &head, &w));
+    sy_status status = write_tokens(data, w, io);
+    if (status == SY_OK)
+        return sy_token_writer_finish(w, NULL, 0);
+    sy_token_writer_abandon(w);
+    return status;
 }
 
 static sy_status encode_files(const struct sy_tokenizer *t, const struct sy_tokenize_options *o,
                               const struct sy_io *io) {
     struct sy_log log = sy_io_log(io);
+    struct sy_pool *pool = NULL;
+    SY_TRY(sy_pool_create(o->threads, &pool));
     struct sy_data_options data = {.dataset_paths = o->paths,
                                    .n_dataset_paths = o->n_paths,
                                    .text_key = o->text_key,
                                    .replace = o->replace,
-                                   .log = &log};
-    struct sy_documents *documents = NULL;
-    struct sy_corpus *corpus = NULL;
-    struct sy_pool *pool = NULL;
-    SY_TRY(sy_documents_load(&data, &documents));
-    sy_status status = sy_pool_create(o->threads, &pool);
-    if (status == SY_OK)
-        status = sy_corpus_create(documents, t, pool, &corpus);
-    if (status == SY_OK)
-        status = sy_corpus_spell_out(corpus);
-    if (status == SY_OK)
-        status = print_corpus(t, corpus, o, io);
-    sy_corpus_destroy(corpus);
+                                   .log = &log,
+                                   .tokenizer = t,
+                                   .pool = pool};
+    sy_status status = o->out ? write_file(t, &data, o->out, io) : print_files(&data, o->count, io);
     sy_pool_destroy(pool);
-    sy_documents_destroy(documents);
     return status;
 }
 

@@ -8,9 +8,9 @@
 #include "base/fmath.h"
 #include "comm/world.h"
 #include "commands/verify.h"
-#include "train/classes.h"
 #include "train/feed.h"
 #include "train/io.h"
+#include "train/start.h"
 
 static sy_status do_steps(struct sy_session *s, const struct sy_verify_task *t) {
     struct sy_step_result r = {.loss = NAN};
@@ -151,7 +151,7 @@ struct job {
 static sy_status verify(const struct sy_comm *processes, const struct job *j, const struct sy_io *io) {
     struct sy_log log = sy_io_log(io);
     struct sy_data data = {0};
-    sy_status status = sy_config_finish(j->config, sy_hopper_here());
+    sy_status status = sy_start_finish(j->config, &log);
     if (status == SY_OK)
         status = sy_data_open(j->config, &log, &data);
     if (processes)

@@ -187,6 +187,36 @@ static sy_status check_mesh(struct sy_config *cfg) {
     return SY_OK;
 }
 
+sy_status sy_config_source(const struct sy_config *cfg, int64_t i, char *path, size_t bytes,
+                           int64_t *weight) {
+    const char *item = cfg->data.sources.items[i], *colon = strrchr(item, ':'),
+               *digit = colon ? colon + 1 : "";
+    int64_t w = 0;
+    for (; *digit >= '0' && *digit <= '9' && w <= SY_CONFIG_SOURCE_WEIGHT; digit++)
+        w = 10 * w + (*digit - '0');
+    CHECK(cfg, colon && colon > item && !*digit && w >= 1 && w <= SY_CONFIG_SOURCE_WEIGHT, "data.sources",
+          "\"%.200s\" is no path with a weight of 1 to %d behind its last colon, as in \"web.jsonl:7\"", item,
+          SY_CONFIG_SOURCE_WEIGHT);
+    CHECK(cfg, (size_t)(colon - item) < bytes, "data.sources",
+          "the path of an item has %zu bytes: at most %zu", (size_t)(colon - item), bytes - 1);
+    memcpy(path, item, (size_t)(colon - item));
+    path[colon - item] = 0;
+    *weight = w;
+    return SY_OK;
+}
+
+static sy_status check_sources(const struct sy_config *cfg) {
+    int64_t n = cfg->data.sources.n, weight;
+    char path[4096];
+    CHECK(cfg, !n || !cfg->training.dataset_path.n, "data.sources",
+          "training.dataset_path is stated too: choose one of them");
+    CHECK(cfg, n <= SY_CONFIG_SOURCES, "data.sources", "%lld sources, at most %d are possible", N(n),
+          SY_CONFIG_SOURCES);
+    for (int64_t i = 0; i < n; i++)
+        SY_TRY(sy_config_source(cfg, i, path, sizeof path, &weight));
+    return SY_OK;
+}
+
 /* A copy of the last error, which the next overwrites. */
 static const char *own_message(char text[512]) {
     snprintf(text, 512, "%s", sy_error_message());
@@ -223,6 +253,13 @@ static sy_status check_rest(struct sy_config *cfg) {
          "validation.dataset_path");
     NOTE(cfg, cfg->validation.steps, "validation.steps",
          "no batch: choose -1 for all, or validation.enable = false");
+    SY_TRY(sy_config_note(cfg, check_sources(cfg)));
+    const struct sy_config_profiling *p = &cfg->profiling;
+    NOTE(cfg, !p->enable_profiling || p->profile_freq >= p->profiler_active + p->profiler_warmup,
+         "profiling.profile_freq",
+         "a period has profiler_warmup + profiler_active = %lld + %lld steps at least: choose %lld, or fewer "
+         "of those",
+         N(p->profiler_warmup), N(p->profiler_active), N(p->profiler_warmup + p->profiler_active));
     NOTE(cfg, *cfg->data.text_key, "data.text_key", "a key is needed: choose the one that holds the text");
     return SY_OK;
 }

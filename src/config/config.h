@@ -63,6 +63,7 @@ enum sy_config_effect {
     SY_EFFECT_RECIPE,
     SY_EFFECT_MODEL,
     SY_EFFECT_DATA,
+    SY_EFFECT_START,
     SY_EFFECT_ANSWER,
     SY_EFFECT_LAYOUT
 };
@@ -120,10 +121,18 @@ const char *sy_config_problem(const struct sy_config *cfg, int i, int *n);
  * ERR_USAGE, ERR_MEMORY. */
 sy_status sy_config_inherit(struct sy_config *cfg, const struct sy_config *before, const char *where);
 
+/* Local. For a new run that begins with the model of `before`, a finished config: the same for the keys of
+ * [model] and [moe] alone. */
+sy_status sy_config_inherit_model(struct sy_config *cfg, const struct sy_config *before, const char *where);
+
 /* Local. ERR_USAGE with a problem for each key of that effect whose value is not that of `before`: "key =
  * value: the run has its value: why". */
 sy_status sy_config_refuse_changes(struct sy_config *cfg, const struct sy_config *before,
                                    enum sy_config_effect effect, const char *why);
+
+/* Local. The same for the keys of [model] and [moe] that say which weights there are; `where` is whose
+ * model `before` has. */
+sy_status sy_config_refuse_model(struct sy_config *cfg, const struct sy_config *before, const char *where);
 
 /* Local. The checks between the options of [moe] alone, finished or not: what an MoE layer by itself
  * needs. Errors: ERR_USAGE with both numbers in the text. */
@@ -147,6 +156,11 @@ const char *sy_config_key(int i, enum sy_config_effect *effect);
 
 /* Local. All values as TOML that loads back to the same values. */
 void sy_config_print(const struct sy_config *cfg, sy_write_fn write, void *user);
+
+/* Local. Item i of data.sources, "path:weight". Errors: ERR_USAGE no path, no weight in 1 … 1000000, a path
+ * of `bytes` or more. */
+enum { SY_CONFIG_SOURCES = 64, SY_CONFIG_SOURCE_WEIGHT = 1000000 };
+sy_status sy_config_source(const struct sy_config *cfg, int64_t i, char *path, size_t bytes, int64_t *weight);
 
 /* Local. n for activation_checkpoint.selective_ac_option = "n", 1 for "op"; 0 if it is neither (a check
  * refuses that). */

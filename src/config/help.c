@@ -5,11 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const effects[] = {"recipe", "model", "data", "yes", "no"};
+static const char *const effects[] = {"recipe", "model", "data", "start", "yes", "no"};
 static const char *const effect_sentences[] = {
     "Part of the recipe: a resume refuses another value unless checkpoint.new_recipe = true.",
     "Part of the model: a resume refuses another value.",
     "Says which documents there are: a resume refuses others.",
+    "Says what the first step begins with: a resume has its own checkpoint and ignores it.",
     "Changes the bits of the run.",
     "Never changes a bit of the weights.",
 };
@@ -270,7 +271,8 @@ void sy_config_reference(sy_write_fn write, void *user) {
         "The column *bits*: *recipe* is part of the recipe id, and a resume refuses another value unless "
         "`checkpoint.new_recipe = true`; *model* and *data* say what is trained, and on what: a resume "
         "refuses another "
-        "model or tokenizer, and other documents; *yes* changes the bits of the run; *no* never changes a "
+        "model or tokenizer, and other documents; *start* says what the first step begins with, and a resume "
+        "ignores it; *yes* changes the bits of the run; *no* never changes a "
         "bit of the weights.\n");
     for (int s = 0; s < sy_n_sections; s++)
         reference_section(&out, &sy_sections[s]);

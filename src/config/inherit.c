@@ -76,17 +76,28 @@ static bool may_be_open(const struct sy_option *o) {
            (o->type == SY_OPTION_CHOICE && !strcmp(o->words[o->first], "auto"));
 }
 
-/* The keys of one kind that are not stated. */
-static sy_status inherit(struct sy_config *cfg, const struct sy_config *before, bool open, bool other_flavor,
-                         const char *where) {
+static bool is_of_model(const struct sy_option *o) {
+    return !strncmp(o->key, "model.", 6) || !strncmp(o->key, "moe.", 4);
+}
+
+struct inheriting {
+    const struct sy_config *before;
+    const char *where;
+    bool model_only;   /* [model] and [moe] */
+    bool other_flavor; /* the config states another one */
+};
+
+/* The keys that may be left open, or those that may not, that are not stated. */
+static sy_status inherit(struct sy_config *cfg, const struct inheriting *from, bool open) {
     for (int i = 0; i < sy_n_options; i++) {
+        const struct sy_option *o = &sy_options[i];
         const struct sy_origin *origin = &cfg->priv->origins[i];
         enum sy_config_layer layer = origin->place.layer;
-        bool stated = layer >= SY_LAYER_FILE || (layer == SY_LAYER_FLAVOR && other_flavor);
-        if (sy_options[i].effect == SY_EFFECT_LAYOUT || may_be_open(&sy_options[i]) != open ||
-            (stated && !origin->ruled) || is_same(cfg, before, &sy_options[i]))
+        bool stated = layer >= SY_LAYER_FILE || (layer == SY_LAYER_FLAVOR && from->other_flavor);
+        if (o->effect == SY_EFFECT_LAYOUT || may_be_open(o) != open || (stated && !origin->ruled) ||
+            (from->model_only && !is_of_model(o)) || is_same(cfg, from->before, o))
             continue;
-        SY_TRY(copy(cfg, before, i, where));
+        SY_TRY(copy(cfg, from->before, i, from->where));
     }
     return SY_OK;
 }
@@ -110,7 +121,8 @@ static sy_status keep_bias(struct sy_config *cfg, const struct sy_config *before
     return SY_OK;
 }
 
-sy_status sy_config_inherit(struct sy_config *cfg, const struct sy_config *before, const char *where) {
+static sy_status inherit_all(struct sy_config *cfg, const struct sy_config *before, const char *where,
+                             bool model_only) {
     const char *kept = sy_config_keep(cfg, where, strlen(where));
     int flavor = sy_option_find("model.flavor");
     if (!kept)
@@ -118,13 +130,30 @@ sy_status sy_config_inherit(struct sy_config *cfg, const struct sy_config *befor
     if (cfg->priv->origins[flavor].place.layer < SY_LAYER_FILE && !is_same(cfg, before, &sy_options[flavor]))
         SY_TRY(copy(cfg, before, flavor, kept));
     SY_TRY(sy_config_apply_flavor(cfg));
-    bool other = is_other_flavor(cfg, before);
-    SY_TRY(inherit(cfg, before, false, other, kept));
+    struct inheriting from = {before, kept, model_only, is_other_flavor(cfg, before)};
+    SY_TRY(inherit(cfg, &from, false));
     sy_status rules = sy_config_apply_rules(cfg, false); /* one that fails leaves its key open */
     if (rules != SY_OK && rules != SY_ERR_USAGE)
         return rules;
-    SY_TRY(inherit(cfg, before, true, other, kept));
+    SY_TRY(inherit(cfg, &from, true));
     return keep_bias(cfg, before, kept);
+}
+
+sy_status sy_config_inherit(struct sy_config *cfg, const struct sy_config *before, const char *where) {
+    return inherit_all(cfg, before, where, false);
+}
+
+sy_status sy_config_inherit_model(struct sy_config *cfg, const struct sy_config *before, const char *where) {
+    return inherit_all(cfg, before, where, true);
+}
+
+/* A problem for one key: "`who` has its value: `why`". */
+static sy_status refuse(struct sy_config *cfg, const struct sy_config *before, const struct sy_option *o,
+                        const char *who, const char *why) {
+    char was[256] = "";
+    struct sy_fixed fixed = {was, 0, sizeof was};
+    sy_put_option(&(struct sy_out){sy_fixed_write, &fixed}, before, o);
+    return sy_config_note(cfg, sy_config_fail(cfg, o->key, "%s has %s: %s", who, was, why));
 }
 
 sy_status sy_config_refuse_changes(struct sy_config *cfg, const struct sy_config *before,
@@ -132,12 +161,18 @@ sy_status sy_config_refuse_changes(struct sy_config *cfg, const struct sy_config
     cfg->priv->n_problems = 0;
     for (int i = 0; i < sy_n_options; i++) {
         const struct sy_option *o = &sy_options[i];
-        char was[256] = "";
-        struct sy_fixed fixed = {was, 0, sizeof was};
-        if (o->effect != effect || is_same(cfg, before, o))
-            continue;
-        sy_put_option(&(struct sy_out){sy_fixed_write, &fixed}, before, o);
-        SY_TRY(sy_config_note(cfg, sy_config_fail(cfg, o->key, "the run has %s: %s", was, why)));
+        if (o->effect == effect && !is_same(cfg, before, o))
+            SY_TRY(refuse(cfg, before, o, "the run", why));
+    }
+    return sy_config_noted(cfg, 0);
+}
+
+sy_status sy_config_refuse_model(struct sy_config *cfg, const struct sy_config *before, const char *where) {
+    cfg->priv->n_problems = 0;
+    for (int i = 0; i < sy_n_options; i++) {
+        const struct sy_option *o = &sy_options[i];
+        if (o->effect == SY_EFFECT_MODEL && is_of_model(o) && !is_same(cfg, before, o))
+            SY_TRY(refuse(cfg, before, o, where, "its weights are of another model; leave this out"));
     }
     return sy_config_noted(cfg, 0);
 }

@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fmath.h"
+#include "data/cache.h"
 
 enum { AT_ONCE = 8 }; /* documents that a thread takes */
 
@@ -42,6 +44,9 @@ static sy_status encode_one(struct encoding *e, int thread, struct sy_encoder *e
     const struct sy_document *document = &e->documents->document[i];
     struct worker *w = &e->worker[thread];
     size_t before = w->tokens.n;
+    e->n[i] = 0;
+    if (document->tokens != SY_TEXT)
+        return SY_OK;
     e->who[i] = thread;
     e->place[i] = (int64_t)before;
     SY_TRY(
@@ -137,34 +142,18 @@ sy_status sy_corpus_create(const struct sy_documents *documents, const struct sy
     if (!c)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for a corpus");
     c->documents = documents;
+    c->tokenizer = sy_tokenizer_hash(tokenizer);
     c->bos = sy_tokenizer_bos(tokenizer);
     c->eos = sy_tokenizer_eos(tokenizer);
     c->pad = sy_tokenizer_pad(tokenizer);
     c->n_ids = sy_tokenizer_n_ids(tokenizer);
-    sy_status status = sy_tokenizer_is_byte(tokenizer) ? SY_OK : encode_all(c, tokenizer, pool);
+    int is_done = sy_tokenizer_is_byte(tokenizer) || documents->text_bytes == 0;
+    sy_status status = is_done ? SY_OK : encode_all(c, tokenizer, pool);
     if (status != SY_OK) {
         sy_corpus_destroy(c);
         return status;
     }
     *out = c;
-    return SY_OK;
-}
-
-sy_status sy_corpus_spell_out(struct sy_corpus *c) {
-    const struct sy_documents *d = c->documents;
-    if (c->token)
-        return SY_OK;
-    c->start = malloc((size_t)(d->n_documents + 1) * sizeof *c->start);
-    c->token = malloc(((size_t)d->text_bytes + 1) * sizeof *c->token);
-    if (!c->start || !c->token)
-        SY_FAIL(SY_ERR_MEMORY, "out of memory for %" PRId64 " tokens", d->text_bytes);
-    c->start[0] = 0;
-    for (int64_t i = 0; i < d->n_documents; i++) {
-        const struct sy_document *document = &d->document[i];
-        c->start[i + 1] = c->start[i] + document->bytes;
-        for (int64_t j = 0; j < document->bytes; j++)
-            c->token[c->start[i] + j] = (unsigned char)d->text[document->offset + j];
-    }
     return SY_OK;
 }
 
@@ -176,21 +165,112 @@ void sy_corpus_destroy(struct sy_corpus *c) {
     free(c);
 }
 
-double sy_corpus_entropy(const struct sy_corpus *c, const int64_t *index, int64_t n) {
-    if (!c->token)
-        return sy_documents_entropy(c->documents, index, n);
+/* A damaged entry of the cache goes: the next start makes it anew. */
+static sy_status read_ids(const struct sy_data_file *file, int64_t first, int64_t n, int32_t *out) {
+    char why[1024];
+    sy_status status = sy_token_file_read(file->ids, first, n, out);
+    if (status != SY_ERR_DATA || !file->is_cached)
+        return status;
+    snprintf(why, sizeof why, "%s", sy_error_message());
+    unlink(file->ids->stored[0].path);
+    return sy_fail(status, "%s: it is removed, and the next start makes it anew", why);
+}
+
+sy_status sy_corpus_read(const struct sy_corpus *c, int64_t i, int64_t j, int64_t n, int32_t *out) {
+    const struct sy_document *d = &c->documents->document[i];
+    int64_t head = c->bos >= 0, text = sy_corpus_length(c, i) - 1 - head;
+    if (j < head && n > 0) {
+        *out++ = c->bos;
+        n--;
+        j++;
+    }
+    j -= head;
+    int64_t m = n < text - j ? n : text - j;
+    if (d->tokens != SY_TEXT && m > 0)
+        SY_TRY(read_ids(&c->documents->file[d->file], d->offset + j, m, out));
+    else if (c->token && m > 0)
+        memcpy(out, c->token + c->start[i] + j, (size_t)m * sizeof *out);
+    else
+        for (int64_t k = 0; k < m; k++)
+            out[k] = (unsigned char)c->documents->text[d->offset + j + k];
+    if (m < n)
+        out[m] = c->eos;
+    return SY_OK;
+}
+
+/* --- how often each token stands in what is trained on -------------------------------------------------- */
+
+/* Adds `by` for each token of a document's text. */
+static sy_status count(const struct sy_corpus *c, int64_t i, int64_t by, int64_t *counts) {
+    int32_t piece[4096];
+    int64_t first = c->bos >= 0, end = sy_corpus_length(c, i) - 1;
+    for (int64_t at = first; at < end; at += 4096) {
+        int64_t n = end - at < 4096 ? end - at : 4096;
+        SY_TRY(sy_corpus_read(c, i, at, n, piece));
+        for (int64_t k = 0; k < n; k++)
+            counts[piece[k]] += by;
+    }
+    return SY_OK;
+}
+
+/* A file all of whose documents are here knows how often: what is held out of it is taken off again. */
+static int knows_counts(const struct sy_corpus *c, const struct sy_document *d) {
+    const struct sy_data_file *file = &c->documents->file[d->file];
+    return d->tokens != SY_TEXT && file->ids && file->n_taken == file->ids->n_documents;
+}
+
+static sy_status count_all(const struct sy_corpus *c, int64_t *counts) {
+    const struct sy_documents *d = c->documents;
+    for (int64_t f = 0; f < d->n_files; f++) {
+        const struct sy_token_file *ids = d->file[f].ids;
+        for (int32_t id = 0; ids && d->file[f].n_taken == ids->n_documents && id < c->n_ids; id++)
+            counts[id] += ids->counts[id];
+    }
+    for (int64_t k = 0; k < d->n_heldout; k++)
+        if (knows_counts(c, &d->document[d->heldout[k]]))
+            SY_TRY(count(c, d->heldout[k], -1, counts));
+    for (int64_t k = 0; k < d->n_train; k++)
+        if (!knows_counts(c, &d->document[d->train[k]]))
+            SY_TRY(count(c, d->train[k], 1, counts));
+    return SY_OK;
+}
+
+static double measure(const struct sy_corpus *c) {
     int64_t *counts = calloc((size_t)c->n_ids, sizeof *counts), total = 0;
     double entropy = 0.0;
-    if (!counts)
+    if (!counts || count_all(c, counts) != SY_OK) {
+        free(counts);
         return NAN;
-    for (int64_t i = 0; i < n; i++) {
-        for (int64_t at = c->start[index[i]]; at < c->start[index[i] + 1]; at++)
-            counts[c->token[at]]++;
-        total += c->start[index[i] + 1] - c->start[index[i]];
     }
+    for (int32_t id = 0; id < c->n_ids; id++)
+        total += counts[id];
     for (int32_t id = 0; id < c->n_ids; id++)
         if (counts[id] > 0)
             entropy -= (double)counts[id] / (double)total * sy_log_f64((double)counts[id] / (double)total);
     free(counts);
     return entropy > 0.0 ? entropy : 0.0;
+}
+
+static sy_status name_entropy(const struct sy_corpus *c, const char *dir, struct sy_cache_entry *entry) {
+    char text[200], hash[33];
+    struct sy_text identity = {0};
+    SY_TRY(sy_documents_hash(c->documents, hash));
+    sy_text_add(&identity, text,
+                (size_t)snprintf(text, sizeof text, "entropy 1\n%s\n%s\n", hash, c->tokenizer));
+    sy_status status = sy_cache_name(dir, &identity, ".entropy", entry);
+    free(identity.s);
+    return status;
+}
+
+double sy_corpus_entropy(const struct sy_corpus *c, const char *dir) {
+    struct sy_cache_entry entry;
+    double entropy;
+    if (!dir || !*dir || name_entropy(c, dir, &entry) != SY_OK)
+        return measure(c);
+    if (sy_cache_get(&entry, &entropy))
+        return entropy;
+    entropy = measure(c);
+    if (!isnan(entropy))
+        sy_cache_put(&entry, entropy);
+    return entropy;
 }

@@ -1,7 +1,8 @@
 /* The tokens of documents.
  *
- * Of the byte tokenizer they are the documents' bytes, and nothing is kept. Else each document is encoded
- * once, by all threads, before training; its tokens do not depend on who did it.
+ * Of a file of tokens they are read where they are wanted. Of a text in memory and the byte tokenizer they
+ * are its bytes, and nothing is kept. Other texts are encoded once, by all threads, before training; their
+ * tokens do not depend on who did it.
  */
 #ifndef SY_DATA_CORPUS_H
 #define SY_DATA_CORPUS_H
@@ -12,8 +13,9 @@
 
 struct sy_corpus {
     const struct sy_documents *documents;
+    const char *tokenizer;        /* its hash */
     int32_t bos, eos, pad, n_ids; /* bos may be SY_TOKEN_NONE */
-    int32_t *token;               /* of all documents, one after another; NULL: the bytes */
+    int32_t *token;               /* of all texts in memory, one after another; NULL: the bytes */
     int64_t *start;               /* [n_documents + 1] where, in token */
 };
 
@@ -23,28 +25,18 @@ sy_status sy_corpus_create(const struct sy_documents *documents, const struct sy
                            struct sy_pool *pool, struct sy_corpus **out);
 void sy_corpus_destroy(struct sy_corpus *corpus);
 
-/* Local. Makes token and start of bytes, too. Errors: ERR_MEMORY. */
-sy_status sy_corpus_spell_out(struct sy_corpus *corpus);
-
-/* Local. Tokens of document i: BOS if there is one, text, EOS. And token j of it. */
+/* Local. Tokens of document i: BOS if there is one, text, EOS. */
 static inline int64_t sy_corpus_length(const struct sy_corpus *c, int64_t i) {
-    int64_t text = c->token ? c->start[i + 1] - c->start[i] : c->documents->document[i].bytes;
+    const struct sy_document *d = &c->documents->document[i];
+    int64_t text = d->tokens != SY_TEXT ? d->tokens : c->token ? c->start[i + 1] - c->start[i] : d->bytes;
     return text + 1 + (c->bos >= 0);
 }
 
-static inline int32_t sy_corpus_token(const struct sy_corpus *c, int64_t i, int64_t j) {
-    j -= c->bos >= 0;
-    if (j < 0)
-        return c->bos;
-    const struct sy_document *document = &c->documents->document[i];
-    int64_t text = c->token ? c->start[i + 1] - c->start[i] : document->bytes;
-    if (j == text)
-        return c->eos;
-    return c->token ? c->token[c->start[i] + j] : (unsigned char)c->documents->text[document->offset + j];
-}
+/* Local. Tokens j … j + n - 1 of it. Errors: those of sy_token_file_read. */
+sy_status sy_corpus_read(const struct sy_corpus *corpus, int64_t i, int64_t j, int64_t n, int32_t *out);
 
-/* Local. Entropy in nats per token of the distribution of single tokens in the texts of documents index[0 …
- * n-1]; NAN without memory. */
-double sy_corpus_entropy(const struct sy_corpus *corpus, const int64_t *index, int64_t n);
+/* Local. Entropy in nats per token of the distribution of single tokens in the texts that are trained on; NAN
+ * if it cannot be had. Kept in cache_dir, if that is one. */
+double sy_corpus_entropy(const struct sy_corpus *corpus, const char *cache_dir);
 
 #endif

@@ -39,6 +39,7 @@ static void *itself(const struct sy_device *d, const void *p) {
 static const struct sy_device cpu = {.name = "cpu",
                                      .segment = 1,
                                      .busy = 1 << 23,
+                                     .busy_sums = 1 << 23,
                                      .alloc = take,
                                      .free = give,
                                      .copy = copy,

@@ -203,6 +203,7 @@ static void destroy(struct sy_device *d) {
     if (g->stream)
         cudaStreamSynchronize(g->stream);
     sy_cuda_forget(d);
+    sy_cuda_stamps_fini(g);
     ring_close(g);
     if (g->stream)
         cudaStreamDestroy(g->stream);
@@ -216,6 +217,7 @@ static sy_status begin(struct sy_cuda *g) {
     g->device = (struct sy_device){.name = strdup(name),
                                    .segment = SY_CUDA_SEGMENT,
                                    .busy = SY_CUDA_BUSY,
+                                   .busy_sums = SY_CUDA_BUSY_SUMS,
                                    .alloc = take,
                                    .free = give,
                                    .copy = copy,
@@ -266,7 +268,7 @@ sy_status sy_device_cuda_create(int ordinal, struct sy_device **out) {
 
 const struct sy_device *sy_device_cuda_planned(void) {
     static const struct sy_device planned = {
-        .name = "cuda", .segment = SY_CUDA_SEGMENT, .busy = SY_CUDA_BUSY};
+        .name = "cuda", .segment = SY_CUDA_SEGMENT, .busy = SY_CUDA_BUSY, .busy_sums = SY_CUDA_BUSY_SUMS};
     return &planned;
 }
 

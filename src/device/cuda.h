@@ -10,7 +10,8 @@
 
 /* Segments start at multiples of as many rows; how large a temporary is (memory.h); and what an op may
  * use as workspace, whatever its sizes: one that would need more works in pieces. */
-enum { SY_CUDA_SEGMENT = 16, SY_CUDA_BUSY = 1 << 29, SY_CUDA_WORKSPACE = 64 << 20 };
+#define SY_CUDA_BUSY_SUMS ((int64_t)1 << 31)
+enum { SY_CUDA_SEGMENT = 16, SY_CUDA_BUSY = 1 << 28, SY_CUDA_WORKSPACE = 64 << 20 };
 
 /* What a GPU is. */
 struct sy_cuda_about {
@@ -41,6 +42,13 @@ const struct sy_cuda_about *sy_device_cuda_is(const struct sy_device *device);
 
 /* A GPU as plans see it: its rules for memory, no memory of its own. */
 const struct sy_device *sy_device_cuda_planned(void);
+
+/* Stamps of the stream: when it came to a place between what was enqueued, in seconds of the host's clock
+ * (base/clock.h). Local, all three. begin: waits, and forgets the stamps before. stamp: enqueues one; -1:
+ * none (no memory, another device). stamped: 1 and its time, after a wait; else 0. */
+void sy_device_cuda_stamps_begin(const struct sy_device *device);
+int64_t sy_device_cuda_stamp(const struct sy_device *device);
+int sy_device_cuda_stamped(const struct sy_device *device, int64_t stamp, double *seconds);
 
 /* What the host did since the device's creation. */
 struct sy_cuda_counts {

@@ -23,7 +23,7 @@ sy_status sy_device_cuda_create(int ordinal, struct sy_device **out) {
 
 const struct sy_device *sy_device_cuda_planned(void) {
     static const struct sy_device planned = {
-        .name = "cuda", .segment = SY_CUDA_SEGMENT, .busy = SY_CUDA_BUSY};
+        .name = "cuda", .segment = SY_CUDA_SEGMENT, .busy = SY_CUDA_BUSY, .busy_sums = SY_CUDA_BUSY_SUMS};
     return &planned;
 }
 
@@ -35,4 +35,16 @@ const struct sy_cuda_about *sy_device_cuda_is(const struct sy_device *device) {
 struct sy_cuda_counts sy_device_cuda_counts(const struct sy_device *device) {
     (void)device;
     return (struct sy_cuda_counts){0};
+}
+
+void sy_device_cuda_stamps_begin(const struct sy_device *device) { (void)device; }
+
+int64_t sy_device_cuda_stamp(const struct sy_device *device) {
+    (void)device;
+    return -1;
+}
+
+int sy_device_cuda_stamped(const struct sy_device *device, int64_t stamp, double *seconds) {
+    (void)device, (void)stamp, (void)seconds;
+    return 0;
 }

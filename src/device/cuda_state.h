@@ -11,13 +11,15 @@
 enum { SY_CUDA_RING_PARTS = 4, SY_CUDA_RING_PART = 4 << 20 };
 enum { SY_CUDA_LIST_ALIGN = 64 }; /* of a list: it may have tensor maps */
 
-/* What one step enqueued, as a graph: see cuda_graph.c. */
+/* What one step enqueued, as a graph in parts: see cuda_graph.c. */
+enum { SY_CUDA_GRAPH_PARTS = 8 };
 struct sy_cuda_graph {
     int off;       /* no two steps were alike: it is not tried again */
     int recording; /* the stream's work is recorded, lists go to `host` */
     int seen;      /* steps since forget */
     int ready;     /* exec is what a step enqueues */
-    cudaGraphExec_t exec;
+    int parts;     /* of it, one behind the other */
+    cudaGraphExec_t exec[SY_CUDA_GRAPH_PARTS];
     uint64_t hash;       /* of the last recording; 0: there is none */
     char *host, *device; /* lists of the host's: pinned, and their copy */
     size_t bytes, used;  /* of each; used: of the lists of the step under way */
@@ -37,6 +39,11 @@ struct sy_cuda {
         size_t used; /* of the part */
     } ring;
     struct sy_cuda_graph graph;
+    struct sy_cuda_stamps { /* [0]: of `zero` of the host's clock; kept from step to step */
+        cudaEvent_t *event;
+        int64_t n, made, capacity;
+        double zero;
+    } stamps;
 };
 
 static inline struct sy_cuda *sy_cuda_of(const struct sy_device *d) { return (struct sy_cuda *)d->state; }
@@ -54,6 +61,8 @@ void sy_cuda_check(const struct sy_device *d, cudaError_t e, const char *what);
  * until sy_cuda_upload has given out SY_CUDA_RING_PART bytes more. Aligned to
  * SY_CUDA_LIST_ALIGN. NULL, with the failure kept, if it is longer than a part. */
 void *sy_cuda_upload_to(const struct sy_device *d, const void *list, size_t bytes);
+
+void sy_cuda_stamps_fini(struct sy_cuda *g);
 
 /* Of struct sy_device. */
 int sy_cuda_repeat(const struct sy_device *d);

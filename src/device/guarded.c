@@ -154,6 +154,7 @@ sy_status sy_device_guarded_create(struct sy_device **out) {
     g->device = (struct sy_device){.name = "guarded",
                                    .segment = 16,
                                    .busy = 1 << 23,
+                                   .busy_sums = 1 << 23,
                                    .alloc = take,
                                    .free = give,
                                    .copy = copy,

@@ -1,13 +1,17 @@
 /* Arenas of a device's memory, and its end: see memory.h. */
 #include "device/memory.h"
 
+#include "device/held.h"
+
 static void release_device(const void *device, void *memory, size_t bytes) {
     const struct sy_device *d = device;
+    sy_held_drop(memory);
     d->free(d, SY_PLACE_DEVICE, memory, bytes);
 }
 
 static void release_pinned(const void *device, void *memory, size_t bytes) {
     const struct sy_device *d = device;
+    sy_held_drop(memory);
     d->free(d, SY_PLACE_PINNED, memory, bytes);
 }
 
@@ -28,6 +32,7 @@ static sy_status build(const struct sy_device *d, enum sy_place place, const cha
                 (double)bytes / (1u << 30), d->name);
     *out = sy_arena_over(memory, bytes, place == SY_PLACE_DEVICE ? release_device : release_pinned, d);
     c->carve(c->self, out);
+    sy_held_note(what, place, out);
     return sy_arena_check(out, what);
 }
 

@@ -21,8 +21,8 @@ struct sy_device {
     /* segments (expert, sequence) of rows start at multiples of this, so that tiles need no tails */
     int64_t segment;
     /* values of a temporary with which one pass over them keeps the device busy: work in pieces has as
-     * large ones */
-    int64_t busy;
+     * large ones; and of what a weight gradient is made of, whose sums are read and written once a piece */
+    int64_t busy, busy_sums;
     /* Local. Zeroed memory, 64-byte aligned; NULL if there is none. */
     void *(*alloc)(const struct sy_device *d, enum sy_place place, size_t bytes);
     void (*free)(const struct sy_device *d, enum sy_place place, void *memory, size_t bytes);

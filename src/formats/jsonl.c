@@ -12,6 +12,7 @@
 #include "base/utf8.h"
 #include "formats/json.h"
 #include "formats/jsonl_first.h"
+#include "formats/jsonl_plain.h"
 #include "formats/jsonl_source.h"
 
 enum { BLOCK_BYTES = 1 << 16, DEFAULT_LINE_BYTES = 64 << 20 };
@@ -168,6 +169,12 @@ static sy_status replace_broken(struct sy_jsonl *jsonl) {
     return SY_OK;
 }
 
+static void drop_mark_of_text(const char **text, size_t *bytes) {
+    size_t mark = *bytes >= 3 && memcmp(*text, SY_UTF8_BOM, 3) == 0 ? 3 : 0;
+    *text += mark;
+    *bytes -= mark;
+}
+
 /* Parses line[] into jsonl->value and sets *text, or leaves it NULL and says why in `why`. */
 static sy_status parse_line(struct sy_jsonl *jsonl, char *why, size_t why_bytes, const char **text,
                             size_t *bytes) {
@@ -175,6 +182,10 @@ static sy_status parse_line(struct sy_jsonl *jsonl, char *why, size_t why_bytes,
     size_t n = jsonl->line_n;
     if (jsonl->too_long) {
         snprintf(why, why_bytes, "longer than %zu bytes", jsonl->options.max_line_bytes);
+        return SY_OK;
+    }
+    if (sy_jsonl_plain(jsonl->line, n, jsonl->options.text_key, text, bytes)) {
+        drop_mark_of_text(text, bytes);
         return SY_OK;
     }
     if (n && sy_json_too_deep(s, n, SY_JSON_MAX_DEPTH)) {
@@ -199,9 +210,7 @@ static sy_status parse_line(struct sy_jsonl *jsonl, char *why, size_t why_bytes,
     else {
         *text = json_string_value(value);
         *bytes = json_string_length(value);
-        size_t mark = *bytes >= 3 && memcmp(*text, SY_UTF8_BOM, 3) == 0 ? 3 : 0;
-        *text += mark;
-        *bytes -= mark;
+        drop_mark_of_text(text, bytes);
     }
     return SY_OK;
 }

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#define TOKENS "data.format = auto or tokens reads it where a model is trained"
 #define CONVERT "it holds no plain text: extract the text first, or leave the file out"
 #define LEAVE_OUT "leave it out: it holds no text"
 
@@ -48,7 +49,9 @@ static const struct magic magics[] = {
     SURE(0, "SQLite format 3\0", "an SQLite database", "make it JSON Lines, one object a line")
     SURE(0, "\x89HDF\r\n\x1a\n", "an HDF5 file", "make it JSON Lines, one object a line")
     SURE(0, "\x93NUMPY", "a NumPy array", LEAVE_OUT)
-    SURE(0, "MMIDIDX\0", "an index of tokens (Megatron)", "tokenized data are not read: give the text")
+    SURE(0, "MMIDIDX\0", "an index of tokens (Megatron)", "its ids must stand beside it in a .bin; " TOKENS)
+    SURE(0, "\x88\xd8\x34\x01", "a file of tokens (llm.c)", TOKENS)
+    SURE(0, "\xa1\xd9\x34\x01", "a file of tokens (llm.c)", TOKENS)
     WEAK(0, "GGUF", "a GGUF model", LEAVE_OUT)
     SURE(0, "\x80\x02", "a Python pickle", CONVERT)
     SURE(0, "\x80\x03", "a Python pickle", CONVERT)
@@ -101,11 +104,14 @@ static const struct sy_kind *wide(const char *s, size_t n) {
 }
 
 const struct sy_kind *sy_kind_of(const char *head, size_t n, int broken) {
-    static const struct sy_kind safetensors = {"a safetensors file", LEAVE_OUT};
+    static const struct sy_kind safetensors = {"a safetensors file", LEAVE_OUT},
+                                tokens = {"a file of tokens", TOKENS};
     for (size_t i = 0; i < sizeof magics / sizeof *magics; i++) {
         const struct magic *m = &magics[i];
         if (n >= m->at + m->n && memcmp(head + m->at, m->bytes, m->n) == 0 && (broken || !m->could_be_text))
             return &m->kind;
     }
-    return is_safetensors(head, n) ? &safetensors : wide(head, n);
+    if (!is_safetensors(head, n))
+        return wide(head, n);
+    return memmem(head, n, "\"switchyard tokens ", 19) ? &tokens : &safetensors;
 }

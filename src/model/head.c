@@ -3,24 +3,30 @@
 
 enum { LEAST = 256 }; /* tokens of a chunk, also of a vast vocabulary */
 
-int64_t sy_head_chunk(const struct sy_device *device, int64_t vocab, int64_t seq_len, int64_t max_tokens) {
-    int64_t chunk = device->busy / vocab;
-    chunk = chunk > LEAST ? chunk : LEAST;
-    if (chunk < seq_len)
-        return chunk / 16 * 16;
-    chunk = chunk / seq_len * seq_len;
-    return chunk < max_tokens ? chunk : max_tokens;
+static int64_t tokens_of(int64_t values, int64_t vocab, int64_t seq_len, int64_t max_tokens) {
+    int64_t n = values / vocab;
+    n = n > LEAST ? n : LEAST;
+    if (n < seq_len)
+        return n / 16 * 16;
+    n = n / seq_len * seq_len;
+    return n < max_tokens ? n : max_tokens;
+}
+
+struct sy_head_sizes sy_head_sizes(const struct sy_device *device, int64_t vocab, int64_t seq_len,
+                                   int64_t max_tokens) {
+    return (struct sy_head_sizes){.chunk = tokens_of(device->busy, vocab, seq_len, max_tokens),
+                                  .piece = tokens_of(device->busy_sums, vocab, seq_len, max_tokens)};
 }
 
 void sy_head_take(const struct sy_layer_ctx *c, struct sy_arena *a, int backward, struct sy_head *h) {
     int64_t v = c->model->vocab_size;
-    *h = (struct sy_head){.chunk = sy_head_chunk(c->x->device, v, c->max_seq_len, c->max_tokens)};
+    *h = (struct sy_head){.size = sy_head_sizes(c->x->device, v, c->max_seq_len, c->max_tokens)};
     h->xn = sy_take_mat(a, "head", c->max_tokens, c->model->dim, c->x->dtype);
     h->r = sy_take_f32(a, "head", c->max_tokens);
-    h->logits = sy_take_f32(a, "head", h->chunk * v);
+    h->logits = sy_take_f32(a, "head", h->size.chunk * v);
     if (!backward)
         return;
-    h->dlogits = sy_take_mat(a, "head", h->chunk, v, c->x->dtype);
+    h->dlogits = sy_take_mat(a, "head", h->size.piece, v, c->x->dtype);
     h->dxn = sy_take_mat(a, "head", c->max_tokens, c->model->dim, c->x->dtype);
 }
 
@@ -44,16 +50,22 @@ static void hand_over(const struct sy_layer_ctx *c, const struct sy_batch *b, co
 }
 
 static void chunk_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
-                       const struct sy_grad_sink *sink, int64_t first, int64_t n) {
+                       struct sy_mat dlogits, int64_t first, int64_t n) {
     logits_of(c, h, first, n);
-    c->x->ops->cross_entropy(c->x,
-                             &(struct sy_cross_entropy){.rows = n,
-                                                        .vocab = c->model->vocab_size,
-                                                        .logits = h->logits,
-                                                        .labels = b->labels + first,
-                                                        .w = &c->scalars->w,
-                                                        .dlogits = sink ? h->dlogits : (struct sy_mat){0},
-                                                        .tally = c->tally});
+    c->x->ops->cross_entropy(c->x, &(struct sy_cross_entropy){.rows = n,
+                                                              .vocab = c->model->vocab_size,
+                                                              .logits = h->logits,
+                                                              .labels = b->labels + first,
+                                                              .w = &c->scalars->w,
+                                                              .dlogits = dlogits,
+                                                              .tally = c->tally});
+}
+
+static void piece_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
+                       const struct sy_grad_sink *sink, int64_t first, int64_t n) {
+    for (int64_t i = 0; i < n; i += h->size.chunk)
+        chunk_loss(c, b, h, sink ? sy_mat_rows(h->dlogits, i) : (struct sy_mat){0}, first + i,
+                   n - i < h->size.chunk ? n - i : h->size.chunk);
     if (!sink)
         return;
     const struct sy_weight *w = &c->weights.ends(c->weights.self)->head;
@@ -67,14 +79,14 @@ static struct sy_row_norm norm_of(const struct sy_layer_ctx *c, const struct sy_
 
 void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
                   struct sy_mat x, const struct sy_grad_sink *sink, struct sy_mat dx) {
-    /* a chunk covers whole sequences or lies in one */
-    int64_t s = b->at.seq_len, step = h->chunk >= s ? h->chunk / s * s : s;
+    /* a piece covers whole sequences or lies in one */
+    int64_t s = b->at.seq_len, piece = h->size.piece, step = piece >= s ? piece / s * s : s;
     struct sy_row_norm norm = norm_of(c, h, x);
     sy_norm_fwd(c, c->model->norm_eps, b->tokens, &norm, h->xn);
     for (int64_t t = 0; t < b->tokens; t += step) {
         int64_t end = t + step < b->tokens ? t + step : b->tokens;
-        for (int64_t i = t; i < end; i += h->chunk)
-            chunk_loss(c, b, h, sink, i, end - i < h->chunk ? end - i : h->chunk);
+        for (int64_t i = t; i < end; i += piece)
+            piece_loss(c, b, h, sink, i, end - i < piece ? end - i : piece);
     }
     if (!sink)
         return;
@@ -83,9 +95,18 @@ void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const 
     sink->flush(sink->self);
 }
 
-void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
-                    struct sy_mat x, int64_t token) {
+void sy_head_norm(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
+                  struct sy_mat x) {
     struct sy_row_norm norm = norm_of(c, h, x);
     sy_norm_fwd(c, c->model->norm_eps, b->tokens, &norm, h->xn);
+}
+
+void sy_head_rows(const struct sy_layer_ctx *c, const struct sy_head *h, int64_t first, int64_t n) {
+    logits_of(c, h, first, n);
+}
+
+void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
+                    struct sy_mat x, int64_t token) {
+    sy_head_norm(c, b, h, x);
     logits_of(c, h, token, 1);
 }

@@ -322,6 +322,19 @@ sy_status sy_model_logits(struct sy_model *m, const struct sy_batch *b, int64_t 
     return SY_OK;
 }
 
+sy_status sy_model_logits_begin(struct sy_model *m, const struct sy_batch *b) {
+    SY_TRY(layers_fwd(m, &m->part[0], 0, b, SY_PASS_EVAL));
+    sy_head_norm(&m->c, b, &m->head, edge(&m->part[0], SY_MODEL_OUT, 0));
+    return SY_OK;
+}
+
+int64_t sy_model_logits_most(const struct sy_model *m) { return m->head.size.chunk; }
+
+const float *sy_model_logits_rows(struct sy_model *m, int64_t first, int64_t n) {
+    sy_head_rows(&m->c, &m->head, first, n);
+    return m->head.logits;
+}
+
 int64_t sy_model_planned_rows(const struct sy_model *m) { return m->c.moe.planned_rows; }
 
 struct sy_moe_counters *sy_model_counters(struct sy_model *m) {

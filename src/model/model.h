@@ -95,6 +95,12 @@ void sy_model_idle_stage(struct sy_model *model, int stage, enum sy_stage_call c
 sy_status sy_model_logits(struct sy_model *model, const struct sy_batch *batch, int64_t token,
                           const float **logits);
 
+/* Collective over ep. The same of all tokens: a pass up to the head, then logits [n, vocab] of tokens first …
+ * first+n-1 of that batch, at most sy_model_logits_most at a time; overwritten by the next. */
+sy_status sy_model_logits_begin(struct sy_model *model, const struct sy_batch *batch);
+int64_t sy_model_logits_most(const struct sy_model *model);
+const float *sy_model_logits_rows(struct sy_model *model, int64_t first, int64_t n);
+
 /* Rows that the experts of a rank have room for, all ranks alike; 0: all there can be. Where they got
  * more, the tally says so (overflow), and the same batches are to be run again by a model with more
  * planned_rows. */

@@ -70,6 +70,10 @@ enum sy_family {
 };
 enum sy_family sy_model_family(const struct sy_config_model *model, const struct sy_config_moe *moe);
 
+/* The same; *lack: which option no class has, or not with the others; "" of one that has a class. Static. */
+enum sy_family sy_model_family_lack(const struct sy_config_model *model, const struct sy_config_moe *moe,
+                                    const char **lack);
+
 /* Local. Lists the parameters. Errors: ERR_MEMORY. Owned by the caller: sy_params_destroy (NULL is fine). */
 sy_status sy_params_create(const struct sy_config_model *model, const struct sy_config_moe *moe,
                            struct sy_params **out);

@@ -115,13 +115,13 @@ static int cuts_experts(const struct sy_gradients *g) {
 static void carve(void *self, struct sy_arena *a) {
     struct sy_gradients *g = self;
     const struct sy_gradients_options *o = &g->o;
-    int64_t in_chunk = o->head_chunk / o->seq_len; /* whole sequences of a piece of the head */
+    int64_t in_piece = o->head_piece / o->seq_len; /* whole sequences of a piece of the head */
     sy_tree_carve(&g->dense.tree, a, "gradients");
     sy_tree_carve(&g->experts.tree, a, "gradients");
     sy_embedding_sum_carve(&g->embedding, a);
     if (cut(g->dense.cell, o->max_sequences))
         g->dense.leaf = sy_take_f32(a, "leaf of a cut cell", g->dense.tree.n);
-    else if (is_here(g, o->params->head) && (in_chunk == 0 || cut(g->dense.cell, in_chunk)))
+    else if (is_here(g, o->params->head) && (in_piece == 0 || cut(g->dense.cell, in_piece)))
         g->leaf_head =
             sy_take_f32(a, "leaf of the head", sy_gradient_size(sy_gradient_param(g, o->params->head)));
     if (cuts_experts(g) || is_planted(o, "shuffle_lanes"))

@@ -29,7 +29,7 @@ struct sy_gradients_options {
     const struct sy_exec *exec;
     struct sy_walk walk;
     int64_t seq_len, max_sequences;
-    int64_t head_chunk; /* tokens of a piece of the head's gradient */
+    int64_t head_piece; /* tokens of a piece of the head's gradient */
     /* [n_ranks] of the expert-parallel group, ascending in lanes; NULL: this rank's alone */
     const struct sy_walk *walks;
     int n_ranks;

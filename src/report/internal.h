@@ -2,6 +2,8 @@
 #ifndef SY_REPORT_INTERNAL_H
 #define SY_REPORT_INTERNAL_H
 
+#include <jansson.h>
+
 #include "report/run.h"
 
 /* Values of curves are below; differences of which axes are made are above. */
@@ -20,6 +22,10 @@ void sy_report_text(char out[SY_REPORT_TEXT], const char *text);
 
 /* Takes a whole line. Errors: ERR_DATA, ERR_MEMORY. */
 sy_status sy_report_line(struct sy_report_run *run, const char *text, size_t bytes);
+
+/* A line of kind "memory". Errors: ERR_DATA. */
+sy_status sy_report_memory_line(struct sy_report_run *run, const char *where, int64_t step,
+                                const json_t *line);
 
 /* Digests of steps: which checkpoints there are; what a line says; the last step's. */
 void sy_report_checkpoints(struct sy_report_run *run);

@@ -99,6 +99,18 @@ struct sy_report_digest {
     int is_checkpoint; /* else the last step */
 };
 
+/* The newest snapshot of rank 0's memory: arenas, each before what it is for. */
+enum { SY_REPORT_ARENAS = 96 };
+struct sy_report_memory {
+    int64_t step, bytes, most, resident; /* step 0: there is none */
+    int n, left_out;
+    struct sy_report_arena {
+        char name[80];
+        int is_tag;
+        int64_t bytes, most; /* most: of an arena */
+    } of[SY_REPORT_ARENAS];
+};
+
 struct sy_report_run {
     char dir[4096], name[SY_REPORT_TEXT];
     struct sy_lines lines;
@@ -108,6 +120,7 @@ struct sy_report_run {
     int n_layers;
     struct sy_happening *happened; /* [SY_REPORT_HAPPENINGS] */
     int n_happened, n_left_out;
+    struct sy_report_memory memory;
     struct sy_report_digest digest[SY_REPORT_DIGESTS]; /* ascending */
     int n_digests;
     int64_t n_steps, first, last, tokens; /* of kind "train" */

@@ -135,6 +135,7 @@ static sy_status tell(struct sy_alerts *a, struct sy_metrics *m, const struct al
     if (e->step < a->quiet_until[e->kind] && e->kind != SY_ALERT_dead_expert) /* which is told once a death */
         return SY_OK;
     a->quiet_until[e->kind] = e->step + a->window;
+    a->told[e->kind]++;
     sy_log_warn(a->log, "step %lld: alert %s: %s", (long long)e->step, names[e->kind], e->text);
     run_command(a, e);
     char *text = json_of(e, NULL);

@@ -31,6 +31,7 @@ struct sy_alerts {
     int64_t *silent;                        /* [n_layers, E] steps in a row without a route */
     int64_t cv_steps;                       /* of the sums */
     int64_t quiet_until[SY_N_ALERTS];       /* step */
+    int64_t told[SY_N_ALERTS];              /* how often */
     pid_t child[SY_ALERT_CHILDREN];         /* commands that run; 0: none */
 };
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/folders.h"
 #include "train/plants.h"
 
 struct sy_data_options sy_session_data_options(const struct sy_config *c, const struct sy_log *log) {
@@ -22,6 +23,7 @@ struct sy_data_options sy_session_data_options(const struct sy_config *c, const 
                                     .max_bad_lines = c->data.max_bad_lines,
                                     .replace = c->data.encoding_errors == SY_ENCODING_REPLACE,
                                     .seed = (uint64_t)c->debug.seed,
+                                    .cache_dir = c->data.cache_dir,
                                     .log = log};
 }
 
@@ -32,27 +34,34 @@ struct sy_tokenizer_options sy_session_tokenizer_options(const struct sy_config 
                                          .vocab_size = c->model.vocab_size};
 }
 
-/* Text to tokens by as many threads as the run has. */
-static sy_status open_corpus(const struct sy_config *c, struct sy_data *d) {
-    struct sy_pool *pool = NULL;
-    if (!sy_tokenizer_is_byte(d->tokenizer))
-        SY_TRY(sy_pool_create((int)c->run.threads, &pool));
-    sy_status status = sy_corpus_create(d->documents, d->tokenizer, pool, &d->corpus);
-    sy_pool_destroy(pool);
-    return status;
+static sy_status open_mixture(const struct sy_config *c, struct sy_mixture_options *o, struct sy_data *d) {
+    char path[SY_SOURCES_MAX][SY_PATH_BYTES];
+    const char *paths[SY_SOURCES_MAX];
+    int64_t weight[SY_SOURCES_MAX];
+    o->n = (int)c->data.sources.n;
+    o->path = paths;
+    o->weight = weight;
+    for (int i = 0; i < o->n; i++) {
+        SY_TRY(sy_config_source(c, i, path[i], sizeof path[i], &weight[i]));
+        paths[i] = path[i];
+    }
+    return sy_mixture_open(o, &d->mixture);
 }
 
+/* Text to tokens by as many threads as the run has. */
 sy_status sy_data_open(const struct sy_config *c, const struct sy_log *log, struct sy_data *out) {
     struct sy_data d = {0};
-    struct sy_data_options options = sy_session_data_options(c, log);
+    struct sy_pool *pool = NULL;
+    struct sy_mixture_options o = {.data = sy_session_data_options(c, log), .seq_len = c->training.seq_len};
     struct sy_tokenizer_options tokenizer = sy_session_tokenizer_options(c);
     sy_status status = sy_tokenizer_create(&tokenizer, &d.tokenizer);
+    if (status == SY_OK && !sy_tokenizer_is_byte(d.tokenizer))
+        status = sy_pool_create((int)c->run.threads, &pool);
+    o.data.tokenizer = d.tokenizer;
+    o.data.pool = pool;
     if (status == SY_OK)
-        status = sy_documents_load(&options, &d.documents);
-    if (status == SY_OK)
-        status = open_corpus(c, &d);
-    if (status == SY_OK)
-        status = sy_loader_create(d.corpus, &options, c->training.seq_len, &d.loader);
+        status = open_mixture(c, &o, &d);
+    sy_pool_destroy(pool);
     if (status != SY_OK) {
         sy_data_close(&d);
         return status;
@@ -62,9 +71,7 @@ sy_status sy_data_open(const struct sy_config *c, const struct sy_log *log, stru
 }
 
 void sy_data_close(struct sy_data *d) {
-    sy_loader_destroy(d->loader);
-    sy_corpus_destroy(d->corpus);
-    sy_documents_destroy(d->documents);
+    sy_mixture_close(d->mixture);
     sy_tokenizer_destroy(d->tokenizer);
     *d = (struct sy_data){0};
 }
@@ -84,7 +91,8 @@ static sy_status fetch(const struct sy_session *s, int64_t step, const struct sy
         SY_FAIL(SY_ERR_USAGE, "step %lld: its tokens are beyond what can be counted", (long long)(step + 1));
     for (int64_t k = 0; k < sy_walk_length(&s->walk); k++) {
         int64_t at = first + seq * s->feed.sequence[k], t = k * seq;
-        SY_TRY(sy_loader_fetch(s->data.loader, at, to->ids + t, to->labels + t, to->doc_start + t));
+        SY_TRY(
+            sy_mixture_fetch(s->data.mixture, &s->place, at, to->ids + t, to->labels + t, to->doc_start + t));
     }
     return SY_OK;
 }
@@ -117,7 +125,7 @@ sy_status sy_feed_make_ahead(struct sy_session *s) {
 void sy_feed_free_ahead(struct sy_session *s) { free(s->ahead.feed.ids); }
 
 void sy_feed_fetch_ahead(struct sy_session *s, int64_t next) {
-    int is_wanted = s->ahead.feed.ids && s->data.loader && next < s->config->training.steps;
+    int is_wanted = s->ahead.feed.ids && s->data.mixture && next < s->config->training.steps;
     if (is_wanted && s->ahead.step != next)
         s->ahead.step = fetch(s, next, &s->ahead.feed) == SY_OK ? next : -1;
 }
@@ -126,8 +134,8 @@ sy_status sy_feed_fetch_heldout(struct sy_session *s, int64_t first, int64_t n) 
     int64_t seq = s->config->training.seq_len;
     for (int64_t k = 0; k < n; k++) {
         int64_t t = k * seq;
-        SY_TRY(sy_loader_eval_fetch(s->data.loader, first + k, s->feed.ids + t, s->feed.labels + t,
-                                    s->feed.doc_start + t));
+        SY_TRY(sy_mixture_eval_fetch(s->data.mixture, first + k, s->feed.ids + t, s->feed.labels + t,
+                                     s->feed.doc_start + t));
     }
     return SY_OK;
 }
@@ -152,6 +160,16 @@ struct sy_batch sy_feed_sequence(struct sy_session *s, const int32_t *ids, int64
     send(s, n, s->feed.position, s->fed.position);
     return (struct sy_batch){
         .at = {0, 1, n}, .tokens = n, .cached = first, .ids = s->fed.ids, .position = s->fed.position};
+}
+
+struct sy_batch sy_feed_labelled(struct sy_session *s, int64_t n) {
+    send_tokens(s, n);
+    return (struct sy_batch){.at = {0, 1, n},
+                             .tokens = n,
+                             .ids = s->fed.ids,
+                             .labels = s->fed.labels,
+                             .doc_start = s->fed.doc_start,
+                             .position = s->fed.position};
 }
 
 int64_t sy_feed_send(struct sy_session *s, int64_t n) {

@@ -5,8 +5,8 @@
 
 #include "train/session.h"
 
-/* Local. The data set of a configuration: once a process, for all its ranks. Errors: those of tokenizer,
- * documents, corpus and loader. sy_data_close (of {0} too). */
+/* Local. The data set of a configuration: once a process, for all its ranks. Errors: those of tokenizer
+ * and mixture. sy_data_close (of {0} too). */
 sy_status sy_data_open(const struct sy_config *config, const struct sy_log *log, struct sy_data *out);
 void sy_data_close(struct sy_data *data);
 
@@ -33,6 +33,9 @@ int64_t sy_feed_send(struct sy_session *s, int64_t n);
 /* Tokens first .. first + n - 1 of one sequence of one document, no longer than the step's; enqueues their
  * copy. */
 struct sy_batch sy_feed_sequence(struct sy_session *s, const int32_t *ids, int64_t first, int64_t n);
+
+/* The feed's first n tokens, filled by the caller with their labels, as one sequence; enqueues their copy. */
+struct sy_batch sy_feed_labelled(struct sy_session *s, int64_t n);
 
 /* Places first .. first + n - 1 as a batch. */
 struct sy_batch sy_feed_batch(const struct sy_session *s, int64_t first, int64_t n);

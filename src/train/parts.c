@@ -119,7 +119,7 @@ static struct sy_gradients_options gradients_options(const struct part_of *o, co
         .walk = o->walk,
         .seq_len = s,
         .max_sequences = batch,
-        .head_chunk = sy_head_chunk(o->exec->device, c->model.vocab_size, s, batch * s),
+        .head_piece = sy_head_sizes(o->exec->device, c->model.vocab_size, s, batch * s).piece,
         .walks = o->calls->walk,
         .n_ranks = o->calls->ranks,
         .first_expert = experts.first,

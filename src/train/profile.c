@@ -95,7 +95,8 @@ static void add(struct sy_profile_tally *t, double seconds, int64_t calls, int64
 
 /* When what was enqueued is done: a GPU's failure is said by the step's own wait. */
 static double now_of(const struct sy_profile *p) {
-    sy_exec_wait(p->state->exec);
+    if (p->waits)
+        sy_exec_wait(p->state->exec);
     return p->clock();
 }
 
@@ -113,11 +114,19 @@ static struct sy_profile_place enter(struct sy_profile *p, struct sy_profile_pla
     struct sy_profile_place before = p->now;
     charge(p);
     p->now = place;
+    p->now.began = p->since;
+    p->now.held = p->timeline ? p->timeline->events : 0;
     return before;
 }
 
+/* A call of the sink that only noted what is to be done is no span, unless it took so many seconds. */
+static const double NOTABLE = 1e-5;
+
 static void leave(struct sy_profile *p, struct sy_profile_place before) {
     charge(p);
+    if (p->timeline && p->now.span &&
+        (p->timeline->events > p->now.held || p->since - p->now.began > NOTABLE))
+        sy_timeline_span(p->timeline, parts[p->now.part].text, p->now.began, p->since, -1);
     p->now = before;
     if (before.part == SY_PART_host)
         p->now.column = p->column;
@@ -125,16 +134,28 @@ static void leave(struct sy_profile *p, struct sy_profile_place before) {
 
 static struct sy_profile_place place(const struct sy_profile *p, enum sy_profile_part part) {
     int has_passes = sy_profile_columns(part) == SY_N_COLUMNS;
-    return (struct sy_profile_place){has_passes ? p->column : 0, part, parts[part].layer};
+    return (struct sy_profile_place){has_passes ? p->column : 0, part, parts[part].layer, 0, 0, 0};
+}
+
+/* A timeline shows the parts of a step that are marked, and of the first one its passes. */
+static void tell_phase(const struct sy_profile *p, const struct sy_profile_place *at) {
+    static const char *const passes[] = {"forward", "recompute", "backward"};
+    int has_passes = sy_profile_columns(at->part) == SY_N_COLUMNS;
+    if (p->timeline)
+        sy_timeline_phase(p->timeline, has_passes ? passes[at->column] : parts[at->part].text, p->since);
 }
 
 void sy_profile_mark(struct sy_profile *p, enum sy_profile_part part) {
-    if (p)
+    if (p) {
         enter(p, place(p, part));
+        tell_phase(p, &p->now);
+    }
 }
 
 struct sy_profile_place sy_profile_enter(struct sy_profile *p, enum sy_profile_part part) {
-    return p ? enter(p, place(p, part)) : (struct sy_profile_place){0};
+    struct sy_profile_place at = p ? place(p, part) : (struct sy_profile_place){0};
+    at.span = 1;
+    return p ? enter(p, at) : at;
 }
 
 void sy_profile_leave(struct sy_profile *p, struct sy_profile_place before) {
@@ -145,10 +166,12 @@ void sy_profile_leave(struct sy_profile *p, struct sy_profile_place before) {
 void sy_profile_begin(struct sy_profile *p) {
     memset(p->part, 0, sizeof p->part);
     memset(p->op, 0, sizeof p->op);
+    memset(p->op_bytes, 0, sizeof p->op_bytes);
+    memset(p->op_flops, 0, sizeof p->op_flops);
     p->layers = (struct sy_profile_tally){0};
     p->passes = p->expert_rows = p->expert_padding = 0;
     p->column = SY_FORWARD;
-    p->now = (struct sy_profile_place){SY_FORWARD, SY_PART_other, 0};
+    p->now = (struct sy_profile_place){SY_FORWARD, SY_PART_other, 0, 0, 0, 0};
     p->runs_since = sy_pool_runs(p->pool);
     p->since = now_of(p);
 }
@@ -238,13 +261,26 @@ static struct sy_profile_place begin(struct sy_profile *p, int op, const void *w
         if (op == SY_OP_cross_entropy || (at.part == SY_PART_head && op == SY_OP_linear))
             at.column = SY_FORWARD;
     }
-    return enter(p, at);
+    at.span = 0;
+    struct sy_profile_place before = enter(p, at);
+    if (before.part == SY_PART_host && sy_profile_columns(at.part) == SY_N_COLUMNS)
+        tell_phase(p, &at);
+    if (p->timeline)
+        sy_timeline_op_begin(p->timeline, op_names[op]);
+    return before;
 }
 
-static void finish(struct sy_profile *p, int op, struct sy_profile_place before) {
-    double seconds = now_of(p) - p->since;
+static void finish(struct sy_profile *p, int op, const struct sy_op_work *work,
+                   struct sy_profile_place before) {
+    double now = now_of(p);
     int64_t runs = sy_pool_runs(p->pool) - p->runs_since;
-    add(&p->op[op], seconds, 1, runs);
+    add(&p->op[op], now - p->since, 1, runs);
+    if (p->works) {
+        p->op_bytes[op] += work->bytes;
+        p->op_flops[op] += work->flops;
+    }
+    if (p->timeline)
+        sy_timeline_op_end(p->timeline, parts[p->now.part].text, work, p->since, now);
     p->part[p->now.column][p->now.part].calls++;
     p->layers.calls += p->now.layer;
     leave(p, before);
@@ -259,9 +295,15 @@ static void finish(struct sy_profile *p, int op, struct sy_profile_place before)
     static void name(const struct sy_exec *x, const struct type *op) {   \
         struct sy_profile *p = profile_of(x);                            \
         const void *weight = WEIGHT(op);                                 \
+        struct sy_op_work work;                                          \
+        if (p->works) {                                                  \
+            double asked = p->clock();                                   \
+            sy_work_##name(x, op, p->works == SY_WORKS_COUNTED, &work);  \
+            p->since += p->clock() - asked;                              \
+        }                                                                \
         struct sy_profile_place before = begin(p, SY_OP_##name, weight); \
         p->inner->name(x, op);                                           \
-        finish(p, SY_OP_##name, before);                                 \
+        finish(p, SY_OP_##name, &work, before);                          \
     }
 SY_OPS_LIST(X)
 #undef X
@@ -273,7 +315,8 @@ void sy_profile_init(struct sy_profile *p, const struct sy_exec *exec, const str
                              .state = state,
                              .keeper = *keeper,
                              .pool = exec->pool,
-                             .clock = sy_clock};
+                             .clock = sy_clock,
+                             .waits = 1};
 #define X(name, type) p->ops.name = name;
     SY_OPS_LIST(X)
 #undef X
@@ -283,7 +326,7 @@ void sy_profile_init(struct sy_profile *p, const struct sy_exec *exec, const str
 /* --- sink ---------------------------------------------------------------------------------- */
 
 static struct sy_profile_place begin_sink(struct sy_profile *p, enum sy_profile_part part, int of_layer) {
-    return enter(p, (struct sy_profile_place){SY_LEAVES, part, of_layer});
+    return enter(p, (struct sy_profile_place){SY_LEAVES, part, of_layer, 1, 0, 0});
 }
 
 /* Used at flush; a full list is used before. */

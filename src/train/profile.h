@@ -5,6 +5,8 @@
  *     sink     matrix, piece, experts, vector, embedding, flush -> the gradients'
  *     mark     a place in train/step.c where another part of the step begins
  *
+ * Who has a timeline is told each op and span as it ends (timeline.h).
+ *
  * Every moment of a step is charged to one part and column: an op's to its part in `part_of`, a product's to
  * that of its weight, which its address tells; inside the sink to the call's kind; the time between ops to
  * `host` or to the part of the last mark. The caller's thread alone calls, so nothing is atomic.
@@ -14,7 +16,9 @@
 
 #include "model/sink.h"
 #include "parallel/keeper.h"
+#include "ops/work.h"
 #include "train/state.h"
+#include "train/timeline.h"
 
 /* X(name, text, layer): layer 1: its ops belong to a layer of the model. */
 #define SY_PROFILE_PART_LIST(X)                      \
@@ -69,7 +73,14 @@ struct sy_profile_place {
     int column;
     enum sy_profile_part part;
     int layer; /* belongs to a layer of the model */
+    int span;  /* of a timeline, from `began` on */
+    double began;
+    int64_t held; /* the timeline's events then */
 };
+
+/* What is asked of each op (ops/work.h): nothing, with planned rows where the device counted them, with the
+ * counts, for which the host waits. */
+enum sy_profile_works { SY_WORKS_NONE, SY_WORKS_PLANNED, SY_WORKS_COUNTED };
 
 struct sy_profile {
     struct sy_ops ops; /* first: an op finds the profile by its exec's table */
@@ -79,6 +90,9 @@ struct sy_profile {
     struct sy_keeper keeper;
     const struct sy_pool *pool;
     double (*clock)(void); /* of all seconds here */
+    int waits;             /* for each op: a GPU's, too, is timed by the host */
+    enum sy_profile_works works;
+    struct sy_timeline *timeline; /* not owned; NULL: nobody is told */
     struct sy_profile_place now;
     int column;                   /* the pass that goes on */
     enum sy_profile_part flushed; /* what the sink was handed and has not used */
@@ -87,14 +101,15 @@ struct sy_profile {
     /* what a step was */
     struct sy_profile_tally part[SY_N_COLUMNS][SY_N_PARTS];
     struct sy_profile_tally op[SY_N_OPS];
-    struct sy_profile_tally layers; /* of all layers and passes */
-    int64_t passes;                 /* batches of sequences */
+    double op_bytes[SY_N_OPS], op_flops[SY_N_OPS]; /* if `works` */
+    struct sy_profile_tally layers;                /* of all layers and passes */
+    int64_t passes;                                /* batches of sequences */
     /* of the experts' weight gradients on a CPU: rows, and rows of zeros that fill up each segment */
     int64_t expert_rows, expert_padding;
 };
 
 /* Local. A profile before `exec`'s ops; state and keeper have the weights that the ops get. exec->ops =
- * &profile->ops makes it work. */
+ * &profile->ops makes it work. It waits for every op, asks for no work and has no timeline. */
 void sy_profile_init(struct sy_profile *p, const struct sy_exec *exec, const struct sy_state *state,
                      const struct sy_keeper *keeper);
 

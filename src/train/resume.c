@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/state_store.h"
+#include "train/restore.h"
 
 /* --- the config ----------------------------------------------------------------------------------- */
 
@@ -43,6 +43,20 @@ static sy_status name_kept(const struct sy_resume *r, struct sy_config *config, 
     return SY_OK;
 }
 
+/* What the run began with stays, whatever is stated now. */
+static sy_status keep_start(const struct sy_resume *r, struct sy_config *config, const struct sy_log *log) {
+    static const char *const keys[] = {"checkpoint.initial_load_path", "checkpoint.initial_load_model_only"};
+    const char *where = sy_ckpt_info(r->ckpt)->path, *was = r->before->checkpoint.initial_load_path;
+    if (sy_config_layer_of(config, keys[0]) >= SY_LAYER_FILE && *config->checkpoint.initial_load_path)
+        sy_log_info(log, "%s is not read: the run goes on from %s; it began with %s", keys[0], where,
+                    *was ? was : "initial values");
+    for (int i = 0; i < 2; i++)
+        SY_TRY(sy_config_clear(config, SY_LAYER_FLAG, where, keys[i]));
+    SY_TRY(sy_config_set(config, SY_LAYER_FLAG, where, keys[0], was));
+    return sy_config_set(config, SY_LAYER_FLAG, where, keys[1],
+                         r->before->checkpoint.initial_load_model_only ? "true" : "false");
+}
+
 /* The chain of recipe ids: the checkpoint's, and its own if the recipe changed with checkpoint.new_recipe. */
 static sy_status check_recipe(struct sy_resume *r, const struct sy_config *config, const struct sy_log *log) {
     const struct sy_ckpt_info *info = sy_ckpt_info(r->ckpt);
@@ -77,6 +91,7 @@ sy_status sy_resume_find(const char *run_dir, struct sy_config *config, const st
     if (r->ckpt) {
         SY_TRY(read_before(r));
         SY_TRY(sy_config_inherit(config, r->before, sy_ckpt_info(r->ckpt)->path));
+        SY_TRY(keep_start(r, config, log));
         SY_TRY(sy_config_refuse_changes(config, r->before, SY_EFFECT_MODEL,
                                         "another model; choose another run.dir, or leave this out"));
     }
@@ -104,8 +119,8 @@ static sy_status check_data(const struct sy_resume *r, struct sy_session *s) {
     const struct sy_ckpt_info *info = sy_ckpt_info(r->ckpt);
     if (!info->data_fingerprint)
         return SY_OK;
-    sy_status status = sy_documents_check(s->data.documents, sy_tokenizer_hash(s->data.tokenizer), info->path,
-                                          info->data_fingerprint);
+    sy_status status = sy_mixture_check(s->data.mixture, sy_tokenizer_hash(s->data.tokenizer), info->path,
+                                        info->data_fingerprint);
     if (status != SY_ERR_DATA)
         return status;
     char why[2048];
@@ -113,28 +128,6 @@ static sy_status check_data(const struct sy_resume *r, struct sy_session *s) {
     SY_TRY(sy_config_refuse_changes(s->config, r->before, SY_EFFECT_DATA,
                                     "other documents; choose another run.dir, or leave this out"));
     return sy_fail(SY_ERR_DATA, "%s", why);
-}
-
-/* The checkpoint's tensors by their names there (one more buffer can change the family, and so every name).
- * Its list is the beginning of this model's: trained ones first, then buffers. One that is new begins as
- * zeros, which are there already. */
-static sy_status load_tensors(const struct sy_resume *r, struct sy_session *s, const struct sy_log *log) {
-    const struct sy_params *to = s->params;
-    struct sy_params *from;
-    SY_TRY(sy_params_create(&r->before->model, &r->before->moe, &from));
-    struct sy_ckpt_store store = sy_state_store(&s->state, &s->groups.world);
-    struct sy_ckpt_target target = {.params = from, .store = &store, .moments = 1};
-    int same = from->n_tensors <= to->n_tensors;
-    for (int i = 0; same && i < to->n_tensors; i++)
-        same = i < from->n_tensors ? from->tensor[i].n == to->tensor[i].n &&
-                                         sy_state_is_trained(from, i) == sy_state_is_trained(to, i)
-                                   : !sy_state_is_trained(to, i);
-    sy_status status =
-        same ? sy_ckpt_load(r->ckpt, &target, log, NULL)
-             : sy_fail(SY_ERR_RUNTIME, "%s: its %d tensors are not the first of this model's %d",
-                       sy_ckpt_info(r->ckpt)->path, from->n_tensors, to->n_tensors);
-    sy_params_destroy(from);
-    return status;
 }
 
 /* The tokens that a checkpoint was trained on; one without a count has the sequences, which were of its
@@ -151,6 +144,19 @@ static sy_status tokens_of(const struct sy_ckpt_info *info, int64_t *tokens) {
     if (*tokens < 0 || *tokens / seq_len != info->next_sequence)
         SY_FAIL(SY_ERR_DATA, "%s: trainer.tokens = %lld, but the next sequence of %lld tokens is %lld",
                 info->path, (long long)*tokens, (long long)seq_len, (long long)info->next_sequence);
+    return SY_OK;
+}
+
+/* Where its sources are; sequences of another length begin a stretch. */
+static sy_status find_place(const struct sy_ckpt_info *info, struct sy_session *s) {
+    int64_t seq_len = json_integer_value(json_object_get(info->recipe, "seq_len"));
+    SY_TRY(sy_mixture_place_read(s->data.mixture, info->path, json_object_get(info->trainer, "sources"),
+                                 s->base_token, &s->place));
+    struct sy_mixture_place now = s->place;
+    if (sy_mixture_move(s->data.mixture, seq_len, s->base_token, &now) != SY_OK)
+        return sy_fail_context(SY_ERR_DATA, "%s: trainer.sources", info->path);
+    if (seq_len != s->config->training.seq_len)
+        s->place = now;
     return SY_OK;
 }
 
@@ -180,12 +186,13 @@ sy_status sy_resume_load(const struct sy_resume *r, struct sy_session *s, const 
     const struct sy_comm *world = &s->groups.world;
     sy_status status = world->rank == 0 ? check_data(r, s) : SY_OK;
     if (status == SY_OK)
-        status = load_tensors(r, s, log);
+        status = sy_restore(r->ckpt, r->before, 1, s, log);
     SY_TRY(world->ops->agree(world, status));
     SY_TRY(sy_session_weights_changed(s));
     SY_TRY(sy_session_digest(s, digest)); /* of the names that they have now, with buffers that are new */
     *step = s->base_step = info->step;
     SY_TRY(tokens_of(info, &s->base_token));
+    SY_TRY(find_place(info, s));
     json_t *applied = json_object_get(info->trainer, "applied");
     s->applied = json_is_integer(applied) ? json_integer_value(applied) : info->step;
     if (s->applied < 0 || s->applied > info->step)

@@ -13,6 +13,7 @@
 #include "train/parts.h"
 #include "train/plants.h"
 #include "train/selftest_kept.h"
+#include "train/start.h"
 
 double sy_flops_per_token(const struct sy_config *c, const struct sy_params *params) {
     const struct sy_config_model *m = &c->model;
@@ -95,7 +96,7 @@ static sy_status initialise(struct sy_session *s) {
 }
 
 static sy_status open_data(struct sy_session *s) {
-    if (s->data.loader)
+    if (s->data.mixture)
         return SY_OK;
     SY_TRY(sy_data_open(s->config, s->log, &s->own_data));
     s->data = s->own_data;
@@ -111,6 +112,10 @@ static sy_status test_class(const struct sy_session *s) {
     SY_TRY(sy_class_selftest(&s->exec));
     sy_selftest_keep(gpu, cls);
     return SY_OK;
+}
+
+static int starts_elsewhere(const struct sy_session *s) {
+    return *s->config->checkpoint.initial_load_path != 0;
 }
 
 static sy_status build(struct sy_session *s, int parts) {
@@ -133,7 +138,7 @@ static sy_status build(struct sy_session *s, int parts) {
     SY_TRY(sy_session_make_model(s, train));
     if (train)
         SY_TRY(sy_session_make_training(s));
-    if (parts & SY_SESSION_INIT)
+    if ((parts & SY_SESSION_INIT) && !starts_elsewhere(s))
         SY_TRY(initialise(s));
     s->flops_per_token = sy_flops_per_token(s->config, s->params);
     return sy_exec_wait(&s->exec);
@@ -150,11 +155,13 @@ static sy_status shell(struct sy_config *config, const struct sy_log *log, struc
 }
 
 /* Its weights are as the masters say: the last part, and the first that ranks do together. */
-static sy_status finish(struct sy_session *s, sy_status status, struct sy_session **out) {
+static sy_status finish(struct sy_session *s, sy_status status, int parts, struct sy_session **out) {
     const struct sy_comm *world = &s->groups.world;
     int64_t ends = status == SY_OK && s->calls.call[s->calls.n - 1].n > 0;
     status = world->ops->sum_i64(world, status, &ends, 1);
     s->all_end_together = ends == world->size;
+    if (status == SY_OK && (parts & SY_SESSION_INIT) && starts_elsewhere(s))
+        status = sy_start_load(s);
     if (status == SY_OK)
         status = sy_session_weights_changed(s);
     if (status != SY_OK) {
@@ -179,7 +186,7 @@ sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, 
         s->mesh = sy_mesh_alone(config);
     if (status == SY_OK)
         status = build(s, parts);
-    return finish(s, status, out);
+    return finish(s, status, parts, out);
 }
 
 /* What is not computed over ranks yet. */
@@ -214,7 +221,7 @@ sy_status sy_session_join(const struct sy_session_options *o, struct sy_session 
     }
     if (o->data)
         s->data = *o->data;
-    return finish(s, build(s, o->parts), out);
+    return finish(s, build(s, o->parts), o->parts, out);
 }
 
 void sy_session_destroy(struct sy_session *s) {

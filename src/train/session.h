@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "comm/comm.h"
 #include "config/config.h"
-#include "data/loader.h"
+#include "data/mixture.h"
 #include "model/model.h"
 #include "parallel/calls.h"
 #include "parallel/gradients.h"
@@ -47,9 +47,7 @@ struct sy_feed_ahead {
 
 struct sy_data { /* of a process, read only */
     struct sy_tokenizer *tokenizer;
-    struct sy_documents *documents;
-    struct sy_corpus *corpus;
-    struct sy_loader *loader;
+    struct sy_mixture *mixture;
 };
 
 struct sy_session {
@@ -84,6 +82,7 @@ struct sy_session {
     struct sy_step_memory step, seen; /* the ops'; the host's copy, after a step */
     struct sy_moe_counters counted;   /* by a step that the device repeats */
     int64_t base_step, base_token;    /* step base_step begins at token base_token of the stream */
+    struct sy_mixture_place place;    /* of the stretch that it is in */
     int64_t applied; /* steps whose update was applied: the power in AdamW's bias correction */
     double flops_per_token;
     int cached; /* made with CACHE */
@@ -96,8 +95,9 @@ enum sy_session_parts {
     SY_SESSION_CACHE = 8
 };
 
-/* Local. parts: TRAIN also gradients, moments and backward; DATA loads the data set; INIT fills the weights
- * (else zeros); CACHE, without TRAIN, room for the keys and values of a sequence. One rank. Errors: those of the parts. Owned by the caller; `config` and `log` must outlive
+/* Local. parts: TRAIN also gradients, moments and backward; DATA loads the data set; INIT fills the weights:
+ * initial values, or those of checkpoint.initial_load_path (else zeros); CACHE, without TRAIN, room for the keys
+ * and values of a sequence. One rank. Errors: those of the parts. Owned by the caller; `config` and `log` must outlive
  * it. */
 sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts,
                             struct sy_session **out);

@@ -16,6 +16,7 @@
 
 #include "base/folders.h"
 #include "base/text.h"
+#include "ckpt/hf_config.h"
 #include "report/live.h"
 #include "device/cuda.h"
 #include "train/alerts.h"
@@ -24,10 +25,14 @@
 #include "train/io.h"
 #include "train/processes.h"
 #include "train/progress.h"
+#include "train/prometheus.h"
 #include "train/resume.h"
+#include "train/snapshot.h"
+#include "train/start.h"
 #include "train/state_store.h"
 #include "train/stop.h"
 #include "train/tensorboard.h"
+#include "train/traces.h"
 #include "train/trainer.h"
 #include "comm/world.h"
 #include "train/feed.h"
@@ -51,9 +56,13 @@ struct trainer {
     struct sy_report_live *report; /* NULL: none is written */
     struct sy_tensorboard tensorboard;
     struct sy_alerts alerts;
+    int listener; /* for prometheus, until it has it; -1: none */
+    struct sy_prometheus *prometheus;
+    struct sy_traces traces;
+    struct sy_snapshot snapshot;
     struct sy_progress_state progress;
     struct sy_stop stop;
-    json_t *fingerprint;
+    json_t *fingerprint, *initial; /* the first rank's; NULL: initial values */
     int64_t first_step, step, saved_step, skipped_in_a_row;
     struct sy_step_result last; /* the step that was done */
 };
@@ -104,7 +113,7 @@ static sy_status name_folder(struct trainer *t, const char *name) {
     snprintf(t->out->run_dir, sizeof t->out->run_dir, "%s", t->config->run.dir);
     if (sy_ckpt_any(t->out->run_dir))
         return SY_OK;
-    SY_TRY(sy_config_finish(t->config, sy_hopper_here()));
+    SY_TRY(sy_start_finish(t->config, &t->log));
     return try_routes(t->config);
 }
 
@@ -164,14 +173,28 @@ static sy_status write_config(struct trainer *t) {
 
 /* --- checkpoints ---------------------------------------------------------------------------------------- */
 
+/* What the trainer has beside weights; NULL without memory. */
+static json_t *describe(const struct sy_session *s, int64_t tokens) {
+    json_t *trainer =
+        json_pack("{s:I, s:I}", "applied", (json_int_t)s->applied, "tokens", (json_int_t)tokens);
+    json_t *place = sy_mixture_place_json(s->data.mixture, &s->place);
+    int lacks = s->data.mixture->n > 1 && !place;
+    if (trainer && place)
+        lacks |= json_object_set(trainer, "sources", place) != 0;
+    json_decref(place);
+    if (!lacks)
+        return trainer;
+    json_decref(trainer);
+    return NULL;
+}
+
 /* Every rank's: each writes what it owns. */
 static sy_status save(struct trainer *t) {
     struct sy_session *s = t->session;
     if (!t->config->checkpoint.enable || t->saved_step == t->step)
         return SY_OK;
     int64_t tokens = sy_session_token(s, t->step);
-    json_t *trainer =
-        json_pack("{s:I, s:I}", "applied", (json_int_t)s->applied, "tokens", (json_int_t)tokens);
+    json_t *trainer = describe(s, tokens);
     SY_TRY(agree(t, trainer ? SY_OK : sy_fail(SY_ERR_MEMORY, "no memory for a checkpoint's manifest")));
     struct sy_ckpt_store store = sy_state_store(&s->state, t->world);
     struct sy_ckpt_state state = {.config = t->config,
@@ -184,6 +207,7 @@ static sy_status save(struct trainer *t) {
                                   .data_fingerprint = t->fingerprint,
                                   .tokenizer = t->data.tokenizer,
                                   .trainer = trainer,
+                                  .initial = t->initial,
                                   .weights_digest = t->out->weights_digest};
     struct sy_ckpt_save_options options = {.keep_latest_k = t->config->checkpoint.keep_latest_k,
                                            .log = &t->log};
@@ -201,13 +225,24 @@ static sy_status save(struct trainer *t) {
 
 /* --- steps ---------------------------------------------------------------------------------------------- */
 
+static sy_status begin_anew(struct trainer *t) {
+    SY_TRY(sy_session_digest(t->session, t->out->weights_digest));
+    SY_TRY(agree(t, is_first(t) ? sy_start_record(t->config, t->out->weights_digest, &t->initial) : SY_OK));
+    if (t->initial)
+        sy_log_info(&t->log, "begins with %s of %s, weights digest %s",
+                    t->config->checkpoint.initial_load_model_only ? "the weights" : "weights and optimizer",
+                    t->config->checkpoint.initial_load_path, t->out->weights_digest);
+    return SY_OK;
+}
+
 /* The session, with what was resumed in it. */
 static sy_status make_session(struct trainer *t) {
     int parts = SY_SESSION_TRAIN | SY_SESSION_DATA | (t->resume.ckpt ? 0 : SY_SESSION_INIT);
     struct sy_session_options o = {t->config, &t->log, parts, t->world, &t->data};
     SY_TRY(sy_session_join(&o, &t->session));
     if (!t->resume.ckpt)
-        return sy_session_digest(t->session, t->out->weights_digest);
+        return begin_anew(t);
+    t->initial = is_first(t) ? json_incref((json_t *)sy_ckpt_info(t->resume.ckpt)->initial) : NULL;
     SY_TRY(sy_resume_load(&t->resume, t->session, &t->log, &t->step, t->out->weights_digest));
     t->saved_step = t->first_step = t->step;
     return sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps);
@@ -257,9 +292,19 @@ static void log_ranks(const struct trainer *t) {
         log_experts(t);
 }
 
+static void log_sources(const struct trainer *t) {
+    const struct sy_mixture *m = t->session->data.mixture;
+    for (int i = 0; i < m->n && m->n > 1; i++) {
+        const struct sy_documents *d = m->of[i].documents;
+        sy_log_info(&t->log, "source %s: %lld of %lld sequences, %lld documents (%lld bytes)",
+                    t->config->data.sources.items[i], (long long)m->of[i].turns, (long long)m->period,
+                    (long long)d->n_train, (long long)d->train_bytes);
+    }
+}
+
 static void log_start(const struct trainer *t) {
     const struct sy_session *s = t->session;
-    const struct sy_documents *d = s->data.documents;
+    struct sy_mixture_totals d = sy_mixture_totals(s->data.mixture);
     log_device(t);
     if (t->step < t->config->training.steps)
         sy_schedule_warn(&t->config->lr_scheduler, t->config->training.steps, &t->log);
@@ -269,8 +314,15 @@ static void log_start(const struct trainer *t) {
     sy_log_info(&t->log,
                 "%lld documents to train on (%lld bytes, %.4f nats per token as unigrams), %lld held out "
                 "(%lld bytes)",
-                (long long)d->n_train, (long long)d->train_bytes, t->out->unigram_entropy,
-                (long long)d->n_heldout, (long long)d->heldout_bytes);
+                (long long)d.n_train, (long long)d.train_bytes, t->out->unigram_entropy,
+                (long long)d.n_heldout, (long long)d.heldout_bytes);
+    log_sources(t);
+    const char *class = sy_hf_class_name(t->config);
+    if (class)
+        sy_log_info(&t->log, "checkpoints are of Hugging Face's class %s", class);
+    else
+        sy_log_info(&t->log, "checkpoints are read by switchyard alone: no class of Hugging Face's has %s",
+                    sy_hf_class_lack(t->config));
     log_ranks(t);
 }
 
@@ -288,10 +340,10 @@ static sy_status prepare(struct trainer *t) {
     struct sy_mesh mesh;
     SY_TRY(sy_mesh_create(t->config, processes ? t->place.size : (int)t->config->run.ranks, 0, &mesh));
     SY_TRY(sy_data_open(t->config, &t->log, &t->data));
-    SY_TRY(
-        sy_documents_fingerprint(t->data.documents, sy_tokenizer_hash(t->data.tokenizer), &t->fingerprint));
-    const struct sy_documents *d = t->data.documents;
-    t->out->unigram_entropy = sy_corpus_entropy(t->data.corpus, d->train, d->n_train);
+    SY_TRY(sy_mixture_fingerprint(t->data.mixture, sy_tokenizer_hash(t->data.tokenizer), &t->fingerprint));
+    if (t->place.rank == 0)
+        SY_TRY(sy_prometheus_listen(t->config, &t->listener));
+    t->out->unigram_entropy = sy_mixture_entropy(t->data.mixture, t->config->data.cache_dir);
     return SY_OK;
 }
 
@@ -305,6 +357,9 @@ static sy_status open_run(struct trainer *t) {
     sy_metrics_start(&t->metrics, t->session, t->resume.recipe_id);
     SY_TRY(sy_alerts_init(t->config, t->session->params->n_layers, &t->log, &t->alerts));
     sy_tensorboard_open(t->config, t->out->run_dir, t->step, &t->log, &t->tensorboard);
+    int listener = t->listener;
+    t->listener = -1;
+    SY_TRY(sy_prometheus_begin(listener, t->session, t->out->run_dir, t->resume.recipe_id, &t->prometheus));
     if (t->config->metrics.enable_report)
         t->report = sy_report_live_begin(t->out->run_dir, &t->log);
     sy_progress_init(t->session, t->step, t->io->columns, &t->progress);
@@ -315,18 +370,22 @@ static sy_status open_run(struct trainer *t) {
 static sy_status start(struct trainer *t) {
     SY_TRY(agree(t, make_session(t)));
     SY_TRY(agree(t, is_first(t) ? open_run(t) : SY_OK));
+    SY_TRY(agree(t, sy_traces_open(t->session, t->out->run_dir, t->step + 1, is_first(t) ? &t->log : NULL,
+                                   &t->traces)));
+    t->snapshot = sy_snapshot_of(t->session, t->out->run_dir, is_first(t) ? &t->log : NULL);
     t->stop = sy_stop_begin(t->session, t->io);
     return SY_OK;
 }
 
 static sy_status evaluate(struct trainer *t) {
     int64_t n;
-    if (sy_loader_eval_count(t->session->data.loader) == 0)
+    if (sy_mixture_eval_count(t->session->data.mixture) == 0)
         return SY_OK;
     SY_TRY(sy_session_eval(t->session, t->config->validation.steps, &t->out->eval_loss, &n));
     SY_TRY(agree(t, is_first(t) ? sy_metrics_eval(&t->metrics, t->step, t->out->eval_loss, n) : SY_OK));
     if (is_first(t))
         sy_tensorboard_eval(&t->tensorboard, t->step, t->out->eval_loss);
+    sy_prometheus_eval(t->prometheus, t->out->eval_loss);
     sy_log_info(&t->log, "step %lld: held-out loss %.4f nats per token over %lld tokens", (long long)t->step,
                 t->out->eval_loss, (long long)n);
     return SY_OK;
@@ -366,19 +425,27 @@ static sy_status note_step(struct trainer *t, const struct sy_step_result *r, st
     sy_progress_step(&t->progress, t->session, r, &times, figures);
     sy_tensorboard_step(&t->tensorboard, t->session, r, &times);
     SY_TRY(sy_metrics_step(&t->metrics, t->session, r, &times));
-    return sy_alerts_step(&t->alerts, &t->metrics, r, &times, t->session->seen.counts);
+    SY_TRY(sy_alerts_step(&t->alerts, &t->metrics, r, &times, t->session->seen.counts));
+    sy_prometheus_step(t->prometheus, t->session, r, &times, &t->alerts);
+    return SY_OK;
 }
 
 static sy_status one_step(struct trainer *t) {
     struct sy_step_result r;
     struct sy_figures figures;
+    SY_TRY(sy_traces_before(&t->traces, t->step + 1));
+    sy_snapshot_before(&t->snapshot, t->step + 1);
     sy_progress_begin(&t->progress);
     sy_status status = sy_session_step(t->session, t->step, &r);
+    sy_traces_after(&t->traces, t->step + 1);
     if (status != SY_OK)
         return save_before(t, status);
     t->last = r;
     memcpy(t->out->weights_digest, r.digest, sizeof t->out->weights_digest);
-    status = agree(t, note_step(t, &r, &figures));
+    status = note_step(t, &r, &figures);
+    if (status == SY_OK)
+        status = sy_snapshot_after(&t->snapshot, r.step, is_first(t) ? &t->metrics : NULL);
+    status = agree(t, status);
     if (status == SY_OK && r.asked)
         sy_log_info(&t->log, "step %lld skipped: %s", (long long)r.step, r.why);
     else if (status == SY_OK && !r.applied)
@@ -392,7 +459,7 @@ static sy_status one_step(struct trainer *t) {
     t->out->loss = r.loss;
     if (is_first(t))
         sy_progress_show(&t->progress, &figures, t->io, t->log_file);
-    return SY_OK;
+    return sy_traces_write(&t->traces, t->step);
 }
 
 static sy_status loop(struct trainer *t) {
@@ -453,6 +520,7 @@ static sy_status run(struct trainer *t) {
     }
     sy_session_destroy(t->session);
     t->session = NULL;
+    sy_traces_close(&t->traces);
     return status;
 }
 
@@ -476,6 +544,7 @@ static sy_status run_rank(const struct sy_comm *world, void *arg) {
                         .io = &quiet,
                         .out = &out,
                         .lock = -1,
+                        .listener = -1,
                         .saved_step = -1,
                         .resume = first->resume,
                         .data = first->data,
@@ -505,6 +574,10 @@ static void close_trainer(struct trainer *t) {
     sy_data_close(&t->data);
     sy_resume_fini(&t->resume);
     json_decref(t->fingerprint);
+    sy_prometheus_end(t->prometheus);
+    if (t->listener >= 0)
+        close(t->listener);
+    json_decref(t->initial);
     sy_tensorboard_close(&t->tensorboard);
     sy_alerts_fini(&t->alerts);
     sy_report_live_end(t->report, &t->log);
@@ -530,7 +603,8 @@ static sy_status end(struct trainer *t, sy_status status) {
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io,
                    struct sy_train_summary *out) {
     *out = (struct sy_train_summary){.loss = NAN, .eval_loss = NAN, .unigram_entropy = NAN};
-    struct trainer t = {.config = config, .name = name, .io = io, .out = out, .lock = -1, .saved_step = -1};
+    struct trainer t = {
+        .config = config, .name = name, .io = io, .out = out, .lock = -1, .listener = -1, .saved_step = -1};
     t.log = (struct sy_log){log_line, &t};
     return end(&t, run_ranks(&t));
 }
@@ -572,6 +646,7 @@ sy_status sy_trainer_open(struct sy_config *config, const char *name, const stru
                             .io = &h->io,
                             .out = &h->out,
                             .lock = -1,
+                            .listener = -1,
                             .saved_step = -1,
                             .world = &h->self};
     h->t.log = (struct sy_log){log_line, &h->t};
@@ -590,6 +665,7 @@ sy_status sy_trainer_open(struct sy_config *config, const char *name, const stru
 
 sy_status sy_trainer_close(struct sy_trainer *h) {
     sy_status status = h->status;
+    sy_traces_close(&h->t.traces);
     sy_session_destroy(h->t.session);
     h->t.session = NULL;
     status = end(&h->t, status);
@@ -621,7 +697,7 @@ sy_status sy_trainer_save(struct sy_trainer *h) {
 
 sy_status sy_trainer_eval(struct sy_trainer *h, double *loss) {
     SY_TRY(usable(h));
-    if (sy_loader_eval_count(h->t.session->data.loader) == 0)
+    if (sy_mixture_eval_count(h->t.session->data.mixture) == 0)
         SY_FAIL(SY_ERR_USAGE,
                 "%s: no sequence is held out: choose data.holdout above 0, or give "
                 "validation.dataset_path",

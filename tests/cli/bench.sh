@@ -8,7 +8,9 @@ for part in "attention products" "weight gradients: experts" "gradient norm" "di
     says "^  $part +[0-9]+\.[0-9]" "bench model: $part"
 done
 says "^a layer and batch: .* calls of ops, .* runs of the pool; a step: [1-9][0-9]* and [1-9]" "bench model: counts"
-says "^  linear +[1-9][0-9]* " "bench model: op table"
+says "^  linear +[1-9][0-9]* +[0-9]+ +[0-9.]+ +[0-9.]+% +[0-9.]+ +[0-9.]+$" "bench model: op table"
+says "^  digest +1 +1 +[0-9.]+ +[0-9.]+% " "bench model: what the price does is no op of the step"
+says "^peak: copies of 64 MiB, [0-9.]+ GB/s" "bench model: the ceilings"
 digest_of() { sed -n 's/^digest after 4 steps: //p; s/.*"weights_digest":"\([0-9a-f]*\)".*/\1/p' "$room/out"; }
 first=$(digest_of)
 [ ${#first} -eq 32 ] || fail "bench model: no digest"
@@ -65,7 +67,7 @@ says '^\{"op":"cast","class":"sm90","tier":"ref","threads":1,"us":[0-9.]+,"times
 run bench ops cast --device cpu --json
 expect 0 "bench ops --device cpu"
 says '"tier":"ref","threads":1,' "bench ops --device cpu"
-for words in "ops casts" "ops pack" "moe" "model" "cast" "ops cast --steps 3"; do
+for words in "ops casts" "ops pack" "model" "cast" "ops cast --steps 3"; do
     # shellcheck disable=SC2086
     run bench $words --device cuda
     expect 2 "bench $words --device cuda"
@@ -76,13 +78,18 @@ for device in auto guarded gpu cuda:9999 ""; do
 done
 run bench gemm --device auto
 says "bench --device auto: must be cpu, cuda or cuda:N" "bench --device auto"
+run bench model configs/micro_mla.toml --trace "$room/trace.json"
+expect 2 "bench model --trace on a CPU"
+says "bench model --trace: run.device = cpu: it is of a GPU's work" "bench model --trace on a CPU"
+run bench model --trace
+expect 2 "bench model --trace"
 run bench ops pack --device cuda
 says "bench ops pack: is not timed on a GPU: products of a GPU read weights as they are" "bench ops pack --device cuda"
 run bench attention
 expect 2 "bench attention"
 says "attention alone is timed on a GPU: --device cuda" "bench attention"
 if "$BIN" info | grep -q '^devices    cpu (no cuda'; then
-    for what in gemm attention ops "ops cast norm"; do
+    for what in gemm attention moe ops "ops cast norm"; do
         # shellcheck disable=SC2086
         run bench $what --device cuda --json
         expect 1 "bench $what --device cuda without a GPU"

@@ -82,7 +82,7 @@ foreign hf
 run inspect "$room/hf"
 expect 0 "a Hugging Face folder"
 says '^Hugging Face class: DeepseekV3ForCausalLM$' "a Hugging Face folder"
-says '^train +cannot go on from it: weights alone$' "a Hugging Face folder"
+says '^train +can begin with its weights .checkpoint.initial_load_path.$' "a Hugging Face folder"
 says '^generate +can, in class fp32, with bytes as tokens$' "a Hugging Face folder: class"
 sample() { # FOLDER [option...]
     folder=$1

@@ -50,7 +50,7 @@ static void check_batch(const struct sy_session *s, int64_t first) {
     struct sy_data_options options = sy_session_data_options(s->config, NULL);
     struct sy_loader *one = NULL; /* a token at a time */
     int64_t seq = s->config->training.seq_len, batch = s->config->training.global_batch_size;
-    assert_int_equal(sy_loader_create(s->data.corpus, &options, 1, &one), SY_OK);
+    assert_int_equal(sy_loader_create(s->data.mixture->of[0].corpus, &options, 1, &one), SY_OK);
     for (int64_t k = 0; k < batch; k++)
         for (int64_t i = 0; i < seq; i++) {
             int32_t token, label, start;

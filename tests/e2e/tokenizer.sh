@@ -56,6 +56,18 @@ expect 0 "resumed"
 rm -r "$room/run"
 train 4
 digest=$(sed -n 's/^digest of step 4: //p' "$room/out")
+# The same on the file of tokens that tokenize wrote; and not with another tokenizer.
+run train configs/micro_gqa.toml --run.dir="$room/tokens" --training.dataset_path="$room/tokens.safetensors" --data.format=auto \
+    --tokenizer.path="$room/tok" --model.vocab_size=400 --training.steps=4 --validation.enable
+expect 0 "train on a file of tokens"
+same "$(sed -n 's/^digest of step 4: //p' "$room/out")" "$digest" "text and the file of its tokens"
+run train configs/micro_gqa.toml --run.dir="$room/other" --training.dataset_path="$room/tokens.safetensors" --training.steps=1
+expect 3 "a file of tokens as lines of JSON"
+says "tokens.safetensors: a file of tokens, not UTF-8 text: data.format = auto or tokens" "what to do"
+run train configs/micro_gqa.toml --run.dir="$room/other" --training.dataset_path="$room/tokens.safetensors" --training.steps=1 \
+    --data.format=tokens
+expect 3 "a file of tokens, and another tokenizer"
+says "tokens.safetensors: its tokens are those of the tokenizer [0-9a-f]{32} with 400 ids, the run.s is byte with 259" "both tokenizers"
 run verify configs/micro_gqa.toml --training.dataset_path=$prose --tokenizer.path="$room/tok" --model.vocab_size=400 --steps 1 --layouts 4
 expect 0 "verify with a tokenizer"
 rm -r "$room/run/checkpoints/step-00000004"

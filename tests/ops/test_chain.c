@@ -147,6 +147,51 @@ static void one_special_value_is_seen(void **state) {
     }
 }
 
+/* sm90, a block whose largest exponent is m: about where a tier's quick step begins and ends, and, with the
+ * largest mantissas and one sign, sums of more than 31 bits. */
+static void fill_about(struct chains *s, int m, int largest) {
+    s->cls = SY_NUMERIC_SM90;
+    s->k = 16;
+    for (int64_t p = 0; p < 16; p++) {
+        int ea = (int)random_below(40) - 20 + m / 2, near = largest ? 0 : (int)random_below(3);
+        for (int i = 0; i < ROWS; i++) {
+            float f = largest ? 1.9921875f : 1.0f + (float)random_below(128) / 128.0f;
+            float sign = !largest && random_below(2) ? -1.0f : 1.0f;
+            put(SY_BF16, s->a_stored, i * 16 + p, s->a[i * 16 + p] = sign * ldexpf(f, ea));
+        }
+        for (int j = 0; j < COLUMNS; j++) {
+            float f = largest ? 1.9921875f : 1.0f + (float)random_below(128) / 128.0f;
+            float v = ldexpf(f, m - ea - near);
+            put(SY_BF16, s->b_stored, p * COLUMNS + j, s->b[p * COLUMNS + j] = v);
+            s->b[p * COLUMNS + j] = get(SY_BF16, s->b_stored, p * COLUMNS + j);
+        }
+    }
+    for (int i = 0; i < ROWS * COLUMNS; i++)
+        s->acc[i] = ldexpf((float)(random_below(1 << 24) + (1 << 24)) * 0x1p-24f, m - (int)random_below(3));
+}
+
+static void sm90_where_ranges_end(void **state) {
+    (void)state;
+    static const int tops[] = {-134, -133, -127, -126, -102, -101, -100, -99,
+                               -98,  0,    123,  124,  125,  126,  127};
+    static struct chains s;
+    for (int tier = 0; tier < sy_ops_n_tiers(); tier++) {
+        const struct sy_ops *ops = tier_or_skip(tier);
+        if (!ops)
+            continue;
+        struct sy_exec x = exec_open(ops, SY_NUMERIC_SM90, 1, 64, 64);
+        for (size_t i = 0; i < sizeof tops / sizeof *tops; i++)
+            for (int round = 0; round < 8; round++) {
+                char what[80];
+                snprintf(what, sizeof what, "tier %s, largest exponent %d", ops->tier, tops[i]);
+                fill_about(&s, tops[i], round % 2);
+                run_chain(&x, &s, 0, s.k, s.acc, s.c);
+                assert_int_equal(differing(&s, 1, RIGHT, what), 0);
+            }
+        exec_close(&x);
+    }
+}
+
 /* Each wrong order must be seen, by as many outputs as it really changes. */
 static void wrong_orders_are_seen(void **state) {
     (void)state;
@@ -411,6 +456,7 @@ int main(void) {
         cmocka_unit_test(every_tier_is_the_definition),
         cmocka_unit_test(a_cut_is_neutral),
         cmocka_unit_test(one_special_value_is_seen),
+        cmocka_unit_test(sm90_where_ranges_end),
         cmocka_unit_test(wrong_orders_are_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 
 static const struct sy_gpu_dense dense[] = {{32, 16, 32}};
 static const struct sy_gpu_experts moe[] = {{"small", 24, 16, 16, 4, 2}};
+static const struct sy_gpu_layer layer[] = {{"small", 32, 16, 4, 2, 1}, {"none shared", 32, 16, 8, 2, 0}};
 static const struct sy_gpu_heads attention[] = {{1, 20, 2, 2, 16, 8, 1}, {1, 16, 2, 1, 16, 0, 0}};
 static const struct sy_gpu_sizes small = {
     .copy_bytes = 4096,
@@ -30,9 +31,11 @@ static const struct sy_gpu_sizes small = {
     .parameters = 3000,
     .dense = dense,
     .moe = moe,
+    .layer = layer,
     .attention = attention,
     .n_dense = 1,
     .n_moe = 1,
+    .n_layers = 2,
     .n_attention = 2,
 };
 
@@ -152,9 +155,9 @@ static void check_line(const char *line, int first) {
 }
 
 static void test_json(void **state) {
-    static const char *const whats[] = {"ops", "gemm", "attention"};
+    static const char *const whats[] = {"ops", "gemm", "attention", "moe"};
     (void)state;
-    for (int w = 0; w < 3; w++) {
+    for (int w = 0; w < 4; w++) {
         int n = 0;
         assert_int_equal(run(whats[w], NULL, 0), SY_OK);
         for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
@@ -210,6 +213,19 @@ static void test_failures(void **state) {
     fail_wait = 0;
 }
 
+static void test_failures_of_layers(void **state) {
+    (void)state;
+    assert_int_equal(run("moe", NULL, 0), SY_OK);
+    int takes = n_taken, waits = n_waits;
+    assert_true(takes > 30 && waits > 10);
+    for (fail_take = 1; fail_take <= takes; fail_take++)
+        assert_int_equal(run("moe", NULL, 0), SY_ERR_MEMORY);
+    fail_take = 0;
+    for (fail_wait = 1; fail_wait <= waits; fail_wait++)
+        assert_int_equal(run("moe", NULL, 0), SY_ERR_RUNTIME);
+    fail_wait = 0;
+}
+
 /* `info` goes on where a GPU cannot be measured. */
 static void test_not_measured(void **state) {
     static const char begin[] = "           not measured: run.device = cuda";
@@ -223,8 +239,10 @@ static void test_not_measured(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_op), cmocka_unit_test(test_json),     cmocka_unit_test(test_named),
-        cmocka_unit_test(test_table),    cmocka_unit_test(test_failures), cmocka_unit_test(test_not_measured),
+        cmocka_unit_test(test_every_op),     cmocka_unit_test(test_json),
+        cmocka_unit_test(test_named),        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_failures),     cmocka_unit_test(test_failures_of_layers),
+        cmocka_unit_test(test_not_measured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,7 +130,7 @@ static void open_owner(struct lab *l, int rank, int world, struct owner *o) {
                                            .walk = o->calls.walk[o->mesh.ep_rank],
                                            .seq_len = SEQ,
                                            .max_sequences = o->calls.max_sequences,
-                                           .head_chunk = SEQ,
+                                           .head_piece = SEQ,
                                            .walks = o->calls.walk,
                                            .n_ranks = o->calls.ranks,
                                            .first_expert = o->experts.first,

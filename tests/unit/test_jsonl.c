@@ -16,6 +16,7 @@
 #include <zstd.h>
 
 #include "formats/jsonl.h"
+#include "formats/jsonl_plain.h"
 #include "formats/jsonl_source.h"
 
 static char last_warning[512];
@@ -485,6 +486,70 @@ static void test_memory_runs_out(void **state) {
     assert_true(failures > 10);
 }
 
+/* What is taken without jansson is what jansson makes of it, and a line that is not taken is unchanged. 1: taken. */
+static int plain_as_jansson(const char *line, size_t n) {
+    char copy[256];
+    const char *text = NULL;
+    size_t bytes = 0;
+    assert_true(n < sizeof copy);
+    memcpy(copy, line, n);
+    if (!sy_jsonl_plain(copy, n, "text", &text, &bytes)) {
+        assert_memory_equal(copy, line, n);
+        return 0;
+    }
+    json_error_t error;
+    json_t *value = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    const json_t *want = json_object_get(value, "text");
+    if (!json_is_string(want) || json_string_length(want) != bytes ||
+        memcmp(json_string_value(want), text, bytes) != 0)
+        fail_msg("%.*s: taken as \"%.*s\"", (int)n, line, (int)bytes, text);
+    json_decref(value);
+    return 1;
+}
+
+static void test_plain(void **state) {
+    (void)state;
+    static const char *const taken[] = {
+        "{\"text\":\"\"}", "{\"text\":\"a\"}", " {\t\"text\" : \"a \\n\\t\\\"\\\\ \\/\\b\\f\\r z\" } \r",
+        "{\"text\":\"\xc3\xa4\xf0\x9f\x8c\x99 \x7f\"}", "{\"text\":\"{\\\"text\\\":1}\"}"};
+    static const char *const not_taken[] = {"",
+                                            "{",
+                                            "{\"text\":\"a\"",
+                                            "{\"text\":\"a",
+                                            "{\"text\":\"a\\",
+                                            "{\"text\":\"a\"}}",
+                                            "{\"text\":\"a\"} 1",
+                                            "{\"text\":\"a\",}",
+                                            "{\"text\":1}",
+                                            "{\"texts\":\"a\"}",
+                                            "{\"tex\":\"a\"}",
+                                            "{\"text\":\"\\u0041\"}",
+                                            "{\"text\":\"\\x\"}",
+                                            "{\"text\":\"a\tb\"}",
+                                            "{\"text\":\"\xc3\"}",
+                                            "{\"text\":\"a\",\"b\":1}"};
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        assert_int_equal(plain_as_jansson(taken[i], strlen(taken[i])), 1);
+    for (size_t i = 0; i < sizeof not_taken / sizeof *not_taken; i++)
+        assert_int_equal(plain_as_jansson(not_taken[i], strlen(not_taken[i])), 0);
+    assert_int_equal(plain_as_jansson("{\"text\":\"a\0b\"}", 14), 0);
+    uint32_t random = 1;
+    int n_taken = 0;
+    for (int i = 0; i < 100000; i++) { /* a byte or two changed */
+        char line[256];
+        const char *from = taken[1 + i % 4];
+        size_t n = strlen(from);
+        memcpy(line, from, n);
+        for (int k = 0; k <= i % 2; k++) {
+            random = random * 1664525u + 1013904223u;
+            line[(random >> 8) % n] =
+                (char)(i % 3 ? "\\\"{}:u0n \xc3"[(random >> 20) % 10] : (int)(random >> 24));
+        }
+        n_taken += plain_as_jansson(line, n);
+    }
+    assert_true(n_taken > 5000 && n_taken < 90000);
+}
+
 int main(void) {
     json_set_alloc_funcs(failing_malloc, free); /* before the library first uses jansson */
     const struct CMUnitTest tests[] = {
@@ -493,6 +558,7 @@ int main(void) {
         cmocka_unit_test(test_peek),       cmocka_unit_test(test_marks),
         cmocka_unit_test(test_replace),    cmocka_unit_test(test_first_lines),
         cmocka_unit_test(test_recognize),  cmocka_unit_test(test_memory_runs_out),
+        cmocka_unit_test(test_plain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -15,6 +15,7 @@
 
 #include "base/rng.h"
 #include "data/loader.h"
+#include "data/order.h"
 
 enum { MAX_STREAM = 1 << 16 };
 
@@ -306,11 +307,30 @@ static int make_path(void **state) {
     return fd < 0 ? -1 : close(fd);
 }
 
+/* Sorted range by range: of more documents than a range has. */
+static void test_order_of_many(void **state) {
+    (void)state;
+    enum { N = 5000000 };
+    int64_t *order = malloc(N * sizeof *order), sum = 0;
+    uint64_t k = sy_mix64(sy_mix64(7 + (3ull << 32)) + 2), before = 0;
+    assert_non_null(order);
+    assert_int_equal(sy_order_shuffle(7, 2, N, order), SY_OK);
+    for (int64_t i = 0; i < N; i++) {
+        uint64_t key = sy_mix64(k + (uint64_t)(order[i] + 1) * 0x9e3779b97f4a7c15u);
+        assert_true(order[i] >= 0 && order[i] < N && (i == 0 || key > before));
+        before = key;
+        sum += order[i];
+    }
+    assert_true(sum == (int64_t)N * (N - 1) / 2);
+    free(order);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_model), cmocka_unit_test(test_seed_and_epoch),
         cmocka_unit_test(test_golden),        cmocka_unit_test(test_eval),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_order_of_many),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, make_path, NULL) != 0;
 }

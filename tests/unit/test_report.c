@@ -136,6 +136,34 @@ static void values_are_those_of_the_file(void **state) {
     free(page);
 }
 
+/* The newest snapshot's arenas, each behind the bytes that the file has. */
+static void memory_is_that_of_the_newest_snapshot(void **state) {
+    (void)state;
+    FILE *f = file_of("memory", "metrics.jsonl");
+    for (int s = 1; s <= 2; s++) {
+        step_line(f, s, 1, 2, "");
+        fprintf(f,
+                "{\"kind\":\"memory\",\"step\":%d,\"bytes\":%d,\"most_bytes\":4096,\"resident_most\":8192,"
+                "\"arenas\":[{\"name\":\"gradients\",\"place\":\"device\",\"bytes\":%d,\"most_bytes\":4096,"
+                "\"tags\":[{\"tag\":\"lanes\",\"bytes\":1000}]},{\"name\":\"batch\",\"place\":\"pinned\","
+                "\"bytes\":64,\"most_bytes\":64,\"tags\":[]}]}\n",
+                s, 2048 + s, 1984 + s);
+    }
+    fclose(f);
+    char *page = page_of_one("memory");
+    assert_non_null(page);
+    page_is_sound(page);
+    assert_non_null(strstr(page, "after step 2: 2.0 KiB"));
+    assert_non_null(strstr(page, "<th scope=row>gradients</th><td class=num title=\"1986 bytes\">1.9 KiB</td>"
+                                 "<td class=num title=\"4096 bytes\">4.0 KiB</td><td class=share>"
+                                 "<span class=bar style=\"width:48.49%\">"));
+    assert_non_null(
+        strstr(page, "<tr class=tag><th scope=row>lanes</th><td class=num title=\"1000 bytes\">1000 B"));
+    assert_non_null(strstr(page, "<th scope=row>batch, pinned</th>"));
+    assert_null(strstr(page, "1985 bytes"));
+    free(page);
+}
+
 /* Of more steps than columns: min, max and last of each are there, and no more columns than promised. */
 static void long_runs_are_put_in_columns(void **state) {
     (void)state;
@@ -196,6 +224,11 @@ static void hostile_strings_are_inert(void **state) {
               "\",\"class\":\"" HOSTILE "\",\"tier\":\"" HOSTILE "\"},");
     fprintf(f, "{\"kind\":\"event\",\"step\":1,\"event\":\"" HOSTILE "\",\"text\":\"%s\"}\n", big);
     fprintf(f, "{\"kind\":\"%s\",\"step\":1,\"%s\":\"%s\"}\n", big, big, big);
+    fprintf(f,
+            "{\"kind\":\"memory\",\"step\":1,\"bytes\":9223372036854775807,\"most_bytes\":-1,"
+            "\"resident_most\":0,\"arenas\":[{\"name\":\"" HOSTILE "\",\"place\":\"" HOSTILE
+            "\",\"bytes\":5,\"most_bytes\":3,\"tags\":[{\"tag\":\"%s\",\"bytes\":7}]}]}\n",
+            big);
     fprintf(f,
             "{\"kind\":\"train\",\"step\":2,\"weights_digest\":\"\\\"'><b id=x><script>\",\"%s\":\"%s\"}\n",
             big, big);
@@ -263,6 +296,10 @@ static void damaged_files_are_named(void **state) {
     refused("none", "", SY_ERR_RUNTIME, "has no steps yet");
     refused("torn", "{\"kind\":\"train\",\"step\":1", SY_ERR_RUNTIME, "has no steps yet");
     refused("text", "{\"kind\":\"train\",\"step\":1}\nx\n", SY_ERR_DATA, "metrics.jsonl:2: column 1");
+    refused("arena",
+            "{\"kind\":\"train\",\"step\":1}\n{\"kind\":\"memory\",\"step\":1,\"bytes\":1,\"most_bytes\":1,"
+            "\"resident_most\":1,\"arenas\":[{\"name\":\"a\",\"place\":\"device\",\"bytes\":-2}]}\n",
+            SY_ERR_DATA, "metrics.jsonl:2");
     refused("back", "{\"kind\":\"train\",\"step\":2}\n{\"kind\":\"train\",\"step\":2}\n", SY_ERR_DATA,
             "metrics.jsonl:2: step 2 comes after step 2");
     refused("type", "{\"kind\":\"train\",\"step\":1,\"loss\":\"x\"}\n", SY_ERR_DATA,
@@ -356,6 +393,7 @@ static void a_training_writes_it_or_says_one_line(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(values_are_those_of_the_file),
+                                       cmocka_unit_test(memory_is_that_of_the_newest_snapshot),
                                        cmocka_unit_test(long_runs_are_put_in_columns),
                                        cmocka_unit_test(large_models_stay_below_2_mb),
                                        cmocka_unit_test(hostile_strings_are_inert),

@@ -89,7 +89,7 @@ static struct problem *problem(const char *flavor, const char *recompute, int64_
                                                                  .walk = s->walk,
                                                                  .seq_len = S,
                                                                  .max_sequences = tokens / S,
-                                                                 .head_chunk = piece,
+                                                                 .head_piece = piece,
                                                                  .plant = ""},
                                   &p->gradients));
     fill_feed(p);
@@ -314,7 +314,8 @@ static void take_head(void *self, struct sy_arena *a) {
 
 static void chunks_change_no_bit(void **state) {
     (void)state;
-    static const int64_t chunks[] = {2 * S, S, S / 2, S / 4};
+    static const struct sy_head_sizes sizes[] = {{2 * S, 2 * S}, {S, S},         {S / 4, 2 * S},
+                                                 {S / 2, S / 2}, {S / 8, S / 4}, {S / 4 - 1, S / 4}};
     struct problem *p = problem("micro_mla", "none", EACH * S, S / 4);
     assert_true(S / 4 % p->s->exec.kb == 0);
     int64_t d = p->config->model.dim;
@@ -322,7 +323,8 @@ static void chunks_change_no_bit(void **state) {
     struct head_case h = {.p = p};
     struct sy_arena arena = {0};
     expect_ok(sy_arena_build(p->s->exec.device, "a head", take_head, &h, &arena));
-    assert_int_equal(h.head.chunk, 2 * S);
+    assert_int_equal(h.head.size.chunk, 2 * S);
+    assert_int_equal(h.head.size.piece, 2 * S);
     char *x = malloc(bytes), *first_dx = malloc(bytes), *dx = malloc(bytes);
     assert_true(x && first_dx && dx);
     p->s->exec.ops->embed_fwd(&p->s->exec,
@@ -334,8 +336,8 @@ static void chunks_change_no_bit(void **state) {
     float *first = NULL;
     struct sy_tally tally = {0};
     int64_t n = 0;
-    for (size_t i = 0; i < COUNT(chunks); i++) {
-        h.head.chunk = chunks[i];
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        h.head.size = sizes[i];
         begin(p);
         memset(dx, 0x55, bytes);
         struct sy_grad_sink sink = sy_gradients_sink(p->gradients);

@@ -51,22 +51,31 @@ SY_DEV void store_bf16(shared &s, const CUtensorMap *m, int warp, int &turn, con
     }
 }
 
-// 1 + EXP(-g); above RECIPROCAL_MAX only where SIG(g) is subnormal.
-SY_DEV float sig_denominator(float g) { return __fadd_rn(1.0f, ptx::exp2_whole(__fmul_rn(-g, 1.44269504f))); }
+// The largest |g| of pairs, in each half; NaN are the largest.
+template <int N> SY_DEV uint32_t largest(uint32_t most, const uint32_t (&g)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        most = __vmaxu2(most, g[i] & 0x7fff7fffu);
+    return most;
+}
+// All |g| of the warp are at most 87: EXP needs no clamps, and 1 + EXP(-g) < RECIPROCAL_MAX.
+SY_DEV int is_ordinary(uint32_t most) { return !__any_sync(~0u, max(most & 0xffffu, most >> 16) > 0x42aeu); }
 
-// h = BF((g SIG(g)) u) of a pair from the stored g and u; largest: of the denominators.
-template <int EXACT> SY_DEV uint32_t gate_pair(uint32_t g, uint32_t u, float &largest) {
-    float a = ptx::bf16_low(g), b = ptx::bf16_high(g), da = sig_denominator(a), db = sig_denominator(b);
-    largest = ptx::max_number(largest, ptx::max_number(da, db));
-    float sa = __fmul_rn(a, EXACT ? __frcp_rn(da) : ptx::reciprocal(da));
-    float sb = __fmul_rn(b, EXACT ? __frcp_rn(db) : ptx::reciprocal(db));
+SY_DEV float sigmoid(float g) { // of an ordinary g
+    return ptx::reciprocal(__fadd_rn(1.0f, sy_exp2_core_f32(__fmul_rn(-g, 1.44269504f))));
+}
+
+// h = BF((g SIG(g)) u) of a pair from the stored g and u.
+template <int ORDINARY> SY_DEV uint32_t gate_pair(uint32_t g, uint32_t u) {
+    float a = ptx::bf16_low(g), b = ptx::bf16_high(g);
+    float sa = __fmul_rn(a, ORDINARY ? sigmoid(a) : ptx::sig(a));
+    float sb = __fmul_rn(b, ORDINARY ? sigmoid(b) : ptx::sig(b));
     return ptx::bf16_pair(__fmul_rn(sa, ptx::bf16_low(u)), __fmul_rn(sb, ptx::bf16_high(u)));
 }
 
-// Where a SIG(g) is subnormal: from local memory, one pair at a time, so that it takes no registers.
-SY_DEV void gate_exact(const uint32_t (&g)[16], const uint32_t (&u)[16], uint32_t (&h)[16]) {
+// Of any g: from local memory, one pair at a time, so that it takes no registers.
+SY_DEV void gate_any(const uint32_t (&g)[16], const uint32_t (&u)[16], uint32_t (&h)[16]) {
     uint32_t at[3][16];
-    float largest = 0.0f;
 #pragma unroll
     for (int i = 0; i < 16; i++) {
         at[0][i] = g[i];
@@ -74,19 +83,20 @@ SY_DEV void gate_exact(const uint32_t (&g)[16], const uint32_t (&u)[16], uint32_
     }
 #pragma unroll 1
     for (int i = 0; i < 16; i++)
-        at[2][i] = gate_pair<1>(at[0][i], at[1][i], largest);
+        at[2][i] = gate_pair<0>(at[0][i], at[1][i]);
 #pragma unroll
     for (int i = 0; i < 16; i++)
         h[i] = at[2][i];
 }
 
 SY_DEV void gate(const uint32_t (&g)[16], const uint32_t (&u)[16], uint32_t (&h)[16]) {
-    float largest = 0.0f;
+    if (is_ordinary(largest(0, g))) {
 #pragma unroll
-    for (int i = 0; i < 16; i++)
-        h[i] = gate_pair<0>(g[i], u[i], largest);
-    if (__any_sync(~0u, !(largest < RECIPROCAL_MAX)))
-        gate_exact(g, u, h);
+        for (int i = 0; i < 16; i++)
+            h[i] = gate_pair<1>(g[i], u[i]);
+    } else {
+        gate_any(g, u, h);
+    }
 }
 
 SY_DEV void put_box(uint32_t at, const uint32_t (&v)[16]) {

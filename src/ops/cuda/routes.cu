@@ -1,5 +1,5 @@
-/* Routes compared and counted, by one block each: a route takes a word or two to read, and the answer is one
- * of all of them. */
+/* Routes compared and counted: a route takes a word or two to read, and the answer is one of all of them. One block
+ * does it where that answer needs all. */
 #include "ops/cuda/values.cuh"
 
 enum { THREADS = 1024, TOGETHER = 8 }; /* routes of a thread that are loaded together */
@@ -70,18 +70,18 @@ extern "C" void sy_cuda_routes_equal(const struct sy_exec *x, const struct sy_ro
 
 SY_KERNEL(THREADS) count_all(struct sy_count_routes op) {
     SY_SHARED(int, count);
-    int64_t n = op.tokens * op.top_k;
+    int64_t n = op.tokens * op.top_k, step = (int64_t)gridDim.x * THREADS;
     for (int64_t e = threadIdx.x; e < op.experts; e += THREADS)
         count[e] = 0;
     __syncthreads();
-    for (int64_t i = threadIdx.x; i < n; i += THREADS)
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += step)
         atomicAdd(&count[op.ids[i]], 1);
     __syncthreads();
     int unequal = n == 0;
     for (int64_t e = threadIdx.x; e < op.experts; e += THREADS) {
         unequal |= count[e] * op.experts != n;
         if (op.counts)
-            op.counts[e] += count[e];
+            sy_add_i64(&op.counts[e], count[e]);
     }
     unequal = __syncthreads_or(unequal);
     if (threadIdx.x == 0 && op.equal)
@@ -89,5 +89,7 @@ SY_KERNEL(THREADS) count_all(struct sy_count_routes op) {
 }
 
 extern "C" void sy_cuda_count_routes(const struct sy_exec *x, const struct sy_count_routes *op) {
-    SY_LAUNCH(x, count_all, 1, THREADS, (size_t)op->experts * sizeof(int), *op);
+    int64_t n = op->tokens * op->top_k;
+    unsigned blocks = op->equal || n <= THREADS ? 1 : sy_cuda_blocks(n, TOGETHER * THREADS);
+    SY_LAUNCH(x, count_all, blocks, THREADS, (size_t)op->experts * sizeof(int), *op);
 }

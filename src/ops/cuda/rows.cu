@@ -63,19 +63,32 @@ struct piece {
 };
 
 /* The pieces of all segments, sequence by sequence: the tokens of one are then read by all experts while the
- * caches have them. What is left of `most` has no rows. */
+ * caches have them. What is left of `most` has no rows. Every block counts all pieces and writes its share of those
+ * of each ORDER_THREADS segments: a thread finds the segment of its piece. */
 SY_KERNEL(ORDER_THREADS) order_pieces(struct sy_rows rows, struct piece *piece, int64_t most) {
+    __shared__ int32_t before[ORDER_THREADS], start[ORDER_THREADS], end[ORDER_THREADS];
     int64_t segments = rows.groups * rows.sequences, at = 0, all;
+    int64_t me = (int64_t)blockIdx.x * ORDER_THREADS + threadIdx.x, step = (int64_t)gridDim.x * ORDER_THREADS;
     for (int64_t first = 0; first < segments; first += ORDER_THREADS, at += all) {
         int64_t i = first + threadIdx.x, bin = i % rows.groups * rows.sequences + i / rows.groups;
         int64_t lo = i < segments && rows.offset ? rows.offset[bin] : 0, hi = i == 0 ? rows.max_rows : 0;
         if (rows.offset)
             hi = i < segments ? rows.offset[bin + 1] : 0;
-        int64_t to = at + sy_sum_before((hi - lo + PIECE - 1) / PIECE, &all);
-        for (; lo < hi; lo += PIECE)
-            piece[to++] = (struct piece){(int32_t)lo, (int32_t)(lo + PIECE < hi ? lo + PIECE : hi)};
+        int64_t to =
+            sy_sum_before((hi - lo + PIECE - 1) / PIECE, &all); /* after it all have read the arrays */
+        before[threadIdx.x] = (int32_t)to;
+        start[threadIdx.x] = (int32_t)lo;
+        end[threadIdx.x] = (int32_t)hi;
+        __syncthreads();
+        for (int64_t k = me; k < all; k += step) {
+            int s = 0; /* the last segment with before <= k: those without pieces come before it */
+            for (int h = ORDER_THREADS / 2; h >= 1; h /= 2)
+                s += before[s + h] <= k ? h : 0;
+            int32_t row = start[s] + ((int32_t)k - before[s]) * PIECE;
+            piece[at + k] = (struct piece){row, row + PIECE < end[s] ? row + PIECE : end[s]};
+        }
     }
-    for (at += threadIdx.x; at < most; at += ORDER_THREADS)
+    for (at += me; at < most; at += step)
         piece[at] = (struct piece){0, 0};
 }
 
@@ -110,6 +123,11 @@ permute_rows(struct sy_permute op, const struct piece *pieces, int whole) {
     }
 }
 
+static inline unsigned blocks_of_pieces(const struct sy_exec *x, int64_t most) {
+    unsigned blocks = sy_cuda_blocks(most, ORDER_THREADS), all = (unsigned)sy_cuda_multiprocessors(x);
+    return blocks < all ? blocks : all;
+}
+
 extern "C" void sy_cuda_permute(const struct sy_exec *x, const struct sy_permute *op) {
     int64_t most = op->rows.max_rows / PIECE + op->rows.groups * op->rows.sequences;
     int whole = sy_aligned(op->x) && sy_aligned(op->y), fast = !op->w && sy_is_fast(op->d, op->x, op->y);
@@ -118,7 +136,7 @@ extern "C" void sy_cuda_permute(const struct sy_exec *x, const struct sy_permute
     struct piece *pieces = (struct piece *)sy_cuda_workspace(x, (size_t)most * sizeof *pieces);
     if (!pieces)
         return;
-    SY_LAUNCH(x, order_pieces, 1, ORDER_THREADS, 0, op->rows, pieces, most);
+    SY_LAUNCH(x, order_pieces, blocks_of_pieces(x, most), ORDER_THREADS, 0, op->rows, pieces, most);
     SY_LAUNCH_FAST(x, fast, permute_rows, (unsigned)most, sy_rows_by_columns(1, op->d).threads, 0, *op,
                    pieces, whole);
 }
@@ -127,11 +145,10 @@ extern "C" void sy_cuda_permute(const struct sy_exec *x, const struct sy_permute
 
 enum { ROUTES = 8 }; /* of a token, whose rows are loaded together */
 
-template <int fast>
 static SY_DEV void add_route(const struct sy_combine &op, int64_t t, int64_t k, int64_t i, int whole,
                              float sum[SY_WIDE]) {
     float v[SY_WIDE], w = op.w ? op.w[t * op.top_k + k] : 1.0f;
-    sy_load8<fast>(sy_row(op.o, op.row[t * op.top_k + k]), op.o.dtype, i, op.d, whole, v);
+    sy_load8(sy_row(op.o, op.row[t * op.top_k + k]), op.o.dtype, i, op.d, whole, v);
 #pragma unroll
     for (int j = 0; j < SY_WIDE; j++)
         sum[j] = fmaf(w, v[j], sum[j]);
@@ -141,28 +158,24 @@ static SY_DEV void add_route(const struct sy_combine &op, int64_t t, int64_t k, 
 static SY_DEV void add_routes_fast(const struct sy_combine &op, int64_t t, int64_t i, float sum[SY_WIDE]) {
     for (int64_t first = 0; first < op.top_k; first += ROUTES) {
         uint4 u[ROUTES];
-        float w[ROUTES], v[SY_WIDE];
+#pragma unroll
+        for (int k = 0; k < ROUTES; k++)
+            if (first + k < op.top_k)
+                u[k] = *(const uint4 *)((const uint16_t *)sy_row(op.o, op.row[t * op.top_k + first + k]) + i);
 #pragma unroll
         for (int k = 0; k < ROUTES; k++)
             if (first + k < op.top_k) {
-                int64_t at = t * op.top_k + first + k;
-                w[k] = op.w ? op.w[at] : 1.0f;
-                u[k] = *(const uint4 *)((const uint16_t *)sy_row(op.o, op.row[at]) + i);
-            }
-#pragma unroll
-        for (int k = 0; k < ROUTES; k++)
-            if (first + k < op.top_k) {
+                float v[SY_WIDE], w = op.w ? op.w[t * op.top_k + first + k] : 1.0f;
                 sy_widen8(u[k], v);
 #pragma unroll
                 for (int j = 0; j < SY_WIDE; j++)
-                    sum[j] = fmaf(w[k], v[j], sum[j]);
+                    sum[j] = fmaf(w, v[j], sum[j]);
             }
     }
 }
 
 /* Ranges of `size` ids: each summed and rounded, then added in fp32; one without a chosen expert is left
  * out. */
-template <int fast>
 static SY_DEV void add_ranges(const struct sy_combine &op, int64_t size, int64_t t, int64_t i, int whole,
                               float sum[SY_WIDE]) {
     const int32_t *ids = op.ids + t * op.top_k;
@@ -170,37 +183,46 @@ static SY_DEV void add_ranges(const struct sy_combine &op, int64_t size, int64_t
         float range[SY_WIDE] = {0};
         int64_t end = (ids[k] / size + 1) * size;
         for (; k < op.top_k && ids[k] < end; k++)
-            add_route<fast>(op, t, k, i, whole, range);
+            add_route(op, t, k, i, whole, range);
 #pragma unroll
         for (int j = 0; j < SY_WIDE; j++)
             sum[j] = sum[j] + sy_bf(range[j]);
     }
 }
 
-template <int fast> SY_KERNEL(SY_THREADS) combine_rows(struct sy_combine op, int whole) {
+/* fast: without ranges, too. */
+template <int fast> SY_KERNEL_OF(SY_THREADS, fast ? 3 : 1) combine_rows(struct sy_combine op, int whole) {
     int64_t t = sy_my_row();
     if (t >= op.tokens)
         return;
     SY_FOR_MY_COLUMNS(i, op.d) {
-        float sum[SY_WIDE] = {0}, v[SY_WIDE] = {0};
-        if (op.shared.data)
-            sy_load8<fast>(sy_row(op.shared, t), op.shared.dtype, i, op.d, whole, v);
-        if (op.groups > 0)
-            add_ranges<fast>(op, op.experts / op.groups, t, i, whole, sum);
-        else if (fast)
+        float sum[SY_WIDE] = {0}, v[SY_WIDE];
+        uint4 shared = fast && op.shared.data ? *(const uint4 *)((const uint16_t *)sy_row(op.shared, t) + i)
+                                              : make_uint4(0, 0, 0, 0);
+        if (fast)
             add_routes_fast(op, t, i, sum);
-        for (int64_t k = 0; !fast && op.groups == 0 && k < op.top_k; k++)
-            add_route<fast>(op, t, k, i, whole, sum);
+        else if (op.groups > 0)
+            add_ranges(op, op.experts / op.groups, t, i, whole, sum);
+        else
+            for (int64_t k = 0; k < op.top_k; k++)
+                add_route(op, t, k, i, whole, sum);
+        if (op.shared.data) {
+            if (fast)
+                sy_widen8(shared, v);
+            else
+                sy_load8(sy_row(op.shared, t), op.shared.dtype, i, op.d, whole, v);
 #pragma unroll
-        for (int j = 0; j < SY_WIDE; j++)
-            sum[j] = op.shared.data ? sum[j] + v[j] : sum[j];
+            for (int j = 0; j < SY_WIDE; j++)
+                sum[j] = sum[j] + v[j];
+        }
         sy_store8<fast>(sy_row_out(op.y, t), op.y.dtype, i, op.d, whole, sum);
     }
 }
 
 extern "C" void sy_cuda_combine(const struct sy_exec *x, const struct sy_combine *op) {
     int whole = sy_aligned(op->o) && sy_aligned(op->y) && (!op->shared.data || sy_aligned(op->shared));
-    int fast = sy_is_fast(op->d, op->o, op->y) && (!op->shared.data || sy_is_fast(op->d, op->shared));
+    int fast = op->groups == 0 && sy_is_fast(op->d, op->o, op->y) &&
+               (!op->shared.data || sy_is_fast(op->d, op->shared));
     struct sy_row_grid g = sy_rows_by_columns(op->tokens, op->d);
     if (op->tokens > 0 && op->d > 0)
         SY_LAUNCH_FAST(x, fast, combine_rows, g.grid, g.threads, 0, *op, whole);

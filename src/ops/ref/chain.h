@@ -16,6 +16,8 @@
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
+
+#include "ops/simd/sm90_avx512.h"
 enum { VL = 16, CHAIN_MR = 8 };
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
@@ -264,41 +266,66 @@ static inline void sm90_step(const float *a, const float *b, int64_t b_row, floa
         acc[j] = truncated(sum[j] * sy_f64_from_bits((uint64_t)(int64_t)(1023 - 25 + top[j]) << 52));
 }
 
+/* The same of a row, whatever its values. */
+static void sm90_row(const float *a, const float *b, int64_t b_row, int b_finite, float *c) {
+    int finite = b_finite;
+    for (int q = 0; q < SM90_STEP; q++)
+        finite &= sy_f32_finite(a[q]);
+    for (int j = 0; j < CHAIN_NR; j++)
+        finite &= sy_f32_finite(c[j]);
+    if (finite) {
+        sm90_step(a, b, b_row, c);
+        return;
+    }
+    for (int j = 0; j < CHAIN_NR; j++) {
+        float one[CHAIN_NR] = {0}, column[SM90_STEP * CHAIN_NR] = {0};
+        one[0] = c[j];
+        if (!sm90_special(a, b + j, b_row, one)) {
+            float row[SM90_STEP];
+            for (int q = 0; q < SM90_STEP; q++) { /* a 0 Inf is special, so what is left is finite */
+                row[q] = a[q];
+                column[q * CHAIN_NR] = b[q * b_row + j];
+            }
+            sm90_step(row, column, CHAIN_NR, one);
+        }
+        c[j] = one[0];
+    }
+}
+
+static int block_finite(const float *b, int64_t b_row) {
+    int finite = 1;
+    for (int q = 0; q < SM90_STEP; q++)
+        for (int j = 0; j < CHAIN_NR; j++)
+            finite &= sy_f32_finite(b[q * b_row + j]);
+    return finite;
+}
+
+#if defined(__AVX512F__)
 static void micro_sm90(const struct chain_args *t, const float *a, const float *b, float *acc) {
     const int64_t k = t->k, a_row = t->a_row, b_row = t->b_row, acc_row = t->acc_row;
-    for (int64_t p = 0; p < k; p += SM90_STEP) {
-        int b_finite = 1;
+    for (int64_t p = 0; p < k; p += SM90_STEP, b += SM90_STEP * b_row) {
+        __m512i eb[SM90_STEP];
         for (int q = 0; q < SM90_STEP; q++)
-            for (int j = 0; j < CHAIN_NR; j++)
-                b_finite &= sy_f32_finite(b[(p + q) * b_row + j]);
+            eb[q] = sm90_exponents_of(b + q * b_row);
         for (int i = 0; i < CHAIN_MR; i++) {
-            const float *ai = a + i * a_row + p, *bp = b + p * b_row;
-            float *c = acc + i * acc_row;
-            int finite = b_finite;
-            for (int q = 0; q < SM90_STEP; q++)
-                finite &= sy_f32_finite(ai[q]);
-            for (int j = 0; j < CHAIN_NR; j++)
-                finite &= sy_f32_finite(c[j]);
-            if (finite) {
-                sm90_step(ai, bp, b_row, c);
-                continue;
-            }
-            for (int j = 0; j < CHAIN_NR; j++) {
-                float one[CHAIN_NR] = {0}, column[SM90_STEP * CHAIN_NR] = {0};
-                one[0] = c[j];
-                if (!sm90_special(ai, bp + j, b_row, one)) {
-                    float row[SM90_STEP];
-                    for (int q = 0; q < SM90_STEP; q++) { /* a 0 Inf is special, so what is left is finite */
-                        row[q] = ai[q];
-                        column[q * CHAIN_NR] = bp[q * b_row + j];
-                    }
-                    sm90_step(row, column, CHAIN_NR, one);
-                }
-                c[j] = one[0];
-            }
+            const float *ai = a + i * a_row + p;
+            int32_t ea[SM90_STEP];
+            _mm512_storeu_si512(ea, sm90_doubled(sm90_exponents(_mm512_loadu_ps(ai))));
+            if (!sm90_fast_step(ai, ea, b, b_row, eb, acc + i * acc_row))
+                sm90_row(ai, b, b_row, block_finite(b, b_row), acc + i * acc_row);
         }
     }
 }
+#else
+static void micro_sm90(const struct chain_args *t, const float *a, const float *b, float *acc) {
+    const int64_t k = t->k, a_row = t->a_row, b_row = t->b_row, acc_row = t->acc_row;
+    for (int64_t p = 0; p < k; p += SM90_STEP) {
+        int b_finite = block_finite(b + p * b_row, b_row);
+        for (int i = 0; i < CHAIN_MR; i++)
+            sm90_row(a + i * a_row + p, b + p * b_row, b_row, b_finite, acc + i * acc_row);
+    }
+}
+#endif
 
 /* --- a tile --------------------------------------------------------------------------------------------- */
 

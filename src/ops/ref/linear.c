@@ -10,8 +10,9 @@ static struct k_slice right(const struct product *p, int64_t i) {
                             packed_of(&op->w, p->group), op->k};
 }
 
-static void swiglu(const struct sy_exec *x, const void *arg, int64_t row, void *scratch) {
+static void swiglu(const struct sy_exec *x, const void *arg, int64_t row, const void *gu, void *scratch) {
     const struct sy_linear *op = arg;
+    (void)gu;
     swiglu_fwd_row(x, op->n / 2, op->y, op->h, row, scratch);
 }
 
@@ -27,6 +28,8 @@ static struct product product_of(const void *arg, int64_t group, int64_t row, in
                         .bias = op->bias,
                         .c = sy_mat_rows(op->y, row),
                         .after = op->epilogue == SY_EPILOGUE_SWIGLU ? swiglu : NULL};
+    if (p.after)
+        p.touched[0] = sy_mat_rows(op->h, row);
     if (op->residual.data)
         p.residual = sy_mat_rows(op->residual, row);
     return p;

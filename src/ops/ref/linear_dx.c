@@ -1,6 +1,6 @@
 /* linear_dx: dx = BF(CHAIN over the outputs of all maps). With SwiGLU's backward behind it a thread takes all
- * columns of a tile of rows: a' of these rows goes to the workspace, then from there, still in cache, to dgu,
- * hw and dw. */
+ * columns of a tile of rows: a' of these rows stays in its scratch (in the workspace where it has no room), and
+ * goes from there to dgu, hw and dw. */
 #include "ops/ref/products.h"
 #include "ops/ref/protos.h"
 #include "ops/ref/swiglu.h"
@@ -12,22 +12,30 @@ static struct k_slice map_of(const struct product *p, int64_t i) {
                             packed_of(&m->w, p->group), m->k};
 }
 
-static void swiglu_back_row(const struct sy_exec *x, const void *op, int64_t row, void *scratch) {
-    swiglu_bwd_row(x, op, row, scratch);
+static void swiglu_back_row(const struct sy_exec *x, const void *op, int64_t row, const void *a,
+                            void *scratch) {
+    swiglu_bwd_row(x, op, row, a, scratch);
 }
 
 static struct product product_of(const void *arg, int64_t group, int64_t row, int64_t rows) {
     const struct sy_linear_dx *op = arg;
     int back = op->epilogue == SY_EPILOGUE_SWIGLU_BACK;
-    return (struct product){.m = rows,
-                            .n = op->n,
-                            .n_slices = op->n_maps,
-                            .slice = map_of,
-                            .op = op,
-                            .group = group,
-                            .row = row,
-                            .c = sy_mat_rows(back ? op->a : op->dx, row),
-                            .after = back ? swiglu_back_row : NULL};
+    struct product p = {.m = rows,
+                        .n = op->n,
+                        .n_slices = op->n_maps,
+                        .slice = map_of,
+                        .op = op,
+                        .group = group,
+                        .row = row,
+                        .c = sy_mat_rows(back ? op->a : op->dx, row),
+                        .after = back ? swiglu_back_row : NULL,
+                        .passing = back};
+    if (back) {
+        p.touched[0] = sy_mat_rows(op->gu, row);
+        p.touched[1] = sy_mat_rows(op->dgu, row);
+        p.touched[2] = sy_mat_rows(op->hw, row);
+    }
+    return p;
 }
 
 void SY_FN(linear_dx)(const struct sy_exec *x, const struct sy_linear_dx *op) {

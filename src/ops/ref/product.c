@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "ops/product_scratch.h"
+#include "ops/ref/product_ahead.h"
 #include "ops/ref/product_kernel.h"
 #include "ops/ref/products.h"
 
@@ -22,8 +23,10 @@ struct work {
     const struct product_kernel *t;
     const struct product *p;
     int columns_stay, in_one; /* in_one: one block has all of k */
-    uint32_t *stays, *moves;  /* [tiles][steps][lanes], or [panels][steps][nr]; rows of one micro-tile */
-    float *sums;              /* of one micro-tile; or of all between blocks of k */
+    struct sy_mat c;          /* outputs, from row c_first on: the product's, or in scratch for its `after` */
+    int64_t c_first;
+    uint32_t *stays, *moves; /* [tiles][steps][lanes], or [panels][steps][nr]; rows of one micro-tile */
+    float *sums;             /* of one micro-tile; or of all between blocks of k */
 };
 
 /* --- blocks of k ---------------------------------------------------------------------------------------- */
@@ -65,15 +68,9 @@ static void fill_block(const struct work *w, struct place *from, struct block *b
 
 /* --- packing -------------------------------------------------------------------------------------------- */
 
-enum { FETCHED = 32 }; /* elements of the stored type that a cache line has, or less */
-
-/* A tile's rows; those behind them, perhaps the next group's, are fetched. */
 static void pack_rows(const struct work *w, const struct block *b, int64_t i, int64_t rows, uint32_t *dst) {
     for (int q = 0; q < b->n; q++) {
         const struct piece *c = &b->piece[q];
-        for (int64_t r = i + rows; c->s.a.col == 1 && r < i + 2 * rows; r++)
-            for (int64_t at = 0; at < c->k; at += FETCHED)
-                __builtin_prefetch(sy_mat_cols(sy_mat_rows(c->s.a, r), c->at + at).data, 0, 2);
         w->t->pack(&(struct lanes){w->x->cls, sy_mat_cols(sy_mat_rows(c->s.a, i), c->at), rows, c->k,
                                    up_to(c->k, w->x->kb)},
                    dst + c->step * w->t->lanes, w->t->lanes);
@@ -101,17 +98,22 @@ static void pack_columns(const struct work *w, const struct block *b, int64_t j,
 
 /* --- micro-tiles ---------------------------------------------------------------------------------------- */
 
-struct tile { /* rows i .. i+m-1, columns j .. j+n-1 of the product */
-    int64_t i, m, j, n;
-    const uint32_t *left, *right; /* packed here */
+struct tile { /* rows i .. i+m-1, columns j .. j+n-1 of the product; of its panel the number-th */
+    int64_t i, m, j, n, number;
     float *sums;
     int64_t sums_row;
+    const char *soon; /* of struct ahead, or NULL */
 };
 
+static void *output(const struct work *w, int64_t i, int64_t j) {
+    return sy_at(w->c.data, w->c.dtype, (i - w->c_first) * w->c.row + j);
+}
+
 /* What becomes of a row of sums where the kernel does not store it. */
-static void finish_row(const struct sy_exec *x, const struct product *p, int64_t i, int64_t j, int64_t n,
-                       float *sums) {
-    void *c = sy_at(p->c.data, p->c.dtype, i * p->c.row + j);
+static void finish_row(const struct work *w, int64_t i, int64_t j, int64_t n, float *sums) {
+    const struct sy_exec *x = w->x;
+    const struct product *p = w->p;
+    void *c = output(w, i, j);
     if (p->fold) {
         float *fold = c;
         for (int64_t q = 0; q < n; q++)
@@ -123,14 +125,13 @@ static void finish_row(const struct sy_exec *x, const struct product *p, int64_t
             sums[q] += p->bias[j + q];
     if (p->residual.data) {
         float residual[COLUMNS];
-        for (int64_t q = 0; q < n; q++)
-            sums[q] = bf(x, sums[q]);
+        round_all(x, n, sums);
         widen(p->residual.dtype, n, sy_at(p->residual.data, p->residual.dtype, i * p->residual.row + j),
               residual);
         for (int64_t q = 0; q < n; q++)
             sums[q] = residual[q] + sums[q];
     }
-    narrow(x, p->c.dtype, n, sums, c);
+    narrow(x, w->c.dtype, n, sums, c);
 }
 
 /* Where a tile's chain begins in this block, and where it ends: in p->acc and c themselves where they are
@@ -153,24 +154,30 @@ static struct micro ends_of(const struct work *w, const struct block *b, const s
     }
     m.end = !b->last                ? MICRO_CUT
             : !is_c                 ? MICRO_END
-            : p->c.dtype == SY_BF16 ? MICRO_ROUND
+            : w->c.dtype == SY_BF16 ? MICRO_ROUND
             : p->fold               ? MICRO_FOLD
             : p->stream             ? MICRO_STREAM
                                     : MICRO_END;
-    m.to = is_c ? sy_at(p->c.data, p->c.dtype, c->i * p->c.row + c->j) : c->sums;
-    m.to_row = is_c ? p->c.row : c->sums_row;
+    m.to = is_c ? output(w, c->i, c->j) : c->sums;
+    m.to_row = is_c ? w->c.row : c->sums_row;
     return m;
 }
 
-/* What of the panel after this one, or of the next group's first, a tile fetches: the first two half of it
- * each, the others nothing new. */
-static const char *ahead(const struct work *w, int64_t tile, const struct piece *q, const struct micro *run) {
+/* What a tile fetches: the first two of a panel the next panel, or the next group's first, half of it each;
+ * the others what they are told. */
+static const char *fetched(const struct work *w, const struct tile *c, const struct piece *q,
+                           const struct micro *run) {
     const char *next = (const char *)(run->b + up_to(q->s.k, w->x->kb) / w->t->per_word * w->t->nr);
-    return tile < 2 ? next + 64 * tile * run->steps : (const char *)run->b;
+    return c->number < 2 ? next + AHEAD_LINE * c->number * run->steps
+           : c->soon     ? c->soon + AHEAD_LINE * q->step
+                         : (const char *)run->b;
 }
 
-/* The chains of a tile over a block: in one go where all of it was packed here, else piece by piece. */
-static void run_tile(const struct work *w, const struct block *b, const struct tile *c, int64_t tile) {
+/* The chains of a tile over a block: in one go where all of it was packed here, else piece by piece. left,
+ * right: what was packed; as arguments, for two words just stored and loaded as one vector wait for all stores
+ * before. */
+static void run_tile(const struct work *w, const struct block *b, const struct tile *c, const uint32_t *left,
+                     const uint32_t *right) {
     const struct product_kernel *t = w->t;
     const struct micro ends = ends_of(w, b, c);
     int apart = 0;
@@ -181,13 +188,14 @@ static void run_tile(const struct work *w, const struct block *b, const struct t
         int64_t step = apart ? e->step : 0, end = q + 1 < n ? e[1].step : b->steps;
         struct micro run = ends;
         run.steps = end - step;
-        run.a = c->left + step * t->lanes;
-        run.b = c->right + step * t->nr;
-        run.next = (const char *)run.b;
+        run.a = left + step * t->lanes;
         if (apart && is_panels(w, e)) {
             int64_t panel = up_to(e->s.k, w->x->kb) / t->per_word * t->nr;
             run.b = (const uint32_t *)e->s.packed + c->j / t->nr * panel + e->at / t->per_word * t->nr;
-            run.next = ahead(w, tile, e, &run);
+            run.next = fetched(w, c, e, &run);
+        } else {
+            run.b = right + step * t->nr;
+            run.next = c->soon ? c->soon + AHEAD_LINE * step : (const char *)run.b;
         }
         if (q > 0) {
             run.from = c->sums;
@@ -201,7 +209,7 @@ static void run_tile(const struct work *w, const struct block *b, const struct t
         t->micro((int)c->m, &run);
     }
     for (int64_t r = 0; ends.to == c->sums && b->last && r < c->m; r++)
-        finish_row(w->x, w->p, c->i + r, c->j, c->n, c->sums + r * c->sums_row);
+        finish_row(w, c->i + r, c->j, c->n, c->sums + r * c->sums_row);
 }
 
 /* --- blocks of outputs ---------------------------------------------------------------------------------- */
@@ -215,38 +223,67 @@ static struct tile tile_of(const struct work *w, const struct outputs *o, int64_
                          .m = end - first,
                          .j = o->j + panel * t->nr,
                          .n = least(o->n - panel * t->nr, t->nr),
+                         .number = tile,
                          .sums = w->in_one ? w->sums : w->sums + tile * t->mr * row + panel * t->nr,
                          .sums_row = row};
+}
+
+/* The rows of k behind a block's last, perhaps the next group's, as many: of both sides. */
+static struct ahead behind(const struct block *b, const struct outputs *o, int64_t tiles) {
+    struct ahead a = {0};
+    if (b->n > 0 && b->last) {
+        const struct piece *q = &b->piece[b->n - 1];
+        int64_t first = q->at + q->k, rows = first - b->piece[0].at;
+        for (int i = 0; i < b->n - 1; i++)
+            rows += b->piece[i].k;
+        ahead_add_rows(&a, sy_mat_cols(q->s.b, o->j), o->n, first, rows);
+        ahead_add_rows(&a, sy_mat_t(sy_mat_rows(q->s.a, o->i)), o->m, first, rows);
+    }
+    ahead_spread(&a, b->steps, tiles / 2, tiles, 0);
+    return a;
 }
 
 /* A block of outputs over a block of k. */
 static void columns_stay(const struct work *w, const struct block *b, const struct outputs *o) {
     const struct product_kernel *t = w->t;
     int64_t tiles = (o->m + t->mr - 1) / t->mr, panels = (o->n + t->nr - 1) / t->nr;
+    const struct ahead a = behind(b, o, tiles);
     for (int64_t q = 0; q < panels; q++)
         pack_columns(w, b, o->j + q * t->nr, least(o->n - q * t->nr, t->nr), w->stays + q * b->steps * t->nr);
     for (int64_t r = 0; r < tiles; r++)
         for (int64_t q = 0; q < panels; q++) {
             struct tile c = tile_of(w, o, r, q);
-            c.left = w->moves;
-            c.right = w->stays + q * b->steps * t->nr;
+            c.soon = ahead_of(&a, r, q);
             if (q == 0)
                 pack_rows(w, b, c.i, c.m, w->moves);
-            run_tile(w, b, &c, r);
+            run_tile(w, b, &c, w->moves, w->stays + q * b->steps * t->nr);
         }
+}
+
+/* What `after` touches of these rows, and the rows behind them, perhaps the next group's, as many. */
+static struct ahead below(const struct work *w, const struct block *b, const struct outputs *o,
+                          int64_t panels) {
+    struct ahead a = {0};
+    for (size_t i = 0; w->p->after && i < sizeof w->p->touched / sizeof *w->p->touched; i++)
+        ahead_add_rows(&a, w->p->touched[i], w->p->touched[i].row, o->i, o->m);
+    if (b->n > 0)
+        ahead_add_rows(&a, b->piece[0].s.a, b->steps * w->t->per_word, o->i + o->m, o->m);
+    ahead_spread(&a, b->steps, 0, panels, 2);
+    return a;
 }
 
 static void rows_stay(const struct work *w, const struct block *b, const struct outputs *o) {
     const struct product_kernel *t = w->t;
     int64_t tiles = (o->m + t->mr - 1) / t->mr, panels = (o->n + t->nr - 1) / t->nr;
+    const struct ahead a = below(w, b, o, panels);
     for (int64_t q = 0; q < panels; q++)
         for (int64_t r = 0; r < tiles; r++) {
             struct tile c = tile_of(w, o, r, q);
             uint32_t *left = w->stays + r * b->steps * t->lanes;
-            c.left = left;
+            c.soon = ahead_of(&a, q, r);
             if (q == 0)
                 pack_rows(w, b, c.i, c.m, left);
-            run_tile(w, b, &c, r);
+            run_tile(w, b, &c, left, w->stays);
         }
 }
 
@@ -279,17 +316,30 @@ void SY_FN(product_outputs)(const struct sy_exec *x, const struct product *p, co
                             void *scratch) {
     const struct product_kernel *t = SY_FN(product_kernel)(x->cls);
     uint32_t *stays = scratch, *moves = stays + SY_PRODUCT_STAYS;
-    struct work w = {x, t,     p,     !t->panels || !all_panels(p),
-                     0, stays, moves, (float *)(moves + SY_PRODUCT_MOVES)};
+    struct work w = {.x = x,
+                     .t = t,
+                     .p = p,
+                     .columns_stay = !t->panels || !all_panels(p),
+                     .c = p->c,
+                     .stays = stays,
+                     .moves = moves,
+                     .sums = (float *)(moves + SY_PRODUCT_MOVES)};
     struct place end = {0, 0};
     struct block b;
     assert(x->scratch_bytes >= SY_PRODUCT_WORDS * sizeof *stays && p->c.col == 1 && o->j % t->nr == 0 &&
            t->stays <= SY_PRODUCT_STAYS && t->kc[0] / t->per_word * t->lanes <= SY_PRODUCT_MOVES);
     fill_block(&w, &end, &b);
     w.in_one = b.last;
-    const struct outputs size = block_size(&w, b.steps, o);
+    struct outputs size = block_size(&w, b.steps, o);
+    int64_t room = p->passing && p->n > 0 ? (SY_PRODUCT_SUMS - (int64_t)t->mr * t->nr) / p->n : 0; /* rows */
+    int passes = w.in_one && room >= t->mr;
+    if (passes) {
+        w.c = sy_mat_of(w.sums + t->mr * t->nr, SY_F32, p->n);
+        size.m = least(size.m, room / t->mr * t->mr);
+    }
     for (int64_t i = 0; i < o->m; i += size.m) {
         struct outputs c = {.i = o->i + i, .m = least(o->m - i, size.m)};
+        w.c_first = passes ? c.i : 0;
         for (int64_t j = 0; j < o->n; j += size.n) {
             c.j = o->j + j;
             c.n = least(o->n - j, size.n);
@@ -300,7 +350,7 @@ void SY_FN(product_outputs)(const struct sy_exec *x, const struct product *p, co
             } while (!b.last);
         }
         for (int64_t r = 0; p->after && r < c.m; r++)
-            p->after(x, p->op, p->row + c.i + r, scratch);
+            p->after(x, p->op, p->row + c.i + r, output(&w, c.i + r, 0), scratch);
     }
     if (p->stream)
         atomic_thread_fence(memory_order_seq_cst); /* such stores are ordered by no release */

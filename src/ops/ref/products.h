@@ -35,8 +35,10 @@ struct product { /* of one group */
     int stream;             /* c is more than caches hold */
     struct sy_mat c;        /* [m, n], col = 1 */
     struct sy_mat residual; /* [m, n] stored, or data NULL */
-    /* of a whole row, `row` of all rows, when its outputs are stored; or NULL */
-    void (*after)(const struct sy_exec *x, const void *op, int64_t row, void *scratch);
+    /* of a whole row, `row` of all rows, when its outputs are stored, there; or NULL */
+    void (*after)(const struct sy_exec *x, const void *op, int64_t row, const void *outputs, void *scratch);
+    struct sy_mat touched[3]; /* [m, ...] what `after` reads and writes, or data NULL */
+    int passing;              /* c, fp32, is for `after` alone: its outputs may stand elsewhere */
 };
 
 /* Outputs i .. i+m-1, j .. j+n-1 of a product; j a multiple of COLUMNS; all columns with an `after`. */

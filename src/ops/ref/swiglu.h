@@ -35,19 +35,17 @@ static inline void swiglu_back(int64_t f, float w, const float *restrict gu, con
     }
 }
 
-/* scratch: 5 f floats. */
+/* a: a' of the row. scratch: 5 f floats. */
 static inline void swiglu_bwd_row(const struct sy_exec *x, const struct sy_linear_dx *op, int64_t row,
-                                  float *scratch) {
+                                  const float *a, float *scratch) {
     int64_t f = op->n;
     float *gu = scratch, *h = gu + 2 * f, *dgu = h + f;
-    const float *a = (const float *)op->a.data + row * op->a.row;
     float w = op->w ? op->w[row] : 1.0f;
     assert((size_t)(5 * f) * sizeof(float) <= x->scratch_bytes);
     widen(op->gu.dtype, 2 * f, mat_row(op->gu, row), gu);
     swiglu_back(f, w, gu, a, h, dgu);
     narrow(x, op->dgu.dtype, 2 * f, dgu, mat_row(op->dgu, row));
-    for (int64_t i = 0; i < f; i++)
-        h[i] = bf(x, h[i]);
+    round_all(x, f, h);
     if (op->dw)
         op->dw[row] = b64_dot(f, a, h);
     if (op->w)

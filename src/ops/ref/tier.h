@@ -99,6 +99,19 @@ static inline float bf(const struct sy_exec *x, float v) {
     return x->dtype == SY_F32 ? v : f32_of(bf16_of(v, x->cls == SY_NUMERIC_X86));
 }
 
+/* v = BF(v), n contiguous values. */
+static inline void round_all(const struct sy_exec *x, int64_t n, float *v) {
+    int64_t i = 0;
+#if defined(__AVX512BF16__)
+    for (; x->cls == SY_NUMERIC_X86 && i + 16 <= n; i += 16) {
+        __m256i r = (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(v + i));
+        _mm512_storeu_si512(v + i, _mm512_slli_epi32(_mm512_cvtepu16_epi32(r), 16));
+    }
+#endif
+    for (; i < n; i++)
+        v[i] = bf(x, v[i]);
+}
+
 /* The halves of 64 lanes are added: 32, 16, 8, 4, 2, 1. */
 #if defined(__AVX512F__)
 static inline float halved(__m512 a, __m512 b, __m512 c, __m512 d) {
@@ -108,9 +121,36 @@ static inline float halved(__m512 a, __m512 b, __m512 c, __m512 d) {
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
 }
-static inline float fold64(const float *lane) {
-    return halved(_mm512_loadu_ps(lane), _mm512_loadu_ps(lane + 16), _mm512_loadu_ps(lane + 32),
-                  _mm512_loadu_ps(lane + 48));
+/* V64: 64 lanes from +0, lane[i mod 64] += x[i] ascending, then halved; of products: fma(a, b, lane). In
+ * registers: lanes in memory, cleared by short stores, are loaded only when all stores before are done. */
+static inline __mmask16 lanes_left(int64_t n) {
+    return n <= 0 ? 0 : n < 16 ? (__mmask16)((1u << n) - 1) : 0xffff;
+}
+static inline float v64(int64_t n, const float *x) {
+    __m512 s[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+    int64_t i = 0;
+    for (; i + 64 <= n; i += 64)
+        for (int j = 0; j < 4; j++)
+            s[j] = _mm512_add_ps(s[j], _mm512_loadu_ps(x + i + 16 * j));
+    for (int j = 0; j < 4; j++) {
+        __mmask16 k = lanes_left(n - i - 16 * j);
+        s[j] = _mm512_mask_add_ps(s[j], k, s[j], _mm512_maskz_loadu_ps(k, x + i + 16 * j));
+    }
+    return halved(s[0], s[1], s[2], s[3]);
+}
+static inline float v64_dot(int64_t n, const float *a, const float *b) {
+    __m512 s[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+    int64_t i = 0;
+    for (; i + 64 <= n; i += 64)
+        for (int j = 0; j < 4; j++)
+            s[j] =
+                _mm512_fmadd_ps(_mm512_loadu_ps(a + i + 16 * j), _mm512_loadu_ps(b + i + 16 * j), s[j]);
+    for (int j = 0; j < 4; j++) {
+        __mmask16 k = lanes_left(n - i - 16 * j);
+        s[j] = _mm512_mask3_fmadd_ps(_mm512_maskz_loadu_ps(k, a + i + 16 * j),
+                                     _mm512_maskz_loadu_ps(k, b + i + 16 * j), s[j], k);
+    }
+    return halved(s[0], s[1], s[2], s[3]);
 }
 #else
 static inline float fold64(float *lane) {
@@ -119,7 +159,6 @@ static inline float fold64(float *lane) {
             lane[j] += lane[j + h];
     return lane[0];
 }
-#endif
 
 /* V64: 64 lanes from +0, lane[i mod 64] += x[i] ascending, then halved. */
 static inline float v64(int64_t n, const float *x) {
@@ -144,5 +183,7 @@ static inline float v64_dot(int64_t n, const float *a, const float *b) {
         lane[j] = fmaf(a[i + j], b[i + j], lane[j]);
     return fold64(lane);
 }
+
+#endif
 
 #endif

@@ -1,8 +1,8 @@
 /* A model to read: a checkpoint, a run (its newest whole checkpoint) or a Hugging Face folder. What
  * every command that reads one asks of it first, so that they refuse the same folders with the same
  * words and exit codes. */
-#ifndef SY_COMMANDS_MODEL_FOLDER_H
-#define SY_COMMANDS_MODEL_FOLDER_H
+#ifndef SY_CKPT_MODEL_FOLDER_H
+#define SY_CKPT_MODEL_FOLDER_H
 
 #include "ckpt/checkpoint.h"
 

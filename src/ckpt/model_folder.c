@@ -1,5 +1,5 @@
 /* What is asked of a folder with a model: see model_folder.h. */
-#include "commands/model_folder.h"
+#include "ckpt/model_folder.h"
 
 #include <dirent.h>
 #include <stdio.h>
