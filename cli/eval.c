@@ -20,7 +20,7 @@ static int take_options(int *argc, char **argv, struct sy_eval_options *o) {
 }
 
 int sy_cli_eval(int argc, char **argv) {
-    struct sy_eval_options o = {0};
+    struct sy_eval_options o = {.size = sizeof o};
     int code = take_options(&argc, argv, &o);
     if (code)
         return code;

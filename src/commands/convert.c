@@ -4,6 +4,7 @@
 
 #include "base/sized.h"
 #include "ckpt/export.h"
+#include "base/sized.h"
 #include "ckpt/hf_config.h"
 #include "ckpt/model_folder.h"
 #include "train/io.h"

@@ -68,7 +68,6 @@ sy_status sy_run_logits(struct sy_run *run, const int32_t *ids, int64_t n, float
     struct sy_session *s = run->s;
     const struct sy_device *d = s->exec.device;
     int64_t vocab = s->config->model.vocab_size, most = s->config->training.seq_len;
-    const float *at;
     if (n < 1 || n > most)
         SY_FAIL(SY_ERR_USAGE, "%lld ids: 1 to training.seq_len = %lld are possible", (long long)n,
                 (long long)most);
@@ -77,9 +76,11 @@ sy_status sy_run_logits(struct sy_run *run, const int32_t *ids, int64_t n, float
             SY_FAIL(SY_ERR_USAGE, "id %lld is %d, outside the vocabulary of %lld", (long long)i, (int)ids[i],
                     (long long)vocab);
     struct sy_batch b = sy_feed_sequence(s, ids, 0, n);
-    for (int64_t i = 0; i < n; i++) {
-        SY_TRY(sy_model_logits(s->model, &b, i, &at));
-        d->copy(d, logits + i * vocab, at, (size_t)vocab * sizeof *logits);
+    SY_TRY(sy_model_logits_begin(s->model, &b));
+    for (int64_t i = 0, piece; i < n; i += piece) {
+        piece = n - i < sy_model_logits_most(s->model) ? n - i : sy_model_logits_most(s->model);
+        const float *at = sy_model_logits_rows(s->model, i, piece);
+        d->copy(d, logits + i * vocab, at, (size_t)(piece * vocab) * sizeof *logits);
         SY_TRY(sy_exec_wait(&s->exec));
     }
     return SY_OK;

@@ -665,6 +665,7 @@ sy_status sy_trainer_open(struct sy_config *config, const char *name, const stru
 
 sy_status sy_trainer_close(struct sy_trainer *h) {
     sy_status status = h->status;
+    sy_traces_close(&h->t.traces);
     sy_session_destroy(h->t.session);
     h->t.session = NULL;
     sy_traces_close(&h->t.traces);
