@@ -52,6 +52,8 @@ for threads in none 3x 2000 4294967297; do
 done
 run bench ops --threads 2
 expect 2 "bench ops --threads"
+run bench layers --device cuda
+expect 2 "bench layers --device"
 run bench moe --steps 3
 expect 2 "bench moe --steps"
 run bench ops --steps 3
@@ -78,6 +80,11 @@ for device in auto guarded gpu cuda:9999 ""; do
 done
 run bench gemm --device auto
 says "bench --device auto: must be cpu, cuda or cuda:N" "bench --device auto"
+run bench model configs/micro_mla.toml --trace "$room/trace.json"
+expect 2 "bench model --trace on a CPU"
+says "bench model --trace: run.device = cpu: it is of a GPU's work" "bench model --trace on a CPU"
+run bench model --trace
+expect 2 "bench model --trace"
 run bench ops pack --device cuda
 says "bench ops pack: is not timed on a GPU: products of a GPU read weights as they are" "bench ops pack --device cuda"
 run bench attention
