@@ -191,7 +191,7 @@ gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit
 	sh tests/gpu/run.sh $(BUILD)
 gpu-bench: $(BIN) ## every op on the GPU at the sizes of trainings; beside cuBLAS, grouped_mm, cuDNN where torch is (bench/gpu)
 	BIN=$(BIN) sh bench/gpu/run.sh
-test-all: test cover headers layers browser readers python-test ## test, all layouts of verify, the report in a browser, the Python package, and the checks of the house
+test-all: test cover tiers arm64 headers layers browser readers python-test ## test, all layouts of verify, all tiers, arm64, the report in a browser, the Python package, and the checks of the house
 browser: $(BIN) ## the report in chromium, beside pictures that were looked at (where chromium and python3 are)
 	BIN=$(BIN) sh tests/browser/report.sh
 PYTHON ?= python3
@@ -200,6 +200,10 @@ python-test: $(BIN) $(SO) ## the Python package against the program, numpy and t
 readers: $(BIN) ## event files and Prometheus' page as the packages tensorboard and prometheus_client read them (where python3 has them)
 	BIN=$(BIN) sh tests/readers/tensorboard.sh
 	BIN=$(BIN) sh tests/readers/prometheus.sh
+tiers: $(BIN) ## 20 steps of both debug configs in every tier of this machine: tests/data/goldens_debug.txt
+	sh tools/tiers.sh $(BIN)
+arm64: $(BIN) ## built for arm64, run by qemu-user: the bits of this machine (where the cross compiler, qemu and the libraries are)
+	sh tools/arm64.sh $(BIN)
 screenshots: $(BIN) ## docs/report*.png anew (chromium)
 	BIN=$(BIN) sh tools/screenshots.sh
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
@@ -274,4 +278,4 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 
 -include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: browser readers python-test screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time amx-chain ptxas ptxas-check
+.PHONY: arm64 tiers browser readers python-test screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time amx-chain ptxas ptxas-check

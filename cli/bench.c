@@ -1,4 +1,4 @@
-/* switchyard bench [gemm|moe] [--threads N] [--json]; bench ops [OP ...] [--json];
+/* switchyard bench [gemm|moe|layers] [--threads N] [--json]; bench ops [OP ...] [--json];
  * bench [gemm|attention|moe|ops [OP ...]] --device cuda[:N] [--json];
  * bench model [CONFIG ...] [--steps N] [--cpu] [--ids random] [--json] [--section.key=value ...]. */
 #include <stdlib.h>
@@ -117,8 +117,8 @@ int sy_cli_bench(int argc, char **argv) {
             return sy_cli_usage("bench", "--threads%s%s: needs a number, 0 to 1024", threads ? " " : "",
                                 threads ? threads : "");
         options.threads = (int)n;
-        if (argc > 1 && strcmp(argv[1], "gemm") && strcmp(argv[1], "moe"))
-            return sy_cli_usage("bench", "--threads is for bench gemm and moe");
+        if (argc > 1 && strcmp(argv[1], "gemm") && strcmp(argv[1], "moe") && strcmp(argv[1], "layers"))
+            return sy_cli_usage("bench", "--threads is for bench gemm, moe and layers");
     }
     if (has_ids && (!ids || (strcmp(ids, "random") && strcmp(ids, "text"))))
         return sy_cli_usage("bench", "--ids %s: must be random or text", ids ? ids : "");
@@ -127,7 +127,7 @@ int sy_cli_bench(int argc, char **argv) {
     options.trace = trace;
     if (!device)
         return sy_cli_usage("bench", "--device needs a name: cpu, cuda or cuda:N");
-    if (has_device && argc > 1 && !strcmp(argv[1], "model"))
+    if (has_device && argc > 1 && (!strcmp(argv[1], "model") || !strcmp(argv[1], "layers")))
         return sy_cli_usage("bench",
                             "--device is for bench ops, gemm, attention and moe; of a training step: "
                             "bench model --run.device=%s",

@@ -1,4 +1,4 @@
-/* switchyard eval MODEL: how likely its model finds texts, and which of several answers it finds the likeliest. */
+/* switchyard eval MODEL: how likely it finds texts, and which of several answers the likeliest. */
 #include <string.h>
 
 #include "cli.h"

@@ -285,8 +285,8 @@ struct sy_eval_options {
     int json;       /* a line for each document or question, then one for all of them */
 };
 
-/* Local. How likely a model (as of sy_generate) finds texts: nats and bits per token and per byte, perplexity;
- * or how often it finds the right answer the likeliest. The same on every layout. Errors: those of reading
+/* Local. How likely a model (as of sy_generate) finds texts: nats and bits per token and byte, perplexity; or
+ * how often it finds the right answer the likeliest. The same on every layout. Errors: those of reading
  * the model and the file, ERR_NONFINITE. */
 sy_status sy_eval(struct sy_config *config, const char *model_dir, const struct sy_eval_options *options,
                   const struct sy_io *io);
@@ -312,7 +312,7 @@ struct sy_convert_options {
     const char *max_shard; /* of a file of weights: "5GB" (10^9), "5GiB" (2^30), bytes; NULL: "5GB" */
 };
 
-/* Local. Makes a folder for sharing of a model (as of sy_generate): weights in another precision, config.json,
+/* Local. Makes a folder for sharing of a model (as of sy_generate): weights in a precision, config.json,
  * generation_config.json, tokenizer files, README.md with the digest. Errors: ERR_USAGE `out` is there;
  * ERR_DATA a number that is beyond the precision; those of reading and writing. */
 sy_status sy_convert(const char *model_dir, const char *out, const struct sy_convert_options *options,
@@ -321,7 +321,7 @@ sy_status sy_convert(const char *model_dir, const char *out, const struct sy_con
 struct sy_tokenize_options {
     size_t size;
     const char *tokenizer; /* as tokenizer.path: "byte", a tokenizer.json, or a folder with one */
-    /* one of these: a text; ids, to be made text; files or folders of text (or of lines of ids) */
+    /* one of these: a text; ids, to be made text; files or folders of text, or of tokens (or of lines of ids) */
     const char *text, *ids, *const *paths;
     int n_paths;
     int decode;           /* not 0: paths hold lines of ids, as are written without it */
@@ -445,14 +445,15 @@ struct sy_bench_options {
     int cpu; /* time of processors, all threads added, instead of the wall clock */
     /* tokens are uniform, so that routing is even; else few are frequent, as in text */
     int random_ids;
-    int threads; /* of gemm and moe; 0: one per usable processor */
+    int threads; /* of gemm, moe, layers; 0: one per usable processor */
     /* of a model on a GPU: a file for what the GPU does in the last step that is measured as it is, Chrome's trace
      * events; NULL: none */
     const char *trace;
 };
 
 /* Local. GFLOP/s of the products in every class and tier, beside the peak of the same moment: `what` is
- * "gemm"; an MoE layer, and its routing, permute and combine beside memcpy: "moe". Reads json and threads. */
+ * "gemm"; an MoE layer, and its routing, permute and combine beside memcpy: "moe"; such layers of many sizes,
+ * with the bound that memory sets: "layers". Reads json and threads. */
 sy_status sy_bench(const char *what, const struct sy_bench_options *options, const struct sy_io *io);
 
 /* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians over
@@ -534,7 +535,7 @@ struct sy_moe_options {             /* equal on all ranks, but for tier and thre
     enum sy_moe_recompute recompute;
     /* of a step, all ranks: balance and z-loss are means over them; needed with either */
     int64_t global_sequences;
-    const char *numeric_class; /* "x86", "sm90", "fp32"; NULL: "x86" */
+    const char *numeric_class; /* "x86", "amx", "sm90", "fp32"; NULL: "x86" */
     /* "ref", "avx2", "avx512", "avx512_bf16", with the same bits; NULL or "auto": the fastest here */
     const char *tier;
     int threads;            /* of this rank; 0: 1 */

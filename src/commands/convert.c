@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sized.h"
 #include "ckpt/export.h"
 #include "base/sized.h"
 #include "ckpt/hf_config.h"

@@ -122,6 +122,7 @@ sy_status sy_eval_documents(struct sy_scorer *scorer, const struct sy_eval_optio
     struct sy_data_options data = sy_session_data_options(scorer->session->config, &log);
     struct sy_documents *documents = NULL;
     struct evaluation e = {.scorer = scorer, .o = o, .io = io};
+    data.list = "--data";
     data.dataset_paths = &o->data;
     data.n_dataset_paths = 1;
     data.holdout = 0;

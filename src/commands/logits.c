@@ -52,6 +52,7 @@ static sy_status add_documents(struct job *j, struct sy_encoder *encoder, int64_
     struct sy_log log = sy_io_log(j->io);
     struct sy_data_options data = sy_session_data_options(j->ours.session->config, &log);
     struct sy_documents *d = NULL;
+    data.list = "--data";
     data.dataset_paths = &j->o->data;
     data.n_dataset_paths = 1;
     data.holdout = 0;

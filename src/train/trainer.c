@@ -459,7 +459,7 @@ static sy_status one_step(struct trainer *t) {
     t->out->loss = r.loss;
     if (is_first(t))
         sy_progress_show(&t->progress, &figures, t->io, t->log_file);
-    return sy_traces_write(&t->traces, t->step);
+    return sy_traces_write(&t->traces, t->step, is_first(t) ? &t->metrics : NULL);
 }
 
 static sy_status loop(struct trainer *t) {
@@ -668,6 +668,7 @@ sy_status sy_trainer_close(struct sy_trainer *h) {
     sy_traces_close(&h->t.traces);
     sy_session_destroy(h->t.session);
     h->t.session = NULL;
+    sy_traces_close(&h->t.traces);
     status = end(&h->t, status);
     free(h);
     return status;

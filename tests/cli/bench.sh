@@ -52,6 +52,8 @@ for threads in none 3x 2000 4294967297; do
 done
 run bench ops --threads 2
 expect 2 "bench ops --threads"
+run bench layers --device cuda
+expect 2 "bench layers --device"
 run bench moe --steps 3
 expect 2 "bench moe --steps"
 run bench ops --steps 3
