@@ -61,11 +61,11 @@ expect 2 "bench ops --steps"
 
 run bench ops cast judge
 expect 0 "bench ops"
-says "^cast +x86 +ref +[0-9.]+ us +1.00 x ref$" "bench ops: cast"
-says "^judge +fp32 +ref +[0-9.]+ us +1.00 x ref$" "bench ops: judge"
+says "^cast +x86 +ref +[0-9.]+ us +1.00 x ref +[0-9.]*[1-9][0-9.]* GB/s$" "bench ops: cast"
+says "^judge +fp32 +ref +[0-9.]+ us +1.00 x ref +[0-9.]+ GB/s$" "bench ops: judge"
 run bench ops cast --json
 expect 0 "bench ops --json"
-says '^\{"op":"cast","class":"sm90","tier":"ref","threads":1,"us":[0-9.]+,"times_ref":1\.000\}$' "bench ops --json"
+says '^\{"op":"cast","class":"sm90","tier":"ref","threads":1,"us":[0-9.]+,"times_ref":1\.000,"gbytes_s":[0-9.]+\}$' "bench ops --json"
 run bench ops cast --device cpu --json
 expect 0 "bench ops --device cpu"
 says '"tier":"ref","threads":1,' "bench ops --device cpu"
