@@ -7,9 +7,9 @@
  * prototype's comment starts with `Local.` or `Collective.`: a collective is called by every rank and returns
  * the agreed status.
  *
- * A struct of options, and struct sy_io, begins with its size, sizeof of it: a library of another version then
- * knows which members there are. 0 is the size that version 0.1 had. A member that is 0, as all are in {0}, is
- * what its comment says of 0, or what it was before there was that member.
+ * A struct of options, and struct sy_io, begins with its size, sizeof of it: a library of another version
+ * then knows which members there are. 0 is the size that version 0.1 had. A member that is 0, as all are in
+ * {0}, is what its comment says of 0, or what it was before there was that member.
  */
 #ifndef SWITCHYARD_H
 #define SWITCHYARD_H
@@ -185,8 +185,8 @@ struct sy_run_result {
     char weights_digest[33];
 };
 
-/* Local. One step. After an error, which saves what was before it, only sy_run_close is left. Errors: those of
- * sy_train; ERR_USAGE the run has all its training.steps. */
+/* Local. One step. After an error, which saves what was before it, only sy_run_close is left. Errors: those
+ * of sy_train; ERR_USAGE the run has all its training.steps. */
 sy_status sy_run_step(struct sy_run *run, struct sy_run_result *out);
 
 /* Local. A checkpoint of this step, if there is none. Errors: ERR_IO, ERR_USAGE checkpoint.enable. */
@@ -446,8 +446,8 @@ struct sy_bench_options {
     /* tokens are uniform, so that routing is even; else few are frequent, as in text */
     int random_ids;
     int threads; /* of gemm, moe, layers; 0: one per usable processor */
-    /* of a model on a GPU: a file for what the GPU does in the last step that is measured as it is, Chrome's trace
-     * events; NULL: none */
+    /* of a model on a GPU: a file for what the GPU does in the last step that is measured as it is, Chrome's
+     * trace events; NULL: none */
     const char *trace;
 };
 
@@ -461,10 +461,10 @@ sy_status sy_bench(const char *what, const struct sy_bench_options *options, con
 sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
                          const struct sy_io *io);
 
-/* ======================================================================================================== */
-/* Experimental: what follows may change with any version. A program that uses it defines SY_EXPERIMENTAL    */
-/* before it includes this header.                                                                           */
-/* ======================================================================================================== */
+/* ====================================================================================================== */
+/* Experimental: what follows may change with any version. A program that uses it defines SY_EXPERIMENTAL  */
+/* before it includes this header.                                                                         */
+/* ====================================================================================================== */
 #ifdef SY_EXPERIMENTAL
 
 /* --- experimental: ops on their own --------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
-/* A run as a handle, for other programs: see include/switchyard.h. Steps are the trainer's; logits and weights
- * are the session's, through copies. */
+/* A run as a handle, for other programs: see include/switchyard.h. Steps are the trainer's; logits and
+ * weights are the session's, through copies. */
 #include <stdlib.h>
 #include <string.h>
 

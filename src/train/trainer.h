@@ -14,8 +14,8 @@ sy_status sy_trainer_open(struct sy_config *config, const char *name, const stru
 /* Local. Saves nothing. The status of what failed before, or that of the run's last lines. */
 sy_status sy_trainer_close(struct sy_trainer *trainer);
 
-/* Local. One step. After an error, which saves what was before it, nothing but close is done. Errors: those of
- * sy_train; ERR_USAGE the run has all its steps. */
+/* Local. One step. After an error, which saves what was before it, nothing but close is done. Errors: those
+ * of sy_train; ERR_USAGE the run has all its steps. */
 sy_status sy_trainer_step(struct sy_trainer *trainer, struct sy_step_result *out);
 sy_status sy_trainer_save(struct sy_trainer *trainer);
 /* Local. As validation does. Errors: ERR_USAGE nothing is held out. */
