@@ -1,5 +1,5 @@
-/* amx_chain [--self] [MILLIONS]: in which order TDPBF16PS sums, found by comparison: what a numeric class
- * `amx` would have to be. A processor with AMX is needed.
+/* amx_chain [--self] [MILLIONS]: in which order TDPBF16PS sums, found by comparison: numeric class `amx`
+ * is its answer. A processor with AMX is needed.
  *
  * An output is c and the products of 1 to 16 pairs of bf16 values. For each order of amx_orders.h, fused or
  * not, subnormal inputs read as zero or not, subnormal results flushed or not, rounded to nearest or toward
@@ -8,7 +8,7 @@
  *
  * Beside it: the tree of the sums. With one product 2^100, another -2^100 and ones, what is left says how
  * many ones were added after these two met; over all two of 32 products and c that is the whole tree.
- * Whether MXCSR changes anything. And the register-only peak of one core: what such a class would be for.
+ * Whether MXCSR changes anything. And the register-only peak of one core: what the class is for.
  *
  * --self has VDPBF16PS instead, whose order is known: one chain from c, the odd of a pair first, fused,
  * flushed. Exit: 0 one hypothesis at least has no difference (--self: just that one), 1 none has, 2 there is

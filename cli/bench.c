@@ -86,7 +86,8 @@ static int ops(int argc, char **argv, int json, const struct sy_io *io) {
 
 /* gemm, attention, ops [OP ...] of a GPU. */
 static int gpu(int argc, char **argv, const char *device, int json, const struct sy_io *io) {
-    struct sy_bench_gpu_options o = {.what = argc > 1 ? argv[1] : "gemm", .device = device, .json = json};
+    struct sy_bench_gpu_options o = {
+        .size = sizeof o, .what = argc > 1 ? argv[1] : "gemm", .device = device, .json = json};
     if (argc > 2 && strcmp(o.what, "ops") != 0)
         return sy_cli_not_understood("bench", argv[2]);
     if (argc > 2) {
@@ -107,7 +108,8 @@ int sy_cli_bench(int argc, char **argv) {
     int has_device = sy_cli_take(&argc, argv, "device", &device);
     int has_trace = sy_cli_take(&argc, argv, "trace", &trace);
     struct sy_io io = sy_cli_io();
-    struct sy_bench_options options = {.json = json, .cpu = cpu, .random_ids = ids && !strcmp(ids, "random")};
+    struct sy_bench_options options = {
+        .size = sizeof options, .json = json, .cpu = cpu, .random_ids = ids && !strcmp(ids, "random")};
     if (!sy_cli_number(steps, (struct sy_cli_bounds){INT64_MIN, INT64_MAX}, &options.steps))
         return sy_cli_usage("bench", "--steps%s%s: needs a number", steps ? " " : "", steps ? steps : "");
     if (has_threads) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/sized.h"
 #include "train/io.h"
 
 /* --- medians and peaks ---------------------------------------------------------------------------------- */
@@ -22,7 +23,10 @@ double sy_bench_peak(const struct sy_exec *x) { return sy_ops_peak_now(x, 2e-3).
 
 /* --- the choice ----------------------------------------------------------------------------------------- */
 
-sy_status sy_bench(const char *what, const struct sy_bench_options *options, const struct sy_io *io) {
+sy_status sy_bench(const char *what, const struct sy_bench_options *given, const struct sy_io *io) {
+    struct sy_bench_options own;
+    SY_TRY(SY_OPTIONS(sy_bench_options, given, &own));
+    const struct sy_bench_options *options = &own;
     static const struct {
         const char *name;
         sy_status (*run)(struct sy_exec *x, int json, const struct sy_io *io);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/sized.h"
 #include "base/fmath.h"
 #include "base/rng.h"
 #include "comm/world.h"
@@ -383,8 +384,11 @@ static sy_status trace_begin(const struct sy_config *config) {
     return sy_cuda_works_begin();
 }
 
-sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
+sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *given,
                          const struct sy_io *io) {
+    struct sy_bench_options own;
+    SY_TRY(SY_OPTIONS(sy_bench_options, given, &own));
+    const struct sy_bench_options *options = &own;
     struct sy_log log = sy_io_log(io);
     char *quoted;
     if (options->steps < 1 || options->steps > 100000)

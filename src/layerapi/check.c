@@ -53,7 +53,8 @@ static sy_status check_class(const char *name, enum sy_numeric_class *cls) {
             *cls = (enum sy_numeric_class)i;
             return SY_OK;
         }
-    SY_FAIL(SY_ERR_USAGE, "moe layer: numeric_class = \"%s\": must be \"x86\", \"sm90\" or \"fp32\"", name);
+    SY_FAIL(SY_ERR_USAGE, "moe layer: numeric_class = \"%s\": must be \"x86\", \"amx\", \"sm90\" or \"fp32\"",
+            name);
 }
 
 sy_status sy_moe_check_options(const struct sy_config_moe *c, const struct sy_comm *comm,

@@ -1,13 +1,13 @@
 /* Final norm, head and loss: see head.h. */
 #include "model/head.h"
 
-enum { LEAST = 256 }; /* tokens of a chunk, also of a vast vocabulary */
+enum { LEAST = 256, STEP = 32 }; /* tokens of a chunk, also of a vast vocabulary; a multiple of every KB */
 
 static int64_t tokens_of(int64_t values, int64_t vocab, int64_t seq_len, int64_t max_tokens) {
     int64_t n = values / vocab;
     n = n > LEAST ? n : LEAST;
     if (n < seq_len)
-        return n / 16 * 16;
+        return n / STEP * STEP;
     n = n / seq_len * seq_len;
     return n < max_tokens ? n : max_tokens;
 }

@@ -29,6 +29,7 @@
 /* Numeric classes (NUMERICS 1). KB is the rows of one chain step. */
 #define SY_CLASS_LIST(X)       \
     X(X86, x86, 2, SY_BF16)    \
+    X(AMX, amx, 32, SY_BF16)   \
     X(SM90, sm90, 16, SY_BF16) \
     X(FP32, fp32, 1, SY_F32)
 
@@ -38,6 +39,11 @@ enum sy_numeric_class {
 #undef X
         SY_N_CLASSES
 };
+
+/* Of these a chain reads subnormal numbers as zeros and flushes its results, and BF makes zeros of them. */
+static inline int sy_class_flushes(enum sy_numeric_class cls) {
+    return cls == SY_NUMERIC_X86 || cls == SY_NUMERIC_AMX;
+}
 
 struct sy_ops;
 

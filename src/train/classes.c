@@ -5,6 +5,8 @@
 
 enum sy_numeric_class sy_config_numeric_class(const struct sy_config *config) {
     switch (config->numerics.class) {
+    case SY_CLASS_AMX:
+        return SY_NUMERIC_AMX;
     case SY_CLASS_SM90:
         return SY_NUMERIC_SM90;
     case SY_CLASS_FP32:

@@ -33,6 +33,7 @@
 #include "train/stop.h"
 #include "train/tensorboard.h"
 #include "train/traces.h"
+#include "train/trainer.h"
 #include "comm/world.h"
 #include "train/feed.h"
 
@@ -63,6 +64,7 @@ struct trainer {
     struct sy_stop stop;
     json_t *fingerprint, *initial; /* the first rank's; NULL: initial values */
     int64_t first_step, step, saved_step, skipped_in_a_row;
+    struct sy_step_result last; /* the step that was done */
 };
 
 static int is_first(const struct trainer *t) { return t->world->rank == 0; }
@@ -438,6 +440,7 @@ static sy_status one_step(struct trainer *t) {
     sy_traces_after(&t->traces, t->step + 1);
     if (status != SY_OK)
         return save_before(t, status);
+    t->last = r;
     memcpy(t->out->weights_digest, r.digest, sizeof t->out->weights_digest);
     status = note_step(t, &r, &figures);
     if (status == SY_OK)
@@ -456,7 +459,7 @@ static sy_status one_step(struct trainer *t) {
     t->out->loss = r.loss;
     if (is_first(t))
         sy_progress_show(&t->progress, &figures, t->io, t->log_file);
-    return sy_traces_write(&t->traces, t->step);
+    return sy_traces_write(&t->traces, t->step, is_first(t) ? &t->metrics : NULL);
 }
 
 static sy_status loop(struct trainer *t) {
@@ -585,19 +588,135 @@ static void close_trainer(struct trainer *t) {
         close(t->lock);
 }
 
+/* The run's last file; what failed before stays the error. */
+static sy_status end(struct trainer *t, sy_status status) {
+    if (status == SY_OK)
+        status = sy_metrics_close(&t->metrics);
+    else if (t->metrics.file)
+        fclose(t->metrics.file);
+    if (status != SY_OK && status != SY_STOPPED && t->log_file)
+        fprintf(t->log_file, "error: %s\n", sy_error_message());
+    close_trainer(t);
+    return status;
+}
+
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io,
                    struct sy_train_summary *out) {
     *out = (struct sy_train_summary){.loss = NAN, .eval_loss = NAN, .unigram_entropy = NAN};
     struct trainer t = {
         .config = config, .name = name, .io = io, .out = out, .lock = -1, .listener = -1, .saved_step = -1};
     t.log = (struct sy_log){log_line, &t};
-    sy_status status = run_ranks(&t);
-    if (status == SY_OK)
-        status = sy_metrics_close(&t.metrics);
-    else if (t.metrics.file)
-        fclose(t.metrics.file); /* what failed before stays the error */
-    if (status != SY_OK && status != SY_STOPPED && t.log_file)
-        fprintf(t.log_file, "error: %s\n", sy_error_message());
-    close_trainer(&t);
+    return end(&t, run_ranks(&t));
+}
+
+/* --- step by step: see trainer.h ------------------------------------------------------------------------ */
+
+struct sy_trainer {
+    struct trainer t;
+    struct sy_comm self;
+    struct sy_io io;
+    struct sy_train_summary out;
+    sy_status status; /* of the last call that failed; after it nothing is done */
+};
+
+static sy_status open_alone(struct trainer *t) {
+    struct sy_world_options o = sy_world_options(t->config);
+    int ranks;
+    SY_TRY(sy_world_size(&o, &ranks, &t->place));
+    if (t->place.size > 1)
+        SY_FAIL(SY_ERR_USAGE, "a run that is opened is one rank, and %d processes were started: start one",
+                t->place.size);
+    SY_TRY(prepare(t));
+    if (t->config->run.ranks > 1)
+        return sy_config_fail(t->config, "run.ranks", "a run that is opened is one rank: choose 1");
+    return start(t);
+}
+
+sy_status sy_trainer_open(struct sy_config *config, const char *name, const struct sy_io *io,
+                          struct sy_trainer **out) {
+    struct sy_trainer *h = calloc(1, sizeof *h);
+    if (!h)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for a run");
+    if (io)
+        h->io = *io;
+    h->self = sy_comm_self();
+    h->out = (struct sy_train_summary){.loss = NAN, .eval_loss = NAN, .unigram_entropy = NAN};
+    h->t = (struct trainer){.config = config,
+                            .name = name,
+                            .io = &h->io,
+                            .out = &h->out,
+                            .lock = -1,
+                            .listener = -1,
+                            .saved_step = -1,
+                            .world = &h->self};
+    h->t.log = (struct sy_log){log_line, &h->t};
+    sy_status status = open_alone(&h->t);
+    h->out.step = h->t.step;
+    if (status == SY_OK && h->t.step < config->training.steps)
+        sy_progress_head(&h->t.progress, &h->io, &h->t.log, h->t.log_file);
+    if (status != SY_OK) {
+        h->status = status;
+        sy_trainer_close(h);
+        return status;
+    }
+    *out = h;
+    return SY_OK;
+}
+
+sy_status sy_trainer_close(struct sy_trainer *h) {
+    sy_status status = h->status;
+    sy_traces_close(&h->t.traces);
+    sy_session_destroy(h->t.session);
+    h->t.session = NULL;
+    sy_traces_close(&h->t.traces);
+    status = end(&h->t, status);
+    free(h);
     return status;
+}
+
+static sy_status usable(const struct sy_trainer *h) {
+    if (h->status != SY_OK)
+        SY_FAIL(SY_ERR_USAGE, "%s: a step failed: close the run and open it again", h->out.run_dir);
+    return SY_OK;
+}
+
+sy_status sy_trainer_step(struct sy_trainer *h, struct sy_step_result *out) {
+    SY_TRY(usable(h));
+    if (h->t.step >= h->t.config->training.steps)
+        SY_FAIL(SY_ERR_USAGE, "%s: has all its training.steps = %lld", h->out.run_dir, (long long)h->t.step);
+    h->status = one_step(&h->t);
+    *out = h->t.last;
+    return h->status;
+}
+
+sy_status sy_trainer_save(struct sy_trainer *h) {
+    SY_TRY(usable(h));
+    if (!h->t.config->checkpoint.enable)
+        return sy_config_fail(h->t.config, "checkpoint.enable", "nothing can be saved: choose true");
+    return save(&h->t);
+}
+
+sy_status sy_trainer_eval(struct sy_trainer *h, double *loss) {
+    SY_TRY(usable(h));
+    if (sy_mixture_eval_count(h->t.session->data.mixture) == 0)
+        SY_FAIL(SY_ERR_USAGE,
+                "%s: no sequence is held out: choose data.holdout above 0, or give "
+                "validation.dataset_path",
+                h->out.run_dir);
+    SY_TRY(evaluate(&h->t));
+    *loss = h->out.eval_loss;
+    return SY_OK;
+}
+
+void sy_trainer_changed(struct sy_trainer *h, const char *weights_digest) {
+    memcpy(h->out.weights_digest, weights_digest, sizeof h->out.weights_digest);
+    h->t.saved_step = -1;
+}
+
+struct sy_session *sy_trainer_session(struct sy_trainer *h) {
+    return h->t.session;
+}
+
+struct sy_train_summary *sy_trainer_summary(struct sy_trainer *h) {
+    return &h->out;
 }

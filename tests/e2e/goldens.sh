@@ -12,7 +12,7 @@ file=tests/data/goldens.txt
         model=$(basename $config .toml)
         steps=4
         [ "${config%%/*}" = tests ] || steps=20
-        for class in x86 sm90 fp32; do
+        for class in x86 amx sm90 fp32; do
             [ "$QUICK" -eq 0 ] || [ $class != sm90 ] || continue # slow under a sanitizer
             train $model-$class --numerics.class=$class --training.steps=$steps --checkpoint.enable=false
             expect 0 "$model $class"
@@ -20,7 +20,7 @@ file=tests/data/goldens.txt
         done
     done
 } >"$room/now"
-same "$(grep -c '^[ms]' "$room/now")" $((QUICK ? 96 : 144)) "lines"
+same "$(grep -c '^[ms]' "$room/now")" $((QUICK ? 144 : 192)) "lines"
 grep '^FAILED' "$room/now" && bad=1
 if [ "${1-}" = write ]; then
     [ $bad -eq 0 ] && cp "$room/now" $file

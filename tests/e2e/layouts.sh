@@ -70,6 +70,7 @@ for config in configs/micro_mla.toml configs/micro_gqa.toml; do
     layouts $many
     layouts $some --numerics.class=fp32
     layouts few --numerics.class=sm90
+    layouts few --numerics.class=amx --training.seq_len=37
     if [ -n "${QUICK-}" ]; then
         layouts few --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
         layouts few --training.seq_len=37 --model.moe_inter_dim=24

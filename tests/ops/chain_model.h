@@ -1,7 +1,7 @@
 /* CHAIN and BF (NUMERICS 1) by a second, scalar definition in integers; with it what the tests of products
  * share: random operands by regime, wrong orders as negative controls, stored values, an exec.
  *
- * A term is sign * m * 2^e, m an integer. x86 and fp32 add two terms exactly in 128 bits and round once; sm90
+ * A term is sign * m * 2^e, m an integer. x86, amx and fp32 add two terms exactly in 128 bits and round once; sm90
  * adds 17 truncated terms in 64 bits. Nothing here uses fmaf, doubles or a flushing flag. Include it first in
  * a test.
  */
@@ -23,7 +23,16 @@
 #include "ops/ops.h"
 
 /* What a wrong chain would do: the negative controls. */
-enum wrong { RIGHT, EVEN_FIRST, NO_FLUSH, SPLIT_K, REVERSED_BLOCKS, HALF_BLOCKS, NO_FLOOR };
+enum wrong {
+    RIGHT,
+    EVEN_FIRST,
+    NO_FLUSH,
+    SPLIT_K,
+    REVERSED_BLOCKS,
+    HALF_BLOCKS,
+    NO_FLOOR,
+    EVEN_JOINED_FIRST
+};
 
 typedef unsigned __int128 wide;
 
@@ -172,13 +181,29 @@ static inline float model_sm90(int n, const float *a, const float *b, float acc,
     return from_bits(sign | (uint32_t)(lsb + 150) << 23 | ((uint32_t)m & 0x7fffffu));
 }
 
+/* One amx step: n products, an even number, and acc. EVEN_FIRST: one chain of all; EVEN_JOINED_FIRST:
+ * (acc + even) + odd. */
+static inline float model_amx(int n, const float *a, const float *b, float acc, enum wrong wrong) {
+    int flush = wrong != NO_FLUSH;
+    float sum[2] = {0.0f, 0.0f};
+    for (int i = 0; i < n; i++) {
+        float *to = &sum[wrong == EVEN_FIRST ? 0 : i % 2];
+        *to = model_fma(a[i], b[i], *to, flush);
+    }
+    if (wrong == EVEN_JOINED_FIRST)
+        return model_fma(1.0f, model_fma(1.0f, acc, sum[0], flush), sum[1], flush);
+    return model_fma(1.0f, acc, model_fma(1.0f, sum[0], sum[1], flush), flush);
+}
+
 /* Goes on with acc over k rows, padded to KB; without the final + 0.0f. */
 static inline float model_rows(enum sy_numeric_class cls, int64_t k, const float *a, int64_t a_step,
                                const float *b, int64_t b_step, float acc, enum wrong wrong) {
-    int kb = cls == SY_NUMERIC_X86 ? 2 : cls == SY_NUMERIC_SM90 ? (wrong == HALF_BLOCKS ? 8 : 16) : 1;
+    static const int rows[SY_N_CLASSES] = {
+        [SY_NUMERIC_X86] = 2, [SY_NUMERIC_AMX] = 32, [SY_NUMERIC_SM90] = 16, [SY_NUMERIC_FP32] = 1};
+    int kb = wrong == HALF_BLOCKS ? rows[cls] / 2 : rows[cls];
     int64_t blocks = (k + kb - 1) / kb;
     for (int64_t i = 0; i < blocks; i++) {
-        float x[16] = {0}, y[16] = {0};
+        float x[32] = {0}, y[32] = {0};
         int64_t first = (wrong == REVERSED_BLOCKS ? blocks - 1 - i : i) * kb;
         for (int j = 0; j < kb && first + j < k; j++) {
             x[j] = a[(first + j) * a_step];
@@ -186,6 +211,8 @@ static inline float model_rows(enum sy_numeric_class cls, int64_t k, const float
         }
         if (cls == SY_NUMERIC_SM90) {
             acc = model_sm90(kb, x, y, acc, wrong == NO_FLOOR ? -4000 : -133);
+        } else if (cls == SY_NUMERIC_AMX) {
+            acc = model_amx(kb, x, y, acc, wrong);
         } else if (cls == SY_NUMERIC_X86) {
             int flush = wrong != NO_FLUSH, first_row = wrong == EVEN_FIRST ? 0 : 1;
             acc = model_fma(x[first_row], y[first_row], acc, flush);
@@ -204,7 +231,7 @@ static inline uint16_t model_bf16(enum sy_numeric_class cls, float x) {
     uint32_t u = bits_of(x), below = u >> 16, rest = u & 0xffffu, a = u & 0x7fffffffu;
     if (is_nan(x))
         return 0x7fc0;
-    if (cls == SY_NUMERIC_X86 && a < 0x00800000u)
+    if ((cls == SY_NUMERIC_X86 || cls == SY_NUMERIC_AMX) && a < 0x00800000u)
         return (uint16_t)(below & 0x8000u);
     if (rest > 0x8000u || (rest == 0x8000u && below % 2 == 1))
         below++;

@@ -76,11 +76,11 @@ static inline float random_value(enum regime r) {
 
 /* --- BF of NUMERICS 1 ------------------------------------------------------------------------------- */
 
-/* Nearest bf16 value, ties to even; in class x86 a subnormal x gives a zero of its sign; fp32: x. */
+/* Nearest bf16 value, ties to even; in classes x86 and amx a subnormal x gives a zero of its sign; fp32: x. */
 static inline float def_bf(enum sy_numeric_class cls, float x) {
     if (cls == SY_NUMERIC_FP32 || x != x)
         return x;
-    if (cls == SY_NUMERIC_X86 && fabsf(x) < 0x1p-126f)
+    if ((cls == SY_NUMERIC_X86 || cls == SY_NUMERIC_AMX) && fabsf(x) < 0x1p-126f)
         return copysignf(0.0f, x);
     uint32_t u = bits_of(x), rest = u & 0xffffu, down = u - rest;
     int up = rest > 0x8000u || (rest == 0x8000u && (down & 0x10000u));

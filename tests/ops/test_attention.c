@@ -245,7 +245,7 @@ static void pairs(const struct call *c, int64_t b, int64_t h, const struct answe
     }
 }
 
-/* Goes on with acc[key, i] over this head's queries: rows from the KB block of the key on, the earlier are
+/* Goes on with acc[key, i] over this head's queries: rows from a block of every KB before the key on, the earlier are
  * zero. */
 static void over_queries(const struct call *c, int64_t b, int64_t h, const float *p, struct sy_heads x,
                          int64_t d, float *acc) {
@@ -255,7 +255,7 @@ static void over_queries(const struct call *c, int64_t b, int64_t h, const float
         for (int64_t q = 0; q < n; q++)
             column[q] = value(x, t0 + q, h, i);
         for (int64_t j = 0; j < n; j++) {
-            int64_t from = j / 16 * 16;
+            int64_t from = j / 32 * 32;
             acc[j * d + i] =
                 model_rows(c->cls, n - from, p + from * n + j, n, column + from, 1, acc[j * d + i], RIGHT);
         }

@@ -103,6 +103,10 @@ static void every_tier_x86(void **state) {
     (void)state;
     tiers(SY_NUMERIC_X86);
 }
+static void every_tier_amx(void **state) {
+    (void)state;
+    tiers(SY_NUMERIC_AMX);
+}
 static void every_tier_sm90(void **state) {
     (void)state;
     tiers(SY_NUMERIC_SM90);
@@ -235,10 +239,10 @@ static void calls_are_their_seed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_tier_x86),       cmocka_unit_test(every_tier_sm90),
-        cmocka_unit_test(every_tier_fp32),      cmocka_unit_test(closed_device),
-        cmocka_unit_test(idle_ops_are_seen),    cmocka_unit_test(one_bit_is_seen),
-        cmocka_unit_test(calls_are_their_seed),
+        cmocka_unit_test(every_tier_x86),  cmocka_unit_test(every_tier_amx),
+        cmocka_unit_test(every_tier_sm90), cmocka_unit_test(every_tier_fp32),
+        cmocka_unit_test(closed_device),   cmocka_unit_test(idle_ops_are_seen),
+        cmocka_unit_test(one_bit_is_seen), cmocka_unit_test(calls_are_their_seed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,7 +50,7 @@ static float model_output(const struct chains *s, int i, int j, int with_acc, en
     float acc = with_acc ? s->acc[i * COLUMNS + j] : 0.0f;
     const float *a = s->a + i * s->k, *b = s->b + j;
     if (wrong == SPLIT_K) {
-        int64_t half = s->k / 32 * 16;
+        int64_t half = s->k / 64 * 32;
         float one = model_rows(s->cls, half, a, 1, b, COLUMNS, acc, RIGHT);
         float two = model_rows(s->cls, s->k - half, a + half, 1, b + half * COLUMNS, COLUMNS, 0.0f, RIGHT);
         return no_minus_zero(one) + no_minus_zero(two);
@@ -74,7 +74,7 @@ static int64_t differing(const struct chains *s, int with_acc, enum wrong wrong,
 
 static void every_tier_is_the_definition(void **state) {
     (void)state;
-    static const int64_t lengths[] = {0, 1, 2, 3, 15, 16, 17, 31, 33, 65, 129, 255, 256, 257, 600};
+    static const int64_t lengths[] = {0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 65, 129, 255, 256, 257, 600};
     static struct chains s;
     for (int tier = 0; tier < sy_ops_n_tiers(); tier++) {
         const struct sy_ops *ops = tier_or_skip(tier);
@@ -206,6 +206,13 @@ static void wrong_orders_are_seen(void **state) {
         {NO_FLUSH, SY_NUMERIC_X86, TINY_OPERANDS, 33, 20},
         {SPLIT_K, SY_NUMERIC_X86, NORMAL, 256, 4000},
         {SPLIT_K, SY_NUMERIC_SM90, NORMAL, 256, 4000},
+        {EVEN_FIRST, SY_NUMERIC_AMX, NORMAL, 256, 4000},
+        {EVEN_JOINED_FIRST, SY_NUMERIC_AMX, NORMAL, 256, 3000},
+        {NO_FLUSH, SY_NUMERIC_AMX, TINY_RESULTS, 3, 1000},
+        {NO_FLUSH, SY_NUMERIC_AMX, TINY_OPERANDS, 33, 20},
+        {SPLIT_K, SY_NUMERIC_AMX, NORMAL, 256, 2000},
+        {REVERSED_BLOCKS, SY_NUMERIC_AMX, NORMAL, 256, 2000},
+        {HALF_BLOCKS, SY_NUMERIC_AMX, NORMAL, 256, 2000},
         {SPLIT_K, SY_NUMERIC_FP32, NORMAL, 256, 4000},
         {REVERSED_BLOCKS, SY_NUMERIC_X86, NORMAL, 256, 4000},
         {REVERSED_BLOCKS, SY_NUMERIC_SM90, NORMAL, 256, 4000},
@@ -246,6 +253,14 @@ static void edges_by_hand(void **state) {
     assert_true(same(model_fma(-0x1p-76f, 0x1p-76f, t, 1), t));
     assert_true(same(model_fma(-0x1p-75f, 0x1p-75f, t, 1), 0.0f));
     assert_true(same(model_fma(-0x1p-75f, 0x1p-75f, t, 0), t));
+    /* amx: a chain from +0 for each parity; acc meets their sum alone. A last block may end after any row: its
+     * missing products change no bit but the sign of a zero, which + 0.0f takes away. */
+    const float x[4] = {1.0f, 0x1p-24f, 0x1p-24f, 0x1p-24f}, one[4] = {1, 1, 1, 1};
+    assert_true(same(model_amx(4, x, one, 0.0f, RIGHT), 0x1.000002p+0f)); /* 1 + 2^-24 + 2^-23: 1 + 2^-23 */
+    assert_true(same(model_amx(4, x, one, 0.0f, EVEN_FIRST), 1.0f));
+    assert_true(same(model_amx(2, x, one, -1.0f, RIGHT), 0.0f)); /* 1 + 2^-24 is 1, and nothing is left */
+    assert_true(same(model_amx(2, (float[]){-0x1p-64f, 0.0f}, (float[]){0x1p-64f, 0.0f}, 1.0f, RIGHT), 1.0f));
+    assert_true(same(model_amx(2, (float[]){0.0f, 0.0f}, (float[]){0.0f, 0.0f}, 0x1p-130f, RIGHT), 0.0f));
     /* sm90: with M at its floor of -133 a term is cut to a multiple of 2^-158, and the sum to one of
      * 2^-149 */
     float a[16] = {0}, b[16] = {0};

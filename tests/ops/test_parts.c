@@ -221,10 +221,10 @@ static void amplify(struct layer *l, int n_maps, const struct map *map, int64_t 
 }
 
 /* Which classes tell wrong parts: fp32 has KB 1 and tells none; x86 tells odd cuts, sm90 any but multiples
- * of 16. */
+ * of 16, amx of 32. */
 static void check(struct layer *l, const struct input_gradient *p) {
     enum sy_numeric_class cls = l->x.cls;
-    int tells = cls == SY_NUMERIC_SM90 || (cls == SY_NUMERIC_X86 && !p->even);
+    int tells = cls == SY_NUMERIC_SM90 || cls == SY_NUMERIC_AMX || (cls == SY_NUMERIC_X86 && !p->even);
     amplify(l, p->n_maps, p->map, p->n);
     int bad = differences(cls, p->n_maps, p->map, p->parts, p->dx, p->n);
     if (bad)

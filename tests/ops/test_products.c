@@ -234,6 +234,10 @@ static void shapes_x86(void **state) {
     (void)state;
     shapes(SY_NUMERIC_X86);
 }
+static void shapes_amx(void **state) {
+    (void)state;
+    shapes(SY_NUMERIC_AMX);
+}
 static void shapes_sm90(void **state) {
     (void)state;
     shapes(SY_NUMERIC_SM90);
@@ -293,7 +297,7 @@ static void empty_sides(void **state) {
 
 /* --- laws and controls ---------------------------------------------------------------------------------- */
 
-/* Maps are padded by themselves: two maps of odd k are not one of their sum (x86, sm90), and are in fp32. */
+/* Maps are padded by themselves: two maps of odd k are not one of their sum (x86, amx, sm90), and are in fp32. */
 static void maps_pad_by_themselves(void **state) {
     (void)state;
     enum { K = 33, N = 64 };
@@ -425,15 +429,11 @@ static void b64_is_not_v64(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes_x86),
-        cmocka_unit_test(shapes_sm90),
-        cmocka_unit_test(shapes_fp32),
-        cmocka_unit_test(every_regime),
-        cmocka_unit_test(groups),
-        cmocka_unit_test(empty_sides),
-        cmocka_unit_test(maps_pad_by_themselves),
-        cmocka_unit_test(one_bit_is_seen),
-        cmocka_unit_test(residual_rounds_twice),
+        cmocka_unit_test(shapes_x86),      cmocka_unit_test(shapes_amx),
+        cmocka_unit_test(shapes_sm90),     cmocka_unit_test(shapes_fp32),
+        cmocka_unit_test(every_regime),    cmocka_unit_test(groups),
+        cmocka_unit_test(empty_sides),     cmocka_unit_test(maps_pad_by_themselves),
+        cmocka_unit_test(one_bit_is_seen), cmocka_unit_test(residual_rounds_twice),
         cmocka_unit_test(b64_is_not_v64),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

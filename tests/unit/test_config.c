@@ -187,6 +187,8 @@ static void test_device(void **state) {
         {"--run.device=cuda:7 --numerics.class=sm90", true, SY_OK, SY_CLASS_SM90, 7},
         {"--run.device=cuda:1 --numerics.class=x86", true, SY_ERR_USAGE, 0, 0},
         {"--run.device=cuda --numerics.class=fp32", true, SY_ERR_USAGE, 0, 0},
+        {"--numerics.class=amx", true, SY_OK, SY_CLASS_AMX, -2},
+        {"--run.device=cuda --numerics.class=amx", true, SY_ERR_USAGE, 0, 0},
         {"--run.device=cuda:8", true, SY_ERR_USAGE, 0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -771,6 +773,10 @@ static void test_more_checks(void **state) {
         "from 1, as in \"2\": every n-th layer is recomputed");
     expect_finish("micro_mla", "--run.device=cuda --numerics.class=x86",
                   "command line: numerics.class = \"x86\": run.device = \"cuda\" computes \"sm90\" only: "
+                  "choose that, or run.device "
+                  "= \"cpu\"");
+    expect_finish("micro_mla", "--run.device=cuda --numerics.class=amx",
+                  "command line: numerics.class = \"amx\": run.device = \"cuda\" computes \"sm90\" only: "
                   "choose that, or run.device "
                   "= \"cpu\"");
     expect_finish(

@@ -220,6 +220,10 @@ static void every_layout_has_the_bits_of_one_process_x86(void **state) {
     (void)state;
     all_layouts(SY_NUMERIC_X86);
 }
+static void every_layout_has_the_bits_of_one_process_amx(void **state) {
+    (void)state;
+    all_layouts(SY_NUMERIC_AMX);
+}
 static void every_layout_has_the_bits_of_one_process_sm90(void **state) {
     (void)state;
     all_layouts(SY_NUMERIC_SM90);
@@ -312,6 +316,7 @@ static void shares_cover_the_experts(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_layout_has_the_bits_of_one_process_x86),
+        cmocka_unit_test(every_layout_has_the_bits_of_one_process_amx),
         cmocka_unit_test(every_layout_has_the_bits_of_one_process_sm90),
         cmocka_unit_test(every_layout_has_the_bits_of_one_process_fp32),
         cmocka_unit_test(every_path_was_taken),

@@ -226,9 +226,9 @@ static void expect_same(const struct job *j, const struct answer *one) {
 static void test_ranks(void **state) {
     (void)state;
     static struct answer one, many;
-    static const char *const cls[] = {"x86", "fp32", "sm90"};
+    static const char *const cls[] = {"x86", "fp32", "sm90", "amx"};
     for (int i = 0; i < N_PROBLEMS; i++)
-        for (int c = 0; c < 3; c++) {
+        for (int c = 0; c < 4; c++) {
             struct job j = {.problem = &problems[i], .layout = &layouts[0], .cls = cls[c], .out = &one};
             run(&j);
             for (int l = 0; l < 4; l++)

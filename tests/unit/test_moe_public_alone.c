@@ -56,11 +56,12 @@ static void test_leaves_add(void **state) {
  */
 static void test_padding(void **state) {
     (void)state;
-    enum { LONGEST = 16 };
+    enum { LONGEST = 32, CLASSES = 3 };
     static float px[B * LONGEST * D], pdy[B * LONGEST * D], y[B * LONGEST * D];
     static struct tensors grads[2];
-    static const char *const cls[] = {"x86", "sm90"};
-    for (int c = 0; c < 2; c++)
+    static const char *const cls[CLASSES] = {"x86", "sm90", "amx"};
+    static const int filled_len[CLASSES] = {10, 16, 32};
+    for (int c = 0; c < CLASSES; c++)
         for (int i = 0; i < N_PROBLEMS; i++) {
             const struct problem *p = &problems[i];
             struct sy_config *config = config_of(p->options);
@@ -74,7 +75,7 @@ static void test_padding(void **state) {
                 struct sy_moe_tensors w = view(p, &weights, 0), g = view(p, &grads[filled], 0);
                 struct sy_moe_batch batch = {.n_sequences = B};
                 struct sy_moe *moe;
-                o.seq_len = !filled ? S : c == 0 ? 10 : 16;
+                o.seq_len = filled ? filled_len[c] : S;
                 memset(px, 0, sizeof px);
                 memset(pdy, 0, sizeof pdy);
                 for (int b = 0; b < B; b++) {

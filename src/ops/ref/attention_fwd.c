@@ -121,7 +121,7 @@ static void queries(const struct sy_exec *x, const struct sy_attention *op, int6
     pack_parts(x, op, 0, at, q, width);
     for (int64_t block = first_block(op, b, i0, n); block * KEYS <= i0 + n - 1; block++) {
         int64_t j0 = block * KEYS, n_k = min64(KEYS, op->seq_len - j0),
-                k_pad = min64(KEYS, round_up(n_k, 16));
+                k_pad = min64(KEYS, round_up(n_k, x->kb));
         struct tokens keys = {t0 + j0, n_k, kv};
         pack_parts(x, op, 1, keys, k, width);
         transpose(k, width, n_k, width, k_t, KEYS);

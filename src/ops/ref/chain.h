@@ -26,7 +26,7 @@ enum { VL = 8, CHAIN_MR = 4 };
 #define CHAIN_PORTABLE 1
 enum { VL = 8, CHAIN_MR = 4 };
 #endif
-enum { CHAIN_NRV = 2, CHAIN_NR = VL * CHAIN_NRV, CHAIN_N_PAD = 32 };
+enum { CHAIN_NRV = 2, CHAIN_NR = VL * CHAIN_NRV, CHAIN_N_PAD = 32, AMX_STEP = 32 };
 
 struct chain_args {
     int64_t m, n, k;
@@ -38,7 +38,7 @@ struct chain_args {
     int64_t acc_row;
 };
 
-/* --- fp32 and x86 --------------------------------------------------------------------------------------- */
+/* --- fp32, x86 and amx ---------------------------------------------------------------------------------- */
 
 #ifndef CHAIN_PORTABLE
 
@@ -136,6 +136,40 @@ static __attribute__((noinline)) void micro_x86(const struct chain_args *t, cons
 
 #endif
 
+/* e = the chain of rows 0, 2, .. 30 of a block from +0: of a[i * a_row] and b. */
+static inline __attribute__((always_inline)) void every_second(const float *a, int64_t a_row, const float *b,
+                                                               int64_t b_row, vec e[CHAIN_MR][CHAIN_NRV]) {
+    vec sum[CHAIN_MR][CHAIN_NRV] = {{{0}}};
+    for (int p = 0; p < AMX_STEP; p += 2) {
+        vec row[CHAIN_NRV];
+        for (int j = 0; j < CHAIN_NRV; j++)
+            row[j] = load(b + p * b_row + j * VL);
+        for (int i = 0; i < CHAIN_MR; i++)
+            for (int j = 0; j < CHAIN_NRV; j++)
+                sum[i][j] = fma_scalar(a[i * a_row + p], row[j], sum[i][j]);
+    }
+    for (int i = 0; i < CHAIN_MR; i++)
+        for (int j = 0; j < CHAIN_NRV; j++)
+            e[i][j] = sum[i][j];
+}
+
+/* Blocks of 32 rows: the even ones and the odd ones are chains of their own, and acc + (even + odd); runs
+ * under FTZ and DAZ. */
+static __attribute__((noinline)) void micro_amx(const struct chain_args *t, const float *a, const float *b,
+                                                float *acc) {
+    const int64_t k = t->k, a_row = t->a_row, b_row = t->b_row, acc_row = t->acc_row;
+    for (int64_t p = 0; p < k; p += AMX_STEP, a += AMX_STEP, b += AMX_STEP * b_row) {
+        vec even[CHAIN_MR][CHAIN_NRV], odd[CHAIN_MR][CHAIN_NRV];
+        every_second(a, a_row, b, b_row, even);
+        every_second(a + 1, a_row, b + b_row, b_row, odd);
+        for (int i = 0; i < CHAIN_MR; i++)
+            for (int j = 0; j < CHAIN_NRV; j++) {
+                float *c = acc + i * acc_row + j * VL;
+                store(c, load(c) + (even[i][j] + odd[i][j]));
+            }
+    }
+}
+
 static inline unsigned flush_begin(void) {
     unsigned csr = _mm_getcsr();
     _mm_setcsr(csr | 0x8040u); /* FTZ, DAZ */
@@ -205,6 +239,20 @@ static void micro_x86(const struct chain_args *t, const float *a, const float *b
             fma_flush_row(a[i * a_row + p + 1], b + (p + 1) * b_row, acc + i * acc_row);
             fma_flush_row(a[i * a_row + p], b + p * b_row, acc + i * acc_row);
         }
+}
+
+static void micro_amx(const struct chain_args *t, const float *a, const float *b, float *acc) {
+    const int64_t k = t->k, a_row = t->a_row, b_row = t->b_row, acc_row = t->acc_row;
+    for (int i = 0; i < CHAIN_MR; i++)
+        for (int64_t p = 0; p < k; p += AMX_STEP)
+            for (int j = 0; j < CHAIN_NR; j++) {
+                float *c = acc + i * acc_row + j, even = 0.0f, odd = 0.0f;
+                for (int64_t q = p; q < p + AMX_STEP; q += 2) {
+                    even = fma_flush(a[i * a_row + q], b[q * b_row + j], even);
+                    odd = fma_flush(a[i * a_row + q + 1], b[(q + 1) * b_row + j], odd);
+                }
+                *c = fma_flush(1.0f, *c, fma_flush(1.0f, even, odd));
+            }
 }
 
 static inline unsigned flush_begin(void) { return 0; }
@@ -344,19 +392,21 @@ static void micro_sm90(const struct chain_args *t, const float *a, const float *
 /* --- a tile --------------------------------------------------------------------------------------------- */
 
 static inline void chain_tile(enum sy_numeric_class cls, const struct chain_args *t) {
-    unsigned csr = cls == SY_NUMERIC_X86 ? flush_begin() : 0;
+    unsigned csr = sy_class_flushes(cls) ? flush_begin() : 0;
     for (int64_t j = 0; j < t->n; j += CHAIN_NR)
         for (int64_t i = 0; i < t->m; i += CHAIN_MR) {
             const float *a = t->a + i * t->a_row, *b = t->b + j;
             float *acc = t->acc + i * t->acc_row + j;
             if (cls == SY_NUMERIC_X86)
                 micro_x86(t, a, b, acc);
+            else if (cls == SY_NUMERIC_AMX)
+                micro_amx(t, a, b, acc);
             else if (cls == SY_NUMERIC_SM90)
                 micro_sm90(t, a, b, acc);
             else
                 micro_fp32(t, a, b, acc);
         }
-    if (cls == SY_NUMERIC_X86)
+    if (sy_class_flushes(cls))
         flush_end(csr);
 }
 

@@ -3,7 +3,7 @@
  * instruction's latency; nothing is loaded or stored.
  *
  *     x86     VDPBF16PS where the tier has it: two products and two sums a lane; else as fp32
- *     fp32    FMA: one product and one sum a lane
+ *     fp32    FMA: one product and one sum a lane; so class amx, emulated by it
  *     sm90    no peak, as it is emulated; nor has tier ref one, which calls fmaf
  */
 #include "ops/ref/protos.h"

@@ -59,7 +59,7 @@ static inline void micro_store(const struct micro *t, int64_t n, int64_t i, cons
     float *to = (float *)t->to + i * t->to_row;
     uint16_t *rounded = (uint16_t *)t->to + i * t->to_row;
     for (int64_t j = 0; j < n && t->end == MICRO_ROUND; j++)
-        rounded[j] = bf16_of(acc[j] + 0.0f, t->cls == SY_NUMERIC_X86);
+        rounded[j] = bf16_of(acc[j] + 0.0f, sy_class_flushes(t->cls));
     for (int64_t j = 0; j < n && t->end != MICRO_ROUND; j++)
         to[j] = t->end == MICRO_CUT ? acc[j] : t->end == MICRO_FOLD ? to[j] + (acc[j] + 0.0f) : acc[j] + 0.0f;
 }

@@ -32,7 +32,7 @@ static inline struct sy_pool *pool_for(const struct sy_exec *x, int64_t work) {
     return work < SMALL_WORK ? NULL : x->pool;
 }
 
-/* bf16 of x, round to nearest even. flush (class x86): a subnormal x becomes a zero of its sign. NaN stays
+/* bf16 of x, round to nearest even. flush (classes x86, amx): a subnormal x becomes a zero of its sign. NaN stays
  * NaN. */
 static inline uint16_t bf16_of(float x, int flush) {
     uint32_t u = sy_f32_bits(x), r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
@@ -61,7 +61,7 @@ static inline void widen(enum sy_dtype t, int64_t n, const void *restrict src, f
 }
 
 #if defined(__AVX512BF16__)
-/* The tier's instruction rounds as class x86 does: to nearest even, a subnormal to a zero of its sign. */
+/* The tier's instruction rounds as classes that flush do: to nearest even, a subnormal to a zero of its sign. */
 static inline void narrow_flushed(int64_t n, const float *restrict src, uint16_t *restrict dst) {
     int64_t i = 0;
     for (; i + 32 <= n; i += 32)
@@ -85,7 +85,7 @@ static inline void narrow(const struct sy_exec *x, enum sy_dtype t, int64_t n, c
                           void *restrict dst) {
     if (t == SY_F32) {
         copy_f32(n, src, dst);
-    } else if (x->cls == SY_NUMERIC_X86) {
+    } else if (sy_class_flushes(x->cls)) {
         narrow_flushed(n, src, dst);
     } else {
         uint16_t *d = dst;
@@ -96,14 +96,14 @@ static inline void narrow(const struct sy_exec *x, enum sy_dtype t, int64_t n, c
 
 /* BF(x) as an fp32 value. */
 static inline float bf(const struct sy_exec *x, float v) {
-    return x->dtype == SY_F32 ? v : f32_of(bf16_of(v, x->cls == SY_NUMERIC_X86));
+    return x->dtype == SY_F32 ? v : f32_of(bf16_of(v, sy_class_flushes(x->cls)));
 }
 
 /* v = BF(v), n contiguous values. */
 static inline void round_all(const struct sy_exec *x, int64_t n, float *v) {
     int64_t i = 0;
 #if defined(__AVX512BF16__)
-    for (; x->cls == SY_NUMERIC_X86 && i + 16 <= n; i += 16) {
+    for (; sy_class_flushes(x->cls) && i + 16 <= n; i += 16) {
         __m256i r = (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(v + i));
         _mm512_storeu_si512(v + i, _mm512_slli_epi32(_mm512_cvtepu16_epi32(r), 16));
     }

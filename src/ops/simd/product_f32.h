@@ -3,8 +3,10 @@
  *     fp32    a word is a row of k
  *     x86     a word is a bf16 value widened; of a pair of rows the odd one is packed first, and the chain
  *             runs under FTZ and DAZ
+ *     amx     likewise; of 32 rows the even ones are packed first, then the odd ones: chains of their own
  *
- * The accumulators of MR x NR outputs fill the registers but for a row of the right-hand side and one value.
+ * The accumulators of MR x NR outputs fill the registers but for a row of the right-hand side and one value;
+ * in class amx those of a half-block do, and the outputs' own stand in memory.
  */
 #ifndef SY_OPS_SIMD_PRODUCT_F32_H
 #define SY_OPS_SIMD_PRODUCT_F32_H
@@ -80,20 +82,26 @@ static inline words few_at(const struct lanes *l, int64_t p) {
                                 : few_widened((const uint16_t *)l->v.data + at, l->n);
 }
 
-/* Steps lo .. hi-1, word by word. swap: 1 where pairs change places. */
-static void pack_words(const struct lanes *l, int swap, int64_t lo, int64_t hi, uint32_t *dst,
-                       int64_t stride) {
+/* The step of row p of k. */
+static inline int64_t place(enum sy_numeric_class cls, int64_t p) {
+    return cls == SY_NUMERIC_X86   ? p ^ 1
+           : cls == SY_NUMERIC_AMX ? (p & ~31) | (p & 1) << 4 | (p & 31) >> 1
+                                   : p;
+}
+
+/* Rows lo .. hi-1, word by word. */
+static void pack_words(const struct lanes *l, int64_t lo, int64_t hi, uint32_t *dst, int64_t stride) {
     for (int64_t p = lo; p < hi; p++)
         for (int64_t i = 0; i < VL; i++)
-            dst[(p ^ swap) * stride + i] = element(l, i, p);
+            dst[place(l->cls, p) * stride + i] = element(l, i, p);
 }
 
 static void pack(const struct lanes *l, uint32_t *dst, int64_t stride) {
-    const int swap = l->cls == SY_NUMERIC_X86;
     int64_t done = 0;
     if (l->v.row == 1) {
         for (; done < l->k; done++)
-            store_words(dst + (done ^ swap) * stride, l->n == VL ? words_at(l, 0, done) : few_at(l, done));
+            store_words(dst + place(l->cls, done) * stride,
+                        l->n == VL ? words_at(l, 0, done) : few_at(l, done));
     } else if (l->v.col == 1) {
         for (; done + VL <= l->k; done += VL) {
             words r[VL];
@@ -101,10 +109,10 @@ static void pack(const struct lanes *l, uint32_t *dst, int64_t stride) {
                 r[i] = i < l->n ? words_at(l, i, done) : (words){0};
             TURN(r);
             for (int q = 0; q < VL; q++)
-                store_words(dst + (done + (q ^ swap)) * stride, r[q]);
+                store_words(dst + place(l->cls, done + q) * stride, r[q]);
         }
     }
-    pack_words(l, swap, done, l->k_pad, dst, stride);
+    pack_words(l, done, l->k_pad, dst, stride);
 }
 
 /* --- chains --------------------------------------------------------------------------------------------- */
@@ -142,21 +150,71 @@ static inline __attribute__((always_inline)) void chains(const int rows, const s
             end(t, i, j, t->end == MICRO_CUT ? c[i][j] : VEC(add_ps)(c[i][j], VEC(setzero_ps)()));
 }
 
-#define X(n) \
-    static void chains_##n(const struct micro *t) { chains(n, t); }
+/* Half a block of class amx: 16 steps from +0. */
+static inline __attribute__((always_inline)) void half_block(const int rows, const float *a, const float *b,
+                                                             vec to[MR][NRV]) {
+    vec c[MR][NRV];
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < NRV; j++)
+            c[i][j] = VEC(setzero_ps)();
+    for (int p = 0; p < 16; p++, a += LANES, b += NR) {
+        vec row[NRV];
+        for (int j = 0; j < NRV; j++)
+            row[j] = VEC(loadu_ps)(b + j * VL);
+        for (int i = 0; i < rows; i++) {
+            vec ai = VEC(set1_ps)(a[i]);
+            for (int j = 0; j < NRV; j++)
+                c[i][j] = VEC(fmadd_ps)(ai, row[j], c[i][j]);
+        }
+    }
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < NRV; j++)
+            to[i][j] = c[i][j];
+}
+
+static inline __attribute__((always_inline)) void blocks(const int rows, const struct micro *t) {
+    vec c[MR][NRV], even[MR][NRV], odd[MR][NRV];
+    const float *a = (const float *)t->a, *b = (const float *)t->b;
+    const char *next = t->next;
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < NRV; j++)
+            c[i][j] = t->from ? VEC(loadu_ps)(t->from + i * t->from_row + j * VL) : VEC(setzero_ps)();
+    for (int64_t p = 0; p < t->steps; p += 32, a += 32 * LANES, b += 32 * NR) {
+        for (int q = 0; q < 32; q++, next += 64)
+            _mm_prefetch(next, _MM_HINT_T1);
+        half_block(rows, a, b, even);
+        half_block(rows, a + 16 * LANES, b + 16 * NR, odd);
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < NRV; j++)
+                c[i][j] = VEC(add_ps)(c[i][j], VEC(add_ps)(even[i][j], odd[i][j]));
+    }
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < NRV; j++)
+            end(t, i, j, t->end == MICRO_CUT ? c[i][j] : VEC(add_ps)(c[i][j], VEC(setzero_ps)()));
+}
+
+typedef void run_of(const struct micro *);
+#define X(n)                                                        \
+    static void chains_##n(const struct micro *t) { chains(n, t); } \
+    static void blocks_##n(const struct micro *t) { blocks(n, t); }
 ROWS(X)
 #undef X
-static void (*const chains_of[MR + 1])(const struct micro *) = {NULL,
+static run_of *const chains_of[MR + 1] = {NULL,
 #define X(n) chains_##n,
-                                                                ROWS(X)
+                                          ROWS(X)
+#undef X
+};
+static run_of *const blocks_of[MR + 1] = {NULL,
+#define X(n) blocks_##n,
+                                          ROWS(X)
 #undef X
 };
 
-/* In class x86 what is no chain, a fold or a rounding, is done with subnormals on; of no steps, all of it. */
+/* Where a class flushes, what is no chain, a fold or a rounding, is done with subnormals on; of no steps, all of it. */
 static void micro(int rows, const struct micro *t) {
     float sums[MR * NR];
     struct micro run = *t;
-    int flush = t->cls == SY_NUMERIC_X86 && t->steps > 0;
+    int flush = sy_class_flushes(t->cls) && t->steps > 0;
     int apart = t->end == MICRO_ROUND || (t->end == MICRO_FOLD && flush);
     if (apart) {
         run.end = MICRO_CUT;
@@ -166,7 +224,7 @@ static void micro(int rows, const struct micro *t) {
     unsigned csr = flush ? _mm_getcsr() : 0;
     if (flush)
         _mm_setcsr(csr | 0x8040u); /* FTZ, DAZ: no compiler moves a call by pointer across it */
-    chains_of[rows](&run);
+    (t->cls == SY_NUMERIC_AMX ? blocks_of : chains_of)[rows](&run);
     if (flush)
         _mm_setcsr(csr);
     for (int i = 0; apart && i < rows; i++)

@@ -1,4 +1,4 @@
-/* Micro-tiles of the tier avx512: classes x86 and fp32 by FMA, sm90 emulated. */
+/* Micro-tiles of the tier avx512: classes x86, amx and fp32 by FMA, sm90 emulated. */
 #include "ops/simd/product_f32.h"
 
 static const struct product_kernel by_fma = {.mr = MR,
