@@ -8,8 +8,8 @@ OPT ?= -O2 -g
 PREFIX ?= /usr/local
 SAN ?=
 WARN = -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
-CPPFLAGS += -Iinclude -Isrc -Icli -D_GNU_SOURCE
-CFLAGS += -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math $(OPT) $(WARN) $(SAN) -MMD -MP -pthread
+CPPFLAGS += -Iinclude -Isrc -Icli -D_GNU_SOURCE -DSY_EXPERIMENTAL=1
+CFLAGS += -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math -fPIC -fvisibility=hidden $(OPT) $(WARN) $(SAN) -MMD -MP -pthread
 OUR_LIBS = -ljansson -lzstd -lz -lxxhash -lpcre2-8 -lutf8proc
 LIBS = $(OUR_LIBS) $(CUDA_LIBS) -lm -pthread $(MPI_LIBS)
 NVCC ?= nvcc
@@ -37,11 +37,12 @@ tier_src = $(filter-out $(patsubst src/ops/simd/%_$(1).c,src/ops/ref/%.c,$(wildc
 CUDA_DIR = $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v $(NVCC))))
 CUDA_SRC := $(wildcard src/ops/cuda/*.cu)
 CUDA_ABSENT := src/device/cuda_absent.c src/ops/cuda_absent.c
+CUPTI_H = $(firstword $(wildcard $(CUDA_DIR)/include/cupti.h $(CUDA_DIR)/extras/CUPTI/include/cupti.h))
 CUDA_OBJ := $(if $(CUDA),$(CUDA_SRC:%.cu=$(BUILD)/%.cu.o) $(BUILD)/src/ops/cuda/table.o $(BUILD)/src/ops/cuda/absent.o)
 CUDA_LIBS = $(if $(CUDA),-L$(CUDA_DIR)/lib64 -lcudart_static -ldl -lrt $(if $(STATIC),-Wl$(comma)-Bstatic -lstdc++ -Wl$(comma)-Bdynamic,-lstdc++))
 # MPI=1 likewise.
 MPI_SRC := $(filter-out src/comm/mpi_absent.c,$(wildcard src/comm/mpi_*.c))
-LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c src/device/cuda_graph.c src/device/cuda_stamps.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
+LEFT_OUT := $(if $(CUDA),$(CUDA_ABSENT),src/device/cuda.c src/device/cuda_graph.c src/device/cuda_stamps.c) $(if $(CUDA),$(if $(CUPTI_H),src/device/cuda_works_absent.c,src/device/cuda_works.c),src/device/cuda_works.c) $(if $(filter 1,$(MPI)),src/comm/mpi_absent.c,$(MPI_SRC))
 LIB_SRC := $(filter-out $(REF_SRC) $(LEFT_OUT),$(wildcard src/*/*.c))
 LIB_OBJ := $(CUDA_OBJ) $(LIB_SRC:%.c=$(BUILD)/%.o) $(SIMD_SRC:%.c=$(BUILD)/%.o) $(foreach t,$(TIERS),$(patsubst src/ops/ref/%.c,$(BUILD)/src/ops/ref/%.$(t).o,$(call tier_src,$(t))))
 # The report's style and script, as strings.
@@ -50,6 +51,11 @@ LIB_OBJ += $(PAGE_OBJ)
 CLI_SRC := $(wildcard cli/*.c)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
 LIB := $(BUILD)/libswitchyard.a
+# Before 1.0 each minor version is an ABI of its own.
+VERSION := $(shell sed -n 's/^.define SY_VERSION "\(.*\)"/\1/p' include/switchyard.h)
+SO := $(BUILD)/libswitchyard.so
+SO_NAME := libswitchyard.so.$(basename $(VERSION))
+SHARED := $(if $(SAN)$(STATIC),,$(SO))
 BIN := $(BUILD)/switchyard
 TEST_SRC := $(wildcard tests/unit/test_*.c tests/ops/test_*.c tests/e2e/test_*.c tests/cli/test_*.c)
 TESTS := $(filter-out $(if $(SAN)$(if $(shell command -v $(CXX)),,none),%/test_cuda_on_cpu) $(if $(AMX_TIER),,%/test_amx_on_cpu),$(TEST_SRC:tests/%.c=$(BUILD)/tests/%))
@@ -59,10 +65,11 @@ FAILING := $(FUZZ:%=$(BUILD)/tests/fuzz/failing_%)
 FAILING_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc strdup aligned_alloc free sy_fail json_loadb \
     inflateInit2_ ZSTD_createDCtx)
 FAILING_OBJ = $(BUILD)/tests/fuzz/failing_%.o $(BUILD)/tests/fuzz/failing_malloc.o
+EXAMPLES := $(wildcard examples/*.c)
 HELPER_SRC := $(wildcard tests/cli/toml_decode.c)
 HELPERS := $(HELPER_SRC:tests/cli/%.c=$(BUILD)/tests/%) $(if $(filter 1,$(MPI)),$(BUILD)/tests/mpi/ranks)
 
-all: $(BIN) ## the program and the library
+all: $(BIN) $(SHARED) ## the program and the libraries
 help: ## this list
 	@grep -hE '^[a-z][a-z -]*:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 24
 
@@ -81,7 +88,7 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 # Device code. A kernel that spills, a serialised wgmma, an ignored setmaxnreg (ptxas C75xx) is no build.
-GPU_FLAGS = -O3 -std=c++20 --fmad=false -gencode arch=compute_90a,code=sm_90a -ccbin $(CXX)
+GPU_FLAGS = -O3 -std=c++20 -Xcompiler -fPIC$(comma)-fvisibility=hidden --fmad=false -gencode arch=compute_90a,code=sm_90a -ccbin $(CXX)
 define gpu_compile
 	@mkdir -p $(@D)
 	$(NVCC) $(GPU_FLAGS) -Iinclude -Isrc -MMD -MP -MF $(@:.o=.d) -Xptxas -v -c $< -o $@ 2> $@.ptxas || { cat $@.ptxas >&2; exit 1; }
@@ -90,6 +97,7 @@ endef
 $(BUILD)/src/ops/cuda/%.cu.o: src/ops/cuda/%.cu
 	$(gpu_compile)
 $(BUILD)/src/device/cuda.o $(BUILD)/src/device/cuda_graph.o $(BUILD)/src/device/cuda_stamps.o $(BUILD)/src/ops/cuda/%.o: CPPFLAGS += -isystem $(CUDA_DIR)/include
+$(BUILD)/src/device/cuda_works.o: CPPFLAGS += -isystem $(CUDA_DIR)/include -isystem $(dir $(CUPTI_H))
 # The ops of the list that no file of ops/cuda has a kernel for.
 $(BUILD)/src/ops/cuda/absent.c: src/ops/ops.h $(CUDA_SRC)
 	@mkdir -p $(@D)
@@ -107,6 +115,12 @@ $(MPI_SRC:%.c=$(BUILD)/%.o): CPPFLAGS += $(MPI_CFLAGS)
 $(LIB): $(LIB_OBJ) $(wildcard $(BUILD)/config.mk)
 	rm -f $@
 	ar rcs $@ $(LIB_OBJ)
+# It exports what the header declares (tools/exports.sh), and is found by its SONAME beside itself.
+$(BUILD)/libswitchyard.map: include/switchyard.h tools/exports.sh
+	sh tools/exports.sh include/switchyard.h $(VERSION) > $@.tmp && mv $@.tmp $@
+$(SO): $(LIB_OBJ) $(BUILD)/libswitchyard.map
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SO_NAME) -Wl,--version-script=$(BUILD)/libswitchyard.map -Wl,--no-undefined $(LIB_OBJ) $(LINK_LIBS) -o $@
+	ln -sf libswitchyard.so $(BUILD)/$(SO_NAME)
 $(BIN): $(CLI_OBJ) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB)
@@ -149,7 +163,7 @@ $(BUILD)/examples/%: $(BUILD)/examples/%.o $(LIB)
 
 demo: $(BIN) ## train configs/tiny.toml on short pieces of prose, sample, compare the digest
 	sh tools/demo.sh $(BIN)
-tests: $(BIN) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(BUILD)/examples/moe_layer ## build what test runs
+tests: $(BIN) $(SHARED) $(TESTS) $(REPLAY) $(FAILING) $(HELPERS) $(EXAMPLES:%.c=$(BUILD)/%) ## build what test runs
 test: tests ## every test that needs no GPU, MPI, network or Python
 	sh tools/run_tests.sh $(BUILD) $(TESTS) $(REPLAY) $(FAILING) $(if $(filter 1,$(MPI)),$(wildcard tests/mpi/*.sh))
 example: $(BUILD)/examples/moe_layer ## one MoE layer in a program of one's own: alone, and over 4 ranks with the same digest
@@ -188,12 +202,19 @@ gpu-test: gpu-tests ## class sm90 and every op against a Hopper GPU, bit for bit
 	sh tests/gpu/run.sh $(BUILD)
 gpu-bench: $(BIN) ## every op on the GPU at the sizes of trainings; beside cuBLAS, grouped_mm, cuDNN where torch is (bench/gpu)
 	BIN=$(BIN) sh bench/gpu/run.sh
-test-all: test cover headers layers browser readers ## test, all layouts of verify, the report in a browser, and the checks of the house
+test-all: test cover tiers arm64 headers layers browser readers python-test ## test, all layouts of verify, all tiers, arm64, the report in a browser, the Python package, and the checks of the house
 browser: $(BIN) ## the report in chromium, beside pictures that were looked at (where chromium and python3 are)
 	BIN=$(BIN) sh tests/browser/report.sh
+PYTHON ?= python3
+python-test: $(BIN) $(SO) ## the Python package against the program, numpy and transformers, where they are (PYTHON=)
+	@if command -v $(PYTHON) >/dev/null; then PYTHONPATH=python $(PYTHON) python/tests/test_switchyard.py; else echo "python-test: no $(PYTHON) here"; fi
 readers: $(BIN) ## event files and Prometheus' page as the packages tensorboard and prometheus_client read them (where python3 has them)
 	BIN=$(BIN) sh tests/readers/tensorboard.sh
 	BIN=$(BIN) sh tests/readers/prometheus.sh
+tiers: $(BIN) ## 20 steps of both debug configs in every tier of this machine: tests/data/goldens_debug.txt
+	sh tools/tiers.sh $(BIN)
+arm64: $(BIN) ## built for arm64, run by qemu-user: the bits of this machine (where the cross compiler, qemu and the libraries are)
+	sh tools/arm64.sh $(BIN)
 screenshots: $(BIN) ## docs/report*.png anew (chromium)
 	BIN=$(BIN) sh tools/screenshots.sh
 cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one digest each
@@ -212,21 +233,24 @@ goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt ane
 configure: ## keep CC, OPT and PREFIX as given here for later calls of make; CUDA=1: with the GPU (NVCC=path); MPI=1: with Open MPI
 	@mpi=$$(sh tools/find_mpi.sh $(MPI)) && CC='$(CC)' NVCC='$(NVCC)' CUDA_HOME='$(CUDA_HOME)' sh tools/configure.sh '$(CUDA)' \
 	    $(BUILD)/config.mk 'CC = $(CC)' 'OPT = $(OPT)' 'PREFIX = $(PREFIX)' $${mpi:+"$$mpi"}
-VERSION = $(shell sed -n 's/^.define SY_VERSION "\(.*\)"/\1/p' include/switchyard.h)
 MAN = share/man/man1/switchyard.1
 COMPLETION = share/bash-completion/completions/switchyard
-INSTALLED = bin/switchyard include/switchyard.h lib/libswitchyard.a lib/pkgconfig/switchyard.pc $(MAN) $(COMPLETION)
-install: $(BIN) $(LIB) ## program, library, header, pkg-config file, manual page, completion, into PREFIX (/usr/local); DESTDIR for packages
+INSTALLED = bin/switchyard include/switchyard.h lib/libswitchyard.a lib/pkgconfig/switchyard.pc $(MAN) $(COMPLETION) \
+    lib/libswitchyard.so.$(VERSION) lib/$(SO_NAME) lib/libswitchyard.so
+install: $(BIN) $(LIB) $(SO) ## program, libraries, header, pkg-config file, manual page, completion, into PREFIX (/usr/local); DESTDIR for packages
 	install -d $(sort $(dir $(INSTALLED:%=$(DESTDIR)$(PREFIX)/%)))
 	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/switchyard
 	install -m 644 include/switchyard.h $(DESTDIR)$(PREFIX)/include/switchyard.h
 	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/libswitchyard.a
+	install -m 755 $(SO) $(DESTDIR)$(PREFIX)/lib/libswitchyard.so.$(VERSION)
+	ln -sf libswitchyard.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SO_NAME)
+	ln -sf $(SO_NAME) $(DESTDIR)$(PREFIX)/lib/libswitchyard.so
 	install -m 644 docs/switchyard.1 $(DESTDIR)$(PREFIX)/$(MAN)
 	$(BIN) completion >$(DESTDIR)$(PREFIX)/$(COMPLETION)
 	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
 	    'Name: switchyard' 'Description: mixture-of-experts training, the same bits on every layout' \
-	    'Version: $(VERSION)' 'Requires: jansson libzstd zlib libxxhash libpcre2-8 libutf8proc$(if $(filter 1,$(MPI)), ompi-c)' 'Cflags: -I$${includedir}' \
-	    'Libs: -L$${libdir} -lswitchyard $(CUDA_LIBS) -lm -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/switchyard.pc
+	    'Version: $(VERSION)' 'Requires.private: jansson libzstd zlib libxxhash libpcre2-8 libutf8proc$(if $(filter 1,$(MPI)), ompi-c)' \
+	    'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lswitchyard' 'Libs.private: $(CUDA_LIBS) -lm -pthread' >$(DESTDIR)$(PREFIX)/lib/pkgconfig/switchyard.pc
 uninstall: ## remove what install wrote, with the same PREFIX and DESTDIR
 	rm -f $(INSTALLED:%=$(DESTDIR)$(PREFIX)/%)
 
@@ -256,7 +280,6 @@ docs: $(BUILD)/tools/config_reference $(BIN) ## docs/CONFIG.md and docs/switchya
 	$(BIN) manual > docs/switchyard.1.tmp && mv docs/switchyard.1.tmp docs/switchyard.1
 $(BUILD)/tools/config_reference: $(BUILD)/tools/config_reference.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
-EXAMPLES := $(wildcard examples/*.c)
 headers: ## the public header, and the examples with it, compile alone as C11 and C++17
 	$(CC) -std=c11 -Wall -Wextra -pedantic -fsyntax-only -x c include/switchyard.h
 	$(CC) -std=c11 -Wall -Wextra -pedantic -fsyntax-only -Iinclude $(EXAMPLES)
@@ -266,4 +289,4 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 
 -include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(AMX_ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
-.PHONY: browser readers screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time amx-chain ptxas ptxas-check
+.PHONY: arm64 tiers browser readers python-test screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time amx-chain ptxas ptxas-check

@@ -1,4 +1,4 @@
-/* switchyard bench [gemm|moe] [--threads N] [--json]; bench ops [OP ...] [--json];
+/* switchyard bench [gemm|moe|layers] [--threads N] [--json]; bench ops [OP ...] [--json];
  * bench [gemm|attention|moe|ops [OP ...]] --device cuda[:N] [--json];
  * bench model [CONFIG ...] [--steps N] [--cpu] [--ids random] [--json] [--section.key=value ...]. */
 #include <stdlib.h>
@@ -86,7 +86,8 @@ static int ops(int argc, char **argv, int json, const struct sy_io *io) {
 
 /* gemm, attention, ops [OP ...] of a GPU. */
 static int gpu(int argc, char **argv, const char *device, int json, const struct sy_io *io) {
-    struct sy_bench_gpu_options o = {.what = argc > 1 ? argv[1] : "gemm", .device = device, .json = json};
+    struct sy_bench_gpu_options o = {
+        .size = sizeof o, .what = argc > 1 ? argv[1] : "gemm", .device = device, .json = json};
     if (argc > 2 && strcmp(o.what, "ops") != 0)
         return sy_cli_not_understood("bench", argv[2]);
     if (argc > 2) {
@@ -97,7 +98,7 @@ static int gpu(int argc, char **argv, const char *device, int json, const struct
 }
 
 int sy_cli_bench(int argc, char **argv) {
-    const char *steps = "7", *device = "cpu";
+    const char *steps = "7", *device = "cpu", *trace = NULL;
     int64_t n;
     int json = sy_cli_take_flag(&argc, argv, "json"), cpu = sy_cli_take_flag(&argc, argv, "cpu");
     int has_steps = sy_cli_take(&argc, argv, "steps", &steps);
@@ -105,8 +106,10 @@ int sy_cli_bench(int argc, char **argv) {
     int has_threads = sy_cli_take(&argc, argv, "threads", &threads);
     int has_ids = sy_cli_take(&argc, argv, "ids", &ids);
     int has_device = sy_cli_take(&argc, argv, "device", &device);
+    int has_trace = sy_cli_take(&argc, argv, "trace", &trace);
     struct sy_io io = sy_cli_io();
-    struct sy_bench_options options = {.json = json, .cpu = cpu, .random_ids = ids && !strcmp(ids, "random")};
+    struct sy_bench_options options = {
+        .size = sizeof options, .json = json, .cpu = cpu, .random_ids = ids && !strcmp(ids, "random")};
     if (!sy_cli_number(steps, (struct sy_cli_bounds){INT64_MIN, INT64_MAX}, &options.steps))
         return sy_cli_usage("bench", "--steps%s%s: needs a number", steps ? " " : "", steps ? steps : "");
     if (has_threads) {
@@ -114,22 +117,29 @@ int sy_cli_bench(int argc, char **argv) {
             return sy_cli_usage("bench", "--threads%s%s: needs a number, 0 to 1024", threads ? " " : "",
                                 threads ? threads : "");
         options.threads = (int)n;
-        if (argc > 1 && strcmp(argv[1], "gemm") && strcmp(argv[1], "moe"))
-            return sy_cli_usage("bench", "--threads is for bench gemm and moe");
+        if (argc > 1 && strcmp(argv[1], "gemm") && strcmp(argv[1], "moe") && strcmp(argv[1], "layers"))
+            return sy_cli_usage("bench", "--threads is for bench gemm, moe and layers");
     }
     if (has_ids && (!ids || (strcmp(ids, "random") && strcmp(ids, "text"))))
         return sy_cli_usage("bench", "--ids %s: must be random or text", ids ? ids : "");
+    if (has_trace && (!trace || !trace[0]))
+        return sy_cli_usage("bench", "--trace needs a file");
+    options.trace = trace;
     if (!device)
         return sy_cli_usage("bench", "--device needs a name: cpu, cuda or cuda:N");
-    if (has_device && argc > 1 && !strcmp(argv[1], "model"))
+    if (has_device && argc > 1 && (!strcmp(argv[1], "model") || !strcmp(argv[1], "layers")))
         return sy_cli_usage("bench",
                             "--device is for bench ops, gemm, attention and moe; of a training step: "
                             "bench model --run.device=%s",
                             device);
     if (argc > 1 && strcmp(argv[1], "model") == 0)
         return model(argc, argv, &options, &io);
-    if (has_steps || cpu || has_ids)
-        return sy_cli_usage("bench", "--%s is for bench model", cpu ? "cpu" : has_ids ? "ids" : "steps");
+    if (has_steps || cpu || has_ids || has_trace)
+        return sy_cli_usage("bench", "--%s is for bench model",
+                            cpu         ? "cpu"
+                            : has_ids   ? "ids"
+                            : has_trace ? "trace"
+                                        : "steps");
     if (strcmp(device, "cpu") != 0)
         return gpu(argc, argv, device, json, &io);
     if (argc > 1 && strcmp(argv[1], "ops") == 0)

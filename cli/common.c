@@ -131,8 +131,11 @@ static void progress(void *user, const struct sy_progress *p) {
 
 struct sy_io sy_cli_io(void) {
     int columns = terminal_columns();
-    return (struct sy_io){
-        .write = write_out, .log = log_line, .progress = progress, .columns = columns ? columns - 1 : 0};
+    return (struct sy_io){.size = sizeof(struct sy_io),
+                          .write = write_out,
+                          .log = log_line,
+                          .progress = progress,
+                          .columns = columns ? columns - 1 : 0};
 }
 
 /* --- arguments ------------------------------------------------------------------------------------------ */

@@ -4,7 +4,7 @@
 #include "cli.h"
 
 int sy_cli_convert(int argc, char **argv) {
-    struct sy_convert_options o = {0};
+    struct sy_convert_options o = {.size = sizeof o};
     if (sy_cli_take(&argc, argv, "dtype", &o.dtype) && !o.dtype)
         return sy_cli_usage("convert", "--dtype needs bf16, fp16 or fp32");
     if (sy_cli_take(&argc, argv, "max-shard", &o.max_shard) && !o.max_shard)

@@ -1,4 +1,4 @@
-/* switchyard eval MODEL: how likely its model finds texts, and which of several answers it finds the likeliest. */
+/* switchyard eval MODEL: how likely it finds texts, and which of several answers the likeliest. */
 #include <string.h>
 
 #include "cli.h"
@@ -20,7 +20,7 @@ static int take_options(int *argc, char **argv, struct sy_eval_options *o) {
 }
 
 int sy_cli_eval(int argc, char **argv) {
-    struct sy_eval_options o = {0};
+    struct sy_eval_options o = {.size = sizeof o};
     int code = take_options(&argc, argv, &o);
     if (code)
         return code;

@@ -86,7 +86,7 @@ static int generate(int argc, char **argv, const struct sy_generate_options *o) 
 }
 
 int sy_cli_generate(int argc, char **argv) {
-    struct sy_generate_options o = {0};
+    struct sy_generate_options o = {.size = sizeof o};
     const char **texts = calloc(2 * (size_t)argc, sizeof *texts);
     if (!texts)
         return sy_cli_usage("generate", "no memory for %d arguments", argc);

@@ -13,7 +13,7 @@ int sy_cli_info(int argc, char **argv) {
 }
 
 int sy_cli_init(int argc, char **argv) {
-    struct sy_init_options o = {.flavor = ""};
+    struct sy_init_options o = {.size = sizeof o, .flavor = ""};
     const char *memory = NULL;
     char *end = NULL;
     if (sy_cli_take(&argc, argv, "flavor", &o.flavor) && !o.flavor)

@@ -8,7 +8,7 @@
 static const struct sy_cli_bounds from_0 = {0, 1000000}, from_1 = {1, 1000000};
 
 int sy_cli_inspect(int argc, char **argv) {
-    struct sy_experts_options o = {.layer = -1};
+    struct sy_experts_options o = {.size = sizeof o, .layer = -1};
     int experts = sy_cli_take_flag(&argc, argv, "experts"), others = argc;
     if (!sy_cli_take_number(&argc, argv, "layer", from_0, &o.layer))
         return sy_cli_usage("inspect", "--layer needs a whole number from 0");

@@ -18,7 +18,7 @@ static int take_options(int *argc, char **argv, struct sy_logits_options *o) {
 }
 
 int sy_cli_logits(int argc, char **argv) {
-    struct sy_logits_options o = {0};
+    struct sy_logits_options o = {.size = sizeof o};
     int code = take_options(&argc, argv, &o);
     if (code)
         return code;

@@ -15,7 +15,7 @@ static int terminal_columns(void) {
 
 int sy_cli_plot(int argc, char **argv) {
     int64_t width = terminal_columns();
-    struct sy_plot_options o = {.layer = -1};
+    struct sy_plot_options o = {.size = sizeof o, .layer = -1};
     if (!sy_cli_take_number(&argc, argv, "width", from_1, &width))
         return sy_cli_usage("plot", "--width needs a whole number from 1");
     if (!sy_cli_take_number(&argc, argv, "rows", from_1, &o.rows))

@@ -4,7 +4,7 @@
 #include "cli.h"
 
 int sy_cli_tokenize(int argc, char **argv) {
-    struct sy_tokenize_options o = {0};
+    struct sy_tokenize_options o = {.size = sizeof o};
     int64_t threads = 0;
     if ((sy_cli_take(&argc, argv, "text", &o.text) && !o.text) ||
         (sy_cli_take(&argc, argv, "ids", &o.ids) && !o.ids))

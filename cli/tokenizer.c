@@ -7,7 +7,7 @@ enum { MAX_SPECIAL = 900 };
 
 int sy_cli_tokenizer(int argc, char **argv) {
     static const char *special[MAX_SPECIAL];
-    struct sy_tokenizer_train_options o = {.min_frequency = 2, .special = special};
+    struct sy_tokenizer_train_options o = {.size = sizeof o, .min_frequency = 2, .special = special};
     const struct sy_cli_bounds from_1 = {1, INT64_MAX};
     if (!sy_cli_take_number(&argc, argv, "vocab-size", from_1, &o.vocab_size) ||
         !sy_cli_take_number(&argc, argv, "min-frequency", from_1, &o.min_frequency))

@@ -68,9 +68,9 @@ static int train(int argc, char **argv) {
     char name[256];
     sy_cli_rank = sy_process_rank(config);
     sy_cli_config_name(path, name);
-    int saving = sy_config_get(config, "checkpoint.enable", &text) != SY_OK || strcmp(text, "true") == 0;
+    int saving = sy_option_get(config, "checkpoint.enable", &text) != SY_OK || strcmp(text, "true") == 0;
     char save_signal[16] = "";
-    if (sy_config_get(config, "run.save_signal", &text) == SY_OK)
+    if (sy_option_get(config, "run.save_signal", &text) == SY_OK)
         sscanf(text, "\"%15[a-z0-9]", save_signal);
     struct sy_io io = sy_cli_io();
     sy_cli_catch_signals(&io, saving ? "saving after this step" : "stopping after this step without saving",

@@ -31,7 +31,7 @@ static int verify(int argc, char **argv) {
         return code;
     sy_cli_rank = sy_process_rank(config);
     struct sy_verify_options options = {
-        .steps = n, .layouts = most, .plant = plant, .only = only, .n_only = n_only};
+        .size = sizeof options, .steps = n, .layouts = most, .plant = plant, .only = only, .n_only = n_only};
     code = sy_cli_finish_config(config, sy_verify(config, &options, &io)); /* a list needs no config */
     sy_config_destroy(config);
     return code;

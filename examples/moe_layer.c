@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SY_EXPERIMENTAL 1
 #include <switchyard.h>
 
 enum { DIM = 32, WIDTH = 48, EXPERTS = 8, SEQUENCES = 8, SEQ_LEN = 16, ROW = SEQ_LEN * DIM };

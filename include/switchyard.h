@@ -3,8 +3,13 @@
  * The only installed header. Handles are opaque; options are set by the keys of docs/CONFIG.md; outputs come
  * last and are written only on success. A function that can fail returns a sy_status; sy_error_message() then
  * holds one line for the calling thread: what, where, the value, the bound, what to do. The library never
- * prints, exits or installs handlers. Each prototype's comment starts with `Local.` or `Collective.`: a
- * collective is called by every rank and returns the agreed status.
+ * prints, exits or installs handlers. libswitchyard.so exports what stands here and nothing else. Each
+ * prototype's comment starts with `Local.` or `Collective.`: a collective is called by every rank and returns
+ * the agreed status.
+ *
+ * A struct of options, and struct sy_io, begins with its size, sizeof of it: a library of another version
+ * then knows which members there are. 0 is the size that version 0.1 had. A member that is 0, as all are in
+ * {0}, is what its comment says of 0, or what it was before there was that member.
  */
 #ifndef SWITCHYARD_H
 #define SWITCHYARD_H
@@ -14,6 +19,9 @@
 
 #ifdef __cplusplus
 extern "C" {
+#endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
 #endif
 
 #define SY_VERSION_MAJOR 0
@@ -72,7 +80,7 @@ sy_status sy_config_flags(struct sy_config *config, int *argc, char **argv);
 sy_status sy_option_set(struct sy_config *config, const char *key, const char *text);
 
 /* Local. The value of a key as TOML text, valid until sy_config_destroy. Errors: ERR_USAGE, ERR_MEMORY. */
-sy_status sy_config_get(struct sy_config *config, const char *key, const char **text);
+sy_status sy_option_get(struct sy_config *config, const char *key, const char **text);
 
 /* Local. The i-th message, each one line, of all that reading flags and files, or else the checks before an
  * operation, found wrong with a config; NULL past the last or the tenth. *n (if not NULL) is how many there
@@ -105,6 +113,7 @@ struct sy_progress {
 };
 
 struct sy_io {
+    size_t size;
     sy_write_fn write;                                      /* results: tables, samples; may be NULL */
     void (*log)(void *user, int warning, const char *line); /* may be NULL */
     void (*progress)(void *user, const struct sy_progress *progress); /* may be NULL */
@@ -154,7 +163,71 @@ struct sy_train_summary {
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io,
                    struct sy_train_summary *out);
 
+/* --- a run, step by step -------------------------------------------------------------------------------- */
+
+/* A run of one rank that is open: what sy_train does, when the caller says so. One thread at a time. */
+struct sy_run;
+
+/* Local. As sy_train up to its first step: a new run, or one that goes on; run.ranks is 1. `config` outlives
+ * it; io (NULL: none) is copied. Errors: those of sy_train. Ended by sy_run_close. */
+sy_status sy_run_open(struct sy_config *config, const char *name, const struct sy_io *io,
+                      struct sy_run **out);
+
+/* Local. Saves nothing. The status of a step that failed before, or of writing the run's last lines. NULL is
+ * fine. */
+sy_status sy_run_close(struct sy_run *run);
+
+struct sy_run_result {
+    int64_t step;               /* from 1: the step that was done */
+    double loss, grad_norm, lr; /* loss and grad_norm are NaN where they are not finite */
+    int64_t tokens;             /* of the step; 0: it was skipped */
+    int applied;                /* 0: the weights are as before */
+    char weights_digest[33];
+};
+
+/* Local. One step. After an error, which saves what was before it, only sy_run_close is left. Errors: those
+ * of sy_train; ERR_USAGE the run has all its training.steps. */
+sy_status sy_run_step(struct sy_run *run, struct sy_run_result *out);
+
+/* Local. A checkpoint of this step, if there is none. Errors: ERR_IO, ERR_USAGE checkpoint.enable. */
+sy_status sy_run_save(struct sy_run *run);
+
+/* Local. Loss over held-out sequences (data.holdout), nats per token. Errors: ERR_USAGE nothing is. */
+sy_status sy_run_eval(struct sy_run *run, double *loss);
+
+/* Local. logits [n, vocab_size] after each of ids [n], one sequence of one document; n is 1 to seq_len.
+ * Errors: ERR_USAGE n, or an id outside the vocabulary. */
+sy_status sy_run_logits(struct sy_run *run, const int32_t *ids, int64_t n, float *logits);
+
+struct sy_run_about {
+    int64_t step, steps; /* done in all; training.steps */
+    int64_t seq_len, vocab_size;
+    int64_t n_parameters;
+    int n_tensors;
+    char weights_digest[33];
+    char run_dir[4096];
+};
+void sy_run_about(const struct sy_run *run, struct sy_run_about *out); /* Local. */
+
+struct sy_run_tensor {
+    const char *name; /* as in a checkpoint; valid until sy_run_close */
+    int n_dims;       /* 1, 2 */
+    int64_t dims[2];
+    int64_t n; /* elements */
+};
+
+/* Local. The i-th tensor, 0 to n_tensors - 1, in bytewise order of names. Errors: ERR_USAGE no such one. */
+sy_status sy_run_tensor(const struct sy_run *run, int i, struct sy_run_tensor *out);
+
+/* Local. The fp32 weights of a tensor, row-major, n elements. Those that are set must be finite. Errors:
+ * ERR_USAGE no such tensor, or another n. */
+sy_status sy_run_weights(struct sy_run *run, const char *name, int64_t n, float *out);
+sy_status sy_run_set_weights(struct sy_run *run, const char *name, int64_t n, const float *in);
+
+/* --- other operations ----------------------------------------------------------------------------------- */
+
 struct sy_verify_options {
+    size_t size;
     int64_t steps;           /* of each layout */
     int64_t layouts;         /* at most; 0: all of the cover */
     const char *const *only; /* [n_only] "FACTOR=VALUE[,VALUE...]": of this factor these values alone */
@@ -181,6 +254,7 @@ sy_status sy_diff_locate(const char *a, const char *b, const struct sy_io *io, i
 sy_status sy_replay(struct sy_config *config, const char *run, int64_t step, const struct sy_io *io);
 
 struct sy_generate_options {
+    size_t size;
     const char *const *prompts; /* [n_prompts]; none, and no file: one empty prompt */
     int n_prompts;
     const char *prompt_file; /* more of them, a line each, or JSON lines with "prompt"; NULL */
@@ -203,6 +277,7 @@ sy_status sy_generate(struct sy_config *config, const char *model_dir,
 
 /* One of data and multiple_choice. */
 struct sy_eval_options {
+    size_t size;
     const char *data;            /* a file or folder of text or JSON lines */
     const char *multiple_choice; /* a file of JSON lines: {"context", "choices", "answer"} */
     const char *delimiter;       /* between context and choice; NULL: a space */
@@ -210,13 +285,14 @@ struct sy_eval_options {
     int json;       /* a line for each document or question, then one for all of them */
 };
 
-/* Local. How likely a model (as of sy_generate) finds texts: nats and bits per token and per byte, perplexity;
- * or how often it finds the right answer the likeliest. The same on every layout. Errors: those of reading
+/* Local. How likely a model (as of sy_generate) finds texts: nats and bits per token and byte, perplexity; or
+ * how often it finds the right answer the likeliest. The same on every layout. Errors: those of reading
  * the model and the file, ERR_NONFINITE. */
 sy_status sy_eval(struct sy_config *config, const char *model_dir, const struct sy_eval_options *options,
                   const struct sy_io *io);
 
 struct sy_logits_options {
+    size_t size;
     /* one of these; none: the sequences of the file that is compared with */
     const char *text, *data; /* a text; a file or folder of text or JSON lines */
     const char *out;     /* safetensors, which must not exist: ids.<i> I64 [T], logits.<i> F32 [T, vocab] */
@@ -231,19 +307,21 @@ sy_status sy_logits(struct sy_config *config, const char *model_dir, const struc
                     const struct sy_io *io);
 
 struct sy_convert_options {
+    size_t size;
     const char *dtype;     /* "bf16", "fp16", "fp32"; NULL: "bf16" */
     const char *max_shard; /* of a file of weights: "5GB" (10^9), "5GiB" (2^30), bytes; NULL: "5GB" */
 };
 
-/* Local. Makes a folder for sharing of a model (as of sy_generate): weights in another precision, config.json,
+/* Local. Makes a folder for sharing of a model (as of sy_generate): weights in a precision, config.json,
  * generation_config.json, tokenizer files, README.md with the digest. Errors: ERR_USAGE `out` is there;
  * ERR_DATA a number that is beyond the precision; those of reading and writing. */
 sy_status sy_convert(const char *model_dir, const char *out, const struct sy_convert_options *options,
                      const struct sy_io *io);
 
 struct sy_tokenize_options {
+    size_t size;
     const char *tokenizer; /* as tokenizer.path: "byte", a tokenizer.json, or a folder with one */
-    /* one of these: a text; ids, to be made text; files or folders of text (or of lines of ids) */
+    /* one of these: a text; ids, to be made text; files or folders of text, or of tokens (or of lines of ids) */
     const char *text, *ids, *const *paths;
     int n_paths;
     int decode;           /* not 0: paths hold lines of ids, as are written without it */
@@ -259,6 +337,7 @@ struct sy_tokenize_options {
 sy_status sy_tokenize(const struct sy_tokenize_options *options, const struct sy_io *io);
 
 struct sy_tokenizer_train_options {
+    size_t size;
     const char *const *paths; /* files or folders of text or JSON lines */
     int n_paths;
     const char *text_key;  /* of JSON lines; NULL: "text" */
@@ -283,7 +362,8 @@ sy_status sy_tokenizer_train(const struct sy_tokenizer_train_options *options, c
 sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io);
 
 struct sy_init_options {
-    const char *flavor; /* "": none */
+    size_t size;
+    const char *flavor; /* NULL, "": none */
     const char *device; /* NULL, "cpu"; "cuda", "cuda:N": one that fits that GPU */
     double memory_gib;  /* of the GPU; 0: what it has, or 139.8, an H200's, where there is none */
 };
@@ -298,6 +378,7 @@ sy_status sy_init(struct sy_config *config, const struct sy_init_options *option
 sy_status sy_inspect(const char *path, const struct sy_io *io);
 
 struct sy_experts_options {
+    size_t size;
     int64_t layer; /* of the model, from 0; negative: all MoE layers */
     /* of a layer's table; more experts: the heaviest, the rest as one row, the lightest; 0: 32 */
     int64_t rows;
@@ -318,6 +399,7 @@ sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *
 sy_status sy_report(const char *const *runs, int n_runs, const char *out, const struct sy_io *io);
 
 struct sy_plot_options {
+    size_t size;
     int width;     /* columns of a line */
     int64_t rows;  /* of the loss; 0: 10 */
     int64_t layer; /* of the model, from 0; negative: the first four MoE layers */
@@ -343,6 +425,7 @@ sy_status sy_info(const struct sy_io *io);
 sy_status sy_bench_ops(const char *op, int json, const struct sy_io *io);
 
 struct sy_bench_gpu_options {
+    size_t size;
     const char *what;       /* "ops": all of them; "gemm", "attention" */
     const char *device;     /* "cuda", "cuda:N" */
     const char *const *ops; /* [n_ops] these alone; n_ops 0: all */
@@ -356,22 +439,33 @@ struct sy_bench_gpu_options {
 sy_status sy_bench_gpu(const struct sy_bench_gpu_options *options, const struct sy_io *io);
 
 struct sy_bench_options {
+    size_t size;
     int64_t steps; /* that are measured, after two that are not */
     int json;
     int cpu; /* time of processors, all threads added, instead of the wall clock */
     /* tokens are uniform, so that routing is even; else few are frequent, as in text */
     int random_ids;
-    int threads; /* of gemm and moe; 0: one per usable processor */
+    int threads; /* of gemm, moe, layers; 0: one per usable processor */
+    /* of a model on a GPU: a file for what the GPU does in the last step that is measured as it is, Chrome's
+     * trace events; NULL: none */
+    const char *trace;
 };
 
 /* Local. GFLOP/s of the products in every class and tier, beside the peak of the same moment: `what` is
- * "gemm"; an MoE layer, and its routing, permute and combine beside memcpy: "moe". Reads json and threads. */
+ * "gemm"; an MoE layer, and its routing, permute and combine beside memcpy: "moe"; such layers of many sizes,
+ * with the bound that memory sets: "layers". Reads json and threads. */
 sy_status sy_bench(const char *what, const struct sy_bench_options *options, const struct sy_io *io);
 
 /* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians over
  * steps, calls of ops, runs of the pool, tokens/s, and the digest after the last step. `name` is printed. */
 sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
                          const struct sy_io *io);
+
+/* ====================================================================================================== */
+/* Experimental: what follows may change with any version. A program that uses it defines SY_EXPERIMENTAL  */
+/* before it includes this header.                                                                         */
+/* ====================================================================================================== */
+#ifdef SY_EXPERIMENTAL
 
 /* --- experimental: ops on their own --------------------------------------------------------------------- */
 
@@ -545,6 +639,11 @@ sy_status sy_moe_set_expert_bias(struct sy_moe *moe, const float *bias);
  * static, and in *value how many; NULL past the last. */
 const char *sy_moe_counter(const struct sy_moe *moe, int i, int64_t *value);
 
+#endif /* SY_EXPERIMENTAL */
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

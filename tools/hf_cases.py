@@ -19,6 +19,10 @@ BASE = {
         ),
         norm_topk_prob=True,
     ),
+    "qwen2_moe": sizes(
+        COMMON + "intermediate_size=56 moe_intermediate_size=20 shared_expert_intermediate_size=40 num_key_value_heads=2 "
+        "num_experts=8 num_experts_per_tok=3"
+    ),
     "olmoe": sizes(COMMON + "intermediate_size=20 num_key_value_heads=4 num_experts=8 num_experts_per_tok=3"),
     "mixtral": sizes(COMMON + "intermediate_size=20 num_key_value_heads=2 num_local_experts=8 num_experts_per_tok=2"),
 }
@@ -85,6 +89,7 @@ def shared(**change):
 
 
 V3, V2, QWEN, OLMOE, MIXTRAL = "deepseek_v3", "deepseek_v2", "qwen3_moe", "olmoe", "mixtral"
+QWEN2 = "qwen2_moe"
 THEIRS = [
     Theirs("as it is", V3, control="--moe.route_scale=1"),
     Theirs("q_lora_rank null", V3, {"q_lora_rank": None}),
@@ -337,6 +342,21 @@ THEIRS = [
         refused="partial_rotary_factor",
     ),
     Theirs("tied weights", MIXTRAL, {"tie_word_embeddings": True}, refused="tie_word_embeddings"),
+    Theirs("as it is", QWEN2, control="--moe.route_norm"),
+    Theirs("no qkv_bias", QWEN2, {"qkv_bias": False}),
+    Theirs("norm_topk_prob, rope_theta 1e6", QWEN2,
+           {"norm_topk_prob": True, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}, control="--moe.no-route_norm"),
+    Theirs("one shared expert, heads 4/4", QWEN2, {"shared_expert_intermediate_size": 20, "num_key_value_heads": 4}),
+    Theirs("experts fused, bf16, several files", QWEN2, fused=True, dtype="bfloat16", shard="40KB"),
+    Theirs("qkv_bias and norm_topk_prob missing", QWEN2, edit=without("qkv_bias", "norm_topk_prob")),
+    Theirs("odd sizes, vocabulary 261", QWEN2, shared(hidden_size=33 * 2, moe_intermediate_size=7, vocab_size=261,
+                                                     shared_expert_intermediate_size=21)),
+    Theirs("a shared expert of another width", QWEN2, {"shared_expert_intermediate_size": 36},
+           refused="shared_expert_intermediate_size = 36"),
+    Theirs("sliding windows", QWEN2, {"use_sliding_window": True, "sliding_window": 5}, refused="use_sliding_window"),
+    Theirs("a sliding layer", QWEN2, {"layer_types": ["full_attention", "sliding_attention"]}, refused="layer_types[1]"),
+    Theirs("mlp_only_layers [0]", QWEN2, {"mlp_only_layers": [0]}, refused="mlp_only_layers"),
+    Theirs("tied weights", QWEN2, {"tie_word_embeddings": True}, refused="tie_word_embeddings"),
 ]
 
 MLA = (
@@ -399,6 +419,9 @@ OURS = [
     ),
     ("as it is", MIXTRAL, GQA + "moe.route_norm=true"),
     ("head_dim 20, window 5, yarn", MIXTRAL, GQA + YARN + "head_dim=20 window=5 moe.route_norm=true"),
+    ("as it is", QWEN2, GQA + "attention_bias=true moe.num_shared_experts=2 moe.shared_gate=true moe.route_norm=false"),
+    ("no bias, head_dim 20, weights normalised", QWEN2,
+     GQA + "head_dim=20 moe.num_shared_experts=1 moe.shared_gate=true moe.route_norm=true"),
     ("flavor gqa-debug", QWEN, "model.flavor=gqa-debug"),
     ("flavor micro_mla", V3, "model.flavor=micro_mla"),
 ]

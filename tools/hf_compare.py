@@ -17,6 +17,7 @@ Needs transformers 5.24 and PyTorch (CPU): python3 -m pip install 'transformers=
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -233,15 +234,16 @@ def train_ours(program, words, folder):
     return os.path.join(folder, "checkpoints", "step-00000006")
 
 
-def randomise_ours(checkpoint, seed):
-    """Random weights under the names and in the files of our checkpoint, which is then no checkpoint any more."""
-    os.remove(os.path.join(checkpoint, "switchyard.json"))
-    for name in sorted(os.listdir(checkpoint)):
+def randomise_ours(checkpoint, folder, seed):
+    """A folder with random weights under the names and in the files of our checkpoint."""
+    shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns("switchyard.json", "optimizer"))
+    for name in sorted(os.listdir(folder)):
         if name.endswith(".safetensors"):
-            path = os.path.join(checkpoint, name)
+            path = os.path.join(folder, name)
             tensors = load_file(path)
             randomise(sorted(tensors.items()), seed)
             save_file(tensors, path, metadata={"format": "pt"})
+    return folder
 
 
 def check_ours(program, kind, words, folder, seed):
@@ -254,9 +256,9 @@ def check_ours(program, kind, words, folder, seed):
     if info or any(not name.endswith("e_score_correction_bias") for name in bias):
         return "transformers: %s %s" % (info, bias), "", False
     trained, note = count_equal(program, checkpoint, model)
-    randomise_ours(checkpoint, seed)
-    model, _ = their_model(checkpoint)
-    random, more = count_equal(program, checkpoint, model)
+    random_folder = randomise_ours(checkpoint, os.path.join(folder, "random"), seed)
+    model, _ = their_model(random_folder)
+    random, more = count_equal(program, random_folder, model)
     again = os.path.join(folder, "again")
     model.save_pretrained(again)
     same, most = count_equal(program, again, model)

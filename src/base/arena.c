@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pages.h"
+
 #if SY_ARENA_GUARD
 #include <sanitizer/asan_interface.h>
 static void guard(char *p, size_t bytes) { __asan_poison_memory_region(p, bytes); }
@@ -38,6 +40,7 @@ static sy_status own(void *memory, size_t bytes, const char *what, struct sy_are
 sy_status sy_arena_init(size_t bytes, const char *what, struct sy_arena *out) {
     size_t size = rounded(bytes);
     SY_TRY(own(size ? aligned_alloc(SY_ARENA_ALIGN, size) : NULL, bytes, what, out));
+    sy_pages_large(out->base, size);
     memset(out->base, 0, size);
     return SY_OK;
 }

@@ -15,6 +15,7 @@ static const struct {
     [SY_FAMILY_NONE] = {"SwitchyardForCausalLM", "switchyard"},
     [SY_FAMILY_DEEPSEEK_V2] = {"DeepseekV2ForCausalLM", "deepseek_v2"},
     [SY_FAMILY_DEEPSEEK_V3] = {"DeepseekV3ForCausalLM", "deepseek_v3"},
+    [SY_FAMILY_QWEN2_MOE] = {"Qwen2MoeForCausalLM", "qwen2_moe"},
     [SY_FAMILY_QWEN3_MOE] = {"Qwen3MoeForCausalLM", "qwen3_moe"},
     [SY_FAMILY_OLMOE] = {"OlmoeForCausalLM", "olmoe"},
     [SY_FAMILY_MIXTRAL] = {"MixtralForCausalLM", "mixtral"},
@@ -84,7 +85,8 @@ static void put_tokens(struct making *m, const struct sy_tokenizer *t) {
     put_token(m, "pad_token_id", t ? sy_tokenizer_pad(t) : SY_TOKEN_PAD);
 }
 
-static void put_common(struct making *m, const struct sy_config *c, const struct sy_tokenizer *tokenizer) {
+static void put_common(struct making *m, const struct sy_config *c, const struct sy_tokenizer *tokenizer,
+                       enum sy_family family) {
     const struct sy_config_model *model = &c->model;
     int yarn = model->rope_factor > 1 || model->rope_attention_factor != 1;
     put_int(m, "vocab_size", model->vocab_size);
@@ -104,7 +106,8 @@ static void put_common(struct making *m, const struct sy_config *c, const struct
         put(m, "rope_scaling", make_yarn(model));
     else
         put_null(m, "rope_scaling");
-    put_bool(m, "attention_bias", model->attention_bias);
+    if (family != SY_FAMILY_QWEN2_MOE) /* which says qkv_bias */
+        put_bool(m, "attention_bias", model->attention_bias);
     put_real(m, "attention_dropout", 0);
     put_tokens(m, tokenizer);
     put_text(m, "torch_dtype", "float32");
@@ -153,6 +156,22 @@ static void put_qwen3(struct making *m, const struct sy_config *c) {
     put(m, "mlp_only_layers", json_array());
     put_bool(m, "use_sliding_window", c->model.window > 0);
     put_window(m, c->model.window);
+    put_bool(m, "output_router_logits", 0);
+    put_real(m, "router_aux_loss_coef", 0);
+}
+
+static void put_qwen2(struct making *m, const struct sy_config *c) {
+    put_int(m, "head_dim", c->model.head_dim);
+    put_int(m, "intermediate_size", c->model.moe_inter_dim); /* no layer uses it */
+    put_int(m, "moe_intermediate_size", c->model.moe_inter_dim);
+    put_int(m, "shared_expert_intermediate_size", c->moe.num_shared_experts * c->model.moe_inter_dim);
+    put_int(m, "num_experts", c->moe.num_experts);
+    put_int(m, "num_experts_per_tok", c->moe.top_k);
+    put_bool(m, "norm_topk_prob", c->moe.route_norm);
+    put_bool(m, "qkv_bias", c->model.attention_bias);
+    put_int(m, "decoder_sparse_step", 1);
+    put(m, "mlp_only_layers", json_array());
+    put_bool(m, "use_sliding_window", 0);
     put_bool(m, "output_router_logits", 0);
     put_real(m, "router_aux_loss_coef", 0);
 }
@@ -224,11 +243,14 @@ sy_status sy_hf_config_make(const struct sy_config *config, const struct sy_toke
     struct making m = {json_object(), 0};
     put(&m, "architectures", json_pack("[s]", families[family].architecture));
     put_text(&m, "model_type", families[family].model_type);
-    put_common(&m, config, tokenizer);
+    put_common(&m, config, tokenizer, family);
     switch (family) {
     case SY_FAMILY_DEEPSEEK_V2:
     case SY_FAMILY_DEEPSEEK_V3:
         put_deepseek(&m, config, family == SY_FAMILY_DEEPSEEK_V3);
+        break;
+    case SY_FAMILY_QWEN2_MOE:
+        put_qwen2(&m, config);
         break;
     case SY_FAMILY_QWEN3_MOE:
         put_qwen3(&m, config);

@@ -3,9 +3,9 @@
  * Written: the keys of the Hugging Face class whose semantics are exactly ours (sy_model_family), or
  * model_type "switchyard"; in every case an object "switchyard" with all keys of [model] and [moe], from
  * which our own files are read back. Read: ours, if no key beside the object says something else; or
- * DeepseekV3, DeepseekV2, Qwen3Moe, Olmoe, Mixtral (ForCausalLM) as transformers 5.24 reads them: a missing
- * key means what the class takes for it, or is refused. A key that asks for something switchyard does not
- * compute is refused by name.
+ * DeepseekV3, DeepseekV2, Qwen3Moe, Qwen2Moe, Olmoe, Mixtral (ForCausalLM) as transformers 5.24 reads them: a
+ * missing key means what the class takes for it, or is refused. A key that asks for something switchyard does
+ * not compute is refused by name.
  */
 #ifndef SY_CKPT_HF_CONFIG_H
 #define SY_CKPT_HF_CONFIG_H

@@ -27,11 +27,11 @@ struct wanted {
 
 struct class {
     int family;
-    const char *const *fixed;                                              /* "key=value" */
-    const struct mapping *mapped;                                          /* ends in NULL */
-    const struct wanted *wanted;                                           /* ends in NULL */
-    const char *theta;                                                     /* rope_theta's default */
-    sy_status (*rest)(struct sy_hf_reading *r, const struct class *class); /* may be NULL */
+    const char *const *fixed;     /* "key=value" */
+    const struct mapping *mapped; /* ends in NULL */
+    const struct wanted *wanted;  /* ends in NULL */
+    const char *theta;            /* rope_theta's default */
+    sy_status (*rest)(struct sy_hf_reading *r, int family);
 };
 
 #define END \
@@ -67,6 +67,18 @@ static const struct mapping v2[] = {
     {"num_experts_per_tok", "moe.top_k", NULL, NULL, NULL},
     {"n_shared_experts", "moe.num_shared_experts", "2", "0", NULL},
     {"routed_scaling_factor", "moe.route_scale", "1.0", NULL, NULL},
+    END,
+};
+static const struct mapping qwen2[] = {
+    SIZES,
+    {"num_experts", "moe.num_experts", NULL, NULL, "num_local_experts"},
+    {"moe_intermediate_size", "model.moe_inter_dim", NULL, NULL, NULL},
+    {"head_dim", "model.head_dim", "0", "0", NULL},
+    {"num_key_value_heads", "model.n_kv_heads", "16", "0", NULL},
+    {"rms_norm_eps", "model.norm_eps", "1e-6", NULL, NULL},
+    {"num_experts_per_tok", "moe.top_k", "4", NULL, NULL},
+    {"norm_topk_prob", "moe.route_norm", "false", NULL, NULL},
+    {"qkv_bias", "model.attention_bias", "true", NULL, NULL},
     END,
 };
 static const struct mapping qwen3[] = {
@@ -109,8 +121,9 @@ static const struct mapping none[] = {SIZES, {"rms_norm_eps", "model.norm_eps", 
 #define MLA_FIXED "model.attention=mla"
 #define GQA_FIXED                                                                                   \
     "model.attention=gqa", "model.rope=halves", "model.n_dense_layers=0", "moe.score_func=softmax", \
-        "moe.num_shared_experts=0", "moe.load_balance_coeff=0.0", "moe.route_scale=1.0",            \
-        "moe.num_expert_groups=0", "moe.num_limited_groups=0"
+        "moe.load_balance_coeff=0.0", "moe.route_scale=1.0", "moe.num_expert_groups=0",             \
+        "moe.num_limited_groups=0"
+#define NOTHING_SHARED "moe.num_shared_experts=0"
 static const char *const v3_fixed[] = {MLA_FIXED, "moe.score_func=sigmoid", "moe.load_balance_coeff=1e-3",
                                        "moe.group_score=top2_sum", NULL};
 static const char *const v2_fixed[] = {MLA_FIXED,
@@ -120,9 +133,11 @@ static const char *const v2_fixed[] = {MLA_FIXED,
                                        "moe.group_score=max",
                                        "moe.route_norm=false",
                                        NULL};
-static const char *const qwen3_fixed[] = {GQA_FIXED, "model.qk_norm=head", NULL};
-static const char *const olmoe_fixed[] = {GQA_FIXED, "model.qk_norm=full", NULL};
-static const char *const mixtral_fixed[] = {GQA_FIXED, "model.qk_norm=none", "moe.route_norm=true", NULL};
+static const char *const qwen2_fixed[] = {GQA_FIXED, "model.qk_norm=none", "moe.shared_gate=true", NULL};
+static const char *const qwen3_fixed[] = {GQA_FIXED, NOTHING_SHARED, "model.qk_norm=head", NULL};
+static const char *const olmoe_fixed[] = {GQA_FIXED, NOTHING_SHARED, "model.qk_norm=full", NULL};
+static const char *const mixtral_fixed[] = {GQA_FIXED, NOTHING_SHARED, "model.qk_norm=none",
+                                            "moe.route_norm=true", NULL};
 static const char *const every_fixed[] = {
     "model.window=0",        "model.attention_bias=false",     "moe.gate_bias=false",
     "moe.shared_gate=false", "moe.score_before_experts=false", NULL};
@@ -135,6 +150,10 @@ static const struct wanted v3_wanted[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {NULL, NULL}};
 static const struct wanted v2_wanted[] = {
     {"scoring_func", "\"softmax\""}, {"norm_topk_prob", "false"}, {"moe_layer_freq", "1"}, {NULL, NULL}};
+static const struct wanted qwen2_wanted[] = {{"decoder_sparse_step", "1"},
+                                             {"mlp_only_layers", "[]"},
+                                             {"use_sliding_window", "false"}, /* every other layer has one */
+                                             {NULL, NULL}};
 static const struct wanted qwen3_wanted[] = {
     {"decoder_sparse_step", "1"}, {"mlp_only_layers", "[]"}, {NULL, NULL}};
 static const struct wanted olmoe_wanted[] = {{"clip_qkv", "null"}, {"sliding_window", "null"}, {NULL, NULL}};
@@ -191,146 +210,16 @@ static sy_status check_wanted(const struct sy_hf_reading *r, const struct wanted
     return SY_OK;
 }
 
-/* ---- what no table says ---- */
-
-/* An integer key; missing means `missing`, which if negative is an error, as null always is. */
-static sy_status int_of(const struct sy_hf_reading *r, const char *key, int64_t missing, int64_t low,
-                        int64_t *out) {
-    *out = missing;
-    if (missing >= 0 && !json_object_get(r->root, key))
-        return SY_OK;
-    return sy_json_get_int(r->name, r->root, key, low, INT32_MAX, out);
-}
-
-static sy_status set_int(struct sy_hf_reading *r, const char *ours, const char *theirs, int64_t x) {
-    char text[32];
-    snprintf(text, sizeof text, "%" PRId64, x);
-    return sy_hf_set(r, ours, theirs, text);
-}
-
-/* Multi-head latent attention has a key and a value per head; transformers divides all the same. */
-static sy_status check_kv_heads(const struct sy_hf_reading *r, int is_v3) {
-    static const char key[] = "num_key_value_heads";
-    int64_t heads = 0, kv = 0;
-    SY_TRY(int_of(r, "num_attention_heads", -1, 1, &heads));
-    if (json_is_null(json_object_get(r->root, key)))
-        return SY_OK;
-    SY_TRY(int_of(r, key, is_v3 ? 128 : heads, 1, &kv));
-    if (kv != heads)
-        SY_FAIL(SY_ERR_DATA, "%s: %s = %" PRId64 "%s, must be num_attention_heads = %" PRId64, r->name, key,
-                kv, sy_json_has(r->root, key) ? "" : " (missing: the class's default)", heads);
-    return SY_OK;
-}
-
-static sy_status apply_dense(struct sy_hf_reading *r, int is_v3) {
-    int64_t layers = 0, dense = 0;
-    SY_TRY(int_of(r, "num_hidden_layers", -1, 1, &layers));
-    SY_TRY(int_of(r, "first_k_dense_replace", is_v3 ? 3 : 0, 0, &dense));
-    SY_TRY(set_int(r, "model.n_dense_layers", "first_k_dense_replace", dense < layers ? dense : layers));
-    if (dense == 0)
-        return SY_OK; /* no layer has intermediate_size */
-    SY_TRY(int_of(r, "intermediate_size", -1, 1, &dense));
-    return set_int(r, "model.inter_dim", "intermediate_size", dense);
-}
-
-/* One group is no groups; of V2 topk_method says whether there are any. */
-static sy_status apply_groups(struct sy_hf_reading *r, int is_v3) {
-    int64_t groups = 1, limited = 1;
-    const json_t *method = json_object_get(r->root, "topk_method");
-    const char *name = method ? json_string_value(method) : "greedy";
-    int greedy = !is_v3 && name && strcmp(name, "greedy") == 0;
-    if (!is_v3 && !greedy && (!name || strcmp(name, "group_limited_greedy") != 0))
-        SY_FAIL(
-            SY_ERR_DATA,
-            "%s: topk_method = \"%.40s\" is not supported, only \"greedy\" and \"group_limited_greedy\" are",
-            r->name, name ? name : "?");
-    if (!greedy) {
-        SY_TRY(int_of(r, "n_group", is_v3 ? 8 : -1, 1, &groups));
-        SY_TRY(int_of(r, "topk_group", is_v3 ? 4 : -1, 1, &limited));
-    }
-    if (groups == 1 && r->config->moe.num_expert_groups == 1)
-        return SY_OK; /* our own object said so: the same model */
-    SY_TRY(set_int(r, "moe.num_expert_groups", greedy ? "topk_method" : "n_group", groups > 1 ? groups : 0));
-    return set_int(r, "moe.num_limited_groups", greedy ? "topk_method" : "topk_group",
-                   groups > 1 ? limited : 0);
-}
-
-static sy_status rest_of_deepseek(struct sy_hf_reading *r, const struct class *class) {
-    int is_v3 = class->family == SY_FAMILY_DEEPSEEK_V3;
-    const json_t *rank = json_object_get(r->root, "q_lora_rank"),
-                 *interleave = json_object_get(r->root, "rope_interleave");
-    if (json_is_integer(rank) && json_integer_value(rank) == 0)
-        SY_FAIL(SY_ERR_DATA,
-                "%s: q_lora_rank = 0 is not supported: null says that queries are projected directly",
-                r->name);
-    SY_TRY(check_kv_heads(r, is_v3));
-    SY_TRY(apply_dense(r, is_v3));
-    SY_TRY(apply_groups(r, is_v3));
-    if (!is_v3)
-        return SY_OK;
-    if (interleave && !json_is_boolean(interleave))
-        SY_FAIL(SY_ERR_DATA, "%s: key \"rope_interleave\": true or false is needed", r->name);
-    return sy_hf_set(r, "model.rope", "rope_interleave", json_is_false(interleave) ? "halves" : "pairs");
-}
-
-static sy_status apply_window(struct sy_hf_reading *r, int64_t missing) {
-    int64_t window = 0;
-    if (json_is_null(json_object_get(r->root, "sliding_window")))
-        return set_int(r, "model.window", "sliding_window", 0);
-    SY_TRY(int_of(r, "sliding_window", missing, 1, &window));
-    return set_int(r, "model.window", "sliding_window", window);
-}
-
-static sy_status rest_of_qwen3(struct sy_hf_reading *r, const struct class *class) {
-    const json_t *use = json_object_get(r->root, "use_sliding_window");
-    (void)class;
-    if (use && !json_is_boolean(use))
-        SY_FAIL(SY_ERR_DATA, "%s: key \"use_sliding_window\": true or false is needed", r->name);
-    if (!json_is_true(use))
-        return set_int(r, "model.window", "use_sliding_window", 0);
-    return apply_window(r, 4096);
-}
-
-static sy_status rest_of_mixtral(struct sy_hf_reading *r, const struct class *class) {
-    (void)class;
-    return apply_window(r, 0);
-}
-
-/* OLMoE's norms of queries and keys are as wide as hidden_size whatever head_dim is. */
-static sy_status rest_of_olmoe(struct sy_hf_reading *r, const struct class *class) {
-    int64_t dim = 0, heads = 0, head_dim = 0;
-    (void)class;
-    SY_TRY(int_of(r, "hidden_size", -1, 1, &dim));
-    SY_TRY(int_of(r, "num_attention_heads", -1, 1, &heads));
-    SY_TRY(int_of(r, "head_dim", dim / heads, 1, &head_dim));
-    if (head_dim * heads != dim)
-        SY_FAIL(SY_ERR_DATA,
-                "%s: head_dim = %" PRId64 " times num_attention_heads = %" PRId64
-                " is not hidden_size = %" PRId64 ", which this class needs",
-                r->name, head_dim, heads, dim);
-    return SY_OK;
-}
-
-static sy_status rest_of_none(struct sy_hf_reading *r, const struct class *class) {
-    (void)class;
-    for (int i = 0; i < 2; i++) {
-        static const char *const keys[][2] = {{"num_key_value_heads", "model.n_kv_heads"},
-                                              {"attention_bias", "model.attention_bias"}};
-        if (sy_json_has(r->root, keys[i][0]))
-            SY_TRY(sy_hf_set_value(r, keys[i][1], keys[i][0], json_object_get(r->root, keys[i][0])));
-    }
-    return SY_OK;
-}
-
 /* ---- classes ---- */
 
 static const struct class classes[] = {
-    {SY_FAMILY_DEEPSEEK_V3, v3_fixed, v3, v3_wanted, "1e4", rest_of_deepseek},
-    {SY_FAMILY_DEEPSEEK_V2, v2_fixed, v2, v2_wanted, "1e4", rest_of_deepseek},
-    {SY_FAMILY_QWEN3_MOE, qwen3_fixed, qwen3, qwen3_wanted, "1e4", rest_of_qwen3},
-    {SY_FAMILY_OLMOE, olmoe_fixed, olmoe, olmoe_wanted, "1e4", rest_of_olmoe},
-    {SY_FAMILY_MIXTRAL, mixtral_fixed, mixtral, NULL, "1e6", rest_of_mixtral},
-    {SY_FAMILY_NONE, NULL, none, NULL, "1e4", rest_of_none},
+    {SY_FAMILY_DEEPSEEK_V3, v3_fixed, v3, v3_wanted, "1e4", sy_hf_rest_of_deepseek},
+    {SY_FAMILY_DEEPSEEK_V2, v2_fixed, v2, v2_wanted, "1e4", sy_hf_rest_of_deepseek},
+    {SY_FAMILY_QWEN2_MOE, qwen2_fixed, qwen2, qwen2_wanted, "1e4", sy_hf_rest_of_qwen2},
+    {SY_FAMILY_QWEN3_MOE, qwen3_fixed, qwen3, qwen3_wanted, "1e4", sy_hf_rest_of_qwen3},
+    {SY_FAMILY_OLMOE, olmoe_fixed, olmoe, olmoe_wanted, "1e4", sy_hf_rest_of_olmoe},
+    {SY_FAMILY_MIXTRAL, mixtral_fixed, mixtral, NULL, "1e6", sy_hf_rest_of_mixtral},
+    {SY_FAMILY_NONE, NULL, none, NULL, "1e4", sy_hf_rest_of_none},
 };
 
 static const struct class *find_class(const json_t *root) {
@@ -355,7 +244,7 @@ static sy_status apply_class(struct sy_hf_reading *r, const struct class *class)
         SY_TRY(apply_fixed(r, class->fixed));
     }
     SY_TRY(apply_mapped(r, class->mapped));
-    SY_TRY(class->rest(r, class));
+    SY_TRY(class->rest(r, family));
     int is_mla = general ? r->config->model.attention == SY_ATTENTION_MLA
                          : family == SY_FAMILY_DEEPSEEK_V2 || family == SY_FAMILY_DEEPSEEK_V3;
     return sy_hf_rope_apply(r, class->theta, is_mla);
@@ -370,8 +259,8 @@ sy_status sy_hf_theirs_apply(struct sy_hf_reading *r, int need_class) {
         return SY_OK;
     const char *architecture = json_string_value(json_array_get(names, 0));
     SY_FAIL(SY_ERR_DATA,
-            "%s: architecture \"%.80s\" is not one of DeepseekV3, DeepseekV2, Qwen3Moe, Olmoe, Mixtral "
-            "(ForCausalLM)",
+            "%s: architecture \"%.80s\" is not one of DeepseekV3, DeepseekV2, Qwen3Moe, Qwen2Moe, Olmoe, "
+            "Mixtral (ForCausalLM)",
             r->name, architecture ? architecture : "?");
 }
 

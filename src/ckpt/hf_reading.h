@@ -38,6 +38,15 @@ double sy_hf_attention_factor(double factor, double mscale, double mscale_all_di
  * it is refused; else such a file is read as far as its keys go. Errors: ERR_DATA. */
 sy_status sy_hf_theirs_apply(struct sy_hf_reading *r, int need_class);
 
+/* Local. What no table says of a class: keys that depend on others, or that are refused for what they ask. Of
+ * an enum sy_family. Errors: ERR_DATA naming key and value. */
+sy_status sy_hf_rest_of_deepseek(struct sy_hf_reading *r, int family);
+sy_status sy_hf_rest_of_qwen2(struct sy_hf_reading *r, int family);
+sy_status sy_hf_rest_of_qwen3(struct sy_hf_reading *r, int family);
+sy_status sy_hf_rest_of_olmoe(struct sy_hf_reading *r, int family);
+sy_status sy_hf_rest_of_mixtral(struct sy_hf_reading *r, int family);
+sy_status sy_hf_rest_of_none(struct sy_hf_reading *r, int family);
+
 /* Local. The object "switchyard": the config is set from it, and whatever the other keys say differently
  * is refused. */
 sy_status sy_hf_own_apply(struct sy_hf_reading *r, const json_t *own);

@@ -1,9 +1,10 @@
-/* switchyard bench gemm|moe: what they share, and the choice. */
+/* switchyard bench gemm|moe|layers: what they share, and the choice. */
 #include "commands/bench.h"
 
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/sized.h"
 #include "train/io.h"
 
 /* --- medians and peaks ---------------------------------------------------------------------------------- */
@@ -22,11 +23,20 @@ double sy_bench_peak(const struct sy_exec *x) { return sy_ops_peak_now(x, 2e-3).
 
 /* --- the choice ----------------------------------------------------------------------------------------- */
 
-sy_status sy_bench(const char *what, const struct sy_bench_options *options, const struct sy_io *io) {
-    int moe = strcmp(what, "moe") == 0;
+sy_status sy_bench(const char *what, const struct sy_bench_options *given, const struct sy_io *io) {
+    struct sy_bench_options own;
+    SY_TRY(SY_OPTIONS(sy_bench_options, given, &own));
+    const struct sy_bench_options *options = &own;
+    static const struct {
+        const char *name;
+        sy_status (*run)(struct sy_exec *x, int json, const struct sy_io *io);
+    } list[] = {{"gemm", sy_bench_gemm}, {"moe", sy_bench_moe}, {"layers", sy_bench_layers}};
     struct sy_exec x = {.device = sy_device_cpu()};
-    if (!moe && strcmp(what, "gemm") != 0)
-        SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm, moe, ops or model%s", what,
+    size_t n = sizeof list / sizeof *list, i = 0;
+    while (i < n && strcmp(what, list[i].name) != 0)
+        i++;
+    if (i == n)
+        SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm, moe, layers, ops or model%s", what,
                 strcmp(what, "attention") == 0 ? "; attention alone is timed on a GPU: --device cuda" : "");
     SY_TRY(sy_pool_create(options->threads, &x.pool));
     sy_status status = SY_OK;
@@ -35,10 +45,8 @@ sy_status sy_bench(const char *what, const struct sy_bench_options *options, con
     if (!x.scratch)
         status = sy_fail(SY_ERR_MEMORY, "bench %s: no memory for the scratch of %d threads", what,
                          sy_pool_size(x.pool));
-    else if (!moe)
-        status = sy_bench_gemm(&x, options->json, io);
     else
-        status = sy_bench_moe(&x, options->json, io);
+        status = list[i].run(&x, options->json, io);
     free(x.scratch);
     sy_pool_destroy(x.pool);
     return status;

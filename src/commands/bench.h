@@ -18,5 +18,15 @@ enum { SY_BENCH_ROW = 2048 }; /* widest row of gemm and moe */
 sy_status sy_bench_gemm(struct sy_exec *x, int json, const struct sy_io *io);
 sy_status sy_bench_moe(struct sy_exec *x, int json, const struct sy_io *io);
 sy_status sy_bench_layer(struct sy_exec *x, int json, const struct sy_io *io);
+sy_status sy_bench_layers(struct sy_exec *x, int json, const struct sy_io *io);
+
+/* An MoE layer as in bench_layer.c: medians of the rounds. */
+struct sy_bench_layer_result {
+    int64_t tokens, experts;
+    double fwd, bwd, all; /* seconds */
+    double flops, peak, share;
+};
+sy_status sy_bench_layer_of(const struct sy_exec *x, int64_t tokens, int64_t experts, int rounds,
+                            struct sy_bench_layer_result *out);
 
 #endif

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/machine.h"
+#include "base/sized.h"
 #include "commands/bench_gpu.h"
 #include "config/config.h"
 #include "device/cuda.h"
@@ -136,10 +137,15 @@ static void print_gpu(const struct sy_gpu_bench *b, int ordinal) {
                  b->x.device->name, about.name, driver);
 }
 
-sy_status sy_bench_gpu(const struct sy_bench_gpu_options *o, const struct sy_io *io) {
+sy_status sy_bench_gpu(const struct sy_bench_gpu_options *given, const struct sy_io *io) {
+    struct sy_bench_gpu_options own;
+    SY_TRY(SY_OPTIONS(sy_bench_gpu_options, given, &own));
+    const struct sy_bench_gpu_options *o = &own;
     struct sy_gpu_bench b = {.io = io, .json = o->json, .ops = o->ops, .n_ops = o->n_ops};
     struct sy_device *device;
     int ordinal;
+    if (!o->what)
+        SY_FAIL(SY_ERR_USAGE, "bench: which is not said: ops, gemm, attention or moe");
     if (strcmp(o->what, "ops") && strcmp(o->what, "gemm") && strcmp(o->what, "attention") &&
         strcmp(o->what, "moe"))
         SY_FAIL(SY_ERR_USAGE,

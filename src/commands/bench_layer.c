@@ -1,11 +1,13 @@
 /* switchyard bench moe, second line: an MoE layer, forward and backward, beside the register-only peak of
- * the same moment, D 512 and F 256, routed as in bench_routing.h:
+ * the same moment, D 512 and F 256, routed as in bench_routing.h; bench layers has it in many sizes:
  *
  *     forward     choose, gather, W13, SwiGLU, W2, combine
  *     backward    gather dy, back through W2, SwiGLU and W13 in two products, weights' gradients, combine
  *
  * 18 T K D F FLOPs; medians of 9 rounds, all in one run. bench/compare_torch.py has PyTorch do the same.
  */
+#include <assert.h>
+
 #include "base/clock.h"
 #include "base/rng.h"
 #include "commands/bench.h"
@@ -27,12 +29,12 @@ struct layer {
 static void take(const struct sy_exec *x, struct sy_arena *a, struct layer *l) {
     static const char *const tag = "bench";
     enum sy_dtype t = x->dtype;
-    int64_t n = (int64_t)T * K;
+    int64_t T = l->r.tokens, E = l->r.experts, n = T * K;
     sy_bench_routing_take(x, a, &l->r);
     l->row_w = sy_take_f32(a, tag, n);
     l->row_dw = sy_take_f32(a, tag, n);
-    l->dw13 = sy_take_f32(a, tag, (int64_t)E * 2 * F * D);
-    l->dw2 = sy_take_f32(a, tag, (int64_t)E * D * F);
+    l->dw13 = sy_take_f32(a, tag, E * 2 * F * D);
+    l->dw2 = sy_take_f32(a, tag, E * D * F);
     struct sy_mat *const of_tokens[] = {&l->x, &l->y, &l->dy, &l->dx};
     for (size_t i = 0; i < sizeof of_tokens / sizeof *of_tokens; i++)
         *of_tokens[i] = sy_take_mat(a, tag, T, D, t);
@@ -41,8 +43,8 @@ static void take(const struct sy_exec *x, struct sy_arena *a, struct layer *l) {
         *of_rows[i] = sy_take_mat(a, tag, n, D, t);
     l->gu = sy_take_mat(a, tag, n, 2 * F, t);
     l->scratch = sy_take_mat(a, tag, n, F, SY_F32);
-    l->w13 = sy_take_mat(a, tag, (int64_t)E * 2 * F, D, t);
-    l->w2 = sy_take_mat(a, tag, (int64_t)E * D, F, t);
+    l->w13 = sy_take_mat(a, tag, E * 2 * F, D, t);
+    l->w2 = sy_take_mat(a, tag, E * D, F, t);
     sy_mlp_take_grad(a, t, n, F, &l->grad);
     sy_mlp_take_cache(x, a, E, D, F, &l->cache);
 }
@@ -103,10 +105,10 @@ static void backward(const struct sy_exec *x, struct layer *l) {
     sy_dispatch_combine(x, &l->r.d, &(struct sy_dispatch_sum){.width = D, .rows = l->dx_rows, .y = l->dx});
 }
 
-static void measure(const struct sy_exec *x, struct layer *l, int json, const struct sy_io *io) {
-    const double flops = 18.0 * T * K * D * F;
+static void measure(const struct sy_exec *x, struct layer *l, int rounds, struct sy_bench_layer_result *out) {
+    double flops = 18.0 * (double)l->r.tokens * K * D * F;
     double fwd[ROUNDS], bwd[ROUNDS], all[ROUNDS], peak[ROUNDS], share[ROUNDS];
-    for (int i = -2; i < ROUNDS; i++) {
+    for (int i = -2; i < rounds; i++) {
         double before = sy_bench_peak(x), t0 = sy_clock();
         forward(x, l);
         double t1 = sy_clock();
@@ -120,7 +122,38 @@ static void measure(const struct sy_exec *x, struct layer *l, int json, const st
         peak[i] = before > after ? before : after;
         share[i] = peak[i] > 0 ? flops / all[i] / peak[i] : 0;
     }
-    double t = sy_bench_median(ROUNDS, all);
+    *out = (struct sy_bench_layer_result){.tokens = l->r.tokens,
+                                          .experts = l->r.experts,
+                                          .fwd = sy_bench_median(rounds, fwd),
+                                          .bwd = sy_bench_median(rounds, bwd),
+                                          .all = sy_bench_median(rounds, all),
+                                          .flops = flops,
+                                          .peak = sy_bench_median(rounds, peak),
+                                          .share = sy_bench_median(rounds, share)};
+}
+
+sy_status sy_bench_layer_of(const struct sy_exec *x, int64_t tokens, int64_t experts, int rounds,
+                            struct sy_bench_layer_result *out) {
+    struct layer l = {.r = {.tokens = tokens, .experts = experts}};
+    struct sy_arena need = sy_arena_measure(), a;
+    assert(rounds <= ROUNDS);
+    take(x, &need, &l);
+    SY_TRY(sy_arena_init(need.used + SY_ARENA_ALIGN, "a layer of bench", &a));
+    take(x, &a, &l);
+    fill(l.x, tokens * D, 1.0f);
+    fill(l.dy, tokens * D, 1.0f);
+    fill(l.w13, experts * 2 * F * D, 0.05f);
+    fill(l.w2, experts * D * F, 0.05f);
+    sy_bench_routing_fill(&l.r);
+    l.weights = sy_mlp_weights_of(x, &(struct sy_mlp_stored){experts, D, F, l.w13, l.w2}, 1, &l.cache);
+    measure(x, &l, rounds, out);
+    sy_arena_fini(&a);
+    return SY_OK;
+}
+
+sy_status sy_bench_layer(struct sy_exec *x, int json, const struct sy_io *io) {
+    struct sy_bench_layer_result r;
+    SY_TRY(sy_bench_layer_of(x, MOE_TOKENS, MOE_EXPERTS, ROUNDS, &r));
     const char *format =
         json ? "{\"bench\":\"layer\",\"tier\":\"%s\",\"threads\":%d,\"T\":%d,\"D\":%d,\"F\":%d,\"E\":%d,"
                "\"K\":%d,"
@@ -128,24 +161,7 @@ static void measure(const struct sy_exec *x, struct layer *l, int json, const st
                "\"share\":%.3f}\n"
              : "layer  %s  %d threads  T %d D %d F %d E %d K %d  fwd %.2f ms, bwd %.2f ms, both %.2f ms: "
                "%.1f GFLOP/s, peak %.1f, share %.2f\n";
-    sy_io_printf(io, format, x->ops->tier, sy_pool_size(x->pool), T, D, F, E, K,
-                 1e3 * sy_bench_median(ROUNDS, fwd), 1e3 * sy_bench_median(ROUNDS, bwd), 1e3 * t,
-                 1e-9 * flops / t, 1e-9 * sy_bench_median(ROUNDS, peak), sy_bench_median(ROUNDS, share));
-}
-
-sy_status sy_bench_layer(struct sy_exec *x, int json, const struct sy_io *io) {
-    struct layer l;
-    struct sy_arena need = sy_arena_measure(), a;
-    take(x, &need, &l);
-    SY_TRY(sy_arena_init(need.used + SY_ARENA_ALIGN, "bench moe", &a));
-    take(x, &a, &l);
-    fill(l.x, T * D, 1.0f);
-    fill(l.dy, T * D, 1.0f);
-    fill(l.w13, (int64_t)E * 2 * F * D, 0.05f);
-    fill(l.w2, (int64_t)E * D * F, 0.05f);
-    sy_bench_routing_fill(&l.r);
-    l.weights = sy_mlp_weights_of(x, &(struct sy_mlp_stored){E, D, F, l.w13, l.w2}, 1, &l.cache);
-    measure(x, &l, json, io);
-    sy_arena_fini(&a);
+    sy_io_printf(io, format, x->ops->tier, sy_pool_size(x->pool), MOE_TOKENS, D, F, MOE_EXPERTS, K,
+                 1e3 * r.fwd, 1e3 * r.bwd, 1e3 * r.all, 1e-9 * r.flops / r.all, 1e-9 * r.peak, r.share);
     return SY_OK;
 }

@@ -13,12 +13,14 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/sized.h"
 #include "base/fmath.h"
 #include "base/rng.h"
 #include "comm/world.h"
 #include "commands/bench.h"
 #include "commands/bench_bytes.h"
 #include "commands/bench_model_ops.h"
+#include "commands/bench_model_trace.h"
 #include "commands/bench_price.h"
 #include "device/cuda.h"
 #include "formats/json.h"
@@ -43,6 +45,9 @@ struct run {
     struct sy_sent sent, planned; /* of ranks, in a step */
     double op_ms[SY_N_OPS];       /* medians */
     struct sy_ceilings ceilings;
+    const char *trace; /* file for the last of the steps that were measured as they are, or NULL */
+    int64_t trace_from, trace_to;
+    struct sy_step_gaps gaps;
 };
 
 static double median(struct run *r, int series) { return r->ms[series * r->steps + r->steps / 2]; }
@@ -98,6 +103,7 @@ static sy_status one_step(struct run *r, int64_t step, int64_t at, int parts, in
     fill(r, step);
     struct sy_cuda_counts before = sy_device_cuda_counts(s->exec.device);
     struct sy_sent sent = sy_sent_by(s);
+    r->trace_from = total ? sy_cuda_works_now() : r->trace_from;
     double begin = r->profile.clock();
     if (parts)
         sy_profile_begin(&r->profile);
@@ -105,6 +111,7 @@ static sy_status one_step(struct run *r, int64_t step, int64_t at, int parts, in
     if (parts)
         sy_profile_end(&r->profile);
     double seconds = r->profile.clock() - begin;
+    r->trace_to = total ? sy_cuda_works_now() : r->trace_to;
     struct sy_cuda_counts after = sy_device_cuda_counts(s->exec.device);
     r->sent = sy_sent_by(s);
     for (int k = 0; k < SY_TRAFFIC_KINDS; k++)
@@ -142,6 +149,17 @@ static sy_status measure(struct run *r, const struct sy_io *io) {
     for (int i = 0; i < SERIES; i++)
         qsort(r->ms + i * r->steps, (size_t)r->steps, sizeof *r->ms, sy_bench_by_time);
     return SY_OK;
+}
+
+static sy_status write_trace(struct run *r) {
+    struct sy_cuda_works works = {0};
+    sy_status status = sy_cuda_works_end(&works);
+    if (status == SY_OK) {
+        r->gaps = sy_step_gaps(&works, r->trace_from, r->trace_to);
+        status = sy_step_trace_write(r->trace, &works, r->trace_from, r->trace_to);
+    }
+    sy_cuda_works_free(&works);
+    return status;
 }
 
 /* What it does itself is no op of the step. */
@@ -234,6 +252,8 @@ static void print_text(struct run *r, const struct sy_io *io) {
                  (long long)r->result.step, r->result.digest);
     if (r->gpu)
         print_gpu(r, n.tokens_per_s, io);
+    if (r->trace)
+        sy_step_gaps_print(&r->gaps, 0, io);
     if (r->priced)
         sy_price_print(&r->price, io);
     if (r->session->mesh.world > 1)
@@ -271,6 +291,10 @@ static void print_json(struct run *r, const char *name, const struct sy_io *io) 
         sy_io_printf(io, ",");
     }
     sy_bench_ops_json(&r->profile, r->op_ms, &r->ceilings, io);
+    if (r->trace) {
+        sy_io_printf(io, ",");
+        sy_step_gaps_print(&r->gaps, 1, io);
+    }
     if (r->gpu)
         sy_io_printf(io, ",\"tflops\":%.2f,\"mfu\":%.4f,\"host_ms\":%.3f,\"launches\":%lld,\"waits\":%lld",
                      n.tokens_per_s * r->session->flops_per_token * 1e-12,
@@ -309,6 +333,8 @@ static sy_status run_steps(struct run *r, const struct job *job) {
     if (r->session->mesh.rank > 0)
         return SY_OK;
     SY_TRY(measure_price(r));
+    if (r->trace)
+        SY_TRY(write_trace(r));
     for (int i = 0; i < SY_N_OPS; i++)
         r->op_ms[i] = median(r, N_CELLS + i);
     set_profile(r, 0);
@@ -325,7 +351,10 @@ static sy_status run_steps(struct run *r, const struct job *job) {
 static sy_status run_rank(const struct sy_comm *world, void *arg) {
     const struct job *job = arg;
     struct sy_log log = sy_io_log(job->io);
-    struct run r = {.name = job->name, .steps = job->options->steps, .random_ids = job->options->random_ids};
+    struct run r = {.name = job->name,
+                    .steps = job->options->steps,
+                    .random_ids = job->options->random_ids,
+                    .trace = job->options->trace};
     r.ms = calloc((size_t)r.steps * SERIES, sizeof *r.ms);
     sy_status status = r.ms ? SY_OK
                             : sy_fail(SY_ERR_MEMORY, "bench model: no memory for the times of %lld steps",
@@ -344,14 +373,30 @@ static sy_status run_rank(const struct sy_comm *world, void *arg) {
     return status;
 }
 
-sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
+static sy_status trace_begin(const struct sy_config *config) {
+    int ordinal;
+    if (!sy_config_cuda(config, &ordinal))
+        SY_FAIL(SY_ERR_USAGE,
+                "bench model --trace: run.device = %s: it is of a GPU's work; of a training's steps, on any "
+                "device, "
+                "profiling.enable_profiling writes traces",
+                sy_config_word(config, "run.device"));
+    return sy_cuda_works_begin();
+}
+
+sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *given,
                          const struct sy_io *io) {
+    struct sy_bench_options own;
+    SY_TRY(SY_OPTIONS(sy_bench_options, given, &own));
+    const struct sy_bench_options *options = &own;
     struct sy_log log = sy_io_log(io);
     char *quoted;
     if (options->steps < 1 || options->steps > 100000)
         SY_FAIL(SY_ERR_USAGE, "bench model: --steps %lld: must be in 1..100000", (long long)options->steps);
     SY_TRY(sy_start_finish(config, &log));
     SY_TRY(quote(name, &quoted));
+    if (options->trace)
+        SY_TRY(trace_begin(config));
     struct sy_world_options world = sy_world_options(config);
     struct job job = {name, quoted, config, options, io};
     sy_status status = sy_world_run(&world, run_rank, &job);

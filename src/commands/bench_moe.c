@@ -11,6 +11,8 @@
 #include "commands/bench_routing.h"
 #include "train/io.h"
 
+enum { T = MOE_TOKENS, E = MOE_EXPERTS };
+
 struct buffers {
     struct sy_bench_routing r;
     struct sy_mat x, rows, y;
@@ -83,7 +85,7 @@ static sy_status measure(const struct sy_exec *x, struct buffers *b, int json, c
 }
 
 sy_status sy_bench_moe(struct sy_exec *x, int json, const struct sy_io *io) {
-    struct buffers b;
+    struct buffers b = {.r = {.tokens = T, .experts = E}};
     struct sy_arena need = sy_arena_measure(), arena;
     sy_exec_set_class(x, SY_NUMERIC_X86);
     SY_TRY(sy_ops_select("auto", &x->ops));

@@ -11,8 +11,12 @@
 enum { LEAST = 5, MOST = 201, SEED = 1 };
 static const double ENOUGH = 0.02; /* seconds of the op, then no more times are taken */
 
-/* Median time of a call. */
-static sy_status seconds_of(const struct sy_exec *x, int op, double *out) {
+struct taken {
+    double seconds, bytes;
+};
+
+/* Median time of a call, and its bytes. */
+static sy_status measure(const struct sy_exec *x, int op, struct taken *out) {
     double times[MOST], all = 0.0;
     int n = 0;
     struct sy_call *c;
@@ -24,35 +28,38 @@ static sy_status seconds_of(const struct sy_exec *x, int op, double *out) {
         all += times[n] = sy_clock() - begin;
         n++;
     }
+    out->bytes = (double)sy_call_bytes(c);
     sy_call_destroy(c);
     qsort(times, (size_t)n, sizeof *times, sy_bench_by_time);
-    *out = times[n / 2];
+    out->seconds = times[n / 2];
     return SY_OK;
 }
 
-static void print(const struct sy_io *io, int json, int op, const struct sy_exec *x, double seconds,
+static void print(const struct sy_io *io, int json, int op, const struct sy_exec *x, const struct taken *t,
                   double ref) {
     const char *cls = sy_class_name(x->cls), *name = sy_calls_op(op);
     if (json)
         sy_io_printf(
             io,
-            "{\"op\":\"%s\",\"class\":\"%s\",\"tier\":\"%s\",\"threads\":1,\"us\":%.3f,\"times_ref\":%.3f}\n",
-            name, cls, x->ops->tier, seconds * 1e6, ref / seconds);
+            "{\"op\":\"%s\",\"class\":\"%s\",\"tier\":\"%s\",\"threads\":1,\"us\":%.3f,\"times_ref\":%.3f,"
+            "\"gbytes_s\":%.3f}\n",
+            name, cls, x->ops->tier, t->seconds * 1e6, ref / t->seconds, 1e-9 * t->bytes / t->seconds);
     else
-        sy_io_printf(io, "%-16s  %-4s  %-11s  %10.1f us  %8.2f x ref\n", name, cls, x->ops->tier,
-                     seconds * 1e6, ref / seconds);
+        sy_io_printf(io, "%-16s  %-4s  %-11s  %10.1f us  %8.2f x ref  %7.2f GB/s\n", name, cls, x->ops->tier,
+                     t->seconds * 1e6, ref / t->seconds, 1e-9 * t->bytes / t->seconds);
 }
 
 /* In every tier that runs here, the reference first. */
 static sy_status tiers(const struct sy_io *io, int json, int op, struct sy_exec *x) {
-    double ref = 0.0, seconds;
+    struct taken t;
+    double ref = 0.0;
     for (int tier = 0; tier < sy_ops_n_tiers(); tier++) {
         const char *why;
         if (!(x->ops = sy_ops_tier(tier, &why)))
             continue;
-        SY_TRY(seconds_of(x, op, &seconds));
-        ref = tier == 0 ? seconds : ref;
-        print(io, json, op, x, seconds, ref);
+        SY_TRY(measure(x, op, &t));
+        ref = tier == 0 ? t.seconds : ref;
+        print(io, json, op, x, &t, ref);
     }
     return SY_OK;
 }

@@ -1,13 +1,15 @@
-/* Routing as both lines of `bench moe` have it: T 4096 in 8 sequences, E 64, K 6, a sigmoid router without its
- * gate's product, made-up logits. */
+/* Routing as `bench moe` and `bench layers` have it: T tokens in 8 sequences, E experts, K 6, a sigmoid router
+ * without its gate's product, made-up logits. */
 #ifndef SY_COMMANDS_BENCH_ROUTING_H
 #define SY_COMMANDS_BENCH_ROUTING_H
 
 #include "moe/dispatch.h"
 
-enum { T = 4096, D = 512, E = 64, K = 6, SEQUENCES = 8, ROUNDS = 9 };
+enum { D = 512, K = 6, SEQUENCES = 8, ROUNDS = 9 };
+enum { MOE_TOKENS = 4096, MOE_EXPERTS = 64 }; /* of `bench moe` */
 
 struct sy_bench_routing {
+    int64_t tokens, experts; /* set first */
     float *logits, *s, *w, *dw, *bias;
     int32_t *ids;
     int64_t *bad; /* lowest token with a NaN */

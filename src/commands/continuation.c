@@ -7,6 +7,7 @@
 #include "base/fmath.h"
 #include "base/utf8.h"
 #include "formats/json.h"
+#include "train/io.h"
 
 enum ending { LENGTH, AT_EOS, AT_STOP, INTERRUPTED };
 static const char *const ending_name[] = {"length", "eos", "stop", "interrupted"};
@@ -90,8 +91,8 @@ static size_t settled(const struct writing *w) {
 
 static void hand_out(struct writing *w, size_t end) {
     const struct sy_io *io = w->o->io;
-    if (!w->o->json && io->write && end > w->written)
-        io->write(io->user, w->text.s + w->written, end - w->written);
+    if (!w->o->json && end > w->written)
+        sy_io_write(io, w->text.s + w->written, end - w->written);
     w->written = end;
 }
 
@@ -163,9 +164,9 @@ static sy_status print(const struct writing *w, const struct sy_text *prompt) {
     sy_status status = failed ? sy_fail(SY_ERR_MEMORY, "no memory for a text as JSON")
                               : sy_json_print(o, SY_JSON_COMPACT, &line, &n);
     json_decref(o);
-    if (status == SY_OK && w->o->io->write) {
-        w->o->io->write(w->o->io->user, line, n);
-        w->o->io->write(w->o->io->user, "\n", 1);
+    if (status == SY_OK) {
+        sy_io_write(w->o->io, line, n);
+        sy_io_write(w->o->io, "\n", 1);
     }
     free(line);
     return status;
@@ -179,13 +180,13 @@ sy_status sy_continue(const struct sy_continuation_options *o, const struct sy_t
     /* the last token is not read again */
     if (status == SY_OK)
         sy_context_expect(o->model, (int64_t)w.n_prompt + o->how.max_tokens - 1);
-    if (status == SY_OK && !o->json && io->write && prompt->n)
-        io->write(io->user, prompt->s, prompt->n);
+    if (status == SY_OK && !o->json && prompt->n)
+        sy_io_write(io, prompt->s, prompt->n);
     if (status == SY_OK) {
         status = sample(&w, prompt);
         *n_sampled += (int64_t)(w.tokens.n - w.n_prompt);
-        if (!o->json && io->write)
-            io->write(io->user, "\n", 1);
+        if (!o->json)
+            sy_io_write(io, "\n", 1);
         else if (status == SY_OK)
             status = print(&w, prompt);
     }

@@ -2,7 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sized.h"
 #include "ckpt/export.h"
+#include "base/sized.h"
 #include "ckpt/hf_config.h"
 #include "ckpt/model_folder.h"
 #include "train/io.h"
@@ -63,8 +65,11 @@ static sy_status convert(const struct sy_ckpt *ckpt, struct sy_config *config, c
     return SY_OK;
 }
 
-sy_status sy_convert(const char *model, const char *out, const struct sy_convert_options *options,
+sy_status sy_convert(const char *model, const char *out, const struct sy_convert_options *given,
                      const struct sy_io *io) {
+    struct sy_convert_options own;
+    SY_TRY(SY_OPTIONS(sy_convert_options, given, &own));
+    const struct sy_convert_options *options = &own;
     struct sy_log log = sy_io_log(io);
     struct sy_export_options o = {.log = &log, .stop = io->stop};
     struct sy_ckpt *ckpt = NULL;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/fmath.h"
+#include "base/sized.h"
 #include "base/utf8.h"
 #include "data/documents.h"
 #include "train/feed.h"
@@ -121,6 +122,7 @@ sy_status sy_eval_documents(struct sy_scorer *scorer, const struct sy_eval_optio
     struct sy_data_options data = sy_session_data_options(scorer->session->config, &log);
     struct sy_documents *documents = NULL;
     struct evaluation e = {.scorer = scorer, .o = o, .io = io};
+    data.list = "--data";
     data.dataset_paths = &o->data;
     data.n_dataset_paths = 1;
     data.holdout = 0;
@@ -136,8 +138,11 @@ sy_status sy_eval_documents(struct sy_scorer *scorer, const struct sy_eval_optio
     return status;
 }
 
-sy_status sy_eval(struct sy_config *config, const char *model, const struct sy_eval_options *o,
+sy_status sy_eval(struct sy_config *config, const char *model, const struct sy_eval_options *given,
                   const struct sy_io *io) {
+    struct sy_eval_options own;
+    SY_TRY(SY_OPTIONS(sy_eval_options, given, &own));
+    const struct sy_eval_options *o = &own;
     struct sy_log log = sy_io_log(io);
     struct sy_scorer scorer = {0};
     if (!o->data == !o->multiple_choice)

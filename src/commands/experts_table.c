@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "commands/experts_load.h"
+#include "base/sized.h"
 #include "train/io.h"
 #include "train/metrics.h"
 
@@ -310,8 +311,11 @@ static sy_status metrics_of(const char *path, char *out, size_t bytes) {
     return SY_OK;
 }
 
-sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *options,
+sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *given,
                              const struct sy_io *io) {
+    struct sy_experts_options own;
+    SY_TRY(SY_OPTIONS(sy_experts_options, given, &own));
+    const struct sy_experts_options *options = &own;
     char file[4096];
     struct sy_experts_load load;
     if (options->rows < 0 || options->rows > MAX_ROWS)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/sized.h"
 #include "ckpt/model_folder.h"
 #include "commands/continuation.h"
 #include "commands/prompts.h"
@@ -105,8 +106,11 @@ static void free_all(struct generator *g) {
     sy_session_destroy(g->s);
 }
 
-sy_status sy_generate(struct sy_config *config, const char *model_dir, const struct sy_generate_options *o,
-                      const struct sy_io *io) {
+sy_status sy_generate(struct sy_config *config, const char *model_dir,
+                      const struct sy_generate_options *given, const struct sy_io *io) {
+    struct sy_generate_options own;
+    SY_TRY(SY_OPTIONS(sy_generate_options, given, &own));
+    const struct sy_generate_options *o = &own;
     struct sy_log log = sy_io_log(io);
     struct sy_ckpt *ckpt = NULL;
     struct generator g = {0};

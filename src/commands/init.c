@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "device/cuda.h"
+#include "base/sized.h"
 #include "train/io.h"
 #include "train/session.h"
 
@@ -244,10 +245,13 @@ static sy_status fit_gpu(struct sy_config *c, double gib, struct text *note) {
     return SY_OK;
 }
 
-sy_status sy_init(struct sy_config *config, const struct sy_init_options *o, const struct sy_io *io) {
+sy_status sy_init(struct sy_config *config, const struct sy_init_options *given, const struct sy_io *io) {
+    struct sy_init_options own;
+    SY_TRY(SY_OPTIONS(sy_init_options, given, &own));
+    const struct sy_init_options *o = &own;
     struct text note = {.n = 0};
     int ordinal;
-    if (*o->flavor)
+    if (o->flavor && *o->flavor)
         SY_TRY(sy_config_set(config, SY_LAYER_FLAG, "command line", "model.flavor", o->flavor));
     if (o->device)
         SY_TRY(sy_config_set(config, SY_LAYER_FILE, "init --device", "run.device", o->device));

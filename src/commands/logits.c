@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/fmath.h"
+#include "base/sized.h"
 #include "commands/eval.h"
 #include "commands/logits_compare.h"
 #include "commands/logits_file.h"
@@ -51,6 +52,7 @@ static sy_status add_documents(struct job *j, struct sy_encoder *encoder, int64_
     struct sy_log log = sy_io_log(j->io);
     struct sy_data_options data = sy_session_data_options(j->ours.session->config, &log);
     struct sy_documents *d = NULL;
+    data.list = "--data";
     data.dataset_paths = &j->o->data;
     data.n_dataset_paths = 1;
     data.holdout = 0;
@@ -256,8 +258,11 @@ static sy_status run(struct job *j, struct sy_config *config, const char *model,
     return j->o->compare ? print_distance(j) : SY_OK;
 }
 
-sy_status sy_logits(struct sy_config *config, const char *model, const struct sy_logits_options *o,
+sy_status sy_logits(struct sy_config *config, const char *model, const struct sy_logits_options *given,
                     const struct sy_io *io) {
+    struct sy_logits_options own;
+    SY_TRY(SY_OPTIONS(sy_logits_options, given, &own));
+    const struct sy_logits_options *o = &own;
     struct job j = {.o = o, .io = io};
     struct sy_config *stated = NULL;
     if (!o->out && !o->compare)

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "report/plot.h"
+#include "base/sized.h"
 #include "report/state.h"
 #include "train/io.h"
 
@@ -55,7 +56,10 @@ static sy_status follow(struct sy_report_run *run, const struct sy_plot_options 
     }
 }
 
-sy_status sy_plot(const char *dir, const struct sy_plot_options *o, const struct sy_io *io) {
+sy_status sy_plot(const char *dir, const struct sy_plot_options *given, const struct sy_io *io) {
+    struct sy_plot_options own;
+    SY_TRY(SY_OPTIONS(sy_plot_options, given, &own));
+    const struct sy_plot_options *o = &own;
     struct sy_report_run run;
     if (o->width < 1 || o->width > MAX_WIDTH)
         SY_FAIL(SY_ERR_USAGE, "%d columns: must be 1 to %d", o->width, MAX_WIDTH);

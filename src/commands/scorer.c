@@ -10,7 +10,7 @@
 
 /* --- loading ------------------------------------------------------------------------------------------ */
 
-/* Others' folders say how many positions they know; longer sequences are not read unless they are asked for. */
+/* Others' folders say how many positions they know; longer sequences are read only if they are asked for. */
 static sy_status bound_length(const struct sy_ckpt *ckpt, struct sy_config *config) {
     int64_t known = sy_ckpt_positions(ckpt);
     char text[32];

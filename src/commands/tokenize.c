@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "base/sized.h"
 #include "data/corpus.h"
 #include "data/token_documents.h"
 #include "formats/json.h"
@@ -23,7 +24,7 @@ static sy_status print_ids(const struct sy_io *io, const int32_t *id, int64_t n)
     sy_text_add(&line, "]\n", 2);
     if (line.failed)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for %" PRId64 " ids", n);
-    io->write(io->user, line.s, line.n);
+    sy_io_write(io, line.s, line.n);
     free(line.s);
     return SY_OK;
 }
@@ -180,8 +181,8 @@ static sy_status print_text(const struct sy_io *io, const struct sy_text *text) 
     free(clean);
     if (!line)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for %zu bytes of text", text->n);
-    io->write(io->user, line, strlen(line));
-    io->write(io->user, "\n", 1);
+    sy_io_write(io, line, strlen(line));
+    sy_io_write(io, "\n", 1);
     free(line);
     return SY_OK;
 }
@@ -217,7 +218,7 @@ static sy_status decode_ids(const struct sy_tokenizer *t, const char *ids, const
     struct sy_text text = {0};
     sy_status status = decode(t, "--ids", ids, &text);
     if (status == SY_OK && text.n)
-        io->write(io->user, text.s, text.n);
+        sy_io_write(io, text.s, text.n);
     free(text.s);
     sy_io_printf(io, status == SY_OK ? "\n" : "");
     return status;
@@ -238,7 +239,10 @@ static sy_status run(const struct sy_tokenizer *t, const struct sy_tokenize_opti
     return SY_OK;
 }
 
-sy_status sy_tokenize(const struct sy_tokenize_options *o, const struct sy_io *io) {
+sy_status sy_tokenize(const struct sy_tokenize_options *given, const struct sy_io *io) {
+    struct sy_tokenize_options own;
+    SY_TRY(SY_OPTIONS(sy_tokenize_options, given, &own));
+    const struct sy_tokenize_options *o = &own;
     struct sy_tokenizer *t = NULL;
     int sources = (o->n_paths > 0) + (o->text != NULL) + (o->ids != NULL);
     if (sources != 1 || (o->out && !o->n_paths) || (o->decode && (!o->n_paths || o->out || o->count)))

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/folders.h"
+#include "base/sized.h"
 #include "data/documents.h"
 #include "tokenizer/train.h"
 #include "train/io.h"
@@ -52,7 +53,10 @@ static sy_status train(const struct sy_documents *d, struct sy_bpe_trainer *trai
     return status;
 }
 
-sy_status sy_tokenizer_train(const struct sy_tokenizer_train_options *o, const struct sy_io *io) {
+sy_status sy_tokenizer_train(const struct sy_tokenizer_train_options *given, const struct sy_io *io) {
+    struct sy_tokenizer_train_options own;
+    SY_TRY(SY_OPTIONS(sy_tokenizer_train_options, given, &own));
+    const struct sy_tokenizer_train_options *o = &own;
     struct sy_log log = sy_io_log(io);
     struct sy_data_options data = {.dataset_paths = o->paths,
                                    .n_dataset_paths = o->n_paths,

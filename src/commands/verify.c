@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/sized.h"
 #include "base/fmath.h"
 #include "comm/world.h"
 #include "commands/verify.h"
@@ -170,7 +171,10 @@ static sy_status verify_process(const struct sy_comm *processes, void *arg) {
     return verify(processes, j, processes->rank == 0 ? j->io : &quiet);
 }
 
-sy_status sy_verify(struct sy_config *c, const struct sy_verify_options *o, const struct sy_io *io) {
+sy_status sy_verify(struct sy_config *c, const struct sy_verify_options *given, const struct sy_io *io) {
+    struct sy_verify_options own;
+    SY_TRY(SY_OPTIONS(sy_verify_options, given, &own));
+    const struct sy_verify_options *o = &own;
     if (o->steps < 1 || o->steps > 1000000)
         SY_FAIL(SY_ERR_USAGE, "--steps %lld: must be in 1..1000000", (long long)o->steps);
     if (o->layouts < 0 || o->layouts > 1000000)

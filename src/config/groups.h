@@ -2,8 +2,8 @@
  *
  *     "*norm*: weight_decay=0"   "*.gate.*: lr=0.5, weight_decay=0.01"   "model.embed_tokens.*: frozen"
  *
- * '*' is any text, '?' any character, "[ab]" one of these, as fnmatch has it. lr is a factor of the schedule's
- * learning rate; 0 is frozen: no update, no weight decay, no part in the gradient's norm.
+ * '*' is any text, '?' any character, "[ab]" one of these, as fnmatch has it. lr is a factor of the
+ * schedule's learning rate; 0 is frozen: no update, no weight decay, no part in the gradient's norm.
  */
 #ifndef SY_CONFIG_GROUPS_H
 #define SY_CONFIG_GROUPS_H

@@ -125,3 +125,7 @@ sy_status sy_config_get(struct sy_config *cfg, const char *key, const char **tex
     *text = kept;
     return SY_OK;
 }
+
+sy_status sy_option_get(struct sy_config *cfg, const char *key, const char **text) {
+    return sy_config_get(cfg, key, text);
+}

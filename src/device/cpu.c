@@ -1,6 +1,7 @@
 /* The CPU as a device: one kind of memory, copies at once, nothing to wait for. See memory.h. */
 #include <stdlib.h>
 
+#include "base/pages.h"
 #include "device/memory.h"
 
 static void *take(const struct sy_device *d, enum sy_place place, size_t bytes) {
@@ -8,6 +9,7 @@ static void *take(const struct sy_device *d, enum sy_place place, size_t bytes) 
     (void)place;
     size_t size = (bytes + SY_ARENA_ALIGN - 1) / SY_ARENA_ALIGN * SY_ARENA_ALIGN;
     void *p = aligned_alloc(SY_ARENA_ALIGN, size);
+    sy_pages_large(p, size);
     if (p)
         memset(p, 0, size); /* now, not page by page in the first step */
     return p;

@@ -1,5 +1,5 @@
-/* What a step enqueues, as one CUDA graph: a GPU that saw two steps enqueue the same does it by itself from
- * then on, with one launch.
+/* What a step enqueues, as a CUDA graph: a GPU that saw two steps enqueue the same does it by itself from then
+ * on, with some launches.
  *
  *     step 1   enqueued, the bytes of its lists are counted (and what is allocated once is)
  *     step 2   recorded by stream capture, its lists in memory of the graph's own; launched as a graph
@@ -8,6 +8,9 @@
  *
  * That steps are alike is compared, not presumed. If two of the first TRIES recordings in a row are not, no
  * further step is recorded. A recording that CUDA refuses enqueued nothing; its step is enqueued once more.
+ *
+ * A launch takes the host about a microsecond a node, in which the GPU would wait. So the graph is cut into parts
+ * of 8, 16, 32, ... nodes: while the GPU does one, the host launches the next.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +18,7 @@
 #include "base/rng.h"
 #include "device/cuda_state.h"
 
-enum { TRIES = 5 };
+enum { TRIES = 5, FIRST_PART = 8 };
 
 /* --- lists ---------------------------------------------------------------------------------------------- */
 
@@ -111,10 +114,48 @@ static cudaError_t hash_of(const struct sy_cuda_graph *t, cudaGraph_t graph, uin
 /* --- recording ------------------------------------------------------------------------------------------ */
 
 static void drop_exec(struct sy_cuda_graph *t) {
-    if (t->exec)
-        cudaGraphExecDestroy(t->exec);
-    t->exec = NULL;
+    while (t->parts > 0)
+        cudaGraphExecDestroy(t->exec[--t->parts]);
     t->ready = 0;
+}
+
+/* Nodes first .. end - 1 of a graph's n, as one part. */
+static cudaError_t make_part(struct sy_cuda_graph *t, cudaGraph_t graph, const cudaGraphNode_t *node,
+                             size_t n, size_t first, size_t end) {
+    cudaGraph_t part;
+    cudaError_t e = cudaGraphClone(&part, graph);
+    if (e != cudaSuccess)
+        return e;
+    for (size_t i = 0; i < n && e == cudaSuccess; i++) {
+        cudaGraphNode_t copy;
+        if (i >= first && i < end)
+            continue;
+        e = cudaGraphNodeFindInClone(&copy, node[i], part);
+        if (e == cudaSuccess)
+            e = cudaGraphDestroyNode(copy);
+    }
+    if (e == cudaSuccess)
+        e = cudaGraphInstantiate(&t->exec[t->parts], part, 0);
+    t->parts += e == cudaSuccess;
+    cudaGraphDestroy(part);
+    return e;
+}
+
+static cudaError_t make_exec(struct sy_cuda_graph *t, cudaGraph_t graph) {
+    size_t n = 0, first = 0;
+    cudaError_t e = cudaGraphGetNodes(graph, NULL, &n);
+    cudaGraphNode_t *node = n ? malloc(n * sizeof *node) : NULL;
+    if (!node)
+        return e != cudaSuccess ? e : cudaErrorInvalidValue;
+    e = cudaGraphGetNodes(graph, node, &n);
+    while (first < n && e == cudaSuccess) {
+        size_t part = (size_t)FIRST_PART << t->parts;
+        int is_last = t->parts == SY_CUDA_GRAPH_PARTS - 1 || n - first <= part;
+        e = make_part(t, graph, node, n, first, is_last ? n : first + part);
+        first = is_last ? n : first + part;
+    }
+    free(node);
+    return e;
 }
 
 void sy_cuda_forget(const struct sy_device *d) {
@@ -130,8 +171,8 @@ void sy_cuda_forget(const struct sy_device *d) {
 }
 
 static void launch(struct sy_cuda *g) {
-    sy_cuda_check(&g->device, cudaGraphLaunch(g->graph.exec, g->stream), "a step as a graph");
-    g->counts.launches++;
+    for (int i = 0; i < g->graph.parts; i++, g->counts.launches++)
+        sy_cuda_check(&g->device, cudaGraphLaunch(g->graph.exec[i], g->stream), "a step as a graph");
 }
 
 int sy_cuda_repeat(const struct sy_device *d) {
@@ -160,10 +201,10 @@ static cudaError_t play(struct sy_cuda *g, cudaGraph_t graph) {
     cudaError_t e = t->used <= t->bytes ? hash_of(t, graph, &hash) : cudaErrorMemoryAllocation;
     if (e != cudaSuccess)
         return e;
-    t->ready = t->exec && hash == t->hash;
+    t->ready = t->parts > 0 && hash == t->hash;
     if (!t->ready) {
         drop_exec(t);
-        e = cudaGraphInstantiate(&t->exec, graph, 0);
+        e = make_exec(t, graph);
         t->hash = hash;
     }
     if (e != cudaSuccess)

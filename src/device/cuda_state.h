@@ -11,13 +11,15 @@
 enum { SY_CUDA_RING_PARTS = 4, SY_CUDA_RING_PART = 4 << 20 };
 enum { SY_CUDA_LIST_ALIGN = 64 }; /* of a list: it may have tensor maps */
 
-/* What one step enqueued, as a graph: see cuda_graph.c. */
+/* What one step enqueued, as a graph in parts: see cuda_graph.c. */
+enum { SY_CUDA_GRAPH_PARTS = 8 };
 struct sy_cuda_graph {
     int off;       /* no two steps were alike: it is not tried again */
     int recording; /* the stream's work is recorded, lists go to `host` */
     int seen;      /* steps since forget */
     int ready;     /* exec is what a step enqueues */
-    cudaGraphExec_t exec;
+    int parts;     /* of it, one behind the other */
+    cudaGraphExec_t exec[SY_CUDA_GRAPH_PARTS];
     uint64_t hash;       /* of the last recording; 0: there is none */
     char *host, *device; /* lists of the host's: pinned, and their copy */
     size_t bytes, used;  /* of each; used: of the lists of the step under way */

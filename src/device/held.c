@@ -75,7 +75,8 @@ void sy_held_note(const char *name, enum sy_place place, const struct sy_arena *
     struct note *n = calloc(1, sizeof *n), **at = &notes;
     if (!n)
         return;
-    *n = (struct note){.thread = pthread_self(), .memory = a->memory, .place = place, .bytes = a->size};
+    *n = (struct note){
+        .thread = pthread_self(), .memory = a->memory, .place = place, .bytes = a->size - a->guards};
     int bytes = (int)strcspn(name, "("); /* what to do without memory stands behind it */
     snprintf(n->name, sizeof n->name, "%.*s", bytes && name[bytes] ? bytes - 1 : bytes, name);
     n->n_tags = a->n_tags;

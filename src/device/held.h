@@ -1,8 +1,8 @@
 /* The arenas that a rank holds, by name and tag: for snapshots of its memory.
  *
  * Each arena of a device's memory (memory.h) is noted when it is made and when it is given back, under the
- * thread that made it: a rank's. Nothing is noted in a step, which takes nothing. One that there was no memory
- * to note is missing.
+ * thread that made it: a rank's. Nothing is noted in a step, which takes nothing. One that could not be noted,
+ * without memory for it, is missing.
  */
 #ifndef SY_DEVICE_HELD_H
 #define SY_DEVICE_HELD_H

@@ -10,9 +10,7 @@ static enum sy_family none(const char **lack, const char *why) {
 
 /* What none of the classes has; NULL: nothing of it. */
 static const char *beyond_all(const struct sy_config_model *m, const struct sy_config_moe *e) {
-    return m->attention_bias                  ? "model.attention_bias = true"
-           : e->gate_bias                     ? "moe.gate_bias = true"
-           : e->shared_gate                   ? "moe.shared_gate = true"
+    return e->gate_bias                       ? "moe.gate_bias = true"
            : e->score_before_experts          ? "moe.score_before_experts = true"
            : m->n_dense_layers == m->n_layers ? "no layer with experts"
                                               : NULL;
@@ -21,6 +19,8 @@ static const char *beyond_all(const struct sy_config_model *m, const struct sy_c
 static enum sy_family family_of_mla(const struct sy_config_model *m, const struct sy_config_moe *e,
                                     const char **lack) {
     int bias = sy_config_has_expert_bias(e), groups = e->num_expert_groups > 0;
+    if (e->shared_gate)
+        return none(lack, "mla with moe.shared_gate = true");
     if (e->num_shared_experts < 1)
         return none(lack, "mla with moe.num_shared_experts = 0");
     if (e->score_func == SY_SCORE_SIGMOID)
@@ -38,18 +38,31 @@ static enum sy_family family_of_mla(const struct sy_config_model *m, const struc
     return why ? none(lack, why) : SY_FAMILY_DEEPSEEK_V2; /* each is of mla with softmax */
 }
 
+/* Shared experts stand behind a gate, biases at queries, keys and values may be there or not. */
+static enum sy_family qwen2(const struct sy_config_model *m, const struct sy_config_moe *e,
+                            const char **lack) {
+    const char *why = !e->shared_gate                 ? "gqa with shared experts without moe.shared_gate"
+                      : m->qk_norm != SY_QK_NORM_NONE ? "moe.shared_gate = true with model.qk_norm"
+                      : m->window > 0                 ? "moe.shared_gate = true with model.window"
+                                                      : NULL;
+    return why ? none(lack, why) : SY_FAMILY_QWEN2_MOE;
+}
+
 static enum sy_family family_of_gqa(const struct sy_config_model *m, const struct sy_config_moe *e,
                                     const char **lack) {
     const char *why = m->rope != SY_ROPE_HALVES           ? "gqa with model.rope = \"pairs\""
                       : sy_config_has_expert_bias(e)      ? "gqa with an expert bias (moe.load_balance_coeff)"
                       : e->num_expert_groups > 0          ? "gqa with moe.num_expert_groups"
-                      : e->num_shared_experts > 0         ? "gqa with moe.num_shared_experts"
                       : m->n_dense_layers > 0             ? "gqa with model.n_dense_layers"
                       : e->score_func != SY_SCORE_SOFTMAX ? "gqa with a moe.score_func other than \"softmax\""
                       : e->route_scale != 1               ? "gqa with moe.route_scale"
                                                           : NULL;
     if (why)
         return none(lack, why);
+    if (e->num_shared_experts > 0)
+        return qwen2(m, e, lack);
+    if (m->attention_bias)
+        return none(lack, "model.attention_bias = true without shared experts and their gate");
     if (m->qk_norm == SY_QK_NORM_HEAD)
         return SY_FAMILY_QWEN3_MOE;
     if (m->qk_norm == SY_QK_NORM_NONE)

@@ -153,14 +153,15 @@ static void mla(struct builder *b, int l, const struct sy_config_model *m, struc
 }
 
 static void moe_dense_part(struct builder *b, int l, const struct sy_config_model *m,
-                           const struct sy_config_moe *e, int mixtral, struct sy_layer_params *q) {
+                           const struct sy_config_moe *e, enum sy_family family, struct sy_layer_params *q) {
     q->gate = matrix(b, l, e->num_experts, m->dim, depth_scaled(l),
-                     mixtral ? "block_sparse_moe.gate.weight" : "mlp.gate.weight");
+                     family == SY_FAMILY_MIXTRAL ? "block_sparse_moe.gate.weight" : "mlp.gate.weight");
     if (e->gate_bias)
         q->gate_bias = vector(b, l, e->num_experts, zeros, "mlp.gate.bias");
     if (e->num_shared_experts > 0) {
         struct mlp shared =
-            swiglu(b, l, m->dim, e->num_shared_experts * m->moe_inter_dim, "mlp.shared_experts");
+            swiglu(b, l, m->dim, e->num_shared_experts * m->moe_inter_dim,
+                   family == SY_FAMILY_QWEN2_MOE ? "mlp.shared_expert" : "mlp.shared_experts");
         q->shared_w13 = shared.w13;
         q->shared_w2 = shared.w2;
         if (e->shared_gate)
@@ -169,7 +170,7 @@ static void moe_dense_part(struct builder *b, int l, const struct sy_config_mode
 }
 
 static void dense_parameters(struct builder *b, const struct sy_config_model *m,
-                             const struct sy_config_moe *e, int mixtral) {
+                             const struct sy_config_moe *e, enum sy_family family) {
     struct sy_params *p = b->p;
     p->embedding = add_param(b, (struct sy_param){SY_PARAM_EMBEDDING, -1, -1, m->vocab_size, m->dim});
     add_tensor(b, (struct rows){p->embedding, 0, m->vocab_size}, (struct init_rule){SY_INIT_NORMAL, 1.0, 0.0},
@@ -184,7 +185,7 @@ static void dense_parameters(struct builder *b, const struct sy_config_model *m,
             gqa(b, l, m, q);
         q->ffn_norm = vector(b, l, m->dim, ones, "post_attention_layernorm.weight");
         if (sy_layer_is_moe(m, l)) {
-            moe_dense_part(b, l, m, e, mixtral, q);
+            moe_dense_part(b, l, m, e, family, q);
         } else {
             struct mlp dense = swiglu(b, l, m->dim, m->inter_dim, "mlp");
             q->w13 = dense.w13;
@@ -235,10 +236,10 @@ static void buffers(struct builder *b, const struct sy_config_model *m, const st
 }
 
 static void build(struct builder *b, const struct sy_config_model *m, const struct sy_config_moe *e) {
-    int mixtral = sy_model_family(m, e) == SY_FAMILY_MIXTRAL;
+    enum sy_family family = sy_model_family(m, e);
     b->p->n_params = b->p->n_tensors = 0;
-    dense_parameters(b, m, e, mixtral);
-    expert_parameters(b, m, e, mixtral);
+    dense_parameters(b, m, e, family);
+    expert_parameters(b, m, e, family == SY_FAMILY_MIXTRAL);
     buffers(b, m, e);
 }
 

@@ -95,6 +95,13 @@ static void move(const struct sy_exec *x, const struct sy_call *c, char *to, con
     }
 }
 
+int64_t sy_call_bytes(const struct sy_call *c) {
+    int64_t bytes = 0;
+    for (int i = 0; i < c->n_regions; i++)
+        bytes += c->region[i].n * (int64_t)bytes_of(c->region[i].words);
+    return bytes;
+}
+
 void sy_call_reset(const struct sy_exec *x, struct sy_call *c) {
     move(x, c, c->arena.base, c->image);
     for (int i = 0; i < c->n_operands; i++) {

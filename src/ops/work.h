@@ -1,9 +1,9 @@
-/* What a call of an op is for who looks at its time: shapes of its operands, bytes, floating-point operations.
+/* What a call of an op is, for who looks at its time: shapes of its operands, bytes, FLOPs.
  *
  * Each op of SY_OPS_LIST says it in sy_work_<op> (work_*.c); an op that does not is no op: it does not link.
- * Bytes count each input read once and each output written once, in place twice, a row as often as an index names it; FLOPs are those of products
- * and attention (causal, without regard to documents), 0 of the other ops. Of an op with a list of items the
- * first one's operands are shown, and all are counted.
+ * Bytes count each input read once and each output written once, in place twice, a row as often as an index
+ * names it; FLOPs are those of products and attention (causal, without regard to documents), 0 of the other
+ * ops. Of an op with a list of items the first one's operands are shown, and all are counted.
  *
  * How many rows routing made stands in the device's memory: it is read, or the bound that the host planned
  * with is taken (of some of the sequences their share of it).

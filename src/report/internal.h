@@ -23,7 +23,9 @@ void sy_report_text(char out[SY_REPORT_TEXT], const char *text);
 /* Takes a whole line. Errors: ERR_DATA, ERR_MEMORY. */
 sy_status sy_report_line(struct sy_report_run *run, const char *text, size_t bytes);
 
-/* A line of kind "memory". Errors: ERR_DATA. */
+/* A line of kind "memory", or "profile". Errors: ERR_DATA. */
+sy_status sy_report_parts_line(struct sy_report_run *run, const char *where, int64_t step,
+                               const json_t *line);
 sy_status sy_report_memory_line(struct sy_report_run *run, const char *where, int64_t step,
                                 const json_t *line);
 

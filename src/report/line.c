@@ -231,7 +231,11 @@ static sy_status event_line(struct sy_report_run *r, const char *where, int64_t 
 static const struct {
     const char *kind;
     sy_status (*take)(struct sy_report_run *, const char *, int64_t, const json_t *);
-} kinds[] = {{"train", train_line}, {"eval", eval_line}, {"event", event_line}, {"memory", sy_report_memory_line}};
+} kinds[] = {{"train", train_line},
+             {"eval", eval_line},
+             {"event", event_line},
+             {"memory", sy_report_memory_line},
+             {"profile", sy_report_parts_line}};
 
 static sy_status take(struct sy_report_run *r, const char *where, const json_t *line) {
     const char *kind;

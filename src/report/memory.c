@@ -1,5 +1,5 @@
-/* What a run's memory is held for: a line of metrics.jsonl of kind "memory", and the page's table of the newest
- * one. See train/snapshot.h.
+/* What a run's memory is held for: a line of metrics.jsonl of kind "memory" (train/snapshot.h), and the page's
+ * table of the newest one.
  */
 #include <stdio.h>
 #include <string.h>

@@ -63,6 +63,7 @@ void sy_put_smooth(struct sy_page *p, const struct sy_trace *trace);
 /* Tables. */
 void sy_put_summary(struct sy_page *p);
 void sy_put_happened(struct sy_page *p);
+void sy_put_parts(struct sy_page *p);
 void sy_put_memory(struct sy_page *p);
 void sy_put_digests(struct sy_page *p);
 sy_status sy_put_config(struct sy_page *p);

@@ -44,6 +44,7 @@ static sy_status build(struct sy_page *p) {
     sy_put_charts(p);
     sy_put_loads(p);
     sy_put_happened(p);
+    sy_put_parts(p);
     sy_put_memory(p);
     sy_put_digests(p);
     SY_TRY(sy_put_config(p));

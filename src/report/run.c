@@ -64,7 +64,7 @@ static void read_config(struct sy_report_run *r) {
 static sy_status clear(struct sy_report_run *r) {
     r->n_happened = r->n_left_out = r->n_layers = 0;
     r->n_digests = 0;
-    r->memory.step = 0;
+    r->memory.step = r->parts.step = 0;
     r->n_steps = r->first = r->last = r->tokens = r->n_skipped = 0;
     r->last_digest[0] = r->layout[0] = r->recipe[0] = 0;
     sy_grid_fini(&r->balance);

@@ -111,6 +111,18 @@ struct sy_report_memory {
     } of[SY_REPORT_ARENAS];
 };
 
+/* The newest profile of a step of rank 0. */
+enum { SY_REPORT_PARTS = 32, SY_REPORT_PASSES = 4 };
+struct sy_report_parts {
+    int64_t step; /* 0: there is none */
+    double ms;
+    int n;
+    struct sy_report_part {
+        char name[64];
+        double ms[SY_REPORT_PASSES]; /* in all; of a part with passes forward, recompute, backward */
+    } of[SY_REPORT_PARTS];
+};
+
 struct sy_report_run {
     char dir[4096], name[SY_REPORT_TEXT];
     struct sy_lines lines;
@@ -121,6 +133,7 @@ struct sy_report_run {
     struct sy_happening *happened; /* [SY_REPORT_HAPPENINGS] */
     int n_happened, n_left_out;
     struct sy_report_memory memory;
+    struct sy_report_parts parts;
     struct sy_report_digest digest[SY_REPORT_DIGESTS]; /* ascending */
     int n_digests;
     int64_t n_steps, first, last, tokens; /* of kind "train" */

@@ -27,7 +27,8 @@ struct sy_serve_options {
 };
 
 /* Local. A socket that listens at `address` (IPv4 or IPv6, no name), port 1 to 65535. Errors name what was
- * asked for by `key_address`, `key_port`: ERR_USAGE no address, ERR_RUNTIME the port is taken or not allowed. */
+ * asked for by `key_address`, `key_port`: ERR_USAGE no address, ERR_RUNTIME the port is taken or not
+ * allowed. */
 sy_status sy_serve_listen(const char *address, int port, const char *key_address, const char *key_port,
                           int *out);
 

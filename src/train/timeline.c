@@ -11,36 +11,39 @@ enum { BUFFER = 1 << 20 };
 
 /* --- the file ------------------------------------------------------------------------------------------- */
 
-static void name_of(struct sy_timeline *t, const char *what, int tid, const char *name) {
+static int pid_of(const struct sy_timeline *t) { return 1 + t->rank; }
+static int tid_of(const struct sy_timeline *t, int thread) { return SY_TIMELINE_RANK * t->rank + 1 + thread; }
+
+static void name_of(struct sy_timeline *t, const char *what, int thread, const char *name) {
     fprintf(t->file, "%s{\"ph\":\"M\",\"name\":\"%s\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":\"%s\"}}\n",
-            t->events++ ? "," : "", what, t->rank, tid, name);
+            t->events++ ? "," : "", what, pid_of(t), tid_of(t, thread), name);
 }
 
-static void order_of(struct sy_timeline *t, int tid, int index) {
+static void order_of(struct sy_timeline *t, int thread) {
     fprintf(t->file,
             ",{\"ph\":\"M\",\"name\":\"thread_sort_index\",\"pid\":%d,\"tid\":%d,"
             "\"args\":{\"sort_index\":%d}}\n",
-            t->rank, tid, index);
+            pid_of(t), tid_of(t, thread), thread);
 }
 
 static void names(struct sy_timeline *t) {
     char name[64];
     snprintf(name, sizeof name, "rank %d", t->rank);
     name_of(t, "process_name", 0, name);
-    fprintf(
-        t->file,
-        ",{\"ph\":\"M\",\"name\":\"process_sort_index\",\"pid\":%d,\"tid\":0,\"args\":{\"sort_index\":%d}}\n",
-        t->rank, t->rank);
+    fprintf(t->file,
+            ",{\"ph\":\"M\",\"name\":\"process_sort_index\",\"pid\":%d,\"tid\":%d,\"args\":{\"sort_index\":%"
+            "d}}\n",
+            pid_of(t), tid_of(t, 0), t->rank);
     name_of(t, "thread_name", 0, t->stream ? "host (ops: when they were enqueued)" : "thread 0");
-    order_of(t, 0, 0);
+    order_of(t, 0);
     for (int i = 1; i < sy_pool_size(t->exec->pool) && !t->stream; i++) {
         snprintf(name, sizeof name, "thread %d", i);
         name_of(t, "thread_name", i, name);
-        order_of(t, i, i);
+        order_of(t, i);
     }
     if (t->stream) {
         name_of(t, "thread_name", SY_TIMELINE_STREAM, "stream of the GPU");
-        order_of(t, SY_TIMELINE_STREAM, SY_TIMELINE_STREAM);
+        order_of(t, SY_TIMELINE_STREAM);
     }
 }
 
@@ -75,12 +78,12 @@ sy_status sy_timeline_close(struct sy_timeline *t) {
 
 /* --- events --------------------------------------------------------------------------------------------- */
 
-static void event(struct sy_timeline *t, const char *cat, const char *name, int tid, double begin,
+static void event(struct sy_timeline *t, const char *cat, const char *name, int thread, double begin,
                   double end) {
     t->events++;
     fprintf(t->file,
             ",{\"ph\":\"X\",\"cat\":\"%s\",\"name\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f",
-            cat, name, t->rank, tid, (begin - t->zero) * 1e6, (end - begin) * 1e6);
+            cat, name, pid_of(t), tid_of(t, thread), (begin - t->zero) * 1e6, (end - begin) * 1e6);
 }
 
 static void op_event(struct sy_timeline *t, const char *cat, const struct sy_timeline_op *o, double begin,

@@ -1,10 +1,12 @@
 /* What a rank's threads did when, as a file that Perfetto and chrome://tracing open: Chrome's trace events,
  * one a line.
  *
- *     pid r    rank r
- *     tid 0    its own thread: step > phase (forward, recompute, backward, …) > part > op > share of thread 0
- *     tid i    thread i of its pool: shares of ops
- *     tid 1000 the GPU's stream: ops by its own clock; then tid 0 has when the host enqueued them
+ *     pid 1 + r              rank r
+ *     tid 10000 r + 1        its own thread: step > phase (forward, backward, …) > part > op > share of thread 0
+ *     tid 10000 r + 1 + i    thread i of its pool: shares of ops
+ *     tid 10000 r + 1001     the GPU's stream: ops by its own clock; its thread has when they were enqueued
+ *
+ * No number is 0, which viewers take for the idle process, and none is of two ranks' threads.
  *
  * Events come when they end, so that a span stands behind what it holds. An op has its part, its operands'
  * shapes, bytes and floating-point operations (ops/work.h).
@@ -16,7 +18,7 @@
 
 #include "ops/work.h"
 
-enum { SY_TIMELINE_STREAM = 1000 };
+enum { SY_TIMELINE_RANK = 10000, SY_TIMELINE_STREAM = 1000 };
 
 struct sy_timeline {
     FILE *file; /* NULL: nothing is written */

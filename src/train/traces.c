@@ -2,6 +2,7 @@
 #include "train/traces.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -174,6 +175,13 @@ sy_status sy_traces_before(struct sy_traces *t, int64_t step) {
     return SY_OK;
 }
 
+/* Writing takes time, too: of a step that is written only without another one. */
+static void keep(struct sy_traces *t, int64_t step) {
+    memcpy(t->part, t->profile->part, sizeof t->part);
+    t->seconds = t->profile->since - t->began;
+    t->profiled = step;
+}
+
 void sy_traces_after(struct sy_traces *t, int64_t step) {
     char name[48];
     if (!t->session || !t->looks)
@@ -181,6 +189,8 @@ void sy_traces_after(struct sy_traces *t, int64_t step) {
     sy_exec_wait(&t->session->exec); /* a failure is the step's, which said it */
     sy_profile_end(t->profile);
     look(t, 0);
+    if (!t->profile->timeline || t->session->config->profiling.profiler_warmup == 0)
+        keep(t, step);
     if (!t->profile->timeline)
         return;
     snprintf(name, sizeof name, "step %lld", (long long)step);
@@ -189,13 +199,50 @@ void sy_traces_after(struct sy_traces *t, int64_t step) {
     sy_timeline_step_end(&t->timeline);
 }
 
-sy_status sy_traces_write(struct sy_traces *t, int64_t step) {
+/* A part without time is left out. */
+static json_t *parts_of(const struct sy_traces *t) {
+    static const char *const passes[] = {"forward", "recompute", "backward"};
+    json_t *parts = json_array();
+    for (int i = 0; i < SY_N_PARTS; i++) {
+        const char *text, *name = sy_profile_part_name(i, &text);
+        int columns = sy_profile_columns(i);
+        double ms = 0;
+        json_t *part = json_pack("{s:s, s:s}", "part", name, "text", text);
+        for (int c = 0; c < columns; c++) {
+            ms += 1e3 * t->part[c][i].seconds;
+            if (columns == SY_N_COLUMNS)
+                json_object_set_new(part, passes[c], json_real(1e3 * t->part[c][i].seconds));
+        }
+        json_object_set_new(part, "ms", json_real(ms));
+        if (ms > 0)
+            json_array_append(parts, part);
+        json_decref(part);
+    }
+    return parts;
+}
+
+static sy_status write_parts(struct sy_traces *t, struct sy_metrics *metrics) {
+    if (!metrics || t->profiled == 0 || t->profile->works != SY_WORKS_COUNTED)
+        return SY_OK;
+    json_t *line = json_pack("{s:s, s:I, s:f, s:o}", "kind", "profile", "step", (json_int_t)t->profiled, "ms",
+                             1e3 * t->seconds, "parts", parts_of(t));
+    char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    sy_status status =
+        text ? sy_metrics_event(metrics, text) : sy_fail(SY_ERR_MEMORY, "no memory for a profile");
+    free(text);
+    json_decref(line);
+    t->profiled = 0;
+    return status;
+}
+
+sy_status sy_traces_write(struct sy_traces *t, int64_t step, struct sy_metrics *metrics) {
     if (!t->session || !t->opened || left(&t->session->config->profiling, step) > 0)
         return SY_OK;
     const struct sy_session *s = t->session;
     const struct sy_comm *world = &s->groups.world;
     char folder[4096];
     t->opened = 0;
+    SY_TRY(world->ops->agree(world, write_parts(t, metrics)));
     if (sy_timeline_close(&t->timeline) != SY_OK)
         give_up(t);
     SY_TRY(world->ops->agree(world, SY_OK)); /* all files are there */

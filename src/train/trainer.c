@@ -7,34 +7,24 @@
  * written to it. Every rank has a trainer and goes the same way; rank 0's alone has the folder, the log and
  * the caller's io, and what it alone can fail in is agreed on before the next step.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <unistd.h>
 
-#include "base/folders.h"
-#include "base/text.h"
-#include "ckpt/hf_config.h"
-#include "report/live.h"
-#include "device/cuda.h"
-#include "train/alerts.h"
-#include "train/classes.h"
+#include "comm/world.h"
 #include "train/counters_print.h"
+#include "train/feed.h"
 #include "train/io.h"
+#include "train/opening.h"
 #include "train/processes.h"
-#include "train/progress.h"
-#include "train/prometheus.h"
 #include "train/resume.h"
-#include "train/snapshot.h"
+#include "train/run_folder.h"
 #include "train/start.h"
 #include "train/state_store.h"
 #include "train/stop.h"
-#include "train/tensorboard.h"
-#include "train/traces.h"
-#include "comm/world.h"
-#include "train/feed.h"
+#include "train/trainer.h"
+#include "train/watchers.h"
 
 struct trainer {
     struct sy_config *config;
@@ -44,25 +34,16 @@ struct trainer {
     const struct sy_io *io;
     struct sy_train_summary *out;
     struct sy_log log;
-    FILE *log_file;
-    struct sy_text early_log; /* before there is a log_file */
-    int lock;
+    struct sy_run_folder folder;
     struct sy_resume resume; /* of the process, and its data */
     struct sy_data data;
     const struct sy_comm *world;
     struct sy_session *session;
-    struct sy_metrics metrics;
-    struct sy_report_live *report; /* NULL: none is written */
-    struct sy_tensorboard tensorboard;
-    struct sy_alerts alerts;
-    int listener; /* for prometheus, until it has it; -1: none */
-    struct sy_prometheus *prometheus;
-    struct sy_traces traces;
-    struct sy_snapshot snapshot;
-    struct sy_progress_state progress;
+    struct sy_watchers watch;
     struct sy_stop stop;
     json_t *fingerprint, *initial; /* the first rank's; NULL: initial values */
     int64_t first_step, step, saved_step, skipped_in_a_row;
+    struct sy_step_result last; /* the step that was done */
 };
 
 static int is_first(const struct trainer *t) { return t->world->rank == 0; }
@@ -72,101 +53,10 @@ static sy_status agree(const struct trainer *t, sy_status mine) {
     return t->world->ops->agree(t->world, mine);
 }
 
-/* --- the run's folder ----------------------------------------------------------------------------------- */
-
-static void log_line(void *user, enum sy_log_level level, const char *line) {
-    struct trainer *t = user;
-    const char *kind = level == SY_LOG_WARN ? "warning: " : "";
-    if (t->log_file) {
-        fprintf(t->log_file, "%s%s\n", kind, line);
-        fflush(t->log_file);
-    } else {
-        sy_text_add(&t->early_log, kind, strlen(kind));
-        sy_text_add(&t->early_log, line, strlen(line));
-        sy_text_add(&t->early_log, "\n", 1);
-    }
-    if (t->io->log)
-        t->io->log(t->io->user, level == SY_LOG_WARN, line);
-}
-
-/* The folders of routes, before there is one of the run. */
-static sy_status try_routes(const struct sy_config *config) {
-    struct sy_step_routes *routes;
-    SY_TRY(sy_step_routes_create(config, sy_device_cpu(), 1, &routes));
-    sy_status status = sy_step_routes_check(routes, 1, config->training.steps);
-    sy_step_routes_destroy(routes);
-    return status;
-}
-
-/* Where the run is; a config that is refused leaves no folder behind. */
-static sy_status name_folder(struct trainer *t, const char *name) {
-    char dir[4096];
-    if (t->config->run.dir[0] == 0) {
-        if (!name || !*name)
-            SY_FAIL(SY_ERR_USAGE,
-                    "run.dir is not given, and the run has no name to call a folder by: give one of them");
-        snprintf(dir, sizeof dir, "runs/%s", name);
-        SY_TRY(sy_config_set(t->config, SY_LAYER_RULE, "the config's name", "run.dir", dir));
-    }
-    snprintf(t->out->run_dir, sizeof t->out->run_dir, "%s", t->config->run.dir);
-    if (sy_ckpt_any(t->out->run_dir))
-        return SY_OK;
-    SY_TRY(sy_start_finish(t->config, &t->log));
-    return try_routes(t->config);
-}
-
-static sy_status lock_folder(struct trainer *t) {
-    char path[4200];
-    snprintf(path, sizeof path, "%s/.lock", t->out->run_dir);
-    t->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (t->lock < 0)
-        SY_FAIL(SY_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
-    if (flock(t->lock, LOCK_EX | LOCK_NB) != 0)
-        SY_FAIL(SY_ERR_RUNTIME,
-                "run.dir = %s: another process is training there; wait for it or give another run.dir",
-                t->out->run_dir);
-    return SY_OK;
-}
-
-/* A new run's folder is made when all that can be refused was not. */
-static sy_status make_folder(struct trainer *t) {
-    sy_status status = sy_folder_make(t->out->run_dir);
-    if (status != SY_OK)
-        return sy_fail_context(status, "run.dir");
-    SY_TRY(lock_folder(t));
-    if (sy_ckpt_any(t->out->run_dir))
-        SY_FAIL(SY_ERR_RUNTIME,
-                "run.dir = %s: another process has trained there meanwhile; run this again to go on",
-                t->out->run_dir);
-    return SY_OK;
-}
-
-static sy_status open_log(struct trainer *t) {
-    char path[4200];
-    snprintf(path, sizeof path, "%s/log.txt", t->out->run_dir);
-    t->log_file = fopen(path, "a");
-    if (!t->log_file)
-        SY_FAIL(SY_ERR_IO, "%s: cannot be opened for writing: %s", path, strerror(errno));
-    if (t->early_log.n)
-        fwrite(t->early_log.s, 1, t->early_log.n, t->log_file);
-    fflush(t->log_file);
-    return SY_OK;
-}
-
-static void write_text(void *user, const char *text, size_t n) { fwrite(text, 1, n, user); }
-
-static sy_status write_config(struct trainer *t) {
-    char path[4200], tmp[4300];
-    snprintf(path, sizeof path, "%s/config.toml", t->out->run_dir);
-    snprintf(tmp, sizeof tmp, "%s.tmp", path);
-    FILE *f = fopen(tmp, "w");
-    if (!f)
-        SY_FAIL(SY_ERR_IO, "%s: cannot be written: %s", tmp, strerror(errno));
-    sy_config_print(t->config, write_text, f);
-    int bad = fflush(f) != 0 || ferror(f) || fsync(fileno(f)) != 0;
-    if (fclose(f) != 0 || bad || rename(tmp, path) != 0)
-        SY_FAIL(SY_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
-    return SY_OK;
+static void begin_log(struct trainer *t) {
+    t->watch.listener = -1;
+    t->folder = (struct sy_run_folder){.io = t->io, .dir = t->out->run_dir, .lock = -1};
+    t->log = sy_run_folder_log(&t->folder);
 }
 
 /* --- checkpoints ---------------------------------------------------------------------------------------- */
@@ -216,7 +106,7 @@ static sy_status save(struct trainer *t) {
         return sy_fail_context(status, "checkpoint of step %lld", (long long)t->step);
     t->saved_step = t->step;
     sy_stop_saved(&t->stop);
-    sy_report_live_ask(t->report);
+    sy_report_live_ask(t->watch.report);
     sy_log_info(&t->log, "saved %s", path);
     return SY_OK;
 }
@@ -246,90 +136,12 @@ static sy_status make_session(struct trainer *t) {
     return sy_step_routes_check(t->session->routes, t->step + 1, t->config->training.steps);
 }
 
-/* A GPU that is left alone is said; one that computes, too. */
-static void log_device(const struct trainer *t) {
-    const struct sy_session *s = t->session;
-    struct sy_cuda_about about;
-    int ordinal;
-    if (sy_config_cuda(t->config, &ordinal)) {
-        if (ordinal < 0)
-            ordinal = sy_device_cuda_first();
-        if (sy_device_cuda_about(ordinal, &about) == SY_OK)
-            sy_log_info(&t->log, "%s: %s, %.1f GiB", s->exec.device->name, about.name,
-                        (double)about.memory / (1u << 30));
-    } else if (sy_config_layer_of(t->config, "run.device") == SY_LAYER_RULE && sy_hopper_here()) {
-        sy_log_info(
-            &t->log,
-            "run.device = auto takes the CPU: a GPU computes numerics.class = sm90 alone, this run has %s",
-            sy_class_name(s->exec.cls));
-    }
-}
-
-static void log_experts(const struct trainer *t) {
-    const struct sy_calls *c = &t->session->calls;
-    int direct = t->config->parallelism.expert_parallel_comm_backend == SY_COMM_DIRECT;
-    sy_log_info(&t->log, "Applied Expert Parallel with %s comm backend", direct ? "direct" : "standard");
-    if (c->by_rounds)
-        sy_log_info(
-            &t->log,
-            "lane groups lie on several ranks: each brings whole rounds to a call, %lld at a time, up to "
-            "%lld sequences (training.local_batch_size = %lld)",
-            (long long)c->batch, (long long)c->max_sequences,
-            (long long)t->config->training.local_batch_size);
-}
-
-static void log_ranks(const struct trainer *t) {
-    const struct sy_mesh *m = &t->session->mesh;
-    struct sy_share lanes = sy_mesh_lanes(m, 0);
-    if (m->world > 1)
-        sy_log_info(&t->log,
-                    "%d ranks: pipeline %d, data parallel %d (replicate %d x shard %d), expert parallel %d; "
-                    "rank 0 has %lld of %d lanes",
-                    m->world, m->pp, m->dp, m->replicate, m->shard, m->ep, (long long)lanes.n, m->lanes);
-    if (m->ep > 1)
-        log_experts(t);
-}
-
-static void log_sources(const struct trainer *t) {
-    const struct sy_mixture *m = t->session->data.mixture;
-    for (int i = 0; i < m->n && m->n > 1; i++) {
-        const struct sy_documents *d = m->of[i].documents;
-        sy_log_info(&t->log, "source %s: %lld of %lld sequences, %lld documents (%lld bytes)",
-                    t->config->data.sources.items[i], (long long)m->of[i].turns, (long long)m->period,
-                    (long long)d->n_train, (long long)d->train_bytes);
-    }
-}
-
-static void log_start(const struct trainer *t) {
-    const struct sy_session *s = t->session;
-    struct sy_mixture_totals d = sy_mixture_totals(s->data.mixture);
-    log_device(t);
-    if (t->step < t->config->training.steps)
-        sy_schedule_warn(&t->config->lr_scheduler, t->config->training.steps, &t->log);
-    sy_log_info(&t->log, "%lld parameters (%lld active), class %s, tier %s, %d threads, recipe %s",
-                (long long)s->params->n_parameters, (long long)s->params->n_active,
-                sy_class_name(s->exec.cls), s->exec.ops->tier, sy_pool_size(s->pool), t->resume.recipe_id);
-    sy_log_info(&t->log,
-                "%lld documents to train on (%lld bytes, %.4f nats per token as unigrams), %lld held out "
-                "(%lld bytes)",
-                (long long)d.n_train, (long long)d.train_bytes, t->out->unigram_entropy,
-                (long long)d.n_heldout, (long long)d.heldout_bytes);
-    log_sources(t);
-    const char *class = sy_hf_class_name(t->config);
-    if (class)
-        sy_log_info(&t->log, "checkpoints are of Hugging Face's class %s", class);
-    else
-        sy_log_info(&t->log, "checkpoints are read by switchyard alone: no class of Hugging Face's has %s",
-                    sy_hf_class_lack(t->config));
-    log_ranks(t);
-}
-
 /* What a process does once, before its ranks; the first one has the folder. A launcher's processes are the
  * ranks, also where the checkpoint had threads. */
 static sy_status prepare(struct trainer *t) {
-    SY_TRY(name_folder(t, t->name));
+    SY_TRY(sy_run_folder_name(t->config, t->name, &t->log, t->out->run_dir));
     if (t->place.rank == 0 && access(t->out->run_dir, F_OK) == 0)
-        SY_TRY(lock_folder(t));
+        SY_TRY(sy_run_folder_lock(&t->folder));
     SY_TRY(sy_resume_find(t->out->run_dir, t->config, &t->log, &t->resume));
     int processes = t->place.size > 1;
     if (processes)
@@ -340,37 +152,33 @@ static sy_status prepare(struct trainer *t) {
     SY_TRY(sy_data_open(t->config, &t->log, &t->data));
     SY_TRY(sy_mixture_fingerprint(t->data.mixture, sy_tokenizer_hash(t->data.tokenizer), &t->fingerprint));
     if (t->place.rank == 0)
-        SY_TRY(sy_prometheus_listen(t->config, &t->listener));
+        SY_TRY(sy_prometheus_listen(t->config, &t->watch.listener));
     t->out->unigram_entropy = sy_mixture_entropy(t->data.mixture, t->config->data.cache_dir);
     return SY_OK;
 }
 
+static struct sy_watched watched(const struct trainer *t) {
+    return (struct sy_watched){t->session, t->io, &t->log, t->out->run_dir, t->resume.recipe_id};
+}
+
 static sy_status open_run(struct trainer *t) {
-    if (t->lock < 0)
-        SY_TRY(make_folder(t));
-    SY_TRY(open_log(t));
+    if (t->folder.lock < 0)
+        SY_TRY(sy_run_folder_make(&t->folder));
+    SY_TRY(sy_run_folder_open_log(&t->folder));
     if (!sy_resume_is_done(&t->resume, t->config))
-        SY_TRY(write_config(t));
-    SY_TRY(sy_metrics_open(t->out->run_dir, t->step, &t->metrics));
-    sy_metrics_start(&t->metrics, t->session, t->resume.recipe_id);
-    SY_TRY(sy_alerts_init(t->config, t->session->params->n_layers, &t->log, &t->alerts));
-    sy_tensorboard_open(t->config, t->out->run_dir, t->step, &t->log, &t->tensorboard);
-    int listener = t->listener;
-    t->listener = -1;
-    SY_TRY(sy_prometheus_begin(listener, t->session, t->out->run_dir, t->resume.recipe_id, &t->prometheus));
-    if (t->config->metrics.enable_report)
-        t->report = sy_report_live_begin(t->out->run_dir, &t->log);
-    sy_progress_init(t->session, t->step, t->io->columns, &t->progress);
-    log_start(t);
+        SY_TRY(sy_run_folder_write_config(&t->folder, t->config));
+    struct sy_watched of = watched(t);
+    SY_TRY(sy_watchers_begin_first(&t->watch, &of, t->step));
+    sy_opening_log(t->session, &(struct sy_opening){t->step, t->out->unigram_entropy, t->resume.recipe_id},
+                   &t->log);
     return SY_OK;
 }
 
 static sy_status start(struct trainer *t) {
     SY_TRY(agree(t, make_session(t)));
     SY_TRY(agree(t, is_first(t) ? open_run(t) : SY_OK));
-    SY_TRY(agree(t, sy_traces_open(t->session, t->out->run_dir, t->step + 1, is_first(t) ? &t->log : NULL,
-                                   &t->traces)));
-    t->snapshot = sy_snapshot_of(t->session, t->out->run_dir, is_first(t) ? &t->log : NULL);
+    struct sy_watched of = watched(t);
+    SY_TRY(agree(t, sy_watchers_begin(&t->watch, &of, t->step)));
     t->stop = sy_stop_begin(t->session, t->io);
     return SY_OK;
 }
@@ -380,10 +188,7 @@ static sy_status evaluate(struct trainer *t) {
     if (sy_mixture_eval_count(t->session->data.mixture) == 0)
         return SY_OK;
     SY_TRY(sy_session_eval(t->session, t->config->validation.steps, &t->out->eval_loss, &n));
-    SY_TRY(agree(t, is_first(t) ? sy_metrics_eval(&t->metrics, t->step, t->out->eval_loss, n) : SY_OK));
-    if (is_first(t))
-        sy_tensorboard_eval(&t->tensorboard, t->step, t->out->eval_loss);
-    sy_prometheus_eval(t->prometheus, t->out->eval_loss);
+    SY_TRY(agree(t, sy_watchers_eval(&t->watch, t->step, t->out->eval_loss, n)));
     sy_log_info(&t->log, "step %lld: held-out loss %.4f nats per token over %lld tokens", (long long)t->step,
                 t->out->eval_loss, (long long)n);
     return SY_OK;
@@ -416,33 +221,16 @@ static sy_status save_before(struct trainer *t, sy_status status) {
     return sy_fail(status, "%s", why);
 }
 
-static sy_status note_step(struct trainer *t, const struct sy_step_result *r, struct sy_figures *figures) {
-    struct sy_metrics_times times;
-    if (!is_first(t))
-        return SY_OK;
-    sy_progress_step(&t->progress, t->session, r, &times, figures);
-    sy_tensorboard_step(&t->tensorboard, t->session, r, &times);
-    SY_TRY(sy_metrics_step(&t->metrics, t->session, r, &times));
-    SY_TRY(sy_alerts_step(&t->alerts, &t->metrics, r, &times, t->session->seen.counts));
-    sy_prometheus_step(t->prometheus, t->session, r, &times, &t->alerts);
-    return SY_OK;
-}
-
 static sy_status one_step(struct trainer *t) {
     struct sy_step_result r;
-    struct sy_figures figures;
-    SY_TRY(sy_traces_before(&t->traces, t->step + 1));
-    sy_snapshot_before(&t->snapshot, t->step + 1);
-    sy_progress_begin(&t->progress);
+    SY_TRY(sy_watchers_before(&t->watch, t->step + 1));
     sy_status status = sy_session_step(t->session, t->step, &r);
-    sy_traces_after(&t->traces, t->step + 1);
+    sy_watchers_after(&t->watch, t->step + 1);
     if (status != SY_OK)
         return save_before(t, status);
+    t->last = r;
     memcpy(t->out->weights_digest, r.digest, sizeof t->out->weights_digest);
-    status = note_step(t, &r, &figures);
-    if (status == SY_OK)
-        status = sy_snapshot_after(&t->snapshot, r.step, is_first(t) ? &t->metrics : NULL);
-    status = agree(t, status);
+    status = agree(t, sy_watchers_step(&t->watch, &r));
     if (status == SY_OK && r.asked)
         sy_log_info(&t->log, "step %lld skipped: %s", (long long)r.step, r.why);
     else if (status == SY_OK && !r.applied)
@@ -454,15 +242,13 @@ static sy_status one_step(struct trainer *t) {
         return save_before(t, status);
     t->out->step = t->step;
     t->out->loss = r.loss;
-    if (is_first(t))
-        sy_progress_show(&t->progress, &figures, t->io, t->log_file);
-    return sy_traces_write(&t->traces, t->step);
+    return sy_watchers_shown(&t->watch, t->step, t->folder.log);
 }
 
 static sy_status loop(struct trainer *t) {
     const struct sy_config *c = t->config;
     if (t->step < c->training.steps && is_first(t))
-        sy_progress_head(&t->progress, t->io, &t->log, t->log_file);
+        sy_progress_head(&t->watch.progress, t->io, &t->log, t->folder.log);
     for (int64_t first = t->step, evaluated = first;;) {
         int last = t->step >= c->training.steps, asked = sy_stop_asked(&t->stop);
         if (t->step > first && (sy_stop_save_due(&t->stop, t->step) || last || asked))
@@ -484,8 +270,8 @@ static sy_status loop(struct trainer *t) {
 
 static void counters_line(void *user, const char *text, size_t n) {
     const struct trainer *t = user;
-    if (t->log_file)
-        fwrite(text, 1, n, t->log_file);
+    if (t->folder.log)
+        fwrite(text, 1, n, t->folder.log);
     if (t->io->write)
         t->io->write(t->io->user, text, n);
 }
@@ -500,7 +286,7 @@ static sy_status report_counters(struct trainer *t) {
     if (!is_first(t))
         return SY_OK;
     sy_counters_print(&counters, counters_line, t);
-    return sy_metrics_counters(&t->metrics, t->step, &counters);
+    return sy_metrics_counters(&t->watch.metrics, t->step, &counters);
 }
 
 /* A rank, from its session to its last step. */
@@ -509,15 +295,15 @@ static sy_status run(struct trainer *t) {
     t->out->step = t->step;
     if (status == SY_OK)
         status = loop(t);
-    if (status == SY_STOPPED && t->log_file)
-        fprintf(t->log_file, "%s\n", sy_error_message());
+    if (status == SY_STOPPED && t->folder.log)
+        fprintf(t->folder.log, "%s\n", sy_error_message());
     if (status == SY_OK || status == SY_STOPPED) {
         sy_status reported = report_counters(t);
         status = status == SY_OK ? reported : status;
     }
     sy_session_destroy(t->session);
     t->session = NULL;
-    sy_traces_close(&t->traces);
+    sy_watchers_end_traces(&t->watch);
     return status;
 }
 
@@ -540,8 +326,8 @@ static sy_status run_rank(const struct sy_comm *world, void *arg) {
     struct trainer t = {.config = first->config,
                         .io = &quiet,
                         .out = &out,
-                        .lock = -1,
-                        .listener = -1,
+                        .folder = {.lock = -1},
+                        .watch = {.listener = -1},
                         .saved_step = -1,
                         .resume = first->resume,
                         .data = first->data,
@@ -568,36 +354,132 @@ static sy_status run_ranks(struct trainer *t) {
 }
 
 static void close_trainer(struct trainer *t) {
+    sy_watchers_end(&t->watch, &t->log);
     sy_data_close(&t->data);
     sy_resume_fini(&t->resume);
     json_decref(t->fingerprint);
-    sy_prometheus_end(t->prometheus);
-    if (t->listener >= 0)
-        close(t->listener);
     json_decref(t->initial);
-    sy_tensorboard_close(&t->tensorboard);
-    sy_alerts_fini(&t->alerts);
-    sy_report_live_end(t->report, &t->log);
-    free(t->early_log.s);
-    if (t->log_file)
-        fclose(t->log_file);
-    if (t->lock >= 0)
-        close(t->lock);
+    sy_run_folder_close(&t->folder);
+}
+
+/* The run's last file; what failed before stays the error. */
+static sy_status end(struct trainer *t, sy_status status) {
+    status = sy_watchers_last(&t->watch, status);
+    if (status != SY_OK && status != SY_STOPPED && t->folder.log)
+        fprintf(t->folder.log, "error: %s\n", sy_error_message());
+    close_trainer(t);
+    return status;
 }
 
 sy_status sy_train(struct sy_config *config, const char *name, const struct sy_io *io,
                    struct sy_train_summary *out) {
     *out = (struct sy_train_summary){.loss = NAN, .eval_loss = NAN, .unigram_entropy = NAN};
-    struct trainer t = {
-        .config = config, .name = name, .io = io, .out = out, .lock = -1, .listener = -1, .saved_step = -1};
-    t.log = (struct sy_log){log_line, &t};
-    sy_status status = run_ranks(&t);
-    if (status == SY_OK)
-        status = sy_metrics_close(&t.metrics);
-    else if (t.metrics.file)
-        fclose(t.metrics.file); /* what failed before stays the error */
-    if (status != SY_OK && status != SY_STOPPED && t.log_file)
-        fprintf(t.log_file, "error: %s\n", sy_error_message());
-    close_trainer(&t);
+    struct trainer t = {.config = config, .name = name, .io = io, .out = out, .saved_step = -1};
+    begin_log(&t);
+    return end(&t, run_ranks(&t));
+}
+
+/* --- step by step: see trainer.h ------------------------------------------------------------------------ */
+
+struct sy_trainer {
+    struct trainer t;
+    struct sy_comm self;
+    struct sy_io io;
+    struct sy_train_summary out;
+    sy_status status; /* of the last call that failed; after it nothing is done */
+};
+
+static sy_status open_alone(struct trainer *t) {
+    struct sy_world_options o = sy_world_options(t->config);
+    int ranks;
+    SY_TRY(sy_world_size(&o, &ranks, &t->place));
+    if (t->place.size > 1)
+        SY_FAIL(SY_ERR_USAGE, "a run that is opened is one rank, and %d processes were started: start one",
+                t->place.size);
+    SY_TRY(prepare(t));
+    if (t->config->run.ranks > 1)
+        return sy_config_fail(t->config, "run.ranks", "a run that is opened is one rank: choose 1");
+    return start(t);
+}
+
+sy_status sy_trainer_open(struct sy_config *config, const char *name, const struct sy_io *io,
+                          struct sy_trainer **out) {
+    struct sy_trainer *h = calloc(1, sizeof *h);
+    if (!h)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for a run");
+    if (io)
+        h->io = *io;
+    h->self = sy_comm_self();
+    h->out = (struct sy_train_summary){.loss = NAN, .eval_loss = NAN, .unigram_entropy = NAN};
+    h->t = (struct trainer){
+        .config = config, .name = name, .io = &h->io, .out = &h->out, .saved_step = -1, .world = &h->self};
+    begin_log(&h->t);
+    sy_status status = open_alone(&h->t);
+    h->out.step = h->t.step;
+    if (status == SY_OK && h->t.step < config->training.steps)
+        sy_progress_head(&h->t.watch.progress, &h->io, &h->t.log, h->t.folder.log);
+    if (status != SY_OK) {
+        h->status = status;
+        sy_trainer_close(h);
+        return status;
+    }
+    *out = h;
+    return SY_OK;
+}
+
+sy_status sy_trainer_close(struct sy_trainer *h) {
+    sy_status status = h->status;
+    sy_session_destroy(h->t.session);
+    h->t.session = NULL;
+    sy_watchers_end_traces(&h->t.watch);
+    status = end(&h->t, status);
+    free(h);
     return status;
+}
+
+static sy_status usable(const struct sy_trainer *h) {
+    if (h->status != SY_OK)
+        SY_FAIL(SY_ERR_USAGE, "%s: a step failed: close the run and open it again", h->out.run_dir);
+    return SY_OK;
+}
+
+sy_status sy_trainer_step(struct sy_trainer *h, struct sy_step_result *out) {
+    SY_TRY(usable(h));
+    if (h->t.step >= h->t.config->training.steps)
+        SY_FAIL(SY_ERR_USAGE, "%s: has all its training.steps = %lld", h->out.run_dir, (long long)h->t.step);
+    h->status = one_step(&h->t);
+    *out = h->t.last;
+    return h->status;
+}
+
+sy_status sy_trainer_save(struct sy_trainer *h) {
+    SY_TRY(usable(h));
+    if (!h->t.config->checkpoint.enable)
+        return sy_config_fail(h->t.config, "checkpoint.enable", "nothing can be saved: choose true");
+    return save(&h->t);
+}
+
+sy_status sy_trainer_eval(struct sy_trainer *h, double *loss) {
+    SY_TRY(usable(h));
+    if (sy_mixture_eval_count(h->t.session->data.mixture) == 0)
+        SY_FAIL(SY_ERR_USAGE,
+                "%s: no sequence is held out: choose data.holdout above 0, or give "
+                "validation.dataset_path",
+                h->out.run_dir);
+    SY_TRY(evaluate(&h->t));
+    *loss = h->out.eval_loss;
+    return SY_OK;
+}
+
+void sy_trainer_changed(struct sy_trainer *h, const char *weights_digest) {
+    memcpy(h->out.weights_digest, weights_digest, sizeof h->out.weights_digest);
+    h->t.saved_step = -1;
+}
+
+struct sy_session *sy_trainer_session(struct sy_trainer *h) {
+    return h->t.session;
+}
+
+struct sy_train_summary *sy_trainer_summary(struct sy_trainer *h) {
+    return &h->out;
 }

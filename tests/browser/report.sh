@@ -1,6 +1,7 @@
-# The report in a real browser, of a run that is trained here, of hostile files and of 20,000 steps: what a pointer and the
-# keys show, that nothing sticks out at 320 px, how long it takes to open, that it prints; and pictures at three widths, light and dark, beside those that were looked at (means of
-# blocks, so that another font passes). Where chromium or python3 is not, nothing is tested, and that is said.
+# The report in a real browser, of a run that is trained here, of hostile files and of 20,000 steps: what a pointer
+# and the keys show, that nothing sticks out at 320 px, how long it takes to open, that it prints; and pictures at
+# three widths, light and dark, beside those that were looked at (means of blocks, so that another font passes).
+# Where chromium or python3 is not, nothing is tested, and that is said.
 #   `sh tests/browser/report.sh write` writes the references anew: look at the pictures first (make screenshots).
 . tests/lib/check.sh
 for need in chromium python3; do
@@ -44,7 +45,7 @@ wide 0" "$1: what the page does"
 }
 
 # A run that was trained here, with all that its page may have.
-train real --training.steps=12 --validation.enable --validation.freq=4 --profiling.enable_memory_snapshot --alerts.window=4 --alerts.load_cv=0.01
+train real --training.steps=12 --validation.enable --validation.freq=4 --profiling.enable_memory_snapshot --profiling.enable_profiling --alerts.window=4 --alerts.load_cv=0.01
 expect 0 "train"
 look real
 # One whose files are hostile: what they say is text.

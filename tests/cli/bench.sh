@@ -52,6 +52,8 @@ for threads in none 3x 2000 4294967297; do
 done
 run bench ops --threads 2
 expect 2 "bench ops --threads"
+run bench layers --device cuda
+expect 2 "bench layers --device"
 run bench moe --steps 3
 expect 2 "bench moe --steps"
 run bench ops --steps 3
@@ -59,11 +61,11 @@ expect 2 "bench ops --steps"
 
 run bench ops cast judge
 expect 0 "bench ops"
-says "^cast +x86 +ref +[0-9.]+ us +1.00 x ref$" "bench ops: cast"
-says "^judge +fp32 +ref +[0-9.]+ us +1.00 x ref$" "bench ops: judge"
+says "^cast +x86 +ref +[0-9.]+ us +1.00 x ref +[0-9.]*[1-9][0-9.]* GB/s$" "bench ops: cast"
+says "^judge +fp32 +ref +[0-9.]+ us +1.00 x ref +[0-9.]+ GB/s$" "bench ops: judge"
 run bench ops cast --json
 expect 0 "bench ops --json"
-says '^\{"op":"cast","class":"sm90","tier":"ref","threads":1,"us":[0-9.]+,"times_ref":1\.000\}$' "bench ops --json"
+says '^\{"op":"cast","class":"sm90","tier":"ref","threads":1,"us":[0-9.]+,"times_ref":1\.000,"gbytes_s":[0-9.]+\}$' "bench ops --json"
 run bench ops cast --device cpu --json
 expect 0 "bench ops --device cpu"
 says '"tier":"ref","threads":1,' "bench ops --device cpu"
@@ -78,6 +80,11 @@ for device in auto guarded gpu cuda:9999 ""; do
 done
 run bench gemm --device auto
 says "bench --device auto: must be cpu, cuda or cuda:N" "bench --device auto"
+run bench model configs/micro_mla.toml --trace "$room/trace.json"
+expect 2 "bench model --trace on a CPU"
+says "bench model --trace: run.device = cpu: it is of a GPU's work" "bench model --trace on a CPU"
+run bench model --trace
+expect 2 "bench model --trace"
 run bench ops pack --device cuda
 says "bench ops pack: is not timed on a GPU: products of a GPU read weights as they are" "bench ops pack --device cuda"
 run bench attention

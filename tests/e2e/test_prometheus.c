@@ -1,6 +1,6 @@
-/* What Prometheus reads: a parser of our own finds each number of metrics.jsonl's newest step in the page of a
- * run that trains; a port that is taken ends the run before its folder is made; and clients that say nothing,
- * read a byte now and then or send a megabyte get no more than their place and their time.
+/* What Prometheus reads: a parser of our own finds each number of metrics.jsonl's newest step in the page of
+ * a run that trains; a port that is taken ends the run before its folder is made; and clients that say
+ * nothing, read nothing or send a megabyte get no more than their place and their time.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -70,7 +70,7 @@ static const char *ask(int port, const char *request) {
     return hear(fd);
 }
 
-/* --- the text format, as its description has it ---------------------------------------------------------- */
+/* --- the text format, as its description has it --------------------------------------------------------- */
 
 struct sample {
     char name[128], labels[9200];
@@ -183,7 +183,7 @@ static void parser(void **state) {
             fail_msg("the parser takes %s", bad[i]);
 }
 
-/* --- a server, and clients of every kind ----------------------------------------------------------------- */
+/* --- a server, and clients of every kind ---------------------------------------------------------------- */
 
 static atomic_int pages;
 static size_t large_page(void *self, char *out, size_t bytes) {
@@ -301,7 +301,7 @@ static void listening(void **state) {
                      SY_ERR_RUNTIME);
 }
 
-/* --- a training ------------------------------------------------------------------------------------------ */
+/* --- a training ----------------------------------------------------------------------------------------- */
 
 struct scraper {
     int port, good, bad, rude;

@@ -65,13 +65,10 @@ static struct trace read_trace(const char *path) {
             continue;
         assert_string_equal(ph, "X");
         double ts = number(j, "ts");
-        t.event[t.n++] = (struct event){text(j, "cat"),
-                                        text(j, "name"),
-                                        (int)number(j, "pid"),
-                                        (int)number(j, "tid"),
-                                        ts,
-                                        ts + number(j, "dur"),
-                                        json_object_get(j, "args")};
+        int rank = (int)number(j, "pid") - 1, thread = (int)number(j, "tid") - 1 - 10000 * rank;
+        assert_true(rank >= 0 && thread >= 0 && thread <= 1000);
+        t.event[t.n++] = (struct event){text(j, "cat"),        text(j, "name"),           rank, thread, ts,
+                                        ts + number(j, "dur"), json_object_get(j, "args")};
     }
     qsort(t.event, t.n, sizeof *t.event, by_time);
     return t;
@@ -146,7 +143,7 @@ static void check_shares(const struct trace *t) {
     }
 }
 
-/* --- one rank, beside a table that counts ---------------------------------------------------------------- */
+/* --- one rank, beside a table that counts --------------------------------------------------------------- */
 
 enum { MOST = 20000 };
 static struct {
@@ -232,7 +229,7 @@ static void one_rank(void **state) {
     expect_ok(sy_traces_before(&traces, 1));
     expect_ok(sy_session_step_filled(s, 0, &r));
     sy_traces_after(&traces, 1);
-    expect_ok(sy_traces_write(&traces, 1));
+    expect_ok(sy_traces_write(&traces, 1, NULL));
     assert_true(s->exec.ops == &counting && !s->profile);
     snprintf(path, sizeof path, "%s/profile_traces/iteration_1/rank0_trace.json", room);
     struct trace t = read_trace(path);
@@ -265,8 +262,8 @@ static int nests(const char *cat, const char *dur) {
     assert_non_null(f);
     fprintf(
         f,
-        "{\"traceEvents\":[{\"ph\":\"X\",\"cat\":\"step\",\"name\":\"s\",\"pid\":0,\"tid\":0,\"ts\":0,"
-        "\"dur\":9},{\"ph\":\"X\",\"cat\":\"%s\",\"name\":\"o\",\"pid\":0,\"tid\":0,\"ts\":1,\"dur\":%s}]}",
+        "{\"traceEvents\":[{\"ph\":\"X\",\"cat\":\"step\",\"name\":\"s\",\"pid\":1,\"tid\":1,\"ts\":0,"
+        "\"dur\":9},{\"ph\":\"X\",\"cat\":\"%s\",\"name\":\"o\",\"pid\":1,\"tid\":1,\"ts\":1,\"dur\":%s}]}",
         cat, dur);
     fclose(f);
     struct trace t = read_trace(path);
@@ -323,6 +320,38 @@ static int is_there(const char *path) {
     "profiling.enable_profiling", "true", "profiling.profile_freq", "4", "profiling.profiler_active", "2", \
         "profiling.profiler_warmup", "1"
 
+/* The metrics have the parts of the steps before those that are written, which together are the step. */
+static void check_parts(const char *name) {
+    char path[300], *line = NULL;
+    size_t capacity = 0;
+    int found = 0;
+    snprintf(path, sizeof path, "%s/%s/metrics.jsonl", room, name);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    while (getline(&line, &capacity, f) > 0) {
+        json_t *j = json_loads(line, 0, NULL), *part;
+        double sum = 0, ms;
+        size_t i;
+        if (j && strcmp(text(j, "kind"), "profile") == 0) {
+            assert_true(number(j, "step") == (found++ ? 6 : 2));
+            ms = number(j, "ms");
+            json_array_foreach(json_object_get(j, "parts"), i, part) {
+                assert_true(*text(part, "part") && *text(part, "text"));
+                sum += number(part, "ms");
+                if (json_object_get(part, "forward"))
+                    assert_true(fabs(number(part, "forward") + number(part, "recompute") +
+                                     number(part, "backward") - number(part, "ms")) <= 1e-6);
+            }
+            /* what was asked of each op (ops/work.h) is of no part */
+            assert_true(i > 10 && ms > 0 && sum <= ms * 1.001 && sum >= ms * 0.8);
+        }
+        json_decref(j);
+    }
+    free(line);
+    fclose(f);
+    assert_int_equal(found, 2);
+}
+
 /* Steps 3, 4, 7 and 8 of each of three ranks; ranks do the same calls of a layer. */
 static void ranks(void **state) {
     (void)state;
@@ -334,6 +363,7 @@ static void ranks(void **state) {
     assert_string_equal(plain, same);
     assert_int_equal(traced, 2);
     assert_false(is_there("ranks/profile_traces/iteration_3"));
+    check_parts("ranks");
     for (int rank = 0; rank < 3; rank++) {
         snprintf(path, sizeof path, "%s/ranks/profile_traces/iteration_4/rank%d_trace.json", room, rank);
         struct trace own = read_trace(path);

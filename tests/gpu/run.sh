@@ -9,7 +9,7 @@ for test in test_sm90 test_ops test_attention; do
     [ $rc -eq 77 ] && exit 77
     [ $rc -eq 0 ] || { echo "$test: exit $rc"; bad=1; }
 done
-for script in commands train; do
+for script in commands train generate; do
     BIN=$build/switchyard sh tests/gpu/$script.sh || { echo "$script.sh failed"; bad=1; }
 done
 exit $bad

@@ -153,6 +153,24 @@ static void the_same(void **state) {
         "{\"text\":\"one\"}\nno\n{\"text\":\"\"}\n{\"text\":\"two\"}\n{\"text\":\"one\"}\n";
     write_bytes(broken, lines, sizeof lines - 1);
     compare(broken, 0, 0.4, bpe);
+    write_bytes(in_room("nothing.txt"), "", 0);
+    const char *const two[] = {in_room("nothing.txt"), broken};
+    struct sy_data_options o = options_of(two, cache_dir());
+    o.n_dataset_paths = 2;
+    o.holdout = 0;
+    o.max_bad_lines = 5;
+    for (int again = 0; again < 2; again++) {
+        struct data d = open_data(&o);
+        assert_int_equal(d.documents->n_documents, 3);
+        assert_int_equal(d.documents->n_empty, 2);
+        close_data(&d);
+    }
+    says("of 2 of 2 files");
+    o.max_bad_lines = 0; /* those of the entry count */
+    struct sy_documents *none = NULL;
+    assert_int_equal(sy_documents_load(&o, &none), SY_ERR_DATA);
+    assert_non_null(strstr(sy_error_message(), "broken.jsonl: with its broken lines there are 1"));
+    forget();
 }
 
 /* The only document is cut, as its text is cut; of several the largest. */

@@ -93,7 +93,7 @@ static void session(void **state) {
     assert_int_equal(held.bytes, 0);
 }
 
-/* --- a training ------------------------------------------------------------------------------------------ */
+/* --- a training ----------------------------------------------------------------------------------------- */
 
 static void train(const char *name, const char *snapshot, char digest[33]) {
     char dir[200];

@@ -137,7 +137,7 @@ static void values_are_those_of_the_file(void **state) {
 }
 
 /* The newest snapshot's arenas, each behind the bytes that the file has. */
-static void memory_is_that_of_the_newest_snapshot(void **state) {
+static void memory_and_parts_are_those_of_the_newest_lines(void **state) {
     (void)state;
     FILE *f = file_of("memory", "metrics.jsonl");
     for (int s = 1; s <= 2; s++) {
@@ -148,6 +148,13 @@ static void memory_is_that_of_the_newest_snapshot(void **state) {
                 "\"tags\":[{\"tag\":\"lanes\",\"bytes\":1000}]},{\"name\":\"batch\",\"place\":\"pinned\","
                 "\"bytes\":64,\"most_bytes\":64,\"tags\":[]}]}\n",
                 s, 2048 + s, 1984 + s);
+        fprintf(f,
+                "{\"kind\":\"profile\",\"step\":%d,\"ms\":40,\"parts\":[{\"part\":\"head\",\"text\":\"head & "
+                "loss\","
+                "\"ms\":19.75,\"forward\":7.5,\"recompute\":0,\"backward\":12.25},{\"part\":\"cast\","
+                "\"text\":\"cast\","
+                "\"ms\":%d}]}\n",
+                s, s);
     }
     fclose(f);
     char *page = page_of_one("memory");
@@ -160,6 +167,13 @@ static void memory_is_that_of_the_newest_snapshot(void **state) {
     assert_non_null(
         strstr(page, "<tr class=tag><th scope=row>lanes</th><td class=num title=\"1000 bytes\">1000 B"));
     assert_non_null(strstr(page, "<th scope=row>batch, pinned</th>"));
+    assert_non_null(strstr(page, "Step 2 of rank 0, 40 ms"));
+    assert_non_null(strstr(page,
+                           "<th scope=row>head &amp; loss</th><td class=num title=\"19.75 ms\">19.75</td>"
+                           "<td class=num title=\"7.5 ms\">7.50</td><td></td><td class=num title=\"12.25 "
+                           "ms\">12.25</td><td class=share><span class=bar style=\"width:49.38%\">"));
+    assert_non_null(
+        strstr(page, "<th scope=row>cast</th><td class=num title=\"2 ms\">2.00</td><td></td><td></td>"));
     assert_null(strstr(page, "1985 bytes"));
     free(page);
 }
@@ -228,6 +242,10 @@ static void hostile_strings_are_inert(void **state) {
             "{\"kind\":\"memory\",\"step\":1,\"bytes\":9223372036854775807,\"most_bytes\":-1,"
             "\"resident_most\":0,\"arenas\":[{\"name\":\"" HOSTILE "\",\"place\":\"" HOSTILE
             "\",\"bytes\":5,\"most_bytes\":3,\"tags\":[{\"tag\":\"%s\",\"bytes\":7}]}]}\n",
+            big);
+    fprintf(f,
+            "{\"kind\":\"profile\",\"step\":1,\"ms\":0,\"parts\":[{\"text\":\"" HOSTILE
+            "\",\"ms\":1e12},{\"text\":\"%s\"}]}\n",
             big);
     fprintf(f,
             "{\"kind\":\"train\",\"step\":2,\"weights_digest\":\"\\\"'><b id=x><script>\",\"%s\":\"%s\"}\n",
@@ -299,6 +317,11 @@ static void damaged_files_are_named(void **state) {
     refused("arena",
             "{\"kind\":\"train\",\"step\":1}\n{\"kind\":\"memory\",\"step\":1,\"bytes\":1,\"most_bytes\":1,"
             "\"resident_most\":1,\"arenas\":[{\"name\":\"a\",\"place\":\"device\",\"bytes\":-2}]}\n",
+            SY_ERR_DATA, "metrics.jsonl:2");
+    refused("part",
+            "{\"kind\":\"train\",\"step\":1}\n{\"kind\":\"profile\",\"step\":1,\"ms\":1,\"parts\":[{\"text\":"
+            "\"a\","
+            "\"ms\":-1}]}\n",
             SY_ERR_DATA, "metrics.jsonl:2");
     refused("back", "{\"kind\":\"train\",\"step\":2}\n{\"kind\":\"train\",\"step\":2}\n", SY_ERR_DATA,
             "metrics.jsonl:2: step 2 comes after step 2");
@@ -393,7 +416,7 @@ static void a_training_writes_it_or_says_one_line(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(values_are_those_of_the_file),
-                                       cmocka_unit_test(memory_is_that_of_the_newest_snapshot),
+                                       cmocka_unit_test(memory_and_parts_are_those_of_the_newest_lines),
                                        cmocka_unit_test(long_runs_are_put_in_columns),
                                        cmocka_unit_test(large_models_stay_below_2_mb),
                                        cmocka_unit_test(hostile_strings_are_inert),

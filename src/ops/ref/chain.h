@@ -221,15 +221,29 @@ static float fma_flush(float a, float b, float c) {
     return sy_f32_from_bits(u & 0x80000000u);
 }
 
+/* The same for a row of outputs: what is in doubt, hardly ever anything, one by one. */
+static inline void fma_flush_row(float a, const float *restrict b, float *restrict c) {
+    const uint32_t least = 0x00800000u;
+    float r[CHAIN_NR];
+    uint32_t doubt = 0;
+    for (int j = 0; j < CHAIN_NR; j++) {
+        float sum = fmaf(daz(a), daz(b[j]), daz(c[j]));
+        uint32_t u = sy_f32_bits(sum), magnitude = u & 0x7fffffffu;
+        doubt |= magnitude == least;
+        r[j] = sy_f32_from_bits(magnitude < least ? u & 0x80000000u : u);
+    }
+    for (int j = 0; doubt && j < CHAIN_NR; j++)
+        r[j] = fma_flush(a, b[j], c[j]);
+    memcpy(c, r, sizeof r);
+}
+
 static void micro_x86(const struct chain_args *t, const float *a, const float *b, float *acc) {
     const int64_t k = t->k, a_row = t->a_row, b_row = t->b_row, acc_row = t->acc_row;
     for (int i = 0; i < CHAIN_MR; i++)
-        for (int64_t p = 0; p < k; p += 2)
-            for (int j = 0; j < CHAIN_NR; j++) {
-                float *c = acc + i * acc_row + j;
-                *c = fma_flush(a[i * a_row + p + 1], b[(p + 1) * b_row + j], *c);
-                *c = fma_flush(a[i * a_row + p], b[p * b_row + j], *c);
-            }
+        for (int64_t p = 0; p < k; p += 2) {
+            fma_flush_row(a[i * a_row + p + 1], b + (p + 1) * b_row, acc + i * acc_row);
+            fma_flush_row(a[i * a_row + p], b + p * b_row, acc + i * acc_row);
+        }
 }
 
 static void micro_amx(const struct chain_args *t, const float *a, const float *b, float *acc) {
