@@ -20,14 +20,17 @@ LINK_LIBS = $(if $(STATIC),-Wl$(comma)-Bstatic $(OUR_LIBS) -Wl$(comma)-Bdynamic 
 comma := ,
 
 MACHINE := $(shell uname -m)
-TIERS := ref $(if $(filter x86_64,$(MACHINE)),avx2 avx512 avx512_bf16)
+AMX_ISA = -mamx-tile -mamx-bf16
+AMX_TIER := $(if $(filter x86_64,$(MACHINE)),$(shell $(CC) $(AMX_ISA) -E -x c /dev/null >/dev/null 2>&1 && echo amx))
+TIERS := ref $(if $(filter x86_64,$(MACHINE)),avx2 avx512 avx512_bf16 $(AMX_TIER))
 TIER_ref = -O3
 TIER_avx2 = -O3 -mavx2 -mfma
 TIER_avx512_bf16 = $(TIER_avx512) -mavx512bf16
+TIER_amx = $(TIER_avx512_bf16) $(AMX_ISA)
 TIER_avx512 = -O3 -mfma -mavx512f -mavx512vl -mavx512dq -mavx512bw -mprefer-vector-width=512
 
 REF_SRC := $(wildcard src/ops/ref/*.c)
-SIMD_SRC := $(if $(filter x86_64,$(MACHINE)),$(wildcard src/ops/simd/*.c))
+SIMD_SRC := $(foreach t,$(TIERS),$(wildcard src/ops/simd/*_$(t).c))
 # A tier takes from the reference what it has no file of its own for: ops/simd/<op>_<tier>.c.
 tier_src = $(filter-out $(patsubst src/ops/simd/%_$(1).c,src/ops/ref/%.c,$(wildcard src/ops/simd/*_$(1).c)),$(REF_SRC))
 # CUDA=1 (make configure keeps it): the device and its ops in place of the files that say there is none.
@@ -55,7 +58,7 @@ SO_NAME := libswitchyard.so.$(basename $(VERSION))
 SHARED := $(if $(SAN)$(STATIC),,$(SO))
 BIN := $(BUILD)/switchyard
 TEST_SRC := $(wildcard tests/unit/test_*.c tests/ops/test_*.c tests/e2e/test_*.c tests/cli/test_*.c)
-TESTS := $(filter-out $(if $(SAN)$(if $(shell command -v $(CXX)),,none),%/test_cuda_on_cpu),$(TEST_SRC:tests/%.c=$(BUILD)/tests/%))
+TESTS := $(filter-out $(if $(SAN)$(if $(shell command -v $(CXX)),,none),%/test_cuda_on_cpu) $(if $(AMX_TIER),,%/test_amx_on_cpu),$(TEST_SRC:tests/%.c=$(BUILD)/tests/%))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAY := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
 FAILING := $(FUZZ:%=$(BUILD)/tests/fuzz/failing_%)
@@ -80,6 +83,7 @@ $(BUILD)/src/ops/simd/%_$(1).o: src/ops/simd/%_$(1).c
 	$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(TIER_$(1)) -DSY_TIER=$(1) -c $$< -o $$@
 endef
 $(foreach t,$(TIERS),$(eval $(call tier_rules,$(t))))
+$(BUILD)/src/ops/ops.o: CPPFLAGS += $(AMX_TIER:%=-DSY_HAVE_AMX)
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
@@ -142,6 +146,13 @@ $(BUILD)/on_cpu/%.o: %.cc
 ON_CPU_FLAGS = -std=c++20 -O2 -g -ffp-contract=off -DSY_ON_CPU -Wall -Wextra -Wno-unknown-pragmas -Wno-missing-field-initializers -I. -Iinclude -Isrc -MMD -MP
 $(BUILD)/tests/ops/test_cuda_on_cpu: $(BUILD)/tests/ops/test_cuda_on_cpu.o $(ON_CPU) $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -lcmocka -lstdc++ -o $@
+# The tier amx with tile instructions in software (tests/ops/amx_on_cpu.h), in a table of its own.
+AMX_ON_CPU := $(patsubst %,$(BUILD)/amx_on_cpu/src/ops/%.o,$(addprefix ref/,linear linear_dx linear_dw product product_pack product_chain attention_fwd attention_bwd peak) simd/product_kernel_amx simd/tiles_amx)
+$(BUILD)/amx_on_cpu/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(TIER_avx512_bf16) -D__AMX_BF16__ -DSY_TIER=amx_on_cpu -Dsy_amx_tiles=soft_tiles -include tests/ops/amx_on_cpu.h -c $< -o $@
+$(BUILD)/tests/ops/test_amx_on_cpu: $(BUILD)/tests/ops/test_amx_on_cpu.o $(AMX_ON_CPU) $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -lcmocka -o $@
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -lcmocka -o $@
 $(BUILD)/tests/toml_decode: $(BUILD)/tests/cli/toml_decode.o $(LIB)
@@ -182,7 +193,10 @@ $(BUILD)/bench/plan_time: $(BUILD)/bench/plan_time.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 amx-chain: $(BUILD)/bench/amx_chain ## in which order TDPBF16PS sums (a processor with AMX; elsewhere it says so); VDPBF16PS first, as a check
 	$< --self 3 && { $< || [ $$? = 2 ]; }
-AMX_FLAGS = -O2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512bf16 -mamx-tile -mamx-bf16
+AMX_TESTS := $(patsubst %,$(BUILD)/tests/ops/test_%,chain products products_dw product_blocks parts attention peak tiers calls)
+amx-test: $(BIN) $(AMX_TESTS) ## the tier amx on a processor that has it: tests of products, goldens of class amx, speed beside the peak
+	sh tools/amx.sh $(BUILD) || [ $$? = 2 ]
+AMX_FLAGS = -O2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512bf16 $(AMX_ISA)
 $(BUILD)/bench/amx_chain: bench/amx_chain.c bench/amx_orders.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Ibench $(filter-out -MMD -MP,$(CFLAGS)) $(AMX_FLAGS) -static $< -o $@
@@ -276,6 +290,6 @@ headers: ## the public header, and the examples with it, compile alone as C11 an
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -x c++ include/switchyard.h && \
 	    $(CXX) -std=c++17 -Wall -Wextra -pedantic -fsyntax-only -Iinclude -x c++ $(EXAMPLES); fi
 
--include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
+-include $(LIB_OBJ:.o=.d) $(ON_CPU:.o=.d) $(AMX_ON_CPU:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(GPU_TESTS:=.d) $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(FAILING:=.d)
 .PHONY: all help demo tests test test-all cover goldens configure install uninstall clean asan ubsan tsan fuzz fuzz-run tidy
 .PHONY: arm64 tiers browser readers python-test screenshots format sizes layers docs headers example gpu-test gpu-tests gpu-bench gpu-sanitize goldens-sm90 proof plan-time amx-chain ptxas ptxas-check

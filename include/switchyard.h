@@ -536,7 +536,7 @@ struct sy_moe_options {             /* equal on all ranks, but for tier and thre
     /* of a step, all ranks: balance and z-loss are means over them; needed with either */
     int64_t global_sequences;
     const char *numeric_class; /* "x86", "amx", "sm90", "fp32"; NULL: "x86" */
-    /* "ref", "avx2", "avx512", "avx512_bf16", with the same bits; NULL or "auto": the fastest here */
+    /* "ref", "avx2", "avx512", "avx512_bf16", "amx", with the same bits; NULL or "auto": the fastest here */
     const char *tier;
     int threads;            /* of this rank; 0: 1 */
     int64_t combine_groups; /* divides E; 0: none (numerics.combine_groups) */

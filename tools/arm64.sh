@@ -34,7 +34,7 @@ bits() { # DIR PROGRAM...: of every step
 }
 bad=0
 for model in micro_mla micro_gqa; do
-    for class in x86 fp32 sm90; do
+    for class in x86 amx fp32 sm90; do
         n=$steps
         [ $class != sm90 ] || n=1
         set -- train configs/$model.toml --numerics.class=$class --training.steps="$n"

@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 bin=${1:-build/switchyard} threads=${THREADS:-2} file=tests/data/goldens_debug.txt
-tiers=${TIERS:-$("$bin" info | sed -n 's/^tiers *//p')}
+tiers=${TIERS:-$("$bin" info | sed -n 's/ [a-z0-9_]* (no: [^()]*\(([^()]*)\)*)//g; s/^tiers *//p')}
 room=$(mktemp -d "${TMPDIR:-/tmp}/switchyard.XXXXXX")
 trap 'rm -rf "$room"' EXIT
 bits() { # MODEL TIER STEPS SEQ_LEN

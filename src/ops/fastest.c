@@ -1,4 +1,4 @@
-/* Which of some tiers multiplies fastest here: the same product of class x86 in turn, on the calling thread.
+/* Which of some tiers multiplies fastest here: the same product of a class in turn, on the calling thread.
  *
  * A tier's time is its shortest, as what else the machine does only adds. One that is clearly behind after a
  * turn is out; when two go on to the end they are as good as equal, and either may be taken: all have the
@@ -54,14 +54,14 @@ static struct sy_mat take(struct sy_arena *a, struct sy_exec *x, enum sy_dtype t
     return m;
 }
 
-sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, int *out) {
+sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, enum sy_numeric_class cls, int *out) {
     struct sy_exec x = {.device = sy_device_cpu()};
     struct sy_arena a;
     n = n < MOST ? n : MOST;
     *out = 0;
     if (n < 2)
         return SY_OK;
-    sy_exec_set_class(&x, SY_NUMERIC_X86);
+    sy_exec_set_class(&x, cls);
     x.scratch_bytes = sy_ops_scratch_bytes(N, 64, 64);
     SY_TRY(sy_arena_init(3 * N * N * sizeof(float) + x.scratch_bytes + 4096, "choosing a tier", &a));
     struct sy_mat p = take(&a, &x, x.dtype), q = take(&a, &x, x.dtype), c = take(&a, &x, SY_F32);

@@ -17,6 +17,23 @@ static int has_avx512(void) {
 static int has_avx512_bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 #endif
 
+#if defined(SY_HAVE_AMX) /* this build has the tier */
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+extern const struct sy_ops sy_ops_amx;
+
+/* Asks the kernel for tiles, for all threads of the process. */
+static int has_amx(void) {
+    enum { BF16 = 1 << 22, TILE = 1 << 24, ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    unsigned a, b, c, d;
+    if (!has_avx512_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & BF16) || !(d & TILE))
+        return 0;
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+#endif
+
 static const struct tier {
     const struct sy_ops *ops;
     int (*supported)(void);
@@ -27,6 +44,9 @@ static const struct tier {
     {&sy_ops_avx2, has_avx2, "this CPU has no AVX2 with FMA (x86-64-v3)"},
     {&sy_ops_avx512, has_avx512, "this CPU has no AVX-512 (x86-64-v4)"},
     {&sy_ops_avx512_bf16, has_avx512_bf16, "this CPU has no AVX-512-BF16"},
+#endif
+#if defined(SY_HAVE_AMX)
+    {&sy_ops_amx, has_amx, "this CPU has no AMX-BF16, or its kernel grants no tiles"},
 #endif
 };
 
@@ -45,19 +65,35 @@ const struct sy_ops *sy_ops_tier(int tier, const char **why) {
 
 enum { N_TIERS = sizeof tiers / sizeof *tiers };
 
+/* Tier amx is avx512_bf16 but for its own class: in place of it, where it is faster in that class. */
+static sy_status with_tiles(const struct sy_ops **out) {
+#if defined(SY_HAVE_AMX)
+    const struct sy_ops *two[] = {*out, &sy_ops_amx};
+    int best = 0;
+    if (*out == &sy_ops_avx512_bf16 && has_amx())
+        SY_TRY(sy_ops_fastest(two, 2, SY_NUMERIC_AMX, &best));
+    *out = two[best];
+#else
+    (void)out;
+#endif
+    return SY_OK;
+}
+
+static int is_amx(const struct sy_ops *ops) { return strcmp(ops->tier, "amx") == 0; }
+
 /* The fastest of the tiers that run here; the reference only where nothing else does. */
 static sy_status measured(const struct sy_ops **out) {
     const struct sy_ops *run[N_TIERS];
     const char *why;
     int n = 0, best;
     for (int i = 1; i < N_TIERS; i++)
-        if ((run[n] = sy_ops_tier(i, &why)))
+        if ((run[n] = sy_ops_tier(i, &why)) && !is_amx(run[n]))
             n++;
     if (n == 0)
         run[n++] = tiers[0].ops;
-    SY_TRY(sy_ops_fastest(run, n, &best));
+    SY_TRY(sy_ops_fastest(run, n, SY_NUMERIC_X86, &best));
     *out = run[best];
-    return SY_OK;
+    return with_tiles(out);
 }
 
 static sy_status automatic(const struct sy_ops **out) {
@@ -84,7 +120,7 @@ sy_status sy_ops_select(const char *tier, const struct sy_ops **out) {
         *out = ops;
         return SY_OK;
     }
-    SY_FAIL(SY_ERR_USAGE, "run.tier = %s: must be auto, ref, avx2, avx512 or avx512_bf16", tier);
+    SY_FAIL(SY_ERR_USAGE, "run.tier = %s: must be auto, ref, avx2, avx512, avx512_bf16 or amx", tier);
 }
 
 static const struct {

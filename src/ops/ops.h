@@ -137,7 +137,7 @@ struct sy_ops {
 
 /* --- tiers and execution -------------------------------------------------------------------------------- */
 
-/* The tiers of this build, weakest first: ref, avx2, avx512, avx512_bf16. */
+/* The tiers of this build, weakest first: ref, avx2, avx512, avx512_bf16, amx. */
 int sy_ops_n_tiers(void);
 const char *sy_ops_tier_name(int tier);
 /* Local. NULL with a reason in *why (static) when the CPU cannot run the tier. */
@@ -150,9 +150,9 @@ sy_status sy_ops_select(const char *tier, const struct sy_ops **out);
 /* The ops of a CUDA device (device/cuda.h), class sm90 alone; a build without CUDA has their plan alone. */
 const struct sy_ops *sy_ops_cuda(void);
 
-/* Local. The index of the table among n whose product of class x86 is the fastest on the calling thread.
+/* Local. The index of the table among n whose product of a class of bf16 is the fastest on the calling thread.
  * Errors: ERR_MEMORY. */
-sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, int *out);
+sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, enum sy_numeric_class cls, int *out);
 
 /* Local. FLOP/s of the instruction that products of x's class and tier are made of, in a loop that touches
  * registers alone, on all threads of x's pool: what no product can pass. Takes some milliseconds, once a

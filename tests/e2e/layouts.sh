@@ -1,7 +1,7 @@
 # Layout never changes a bit: threads x local batch x recompute x tier, and the recipes that sum in other shapes.
 . tests/lib/check.sh
 
-tiers=$("$BIN" info | sed -n 's/ [a-z0-9_]* (no: [^()]*([^()]*))//g; s/^tiers *//p') # those that run here
+tiers=$("$BIN" info | sed -n 's/ [a-z0-9_]* (no: [^()]*\(([^()]*)\)*)//g; s/^tiers *//p') # those that run here
 echo "$tiers" | grep -q ref || fail "info names no tier ref: $tiers"
 
 # layouts LIST [option...]: every layout that LIST prints, as "threads batch mode tier", ends with the digest of the first.

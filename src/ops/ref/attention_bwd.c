@@ -181,5 +181,11 @@ static void run(void *arg, int thread, int n_threads) {
 
 void SY_FN(attention_bwd)(const struct sy_exec *x, const struct sy_attention *op) {
     struct work w = {x, op};
+#if defined(__AMX_BF16__)
+    if (x->cls != SY_NUMERIC_AMX) {
+        sy_attention_bwd_avx512_bf16(x, op);
+        return;
+    }
+#endif
     sy_pool_run(x->pool, run, &w);
 }

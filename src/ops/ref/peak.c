@@ -3,11 +3,15 @@
  * instruction's latency; nothing is loaded or stored.
  *
  *     x86     VDPBF16PS where the tier has it: two products and two sums a lane; else as fp32
- *     fp32    FMA: one product and one sum a lane; so class amx, emulated by it
+ *     fp32    FMA: one product and one sum a lane
+ *     amx     TDPBF16PS where the tier has it; else as fp32
  *     sm90    no peak, as it is emulated; nor has tier ref one, which calls fmaf
  */
 #include "ops/ref/protos.h"
 
+#if defined(__AMX_BF16__)
+#include "ops/simd/tiles_amx.h"
+#endif
 #if defined(__AVX512F__)
 #include <immintrin.h>
 enum { LANES = 16, CHAINS = 16 };
@@ -66,9 +70,33 @@ static double dot_loop(int64_t rounds) {
 }
 #endif
 
+#if defined(__AMX_BF16__)
+static double tile_loop(int64_t rounds) {
+    static const uint32_t some[TILE] = {0x3f803f80u};
+    sy_amx_tiles(TILE_ROWS);
+    _tile_loadd(4, some, 4 * TILE_WORDS);
+    _tile_loadd(5, some, 4 * TILE_WORDS);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t r = 0; r < rounds; r++) {
+        _tile_dpbf16ps(0, 4, 5);
+        _tile_dpbf16ps(1, 4, 5);
+        _tile_dpbf16ps(2, 4, 5);
+        _tile_dpbf16ps(3, 4, 5);
+    }
+    return 4.0 * 4 * TILE * TILE_WORDS * (double)rounds;
+}
+#endif
+
 struct sy_peak SY_FN(peak)(enum sy_numeric_class cls, int64_t rounds) {
     if (cls == SY_NUMERIC_SM90)
         return (struct sy_peak){NULL, 0};
+#if defined(__AMX_BF16__)
+    if (cls == SY_NUMERIC_AMX)
+        return (struct sy_peak){"TDPBF16PS", tile_loop(rounds)};
+#endif
 #if defined(__AVX512BF16__)
     if (cls == SY_NUMERIC_X86)
         return (struct sy_peak){"VDPBF16PS", dot_loop(rounds)};

@@ -72,7 +72,7 @@ static void pack_rows(const struct work *w, const struct block *b, int64_t i, in
     for (int q = 0; q < b->n; q++) {
         const struct piece *c = &b->piece[q];
         w->t->pack(&(struct lanes){w->x->cls, sy_mat_cols(sy_mat_rows(c->s.a, i), c->at), rows, c->k,
-                                   up_to(c->k, w->x->kb)},
+                                   up_to(c->k, w->x->kb), 1},
                    dst + c->step * w->t->lanes, w->t->lanes);
     }
 }
@@ -91,7 +91,7 @@ static void pack_columns(const struct work *w, const struct block *b, int64_t j,
         m = sy_mat_t(sy_mat_cols(sy_mat_rows(m, c->at), j));
         for (int l = 0; l < nr; l += lanes)
             w->t->pack(&(struct lanes){w->x->cls, sy_mat_rows(m, l), n > l ? least(n - l, lanes) : 0, c->k,
-                                       up_to(c->k, w->x->kb)},
+                                       up_to(c->k, w->x->kb), 0},
                        dst + c->step * nr + l, nr);
     }
 }

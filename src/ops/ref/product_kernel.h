@@ -7,7 +7,8 @@
  *     right    [steps][nr]        a panel, nr a multiple of lanes
  *
  * Rows of k of a slice are filled up with +0 to a multiple of KB, a step of the chain, by the slice itself.
- * A kernel packs rows in the order in which it takes them.
+ * A kernel packs rows in the order in which it takes them, and the words of a left-hand side's block of KB rows in
+ * any.
  */
 #ifndef SY_OPS_REF_PRODUCT_KERNEL_H
 #define SY_OPS_REF_PRODUCT_KERNEL_H
@@ -38,6 +39,7 @@ struct lanes { /* rows 0 .. k-1 of lanes 0 .. n-1 of v [n, k]; +0 up to k_pad an
     enum sy_numeric_class cls;
     struct sy_mat v;
     int64_t n, k, k_pad;
+    int left; /* of the left-hand side */
 };
 
 struct product_kernel {

@@ -35,7 +35,7 @@ static void panels_part(void *arg, int thread, int n_threads) {
         for (int l = 0; l < t->nr; l += t->lanes) {
             int64_t n = op->n - j - l;
             t->pack(&(struct lanes){w->x->cls, sy_mat_rows(columns, j + l), n < 0 ? 0 : least(n, t->lanes),
-                                    op->k, up_to(op->k, w->x->kb)},
+                                    op->k, up_to(op->k, w->x->kb), 0},
                     to + l, t->nr);
         }
     }

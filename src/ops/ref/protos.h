@@ -10,4 +10,9 @@ struct sy_peak SY_FN(peak)(enum sy_numeric_class cls, int64_t rounds);
 SY_OPS_LIST(X)
 #undef X
 
+#if defined(__AMX_BF16__) /* the weaker tier, for the classes that have no tiles */
+void sy_attention_fwd_avx512_bf16(const struct sy_exec *x, const struct sy_attention *op);
+void sy_attention_bwd_avx512_bf16(const struct sy_exec *x, const struct sy_attention *op);
+#endif
+
 #endif

@@ -1,7 +1,7 @@
 /* What every file of the reference shares: the name of its tier, rows widened to fp32, one rounding to the
  * stored type, and the row sum V64.
  *
- * The sources of ops/ref are compiled once for each CPU tier (-DSY_TIER=ref, avx2, avx512, avx512_bf16) with
+ * The sources of ops/ref are compiled once for each CPU tier (-DSY_TIER=ref, avx2, …, amx) with
  * other flags and the same bits: every innermost loop runs over output columns, so that the compiler
  * vectorises across outputs and the order of the sums in each stays.
  */
