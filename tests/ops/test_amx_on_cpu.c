@@ -79,10 +79,10 @@ void soft_dot(int sums, int left, int right) {
     assert_true(a->rows == c->rows && b->words == c->words && a->words == b->rows);
     unsigned csr = _mm_getcsr();
     _mm_setcsr(csr | 0x8040u); /* FTZ, DAZ */
-    memory_is_read();
+    memory_is_read(c);
     for (int i = 0; i < c->rows; i++)
         dot_row(a->at[i], b, c->at[i]);
-    memory_is_read();
+    memory_is_read(c);
     _mm_setcsr(csr);
 }
 

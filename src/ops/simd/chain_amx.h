@@ -38,7 +38,7 @@ static __attribute__((noinline)) void chain_by_tiles(const struct chain_args *t)
         words_of_rows(t->m, t->a + p, t->a_row, left);
         for (int64_t j = 0; j < t->n; j += TILES_N) {
             words_of_columns(t->b + p * t->b_row + j, t->b_row, right);
-            memory_is_read();
+            memory_is_read(left);
             _tile_loadd(5, right, 4 * TILES_N);
             _tile_loadd(6, right + 16, 4 * TILES_N);
             for (int64_t i = 0; i < t->m; i += TILE_ROWS) {

@@ -71,7 +71,7 @@ static void micro(int rows, const struct micro *t) {
     const uint32_t *a = t->a, *b = t->b;
     const char *next = t->next;
     sy_amx_tiles(rows);
-    memory_is_read();
+    memory_is_read(t);
     if (t->from) {
         load_sums(t->from, t->from_row);
     } else {

@@ -16,7 +16,7 @@ void sy_amx_tiles(int rows) {
         c.row_bytes[i] = 4 * TILE_WORDS;
         c.rows[i] = (uint8_t)(i <= 4 ? rows : TILE_ROWS);
     }
-    memory_is_read();
+    memory_is_read(&c);
     _tile_loadconfig(&c);
     configured = rows;
 }

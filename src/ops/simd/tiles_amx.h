@@ -13,7 +13,7 @@ enum { TILE_ROWS = 16, TILE_WORDS = 16, TILE = TILE_ROWS * TILE_WORDS };
 /* Rows of sums and left-hand side from here on, 1 .. 16, on the calling thread. */
 void sy_amx_tiles(int rows);
 
-/* Tile instructions do not say to a compiler which memory they read. */
-static inline void memory_is_read(void) { __asm__ volatile("" ::: "memory"); }
+/* Tile instructions do not say to a compiler which memory they read: p's and all other. */
+static inline void memory_is_read(const void *p) { __asm__ volatile("" ::"r"(p) : "memory"); }
 
 #endif
