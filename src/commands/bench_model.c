@@ -394,9 +394,9 @@ sy_status sy_bench_model(const char *name, struct sy_config *config, const struc
     if (options->steps < 1 || options->steps > 100000)
         SY_FAIL(SY_ERR_USAGE, "bench model: --steps %lld: must be in 1..100000", (long long)options->steps);
     SY_TRY(sy_start_finish(config, &log));
-    SY_TRY(quote(name, &quoted));
     if (options->trace)
         SY_TRY(trace_begin(config));
+    SY_TRY(quote(name, &quoted));
     struct sy_world_options world = sy_world_options(config);
     struct job job = {name, quoted, config, options, io};
     sy_status status = sy_world_run(&world, run_rank, &job);
