@@ -210,7 +210,7 @@ browser: $(BIN) ## the report in chromium, beside pictures that were looked at (
 	BIN=$(BIN) sh tests/browser/report.sh
 PYTHON ?= python3
 python-test: $(BIN) $(SO) ## the Python package against the program, numpy and transformers, where they are (PYTHON=)
-	@if command -v $(PYTHON) >/dev/null; then PYTHONPATH=python $(PYTHON) python/tests/test_switchyard.py; else echo "python-test: no $(PYTHON) here"; fi
+	@if command -v $(PYTHON) >/dev/null; then SWITCHYARD_LIBRARY=$(abspath $(SO)) BIN=$(BIN) PYTHONPATH=python $(PYTHON) python/tests/test_switchyard.py; else echo "python-test: no $(PYTHON) here"; fi
 readers: $(BIN) ## event files and Prometheus' page as the packages tensorboard and prometheus_client read them (where python3 has them)
 	BIN=$(BIN) sh tests/readers/tensorboard.sh
 	BIN=$(BIN) sh tests/readers/prometheus.sh

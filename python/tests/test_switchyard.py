@@ -1,6 +1,7 @@
 """The package does what the program does: the same digests, folders and texts; arrays by the buffer protocol; logits that
 Hugging Face's class computes from the checkpoint (where transformers is). Run from the repository's root: make python-test."""
 
+import os
 import array
 import math
 import pathlib
@@ -41,7 +42,7 @@ class Case(unittest.TestCase):
     def test_steps_are_those_of_the_program(self):
         options = [f"--{k}={v[0] if isinstance(v, list) else v}" for k, v in OPTIONS.items()]
         said = subprocess.run(
-            [ROOT / "build/switchyard", "train", ROOT / "configs/micro_mla.toml", f"--run.dir={self.room.name}/theirs", *options],
+            [ROOT / os.environ.get("BIN", "build/switchyard"), "train", ROOT / "configs/micro_mla.toml", f"--run.dir={self.room.name}/theirs", *options],
             capture_output=True, text=True, check=True).stdout
         theirs = re.search(r"^digest of step 4: (\w+)$", said, re.M).group(1)
         config = sy.Config({**OPTIONS, "run.dir": f"{self.room.name}/ours"}, file=ROOT / "configs/micro_mla.toml")
