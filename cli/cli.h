@@ -16,8 +16,8 @@
     X(replay, "RUN --step N [--section.key=value ...]", "do a step of a run again: the same bits?")      \
     X(plan, "CONFIG [--world N] [--gpu NAME]",                                                           \
       "memory, FLOPs; of N ranks who has what, bytes, time; needs no hardware")                          \
-    X(generate, "MODEL --prompt TEXT [--samples N] [--stop TEXT] [--json]",                                \
-      "sample from a checkpoint or a run")                              \
+    X(generate, "MODEL --prompt TEXT [--samples N] [--stop TEXT] [--json]",                              \
+      "sample from a checkpoint or a run")                                                               \
     X(eval, "MODEL --data FILE | --multiple-choice FILE [--json]",                                       \
       "how likely a model finds texts; how often it finds the answer")                                   \
     X(logits, "MODEL --text TEXT|--data FILE [--out FILE] [--compare OTHER]",                            \
@@ -131,6 +131,15 @@ int sy_cli_not_understood(const char *command, const char *arg);
 
 /* Loads CONFIG (argv[1]) and the --section.key flags; other leftovers are usage errors. */
 int sy_cli_config(const char *command, int argc, char **argv, struct sy_config **out);
+/* A command over MODEL (argv[1]) and the --section.key flags, once its options are taken; its exit code. */
+struct sy_cli_on_model {
+    const char *command, *needed; /* "a model": what is missing where argv[1] is */
+    const char *stopping;         /* what a signal is answered with (sy_cli_catch_signals) */
+    sy_status (*run)(struct sy_config *config, const char *model, const void *options,
+                     const struct sy_io *io);
+    const void *options;
+};
+int sy_cli_on_model(int argc, char **argv, const struct sy_cli_on_model *o);
 /* File name of a path without folders and .toml. */
 void sy_cli_config_name(const char *path, char out[256]);
 

@@ -220,6 +220,25 @@ static int load_config(const char *command, int argc, char **argv, struct sy_con
                : sy_status_exit_code(file); /* a config that is not there: a wrong call */
 }
 
+int sy_cli_on_model(int argc, char **argv, const struct sy_cli_on_model *o) {
+    struct sy_config *config = NULL;
+    struct sy_io io = sy_cli_io();
+    int code = 0;
+    sy_status status = sy_config_create(&config);
+    if (status == SY_OK)
+        status = sy_config_flags(config, &argc, argv);
+    if (status == SY_OK && argc != 2)
+        code = argc < 2 ? sy_cli_usage(o->command, "%s is needed", o->needed)
+                        : sy_cli_not_understood(o->command, argv[2]);
+    sy_cli_catch_signals(&io, o->stopping, NULL);
+    if (status == SY_OK && code == 0)
+        status = o->run(config, argv[1], o->options, &io);
+    if (code == 0)
+        code = sy_cli_finish_config(config, status);
+    sy_config_destroy(config);
+    return code;
+}
+
 int sy_cli_config(const char *command, int argc, char **argv, struct sy_config **out) {
     struct sy_config *config = NULL;
     sy_status status = sy_config_create(&config);

@@ -66,23 +66,9 @@ static int take_texts(int *argc, char **argv, struct sy_generate_options *o, con
     return 0;
 }
 
-static int generate(int argc, char **argv, const struct sy_generate_options *o) {
-    struct sy_config *config = NULL;
-    sy_status status = sy_config_create(&config);
-    if (status == SY_OK)
-        status = sy_config_flags(config, &argc, argv);
-    int code = 0;
-    if (status == SY_OK && argc != 2)
-        code = argc < 2 ? sy_cli_usage("generate", "a checkpoint or run is needed")
-                        : sy_cli_not_understood("generate", argv[2]);
-    struct sy_io io = sy_cli_io();
-    sy_cli_catch_signals(&io, "stopping after this token", NULL);
-    if (status == SY_OK && code == 0)
-        status = sy_generate(config, argv[1], o, &io);
-    if (code == 0)
-        code = sy_cli_finish_config(config, status);
-    sy_config_destroy(config);
-    return code;
+static sy_status run(struct sy_config *config, const char *model, const void *options,
+                     const struct sy_io *io) {
+    return sy_generate(config, model, options, io);
 }
 
 int sy_cli_generate(int argc, char **argv) {
@@ -94,7 +80,9 @@ int sy_cli_generate(int argc, char **argv) {
     if (code == 0)
         code = take_numbers(&argc, argv, &o);
     if (code == 0)
-        code = generate(argc, argv, &o);
+        code = sy_cli_on_model(argc, argv,
+                               &(struct sy_cli_on_model){"generate", "a checkpoint or run",
+                                                         "stopping after this token", run, &o});
     free(texts);
     return code;
 }

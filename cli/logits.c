@@ -17,24 +17,16 @@ static int take_options(int *argc, char **argv, struct sy_logits_options *o) {
     return 0;
 }
 
+static sy_status run(struct sy_config *config, const char *model, const void *options,
+                     const struct sy_io *io) {
+    return sy_logits(config, model, options, io);
+}
+
 int sy_cli_logits(int argc, char **argv) {
     struct sy_logits_options o = {.size = sizeof o};
     int code = take_options(&argc, argv, &o);
     if (code)
         return code;
-    struct sy_config *config = NULL;
-    sy_status status = sy_config_create(&config);
-    if (status == SY_OK)
-        status = sy_config_flags(config, &argc, argv);
-    if (status == SY_OK && argc != 2)
-        code =
-            argc < 2 ? sy_cli_usage("logits", "a model is needed") : sy_cli_not_understood("logits", argv[2]);
-    struct sy_io io = sy_cli_io();
-    sy_cli_catch_signals(&io, "stopping after this sequence", NULL);
-    if (status == SY_OK && code == 0)
-        status = sy_logits(config, argv[1], &o, &io);
-    if (code == 0)
-        code = sy_cli_finish_config(config, status);
-    sy_config_destroy(config);
-    return code;
+    return sy_cli_on_model(
+        argc, argv, &(struct sy_cli_on_model){"logits", "a model", "stopping after this sequence", run, &o});
 }

@@ -21,6 +21,23 @@ double sy_bench_median(int n, double *a) {
 
 double sy_bench_peak(const struct sy_exec *x) { return sy_ops_peak_now(x, 2e-3).flops; }
 
+struct copy {
+    char *to;
+    const char *from;
+    int64_t bytes;
+};
+
+static void copy_part(void *arg, int thread, int n_threads) {
+    const struct copy *c = arg;
+    int64_t lo, hi;
+    sy_range(c->bytes, 4096, thread, n_threads, &lo, &hi);
+    memcpy(c->to + lo, c->from + lo, (size_t)(hi - lo));
+}
+
+void sy_bench_copy(const struct sy_exec *x, void *to, const void *from, int64_t bytes) {
+    sy_pool_run(x->pool, copy_part, &(struct copy){to, from, bytes});
+}
+
 /* --- the choice ----------------------------------------------------------------------------------------- */
 
 sy_status sy_bench(const char *what, const struct sy_bench_options *given, const struct sy_io *io) {

@@ -12,6 +12,9 @@ double sy_bench_median(int n, double *a);
 /* FLOP/s of the peak's loop (ops->peak) on all threads of x's pool now; 0: class and tier have none. */
 double sy_bench_peak(const struct sy_exec *x);
 
+/* memcpy by all threads of x's pool, a part each. */
+void sy_bench_copy(const struct sy_exec *x, void *to, const void *from, int64_t bytes);
+
 enum { SY_BENCH_ROW = 2048 }; /* widest row of gemm and moe */
 
 /* x: pool and scratch. */

@@ -21,33 +21,22 @@ static const struct size {
              {1 << 13, 64}, {1 << 13, 128}, {1 << 13, 256}, {1 << 13, 512}};
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
-struct copy {
-    char *from, *to;
-    int64_t bytes;
-};
-static void copy_part(void *arg, int thread, int n_threads) {
-    struct copy *c = arg;
-    int64_t lo, hi;
-    sy_range(c->bytes, 4096, thread, n_threads, &lo, &hi);
-    memcpy(c->to + lo, c->from + lo, (size_t)(hi - lo));
-}
-
 /* Bytes a second that a copy by all threads reads and writes. */
 static sy_status copy_rate(const struct sy_exec *x, double *rate) {
-    struct copy c = {.bytes = 256 << 20};
+    const int64_t bytes = 256 << 20;
     struct sy_arena a;
     double seconds[COPIES];
-    SY_TRY(sy_arena_init((size_t)(2 * c.bytes) + 2 * SY_ARENA_ALIGN, "bench layers", &a));
-    c.from = sy_arena_take(&a, "bench", (size_t)c.bytes, 1);
-    c.to = sy_arena_take(&a, "bench", (size_t)c.bytes, 1);
-    memset(c.from, 1, (size_t)c.bytes);
+    SY_TRY(sy_arena_init((size_t)(2 * bytes) + 2 * SY_ARENA_ALIGN, "bench layers", &a));
+    char *from = sy_arena_take(&a, "bench", (size_t)bytes, 1);
+    char *to = sy_arena_take(&a, "bench", (size_t)bytes, 1);
+    memset(from, 1, (size_t)bytes);
     for (int i = -1; i < COPIES; i++) {
         double begin = sy_clock();
-        sy_pool_run(x->pool, copy_part, &c);
+        sy_bench_copy(x, to, from, bytes);
         if (i >= 0)
             seconds[i] = sy_clock() - begin;
     }
-    *rate = 2.0 * (double)c.bytes / sy_bench_median(COPIES, seconds);
+    *rate = 2.0 * (double)bytes / sy_bench_median(COPIES, seconds);
     sy_arena_fini(&a);
     return SY_OK;
 }

@@ -40,21 +40,9 @@ static void backward(const struct sy_exec *x, struct buffers *b) {
     sy_dispatch_combine(x, &b->r.d, &(struct sy_dispatch_sum){.width = D, .rows = b->rows, .y = b->y});
 }
 
-struct copy {
-    char *from, *to;
-    int64_t bytes;
-};
-
-static void copy_part(void *arg, int thread, int n_threads) {
-    struct copy *c = arg;
-    int64_t lo, hi;
-    sy_range(c->bytes, 4096, thread, n_threads, &lo, &hi);
-    memcpy(c->to + lo, c->from + lo, (size_t)(hi - lo));
-}
-
 static sy_status measure(const struct sy_exec *x, struct buffers *b, int json, const struct sy_io *io) {
     double fwd[ROUNDS], bwd[ROUNDS], copy[ROUNDS];
-    struct copy c = {b->rows.data, b->y.data, (int64_t)T * K * D * (int64_t)sy_dtype_bytes(x->dtype)};
+    int64_t bytes = (int64_t)T * K * D * (int64_t)sy_dtype_bytes(x->dtype);
     sy_bench_routing_fill(&b->r);
     for (int round = -2; round < ROUNDS; round++) {
         double t0 = sy_clock();
@@ -63,7 +51,7 @@ static sy_status measure(const struct sy_exec *x, struct buffers *b, int json, c
         backward(x, b);
         double t2 = sy_clock();
         for (int i = 0; i < 4; i++)
-            sy_pool_run(x->pool, copy_part, &c);
+            sy_bench_copy(x, b->y.data, b->rows.data, bytes);
         if (round < 0)
             continue;
         fwd[round] = t1 - t0;

@@ -3,29 +3,19 @@
 
 #include <string.h>
 
+#include "base/fmath.h"
+
 int sy_halves_can(enum sy_safetensors_dtype dtype) {
     return dtype == SY_SAFETENSORS_F32 || dtype == SY_SAFETENSORS_BF16 || dtype == SY_SAFETENSORS_F16;
-}
-
-static uint32_t bits_of(float x) {
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-static float of_bits(uint32_t u) {
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return x;
 }
 
 static float from_f16(uint16_t h) {
     uint32_t sign = (uint32_t)(h >> 15) << 31, exponent = h >> 10 & 31, fraction = h & 1023u;
     if (exponent == 31)
-        return of_bits(sign | 0x7f800000u | fraction << 13);
+        return sy_f32_from_bits(sign | 0x7f800000u | fraction << 13);
     if (exponent > 0)
-        return of_bits(sign | (exponent + 112) << 23 | fraction << 13);
-    return of_bits(bits_of((float)fraction * 0x1p-24f) | sign); /* zero or subnormal */
+        return sy_f32_from_bits(sign | (exponent + 112) << 23 | fraction << 13);
+    return sy_f32_from_bits(sy_f32_bits((float)fraction * 0x1p-24f) | sign); /* zero or subnormal */
 }
 
 /* The upper 16 of bits whose lower ones are rounded away, to nearest even; a NaN stays one. */
@@ -46,7 +36,7 @@ static uint16_t to_f16(uint32_t u) {
         return (uint16_t)(sign | 0x7c00u);
     if (a >= 0x38800000u) /* 2^-14 */
         return (uint16_t)(sign | ((a - 0x38000000u + 0xfffu + (a >> 13 & 1)) >> 13));
-    return (uint16_t)(sign | (uint16_t)(bits_of(of_bits(a) * 0x1p24f + 0x1p23f) & 0x7fffffu));
+    return (uint16_t)(sign | (uint16_t)(sy_f32_bits(sy_f32_from_bits(a) * 0x1p24f + 0x1p23f) & 0x7fffffu));
 }
 
 void sy_halves_widen(enum sy_safetensors_dtype dtype, const void *from, int64_t n, float *to) {
@@ -57,7 +47,7 @@ void sy_halves_widen(enum sy_safetensors_dtype dtype, const void *from, int64_t 
     for (int64_t i = 0; i < n; i++) {
         uint16_t h;
         memcpy(&h, (const char *)from + 2 * i, sizeof h);
-        to[i] = dtype == SY_SAFETENSORS_BF16 ? of_bits((uint32_t)h << 16) : from_f16(h);
+        to[i] = dtype == SY_SAFETENSORS_BF16 ? sy_f32_from_bits((uint32_t)h << 16) : from_f16(h);
     }
 }
 
@@ -68,7 +58,7 @@ void sy_halves_narrow(enum sy_safetensors_dtype dtype, const float *from, int64_
         return;
     }
     for (int64_t i = 0; i < n; i++) {
-        uint32_t u = bits_of(from[i]), infinite = dtype == SY_SAFETENSORS_BF16 ? 0x7f80u : 0x7c00u;
+        uint32_t u = sy_f32_bits(from[i]), infinite = dtype == SY_SAFETENSORS_BF16 ? 0x7f80u : 0x7c00u;
         uint16_t h = dtype == SY_SAFETENSORS_BF16 ? to_bf16(u) : to_f16(u);
         *n_infinite += (h & 0x7fffu) == infinite && (u & 0x7f800000u) != 0x7f800000u;
         *n_zero += (h & 0x7fffu) == 0 && (u & 0x7fffffffu) != 0;

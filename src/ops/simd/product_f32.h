@@ -127,6 +127,19 @@ static inline void end(const struct micro *t, int i, int j, vec v) {
         VEC(storeu_ps)(to, v);
 }
 
+/* One more term of each chain. */
+static inline __attribute__((always_inline)) void step(const int rows, const float *a, const float *b,
+                                                       vec c[MR][NRV]) {
+    vec row[NRV];
+    for (int j = 0; j < NRV; j++)
+        row[j] = VEC(loadu_ps)(b + j * VL);
+    for (int i = 0; i < rows; i++) {
+        vec ai = VEC(set1_ps)(a[i]);
+        for (int j = 0; j < NRV; j++)
+            c[i][j] = VEC(fmadd_ps)(ai, row[j], c[i][j]);
+    }
+}
+
 static inline __attribute__((always_inline)) void chains(const int rows, const struct micro *t) {
     vec c[MR][NRV];
     const float *a = (const float *)t->a, *b = (const float *)t->b;
@@ -135,15 +148,8 @@ static inline __attribute__((always_inline)) void chains(const int rows, const s
         for (int j = 0; j < NRV; j++)
             c[i][j] = t->from ? VEC(loadu_ps)(t->from + i * t->from_row + j * VL) : VEC(setzero_ps)();
     for (int64_t p = t->steps; p > 0; p--, a += LANES, b += NR, next += 64) {
-        vec row[NRV];
         _mm_prefetch(next, _MM_HINT_T1);
-        for (int j = 0; j < NRV; j++)
-            row[j] = VEC(loadu_ps)(b + j * VL);
-        for (int i = 0; i < rows; i++) {
-            vec ai = VEC(set1_ps)(a[i]);
-            for (int j = 0; j < NRV; j++)
-                c[i][j] = VEC(fmadd_ps)(ai, row[j], c[i][j]);
-        }
+        step(rows, a, b, c);
     }
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < NRV; j++)
@@ -158,14 +164,7 @@ static inline __attribute__((always_inline)) void half_block(const int rows, con
         for (int j = 0; j < NRV; j++)
             c[i][j] = VEC(setzero_ps)();
     for (int p = 0; p < 16; p++, a += LANES, b += NR) {
-        vec row[NRV];
-        for (int j = 0; j < NRV; j++)
-            row[j] = VEC(loadu_ps)(b + j * VL);
-        for (int i = 0; i < rows; i++) {
-            vec ai = VEC(set1_ps)(a[i]);
-            for (int j = 0; j < NRV; j++)
-                c[i][j] = VEC(fmadd_ps)(ai, row[j], c[i][j]);
-        }
+        step(rows, a, b, c);
     }
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < NRV; j++)
