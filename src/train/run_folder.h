@@ -1,5 +1,5 @@
-/* A run's folder while it is trained in: who has it, log.txt, config.toml. Before it is there, lines for log.txt wait.
- */
+/* A run's folder while it is trained in: who has it, log.txt, config.toml. Before it is there, lines for
+ * log.txt wait. */
 #ifndef SY_TRAIN_RUN_FOLDER_H
 #define SY_TRAIN_RUN_FOLDER_H
 
@@ -18,8 +18,8 @@ struct sy_run_folder {
     int lock;             /* -1: not locked */
 };
 
-/* Local. Where the run is: run.dir, or runs/<name>. A config of a new run that is refused leaves no folder behind.
- * Errors: ERR_USAGE; those of finishing the config. */
+/* Local. Where the run is: run.dir, or runs/<name>. A config of a new run that is refused leaves no folder
+ * behind. Errors: ERR_USAGE; those of finishing the config. */
 sy_status sy_run_folder_name(struct sy_config *config, const char *name, const struct sy_log *log,
                              char out[4096]);
 

@@ -96,9 +96,9 @@ enum sy_session_parts {
 };
 
 /* Local. parts: TRAIN also gradients, moments and backward; DATA loads the data set; INIT fills the weights:
- * initial values, or those of checkpoint.initial_load_path (else zeros); CACHE, without TRAIN, room for the keys
- * and values of a sequence. One rank. Errors: those of the parts. Owned by the caller; `config` and `log` must outlive
- * it. */
+ * initial values, or those of checkpoint.initial_load_path (else zeros); CACHE, without TRAIN, room for the
+ * keys and values of a sequence. One rank. Errors: those of the parts. Owned by the caller; `config` and
+ * `log` must outlive it. */
 sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts,
                             struct sy_session **out);
 

@@ -15,12 +15,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../lib/room.h"
 #include "../lib/session.h"
 #include "base/clock.h"
 #include "report/serve.h"
 #include "switchyard.h"
 
-static char room[128];
 
 /* --- a client ------------------------------------------------------------------------------------------- */
 
@@ -476,19 +476,6 @@ static void taken(void **state) {
     assert_non_null(strstr(sy_error_message(), want));
     assert_int_equal(access(dir, F_OK), -1);
     close(fd);
-}
-
-static int open_room(void **state) {
-    (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(room, sizeof room, "%s/switchyard.XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(room) ? 0 : -1;
-}
-static int close_room(void **state) {
-    char command[200];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", room);
-    return system(command);
 }
 
 int main(void) {

@@ -1,5 +1,5 @@
-/* A run as a handle does what sy_train does: the same digests step by step, the same folder, also when it is closed and
- * opened again; held-out loss; logits; weights out and in; what is refused. Public API alone.
+/* A run as a handle does what sy_train does: the same digests step by step, the same folder, also when it is
+ * closed and opened again; held-out loss; logits; weights out and in; what is refused. Public API alone.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -92,7 +92,8 @@ static void steps_are_those_of_train(void **state) {
     sy_config_destroy(d);
 }
 
-/* Logits of a shorter sequence are the first ones of a longer; the mean loss of labels is what softmax of them says. */
+/* Logits of a shorter sequence are the first ones of a longer; the mean loss of labels is what their softmax
+ * says. */
 static void logits(void **state) {
     (void)state;
     struct sy_config *c = config_of("logits");
@@ -183,7 +184,7 @@ static void what_is_refused(void **state) {
     must(sy_run_close(run));
     sy_config_destroy(c);
     must(sy_run_close(NULL));
-    /* options of another size: version 0.1's, a shorter one, one with a member that this version does not know */
+    /* options of another size: version 0.1's, a shorter one, one with a member that is not known here */
     struct {
         struct sy_tokenize_options known;
         int newer;

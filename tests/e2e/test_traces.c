@@ -9,11 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../lib/room.h"
 #include "../lib/session.h"
 #include "switchyard.h"
 #include "train/traces.h"
 
-static char room[128];
 
 /* --- a trace as a test reads it ------------------------------------------------------------------------- */
 
@@ -430,19 +430,6 @@ static void refused(void **state) {
     assert_non_null(strstr(sy_error_message(), "profiling.profile_freq"));
     assert_non_null(strstr(sy_error_message(), "choose 4"));
     sy_config_destroy(c);
-}
-
-static int open_room(void **state) {
-    (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(room, sizeof room, "%s/switchyard.XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(room) ? 0 : -1;
-}
-static int close_room(void **state) {
-    char command[200];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", room);
-    return system(command);
 }
 
 int main(void) {

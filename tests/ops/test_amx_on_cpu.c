@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "amx_on_cpu.h"
-#include "ops/calls.h"
+#include "made_calls.h"
 #include "ops/simd/tiles_amx.h"
 
 enum { EDGES = 8, THREADS = 3, TILES = 8 };
@@ -123,35 +123,11 @@ static int is_ours(const char *op) {
 #undef X
 }
 
-static struct sy_exec exec_open(const struct sy_ops *ops, enum sy_numeric_class cls, int threads) {
-    struct sy_exec x = {.ops = ops, .device = sy_device_cpu(), .scratch_bytes = sy_calls_scratch_bytes()};
-    sy_exec_set_class(&x, cls);
-    assert_int_equal(sy_pool_create(threads, &x.pool), SY_OK);
-    x.scratch = aligned_alloc(64, x.scratch_bytes * (size_t)threads);
-    assert_non_null(x.scratch);
-    memset(x.scratch, 0xff,
-           x.scratch_bytes * (size_t)threads); /* NaN: nothing may depend on what was there */
-    return x;
-}
-
-static void exec_close(struct sy_exec *x) {
-    sy_pool_destroy(x->pool);
-    free(x->scratch);
-}
-
-static struct sy_call *done(const struct sy_exec *x, int op, enum sy_call_size size, uint64_t seed) {
-    struct sy_call *c = NULL;
-    assert_int_equal(sy_call_create(x, op, size, seed, &c), SY_OK);
-    sy_call_reset(x, c);
-    sy_call_run(x, c);
-    assert_int_equal(sy_call_finish(x, c), SY_OK);
-    return c;
-}
-
 /* Of `calls` edge calls of each op and `typical` ones: those that differ. */
 static int differing(const struct sy_ops *ops, enum sy_numeric_class cls, int calls, int typical, int say) {
     const char *why;
-    struct sy_exec ref = exec_open(sy_ops_tier(0, &why), cls, 1), x = exec_open(ops, cls, THREADS);
+    struct sy_exec ref = exec_open(sy_ops_tier(0, &why), sy_device_cpu(), cls, 1),
+                   x = exec_open(ops, sy_device_cpu(), cls, THREADS);
     int n = 0;
     for (int op = 0; op < sy_calls_n_ops(); op++)
         for (int i = 0; is_ours(sy_calls_op(op)) && i < calls + typical; i++) {

@@ -12,38 +12,12 @@
 
 #include <cmocka.h>
 
-#include "ops/calls.h"
+#include "made_calls.h"
 #include "ops/wrapped.h"
 
 enum { EDGES = 18, EDGES_GUARDED = 6, THREADS = 3, TIERS = 8 };
 
 /* --- where calls run ------------------------------------------------------------------------------------ */
-
-static struct sy_exec exec_open(const struct sy_ops *ops, const struct sy_device *device,
-                                enum sy_numeric_class cls, int threads) {
-    struct sy_exec x = {.ops = ops, .device = device, .scratch_bytes = sy_calls_scratch_bytes()};
-    sy_exec_set_class(&x, cls);
-    assert_int_equal(sy_pool_create(threads, &x.pool), SY_OK);
-    x.scratch = aligned_alloc(64, x.scratch_bytes * (size_t)threads);
-    assert_non_null(x.scratch);
-    memset(x.scratch, 0xff,
-           x.scratch_bytes * (size_t)threads); /* NaN: nothing may depend on what was there */
-    return x;
-}
-
-static void exec_close(struct sy_exec *x) {
-    sy_pool_destroy(x->pool);
-    free(x->scratch);
-}
-
-static struct sy_call *done(const struct sy_exec *x, int op, enum sy_call_size size, uint64_t seed) {
-    struct sy_call *c = NULL;
-    assert_int_equal(sy_call_create(x, op, size, seed, &c), SY_OK);
-    sy_call_reset(x, c);
-    sy_call_run(x, c);
-    assert_int_equal(sy_call_finish(x, c), SY_OK);
-    return c;
-}
 
 static int differs(const struct sy_exec *x, const struct sy_call *want, int op, enum sy_call_size size,
                    uint64_t seed, char *text, size_t bytes) {

@@ -9,11 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../lib/room.h"
 #include "../lib/session.h"
 #include "device/held.h"
 #include "switchyard.h"
 
-static char room[128];
 static struct sy_held_all held;
 
 struct taken {
@@ -206,19 +206,6 @@ static void snapshots(void **state) {
     assert_int_equal(lines_of("snapped/report.html", "<h2 id=h-memory>Memory</h2>"), 1);
     assert_true(lines_of("snapped/report.html", "<th scope=row>master weights and moments</th>") == 1);
     assert_int_equal(lines_of("plain/report.html", "h-memory"), 0);
-}
-
-static int open_room(void **state) {
-    (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(room, sizeof room, "%s/switchyard.XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(room) ? 0 : -1;
-}
-static int close_room(void **state) {
-    char command[200];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", room);
-    return system(command);
 }
 
 int main(void) {

@@ -2,8 +2,8 @@
 // tile's blocks of k the producer sends g and u in four more stages, 128 rows x 64 columns of each, while
 // products still run:
 //
-//     stage   g box 16 KB | u box 16 KB    a warp reads its 16 rows of both, and writes dg and du over them; they
-//                                          go out from there, hw from the warp's staging buffer
+//     stage   g box 16 KB | u box 16 KB    a warp reads its 16 rows of both, writes dg and du over them; they go
+//                                          out from there, hw from the warp's staging buffer
 //     sum     +0 -> fma(a', h, +0) at column c -> fma(a', h, that) at column c + 64: the V64 of 128 columns
 //
 // A stage is released when the stores behind it have read it, one box later. The V64 of each 128 columns goes
@@ -39,8 +39,8 @@ SY_DEV back_value back_of(float g, float u, float sig, float aw) {
     return {__fmul_rn(__fmul_rn(aw, u), slope), __fmul_rn(aw, s), s};
 }
 
-// A box of 64 columns: g, u to dg, du in place, hw to its staging buffer; the lanes' sums go on with a' h. One stretch of code without a branch, so that the values are computed side by
-// side.
+// A box of 64 columns: g, u to dg, du in place, hw to its staging buffer; the lanes' sums go on with a' h. One
+// stretch of code without a branch, so that the values are computed side by side.
 template <int ORDINARY>
 SY_DEV void back_box(uint32_t at, uint32_t hw_at, const float (&w)[2], const float (&a)[128],
                      float (&sum)[32]) {

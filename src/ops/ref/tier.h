@@ -32,8 +32,8 @@ static inline struct sy_pool *pool_for(const struct sy_exec *x, int64_t work) {
     return work < SMALL_WORK ? NULL : x->pool;
 }
 
-/* bf16 of x, round to nearest even. flush (classes x86, amx): a subnormal x becomes a zero of its sign. NaN stays
- * NaN. */
+/* bf16 of x, round to nearest even. flush (classes x86, amx): a subnormal x becomes a zero of its sign. NaN
+ * stays NaN. */
 static inline uint16_t bf16_of(float x, int flush) {
     uint32_t u = sy_f32_bits(x), r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     r = (u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : r;
@@ -61,7 +61,7 @@ static inline void widen(enum sy_dtype t, int64_t n, const void *restrict src, f
 }
 
 #if defined(__AVX512BF16__)
-/* The tier's instruction rounds as classes that flush do: to nearest even, a subnormal to a zero of its sign. */
+/* The tier's instruction rounds as classes that flush do: to nearest even, a subnormal to a zero. */
 static inline void narrow_flushed(int64_t n, const float *restrict src, uint16_t *restrict dst) {
     int64_t i = 0;
     for (; i + 32 <= n; i += 32)

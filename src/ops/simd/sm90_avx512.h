@@ -4,16 +4,17 @@
  *     term   int32(a b 2^(25 - M)), toward zero: a b has 16 bits, 2^(25 - M) only moves them
  *     acc    fp32(sum of the integers), toward zero, times 2^(M - 25)
  *
- * It is not done, and the caller takes the definition, where an M is not within LEAST .. MOST, where a term or
- * acc is Inf or NaN, or where a sum needs more than 32 bits. With M >= -100 a product below 2^-126, which fp32
- * rounds, is at most half of the last place: 0 either way.
+ * It is not done, and the caller takes the definition, where an M is not within LEAST .. MOST, where a term
+ * or acc is Inf or NaN, or where a sum needs more than 32 bits. With M >= -100 a product below 2^-126, which
+ * fp32 rounds, is at most half of the last place: 0 either way.
  */
 #ifndef SY_OPS_SIMD_SM90_AVX512_H
 #define SY_OPS_SIMD_SM90_AVX512_H
 
 #include <immintrin.h>
 
-/* Exponents: of a zero so low that no sum with another is a term, of Inf and NaN so high that none is within. */
+/* Exponents: of a zero so low that no sum with another is a term, of Inf and NaN so high that none is
+ * within. */
 enum { SM90_LEAST_FAST = -100, SM90_MOST_FAST = 125, SM90_ZERO = -8192, SM90_SPECIAL = 16000 };
 
 static inline __m512i sm90_exponents(__m512 x) {
