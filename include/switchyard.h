@@ -461,6 +461,21 @@ sy_status sy_bench(const char *what, const struct sy_bench_options *options, con
 sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
                          const struct sy_io *io);
 
+struct sy_bench_scaling_options {
+    size_t size;
+    int64_t steps;      /* that are measured with each number of threads, after one that is not */
+    const int *threads; /* [n_threads]; n_threads 0: 1, 2, 4 and so on, and one per usable processor */
+    int n_threads;
+    int cpu; /* as if each thread had a processor: a run of the threads takes the most processor time of one */
+    int json;
+};
+
+/* Local. Training steps of a config by several numbers of threads in turn, beside the peak of the same
+ * moment: how many times as fast as with the first number, in all and op by op; what one thread does alone,
+ * and what threads wait for the last one. */
+sy_status sy_bench_scaling(const char *name, struct sy_config *config,
+                           const struct sy_bench_scaling_options *options, const struct sy_io *io);
+
 /* ====================================================================================================== */
 /* Experimental: what follows may change with any version. A program that uses it defines SY_EXPERIMENTAL  */
 /* before it includes this header.                                                                         */

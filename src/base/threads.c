@@ -59,9 +59,12 @@ static void work(struct sy_pool *p, int index) {
         p->fn(p->arg, index, p->n);
         return;
     }
-    p->workers[index].share.begin = sy_clock();
+    struct sy_pool_share *share = &p->workers[index].share;
+    share->begin = sy_clock();
+    share->cpu_begin = sy_clock_thread();
     p->fn(p->arg, index, p->n);
-    p->workers[index].share.end = sy_clock();
+    share->cpu_end = sy_clock_thread();
+    share->end = sy_clock();
 }
 
 static void *worker_main(void *arg) {

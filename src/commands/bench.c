@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/sized.h"
+#include "formats/json.h"
 #include "train/io.h"
 
 /* --- medians and peaks ---------------------------------------------------------------------------------- */
@@ -20,6 +21,16 @@ double sy_bench_median(int n, double *a) {
 }
 
 double sy_bench_peak(const struct sy_exec *x) { return sy_ops_peak_now(x, 2e-3).flops; }
+
+sy_status sy_bench_quote(const char *name, char **out) {
+    json_t *string;
+    SY_TRY(sy_json_string("bench", name, &string));
+    *out = sy_json_dumps(string, JSON_ENCODE_ANY);
+    json_decref(string);
+    if (!*out)
+        SY_FAIL(SY_ERR_MEMORY, "bench: no memory for the name of a config");
+    return SY_OK;
+}
 
 struct copy {
     char *to;
@@ -53,7 +64,7 @@ sy_status sy_bench(const char *what, const struct sy_bench_options *given, const
     while (i < n && strcmp(what, list[i].name) != 0)
         i++;
     if (i == n)
-        SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm, moe, layers, ops or model%s", what,
+        SY_FAIL(SY_ERR_USAGE, "bench %s: must be gemm, moe, layers, ops, model or scaling%s", what,
                 strcmp(what, "attention") == 0 ? "; attention alone is timed on a GPU: --device cuda" : "");
     SY_TRY(sy_pool_create(options->threads, &x.pool));
     sy_status status = SY_OK;

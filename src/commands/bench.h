@@ -9,12 +9,16 @@ int sy_bench_by_time(const void *a, const void *b);
 /* Sorts them. */
 double sy_bench_median(int n, double *a);
 
+/* A name as JSON, the caller's: free. Errors: ERR_MEMORY. */
+sy_status sy_bench_quote(const char *name, char **out);
+
 /* FLOP/s of the peak's loop (ops->peak) on all threads of x's pool now; 0: class and tier have none. */
 double sy_bench_peak(const struct sy_exec *x);
 
 /* memcpy by all threads of x's pool, a part each. */
 void sy_bench_copy(const struct sy_exec *x, void *to, const void *from, int64_t bytes);
 
+enum { SY_BENCH_STEPS = 64 }; /* of a scaling, at most */
 enum { SY_BENCH_ROW = 2048 }; /* widest row of gemm and moe */
 
 /* x: pool and scratch. */

@@ -117,4 +117,28 @@ says "^layer_op_calls +[0-9.]+ +[0-9.]+ +1\.000$" "paired.sh: calls"
 paired 1 "$room/other"
 says "^digest +DIFFERENT" "paired.sh of programs that differ"
 paired 1 "$room/broken"
+
+# bench scaling: a line for each number of threads, one for each op, and the share of the peak's gain.
+run bench scaling "$config" --threads 1,3 --steps 2
+expect 0 "bench scaling"
+for threads in 1 3; do
+    says "^$threads +[0-9.]+ +[1-9][0-9]* +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+$" "bench scaling: $threads threads"
+done
+says "^  linear_dw( +[0-9.]+){6}$" "bench scaling: an op by 1 and 3 threads, times, share, alone, idle"
+says "^with 3 threads: [0-9.]+ of what the peak gains; one thread alone for [0-9.]+ %" "bench scaling: the sum"
+run bench scaling "$config" --threads 1,3 --steps 2 --cpu --json
+expect 0 "bench scaling --cpu"
+says '"threads":3,.*"as_apart":1,.*"peak_times":3.0000,.*"linear":\{"ms":[0-9.]+,"alone_ms":[0-9.]+,' "bench scaling --cpu --json"
+for threads in 0 1,0 1,,2 1,2, none 1025 1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1; do
+    run bench scaling "$config" --threads "$threads"
+    expect 2 "bench scaling --threads $threads"
+done
+run bench scaling "$config" --steps 65
+expect 2 "bench scaling --steps"
+run bench scaling "$config" --run.ranks=2
+expect 2 "bench scaling of ranks"
+LEAST=1000 sh bench/scaling.sh "$BIN" "$config" --threads 1,2 --steps 1 >"$room/out" 2>&1 && fail "bench/scaling.sh: LEAST"
+says "^LESS: .* bound 1000" "bench/scaling.sh: a bound that is missed"
+LEAST=0 sh bench/scaling.sh "$BIN" "$config" --threads 1,2 --steps 1 >"$room/out" 2>&1 || fail "bench/scaling.sh"
+says "^Model name" "bench/scaling.sh: the machine"
 finish
