@@ -141,7 +141,7 @@ static sy_status measure_price(struct run *r) {
                              .step = median(r, SERIES - 1)};
     for (int i = SY_PART_w_matrices; i <= SY_PART_reduce; i++)
         of.tree += part_ms(r, SY_SUMS, i);
-    r->priced = r->session->exec.device == sy_device_cpu();
+    r->priced = sy_device_is_cpu(r->session->exec.device);
     sy_status status = r->priced ? sy_price_measure(r->session, &of, &r->price) : SY_OK;
     r->profile = step;
     return status;

@@ -352,7 +352,7 @@ static void piece(void *self, const struct sy_sink_piece *q) {
 /* A device's rows are not the host's to see. */
 static void count_rows(struct sy_profile *p, const struct sy_rows *r) {
     int64_t kb = p->state->exec->kb;
-    for (int64_t i = 0; p->state->exec->device == sy_device_cpu() && i < r->groups * r->sequences; i++) {
+    for (int64_t i = 0; sy_device_is_cpu(p->state->exec->device) && i < r->groups * r->sequences; i++) {
         int64_t n = r->offset[i + 1] - r->offset[i];
         p->expert_rows += n;
         p->expert_padding += (n + kb - 1) / kb * kb - n;
