@@ -1,4 +1,5 @@
-/* switchyard bench [gemm|moe|layers] [--threads N] [--json]; bench ops [OP ...] [--json];
+/* switchyard bench [gemm|moe|layers] [--threads N] [--class NAME] [--tier NAME] [--json];
+ * bench ops [OP ...] [--class NAME] [--tier NAME] [--json];
  * bench [gemm|attention|moe|ops [OP ...]] --device cuda[:N] [--json];
  * bench model [CONFIG ...] [--steps N] [--cpu] [--ids random] [--json] [--section.key=value ...];
  * bench scaling [CONFIG ...] [--threads LIST] [--steps N] [--cpu] [--json] [--section.key=value ...]. */
@@ -86,10 +87,10 @@ static int models(int argc, char **argv, const struct steps *o, const struct sy_
     return code;
 }
 
-static int ops(int argc, char **argv, int json, const struct sy_io *io) {
-    int code = argc > 2 ? 0 : sy_cli_finish(sy_bench_ops(NULL, json, io));
+static int ops(int argc, char **argv, const struct sy_bench_options *o, const struct sy_io *io) {
+    int code = argc > 2 ? 0 : sy_cli_finish(sy_bench_ops(NULL, o, io));
     for (int i = 2; i < argc && code == 0; i++)
-        code = sy_cli_finish(sy_bench_ops(argv[i], json, io));
+        code = sy_cli_finish(sy_bench_ops(argv[i], o, io));
     return code;
 }
 
@@ -108,8 +109,8 @@ static int gpu(int argc, char **argv, const char *device, int json, const struct
 
 /* What stands before the choice of a benchmark. */
 struct words {
-    int json, cpu, has_steps, has_threads, has_ids, has_device, has_trace;
-    const char *steps, *threads, *ids, *device, *trace;
+    int json, cpu, has_steps, has_threads, has_ids, has_device, has_trace, has_class, has_tier;
+    const char *steps, *threads, *ids, *device, *trace, *numeric_class, *tier;
 };
 
 static int is_one_of(const char *word, const char *list) {
@@ -134,6 +135,12 @@ static int check_words(const struct words *w, const char *what) {
                             "--device is for bench ops, gemm, attention and moe; of a training step: "
                             "bench model --run.device=%s",
                             w->device);
+    if ((w->has_class || w->has_tier) && (!is_one_of(what, "gemm moe layers ops") || w->has_device))
+        return sy_cli_usage("bench", "--%s is for bench gemm, moe, layers and ops of a CPU",
+                            w->has_class ? "class" : "tier");
+    if ((w->has_class && !w->numeric_class) || (w->has_tier && !w->tier))
+        return sy_cli_usage("bench", "--%s needs a name; `switchyard info` lists them",
+                            w->has_class && !w->numeric_class ? "class" : "tier");
     if ((w->has_steps || w->cpu) && !of_config)
         return sy_cli_usage("bench", "--%s is for bench model and scaling", w->cpu ? "cpu" : "steps");
     if ((w->has_ids || w->has_trace) && strcmp(what, "model") != 0)
@@ -171,6 +178,8 @@ int sy_cli_bench(int argc, char **argv) {
     w.has_ids = sy_cli_take(&argc, argv, "ids", &w.ids);
     w.has_device = sy_cli_take(&argc, argv, "device", &w.device);
     w.has_trace = sy_cli_take(&argc, argv, "trace", &w.trace);
+    w.has_class = sy_cli_take(&argc, argv, "class", &w.numeric_class);
+    w.has_tier = sy_cli_take(&argc, argv, "tier", &w.tier);
     const char *what = argc > 1 ? argv[1] : "gemm";
     int scaling = !strcmp(what, "scaling"), numbers[MOST_NUMBERS] = {0}, n = 0;
     struct sy_io io = sy_cli_io();
@@ -186,6 +195,8 @@ int sy_cli_bench(int argc, char **argv) {
         return code;
     options.random_ids = w.ids && !strcmp(w.ids, "random");
     options.threads = numbers[0];
+    options.numeric_class = w.numeric_class;
+    options.tier = w.tier;
     struct sy_bench_scaling_options of_scaling = {.size = sizeof of_scaling,
                                                   .steps = options.steps,
                                                   .threads = numbers,
@@ -197,7 +208,7 @@ int sy_cli_bench(int argc, char **argv) {
     if (strcmp(w.device, "cpu") != 0)
         return gpu(argc, argv, w.device, w.json, &io);
     if (strcmp(what, "ops") == 0)
-        return ops(argc, argv, w.json, &io);
+        return ops(argc, argv, &options, &io);
     if (argc > 2)
         return sy_cli_not_understood("bench", argv[2]);
     return sy_cli_finish(sy_bench(what, &options, &io));

@@ -42,16 +42,37 @@ says "ms of CPU, all threads" "bench model --cpu"
 same "$(digest_of)" "$first" "bench model --cpu"
 run bench gemm --cpu
 expect 2 "bench gemm --cpu"
-run bench moe --threads 1 --json
+run bench moe --class amx --tier auto --threads 1 --json
 expect 0 "bench moe"
-says '^\{"bench":"moe",.*"ratio":[0-9.]+\}$' "bench moe: moving rows"
-says '^\{"bench":"layer",.*"ms":[0-9.]+,"gflops":[0-9.]+,"peak_gflops":[0-9.]+,"share":[0-9.]+\}$' "bench moe: a layer"
+says '^\{"bench":"moe","class":"amx",.*"ratio":[0-9.]+\}$' "bench moe: moving rows"
+says '^\{"bench":"layer","class":"amx",.*"ms":[0-9.]+,"gflops":[0-9.]+,"peak_gflops":[0-9.]+,"share":[0-9.]+\}$' "bench moe: a layer"
 for threads in none 3x 2000 4294967297; do
     run bench gemm --threads $threads
     expect 2 "bench gemm --threads $threads"
 done
 run bench ops --threads 2
 expect 2 "bench ops --threads"
+for what in gemm moe layers ops; do
+    run bench $what --class x87
+    expect 2 "bench $what --class"
+    says "bench --class x87: there is no such class" "bench $what --class"
+    run bench $what --tier sse
+    expect 2 "bench $what --tier"
+    run bench $what --class
+    expect 2 "bench $what --class of no name"
+done
+run bench model --class x86
+expect 2 "bench model --class"
+run bench scaling --tier ref
+expect 2 "bench scaling --tier"
+run bench gemm --class fp32 --tier ref --threads 1
+expect 0 "bench gemm --class --tier"
+same "$(wc -l <"$room/out")" 3 "bench gemm of one class and tier: its products"
+run bench ops linear norm --class fp32 --tier ref --json
+expect 0 "bench ops --class --tier"
+same "$(wc -l <"$room/out")" 2 "bench ops of one class and tier"
+says '"op":"linear",.*"flops":[1-9][0-9]*,.*"peak_gflops":0.00,.*"share":null,"bound":null' "bench ops: tier ref has no peak"
+says '"op":"norm",.*"flops":0,.*"copy_gbytes_s":[1-9][0-9.]*,"share":0\.[0-9]+,"bound":"copy"' "bench ops: bytes"
 run bench layers --device cuda
 expect 2 "bench layers --device"
 run bench moe --steps 3
@@ -61,11 +82,11 @@ expect 2 "bench ops --steps"
 
 run bench ops cast judge
 expect 0 "bench ops"
-says "^cast +x86 +ref +[0-9.]+ us +1.00 x ref +[0-9.]*[1-9][0-9.]* GB/s$" "bench ops: cast"
-says "^judge +fp32 +ref +[0-9.]+ us +1.00 x ref +[0-9.]+ GB/s$" "bench ops: judge"
+says "^cast +x86 +ref +[0-9.]+ us +1.00 x ref +0.000 MFLOP +0.00 GFLOP/s +[0-9.]*[1-9][0-9.]* GB/s; peak +0.0, copy +[0-9.]+: [0-9]+ % of the copy$" "bench ops: cast"
+says "^judge +fp32 +ref +[0-9.]+ us +1.00 x ref .* GB/s; " "bench ops: judge"
 run bench ops cast --json
 expect 0 "bench ops --json"
-says '^\{"op":"cast","class":"sm90","tier":"ref","threads":1,"us":[0-9.]+,"times_ref":1\.000,"gbytes_s":[0-9.]+\}$' "bench ops --json"
+says '^\{"op":"cast","class":"sm90","tier":"ref","threads":1,"us":[0-9.]+,"times_ref":1\.000,"flops":0,.*"gbytes_s":[0-9.]+,.*"bound":"copy"\}$' "bench ops --json"
 run bench ops cast --device cpu --json
 expect 0 "bench ops --device cpu"
 says '"tier":"ref","threads":1,' "bench ops --device cpu"
