@@ -42,10 +42,10 @@ says "ms of CPU, all threads" "bench model --cpu"
 same "$(digest_of)" "$first" "bench model --cpu"
 run bench gemm --cpu
 expect 2 "bench gemm --cpu"
-run bench moe --class amx --tier auto --threads 1 --json
+run bench moe --class x86 --tier auto --threads 1 --json
 expect 0 "bench moe"
-says '^\{"bench":"moe","class":"amx",.*"ratio":[0-9.]+\}$' "bench moe: moving rows"
-says '^\{"bench":"layer","class":"amx",.*"ms":[0-9.]+,"gflops":[0-9.]+,"peak_gflops":[0-9.]+,"share":[0-9.]+\}$' "bench moe: a layer"
+says '^\{"bench":"moe","class":"x86",.*"ratio":[0-9.]+\}$' "bench moe: moving rows"
+says '^\{"bench":"layer","class":"x86",.*"ms":[0-9.]+,"gflops":[0-9.]+,"peak_gflops":[0-9.]+,"share":[0-9.]+\}$' "bench moe: a layer"
 for threads in none 3x 2000 4294967297; do
     run bench gemm --threads $threads
     expect 2 "bench gemm --threads $threads"
