@@ -181,7 +181,7 @@ THEIRS = [
     Theirs("experts fused, bf16", V3, fused=True, dtype="bfloat16"),
     Theirs("several files, fp16", V3, dtype="float16", shard="40KB"),
     Theirs("attention_bias", V3, {"attention_bias": True}, refused="attention_bias"),
-    Theirs("tied weights", V3, {"tie_word_embeddings": True}, refused="tie_word_embeddings"),
+    Theirs("tied weights", V3, {"tie_word_embeddings": True}),
     Theirs("hidden_act gelu", V3, {"hidden_act": "gelu"}, refused="hidden_act"),
     Theirs(
         "num_key_value_heads missing (128)",
@@ -284,7 +284,7 @@ THEIRS = [
     Theirs("attention_bias", QWEN, {"attention_bias": True}, refused="attention_bias"),
     Theirs("mlp_only_layers [0]", QWEN, {"mlp_only_layers": [0]}, refused="mlp_only_layers"),
     Theirs("decoder_sparse_step 2", QWEN, {"decoder_sparse_step": 2}, refused="decoder_sparse_step"),
-    Theirs("tied weights", QWEN, {"tie_word_embeddings": True}, refused="tie_word_embeddings"),
+    Theirs("tied weights", QWEN, {"tie_word_embeddings": True}),
     Theirs(
         "rope dynamic",
         QWEN,
@@ -306,7 +306,7 @@ THEIRS = [
     Theirs("clip_qkv", OLMOE, {"clip_qkv": 0.5}, refused="clip_qkv"),
     Theirs("attention_bias", OLMOE, {"attention_bias": True}, refused="attention_bias"),
     Theirs("a sliding_window", OLMOE, edit=with_keys(sliding_window=7), refused="sliding_window"),
-    Theirs("tied weights", OLMOE, {"tie_word_embeddings": True}, refused="tie_word_embeddings"),
+    Theirs("tied weights", OLMOE, {"tie_word_embeddings": True}),
     Theirs("as it is", MIXTRAL, control="--model.norm_eps=0.1"),
     Theirs("head_dim 20", MIXTRAL, {"head_dim": 20}),
     Theirs("head_dim null, heads 4/4", MIXTRAL, {"head_dim": None, "num_key_value_heads": 4}),
@@ -341,7 +341,7 @@ THEIRS = [
         edit=lambda c: c["rope_parameters"].update(partial_rotary_factor=0.5),
         refused="partial_rotary_factor",
     ),
-    Theirs("tied weights", MIXTRAL, {"tie_word_embeddings": True}, refused="tie_word_embeddings"),
+    Theirs("tied weights", MIXTRAL, {"tie_word_embeddings": True}),
     Theirs("as it is", QWEN2, control="--moe.route_norm"),
     Theirs("no qkv_bias", QWEN2, {"qkv_bias": False}),
     Theirs("norm_topk_prob, rope_theta 1e6", QWEN2,
@@ -356,7 +356,7 @@ THEIRS = [
     Theirs("sliding windows", QWEN2, {"use_sliding_window": True, "sliding_window": 5}, refused="use_sliding_window"),
     Theirs("a sliding layer", QWEN2, {"layer_types": ["full_attention", "sliding_attention"]}, refused="layer_types[1]"),
     Theirs("mlp_only_layers [0]", QWEN2, {"mlp_only_layers": [0]}, refused="mlp_only_layers"),
-    Theirs("tied weights", QWEN2, {"tie_word_embeddings": True}, refused="tie_word_embeddings"),
+    Theirs("tied weights", QWEN2, {"tie_word_embeddings": True}),
 ]
 
 MLA = (

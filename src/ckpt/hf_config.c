@@ -100,7 +100,7 @@ static void put_common(struct making *m, const struct sy_config *c, const struct
     put_real(m, "initializer_range", 0.02);
     put_real(m, "rms_norm_eps", model->norm_eps);
     put_bool(m, "use_cache", 1);
-    put_bool(m, "tie_word_embeddings", 0);
+    put_bool(m, "tie_word_embeddings", model->tie_word_embeddings);
     put_real(m, "rope_theta", model->rope_theta);
     if (yarn)
         put(m, "rope_scaling", make_yarn(model));

@@ -38,8 +38,9 @@ struct class {
     { NULL, NULL, NULL, NULL, NULL }
 #define SIZES                                                                                             \
     {"vocab_size", "model.vocab_size", NULL, NULL, NULL}, {"hidden_size", "model.dim", NULL, NULL, NULL}, \
-        {"num_hidden_layers", "model.n_layers", NULL, NULL, NULL}, {                                      \
-        "num_attention_heads", "model.n_heads", NULL, NULL, NULL                                          \
+        {"num_hidden_layers", "model.n_layers", NULL, NULL, NULL},                                        \
+        {"num_attention_heads", "model.n_heads", NULL, NULL, NULL}, {                                     \
+        "tie_word_embeddings", "model.tie_word_embeddings", "false", "false", NULL                        \
     }
 #define DEEPSEEK_SIZES                                                      \
     SIZES, {"kv_lora_rank", "model.kv_lora_rank", NULL, NULL, NULL},        \
@@ -143,8 +144,11 @@ static const char *const every_fixed[] = {
     "moe.shared_gate=false", "moe.score_before_experts=false", NULL};
 
 static const struct wanted common_wanted[] = {
-    {"hidden_act", "\"silu\""}, {"tie_word_embeddings", "false"}, {"attention_bias", "false"},
-    {"mlp_bias", "false"},      {"quantization_config", "null"},  {NULL, NULL},
+    {"hidden_act", "\"silu\""},
+    {"attention_bias", "false"},
+    {"mlp_bias", "false"},
+    {"quantization_config", "null"},
+    {NULL, NULL},
 };
 static const struct wanted v3_wanted[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {NULL, NULL}};
@@ -157,8 +161,7 @@ static const struct wanted qwen2_wanted[] = {{"decoder_sparse_step", "1"},
 static const struct wanted qwen3_wanted[] = {
     {"decoder_sparse_step", "1"}, {"mlp_only_layers", "[]"}, {NULL, NULL}};
 static const struct wanted olmoe_wanted[] = {{"clip_qkv", "null"}, {"sliding_window", "null"}, {NULL, NULL}};
-static const struct wanted none_wanted[] = {
-    {"hidden_act", "\"silu\""}, {"tie_word_embeddings", "false"}, {NULL, NULL}};
+static const struct wanted none_wanted[] = {{"hidden_act", "\"silu\""}, {NULL, NULL}};
 
 /* ---- tables ---- */
 

@@ -245,6 +245,11 @@ void sy_ckpt_reading_end(struct sy_ckpt_reading *reading);
 sy_status sy_ckpt_shard_read(struct sy_ckpt_reading *reading, const char *folder,
                              const struct sy_ckpt_file *record);
 
+/* Local. Of tied embeddings: a tensor of the head, where a Hugging Face folder has one, is the embedding's.
+ * Errors: ERR_DATA naming both. hf_tied.c. */
+sy_status sy_hf_tied_check(const char *folder, const struct sy_ckpt_files *files,
+                           const struct sy_params *params);
+
 /* Collective. Adds up what all ranks read, and compares; `files` were read in this order. */
 sy_status sy_ckpt_reading_compare(struct sy_ckpt_reading *reading, sy_status mine, const char *folder,
                                   const struct sy_ckpt_files *files);

@@ -229,6 +229,8 @@ static sy_status read_kind(const struct sy_ckpt *c, struct sy_ckpt_reading *r, s
         status = sy_ckpt_shard_read(r, c->path, &list.item[i]);
     if (status == SY_OK)
         status = check_seen(c, r, log);
+    if (status == SY_OK && !r->exact && r->params && r->params->n_sites > 0 && r->comm->rank == 0)
+        status = sy_hf_tied_check(c->path, &list, r->params);
     status = sy_ckpt_reading_compare(r, status, c->path, &list);
     if (status == SY_OK && digest)
         *digest = *r->folded;

@@ -165,11 +165,19 @@ static sy_status read_fused(struct shard *s, const struct sy_safetensors_tensor 
     return SY_OK;
 }
 
+/* The head of tied embeddings: sy_hf_tied_check looks at it. */
+static int is_site(const struct sy_ckpt_reading *r, const char *name) {
+    return !r->exact && r->params->n_sites > 0 &&
+           strcmp(name, r->params->tensor[r->params->n_tensors].name) == 0;
+}
+
 static sy_status read_or_skip(struct shard *s, const struct sy_safetensors_tensor *t) {
     struct sy_ckpt_reading *r = s->r;
     struct sy_hf_fused fused;
     if (!r->params)
         return read_tensor(s, t, -1);
+    if (is_site(r, t->name))
+        return SY_OK;
     int i = sy_hf_tensor_find(r->params, t->name);
     if (i < 0 && !r->exact) {
         if (sy_hf_tensor_is_fused(r->params, t->name, &fused))

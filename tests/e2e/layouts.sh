@@ -93,6 +93,7 @@ for config in configs/micro_mla.toml configs/micro_gqa.toml; do
 done
 config=configs/micro_gqa.toml
 layouts few --model.window=7
+layouts few --model.tie_word_embeddings=true
 layouts few --model.qk_norm=head --model.attention_bias=true
 layouts few --model.qk_norm=full --moe.score_func=topk_softmax
 

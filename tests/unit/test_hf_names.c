@@ -102,6 +102,12 @@ static void test_types(void **unused) {
         {"qwen3-30b-a3b", "attention_bias = true", "switchyard"},
         {"qwen3-30b-a3b", "[moe]\nnum_shared_experts = 2\nshared_gate = true", "switchyard"},
         {"mixtral-8x7b", "attention_bias = true", "switchyard"},
+        {"dsv3-671b", "tie_word_embeddings = true", "deepseek_v3"},
+        {"dsv2-236b", "tie_word_embeddings = true", "deepseek_v2"},
+        {"qwen3-30b-a3b", "tie_word_embeddings = true", "qwen3_moe"},
+        {"olmoe-7b", "tie_word_embeddings = true", "olmoe"},
+        {"mixtral-8x7b", "tie_word_embeddings = true", "mixtral"},
+        {"micro_gqa", "tie_word_embeddings = true", "switchyard"},
         {"mixtral-8x7b", "attention_bias = true\n[moe]\nnum_shared_experts = 2\nshared_gate = true",
          "qwen2_moe"},
         {"mixtral-8x7b", "[moe]\nnum_shared_experts = 1\nshared_gate = true\nroute_norm = false",
@@ -269,7 +275,7 @@ static void test_refused(void **unused) {
     refuses(mixtral, "{\"architectures\":[\"LlamaForCausalLM\"]}", "LlamaForCausalLM");
     refuses(mixtral, "{\"architectures\":3,\"model_type\":4}", "architecture");
     refuses(mixtral, "{\"hidden_act\":\"gelu\"}", "hidden_act");
-    refuses(mixtral, "{\"tie_word_embeddings\":true}", "tie_word_embeddings");
+    refuses(mixtral, "{\"tie_word_embeddings\":1}", "tie_word_embeddings");
     refuses(mixtral, "{\"sliding_window\":0}", "sliding_window");
     refuses(mixtral, "{\"sliding_window\":\"x\"}", "sliding_window");
     refuses(mixtral, "{\"num_experts\":4}", "num_local_experts");
@@ -472,6 +478,7 @@ static void test_changed_by_hand(void **unused) {
          "DeepseekV3ForCausalLM"},
         {"micro_mla", "{\"hidden_act\":\"gelu\"}", "hidden_act", "gelu"},
         {"micro_mla", "{\"tie_word_embeddings\":true}", "tie_word_embeddings", "true"},
+        {"micro_gqa", "{\"tie_word_embeddings\":true}", "tie_word_embeddings", "says false"},
         {"micro_gqa", "{\"rms_norm_eps\":1e-3}", "rms_norm_eps", "model.norm_eps"}, /* of no class */
         {"micro_gqa", "{\"num_key_value_heads\":2}", "num_key_value_heads", "model.n_kv_heads"},
         {"micro_gqa", "{\"architectures\":[\"LlamaForCausalLM\"]}", "architecture", "LlamaForCausalLM"},
