@@ -357,6 +357,8 @@ THEIRS = [
     Theirs("a sliding layer", QWEN2, {"layer_types": ["full_attention", "sliding_attention"]}, refused="layer_types[1]"),
     Theirs("mlp_only_layers [0]", QWEN2, {"mlp_only_layers": [0]}, refused="mlp_only_layers"),
     Theirs("tied weights", QWEN2, {"tie_word_embeddings": True}),
+    Theirs("tied weights, experts fused, bf16, several files", V2, {"tie_word_embeddings": True},
+           fused=True, dtype="bfloat16", shard="40KB"),
 ]
 
 MLA = (
@@ -422,6 +424,12 @@ OURS = [
     ("as it is", QWEN2, GQA + "attention_bias=true moe.num_shared_experts=2 moe.shared_gate=true moe.route_norm=false"),
     ("no bias, head_dim 20, weights normalised", QWEN2,
      GQA + "head_dim=20 moe.num_shared_experts=1 moe.shared_gate=true moe.route_norm=true"),
+    ("tied", V3, SIGMOID + "tie_word_embeddings=true"),
+    ("tied, 2 shared experts", V2, SOFTMAX + "moe.num_shared_experts=2 tie_word_embeddings=true"),
+    ("tied", QWEN, GQA + "qk_norm=head moe.route_norm=true tie_word_embeddings=true"),
+    ("tied", OLMOE, GQA + "qk_norm=full moe.route_norm=false tie_word_embeddings=true"),
+    ("tied", MIXTRAL, GQA + "moe.route_norm=true tie_word_embeddings=true"),
+    ("tied", QWEN2, GQA + "moe.num_shared_experts=1 moe.shared_gate=true tie_word_embeddings=true"),
     ("flavor gqa-debug", QWEN, "model.flavor=gqa-debug"),
     ("flavor micro_mla", V3, "model.flavor=micro_mla"),
 ]
