@@ -42,6 +42,10 @@ struct class {
         {"num_attention_heads", "model.n_heads", NULL, NULL, NULL}, {                                     \
         "tie_word_embeddings", "model.tie_word_embeddings", "false", "false", NULL                        \
     }
+#define BIASES                                                                  \
+    {"attention_bias", "model.attention_bias", "false", "false", NULL}, {       \
+        "attention_bias", "model.attention_output_bias", "false", "false", NULL \
+    }
 #define DEEPSEEK_SIZES                                                      \
     SIZES, {"kv_lora_rank", "model.kv_lora_rank", NULL, NULL, NULL},        \
         {"moe_intermediate_size", "model.moe_inter_dim", NULL, NULL, NULL}, \
@@ -59,6 +63,7 @@ static const struct mapping v3[] = {
     {"n_shared_experts", "moe.num_shared_experts", "1", "0", NULL},
     {"routed_scaling_factor", "moe.route_scale", "2.5", NULL, NULL},
     {"norm_topk_prob", "moe.route_norm", "true", "false", NULL},
+    BIASES,
     END,
 };
 static const struct mapping v2[] = {
@@ -68,6 +73,7 @@ static const struct mapping v2[] = {
     {"num_experts_per_tok", "moe.top_k", NULL, NULL, NULL},
     {"n_shared_experts", "moe.num_shared_experts", "2", "0", NULL},
     {"routed_scaling_factor", "moe.route_scale", "1.0", NULL, NULL},
+    BIASES,
     END,
 };
 static const struct mapping qwen2[] = {
@@ -91,6 +97,7 @@ static const struct mapping qwen3[] = {
     {"rms_norm_eps", "model.norm_eps", "1e-6", NULL, NULL},
     {"num_experts_per_tok", "moe.top_k", "8", NULL, NULL},
     {"norm_topk_prob", "moe.route_norm", "false", NULL, NULL},
+    BIASES,
     END,
 };
 static const struct mapping olmoe[] = {
@@ -102,6 +109,7 @@ static const struct mapping olmoe[] = {
     {"rms_norm_eps", "model.norm_eps", "1e-5", NULL, NULL},
     {"num_experts_per_tok", "moe.top_k", "8", NULL, NULL},
     {"norm_topk_prob", "moe.route_norm", "false", NULL, NULL},
+    BIASES,
     END,
 };
 static const struct mapping mixtral[] = {
@@ -117,6 +125,7 @@ static const struct mapping mixtral[] = {
 /* What a folder of model_type "switchyard" says beside its object. */
 static const struct mapping none[] = {SIZES, {"rms_norm_eps", "model.norm_eps", NULL, NULL, NULL}, END};
 #undef SIZES
+#undef BIASES
 #undef DEEPSEEK_SIZES
 
 #define MLA_FIXED "model.attention=mla"
@@ -139,13 +148,16 @@ static const char *const qwen3_fixed[] = {GQA_FIXED, NOTHING_SHARED, "model.qk_n
 static const char *const olmoe_fixed[] = {GQA_FIXED, NOTHING_SHARED, "model.qk_norm=full", NULL};
 static const char *const mixtral_fixed[] = {GQA_FIXED, NOTHING_SHARED, "model.qk_norm=none",
                                             "moe.route_norm=true", NULL};
-static const char *const every_fixed[] = {
-    "model.window=0",        "model.attention_bias=false",     "moe.gate_bias=false",
-    "moe.shared_gate=false", "moe.score_before_experts=false", NULL};
+static const char *const every_fixed[] = {"model.window=0",
+                                          "model.attention_bias=false",
+                                          "model.attention_output_bias=false",
+                                          "moe.gate_bias=false",
+                                          "moe.shared_gate=false",
+                                          "moe.score_before_experts=false",
+                                          NULL};
 
 static const struct wanted common_wanted[] = {
     {"hidden_act", "\"silu\""},
-    {"attention_bias", "false"},
     {"mlp_bias", "false"},
     {"quantization_config", "null"},
     {NULL, NULL},
@@ -154,13 +166,15 @@ static const struct wanted v3_wanted[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {NULL, NULL}};
 static const struct wanted v2_wanted[] = {
     {"scoring_func", "\"softmax\""}, {"norm_topk_prob", "false"}, {"moe_layer_freq", "1"}, {NULL, NULL}};
-static const struct wanted qwen2_wanted[] = {{"decoder_sparse_step", "1"},
+static const struct wanted qwen2_wanted[] = {{"attention_bias", "false"},
+                                             {"decoder_sparse_step", "1"},
                                              {"mlp_only_layers", "[]"},
                                              {"use_sliding_window", "false"}, /* every other layer has one */
                                              {NULL, NULL}};
 static const struct wanted qwen3_wanted[] = {
     {"decoder_sparse_step", "1"}, {"mlp_only_layers", "[]"}, {NULL, NULL}};
 static const struct wanted olmoe_wanted[] = {{"clip_qkv", "null"}, {"sliding_window", "null"}, {NULL, NULL}};
+static const struct wanted mixtral_wanted[] = {{"attention_bias", "false"}, {NULL, NULL}};
 static const struct wanted none_wanted[] = {{"hidden_act", "\"silu\""}, {NULL, NULL}};
 
 /* ---- tables ---- */
@@ -221,7 +235,7 @@ static const struct class classes[] = {
     {SY_FAMILY_QWEN2_MOE, qwen2_fixed, qwen2, qwen2_wanted, "1e4", sy_hf_rest_of_qwen2},
     {SY_FAMILY_QWEN3_MOE, qwen3_fixed, qwen3, qwen3_wanted, "1e4", sy_hf_rest_of_qwen3},
     {SY_FAMILY_OLMOE, olmoe_fixed, olmoe, olmoe_wanted, "1e4", sy_hf_rest_of_olmoe},
-    {SY_FAMILY_MIXTRAL, mixtral_fixed, mixtral, NULL, "1e6", sy_hf_rest_of_mixtral},
+    {SY_FAMILY_MIXTRAL, mixtral_fixed, mixtral, mixtral_wanted, "1e6", sy_hf_rest_of_mixtral},
     {SY_FAMILY_NONE, NULL, none, NULL, "1e4", sy_hf_rest_of_none},
 };
 

@@ -116,6 +116,14 @@ static struct mlp swiglu(struct builder *b, int layer, int64_t d, int64_t f, con
     return (struct mlp){w13, w2};
 }
 
+/* Of heads that are `width` wide together. */
+static void output(struct builder *b, int l, const struct sy_config_model *m, int64_t width,
+                   struct sy_layer_params *q) {
+    q->wo = matrix(b, l, m->dim, width, depth_scaled(l), "self_attn.o_proj.weight");
+    if (m->attention_output_bias)
+        q->bo = vector(b, l, m->dim, zeros, "self_attn.o_proj.bias");
+}
+
 static void gqa(struct builder *b, int l, const struct sy_config_model *m, struct sy_layer_params *q) {
     int64_t dq = m->n_heads * m->head_dim, dkv = m->n_kv_heads * m->head_dim;
     q->wq = matrix(b, l, dq, m->dim, cut_normal(0.02), "self_attn.q_proj.weight");
@@ -131,13 +139,15 @@ static void gqa(struct builder *b, int l, const struct sy_config_model *m, struc
         q->q_norm = vector(b, l, full ? dq : m->head_dim, ones, "self_attn.q_norm.weight");
         q->k_norm = vector(b, l, full ? dkv : m->head_dim, ones, "self_attn.k_norm.weight");
     }
-    q->wo = matrix(b, l, m->dim, dq, depth_scaled(l), "self_attn.o_proj.weight");
+    output(b, l, m, dq, q);
 }
 
 static void mla(struct builder *b, int l, const struct sy_config_model *m, struct sy_layer_params *q) {
     int64_t dqk = m->qk_nope_head_dim + m->qk_rope_head_dim;
     if (m->q_lora_rank > 0) {
         q->wqa = matrix(b, l, m->q_lora_rank, m->dim, cut_normal(0.02), "self_attn.q_a_proj.weight");
+        if (m->attention_bias)
+            q->bqa = vector(b, l, m->q_lora_rank, zeros, "self_attn.q_a_proj.bias");
         q->qa_norm = vector(b, l, m->q_lora_rank, ones, "self_attn.q_a_layernorm.weight");
         q->wqb =
             matrix(b, l, m->n_heads * dqk, m->q_lora_rank, cut_normal(0.02), "self_attn.q_b_proj.weight");
@@ -149,7 +159,10 @@ static void mla(struct builder *b, int l, const struct sy_config_model *m, struc
     q->kva_norm = vector(b, l, m->kv_lora_rank, ones, "self_attn.kv_a_layernorm.weight");
     q->wkvb = matrix(b, l, m->n_heads * (m->qk_nope_head_dim + m->v_head_dim), m->kv_lora_rank,
                      cut_normal(0.02), "self_attn.kv_b_proj.weight");
-    q->wo = matrix(b, l, m->dim, m->n_heads * m->v_head_dim, depth_scaled(l), "self_attn.o_proj.weight");
+    if (m->attention_bias)
+        q->bkva =
+            vector(b, l, m->kv_lora_rank + m->qk_rope_head_dim, zeros, "self_attn.kv_a_proj_with_mqa.bias");
+    output(b, l, m, m->n_heads * m->v_head_dim, q);
 }
 
 static void moe_dense_part(struct builder *b, int l, const struct sy_config_model *m,

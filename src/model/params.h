@@ -48,10 +48,10 @@ struct sy_tensor {
  * next. */
 struct sy_layer_params {
     int attn_norm, ffn_norm;
-    int wq, wk, wv, wo, bq, bk, bv, q_norm, k_norm; /* gqa; wq also mla without q_lora */
-    int wqa, qa_norm, wqb, wkva, kva_norm, wkvb;    /* mla */
-    int w13, w2;                                    /* dense feed-forward */
-    int gate, gate_bias, expert_bias, first_expert; /* experts */
+    int wq, wk, wv, wo, bq, bk, bv, bo, q_norm, k_norm; /* gqa; wq also mla without q_lora, wo and bo mla */
+    int wqa, bqa, qa_norm, wqb, wkva, bkva, kva_norm, wkvb; /* mla */
+    int w13, w2;                                            /* dense feed-forward */
+    int gate, gate_bias, expert_bias, first_expert;         /* experts */
     int shared_w13, shared_w2, shared_gate;
 };
 

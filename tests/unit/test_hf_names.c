@@ -100,6 +100,17 @@ static void test_types(void **unused) {
         {"qwen3-30b-a3b", "", "qwen3_moe"},
         {"qwen3-30b-a3b", "window = 64\nrope_factor = 4", "qwen3_moe"},
         {"qwen3-30b-a3b", "attention_bias = true", "switchyard"},
+        {"qwen3-30b-a3b", "attention_output_bias = true", "switchyard"},
+        {"qwen3-30b-a3b", "attention_bias = true\nattention_output_bias = true", "qwen3_moe"},
+        {"olmoe-7b", "attention_bias = true\nattention_output_bias = true", "olmoe"},
+        {"dsv3-671b", "attention_bias = true", "switchyard"},
+        {"dsv3-671b", "attention_bias = true\nattention_output_bias = true", "deepseek_v3"},
+        {"dsv2-236b", "attention_bias = true\nattention_output_bias = true\nq_lora_rank = 0", "deepseek_v2"},
+        {"mixtral-8x7b", "attention_bias = true\nattention_output_bias = true", "switchyard"},
+        {"mixtral-8x7b",
+         "attention_bias = true\nattention_output_bias = true\n[moe]\nnum_shared_experts = 1\nshared_gate = "
+         "true",
+         "switchyard"},
         {"qwen3-30b-a3b", "[moe]\nnum_shared_experts = 2\nshared_gate = true", "switchyard"},
         {"mixtral-8x7b", "attention_bias = true", "switchyard"},
         {"dsv3-671b", "tie_word_embeddings = true", "deepseek_v3"},
@@ -298,7 +309,8 @@ static void test_refused(void **unused) {
     refuses(mixtral, "{\"switchyard\":{\"model\":{\"dim\":{}},\"moe\":{}}}", "dim");
     refuses(qwen3, "{\"mlp_only_layers\":[0]}", "mlp_only_layers");
     refuses(qwen3, "{\"decoder_sparse_step\":2}", "decoder_sparse_step");
-    refuses(qwen3, "{\"attention_bias\":true}", "attention_bias");
+    refuses(qwen3, "{\"attention_bias\":\"x\"}", "attention_bias");
+    refuses(mixtral, "{\"attention_bias\":true}", "attention_bias");
     refuses(olmoe, "{\"clip_qkv\":8.0}", "clip_qkv");
     refuses(deepseek_v3, "{\"quantization_config\":{\"quant_method\":\"fp8\"}}", "quantization_config");
     refuses(deepseek_v3, "{\"scoring_func\":\"softmax\"}", "scoring_func");

@@ -227,6 +227,7 @@ static void test_layout(void **state) {
     check_all("micro_gqa", "");
     check_all("micro_mla",
               "moe.gate_bias=true moe.num_shared_experts=3 moe.shared_gate=true model.q_lora_rank=0");
+    check_all("micro_mla", "model.attention_bias=true model.attention_output_bias=true");
     check_all("micro_gqa",
               "moe.gate_bias=true moe.num_shared_experts=1 moe.shared_gate=true model.attention_bias=true "
               "model.qk_norm=full model.n_dense_layers=1 model.inter_dim=7");
@@ -248,6 +249,7 @@ static void test_options(void **state) {
         {"moe.gate_bias=true", 2 * 8},
         {"model.tie_word_embeddings=true", -272 * 32},
         {"model.attention_bias=true", 2 * (32 + 16 + 16)},
+        {"model.attention_output_bias=true", 2 * 32},
         {"model.qk_norm=head", 2 * (16 + 16)},
         {"model.qk_norm=full", 2 * (32 + 16)},
         {"moe.num_shared_experts=1", 2 * 3 * 32 * 32},
@@ -418,11 +420,10 @@ static void test_deviations(void **state) {
 
 /* The head is cut at 3 deviations of 1/16: drawn again, not clamped, and its deviation is that of the cut
  * distribution. */
-static void test_head_is_cut(void **state) {
-    (void)state;
+static void check_cut(const char *words, const char *name) {
     enum { N = 200000 };
-    struct lab l = open_lab("gqa-debug", "");
-    const struct sy_tensor *t = find(l.p, "lm_head.weight");
+    struct lab l = open_lab("gqa-debug", words);
+    const struct sy_tensor *t = find(l.p, name);
     struct stats s = measure(t, 3, N);
     double cut = 3.0 / 16, density = exp(-4.5) / sqrt(2 * 3.14159265358979), inside = erf(3 / sqrt(2.0));
     double sd = sqrt(1 - 2 * 3 * density / inside) / 16;
@@ -437,6 +438,12 @@ static void test_head_is_cut(void **state) {
     assert_int_equal(at_the_cut, 0);
     free(x);
     close_lab(&l);
+}
+
+static void test_head_is_cut(void **state) {
+    (void)state;
+    check_cut("", "lm_head.weight");
+    check_cut("model.tie_word_embeddings=true", "model.embed_tokens.weight");
 }
 
 static void test_constants(void **state) {
