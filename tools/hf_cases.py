@@ -282,8 +282,8 @@ THEIRS = [
     Theirs("experts fused", QWEN, fused=True),
     Theirs("experts fused, fp16, several files", QWEN, fused=True, dtype="float16", shard="40KB"),
     Theirs("attention_bias", QWEN, {"attention_bias": True}),
-    Theirs("mlp_only_layers [0]", QWEN, {"mlp_only_layers": [0]}, refused="mlp_only_layers"),
-    Theirs("decoder_sparse_step 2", QWEN, {"decoder_sparse_step": 2}, refused="decoder_sparse_step"),
+    Theirs("mlp_only_layers [0]", QWEN, {"mlp_only_layers": [0]}),
+    Theirs("mlp_only_layers [1]", QWEN, {"mlp_only_layers": [1]}, refused="mlp_only_layers"),
     Theirs("tied weights", QWEN, {"tie_word_embeddings": True}),
     Theirs(
         "rope dynamic",
@@ -355,8 +355,11 @@ THEIRS = [
            refused="shared_expert_intermediate_size = 36"),
     Theirs("sliding windows", QWEN2, {"use_sliding_window": True, "sliding_window": 5}, refused="use_sliding_window"),
     Theirs("a sliding layer", QWEN2, {"layer_types": ["full_attention", "sliding_attention"]}, refused="layer_types[1]"),
-    Theirs("mlp_only_layers [0]", QWEN2, {"mlp_only_layers": [0]}, refused="mlp_only_layers"),
+    Theirs("mlp_only_layers [0]", QWEN2, {"mlp_only_layers": [0]}),
     Theirs("tied weights", QWEN2, {"tie_word_embeddings": True}),
+    Theirs("decoder_sparse_step 2, tied", QWEN, {"decoder_sparse_step": 2, "tie_word_embeddings": True}),
+    Theirs("decoder_sparse_step 2, 3 layers", QWEN2, {"decoder_sparse_step": 2, "num_hidden_layers": 3},
+           refused="decoder_sparse_step = 2 make layer 2"),
     Theirs("attention_bias", V2, {"attention_bias": True}),
     Theirs("attention_bias, q_lora_rank null", V2, {"attention_bias": True, "q_lora_rank": None}),
     Theirs("attention_bias, tied, fp16, several files", V3,
@@ -441,6 +444,8 @@ OURS = [
     ("biases", QWEN, GQA + "qk_norm=head moe.route_norm=true attention_bias=true attention_output_bias=true"),
     ("biases, tied", OLMOE, GQA + "qk_norm=full moe.route_norm=false attention_bias=true attention_output_bias=true "
      "tie_word_embeddings=true"),
+    ("a dense layer", QWEN, GQA + "qk_norm=head moe.route_norm=true n_dense_layers=1 inter_dim=40"),
+    ("a dense layer", QWEN2, GQA + "moe.num_shared_experts=1 moe.shared_gate=true n_dense_layers=1 inter_dim=40"),
     ("flavor gqa-debug", QWEN, "model.flavor=gqa-debug"),
     ("flavor micro_mla", V3, "model.flavor=micro_mla"),
 ]

@@ -167,12 +167,8 @@ static const struct wanted v3_wanted[] = {
 static const struct wanted v2_wanted[] = {
     {"scoring_func", "\"softmax\""}, {"norm_topk_prob", "false"}, {"moe_layer_freq", "1"}, {NULL, NULL}};
 static const struct wanted qwen2_wanted[] = {{"attention_bias", "false"},
-                                             {"decoder_sparse_step", "1"},
-                                             {"mlp_only_layers", "[]"},
                                              {"use_sliding_window", "false"}, /* every other layer has one */
                                              {NULL, NULL}};
-static const struct wanted qwen3_wanted[] = {
-    {"decoder_sparse_step", "1"}, {"mlp_only_layers", "[]"}, {NULL, NULL}};
 static const struct wanted olmoe_wanted[] = {{"clip_qkv", "null"}, {"sliding_window", "null"}, {NULL, NULL}};
 static const struct wanted mixtral_wanted[] = {{"attention_bias", "false"}, {NULL, NULL}};
 static const struct wanted none_wanted[] = {{"hidden_act", "\"silu\""}, {NULL, NULL}};
@@ -233,7 +229,7 @@ static const struct class classes[] = {
     {SY_FAMILY_DEEPSEEK_V3, v3_fixed, v3, v3_wanted, "1e4", sy_hf_rest_of_deepseek},
     {SY_FAMILY_DEEPSEEK_V2, v2_fixed, v2, v2_wanted, "1e4", sy_hf_rest_of_deepseek},
     {SY_FAMILY_QWEN2_MOE, qwen2_fixed, qwen2, qwen2_wanted, "1e4", sy_hf_rest_of_qwen2},
-    {SY_FAMILY_QWEN3_MOE, qwen3_fixed, qwen3, qwen3_wanted, "1e4", sy_hf_rest_of_qwen3},
+    {SY_FAMILY_QWEN3_MOE, qwen3_fixed, qwen3, NULL, "1e4", sy_hf_rest_of_qwen3},
     {SY_FAMILY_OLMOE, olmoe_fixed, olmoe, olmoe_wanted, "1e4", sy_hf_rest_of_olmoe},
     {SY_FAMILY_MIXTRAL, mixtral_fixed, mixtral, mixtral_wanted, "1e6", sy_hf_rest_of_mixtral},
     {SY_FAMILY_NONE, NULL, none, NULL, "1e4", sy_hf_rest_of_none},

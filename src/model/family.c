@@ -60,7 +60,6 @@ static enum sy_family family_of_gqa(const struct sy_config_model *m, const struc
     const char *why = m->rope != SY_ROPE_HALVES           ? "gqa with model.rope = \"pairs\""
                       : sy_config_has_expert_bias(e)      ? "gqa with an expert bias (moe.load_balance_coeff)"
                       : e->num_expert_groups > 0          ? "gqa with moe.num_expert_groups"
-                      : m->n_dense_layers > 0             ? "gqa with model.n_dense_layers"
                       : e->score_func != SY_SCORE_SOFTMAX ? "gqa with a moe.score_func other than \"softmax\""
                       : e->route_scale != 1               ? "gqa with moe.route_scale"
                                                           : NULL;
@@ -74,6 +73,8 @@ static enum sy_family family_of_gqa(const struct sy_config_model *m, const struc
         return none(lack, "model.attention_bias = true without model.qk_norm");
     if (m->qk_norm == SY_QK_NORM_HEAD)
         return SY_FAMILY_QWEN3_MOE;
+    if (m->n_dense_layers > 0)
+        return none(lack, "gqa with model.n_dense_layers without model.qk_norm = \"head\"");
     if (m->qk_norm == SY_QK_NORM_NONE)
         return e->route_norm ? SY_FAMILY_MIXTRAL : none(lack, "moe.route_norm = false without model.qk_norm");
     if (m->window > 0)

@@ -125,6 +125,9 @@ static void test_types(void **unused) {
          "qwen2_moe"},
         {"mixtral-8x7b", "window = 9\n[moe]\nnum_shared_experts = 1\nshared_gate = true", "switchyard"},
         {"mixtral-8x7b", "[moe]\nnum_shared_experts = 1", "switchyard"},
+        {"qwen3-30b-a3b", "n_dense_layers = 2\ninter_dim = 6144", "qwen3_moe"},
+        {"mixtral-8x7b", "n_dense_layers = 1\ninter_dim = 64", "switchyard"},
+        {"olmoe-7b", "n_dense_layers = 1\ninter_dim = 64", "switchyard"},
         {"olmoe-7b", "", "olmoe"},
         {"olmoe-7b", "[moe]\nroute_norm = true", "olmoe"},
         {"olmoe-7b", "head_dim = 64", "switchyard"},
@@ -307,8 +310,12 @@ static void test_refused(void **unused) {
     refuses(mixtral, "{\"switchyard\":3}", "model");
     refuses(mixtral, "{\"switchyard\":{\"model\":{\"dimm\":3},\"moe\":{}}}", "model.dim");
     refuses(mixtral, "{\"switchyard\":{\"model\":{\"dim\":{}},\"moe\":{}}}", "dim");
-    refuses(qwen3, "{\"mlp_only_layers\":[0]}", "mlp_only_layers");
-    refuses(qwen3, "{\"decoder_sparse_step\":2}", "decoder_sparse_step");
+    refuses(qwen3, "{\"mlp_only_layers\":[1]}", "make layer 1 dense");
+    refuses(qwen3, "{\"mlp_only_layers\":[0,2]}", "mlp_only_layers");
+    refuses(qwen3, "{\"mlp_only_layers\":3}", "mlp_only_layers");
+    refuses(qwen3, "{\"mlp_only_layers\":[\"x\"]}", "mlp_only_layers[0]");
+    refuses(qwen3, "{\"decoder_sparse_step\":2}", "decoder_sparse_step = 2 make layer 2 dense");
+    refuses(qwen3, "{\"decoder_sparse_step\":0}", "decoder_sparse_step");
     refuses(qwen3, "{\"attention_bias\":\"x\"}", "attention_bias");
     refuses(mixtral, "{\"attention_bias\":true}", "attention_bias");
     refuses(olmoe, "{\"clip_qkv\":8.0}", "clip_qkv");
