@@ -357,7 +357,6 @@ THEIRS = [
     Theirs("a sliding layer", QWEN2, {"layer_types": ["full_attention", "sliding_attention"]}, refused="layer_types[1]"),
     Theirs("mlp_only_layers [0]", QWEN2, {"mlp_only_layers": [0]}),
     Theirs("tied weights", QWEN2, {"tie_word_embeddings": True}),
-    Theirs("decoder_sparse_step 2, tied", QWEN, {"decoder_sparse_step": 2, "tie_word_embeddings": True}),
     Theirs("decoder_sparse_step 2, 3 layers", QWEN2, {"decoder_sparse_step": 2, "num_hidden_layers": 3},
            refused="decoder_sparse_step = 2 make layer 2"),
     Theirs("attention_bias", V2, {"attention_bias": True}),
@@ -368,6 +367,7 @@ THEIRS = [
            {"attention_bias": True, "tie_word_embeddings": True}, fused=True, dtype="bfloat16"),
     Theirs("tied weights, experts fused, bf16, several files", V2, {"tie_word_embeddings": True},
            fused=True, dtype="bfloat16", shard="40KB"),
+    Theirs("decoder_sparse_step 2, tied", QWEN, {"decoder_sparse_step": 2, "tie_word_embeddings": True}),
 ]
 
 MLA = (
