@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ckpt/hf_fp8.h"
 #include "ckpt/hf_reading.h"
 #include "formats/json.h"
 #include "model/params.h"
@@ -159,7 +160,6 @@ static const char *const every_fixed[] = {"model.window=0",
 static const struct wanted common_wanted[] = {
     {"hidden_act", "\"silu\""},
     {"mlp_bias", "false"},
-    {"quantization_config", "null"},
     {NULL, NULL},
 };
 static const struct wanted v3_wanted[] = {
@@ -223,6 +223,25 @@ static sy_status check_wanted(const struct sy_hf_reading *r, const struct wanted
     return SY_OK;
 }
 
+/* Matrices of 8 bits with scales of blocks are read (hf_fp8.h), and nothing else that is quantized. */
+static sy_status check_quantization(const struct sy_hf_reading *r) {
+    static const char key[] = "quantization_config";
+    const json_t *value = json_object_get(r->root, key);
+    char *text = NULL;
+    size_t bytes = 0;
+    int64_t block[2];
+    if (!value || json_is_null(value) || sy_hf_fp8_block(r->root, block))
+        return SY_OK;
+    SY_TRY(sy_json_print(value, SY_JSON_COMPACT, &text, &bytes));
+    sy_status status =
+        sy_fail(SY_ERR_DATA,
+                "%s: %s = %.100s is not supported, only quant_method \"fp8\" of fmt \"e4m3\" with "
+                "a weight_block_size [rows, columns] is",
+                r->name, key, text);
+    free(text);
+    return status;
+}
+
 /* ---- classes ---- */
 
 static const struct class classes[] = {
@@ -250,6 +269,8 @@ static const struct class *find_class(const json_t *root) {
 static sy_status apply_class(struct sy_hf_reading *r, const struct class *class) {
     int family = class->family, general = family == SY_FAMILY_NONE;
     SY_TRY(check_wanted(r, general ? none_wanted : common_wanted));
+    if (!general)
+        SY_TRY(check_quantization(r));
     if (class->wanted)
         SY_TRY(check_wanted(r, class->wanted));
     if (!general) {

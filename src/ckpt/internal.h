@@ -224,6 +224,7 @@ struct sy_ckpt_reading {
     const struct sy_params *params;    /* NULL: only checked, put nowhere, each rank its share */
     const struct sy_ckpt_store *store; /* NULL likewise */
     const struct sy_ckpt_sums *sums;   /* NULL: there are none to compare with */
+    struct sy_hf_fp8 *fp8;             /* of a folder with matrices of 8 bits; NULL (hf_fp8.h) */
     int exact; /* F32 only, nothing unknown; else BF16 and F16 are widened and unknown tensors counted */
     struct sy_digest *words;   /* [sums->n] of what this rank answers for, and then, folded, of all tensors */
     struct sy_digest *folded;  /* the last of `words` */

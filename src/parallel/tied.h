@@ -1,10 +1,10 @@
-/* A weight that is used at two sites: the embedding that is the head, too (model.tie_word_embeddings). Each site
- * has its own sum over a step's lanes; the roots are added, the embedding's and the head's (NUMERICS 4).
+/* A weight that is used at two sites: the embedding that is the head, too (model.tie_word_embeddings). Each
+ * site has its own sum over a step's lanes; the roots are added, the embedding's and the head's (NUMERICS 4).
  *
- *     one stage       who owns a part of the weight has both sums of it:   head += embedding
- *     several stages  the first owns the weight. Of each rank of the last one the head's sum goes to the rank of
- *                     the first that has the same data, and so owns the same part; what is stored of the updated
- *                     weight comes back:
+ *     one stage       who owns a part of the weight has both sums of it: head += embedding
+ *     several stages  the first owns the weight. The head's sum goes from each rank of the last one to the
+ *                     rank of the first with the same data, which owns the same part; what is stored of the
+ *                     updated weight comes back:
  *
  *         last  --head's sum-->  first: + embedding's, norm, AdamW  --stored weight-->  last
  *
@@ -43,9 +43,9 @@ void sy_tied_fini(struct sy_tied *t);
 /* For sy_tied_add alone. */
 void sy_tied_carve(struct sy_tied *t, struct sy_arena *a);
 
-/* Collective over the stages of the same data; returns the agreed status. The sums of both sites of this rank's
- * part, NULL of one that another stage has; t->sum is the weight's gradient until the next call, NULL on who owns
- * none of it. Errors: `mine`, of the device, ERR_PEER. */
+/* Collective over the stages of the same data; returns the agreed status. The sums of both sites of this
+ * rank's part, NULL of one that another stage has; t->sum is the weight's gradient until the next call, NULL
+ * where none of it is owned. Errors: `mine`, of the device, ERR_PEER. */
 sy_status sy_tied_add(struct sy_tied *t, sy_status mine, const float *embedding, float *head);
 
 /* Collective over the stages of the same data. What this rank keeps of the weight is that of the first stage.

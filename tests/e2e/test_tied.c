@@ -1,6 +1,6 @@
-/* model.tie_word_embeddings: the gradient of the one weight is that of the embedding and that of the head, added
- * once, as a model with two equal weights has them; loss and all other gradients are that model's; the norm
- * has the weight once.
+/* model.tie_word_embeddings: the gradient of the one weight is that of the embedding and that of the head,
+ * added once, as a model with two equal weights has them; loss and all other gradients are that model's; the
+ * norm has the weight once.
  */
 #include <math.h>
 #include <string.h>

@@ -320,6 +320,15 @@ static void test_refused(void **unused) {
     refuses(mixtral, "{\"attention_bias\":true}", "attention_bias");
     refuses(olmoe, "{\"clip_qkv\":8.0}", "clip_qkv");
     refuses(deepseek_v3, "{\"quantization_config\":{\"quant_method\":\"fp8\"}}", "quantization_config");
+    refuses(deepseek_v3, "{\"quantization_config\":3}", "quantization_config");
+    refuses(qwen3, "{\"quantization_config\":{\"quant_method\":\"gptq\",\"weight_block_size\":[128,128]}}",
+            "gptq");
+    refuses(qwen3, "{\"quantization_config\":{\"quant_method\":\"fp8\",\"weight_block_size\":[128,0]}}",
+            "[128,0]");
+    refuses(qwen3,
+            "{\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e5m2\",\"weight_block_size\":[128,"
+            "128]}}",
+            "e5m2");
     refuses(deepseek_v3, "{\"scoring_func\":\"softmax\"}", "scoring_func");
     refuses(deepseek_v3, "{\"moe_layer_freq\":2}", "moe_layer_freq");
     refuses(deepseek_v3, "{\"rope_interleave\":null}", "rope_interleave");
