@@ -174,10 +174,21 @@ sy_status sy_hf_fp8_begin(struct sy_hf_fp8 *q, const char *path, const struct sy
     return read_grid(q, t);
 }
 
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 void sy_hf_fp8_widen(const struct sy_hf_fp8 *q, const unsigned char *from, int64_t first, int64_t n,
                      float *to) {
-    for (int64_t i = 0; i < n; i++) {
-        int64_t row = (first + i) / q->cols, col = (first + i) % q->cols;
-        to[i] = q->value[from[i]] * q->grid[row / q->block[0] * q->grid_cols + col / q->block[1]];
+    int64_t row = first / q->cols, col = first % q->cols;
+    while (n > 0) { /* as far as one scale reaches in a row */
+        int64_t k = least(n, least(q->block[1] - col % q->block[1], q->cols - col));
+        float scale = q->grid[row / q->block[0] * q->grid_cols + col / q->block[1]];
+        for (int64_t i = 0; i < k; i++)
+            to[i] = q->value[from[i]] * scale;
+        from += k;
+        to += k;
+        n -= k;
+        col += k;
+        row += col == q->cols;
+        col = col == q->cols ? 0 : col;
     }
 }
