@@ -1,4 +1,6 @@
-/* Which of some tiers multiplies fastest here: the same product of a class in turn, on the calling thread.
+/* Which of some tiers is the fastest here: the same product and attention of a class in turn, on the calling
+ * thread, of which attention has a fifth of the FLOPs, as in a step of dsv3-debug: a processor's products may be as
+ * fast in two tiers whose attention is not.
  *
  * A tier's time is its shortest, as what else the machine does only adds. One that is clearly behind after a
  * turn is out; when two go on to the end they are as good as equal, and either may be taken: all have the
@@ -10,14 +12,20 @@
 #include "device/carve.h"
 #include "ops/ops.h"
 
-enum { N = 256, TURNS = 20, FEW = 4, MOST = 8 };
+enum { N = 256, HEADS = 4, SEQ = 64, TURNS = 20, FEW = 4, MOST = 8 };
 static const double TURN = 1e-3, BEHIND = 1.5; /* seconds; times the best */
 
-/* Shortest of the products of a turn. */
-static double turn(const struct sy_exec *x, const struct sy_linear *op, double best) {
+struct work {
+    struct sy_linear product;
+    struct sy_attention attention;
+};
+
+/* The shortest of a turn. */
+static double turn(const struct sy_exec *x, const struct work *w, double best) {
     double start = sy_clock(), begin = start, now;
     do {
-        x->ops->linear(x, op);
+        x->ops->linear(x, &w->product);
+        x->ops->attention_fwd(x, &w->attention);
         now = sy_clock();
         best = now - begin < best ? now - begin : best;
         begin = now;
@@ -25,7 +33,7 @@ static double turn(const struct sy_exec *x, const struct sy_linear *op, double b
     return best;
 }
 
-static int race(const struct sy_ops *const *ops, int n, struct sy_exec *x, const struct sy_linear *op) {
+static int race(const struct sy_ops *const *ops, int n, struct sy_exec *x, const struct work *w) {
     double time[MOST];
     int first = 0, running = n;
     for (int i = 0; i < n; i++)
@@ -35,7 +43,7 @@ static int race(const struct sy_ops *const *ops, int n, struct sy_exec *x, const
             if (t >= FEW && time[i] > BEHIND * time[first])
                 continue;
             x->ops = ops[i];
-            time[i] = turn(x, op, time[i]);
+            time[i] = turn(x, w, time[i]);
         }
         for (int i = 0; i < n; i++)
             first = time[i] < time[first] ? i : first;
@@ -54,6 +62,27 @@ static struct sy_mat take(struct sy_arena *a, struct sy_exec *x, enum sy_dtype t
     return m;
 }
 
+/* p q^T, and attention of p as queries and values to q: N tokens of HEADS heads. */
+static struct work work_of(struct sy_mat p, struct sy_mat q, struct sy_mat c, float *lse) {
+    int64_t d = N / HEADS;
+    struct sy_heads queries = {p.data, p.dtype, N, d}, keys = {q.data, q.dtype, N, d},
+                    o = {c.data, p.dtype, N, d};
+    return (struct work){
+        {.rows = sy_rows_dense(1, N), .k = N, .n = N, .x = p, .w = {.m = sy_mat_t(q)}, .y = c},
+        {.sequences = N / SEQ,
+         .seq_len = SEQ,
+         .heads = HEADS,
+         .kv_heads = HEADS,
+         .dv = d,
+         .n_slices = 1,
+         .slice = {{.d = d, .q = queries, .k = keys}},
+         .v = queries,
+         .scale = 0.0625f,
+         .c = 0.0078125f,
+         .o = o,
+         .lse = lse}};
+}
+
 sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, enum sy_numeric_class cls, int *out) {
     struct sy_exec x = {.device = sy_device_cpu()};
     struct sy_arena a;
@@ -62,16 +91,16 @@ sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, enum sy_numeric
     if (n < 2)
         return SY_OK;
     sy_exec_set_class(&x, cls);
-    x.scratch_bytes = sy_ops_scratch_bytes(N, 64, 64);
-    SY_TRY(sy_arena_init(3 * N * N * sizeof(float) + x.scratch_bytes + 4096, "choosing a tier", &a));
+    x.scratch_bytes = sy_ops_scratch_bytes(N, N / HEADS, SEQ);
+    SY_TRY(sy_arena_init(4 * N * N * sizeof(float) + x.scratch_bytes + 4096, "choosing a tier", &a));
     struct sy_mat p = take(&a, &x, x.dtype), q = take(&a, &x, x.dtype), c = take(&a, &x, SY_F32);
     x.scratch = sy_arena_take(&a, "choosing a tier", x.scratch_bytes, 1);
+    float *lse = sy_take_f32(&a, "choosing a tier", (int64_t)N * HEADS);
     sy_status status = sy_arena_check(&a, "choosing a tier");
-    if (status == SY_OK)
-        *out =
-            race(ops, n, &x,
-                 &(struct sy_linear){
-                     .rows = sy_rows_dense(1, N), .k = N, .n = N, .x = p, .w = {.m = sy_mat_t(q)}, .y = c});
+    if (status == SY_OK) {
+        struct work w = work_of(p, q, c, lse);
+        *out = race(ops, n, &x, &w);
+    }
     sy_arena_fini(&a);
     return status;
 }

@@ -150,8 +150,8 @@ sy_status sy_ops_select(const char *tier, const struct sy_ops **out);
 /* The ops of a CUDA device (device/cuda.h), class sm90 alone; a build without CUDA has their plan alone. */
 const struct sy_ops *sy_ops_cuda(void);
 
-/* Local. The index of the table among n whose product of a class of bf16 is the fastest on the calling thread.
- * Errors: ERR_MEMORY. */
+/* Local. The index of the table among n whose product and attention of a class of bf16 are the fastest on the
+ * calling thread. Errors: ERR_MEMORY. */
 sy_status sy_ops_fastest(const struct sy_ops *const *ops, int n, enum sy_numeric_class cls, int *out);
 
 /* Local. FLOP/s of the instruction that products of x's class and tier are made of, in a loop that touches
