@@ -21,7 +21,8 @@
 //
 // A chain may go on over several pairs of operands (maps), each padded to a block by itself.
 //
-// Epilogues: STORE BF of the chain, STORE_F32 the chain; DIRECT either with a bias or residual, or anywhere;
+// Epilogues: STORE BF of the chain, STORE_F32 the chain; ADD BF of the chain added to a residual; DIRECT any of them
+// with a bias, or anywhere;
 // SWIGLU, a tile holds 128 columns of g = x W1^T and the same of u = x W3^T (two boxes, the weights are not
 // interleaved) and stores g, u and h = BF((g SIG(g)) u); SWIGLU_BACK gemm_swiglu_back.cuh; LEAF stores fp32,
 // FOLD adds to fp32 (TN), from +0 or from an accumulator. A warp owns 16 rows and sends them by its own TMA
@@ -68,22 +69,18 @@ template <int LAYOUT> SY_DEV void load_a(const CUtensorMap *m, uint32_t dst, uin
     }
 }
 
-// The stages behind a tile's blocks: g and u, C, or memory alone. What is not there is zeros.
+// The stages behind a tile's blocks: g and u, the residual, or C. What is not there is zeros.
 template <int EPI>
 SY_DEV void load_tail(const maps &map, shared &s, int column, int row, int group, int &stage, int &phase) {
 #pragma unroll 1
     for (int box = 0; box < TAIL_STAGES; box++, column += 64) {
         uint32_t full = ptx::shared(&s.full[stage]), at = ptx::shared(s.stage[stage]);
         ptx::mbar_wait(ptx::shared(&s.empty[stage]), phase ^ 1);
-        if (EPI == LEAF) {
-            ptx::mbar_arrive(full);
-        } else {
-            int next = EPI == FOLD ? column + 32 : column;
-            ptx::mbar_arrive_expect(full, TAIL_BYTES);
-            ptx::tma_load_3d(at, &map.tail[0], full, column, row, group, ptx::evict_first());
-            ptx::tma_load_3d(at + A_BYTES, &map.tail[EPI != FOLD], full, next, row, group,
-                             ptx::evict_first());
-        }
+        ptx::mbar_arrive_expect(full, EPI == ADD ? A_BYTES : 2 * A_BYTES);
+        ptx::tma_load_3d(at, &map.tail[0], full, column, row, group, ptx::evict_first());
+        if (EPI != ADD)
+            ptx::tma_load_3d(at + A_BYTES, &map.tail[EPI != FOLD], full, EPI == FOLD ? column + 32 : column,
+                             row, group, ptx::evict_first());
         next_stage(stage, phase);
     }
 }
@@ -232,10 +229,15 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
         if (EPI == STORE)
             store_bf16(s, &map.c[0], warp, turn, d, a.n * BN, p.n, row);
         else if (EPI == STORE_F32)
-            store_fp32_boxes(s, &map.c[0], warp, turn, d, a.n * BN, p.n, row);
-        else if (EPI == LEAF || EPI == FOLD)
-            store_tail<EPI>(s, maps_of<LAYOUT>(map, p, a.group).c, n_of<LAYOUT>(p, a.group), warp, d,
-                            LAYOUT == TN ? a.group : 0, a.n * BN, row, stage, phase);
+            store_fp32(s, &map.c[0], warp, turn, d, a.n * BN, p.n, 0, row);
+        else if (EPI == LEAF)
+            store_fp32(s, maps_of<LAYOUT>(map, p, a.group).c, warp, turn, d, a.n * BN,
+                       n_of<LAYOUT>(p, a.group), LAYOUT == TN ? a.group : 0, row);
+        else if (EPI == FOLD)
+            fold_fp32(s, maps_of<LAYOUT>(map, p, a.group).c, n_of<LAYOUT>(p, a.group), warp, d,
+                      LAYOUT == TN ? a.group : 0, a.n * BN, row, stage, phase);
+        else if (EPI == ADD)
+            store_added(s, &map.c[0], warp, d, a.n * BN, p.n, row, stage, phase);
         else if (EPI == SWIGLU)
             store_swiglu(s, map.c, warp, turn, d, a.n * BN / 2, p.n, row);
         else if (EPI == SWIGLU_BACK)
@@ -243,7 +245,7 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
         else if (EPI == DIRECT)
             store_direct(p, d, row, rows_end, a.n * BN);
         else
-            store_fp32<EPI>(p.c + a.group * p.c_step, p.m, p.n, d, row, a.n * BN);
+            store_on<EPI>(p.c + a.group * p.c_step, p.m, p.n, d, row, a.n * BN);
     }
     ptx::tma_store_wait<0>();
 }

@@ -16,8 +16,17 @@ struct piece {
     float *work;
 };
 
-static SY_DEV int64_t blocks_of(const struct sy_row_sum_item &q) {
+static inline __host__ __device__ int64_t blocks_of(const struct sy_row_sum_item &q) {
     return (q.rows_per_sequence + 63) / 64 * q.sequences;
+}
+/* Of an item: blocks of this launch, and warps, each with 64 columns of one. */
+static inline __host__ __device__ int64_t blocks_now(const struct sy_row_sum_item &q, int64_t first,
+                                                     int64_t most) {
+    int64_t left = blocks_of(q) - first;
+    return left < 0 ? 0 : left < most ? left : most;
+}
+static inline __host__ __device__ int64_t columns_of(const struct sy_row_sum_item &q) {
+    return (q.d + 63) / 64;
 }
 static SY_DEV float *work_of(const struct piece &p, const struct sy_row_sum_item *items, unsigned item) {
     float *at = p.work;
@@ -63,17 +72,26 @@ static SY_DEV int in_pairs(const struct sy_heads &m) {
            (((uint64_t)(uintptr_t)m.data | (uint64_t)m.token * 2 | (uint64_t)m.head * 2) & 3) == 0;
 }
 
-/* A warp: 64 columns of a block of an item. */
-SY_KERNEL(SY_THREADS) chain_rows(const struct sy_row_sum_item *items, struct piece p) {
-    const struct sy_row_sum_item q = items[blockIdx.z];
-    int64_t at = (int64_t)blockIdx.y * CHAIN_WARPS + threadIdx.x / 32, b = p.first + at,
-            j = (int64_t)blockIdx.x * 64 + threadIdx.x % 32 * 2;
-    if (at >= p.blocks || b >= blocks_of(q) || j >= q.d)
+/* A warp: 64 columns of a block of an item, those of one block side by side. */
+SY_KERNEL(SY_THREADS) chain_rows(const struct sy_row_sum_item *items, int n_items, struct piece p) {
+    int64_t task = (int64_t)blockIdx.x * CHAIN_WARPS + threadIdx.x / 32;
+    int item = 0;
+    for (; item < n_items; item++) {
+        int64_t n = blocks_now(items[item], p.first, p.blocks) * columns_of(items[item]);
+        if (task < n)
+            break;
+        task -= n;
+    }
+    if (item == n_items)
+        return;
+    const struct sy_row_sum_item q = items[item];
+    int64_t at = task / columns_of(q), b = p.first + at, j = task % columns_of(q) * 64 + threadIdx.x % 32 * 2;
+    if (j >= q.d)
         return;
     int64_t per = (q.rows_per_sequence + 63) / 64, begin = b / per * q.rows_per_sequence,
             end = begin + q.rows_per_sequence, first = begin + b % per * 64;
     int pairs = j + 1 < q.d && in_pairs(q.a) && (!q.x.data || in_pairs(q.x));
-    float chain[2], *to = work_of(p, items, blockIdx.z) + (1 + at) * q.d + j;
+    float chain[2], *to = work_of(p, items, (unsigned)item) + (1 + at) * q.d + j;
     end = first + 64 < end ? first + 64 : end;
     if (pairs && q.x.data)
         chain_of<1, 1>(q, first, end, j, chain);
@@ -88,18 +106,41 @@ SY_KERNEL(SY_THREADS) chain_rows(const struct sy_row_sum_item *items, struct pie
         to[1] = chain[1];
 }
 
-/* A thread: a column of an item. */
+enum { SUM_COLUMNS = 32, SUM_ROWS = 128, SUM_EACH = SUM_ROWS / CHAIN_WARPS };
+
+/* A block: 32 columns of an item. All its warps fetch the next 128 chains while the first one adds those that came
+ * before, in their order. */
 SY_KERNEL(SY_THREADS) add_chains(const struct sy_row_sum_item *items, struct piece p) {
+    __shared__ float tile[2][SUM_ROWS][SUM_COLUMNS];
     const struct sy_row_sum_item q = items[blockIdx.y];
-    int64_t j = (int64_t)blockIdx.x * SY_THREADS + threadIdx.x, all = blocks_of(q),
-            n = all - p.first < p.blocks ? all - p.first : p.blocks;
-    if (j >= q.d)
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    int64_t j = (int64_t)blockIdx.x * SUM_COLUMNS + lane, n = blocks_now(q, p.first, p.blocks);
+    int mine = j < q.d;
+    if ((int64_t)blockIdx.x * SUM_COLUMNS >= q.d)
         return;
-    float *work = work_of(p, items, blockIdx.y) + j;
-    float sum = p.first > 0 ? work[0] : q.acc ? q.acc[j] : 0.0f;
-#pragma unroll 64
-    for (int64_t b = 0; b < n; b++)
-        sum = sum + work[(1 + b) * q.d];
+    float *work = work_of(p, items, blockIdx.y) + j, sum = 0.0f;
+    if (mine)
+        sum = p.first > 0 ? work[0] : q.acc ? q.acc[j] : 0.0f;
+    for (int64_t b = -SUM_ROWS, turn = 0; b < n; b += SUM_ROWS, turn ^= 1) {
+        float next[SUM_EACH];
+#pragma unroll
+        for (int i = 0; i < SUM_EACH; i++) {
+            int64_t at = b + SUM_ROWS + i * CHAIN_WARPS + warp;
+            next[i] = mine && at < n ? work[(1 + at) * q.d] : 0.0f;
+        }
+        if (warp == 0 && b >= 0) {
+            int left = (int)(n - b < SUM_ROWS ? n - b : (int64_t)SUM_ROWS);
+#pragma unroll 16
+            for (int i = 0; i < left; i++)
+                sum = sum + tile[turn][i][lane];
+        }
+#pragma unroll
+        for (int i = 0; i < SUM_EACH; i++)
+            tile[turn ^ 1][i * CHAIN_WARPS + warp][lane] = next[i];
+        __syncthreads();
+    }
+    if (warp > 0 || !mine)
+        return;
     if (p.last)
         q.out[j] = q.fold ? q.out[j] + sum : sum;
     else
@@ -110,7 +151,7 @@ extern "C" void sy_cuda_row_sum(const struct sy_exec *x, const struct sy_row_sum
     int64_t widest = 0, most = 0, wide = 0;
     for (int k = 0; k < op->n_items; k++) {
         const struct sy_row_sum_item *q = &op->item[k];
-        int64_t blocks = (q->rows_per_sequence + 63) / 64 * q->sequences;
+        int64_t blocks = blocks_of(*q);
         widest = q->d > widest ? q->d : widest;
         most = blocks > most ? blocks : most;
         wide += q->d;
@@ -123,10 +164,13 @@ extern "C" void sy_cuda_row_sum(const struct sy_exec *x, const struct sy_row_sum
     const struct sy_row_sum_item *items = sy_cuda_upload(x, op->item, (size_t)op->n_items);
     for (; p.work && !p.last; p.first += p.blocks) {
         p.last = p.first + p.blocks >= most;
-        dim3 chains(sy_cuda_blocks(widest, 64), sy_cuda_blocks(p.blocks, CHAIN_WARPS), (unsigned)op->n_items);
-        dim3 sums(sy_cuda_blocks(widest, SY_THREADS), (unsigned)op->n_items);
-        if (p.blocks > 0)
-            SY_LAUNCH(x, chain_rows, chains, SY_THREADS, 0, items, p);
+        dim3 sums(sy_cuda_blocks(widest, SUM_COLUMNS), (unsigned)op->n_items);
+        int64_t chains = 0;
+        for (int k = 0; k < op->n_items; k++)
+            chains += blocks_now(op->item[k], p.first, p.blocks) * columns_of(op->item[k]);
+        if (chains > 0)
+            SY_LAUNCH(x, chain_rows, sy_cuda_blocks(chains, CHAIN_WARPS), SY_THREADS, 0, items, op->n_items,
+                      p);
         SY_LAUNCH(x, add_chains, sums, SY_THREADS, 0, items, p);
     }
 }
