@@ -122,17 +122,18 @@ SY_DEV void multiply(shared &s, int stage, int group, int step, float (&d)[128],
                                                         b + step * (LAYOUT == NT ? 2 : 128), go_on);
 }
 
-// The chain of one tile from +0: whole blocks, then the last one's `rest` steps of 16 (TN: what the segment
-// still has; else 0).
+// The chain of one tile, from +0 or (on) from d: whole blocks, then the last one's `rest` steps of 16 (TN: what the
+// segment still has; else 0).
 template <int LAYOUT>
-SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase) {
+SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase,
+                  int on) {
     int before = -1;
     for (int i = 0; i < whole; i++) {
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
         ptx::wgmma_fence();
 #pragma unroll
         for (int step = 0; step < BK / 16; step++)
-            multiply<LAYOUT>(s, stage, group, step, d, i > 0 || step > 0);
+            multiply<LAYOUT>(s, stage, group, step, d, on || i > 0 || step > 0);
         ptx::wgmma_commit();
         ptx::wgmma_wait<1>();
         if (i > 0)
@@ -144,7 +145,7 @@ SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], in
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
         for (int step = 0; step < rest; step++) {
             ptx::wgmma_fence();
-            multiply<LAYOUT>(s, stage, group, step, d, whole > 0 || step > 0);
+            multiply<LAYOUT>(s, stage, group, step, d, on || whole > 0 || step > 0);
             ptx::wgmma_commit();
         }
         ptx::wgmma_wait<0>();
@@ -158,22 +159,19 @@ SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], in
         release(s, before);
 }
 
-// The same from d, block by block: products that are open may not follow values that were loaded (C7515).
+// Steps of one block from d, each waited for: products that are open may not follow values that were loaded (C7515).
 template <int LAYOUT>
-SY_DEV void chain_on(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase) {
-    for (int i = 0; i < whole + (rest > 0); i++) {
-        int steps = i < whole ? BK / 16 : rest;
-        ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
+SY_DEV void block_on(shared &s, int steps, int group, float (&d)[128], int &stage, int &phase) {
+    ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
 #pragma unroll 1
-        for (int step = 0; step < steps; step++) {
-            ptx::wgmma_fence();
-            multiply<LAYOUT>(s, stage, group, step, d, 1);
-            ptx::wgmma_commit();
-            ptx::wgmma_wait_for<0>(d);
-        }
-        release(s, stage);
-        next_stage(stage, phase);
+    for (int step = 0; step < steps; step++) {
+        ptx::wgmma_fence();
+        multiply<LAYOUT>(s, stage, group, step, d, 1);
+        ptx::wgmma_commit();
+        ptx::wgmma_wait_for<0>(d);
     }
+    release(s, stage);
+    next_stage(stage, phase);
 }
 
 SY_DEV void skip(shared &s, int blocks, int &stage, int &phase) {
@@ -191,7 +189,7 @@ template <int EPI> SY_DEV int begin_leaf(const args &p, const tile &a, int block
     const float *acc = p.acc + a.group * p.acc_step;
     if (blocks == 0 && (EPI == FOLD || (EPI == LEAF_ON && acc == p.c + a.group * p.c_step)))
         return 0; // + 0, and nothing that is summed is ever -0
-    if (EPI == LEAF_ON || EPI == FOLD_ON)
+    if (is_on<EPI>())
         load_fp32(acc, p.m, p.n, d, row, a.n * BN);
     else if (blocks == 0)
         for (int i = 0; i < 128; i++)
@@ -217,10 +215,13 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
         if (LAYOUT >= TN && !begin_leaf<EPI>(p, a, blocks, row + warp % 4 * 16, d))
             continue;
         int rest = LAYOUT >= TN ? __shfl_sync(~0u, (end - start) % BK / 16, 0) : 0;
-        if (EPI == LEAF_ON || EPI == FOLD_ON)
-            chain_on<LAYOUT>(s, rest ? blocks - 1 : blocks, rest, group, d, stage, phase);
-        else
-            chain<LAYOUT>(s, rest ? blocks - 1 : blocks, rest, group, d, stage, phase);
+        int whole = rest ? blocks - 1 : blocks;
+        if (is_on<EPI>() && blocks > 0)
+            block_on<LAYOUT>(s, whole > 0 ? BK / 16 : rest, group, d, stage, phase);
+        if (!is_on<EPI>())
+            chain<LAYOUT>(s, whole, rest, group, d, stage, phase, 0);
+        else if (blocks > 1)
+            chain<LAYOUT>(s, whole - 1, rest, group, d, stage, phase, 1);
         row += warp % 4 * 16;
         if (row >= rows_end) {
             skip(s, tail_of<EPI>(blocks), stage, phase);

@@ -97,7 +97,7 @@ extern "C" void sy_cuda_rmsnorm_fwd(const struct sy_exec *x, const struct sy_rms
                        THREADS, 0, *op, (float)(1.0 / (double)op->d), whole);
 }
 
-/* t = dy g; k = ((V64(t x) r) r) fp32(1/d); dx = BF(r fma(-k, x, t)) */
+/* t = dy g; k = ((V64(t x) r) r) fp32(1/d); dx = BF(r fma(-k, x, t)), or BF(residual + that) */
 template <int fast> SY_KERNEL(THREADS) norm_rows_back(struct sy_rmsnorm_bwd op, float inverse_d, int whole) {
     struct my_row at = my_row(op.tokens * op.heads, op.heads, op.d);
     struct operand x = {sy_head_row(op.x, at.token, at.head), op.x.dtype};
@@ -117,6 +117,13 @@ template <int fast> SY_KERNEL(THREADS) norm_rows_back(struct sy_rmsnorm_bwd op, 
 #pragma unroll
             for (int j = 0; j < SY_WIDE; j++)
                 t[k][j] = r * fmaf(-k_of, v[k][j], t[k][j] * g[j]);
+            if (op.residual.data) {
+                sy_load8<fast>(sy_head_row(op.residual, at.token, at.head), op.residual.dtype, i + 64 * k,
+                               at.d, whole, g);
+#pragma unroll
+                for (int j = 0; j < SY_WIDE; j++)
+                    t[k][j] = g[j] + (op.dx.dtype == SY_BF16 ? sy_bf(t[k][j]) : t[k][j]);
+            }
             sy_store8<fast>(dx, op.dx.dtype, i + 64 * k, at.d, whole, t[k]);
         }
     }
@@ -124,10 +131,14 @@ template <int fast> SY_KERNEL(THREADS) norm_rows_back(struct sy_rmsnorm_bwd op, 
 
 extern "C" void sy_cuda_rmsnorm_bwd(const struct sy_exec *x, const struct sy_rmsnorm_bwd *op) {
     int64_t rows = op->tokens * op->heads;
-    int whole = sy_aligned(op->x) && sy_aligned(op->dy) && sy_aligned(op->dx) && sy_aligned(op->g);
+    int whole = sy_aligned(op->x) && sy_aligned(op->dy) && sy_aligned(op->dx) && sy_aligned(op->g) &&
+                (!op->residual.data || sy_aligned(op->residual));
     if (rows > 0 && !norm_wide_back(x, op) && !norm_narrow_back(x, op))
-        SY_LAUNCH_FAST(x, whole && sy_is_fast(op->d, op->x, op->dy, op->dx), norm_rows_back,
-                       sy_cuda_blocks(rows, ROWS), THREADS, 0, *op, (float)(1.0 / (double)op->d), whole);
+        SY_LAUNCH_FAST(x,
+                       whole && sy_is_fast(op->d, op->x, op->dy, op->dx) &&
+                           (!op->residual.data || sy_is_fast(op->d, op->residual)),
+                       norm_rows_back, sy_cuda_blocks(rows, ROWS), THREADS, 0, *op,
+                       (float)(1.0 / (double)op->d), whole);
 }
 
 /* --- y[r] = V64(a b) ------------------------------------------------------------------------------------ */

@@ -118,7 +118,7 @@ static inline int norm_narrow(const struct sy_exec *x, const struct sy_rmsnorm_f
 static inline int norm_narrow_back(const struct sy_exec *x, const struct sy_rmsnorm_bwd *op) {
     unsigned blocks = sy_cuda_blocks(op->tokens * op->heads, NARROW_ROWS);
     float inverse_d = (float)(1.0 / (double)op->d);
-    if (!is_narrow(op->d, op->g, op->x, op->dy, op->dx))
+    if (op->residual.data || !is_narrow(op->d, op->g, op->x, op->dy, op->dx))
         return 0;
     if (op->d <= 64)
         SY_LAUNCH(x, narrow_norm_rows_back<1>, blocks, NARROW_THREADS, 0, *op, inverse_d);

@@ -73,7 +73,7 @@ wide_norm_rows(struct sy_rmsnorm_fwd op, float inverse_d) {
 }
 
 template <int n>
-SY_KERNEL_OF(WIDE_THREADS, n > 16 ? 5 : 8)
+SY_KERNEL_OF(WIDE_THREADS, n > 16 ? 4 : 8)
 wide_norm_rows_back(struct sy_rmsnorm_bwd op, float inverse_d) {
     struct wide_row at = wide_row(op.heads, op.d);
     if (at.row >= op.tokens * op.heads)
@@ -91,12 +91,19 @@ wide_norm_rows_back(struct sy_rmsnorm_bwd op, float inverse_d) {
         }
     float k_of = sum_pairs(low, high) * r * r * inverse_d;
     uint16_t *dx = (uint16_t *)sy_head_row_out(op.dx, at.token, at.head) + at.first;
+    const uint16_t *residual =
+        op.residual.data ? (const uint16_t *)sy_head_row(op.residual, at.token, at.head) + at.first : nullptr;
 #pragma unroll
     for (int k = 0; k < n; k++)
         if (at.first + 64 * k < at.d) {
             float2 g = gain_of(at, op.g, k);
-            *(uint32_t *)(dx + 64 * k) = sy_narrow2(r * fmaf(-k_of, low_of(x[k]), low_of(dy[k]) * g.x),
-                                                    r * fmaf(-k_of, high_of(x[k]), high_of(dy[k]) * g.y));
+            uint32_t u = sy_narrow2(r * fmaf(-k_of, low_of(x[k]), low_of(dy[k]) * g.x),
+                                    r * fmaf(-k_of, high_of(x[k]), high_of(dy[k]) * g.y));
+            if (residual) {
+                uint32_t v = *(const uint32_t *)(residual + 64 * k);
+                u = sy_narrow2(low_of(v) + low_of(u), high_of(v) + high_of(u));
+            }
+            *(uint32_t *)(dx + 64 * k) = u;
         }
 }
 
@@ -122,7 +129,8 @@ static inline int norm_wide(const struct sy_exec *x, const struct sy_rmsnorm_fwd
 static inline int norm_wide_back(const struct sy_exec *x, const struct sy_rmsnorm_bwd *op) {
     unsigned blocks = sy_cuda_blocks(op->tokens * op->heads, WIDE_ROWS);
     float inverse_d = (float)(1.0 / (double)op->d);
-    if (!is_wide(op->d, 32, op->g, op->x, op->dy, op->dx))
+    if (!is_wide(op->d, 32, op->g, op->x, op->dy, op->dx) ||
+        (op->residual.data && !is_wide(op->d, 32, op->g, op->residual)))
         return 0;
     if (op->d <= 64 * 16)
         SY_LAUNCH(x, wide_norm_rows_back<16>, blocks, WIDE_THREADS, 0, *op, inverse_d);
