@@ -21,9 +21,8 @@
 //
 // A chain may go on over several pairs of operands (maps), each padded to a block by itself.
 //
-// Epilogues: STORE BF of the chain, STORE_F32 the chain; ADD BF of the chain added to a residual; DIRECT any of them
-// with a bias, or anywhere;
-// SWIGLU, a tile holds 128 columns of g = x W1^T and the same of u = x W3^T (two boxes, the weights are not
+// Epilogues: STORE BF of the chain, STORE_F32 the chain, NARROW at most 128 columns of it by half a tile; ADD BF of the
+// chain added to a residual; DIRECT any of them with a bias, or anywhere; SWIGLU, a tile holds 128 columns of g = x W1^T and the same of u = x W3^T (two boxes, the weights are not
 // interleaved) and stores g, u and h = BF((g SIG(g)) u); SWIGLU_BACK gemm_swiglu_back.cuh; LEAF stores fp32,
 // FOLD adds to fp32 (TN), from +0 or from an accumulator. A warp owns 16 rows and sends them by its own TMA
 // store or not at all; a warpgroup without rows skips its products.
@@ -91,6 +90,7 @@ template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &
         tile a = tile_at<LAYOUT>(p, s, t, mine), b = tile_at<LAYOUT>(p, s, t ^ 1, other);
         const maps &from = maps_of<LAYOUT>(map, p, a.group);
         int share = a.group == b.group && a.n == b.n, start = s.offset[a.group];
+        const int halves = is_narrow<EPI>() ? 1 : 2; // of B
         for (int j = 0; j < (LAYOUT >= TN ? 1 : p.n_maps); j++) {
             int blocks = LAYOUT >= TN ? blocks_of<LAYOUT>(p, s, a.group) : p.blocks[j];
 #pragma unroll 1
@@ -98,10 +98,11 @@ template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &
                 uint32_t full = ptx::shared(&s.full[stage]), at = ptx::shared(s.stage[stage]);
                 int k = i * BK + (LAYOUT >= TN ? start : 0);
                 ptx::mbar_wait(ptx::shared(&s.empty[stage]), phase ^ 1);
-                ptx::mbar_arrive_expect(full, STAGE_BYTES);
+                ptx::mbar_arrive_expect(full, A_BYTES + halves * HALF_BYTES);
                 load_a<LAYOUT>(&from.a[j], at, full, a.m * BM + (LAYOUT >= TN ? 0 : start), k);
                 for (int h = share ? rank : 0; h < (share ? rank + 1 : 2); h++)
-                    load_b<LAYOUT, EPI>(from, j, at + A_BYTES, full, share, h, a, k);
+                    if (h < halves)
+                        load_b<LAYOUT, EPI>(from, j, at + A_BYTES, full, share, h, a, k);
                 next_stage(stage, phase);
             }
         }
@@ -113,18 +114,22 @@ template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &
 
 // --- consumers: products -------------------------------------------------------------------------------
 
-template <int LAYOUT>
+template <int LAYOUT, int EPI>
 SY_DEV void multiply(shared &s, int stage, int group, int step, float (&d)[128], int go_on) {
     uint32_t at = ptx::shared(s.stage[stage]);
     uint64_t a = ptx::descriptor(at + group * (A_BYTES / 2), A_BYTES / 2);
     uint64_t b = ptx::descriptor(at + A_BYTES, HALF_BYTES / 2);
+    if (is_narrow<EPI>()) {
+        ptx::wgmma_m64n128k16(d, a + step * 2, b + step * 2, go_on);
+        return;
+    }
     ptx::wgmma_m64n256k16<(LAYOUT >= TN), LAYOUT != NT>(d, a + step * (LAYOUT >= TN ? 128 : 2),
                                                         b + step * (LAYOUT == NT ? 2 : 128), go_on);
 }
 
 // The chain of one tile, from +0 or (on) from d: whole blocks, then the last one's `rest` steps of 16 (TN: what the
 // segment still has; else 0).
-template <int LAYOUT>
+template <int LAYOUT, int EPI>
 SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase,
                   int on) {
     int before = -1;
@@ -133,7 +138,7 @@ SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], in
         ptx::wgmma_fence();
 #pragma unroll
         for (int step = 0; step < BK / 16; step++)
-            multiply<LAYOUT>(s, stage, group, step, d, on || i > 0 || step > 0);
+            multiply<LAYOUT, EPI>(s, stage, group, step, d, on || i > 0 || step > 0);
         ptx::wgmma_commit();
         ptx::wgmma_wait<1>();
         if (i > 0)
@@ -145,7 +150,7 @@ SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], in
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
         for (int step = 0; step < rest; step++) {
             ptx::wgmma_fence();
-            multiply<LAYOUT>(s, stage, group, step, d, on || whole > 0 || step > 0);
+            multiply<LAYOUT, EPI>(s, stage, group, step, d, on || whole > 0 || step > 0);
             ptx::wgmma_commit();
         }
         ptx::wgmma_wait<0>();
@@ -160,13 +165,13 @@ SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], in
 }
 
 // Steps of one block from d, each waited for: products that are open may not follow values that were loaded (C7515).
-template <int LAYOUT>
+template <int LAYOUT, int EPI>
 SY_DEV void block_on(shared &s, int steps, int group, float (&d)[128], int &stage, int &phase) {
     ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
 #pragma unroll 1
     for (int step = 0; step < steps; step++) {
         ptx::wgmma_fence();
-        multiply<LAYOUT>(s, stage, group, step, d, 1);
+        multiply<LAYOUT, EPI>(s, stage, group, step, d, 1);
         ptx::wgmma_commit();
         ptx::wgmma_wait_for<0>(d);
     }
@@ -217,11 +222,11 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
         int rest = LAYOUT >= TN ? __shfl_sync(~0u, (end - start) % BK / 16, 0) : 0;
         int whole = rest ? blocks - 1 : blocks;
         if (is_on<EPI>() && blocks > 0)
-            block_on<LAYOUT>(s, whole > 0 ? BK / 16 : rest, group, d, stage, phase);
+            block_on<LAYOUT, EPI>(s, whole > 0 ? BK / 16 : rest, group, d, stage, phase);
         if (!is_on<EPI>())
-            chain<LAYOUT>(s, whole, rest, group, d, stage, phase, 0);
+            chain<LAYOUT, EPI>(s, whole, rest, group, d, stage, phase, 0);
         else if (blocks > 1)
-            chain<LAYOUT>(s, whole - 1, rest, group, d, stage, phase, 1);
+            chain<LAYOUT, EPI>(s, whole - 1, rest, group, d, stage, phase, 1);
         row += warp % 4 * 16;
         if (row >= rows_end) {
             skip(s, tail_of<EPI>(blocks), stage, phase);
@@ -229,7 +234,7 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
         }
         if (EPI == STORE)
             store_bf16(s, &map.c[0], warp, turn, d, a.n * BN, p.n, row);
-        else if (EPI == STORE_F32)
+        else if (EPI == STORE_F32 || EPI == STORE_F32_NARROW)
             store_fp32(s, &map.c[0], warp, turn, d, a.n * BN, p.n, 0, row);
         else if (EPI == LEAF)
             store_fp32(s, maps_of<LAYOUT>(map, p, a.group).c, warp, turn, d, a.n * BN,

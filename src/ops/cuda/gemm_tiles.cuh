@@ -13,6 +13,7 @@ enum layout { NT, NN, TN, TN_LIST };
 enum epilogue {
     STORE,
     STORE_F32,
+    STORE_F32_NARROW, // at most 128 columns
     SWIGLU,
     SWIGLU_BACK,
     ADD, // to a residual
@@ -23,6 +24,7 @@ enum epilogue {
     FOLD_ON
 };
 
+template <int EPI> SY_DEV constexpr int is_narrow() { return EPI == STORE_F32_NARROW; }
 template <int EPI> SY_DEV constexpr int is_on() { return EPI == LEAF_ON || EPI == FOLD_ON; }
 
 enum { BM = 128, BN = 256, BK = 64, STAGES = 4, BAND = 16, MAX_GROUPS = 256, THREADS = 384 };
