@@ -54,7 +54,7 @@ struct sy_session {
     struct sy_config *config; /* not owned */
     const struct sy_log *log;
     struct sy_pool *pool;
-    struct sy_device *own_device; /* guarded; NULL: the CPU */
+    struct sy_device *own_device; /* what exec.device is */
     struct sy_ops guarded;        /* its table */
     struct sy_ops planted;        /* of a planted bug */
     struct sy_arena scratch, memory, host;
