@@ -151,24 +151,37 @@ static void send_tokens(struct sy_session *s, int64_t n) {
     send(s, n, s->feed.position, s->fed.position);
 }
 
-struct sy_batch sy_feed_sequence(struct sy_session *s, const int32_t *ids, int64_t first, int64_t n) {
+struct sy_batch sy_feed_sequence(struct sy_session *s, const int32_t *ids, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         s->feed.ids[i] = ids[i];
-        s->feed.position[i] = (int32_t)(first + i);
+        s->feed.position[i] = (int32_t)i;
     }
     send(s, n, s->feed.ids, s->fed.ids);
     send(s, n, s->feed.position, s->fed.position);
-    return (struct sy_batch){
-        .at = {0, 1, n}, .tokens = n, .cached = first, .ids = s->fed.ids, .position = s->fed.position};
+    return (struct sy_batch){.at = {0, 1, n}, .tokens = n, .ids = s->fed.ids, .position = s->fed.position};
 }
 
-struct sy_batch sy_feed_labelled(struct sy_session *s, int64_t n) {
-    send_tokens(s, n);
+struct sy_batch sy_feed_texts(struct sy_session *s, const struct sy_feed_text *texts, int n_texts,
+                              struct sy_text_rows *rows) {
+    int64_t n = 0;
+    for (int i = 0; i < n_texts; i++) {
+        const struct sy_feed_text *t = &texts[i];
+        rows[i] = (struct sy_text_rows){n, t->n, t->cached, t->slot};
+        for (int64_t k = 0; k < t->n; k++, n++) {
+            s->feed.ids[n] = t->ids[k];
+            s->feed.labels[n] = t->labels ? t->labels[k] : SY_LABEL_NONE;
+            s->feed.position[n] = (int32_t)(t->cached + k);
+        }
+    }
+    send(s, n, s->feed.ids, s->fed.ids);
+    send(s, n, s->feed.labels, s->fed.labels);
+    send(s, n, s->feed.position, s->fed.position);
     return (struct sy_batch){.at = {0, 1, n},
                              .tokens = n,
+                             .texts = rows,
+                             .n_texts = n_texts,
                              .ids = s->fed.ids,
                              .labels = s->fed.labels,
-                             .doc_start = s->fed.doc_start,
                              .position = s->fed.position};
 }
 

@@ -198,7 +198,7 @@ sy_status sy_session_make_model(struct sy_session *s, int train) {
     o.scalars = s->step.scalars;
     o.tally = s->step.tally;
     o.counts = train ? s->step.counts : NULL;
-    o.cached = s->cached;
+    o.cache = s->cache;
     o.log = s->log;
     if (s->mesh.pp == 1)
         return sy_model_create(&o, &s->model);

@@ -85,7 +85,7 @@ struct sy_session {
     struct sy_mixture_place place;    /* of the stretch that it is in */
     int64_t applied; /* steps whose update was applied: the power in AdamW's bias correction */
     double flops_per_token;
-    int cached; /* made with CACHE */
+    struct sy_cache_size cache; /* made with CACHE */
 };
 
 enum sy_session_parts {
@@ -101,6 +101,10 @@ enum sy_session_parts {
  * `log` must outlive it. */
 sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts,
                             struct sy_session **out);
+
+/* Local. The same with parts CACHE, for the keys and values of so many texts. */
+sy_status sy_session_create_cache(struct sy_config *config, const struct sy_log *log,
+                                  struct sy_cache_size cache, int parts, struct sy_session **out);
 
 /* Collective. The same as a rank of `world`, on data that the ranks of a process share (sy_data_open); both
  * outlive it. Errors: also ERR_USAGE a mesh that cannot be. */
@@ -170,8 +174,9 @@ int64_t sy_session_token(const struct sy_session *session, int64_t s);
 /* Training FLOPs of a token: 6 (active - embedding) + 6 L H (d_qk + d_v) S. */
 double sy_flops_per_token(const struct sy_config *config, const struct sy_params *params);
 
-/* Sequences of one forward pass. */
+/* Sequences of one forward pass; their tokens. */
 int64_t sy_session_batch(const struct sy_session *session);
+int64_t sy_session_rows(const struct sy_session *session);
 
 /* The walk of a data-parallel rank. */
 struct sy_walk sy_session_walk(const struct sy_config *config, const struct sy_mesh *mesh, int dp_rank);
