@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/folders.h"
+#include "config/ramp.h"
 #include "train/plants.h"
 
 struct sy_data_options sy_session_data_options(const struct sy_config *c, const struct sy_log *log) {
@@ -77,8 +78,8 @@ void sy_data_close(struct sy_data *d) {
 }
 
 int64_t sy_session_token(const struct sy_session *s, int64_t step) {
-    int64_t batch = s->config->training.global_batch_size * s->config->training.seq_len, token;
-    if (__builtin_mul_overflow(step - s->base_step, batch, &token) ||
+    int64_t sequences = sy_steps_sequences(&s->config->training, s->base_step, step), token;
+    if (__builtin_mul_overflow(sequences, s->config->training.seq_len, &token) ||
         __builtin_add_overflow(token, s->base_token, &token))
         return INT64_MAX;
     return token;
@@ -125,7 +126,9 @@ sy_status sy_feed_make_ahead(struct sy_session *s) {
 void sy_feed_free_ahead(struct sy_session *s) { free(s->ahead.feed.ids); }
 
 void sy_feed_fetch_ahead(struct sy_session *s, int64_t next) {
-    int is_wanted = s->ahead.feed.ids && s->data.mixture && next < s->config->training.steps;
+    const struct sy_config_training *t = &s->config->training;
+    int is_wanted = s->ahead.feed.ids && s->data.mixture && next < t->steps &&
+                    sy_step_sequences(t, next) == t->global_batch_size;
     if (is_wanted && s->ahead.step != next)
         s->ahead.step = fetch(s, next, &s->ahead.feed) == SY_OK ? next : -1;
 }

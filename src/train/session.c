@@ -151,17 +151,25 @@ static sy_status shell(struct sy_config *config, const struct sy_log *log, struc
     if (!s)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a session");
     s->config = config;
+    s->most_sequences = config->training.global_batch_size;
     s->log = log;
     *out = s;
     return SY_OK;
 }
 
-/* Its weights are as the masters say: the last part, and the first that ranks do together. */
-static sy_status finish(struct sy_session *s, sy_status status, int parts, struct sy_session **out) {
+/* Whether every rank has sequences in a step's last pass. */
+static sy_status find_ends(struct sy_session *s, sy_status status) {
     const struct sy_comm *world = &s->groups.world;
     int64_t ends = status == SY_OK && s->calls.call[s->calls.n - 1].n > 0;
     status = world->ops->sum_i64(world, status, &ends, 1);
     s->all_end_together = ends == world->size;
+    return status;
+}
+sy_status sy_session_find_ends(struct sy_session *s) { return find_ends(s, SY_OK); }
+
+/* Its weights are as the masters say: the last part, and the first that ranks do together. */
+static sy_status finish(struct sy_session *s, sy_status status, int parts, struct sy_session **out) {
+    status = find_ends(s, status);
     if (status == SY_OK && (parts & SY_SESSION_INIT) && starts_elsewhere(s))
         status = sy_start_load(s);
     if (status == SY_OK)
