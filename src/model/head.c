@@ -105,6 +105,12 @@ void sy_head_rows(const struct sy_layer_ctx *c, const struct sy_head *h, int64_t
     logits_of(c, h, first, n);
 }
 
+void sy_head_loss_rows(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
+                       int64_t first, int64_t n) {
+    for (int64_t i = 0; i < n; i += h->size.chunk)
+        chunk_loss(c, b, h, (struct sy_mat){0}, first + i, n - i < h->size.chunk ? n - i : h->size.chunk);
+}
+
 void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
                     struct sy_mat x, int64_t token) {
     sy_head_norm(c, b, h, x);
