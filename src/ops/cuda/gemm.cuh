@@ -21,11 +21,12 @@
 //
 // A chain may go on over several pairs of operands (maps), each padded to a block by itself.
 //
-// Epilogues: STORE BF of the chain, STORE_F32 the chain, NARROW at most 128 columns of it by half a tile; ADD BF of the
-// chain added to a residual; DIRECT any of them with a bias, or anywhere; SWIGLU, a tile holds 128 columns of g = x W1^T and the same of u = x W3^T (two boxes, the weights are not
-// interleaved) and stores g, u and h = BF((g SIG(g)) u); SWIGLU_BACK gemm_swiglu_back.cuh; LEAF stores fp32,
-// FOLD adds to fp32 (TN), from +0 or from an accumulator. A warp owns 16 rows and sends them by its own TMA
-// store or not at all; a warpgroup without rows skips its products.
+// Epilogues: STORE BF of the chain, STORE_F32 the chain, NARROW at most 128 columns of it by half a tile; ADD BF of
+// the chain added to a residual; DIRECT any of them with a bias, or anywhere; SWIGLU, a tile holds 128 columns of
+// g = x W1^T and the same of u = x W3^T (two boxes, the weights are not interleaved) and stores g, u and
+// h = BF((g SIG(g)) u); SWIGLU_BACK gemm_swiglu_back.cuh; LEAF stores fp32, FOLD adds to fp32 (TN), from +0 or from
+// an accumulator. A warp owns 16 rows and sends them by its own TMA store or not at all; a warpgroup without rows
+// skips its products.
 #ifndef SY_OPS_CUDA_GEMM_CUH
 #define SY_OPS_CUDA_GEMM_CUH
 
