@@ -24,7 +24,8 @@ static int is_whole(double v, double below) { return v >= 0 && v < below && v ==
 /* The numbers, all checked; an exit code. */
 static int take_numbers(int *argc, char **argv, struct sy_generate_options *o) {
     double max_tokens = 200, temperature = 0.8, top_k = 0, top_p = 1, seed = 42;
-    const char *bad = NULL, *samples = "1";
+    const char *bad = NULL, *samples = "1", *together = "8";
+    int64_t n_together = 0;
     take_number(argc, argv, "max-tokens", &max_tokens, &bad);
     take_number(argc, argv, "temperature", &temperature, &bad);
     take_number(argc, argv, "top-k", &top_k, &bad);
@@ -38,6 +39,10 @@ static int take_numbers(int *argc, char **argv, struct sy_generate_options *o) {
         sy_cli_take_short(argc, argv, 'n', &samples);
     if (!sy_cli_number(samples, (struct sy_cli_bounds){1, 1 << 20}, &o->samples))
         return sy_cli_usage("generate", "--samples (-n) needs a number, 1 to %d", 1 << 20);
+    sy_cli_take(argc, argv, "together", &together);
+    if (!sy_cli_number(together, (struct sy_cli_bounds){1, 1024}, &n_together))
+        return sy_cli_usage("generate", "--together needs a number, 1 to 1024");
+    o->together = (int)n_together;
     o->max_tokens = (int64_t)max_tokens;
     o->temperature = temperature;
     o->top_k = (int64_t)top_k;

@@ -267,6 +267,7 @@ struct sy_generate_options {
     const char *const *stops; /* [n_stops] a text ends before the first of these that it has */
     int n_stops;
     int json; /* an object a line, when its text has ended, in place of text as it is sampled */
+    int together; /* texts that are computed together, which changes none of them; 0: 8 */
 };
 
 /* Local. Continues prompts with a checkpoint's model; text goes to io->write as it is sampled. `config`

@@ -73,6 +73,7 @@ class GenerateOptions(ctypes.Structure):
         ("stops", ctypes.POINTER(ctypes.c_char_p)),
         ("n_stops", ctypes.c_int),
         ("json", ctypes.c_int),
+        ("together", ctypes.c_int),
     ]
 
 

@@ -1,7 +1,8 @@
 /* switchyard eval: the likelihood of texts, document by document.
  *
  * A document is what it is in training, without its end: the token that a text begins with (sy_scorer_prefix)
- * is context, and each token of the text is scored once. A long one is cut into windows (struct sy_scored).
+ * is context, and each token of the text is scored once. A long one is cut into windows (struct sy_scored), short
+ * ones are computed together.
  * Bits per byte are of the text's bytes, so that models with different tokenizers can be compared.
  */
 #include "commands/eval.h"
@@ -32,8 +33,17 @@ struct sums {
     int64_t documents, bytes, tokens, nats;
 };
 
+/* Documents that are computed together. */
+struct pending {
+    int64_t n, rows;
+    int64_t document[SY_SCORER_MOST];
+    struct sy_tokens tokens[SY_SCORER_MOST];
+    struct sy_scored scored[SY_SCORER_MOST];
+};
+
 struct evaluation {
     struct sy_scorer *scorer;
+    struct pending pending;
     const struct sy_eval_options *o;
     const struct sy_io *io;
     const struct sy_documents *documents;
@@ -59,26 +69,49 @@ static sy_status print_document(const struct evaluation *e, int64_t i, const str
     return sy_eval_print(e->io, line);
 }
 
-static sy_status score(struct evaluation *e, int64_t i, struct sy_tokens *tokens) {
+static sy_status count(struct evaluation *e, int64_t i, const struct sy_scored *scored) {
+    struct sums of = {.documents = 1,
+                      .bytes = e->documents->document[i].bytes,
+                      .tokens = scored->n - 1,
+                      .nats = scored->nats};
+    e->total.documents++;
+    e->total.bytes += of.bytes;
+    e->total.tokens += of.tokens;
+    e->total.nats += of.nats;
+    return e->o->json ? print_document(e, i, &of) : SY_OK;
+}
+
+/* The pending documents are computed, and counted in order. */
+static sy_status score(struct evaluation *e) {
+    struct pending *p = &e->pending;
+    int64_t which = 0;
+    sy_status status = sy_scorer_nats(e->scorer, p->n, p->scored, &which);
+    if (status != SY_OK)
+        status = sy_fail_context(status, "document %lld", (long long)p->document[which]);
+    int64_t whole = status == SY_OK ? p->n : which;
+    for (int64_t i = 0; i < whole; i++)
+        SY_TRY(count(e, p->document[i], &p->scored[i]));
+    p->n = 0;
+    p->rows = 0;
+    return status;
+}
+
+static sy_status add(struct evaluation *e, int64_t i) {
     const struct sy_document *d = &e->documents->document[i];
+    struct pending *p = &e->pending;
+    struct sy_tokens *tokens = &p->tokens[p->n];
     int32_t prefix = sy_scorer_prefix(e->scorer);
-    struct sums of = {.documents = 1, .bytes = d->bytes};
     tokens->n = 0;
     sy_tokens_add(tokens, &prefix, 1);
     SY_TRY(sy_encoder_add(e->encoder, e->documents->text + d->offset, (size_t)d->bytes, tokens));
     if (tokens->failed)
         SY_FAIL(SY_ERR_MEMORY, "out of memory for the tokens of a document of %lld bytes",
                 (long long)d->bytes);
-    of.tokens = (int64_t)tokens->n - 1;
-    struct sy_scored scored = {.id = tokens->id, .n = (int64_t)tokens->n, .first = 1, .stride = e->o->stride};
-    sy_status status = sy_scorer_nats(e->scorer, &scored, &of.nats);
-    if (status != SY_OK)
-        return sy_fail_context(status, "document %lld", (long long)i);
-    e->total.documents++;
-    e->total.bytes += of.bytes;
-    e->total.tokens += of.tokens;
-    e->total.nats += of.nats;
-    return e->o->json ? print_document(e, i, &of) : SY_OK;
+    p->document[p->n] = i;
+    p->scored[p->n++] =
+        (struct sy_scored){.id = tokens->id, .n = (int64_t)tokens->n, .first = 1, .stride = e->o->stride};
+    p->rows += (int64_t)tokens->n;
+    return p->n == SY_SCORER_MOST || p->rows >= sy_session_rows(e->scorer->session) ? score(e) : SY_OK;
 }
 
 static sy_status print_total(const struct evaluation *e) {
@@ -108,11 +141,13 @@ static sy_status print_total(const struct evaluation *e) {
 }
 
 static sy_status score_all(struct evaluation *e) {
-    struct sy_tokens tokens = {0};
     sy_status status = SY_OK;
     for (int64_t i = 0; i < e->documents->n_documents && status == SY_OK; i++)
-        status = e->io->stop && *e->io->stop ? SY_STOPPED : score(e, i, &tokens);
-    free(tokens.id);
+        status = e->io->stop && *e->io->stop ? SY_STOPPED : add(e, i);
+    if (status == SY_OK)
+        status = score(e);
+    for (int i = 0; i < SY_SCORER_MOST; i++)
+        free(e->pending.tokens[i].id);
     return status == SY_OK ? print_total(e) : status;
 }
 

@@ -28,19 +28,27 @@ struct choice {
     const char *text;
     int64_t length[NORMS]; /* 1; characters, bytes; tokens of the continuation */
     int64_t nats;          /* 2^-24 */
+    struct sy_tokens tokens;
 };
 
 struct question {
+    json_t *root; /* whose texts are pointed at */
+    int64_t line;
     const char *context;
-    struct choice *choice;
+    struct choice *choice; /* [n] */
     int n, answer;
 };
+
+/* Questions that are computed together: one with many choices may be more. */
+enum { PENDING = 64 };
 
 struct quiz {
     struct sy_scorer *scorer;
     const struct sy_eval_options *o;
     const struct sy_io *io;
-    struct choice choice[MOST_CHOICES];
+    struct question pending[PENDING];
+    int n_pending, n_choices;
+    int64_t rows; /* tokens of all of them */
     int64_t n, right[NORMS];
 };
 
@@ -53,21 +61,22 @@ static int64_t characters(const char *s) {
     return n;
 }
 
-static sy_status read_choices(const char *where, const json_t *array, struct quiz *z, struct question *q) {
+static sy_status read_choices(const char *where, const json_t *array, struct question *q) {
     q->n = (int)json_array_size(array);
-    q->choice = z->choice;
     if (q->n < 2 || q->n > MOST_CHOICES)
         SY_FAIL(SY_ERR_DATA, "%s: %zu choices, must be in 2..%d", where, json_array_size(array),
                 MOST_CHOICES);
+    if (!(q->choice = calloc((size_t)q->n, sizeof *q->choice)))
+        SY_FAIL(SY_ERR_MEMORY, "no memory for a question");
     for (int i = 0; i < q->n; i++) {
         const json_t *value = json_array_get(array, (size_t)i);
         const char *text = json_string_value(value);
         if (!text || !*text || strlen(text) != json_string_length(value))
             SY_FAIL(SY_ERR_DATA, "%s: choice %d is no text, or an empty one", where, i);
-        z->choice[i] = (struct choice){.text = text};
-        z->choice[i].length[BY_SUM] = 1;
-        z->choice[i].length[BY_CHARACTERS] = characters(text);
-        z->choice[i].length[BY_BYTES] = (int64_t)strlen(text);
+        q->choice[i] = (struct choice){.text = text};
+        q->choice[i].length[BY_SUM] = 1;
+        q->choice[i].length[BY_CHARACTERS] = characters(text);
+        q->choice[i].length[BY_BYTES] = (int64_t)strlen(text);
     }
     return SY_OK;
 }
@@ -148,18 +157,10 @@ static sy_status add_choice(const struct quiz *z, const char *context, size_t ke
     return status == SY_OK && out->failed ? sy_fail(SY_ERR_MEMORY, "no memory for a question") : status;
 }
 
-static sy_status score(struct quiz *z, const struct question *q, struct choice *c) {
-    struct sy_tokens tokens = {0};
+static sy_status take_tokens(const struct quiz *z, const struct question *q, struct choice *c) {
     size_t kept = without_space(q->context);
-    sy_status status = begin_tokens(z->scorer, q->context, kept, &tokens);
-    int64_t first = (int64_t)tokens.n;
-    if (status == SY_OK)
-        status = add_choice(z, q->context, kept, c, &tokens);
-    struct sy_scored scored = {tokens.id, (int64_t)tokens.n, first, sy_scorer_length(z->scorer)};
-    if (status == SY_OK)
-        status = sy_scorer_nats(z->scorer, &scored, &c->nats);
-    free(tokens.id);
-    return status;
+    SY_TRY(begin_tokens(z->scorer, q->context, kept, &c->tokens));
+    return add_choice(z, q->context, kept, c, &c->tokens);
 }
 
 /* --- the figures ---------------------------------------------------------------------------------------- */
@@ -197,22 +198,81 @@ static sy_status print_question(const struct quiz *z, const struct question *q, 
     return sy_eval_print(z->io, root);
 }
 
-static sy_status ask(struct quiz *z, const char *where, const json_t *root, int64_t line) {
-    struct question q = {0};
-    json_t *choices = NULL;
-    SY_TRY(sy_json_get_string(where, root, "context", &q.context));
-    SY_TRY(sy_json_get_array(where, root, "choices", &choices));
-    SY_TRY(read_choices(where, choices, z, &q));
-    SY_TRY(read_answer(where, root, &q));
-    for (int i = 0; i < q.n; i++) {
-        sy_status status = score(z, &q, &q.choice[i]);
-        if (status != SY_OK)
-            return sy_fail_context(status, "%s: choice %d", where, i);
-    }
+static void free_question(struct question *q) {
+    for (int i = 0; q->choice && i < q->n; i++)
+        free(q->choice[i].tokens.id);
+    free(q->choice);
+    json_decref(q->root);
+    *q = (struct question){0};
+}
+
+static sy_status count(struct quiz *z, const struct question *q) {
     z->n++;
     for (int k = 0; k < NORMS; k++)
-        z->right[k] += best_by(&q, k) == q.answer;
-    return z->o->json ? print_question(z, &q, line) : SY_OK;
+        z->right[k] += best_by(q, k) == q->answer;
+    return z->o->json ? print_question(z, q, q->line) : SY_OK;
+}
+
+static const char *place(const struct quiz *z, int64_t line, char where[4200]) {
+    snprintf(where, 4200, "%.4000s:%lld", z->o->multiple_choice, (long long)line);
+    return where;
+}
+
+/* The question and choice of the which-th of all pending ones: says where it failed. */
+static sy_status at_choice(const struct quiz *z, sy_status status, int64_t which, int *n_whole) {
+    char where[4200];
+    for (*n_whole = 0; which >= z->pending[*n_whole].n; which -= z->pending[(*n_whole)++].n)
+        ;
+    return sy_fail_context(status, "%s: choice %lld", place(z, z->pending[*n_whole].line, where),
+                           (long long)which);
+}
+
+/* The pending questions are computed, and counted in order. */
+static sy_status answer(struct quiz *z) {
+    struct sy_scored *all = calloc((size_t)z->n_choices + 1, sizeof *all);
+    int64_t k = 0, which = 0;
+    int whole = z->n_pending;
+    if (!all)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for %d choices", z->n_choices);
+    for (int i = 0; i < z->n_pending; i++)
+        for (int j = 0; j < z->pending[i].n; j++) {
+            const struct choice *c = &z->pending[i].choice[j];
+            all[k++] = (struct sy_scored){c->tokens.id, (int64_t)c->tokens.n,
+                                          (int64_t)c->tokens.n - c->length[BY_TOKENS],
+                                          sy_scorer_length(z->scorer), 0};
+        }
+    sy_status status = sy_scorer_nats(z->scorer, k, all, &which);
+    if (status != SY_OK)
+        status = at_choice(z, status, which, &whole);
+    k = 0;
+    for (int i = 0; i < z->n_pending; i++) {
+        sy_status said = SY_OK;
+        for (int j = 0; j < z->pending[i].n; j++)
+            z->pending[i].choice[j].nats = all[k++].nats;
+        if (i < whole)
+            said = count(z, &z->pending[i]);
+        status = status == SY_OK ? said : status;
+        free_question(&z->pending[i]);
+    }
+    free(all);
+    z->n_pending = z->n_choices = 0;
+    z->rows = 0;
+    return status;
+}
+
+static sy_status read_question(struct quiz *z, const char *where, struct question *q) {
+    json_t *choices = NULL;
+    SY_TRY(sy_json_get_string(where, q->root, "context", &q->context));
+    SY_TRY(sy_json_get_array(where, q->root, "choices", &choices));
+    SY_TRY(read_choices(where, choices, q));
+    SY_TRY(read_answer(where, q->root, q));
+    for (int i = 0; i < q->n; i++) {
+        sy_status status = take_tokens(z, q, &q->choice[i]);
+        if (status != SY_OK)
+            return sy_fail_context(status, "%s: choice %d", where, i);
+        z->rows += (int64_t)q->choice[i].tokens.n;
+    }
+    return SY_OK;
 }
 
 /* Share, and the standard error of its mean. */
@@ -242,16 +302,23 @@ static sy_status print_total(const struct quiz *z) {
     return sy_eval_print(z->io, root);
 }
 
+/* What was asked before a line that is refused is answered before it. */
 static sy_status ask_line(struct quiz *z, const char *text, size_t n, int64_t line) {
     char where[4200];
-    json_t *root = NULL;
+    struct question q = {.line = line};
     if (strspn(text, " \t\r\n") == n)
         return SY_OK;
-    snprintf(where, sizeof where, "%.4000s:%lld", z->o->multiple_choice, (long long)line);
-    SY_TRY(sy_json_parse(where, text, n, 0, &root));
-    sy_status status = ask(z, where, root, line);
-    json_decref(root);
-    return status;
+    sy_status status = sy_json_parse(place(z, line, where), text, n, 0, &q.root);
+    if (status == SY_OK)
+        status = read_question(z, where, &q);
+    if (status != SY_OK) {
+        free_question(&q);
+        SY_TRY(answer(z));
+        return status;
+    }
+    z->pending[z->n_pending++] = q;
+    z->n_choices += q.n;
+    return z->n_pending == PENDING || z->rows >= sy_session_rows(z->scorer->session) ? answer(z) : SY_OK;
 }
 
 static sy_status ask_all(struct quiz *z, FILE *f) {
@@ -264,6 +331,8 @@ static sy_status ask_all(struct quiz *z, FILE *f) {
     if (status == SY_OK && !feof(f))
         status = sy_fail(SY_ERR_IO, "%s: cannot be read: %s", z->o->multiple_choice, strerror(errno));
     free(text);
+    if (status == SY_OK)
+        status = answer(z);
     SY_TRY(status);
     if (z->n == 0)
         SY_FAIL(SY_ERR_DATA, "%s: has no question", z->o->multiple_choice);
@@ -281,6 +350,8 @@ sy_status sy_eval_choices(struct sy_scorer *scorer, const struct sy_eval_options
         z->o = o;
         z->io = io;
         status = ask_all(z, f);
+        for (int i = 0; i < z->n_pending; i++)
+            free_question(&z->pending[i]);
     } else {
         sy_fail(SY_ERR_MEMORY, "no memory for questions");
     }

@@ -94,57 +94,75 @@ static sy_status check_lengths(const struct job *j) {
 
 /* --- rows ----------------------------------------------------------------------------------------------- */
 
-static sy_status begin(struct sy_scorer *s, const int32_t *id, int64_t n) {
-    struct sy_batch b = sy_scorer_batch(s, id, n);
-    return sy_model_logits_begin(s->session->model, &b);
-}
+/* Tokens first .. first + n - 1 of a sequence that stands from row `row` of the pass on. */
+struct rows {
+    int64_t row, first, n;
+};
 
-static sy_status rows_of(struct sy_scorer *s, int64_t first, int64_t n, int64_t vocab, float *out) {
+static sy_status rows_of(struct sy_scorer *s, struct rows r, int64_t vocab, float *out) {
     const struct sy_exec *x = &s->session->exec;
-    const float *logits = sy_model_logits_rows(s->session->model, first, n);
-    x->device->copy(x->device, out, logits, (size_t)(n * vocab) * sizeof *out);
+    const float *logits = sy_model_logits_rows(s->session->model, r.row + r.first, r.n);
+    x->device->copy(x->device, out, logits, (size_t)(r.n * vocab) * sizeof *out);
     SY_TRY(sy_exec_wait(x));
-    for (int64_t i = 0; i < n * vocab; i++)
+    for (int64_t i = 0; i < r.n * vocab; i++)
         if (!sy_f32_finite(out[i]))
             SY_FAIL(SY_ERR_NONFINITE,
                     "the logit of token %lld after token %lld of the sequence is not finite",
-                    (long long)(i % vocab), (long long)(first + i / vocab));
+                    (long long)(i % vocab), (long long)(r.first + i / vocab));
     return SY_OK;
 }
 
-static sy_status piece(struct job *j, int64_t sequence, int64_t first, int64_t n) {
-    SY_TRY(rows_of(&j->ours, first, n, j->vocab, j->a));
+static sy_status piece(struct job *j, int64_t sequence, struct rows r) {
+    SY_TRY(rows_of(&j->ours, r, j->vocab, j->a));
     if (j->writer)
-        SY_TRY(sy_safetensors_writer_write(j->writer, j->a, (size_t)(n * j->vocab) * sizeof *j->a));
+        SY_TRY(sy_safetensors_writer_write(j->writer, j->a, (size_t)(r.n * j->vocab) * sizeof *j->a));
     if (!j->o->compare)
         return SY_OK;
     if (j->file)
-        SY_TRY(sy_logits_file_read(j->file, sequence, first, n, j->b));
+        SY_TRY(sy_logits_file_read(j->file, sequence, r.first, r.n, j->b));
     else
-        SY_TRY(rows_of(&j->theirs, first, n, j->vocab, j->b));
-    for (int64_t i = 0; i < n * j->vocab; i++)
+        SY_TRY(rows_of(&j->theirs, r, j->vocab, j->b));
+    for (int64_t i = 0; i < r.n * j->vocab; i++)
         if (!sy_f32_finite(j->b[i]))
             SY_FAIL(SY_ERR_DATA, "%s: a logit after token %lld is not finite", j->o->compare,
-                    (long long)(first + i / j->vocab));
-    for (int64_t i = 0; i < n; i++)
+                    (long long)(r.first + i / j->vocab));
+    for (int64_t i = 0; i < r.n; i++)
         sy_logits_distance_add(&j->distance, j->a + i * j->vocab, j->b + i * j->vocab, j->vocab);
     return SY_OK;
 }
 
-static sy_status all_rows(struct job *j) {
+static sy_status begin(struct sy_scorer *s, int64_t n, const struct sy_sequence *sequences) {
+    struct sy_batch b = sy_scorer_batch(s, n, sequences);
+    return sy_model_logits_begin(s->session->model, &b);
+}
+
+/* Sequences from `at` on, as many as a pass of both models has room for. */
+static int64_t next_ones(const struct job *j, int64_t at, struct sy_sequence out[SY_SCORER_MOST]) {
     const struct sy_id_lists *s = j->sequences;
-    for (int64_t i = 0; i < s->n; i++) {
-        int64_t n = s->start[i + 1] - s->start[i];
+    int64_t n = s->n - at < SY_SCORER_MOST ? s->n - at : SY_SCORER_MOST;
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (struct sy_sequence){s->id + s->start[at + i], s->start[at + i + 1] - s->start[at + i]};
+    n = sy_scorer_together(&j->ours, n, out);
+    return j->theirs.session ? sy_scorer_together(&j->theirs, n, out) : n;
+}
+
+static sy_status all_rows(struct job *j) {
+    struct sy_sequence of[SY_SCORER_MOST];
+    for (int64_t i = 0, n; i < j->sequences->n; i += n) {
+        int64_t row = 0;
         if (j->io->stop && *j->io->stop)
             return SY_STOPPED;
-        SY_TRY(begin(&j->ours, s->id + s->start[i], n));
+        n = next_ones(j, i, of);
+        SY_TRY(begin(&j->ours, n, of));
         if (j->theirs.session)
-            SY_TRY(begin(&j->theirs, s->id + s->start[i], n));
-        for (int64_t at = 0; at < n; at += j->at_once) {
-            sy_status status = piece(j, i, at, n - at < j->at_once ? n - at : j->at_once);
-            if (status != SY_OK)
-                return sy_fail_context(status, "sequence %lld", (long long)i);
-        }
+            SY_TRY(begin(&j->theirs, n, of));
+        for (int64_t k = 0; k < n; row += of[k++].n)
+            for (int64_t at = 0; at < of[k].n; at += j->at_once) {
+                int64_t rows = of[k].n - at < j->at_once ? of[k].n - at : j->at_once;
+                sy_status status = piece(j, i + k, (struct rows){row, at, rows});
+                if (status != SY_OK)
+                    return sy_fail_context(status, "sequence %lld", (long long)(i + k));
+            }
     }
     return SY_OK;
 }

@@ -5,6 +5,7 @@
 
 #include "base/machine.h"
 #include "ckpt/hf_config.h"
+#include "config/ramp.h"
 #include "commands/units.h"
 #include "commands/plan.h"
 #include "parallel/calls.h"
@@ -24,7 +25,8 @@ static void print_counts(const struct sy_io *io, const struct sy_config *c, cons
     const char *class = sy_hf_class_name(c);
     sy_io_printf(io, "Hugging Face class: %s\n", class ? class : "none; read by switchyard alone");
     struct sy_scaled token = sy_in_flops(flops), step = sy_in_flops(flops * (double)tokens);
-    struct sy_scaled run = sy_in_flops(flops * (double)tokens * (double)c->training.steps);
+    double sequences = (double)sy_steps_sequences(&c->training, 0, c->training.steps);
+    struct sy_scaled run = sy_in_flops(flops * sequences * (double)c->training.seq_len);
     sy_io_printf(io, "FLOPs        %.3g %s a token, %.3g %s a step of %lld tokens, %.3g %s in %lld steps\n",
                  token.v, token.unit, step.v, step.unit, (long long)tokens, run.v, run.unit,
                  (long long)c->training.steps);

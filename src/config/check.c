@@ -9,6 +9,7 @@
 
 #include "config/groups.h"
 #include "config/internal.h"
+#include "config/ramp.h"
 #include "config/ranges.h"
 
 /* clang-format off */
@@ -158,6 +159,20 @@ static sy_status check_moe(struct sy_config *cfg) {
     return SY_OK;
 }
 
+/* Every row of the table is a batch (config/finish.c has parsed them). */
+static sy_status check_ramp(struct sy_config *cfg) {
+    const struct sy_config_list *ramp = &cfg->training.batch_ramp;
+    int64_t cells = cfg->numerics.lanes * cfg->numerics.cell;
+    struct sy_ramp_row r = {0, cells};
+    for (int64_t i = 0; i < ramp->n; i++)
+        NOTE(cfg, sy_ramp_parse(ramp->items[i], &r) == SY_OK && r.batch % cells == 0, "training.batch_ramp",
+             "row \"%.100s\": numerics.lanes times numerics.cell = %lld does not divide %lld: choose a multiple",
+             ramp->items[i], N(cells), N(r.batch));
+    NOTE(cfg, !ramp->n || !(*cfg->moe.routes_in || *cfg->moe.routes_out), "training.batch_ramp",
+         "a file of routes has as many sequences in each step: leave moe.routes_in and moe.routes_out out");
+    return SY_OK;
+}
+
 /* NUMERICS 4: a batch is lanes x rounds of cells. */
 static sy_status check_recipe(struct sy_config *cfg) {
     const struct sy_config_numerics *r = &cfg->numerics;
@@ -169,6 +184,7 @@ static sy_status check_recipe(struct sy_config *cfg) {
          "times numerics.cell = %lld is %lld and does not divide training.global_batch_size = %lld: choose "
          "lanes that do",
          N(r->cell), N(r->lanes * r->cell), N(batch));
+    SY_TRY(check_ramp(cfg));
     NOTE(cfg, r->lanes % r->expert_lanes == 0, "numerics.expert_lanes",
          "does not divide numerics.lanes = %lld: choose one that does", N(r->lanes));
     NOTE(cfg, !sy_config_cuda(cfg, &ordinal) || r->class == SY_CLASS_SM90, "numerics.class",

@@ -4,6 +4,7 @@
  * May be called again: what an earlier call chose is undone first.
  */
 #include "config/internal.h"
+#include "config/ramp.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -71,6 +72,30 @@ static int64_t default_lanes(int64_t batch, int64_t cell) {
     return lanes;
 }
 
+/* With a table the batch is its largest; another one that is stated beside it, or over it, is an error. */
+static sy_status apply_ramp(struct sy_config *cfg) {
+    const struct sy_config_list *ramp = &cfg->training.batch_ramp;
+    static const char key[] = "training.global_batch_size", table[] = "training.batch_ramp";
+    if (ramp->n == 0)
+        return SY_OK;
+    if (sy_ramp_check(ramp) != SY_OK) {
+        char why[512];
+        snprintf(why, sizeof why, "%s", sy_error_message());
+        return sy_config_fail(cfg, table, "%s", why);
+    }
+    int64_t most = sy_ramp_most(ramp);
+    enum sy_config_layer layer = sy_config_layer_of(cfg, key);
+    if (cfg->training.global_batch_size != most && layer > SY_LAYER_CHECKPOINT &&
+        layer >= sy_config_layer_of(cfg, table))
+        return sy_config_fail(cfg, key,
+                              "and training.batch_ramp, which has up to %lld sequences, are two batches: state one "
+                              "of the two (no table: training.batch_ramp = [])",
+                              (long long)most);
+    if (cfg->training.global_batch_size != most)
+        choose_int(cfg, key, most);
+    return SY_OK;
+}
+
 bool sy_config_cuda(const struct sy_config *cfg, int *ordinal) {
     *ordinal = (int)cfg->run.device - SY_DEVICE_CUDA_0;
     return *ordinal >= -1;
@@ -88,8 +113,12 @@ sy_status sy_config_apply_rules(struct sy_config *cfg, bool hopper) {
                                   (long long)m->dim);
         choose_int(cfg, "model.head_dim", m->dim / m->n_heads);
     }
+    SY_TRY(apply_ramp(cfg));
     if (!cfg->numerics.lanes)
-        choose_int(cfg, "numerics.lanes", default_lanes(cfg->training.global_batch_size, cfg->numerics.cell));
+        choose_int(cfg, "numerics.lanes",
+                   default_lanes(cfg->training.batch_ramp.n ? sy_ramp_divisor(&cfg->training.batch_ramp)
+                                                            : cfg->training.global_batch_size,
+                                 cfg->numerics.cell));
     bool gpu_class = cfg->numerics.class == SY_CLASS_AUTO || cfg->numerics.class == SY_CLASS_SM90;
     if (cfg->run.device == SY_DEVICE_AUTO)
         choose(cfg, "run.device",

@@ -1,5 +1,5 @@
-/* Attention blocks, grouped-query and multi-head latent, with one silhouette: width, take, take_cache,
- * take_grad, fwd, bwd_inputs, bwd_weights.
+/* Attention blocks, grouped-query and multi-head latent, with one silhouette: widths, take, take_grad,
+ * fwd, bwd_inputs, bwd_weights.
  *
  * n is the block's input [T, D] (after the norm), x the residual stream before it, y = x + the block's output
  * [T, D]; dn and dy are the gradients of n and of the output.
@@ -8,6 +8,21 @@
 #define SY_MODEL_ATTN_H
 
 #include "model/layer.h"
+
+struct sy_attn_widths {  /* of a head, as attention reads it */
+    int64_t heads, q, o; /* mla: q is nope | rope */
+    int64_t k_heads, k;  /* mla: nope | v */
+    int64_t v_heads, v;  /* mla: rope, the one key that all heads share */
+};
+struct sy_attn_views {
+    struct sy_heads q, k, v, o;
+    float *lse;
+};
+struct sy_attn_cache {  /* cache.h */
+    struct sy_mat q, o; /* of one text, shared by all layers */
+    float *lse;
+    struct sy_mat k, v; /* of a layer: [texts, k_heads, tokens, k], [texts, v_heads, tokens, v] */
+};
 
 struct sy_attn_act {
     /* saved by a selective recompute: [T, width] output, H hd (gqa) or H v (mla) wide */
@@ -19,6 +34,7 @@ struct sy_attn_act {
     /* mla: [T, q_lora], its norm, [T, kv_lora | rope], its norm, [T, H (nope | v)] */
     struct sy_mat qa, qan, kva, kvn, kv;
     float *r_qa, *r_kva;
+    struct sy_attn_cache cache;
 };
 
 struct sy_attn_grad {
@@ -42,11 +58,9 @@ struct sy_attn_back { /* what backward reads, and the gradients that it makes on
 };
 
 struct sy_attn_kind {
-    int64_t (*width)(const struct sy_config_model *model); /* of the output */
+    struct sy_attn_widths (*widths)(const struct sy_config_model *model);
     /* All of act but o and lse. */
     void (*take)(const struct sy_layer_ctx *c, struct sy_arena *act_arena, struct sy_attn_act *act);
-    /* Of act what later tokens of a sequence read: keys and values. */
-    void (*take_cache)(const struct sy_layer_ctx *c, struct sy_arena *arena, struct sy_attn_act *act);
     void (*take_grad)(const struct sy_layer_ctx *c, struct sy_arena *arena, struct sy_attn_grad *grad);
     void (*fwd)(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n,
                 const struct sy_attn_act *act, struct sy_mat x, struct sy_mat y);
@@ -66,5 +80,9 @@ static inline void sy_attn_bias(const struct sy_attn_call *call, const struct sy
 }
 
 extern const struct sy_attn_kind sy_attn_gqa, sy_attn_mla;
+
+static inline const struct sy_attn_kind *sy_attn_kind_of(const struct sy_config_model *model) {
+    return model->attention == SY_ATTENTION_MLA ? &sy_attn_mla : &sy_attn_gqa;
+}
 
 #endif

@@ -7,19 +7,14 @@
 #include "model/attn.h"
 #include "model/cache.h"
 
-static void take_cache(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_act *act) {
-    int64_t t = c->max_tokens, dkv = c->model->n_kv_heads * c->model->head_dim;
-    act->k = sy_take_mat(a, "attention", t, dkv, c->x->dtype);
-    act->v = sy_take_mat(a, "attention", t, dkv, c->x->dtype);
-}
-
 static void take(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_act *act) {
     const struct sy_config_model *m = c->model;
     int64_t t = c->max_tokens, dq = m->n_heads * m->head_dim, dkv = m->n_kv_heads * m->head_dim;
     enum sy_dtype dt = c->x->dtype;
     *act = (struct sy_attn_act){0};
     act->q = sy_take_mat(a, "attention", t, dq, dt);
-    take_cache(c, a, act);
+    act->k = sy_take_mat(a, "attention", t, dkv, dt);
+    act->v = sy_take_mat(a, "attention", t, dkv, dt);
     if (m->qk_norm == SY_QK_NORM_NONE)
         return;
     int full = m->qk_norm == SY_QK_NORM_FULL;
@@ -108,26 +103,41 @@ static void rope(const struct sy_layer_ctx *c, const struct sy_batch *b, int64_t
                                             .x = sy_heads_of(x, 0, m->head_dim)});
 }
 
-static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_batch *b,
-                                        const struct sy_attn_act *act, const struct sy_attn_grad *g) {
-    const struct sy_config_model *m = c->model;
+static struct sy_attn_widths widths(const struct sy_config_model *m) {
     int64_t hd = m->head_dim;
-    struct sy_attention op = {.sequences = b->at.n,
-                              .seq_len = b->cached + b->at.seq_len,
-                              .first = b->cached,
-                              .heads = m->n_heads,
+    return (struct sy_attn_widths){m->n_heads, hd, hd, m->n_kv_heads, hd, m->n_kv_heads, hd};
+}
+
+static struct sy_attn_views views_of(const struct sy_config_model *m, const struct sy_attn_act *act) {
+    int64_t hd = m->head_dim;
+    return (struct sy_attn_views){sy_heads_of(act->q, 0, hd), sy_heads_of(act->k, 0, hd),
+                                  sy_heads_of(act->v, 0, hd), sy_heads_of(act->o, 0, hd), act->lse};
+}
+
+static struct sy_attention op_of(const struct sy_layer_ctx *c, const struct sy_attn_views *v) {
+    const struct sy_config_model *m = c->model;
+    struct sy_attention op = {.heads = m->n_heads,
                               .kv_heads = m->n_kv_heads,
-                              .dv = hd,
+                              .dv = m->head_dim,
                               .n_slices = 1,
-                              .v = sy_heads_of(act->v, 0, hd),
+                              .v = v->v,
                               .scale = (float)c->attention_scale,
                               .c = (float)(c->attention_scale * 0x1.71547652b82fep+0),
-                              .doc_start = b->doc_start,
                               .window = m->window,
-                              .o = sy_heads_of(act->o, 0, hd),
-                              .lse = act->lse};
-    op.slice[0] =
-        (struct sy_head_slice){.d = hd, .q = sy_heads_of(act->q, 0, hd), .k = sy_heads_of(act->k, 0, hd)};
+                              .o = v->o,
+                              .lse = v->lse};
+    op.slice[0] = (struct sy_head_slice){.d = m->head_dim, .q = v->q, .k = v->k};
+    return op;
+}
+
+static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_batch *b,
+                                        const struct sy_attn_act *act, const struct sy_attn_grad *g) {
+    int64_t hd = c->model->head_dim;
+    struct sy_attn_views views = views_of(c->model, act);
+    struct sy_attention op = op_of(c, &views);
+    op.sequences = b->at.n;
+    op.seq_len = b->at.seq_len;
+    op.doc_start = b->doc_start;
     if (g) {
         op.slice[0].dq = sy_heads_of(g->dq, 0, hd);
         op.slice[0].dk = sy_heads_of(g->dk, 0, hd);
@@ -137,25 +147,33 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
     return op;
 }
 
+static void attend(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
+                   const struct sy_attn_act *act) {
+    const struct sy_batch *b = call->batch;
+    struct sy_attention op = attention_of(c, b, act, NULL);
+    if (b->n_texts > 0)
+        sy_attend_texts(
+            c, &(struct sy_attend){b, widths(c->model), views_of(c->model, act), &act->cache, op_of});
+    else if (!call->saved)
+        c->x->ops->attention_fwd(c->x, &op);
+}
+
 static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n,
                 const struct sy_attn_act *act, struct sy_mat x, struct sy_mat y) {
     const struct sy_layer_weights *w = call->w;
-    struct sy_attn_act own = sy_cache_rows(act, call->batch->cached);
     int64_t t = call->batch->tokens;
     int normed = c->model->qk_norm != SY_QK_NORM_NONE;
-    sy_linear_fwd(c->x, t, &w->wq, w->bq, n, normed ? own.q_raw : own.q);
-    sy_linear_fwd(c->x, t, &w->wk, w->bk, n, normed ? own.k_raw : own.k);
-    sy_linear_fwd(c->x, t, &w->wv, w->bv, n, own.v);
+    sy_linear_fwd(c->x, t, &w->wq, w->bq, n, normed ? act->q_raw : act->q);
+    sy_linear_fwd(c->x, t, &w->wk, w->bk, n, normed ? act->k_raw : act->k);
+    sy_linear_fwd(c->x, t, &w->wv, w->bv, n, act->v);
     if (normed) {
-        qk_norm_fwd(c, t, q_norm(c, w, &own), own.q);
-        qk_norm_fwd(c, t, k_norm(c, w, &own), own.k);
+        qk_norm_fwd(c, t, q_norm(c, w, act), act->q);
+        qk_norm_fwd(c, t, k_norm(c, w, act), act->k);
     }
-    rope(c, call->batch, c->model->n_heads, 0, own.q);
-    rope(c, call->batch, c->model->n_kv_heads, 0, own.k);
-    struct sy_attention op = attention_of(c, call->batch, act, NULL);
-    if (!call->saved)
-        c->x->ops->attention_fwd(c->x, &op);
-    sy_linear_fwd_add(c->x, t, &w->wo, w->bo, own.o, (struct sy_added){x, y});
+    rope(c, call->batch, c->model->n_heads, 0, act->q);
+    rope(c, call->batch, c->model->n_kv_heads, 0, act->k);
+    attend(c, call, act);
+    sy_linear_fwd_add(c->x, t, &w->wo, w->bo, act->o, (struct sy_added){x, y});
 }
 
 static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
@@ -203,6 +221,4 @@ static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call 
     qk_norm_weights(at, sink, p->k_norm, k_norm(c, call->w, act), g->dk_norm);
 }
 
-static int64_t width(const struct sy_config_model *m) { return m->n_heads * m->head_dim; }
-
-const struct sy_attn_kind sy_attn_gqa = {width, take, take_cache, take_grad, fwd, bwd_inputs, bwd_weights};
+const struct sy_attn_kind sy_attn_gqa = {widths, take, take_grad, fwd, bwd_inputs, bwd_weights};

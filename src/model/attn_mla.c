@@ -24,14 +24,6 @@ static struct dims dims_of(const struct sy_config_model *m) {
         m->v_head_dim, m->kv_lora_rank,     m->q_lora_rank};
 }
 
-/* Keys and values as attention reads them, not the latent c that they are made from: making all of them again
- * would be most of a token's work. */
-static void take_cache(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_act *act) {
-    struct dims d = dims_of(c->model);
-    act->kva = sy_take_mat(a, "attention", c->max_tokens, d.kv_lora + d.rope, c->x->dtype);
-    act->kv = sy_take_mat(a, "attention", c->max_tokens, d.h * (d.nope + d.v), c->x->dtype);
-}
-
 static void take(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_act *act) {
     struct dims d = dims_of(c->model);
     int64_t t = c->max_tokens;
@@ -45,7 +37,8 @@ static void take(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_att
     act->q = sy_take_mat(a, "attention", t, d.h * d.qk, dt);
     act->kvn = sy_take_mat(a, "attention", t, d.kv_lora, dt);
     act->r_kva = sy_take_f32(a, "attention", t);
-    take_cache(c, a, act);
+    act->kva = sy_take_mat(a, "attention", t, d.kv_lora + d.rope, dt);
+    act->kv = sy_take_mat(a, "attention", t, d.h * (d.nope + d.v), dt);
 }
 
 static void take_grad(const struct sy_layer_ctx *c, struct sy_arena *a, struct sy_attn_grad *g) {
@@ -78,27 +71,50 @@ static void rope(const struct sy_layer_ctx *c, const struct sy_batch *b, int64_t
                                             .x = x});
 }
 
-static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_batch *b,
-                                        const struct sy_attn_act *act, const struct sy_attn_grad *g) {
+/* Keys and values as attention reads them, not the latent c that they are made from: making all of them again
+ * would be most of a token's work. */
+static struct sy_attn_widths widths(const struct sy_config_model *m) {
+    struct dims d = dims_of(m);
+    return (struct sy_attn_widths){d.h, d.qk, d.v, d.h, d.nope + d.v, 1, d.rope};
+}
+
+static struct sy_attn_views views_of(const struct sy_config_model *m, const struct sy_attn_act *act) {
+    struct dims d = dims_of(m);
+    return (struct sy_attn_views){sy_heads_of(act->q, 0, d.qk), sy_heads_of(act->kv, 0, d.nope + d.v),
+                                  sy_heads_of(act->kva, d.kv_lora, 0), sy_heads_of(act->o, 0, d.v), act->lse};
+}
+
+/* Of each head the values behind its first n. */
+static struct sy_heads behind(struct sy_heads h, int64_t n) {
+    h.data = sy_at(h.data, h.dtype, n);
+    return h;
+}
+
+static struct sy_attention op_of(const struct sy_layer_ctx *c, const struct sy_attn_views *v) {
     struct dims d = dims_of(c->model);
-    struct sy_attention op = {.sequences = b->at.n,
-                              .seq_len = b->cached + b->at.seq_len,
-                              .first = b->cached,
-                              .heads = d.h,
+    struct sy_attention op = {.heads = d.h,
                               .kv_heads = d.h,
                               .dv = d.v,
                               .n_slices = 2,
-                              .v = sy_heads_of(act->kv, d.nope, d.nope + d.v),
+                              .v = behind(v->k, d.nope),
                               .scale = (float)c->attention_scale,
                               .c = (float)(c->attention_scale * 0x1.71547652b82fep+0),
-                              .doc_start = b->doc_start,
                               .window = c->model->window,
-                              .o = sy_heads_of(act->o, 0, d.v),
-                              .lse = act->lse};
-    op.slice[0] = (struct sy_head_slice){
-        .d = d.nope, .q = sy_heads_of(act->q, 0, d.qk), .k = sy_heads_of(act->kv, 0, d.nope + d.v)};
-    op.slice[1] = (struct sy_head_slice){
-        .d = d.rope, .q = sy_heads_of(act->q, d.nope, d.qk), .k = sy_heads_of(act->kva, d.kv_lora, 0)};
+                              .o = v->o,
+                              .lse = v->lse};
+    op.slice[0] = (struct sy_head_slice){.d = d.nope, .q = v->q, .k = v->k};
+    op.slice[1] = (struct sy_head_slice){.d = d.rope, .q = behind(v->q, d.nope), .k = v->v};
+    return op;
+}
+
+static struct sy_attention attention_of(const struct sy_layer_ctx *c, const struct sy_batch *b,
+                                        const struct sy_attn_act *act, const struct sy_attn_grad *g) {
+    struct dims d = dims_of(c->model);
+    struct sy_attn_views views = views_of(c->model, act);
+    struct sy_attention op = op_of(c, &views);
+    op.sequences = b->at.n;
+    op.seq_len = b->at.seq_len;
+    op.doc_start = b->doc_start;
     if (g) {
         op.slice[0].dq = sy_heads_of(g->dq, 0, d.qk);
         op.slice[0].dk = sy_heads_of(g->dkv, 0, d.nope + d.v);
@@ -110,30 +126,38 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
     return op;
 }
 
+static void attend(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
+                   const struct sy_attn_act *act) {
+    const struct sy_batch *b = call->batch;
+    struct sy_attention op = attention_of(c, b, act, NULL);
+    if (b->n_texts > 0)
+        sy_attend_texts(
+            c, &(struct sy_attend){b, widths(c->model), views_of(c->model, act), &act->cache, op_of});
+    else if (!call->saved)
+        c->x->ops->attention_fwd(c->x, &op);
+}
+
 static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n,
                 const struct sy_attn_act *act, struct sy_mat x, struct sy_mat y) {
     const struct sy_layer_weights *w = call->w;
-    struct sy_attn_act own = sy_cache_rows(act, call->batch->cached);
     int64_t t = call->batch->tokens;
     struct dims d = dims_of(c->model);
     if (d.q_lora > 0) {
-        sy_linear_fwd(c->x, t, &w->wqa, w->bqa, n, own.qa);
-        struct sy_row_norm norm = {d.q_lora, w->qa_norm, own.qa, own.r_qa};
-        sy_norm_fwd(c, latent_eps, t, &norm, own.qan);
-        sy_linear_fwd(c->x, t, &w->wqb, NULL, own.qan, own.q);
+        sy_linear_fwd(c->x, t, &w->wqa, w->bqa, n, act->qa);
+        struct sy_row_norm norm = {d.q_lora, w->qa_norm, act->qa, act->r_qa};
+        sy_norm_fwd(c, latent_eps, t, &norm, act->qan);
+        sy_linear_fwd(c->x, t, &w->wqb, NULL, act->qan, act->q);
     } else {
-        sy_linear_fwd(c->x, t, &w->wq, NULL, n, own.q);
+        sy_linear_fwd(c->x, t, &w->wq, NULL, n, act->q);
     }
-    sy_linear_fwd(c->x, t, &w->wkva, w->bkva, n, own.kva);
-    struct sy_row_norm norm = {d.kv_lora, w->kva_norm, own.kva, own.r_kva};
-    sy_norm_fwd(c, latent_eps, t, &norm, own.kvn);
-    sy_linear_fwd(c->x, t, &w->wkvb, NULL, own.kvn, own.kv);
-    rope(c, call->batch, d.h, 0, sy_heads_of(own.q, d.nope, d.qk));
-    rope(c, call->batch, 1, 0, sy_heads_of(own.kva, d.kv_lora, 0));
-    struct sy_attention op = attention_of(c, call->batch, act, NULL);
-    if (!call->saved)
-        c->x->ops->attention_fwd(c->x, &op);
-    sy_linear_fwd_add(c->x, t, &w->wo, w->bo, own.o, (struct sy_added){x, y});
+    sy_linear_fwd(c->x, t, &w->wkva, w->bkva, n, act->kva);
+    struct sy_row_norm norm = {d.kv_lora, w->kva_norm, act->kva, act->r_kva};
+    sy_norm_fwd(c, latent_eps, t, &norm, act->kvn);
+    sy_linear_fwd(c->x, t, &w->wkvb, NULL, act->kvn, act->kv);
+    rope(c, call->batch, d.h, 0, sy_heads_of(act->q, d.nope, d.qk));
+    rope(c, call->batch, 1, 0, sy_heads_of(act->kva, d.kv_lora, 0));
+    attend(c, call, act);
+    sy_linear_fwd_add(c->x, t, &w->wo, w->bo, act->o, (struct sy_added){x, y});
 }
 
 /* dkva's rope columns = BF of the heads' dk_rope added ascending in fp32: a head_sum over H heads. */
@@ -160,11 +184,13 @@ static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *
     join_rope_keys(c, t, d, g);
     rope(c, call->batch, 1, 1, sy_heads_of(g->dkva, d.kv_lora, 0));
     sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wkvb, g->dkv}}, g->dkvn);
-    sy_norm_bwd(c, t, &(struct sy_row_norm){d.kv_lora, w->kva_norm, act->kva, act->r_kva}, g->dkvn, g->dkva);
+    sy_norm_bwd(c, t, &(struct sy_row_norm){d.kv_lora, w->kva_norm, act->kva, act->r_kva}, g->dkvn,
+                (struct sy_mat){0}, g->dkva);
     struct sy_linear_grad maps[2] = {{&w->wq, g->dq}, {&w->wkva, g->dkva}};
     if (d.q_lora > 0) {
         sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wqb, g->dq}}, g->dqan);
-        sy_norm_bwd(c, t, &(struct sy_row_norm){d.q_lora, w->qa_norm, act->qa, act->r_qa}, g->dqan, g->dqa);
+        sy_norm_bwd(c, t, &(struct sy_row_norm){d.q_lora, w->qa_norm, act->qa, act->r_qa}, g->dqan,
+                    (struct sy_mat){0}, g->dqa);
         maps[0] = (struct sy_linear_grad){&w->wqa, g->dqa};
     }
     sy_linear_bwd(c->x, t, 2, maps, dn);
@@ -194,6 +220,4 @@ static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call 
     }
 }
 
-static int64_t width(const struct sy_config_model *m) { return m->n_heads * m->v_head_dim; }
-
-const struct sy_attn_kind sy_attn_mla = {width, take, take_cache, take_grad, fwd, bwd_inputs, bwd_weights};
+const struct sy_attn_kind sy_attn_mla = {widths, take, take_grad, fwd, bwd_inputs, bwd_weights};

@@ -1,22 +1,41 @@
-/* A cache of keys and values: a sequence that grows is computed from its new tokens alone.
+/* Keys and values of texts that grow: a batch has their new tokens alone, those of several texts side by side.
  *
- *     a batch of tokens c .. n - 1 of a sequence, batch.cached = c
- *     each layer:  its rows c .. n - 1 of q, k, v       behind those of the tokens before, which stay
- *                  attention of these queries           over the keys and values 0 .. n - 1
+ *     rows row .. row + n - 1 of a batch     tokens cached .. cached + n - 1 of a text
+ *     each layer: their keys and values      go to the text's slot, behind those of the tokens before
+ *     attention of these queries             over the keys and values 0 .. cached + n - 1 of the slot
  *
- * A row of a layer depends on its own token and, in attention, on those before it; no bit depends on how many
- * rows are computed together (NUMERICS 1). So logits have the bits of a pass over the whole sequence.
+ * A row of a layer depends on its own token and, in attention, on those of its text before it; no bit depends on
+ * which rows are computed together (NUMERICS 1). So logits have the bits of a pass over the text alone.
  *
- * There is no copy: without backward the activations of attention have room for max_tokens rows, and a model
- * with `cached` has k and v (MLA: kv and kva) for each layer. Whose tokens they are the caller knows: after a
- * batch with c cached and t own tokens, those of 0 .. c + t - 1.
+ * A slot has head after head, so that a head's keys are read one behind the other. Whose tokens a slot holds the
+ * caller knows. Without a cache texts are whole, and attention reads the batch's rows.
  */
 #ifndef SY_MODEL_CACHE_H
 #define SY_MODEL_CACHE_H
 
 #include "model/attn.h"
 
-/* The activations of tokens from `first` on. */
-struct sy_attn_act sy_cache_rows(const struct sy_attn_act *act, int64_t first);
+/* Local. Takes what all layers share: queries and outputs of one text by its tokens, as attention reads and writes
+ * them. */
+void sy_cache_take_shared(const struct sy_layer_ctx *c, struct sy_arena *a, const struct sy_attn_widths *w,
+                          struct sy_attn_cache *cache);
+/* Local. Takes a layer's slots. */
+void sy_cache_take_layer(const struct sy_layer_ctx *c, struct sy_arena *a, const struct sy_attn_widths *w,
+                         struct sy_attn_cache *cache);
+
+/* Attention of the batch's texts: rows are its own, `op` makes the op that reads and writes such views but for
+ * sequences, seq_len and first. */
+struct sy_attend {
+    const struct sy_batch *batch;
+    struct sy_attn_widths widths;
+    struct sy_attn_views rows;
+    const struct sy_attn_cache *cache;
+    struct sy_attention (*op)(const struct sy_layer_ctx *c, const struct sy_attn_views *views);
+};
+void sy_attend_texts(const struct sy_layer_ctx *c, const struct sy_attend *what);
+
+/* The first n tokens of slot `from` of a layer are those of slot `to`, too. */
+void sy_cache_copy(const struct sy_layer_ctx *c, const struct sy_attn_widths *w,
+                   const struct sy_attn_cache *cache, int from, int to, int64_t n);
 
 #endif

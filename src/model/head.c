@@ -90,7 +90,7 @@ void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const 
     }
     if (!sink)
         return;
-    sy_norm_bwd(c, b->tokens, &norm, h->dxn, dx);
+    sy_norm_bwd(c, b->tokens, &norm, h->dxn, (struct sy_mat){0}, dx);
     sy_norm_weights(b, sink, c->params->final_norm, &norm, h->dxn);
     sink->flush(sink->self);
 }
@@ -103,6 +103,12 @@ void sy_head_norm(const struct sy_layer_ctx *c, const struct sy_batch *b, const 
 
 void sy_head_rows(const struct sy_layer_ctx *c, const struct sy_head *h, int64_t first, int64_t n) {
     logits_of(c, h, first, n);
+}
+
+void sy_head_loss_rows(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,
+                       int64_t first, int64_t n) {
+    for (int64_t i = 0; i < n; i += h->size.chunk)
+        chunk_loss(c, b, h, (struct sy_mat){0}, first + i, n - i < h->size.chunk ? n - i : h->size.chunk);
 }
 
 void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *h,

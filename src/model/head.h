@@ -13,15 +13,16 @@ struct sy_head_sizes {
 
 struct sy_head {
     struct sy_head_sizes size;
-    struct sy_mat xn; /* [T, D] */
-    float *r;         /* [T] */
-    float *logits;    /* [chunk, V] fp32 */
+    struct sy_mat xn;      /* [T, D] */
+    float *r;              /* [T] */
+    float *logits;         /* [chunk, V] fp32 */
     struct sy_mat dlogits; /* [piece, V] */
     struct sy_mat dxn;     /* [T, D] */
 };
 
 /* For sequences of seq_len, max_tokens at a time. */
-struct sy_head_sizes sy_head_sizes(const struct sy_device *device, int64_t vocab, int64_t seq_len, int64_t max_tokens);
+struct sy_head_sizes sy_head_sizes(const struct sy_device *device, int64_t vocab, int64_t seq_len,
+                                   int64_t max_tokens);
 
 void sy_head_take(const struct sy_layer_ctx *c, struct sy_arena *a, int backward, struct sy_head *head);
 
@@ -38,5 +39,9 @@ void sy_head_logits(const struct sy_layer_ctx *c, const struct sy_batch *b, cons
 void sy_head_norm(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *head,
                   struct sy_mat x);
 void sy_head_rows(const struct sy_layer_ctx *c, const struct sy_head *head, int64_t first, int64_t n);
+
+/* Loss of tokens first .. first + n - 1 to the tally, after their norm. */
+void sy_head_loss_rows(const struct sy_layer_ctx *c, const struct sy_batch *b, const struct sy_head *head,
+                       int64_t first, int64_t n);
 
 #endif

@@ -79,6 +79,7 @@ static struct sy_layer_ctx context(struct sy_model *m, const struct sy_model_opt
                                  .max_tokens = o->max_sequences * o->seq_len,
                                  .max_sequences = o->max_sequences,
                                  .max_seq_len = o->seq_len,
+                                 .cache = o->cache,
                                  .scalars = o->scalars,
                                  .tally = o->tally,
                                  .counts = o->counts};
@@ -135,7 +136,6 @@ static sy_status make_part(struct sy_model *m, const struct sy_model_options *o,
                                                       .n_layers = stage->n_layers,
                                                       .pending = stage->pending,
                                                       .split = stage->split,
-                                                      .cached = o->cached,
                                                       .log = o->log},
                            &p->stage);
 }
@@ -326,6 +326,14 @@ sy_status sy_model_logits_begin(struct sy_model *m, const struct sy_batch *b) {
     SY_TRY(layers_fwd(m, &m->part[0], 0, b, SY_PASS_EVAL));
     sy_head_norm(&m->c, b, &m->head, edge(&m->part[0], SY_MODEL_OUT, 0));
     return SY_OK;
+}
+
+void sy_model_loss_rows(struct sy_model *m, const struct sy_batch *b, int64_t first, int64_t n) {
+    sy_head_loss_rows(&m->c, b, &m->head, first, n);
+}
+
+void sy_model_copy_text(const struct sy_model *m, int from, int to, int64_t n) {
+    sy_stage_copy_slot(m->part[0].stage, from, to, n);
 }
 
 int64_t sy_model_logits_most(const struct sy_model *m) { return m->head.size.chunk; }

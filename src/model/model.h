@@ -43,7 +43,8 @@ struct sy_model_options {
     const struct sy_log *log;
     const struct sy_model_stage *stages; /* read by create; NULL: all layers, a batch at a time */
     int n_stages;
-    int cached; /* forward only, one stage: batches may go on from those before (cache.h) */
+    /* Forward only, one stage: texts of a batch go on from those before (cache.h). */
+    struct sy_cache_size cache;
 };
 
 struct sy_model;
@@ -100,6 +101,12 @@ sy_status sy_model_logits(struct sy_model *model, const struct sy_batch *batch, 
 sy_status sy_model_logits_begin(struct sy_model *model, const struct sy_batch *batch);
 int64_t sy_model_logits_most(const struct sy_model *model);
 const float *sy_model_logits_rows(struct sy_model *model, int64_t first, int64_t n);
+
+/* Collective over ep. The same pass, then the loss of the tokens first … first+n-1, to the tally. */
+void sy_model_loss_rows(struct sy_model *model, const struct sy_batch *batch, int64_t first, int64_t n);
+
+/* Local. Of a cache (cache.h): the first n tokens of text `from` are those of text `to`, too. */
+void sy_model_copy_text(const struct sy_model *model, int from, int to, int64_t n);
 
 /* Rows that the experts of a rank have room for, all ranks alike; 0: all there can be. Where they got
  * more, the tally says so (overflow), and the same batches are to be run again by a model with more

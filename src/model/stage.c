@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "model/attn.h"
+#include "model/cache.h"
 #include "model/ffn_weights.h"
 #include "ops/trace.h"
 
@@ -39,9 +40,15 @@ struct sy_stage {
     struct micro_batch *mb; /* [pending] */
     /* [pending * n_layers + 1] of each layer and micro-batch; the last is shared */
     struct sy_exchange *exchange;
-    struct sy_mat y, d_norm, ffn_a; /* of one call */
+    struct sy_mat y, ffn_a; /* of one call */
     struct sy_moe_scratch moe;
 };
+
+/* Of attention's output. */
+static int64_t width_of(const struct sy_stage *s) {
+    struct sy_attn_widths w = s->attn->widths(s->o.ctx->model);
+    return w.heads * w.o;
+}
 
 static int is_moe(const struct sy_stage *s, int l) {
     return sy_layer_is_moe(s->o.ctx->model, s->o.first + l);
@@ -68,7 +75,7 @@ static void take_saved(const struct sy_stage *s, struct sy_arena *a, int moe, st
                        struct act *t) {
     const struct sy_layer_ctx *c = s->o.ctx;
     t->moe.exchange = exchange;
-    t->attn.o = sy_take_mat(a, "attention", c->max_tokens, s->attn->width(c->model), c->x->dtype);
+    t->attn.o = sy_take_mat(a, "attention", c->max_tokens, width_of(s), c->x->dtype);
     t->attn.lse = sy_take_f32(a, "attention", c->max_tokens * c->model->n_heads);
     if (moe)
         sy_moe_take_saved(&c->moe, a, &t->moe);
@@ -129,10 +136,15 @@ static int any_recomputed(const struct sy_stage *s) {
 static void take_forward_only(const struct sy_stage *s, struct sy_arena *a, struct micro_batch *m,
                               const struct act *one) {
     const struct sy_layer_ctx *c = s->o.ctx;
+    struct sy_attn_widths w = s->attn->widths(c->model);
+    struct sy_attn_cache cache = {0};
+    if (c->cache.texts > 0)
+        sy_cache_take_shared(c, a, &w, &cache);
     for (int l = 0; l < s->o.n_layers; l++) {
         m->act[l] = *one;
-        if (l > 0 && s->o.cached)
-            s->attn->take_cache(c, a, &m->act[l].attn);
+        m->act[l].attn.cache = cache;
+        if (c->cache.texts > 0)
+            sy_cache_take_layer(c, a, &w, &m->act[l].attn.cache);
         if (l > 0)
             m->x[l] = l < 3 ? sy_take_mat(a, "residual stream", c->max_tokens, c->model->dim, c->x->dtype)
                             : m->x[l - 2];
@@ -175,7 +187,6 @@ void sy_stage_carve(struct sy_stage *s, struct sy_arena *a) {
             take_grads(s, a, &s->mb[i], &grad, other);
     }
     s->y = sy_take_mat(a, "gradients of activations", c->max_tokens, c->model->dim, c->x->dtype);
-    s->d_norm = sy_take_mat(a, "gradients of activations", c->max_tokens, c->model->dim, c->x->dtype);
     if (k.dense)
         s->ffn_a = sy_take_mat(a, "gradients of activations", c->max_tokens, c->model->inter_dim, SY_F32);
     if (k.moe)
@@ -226,7 +237,7 @@ sy_status sy_stage_create(const struct sy_stage_options *o, struct sy_stage **ou
         sy_stage_destroy(s);
         SY_FAIL(SY_ERR_MEMORY, "no memory for a model of %d layers", o->n_layers);
     }
-    s->attn = o->ctx->model->attention == SY_ATTENTION_MLA ? &sy_attn_mla : &sy_attn_gqa;
+    s->attn = sy_attn_kind_of(o->ctx->model);
     s->backward = o->recompute != NULL;
     s->o.split = o->split && s->backward;
     s->check = s->backward && o->recompute->determinism_check == SY_DETERMINISM_CHECK_DEFAULT;
@@ -257,6 +268,12 @@ void sy_stage_destroy(struct sy_stage *s) {
     free(s->mb);
     free(s->recomputed);
     free(s);
+}
+
+void sy_stage_copy_slot(const struct sy_stage *s, int from, int to, int64_t n) {
+    struct sy_attn_widths w = s->attn->widths(s->o.ctx->model);
+    for (int l = 0; l < s->o.n_layers; l++)
+        sy_cache_copy(s->o.ctx, &w, &s->mb[0].act[l].attn.cache, from, to, n);
 }
 
 sy_status sy_stage_connect(struct sy_stage *s, sy_status mine) {
@@ -362,7 +379,7 @@ static sy_status layer_fwd(struct sy_stage *s, const struct call *k, struct sy_m
     sy_norm_fwd(c, eps, tokens, &(struct sy_row_norm){d, k->w->attn_norm, x, t->r1}, t->n1);
     show(k, "norm before attention", t->n1, d);
     s->attn->fwd(c, &attn, t->n1, &t->attn, x, t->x_mid);
-    show(k, "attention", t->attn.o, s->attn->width(c->model));
+    show(k, "attention", t->attn.o, width_of(s));
     show(k, "input + attention", t->x_mid, d);
     sy_norm_fwd(c, eps, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, t->n2);
     show(k, "norm before feed-forward", t->n2, d);
@@ -404,14 +421,12 @@ static sy_status layer_bwd_inputs(struct sy_stage *s, const struct call *k, stru
                                         .scratch = s->ffn_a,
                                         .grad = &g->ffn,
                                         .dx = g->dn2});
-    sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, g->dn2, s->d_norm);
+    sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, g->dn2, dy, g->dx_mid);
     show(k, "gradient of feed-forward's input", g->dn2, d);
-    add(k, dy, s->d_norm, g->dx_mid);
     show(k, "gradient of input + attention", g->dx_mid, d);
     s->attn->bwd_inputs(c, &attn, &(struct sy_attn_back){t->n1, g->dx_mid, &t->attn, &g->attn}, g->dn1);
-    sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->attn_norm, x, t->r1}, g->dn1, s->d_norm);
+    sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->attn_norm, x, t->r1}, g->dn1, g->dx_mid, dx);
     show(k, "gradient of attention's input", g->dn1, d);
-    add(k, g->dx_mid, s->d_norm, dx);
     show(k, "gradient of input", dx, d);
     return SY_OK;
 }

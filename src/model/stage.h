@@ -20,7 +20,6 @@ struct sy_stage_options {
     int first, n_layers;
     int pending;
     int split;
-    int cached; /* forward only: keys and values of each layer stay for later tokens (cache.h) */
     const struct sy_log *log;
 };
 
@@ -45,6 +44,9 @@ void sy_stage_idle(struct sy_stage *stage, enum sy_stage_call call);
  * of the exchange. */
 sy_status sy_stage_fwd(struct sy_stage *stage, int mb, const struct sy_batch *batch, enum sy_pass pass,
                        struct sy_mat in, struct sy_mat out);
+
+/* Local. Of a cache (cache.h): the first n tokens of slot `from` are those of slot `to`, too. */
+void sy_stage_copy_slot(const struct sy_stage *stage, int from, int to, int64_t n);
 
 /* Collective. din [T, D] (or data NULL for none) from dout [T, D], weight gradients to the sink. */
 sy_status sy_stage_bwd(struct sy_stage *stage, int mb, struct sy_mat dout, struct sy_mat din,

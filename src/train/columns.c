@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum column { LOSS, NORM, LR, RATE, FLOPS, PEAK, LEFT, BYTES, CV, DEAD, COLUMNS };
+enum column { LOSS, NORM, LR, BATCH, RATE, FLOPS, PEAK, LEFT, BYTES, CV, DEAD, COLUMNS };
 
 /* In the order of the line. rank: 0 is the last to go when there is no room. No text is wider than its
  * column. */
@@ -12,9 +12,10 @@ static const struct {
     const char *head;
     int width, rank;
 } table[COLUMNS] = {
-    [LOSS] = {"loss", 7, 0},    [NORM] = {"|grad|", 7, 3}, [LR] = {"lr", 7, 5},     [RATE] = {"tok/s", 5, 2},
-    [FLOPS] = {"FLOP/s", 6, 8}, [PEAK] = {"%peak", 5, 7},  [LEFT] = {"left", 5, 1}, [BYTES] = {"bytes", 5, 9},
-    [CV] = {"cv", 4, 4},        [DEAD] = {"dead", 5, 6},
+    [LOSS] = {"loss", 7, 0},   [NORM] = {"|grad|", 7, 3}, [LR] = {"lr", 7, 5},
+    [BATCH] = {"batch", 5, 3}, [RATE] = {"tok/s", 5, 2},  [FLOPS] = {"FLOP/s", 6, 8},
+    [PEAK] = {"%peak", 5, 7},  [LEFT] = {"left", 5, 1},   [BYTES] = {"bytes", 5, 9},
+    [CV] = {"cv", 4, 4},       [DEAD] = {"dead", 5, 6},
 };
 
 /* --- texts of a column's width ---------------------------------------------------------------- */
@@ -69,6 +70,13 @@ static void balance(const struct sy_figures *f, enum column column, char out[TEX
         snprintf(out, TEXT, "%lld", (long long)f->dead);
 }
 
+static void whole(int64_t n, char out[TEXT]) {
+    if (n < 100000)
+        snprintf(out, TEXT, "%lld", (long long)n);
+    else
+        prefixed((double)n, out);
+}
+
 static void text_of(const struct sy_figures *f, enum column column, char out[TEXT]) {
     switch (column) {
     case LOSS:
@@ -77,6 +85,8 @@ static void text_of(const struct sy_figures *f, enum column column, char out[TEX
         return plain(f->norm, 2, out);
     case LR:
         return (void)snprintf(out, TEXT, "%.1e", f->lr >= 1e-99 ? f->lr : 0.0);
+    case BATCH:
+        return whole(f->batch, out);
     case RATE:
         return prefixed(f->tps, out);
     case FLOPS:
@@ -94,7 +104,7 @@ static void text_of(const struct sy_figures *f, enum column column, char out[TEX
 
 /* --- lines ------------------------------------------------------------------------------------ */
 
-struct sy_columns sy_columns_choose(int64_t steps, int balance_shown, int columns) {
+struct sy_columns sy_columns_choose(int64_t steps, int what, int columns) {
     struct sy_columns c = {.columns = columns > 0 && columns < SY_LINE_COLUMNS ? columns : SY_LINE_COLUMNS,
                            .steps = steps};
     c.step_width = 2 * snprintf(NULL, 0, "%lld", (long long)steps) + 1;
@@ -103,7 +113,8 @@ struct sy_columns sy_columns_choose(int64_t steps, int balance_shown, int column
     int width = c.step_width;
     for (int rank = 0; rank < COLUMNS; rank++)
         for (int i = 0; i < COLUMNS; i++) {
-            if (table[i].rank != rank || ((i == CV || i == DEAD) && !balance_shown))
+            int needs = i == CV || i == DEAD ? SY_COLUMNS_BALANCE : i == BATCH ? SY_COLUMNS_BATCH : 0;
+            if (table[i].rank != rank || (what & needs) != needs)
                 continue;
             if (width + 1 + table[i].width > c.columns)
                 continue;

@@ -29,11 +29,13 @@ struct sy_figures {
     int counted;            /* cv and dead are known */
     double cv;              /* of the layers the largest standard deviation / mean of the experts' loads */
     int64_t dead;           /* experts without a route, summed over layers */
+    int64_t batch;          /* sequences of the step */
 };
 
-/* Local. For lines of at most `columns` (0: 79; more than 79 are not needed). balance: there are MoE
- * layers. */
-struct sy_columns sy_columns_choose(int64_t steps, int balance, int columns);
+/* Local. For lines of at most `columns` (0: 79; more than 79 are not needed). what: BALANCE there are MoE layers,
+ * BATCH it changes. */
+enum { SY_COLUMNS_BALANCE = 1, SY_COLUMNS_BATCH = 2 };
+struct sy_columns sy_columns_choose(int64_t steps, int what, int columns);
 
 void sy_columns_head(const struct sy_columns *c, char out[SY_LINE_BYTES]);
 void sy_columns_line(const struct sy_columns *c, const struct sy_figures *f, char out[SY_LINE_BYTES]);

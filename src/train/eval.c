@@ -100,7 +100,7 @@ static sy_status eval_together(struct sy_session *s, int64_t total) {
 }
 
 sy_status sy_session_eval(struct sy_session *s, int64_t max_batches, double *loss, int64_t *n_valid) {
-    int64_t total = sy_mixture_eval_count(s->data.mixture), batch = s->config->training.global_batch_size;
+    int64_t total = sy_mixture_eval_count(s->data.mixture), batch = s->most_sequences;
     if (max_batches >= 0 && max_batches < (total + batch - 1) / batch)
         total = max_batches * batch;
     SY_TRY(eval_together(s, total));

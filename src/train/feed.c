@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/folders.h"
+#include "config/ramp.h"
 #include "train/plants.h"
 
 struct sy_data_options sy_session_data_options(const struct sy_config *c, const struct sy_log *log) {
@@ -77,8 +78,8 @@ void sy_data_close(struct sy_data *d) {
 }
 
 int64_t sy_session_token(const struct sy_session *s, int64_t step) {
-    int64_t batch = s->config->training.global_batch_size * s->config->training.seq_len, token;
-    if (__builtin_mul_overflow(step - s->base_step, batch, &token) ||
+    int64_t sequences = sy_steps_sequences(&s->config->training, s->base_step, step), token;
+    if (__builtin_mul_overflow(sequences, s->config->training.seq_len, &token) ||
         __builtin_add_overflow(token, s->base_token, &token))
         return INT64_MAX;
     return token;
@@ -125,7 +126,9 @@ sy_status sy_feed_make_ahead(struct sy_session *s) {
 void sy_feed_free_ahead(struct sy_session *s) { free(s->ahead.feed.ids); }
 
 void sy_feed_fetch_ahead(struct sy_session *s, int64_t next) {
-    int is_wanted = s->ahead.feed.ids && s->data.mixture && next < s->config->training.steps;
+    const struct sy_config_training *t = &s->config->training;
+    int is_wanted = s->ahead.feed.ids && s->data.mixture && next < t->steps &&
+                    sy_step_sequences(t, next) == t->global_batch_size;
     if (is_wanted && s->ahead.step != next)
         s->ahead.step = fetch(s, next, &s->ahead.feed) == SY_OK ? next : -1;
 }
@@ -151,24 +154,37 @@ static void send_tokens(struct sy_session *s, int64_t n) {
     send(s, n, s->feed.position, s->fed.position);
 }
 
-struct sy_batch sy_feed_sequence(struct sy_session *s, const int32_t *ids, int64_t first, int64_t n) {
+struct sy_batch sy_feed_sequence(struct sy_session *s, const int32_t *ids, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         s->feed.ids[i] = ids[i];
-        s->feed.position[i] = (int32_t)(first + i);
+        s->feed.position[i] = (int32_t)i;
     }
     send(s, n, s->feed.ids, s->fed.ids);
     send(s, n, s->feed.position, s->fed.position);
-    return (struct sy_batch){
-        .at = {0, 1, n}, .tokens = n, .cached = first, .ids = s->fed.ids, .position = s->fed.position};
+    return (struct sy_batch){.at = {0, 1, n}, .tokens = n, .ids = s->fed.ids, .position = s->fed.position};
 }
 
-struct sy_batch sy_feed_labelled(struct sy_session *s, int64_t n) {
-    send_tokens(s, n);
+struct sy_batch sy_feed_texts(struct sy_session *s, const struct sy_feed_text *texts, int n_texts,
+                              struct sy_text_rows *rows) {
+    int64_t n = 0;
+    for (int i = 0; i < n_texts; i++) {
+        const struct sy_feed_text *t = &texts[i];
+        rows[i] = (struct sy_text_rows){n, t->n, t->cached, t->slot};
+        for (int64_t k = 0; k < t->n; k++, n++) {
+            s->feed.ids[n] = t->ids[k];
+            s->feed.labels[n] = t->labels ? t->labels[k] : SY_LABEL_NONE;
+            s->feed.position[n] = (int32_t)(t->cached + k);
+        }
+    }
+    send(s, n, s->feed.ids, s->fed.ids);
+    send(s, n, s->feed.labels, s->fed.labels);
+    send(s, n, s->feed.position, s->fed.position);
     return (struct sy_batch){.at = {0, 1, n},
                              .tokens = n,
+                             .texts = rows,
+                             .n_texts = n_texts,
                              .ids = s->fed.ids,
                              .labels = s->fed.labels,
-                             .doc_start = s->fed.doc_start,
                              .position = s->fed.position};
 }
 

@@ -30,12 +30,19 @@ sy_status sy_feed_fetch_heldout(struct sy_session *s, int64_t first, int64_t n);
 /* Positions of the first n sequences; enqueues their copy. Returns their valid labels. */
 int64_t sy_feed_send(struct sy_session *s, int64_t n);
 
-/* Tokens first .. first + n - 1 of one sequence of one document, no longer than the step's; enqueues their
- * copy. */
-struct sy_batch sy_feed_sequence(struct sy_session *s, const int32_t *ids, int64_t first, int64_t n);
+/* One sequence of one document, no longer than the step's; enqueues its copy. */
+struct sy_batch sy_feed_sequence(struct sy_session *s, const int32_t *ids, int64_t n);
 
-/* The feed's first n tokens, filled by the caller with their labels, as one sequence; enqueues their copy. */
-struct sy_batch sy_feed_labelled(struct sy_session *s, int64_t n);
+/* n tokens of a text, behind `cached` others of its slot (model/cache.h). */
+struct sy_feed_text {
+    const int32_t *ids, *labels; /* [n]; labels NULL: none */
+    int64_t n, cached;
+    int slot;
+};
+/* The texts side by side, together no more than a pass has room for (sy_session_rows); enqueues their copy. rows
+ * [n_texts], filled here, stays as long as the batch. */
+struct sy_batch sy_feed_texts(struct sy_session *s, const struct sy_feed_text *texts, int n_texts,
+                              struct sy_text_rows *rows);
 
 /* Places first .. first + n - 1 as a batch. */
 struct sy_batch sy_feed_batch(const struct sy_session *s, int64_t first, int64_t n);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fmath.h"
+#include "config/ramp.h"
 
 struct sy_load sy_load_of(int layer, const int64_t *counts, int64_t experts) {
     struct sy_load l = {.layer = layer, .min = counts[0], .max = counts[0]};
@@ -200,6 +201,8 @@ sy_status sy_metrics_step(struct sy_metrics *m, struct sy_session *s, const stru
     bits(f, "grad_norm_bits", r->norm);
     number(f, "lr", r->lr);
     fprintf(f, "\"tokens\":%lld,", (long long)sy_session_token(s, r->step));
+    if (c->training.batch_ramp.n > 0)
+        fprintf(f, "\"batch\":%lld,", (long long)sy_step_sequences(&c->training, r->step - 1));
     number(f, "tps", t->tps);
     number(f, "tps_total", t->tps_total);
     number(f, "tflops", t->tflops);

@@ -198,7 +198,7 @@ sy_status sy_session_make_model(struct sy_session *s, int train) {
     o.scalars = s->step.scalars;
     o.tally = s->step.tally;
     o.counts = train ? s->step.counts : NULL;
-    o.cached = s->cached;
+    o.cache = s->cache;
     o.log = s->log;
     if (s->mesh.pp == 1)
         return sy_model_create(&o, &s->model);
@@ -218,11 +218,7 @@ sy_status sy_session_make_model(struct sy_session *s, int train) {
                               &s->pipeline);
 }
 
-sy_status sy_session_regrow(struct sy_session *s, int64_t rows) {
-    struct sy_moe_counters counters = *sy_model_counters(s->model);
-    const struct sy_comm *world = &s->groups.world;
-    int train = s->gradients != NULL;
-    s->planned_rows = rows + rows / 4; /* loads that creep up do not grow the buffers at each step */
+static void forget_model(struct sy_session *s) {
     sy_repeat_forget(s);
     sy_pipeline_destroy(s->pipeline);
     sy_model_destroy(s->model);
@@ -230,10 +226,55 @@ sy_status sy_session_regrow(struct sy_session *s, int64_t rows) {
     s->pipeline = NULL;
     s->model = NULL;
     s->schedule = NULL;
+}
+
+sy_status sy_session_regrow(struct sy_session *s, int64_t rows) {
+    struct sy_moe_counters counters = *sy_model_counters(s->model);
+    const struct sy_comm *world = &s->groups.world;
+    int train = s->gradients != NULL;
+    s->planned_rows = rows + rows / 4; /* loads that creep up do not grow the buffers at each step */
+    forget_model(s);
     SY_TRY(world->ops->agree(world, sy_session_make_model(s, train)));
     counters.buffer_regrown++;
     *sy_model_counters(s->model) = counters;
     return SY_OK;
+}
+
+/* What is of a batch, from its walk to the memory of its gradients. */
+static sy_status make_for_batch(struct sy_session *s) {
+    s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
+    SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
+    SY_TRY(sy_session_make_step(s));
+    SY_TRY(sy_session_make_update(s));
+    SY_TRY(sy_session_make_model(s, 1));
+    return sy_session_make_training(s);
+}
+
+sy_status sy_session_set_batch(struct sy_session *s, int64_t sequences) {
+    struct sy_moe_counters counters = *sy_model_counters(s->model);
+    const struct sy_comm *world = &s->groups.world;
+    if (sequences == s->config->training.global_batch_size)
+        return SY_OK;
+    forget_model(s);
+    sy_step_routes_destroy(s->routes);
+    sy_reduce_destroy(s->reduce);
+    sy_gradients_destroy(s->gradients);
+    sy_update_destroy(s->update);
+    sy_feed_free_ahead(s);
+    sy_arena_fini(&s->memory);
+    sy_arena_fini(&s->host);
+    sy_calls_fini(&s->calls);
+    s->routes = NULL;
+    s->reduce = NULL;
+    s->gradients = NULL;
+    s->update = NULL;
+    s->ahead = (struct sy_feed_ahead){.step = -1};
+    s->of_batch = *s->config;
+    s->of_batch.training.global_batch_size = sequences;
+    s->config = &s->of_batch;
+    SY_TRY(world->ops->agree(world, make_for_batch(s)));
+    *sy_model_counters(s->model) = counters;
+    return sy_session_find_ends(s);
 }
 
 sy_status sy_session_make_weights(struct sy_session *s, int train) {
@@ -244,6 +285,10 @@ sy_status sy_session_make_weights(struct sy_session *s, int train) {
     o.groups = &s->groups;
     o.state = &s->state;
     SY_TRY(sy_weights_init(&o, &s->weights));
+    return sy_session_make_update(s);
+}
+
+sy_status sy_session_make_update(struct sy_session *s) {
     return sy_update_create(
         &(struct sy_update_options){.norm_without_experts = sy_plant_is(s->config, "clip_without_experts"),
                                     .state = &s->state,

@@ -11,5 +11,10 @@ sy_status sy_session_make_step(struct sy_session *s);
 sy_status sy_session_make_weights(struct sy_session *s, int train);
 sy_status sy_session_make_model(struct sy_session *s, int train);
 sy_status sy_session_make_training(struct sy_session *s);
+/* Local. Of the weights' parts the one that a batch has a share in. */
+sy_status sy_session_make_update(struct sy_session *s);
+
+/* Collective. Whether every rank has sequences in a step's last pass. */
+sy_status sy_session_find_ends(struct sy_session *s);
 
 #endif

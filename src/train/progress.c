@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include "base/clock.h"
+#include "config/ramp.h"
 
 /* Of the measured peak, what the configs in configs/ come to is between a fifth and three quarters.
  * Without a measured peak: a product that is emulated. */
@@ -14,12 +15,13 @@
 void sy_progress_init(const struct sy_session *s, int64_t first_step, int columns,
                       struct sy_progress_state *p) {
     const struct sy_config *c = s->config;
-    int moe = s->params->n_layers > c->model.n_dense_layers;
-    double tokens = (double)(c->training.global_batch_size * c->training.seq_len);
+    int what = s->params->n_layers > c->model.n_dense_layers ? SY_COLUMNS_BALANCE : 0;
+    double tokens = (double)(sy_step_sequences(&c->training, first_step) * c->training.seq_len);
+    what |= c->training.batch_ramp.n > 0 ? SY_COLUMNS_BATCH : 0;
     *p = (struct sy_progress_state){.first_step = first_step,
                                     .log_freq = c->metrics.log_freq,
-                                    .columns = sy_columns_choose(c->training.steps, moe, columns),
-                                    .log_columns = sy_columns_choose(c->training.steps, moe, 0)};
+                                    .columns = sy_columns_choose(c->training.steps, what, columns),
+                                    .log_columns = sy_columns_choose(c->training.steps, what, 0)};
     p->peak_flops = sy_ops_peak(&s->exec).flops;
     p->step_seconds =
         tokens * s->flops_per_token / (p->peak_flops > 0 ? GUESSED_SHARE * p->peak_flops : GUESSED_FLOPS);
@@ -55,6 +57,7 @@ void sy_progress_step(struct sy_progress_state *p, const struct sy_session *s, c
     t->mfu = p->peak_flops > 0 ? 100.0 * t->tflops * 1e12 / p->peak_flops : NAN;
     int64_t total = s->config->training.steps, done = r->step - p->first_step;
     *f = (struct sy_figures){.step = r->step,
+                             .batch = sy_step_sequences(&s->config->training, r->step - 1),
                              .loss = r->loss,
                              .norm = r->norm,
                              .lr = r->lr,

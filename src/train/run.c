@@ -75,7 +75,7 @@ sy_status sy_run_logits(struct sy_run *run, const int32_t *ids, int64_t n, float
         if (ids[i] < 0 || ids[i] >= vocab)
             SY_FAIL(SY_ERR_USAGE, "id %lld is %d, outside the vocabulary of %lld", (long long)i, (int)ids[i],
                     (long long)vocab);
-    struct sy_batch b = sy_feed_sequence(s, ids, 0, n);
+    struct sy_batch b = sy_feed_sequence(s, ids, n);
     SY_TRY(sy_model_logits_begin(s->model, &b));
     for (int64_t i = 0, piece; i < n; i += piece) {
         piece = n - i < sy_model_logits_most(s->model) ? n - i : sy_model_logits_most(s->model);

@@ -26,6 +26,9 @@ double sy_flops_per_token(const struct sy_config *c, const struct sy_params *par
 }
 
 int64_t sy_session_batch(const struct sy_session *s) { return s->calls.max_sequences; }
+int64_t sy_session_rows(const struct sy_session *s) {
+    return s->calls.max_sequences * s->config->training.seq_len;
+}
 
 struct sy_walk sy_session_walk(const struct sy_config *c, const struct sy_mesh *mesh, int dp_rank) {
     struct sy_share own = sy_mesh_lanes(mesh, dp_rank);
@@ -121,7 +124,6 @@ static int starts_elsewhere(const struct sy_session *s) {
 
 static sy_status build(struct sy_session *s, int parts) {
     int train = parts & SY_SESSION_TRAIN;
-    s->cached = !train && (parts & SY_SESSION_CACHE);
     SY_TRY(check_plant(s->config));
     s->walk = sy_session_walk(s->config, &s->mesh, s->mesh.dp_rank);
     SY_TRY(sy_calls_init(&s->mesh, &s->walk, s->config->training.local_batch_size, &s->calls));
@@ -150,17 +152,25 @@ static sy_status shell(struct sy_config *config, const struct sy_log *log, struc
     if (!s)
         SY_FAIL(SY_ERR_MEMORY, "no memory for a session");
     s->config = config;
+    s->most_sequences = config->training.global_batch_size;
     s->log = log;
     *out = s;
     return SY_OK;
 }
 
-/* Its weights are as the masters say: the last part, and the first that ranks do together. */
-static sy_status finish(struct sy_session *s, sy_status status, int parts, struct sy_session **out) {
+/* Whether every rank has sequences in a step's last pass. */
+static sy_status find_ends(struct sy_session *s, sy_status status) {
     const struct sy_comm *world = &s->groups.world;
     int64_t ends = status == SY_OK && s->calls.call[s->calls.n - 1].n > 0;
     status = world->ops->sum_i64(world, status, &ends, 1);
     s->all_end_together = ends == world->size;
+    return status;
+}
+sy_status sy_session_find_ends(struct sy_session *s) { return find_ends(s, SY_OK); }
+
+/* Its weights are as the masters say: the last part, and the first that ranks do together. */
+static sy_status finish(struct sy_session *s, sy_status status, int parts, struct sy_session **out) {
+    status = find_ends(s, status);
     if (status == SY_OK && (parts & SY_SESSION_INIT) && starts_elsewhere(s))
         status = sy_start_load(s);
     if (status == SY_OK)
@@ -175,8 +185,16 @@ static sy_status finish(struct sy_session *s, sy_status status, int parts, struc
 
 sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts,
                             struct sy_session **out) {
+    struct sy_cache_size none = {0}, one = {1, config->training.seq_len};
+    int cached = (parts & SY_SESSION_CACHE) && !(parts & SY_SESSION_TRAIN);
+    return sy_session_create_cache(config, log, cached ? one : none, parts, out);
+}
+
+sy_status sy_session_create_cache(struct sy_config *config, const struct sy_log *log,
+                                  struct sy_cache_size cache, int parts, struct sy_session **out) {
     struct sy_session *s = NULL;
     SY_TRY(shell(config, log, &s));
+    s->cache = cache;
     s->groups = sy_groups_self();
     sy_status status = SY_OK;
     if ((parts & SY_SESSION_TRAIN) && config->run.ranks > 1)

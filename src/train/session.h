@@ -51,7 +51,9 @@ struct sy_data { /* of a process, read only */
 };
 
 struct sy_session {
-    struct sy_config *config; /* not owned */
+    struct sy_config *config;  /* not owned; with a batch_ramp of_batch, when a step has been taken */
+    struct sy_config of_batch; /* *config, global_batch_size that of the step */
+    int64_t most_sequences;    /* of a step */
     const struct sy_log *log;
     struct sy_pool *pool;
     struct sy_device *own_device; /* what exec.device is */
@@ -85,7 +87,7 @@ struct sy_session {
     struct sy_mixture_place place;    /* of the stretch that it is in */
     int64_t applied; /* steps whose update was applied: the power in AdamW's bias correction */
     double flops_per_token;
-    int cached; /* made with CACHE */
+    struct sy_cache_size cache; /* made with CACHE */
 };
 
 enum sy_session_parts {
@@ -101,6 +103,10 @@ enum sy_session_parts {
  * `log` must outlive it. */
 sy_status sy_session_create(struct sy_config *config, const struct sy_log *log, int parts,
                             struct sy_session **out);
+
+/* Local. The same with parts CACHE, for the keys and values of so many texts. */
+sy_status sy_session_create_cache(struct sy_config *config, const struct sy_log *log,
+                                  struct sy_cache_size cache, int parts, struct sy_session **out);
 
 /* Collective. The same as a rank of `world`, on data that the ranks of a process share (sy_data_open); both
  * outlive it. Errors: also ERR_USAGE a mesh that cannot be. */
@@ -143,8 +149,12 @@ sy_status sy_session_step(struct sy_session *session, int64_t s, struct sy_step_
  * the walk (place k holds sequence sy_walk_sequence(k)). */
 sy_status sy_session_step_filled(struct sy_session *session, int64_t s, struct sy_step_result *out);
 
-/* Collective. Mean loss over up to max_batches global batches of held-out sequences (negative: all), in
- * nats per valid token. */
+/* Collective. Everything is as a step of so many sequences needs it; what is of another batch is made anew, weights
+ * and moments stay. sy_session_step does it (training.batch_ramp). Errors: ERR_MEMORY. */
+sy_status sy_session_set_batch(struct sy_session *session, int64_t sequences);
+
+/* Collective. Mean loss over up to max_batches global batches, the largest of a batch_ramp, of held-out sequences
+ * (negative: all), in nats per valid token. */
 sy_status sy_session_eval(struct sy_session *session, int64_t max_batches, double *loss, int64_t *n_valid);
 
 /* Collective. The digest of the weights as they are. Errors: of the device. */
@@ -171,8 +181,9 @@ int64_t sy_session_token(const struct sy_session *session, int64_t s);
  * stays. */
 double sy_flops_per_token(const struct sy_config *config, const struct sy_params *params);
 
-/* Sequences of one forward pass. */
+/* Sequences of one forward pass; their tokens. */
 int64_t sy_session_batch(const struct sy_session *session);
+int64_t sy_session_rows(const struct sy_session *session);
 
 /* The walk of a data-parallel rank. */
 struct sy_walk sy_session_walk(const struct sy_config *config, const struct sy_mesh *mesh, int dp_rank);

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/fmath.h"
+#include "config/ramp.h"
 #include "config/ranges.h"
 #include "train/feed.h"
 #include "train/plants.h"
@@ -347,6 +348,8 @@ static sy_status filled(struct sy_session *s, sy_status mine, int64_t step, stru
 }
 
 sy_status sy_session_step(struct sy_session *s, int64_t step, struct sy_step_result *r) {
+    if (s->config->training.batch_ramp.n > 0)
+        SY_TRY(sy_session_set_batch(s, sy_step_sequences(&s->config->training, step)));
     double t0 = sy_clock();
     sy_status status = sy_feed_fetch(s, step);
     double seconds = sy_clock() - t0;

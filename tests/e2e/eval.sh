@@ -29,6 +29,29 @@ same "$total" "$(sed -n 's/.*"documents":3,"bytes":\([0-9]*\),"tokens":\([0-9]*\
     awk '{ printf "%d %d %.6f", $1, $2, $3 }')" "sums"
 awk '$1 != $2 { exit 1 }' "$room/rows" || fail "a token is a byte"
 
+# Texts of any lengths are computed together, and each has the bits that it has alone: documents one by one, questions
+# one by one, in a file each.
+i=0
+while [ $i -lt 12 ]; do
+    head -c $((3 + i * i * 5)) tests/data/prose.jsonl | tail -c +2 | tr -dc 'a-z ' >"$room/doc"
+    printf '{"text": "%s."}\n' "$(cat "$room/doc")"
+    i=$((i + 1))
+done >"$room/mixed.jsonl"
+out "$room/together" eval "$model" --data "$room/mixed.jsonl" --json --training.seq_len=200
+i=0
+while IFS= read -r line; do
+    printf '%s\n' "$line" >"$room/alone.jsonl"
+    out "$room/alone" eval "$model" --data "$room/alone.jsonl" --json --training.seq_len=200
+    i=$((i + 1))
+    same "$(sed -n 1p "$room/alone" | sed 's/.*"bytes"//')" "$(sed -n "${i}p" "$room/together" | sed 's/.*"bytes"//')" \
+        "document $i alone, and beside others"
+done <"$room/mixed.jsonl"
+out "$room/none" logits "$model" --data "$room/mixed.jsonl" --training.seq_len=200 --out "$room/together.safetensors"
+out "$room/none" logits "$model" --data "$room/alone.jsonl" --training.seq_len=200 --out "$room/alone.safetensors"
+n=$(($(wc -c <"$room/alone.safetensors") / 2))
+tail -c $n "$room/alone.safetensors" >"$room/a"
+tail -c $n "$room/together.safetensors" | cmp - "$room/a" || fail "the last document's logits alone, and beside others"
+
 # More context, another figure; a stride of all there is room for is none. A short text has one window.
 out "$room/again" eval "$model" --data "$room/few.jsonl" --json --stride 8
 cmp -s "$room/first" "$room/again" && fail "--stride changes nothing"
@@ -53,6 +76,15 @@ cmp "$room/asked" "$room/again" || fail "another layout, other answers"
 same "$(sed -n 's/.*"tokens":\(\[.*\]\)}/\1/p' "$room/asked" | tr '\n' ' ')" "[5,37] [7,39] [5,2] " "tokens of the continuations"
 same "$(sed -n 's/.*"chosen":{"acc":\([0-9]\).*/\1/p' "$room/asked" | tr '\n' ' ')" "0 0 1 " "the shorter ones by sum"
 grep -q '"questions":3,"acc":1.0,"acc_stderr":0.0,' "$room/asked" || fail "acc of all"
+line=0
+while IFS= read -r question; do
+    line=$((line + 1))
+    [ -n "$question" ] || continue
+    printf '%s\n' "$question" >"$room/one.jsonl"
+    out "$room/alone" eval "$model" --multiple-choice "$room/one.jsonl" --json
+    same "$(sed -n 's/.*"loglikelihood"//p' "$room/alone")" \
+        "$(sed -n "s/^{\"line\":$line,.*\"loglikelihood\"//p" "$room/asked")" "question of line $line alone, and beside others"
+done <"$room/quiz.jsonl"
 out "$room/table" eval "$model" --multiple-choice "$room/quiz.jsonl" --delimiter ": "
 grep -qE "^acc_norm +[01]\.[0-9]{4}  ± 0\.[0-9]{4}$" "$room/table" || fail "the table of answers"
 bad_quiz() { # LINE PATTERN WHAT
@@ -67,6 +99,9 @@ bad_quiz '{"context": "a", "choices": ["b", "c"], "answer": 2}' 'key "answer" is
 bad_quiz '{"context": "a", "choices": ["b", "c"], "answer": "d"}' 'the answer "d" is none of the choices' "no such answer"
 bad_quiz '{"choices": ["b", "c"], "answer": 0}' 'key "context"' "no context"
 bad_quiz '[1' "" "no JSON"
+{ cat "$room/quiz.jsonl" && echo '[1'; } >"$room/bad.jsonl"
+"$BIN" eval "$model" --multiple-choice "$room/bad.jsonl" --json >"$room/again" 2>"$room/err" && fail "no JSON at the end"
+head -n 3 "$room/asked" | cmp - "$room/again" || fail "answers before a line that is refused"
 : >"$room/bad.jsonl"
 run eval "$model" --multiple-choice "$room/bad.jsonl"
 expect 3 "no question"

@@ -21,6 +21,26 @@ head -n 1 "$room/a" | cmp - "$room/one" || fail "the first sample is not the onl
 grep -q '^{"prompt":"The ","sample":0,"prompt_tokens":5,"text":".*","tokens":\[[0-9,]*\],"end":"length"}$' "$room/one" ||
     fail "the object of a text: $(cat "$room/one")"
 
+# Whichever are computed together, each is the text that it is alone; they end at different places, one at once.
+printf 'moon\nThe river was wide, and nobody who lived there had ever seen the other side of it.\na\n\nof\nThe \n' >"$room/mixed"
+for options in "" "--temperature 0" "--temperature 0 --stop e"; do
+    for together in 1 2 3 5 8; do
+        # shellcheck disable=SC2086
+        texts "$room/beside.$together" --prompt-file "$room/mixed" -n 2 --together $together $options
+        cmp "$room/beside.1" "$room/beside.$together" || fail "$together texts together, $options: others than alone"
+        # shellcheck disable=SC2086
+        "$BIN" generate "$model" --max-tokens 12 --prompt-file "$room/mixed" -n 2 --together $together $options \
+            >"$room/plain.$together" 2>/dev/null || fail "$together texts together, $options"
+        cmp "$room/plain.1" "$room/plain.$together" || fail "$together texts together, $options: written otherwise"
+    done
+    same "$(wc -l <"$room/beside.8")" 10 "texts of five prompts, two samples each"
+done
+"$BIN" generate "$model" --json --prompt-file "$room/mixed" --max-tokens 0 >"$room/none" 2>/dev/null || fail "no tokens"
+same "$(grep -c '"tokens":\[\],"end":"length"' "$room/none")" 5 "texts of no tokens"
+texts "$room/short.1" --prompt-file "$room/mixed" --training.seq_len=16 --together 1
+texts "$room/short.3" --prompt-file "$room/mixed" --training.seq_len=16 --together 3
+cmp "$room/short.1" "$room/short.3" || fail "beyond seq_len, texts together are others than alone"
+
 # The plain form has the same texts.
 "$BIN" generate "$model" --prompt "The " --max-tokens 12 >"$room/plain" 2>/dev/null
 "$BIN" generate "$model" --prompt "The " --prompt "moon" -n 2 --max-tokens 12 >"$room/many" 2>"$room/err"
@@ -80,7 +100,7 @@ same "$(grep -c 'longer than training.seq_len, 16:' "$room/err")" 1 "lines about
 "$BIN" generate "$model" --prompt x --max-tokens 15 --training.seq_len=16 >/dev/null 2>"$room/err" || fail "up to seq_len"
 same "$(grep -c 'longer than training.seq_len' "$room/err")" 0 "lines about seq_len: BOS, x and 15 tokens, of which 14 are read"
 
-for wrong in "--samples 0" "-n many" "--samples 1.5" "-n" "--stop" "--prompt-file"; do
+for wrong in "--together 0" "--together 2000" "--samples 0" "-n many" "--samples 1.5" "-n" "--stop" "--prompt-file"; do
     # shellcheck disable=SC2086
     run generate "$model" --prompt x $wrong
     expect 2 "$wrong"

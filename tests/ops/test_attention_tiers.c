@@ -156,10 +156,72 @@ static void one_that_is_not_finite(void **state) {
             compare(&shapes[i], ORDINARY, spoilt, (i + spoilt) % 2 ? 0x7fc0 : 0xff80);
 }
 
+/* --- the last query alone ------------------------------------------------------------------------------- */
+
+static void forward(struct sy_attention op, const struct sy_ops *ops, int threads, int64_t width) {
+    struct sy_exec x = exec_open(ops, SY_NUMERIC_X86, threads, width, op.seq_len);
+    ops->attention_fwd(&x, &op);
+    exec_close(&x);
+}
+
+static void last_query(const struct shape *s, enum kind kind, int spoilt, uint16_t with) {
+    const char *why;
+    int64_t width = s->d[0] + s->d[1] > s->dv ? s->d[0] + s->d[1] : s->dv, n = s->heads * s->dv;
+    random_state = 9;
+    struct call *c = call_new(s, kind);
+    c->op.sequences = 1;
+    if (spoilt < c->n_operands)
+        ((uint16_t *)c->operand[spoilt].data)[s->seq_len / 2 * c->operand[spoilt].token + 1] = with;
+    uint16_t want[1024], *got = (uint16_t *)c->op.o.data + (s->seq_len - 1) * c->op.o.token;
+    float lse[8], *got_lse = c->op.lse + (s->seq_len - 1) * s->heads;
+    c->op.first = s->seq_len > 100 ? s->seq_len - 1 : 0; /* all of them, where that is not long */
+    forward(c->op, sy_ops_tier(0, &why), 1, width);
+    memcpy(want, got, (size_t)n * sizeof *want);
+    memcpy(lse, got_lse, (size_t)s->heads * sizeof *lse);
+    c->op.first = s->seq_len - 1;
+    for (int tier = 1; tier < sy_ops_n_tiers(); tier++) {
+        const struct sy_ops *ops = sy_ops_tier(tier, &why);
+        for (int threads = 1; ops && threads <= 3; threads += 2) {
+            memset(got, 0x7b, (size_t)n * sizeof *got);
+            forward(c->op, ops, threads, width);
+            if (unequal(want, got, (size_t)n * sizeof *want))
+                fail_msg("S %lld, d %lld + %lld, dv %lld, kind %d, operand %d spoilt: the last query alone, "
+                         "tier %s",
+                         (long long)s->seq_len, (long long)s->d[0], (long long)s->d[1], (long long)s->dv,
+                         (int)kind, spoilt, ops->tier);
+            for (int64_t h = 0; h < s->heads; h++)
+                assert_true(same(lse[h], got_lse[h]));
+        }
+    }
+    call_free(c);
+}
+
+/* Lengths around vectors of keys, pairs and blocks; widths of whole vectors, and others. */
+static void the_last_query_alone(void **state) {
+    (void)state;
+    static const int64_t lengths[] = {1, 2, 16, 17, 64, 65, 127, 128, 129, 241};
+    static const struct shape heads[] = {{0, 4, 2, 128, {128, 64}, 0, 0}, {0, 2, 1, 32, {32, 0}, 0, 0},
+                                         {0, 3, 3, 160, {96, 0}, 0, 0},   {0, 2, 2, 64, {64, 0}, 0, 40},
+                                         {0, 2, 2, 64, {64, 0}, 3, 0},    {0, 2, 1, 33, {40, 0}, 0, 0}};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        for (size_t k = 0; k < sizeof heads / sizeof *heads; k++) {
+            struct shape s = heads[k];
+            s.seq_len = lengths[i];
+            for (int kind = 0; kind < N_KINDS; kind++)
+                last_query(&s, (enum kind)kind, OPERANDS, 0);
+            for (int spoilt = 0; spoilt < (s.d[1] ? OPERANDS : OPERANDS - 2); spoilt++)
+                last_query(&s, ORDINARY, spoilt,
+                           (i + k) % 3 == 0   ? 0x7fc0
+                           : (i + k) % 3 == 1 ? 0xff80
+                                              : 0x7f80);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes_at_the_edges),
         cmocka_unit_test(one_that_is_not_finite),
+        cmocka_unit_test(the_last_query_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,7 +68,8 @@ static struct sy_weight weight(struct layer *l, struct sy_arena *a, int64_t rows
 static void carve(void *self, struct sy_arena *a) {
     struct layer *l = self;
     const struct sy_config_model *m = &l->model;
-    int64_t width = l->kind->width(m), qk = m->qk_nope_head_dim + m->qk_rope_head_dim;
+    struct sy_attn_widths heads = l->kind->widths(m);
+    int64_t width = heads.heads * heads.o, qk = m->qk_nope_head_dim + m->qk_rope_head_dim;
     l->kind->take(&l->ctx, a, &l->act);
     l->kind->take_grad(&l->ctx, a, &l->grad);
     l->act.o = sy_take_mat(a, "o", TOKENS, width, l->x.dtype);

@@ -277,6 +277,23 @@ static void groups(void **state) {
         }
 }
 
+/* Rows so few that threads share their columns: panels side by side and those that are left, SwiGLU by columns of
+ * both halves, depths that end between steps. */
+static void few_rows(void **state) {
+    (void)state;
+    random_state = 15;
+    static const int64_t widths[] = {32, 128, 160, 200, 256, 352}, depths[] = {1, 2, 31, 32, 64, 97, 256};
+    for (int cls = 0; cls < SY_N_CLASSES; cls++)
+        for (int i = 0; i < 24; i++) {
+            int64_t n = widths[random_below(6)], k = depths[random_below(7)], m = 1 + i % 4;
+            enum regime r = i < 12 ? NORMAL : (enum regime)(i % N_REGIMES);
+            linear_case((enum sy_numeric_class)cls, r, layout_dense(1, m), n, k, i % 3, "few rows of linear");
+            linear_case((enum sy_numeric_class)cls, r, layout_grouped(4, 1, 2 + m, 1), n, k, (i + 1) % 3,
+                        "few rows of groups");
+            dx_case((enum sy_numeric_class)cls, r, layout_dense(1, m), n, k, 1, 0, "few rows of linear_dx");
+        }
+}
+
 /* Nothing to do, no rows to sum: without rows or columns nothing is touched, k = 0 gives +0 + bias. What
  * SwiGLU makes of any g and u, by a bias that is both. */
 static void empty_sides(void **state) {
@@ -429,11 +446,17 @@ static void b64_is_not_v64(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes_x86),      cmocka_unit_test(shapes_amx),
-        cmocka_unit_test(shapes_sm90),     cmocka_unit_test(shapes_fp32),
-        cmocka_unit_test(every_regime),    cmocka_unit_test(groups),
-        cmocka_unit_test(empty_sides),     cmocka_unit_test(maps_pad_by_themselves),
-        cmocka_unit_test(one_bit_is_seen), cmocka_unit_test(residual_rounds_twice),
+        cmocka_unit_test(shapes_x86),
+        cmocka_unit_test(shapes_amx),
+        cmocka_unit_test(shapes_sm90),
+        cmocka_unit_test(shapes_fp32),
+        cmocka_unit_test(every_regime),
+        cmocka_unit_test(groups),
+        cmocka_unit_test(few_rows),
+        cmocka_unit_test(empty_sides),
+        cmocka_unit_test(maps_pad_by_themselves),
+        cmocka_unit_test(one_bit_is_seen),
+        cmocka_unit_test(residual_rounds_twice),
         cmocka_unit_test(b64_is_not_v64),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -305,6 +305,37 @@ static struct outputs block_size(const struct work *w, int64_t steps, const stru
     return (struct outputs){.m = least(most_m, o->m), .n = least(most_n, o->n)};
 }
 
+/* --- few rows ------------------------------------------------------------------------------------------- */
+
+/* Where the left-hand side need not be packed, and the sums of a row are nobody's but this call's. */
+static int is_few(const struct work *w, const struct outputs *o) {
+    const struct product *p = w->p;
+    if (!w->t->few || w->columns_stay || o->m > FEW_ROWS || p->n_slices != 1 || p->acc || p->fold || p->after)
+        return 0;
+    struct k_slice s = p->slice(p, 0);
+    return s.a.col == 1 && s.k % w->x->kb == 0;
+}
+
+static void few_outputs(const struct work *w, const struct outputs *o) {
+    const struct product_kernel *t = w->t;
+    struct k_slice s = w->p->slice(w->p, 0);
+    int64_t steps = s.k / t->per_word, panels = (o->n + t->nr - 1) / t->nr, n;
+    for (int64_t q = 0; q < panels; q += n) {
+        n = panels - q >= FEW_PANELS ? FEW_PANELS : 1;
+        struct few f = {.steps = steps,
+                        .a = sy_mat_rows(s.a, o->i),
+                        .b = (const uint32_t *)s.packed + (o->j / t->nr + q) * steps * t->nr,
+                        .to = w->sums,
+                        .to_row = FEW_PANELS * t->nr};
+        t->few((int)o->m, (int)n, &f);
+        for (int64_t r = 0; r < o->m; r++)
+            finish_row(w, o->i + r, o->j + q * t->nr, least(o->n - q * t->nr, n * t->nr),
+                       f.to + r * f.to_row);
+    }
+}
+
+/* --- all of them ---------------------------------------------------------------------------------------- */
+
 static int all_panels(const struct product *p) {
     for (int64_t q = 0; q < p->n_slices; q++)
         if (!p->slice(p, q).packed)
@@ -328,6 +359,10 @@ void SY_FN(product_outputs)(const struct sy_exec *x, const struct product *p, co
     struct block b;
     assert(x->scratch_bytes >= SY_PRODUCT_WORDS * sizeof *stays && p->c.col == 1 && o->j % t->nr == 0 &&
            t->stays <= SY_PRODUCT_STAYS && t->kc[0] / t->per_word * t->lanes <= SY_PRODUCT_MOVES);
+    if (is_few(&w, o)) {
+        few_outputs(&w, o);
+        return;
+    }
     fill_block(&w, &end, &b);
     w.in_one = b.last;
     struct outputs size = block_size(&w, b.steps, o);

@@ -35,6 +35,17 @@ struct micro {
     const char *next; /* 64 bytes a step that are read soon */
 };
 
+/* Rows of stored values as they lie, by panels side by side: each word of the right-hand side is read once, and
+ * enough chains are under way to hide an instruction's latency where there are few rows. */
+enum { FEW_ROWS = 3, FEW_PANELS = 4 };
+struct few {
+    int64_t steps;
+    struct sy_mat a;   /* [rows, steps per_word], col = 1 */
+    const uint32_t *b; /* [panels][steps][nr] */
+    float *to;         /* [rows, panels nr], = acc + 0.0f, rows to_row apart */
+    int64_t to_row;
+};
+
 struct lanes { /* rows 0 .. k-1 of lanes 0 .. n-1 of v [n, k]; +0 up to k_pad and behind the last lane */
     enum sy_numeric_class cls;
     struct sy_mat v;
@@ -49,6 +60,8 @@ struct product_kernel {
     int64_t stays; /* words of the side that stays in cache */
     void (*pack)(const struct lanes *l, uint32_t *dst, int64_t stride); /* dst[step * stride + lane] */
     void (*micro)(int rows, const struct micro *t);                     /* of 1 .. mr rows */
+    /* Of 1 .. FEW_ROWS rows, 1 or FEW_PANELS panels; NULL: they are rows as others. */
+    void (*few)(int rows, int panels, const struct few *t);
 };
 
 /* This tier's kernel of a class. */

@@ -99,10 +99,12 @@ static inline void deal_rows(struct deal *d, int64_t rows, int64_t work, struct 
     d->at += rows * work;
 }
 
-/* Columns of a row of outputs that a thread takes together: all, unless rows are too few for the threads. */
+/* Columns of a row of outputs that a thread takes together: all, unless rows are too few for the threads; then so
+ * that each has two pieces of a row. */
 static inline int64_t columns_together(int64_t rows, int64_t n, int n_threads) {
-    enum { ENOUGH = 64 };
-    return rows >= (int64_t)ENOUGH * n_threads || n < COLUMNS ? n : COLUMNS;
+    enum { ENOUGH = 64, PIECES = 2 };
+    int64_t each = (n / (PIECES * n_threads) + COLUMNS - 1) / COLUMNS * COLUMNS;
+    return rows >= (int64_t)ENOUGH * n_threads || n < COLUMNS ? n : each < COLUMNS ? COLUMNS : each;
 }
 
 /* The products of rows with their group's right-hand side. */
@@ -111,29 +113,45 @@ struct row_products {
     const struct sy_rows *rows;
     int64_t n;
     int whole; /* products have an `after` */
+    /* Instead, where a row is cut: columns j and half + j stay together, and what comes after has n of each. */
+    int64_t half;
+    void (*after)(const struct sy_exec *x, const void *op, int64_t row, int64_t j, int64_t n, void *scratch);
     /* Of `rows` rows of a group, `row` the first of them. */
     struct product (*product)(const void *op, int64_t group, int64_t row, int64_t rows);
     const void *op;
 };
 
+/* Columns j .. j + n - 1 of both halves, then `after`. */
+static inline void half_products(const struct row_products *w, const struct product *p, struct outputs o,
+                                 void *scratch) {
+    SY_FN(product_outputs)(w->x, p, &o, scratch);
+    o.j += w->half;
+    SY_FN(product_outputs)(w->x, p, &o, scratch);
+    for (int64_t r = 0; r < o.m; r++)
+        w->after(w->x, w->op, p->row + r, o.j - w->half, o.n, scratch);
+}
+
 static inline void row_products_part(void *arg, int thread, int n_threads) {
     const struct row_products *w = arg;
-    int64_t lo, rows;
+    int64_t lo, rows, n = w->half ? w->half : w->n;
     group_rows(w->rows, w->rows->groups - 1, &lo, &rows);
-    int64_t width = columns_together(rows, w->n, n_threads);
-    int64_t pieces = w->whole ? 1 : width ? (w->n + width - 1) / width : 0;
+    int64_t width = columns_together(rows, n, n_threads);
+    int64_t pieces = w->whole ? 1 : width ? (n + width - 1) / width : 0;
     struct deal d = deal_of(rows * pieces, thread, n_threads);
     for (int64_t q = 0; q < pieces; q++)
         for (int64_t g = 0; g < w->rows->groups; g++) {
             int64_t first, end, j = q * width;
-            struct outputs o = {.j = j, .n = w->whole ? w->n : least(w->n - j, width)};
+            struct outputs o = {.j = j, .n = w->whole ? w->n : least(n - j, width)};
             group_rows(w->rows, g, &first, &end);
             deal_rows(&d, end - first, 1, &o);
             if (o.m <= 0)
                 continue;
             struct product p = w->product(w->op, g, first + o.i, o.m);
             o.i = 0;
-            SY_FN(product_outputs)(w->x, &p, &o, sy_exec_scratch(w->x, thread));
+            if (w->half)
+                half_products(w, &p, o, sy_exec_scratch(w->x, thread));
+            else
+                SY_FN(product_outputs)(w->x, &p, &o, sy_exec_scratch(w->x, thread));
         }
 }
 

@@ -6,15 +6,17 @@
 
 #include "ops/ref/rows.h"
 
-/* scratch: 2 f floats. */
-static inline void swiglu_fwd_row(const struct sy_exec *x, int64_t f, struct sy_mat gu, struct sy_mat h,
-                                  int64_t row, float *scratch) {
-    float *g = scratch, *u = scratch + f;
-    assert((size_t)(2 * f) * sizeof(float) <= x->scratch_bytes);
-    widen(gu.dtype, 2 * f, mat_row(gu, row), g);
-    for (int64_t i = 0; i < f; i++)
+/* Columns j .. j + n - 1 of h, from those of g and of u. scratch: 2 n floats. */
+static inline void swiglu_fwd_row(const struct sy_exec *x, const struct sy_linear *op, int64_t row, int64_t j,
+                                  int64_t n, float *scratch) {
+    float *g = scratch, *u = scratch + n;
+    struct sy_mat gu = sy_mat_cols(op->y, j), h = sy_mat_cols(op->h, j);
+    assert((size_t)(2 * n) * sizeof(float) <= x->scratch_bytes);
+    widen(gu.dtype, n, mat_row(gu, row), g);
+    widen(gu.dtype, n, mat_row(sy_mat_cols(gu, op->n / 2), row), u);
+    for (int64_t i = 0; i < n; i++)
         g[i] = g[i] * sy_sig_f32(g[i]) * u[i];
-    narrow(x, h.dtype, f, g, mat_row(h, row));
+    narrow(x, h.dtype, n, g, mat_row(h, row));
 }
 
 static inline float b64_dot(int64_t n, const float *a, const float *b) {

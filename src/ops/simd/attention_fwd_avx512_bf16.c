@@ -1,8 +1,8 @@
 /* Attention forward of class x86 by VDPBF16PS: ops/ref/attention_fwd.c has the equations, this the same
  * order of sums. A thread has whole tiles of 64 queries, those of one key-value head after another, whose
- * keys and values it packs once. Classes fp32 and sm90 are the tier avx512's. */
+ * keys and values it packs once; a query by itself reads them where they lie. Classes fp32 and sm90 are the tier avx512's. */
 #include "ops/ref/protos.h"
-#include "ops/simd/attention_avx512_bf16.h"
+#include "ops/simd/attention_one_avx512_bf16.h"
 
 void sy_attention_fwd_avx512(const struct sy_exec *x, const struct sy_attention *op);
 
@@ -167,6 +167,34 @@ static void tile(const struct sy_attention *op, const struct queries *q, struct 
         finish(op, at, r, &state[r]);
 }
 
+/* --- one query ------------------------------------------------------------------------------------------ */
+
+static void one(const struct sy_attention *op, int64_t head) {
+    float s[KEYS] = {0}, o[ONE_WIDTH] = {0};
+    uint16_t p[KEYS];
+    int64_t kv = head / (op->heads / op->kv_heads);
+    struct row_state state = {-INFINITY, 0.0f, 0, o};
+    for (int64_t j0 = 0; j0 < op->seq_len; j0 += KEYS) {
+        int64_t n = min64(KEYS, op->seq_len - j0);
+        one_scores(op, head, kv, j0, n, s);
+        if (n <= KEYS / 2)
+            softmax_row(op, (struct keys){0, n}, s, &state, p, HALF);
+        else
+            softmax_row(op, (struct keys){0, n}, s, &state, p, ALL);
+        one_values(op, kv, (struct keys){j0, j0 + n}, p, o);
+    }
+    one_in_order(op->dv, o);
+    finish(op, (struct tokens){op->first, 1, head}, 0, &state);
+}
+
+static void run_one(void *arg, int thread, int n_threads) {
+    const struct sy_attention *op = arg;
+    int64_t lo, hi;
+    sy_range(op->heads, 1, thread, n_threads, &lo, &hi);
+    for (int64_t h = lo; h < hi; h++)
+        one(op, h);
+}
+
 /* --- who does what -------------------------------------------------------------------------------------- */
 
 struct work {
@@ -203,6 +231,11 @@ void SY_FN(attention_fwd)(const struct sy_exec *x, const struct sy_attention *op
     struct work w = {x, op, 0};
     if (x->cls != SY_NUMERIC_X86) {
         sy_attention_fwd_avx512(x, op);
+        return;
+    }
+    if (is_one(op)) {
+        int64_t d = op->slice[0].d + (op->n_slices > 1 ? op->slice[1].d : 0) + op->dv;
+        sy_pool_run(pool_for(x, op->heads * op->seq_len * d / 16), run_one, (void *)(uintptr_t)op);
         return;
     }
     w.blocks = tiles(&w, 0, 1, NULL);

@@ -2,7 +2,8 @@
  * of rows a word, the odd one first, subnormals flushed (NUMERICS 1). The others are the tier avx512's.
  *
  * 14 x 32 outputs: 28 of the 32 registers are accumulators; from 6 rows on they hide the instruction's latency
- * of 6 cycles. words_avx512_bf16.h has words and packing.
+ * of 6 cycles. Fewer rows than that are three at most by 4 panels, where they lie. words_avx512_bf16.h has words
+ * and packing.
  */
 #include "ops/simd/words_avx512_bf16.h"
 
@@ -68,6 +69,52 @@ static void micro(int rows, const struct micro *t) {
     of[rows](t);
 }
 
+/* --- few rows ------------------------------------------------------------------------------------------- */
+
+static inline int word_at(const uint16_t *stored) {
+    int w;
+    memcpy(&w, stored, sizeof w);
+    return w;
+}
+
+static inline __attribute__((always_inline)) void few_chains(const int rows, const int panels,
+                                                             const struct few *t) {
+    __m512 c[FEW_ROWS][2 * FEW_PANELS];
+    const uint16_t *a = t->a.data;
+    const uint32_t *b = t->b;
+    int64_t panel = t->steps * NR;
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < 2 * panels; j++)
+            c[i][j] = _mm512_setzero_ps();
+    for (int64_t p = 0; p < t->steps; p++, b += NR)
+        for (int j = 0; j < 2 * panels; j++) {
+            __m512bh bj = (__m512bh)_mm512_loadu_si512(b + j / 2 * panel + j % 2 * 16);
+            for (int i = 0; i < rows; i++)
+                c[i][j] = _mm512_dpbf16_ps(
+                    c[i][j], (__m512bh)_mm512_set1_epi32(word_at(a + i * t->a.row + 2 * p)), bj);
+        }
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < 2 * panels; j++)
+            _mm512_storeu_ps(t->to + i * t->to_row + 16 * j, _mm512_add_ps(c[i][j], _mm512_setzero_ps()));
+}
+
+#define FEW(rows)                                             \
+    static void few_##rows(int panels, const struct few *t) { \
+        if (panels == FEW_PANELS)                             \
+            few_chains(rows, FEW_PANELS, t);                  \
+        else                                                  \
+            few_chains(rows, 1, t);                           \
+    }
+FEW(1)
+FEW(2)
+FEW(3)
+#undef FEW
+
+static void few(int rows, int panels, const struct few *t) {
+    static void (*const of[FEW_ROWS + 1])(int, const struct few *) = {NULL, few_1, few_2, few_3};
+    of[rows](panels, t);
+}
+
 static const struct product_kernel pairs = {.mr = MR,
                                             .nr = NR,
                                             .lanes = LANES,
@@ -76,7 +123,8 @@ static const struct product_kernel pairs = {.mr = MR,
                                             .kc = {2048, 512},
                                             .stays = 1 << 17,
                                             .pack = pack_steps,
-                                            .micro = micro};
+                                            .micro = micro,
+                                            .few = few};
 
 const struct product_kernel *SY_FN(product_kernel)(enum sy_numeric_class cls) {
     return cls == SY_NUMERIC_X86 ? &pairs : sy_product_kernel_avx512(cls);
