@@ -15,7 +15,7 @@
 
 #include "model/attn.h"
 
-/* Local. Takes what all layers share: queries and outputs of one text by its tokens, as attention reads and writes
+/* Local. Takes what all layers share: queries and outputs of texts by their tokens, as attention reads and writes
  * them. */
 void sy_cache_take_shared(const struct sy_layer_ctx *c, struct sy_arena *a, const struct sy_attn_widths *w,
                           struct sy_attn_cache *cache);

@@ -187,12 +187,32 @@ static void one(const struct sy_attention *op, int64_t head) {
     finish(op, (struct tokens){op->first, 1, head}, 0, &state);
 }
 
-static void run_one(void *arg, int thread, int n_threads) {
-    const struct sy_attention *op = arg;
+/* Queries of several texts: a thread has some heads of each. */
+struct ones {
+    const struct sy_attention *op;
+    int n;
+};
+
+static void run_ones(void *arg, int thread, int n_threads) {
+    const struct ones *w = arg;
     int64_t lo, hi;
-    sy_range(op->heads, 1, thread, n_threads, &lo, &hi);
-    for (int64_t h = lo; h < hi; h++)
-        one(op, h);
+    sy_range(w->op->heads, 1, thread, n_threads, &lo, &hi);
+    for (int i = 0; i < w->n; i++)
+        for (int64_t h = lo; h < hi; h++)
+            one(&w->op[i], h);
+}
+
+/* Whether all are such queries; then they are done. */
+static int do_ones(const struct sy_exec *x, const struct sy_attention *op, int n) {
+    int64_t work = 0;
+    for (int i = 0; i < n; i++) {
+        int64_t d = op[i].slice[0].d + (op[i].n_slices > 1 ? op[i].slice[1].d : 0) + op[i].dv;
+        if (!is_one(&op[i]))
+            return 0;
+        work += op[i].heads * op[i].seq_len * d / 16;
+    }
+    sy_pool_run(pool_for(x, work), run_ones, &(struct ones){op, n});
+    return 1;
 }
 
 /* --- who does what -------------------------------------------------------------------------------------- */
@@ -233,11 +253,12 @@ void SY_FN(attention_fwd)(const struct sy_exec *x, const struct sy_attention *op
         sy_attention_fwd_avx512(x, op);
         return;
     }
-    if (is_one(op)) {
-        int64_t d = op->slice[0].d + (op->n_slices > 1 ? op->slice[1].d : 0) + op->dv;
-        sy_pool_run(pool_for(x, op->heads * op->seq_len * d / 16), run_one, (void *)(uintptr_t)op);
+    if (do_ones(x, op->n_texts ? op->texts : op, op->n_texts ? op->n_texts : 1))
         return;
-    }
+    for (int i = 0; i < op->n_texts; i++)
+        SY_FN(attention_fwd)(x, &op->texts[i]);
+    if (op->n_texts > 0)
+        return;
     w.blocks = tiles(&w, 0, 1, NULL);
     sy_pool_run(x->pool, run, &w);
 }
