@@ -228,6 +228,7 @@ cover: $(BIN) ## every layout that verify knows, in recipes of other shapes: one
 	$(BIN) verify configs/micro_mla.toml --steps 2 --model.n_layers=5 --numerics.lanes=4 --numerics.expert_lanes=2 --numerics.cell=2
 	$(BIN) verify configs/micro_gqa.toml --steps 2 --model.n_layers=5 --numerics.lanes=6 --training.global_batch_size=12
 	$(BIN) verify configs/micro_mla.toml --steps 2 --numerics.class=fp32
+	$(BIN) verify configs/micro_mla.toml --steps 3 --model.n_layers=8 --model.tie_word_embeddings --model.attention_bias --model.attention_output_bias
 	$(BIN) verify configs/dsv3_debug.toml --steps 2 --layouts 6 --only tier=auto --training.seq_len=128
 goldens: $(BIN) ## write tests/data/goldens.txt and tests/cli/transcript.txt anew and show what changed
 	BIN=$(BIN) sh tests/e2e/goldens.sh write

@@ -49,6 +49,7 @@ BOS, EOS, PAD = 256, 257, 258
 def randomise(tensors, seed):
     """Weights that make every option matter: matrices with gain, norms around 1, biases of the router."""
     generator = torch.Generator().manual_seed(seed)
+    has_head = any("lm_head" in name for name, _ in tensors)  # else the embedding is it: logits of the same size
     with torch.no_grad():
         for name, x in tensors:
             if "inv_freq" in name:
@@ -56,7 +57,7 @@ def randomise(tensors, seed):
             draw = torch.randn(x.shape, generator=generator)
             if "e_score_correction_bias" in name:
                 x.copy_(0.1 * draw)
-            elif "embed_tokens" in name:
+            elif "embed_tokens" in name and has_head:
                 x.copy_(draw)
             elif "norm" in name:
                 x.copy_(1 + 0.3 * draw)

@@ -6,17 +6,18 @@
     texts.jsonl, quiz.jsonl           documents and questions; texts.nats: nats, texts.stride16: with --stride 16;
                                       quiz.chosen: the choices by sum, characters, bytes and tokens
 
-  usage: make_hf_folders.py        from the repository's root; needs what hf_compare.py needs
+  usage: make_hf_folders.py [NAME]   from the repository's root; needs what hf_compare.py needs
 """
 
 import os
 import random
 import shutil
+import sys
 
 import hf_compare as hf
 import model_compare as figures
 import torch
-from hf_cases import QWEN2, V3, Theirs, sizes
+from hf_cases import QWEN, QWEN2, V3, Theirs, sizes
 from safetensors.torch import save_file
 
 SMALL = sizes("hidden_size=16 num_hidden_layers=2 num_attention_heads=2 num_key_value_heads=2 moe_intermediate_size=8")
@@ -27,6 +28,9 @@ FOLDERS = {
                              fused=True, dtype="bfloat16", shard="12KB"),
     "hf_qwen2_moe": Theirs("", QWEN2, dict(SMALL, num_experts=4, num_key_value_heads=1, num_experts_per_tok=2,
                                            shared_expert_intermediate_size=16, intermediate_size=8),
+                           fused=True, dtype="bfloat16", shard="12KB"),
+    "hf_qwen3_moe": Theirs("", QWEN, dict(SMALL, num_experts=4, num_key_value_heads=1, head_dim=6, num_experts_per_tok=2,
+                                          intermediate_size=8, attention_bias=True, tie_word_embeddings=True),
                            fused=True, dtype="bfloat16", shard="12KB"),
 }
 
@@ -62,6 +66,8 @@ def fill(folder, seed):
 def main():
     torch.set_num_threads(1)
     for i, (name, case) in enumerate(FOLDERS.items()):
+        if sys.argv[1:] not in ([], [name]):
+            continue
         folder = os.path.join("tests/data", name)
         shutil.rmtree(folder, ignore_errors=True)
         hf.save_theirs(case, folder, 77 + i)

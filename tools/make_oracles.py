@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Oracles in double precision: an independent PyTorch implementation of the model, router and attention.
 
-Writes tests/data/oracles/{micro_mla,micro_gqa,router,router_losses,attention}.json; unit tests compare the C code, in class fp32, with
-them.  Needs Python 3.9, numpy and PyTorch (CPU).  Weights, tokens and operands come from integer formulae (section 1 below;
+Writes tests/data/oracles/{micro_mla,micro_gqa,micro_mla_tied,micro_gqa_tied,router,router_losses,attention}.json; unit tests
+compare the C code, in class fp32, with them.  Needs Python 3.9, numpy and PyTorch (CPU).  Weights, tokens and operands come from integer formulae (section 1 below;
 repeated in every file under "formula"), so no weight file is needed.
 
   make_oracles.py             regenerate all files (same bytes on the same machine and PyTorch; elsewhere the last digits of
@@ -33,7 +33,7 @@ PROJECTION_STEP = 0x51ED2701    # salt 1..3: projections; salt 4: indices of sam
 TOKEN_SEED, DOCUMENT_SEED = 0x5EED, 0xD0C
 # Added, times PROJECTION_STEP, to the key of every "*.mlp.gate.weight": chosen so that no top-k choice of the 10 steps is
 # nearly tied, for the C code computes in fp32.
-GATE_SALT = {"micro_mla": 48, "micro_gqa": 31}
+GATE_SALT = {"micro_mla": 48, "micro_gqa": 31, "micro_mla_tied": 33, "micro_gqa_tied": 9}
 
 
 def fnv(name):
@@ -75,6 +75,8 @@ def weight(flavour, name, shape):
     v = units(key, math.prod(shape))
     if name.endswith("e_score_correction_bias"):
         v = v * 2.0 ** -6
+    elif ".self_attn." in name and name.endswith(".bias"):
+        v = v * 2.0 ** -2
     elif len(shape) == 1:
         v = (1.0 + v * 2.0 ** -2).astype(np.float32).astype(np.float64)     # the only formula that rounds, once, to fp32
     elif name != "model.embed_tokens.weight":
@@ -121,6 +123,11 @@ MODEL_FORMULA = dict(FORMULA, **{
     "document": "starts at i = 0 and where mix(0xd0c + (n*S+i)*G) % 13 == 0",
     "label": "token i+1, or -100 where i+1 == S or i+1 starts a document",
 })
+
+TIED_FORMULA = dict(MODEL_FORMULA, **{
+    "bias": "attention's biases: unit(fnv(name), i) * 2^-2", "samples": MODEL_FORMULA["samples"].replace(
+        "n = 64 (32 for names with .experts.)", "n = 16"),
+    "head": "model.embed_tokens.weight is the head, too"})
 
 # ---------------------------------------------------------------------------------------------------------------------
 # 2. Operations
@@ -194,12 +201,24 @@ V, D, LAYERS, H, F, E, K, S, BATCH, STEPS = 272, 32, 2, 2, 32, 8, 2, 32, 16, 10
 DENSE_WIDTH, Q_LORA, KV_LORA, NOPE, ROPE, V_HEAD = 64, 16, 16, 16, 8, 16
 KV_HEADS, HEAD = 1, 16
 # DeepSeek's norms of Wqa x and Wkva x have an eps of their own: far from the model's here, so that a mix-up shows.
-EPS, LATENT_EPS, THETA, COEFF = {"micro_mla": 1e-2, "micro_gqa": 1e-5}, 1e-6, 1e4, 1e-3
+EPS, LATENT_EPS, THETA, COEFF = {True: 1e-2, False: 1e-5}, 1e-6, 1e4, 1e-3
 LR, WARMUP, BETA1, BETA2, ADAM_EPS, DECAY, MAX_NORM = 8e-4, 2, 0.9, 0.95, 1e-8, 0.1, 1.0
 
 
+BIASED = {True: ("q_a_proj", "kv_a_proj_with_mqa", "o_proj"), False: ("q_proj", "k_proj", "v_proj", "o_proj")}
+
+
+def is_mla(flavour):
+    return flavour.startswith("micro_mla")
+
+
+def is_tied(flavour):
+    """One weight is embedding and head, and attention has every bias that transformers' attention_bias means."""
+    return flavour.endswith("_tied")
+
+
 def is_moe(flavour, layer):
-    return flavour == "micro_gqa" or layer >= 1
+    return not is_mla(flavour) or layer >= 1
 
 
 def shapes(flavour):
@@ -214,7 +233,7 @@ def shapes(flavour):
         p = "model.layers.%d." % layer
         a = p + "self_attn."
         out.update({p + "input_layernorm.weight": (D,), p + "post_attention_layernorm.weight": (D,)})
-        if flavour == "micro_mla":
+        if is_mla(flavour):
             out.update({a + "q_a_proj.weight": (Q_LORA, D), a + "q_a_layernorm.weight": (Q_LORA,),
                         a + "q_b_proj.weight": (H * (NOPE + ROPE), Q_LORA),
                         a + "kv_a_proj_with_mqa.weight": (KV_LORA + ROPE, D), a + "kv_a_layernorm.weight": (KV_LORA,),
@@ -222,15 +241,19 @@ def shapes(flavour):
         else:
             out.update({a + "q_proj.weight": (H * HEAD, D), a + "k_proj.weight": (KV_HEADS * HEAD, D),
                         a + "v_proj.weight": (KV_HEADS * HEAD, D), a + "o_proj.weight": (D, H * HEAD)})
+        for name in BIASED[is_mla(flavour)] if is_tied(flavour) else ():
+            out[a + name + ".bias"] = out[a + name + ".weight"][:1]
         if not is_moe(flavour, layer):
             ffn(p + "mlp.", DENSE_WIDTH)
             continue
         out.update({p + "mlp.gate.weight": (E, D), p + "mlp.gate.e_score_correction_bias": (E,)})
         for e in range(E):
             ffn(p + "mlp.experts.%d." % e, F)
-        if flavour == "micro_mla":
+        if is_mla(flavour):
             ffn(p + "mlp.shared_experts.", F)
-    out.update({"model.norm.weight": (D,), "lm_head.weight": (V, D)})
+    out["model.norm.weight"] = (D,)
+    if not is_tied(flavour):
+        out["lm_head.weight"] = (V, D)
     return out
 
 
@@ -248,52 +271,57 @@ class Micro:
                 self.w[name] = x.to(dtype).requires_grad_()
         self.routed, self.gap = {}, math.inf
 
+    def map(self, x, name):
+        y = x @ self.w[name + ".weight"].T
+        return y + self.w[name + ".bias"] if name + ".bias" in self.w else y
+
     def ffn(self, x, prefix):
         return swiglu(x, *(self.w[prefix + n + "_proj.weight"] for n in ("gate", "up", "down")))
 
     def mla(self, x, doc_start, a):
         B, position = x.shape[0], torch.arange(S) - doc_start
-        q = rmsnorm(x @ self.w[a + "q_a_proj.weight"].T, self.w[a + "q_a_layernorm.weight"], LATENT_EPS)
+        q = rmsnorm(self.map(x, a + "q_a_proj"), self.w[a + "q_a_layernorm.weight"], LATENT_EPS)
         q = (q @ self.w[a + "q_b_proj.weight"].T).reshape(B, S, H, NOPE + ROPE)
-        kv, k_pe = (x @ self.w[a + "kv_a_proj_with_mqa.weight"].T).split([KV_LORA, ROPE], dim=-1)
+        kv, k_pe = self.map(x, a + "kv_a_proj_with_mqa").split([KV_LORA, ROPE], dim=-1)
         kv = rmsnorm(kv, self.w[a + "kv_a_layernorm.weight"], LATENT_EPS) @ self.w[a + "kv_b_proj.weight"].T
         k_nope, v = kv.reshape(B, S, H, NOPE + V_HEAD).split([NOPE, V_HEAD], dim=-1)
         q = torch.cat((q[..., :NOPE], rope(q[..., NOPE:], position, THETA, True)), dim=-1)
         k_pe = rope(k_pe[:, :, None, :], position, THETA, True).expand(B, S, H, ROPE)
         o, _ = attention(q, torch.cat((k_nope, k_pe), dim=-1), v, doc_start, (NOPE + ROPE) ** -0.5)
-        return o.reshape(B, S, H * V_HEAD) @ self.w[a + "o_proj.weight"].T
+        return self.map(o.reshape(B, S, H * V_HEAD), a + "o_proj")
 
     def gqa(self, x, doc_start, a):
         B, position = x.shape[0], torch.arange(S) - doc_start
-        q, k, v = ((x @ self.w[a + n + "_proj.weight"].T).reshape(B, S, -1, HEAD) for n in "qkv")
+        q, k, v = (self.map(x, a + n + "_proj").reshape(B, S, -1, HEAD) for n in "qkv")
         q, k = rope(q, position, THETA, False), rope(k, position, THETA, False)
         o, _ = attention(q, k, v, doc_start, HEAD ** -0.5)
-        return o.reshape(B, S, H * HEAD) @ self.w[a + "o_proj.weight"].T
+        return self.map(o.reshape(B, S, H * HEAD), a + "o_proj")
 
     def moe(self, x, p):
         B = x.shape[0]
         x = x.reshape(B * S, D)
         logits = x @ self.w[p + "gate.weight"].T
-        how = ("sigmoid", True, 1.0, 4, 2, "top2_sum") if self.flavour == "micro_mla" else ("softmax", True, 1.0)
+        how = ("sigmoid", True, 1.0, 4, 2, "top2_sum") if is_mla(self.flavour) else ("softmax", True, 1.0)
         ids, w, gap = route(logits, self.bias[p + "gate.e_score_correction_bias"].to(self.dtype), K, *how)
         self.routed[p], self.gap = (ids, w), min(self.gap, gap)
         y = torch.zeros_like(x)
         for e in range(E):
             token, k = torch.where(ids == e)
             y = y.index_add(0, token, w[token, k, None] * self.ffn(x[token], p + "experts.%d." % e))
-        if self.flavour == "micro_mla":
+        if is_mla(self.flavour):
             y = y + self.ffn(x, p + "shared_experts.")
         return y.reshape(B, S, D)
 
     def loss(self, token, doc_start, label):
-        x, eps = self.w["model.embed_tokens.weight"][token], EPS[self.flavour]
+        x, eps = self.w["model.embed_tokens.weight"][token], EPS[is_mla(self.flavour)]
         for layer in range(LAYERS):
             p = "model.layers.%d." % layer
-            attn = self.mla if self.flavour == "micro_mla" else self.gqa
+            attn = self.mla if is_mla(self.flavour) else self.gqa
             x = x + attn(rmsnorm(x, self.w[p + "input_layernorm.weight"], eps), doc_start, p + "self_attn.")
             h = rmsnorm(x, self.w[p + "post_attention_layernorm.weight"], eps)
             x = x + (self.moe(h, p + "mlp.") if is_moe(self.flavour, layer) else self.ffn(h, p + "mlp."))
-        logits = rmsnorm(x, self.w["model.norm.weight"], eps) @ self.w["lm_head.weight"].T
+        head = self.w.get("lm_head.weight", self.w["model.embed_tokens.weight"])
+        logits = rmsnorm(x, self.w["model.norm.weight"], eps) @ head.T
         total = nnf.cross_entropy(logits.reshape(-1, V), label.reshape(-1), ignore_index=-100, reduction="sum")
         return total / (label != -100).sum()
 
@@ -361,29 +389,31 @@ def micro(flavour):
     token, doc_start, label = sequences(0, 1, S)
     names = shapes(flavour)
 
+    few = is_tied(flavour)  # what differs from the other two models: no experts, fewer samples
+
     def table(part):
-        return [dict({"name": n, "shape": list(names[n])}, **summary(n, x, 32 if ".experts." in n else 64))
-                for n, x in r[part].items()]
+        return [dict({"name": n, "shape": list(names[n])}, **summary(n, x, 16 if few else 32 if ".experts." in n else 64))
+                for n, x in r[part].items() if not (few and ".mlp." in n)]
 
     return {
         "model": {
-            "flavour": flavour, "V": V, "D": D, "layers": LAYERS, "dense_layers": 0 if flavour == "micro_gqa" else 1,
-            "norm_eps": EPS[flavour], "rope_theta": THETA, "sequences_per_step": BATCH, "S": S, "expert_bias_coeff": COEFF,
+            "flavour": flavour, "V": V, "D": D, "layers": LAYERS, "dense_layers": int(is_mla(flavour)),
+            "norm_eps": EPS[is_mla(flavour)], "rope_theta": THETA, "sequences_per_step": BATCH, "S": S, "expert_bias_coeff": COEFF,
             "parameters": sum(math.prod(names[n]) for n in r["weights"])},
-        "formula": MODEL_FORMULA, "gate_salt": GATE_SALT[flavour],
+        "formula": TIED_FORMULA if few else MODEL_FORMULA, "gate_salt": GATE_SALT[flavour],
         "optimizer": {"lr": LR, "warmup_steps": WARMUP, "total_steps": STEPS, "decay": "linear", "min_lr_factor": 0.0,
                       "beta1": BETA1, "beta2": BETA2, "eps": ADAM_EPS, "weight_decay": DECAY, "max_norm": MAX_NORM},
         "formula_check": {
             "fnv(lm_head.weight)": "%016x" % fnv("lm_head.weight"),
             "initial": {n: [float(x) for x in weight(flavour, n, names[n]).reshape(-1)[:3]] for n in (
                 "model.embed_tokens.weight", "lm_head.weight", "model.norm.weight", "model.layers.1.mlp.gate.weight",
-                "model.layers.1.mlp.gate.e_score_correction_bias")},
+                "model.layers.1.mlp.gate.e_score_correction_bias") if n in names},
             "tokens_sequence_0": token[0].tolist(), "doc_start_sequence_0": doc_start[0].tolist(),
             "labels_sequence_0": label[0].tolist()},
         "loss": r["loss"], "lr": r["lr"], "valid_labels": r["valid"], "grad_norm": r["grad_norm"],
         "min_topk_gap": r["gap"], "fp32_noise": noise(r, train(flavour, torch.float32)),
         "router_sequence_0": [{"layer": int(p.split(".")[2]), "ids": ids.tolist(), "weights": w.tolist()}
-                              for p, (ids, w) in r["router"].items()],
+                              for p, (ids, w) in r["router"].items() if not few],
         "expert_bias_after_step": [{"layer": int(n.split(".")[2]), "bias": [b[n] for b in r["bias"]]}
                                    for n in r["bias"][0]],
         "gradients_step_0": table("grads"), "weights_step_10": table("weights")}
@@ -533,9 +563,9 @@ def main(arguments):
     if arguments not in ([], ["--check"]):
         return __doc__
     os.makedirs(OUT, exist_ok=True)
-    for name, make, digits in (("micro_mla", lambda: micro("micro_mla"), 17), ("micro_gqa", lambda: micro("micro_gqa"), 17),
-                               ("router", router, 9), ("router_losses", router_losses, 9),
-                               ("attention", attention_cases, 17)):
+    models = tuple((name, lambda name=name: micro(name), 17) for name in GATE_SALT)
+    for name, make, digits in models + (("router", router, 9), ("router_losses", router_losses, 9),
+                                        ("attention", attention_cases, 17)):
         path = os.path.join(OUT, name + ".json")
         text = dump(make(), digits) + "\n"
         if arguments:

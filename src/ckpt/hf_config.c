@@ -100,7 +100,7 @@ static void put_common(struct making *m, const struct sy_config *c, const struct
     put_real(m, "initializer_range", 0.02);
     put_real(m, "rms_norm_eps", model->norm_eps);
     put_bool(m, "use_cache", 1);
-    put_bool(m, "tie_word_embeddings", 0);
+    put_bool(m, "tie_word_embeddings", model->tie_word_embeddings);
     put_real(m, "rope_theta", model->rope_theta);
     if (yarn)
         put(m, "rope_scaling", make_yarn(model));
@@ -145,15 +145,24 @@ static void put_deepseek(struct making *m, const struct sy_config *c, int v3) {
         put_bool(m, "rope_interleave", model->rope == SY_ROPE_PAIRS);
 }
 
+/* Which layers have no experts, and how wide they are. */
+static void put_sparse(struct making *m, const struct sy_config_model *model) {
+    json_t *dense = json_array();
+    for (int64_t l = 0; l < model->n_dense_layers; l++)
+        m->failed |= json_array_append_new(dense, json_integer(l)) != 0;
+    put(m, "mlp_only_layers", dense);
+    put_int(m, "decoder_sparse_step", 1);
+    put_int(m, "intermediate_size",
+            model->n_dense_layers > 0 ? model->inter_dim : model->moe_inter_dim); /* 0: no layer uses it */
+}
+
 static void put_qwen3(struct making *m, const struct sy_config *c) {
     put_int(m, "head_dim", c->model.head_dim);
-    put_int(m, "intermediate_size", c->model.moe_inter_dim); /* no layer uses it */
     put_int(m, "moe_intermediate_size", c->model.moe_inter_dim);
     put_int(m, "num_experts", c->moe.num_experts);
     put_int(m, "num_experts_per_tok", c->moe.top_k);
     put_bool(m, "norm_topk_prob", c->moe.route_norm);
-    put_int(m, "decoder_sparse_step", 1);
-    put(m, "mlp_only_layers", json_array());
+    put_sparse(m, &c->model);
     put_bool(m, "use_sliding_window", c->model.window > 0);
     put_window(m, c->model.window);
     put_bool(m, "output_router_logits", 0);
@@ -162,15 +171,13 @@ static void put_qwen3(struct making *m, const struct sy_config *c) {
 
 static void put_qwen2(struct making *m, const struct sy_config *c) {
     put_int(m, "head_dim", c->model.head_dim);
-    put_int(m, "intermediate_size", c->model.moe_inter_dim); /* no layer uses it */
     put_int(m, "moe_intermediate_size", c->model.moe_inter_dim);
     put_int(m, "shared_expert_intermediate_size", c->moe.num_shared_experts * c->model.moe_inter_dim);
     put_int(m, "num_experts", c->moe.num_experts);
     put_int(m, "num_experts_per_tok", c->moe.top_k);
     put_bool(m, "norm_topk_prob", c->moe.route_norm);
     put_bool(m, "qkv_bias", c->model.attention_bias);
-    put_int(m, "decoder_sparse_step", 1);
-    put(m, "mlp_only_layers", json_array());
+    put_sparse(m, &c->model);
     put_bool(m, "use_sliding_window", 0);
     put_bool(m, "output_router_logits", 0);
     put_real(m, "router_aux_loss_coef", 0);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ckpt/hf_fp8.h"
 #include "ckpt/hf_reading.h"
 #include "formats/json.h"
 #include "model/params.h"
@@ -38,8 +39,13 @@ struct class {
     { NULL, NULL, NULL, NULL, NULL }
 #define SIZES                                                                                             \
     {"vocab_size", "model.vocab_size", NULL, NULL, NULL}, {"hidden_size", "model.dim", NULL, NULL, NULL}, \
-        {"num_hidden_layers", "model.n_layers", NULL, NULL, NULL}, {                                      \
-        "num_attention_heads", "model.n_heads", NULL, NULL, NULL                                          \
+        {"num_hidden_layers", "model.n_layers", NULL, NULL, NULL},                                        \
+        {"num_attention_heads", "model.n_heads", NULL, NULL, NULL}, {                                     \
+        "tie_word_embeddings", "model.tie_word_embeddings", "false", "false", NULL                        \
+    }
+#define BIASES                                                                  \
+    {"attention_bias", "model.attention_bias", "false", "false", NULL}, {       \
+        "attention_bias", "model.attention_output_bias", "false", "false", NULL \
     }
 #define DEEPSEEK_SIZES                                                      \
     SIZES, {"kv_lora_rank", "model.kv_lora_rank", NULL, NULL, NULL},        \
@@ -58,6 +64,7 @@ static const struct mapping v3[] = {
     {"n_shared_experts", "moe.num_shared_experts", "1", "0", NULL},
     {"routed_scaling_factor", "moe.route_scale", "2.5", NULL, NULL},
     {"norm_topk_prob", "moe.route_norm", "true", "false", NULL},
+    BIASES,
     END,
 };
 static const struct mapping v2[] = {
@@ -67,6 +74,7 @@ static const struct mapping v2[] = {
     {"num_experts_per_tok", "moe.top_k", NULL, NULL, NULL},
     {"n_shared_experts", "moe.num_shared_experts", "2", "0", NULL},
     {"routed_scaling_factor", "moe.route_scale", "1.0", NULL, NULL},
+    BIASES,
     END,
 };
 static const struct mapping qwen2[] = {
@@ -90,6 +98,7 @@ static const struct mapping qwen3[] = {
     {"rms_norm_eps", "model.norm_eps", "1e-6", NULL, NULL},
     {"num_experts_per_tok", "moe.top_k", "8", NULL, NULL},
     {"norm_topk_prob", "moe.route_norm", "false", NULL, NULL},
+    BIASES,
     END,
 };
 static const struct mapping olmoe[] = {
@@ -101,6 +110,7 @@ static const struct mapping olmoe[] = {
     {"rms_norm_eps", "model.norm_eps", "1e-5", NULL, NULL},
     {"num_experts_per_tok", "moe.top_k", "8", NULL, NULL},
     {"norm_topk_prob", "moe.route_norm", "false", NULL, NULL},
+    BIASES,
     END,
 };
 static const struct mapping mixtral[] = {
@@ -116,6 +126,7 @@ static const struct mapping mixtral[] = {
 /* What a folder of model_type "switchyard" says beside its object. */
 static const struct mapping none[] = {SIZES, {"rms_norm_eps", "model.norm_eps", NULL, NULL, NULL}, END};
 #undef SIZES
+#undef BIASES
 #undef DEEPSEEK_SIZES
 
 #define MLA_FIXED "model.attention=mla"
@@ -138,27 +149,29 @@ static const char *const qwen3_fixed[] = {GQA_FIXED, NOTHING_SHARED, "model.qk_n
 static const char *const olmoe_fixed[] = {GQA_FIXED, NOTHING_SHARED, "model.qk_norm=full", NULL};
 static const char *const mixtral_fixed[] = {GQA_FIXED, NOTHING_SHARED, "model.qk_norm=none",
                                             "moe.route_norm=true", NULL};
-static const char *const every_fixed[] = {
-    "model.window=0",        "model.attention_bias=false",     "moe.gate_bias=false",
-    "moe.shared_gate=false", "moe.score_before_experts=false", NULL};
+static const char *const every_fixed[] = {"model.window=0",
+                                          "model.attention_bias=false",
+                                          "model.attention_output_bias=false",
+                                          "moe.gate_bias=false",
+                                          "moe.shared_gate=false",
+                                          "moe.score_before_experts=false",
+                                          NULL};
 
 static const struct wanted common_wanted[] = {
-    {"hidden_act", "\"silu\""}, {"tie_word_embeddings", "false"}, {"attention_bias", "false"},
-    {"mlp_bias", "false"},      {"quantization_config", "null"},  {NULL, NULL},
+    {"hidden_act", "\"silu\""},
+    {"mlp_bias", "false"},
+    {NULL, NULL},
 };
 static const struct wanted v3_wanted[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {NULL, NULL}};
 static const struct wanted v2_wanted[] = {
     {"scoring_func", "\"softmax\""}, {"norm_topk_prob", "false"}, {"moe_layer_freq", "1"}, {NULL, NULL}};
-static const struct wanted qwen2_wanted[] = {{"decoder_sparse_step", "1"},
-                                             {"mlp_only_layers", "[]"},
+static const struct wanted qwen2_wanted[] = {{"attention_bias", "false"},
                                              {"use_sliding_window", "false"}, /* every other layer has one */
                                              {NULL, NULL}};
-static const struct wanted qwen3_wanted[] = {
-    {"decoder_sparse_step", "1"}, {"mlp_only_layers", "[]"}, {NULL, NULL}};
 static const struct wanted olmoe_wanted[] = {{"clip_qkv", "null"}, {"sliding_window", "null"}, {NULL, NULL}};
-static const struct wanted none_wanted[] = {
-    {"hidden_act", "\"silu\""}, {"tie_word_embeddings", "false"}, {NULL, NULL}};
+static const struct wanted mixtral_wanted[] = {{"attention_bias", "false"}, {NULL, NULL}};
+static const struct wanted none_wanted[] = {{"hidden_act", "\"silu\""}, {NULL, NULL}};
 
 /* ---- tables ---- */
 
@@ -210,15 +223,34 @@ static sy_status check_wanted(const struct sy_hf_reading *r, const struct wanted
     return SY_OK;
 }
 
+/* Matrices of 8 bits with scales of blocks are read (hf_fp8.h), and nothing else that is quantized. */
+static sy_status check_quantization(const struct sy_hf_reading *r) {
+    static const char key[] = "quantization_config";
+    const json_t *value = json_object_get(r->root, key);
+    char *text = NULL;
+    size_t bytes = 0;
+    int64_t block[2];
+    if (!value || json_is_null(value) || sy_hf_fp8_block(r->root, block))
+        return SY_OK;
+    SY_TRY(sy_json_print(value, SY_JSON_COMPACT, &text, &bytes));
+    sy_status status =
+        sy_fail(SY_ERR_DATA,
+                "%s: %s = %.100s is not supported, only quant_method \"fp8\" of fmt \"e4m3\" with "
+                "a weight_block_size [rows, columns] is",
+                r->name, key, text);
+    free(text);
+    return status;
+}
+
 /* ---- classes ---- */
 
 static const struct class classes[] = {
     {SY_FAMILY_DEEPSEEK_V3, v3_fixed, v3, v3_wanted, "1e4", sy_hf_rest_of_deepseek},
     {SY_FAMILY_DEEPSEEK_V2, v2_fixed, v2, v2_wanted, "1e4", sy_hf_rest_of_deepseek},
     {SY_FAMILY_QWEN2_MOE, qwen2_fixed, qwen2, qwen2_wanted, "1e4", sy_hf_rest_of_qwen2},
-    {SY_FAMILY_QWEN3_MOE, qwen3_fixed, qwen3, qwen3_wanted, "1e4", sy_hf_rest_of_qwen3},
+    {SY_FAMILY_QWEN3_MOE, qwen3_fixed, qwen3, NULL, "1e4", sy_hf_rest_of_qwen3},
     {SY_FAMILY_OLMOE, olmoe_fixed, olmoe, olmoe_wanted, "1e4", sy_hf_rest_of_olmoe},
-    {SY_FAMILY_MIXTRAL, mixtral_fixed, mixtral, NULL, "1e6", sy_hf_rest_of_mixtral},
+    {SY_FAMILY_MIXTRAL, mixtral_fixed, mixtral, mixtral_wanted, "1e6", sy_hf_rest_of_mixtral},
     {SY_FAMILY_NONE, NULL, none, NULL, "1e4", sy_hf_rest_of_none},
 };
 
@@ -237,6 +269,8 @@ static const struct class *find_class(const json_t *root) {
 static sy_status apply_class(struct sy_hf_reading *r, const struct class *class) {
     int family = class->family, general = family == SY_FAMILY_NONE;
     SY_TRY(check_wanted(r, general ? none_wanted : common_wanted));
+    if (!general)
+        SY_TRY(check_quantization(r));
     if (class->wanted)
         SY_TRY(check_wanted(r, class->wanted));
     if (!general) {

@@ -107,12 +107,53 @@ static sy_status check_layer_types(const struct sy_hf_reading *r) {
     return SY_OK;
 }
 
+/* Whether layer l of a Qwen class has a plain feed-forward. */
+static int is_dense(const json_t *only, int64_t step, int64_t l) {
+    size_t i;
+    const json_t *x;
+    json_array_foreach(only, i, x) {
+        if (json_integer_value(x) == l)
+            return 1;
+    }
+    return (l + 1) % step != 0;
+}
+
+/* mlp_only_layers and decoder_sparse_step may say any; here the first ones can be dense. */
+static sy_status apply_sparse(struct sy_hf_reading *r, int64_t width) {
+    static const char key[] = "mlp_only_layers";
+    int64_t layers = 0, step = 1, dense = 0;
+    size_t i;
+    const json_t *only = json_object_get(r->root, key), *x;
+    SY_TRY(int_of(r, "num_hidden_layers", -1, 1, &layers));
+    SY_TRY(int_of(r, "decoder_sparse_step", 1, 1, &step));
+    if (only && !json_is_null(only) && !json_is_array(only))
+        SY_FAIL(SY_ERR_DATA, "%s: key \"%s\": a list of layers is needed", r->name, key);
+    json_array_foreach(only, i, x) {
+        if (!json_is_integer(x))
+            SY_FAIL(SY_ERR_DATA, "%s: %s[%zu] is no integer", r->name, key, i);
+    }
+    while (dense < layers && is_dense(only, step, dense))
+        dense++;
+    for (int64_t l = dense; l < layers; l++)
+        if (is_dense(only, step, l))
+            SY_FAIL(SY_ERR_DATA,
+                    "%s: mlp_only_layers and decoder_sparse_step = %" PRId64 " make layer %" PRId64
+                    " dense behind one with experts, which is not supported: the first layers alone can be",
+                    r->name, step, l);
+    SY_TRY(set_int(r, "model.n_dense_layers", key, dense));
+    if (dense == 0)
+        return SY_OK; /* no layer has intermediate_size */
+    SY_TRY(int_of(r, "intermediate_size", width, 1, &width));
+    return set_int(r, "model.inter_dim", "intermediate_size", width);
+}
+
 /* Shared experts are one network, as wide as several. */
 sy_status sy_hf_rest_of_qwen2(struct sy_hf_reading *r, int family) {
     static const char key[] = "shared_expert_intermediate_size";
     int64_t width = 0, one = 0;
     (void)family;
     SY_TRY(check_layer_types(r));
+    SY_TRY(apply_sparse(r, 5632));
     SY_TRY(int_of(r, key, 5632, 1, &width));
     SY_TRY(int_of(r, "moe_intermediate_size", -1, 1, &one));
     if (width % one != 0)
@@ -126,6 +167,7 @@ sy_status sy_hf_rest_of_qwen2(struct sy_hf_reading *r, int family) {
 sy_status sy_hf_rest_of_qwen3(struct sy_hf_reading *r, int family) {
     const json_t *use = json_object_get(r->root, "use_sliding_window");
     (void)family;
+    SY_TRY(apply_sparse(r, 6144));
     if (use && !json_is_boolean(use))
         SY_FAIL(SY_ERR_DATA, "%s: key \"use_sliding_window\": true or false is needed", r->name);
     if (!json_is_true(use))

@@ -224,6 +224,7 @@ struct sy_ckpt_reading {
     const struct sy_params *params;    /* NULL: only checked, put nowhere, each rank its share */
     const struct sy_ckpt_store *store; /* NULL likewise */
     const struct sy_ckpt_sums *sums;   /* NULL: there are none to compare with */
+    struct sy_hf_fp8 *fp8;             /* of a folder with matrices of 8 bits; NULL (hf_fp8.h) */
     int exact; /* F32 only, nothing unknown; else BF16 and F16 are widened and unknown tensors counted */
     struct sy_digest *words;   /* [sums->n] of what this rank answers for, and then, folded, of all tensors */
     struct sy_digest *folded;  /* the last of `words` */
@@ -244,6 +245,11 @@ void sy_ckpt_reading_end(struct sy_ckpt_reading *reading);
 /* Local. Reads one file, this rank's parts of it; its record's hash, if it has one, is compared first. */
 sy_status sy_ckpt_shard_read(struct sy_ckpt_reading *reading, const char *folder,
                              const struct sy_ckpt_file *record);
+
+/* Local. Of tied embeddings: a tensor of the head, where a Hugging Face folder has one, is the embedding's.
+ * Errors: ERR_DATA naming both. hf_tied.c. */
+sy_status sy_hf_tied_check(const char *folder, const struct sy_ckpt_files *files,
+                           const struct sy_params *params);
 
 /* Collective. Adds up what all ranks read, and compares; `files` were read in this order. */
 sy_status sy_ckpt_reading_compare(struct sy_ckpt_reading *reading, sy_status mine, const char *folder,

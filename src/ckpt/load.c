@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "ckpt/hf_config.h"
+#include "ckpt/hf_fp8.h"
 
 static sy_status check_sizes(const struct sy_ckpt *c) {
     char path[SY_CKPT_PATH_BYTES];
@@ -215,6 +216,20 @@ static sy_status check_seen(const struct sy_ckpt *c, struct sy_ckpt_reading *r, 
     return SY_OK;
 }
 
+/* Another's folder may have matrices of 8 bits: its config.json says so. */
+static sy_status open_fp8(const struct sy_ckpt *c, const struct sy_ckpt_files *files,
+                          struct sy_ckpt_reading *r) {
+    char path[SY_CKPT_PATH_BYTES];
+    int64_t block[2];
+    json_t *root = NULL;
+    if (r->exact || !r->params)
+        return SY_OK;
+    SY_TRY(read_config(c, path, &root));
+    int is_fp8 = sy_hf_fp8_block(root, block);
+    json_decref(root);
+    return is_fp8 ? sy_hf_fp8_open(c->path, files, block, &r->fp8) : SY_OK;
+}
+
 /* All files of one kind, by all ranks; `digest` may be NULL. */
 static sy_status read_kind(const struct sy_ckpt *c, struct sy_ckpt_reading *r, struct sy_digest *digest,
                            const struct sy_log *log) {
@@ -224,15 +239,20 @@ static sy_status read_kind(const struct sy_ckpt *c, struct sy_ckpt_reading *r, s
     r->exact = info->has_manifest;
     sy_status status = sy_ckpt_shard_list(c, r->kind, &list);
     if (status == SY_OK)
+        status = open_fp8(c, &list, r);
+    if (status == SY_OK)
         status = sy_ckpt_reading_begin(r);
     for (int i = 0; i < list.n && status == SY_OK; i++)
         status = sy_ckpt_shard_read(r, c->path, &list.item[i]);
     if (status == SY_OK)
         status = check_seen(c, r, log);
+    if (status == SY_OK && !r->exact && r->params && r->params->n_sites > 0 && r->comm->rank == 0)
+        status = sy_hf_tied_check(c->path, &list, r->params);
     status = sy_ckpt_reading_compare(r, status, c->path, &list);
     if (status == SY_OK && digest)
         *digest = *r->folded;
     sy_ckpt_reading_end(r);
+    sy_hf_fp8_close(r->fp8);
     free(list.item);
     return status;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "ckpt/hf_fp8.h"
 #include "ckpt/hf_tensors.h"
 #include "formats/halves.h"
 #include "parallel/shard.h"
@@ -65,8 +66,15 @@ static sy_status check_shape(const struct shard *s, const struct sy_safetensors_
     return SY_OK;
 }
 
+/* A matrix of 8 bits with scales elsewhere. */
+static int is_fp8(const struct shard *s, const struct sy_safetensors_tensor *t) {
+    return s->r->fp8 && t->dtype == SY_SAFETENSORS_F8_E4M3 && t->n_dims == 2;
+}
+
 static sy_status check_dtype(const struct shard *s, const struct sy_safetensors_tensor *t) {
     int half = t->dtype == SY_SAFETENSORS_BF16 || t->dtype == SY_SAFETENSORS_F16;
+    if (is_fp8(s, t))
+        return sy_hf_fp8_begin(s->r->fp8, s->path, t);
     if (t->dtype != SY_SAFETENSORS_F32 && (s->r->exact || !half))
         SY_FAIL(SY_ERR_DATA, "%s: tensor \"%s\" is %s: %s", s->path, t->name,
                 sy_safetensors_dtype_name(t->dtype),
@@ -118,7 +126,10 @@ static sy_status read_piece(struct shard *s, const struct piece_of *q, int64_t a
     struct sy_ckpt_reading *r = s->r;
     int64_t size = sy_safetensors_dtype_bytes(q->file->dtype);
     SY_TRY(sy_safetensors_read(s->file, q->file, (q->first + at) * size, n * size, r->raw));
-    sy_halves_widen(q->file->dtype, r->raw, n, r->wide);
+    if (is_fp8(s, q->file))
+        sy_hf_fp8_widen(r->fp8, (const unsigned char *)r->raw, q->first + at, n, r->wide);
+    else
+        sy_halves_widen(q->file->dtype, r->raw, n, r->wide);
     return SY_OK;
 }
 
@@ -165,11 +176,19 @@ static sy_status read_fused(struct shard *s, const struct sy_safetensors_tensor 
     return SY_OK;
 }
 
+/* The head of tied embeddings: sy_hf_tied_check looks at it. */
+static int is_site(const struct sy_ckpt_reading *r, const char *name) {
+    return !r->exact && r->params->n_sites > 0 &&
+           strcmp(name, r->params->tensor[r->params->n_tensors].name) == 0;
+}
+
 static sy_status read_or_skip(struct shard *s, const struct sy_safetensors_tensor *t) {
     struct sy_ckpt_reading *r = s->r;
     struct sy_hf_fused fused;
     if (!r->params)
         return read_tensor(s, t, -1);
+    if (is_site(r, t->name) || (r->fp8 && sy_hf_fp8_is_scale(t->name)))
+        return SY_OK;
     int i = sy_hf_tensor_find(r->params, t->name);
     if (i < 0 && !r->exact) {
         if (sy_hf_tensor_is_fused(r->params, t->name, &fused))

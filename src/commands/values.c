@@ -195,7 +195,7 @@ const char *sy_value_tensor(const struct sy_value_name *q, const struct sy_param
     const char *of = "";
     if (q->what != gradient)
         return p->tensor[q->of].name;
-    for (int i = p->n_tensors - 1; i >= 0; i--)
+    for (int i = p->n_tensors + p->n_sites - 1; i >= 0; i--)
         if (p->tensor[i].param == q->of)
             of = p->tensor[i].name;
     return of;

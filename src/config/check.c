@@ -71,8 +71,6 @@ static sy_status check_attention(struct sy_config *cfg) {
              "attention = \"mla\" has model.n_heads = %lld of them: leave it out", N(m->n_heads));
         NOTE(cfg, m->qk_norm == SY_QK_NORM_NONE, "model.qk_norm",
              "attention = \"mla\" has its own norms: choose \"none\"");
-        NOTE(cfg, !m->attention_bias, "model.attention_bias",
-             "attention = \"mla\" has no biases: choose false");
         NOTE(cfg, !m->window, "model.window", "attention = \"mla\" has no window: choose 0");
     } else {
         NOTE(cfg, m->n_heads % m->n_kv_heads == 0, "model.n_kv_heads",

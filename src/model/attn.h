@@ -70,6 +70,15 @@ struct sy_attn_kind {
                         const struct sy_attn_back *back, const struct sy_grad_sink *sink);
 };
 
+/* Of a bias: R64 of dy at the map's output. param -1: there is none. */
+static inline void sy_attn_bias(const struct sy_attn_call *call, const struct sy_layer_ctx *c,
+                                const struct sy_grad_sink *sink, int param, struct sy_mat dy) {
+    if (param >= 0)
+        sink->vector(sink->self, &call->batch->at,
+                     &(struct sy_sink_vector){
+                         .param = param, .heads = 1, .a = sy_heads_of(dy, 0, c->params->param[param].cols)});
+}
+
 extern const struct sy_attn_kind sy_attn_gqa, sy_attn_mla;
 
 static inline const struct sy_attn_kind *sy_attn_kind_of(const struct sy_config_model *model) {

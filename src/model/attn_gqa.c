@@ -1,5 +1,5 @@
-/* Grouped-query attention: q, k, v = norm(Wq n), norm(Wk n), Wv n; rope on q and k; y = Wo attention(q, k,
- * v).
+/* Grouped-query attention: q, k, v = norm(Wq n + bq), norm(Wk n + bk), Wv n + bv; rope on q and k;
+ * y = Wo attention(q, k, v) + bo. Biases where the layer has them.
  *
  * qk_norm: none; head, over each head (Qwen3); full, over the whole projection (OLMoE). H query heads, G = kv
  * heads, hd wide.
@@ -173,7 +173,7 @@ static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, s
     rope(c, call->batch, c->model->n_heads, 0, act->q);
     rope(c, call->batch, c->model->n_kv_heads, 0, act->k);
     attend(c, call, act);
-    sy_linear_fwd_add(c->x, t, &w->wo, act->o, x, y);
+    sy_linear_fwd_add(c->x, t, &w->wo, w->bo, act->o, (struct sy_added){x, y});
 }
 
 static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
@@ -201,14 +201,6 @@ static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *
                   dn);
 }
 
-static void bias(const struct sy_layer_ctx *c, const struct sy_span *at, const struct sy_grad_sink *sink,
-                 int param, struct sy_mat dy) {
-    if (param >= 0)
-        sink->vector(sink->self, at,
-                     &(struct sy_sink_vector){
-                         .param = param, .heads = 1, .a = sy_heads_of(dy, 0, c->params->param[param].cols)});
-}
-
 static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
                         const struct sy_attn_back *back, const struct sy_grad_sink *sink) {
     const struct sy_attn_act *act = back->act;
@@ -219,9 +211,10 @@ static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call 
     sink->matrix(sink->self, at, p->wq, g->dq, back->n);
     sink->matrix(sink->self, at, p->wk, g->dk, back->n);
     sink->matrix(sink->self, at, p->wv, g->dv, back->n);
-    bias(c, at, sink, p->bq, g->dq);
-    bias(c, at, sink, p->bk, g->dk);
-    bias(c, at, sink, p->bv, g->dv);
+    sy_attn_bias(call, c, sink, p->bo, back->dy);
+    sy_attn_bias(call, c, sink, p->bq, g->dq);
+    sy_attn_bias(call, c, sink, p->bk, g->dk);
+    sy_attn_bias(call, c, sink, p->bv, g->dv);
     if (c->model->qk_norm == SY_QK_NORM_NONE)
         return;
     qk_norm_weights(at, sink, p->q_norm, q_norm(c, call->w, act), g->dq_norm);

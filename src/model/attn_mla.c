@@ -1,8 +1,8 @@
 /* Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1):
  *
- *     q = Wq n, or Wqb norm(Wqa n);  (c, k_pe) = Wkva n;  (k_nope, v) = Wkvb norm(c)
+ *     q = Wq n, or Wqb norm(Wqa n + bqa);  (c, k_pe) = Wkva n + bkva;  (k_nope, v) = Wkvb norm(c)
  *     rope on q_pe and on the one k_pe
- *     s = CHAIN over (nope, then rope);  y = Wo attention
+ *     s = CHAIN over (nope, then rope);  y = Wo attention + bo
  *
  * q [T, H (nope | rope)], kva [T, kv_lora | rope], kv [T, H (nope | v)]. k_pe is rotated in place in kva: its
  * norm reads the other columns. The norms of Wqa n and of c have eps 1e-6 whatever model.norm_eps is, as
@@ -143,21 +143,21 @@ static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, s
     int64_t t = call->batch->tokens;
     struct dims d = dims_of(c->model);
     if (d.q_lora > 0) {
-        sy_linear_fwd(c->x, t, &w->wqa, NULL, n, act->qa);
+        sy_linear_fwd(c->x, t, &w->wqa, w->bqa, n, act->qa);
         struct sy_row_norm norm = {d.q_lora, w->qa_norm, act->qa, act->r_qa};
         sy_norm_fwd(c, latent_eps, t, &norm, act->qan);
         sy_linear_fwd(c->x, t, &w->wqb, NULL, act->qan, act->q);
     } else {
         sy_linear_fwd(c->x, t, &w->wq, NULL, n, act->q);
     }
-    sy_linear_fwd(c->x, t, &w->wkva, NULL, n, act->kva);
+    sy_linear_fwd(c->x, t, &w->wkva, w->bkva, n, act->kva);
     struct sy_row_norm norm = {d.kv_lora, w->kva_norm, act->kva, act->r_kva};
     sy_norm_fwd(c, latent_eps, t, &norm, act->kvn);
     sy_linear_fwd(c->x, t, &w->wkvb, NULL, act->kvn, act->kv);
     rope(c, call->batch, d.h, 0, sy_heads_of(act->q, d.nope, d.qk));
     rope(c, call->batch, 1, 0, sy_heads_of(act->kva, d.kv_lora, 0));
     attend(c, call, act);
-    sy_linear_fwd_add(c->x, t, &w->wo, act->o, x, y);
+    sy_linear_fwd_add(c->x, t, &w->wo, w->bo, act->o, (struct sy_added){x, y});
 }
 
 /* dkva's rope columns = BF of the heads' dk_rope added ascending in fp32: a head_sum over H heads. */
@@ -203,13 +203,16 @@ static void bwd_weights(const struct sy_layer_ctx *c, const struct sy_attn_call 
     struct sy_row_norm kva = {.d = c->model->kv_lora_rank, .x = act->kva, .r = act->r_kva};
     struct sy_row_norm qa = {.d = c->model->q_lora_rank, .x = act->qa, .r = act->r_qa};
     sink->matrix(sink->self, at, p->wo, back->dy, act->o);
+    sy_attn_bias(call, c, sink, p->bo, back->dy);
     sink->matrix(sink->self, at, p->wkvb, g->dkv, act->kvn);
     sy_norm_weights(call->batch, sink, p->kva_norm, &kva, g->dkvn);
     sink->matrix(sink->self, at, p->wkva, g->dkva, back->n);
+    sy_attn_bias(call, c, sink, p->bkva, g->dkva);
     if (c->model->q_lora_rank > 0) {
         sink->matrix(sink->self, at, p->wqb, g->dq, act->qan);
         sy_norm_weights(call->batch, sink, p->qa_norm, &qa, g->dqan);
         sink->matrix(sink->self, at, p->wqa, g->dqa, back->n);
+        sy_attn_bias(call, c, sink, p->bqa, g->dqa);
     } else {
         sink->matrix(sink->self, at, p->wq, g->dq, back->n);
     }

@@ -16,9 +16,15 @@ static const char *beyond_all(const struct sy_config_model *m, const struct sy_c
                                               : NULL;
 }
 
+/* attention_bias of the classes is both. */
+static const char one_bias[] =
+    "one of model.attention_bias and model.attention_output_bias without the other";
+
 static enum sy_family family_of_mla(const struct sy_config_model *m, const struct sy_config_moe *e,
                                     const char **lack) {
     int bias = sy_config_has_expert_bias(e), groups = e->num_expert_groups > 0;
+    if (m->attention_bias != m->attention_output_bias)
+        return none(lack, one_bias);
     if (e->shared_gate)
         return none(lack, "mla with moe.shared_gate = true");
     if (e->num_shared_experts < 1)
@@ -44,7 +50,8 @@ static enum sy_family qwen2(const struct sy_config_model *m, const struct sy_con
     const char *why = !e->shared_gate                 ? "gqa with shared experts without moe.shared_gate"
                       : m->qk_norm != SY_QK_NORM_NONE ? "moe.shared_gate = true with model.qk_norm"
                       : m->window > 0                 ? "moe.shared_gate = true with model.window"
-                                                      : NULL;
+                      : m->attention_output_bias ? "moe.shared_gate = true with model.attention_output_bias"
+                                                 : NULL;
     return why ? none(lack, why) : SY_FAMILY_QWEN2_MOE;
 }
 
@@ -53,7 +60,6 @@ static enum sy_family family_of_gqa(const struct sy_config_model *m, const struc
     const char *why = m->rope != SY_ROPE_HALVES           ? "gqa with model.rope = \"pairs\""
                       : sy_config_has_expert_bias(e)      ? "gqa with an expert bias (moe.load_balance_coeff)"
                       : e->num_expert_groups > 0          ? "gqa with moe.num_expert_groups"
-                      : m->n_dense_layers > 0             ? "gqa with model.n_dense_layers"
                       : e->score_func != SY_SCORE_SOFTMAX ? "gqa with a moe.score_func other than \"softmax\""
                       : e->route_scale != 1               ? "gqa with moe.route_scale"
                                                           : NULL;
@@ -61,10 +67,14 @@ static enum sy_family family_of_gqa(const struct sy_config_model *m, const struc
         return none(lack, why);
     if (e->num_shared_experts > 0)
         return qwen2(m, e, lack);
-    if (m->attention_bias)
-        return none(lack, "model.attention_bias = true without shared experts and their gate");
+    if (m->attention_bias != m->attention_output_bias)
+        return none(lack, one_bias);
+    if (m->attention_bias && m->qk_norm == SY_QK_NORM_NONE)
+        return none(lack, "model.attention_bias = true without model.qk_norm");
     if (m->qk_norm == SY_QK_NORM_HEAD)
         return SY_FAMILY_QWEN3_MOE;
+    if (m->n_dense_layers > 0)
+        return none(lack, "gqa with model.n_dense_layers without model.qk_norm = \"head\"");
     if (m->qk_norm == SY_QK_NORM_NONE)
         return e->route_norm ? SY_FAMILY_MIXTRAL : none(lack, "moe.route_norm = false without model.qk_norm");
     if (m->window > 0)

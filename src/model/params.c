@@ -31,7 +31,7 @@ static int add_param(struct builder *b, struct sy_param param) {
     b->elements += n;
     if (b->filling)
         b->p->param[index] = param;
-    if (param.kind != SY_PARAM_BUFFER) {
+    if (param.kind != SY_PARAM_BUFFER && param.kind != SY_PARAM_SITE) {
         b->parameters += n;
         b->active += param.expert < b->top_k ? n : 0;
     }
@@ -116,6 +116,14 @@ static struct mlp swiglu(struct builder *b, int layer, int64_t d, int64_t f, con
     return (struct mlp){w13, w2};
 }
 
+/* Of heads that are `width` wide together. */
+static void output(struct builder *b, int l, const struct sy_config_model *m, int64_t width,
+                   struct sy_layer_params *q) {
+    q->wo = matrix(b, l, m->dim, width, depth_scaled(l), "self_attn.o_proj.weight");
+    if (m->attention_output_bias)
+        q->bo = vector(b, l, m->dim, zeros, "self_attn.o_proj.bias");
+}
+
 static void gqa(struct builder *b, int l, const struct sy_config_model *m, struct sy_layer_params *q) {
     int64_t dq = m->n_heads * m->head_dim, dkv = m->n_kv_heads * m->head_dim;
     q->wq = matrix(b, l, dq, m->dim, cut_normal(0.02), "self_attn.q_proj.weight");
@@ -131,13 +139,15 @@ static void gqa(struct builder *b, int l, const struct sy_config_model *m, struc
         q->q_norm = vector(b, l, full ? dq : m->head_dim, ones, "self_attn.q_norm.weight");
         q->k_norm = vector(b, l, full ? dkv : m->head_dim, ones, "self_attn.k_norm.weight");
     }
-    q->wo = matrix(b, l, m->dim, dq, depth_scaled(l), "self_attn.o_proj.weight");
+    output(b, l, m, dq, q);
 }
 
 static void mla(struct builder *b, int l, const struct sy_config_model *m, struct sy_layer_params *q) {
     int64_t dqk = m->qk_nope_head_dim + m->qk_rope_head_dim;
     if (m->q_lora_rank > 0) {
         q->wqa = matrix(b, l, m->q_lora_rank, m->dim, cut_normal(0.02), "self_attn.q_a_proj.weight");
+        if (m->attention_bias)
+            q->bqa = vector(b, l, m->q_lora_rank, zeros, "self_attn.q_a_proj.bias");
         q->qa_norm = vector(b, l, m->q_lora_rank, ones, "self_attn.q_a_layernorm.weight");
         q->wqb =
             matrix(b, l, m->n_heads * dqk, m->q_lora_rank, cut_normal(0.02), "self_attn.q_b_proj.weight");
@@ -149,7 +159,10 @@ static void mla(struct builder *b, int l, const struct sy_config_model *m, struc
     q->kva_norm = vector(b, l, m->kv_lora_rank, ones, "self_attn.kv_a_layernorm.weight");
     q->wkvb = matrix(b, l, m->n_heads * (m->qk_nope_head_dim + m->v_head_dim), m->kv_lora_rank,
                      cut_normal(0.02), "self_attn.kv_b_proj.weight");
-    q->wo = matrix(b, l, m->dim, m->n_heads * m->v_head_dim, depth_scaled(l), "self_attn.o_proj.weight");
+    if (m->attention_bias)
+        q->bkva =
+            vector(b, l, m->kv_lora_rank + m->qk_rope_head_dim, zeros, "self_attn.kv_a_proj_with_mqa.bias");
+    output(b, l, m, m->n_heads * m->v_head_dim, q);
 }
 
 static void moe_dense_part(struct builder *b, int l, const struct sy_config_model *m,
@@ -169,11 +182,22 @@ static void moe_dense_part(struct builder *b, int l, const struct sy_config_mode
     }
 }
 
+/* Of the head, and of the embedding that is the head, too: logits of the size of one. */
+static struct init_rule of_head(const struct sy_config_model *m) {
+    double sd = 1.0 / sqrt((double)m->dim);
+    return (struct init_rule){SY_INIT_NORMAL, sd, 3.0 * sd};
+}
+
+static void add_head(struct builder *b, const struct sy_config_model *m) {
+    add_tensor(b, (struct rows){b->p->head, 0, m->vocab_size}, of_head(m), "lm_head.weight");
+}
+
 static void dense_parameters(struct builder *b, const struct sy_config_model *m,
                              const struct sy_config_moe *e, enum sy_family family) {
     struct sy_params *p = b->p;
     p->embedding = add_param(b, (struct sy_param){SY_PARAM_EMBEDDING, -1, -1, m->vocab_size, m->dim});
-    add_tensor(b, (struct rows){p->embedding, 0, m->vocab_size}, (struct init_rule){SY_INIT_NORMAL, 1.0, 0.0},
+    add_tensor(b, (struct rows){p->embedding, 0, m->vocab_size},
+               m->tie_word_embeddings ? of_head(m) : (struct init_rule){SY_INIT_NORMAL, 1.0, 0.0},
                "model.embed_tokens.weight");
     for (int l = 0; l < m->n_layers; l++) {
         struct sy_layer_params none, *q = b->filling ? &p->layer[l] : &none;
@@ -193,10 +217,10 @@ static void dense_parameters(struct builder *b, const struct sy_config_model *m,
         }
     }
     p->final_norm = vector(b, -1, m->dim, ones, "model.norm.weight");
-    p->head = add_param(b, (struct sy_param){SY_PARAM_MATRIX, -1, -1, m->vocab_size, m->dim});
-    double sd = 1.0 / sqrt((double)m->dim);
-    add_tensor(b, (struct rows){p->head, 0, m->vocab_size}, (struct init_rule){SY_INIT_NORMAL, sd, 3.0 * sd},
-               "lm_head.weight");
+    enum sy_param_kind kind = m->tie_word_embeddings ? SY_PARAM_SITE : SY_PARAM_MATRIX;
+    p->head = add_param(b, (struct sy_param){kind, -1, -1, m->vocab_size, m->dim});
+    if (kind == SY_PARAM_MATRIX)
+        add_head(b, m);
 }
 
 static void expert(struct builder *b, int l, int e, int64_t d, int64_t f, int mixtral) {
@@ -237,10 +261,15 @@ static void buffers(struct builder *b, const struct sy_config_model *m, const st
 
 static void build(struct builder *b, const struct sy_config_model *m, const struct sy_config_moe *e) {
     enum sy_family family = sy_model_family(m, e);
-    b->p->n_params = b->p->n_tensors = 0;
+    b->p->n_params = b->p->n_tensors = b->p->n_sites = 0;
     dense_parameters(b, m, e, family);
     expert_parameters(b, m, e, family == SY_FAMILY_MIXTRAL);
     buffers(b, m, e);
+    if (m->tie_word_embeddings) { /* last: no list of tensors has it */
+        add_head(b, m);
+        b->p->n_tensors--;
+        b->p->n_sites++;
+    }
 }
 
 static int by_name(const void *a, const void *b) {
@@ -263,7 +292,7 @@ static sy_status sort_names(struct sy_params *p) {
 void sy_params_destroy(struct sy_params *p) {
     if (!p)
         return;
-    for (int i = 0; p->tensor && i < p->n_tensors; i++)
+    for (int i = 0; p->tensor && i < p->n_tensors + p->n_sites; i++)
         free(p->tensor[i].name);
     free(p->tensor);
     free(p->param);
@@ -289,7 +318,7 @@ sy_status sy_params_create(const struct sy_config_model *model, const struct sy_
                 n_tensors);
     }
     p->param = calloc((size_t)p->n_params, sizeof *p->param);
-    p->tensor = calloc((size_t)p->n_tensors, sizeof *p->tensor);
+    p->tensor = calloc((size_t)(p->n_tensors + p->n_sites), sizeof *p->tensor);
     p->by_name = calloc((size_t)p->n_tensors, sizeof *p->by_name);
     p->n_layers = (int)model->n_layers;
     p->layer = calloc((size_t)p->n_layers, sizeof *p->layer);

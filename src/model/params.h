@@ -13,7 +13,16 @@
 #include "config/config.h"
 #include "ops/ops.h"
 
-enum sy_param_kind { SY_PARAM_MATRIX, SY_PARAM_VECTOR, SY_PARAM_EMBEDDING, SY_PARAM_EXPERT, SY_PARAM_BUFFER };
+/* SITE: a second use of another parameter's weight, the head's of a tied embedding. It has a gradient of its
+ * own (NUMERICS 4: a weight used at several sites has one sum per site) and nothing else. */
+enum sy_param_kind {
+    SY_PARAM_MATRIX,
+    SY_PARAM_VECTOR,
+    SY_PARAM_EMBEDDING,
+    SY_PARAM_EXPERT,
+    SY_PARAM_BUFFER,
+    SY_PARAM_SITE
+};
 
 struct sy_param {
     enum sy_param_kind kind;
@@ -39,18 +48,19 @@ struct sy_tensor {
  * next. */
 struct sy_layer_params {
     int attn_norm, ffn_norm;
-    int wq, wk, wv, wo, bq, bk, bv, q_norm, k_norm; /* gqa; wq also mla without q_lora */
-    int wqa, qa_norm, wqb, wkva, kva_norm, wkvb;    /* mla */
-    int w13, w2;                                    /* dense feed-forward */
-    int gate, gate_bias, expert_bias, first_expert; /* experts */
+    int wq, wk, wv, wo, bq, bk, bv, bo, q_norm, k_norm; /* gqa; wq also mla without q_lora, wo and bo mla */
+    int wqa, bqa, qa_norm, wqb, wkva, bkva, kva_norm, wkvb; /* mla */
+    int w13, w2;                                            /* dense feed-forward */
+    int gate, gate_bias, expert_bias, first_expert;         /* experts */
     int shared_w13, shared_w2, shared_gate;
 };
 
 struct sy_params {
     struct sy_param *param;
     int n_params;
-    struct sy_tensor *tensor; /* order of creation; `by_name` is bytewise */
-    int n_tensors;
+    struct sy_tensor *tensor; /* [n_tensors + n_sites] order of creation; `by_name` is bytewise */
+    int n_tensors;            /* of a checkpoint, masters and moments */
+    int n_sites;              /* behind them, what has a gradient alone: of tied embeddings the head */
     int *by_name;
     struct sy_layer_params *layer;
     int n_layers;

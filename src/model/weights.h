@@ -14,9 +14,9 @@
 struct sy_layer_weights { /* what a layer has not is 0 or NULL */
     const float *attn_norm, *ffn_norm;
     struct sy_weight wq, wk, wv, wo;
-    const float *bq, *bk, *bv, *q_norm, *k_norm;
+    const float *bq, *bk, *bv, *bo, *q_norm, *k_norm;
     struct sy_weight wqa, wqb, wkva, wkvb;
-    const float *qa_norm, *kva_norm;
+    const float *bqa, *bkva, *qa_norm, *kva_norm;
     struct sy_mlp_weights ffn;
     struct sy_moe_weights moe;
 };

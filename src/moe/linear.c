@@ -66,10 +66,11 @@ void sy_linear_fwd(const struct sy_exec *x, int64_t tokens, const struct sy_weig
     x->ops->linear(x, &op);
 }
 
-void sy_linear_fwd_add(const struct sy_exec *x, int64_t tokens, const struct sy_weight *w, struct sy_mat in,
-                       struct sy_mat residual, struct sy_mat y) {
-    struct sy_linear op = map_of(tokens, w, in, y);
-    op.residual = residual;
+void sy_linear_fwd_add(const struct sy_exec *x, int64_t tokens, const struct sy_weight *w, const float *bias,
+                       struct sy_mat in, struct sy_added to) {
+    struct sy_linear op = map_of(tokens, w, in, to.y);
+    op.bias = bias;
+    op.residual = to.residual;
     x->ops->linear(x, &op);
 }
 

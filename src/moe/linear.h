@@ -49,8 +49,11 @@ struct sy_weight sy_weight_of(const struct sy_exec *x, struct sy_mat w, int64_t 
 void sy_linear_fwd(const struct sy_exec *x, int64_t tokens, const struct sy_weight *w, const float *bias,
                    struct sy_mat in, struct sy_mat y);
 /* The same, and y = BF(residual + it), y stored. */
-void sy_linear_fwd_add(const struct sy_exec *x, int64_t tokens, const struct sy_weight *w, struct sy_mat in,
-                       struct sy_mat residual, struct sy_mat y);
+struct sy_added {
+    struct sy_mat residual, y;
+};
+void sy_linear_fwd_add(const struct sy_exec *x, int64_t tokens, const struct sy_weight *w, const float *bias,
+                       struct sy_mat in, struct sy_added to);
 
 /* dx [T, cols] = CHAIN over the outputs of the n maps, in order. */
 struct sy_linear_grad {

@@ -40,7 +40,7 @@ static void list_items(struct sy_gradients *g, int64_t *dense, int *n_dense, int
         g->item[i] = -1;
         if (!is_here(g, i))
             continue;
-        if (q->kind == SY_PARAM_MATRIX || q->kind == SY_PARAM_VECTOR) {
+        if (q->kind == SY_PARAM_MATRIX || q->kind == SY_PARAM_SITE || q->kind == SY_PARAM_VECTOR) {
             g->item[i] = *n_dense;
             dense[(*n_dense)++] = sy_gradient_size(q);
         } else if (q->kind == SY_PARAM_EXPERT) {

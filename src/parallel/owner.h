@@ -32,6 +32,13 @@ static inline int sy_owner_holds(const struct sy_owner *o, const struct sy_param
            (p->expert >= o->expert.first && p->expert - o->expert.first < o->expert.n);
 }
 
+/* Whether the rank keeps what is stored of a weight that another stage owns: the tied embedding, where the
+ * head is. */
+static inline int sy_owner_borrows(const struct sy_owner *o, const struct sy_params *params, int param) {
+    return params->n_sites > 0 && param == params->embedding &&
+           !sy_owner_in_stage(o, &params->param[param]) && sy_owner_in_stage(o, &params->param[params->head]);
+}
+
 static inline struct sy_range_of sy_owner_range(const struct sy_owner *o, const struct sy_params *params,
                                                 int tensor) {
     const struct sy_tensor *t = &params->tensor[tensor];

@@ -99,20 +99,38 @@ static int64_t stored_bytes(const struct sy_plan *p, const struct sy_param *q) {
     return q->kind == SY_PARAM_VECTOR || p->config->numerics.class == SY_CLASS_FP32 ? F32 : 2;
 }
 
+/* Elements that a rank keeps of a tensor. */
+static int64_t kept_of(const struct sy_plan *p, const struct place *at, int tensor) {
+    const struct sy_mesh *m = &p->mesh;
+    const struct sy_tensor *t = &p->params->tensor[tensor];
+    int e = is_expert(&p->params->param[t->param]), copies = e ? m->expert_replicate : m->replicate;
+    int which = e ? at->edp % m->expert_shard : at->dp % m->shard, all = e ? m->edp : m->dp;
+    struct sy_range_of first = sy_shard_range(&(struct sy_shard){which * copies, all}, t->n),
+                       last = sy_shard_range(&(struct sy_shard){which * copies + copies - 1, all}, t->n);
+    return last.first + last.n - first.first;
+}
+
 /* What a rank sends of a tensor: what it owns to the ranks that keep the same, and, of sharded weights,
  * what it keeps to the others of its shard group, as often as the layer is gathered. */
 static double stored_sent(const struct sy_plan *p, const struct place *at, int tensor, int64_t own) {
     const struct sy_mesh *m = &p->mesh;
-    const struct sy_tensor *t = &p->params->tensor[tensor];
-    const struct sy_param *q = &p->params->param[t->param];
+    const struct sy_param *q = &p->params->param[p->params->tensor[tensor].param];
     int e = is_expert(q), shard = e ? m->expert_shard : m->shard,
         copies = e ? m->expert_replicate : m->replicate;
-    int which = e ? at->edp % m->expert_shard : at->dp % m->shard, all = e ? m->edp : m->dp;
-    struct sy_range_of first = sy_shard_range(&(struct sy_shard){which * copies, all}, t->n),
-                       last = sy_shard_range(&(struct sy_shard){which * copies + copies - 1, all}, t->n);
-    int64_t kept = last.first + last.n - first.first;
+    int64_t kept = kept_of(p, at, tensor);
     int times = q->layer < 0 ? 1 : p->gathers[at->pp * m->stages.layers + q->layer];
     return (double)stored_bytes(p, q) * ((double)own * (copies - 1) + (double)kept * (shard - 1) * times);
+}
+
+/* Of a tied embedding's n elements: the head's gradient to the first stage, what is stored to the last. */
+static void tied_sent(const struct sy_plan *p, int rank, int tensor, int64_t n, struct sy_plan_bytes out[]) {
+    const struct sy_param *q = &p->params->param[p->params->tensor[tensor].param];
+    int hop = (p->mesh.pp - 1) * p->mesh.dp, is_head = q->kind == SY_PARAM_SITE, node = p->gpu->node;
+    if (p->params->n_sites == 0 || hop == 0)
+        return;
+    double near = (is_head ? rank - hop : rank + hop) / node == rank / node;
+    add(&out[is_head ? SY_TRAFFIC_GRADIENTS : SY_TRAFFIC_WEIGHTS],
+        bytes((double)(n * (is_head ? F32 : stored_bytes(p, q))), near));
 }
 
 /* Stored weights from who has the masters, gradients to them: of dense parameters over the data-parallel
@@ -126,14 +144,21 @@ static void parameters_sent(const struct sy_plan *p, int rank, struct sy_plan_by
     struct sy_tree_node node[SY_TREE_MAX_NODES];
     int nodes[2] = {sy_tree_maximal(m->lanes, (int)lanes.first, (int)lanes.n, node),
                     sy_tree_maximal(m->lanes / m->expert_lanes, (int)groups.first, (int)groups.n, node)};
-    for (int i = 0; i < p->params->n_tensors; i++) {
+    for (int i = 0; i < p->params->n_tensors + p->params->n_sites; i++) {
         const struct sy_tensor *t = &p->params->tensor[i];
-        int e = is_expert(&p->params->param[t->param]);
+        int e = is_expert(&p->params->param[t->param]), is_site = i >= p->params->n_tensors;
         int64_t n = sy_owner_range(&own, p->params, i).n;
+        if (sy_owner_borrows(&own, p->params, t->param))
+            add(&out[SY_TRAFFIC_WEIGHTS], bytes(stored_sent(p, &at, i, 0), near[e]));
         if (!holds(p, &own, t->param))
             continue;
-        add(&out[SY_TRAFFIC_WEIGHTS], bytes(stored_sent(p, &at, i, n), near[e]));
+        if (!is_site)
+            add(&out[SY_TRAFFIC_WEIGHTS], bytes(stored_sent(p, &at, i, n), near[e]));
         add(&out[SY_TRAFFIC_GRADIENTS], bytes((double)(nodes[e] * (t->n - n) * F32), near[e]));
+        if (is_site)
+            tied_sent(p, rank, i, n, out);
+        if (t->param == p->params->embedding)
+            tied_sent(p, rank, i, kept_of(p, &at, i), out);
     }
 }
 

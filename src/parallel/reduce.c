@@ -5,6 +5,7 @@
 
 #include "parallel/joining.h"
 #include "parallel/place.h"
+#include "parallel/tied.h"
 
 enum { BUCKET = 1 << 20, ALIGN_FLOATS = 16, FLIGHTS = 2 };
 
@@ -25,11 +26,12 @@ struct sy_reduce {
     struct sy_reduce_options o;
     struct sy_owner owner;
     struct sy_joining dense, experts;
-    int *tensor;  /* as they are completed, trained ones that this rank holds and others, too */
-    int64_t *own; /* [n_tensors] this rank's part in its gradient */
+    int *tensor;  /* as they are completed, trained ones that this rank holds and others, too; sites alike */
+    int64_t *own; /* [n_tensors + n_sites] this rank's part in its gradient */
     struct bucket *bucket;
     int n_buckets;
     struct sy_add_item *add;
+    struct sy_tied tied;
     int64_t n_own, sent;
     struct sy_arena arena;
     float *gradient;               /* [n_own] */
@@ -40,6 +42,7 @@ struct sy_reduce {
 
 /* --- buckets -------------------------------------------------------------------------------------------- */
 
+static int n_sums(const struct sy_reduce *r) { return r->o.params->n_tensors + r->o.params->n_sites; }
 static const struct sy_tensor *tensor_of(const struct sy_reduce *r, int tensor) {
     return &r->o.params->tensor[tensor];
 }
@@ -75,12 +78,11 @@ static int by_turn(const void *a, const void *b) {
 }
 
 static sy_status list_tensors(struct sy_reduce *r, int *n_tensors) {
-    const struct sy_params *p = r->o.params;
-    struct turn *turn = calloc((size_t)p->n_tensors + 1, sizeof *turn);
+    struct turn *turn = calloc((size_t)n_sums(r) + 1, sizeof *turn);
     int n = 0;
     if (!turn)
-        SY_FAIL(SY_ERR_MEMORY, "no memory for a list of %d gradients", p->n_tensors);
-    for (int i = 0; i < p->n_tensors; i++)
+        SY_FAIL(SY_ERR_MEMORY, "no memory for a list of %d gradients", n_sums(r));
+    for (int i = 0; i < n_sums(r); i++)
         if (param_of(r, i)->kind != SY_PARAM_BUFFER && sy_owner_holds(&r->owner, param_of(r, i)) &&
             !is_alone(r, i))
             turn[n++] = (struct turn){turn_of(r, i), i};
@@ -157,8 +159,9 @@ static sy_status make_joinings(struct sy_reduce *r) {
 
 static sy_status make_lists(struct sy_reduce *r) {
     const struct sy_mesh *m = r->o.mesh;
-    size_t n = (size_t)r->o.params->n_tensors + 1, failed = 0;
+    size_t n = (size_t)n_sums(r) + 1, failed = 0;
     SY_TRY(make_joinings(r));
+    SY_TRY(sy_tied_init(&(struct sy_tied_options){r->o.params, r->o.exec, m, r->o.groups}, &r->tied));
     r->tensor = calloc(n, sizeof *r->tensor);
     r->own = calloc(n, sizeof *r->own);
     r->bucket = calloc(n, sizeof *r->bucket);
@@ -202,6 +205,7 @@ static void carve(void *self, struct sy_arena *a) {
         recv = comes > recv ? comes : recv;
     }
     r->gradient = sy_take_f32(a, "gradients of owned parts", r->n_own);
+    sy_tied_carve(&r->tied, a);
     for (int i = 0; i < FLIGHTS; i++) {
         r->flight[i].send = sy_take_f32(a, "gradients on the way", send);
         r->flight[i].recv = sy_take_f32(a, "gradients on the way", recv);
@@ -219,7 +223,7 @@ sy_status sy_reduce_measure(const struct sy_reduce_options *o, struct sy_arena *
 sy_status sy_reduce_create(const struct sy_reduce_options *o, struct sy_reduce **out) {
     struct sy_reduce *r;
     SY_TRY(shell(o, &r));
-    sy_status status = r->n_buckets == 0
+    sy_status status = r->n_buckets == 0 && r->tied.n_stages < 2
                            ? SY_OK
                            : sy_arena_build(o->exec->device, "gradients over ranks", carve, r, &r->arena);
     if (status != SY_OK) {
@@ -236,6 +240,7 @@ void sy_reduce_destroy(struct sy_reduce *r) {
     sy_arena_fini(&r->arena);
     sy_joining_fini(&r->dense);
     sy_joining_fini(&r->experts);
+    sy_tied_fini(&r->tied);
     free(r->tensor);
     free(r->own);
     free(r->bucket);
@@ -368,7 +373,17 @@ void sy_reduce_progress(struct sy_reduce *r, int may_wait) {
     }
 }
 
-sy_status sy_reduce_run(struct sy_reduce *r, sy_status mine) {
+/* This rank's part of a tensor's sum, or of a site's. */
+static float *sum_of(const struct sy_reduce *r, int tensor) {
+    const struct sy_tensor *t = tensor_of(r, tensor);
+    if (sy_owner_range(&r->owner, r->o.params, tensor).n == 0)
+        return NULL;
+    if (is_alone(r, tensor))
+        return sy_gradients_root(r->o.gradients, t->param) + t->first_row * param_of(r, tensor)->cols;
+    return r->gradient + r->own[tensor];
+}
+
+static sy_status run(struct sy_reduce *r, sy_status mine) {
     note(r, mine);
     while (r->done < r->n_buckets)
         if (r->begun < r->n_buckets && r->begun - r->done < FLIGHTS)
@@ -381,11 +396,17 @@ sy_status sy_reduce_run(struct sy_reduce *r, sy_status mine) {
     return r->o.groups->dp.ops->agree(&r->o.groups->dp, said);
 }
 
-int64_t sy_reduce_sent(const struct sy_reduce *r) { return r->sent; }
+sy_status sy_reduce_run(struct sy_reduce *r, sy_status mine) {
+    int embedding = r->tied.tensor, head = r->o.params->n_tensors;
+    sy_status status = run(r, mine);
+    if (embedding < 0 || status == SY_ERR_PEER)
+        return status;
+    int has = status == SY_OK;
+    return sy_tied_add(&r->tied, status, has ? sum_of(r, embedding) : NULL, has ? sum_of(r, head) : NULL);
+}
+
+int64_t sy_reduce_sent(const struct sy_reduce *r) { return r->sent + r->tied.bytes_sent; }
 
 float *sy_reduce_own(const struct sy_reduce *r, int tensor) {
-    const struct sy_tensor *t = tensor_of(r, tensor);
-    if (is_alone(r, tensor))
-        return sy_gradients_root(r->o.gradients, t->param) + t->first_row * param_of(r, tensor)->cols;
-    return sy_owner_range(&r->owner, r->o.params, tensor).n > 0 ? r->gradient + r->own[tensor] : NULL;
+    return tensor == r->tied.tensor ? r->tied.sum : sum_of(r, tensor);
 }

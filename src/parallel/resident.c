@@ -29,7 +29,7 @@ static const struct sy_param *param_of(const struct sy_resident *r, int param) {
 /* --- memory --------------------------------------------------------------------------------------------- */
 
 static int is_stored(const struct sy_param *p) {
-    return p->kind != SY_PARAM_VECTOR && p->kind != SY_PARAM_BUFFER;
+    return p->kind != SY_PARAM_VECTOR && p->kind != SY_PARAM_BUFFER && p->kind != SY_PARAM_SITE;
 }
 
 static const char *tag_of(const struct sy_resident *r) {
@@ -37,7 +37,8 @@ static const char *tag_of(const struct sy_resident *r) {
 }
 
 static int is_here(const struct sy_resident *r, int param) {
-    return !r->o.own || sy_owner_in_stage(r->o.own, param_of(r, param));
+    const struct sy_owner *own = r->o.own;
+    return !own || sy_owner_in_stage(own, param_of(r, param)) || sy_owner_borrows(own, r->o.params, param);
 }
 
 /* This rank's experts' W1 | W3 of a layer stand together, then all W2: groups of a product are a fixed step
@@ -133,6 +134,8 @@ static void carve(void *self, struct sy_arena *a) {
         else if (q->kind == SY_PARAM_VECTOR && r->o.gathered)
             r->vector[i] = sy_take_f32(a, tag_of(r), q->cols);
     }
+    if (param_of(r, p->head)->kind == SY_PARAM_SITE)
+        r->stored[p->head] = r->stored[p->embedding];
     for (int l = 0; l < p->n_layers; l++)
         if (has_memory(r, l))
             take_layer(r, a, l);
@@ -252,6 +255,9 @@ static void make(struct sy_resident *r, int l) {
                                   .bq = vector(r, p->bq),
                                   .bk = vector(r, p->bk),
                                   .bv = vector(r, p->bv),
+                                  .bo = vector(r, p->bo),
+                                  .bqa = vector(r, p->bqa),
+                                  .bkva = vector(r, p->bkva),
                                   .q_norm = vector(r, p->q_norm),
                                   .k_norm = vector(r, p->k_norm),
                                   .wqa = weight(r, p->wqa, &t->wqa),

@@ -61,7 +61,7 @@ static void list_set(struct sy_sharded *s, int layer, int experts, int *n) {
         const struct sy_param *q = param_of(s, i);
         int vector = q->kind == SY_PARAM_VECTOR;
         if (q->layer != layer || (q->kind == SY_PARAM_EXPERT) != experts || q->kind == SY_PARAM_BUFFER ||
-            !sy_owner_holds(&s->own, q))
+            !(sy_owner_holds(&s->own, q) || sy_owner_borrows(&s->own, p, p->tensor[i].param)))
             continue;
         s->item[*n] = (struct sy_gather_item){
             .n = p->tensor[i].n, .element = vector ? sizeof(float) : sy_dtype_bytes(s->o.exec->dtype)};

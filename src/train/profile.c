@@ -204,7 +204,7 @@ static int param_at(const struct sy_profile *p, const void *at) {
 static enum sy_profile_part part_of_param(const struct sy_params *q, int param) {
     if (param < 0 || q->param[param].kind == SY_PARAM_EXPERT)
         return SY_PART_experts;
-    if (param == q->head || param == q->final_norm)
+    if (q->param[param].layer < 0) /* final norm, head; an embedding that is the head */
         return SY_PART_head;
     const struct sy_layer_params *l = &q->layer[q->param[param].layer];
     if (param == l->gate)

@@ -20,7 +20,8 @@ double sy_flops_per_token(const struct sy_config *c, const struct sy_params *par
     int mla = m->attention == SY_ATTENTION_MLA;
     double qk = (double)(mla ? m->qk_nope_head_dim + m->qk_rope_head_dim : m->head_dim);
     double v = (double)(mla ? m->v_head_dim : m->head_dim);
-    return 6.0 * (double)(params->n_active - m->vocab_size * m->dim) +
+    int64_t looked_up = m->tie_word_embeddings ? 0 : m->vocab_size * m->dim; /* the head multiplies with it */
+    return 6.0 * (double)(params->n_active - looked_up) +
            6.0 * (double)(m->n_layers * m->n_heads) * (qk + v) * (double)c->training.seq_len;
 }
 

@@ -177,7 +177,8 @@ int64_t sy_session_planted_loss(const char *plant);
  * ended. INT64_MAX if it is beyond that. */
 int64_t sy_session_token(const struct sy_session *session, int64_t s);
 
-/* Training FLOPs of a token: 6 (active - embedding) + 6 L H (d_qk + d_v) S. */
+/* Training FLOPs of a token: 6 (active - embedding) + 6 L H (d_qk + d_v) S; a tied embedding is the head and
+ * stays. */
 double sy_flops_per_token(const struct sy_config *config, const struct sy_params *params);
 
 /* Sequences of one forward pass; their tokens. */

@@ -137,8 +137,9 @@ static sy_status accumulate(struct sy_session *s) {
 /* The first element of the head's gradient, on the rank that owns it. */
 static void plant_nan(struct sy_session *s) {
     const struct sy_params *p = s->params;
+    int head = p->n_sites > 0 ? p->embedding : p->head;
     for (int i = 0; i < p->n_tensors; i++)
-        if (p->tensor[i].param == p->head && sy_state_own(&s->state, i).first == 0 &&
+        if (p->tensor[i].param == head && sy_state_own(&s->state, i).first == 0 &&
             sy_state_own(&s->state, i).n > 0)
             s->exec.ops->fill(
                 &s->exec,

@@ -59,7 +59,10 @@ static sy_status make_source(const struct sy_weights_options *o, struct sy_weigh
 
 sy_status sy_weights_init(const struct sy_weights_options *o, struct sy_weights *w) {
     *w = (struct sy_weights){.stale = sy_plant_is(o->config, "stale_weights")};
-    sy_status status = make_source(o, w);
+    sy_status status =
+        sy_tied_init(&(struct sy_tied_options){o->params, o->exec, o->mesh, o->groups}, &w->tied);
+    if (status == SY_OK)
+        status = make_source(o, w);
     if (status == SY_OK && o->mesh->dp > 1)
         status = sy_spread_create(&(struct sy_spread_options){.params = o->params,
                                                               .state = o->state,
@@ -75,6 +78,7 @@ sy_status sy_weights_init(const struct sy_weights_options *o, struct sy_weights 
 
 void sy_weights_fini(struct sy_weights *w) {
     sy_spread_destroy(w->spread);
+    sy_tied_fini(&w->tied);
     sy_sharded_destroy(w->sharded);
     sy_resident_destroy(w->resident);
     *w = (struct sy_weights){0};
@@ -83,6 +87,7 @@ void sy_weights_fini(struct sy_weights *w) {
 sy_status sy_weights_changed(struct sy_weights *w) {
     if (w->spread)
         SY_TRY(sy_spread_run(w->spread));
+    SY_TRY(sy_tied_spread(&w->tied, &w->keeper));
     if (w->sharded && !w->stale)
         sy_sharded_changed(w->sharded);
     if (w->resident)
@@ -95,5 +100,6 @@ sy_status sy_weights_status(const struct sy_weights *w) {
 }
 
 int64_t sy_weights_sent(const struct sy_weights *w) {
-    return (w->spread ? sy_spread_sent(w->spread) : 0) + (w->sharded ? sy_sharded_sent(w->sharded) : 0);
+    return (w->spread ? sy_spread_sent(w->spread) : 0) + (w->sharded ? sy_sharded_sent(w->sharded) : 0) +
+           w->tied.bytes_sent;
 }

@@ -6,6 +6,7 @@
 
 #include "parallel/resident.h"
 #include "parallel/sharded.h"
+#include "parallel/tied.h"
 #include "train/spread.h"
 #include "train/state.h"
 
@@ -22,6 +23,7 @@ struct sy_weights {
     struct sy_resident *resident; /* one of the two */
     struct sy_sharded *sharded;
     struct sy_spread *spread; /* NULL: one rank */
+    struct sy_tied tied;      /* of stages */
     int stale;                /* planted: what was gathered stays */
     struct sy_keeper keeper;
     struct sy_weight_source source;

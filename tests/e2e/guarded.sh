@@ -2,7 +2,7 @@
 # that start at multiples of 16 rows, as on a GPU: the bits of the CPU. A sanitizer's shadow does not know such memory.
 # DEVICE=cuda CLASS=sm90: the same on a GPU (tests/gpu/train.sh).
 . tests/lib/check.sh
-# shellcheck disable=SC2086 # $steps, $many: several words
+# shellcheck disable=SC2086 # $steps, $many, $more: several words
 [ -z "${QUICK-}" ] || finish
 device=${DEVICE:-guarded}
 g=--run.device=$device
@@ -42,6 +42,16 @@ for config in configs/micro_mla.toml configs/micro_gqa.toml; do
         same "$(grep -c '"kind":"eval"' "$room/$device-$forced/metrics.jsonl")" 1 "$config: held-out loss"
         rm -rf "$room/cpu-$forced" "$room/$device-$forced"
     done
+
+    # One weight at two sites, and all of attention's biases.
+    more="--model.tie_word_embeddings --model.attention_bias --model.attention_output_bias"
+    for on in cpu $device; do
+        train more-$on --run.device=$on $steps $quiet $more --training.local_batch_size=3
+        expect 0 "$config: tied, with biases, $on"
+    done
+    same "$(history more-$device)" "$(history more-cpu)" "$config: tied, with biases"
+    differ "$(history more-cpu)" "$(history cpu)" "$config: tied, with biases"
+    rm -rf "$room/more-cpu" "$room/more-$device"
 
     # A step that is refused: its gradient is NaN; the run goes on.
     for on in cpu $device; do

@@ -54,11 +54,12 @@ refused() { # CLASS KEY VALUE PATTERN
     expect 3 "$1: $2 = $3"
     says "$4" "$1: $2 = $3"
 }
-refused qwen2_moe tie_word_embeddings true 'tie_word_embeddings = true is not supported, only false is'
+refused qwen2_moe tie_word_embeddings true 'tensor "lm_head.weight" is not "model.embed_tokens.weight", but config.json has tie_word_embeddings = true'
 refused qwen2_moe use_sliding_window true 'use_sliding_window = true is not supported, only false is'
 refused qwen2_moe shared_expert_intermediate_size 12 'shared_expert_intermediate_size = 12 is not supported, only multiples of moe_intermediate_size = 8 are'
-refused deepseek_v3 attention_bias true 'attention_bias = true is not supported, only false is'
-refused deepseek_v3 tie_word_embeddings true 'tie_word_embeddings = true is not supported, only false is'
+refused deepseek_v3 attention_bias true 'tensor "model.layers.0.self_attn.kv_a_proj_with_mqa.bias" is in none of the files'
+refused qwen2_moe attention_bias true 'attention_bias = true is not supported, only false is'
+refused deepseek_v3 tie_word_embeddings true 'tensor "lm_head.weight" is not "model.embed_tokens.weight", but config.json has tie_word_embeddings = true'
 for class in GptOss Qwen3Next; do
     rm -rf "$room/asks"
     cp -R tests/data/hf_qwen2_moe "$room/asks"

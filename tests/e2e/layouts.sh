@@ -93,8 +93,11 @@ for config in configs/micro_mla.toml configs/micro_gqa.toml; do
 done
 config=configs/micro_gqa.toml
 layouts few --model.window=7
+layouts few --model.tie_word_embeddings=true --model.attention_output_bias=true
 layouts few --model.qk_norm=head --model.attention_bias=true
 layouts few --model.qk_norm=full --moe.score_func=topk_softmax
+config=configs/micro_mla.toml
+layouts few --model.tie_word_embeddings=true --model.attention_bias=true --model.attention_output_bias=true
 
 # A recipe is a recipe: each has its own bits.
 same "$(cut -d' ' -f1 "$room/seen" | sort | uniq -d)" "" "two recipes with one digest ($(cut -d' ' -f1 "$room/seen" | sort | uniq -d |

@@ -76,6 +76,8 @@ model.n_kv_heads 2 1
 model.head_dim 8 16
 model.qk_norm head none
 model.attention_bias true false
+model.attention_output_bias true false
+model.tie_word_embeddings true false
 END
 same "$(sort -u "$room/keys" | tr '\n' ' ')" "$(sed -n 's/^[A-Z]*(\([a-z]*\), \([a-z_]*\),.* MODEL,.*/\1.\2/p' src/config/fields.def |
     sort | tr '\n' ' ')" "every option of effect MODEL is tried here"

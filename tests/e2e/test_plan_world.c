@@ -132,13 +132,14 @@ static sy_status as_rank(const struct sy_comm *world, void *arg) {
 
 /* --- the plan ------------------------------------------------------------------------------------------- */
 
-static int64_t counted_bytes(const struct sent_bytes *s, enum sy_traffic kind) {
+/* first: of the pipeline; of a tied embedding it sends what is stored, the last the head's gradient. */
+static int64_t counted_bytes(const struct sent_bytes *s, enum sy_traffic kind, int first) {
     switch (kind) {
     case SY_TRAFFIC_WEIGHTS:
         return s->messages[SHARD] + s->messages[REPLICATE] + s->messages[EXPERT_SHARD] +
-               s->messages[EXPERT_REPLICATE];
+               s->messages[EXPERT_REPLICATE] + (first ? s->all_to_all[PP] : 0);
     case SY_TRAFFIC_GRADIENTS:
-        return s->all_to_all[DP] + s->all_to_all[EDP];
+        return s->all_to_all[DP] + s->all_to_all[EDP] + (first ? 0 : s->all_to_all[PP]);
     case SY_TRAFFIC_EXPERTS:
         return s->all_to_all[EP];
     default:
@@ -152,7 +153,7 @@ static int within(double planned, double counted, double share) {
 }
 
 struct layout {
-    const char *ranks, *pp, *shard, *replicate, *ep, *schedule, *mode;
+    const char *ranks, *pp, *shard, *replicate, *ep, *schedule, *mode, *tied;
 };
 
 static struct sy_config *layout_config(const struct layout *q, int guarded) {
@@ -163,6 +164,7 @@ static struct sy_config *layout_config(const struct layout *q, int guarded) {
                                 {"parallelism.expert_parallel_degree", q->ep},
                                 {"parallelism.pipeline_parallel_schedule", q->schedule},
                                 {"activation_checkpoint.mode", q->mode},
+                                {"model.tie_word_embeddings", q->tied},
                                 {"run.device", guarded ? "guarded" : "cpu"}};
     return config_of(options, sizeof options / sizeof *options);
 }
@@ -184,7 +186,7 @@ static void check(const struct layout *q, int guarded) {
         assert_false(run.rank[r].not_applied);
         planned += run.rank[r].planned;
         for (int k = 0; k < SY_TRAFFIC_KINDS && !guarded; k++) {
-            int64_t counted = counted_bytes(&run.rank[r].sent, k);
+            int64_t counted = counted_bytes(&run.rank[r].sent, k, plan->mesh.dp > r);
             assert_true(run.rank[r].counters.of[k] == (double)counted);
             if (!within(sent[k].sent, (double)counted, 0.02))
                 fail_msg("%s ranks, pipeline %s, shard %s, ep %s, rank %d: %s: planned %.0f, sent %lld",
@@ -205,7 +207,7 @@ static void check(const struct layout *q, int guarded) {
 /* What is planned for another recompute is not what was sent. */
 static void another_plan_is_not_what_was_done(void **state) {
     (void)state;
-    const struct layout q = {"4", "2", "1", "2", "2", "1F1B", "selective"};
+    const struct layout q = {"4", "2", "1", "2", "2", "1F1B", "selective", "false"};
     struct run run = {.config = layout_config(&q, 0)};
     struct sy_params *params;
     struct sy_plan *plan[2];
@@ -218,7 +220,7 @@ static void another_plan_is_not_what_was_done(void **state) {
     run.config->activation_checkpoint.mode = SY_AC_FULL;
     expect_ok(sy_plan_create(run.config, params, 4, sy_plan_gpu_at(0), &plan[1]));
     sy_plan_sent(plan[1], 0, full);
-    double rows = (double)counted_bytes(&run.rank[0].sent, SY_TRAFFIC_EXPERTS);
+    double rows = (double)counted_bytes(&run.rank[0].sent, SY_TRAFFIC_EXPERTS, 1);
     assert_true(rows > 0 && within(sent[SY_TRAFFIC_EXPERTS].sent, rows, 0.02));
     assert_false(within(full[SY_TRAFFIC_EXPERTS].sent, rows, 0.02));
     sy_plan_destroy(plan[0]);
@@ -231,23 +233,27 @@ static void another_plan_is_not_what_was_done(void **state) {
 static void a_run_does_what_was_planned(void **state) {
     (void)state;
     static const struct layout layouts[] = {
-        {"1", "1", "-1", "1", "1", "1F1B", "selective"},
-        {"2", "1", "1", "2", "1", "1F1B", "full"},
-        {"3", "1", "1", "3", "1", "1F1B", "none"},
-        {"2", "2", "-1", "1", "1", "1F1B", "selective"},
-        {"4", "2", "1", "2", "1", "Interleaved1F1B", "full"},
-        {"6", "3", "1", "2", "1", "InterleavedZeroBubble", "none"},
-        {"8", "4", "1", "2", "1", "GPipe", "selective"},
-        {"8", "2", "1", "4", "1", "Interleaved1F1B", "full"},
-        {"2", "1", "2", "1", "1", "1F1B", "none"},
-        {"4", "1", "2", "2", "1", "1F1B", "full"},
-        {"3", "1", "3", "1", "1", "1F1B", "selective"}, /* 3, 3 and 2 lanes */
-        {"8", "2", "2", "2", "1", "Interleaved1F1B", "selective"},
-        {"4", "2", "2", "1", "1", "InterleavedZeroBubble", "none"},
-        {"2", "1", "1", "2", "2", "1F1B", "selective"},
-        {"4", "1", "1", "4", "2", "1F1B", "full"},
-        {"8", "2", "4", "1", "4", "Interleaved1F1B", "full"},
-        {"8", "2", "2", "2", "2", "InterleavedZeroBubble", "none"},
+        {"1", "1", "-1", "1", "1", "1F1B", "selective", "false"},
+        {"2", "1", "1", "2", "1", "1F1B", "full", "false"},
+        {"3", "1", "1", "3", "1", "1F1B", "none", "false"},
+        {"2", "2", "-1", "1", "1", "1F1B", "selective", "false"},
+        {"4", "2", "1", "2", "1", "Interleaved1F1B", "full", "false"},
+        {"6", "3", "1", "2", "1", "InterleavedZeroBubble", "none", "false"},
+        {"8", "4", "1", "2", "1", "GPipe", "selective", "false"},
+        {"8", "2", "1", "4", "1", "Interleaved1F1B", "full", "false"},
+        {"2", "1", "2", "1", "1", "1F1B", "none", "false"},
+        {"4", "1", "2", "2", "1", "1F1B", "full", "false"},
+        {"3", "1", "3", "1", "1", "1F1B", "selective", "false"}, /* 3, 3 and 2 lanes */
+        {"8", "2", "2", "2", "1", "Interleaved1F1B", "selective", "false"},
+        {"4", "2", "2", "1", "1", "InterleavedZeroBubble", "none", "false"},
+        {"2", "1", "1", "2", "2", "1F1B", "selective", "false"},
+        {"4", "1", "1", "4", "2", "1F1B", "full", "false"},
+        {"8", "2", "4", "1", "4", "Interleaved1F1B", "full", "false"},
+        {"8", "2", "2", "2", "2", "InterleavedZeroBubble", "none", "false"},
+        {"3", "1", "1", "3", "1", "1F1B", "none", "true"},
+        {"2", "2", "-1", "1", "1", "1F1B", "selective", "true"},
+        {"8", "4", "1", "2", "1", "GPipe", "selective", "true"},
+        {"8", "2", "2", "2", "2", "InterleavedZeroBubble", "none", "true"},
     };
     for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
         for (int guarded = 0; guarded < 2; guarded++)

@@ -45,6 +45,16 @@ over 2 direct $keep $experts=2 --parallelism.expert_parallel_comm_backend=direct
 expect 2 "direct, over processes"
 says 'transport "mpi"' "direct, over processes"
 
+# One weight at two sites, on the first and the last stage.
+rm -rf "$room/one"
+train one $keep --model.tie_word_embeddings
+want=$(history one)
+layout 3 --model.tie_word_embeddings
+layout 4 $stage=2 --parallelism.data_parallel_shard_degree=2 --model.tie_word_embeddings
+rm -rf "$room/one"
+train one $keep
+want=$(history one)
+
 train routes --training.steps=2 --moe.routes_out="$room/routes_one"
 over 3 routes3 --training.steps=2 --moe.routes_out="$room/routes_many"
 expect 0 "routes of 3 processes"

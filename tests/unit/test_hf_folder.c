@@ -295,7 +295,54 @@ static void test_refused(void **state) {
     close_model(&f);
 }
 
+/* The last bit of the first tensor of the folder's file, of n bytes. */
+static void flip_in_first(const struct folder *f, int64_t n) {
+    char path[128];
+    uint64_t header;
+    snprintf(path, sizeof path, "%s/model.safetensors", f->path);
+    FILE *file = fopen(path, "r+");
+    assert_non_null(file);
+    assert_int_equal(fread(&header, sizeof header, 1, file), 1);
+    assert_int_equal(fseek(file, (long)(8 + header) + n - 1, SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_int_equal(fseek(file, -1, SEEK_CUR), 0);
+    assert_true(fputc(byte ^ 1, file) >= 0);
+    fclose(file);
+}
+
+/* Tied embeddings: the head's tensor may stand beside the embedding's if it is the same. */
+static void test_tied(void **state) {
+    (void)state;
+    static const char *const keys[] = {"model.tie_word_embeddings", "true", NULL};
+    struct folder f;
+    char digest[SY_DIGEST_CHARS];
+    open_model(&f, "micro_mla", keys);
+    list_entries(&f, "mlp");
+    float *got = calloc((size_t)flat_size(f.params), sizeof *got);
+    assert_non_null(got);
+    write_folder(&f, SY_SAFETENSORS_BF16);
+    if (load(&f, got, digest) != SY_OK)
+        fail_msg("without a head: %s", sy_error_message());
+    check_values(&f, got, digest, "without a head");
+    struct entry *head = &f.entry[f.n_entries++];
+    *head = *find(&f, "embed_tokens");
+    snprintf(head->name, sizeof head->name, "lm_head.weight");
+    write_folder(&f, SY_SAFETENSORS_BF16);
+    if (load(&f, got, digest) != SY_OK)
+        fail_msg("with the same head: %s", sy_error_message());
+    check_values(&f, got, digest, "with the same head");
+    head = find(&f, "lm_head");
+    flip_in_first(&f, 2 * head->dims[0] * head->dims[1]);
+    assert_int_equal(load(&f, got, digest), SY_ERR_DATA);
+    if (!strstr(sy_error_message(), "tensor \"lm_head.weight\" is not \"model.embed_tokens.weight\", but "
+                                    "config.json has tie_word_embeddings = true"))
+        fail_msg("%s", sy_error_message());
+    free(got);
+    close_model(&f);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_fused), cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_fused), cmocka_unit_test(test_refused),
+                                       cmocka_unit_test(test_tied)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,14 +100,34 @@ static void test_types(void **unused) {
         {"qwen3-30b-a3b", "", "qwen3_moe"},
         {"qwen3-30b-a3b", "window = 64\nrope_factor = 4", "qwen3_moe"},
         {"qwen3-30b-a3b", "attention_bias = true", "switchyard"},
+        {"qwen3-30b-a3b", "attention_output_bias = true", "switchyard"},
+        {"qwen3-30b-a3b", "attention_bias = true\nattention_output_bias = true", "qwen3_moe"},
+        {"olmoe-7b", "attention_bias = true\nattention_output_bias = true", "olmoe"},
+        {"dsv3-671b", "attention_bias = true", "switchyard"},
+        {"dsv3-671b", "attention_bias = true\nattention_output_bias = true", "deepseek_v3"},
+        {"dsv2-236b", "attention_bias = true\nattention_output_bias = true\nq_lora_rank = 0", "deepseek_v2"},
+        {"mixtral-8x7b", "attention_bias = true\nattention_output_bias = true", "switchyard"},
+        {"mixtral-8x7b",
+         "attention_bias = true\nattention_output_bias = true\n[moe]\nnum_shared_experts = 1\nshared_gate = "
+         "true",
+         "switchyard"},
         {"qwen3-30b-a3b", "[moe]\nnum_shared_experts = 2\nshared_gate = true", "switchyard"},
         {"mixtral-8x7b", "attention_bias = true", "switchyard"},
+        {"dsv3-671b", "tie_word_embeddings = true", "deepseek_v3"},
+        {"dsv2-236b", "tie_word_embeddings = true", "deepseek_v2"},
+        {"qwen3-30b-a3b", "tie_word_embeddings = true", "qwen3_moe"},
+        {"olmoe-7b", "tie_word_embeddings = true", "olmoe"},
+        {"mixtral-8x7b", "tie_word_embeddings = true", "mixtral"},
+        {"micro_gqa", "tie_word_embeddings = true", "switchyard"},
         {"mixtral-8x7b", "attention_bias = true\n[moe]\nnum_shared_experts = 2\nshared_gate = true",
          "qwen2_moe"},
         {"mixtral-8x7b", "[moe]\nnum_shared_experts = 1\nshared_gate = true\nroute_norm = false",
          "qwen2_moe"},
         {"mixtral-8x7b", "window = 9\n[moe]\nnum_shared_experts = 1\nshared_gate = true", "switchyard"},
         {"mixtral-8x7b", "[moe]\nnum_shared_experts = 1", "switchyard"},
+        {"qwen3-30b-a3b", "n_dense_layers = 2\ninter_dim = 6144", "qwen3_moe"},
+        {"mixtral-8x7b", "n_dense_layers = 1\ninter_dim = 64", "switchyard"},
+        {"olmoe-7b", "n_dense_layers = 1\ninter_dim = 64", "switchyard"},
         {"olmoe-7b", "", "olmoe"},
         {"olmoe-7b", "[moe]\nroute_norm = true", "olmoe"},
         {"olmoe-7b", "head_dim = 64", "switchyard"},
@@ -269,7 +289,7 @@ static void test_refused(void **unused) {
     refuses(mixtral, "{\"architectures\":[\"LlamaForCausalLM\"]}", "LlamaForCausalLM");
     refuses(mixtral, "{\"architectures\":3,\"model_type\":4}", "architecture");
     refuses(mixtral, "{\"hidden_act\":\"gelu\"}", "hidden_act");
-    refuses(mixtral, "{\"tie_word_embeddings\":true}", "tie_word_embeddings");
+    refuses(mixtral, "{\"tie_word_embeddings\":1}", "tie_word_embeddings");
     refuses(mixtral, "{\"sliding_window\":0}", "sliding_window");
     refuses(mixtral, "{\"sliding_window\":\"x\"}", "sliding_window");
     refuses(mixtral, "{\"num_experts\":4}", "num_local_experts");
@@ -290,11 +310,25 @@ static void test_refused(void **unused) {
     refuses(mixtral, "{\"switchyard\":3}", "model");
     refuses(mixtral, "{\"switchyard\":{\"model\":{\"dimm\":3},\"moe\":{}}}", "model.dim");
     refuses(mixtral, "{\"switchyard\":{\"model\":{\"dim\":{}},\"moe\":{}}}", "dim");
-    refuses(qwen3, "{\"mlp_only_layers\":[0]}", "mlp_only_layers");
-    refuses(qwen3, "{\"decoder_sparse_step\":2}", "decoder_sparse_step");
-    refuses(qwen3, "{\"attention_bias\":true}", "attention_bias");
+    refuses(qwen3, "{\"mlp_only_layers\":[1]}", "make layer 1 dense");
+    refuses(qwen3, "{\"mlp_only_layers\":[0,2]}", "mlp_only_layers");
+    refuses(qwen3, "{\"mlp_only_layers\":3}", "mlp_only_layers");
+    refuses(qwen3, "{\"mlp_only_layers\":[\"x\"]}", "mlp_only_layers[0]");
+    refuses(qwen3, "{\"decoder_sparse_step\":2}", "decoder_sparse_step = 2 make layer 2 dense");
+    refuses(qwen3, "{\"decoder_sparse_step\":0}", "decoder_sparse_step");
+    refuses(qwen3, "{\"attention_bias\":\"x\"}", "attention_bias");
+    refuses(mixtral, "{\"attention_bias\":true}", "attention_bias");
     refuses(olmoe, "{\"clip_qkv\":8.0}", "clip_qkv");
     refuses(deepseek_v3, "{\"quantization_config\":{\"quant_method\":\"fp8\"}}", "quantization_config");
+    refuses(deepseek_v3, "{\"quantization_config\":3}", "quantization_config");
+    refuses(qwen3, "{\"quantization_config\":{\"quant_method\":\"gptq\",\"weight_block_size\":[128,128]}}",
+            "gptq");
+    refuses(qwen3, "{\"quantization_config\":{\"quant_method\":\"fp8\",\"weight_block_size\":[128,0]}}",
+            "[128,0]");
+    refuses(qwen3,
+            "{\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e5m2\",\"weight_block_size\":[128,"
+            "128]}}",
+            "e5m2");
     refuses(deepseek_v3, "{\"scoring_func\":\"softmax\"}", "scoring_func");
     refuses(deepseek_v3, "{\"moe_layer_freq\":2}", "moe_layer_freq");
     refuses(deepseek_v3, "{\"rope_interleave\":null}", "rope_interleave");
@@ -472,6 +506,7 @@ static void test_changed_by_hand(void **unused) {
          "DeepseekV3ForCausalLM"},
         {"micro_mla", "{\"hidden_act\":\"gelu\"}", "hidden_act", "gelu"},
         {"micro_mla", "{\"tie_word_embeddings\":true}", "tie_word_embeddings", "true"},
+        {"micro_gqa", "{\"tie_word_embeddings\":true}", "tie_word_embeddings", "says false"},
         {"micro_gqa", "{\"rms_norm_eps\":1e-3}", "rms_norm_eps", "model.norm_eps"}, /* of no class */
         {"micro_gqa", "{\"num_key_value_heads\":2}", "num_key_value_heads", "model.n_kv_heads"},
         {"micro_gqa", "{\"architectures\":[\"LlamaForCausalLM\"]}", "architecture", "LlamaForCausalLM"},

@@ -172,9 +172,10 @@ static void check_layout(const struct sy_params *p) {
     }
     int64_t *covered = calloc((size_t)p->n_params, sizeof *covered);
     assert_non_null(covered);
-    for (int i = 0; i < p->n_tensors; i++) {
+    for (int i = 0; i < p->n_tensors + p->n_sites; i++) {
         const struct sy_tensor *t = &p->tensor[i];
         const struct sy_param *q = &p->param[t->param];
+        assert_true((i >= p->n_tensors) == (q->kind == SY_PARAM_SITE));
         if (t->first_row * q->cols != covered[t->param])
             fail_msg("%s: a gap or an overlap", t->name);
         assert_true(t->n == t->dims[0] * (t->n_dims == 2 ? t->dims[1] : 1) && t->n_dims >= 1 &&
@@ -202,8 +203,11 @@ static void check_layers(const struct lab *l) {
             assert_true(w2->rows == l->c->model.dim && w2->cols == l->c->model.moe_inter_dim);
         }
     }
+    int tied = l->c->model.tie_word_embeddings;
     assert_true(p->param[p->embedding].kind == SY_PARAM_EMBEDDING &&
-                p->param[p->head].kind == SY_PARAM_MATRIX);
+                p->param[p->head].kind == (tied ? SY_PARAM_SITE : SY_PARAM_MATRIX));
+    assert_int_equal(p->n_sites, tied);
+    assert_true((find(p, "lm_head.weight") == NULL) == tied);
     assert_true(p->param[p->final_norm].kind == SY_PARAM_VECTOR);
 }
 
@@ -223,12 +227,14 @@ static void test_layout(void **state) {
     check_all("micro_gqa", "");
     check_all("micro_mla",
               "moe.gate_bias=true moe.num_shared_experts=3 moe.shared_gate=true model.q_lora_rank=0");
+    check_all("micro_mla", "model.attention_bias=true model.attention_output_bias=true");
     check_all("micro_gqa",
               "moe.gate_bias=true moe.num_shared_experts=1 moe.shared_gate=true model.attention_bias=true "
               "model.qk_norm=full model.n_dense_layers=1 model.inter_dim=7");
     check_all("micro_gqa",
               "model.qk_norm=head model.dim=31 model.head_dim=10 model.moe_inter_dim=5 model.vocab_size=273");
     check_all("mixtral-8x7b", "moe.load_balance_coeff=1e-3");
+    check_all("micro_gqa", "model.tie_word_embeddings=true");
     check_all("mixtral-8x7b", "moe.gate_bias=true");
 }
 
@@ -241,7 +247,9 @@ static void test_options(void **state) {
         int64_t parameters;
     } more[] = {
         {"moe.gate_bias=true", 2 * 8},
+        {"model.tie_word_embeddings=true", -272 * 32},
         {"model.attention_bias=true", 2 * (32 + 16 + 16)},
+        {"model.attention_output_bias=true", 2 * 32},
         {"model.qk_norm=head", 2 * (16 + 16)},
         {"model.qk_norm=full", 2 * (32 + 16)},
         {"moe.num_shared_experts=1", 2 * 3 * 32 * 32},
@@ -412,11 +420,10 @@ static void test_deviations(void **state) {
 
 /* The head is cut at 3 deviations of 1/16: drawn again, not clamped, and its deviation is that of the cut
  * distribution. */
-static void test_head_is_cut(void **state) {
-    (void)state;
+static void check_cut(const char *words, const char *name) {
     enum { N = 200000 };
-    struct lab l = open_lab("gqa-debug", "");
-    const struct sy_tensor *t = find(l.p, "lm_head.weight");
+    struct lab l = open_lab("gqa-debug", words);
+    const struct sy_tensor *t = find(l.p, name);
     struct stats s = measure(t, 3, N);
     double cut = 3.0 / 16, density = exp(-4.5) / sqrt(2 * 3.14159265358979), inside = erf(3 / sqrt(2.0));
     double sd = sqrt(1 - 2 * 3 * density / inside) / 16;
@@ -431,6 +438,12 @@ static void test_head_is_cut(void **state) {
     assert_int_equal(at_the_cut, 0);
     free(x);
     close_lab(&l);
+}
+
+static void test_head_is_cut(void **state) {
+    (void)state;
+    check_cut("", "lm_head.weight");
+    check_cut("model.tie_word_embeddings=true", "model.embed_tokens.weight");
 }
 
 static void test_constants(void **state) {
