@@ -1,6 +1,7 @@
 /* Attention forward of class x86 by VDPBF16PS: ops/ref/attention_fwd.c has the equations, this the same
  * order of sums. A thread has whole tiles of 64 queries, those of one key-value head after another, whose
- * keys and values it packs once; a query by itself reads them where they lie. Classes fp32 and sm90 are the tier avx512's. */
+ * keys and values it packs once; a query by itself reads them where they lie. Classes fp32 and sm90 are the
+ * tier avx512's. */
 #include "ops/ref/protos.h"
 #include "ops/simd/attention_one_avx512_bf16.h"
 
