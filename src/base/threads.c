@@ -2,6 +2,10 @@
  *
  * One generation counter starts a round, one countdown ends it. Both sides spin for a while on the atomic and
  * then sleep on a condition variable; the mutex is only taken to sleep or to wake a sleeper.
+ *
+ * A share is taken by writing the round's number over the one before: by its own thread, or by the caller when
+ * that is done with its own first. So a thread that the system has put aside, or that still sleeps, holds nobody
+ * up; when it comes it finds its share of that round taken, perhaps of several, and waits for the next.
  */
 #include "base/threads.h"
 
@@ -26,6 +30,7 @@ struct sy_pool {
     atomic_uint generation;
     atomic_int pending;
     atomic_int stop;
+    atomic_uint *taken; /* [n] the last round whose share was */
     pthread_mutex_t mutex;
     pthread_cond_t start, done;
     struct worker {
@@ -42,16 +47,26 @@ static void relax(void) {
 #endif
 }
 
-static void wait_generation(struct sy_pool *p, unsigned seen) {
+/* The round that there is now, not `seen`. */
+static unsigned wait_generation(struct sy_pool *p, unsigned seen) {
+    unsigned now = seen;
     for (int i = 0; i < p->spins; i++) {
-        if (atomic_load_explicit(&p->generation, memory_order_acquire) != seen)
-            return;
+        now = atomic_load_explicit(&p->generation, memory_order_acquire);
+        if (now != seen)
+            return now;
         relax();
     }
     pthread_mutex_lock(&p->mutex);
-    while (atomic_load_explicit(&p->generation, memory_order_acquire) == seen)
+    while ((now = atomic_load_explicit(&p->generation, memory_order_acquire)) == seen)
         pthread_cond_wait(&p->start, &p->mutex);
     pthread_mutex_unlock(&p->mutex);
+    return now;
+}
+
+/* Whether the caller has share i of a round now. All shares of the rounds before were taken. */
+static int take(struct sy_pool *p, int i, unsigned round) {
+    unsigned before = round - 1;
+    return atomic_compare_exchange_strong(&p->taken[i], &before, round);
 }
 
 static void work(struct sy_pool *p, int index) {
@@ -69,10 +84,11 @@ static void *worker_main(void *arg) {
     struct sy_pool *p = w->pool;
     unsigned seen = 0;
     for (;;) {
-        wait_generation(p, seen);
-        seen++;
+        seen = wait_generation(p, seen);
         if (atomic_load_explicit(&p->stop, memory_order_acquire))
             return NULL;
+        if (!take(p, w->index, seen))
+            continue;
         work(p, w->index);
         if (atomic_fetch_sub_explicit(&p->pending, 1, memory_order_acq_rel) == 1) {
             pthread_mutex_lock(&p->mutex);
@@ -102,6 +118,7 @@ void sy_pool_destroy(struct sy_pool *pool) {
     free(pool->threads);
     free(pool->workers);
     free(pool->shares);
+    free(pool->taken);
     free(pool);
 }
 
@@ -115,12 +132,14 @@ sy_status sy_pool_create(int n_threads, struct sy_pool **out) {
         p->threads = calloc((size_t)n, sizeof *p->threads);
         p->workers = calloc((size_t)n, sizeof *p->workers);
         p->shares = calloc((size_t)n, sizeof *p->shares);
+        p->taken = calloc((size_t)n, sizeof *p->taken);
     }
-    if (!p || !p->threads || !p->workers || !p->shares) {
+    if (!p || !p->threads || !p->workers || !p->shares || !p->taken) {
         if (p) {
             free(p->threads);
             free(p->workers);
             free(p->shares);
+            free(p->taken);
         }
         free(p);
         SY_FAIL(SY_ERR_MEMORY, "no memory for a pool of %d threads", n);
@@ -168,7 +187,14 @@ void sy_pool_run(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg) 
     pool->arg = arg;
     atomic_store_explicit(&pool->pending, pool->n - 1, memory_order_release);
     begin_round(pool);
+    unsigned round = atomic_load_explicit(&pool->generation, memory_order_relaxed);
+    (void)take(pool, 0, round);
     work(pool, 0);
+    for (int i = 1; i < pool->n; i++)
+        if (take(pool, i, round)) {
+            work(pool, i);
+            atomic_fetch_sub_explicit(&pool->pending, 1, memory_order_acq_rel);
+        }
     wait_round(pool);
     if (!pool->watch)
         return;
