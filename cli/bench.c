@@ -1,6 +1,8 @@
-/* switchyard bench [gemm|moe|layers] [--threads N] [--json]; bench ops [OP ...] [--json];
+/* switchyard bench [gemm|moe|layers] [--threads N] [--class NAME] [--tier NAME] [--json];
+ * bench ops [OP ...] [--class NAME] [--tier NAME] [--json];
  * bench [gemm|attention|moe|ops [OP ...]] --device cuda[:N] [--json];
- * bench model [CONFIG ...] [--steps N] [--cpu] [--ids random] [--json] [--section.key=value ...]. */
+ * bench model [CONFIG ...] [--steps N] [--cpu] [--ids random] [--json] [--section.key=value ...];
+ * bench scaling [CONFIG ...] [--threads LIST] [--steps N] [--cpu] [--json] [--section.key=value ...]. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,7 +57,14 @@ static char **copy_of(int argc, char **argv) {
     return copy;
 }
 
-static int model(int argc, char **argv, const struct sy_bench_options *options, const struct sy_io *io) {
+/* Of a config: one of the two. */
+struct steps {
+    const struct sy_bench_options *model;
+    const struct sy_bench_scaling_options *scaling;
+};
+
+/* bench model, bench scaling. */
+static int models(int argc, char **argv, const struct steps *o, const struct sy_io *io) {
     static const char *const both[] = {"dsv3-debug", "gqa-debug"};
     int n_words = argc, code = 1, n;
     char **words = copy_of(argc, argv), **flags = copy_of(argc, argv);
@@ -69,7 +78,8 @@ static int model(int argc, char **argv, const struct sy_bench_options *options, 
         code = config_of(word, argc, flags, &c);
         if (code)
             break;
-        code = sy_cli_finish_config(c, sy_bench_model(word, c, options, io));
+        code = sy_cli_finish_config(c, o->scaling ? sy_bench_scaling(word, c, o->scaling, io)
+                                                  : sy_bench_model(word, c, o->model, io));
         sy_config_destroy(c);
     }
     free(words);
@@ -77,10 +87,10 @@ static int model(int argc, char **argv, const struct sy_bench_options *options, 
     return code;
 }
 
-static int ops(int argc, char **argv, int json, const struct sy_io *io) {
-    int code = argc > 2 ? 0 : sy_cli_finish(sy_bench_ops(NULL, json, io));
+static int ops(int argc, char **argv, const struct sy_bench_options *o, const struct sy_io *io) {
+    int code = argc > 2 ? 0 : sy_cli_finish(sy_bench_ops(NULL, o, io));
     for (int i = 2; i < argc && code == 0; i++)
-        code = sy_cli_finish(sy_bench_ops(argv[i], json, io));
+        code = sy_cli_finish(sy_bench_ops(argv[i], o, io));
     return code;
 }
 
@@ -97,54 +107,109 @@ static int gpu(int argc, char **argv, const char *device, int json, const struct
     return sy_cli_finish(sy_bench_gpu(&o, io));
 }
 
-int sy_cli_bench(int argc, char **argv) {
-    const char *steps = "7", *device = "cpu", *trace = NULL;
-    int64_t n;
-    int json = sy_cli_take_flag(&argc, argv, "json"), cpu = sy_cli_take_flag(&argc, argv, "cpu");
-    int has_steps = sy_cli_take(&argc, argv, "steps", &steps);
-    const char *ids = NULL, *threads = NULL;
-    int has_threads = sy_cli_take(&argc, argv, "threads", &threads);
-    int has_ids = sy_cli_take(&argc, argv, "ids", &ids);
-    int has_device = sy_cli_take(&argc, argv, "device", &device);
-    int has_trace = sy_cli_take(&argc, argv, "trace", &trace);
-    struct sy_io io = sy_cli_io();
-    struct sy_bench_options options = {
-        .size = sizeof options, .json = json, .cpu = cpu, .random_ids = ids && !strcmp(ids, "random")};
-    if (!sy_cli_number(steps, (struct sy_cli_bounds){INT64_MIN, INT64_MAX}, &options.steps))
-        return sy_cli_usage("bench", "--steps%s%s: needs a number", steps ? " " : "", steps ? steps : "");
-    if (has_threads) {
-        if (!sy_cli_number(threads, (struct sy_cli_bounds){0, 1024}, &n))
-            return sy_cli_usage("bench", "--threads%s%s: needs a number, 0 to 1024", threads ? " " : "",
-                                threads ? threads : "");
-        options.threads = (int)n;
-        if (argc > 1 && strcmp(argv[1], "gemm") && strcmp(argv[1], "moe") && strcmp(argv[1], "layers"))
-            return sy_cli_usage("bench", "--threads is for bench gemm, moe and layers");
-    }
-    if (has_ids && (!ids || (strcmp(ids, "random") && strcmp(ids, "text"))))
-        return sy_cli_usage("bench", "--ids %s: must be random or text", ids ? ids : "");
-    if (has_trace && (!trace || !trace[0]))
+/* What stands before the choice of a benchmark. */
+struct words {
+    int json, cpu, has_steps, has_threads, has_ids, has_device, has_trace, has_class, has_tier;
+    const char *steps, *threads, *ids, *device, *trace, *numeric_class, *tier;
+};
+
+static int is_one_of(const char *word, const char *list) {
+    size_t n = strlen(word);
+    const char *at = strstr(list, word);
+    return at && (at == list || at[-1] == ' ') && (at[n] == ' ' || at[n] == 0);
+}
+
+/* 0, or that of a usage error. what: the benchmark. */
+static int check_words(const struct words *w, const char *what) {
+    int of_config = is_one_of(what, "model scaling");
+    if (w->has_threads && !is_one_of(what, "gemm moe layers scaling"))
+        return sy_cli_usage("bench", "--threads is for bench gemm, moe, layers and scaling");
+    if (w->has_ids && (!w->ids || !is_one_of(w->ids, "random text")))
+        return sy_cli_usage("bench", "--ids %s: must be random or text", w->ids ? w->ids : "");
+    if (w->has_trace && (!w->trace || !w->trace[0]))
         return sy_cli_usage("bench", "--trace needs a file");
-    options.trace = trace;
-    if (!device)
+    if (!w->device)
         return sy_cli_usage("bench", "--device needs a name: cpu, cuda or cuda:N");
-    if (has_device && argc > 1 && (!strcmp(argv[1], "model") || !strcmp(argv[1], "layers")))
+    if (w->has_device && (of_config || !strcmp(what, "layers")))
         return sy_cli_usage("bench",
                             "--device is for bench ops, gemm, attention and moe; of a training step: "
                             "bench model --run.device=%s",
-                            device);
-    if (argc > 1 && strcmp(argv[1], "model") == 0)
-        return model(argc, argv, &options, &io);
-    if (has_steps || cpu || has_ids || has_trace)
-        return sy_cli_usage("bench", "--%s is for bench model",
-                            cpu         ? "cpu"
-                            : has_ids   ? "ids"
-                            : has_trace ? "trace"
-                                        : "steps");
-    if (strcmp(device, "cpu") != 0)
-        return gpu(argc, argv, device, json, &io);
-    if (argc > 1 && strcmp(argv[1], "ops") == 0)
-        return ops(argc, argv, json, &io);
+                            w->device);
+    if ((w->has_class || w->has_tier) && (!is_one_of(what, "gemm moe layers ops") || w->has_device))
+        return sy_cli_usage("bench", "--%s is for bench gemm, moe, layers and ops of a CPU",
+                            w->has_class ? "class" : "tier");
+    if ((w->has_class && !w->numeric_class) || (w->has_tier && !w->tier))
+        return sy_cli_usage("bench", "--%s needs a name; `switchyard info` lists them",
+                            w->has_class && !w->numeric_class ? "class" : "tier");
+    if ((w->has_steps || w->cpu) && !of_config)
+        return sy_cli_usage("bench", "--%s is for bench model and scaling", w->cpu ? "cpu" : "steps");
+    if ((w->has_ids || w->has_trace) && strcmp(what, "model") != 0)
+        return sy_cli_usage("bench", "--%s is for bench model", w->has_ids ? "ids" : "trace");
+    return 0;
+}
+
+/* A number, or for a scaling some with commas between; their count, 0: a usage error was said. */
+enum { MOST_NUMBERS = 16 };
+static int threads_of(const char *text, int most, int out[MOST_NUMBERS]) {
+    char word[32];
+    int n = 0;
+    int64_t value;
+    for (const char *at = text; at && n < most; at++) {
+        size_t length = strcspn(at, ",");
+        snprintf(word, sizeof word, "%.*s", length < sizeof word ? (int)length : 0, at);
+        if (!sy_cli_number(word, (struct sy_cli_bounds){most > 1, 1024}, &value))
+            break;
+        out[n++] = (int)value;
+        at += length;
+        if (*at == 0)
+            return n;
+    }
+    sy_cli_usage("bench", "--threads%s%s: needs %s", text ? " " : "", text ? text : "",
+                 most > 1 ? "numbers, 1 to 1024, with commas between, at most 16" : "a number, 0 to 1024");
+    return 0;
+}
+
+int sy_cli_bench(int argc, char **argv) {
+    struct words w = {.device = "cpu"};
+    w.json = sy_cli_take_flag(&argc, argv, "json");
+    w.cpu = sy_cli_take_flag(&argc, argv, "cpu");
+    w.has_steps = sy_cli_take(&argc, argv, "steps", &w.steps);
+    w.has_threads = sy_cli_take(&argc, argv, "threads", &w.threads);
+    w.has_ids = sy_cli_take(&argc, argv, "ids", &w.ids);
+    w.has_device = sy_cli_take(&argc, argv, "device", &w.device);
+    w.has_trace = sy_cli_take(&argc, argv, "trace", &w.trace);
+    w.has_class = sy_cli_take(&argc, argv, "class", &w.numeric_class);
+    w.has_tier = sy_cli_take(&argc, argv, "tier", &w.tier);
+    const char *what = argc > 1 ? argv[1] : "gemm";
+    int scaling = !strcmp(what, "scaling"), numbers[MOST_NUMBERS] = {0}, n = 0;
+    struct sy_io io = sy_cli_io();
+    struct sy_bench_options options = {
+        .size = sizeof options, .json = w.json, .cpu = w.cpu, .trace = w.trace, .steps = 7};
+    if (w.has_steps && !sy_cli_number(w.steps, (struct sy_cli_bounds){INT64_MIN, INT64_MAX}, &options.steps))
+        return sy_cli_usage("bench", "--steps%s%s: needs a number", w.steps ? " " : "",
+                            w.steps ? w.steps : "");
+    if (w.has_threads && !(n = threads_of(w.threads, scaling ? MOST_NUMBERS : 1, numbers)))
+        return 2;
+    int code = check_words(&w, what);
+    if (code)
+        return code;
+    options.random_ids = w.ids && !strcmp(w.ids, "random");
+    options.threads = numbers[0];
+    options.numeric_class = w.numeric_class;
+    options.tier = w.tier;
+    struct sy_bench_scaling_options of_scaling = {.size = sizeof of_scaling,
+                                                  .steps = options.steps,
+                                                  .threads = numbers,
+                                                  .n_threads = n,
+                                                  .cpu = w.cpu,
+                                                  .json = w.json};
+    if (scaling || !strcmp(what, "model"))
+        return models(argc, argv, &(struct steps){&options, scaling ? &of_scaling : NULL}, &io);
+    if (strcmp(w.device, "cpu") != 0)
+        return gpu(argc, argv, w.device, w.json, &io);
+    if (strcmp(what, "ops") == 0)
+        return ops(argc, argv, &options, &io);
     if (argc > 2)
         return sy_cli_not_understood("bench", argv[2]);
-    return sy_cli_finish(sy_bench(argc == 2 ? argv[1] : "gemm", &options, &io));
+    return sy_cli_finish(sy_bench(what, &options, &io));
 }

@@ -35,7 +35,7 @@
     X(runs, "[DIR]", "the runs in a folder: step, loss, tokens, state, digest")                          \
     X(init, "--flavor NAME [--device cuda]", "a commented config on stdout; one that fits a GPU")        \
     X(info, "", "this build: tiers, classes, ops, flavors")                                              \
-    X(bench, "[gemm|moe|layers|ops [OP]|model [CONFIG]] [--device cuda]",                                \
+    X(bench, "[gemm|moe|layers|ops|model|scaling] [--device cuda]",                                      \
       "speed on this machine: of the ops; of a training step, in parts")                                 \
     X(help, "[COMMAND|KEY]", "this text, what a command takes, or an option's meaning")                  \
     X(completion, "", "completion of bash, on stdout")                                                   \

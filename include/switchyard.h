@@ -421,10 +421,6 @@ sy_status sy_runs(const char *dir, const struct sy_io *io);
  * counts. */
 sy_status sy_info(const struct sy_io *io);
 
-/* Local. Microseconds of an op in every class and tier, on calls made up for it, and how many times as
- * fast as the reference: of one op, or of all (NULL). Errors: ERR_USAGE no such op. */
-sy_status sy_bench_ops(const char *op, int json, const struct sy_io *io);
-
 struct sy_bench_gpu_options {
     size_t size;
     const char *what;       /* "ops": all of them; "gemm", "attention" */
@@ -447,6 +443,8 @@ struct sy_bench_options {
     /* tokens are uniform, so that routing is even; else few are frequent, as in text */
     int random_ids;
     int threads; /* of gemm, moe, layers; 0: one per usable processor */
+    /* of gemm, ops: these alone, NULL: every one; of moe, layers: these, NULL: x86 and auto */
+    const char *numeric_class, *tier;
     /* of a model on a GPU: a file for what the GPU does in the last step that is measured as it is, Chrome's
      * trace events; NULL: none */
     const char *trace;
@@ -454,13 +452,34 @@ struct sy_bench_options {
 
 /* Local. GFLOP/s of the products in every class and tier, beside the peak of the same moment: `what` is
  * "gemm"; an MoE layer, and its routing, permute and combine beside memcpy: "moe"; such layers of many sizes,
- * with the bound that memory sets: "layers". Reads json and threads. */
+ * with the bound that memory sets: "layers". Reads json, threads, numeric_class and tier. Errors: also ERR_USAGE no such class or tier,
+ * ERR_UNAVAILABLE a tier that this processor does not have. */
 sy_status sy_bench(const char *what, const struct sy_bench_options *options, const struct sy_io *io);
+
+/* Local. An op in every class and tier on one thread, on calls made up for it: microseconds, how many times as
+ * fast as the reference, GFLOP/s, GB/s, and the share of the peak or of a copy's rate of the same moment: of
+ * one op, or of all (NULL). Reads json, numeric_class and tier. Errors: as of sy_bench; ERR_USAGE no such op. */
+sy_status sy_bench_ops(const char *op, const struct sy_bench_options *options, const struct sy_io *io);
 
 /* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians over
  * steps, calls of ops, runs of the pool, tokens/s, and the digest after the last step. `name` is printed. */
 sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
                          const struct sy_io *io);
+
+struct sy_bench_scaling_options {
+    size_t size;
+    int64_t steps;      /* that are measured with each number of threads, after one that is not */
+    const int *threads; /* [n_threads]; n_threads 0: 1, 2, 4 and so on, and one per usable processor */
+    int n_threads;
+    int cpu; /* as if each thread had a processor: a run of the threads takes the most processor time of one */
+    int json;
+};
+
+/* Local. Training steps of a config by several numbers of threads in turn, beside the peak of the same
+ * moment: how many times as fast as with the first number, in all and op by op; what one thread does alone,
+ * and what threads wait for the last one. */
+sy_status sy_bench_scaling(const char *name, struct sy_config *config,
+                           const struct sy_bench_scaling_options *options, const struct sy_io *io);
 
 /* ====================================================================================================== */
 /* Experimental: what follows may change with any version. A program that uses it defines SY_EXPERIMENTAL  */

@@ -87,6 +87,8 @@ void *sy_arena_take(struct sy_arena *arena, const char *tag, size_t n, size_t si
         return NULL;
     }
     char *p = arena->base ? arena->base + arena->used : NULL;
+    if (p && arena->zero)
+        arena->zero(arena->owner, p, bytes);
     if (p)
         guard(p + n * size, bytes - n * size);
     arena->used += bytes;

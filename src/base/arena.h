@@ -29,6 +29,7 @@ enum { SY_ARENA_TAGS = 48, SY_ARENA_ALIGN = 64 };
 struct sy_arena {
     void *memory; /* as allocated; who gives it back, NULL: free */
     void (*release)(const void *owner, void *memory, size_t bytes);
+    void (*zero)(const void *owner, void *block, size_t bytes); /* of each block taken; NULL: it is zero */
     const void *owner;
     char *base;          /* NULL while measuring */
     size_t size;         /* bytes; SIZE_MAX while measuring */
@@ -48,8 +49,8 @@ struct sy_arena sy_arena_measure(void);
  * and `what`. Owned by the caller: sy_arena_fini. */
 sy_status sy_arena_init(size_t bytes, const char *what, struct sy_arena *out);
 
-/* Local. An arena over zeroed, aligned memory that somebody else took; release(owner, memory, bytes) at
- * its end. */
+/* Local. An arena over aligned memory that somebody else took, zeroed unless `zero` is set afterwards;
+ * release(owner, memory, bytes) at its end. */
 struct sy_arena sy_arena_over(void *memory, size_t bytes,
                               void (*release)(const void *owner, void *memory, size_t bytes),
                               const void *owner);

@@ -1,7 +1,8 @@
 /* A pool of pthreads with a fixed partition: see threads.h.
  *
- * One generation counter starts a round, one countdown ends it. Both sides spin for a while on the atomic and
- * then sleep on a condition variable; the mutex is only taken to sleep or to wake a sleeper.
+ * One generation counter starts a round, one countdown ends it. Both sides spin on the atomic for as long as a
+ * short round takes, then sleep on it (Linux's futex). A sleeper counts itself before it looks again, and who
+ * changes the word looks at that count afterwards, so that nobody is woken in vain, and none is left asleep.
  *
  * A share is taken by writing the round's number over the one before: by its own thread, or by the caller when
  * that is done with its own first. So a thread that the system has put aside, or that still sleeps, holds nobody
@@ -9,17 +10,31 @@
  */
 #include "base/threads.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/cpus.h"
 
-enum { SPINS = 2000, MOST = 1024 };
+enum { MOST = 1024, LOOKS = 64, LINE = 64 }; /* LOOKS: at the word, between two at the clock */
+static const double SPIN = 2e-4; /* seconds; to be woken takes a tenth of it, others wait for that */
+
+struct word { /* that threads wait on, in a line of its own */
+    alignas(LINE) atomic_uint value;
+    atomic_int sleepers;
+};
 
 struct sy_pool {
-    int n;
+    struct word generation, pending;
+    alignas(LINE) int n;
     int spins; /* 0 when there are more threads than usable processors */
     int64_t runs;
     pthread_t *threads;
@@ -27,12 +42,8 @@ struct sy_pool {
     void *arg;
     void (*watch)(void *, int, const struct sy_pool_share *); /* changes between rounds alone */
     void *watcher;
-    atomic_uint generation;
-    atomic_int pending;
     atomic_int stop;
     atomic_uint *taken; /* [n] the last round whose share was */
-    pthread_mutex_t mutex;
-    pthread_cond_t start, done;
     struct worker {
         struct sy_pool *pool;
         int index;
@@ -41,26 +52,64 @@ struct sy_pool {
     struct sy_pool_share *shares; /* [n] of a round, for the watch */
 };
 
+/* --- waiting -------------------------------------------------------------------------------------------- */
+
 static void relax(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
 }
 
-/* The round that there is now, not `seen`. */
-static unsigned wait_generation(struct sy_pool *p, unsigned seen) {
-    unsigned now = seen;
-    for (int i = 0; i < p->spins; i++) {
-        now = atomic_load_explicit(&p->generation, memory_order_acquire);
-        if (now != seen)
-            return now;
-        relax();
+/* A wait ends when the word is another than `before`; with until_0, when it is 0. */
+static int is_over(const struct word *w, unsigned before, int until_0, unsigned *now) {
+    *now = atomic_load(&w->value);
+    return until_0 ? *now == 0 : *now != before;
+}
+
+static int is_over_soon(const struct word *w, unsigned before, int until_0) {
+    unsigned seen;
+    for (double end = 0;;) {
+        for (int i = 0; i < LOOKS; i++) {
+            if (is_over(w, before, until_0, &seen))
+                return 1;
+            relax();
+        }
+        double now = sy_clock();
+        end = end > 0 ? end : now + SPIN;
+        if (now >= end)
+            return 0;
+        sched_yield(); /* to a thread of the pool that has no processor */
     }
-    pthread_mutex_lock(&p->mutex);
-    while ((now = atomic_load_explicit(&p->generation, memory_order_acquire)) == seen)
-        pthread_cond_wait(&p->start, &p->mutex);
-    pthread_mutex_unlock(&p->mutex);
-    return now;
+}
+
+static void wait_for(struct word *w, unsigned before, int until_0, int spins) {
+    unsigned now;
+    if (spins && is_over_soon(w, before, until_0))
+        return;
+    atomic_fetch_add(&w->sleepers, 1);
+    while (!is_over(w, before, until_0, &now))
+        syscall(SYS_futex, &w->value, FUTEX_WAIT_PRIVATE, now, NULL, NULL, 0);
+    atomic_fetch_sub(&w->sleepers, 1);
+}
+
+static void wake(struct word *w) {
+    if (atomic_load(&w->sleepers) > 0)
+        syscall(SYS_futex, &w->value, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* --- rounds --------------------------------------------------------------------------------------------- */
+
+static void work(struct sy_pool *p, int index) {
+    if (!p->watch) {
+        p->fn(p->arg, index, p->n);
+        return;
+    }
+    struct sy_pool_share *share = &p->workers[index].share;
+    share->begin = sy_clock();
+    share->cpu_begin = sy_clock_thread();
+    p->fn(p->arg, index, p->n);
+    share->cpu_end = sy_clock_thread();
+    share->end = sy_clock();
 }
 
 /* Whether the caller has share i of a round now. All shares of the rounds before were taken. */
@@ -69,52 +118,34 @@ static int take(struct sy_pool *p, int i, unsigned round) {
     return atomic_compare_exchange_strong(&p->taken[i], &before, round);
 }
 
-static void work(struct sy_pool *p, int index) {
-    if (!p->watch) {
-        p->fn(p->arg, index, p->n);
-        return;
-    }
-    p->workers[index].share.begin = sy_clock();
-    p->fn(p->arg, index, p->n);
-    p->workers[index].share.end = sy_clock();
-}
-
 static void *worker_main(void *arg) {
     struct worker *w = arg;
     struct sy_pool *p = w->pool;
-    unsigned seen = 0;
-    for (;;) {
-        seen = wait_generation(p, seen);
-        if (atomic_load_explicit(&p->stop, memory_order_acquire))
+    for (unsigned seen = 0;;) {
+        wait_for(&p->generation, seen, 0, p->spins);
+        seen = atomic_load(&p->generation.value);
+        if (atomic_load(&p->stop))
             return NULL;
         if (!take(p, w->index, seen))
             continue;
         work(p, w->index);
-        if (atomic_fetch_sub_explicit(&p->pending, 1, memory_order_acq_rel) == 1) {
-            pthread_mutex_lock(&p->mutex);
-            pthread_cond_signal(&p->done);
-            pthread_mutex_unlock(&p->mutex);
-        }
+        if (atomic_fetch_sub(&p->pending.value, 1) == 1)
+            wake(&p->pending);
     }
 }
 
 static void begin_round(struct sy_pool *p) {
-    pthread_mutex_lock(&p->mutex);
-    atomic_fetch_add_explicit(&p->generation, 1, memory_order_release);
-    pthread_cond_broadcast(&p->start);
-    pthread_mutex_unlock(&p->mutex);
+    atomic_fetch_add(&p->generation.value, 1);
+    wake(&p->generation);
 }
 
 void sy_pool_destroy(struct sy_pool *pool) {
     if (!pool)
         return;
-    atomic_store_explicit(&pool->stop, 1, memory_order_release);
+    atomic_store(&pool->stop, 1);
     begin_round(pool);
     for (int i = 1; i < pool->n; i++)
         pthread_join(pool->threads[i], NULL);
-    pthread_mutex_destroy(&pool->mutex);
-    pthread_cond_destroy(&pool->start);
-    pthread_cond_destroy(&pool->done);
     free(pool->threads);
     free(pool->workers);
     free(pool->shares);
@@ -127,8 +158,9 @@ sy_status sy_pool_create(int n_threads, struct sy_pool **out) {
         SY_FAIL(SY_ERR_USAGE, "run.threads = %d: must be in 0..%d (0: one per usable processor)", n_threads,
                 MOST);
     int usable = sy_cpus_usable(), n = n_threads ? n_threads : usable < MOST ? usable : MOST;
-    struct sy_pool *p = calloc(1, sizeof *p);
+    struct sy_pool *p = aligned_alloc(LINE, sizeof *p);
     if (p) {
+        memset(p, 0, sizeof *p);
         p->threads = calloc((size_t)n, sizeof *p->threads);
         p->workers = calloc((size_t)n, sizeof *p->workers);
         p->shares = calloc((size_t)n, sizeof *p->shares);
@@ -144,10 +176,7 @@ sy_status sy_pool_create(int n_threads, struct sy_pool **out) {
         free(p);
         SY_FAIL(SY_ERR_MEMORY, "no memory for a pool of %d threads", n);
     }
-    p->spins = n <= usable ? SPINS : 0;
-    pthread_mutex_init(&p->mutex, NULL);
-    pthread_cond_init(&p->start, NULL);
-    pthread_cond_init(&p->done, NULL);
+    p->spins = n <= usable;
     p->n = 1;
     for (int i = 1; i < n; i++, p->n++) {
         p->workers[i] = (struct worker){.pool = p, .index = i};
@@ -164,18 +193,6 @@ int sy_pool_size(const struct sy_pool *pool) { return pool ? pool->n : 1; }
 
 int64_t sy_pool_runs(const struct sy_pool *pool) { return pool ? pool->runs : 0; }
 
-static void wait_round(struct sy_pool *pool) {
-    for (int i = 0; i < pool->spins; i++) {
-        if (atomic_load_explicit(&pool->pending, memory_order_acquire) == 0)
-            return;
-        relax();
-    }
-    pthread_mutex_lock(&pool->mutex);
-    while (atomic_load_explicit(&pool->pending, memory_order_acquire) != 0)
-        pthread_cond_wait(&pool->done, &pool->mutex);
-    pthread_mutex_unlock(&pool->mutex);
-}
-
 void sy_pool_run(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg) {
     if (pool)
         pool->runs++;
@@ -185,17 +202,17 @@ void sy_pool_run(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg) 
     }
     pool->fn = fn;
     pool->arg = arg;
-    atomic_store_explicit(&pool->pending, pool->n - 1, memory_order_release);
+    atomic_store(&pool->pending.value, (unsigned)pool->n - 1);
     begin_round(pool);
-    unsigned round = atomic_load_explicit(&pool->generation, memory_order_relaxed);
+    unsigned round = atomic_load(&pool->generation.value);
     (void)take(pool, 0, round);
     work(pool, 0);
     for (int i = 1; i < pool->n; i++)
         if (take(pool, i, round)) {
             work(pool, i);
-            atomic_fetch_sub_explicit(&pool->pending, 1, memory_order_acq_rel);
+            atomic_fetch_sub(&pool->pending.value, 1);
         }
-    wait_round(pool);
+    wait_for(&pool->pending, 0, 1, pool->spins);
     if (!pool->watch)
         return;
     for (int i = 0; i < pool->n; i++)

@@ -29,6 +29,7 @@ int64_t sy_pool_runs(const struct sy_pool *pool);
  * pool NULL: nothing. */
 struct sy_pool_share {
     double begin, end;
+    double cpu_begin, cpu_end; /* of this thread's processor time */
 };
 void sy_pool_watch(struct sy_pool *pool, void (*watch)(void *self, int n, const struct sy_pool_share *share),
                    void *self);

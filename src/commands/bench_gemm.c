@@ -207,7 +207,7 @@ static sy_status one_shape(const struct sy_exec *x, const struct shape *s, int j
     return SY_OK;
 }
 
-static sy_status one_tier(struct sy_exec *x, int json, const struct sy_io *io) {
+static sy_status one_tier(const struct sy_exec *x, int json, const struct sy_io *io) {
     int is_slow = !x->ops->peak(x->cls, 1).instruction;
     const struct shape *list = is_slow ? slow : shapes;
     int n = (int)(is_slow ? sizeof slow / sizeof *slow : sizeof shapes / sizeof *shapes);
@@ -216,13 +216,13 @@ static sy_status one_tier(struct sy_exec *x, int json, const struct sy_io *io) {
     return SY_OK;
 }
 
-sy_status sy_bench_gemm(struct sy_exec *x, int json, const struct sy_io *io) {
+sy_status sy_bench_gemm(struct sy_exec *x, const struct sy_bench_options *o, const struct sy_io *io) {
     for (int cls = 0; cls < SY_N_CLASSES; cls++) {
         sy_exec_set_class(x, (enum sy_numeric_class)cls);
         for (int tier = 0; tier < sy_ops_n_tiers(); tier++) {
             const char *why;
-            if ((x->ops = sy_ops_tier(tier, &why)))
-                SY_TRY(one_tier(x, json, io));
+            if (sy_bench_takes(o, cls, tier) && (x->ops = sy_ops_tier(tier, &why)))
+                SY_TRY(one_tier(x, o->json, io));
         }
     }
     return SY_OK;

@@ -165,7 +165,7 @@ static double queue(struct sy_gpu_bench *b, void (*call)(const struct sy_exec *x
 double sy_gpu_seconds(struct sy_gpu_bench *b, void (*call)(const struct sy_exec *x, const void *op),
                       const void *op) {
     double times[ROUNDS], least = b->sizes->seconds;
-    int n = 1;
+    int n = b->queued > 1 ? b->queued : 1;
     if (b->status != SY_OK)
         return 0.0;
     queue(b, call, op, 1); /* what is done once */

@@ -35,6 +35,7 @@ struct sy_gpu_heads { /* attention: `rope` columns more of queries and keys; sha
 
 struct sy_gpu_sizes {
     double seconds;             /* that a round's queue takes at least */
+    int queued_layers;          /* calls of a layer that a round queues at least */
     int64_t copy_bytes;         /* the ceilings: a copy of so many bytes, */
     int64_t product;            /* a product of so many rows, columns and terms */
     struct sy_gpu_dense logits; /* a chunk of the head, fp32 */
@@ -65,6 +66,7 @@ struct sy_gpu_bench {
         size_t bytes;
     } memory[SY_GPU_MEMORY];
     int n_memory;
+    int queued; /* calls that a round queues at least; 0: one */
     sy_status status;
 };
 

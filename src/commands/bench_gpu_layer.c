@@ -5,7 +5,7 @@
  *                 written once
  *
  * Routing is the router's own choice from normal numbers. 6 T (K + shared) D F FLOPs forward, 18 in all; the
- * router's and padding are not counted. Calls are queued: no host stands between them.
+ * router's and padding are not counted. 20 calls are queued, as the peers' are: no host stands between them.
  */
 #include <stdio.h>
 
@@ -146,6 +146,7 @@ static void make(struct sy_gpu_bench *b, struct layer *l) {
 /* --- rows ----------------------------------------------------------------------------------------------- */
 
 void sy_gpu_bench_layers(struct sy_gpu_bench *b) {
+    b->queued = b->sizes->queued_layers;
     for (int i = 0; i < b->sizes->n_layers && b->status == SY_OK; i++) {
         int mark = b->n_memory;
         struct layer l = {.b = b, .s = &b->sizes->layer[i]};
@@ -161,4 +162,5 @@ void sy_gpu_bench_layers(struct sy_gpu_bench *b) {
         sy_arena_fini(&l.arena);
         sy_gpu_give(b, mark);
     }
+    b->queued = 0;
 }

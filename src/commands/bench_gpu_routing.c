@@ -76,7 +76,14 @@ static void move(struct sy_gpu_bench *b, const struct layer *l) {
                   rows = sy_gpu_stored(b, most, l->d, 1.0);
     float *one = sy_gpu_take(b, most * 4);
     SY_GPU_ROW(b, permute, sy_permute, "", bytes, l->moved + l->rows,
-               {.rows = l->r.rows, .top_k = l->top_k, .d = l->d, .route = l->r.route, .x = x, .y = rows});
+               {.rows = l->r.rows,
+                .top_k = l->top_k,
+                .d = l->d,
+                .route = l->r.route,
+                .x = x,
+                .y = rows,
+                .tokens = l->tokens,
+                .row = l->r.row});
     SY_GPU_ROW(b, combine, sy_combine, "with shared experts", bytes, l->moved + 2 * l->rows,
                {.tokens = l->tokens,
                 .top_k = l->top_k,

@@ -25,6 +25,7 @@ static const struct sy_gpu_heads attention[] = {
 };
 const struct sy_gpu_sizes sy_gpu_sizes = {
     .seconds = 0.02,
+    .queued_layers = 20,
     .copy_bytes = 1 << 30,
     .product = 8192,
     .logits = {5120, 102400, 2048},

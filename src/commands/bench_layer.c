@@ -52,7 +52,10 @@ static void take(const struct sy_exec *x, struct sy_arena *a, struct layer *l) {
 static void fill(struct sy_mat m, int64_t n, float size) {
     for (int64_t i = 0; i < n; i++) {
         float v = size * ((float)(sy_mix64((uint64_t)i) >> 40) * 0x1p-23f - 1.0f);
-        ((uint16_t *)m.data)[i] = (uint16_t)(sy_f32_bits(v) >> 16);
+        if (m.dtype == SY_F32)
+            ((float *)m.data)[i] = v;
+        else
+            ((uint16_t *)m.data)[i] = (uint16_t)(sy_f32_bits(v) >> 16);
     }
 }
 
@@ -151,17 +154,20 @@ sy_status sy_bench_layer_of(const struct sy_exec *x, int64_t tokens, int64_t exp
     return SY_OK;
 }
 
-sy_status sy_bench_layer(struct sy_exec *x, int json, const struct sy_io *io) {
+sy_status sy_bench_layer(struct sy_exec *x, const struct sy_bench_options *o, const struct sy_io *io) {
     struct sy_bench_layer_result r;
     SY_TRY(sy_bench_layer_of(x, MOE_TOKENS, MOE_EXPERTS, ROUNDS, &r));
     const char *format =
-        json ? "{\"bench\":\"layer\",\"tier\":\"%s\",\"threads\":%d,\"T\":%d,\"D\":%d,\"F\":%d,\"E\":%d,"
-               "\"K\":%d,"
-               "\"fwd_ms\":%.3f,\"bwd_ms\":%.3f,\"ms\":%.3f,\"gflops\":%.1f,\"peak_gflops\":%.1f,"
-               "\"share\":%.3f}\n"
-             : "layer  %s  %d threads  T %d D %d F %d E %d K %d  fwd %.2f ms, bwd %.2f ms, both %.2f ms: "
-               "%.1f GFLOP/s, peak %.1f, share %.2f\n";
-    sy_io_printf(io, format, x->ops->tier, sy_pool_size(x->pool), MOE_TOKENS, D, F, MOE_EXPERTS, K,
-                 1e3 * r.fwd, 1e3 * r.bwd, 1e3 * r.all, 1e-9 * r.flops / r.all, 1e-9 * r.peak, r.share);
+        o->json
+            ? "{\"bench\":\"layer\",\"class\":\"%s\",\"tier\":\"%s\",\"threads\":%d,\"T\":%d,\"D\":%d,\"F\":%"
+              "d,\"E\":%d,"
+              "\"K\":%d,"
+              "\"fwd_ms\":%.3f,\"bwd_ms\":%.3f,\"ms\":%.3f,\"gflops\":%.1f,\"peak_gflops\":%.1f,"
+              "\"share\":%.3f}\n"
+            : "layer  %s  %s  %d threads  T %d D %d F %d E %d K %d  fwd %.2f ms, bwd %.2f ms, both %.2f ms: "
+              "%.1f GFLOP/s, peak %.1f, share %.2f\n";
+    sy_io_printf(io, format, sy_class_name(x->cls), x->ops->tier, sy_pool_size(x->pool), MOE_TOKENS, D, F,
+                 MOE_EXPERTS, K, 1e3 * r.fwd, 1e3 * r.bwd, 1e3 * r.all, 1e-9 * r.flops / r.all, 1e-9 * r.peak,
+                 r.share);
     return SY_OK;
 }

@@ -46,26 +46,27 @@ static void print(const struct sy_io *io, int json, const struct sy_exec *x,
     double bytes = (double)r->experts * 3 * F * D * (4 + 2 * 2), traffic = bytes / rate;
     double least = r->peak > 0 && r->flops / r->peak > traffic ? r->flops / r->peak : traffic;
     const char *format =
-        json ? "{\"bench\":\"layers\",\"tier\":\"%s\",\"threads\":%d,\"T\":%lld,\"E\":%lld,\"D\":%d,\"F\":%d,"
+        json ? "{\"bench\":\"layers\",\"class\":\"%s\",\"tier\":\"%s\",\"threads\":%d,\"T\":%lld,\"E\":%lld,"
+               "\"D\":%d,\"F\":%d,"
                "\"K\":%d,\"ms\":%.3f,\"gflops\":%.1f,\"peak_gflops\":%.1f,\"share\":%.3f,\"traffic_ms\":%.3f,"
                "\"bound_gflops\":%.1f,\"gbytes_s\":%.1f}\n"
-             : "layers  %s  %d threads  T %6lld E %4lld D %d F %d K %d  %9.2f ms %8.1f GFLOP/s  peak %.1f, "
+             : "layers  %s  %s  %d threads  T %6lld E %4lld D %d F %d K %d  %9.2f ms %8.1f GFLOP/s  peak "
+               "%.1f, "
                "share "
                "%.2f  gradients and weights %7.2f ms: at most %8.1f GFLOP/s, at %.1f GB/s\n";
-    sy_io_printf(io, format, x->ops->tier, sy_pool_size(x->pool), (long long)r->tokens, (long long)r->experts,
-                 D, F, K, 1e3 * r->all, 1e-9 * r->flops / r->all, 1e-9 * r->peak, r->share, 1e3 * traffic,
-                 1e-9 * r->flops / least, 1e-9 * rate);
+    sy_io_printf(io, format, sy_class_name(x->cls), x->ops->tier, sy_pool_size(x->pool), (long long)r->tokens,
+                 (long long)r->experts, D, F, K, 1e3 * r->all, 1e-9 * r->flops / r->all, 1e-9 * r->peak,
+                 r->share, 1e3 * traffic, 1e-9 * r->flops / least, 1e-9 * rate);
 }
 
-sy_status sy_bench_layers(struct sy_exec *x, int json, const struct sy_io *io) {
-    sy_exec_set_class(x, SY_NUMERIC_X86);
-    SY_TRY(sy_ops_select("auto", &x->ops));
+sy_status sy_bench_layers(struct sy_exec *x, const struct sy_bench_options *o, const struct sy_io *io) {
+    SY_TRY(sy_bench_choose(o, x));
     for (int i = 0; i < SIZES; i++) {
         struct sy_bench_layer_result r;
         double rate;
         SY_TRY(copy_rate(x, &rate));
         SY_TRY(sy_bench_layer_of(x, sizes[i].tokens, sizes[i].experts, ROUNDS_A_ROW, &r));
-        print(io, json, x, &r, rate);
+        print(io, o->json, x, &r, rate);
     }
     return SY_OK;
 }

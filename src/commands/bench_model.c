@@ -1,9 +1,7 @@
 /* switchyard bench model: training steps of a configuration in parts, medians over steps; calls of
  * ops and runs of the pool.
  *
- * Needs no data set: token t of step s is floor(V u^3), u a hash of (s, t) in [0, 1), so that few
- * tokens are frequent, as in text, or floor(V u) (--ids random); its label is the next token; a
- * sequence is one document. The digest is a function of configuration, ids and steps alone: two
+ * Needs no data set: sequences are made up (bench_steps.h; --ids random). The digest is a function of configuration, ids and steps alone: two
  * programs that print different ones did not do the same work. Over ranks each does the steps, and
  * rank 0's times are shown.
  *
@@ -14,16 +12,14 @@
 
 #include "base/clock.h"
 #include "base/sized.h"
-#include "base/fmath.h"
-#include "base/rng.h"
 #include "comm/world.h"
 #include "commands/bench.h"
 #include "commands/bench_bytes.h"
 #include "commands/bench_model_ops.h"
 #include "commands/bench_model_trace.h"
 #include "commands/bench_price.h"
+#include "commands/bench_steps.h"
 #include "device/cuda.h"
-#include "formats/json.h"
 #include "train/io.h"
 #include "train/session.h"
 #include "train/start.h"
@@ -56,30 +52,6 @@ static double part_ms(struct run *r, int column, int part) { return median(r, co
 
 /* --- steps --------------------------------------------------------------------------------- */
 
-static int32_t token(const struct run *r, int64_t step, int64_t t) {
-    int64_t vocab = r->session->config->model.vocab_size;
-    double u = (double)(sy_mix64((uint64_t)step << 40 ^ (uint64_t)t) >> 11) * 0x1p-53;
-    return (int32_t)((double)vocab * (r->random_ids ? u : u * u * u));
-}
-
-/* Where a sequence of this rank's walk stands in the walk of one rank alone. */
-static int64_t place_alone(const struct sy_walk *w, int64_t k) {
-    struct sy_walk_place p = sy_walk_place(w, k);
-    int64_t f = w->expert_lanes;
-    return ((p.lane / f * w->rounds + p.round) * f + p.lane % f) * w->cell + p.w;
-}
-
-static void fill(const struct run *r, int64_t step) {
-    struct sy_session *s = r->session;
-    int64_t seq = s->config->training.seq_len;
-    for (int64_t t = 0; t < sy_walk_length(&s->walk) * seq; t++) {
-        int64_t alone = place_alone(&s->walk, t / seq) * seq + t % seq;
-        s->feed.ids[t] = token(r, step, alone);
-        s->feed.labels[t] = token(r, step, alone + 1);
-        s->feed.doc_start[t] = 0;
-    }
-}
-
 /* Any rank was asked to. */
 static int is_stopped(const struct sy_session *s, const struct sy_io *io) {
     const struct sy_comm *world = &s->groups.world;
@@ -100,7 +72,7 @@ static void record(struct run *r, int64_t at) {
 /* One step; at: its place among those that are measured, or negative. */
 static sy_status one_step(struct run *r, int64_t step, int64_t at, int parts, int total) {
     struct sy_session *s = r->session;
-    fill(r, step);
+    sy_bench_fill(s, step, r->random_ids);
     struct sy_cuda_counts before = sy_device_cuda_counts(s->exec.device);
     struct sy_sent sent = sy_sent_by(s);
     r->trace_from = total ? sy_cuda_works_now() : r->trace_from;
@@ -169,7 +141,7 @@ static sy_status measure_price(struct run *r) {
                              .step = median(r, SERIES - 1)};
     for (int i = SY_PART_w_matrices; i <= SY_PART_reduce; i++)
         of.tree += part_ms(r, SY_SUMS, i);
-    r->priced = r->session->exec.device == sy_device_cpu();
+    r->priced = sy_device_is_cpu(r->session->exec.device);
     sy_status status = r->priced ? sy_price_measure(r->session, &of, &r->price) : SY_OK;
     r->profile = step;
     return status;
@@ -303,17 +275,6 @@ static void print_json(struct run *r, const char *name, const struct sy_io *io) 
     sy_io_printf(io, "}\n");
 }
 
-/* A name as JSON, the caller's: free. */
-static sy_status quote(const char *name, char **out) {
-    json_t *string;
-    SY_TRY(sy_json_string("bench model", name, &string));
-    *out = sy_json_dumps(string, JSON_ENCODE_ANY);
-    json_decref(string);
-    if (!*out)
-        SY_FAIL(SY_ERR_MEMORY, "bench model: no memory for the name of a config");
-    return SY_OK;
-}
-
 /* --- ranks --------------------------------------------------------------------------------- */
 
 struct job {
@@ -396,7 +357,7 @@ sy_status sy_bench_model(const char *name, struct sy_config *config, const struc
     SY_TRY(sy_start_finish(config, &log));
     if (options->trace)
         SY_TRY(trace_begin(config));
-    SY_TRY(quote(name, &quoted));
+    SY_TRY(sy_bench_quote(name, &quoted));
     struct sy_world_options world = sy_world_options(config);
     struct job job = {name, quoted, config, options, io};
     sy_status status = sy_world_run(&world, run_rank, &job);

@@ -62,25 +62,26 @@ static sy_status measure(const struct sy_exec *x, struct buffers *b, int json, c
     qsort(bwd, ROUNDS, sizeof *bwd, sy_bench_by_time);
     qsort(copy, ROUNDS, sizeof *copy, sy_bench_by_time);
     double f = fwd[ROUNDS / 2] * 1e3, r = bwd[ROUNDS / 2] * 1e3, m = copy[ROUNDS / 2] * 1e3;
-    const char *format = json ? "{\"bench\":\"moe\",\"tier\":\"%s\",\"threads\":%d,\"T\":%d,\"D\":%d,\"E\":%"
-                                "d,\"K\":%d,\"fwd_ms\":%.3f,"
-                                "\"bwd_ms\":%.3f,\"memcpy_ms\":%.3f,\"ratio\":%.3f}\n"
-                              : "moe  %s  %d threads  T %d D %d E %d K %d  fwd %.2f ms, bwd %.2f ms, memcpy "
-                                "of the rows %.2f ms: "
-                                "%.2f times\n";
-    sy_io_printf(io, format, x->ops->tier, sy_pool_size(x->pool), T, D, E, K, f, r, m, (f + r) / m);
+    const char *format =
+        json ? "{\"bench\":\"moe\",\"class\":\"%s\",\"tier\":\"%s\",\"threads\":%d,\"T\":%d,\"D\":%d,\"E\":%"
+               "d,\"K\":%d,\"fwd_ms\":%.3f,"
+               "\"bwd_ms\":%.3f,\"memcpy_ms\":%.3f,\"ratio\":%.3f}\n"
+             : "moe  %s  %s  %d threads  T %d D %d E %d K %d  fwd %.2f ms, bwd %.2f ms, memcpy "
+               "of the rows %.2f ms: "
+               "%.2f times\n";
+    sy_io_printf(io, format, sy_class_name(x->cls), x->ops->tier, sy_pool_size(x->pool), T, D, E, K, f, r, m,
+                 (f + r) / m);
     return SY_OK;
 }
 
-sy_status sy_bench_moe(struct sy_exec *x, int json, const struct sy_io *io) {
+sy_status sy_bench_moe(struct sy_exec *x, const struct sy_bench_options *o, const struct sy_io *io) {
     struct buffers b = {.r = {.tokens = T, .experts = E}};
     struct sy_arena need = sy_arena_measure(), arena;
-    sy_exec_set_class(x, SY_NUMERIC_X86);
-    SY_TRY(sy_ops_select("auto", &x->ops));
+    SY_TRY(sy_bench_choose(o, x));
     take(x, &need, &b);
     SY_TRY(sy_arena_init(need.used + SY_ARENA_ALIGN, "bench moe", &arena));
     take(x, &arena, &b);
-    sy_status status = measure(x, &b, json, io);
+    sy_status status = measure(x, &b, o->json, io);
     sy_arena_fini(&arena);
-    return status == SY_OK ? sy_bench_layer(x, json, io) : status;
+    return status == SY_OK ? sy_bench_layer(x, o, io) : status;
 }

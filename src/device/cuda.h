@@ -10,7 +10,7 @@
 
 /* Segments start at multiples of as many rows; how large a temporary is (memory.h); and what an op may
  * use as workspace, whatever its sizes: one that would need more works in pieces. */
-#define SY_CUDA_BUSY_SUMS ((int64_t)1 << 31)
+#define SY_CUDA_BUSY_SUMS ((int64_t)5 << 29) /* 4 sequences of 4096 tokens and 160 000 words */
 enum { SY_CUDA_SEGMENT = 16, SY_CUDA_BUSY = 1 << 28, SY_CUDA_WORKSPACE = 64 << 20 };
 
 /* What a GPU is. */

@@ -15,6 +15,11 @@ static void release_pinned(const void *device, void *memory, size_t bytes) {
     d->free(d, SY_PLACE_PINNED, memory, bytes);
 }
 
+static void zero(const void *device, void *block, size_t bytes) {
+    const struct sy_device *d = device;
+    d->zero(d, block, bytes);
+}
+
 struct carver {
     void (*carve)(void *self, struct sy_arena *arena);
     void *self;
@@ -31,6 +36,7 @@ static sy_status build(const struct sy_device *d, enum sy_place place, const cha
         SY_FAIL(SY_ERR_MEMORY, "%s: no memory for %zu bytes (%.2f GiB) on %s", what, bytes,
                 (double)bytes / (1u << 30), d->name);
     *out = sy_arena_over(memory, bytes, place == SY_PLACE_DEVICE ? release_device : release_pinned, d);
+    out->zero = d->zero ? zero : NULL;
     c->carve(c->self, out);
     sy_held_note(what, place, out);
     return sy_arena_check(out, what);

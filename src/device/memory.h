@@ -12,6 +12,7 @@
 #define SY_DEVICE_MEMORY_H
 
 #include "base/arena.h"
+#include "base/threads.h"
 #include "device/tensor.h"
 
 enum sy_place { SY_PLACE_HOST, SY_PLACE_PINNED, SY_PLACE_DEVICE };
@@ -23,8 +24,10 @@ struct sy_device {
     /* values of a temporary with which one pass over them keeps the device busy: work in pieces has as
      * large ones; and of what a weight gradient is made of, whose sums are read and written once a piece */
     int64_t busy, busy_sums;
-    /* Local. Zeroed memory, 64-byte aligned; NULL if there is none. */
+    /* Local. Memory, 64-byte aligned, zeroed if there is no `zero`; NULL if there is none. */
     void *(*alloc)(const struct sy_device *d, enum sy_place place, size_t bytes);
+    /* Local. Zeroes a block of such memory, before all else that is done with it. */
+    void (*zero)(const struct sy_device *d, void *block, size_t bytes);
     void (*free)(const struct sy_device *d, enum sy_place place, void *memory, size_t bytes);
     /* Local. Enqueued after the ops before it; either side may be the device's or the host's. */
     void (*copy)(const struct sy_device *d, void *to, const void *from, size_t bytes);
@@ -48,6 +51,12 @@ struct sy_device {
 
 /* The CPU: segments of any length. */
 const struct sy_device *sy_device_cpu(void);
+
+/* Local. The same, whose memory is first written by the threads of a pool, each its part of every block, as ops
+ * deal rows to them: where memory is nearer to some processors than to others, a page lies with who writes it
+ * first. Errors: ERR_MEMORY. Owned by the caller; the pool must outlive it. */
+sy_status sy_device_cpu_create(struct sy_pool *pool, struct sy_device **out);
+int sy_device_is_cpu(const struct sy_device *device); /* one of these */
 
 /* Local. A CPU whose DEVICE memory is closed but inside an op; segments of 16 rows, like Hopper's. Errors:
  * ERR_RUNTIME without memfd_create and mmap. Owned by the caller. */

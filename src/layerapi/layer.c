@@ -19,6 +19,10 @@ static sy_status make_exec(struct sy_moe *m, const struct sy_device *device, con
         return sy_fail_context(status, "moe layer");
     sy_exec_set_class(&m->exec, m->cls);
     m->exec.device = device;
+    if (device == sy_device_cpu()) {
+        SY_TRY(sy_device_cpu_create(m->pool, &m->own_device));
+        m->exec.device = m->own_device;
+    }
     m->exec.pool = m->pool;
     m->exec.scratch_bytes = sy_ops_scratch_bytes(row, 1, 1);
     sy_exec_guard(&m->exec, &m->guarded);
@@ -116,8 +120,8 @@ void sy_moe_destroy(struct sy_moe *m) {
     if (!m)
         return;
     sy_moe_memory_fini(m);
-    if (m->pool)
-        sy_pool_destroy(m->pool);
+    sy_device_destroy(m->own_device);
+    sy_pool_destroy(m->pool);
     free(m);
 }
 

@@ -52,7 +52,8 @@ struct sy_moe {
     struct sy_config_moe config;
     enum sy_numeric_class cls;
     struct sy_pool *pool;
-    struct sy_ops guarded; /* around the tier's, when the device is closed between ops */
+    struct sy_device *own_device; /* the CPU of the pool; NULL: another */
+    struct sy_ops guarded;        /* around the tier's, when the device is closed between ops */
     struct sy_exec exec;
     struct sy_moe_env env;
     struct sy_moe_counters counters;

@@ -184,11 +184,13 @@ static void bwd_inputs(const struct sy_layer_ctx *c, const struct sy_attn_call *
     join_rope_keys(c, t, d, g);
     rope(c, call->batch, 1, 1, sy_heads_of(g->dkva, d.kv_lora, 0));
     sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wkvb, g->dkv}}, g->dkvn);
-    sy_norm_bwd(c, t, &(struct sy_row_norm){d.kv_lora, w->kva_norm, act->kva, act->r_kva}, g->dkvn, g->dkva);
+    sy_norm_bwd(c, t, &(struct sy_row_norm){d.kv_lora, w->kva_norm, act->kva, act->r_kva}, g->dkvn,
+                (struct sy_mat){0}, g->dkva);
     struct sy_linear_grad maps[2] = {{&w->wq, g->dq}, {&w->wkva, g->dkva}};
     if (d.q_lora > 0) {
         sy_linear_bwd(c->x, t, 1, (struct sy_linear_grad[]){{&w->wqb, g->dq}}, g->dqan);
-        sy_norm_bwd(c, t, &(struct sy_row_norm){d.q_lora, w->qa_norm, act->qa, act->r_qa}, g->dqan, g->dqa);
+        sy_norm_bwd(c, t, &(struct sy_row_norm){d.q_lora, w->qa_norm, act->qa, act->r_qa}, g->dqan,
+                    (struct sy_mat){0}, g->dqa);
         maps[0] = (struct sy_linear_grad){&w->wqa, g->dqa};
     }
     sy_linear_bwd(c->x, t, 2, maps, dn);

@@ -90,7 +90,7 @@ void sy_head_loss(const struct sy_layer_ctx *c, const struct sy_batch *b, const 
     }
     if (!sink)
         return;
-    sy_norm_bwd(c, b->tokens, &norm, h->dxn, dx);
+    sy_norm_bwd(c, b->tokens, &norm, h->dxn, (struct sy_mat){0}, dx);
     sy_norm_weights(b, sink, c->params->final_norm, &norm, h->dxn);
     sink->flush(sink->self);
 }

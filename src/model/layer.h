@@ -77,7 +77,7 @@ struct sy_row_norm {
 void sy_norm_fwd(const struct sy_layer_ctx *c, double eps, int64_t tokens, const struct sy_row_norm *n,
                  struct sy_mat y);
 void sy_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, const struct sy_row_norm *n, struct sy_mat dy,
-                 struct sy_mat dx);
+                 struct sy_mat residual, struct sy_mat dx);
 /* g is not read. */
 void sy_norm_weights(const struct sy_batch *b, const struct sy_grad_sink *sink, int param,
                      const struct sy_row_norm *n, struct sy_mat dy);

@@ -14,7 +14,7 @@ void sy_norm_fwd(const struct sy_layer_ctx *c, double eps, int64_t tokens, const
 }
 
 void sy_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, const struct sy_row_norm *n, struct sy_mat dy,
-                 struct sy_mat dx) {
+                 struct sy_mat residual, struct sy_mat dx) {
     c->x->ops->rmsnorm_bwd(c->x, &(struct sy_rmsnorm_bwd){.tokens = tokens,
                                                           .heads = 1,
                                                           .d = n->d,
@@ -22,7 +22,8 @@ void sy_norm_bwd(const struct sy_layer_ctx *c, int64_t tokens, const struct sy_r
                                                           .x = sy_heads_of(n->x, 0, n->d),
                                                           .g = n->g,
                                                           .r = n->r,
-                                                          .dx = sy_heads_of(dx, 0, n->d)});
+                                                          .dx = sy_heads_of(dx, 0, n->d),
+                                                          .residual = sy_heads_of(residual, 0, n->d)});
 }
 
 void sy_norm_weights(const struct sy_batch *b, const struct sy_grad_sink *sink, int param,

@@ -40,7 +40,7 @@ struct sy_stage {
     struct micro_batch *mb; /* [pending] */
     /* [pending * n_layers + 1] of each layer and micro-batch; the last is shared */
     struct sy_exchange *exchange;
-    struct sy_mat y, d_norm, ffn_a; /* of one call */
+    struct sy_mat y, ffn_a; /* of one call */
     struct sy_moe_scratch moe;
 };
 
@@ -187,7 +187,6 @@ void sy_stage_carve(struct sy_stage *s, struct sy_arena *a) {
             take_grads(s, a, &s->mb[i], &grad, other);
     }
     s->y = sy_take_mat(a, "gradients of activations", c->max_tokens, c->model->dim, c->x->dtype);
-    s->d_norm = sy_take_mat(a, "gradients of activations", c->max_tokens, c->model->dim, c->x->dtype);
     if (k.dense)
         s->ffn_a = sy_take_mat(a, "gradients of activations", c->max_tokens, c->model->inter_dim, SY_F32);
     if (k.moe)
@@ -422,14 +421,12 @@ static sy_status layer_bwd_inputs(struct sy_stage *s, const struct call *k, stru
                                         .scratch = s->ffn_a,
                                         .grad = &g->ffn,
                                         .dx = g->dn2});
-    sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, g->dn2, s->d_norm);
+    sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->ffn_norm, t->x_mid, t->r2}, g->dn2, dy, g->dx_mid);
     show(k, "gradient of feed-forward's input", g->dn2, d);
-    add(k, dy, s->d_norm, g->dx_mid);
     show(k, "gradient of input + attention", g->dx_mid, d);
     s->attn->bwd_inputs(c, &attn, &(struct sy_attn_back){t->n1, g->dx_mid, &t->attn, &g->attn}, g->dn1);
-    sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->attn_norm, x, t->r1}, g->dn1, s->d_norm);
+    sy_norm_bwd(c, tokens, &(struct sy_row_norm){d, k->w->attn_norm, x, t->r1}, g->dn1, g->dx_mid, dx);
     show(k, "gradient of attention's input", g->dn1, d);
-    add(k, g->dx_mid, s->d_norm, dx);
     show(k, "gradient of input", dx, d);
     return SY_OK;
 }

@@ -54,7 +54,9 @@ void sy_dispatch_rows(const struct sy_exec *x, const struct sy_dispatch *d, int6
                                             .route = d->route,
                                             .w = w,
                                             .x = tokens,
-                                            .y = rows});
+                                            .y = rows,
+                                            .tokens = d->tokens,
+                                            .row = d->row});
 }
 
 void sy_dispatch_combine(const struct sy_exec *x, const struct sy_dispatch *d,

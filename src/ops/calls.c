@@ -7,13 +7,17 @@
 #include "base/fmath.h"
 #include "base/rng.h"
 #include "ops/calls_make.h"
+#include "ops/work.h"
 
 /* --- one entry for each op of the list ------------------------------------------------------------------ */
 
-#define X(name, type)                                                                  \
-    static void make_##name(struct sy_make *m) { sy_make_##name(m, &m->c->arg.name); } \
-    static void run_##name(const struct sy_exec *x, const struct sy_call *c) {         \
-        x->ops->name(x, &c->arg.name);                                                 \
+#define X(name, type)                                                                                   \
+    static void make_##name(struct sy_make *m) { sy_make_##name(m, &m->c->arg.name); }                  \
+    static void run_##name(const struct sy_exec *x, const struct sy_call *c) {                          \
+        x->ops->name(x, &c->arg.name);                                                                  \
+    }                                                                                                   \
+    static void work_##name(const struct sy_exec *x, const struct sy_call *c, struct sy_op_work *out) { \
+        sy_work_##name(x, &c->arg.name, 1, out);                                                        \
     }
 SY_OPS_LIST(X)
 #undef X
@@ -22,8 +26,9 @@ static const struct {
     const char *name;
     void (*make)(struct sy_make *m);
     void (*run)(const struct sy_exec *x, const struct sy_call *c);
+    void (*work)(const struct sy_exec *x, const struct sy_call *c, struct sy_op_work *out);
 } ops[] = {
-#define X(name, type) {#name, make_##name, run_##name},
+#define X(name, type) {#name, make_##name, run_##name, work_##name},
     SY_OPS_LIST(X)
 #undef X
 };
@@ -95,11 +100,10 @@ static void move(const struct sy_exec *x, const struct sy_call *c, char *to, con
     }
 }
 
-int64_t sy_call_bytes(const struct sy_call *c) {
-    int64_t bytes = 0;
-    for (int i = 0; i < c->n_regions; i++)
-        bytes += c->region[i].n * (int64_t)bytes_of(c->region[i].words);
-    return bytes;
+struct sy_call_work sy_call_work(const struct sy_exec *x, const struct sy_call *c) {
+    struct sy_op_work w;
+    ops[c->op].work(x, c, &w);
+    return (struct sy_call_work){w.bytes, w.flops};
 }
 
 void sy_call_reset(const struct sy_exec *x, struct sy_call *c) {

@@ -32,8 +32,11 @@ void sy_call_destroy(struct sy_call *c); /* NULL is fine */
 void sy_call_reset(const struct sy_exec *x, struct sy_call *c);
 /* Local. The op, once. */
 void sy_call_run(const struct sy_exec *x, struct sy_call *c);
-/* Bytes of all operands and results, each once. */
-int64_t sy_call_bytes(const struct sy_call *c);
+/* What the op moves and computes (ops/work.h): bytes and FLOPs. */
+struct sy_call_work {
+    double bytes, flops;
+};
+struct sy_call_work sy_call_work(const struct sy_exec *x, const struct sy_call *c);
 /* Local. What must come after the op (a product that reads what was packed), then all memory is kept for
  * comparison. */
 sy_status sy_call_finish(const struct sy_exec *x, struct sy_call *c);

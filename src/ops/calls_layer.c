@@ -42,6 +42,8 @@ void sy_make_rmsnorm_bwd(struct sy_make *m, struct sy_rmsnorm_bwd *op) {
     op->g = sy_make_f32(m, "g", d, SY_HOLDS_ANY);
     op->r = sy_make_f32(m, "r", tokens * heads, SY_HOLDS_ANY);
     op->dx = sy_make_coin(m) ? op->dy : norm_rows(m, "dx", tokens, heads, d);
+    if (sy_make_coin(m))
+        op->residual = sy_make_coin(m) ? op->dx : norm_rows(m, "residual", tokens, heads, d);
 }
 
 void sy_make_rope(struct sy_make *m, struct sy_rope *op) {

@@ -254,6 +254,8 @@ void sy_make_permute(struct sy_make *m, struct sy_permute *op) {
     op->w = sy_make_coin(m) ? NULL : sy_make_f32(m, "w", tokens * s.top_k, SY_HOLDS_ANY);
     op->x = sy_make_mat(m, "x", m->x->dtype, tokens, d, SY_HOLDS_ANY);
     op->y = sy_make_mat(m, "y", m->x->dtype, op->rows.max_rows, d, SY_HOLDS_ANY);
+    op->tokens = tokens;
+    op->row = sy_make_coin(m) ? NULL : s.row;
 }
 
 void sy_make_combine(struct sy_make *m, struct sy_combine *op) {

@@ -16,11 +16,13 @@ struct sy_rmsnorm_fwd { /* r = 1/sqrt(fma(V64(x x), fp32(1/d), eps)); y = BF((x 
     float *r;          /* [tokens, heads] or NULL */
 };
 
-struct sy_rmsnorm_bwd { /* t = dy g; c = V64(t x); k = ((c r) r) fp32(1/d); dx = BF(r fma(-k, x, t)) */
+/* t = dy g; c = V64(t x); k = ((c r) r) fp32(1/d); dx = BF(r fma(-k, x, t)), with a residual BF(residual + that) */
+struct sy_rmsnorm_bwd {
     int64_t tokens, heads, d;
     struct sy_heads dy, x; /* stored */
     const float *g, *r;
-    struct sy_heads dx; /* stored; may be dy */
+    struct sy_heads dx;       /* stored; may be dy, or the residual */
+    struct sy_heads residual; /* stored; data NULL: none */
 };
 
 /* --- rope: in place on heads of d values, pairs (2i, 2i+1) or halves (i, i + d/2) ----------------------- */

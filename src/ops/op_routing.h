@@ -139,6 +139,8 @@ struct sy_permute { /* y[row] = x[t] (w NULL) or BF(w x[t]); +0 in rows of paddi
     const int32_t *route; /* [rows] */
     const float *w;       /* [T, K] or NULL */
     struct sy_mat x, y;   /* stored [T, d], [rows, d] */
+    int64_t tokens;       /* T; with row */
+    const int32_t *row;   /* [T, K] where routes went, the same as route says; NULL: not at hand */
 };
 
 /* y[t] = BF(sum over k ascending of fma(w, o[row(t,k)], y), + shared last). With groups = C > 0: each of C

@@ -1,10 +1,11 @@
 /* The machine's peak for a class: the tier's loop (ref/peak.c) on all threads of a pool, timed. */
 #include <pthread.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "ops/ops.h"
 
-enum { ROUNDS = 20, KEPT = 64 }; /* KEPT: tiers x classes, for some numbers of threads */
+enum { ROUNDS = 20 };
 static const double SHORTEST = 5e-4; /* seconds of a round: of 20, some find the machine quiet */
 
 struct loop {
@@ -52,23 +53,28 @@ struct sy_peak sy_ops_peak_now(const struct sy_exec *x, double seconds) {
     return (struct sy_peak){l.did.instruction, l.did.flops * sy_pool_size(x->pool) / took};
 }
 
+struct kept {
+    struct kept *next;
+    const char *tier; /* of a tier's table: static */
+    enum sy_numeric_class cls;
+    int threads;
+    struct sy_peak peak;
+};
+
+/* Kept for the process's life, one for each tier, class and number of threads that was asked for. */
 struct sy_peak sy_ops_peak(const struct sy_exec *x) {
     static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    static struct measured {
-        const char *tier;
-        enum sy_numeric_class cls;
-        int threads;
-        struct sy_peak peak;
-    } kept[KEPT];
-    static int n;
-    int i = 0, threads = sy_pool_size(x->pool);
+    static struct kept *all;
+    int threads = sy_pool_size(x->pool);
     pthread_mutex_lock(&mutex);
-    while (i < n &&
-           (strcmp(kept[i].tier, x->ops->tier) != 0 || kept[i].cls != x->cls || kept[i].threads != threads))
-        i++;
-    struct sy_peak peak = i < n ? kept[i].peak : measure(x);
-    if (i == n && n < KEPT)
-        kept[n++] = (struct measured){x->ops->tier, x->cls, threads, peak};
+    struct kept *k = all;
+    while (k && (strcmp(k->tier, x->ops->tier) != 0 || k->cls != x->cls || k->threads != threads))
+        k = k->next;
+    struct sy_peak peak = k ? k->peak : measure(x);
+    if (!k && (k = malloc(sizeof *k))) {
+        *k = (struct kept){all, x->ops->tier, x->cls, threads, peak};
+        all = k;
+    }
     pthread_mutex_unlock(&mutex);
     return peak;
 }

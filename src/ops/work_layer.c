@@ -16,6 +16,7 @@ OP(rmsnorm_bwd, sy_rmsnorm_bwd) {
     VALUES(w, "g", o->g, o->d);
     VALUES(w, "r", o->r, o->tokens, o->heads);
     VIEW(w, "dx", o->dx, o->tokens, o->heads, o->d);
+    VIEW(w, "residual", o->residual, o->tokens, o->heads, o->d);
 }
 
 OP(rope, sy_rope) {

@@ -8,8 +8,8 @@
 #include "train/plant_ties.h"
 #include "train/plants.h"
 
-/* *own: to be destroyed at the end, or NULL. */
-static sy_status open_device(const struct sy_config *c, struct sy_device **own,
+/* pool: that ops run on, or NULL. *own: to be destroyed at the end, or NULL. */
+static sy_status open_device(const struct sy_config *c, struct sy_pool *pool, struct sy_device **own,
                              const struct sy_device **out) {
     int ordinal;
     *own = NULL;
@@ -17,12 +17,14 @@ static sy_status open_device(const struct sy_config *c, struct sy_device **own,
         SY_TRY(sy_device_cuda_create(ordinal, own));
     else if (c->run.device == SY_DEVICE_GUARDED)
         SY_TRY(sy_device_guarded_create(own));
+    else if (pool)
+        SY_TRY(sy_device_cpu_create(pool, own));
     *out = *own ? *own : sy_device_cpu();
     return SY_OK;
 }
 
 static sy_status make_device(struct sy_session *s) {
-    SY_TRY(open_device(s->config, &s->own_device, &s->exec.device));
+    SY_TRY(open_device(s->config, s->pool, &s->own_device, &s->exec.device));
     sy_exec_guard(&s->exec, &s->guarded);
     return SY_OK;
 }
@@ -99,7 +101,7 @@ sy_status sy_exec_plan(const struct sy_config *c, int64_t sequences, struct sy_d
     sy_exec_set_class(x, sy_config_numeric_class(c));
     SY_TRY(choose_ops(c, &x->ops));
     if (!sy_config_cuda(c, &ordinal))
-        return open_device(c, own, &x->device);
+        return open_device(c, NULL, own, &x->device);
     x->device = sy_device_cuda_planned();
     return SY_OK;
 }

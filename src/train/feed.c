@@ -114,7 +114,7 @@ sy_status sy_feed_fetch(struct sy_session *s, int64_t step) {
 sy_status sy_feed_make_ahead(struct sy_session *s) {
     size_t n = (size_t)(sy_walk_length(&s->walk) * s->config->training.seq_len);
     struct sy_feed *f = &s->ahead.feed;
-    if (s->exec.device == sy_device_cpu())
+    if (sy_device_is_cpu(s->exec.device))
         return SY_OK;
     if (!(f->ids = calloc(3 * n + 1, sizeof *f->ids)))
         SY_FAIL(SY_ERR_MEMORY, "no memory for the next step's %zu tokens", n);

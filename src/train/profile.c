@@ -171,6 +171,7 @@ void sy_profile_begin(struct sy_profile *p) {
     p->layers = (struct sy_profile_tally){0};
     p->passes = p->expert_rows = p->expert_padding = 0;
     p->column = SY_FORWARD;
+    p->op_now = -1;
     p->now = (struct sy_profile_place){SY_FORWARD, SY_PART_other, 0, 0, 0, 0};
     p->runs_since = sy_pool_runs(p->pool);
     p->since = now_of(p);
@@ -262,6 +263,7 @@ static struct sy_profile_place begin(struct sy_profile *p, int op, const void *w
             at.column = SY_FORWARD;
     }
     at.span = 0;
+    p->op_now = op;
     struct sy_profile_place before = enter(p, at);
     if (before.part == SY_PART_host && sy_profile_columns(at.part) == SY_N_COLUMNS)
         tell_phase(p, &at);
@@ -283,6 +285,7 @@ static void finish(struct sy_profile *p, int op, const struct sy_op_work *work,
         sy_timeline_op_end(p->timeline, parts[p->now.part].text, work, p->since, now);
     p->part[p->now.column][p->now.part].calls++;
     p->layers.calls += p->now.layer;
+    p->op_now = -1;
     leave(p, before);
 }
 
@@ -349,7 +352,7 @@ static void piece(void *self, const struct sy_sink_piece *q) {
 /* A device's rows are not the host's to see. */
 static void count_rows(struct sy_profile *p, const struct sy_rows *r) {
     int64_t kb = p->state->exec->kb;
-    for (int64_t i = 0; p->state->exec->device == sy_device_cpu() && i < r->groups * r->sequences; i++) {
+    for (int64_t i = 0; sy_device_is_cpu(p->state->exec->device) && i < r->groups * r->sequences; i++) {
         int64_t n = r->offset[i + 1] - r->offset[i];
         p->expert_rows += n;
         p->expert_padding += (n + kb - 1) / kb * kb - n;

@@ -94,6 +94,7 @@ struct sy_profile {
     enum sy_profile_works works;
     struct sy_timeline *timeline; /* not owned; NULL: nobody is told */
     struct sy_profile_place now;
+    int op_now;                   /* that is being done, or -1 */
     int column;                   /* the pass that goes on */
     enum sy_profile_part flushed; /* what the sink was handed and has not used */
     double since;

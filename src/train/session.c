@@ -257,12 +257,12 @@ void sy_session_destroy(struct sy_session *s) {
     sy_state_fini(&s->state);
     sy_data_close(&s->own_data);
     sy_params_destroy(s->params);
-    sy_pool_destroy(s->pool);
     sy_arena_fini(&s->scratch);
     sy_arena_fini(&s->memory);
     sy_arena_fini(&s->host);
     sy_feed_free_ahead(s);
     sy_device_destroy(s->own_device);
+    sy_pool_destroy(s->pool);
     sy_groups_destroy(&s->groups);
     sy_calls_fini(&s->calls);
     free(s);

@@ -56,7 +56,7 @@ struct sy_session {
     int64_t most_sequences;    /* of a step */
     const struct sy_log *log;
     struct sy_pool *pool;
-    struct sy_device *own_device; /* guarded; NULL: the CPU */
+    struct sy_device *own_device; /* what exec.device is */
     struct sy_ops guarded;        /* its table */
     struct sy_ops planted;        /* of a planted bug */
     struct sy_arena scratch, memory, host;

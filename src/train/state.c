@@ -76,7 +76,7 @@ static void carve_ahead(void *self, struct sy_arena *a) {
 void sy_state_ahead(struct sy_state *s, enum sy_state_kind kind, int tensor, int64_t first, int64_t n) {
     const struct sy_device *d = s->exec->device;
     struct sy_state_ahead *h = &s->ahead;
-    if (d == sy_device_cpu() || n > SY_STATE_AHEAD)
+    if (sy_device_is_cpu(d) || n > SY_STATE_AHEAD)
         return;
     if (!h->x && sy_arena_pinned(d, "a piece of a checkpoint", carve_ahead, h, &h->arena) != SY_OK)
         return;

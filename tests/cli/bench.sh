@@ -42,16 +42,37 @@ says "ms of CPU, all threads" "bench model --cpu"
 same "$(digest_of)" "$first" "bench model --cpu"
 run bench gemm --cpu
 expect 2 "bench gemm --cpu"
-run bench moe --threads 1 --json
+run bench moe --class x86 --tier auto --threads 1 --json
 expect 0 "bench moe"
-says '^\{"bench":"moe",.*"ratio":[0-9.]+\}$' "bench moe: moving rows"
-says '^\{"bench":"layer",.*"ms":[0-9.]+,"gflops":[0-9.]+,"peak_gflops":[0-9.]+,"share":[0-9.]+\}$' "bench moe: a layer"
+says '^\{"bench":"moe","class":"x86",.*"ratio":[0-9.]+\}$' "bench moe: moving rows"
+says '^\{"bench":"layer","class":"x86",.*"ms":[0-9.]+,"gflops":[0-9.]+,"peak_gflops":[0-9.]+,"share":[0-9.]+\}$' "bench moe: a layer"
 for threads in none 3x 2000 4294967297; do
     run bench gemm --threads $threads
     expect 2 "bench gemm --threads $threads"
 done
 run bench ops --threads 2
 expect 2 "bench ops --threads"
+for what in gemm moe layers ops; do
+    run bench $what --class x87
+    expect 2 "bench $what --class"
+    says "bench --class x87: there is no such class" "bench $what --class"
+    run bench $what --tier sse
+    expect 2 "bench $what --tier"
+    run bench $what --class
+    expect 2 "bench $what --class of no name"
+done
+run bench model --class x86
+expect 2 "bench model --class"
+run bench scaling --tier ref
+expect 2 "bench scaling --tier"
+run bench gemm --class fp32 --tier ref --threads 1
+expect 0 "bench gemm --class --tier"
+same "$(wc -l <"$room/out")" 3 "bench gemm of one class and tier: its products"
+run bench ops linear norm --class fp32 --tier ref --json
+expect 0 "bench ops --class --tier"
+same "$(wc -l <"$room/out")" 2 "bench ops of one class and tier"
+says '"op":"linear",.*"flops":[1-9][0-9]*,.*"peak_gflops":0.00,.*"share":null,"bound":null' "bench ops: tier ref has no peak"
+says '"op":"norm",.*"flops":0,.*"copy_gbytes_s":[1-9][0-9.]*,"share":0\.[0-9]+,"bound":"copy"' "bench ops: bytes"
 run bench layers --device cuda
 expect 2 "bench layers --device"
 run bench moe --steps 3
@@ -61,11 +82,11 @@ expect 2 "bench ops --steps"
 
 run bench ops cast judge
 expect 0 "bench ops"
-says "^cast +x86 +ref +[0-9.]+ us +1.00 x ref +[0-9.]*[1-9][0-9.]* GB/s$" "bench ops: cast"
-says "^judge +fp32 +ref +[0-9.]+ us +1.00 x ref +[0-9.]+ GB/s$" "bench ops: judge"
+says "^cast +x86 +ref +[0-9.]+ us +1.00 x ref +0.000 MFLOP +0.00 GFLOP/s +[0-9.]*[1-9][0-9.]* GB/s; peak +0.0, copy +[0-9.]+: [0-9]+ % of the copy$" "bench ops: cast"
+says "^judge +fp32 +ref +[0-9.]+ us +1.00 x ref .* GB/s; " "bench ops: judge"
 run bench ops cast --json
 expect 0 "bench ops --json"
-says '^\{"op":"cast","class":"sm90","tier":"ref","threads":1,"us":[0-9.]+,"times_ref":1\.000,"gbytes_s":[0-9.]+\}$' "bench ops --json"
+says '^\{"op":"cast","class":"sm90","tier":"ref","threads":1,"us":[0-9.]+,"times_ref":1\.000,"flops":0,.*"gbytes_s":[0-9.]+,.*"bound":"copy"\}$' "bench ops --json"
 run bench ops cast --device cpu --json
 expect 0 "bench ops --device cpu"
 says '"tier":"ref","threads":1,' "bench ops --device cpu"
@@ -117,4 +138,28 @@ says "^layer_op_calls +[0-9.]+ +[0-9.]+ +1\.000$" "paired.sh: calls"
 paired 1 "$room/other"
 says "^digest +DIFFERENT" "paired.sh of programs that differ"
 paired 1 "$room/broken"
+
+# bench scaling: a line for each number of threads, one for each op, and the share of the peak's gain.
+run bench scaling "$config" --threads 1,3 --steps 2
+expect 0 "bench scaling"
+for threads in 1 3; do
+    says "^$threads +[0-9.]+ +[1-9][0-9]* +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+$" "bench scaling: $threads threads"
+done
+says "^  linear_dw( +[0-9.]+){6}$" "bench scaling: an op by 1 and 3 threads, times, share, alone, idle"
+says "^with 3 threads: [0-9.]+ of what the peak gains; one thread alone for [0-9.]+ %" "bench scaling: the sum"
+run bench scaling "$config" --threads 1,3 --steps 2 --cpu --json
+expect 0 "bench scaling --cpu"
+says '"threads":3,.*"as_apart":1,.*"peak_times":3.0000,.*"linear":\{"ms":[0-9.]+,"alone_ms":[0-9.]+,' "bench scaling --cpu --json"
+for threads in 0 1,0 1,,2 1,2, none 1025 1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1; do
+    run bench scaling "$config" --threads "$threads"
+    expect 2 "bench scaling --threads $threads"
+done
+run bench scaling "$config" --steps 65
+expect 2 "bench scaling --steps"
+run bench scaling "$config" --run.ranks=2
+expect 2 "bench scaling of ranks"
+LEAST=1000 sh bench/scaling.sh "$BIN" "$config" --threads 1,2 --steps 1 >"$room/out" 2>&1 && fail "bench/scaling.sh: LEAST"
+says "^LESS: .* bound 1000" "bench/scaling.sh: a bound that is missed"
+LEAST=0 sh bench/scaling.sh "$BIN" "$config" --threads 1,2 --steps 1 >"$room/out" 2>&1 || fail "bench/scaling.sh"
+says "^Model name" "bench/scaling.sh: the machine"
 finish

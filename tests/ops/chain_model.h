@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "definitions.h"
+#include "only.h"
 #include "ops/ops.h"
 
 /* What a wrong chain would do: the negative controls. */
@@ -347,8 +348,8 @@ static inline void exec_close(struct sy_exec *x) {
 /* The table of a tier, or NULL with a message. */
 static inline const struct sy_ops *tier_or_skip(int tier) {
     const char *why;
-    const struct sy_ops *ops = sy_ops_tier(tier, &why);
-    if (!ops)
+    const struct sy_ops *ops = is_of_run(tier, -1) ? sy_ops_tier(tier, &why) : NULL;
+    if (!ops && is_of_run(tier, -1))
         print_message("tier %s is skipped: %s\n", sy_ops_tier_name(tier), why);
     return ops;
 }

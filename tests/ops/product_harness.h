@@ -274,7 +274,7 @@ static inline void run_once(struct trial *t, const struct sy_exec *x, int packed
 static inline void run_everywhere(struct trial *t, const char *what) {
     for (int tier = 0; tier < sy_ops_n_tiers(); tier++) {
         const char *why;
-        const struct sy_ops *ops = sy_ops_tier(tier, &why);
+        const struct sy_ops *ops = is_of_run(tier, (int)t->cls) ? sy_ops_tier(tier, &why) : NULL;
         for (int threads = 1; ops && threads <= 3; threads++) {
             struct sy_exec x = exec_open(ops, t->cls, threads, 64, 64);
             for (int packed = 0; packed < (t->n_operands ? 2 : 1); packed++) {

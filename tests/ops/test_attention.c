@@ -402,12 +402,14 @@ static void run_op(const struct call *c, const struct sy_ops *ops, int threads) 
 
 static void everywhere(const struct shape *s, const char *what) {
     for (int cls = 0; cls < SY_N_CLASSES; cls++) {
+        if (!is_of_run(-1, cls))
+            continue;
         random_state = 21 + (uint64_t)s->seq_len;
         struct call c = call_new((enum sy_numeric_class)cls, s);
         struct answer a = definition(&c, BLOCKS_OF_128, 1);
         for (int tier = 0; tier < sy_ops_n_tiers(); tier++) {
             const char *why;
-            const struct sy_ops *ops = sy_ops_tier(tier, &why);
+            const struct sy_ops *ops = is_of_run(tier, cls) ? sy_ops_tier(tier, &why) : NULL;
             for (int threads = 1; ops && threads <= 3; threads++) {
                 char where[160];
                 snprintf(where, sizeof where, "%s, S %lld, %s, tier %s, %d threads", what,

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "made_calls.h"
+#include "only.h"
 #include "ops/wrapped.h"
 
 enum { EDGES = 18, EDGES_GUARDED = 6, THREADS = 3, TIERS = 8 };
@@ -53,11 +54,13 @@ static void compare_tiers(const struct sy_exec *ref, struct sy_exec x[][THREADS]
 
 static void tiers(enum sy_numeric_class cls) {
     const char *why;
+    if (!is_of_run(-1, (int)cls))
+        skip();
     struct sy_exec x[TIERS][THREADS] = {0}, ref = exec_open(sy_ops_tier(0, &why), sy_device_cpu(), cls, 1);
     assert_true(sy_ops_n_tiers() <= TIERS);
     for (int tier = 0; tier < sy_ops_n_tiers(); tier++) {
-        const struct sy_ops *ops = sy_ops_tier(tier, &why);
-        if (!ops)
+        const struct sy_ops *ops = is_of_run(tier, -1) ? sy_ops_tier(tier, &why) : NULL;
+        if (!ops && is_of_run(tier, -1))
             print_message("tier %s is skipped: %s\n", sy_ops_tier_name(tier), why);
         for (int i = 0; ops && i < THREADS; i++)
             x[tier][i] = exec_open(ops, sy_device_cpu(), cls, i + 1);
@@ -103,12 +106,14 @@ static void closed_device(void **state) {
     open.segment = guarded->segment;
     assert_int_equal(open.segment, 16);
     for (int cls = 0; cls < SY_N_CLASSES; cls++) {
+        if (!is_of_run(-1, cls))
+            continue;
         struct sy_exec ref = exec_open(sy_ops_tier(0, &why), &open, (enum sy_numeric_class)cls, 1);
         for (int op = 0; op < sy_calls_n_ops(); op++)
             for (uint64_t seed = 0; seed < EDGES_GUARDED; seed++) {
                 struct sy_call *want = done(&ref, op, SY_CALL_EDGE, seed);
                 for (int tier = 0; tier < sy_ops_n_tiers(); tier++)
-                    if (sy_ops_tier(tier, &why)) {
+                    if (is_of_run(tier, cls) && sy_ops_tier(tier, &why)) {
                         sy_ops_guard(sy_ops_tier(tier, &why), &table);
                         struct sy_exec x =
                             exec_open(&table, guarded, (enum sy_numeric_class)cls, 1 + (tier + op) % THREADS);

@@ -206,7 +206,7 @@ static void wrong_orders_are_seen(void **state) {
         {NO_FLUSH, SY_NUMERIC_X86, TINY_OPERANDS, 33, 20},
         {SPLIT_K, SY_NUMERIC_X86, NORMAL, 256, 4000},
         {SPLIT_K, SY_NUMERIC_SM90, NORMAL, 256, 4000},
-        {EVEN_FIRST, SY_NUMERIC_AMX, NORMAL, 256, 4000},
+        {EVEN_FIRST, SY_NUMERIC_AMX, NORMAL, 256, 3500},
         {EVEN_JOINED_FIRST, SY_NUMERIC_AMX, NORMAL, 256, 3000},
         {NO_FLUSH, SY_NUMERIC_AMX, TINY_RESULTS, 3, 1000},
         {NO_FLUSH, SY_NUMERIC_AMX, TINY_OPERANDS, 33, 20},
@@ -221,6 +221,7 @@ static void wrong_orders_are_seen(void **state) {
         {NO_FLOOR, SY_NUMERIC_SM90, BELOW_FLOOR, 16, 5},
     };
     static struct chains s;
+    random_state = 1; /* how many change must not depend on what ran before */
     for (size_t q = 0; q < sizeof controls / sizeof *controls; q++) {
         const char *why;
         struct sy_exec x = exec_open(sy_ops_tier(0, &why), controls[q].cls, 1, 64, 64);

@@ -95,7 +95,7 @@ static void permuted(struct lab *l, const struct places *p, int64_t d, struct bu
                      struct buf w, int weighted, struct buf rows, int64_t y_row) {
     int64_t k = p->op.top_k, used = p->want.offset[p->op.experts * p->op.sequences];
     l->x.ops->permute(&l->x, &(struct sy_permute){p->rows, k, d, p->route.got, weighted ? w.got : NULL,
-                                                  mat_of(x, x_row), mat_of(rows, y_row)});
+                                                  mat_of(x, x_row), mat_of(rows, y_row), 0, NULL});
     for (int64_t q = 0; q < used; q++)
         for (int64_t i = 0; i < d; i++) {
             int64_t from = p->want.route[q];

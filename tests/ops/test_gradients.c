@@ -91,8 +91,9 @@ static void test_rmsnorm(void **state) {
     struct sy_rmsnorm_fwd fwd = {ROWS, H, D, 1e-5f, heads(x, H * D, D), g, heads(y, H * D, D), r};
     struct study s = {&l, &fwd, y, dy, N, rmsnorm_value};
     l.x.ops->rmsnorm_fwd(&l.x, &fwd);
-    l.x.ops->rmsnorm_bwd(&l.x, &(struct sy_rmsnorm_bwd){ROWS, H, D, heads(dy, H * D, D), heads(x, H * D, D),
-                                                        g, r, heads(dx, H * D, D)});
+    l.x.ops->rmsnorm_bwd(
+        &l.x, &(struct sy_rmsnorm_bwd){
+                  ROWS, H, D, heads(dy, H * D, D), heads(x, H * D, D), g, r, heads(dx, H * D, D), {0}});
     struct sy_row_sum_item sum = {1, ROWS * H, H, D, heads(dy, H * D, D), heads(x, H * D, D), r, NULL, dg, 0};
     l.x.ops->row_sum(&l.x, &(struct sy_row_sum){&sum, 1});
     check_gradient("rmsnorm, x", &s, N, x, dx);
@@ -437,7 +438,7 @@ static void test_permute_combine(void **state) {
     for (int weighted = 0; weighted < 2; weighted++) {
         const float *weight = weighted ? w : NULL;
         l.x.ops->permute(&l.x, &(struct sy_permute){some, MOVE_K, MOVE_D, route, weight, mat(x, MOVE_D),
-                                                    mat(rows, MOVE_D)});
+                                                    mat(rows, MOVE_D), 0, NULL});
         struct sy_combine op = {MOVE_T, MOVE_K,         MOVE_D, MOVE_E,        0, ids, row,
                                 weight, mat(o, MOVE_D), none,   mat(y, MOVE_D)};
         l.x.ops->combine(&l.x, &op);
@@ -448,8 +449,8 @@ static void test_permute_combine(void **state) {
             MOVE_D); /* combine of permute: every token times the sum of its weights, the shared term once */
         op.w = w;
         op.shared = mat(shared, MOVE_D);
-        l.x.ops->permute(
-            &l.x, &(struct sy_permute){some, MOVE_K, MOVE_D, route, NULL, mat(x, MOVE_D), mat(rows, MOVE_D)});
+        l.x.ops->permute(&l.x, &(struct sy_permute){some, MOVE_K, MOVE_D, route, NULL, mat(x, MOVE_D),
+                                                    mat(rows, MOVE_D), 0, NULL});
         l.x.ops->combine(&l.x, &op);
         for (int t = 0; t < MOVE_T; t++) {
             sum_w[t] = w[t * MOVE_K] + w[t * MOVE_K + 1] + w[t * MOVE_K + 2];

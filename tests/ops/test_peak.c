@@ -70,7 +70,32 @@ static void every_tier_and_class(void **state) {
     }
 }
 
+/* However many numbers of threads are asked for, what was measured first is said again. */
+static void all_are_kept(void **state) {
+    enum { POOLS = 40 };
+    struct sy_pool *pool[POOLS];
+    double first[POOLS];
+    const char *why;
+    (void)state;
+    struct sy_exec x = {.device = sy_device_cpu(), .ops = sy_ops_tier(0, &why)};
+    for (int i = 1; i < sy_ops_n_tiers(); i++)
+        x.ops = sy_ops_tier(i, &why) ? sy_ops_tier(i, &why) : x.ops;
+    sy_exec_set_class(&x, SY_NUMERIC_FP32);
+    if (!x.ops->peak(x.cls, 1).instruction)
+        skip();
+    for (int turn = 0; turn < 2; turn++)
+        for (int i = 0; i < POOLS; i++) {
+            assert_int_equal(sy_pool_create(i + 1, &pool[i]), SY_OK);
+            x.pool = pool[i];
+            double rate = sy_ops_peak(&x).flops;
+            assert_true(turn == 0 ? rate > 0 : rate == first[i]);
+            first[i] = rate;
+            sy_pool_destroy(pool[i]);
+        }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_tier_and_class)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_tier_and_class),
+                                       cmocka_unit_test(all_are_kept)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,9 +38,12 @@ static void rmsnorm_bwd(struct lab *l, int64_t rows, int64_t d, enum regime r) {
                dy = buf_new(l, "dy", l->x.dtype, rows * token, r);
     struct buf dx = in_place ? dy : buf_new(l, "dx", l->x.dtype, rows * token, PLAIN);
     struct buf g = buf_new(l, "g", SY_F32, d, PLAIN), q = buf_new(l, "r", SY_F32, rows * heads, PLAIN);
+    int adds = (int)below(3); /* to nothing, to a residual, to one in place */
+    struct buf residual = adds == 2 ? dx : buf_new(l, "residual", l->x.dtype, rows * token, r);
+    struct sy_heads added = adds ? heads_of(residual, token, head) : (struct sy_heads){0};
     l->x.ops->rmsnorm_bwd(&l->x, &(struct sy_rmsnorm_bwd){rows, heads, d, heads_of(dy, token, head),
                                                           heads_of(x, token, head), g.got, q.got,
-                                                          heads_of(dx, token, head)});
+                                                          heads_of(dx, token, head), added});
     for (int64_t t = 0; t < rows; t++)
         for (int64_t h = 0; h < heads; h++) {
             int64_t at = t * token + h * head;
@@ -49,8 +52,10 @@ static void rmsnorm_bwd(struct lab *l, int64_t rows, int64_t d, enum regime r) {
             for (int64_t i = 0; i < d; i++)
                 row_b[i] = take(dy, at + i) * take(g, i);
             float c = def_v64(d, row_b, row_a), k = ((c * norm) * norm) * (float)(1.0 / (double)d);
-            for (int64_t i = 0; i < d; i++)
-                put(l, dx, at + i, norm * fmaf(-k, row_a[i], row_b[i]));
+            for (int64_t i = 0; i < d; i++) {
+                float own = norm * fmaf(-k, row_a[i], row_b[i]);
+                put(l, dx, at + i, adds ? take(residual, at + i) + bf_if(l, dx.t, own) : own);
+            }
         }
     lab_check(l, "rmsnorm_bwd");
 }

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -90,6 +91,29 @@ static void sleepers_hold_nobody_up(void **state) {
     sy_pool_destroy(pool);
     assert_int_equal(t.by_caller + t.by_others, ROUNDS * MOST);
     assert_true(t.by_caller > ROUNDS);
+}
+
+/* Longer than anybody spins: the caller is late, or one of the threads is, thread 0 among them. */
+static void late(void *arg, int thread, int n_threads) {
+    struct tally *t = arg;
+    if (thread == t->round % n_threads)
+        usleep(1000);
+    count(arg, thread, n_threads);
+}
+
+static void sleepers_are_woken(void **state) {
+    struct sy_pool *pool;
+    struct tally t = {.expected_n = 2};
+    (void)state;
+    assert_int_equal(sy_pool_create(2, &pool), SY_OK);
+    for (t.round = 1; t.round <= 40; t.round++) {
+        if (t.round % 4 == 0)
+            usleep(1000);
+        sy_pool_run(pool, late, &t);
+        for (int i = 0; i < 2; i++)
+            assert_true(t.calls[i] == t.round && t.saw[i] == t.round);
+    }
+    sy_pool_destroy(pool);
 }
 
 static void create_and_destroy(void **state) {
@@ -192,10 +216,15 @@ static void threads_do_not_change_bits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ten_thousand_rounds),     cmocka_unit_test(oversubscribed),
-        cmocka_unit_test(sleepers_hold_nobody_up), cmocka_unit_test(create_and_destroy),
-        cmocka_unit_test(without_a_pool),          cmocka_unit_test(sizes_out_of_range),
-        cmocka_unit_test(ranges_cover_once),       cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(sleepers_hold_nobody_up),
+        cmocka_unit_test(ten_thousand_rounds),
+        cmocka_unit_test(oversubscribed),
+        cmocka_unit_test(sleepers_are_woken),
+        cmocka_unit_test(create_and_destroy),
+        cmocka_unit_test(without_a_pool),
+        cmocka_unit_test(sizes_out_of_range),
+        cmocka_unit_test(ranges_cover_once),
+        cmocka_unit_test(threads_do_not_change_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

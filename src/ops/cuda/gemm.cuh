@@ -21,11 +21,12 @@
 //
 // A chain may go on over several pairs of operands (maps), each padded to a block by itself.
 //
-// Epilogues: STORE BF of the chain, STORE_F32 the chain; DIRECT either with a bias or residual, or anywhere;
-// SWIGLU, a tile holds 128 columns of g = x W1^T and the same of u = x W3^T (two boxes, the weights are not
-// interleaved) and stores g, u and h = BF((g SIG(g)) u); SWIGLU_BACK gemm_swiglu_back.cuh; LEAF stores fp32,
-// FOLD adds to fp32 (TN), from +0 or from an accumulator. A warp owns 16 rows and sends them by its own TMA
-// store or not at all; a warpgroup without rows skips its products.
+// Epilogues: STORE BF of the chain, STORE_F32 the chain, NARROW at most 128 columns of it by half a tile; ADD BF of
+// the chain added to a residual; DIRECT any of them with a bias, or anywhere; SWIGLU, a tile holds 128 columns of
+// g = x W1^T and the same of u = x W3^T (two boxes, the weights are not interleaved) and stores g, u and
+// h = BF((g SIG(g)) u); SWIGLU_BACK gemm_swiglu_back.cuh; LEAF stores fp32, FOLD adds to fp32 (TN), from +0 or from
+// an accumulator. A warp owns 16 rows and sends them by its own TMA store or not at all; a warpgroup without rows
+// skips its products.
 #ifndef SY_OPS_CUDA_GEMM_CUH
 #define SY_OPS_CUDA_GEMM_CUH
 
@@ -68,22 +69,18 @@ template <int LAYOUT> SY_DEV void load_a(const CUtensorMap *m, uint32_t dst, uin
     }
 }
 
-// The stages behind a tile's blocks: g and u, C, or memory alone. What is not there is zeros.
+// The stages behind a tile's blocks: g and u, the residual, or C. What is not there is zeros.
 template <int EPI>
 SY_DEV void load_tail(const maps &map, shared &s, int column, int row, int group, int &stage, int &phase) {
 #pragma unroll 1
     for (int box = 0; box < TAIL_STAGES; box++, column += 64) {
         uint32_t full = ptx::shared(&s.full[stage]), at = ptx::shared(s.stage[stage]);
         ptx::mbar_wait(ptx::shared(&s.empty[stage]), phase ^ 1);
-        if (EPI == LEAF) {
-            ptx::mbar_arrive(full);
-        } else {
-            int next = EPI == FOLD ? column + 32 : column;
-            ptx::mbar_arrive_expect(full, TAIL_BYTES);
-            ptx::tma_load_3d(at, &map.tail[0], full, column, row, group, ptx::evict_first());
-            ptx::tma_load_3d(at + A_BYTES, &map.tail[EPI != FOLD], full, next, row, group,
-                             ptx::evict_first());
-        }
+        ptx::mbar_arrive_expect(full, EPI == ADD ? A_BYTES : 2 * A_BYTES);
+        ptx::tma_load_3d(at, &map.tail[0], full, column, row, group, ptx::evict_first());
+        if (EPI != ADD)
+            ptx::tma_load_3d(at + A_BYTES, &map.tail[EPI != FOLD], full, EPI == FOLD ? column + 32 : column,
+                             row, group, ptx::evict_first());
         next_stage(stage, phase);
     }
 }
@@ -94,6 +91,7 @@ template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &
         tile a = tile_at<LAYOUT>(p, s, t, mine), b = tile_at<LAYOUT>(p, s, t ^ 1, other);
         const maps &from = maps_of<LAYOUT>(map, p, a.group);
         int share = a.group == b.group && a.n == b.n, start = s.offset[a.group];
+        const int halves = is_narrow<EPI>() ? 1 : 2; // of B
         for (int j = 0; j < (LAYOUT >= TN ? 1 : p.n_maps); j++) {
             int blocks = LAYOUT >= TN ? blocks_of<LAYOUT>(p, s, a.group) : p.blocks[j];
 #pragma unroll 1
@@ -101,10 +99,11 @@ template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &
                 uint32_t full = ptx::shared(&s.full[stage]), at = ptx::shared(s.stage[stage]);
                 int k = i * BK + (LAYOUT >= TN ? start : 0);
                 ptx::mbar_wait(ptx::shared(&s.empty[stage]), phase ^ 1);
-                ptx::mbar_arrive_expect(full, STAGE_BYTES);
+                ptx::mbar_arrive_expect(full, A_BYTES + halves * HALF_BYTES);
                 load_a<LAYOUT>(&from.a[j], at, full, a.m * BM + (LAYOUT >= TN ? 0 : start), k);
                 for (int h = share ? rank : 0; h < (share ? rank + 1 : 2); h++)
-                    load_b<LAYOUT, EPI>(from, j, at + A_BYTES, full, share, h, a, k);
+                    if (h < halves)
+                        load_b<LAYOUT, EPI>(from, j, at + A_BYTES, full, share, h, a, k);
                 next_stage(stage, phase);
             }
         }
@@ -116,26 +115,31 @@ template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &
 
 // --- consumers: products -------------------------------------------------------------------------------
 
-template <int LAYOUT>
+template <int LAYOUT, int EPI>
 SY_DEV void multiply(shared &s, int stage, int group, int step, float (&d)[128], int go_on) {
     uint32_t at = ptx::shared(s.stage[stage]);
     uint64_t a = ptx::descriptor(at + group * (A_BYTES / 2), A_BYTES / 2);
     uint64_t b = ptx::descriptor(at + A_BYTES, HALF_BYTES / 2);
+    if (is_narrow<EPI>()) {
+        ptx::wgmma_m64n128k16(d, a + step * 2, b + step * 2, go_on);
+        return;
+    }
     ptx::wgmma_m64n256k16<(LAYOUT >= TN), LAYOUT != NT>(d, a + step * (LAYOUT >= TN ? 128 : 2),
                                                         b + step * (LAYOUT == NT ? 2 : 128), go_on);
 }
 
-// The chain of one tile from +0: whole blocks, then the last one's `rest` steps of 16 (TN: what the segment
-// still has; else 0).
-template <int LAYOUT>
-SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase) {
+// The chain of one tile, from +0 or (on) from d: whole blocks, then the last one's `rest` steps of 16 (TN: what the
+// segment still has; else 0).
+template <int LAYOUT, int EPI>
+SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase,
+                  int on) {
     int before = -1;
     for (int i = 0; i < whole; i++) {
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
         ptx::wgmma_fence();
 #pragma unroll
         for (int step = 0; step < BK / 16; step++)
-            multiply<LAYOUT>(s, stage, group, step, d, i > 0 || step > 0);
+            multiply<LAYOUT, EPI>(s, stage, group, step, d, on || i > 0 || step > 0);
         ptx::wgmma_commit();
         ptx::wgmma_wait<1>();
         if (i > 0)
@@ -147,7 +151,7 @@ SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], in
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
         for (int step = 0; step < rest; step++) {
             ptx::wgmma_fence();
-            multiply<LAYOUT>(s, stage, group, step, d, whole > 0 || step > 0);
+            multiply<LAYOUT, EPI>(s, stage, group, step, d, on || whole > 0 || step > 0);
             ptx::wgmma_commit();
         }
         ptx::wgmma_wait<0>();
@@ -161,22 +165,19 @@ SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], in
         release(s, before);
 }
 
-// The same from d, block by block: products that are open may not follow values that were loaded (C7515).
-template <int LAYOUT>
-SY_DEV void chain_on(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase) {
-    for (int i = 0; i < whole + (rest > 0); i++) {
-        int steps = i < whole ? BK / 16 : rest;
-        ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
+// Steps of one block from d, each waited for: products that are open may not follow values that were loaded (C7515).
+template <int LAYOUT, int EPI>
+SY_DEV void block_on(shared &s, int steps, int group, float (&d)[128], int &stage, int &phase) {
+    ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
 #pragma unroll 1
-        for (int step = 0; step < steps; step++) {
-            ptx::wgmma_fence();
-            multiply<LAYOUT>(s, stage, group, step, d, 1);
-            ptx::wgmma_commit();
-            ptx::wgmma_wait_for<0>(d);
-        }
-        release(s, stage);
-        next_stage(stage, phase);
+    for (int step = 0; step < steps; step++) {
+        ptx::wgmma_fence();
+        multiply<LAYOUT, EPI>(s, stage, group, step, d, 1);
+        ptx::wgmma_commit();
+        ptx::wgmma_wait_for<0>(d);
     }
+    release(s, stage);
+    next_stage(stage, phase);
 }
 
 SY_DEV void skip(shared &s, int blocks, int &stage, int &phase) {
@@ -194,7 +195,7 @@ template <int EPI> SY_DEV int begin_leaf(const args &p, const tile &a, int block
     const float *acc = p.acc + a.group * p.acc_step;
     if (blocks == 0 && (EPI == FOLD || (EPI == LEAF_ON && acc == p.c + a.group * p.c_step)))
         return 0; // + 0, and nothing that is summed is ever -0
-    if (EPI == LEAF_ON || EPI == FOLD_ON)
+    if (is_on<EPI>())
         load_fp32(acc, p.m, p.n, d, row, a.n * BN);
     else if (blocks == 0)
         for (int i = 0; i < 128; i++)
@@ -220,10 +221,13 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
         if (LAYOUT >= TN && !begin_leaf<EPI>(p, a, blocks, row + warp % 4 * 16, d))
             continue;
         int rest = LAYOUT >= TN ? __shfl_sync(~0u, (end - start) % BK / 16, 0) : 0;
-        if (EPI == LEAF_ON || EPI == FOLD_ON)
-            chain_on<LAYOUT>(s, rest ? blocks - 1 : blocks, rest, group, d, stage, phase);
-        else
-            chain<LAYOUT>(s, rest ? blocks - 1 : blocks, rest, group, d, stage, phase);
+        int whole = rest ? blocks - 1 : blocks;
+        if (is_on<EPI>() && blocks > 0)
+            block_on<LAYOUT, EPI>(s, whole > 0 ? BK / 16 : rest, group, d, stage, phase);
+        if (!is_on<EPI>())
+            chain<LAYOUT, EPI>(s, whole, rest, group, d, stage, phase, 0);
+        else if (blocks > 1)
+            chain<LAYOUT, EPI>(s, whole - 1, rest, group, d, stage, phase, 1);
         row += warp % 4 * 16;
         if (row >= rows_end) {
             skip(s, tail_of<EPI>(blocks), stage, phase);
@@ -231,11 +235,16 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
         }
         if (EPI == STORE)
             store_bf16(s, &map.c[0], warp, turn, d, a.n * BN, p.n, row);
-        else if (EPI == STORE_F32)
-            store_fp32_boxes(s, &map.c[0], warp, turn, d, a.n * BN, p.n, row);
-        else if (EPI == LEAF || EPI == FOLD)
-            store_tail<EPI>(s, maps_of<LAYOUT>(map, p, a.group).c, n_of<LAYOUT>(p, a.group), warp, d,
-                            LAYOUT == TN ? a.group : 0, a.n * BN, row, stage, phase);
+        else if (EPI == STORE_F32 || EPI == STORE_F32_NARROW)
+            store_fp32(s, &map.c[0], warp, turn, d, a.n * BN, p.n, 0, row);
+        else if (EPI == LEAF)
+            store_fp32(s, maps_of<LAYOUT>(map, p, a.group).c, warp, turn, d, a.n * BN,
+                       n_of<LAYOUT>(p, a.group), LAYOUT == TN ? a.group : 0, row);
+        else if (EPI == FOLD)
+            fold_fp32(s, maps_of<LAYOUT>(map, p, a.group).c, n_of<LAYOUT>(p, a.group), warp, d,
+                      LAYOUT == TN ? a.group : 0, a.n * BN, row, stage, phase);
+        else if (EPI == ADD)
+            store_added(s, &map.c[0], warp, d, a.n * BN, p.n, row, stage, phase);
         else if (EPI == SWIGLU)
             store_swiglu(s, map.c, warp, turn, d, a.n * BN / 2, p.n, row);
         else if (EPI == SWIGLU_BACK)
@@ -243,7 +252,7 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
         else if (EPI == DIRECT)
             store_direct(p, d, row, rows_end, a.n * BN);
         else
-            store_fp32<EPI>(p.c + a.group * p.c_step, p.m, p.n, d, row, a.n * BN);
+            store_on<EPI>(p.c + a.group * p.c_step, p.m, p.n, d, row, a.n * BN);
     }
     ptx::tma_store_wait<0>();
 }

@@ -13,7 +13,8 @@ static int fits(const struct sy_dw &q) {
     int pairs = q.n % 2 == 0 && q.c_step % 2 == 0 && q.acc_step % 2 == 0 && (uintptr_t)q.c % 8 == 0 &&
                 (uintptr_t)q.acc % 8 == 0;
     int c = q.acc ? pairs : addressable_f32(q.c, q.n, q.c_step);
-    return rows_fit(r) && whole && c && addressable(q.dy) && addressable(q.x);
+    int counted = r.max_rows / 16 <= UINT16_MAX; // shared.pieces
+    return rows_fit(r) && whole && counted && c && addressable(q.dy) && addressable(q.x);
 }
 
 // Tiles of a C, an even number.
@@ -26,7 +27,8 @@ static maps maps_for(const struct sy_exec *x, const struct sy_dw &q) {
     m.b[0] = operand(x, q.x, 1, q.n, q.rows.max_rows, 1, 0);
     if (!q.acc) {
         m.c[0] = fp32(x, q.c, q.n, q.m, q.n, q.rows.groups, q.c_step, 16);
-        m.tail[0] = fp32(x, q.c, q.n, q.m, q.n, q.rows.groups, q.c_step, BM);
+        if (q.fold)
+            m.tail[0] = fp32(x, q.c, q.n, q.m, q.n, q.rows.groups, q.c_step, BM);
     }
     return m;
 }

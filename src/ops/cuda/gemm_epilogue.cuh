@@ -4,6 +4,7 @@
 #define SY_OPS_CUDA_GEMM_EPILOGUE_CUH
 
 #include "ops/cuda/gemm_tiles.cuh"
+#include "ops/cuda/mma.cuh"
 
 namespace gemm {
 
@@ -17,11 +18,15 @@ SY_DEV uint32_t staging(shared &s, int warp, int &turn) {
     return at;
 }
 
+SY_DEV uint32_t at_16_columns(uint32_t at, int j) {
+    int lane = threadIdx.x % 32, row = lane / 8 % 2 * 8 + lane % 8, column = 2 * j + lane / 16;
+    return at + row * 128 + ((column ^ (row & 7)) << 4);
+}
+
 // Pairs of 16 columns: group i of 8 columns in v[2 i] (rows 0..7) and v[2 i + 1] (rows 8..15); columns 16
 // j.. of the box.
 SY_DEV void put_16_columns(uint32_t at, int j, const uint32_t (&v)[4]) {
-    int lane = threadIdx.x % 32, row = lane / 8 % 2 * 8 + lane % 8, column = 2 * j + lane / 16;
-    ptx::stmatrix_x4(at + row * 128 + ((column ^ (row & 7)) << 4), v[0], v[1], v[2], v[3]);
+    ptx::stmatrix_x4(at_16_columns(at, j), v[0], v[1], v[2], v[3]);
 }
 
 SY_DEV void send(uint32_t at, const CUtensorMap *m, int column, int row) {
@@ -133,6 +138,39 @@ SY_DEV void store_swiglu(shared &s, const CUtensorMap *m, int warp, int &turn, c
     }
 }
 
+// y = BF(residual + BF(chain)): the residual lies in the tail's stages, 64 columns in each, and y takes its place.
+SY_DEV uint32_t add_pair(uint32_t r, float a, float b) {
+    uint32_t v = ptx::bf16_pair(a, b);
+    return ptx::bf16_pair(__fadd_rn(ptx::bf16_low(r), ptx::bf16_low(v)),
+                          __fadd_rn(ptx::bf16_high(r), ptx::bf16_high(v)));
+}
+
+SY_DEV void store_added(shared &s, const CUtensorMap *m, int warp, const float (&d)[128], int n0, int n,
+                        int row, int &stage, int &phase) {
+    int before = 0;
+#pragma unroll
+    for (int box = 0; box < TAIL_STAGES; box++) {
+        int column = n0 + box * 64;
+        uint32_t at = ptx::shared(s.stage[stage]) + warp * STAGING_BYTES;
+        ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
+        if (column < n) {
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                const float *q = d + box * 32 + j * 8;
+                uint32_t r[4], v[4];
+                ptx::ldmatrix_x4(r, at_16_columns(at, j));
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    v[i] = add_pair(r[i], q[2 * i], q[2 * i + 1]);
+                put_16_columns(at, j, v);
+            }
+            send(at, m, column, row);
+        }
+        leave_behind(s, box, before, stage, phase);
+    }
+    release_behind<0>(s, before);
+}
+
 // Any y: fp32 or bf16, with a bias, with a residual: BF(residual + BF(chain + bias)); from the registers, two
 // columns at a time where they are aligned.
 SY_DEV float stored(float v) { return ptx::bf16_low(ptx::bf16_pair(v, 0.0f)); }
@@ -201,8 +239,7 @@ SY_DEV void load_fp32(const float *c, int m, int n, float (&d)[128], int row, in
     }
 }
 
-template <int EPI>
-SY_DEV void store_fp32(float *c, int m, int n, const float (&d)[128], int row, int column) {
+template <int EPI> SY_DEV void store_on(float *c, int m, int n, const float (&d)[128], int row, int column) {
     int lane = threadIdx.x % 32;
     row += lane / 4;
     column += lane % 4 * 2;

@@ -1,9 +1,9 @@
 // Epilogues of gemm.cuh that store fp32 by TMA, a warp's 16 rows in boxes of 32 columns (128 bytes under the
 // swizzle).
 //
-//     STORE_F32     from the warp's staging buffers
-//     LEAF, FOLD    from stages: behind a tile's blocks the producer hands over four more, each of 128 rows x 64
-//                   columns of C; FOLD's hold C, which came while products ran; C + chain takes its place
+//     STORE_F32, LEAF    from the warp's staging buffers
+//     FOLD               from stages: behind a tile's blocks the producer hands over four more, each of 128 rows x
+//                        64 columns of C, which came while products ran; C + chain takes its place
 //
 // C is read and written past L2 (evict-first), where operands stay: with plain accesses FOLD took 1.7 times
 // as long.
@@ -36,8 +36,8 @@ template <int ADD> SY_DEV void put_fp32(uint32_t box, const float *q) {
         }
 }
 
-SY_DEV void store_fp32_boxes(shared &s, const CUtensorMap *m, int warp, int &turn, const float (&d)[128],
-                             int n0, int n, int row) {
+SY_DEV void store_fp32(shared &s, const CUtensorMap *m, int warp, int &turn, const float (&d)[128], int n0,
+                       int n, int group, int row) {
 #pragma unroll
     for (int box = 0; box < BN / 32; box++) {
         int column = n0 + box * 32;
@@ -48,16 +48,15 @@ SY_DEV void store_fp32_boxes(shared &s, const CUtensorMap *m, int warp, int &tur
         ptx::fence_proxy_async();
         __syncwarp();
         if (threadIdx.x % 32 == 0) {
-            ptx::tma_store_3d(m, at, column, row, 0, ptx::evict_first());
+            ptx::tma_store_3d(m, at, column, row, group, ptx::evict_first());
             ptx::tma_store_commit();
         }
     }
 }
 
 // row: of the group's C.
-template <int EPI>
-SY_DEV void store_tail(shared &s, const CUtensorMap *m, int n, int warp, const float (&d)[128], int group,
-                       int n0, int row, int &stage, int &phase) {
+SY_DEV void fold_fp32(shared &s, const CUtensorMap *m, int n, int warp, const float (&d)[128], int group,
+                      int n0, int row, int &stage, int &phase) {
     int before = 0;
 #pragma unroll
     for (int box = 0; box < TAIL_STAGES; box++) {
@@ -65,8 +64,8 @@ SY_DEV void store_tail(shared &s, const CUtensorMap *m, int n, int warp, const f
         uint32_t at = ptx::shared(s.stage[stage]) + warp * STAGING_BYTES;
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
         if (column < n) {
-            put_fp32<EPI == FOLD>(at, d + box * 32);
-            put_fp32<EPI == FOLD>(at + A_BYTES, d + box * 32 + 16);
+            put_fp32<1>(at, d + box * 32);
+            put_fp32<1>(at + A_BYTES, d + box * 32 + 16);
             ptx::fence_proxy_async();
             __syncwarp();
         }

@@ -80,7 +80,8 @@ static inline int64_t tiles_of(const args &p) { return (p.rows.max_rows / BM + p
 // The kernels that linear and linear_dx share, each in a file of its own.
 void nt_store(const struct sy_exec *x, const char *op, const maps &m, const args &p);
 void nn_store(const struct sy_exec *x, const char *op, const maps &m, const args &p);
-void nt_store_f32(const struct sy_exec *x, const char *op, const maps &m, const args &p);
+void nt_store_f32(const struct sy_exec *x, const char *op, const maps &m, const args &p); // of any columns
+void nt_add(const struct sy_exec *x, const char *op, const maps &m, const args &p);
 void nt_direct(const struct sy_exec *x, const char *op, const maps &m, const args &p);
 void nn_direct(const struct sy_exec *x, const char *op, const maps &m, const args &p);
 

@@ -10,6 +10,11 @@ static int is_plain(const struct sy_linear *op) {
     return addressable(op->y) && op->n % 8 == 0 && !op->bias && !op->residual.data;
 }
 
+// The same of what is added to it.
+static int is_added(const struct sy_linear *op) {
+    return addressable(op->y) && op->n % 8 == 0 && !op->bias && addressable(op->residual);
+}
+
 static int is_direct(const struct sy_linear *op) {
     return op->y.col == 1 && (uintptr_t)op->y.data % 8 == 0 &&
            (!op->residual.data || (op->residual.col == 1 && op->residual.dtype == SY_BF16));
@@ -56,11 +61,11 @@ int sy_cuda_linear_gemm(const struct sy_exec *x, const struct sy_linear *op) {
     m.a[0] = operand(x, op->x, 0, op->k, op->rows.max_rows, 1, 0);
     if (op->epilogue == SY_EPILOGUE_SWIGLU)
         return gated(x, op, m);
-    int plain = is_plain(op);
-    if (!plain && !is_direct(op))
+    int plain = is_plain(op), added = layout == NT && is_added(op);
+    if (!plain && !added && !is_direct(op))
         return 0;
     m.b[0] = right(x, layout, op->w, op->k, op->n, op->rows.groups);
-    if (plain)
+    if (plain || added)
         m.c[0] = result(x, op->y, op->n, op->rows.max_rows);
     args p = args_of(op->rows, op->n, BN);
     p.blocks[0] = gemm::blocks(op->k, BK);
@@ -70,6 +75,9 @@ int sy_cuda_linear_gemm(const struct sy_exec *x, const struct sy_linear *op) {
     if (layout == NT && is_plain_f32(op)) {
         m.c[0] = fp32(x, (const float *)op->y.data, op->n, op->rows.max_rows, op->y.row, 1, 0, 16);
         nt_store_f32(x, "linear", m, p);
+    } else if (added) {
+        m.tail[0] = operand(x, op->residual, 0, op->n, op->rows.max_rows, 1, 0);
+        nt_add(x, "linear", m, p);
     } else if (layout == NT)
         (plain ? nt_store : nt_direct)(x, "linear", m, p);
     else

@@ -12,14 +12,8 @@
 #define SY_OPS_CUDA_GEMM_SWIGLU_BACK_CUH
 
 #include "ops/cuda/gemm_epilogue.cuh"
-#include "ops/cuda/mma.cuh"
 
 namespace gemm {
-
-SY_DEV uint32_t at_16_columns(uint32_t at, int j) {
-    int lane = threadIdx.x % 32, row = lane / 8 % 2 * 8 + lane % 8, column = 2 * j + lane / 16;
-    return at + row * 128 + ((column ^ (row & 7)) << 4);
-}
 
 // SIG of any 8 stored g, from local memory, one at a time.
 SY_DEV void sigmoids_of_any(const uint32_t (&g)[4], float (&sig)[8]) {

@@ -13,14 +13,19 @@ enum layout { NT, NN, TN, TN_LIST };
 enum epilogue {
     STORE,
     STORE_F32,
+    STORE_F32_NARROW, // at most 128 columns
     SWIGLU,
     SWIGLU_BACK,
+    ADD, // to a residual
     DIRECT,
     LEAF,
     FOLD,
     LEAF_ON, // from an accumulator
     FOLD_ON
 };
+
+template <int EPI> SY_DEV constexpr int is_narrow() { return EPI == STORE_F32_NARROW; }
+template <int EPI> SY_DEV constexpr int is_on() { return EPI == LEAF_ON || EPI == FOLD_ON; }
 
 enum { BM = 128, BN = 256, BK = 64, STAGES = 4, BAND = 16, MAX_GROUPS = 256, THREADS = 384 };
 enum { A_BYTES = BM * BK * 2, HALF_BYTES = BN / 2 * BK * 2, STAGE_BYTES = A_BYTES + 2 * HALF_BYTES };
@@ -46,8 +51,8 @@ struct args {
     float *block;   // SWIGLU_BACK: [blocks of 128 columns, max_rows] or NULL
 };
 
-// c: STORE, LEAF, FOLD 0; SWIGLU g, u, h; SWIGLU_BACK dg, du, hw. b: SWIGLU W1, W3; else of each map.
-// tail: SWIGLU_BACK g, u; FOLD C.
+// c: STORE, ADD, LEAF, FOLD 0; SWIGLU g, u, h; SWIGLU_BACK dg, du, hw. b: SWIGLU W1, W3; else of each map.
+// tail: SWIGLU_BACK g, u; ADD the residual; FOLD C.
 struct maps {
     CUtensorMap a[SY_DX_MAPS], b[SY_DX_MAPS], c[3], tail[2];
 };
@@ -59,12 +64,10 @@ struct problem { // of TN_LIST: C [m, n] over rows start .. end - 1
 
 struct shared {
     alignas(1024) char stage[STAGES][STAGE_BYTES];
-    union {
-        alignas(1024) char staging[8][STAGING][STAGING_BYTES]; // NT, NN
-        int end[MAX_GROUPS];                                   // TN: behind a group's last row
-    };
+    alignas(1024) char staging[8][STAGING][STAGING_BYTES];
     uint64_t full[STAGES], empty[STAGES];
     int offset[MAX_GROUPS + 1], first[MAX_GROUPS + 1]; // of a group: its first row, its first tile
+    uint16_t pieces[MAX_GROUPS];                       // TN: its pieces of 16 rows
 };
 
 // --- stages -------------------------------------------------------------------------------------------
@@ -76,10 +79,10 @@ SY_DEV void next_stage(int &stage, int &phase) {
     }
 }
 
-// Stages behind a tile's blocks of k, 64 columns each: what SWIGLU_BACK, LEAF and FOLD store from.
-enum { TAIL_STAGES = BN / 64, TAIL_BYTES = 2 * A_BYTES };
+// Stages behind a tile's blocks of k, 64 columns each: what SWIGLU_BACK, ADD and FOLD store from.
+enum { TAIL_STAGES = BN / 64 };
 template <int EPI> SY_DEV int tail_of(int blocks) { // FOLD without rows: nothing changes
-    return EPI == SWIGLU_BACK || EPI == LEAF || (EPI == FOLD && blocks > 0) ? TAIL_STAGES : 0;
+    return EPI == SWIGLU_BACK || EPI == ADD || (EPI == FOLD && blocks > 0) ? TAIL_STAGES : 0;
 }
 
 // A warp is done with a stage: both CTAs' producers may write it.
@@ -126,7 +129,7 @@ template <int LAYOUT> SY_DEV const maps &maps_of(const maps &map, const args &p,
 }
 
 template <int LAYOUT> SY_DEV int end_of(const shared &s, int g) {
-    return LAYOUT >= TN ? s.end[g] : s.offset[g + 1];
+    return LAYOUT >= TN ? s.offset[g] + 16 * s.pieces[g] : s.offset[g + 1];
 }
 
 template <int LAYOUT> SY_DEV int group_tiles(const args &p, const shared &s, int g) {
@@ -162,7 +165,7 @@ template <int LAYOUT> SY_DEV tile tile_at(const args &p, const shared &s, int t,
 // Blocks of k of a group's tiles, over all maps.
 template <int LAYOUT> SY_DEV int blocks_of(const args &p, const shared &s, int g) {
     if (LAYOUT >= TN)
-        return (s.end[g] - s.offset[g] + BK - 1) / BK;
+        return (16 * s.pieces[g] + BK - 1) / BK;
     return p.blocks[0] + p.blocks[1] + p.blocks[2] + p.blocks[3];
 }
 
@@ -192,7 +195,7 @@ template <int LAYOUT> SY_DEV void count_tiles(const args &p, shared &s) {
         rows_of<LAYOUT>(p, g, start, end);
         s.offset[g] = start;
         if (LAYOUT >= TN)
-            s.end[g] = end;
+            s.pieces[g] = (uint16_t)((end - start) / 16);
         else if (g == groups - 1)
             s.offset[groups] = end;
     }

@@ -1,6 +1,7 @@
 /* Ops that sum a row by V64: RMSNorm, dot products of rows, the gradient of the sigmoid gate. A row has 8
  * threads, a warp 4 rows, a block 16. A row is read twice. Threads of a row beyond the last go along without
- * elements. Wide rows of a norm have a kernel of their own: norm_wide.cuh. */
+ * elements. Wide and narrow rows of a norm have kernels of their own: norm_wide.cuh, norm_narrow.cuh. */
+#include "ops/cuda/norm_narrow.cuh"
 #include "ops/cuda/norm_wide.cuh"
 
 enum { THREADS = 128, ROWS = THREADS / (int)SY_ROW_THREADS };
@@ -91,12 +92,12 @@ template <int fast> SY_KERNEL(THREADS) norm_rows(struct sy_rmsnorm_fwd op, float
 extern "C" void sy_cuda_rmsnorm_fwd(const struct sy_exec *x, const struct sy_rmsnorm_fwd *op) {
     int64_t rows = op->tokens * op->heads;
     int whole = sy_aligned(op->x) && sy_aligned(op->y) && sy_aligned(op->g);
-    if (rows > 0 && !norm_wide(x, op))
+    if (rows > 0 && !norm_wide(x, op) && !norm_narrow(x, op))
         SY_LAUNCH_FAST(x, whole && sy_is_fast(op->d, op->x, op->y), norm_rows, sy_cuda_blocks(rows, ROWS),
                        THREADS, 0, *op, (float)(1.0 / (double)op->d), whole);
 }
 
-/* t = dy g; k = ((V64(t x) r) r) fp32(1/d); dx = BF(r fma(-k, x, t)) */
+/* t = dy g; k = ((V64(t x) r) r) fp32(1/d); dx = BF(r fma(-k, x, t)), or BF(residual + that) */
 template <int fast> SY_KERNEL(THREADS) norm_rows_back(struct sy_rmsnorm_bwd op, float inverse_d, int whole) {
     struct my_row at = my_row(op.tokens * op.heads, op.heads, op.d);
     struct operand x = {sy_head_row(op.x, at.token, at.head), op.x.dtype};
@@ -116,6 +117,13 @@ template <int fast> SY_KERNEL(THREADS) norm_rows_back(struct sy_rmsnorm_bwd op, 
 #pragma unroll
             for (int j = 0; j < SY_WIDE; j++)
                 t[k][j] = r * fmaf(-k_of, v[k][j], t[k][j] * g[j]);
+            if (op.residual.data) {
+                sy_load8<fast>(sy_head_row(op.residual, at.token, at.head), op.residual.dtype, i + 64 * k,
+                               at.d, whole, g);
+#pragma unroll
+                for (int j = 0; j < SY_WIDE; j++)
+                    t[k][j] = g[j] + (op.dx.dtype == SY_BF16 ? sy_bf(t[k][j]) : t[k][j]);
+            }
             sy_store8<fast>(dx, op.dx.dtype, i + 64 * k, at.d, whole, t[k]);
         }
     }
@@ -123,10 +131,14 @@ template <int fast> SY_KERNEL(THREADS) norm_rows_back(struct sy_rmsnorm_bwd op, 
 
 extern "C" void sy_cuda_rmsnorm_bwd(const struct sy_exec *x, const struct sy_rmsnorm_bwd *op) {
     int64_t rows = op->tokens * op->heads;
-    int whole = sy_aligned(op->x) && sy_aligned(op->dy) && sy_aligned(op->dx) && sy_aligned(op->g);
-    if (rows > 0 && !norm_wide_back(x, op))
-        SY_LAUNCH_FAST(x, whole && sy_is_fast(op->d, op->x, op->dy, op->dx), norm_rows_back,
-                       sy_cuda_blocks(rows, ROWS), THREADS, 0, *op, (float)(1.0 / (double)op->d), whole);
+    int whole = sy_aligned(op->x) && sy_aligned(op->dy) && sy_aligned(op->dx) && sy_aligned(op->g) &&
+                (!op->residual.data || sy_aligned(op->residual));
+    if (rows > 0 && !norm_wide_back(x, op) && !norm_narrow_back(x, op))
+        SY_LAUNCH_FAST(x,
+                       whole && sy_is_fast(op->d, op->x, op->dy, op->dx) &&
+                           (!op->residual.data || sy_is_fast(op->d, op->residual)),
+                       norm_rows_back, sy_cuda_blocks(rows, ROWS), THREADS, 0, *op,
+                       (float)(1.0 / (double)op->d), whole);
 }
 
 /* --- y[r] = V64(a b) ------------------------------------------------------------------------------------ */

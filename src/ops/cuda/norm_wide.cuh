@@ -7,7 +7,8 @@
 #include "ops/cuda/values.cuh"
 
 enum { WIDE_THREADS = 128, WIDE_ROWS = WIDE_THREADS / 32 };
-enum { WIDE_FROM = 512 }; /* narrower rows are not worth a warp */
+enum { TOGETHER_WIDE = 16 }; /* pairs of a residual that are loaded together */
+enum { WIDE_FROM = 512 };    /* narrower rows are not worth a warp */
 
 struct wide_row {
     int64_t row, token, head;
@@ -25,10 +26,14 @@ static SY_DEV struct wide_row wide_row(int64_t heads, int64_t d) {
 static SY_DEV float low_of(uint32_t u) { return sy_f32_from_bits(u << 16); }
 static SY_DEV float high_of(uint32_t u) { return sy_f32_from_bits(u & 0xffff0000u); }
 
-template <int n> static SY_DEV void load_pairs(const struct wide_row &r, const void *row, uint32_t u[n]) {
+/* n pairs from the thread's first after `from` elements on. */
+template <int n>
+static SY_DEV void load_pairs(const struct wide_row &r, const void *row, uint32_t u[n], int from = 0) {
 #pragma unroll
-    for (int k = 0; k < n; k++)
-        u[k] = r.first + 64 * k < r.d ? *(const uint32_t *)((const uint16_t *)row + r.first + 64 * k) : 0;
+    for (int k = 0; k < n; k++) {
+        int i = r.first + from + 64 * k;
+        u[k] = i < r.d ? *(const uint32_t *)((const uint16_t *)row + i) : 0;
+    }
 }
 static SY_DEV float2 gain_of(const struct wide_row &r, const float *g, int k) {
     return __ldg((const float2 *)(g + r.first + 64 * k));
@@ -72,8 +77,9 @@ wide_norm_rows(struct sy_rmsnorm_fwd op, float inverse_d) {
         }
 }
 
-template <int n>
-SY_KERNEL_OF(WIDE_THREADS, n > 16 ? 5 : 8)
+/* added: to a residual. */
+template <int n, int added>
+SY_KERNEL_OF(WIDE_THREADS, n > 16 ? 5 - added : 8 - 2 * added)
 wide_norm_rows_back(struct sy_rmsnorm_bwd op, float inverse_d) {
     struct wide_row at = wide_row(op.heads, op.d);
     if (at.row >= op.tokens * op.heads)
@@ -91,13 +97,22 @@ wide_norm_rows_back(struct sy_rmsnorm_bwd op, float inverse_d) {
         }
     float k_of = sum_pairs(low, high) * r * r * inverse_d;
     uint16_t *dx = (uint16_t *)sy_head_row_out(op.dx, at.token, at.head) + at.first;
+    const void *residual = added ? sy_head_row(op.residual, at.token, at.head) : nullptr;
+    uint32_t own[TOGETHER_WIDE];
 #pragma unroll
-    for (int k = 0; k < n; k++)
+    for (int k = 0; k < n; k++) {
+        if (added && k % TOGETHER_WIDE == 0)
+            load_pairs<TOGETHER_WIDE>(at, residual, own, 64 * k);
         if (at.first + 64 * k < at.d) {
             float2 g = gain_of(at, op.g, k);
-            *(uint32_t *)(dx + 64 * k) = sy_narrow2(r * fmaf(-k_of, low_of(x[k]), low_of(dy[k]) * g.x),
-                                                    r * fmaf(-k_of, high_of(x[k]), high_of(dy[k]) * g.y));
+            uint32_t u = sy_narrow2(r * fmaf(-k_of, low_of(x[k]), low_of(dy[k]) * g.x),
+                                    r * fmaf(-k_of, high_of(x[k]), high_of(dy[k]) * g.y));
+            if (added)
+                u = sy_narrow2(low_of(own[k % TOGETHER_WIDE]) + low_of(u),
+                               high_of(own[k % TOGETHER_WIDE]) + high_of(u));
+            *(uint32_t *)(dx + 64 * k) = u;
         }
+    }
 }
 
 /* Whether rows of d may be taken so: wide, in pairs that lie together, at most `pairs` a thread. */
@@ -122,12 +137,17 @@ static inline int norm_wide(const struct sy_exec *x, const struct sy_rmsnorm_fwd
 static inline int norm_wide_back(const struct sy_exec *x, const struct sy_rmsnorm_bwd *op) {
     unsigned blocks = sy_cuda_blocks(op->tokens * op->heads, WIDE_ROWS);
     float inverse_d = (float)(1.0 / (double)op->d);
-    if (!is_wide(op->d, 32, op->g, op->x, op->dy, op->dx))
+    if (!is_wide(op->d, 32, op->g, op->x, op->dy, op->dx) ||
+        (op->residual.data && !is_wide(op->d, 32, op->g, op->residual)))
         return 0;
-    if (op->d <= 64 * 16)
-        SY_LAUNCH(x, wide_norm_rows_back<16>, blocks, WIDE_THREADS, 0, *op, inverse_d);
+    if (op->d <= 64 * 16 && op->residual.data)
+        SY_LAUNCH(x, (wide_norm_rows_back<16, 1>), blocks, WIDE_THREADS, 0, *op, inverse_d);
+    else if (op->d <= 64 * 16)
+        SY_LAUNCH(x, (wide_norm_rows_back<16, 0>), blocks, WIDE_THREADS, 0, *op, inverse_d);
+    else if (op->residual.data)
+        SY_LAUNCH(x, (wide_norm_rows_back<32, 1>), blocks, WIDE_THREADS, 0, *op, inverse_d);
     else
-        SY_LAUNCH(x, wide_norm_rows_back<32>, blocks, WIDE_THREADS, 0, *op, inverse_d);
+        SY_LAUNCH(x, (wide_norm_rows_back<32, 0>), blocks, WIDE_THREADS, 0, *op, inverse_d);
     return 1;
 }
 

@@ -225,8 +225,8 @@ SY_DEV void wgmma_m64n256k16(float (&d)[128], uint64_t a, uint64_t b, int go_on)
                  : SY_ACC64(d, 0), SY_ACC64(d, 64)
                  : "l"(a), "l"(b), "r"(go_on), "n"(A_MN), "n"(B_MN));
 }
-// 64 x 128, both operands in shared memory and K-major.
-SY_DEV void wgmma_m64n128k16(float (&d)[64], uint64_t a, uint64_t b, int go_on) {
+// 64 x 128, both operands in shared memory and K-major; of 128 accumulators the first 64.
+template <int N> SY_DEV void wgmma_m64n128k16(float (&d)[N], uint64_t a, uint64_t b, int go_on) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" SY_NAMES_0_63
                  "}, %64, %65, p, 1, 1, 0, 0;\n}"

@@ -6,7 +6,7 @@
 
 /* --- R64: chains over 64 rows each, into the workspace; then their sums -------------------------------- */
 
-enum { CHAIN_WARPS = SY_THREADS / 32 };
+enum { CHAIN_WARPS = SY_THREADS / 32, COLUMNS = 4 }; /* columns of a thread */
 
 /* Blocks of 64 rows that one launch takes of every item, and what it leaves for the next: of each item, one
  * after another, the sums so far [d] and the chains [blocks, d]. */
@@ -16,8 +16,17 @@ struct piece {
     float *work;
 };
 
-static SY_DEV int64_t blocks_of(const struct sy_row_sum_item &q) {
+static inline __host__ __device__ int64_t blocks_of(const struct sy_row_sum_item &q) {
     return (q.rows_per_sequence + 63) / 64 * q.sequences;
+}
+/* Of an item: blocks of this launch, and warps of each, with 128 columns. */
+static inline __host__ __device__ int64_t blocks_now(const struct sy_row_sum_item &q, int64_t first,
+                                                     int64_t most) {
+    int64_t left = blocks_of(q) - first;
+    return left < 0 ? 0 : left < most ? left : most;
+}
+static inline __host__ __device__ int64_t columns_of(const struct sy_row_sum_item &q) {
+    return (q.d + 32 * COLUMNS - 1) / (32 * COLUMNS);
 }
 static SY_DEV float *work_of(const struct piece &p, const struct sy_row_sum_item *items, unsigned item) {
     float *at = p.work;
@@ -26,80 +35,143 @@ static SY_DEV float *work_of(const struct piece &p, const struct sy_row_sum_item
     return at;
 }
 
-/* Columns j and j + 1 of a row; pairs: side by side in bf16. */
-template <int pairs>
-static SY_DEV void load2(const struct sy_heads &m, int64_t t, int64_t h, int64_t j, int64_t d, float v[2]) {
-    const void *row = sy_head_row(m, t, h);
-    if (pairs) {
-        uint32_t u = *(const uint32_t *)((const uint16_t *)row + j);
-        v[0] = sy_f32_from_bits(u << 16);
-        v[1] = sy_f32_from_bits(u & 0xffff0000u);
+/* Where a row's columns j .. j + n - 1 are, and the next row's: rows are (token, head). */
+struct place {
+    const char *at;
+    int64_t head, token; /* bytes to the next head, and from a token's last head to the next token */
+};
+static SY_DEV struct place place_of(const struct sy_heads &m, int64_t heads, int64_t t, int64_t h,
+                                    int64_t j) {
+    int64_t size = m.dtype == SY_BF16 ? 2 : 4;
+    return (struct place){(const char *)m.data + (t * m.token + h * m.head + j) * size, m.head * size,
+                          (m.token - (heads - 1) * m.head) * size};
+}
+static SY_DEV void next_row(struct place *p, int last) { p->at += last ? p->token : p->head; }
+
+/* Columns j .. j + n - 1 of a row, n <= 4; wide: all four, in bf16 and at a multiple of 8 bytes. */
+template <int wide>
+static SY_DEV void load4(const struct place &p, enum sy_dtype t, int64_t n, float v[COLUMNS]) {
+    if (wide) {
+        uint2 u = *(const uint2 *)p.at;
+        v[0] = sy_f32_from_bits(u.x << 16), v[1] = sy_f32_from_bits(u.x & 0xffff0000u);
+        v[2] = sy_f32_from_bits(u.y << 16), v[3] = sy_f32_from_bits(u.y & 0xffff0000u);
     } else {
-        v[0] = sy_load1(row, m.dtype, j);
-        v[1] = j + 1 < d ? sy_load1(row, m.dtype, j + 1) : 0.0f;
+#pragma unroll
+        for (int k = 0; k < COLUMNS; k++)
+            v[k] = k < n ? sy_load1(p.at, t, k) : 0.0f;
     }
 }
 
-/* One fma chain from +0 over rows first .. end - 1; two: of products of a and x, else of a. */
-template <int pairs, int two>
+/* Fma chains from +0 over rows first .. end - 1; two: of products of a and x, else of a. */
+template <int wide, int two>
 static SY_DEV void chain_of(const struct sy_row_sum_item &q, int64_t first, int64_t end, int64_t j,
-                            float chain[2]) {
-    chain[0] = chain[1] = 0.0f;
+                            float chain[COLUMNS]) {
+    int64_t t = q.heads == 1 ? first : (uint32_t)first / (uint32_t)q.heads, h = first - t * q.heads;
+    struct place at_a = place_of(q.a, q.heads, t, h, j), at_x = place_of(q.x, q.heads, t, h, j);
+#pragma unroll
+    for (int k = 0; k < COLUMNS; k++)
+        chain[k] = 0.0f;
 #pragma unroll 8
     for (int64_t row = first; row < end; row++) {
-        int64_t t = q.heads == 1 ? row : (uint32_t)row / (uint32_t)q.heads, h = row - t * q.heads;
-        float a[2], b[2], r = two && q.r ? q.r[row] : 1.0f;
-        load2<pairs>(q.a, t, h, j, q.d, a);
+        float a[COLUMNS], b[COLUMNS], r = two && q.r ? q.r[row] : 1.0f;
+        load4<wide>(at_a, q.a.dtype, q.d - j, a);
         if (two)
-            load2<pairs>(q.x, t, h, j, q.d, b);
+            load4<wide>(at_x, q.x.dtype, q.d - j, b);
+        int last = ++h == q.heads;
+        h = last ? 0 : h;
+        next_row(&at_a, last);
+        next_row(&at_x, last);
 #pragma unroll
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < COLUMNS; k++)
             chain[k] = two ? fmaf(a[k], b[k] * r, chain[k]) : a[k] + chain[k];
     }
 }
 
-static SY_DEV int in_pairs(const struct sy_heads &m) {
+static SY_DEV int is_wide(const struct sy_heads &m) {
     return m.dtype == SY_BF16 &&
-           (((uint64_t)(uintptr_t)m.data | (uint64_t)m.token * 2 | (uint64_t)m.head * 2) & 3) == 0;
+           (((uint64_t)(uintptr_t)m.data | (uint64_t)m.token * 2 | (uint64_t)m.head * 2) & 7) == 0;
 }
 
-/* A warp: 64 columns of a block of an item. */
-SY_KERNEL(SY_THREADS) chain_rows(const struct sy_row_sum_item *items, struct piece p) {
-    const struct sy_row_sum_item q = items[blockIdx.z];
-    int64_t at = (int64_t)blockIdx.y * CHAIN_WARPS + threadIdx.x / 32, b = p.first + at,
-            j = (int64_t)blockIdx.x * 64 + threadIdx.x % 32 * 2;
-    if (at >= p.blocks || b >= blocks_of(q) || j >= q.d)
+/* A warp: 128 columns of a block of an item, those of one block side by side. */
+SY_KERNEL(SY_THREADS) chain_rows(const struct sy_row_sum_item *items, int n_items, struct piece p) {
+    int64_t task = (int64_t)blockIdx.x * CHAIN_WARPS + threadIdx.x / 32;
+    int item = 0;
+    for (; item < n_items; item++) {
+        int64_t n = blocks_now(items[item], p.first, p.blocks) * columns_of(items[item]);
+        if (task < n)
+            break;
+        task -= n;
+    }
+    if (item == n_items)
+        return;
+    const struct sy_row_sum_item q = items[item];
+    int64_t at = task / columns_of(q), b = p.first + at,
+            j = (task % columns_of(q) * 32 + threadIdx.x % 32) * COLUMNS;
+    if (j >= q.d)
         return;
     int64_t per = (q.rows_per_sequence + 63) / 64, begin = b / per * q.rows_per_sequence,
             end = begin + q.rows_per_sequence, first = begin + b % per * 64;
-    int pairs = j + 1 < q.d && in_pairs(q.a) && (!q.x.data || in_pairs(q.x));
-    float chain[2], *to = work_of(p, items, blockIdx.z) + (1 + at) * q.d + j;
+    int wide = j + COLUMNS <= q.d && is_wide(q.a) && (!q.x.data || is_wide(q.x));
+    float chain[COLUMNS], *to = work_of(p, items, (unsigned)item) + (1 + at) * q.d + j;
     end = first + 64 < end ? first + 64 : end;
-    if (pairs && q.x.data)
+    if (wide && q.x.data)
         chain_of<1, 1>(q, first, end, j, chain);
-    else if (pairs)
+    else if (wide)
         chain_of<1, 0>(q, first, end, j, chain);
     else if (q.x.data)
         chain_of<0, 1>(q, first, end, j, chain);
     else
         chain_of<0, 0>(q, first, end, j, chain);
-    to[0] = chain[0];
-    if (j + 1 < q.d)
-        to[1] = chain[1];
+#pragma unroll
+    for (int k = 0; k < COLUMNS; k++)
+        if (j + k < q.d)
+            to[k] = chain[k];
 }
 
-/* A thread: a column of an item. */
+enum { SUM_COLUMNS = 32, SUM_ROWS = 128, SUM_EACH = SUM_ROWS / CHAIN_WARPS };
+
+/* This warp's of the 128 chains from block b on; beyond the last: zeros. */
+static SY_DEV void fetch(const float *work, int64_t d, int64_t b, int64_t n, float v[SUM_EACH]) {
+#pragma unroll
+    for (int i = 0; i < SUM_EACH; i++) {
+        int64_t at = b + i * CHAIN_WARPS + threadIdx.x / 32;
+        v[i] = at < n ? work[(1 + at) * d] : 0.0f;
+    }
+}
+
+/* A block: 32 columns of an item. The first warp adds 128 chains in their order while all fetch those behind the
+ * next ones. */
 SY_KERNEL(SY_THREADS) add_chains(const struct sy_row_sum_item *items, struct piece p) {
+    __shared__ float tile[2][SUM_ROWS][SUM_COLUMNS];
     const struct sy_row_sum_item q = items[blockIdx.y];
-    int64_t j = (int64_t)blockIdx.x * SY_THREADS + threadIdx.x, all = blocks_of(q),
-            n = all - p.first < p.blocks ? all - p.first : p.blocks;
-    if (j >= q.d)
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    int64_t j = (int64_t)blockIdx.x * SUM_COLUMNS + lane, n = blocks_now(q, p.first, p.blocks);
+    int mine = j < q.d;
+    if ((int64_t)blockIdx.x * SUM_COLUMNS >= q.d)
         return;
-    float *work = work_of(p, items, blockIdx.y) + j;
-    float sum = p.first > 0 ? work[0] : q.acc ? q.acc[j] : 0.0f;
-#pragma unroll 64
-    for (int64_t b = 0; b < n; b++)
-        sum = sum + work[(1 + b) * q.d];
+    float *work = work_of(p, items, blockIdx.y) + j, sum = 0.0f;
+    if (mine)
+        sum = p.first > 0 ? work[0] : q.acc ? q.acc[j] : 0.0f;
+    float next[2][SUM_EACH];
+    int64_t there = mine ? n : 0;
+    fetch(work, q.d, 0, there, next[0]);
+    fetch(work, q.d, SUM_ROWS, there, next[1]);
+    for (int64_t b = 0; b < n; b += 2 * SUM_ROWS)
+#pragma unroll
+        for (int turn = 0; turn < 2; turn++) {
+            int64_t at = b + turn * SUM_ROWS, left = n - at < SUM_ROWS ? n - at : (int64_t)SUM_ROWS;
+#pragma unroll
+            for (int i = 0; i < SUM_EACH; i++)
+                tile[turn][i * CHAIN_WARPS + warp][lane] = next[turn][i];
+            fetch(work, q.d, at + 2 * SUM_ROWS, there, next[turn]);
+            __syncthreads();
+            if (warp == 0)
+#pragma unroll 16
+                for (int64_t i = 0; i < left; i++)
+                    sum = sum + tile[turn][i][lane];
+        }
+    if (warp > 0 || !mine)
+        return;
     if (p.last)
         q.out[j] = q.fold ? q.out[j] + sum : sum;
     else
@@ -110,7 +182,7 @@ extern "C" void sy_cuda_row_sum(const struct sy_exec *x, const struct sy_row_sum
     int64_t widest = 0, most = 0, wide = 0;
     for (int k = 0; k < op->n_items; k++) {
         const struct sy_row_sum_item *q = &op->item[k];
-        int64_t blocks = (q->rows_per_sequence + 63) / 64 * q->sequences;
+        int64_t blocks = blocks_of(*q);
         widest = q->d > widest ? q->d : widest;
         most = blocks > most ? blocks : most;
         wide += q->d;
@@ -123,10 +195,13 @@ extern "C" void sy_cuda_row_sum(const struct sy_exec *x, const struct sy_row_sum
     const struct sy_row_sum_item *items = sy_cuda_upload(x, op->item, (size_t)op->n_items);
     for (; p.work && !p.last; p.first += p.blocks) {
         p.last = p.first + p.blocks >= most;
-        dim3 chains(sy_cuda_blocks(widest, 64), sy_cuda_blocks(p.blocks, CHAIN_WARPS), (unsigned)op->n_items);
-        dim3 sums(sy_cuda_blocks(widest, SY_THREADS), (unsigned)op->n_items);
-        if (p.blocks > 0)
-            SY_LAUNCH(x, chain_rows, chains, SY_THREADS, 0, items, p);
+        dim3 sums(sy_cuda_blocks(widest, SUM_COLUMNS), (unsigned)op->n_items);
+        int64_t chains = 0;
+        for (int k = 0; k < op->n_items; k++)
+            chains += blocks_now(op->item[k], p.first, p.blocks) * columns_of(op->item[k]);
+        if (chains > 0)
+            SY_LAUNCH(x, chain_rows, sy_cuda_blocks(chains, CHAIN_WARPS), SY_THREADS, 0, items, op->n_items,
+                      p);
         SY_LAUNCH(x, add_chains, sums, SY_THREADS, 0, items, p);
     }
 }

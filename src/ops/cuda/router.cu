@@ -7,21 +7,21 @@
 enum { WARPS_MOST = 8 };
 
 struct token {
-    int64_t t, experts, k;
-    int lane;
+    int64_t t;
+    int experts, k, lane;
     float *s;        /* [E] */
     uint32_t *order; /* [E] */
     int32_t *ids;    /* [E] */
 };
 
-#define FOR_MY_EXPERTS(i, w) for (int64_t i = (w).lane; i < (w).experts; i += 32)
-#define FOR_MY_CHOSEN(i, w) for (int64_t i = (w).lane; i < (w).k; i += 32)
+#define FOR_MY_EXPERTS(i, w) for (int i = (w).lane; i < (w).experts; i += 32)
+#define FOR_MY_CHOSEN(i, w) for (int i = (w).lane; i < (w).k; i += 32)
 
 static SY_DEV struct token my_token(int64_t experts, int64_t k, float *shared) {
     int warp = threadIdx.x / 32;
     struct token w = {.t = (int64_t)blockIdx.x * (blockDim.x / 32) + warp,
-                      .experts = experts,
-                      .k = k,
+                      .experts = (int)experts,
+                      .k = (int)k,
                       .lane = (int)(threadIdx.x % 32),
                       .s = shared + 3 * experts * warp};
     w.order = (uint32_t *)(w.s + experts);
@@ -58,11 +58,11 @@ static SY_DEV void softmax_all(const struct token &w, const float *l) {
 /* Z by ascending id. */
 static SY_DEV void softmax_chosen(const struct token &w, const float *l) {
     float top = -INFINITY, z = 0.0f;
-    for (int64_t i = 0; i < w.k; i++)
+    for (int i = 0; i < w.k; i++)
         top = fmaxf(top, l[w.ids[i]]);
     FOR_MY_EXPERTS(i, w)
         w.s[i] = 0.0f;
-    for (int64_t i = 0; i < w.k; i++)
+    for (int i = 0; i < w.k; i++)
         z += sy_exp_f32(l[w.ids[i]] - top);
     float inverse = 1.0f / z;
     __syncwarp();
@@ -73,9 +73,9 @@ static SY_DEV void softmax_chosen(const struct token &w, const float *l) {
 /* --- the choice ----------------------------------------------------------------------------------------- */
 
 /* The best key of order[first .. first + n - 1] below `last`, n at most the experts. */
-static SY_DEV uint64_t best_below(const uint32_t *order, int64_t n, int lane, uint64_t last) {
+static SY_DEV uint64_t best_below(const uint32_t *order, int n, int lane, uint64_t last) {
     uint64_t best = 0;
-    for (int64_t i = lane; i < n; i += 32) {
+    for (int i = lane; i < n; i += 32) {
         uint64_t key = sy_order_at(order[i], (uint32_t)i);
         best = key < last && key > best ? key : best;
     }
@@ -108,7 +108,7 @@ static SY_DEV void limit(const struct sy_router_fwd &op, const struct token &w) 
     __syncwarp();
     uint64_t last = UINT64_MAX;
     for (int64_t j = 0; j < op.limited_groups; j++)
-        last = best_below(of_group, op.groups, w.lane, last);
+        last = best_below(of_group, (int)op.groups, w.lane, last);
     FOR_MY_EXPERTS(i, w) {
         int64_t g = i / size;
         w.order[i] = sy_order_at(of_group[g], (uint32_t)g) >= last ? sy_order(c[i]) : 0;
@@ -125,7 +125,7 @@ static SY_DEV void choose(const struct sy_router_fwd &op, const struct token &w,
     if (op.groups > 0)
         limit(op, w);
     uint64_t last = UINT64_MAX;
-    for (int64_t j = 0; j < w.k; j++) {
+    for (int j = 0; j < w.k; j++) {
         last = best_below(w.order, w.experts, w.lane, last);
         if (w.lane == 0)
             w.ids[j] = (int32_t)sy_order_index(last);
@@ -137,8 +137,8 @@ static SY_DEV void sort_ids(const struct token &w) {
     int32_t *sorted = (int32_t *)w.order;
     __syncwarp();
     FOR_MY_CHOSEN(i, w) {
-        int64_t rank = 0;
-        for (int64_t j = 0; j < w.k; j++)
+        int rank = 0;
+        for (int j = 0; j < w.k; j++)
             rank += w.ids[j] < w.ids[i] || (w.ids[j] == w.ids[i] && j < i);
         sorted[rank] = w.ids[i];
     }
@@ -177,7 +177,7 @@ static SY_DEV void route_token(const struct sy_router_fwd &op, const struct toke
 
 static SY_DEV void store_token(const struct sy_router_fwd &op, const struct token &w) {
     float n = 0.0f;
-    for (int64_t i = 0; i < w.k; i++)
+    for (int i = 0; i < w.k; i++)
         n += w.s[w.ids[i]];
     n += 1e-20f;
     FOR_MY_EXPERTS(i, w)
@@ -233,10 +233,10 @@ static SY_DEV void back_to_scores(const struct sy_router_bwd &op, const struct t
     float n = 0.0f, sum = 0.0f;
     FOR_MY_EXPERTS(i, w)
         ds[i] = 0.0f;
-    for (int64_t i = 0; i < w.k; i++)
+    for (int i = 0; i < w.k; i++)
         n += w.s[w.ids[i]];
     n += 1e-20f;
-    for (int64_t i = 0; op.route_norm && i < w.k; i++)
+    for (int i = 0; op.route_norm && i < w.k; i++)
         sum = fmaf(dw[i] * op.route_scale, w.s[w.ids[i]] / n, sum);
     __syncwarp();
     FOR_MY_CHOSEN(i, w) {
@@ -258,7 +258,7 @@ SY_KERNEL(32 * WARPS_MOST) route_tokens_back(struct sy_router_bwd op) {
         w.ids[i] = op.ids[w.t * w.k + i];
     __syncwarp();
     back_to_scores(op, w, ds);
-    for (int64_t i = 0; op.score_func != SY_ROUTER_SIGMOID && i < w.k; i++)
+    for (int i = 0; op.score_func != SY_ROUTER_SIGMOID && i < w.k; i++)
         mean = fmaf(ds[w.ids[i]], w.s[w.ids[i]], mean);
     __syncwarp();
     if (op.score_func == SY_ROUTER_SOFTMAX)

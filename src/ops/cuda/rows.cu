@@ -128,11 +128,61 @@ static inline unsigned blocks_of_pieces(const struct sy_exec *x, int64_t most) {
     return blocks < all ? blocks : all;
 }
 
+/* The same where each route's row is known: a token's row is read once and written K times. The blocks behind those of
+ * the tokens write the rows of padding, a warp those of 32 rows. */
+template <int fast> static SY_DEV void spread_token(const struct sy_permute &op, int64_t t, int whole) {
+    const int32_t *row = op.row + t * op.top_k;
+    const void *from = sy_row(op.x, t);
+    SY_FOR_MY_COLUMNS(i, op.d) {
+        uint4 v = fast ? *(const uint4 *)((const uint16_t *)from + i) : make_uint4(0, 0, 0, 0);
+        for (int64_t k = 0; k < op.top_k; k++) {
+            void *to = sy_row_out(op.y, row[k]);
+            if (fast)
+                *(uint4 *)((uint16_t *)to + i) = v;
+            else if (op.w)
+                weigh_row(op, to, from, op.w[t * op.top_k + k], i, whole);
+            else
+                sy_copy8(to, from, op.y.dtype, i, op.d, whole);
+        }
+    }
+}
+
+static SY_DEV void clear_padding(const struct sy_permute &op, int64_t block, int whole) {
+    int64_t n = sy_cuda_rows(op.rows), thread = threadIdx.y * blockDim.x + threadIdx.x,
+            first = (block * SY_THREADS + thread) / 32 * 32, row = first + thread % 32;
+    unsigned padding = __ballot_sync(~0u, row < n && op.route[row] < 0);
+    for (int r = 0; r < 32; r++)
+        if (padding >> r & 1)
+            for (int64_t i = SY_WIDE * (thread % 32); i < op.d; i += SY_WIDE * 32)
+                sy_copy8(sy_row_out(op.y, first + r), nullptr, op.y.dtype, i, op.d, whole);
+}
+
+template <int fast>
+SY_KERNEL_OF(SY_THREADS, fast ? 8 : 1)
+spread_tokens(struct sy_permute op, unsigned blocks_of_tokens, int whole) {
+    int64_t t = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
+    if (blockIdx.x >= blocks_of_tokens)
+        clear_padding(op, blockIdx.x - blocks_of_tokens, whole);
+    else if (t < op.tokens)
+        spread_token<fast>(op, t, whole);
+}
+
+static void spread(const struct sy_exec *x, const struct sy_permute *op, int fast, int whole) {
+    struct sy_row_grid g = sy_rows_by_columns(op->tokens, op->d);
+    unsigned tokens = op->tokens > 0 ? (unsigned)g.grid.x : 0;
+    SY_LAUNCH_FAST(x, fast, spread_tokens, tokens + sy_cuda_blocks(op->rows.max_rows, SY_THREADS), g.threads,
+                   0, *op, tokens, whole);
+}
+
 extern "C" void sy_cuda_permute(const struct sy_exec *x, const struct sy_permute *op) {
     int64_t most = op->rows.max_rows / PIECE + op->rows.groups * op->rows.sequences;
     int whole = sy_aligned(op->x) && sy_aligned(op->y), fast = !op->w && sy_is_fast(op->d, op->x, op->y);
     if (op->rows.max_rows == 0 || op->d == 0)
         return;
+    if (op->row) {
+        spread(x, op, fast, whole);
+        return;
+    }
     struct piece *pieces = (struct piece *)sy_cuda_workspace(x, (size_t)most * sizeof *pieces);
     if (!pieces)
         return;

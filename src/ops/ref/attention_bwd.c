@@ -74,23 +74,21 @@ struct row { /* r of a block of queries */
     struct keys may;
 };
 
-/* s, dp of a row become BF(p) and ds, +0 where it may not see; written transposed for the sums over
- * queries. */
+/* s, dp of a row become BF(p) and ds, +0 where it may not see. */
 static void row_gradient(const struct sy_exec *x, float c, const struct row *row, const struct buffers *u) {
-    int64_t r = row->r, lo = row->may.lo, hi = row->may.hi;
-    float *s = u->s + r * KEYS, *dp = u->dp + r * KEYS, lse = row->lse, d = row->d;
+    int64_t lo = row->may.lo, hi = row->may.hi;
+    float *restrict s = u->s + row->r * KEYS, *restrict dp = u->dp + row->r * KEYS, lse = row->lse,
+                    d = row->d;
     for (int64_t j = 0; j < KEYS; j++) {
         float p = sy_exp2_f32(fmaf(s[j], c, -lse));
-        s[j] = bf(x, p);
-        dp[j] = bf(x, p * ((dp[j] + 0.0f) - d));
+        s[j] = p;
+        dp[j] = p * ((dp[j] + 0.0f) - d);
     }
+    round_all(x, KEYS, s);
+    round_all(x, KEYS, dp);
     for (int64_t j = 0; j < KEYS; j++)
         if (j < lo || j >= hi)
             s[j] = dp[j] = 0.0f;
-    for (int64_t j = 0; j < KEYS; j++) {
-        u->p_t[j * QUERIES + r] = s[j];
-        u->ds_t[j * QUERIES + r] = dp[j];
-    }
 }
 
 static void load_queries(const struct sy_exec *x, const struct sy_attention *op, struct tokens at,
@@ -112,7 +110,7 @@ struct queries { /* n from i0 on of sequence b, and their heads */
 
 static void key_block(const struct sy_exec *x, const struct sy_attention *op, const struct queries *q,
                       int64_t j0, const struct buffers *u) {
-    int64_t t0 = q->b * op->seq_len, w = u->width_pad;
+    int64_t t0 = q->b * op->seq_len, w = u->width_pad, reached = keys_reached(q->i0, q->n, j0);
     struct tokens keys = {t0 + j0, min64(KEYS, op->seq_len - j0), q->kv};
     memset(u->k, 0, (size_t)(KEYS * w) * 4);
     pack_parts(x, op, 1, keys, u->k, w);
@@ -122,9 +120,9 @@ static void key_block(const struct sy_exec *x, const struct sy_attention *op, co
     transpose(u->v, u->dv_width, keys.n, u->dv_kb, u->v_t, KEYS);
     memset(u->s, 0, QUERIES * KEYS * 4);
     memset(u->dp, 0, QUERIES * KEYS * 4);
-    chain_tile(x->cls, &(struct chain_args){QUERIES, KEYS, u->width, u->q, w, u->k_t, KEYS, u->s, KEYS});
-    chain_tile(x->cls,
-               &(struct chain_args){QUERIES, KEYS, u->dv_kb, u->g, u->dv_width, u->v_t, KEYS, u->dp, KEYS});
+    chain_tile(x->cls, &(struct chain_args){QUERIES, reached, u->width, u->q, w, u->k_t, KEYS, u->s, KEYS});
+    chain_tile(x->cls, &(struct chain_args){QUERIES, reached, u->dv_kb, u->g, u->dv_width, u->v_t, KEYS,
+                                            u->dp, KEYS});
     for (int64_t r = 0; r < QUERIES; r++) {
         struct row row = {.r = r};
         if (r < q->n) {
@@ -134,10 +132,16 @@ static void key_block(const struct sy_exec *x, const struct sy_attention *op, co
         }
         row_gradient(x, op->c, &row, u);
     }
-    chain_tile(x->cls, &(struct chain_args){KEYS, u->dv_pad, QUERIES, u->p_t, QUERIES, u->g, u->dv_width,
+    transpose(u->s, KEYS, QUERIES, KEYS, u->p_t, QUERIES);
+    transpose(u->dp, KEYS, QUERIES, KEYS, u->ds_t, QUERIES);
+    if (reached < KEYS && !(all_finite(u->g, QUERIES * u->dv_width) && all_finite(u->q, QUERIES * w) &&
+                            all_finite(u->k, KEYS * w)))
+        reached = KEYS;
+    chain_tile(x->cls, &(struct chain_args){reached, u->dv_pad, QUERIES, u->p_t, QUERIES, u->g, u->dv_width,
                                             u->dv + j0 * u->dv_pad, u->dv_pad});
-    chain_tile(x->cls, &(struct chain_args){KEYS, w, QUERIES, u->ds_t, QUERIES, u->q, w, u->dk + j0 * w, w});
-    chain_tile(x->cls, &(struct chain_args){QUERIES, w, KEYS, u->dp, KEYS, u->k, w, u->dq, w});
+    chain_tile(x->cls,
+               &(struct chain_args){reached, w, QUERIES, u->ds_t, QUERIES, u->q, w, u->dk + j0 * w, w});
+    chain_tile(x->cls, &(struct chain_args){QUERIES, w, reached, u->dp, KEYS, u->k, w, u->dq, w});
 }
 
 static void store_values(const struct sy_exec *x, const struct sy_attention *op, struct tokens at,

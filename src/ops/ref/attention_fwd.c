@@ -75,20 +75,17 @@ static void finish(const struct sy_exec *x, const struct sy_attention *op, struc
     op->lse[(at.first + r) * op->heads + at.head] = lse;
 }
 
-static int all_finite(const float *v, int64_t n) {
-    int finite = 1;
-    for (int64_t i = 0; i < n; i++)
-        finite &= sy_f32_finite(v[i]);
-    return finite;
-}
-
-/* O = CHAIN over the block's keys of (p, v), all n columns of each. Rows with no allowed key have p = 0:
- * nothing changes, unless v holds NaN or Inf; then they are kept aside. */
-static void add_values(const struct sy_exec *x, const struct chain_args *chain, const int *any, float *kept) {
+/* O = CHAIN over the block's keys of (p, v), all n columns of each, or of the first `reached` of them: behind those
+ * p = 0. Rows with no allowed key have it everywhere: nothing changes, unless v holds NaN or Inf; then they are
+ * kept aside. */
+static void add_values(const struct sy_exec *x, const struct chain_args *chain, int64_t reached,
+                       const int *any, float *kept) {
     int64_t n = chain->n;
     float *o = chain->acc;
     if (all_finite(chain->b, chain->k * n)) {
-        chain_tile(x->cls, chain);
+        struct chain_args few = *chain;
+        few.k = min64(reached, chain->k);
+        chain_tile(x->cls, &few);
         return;
     }
     memcpy(kept, o, (size_t)(QUERIES * n) * 4);
@@ -127,7 +124,8 @@ static void queries(const struct sy_exec *x, const struct sy_attention *op, int6
         transpose(k, width, n_k, width, k_t, KEYS);
         memset(v, 0, (size_t)(KEYS * dv_pad) * 4);
         pack_rows(op->v, keys, op->dv, dv_pad, v, dv_pad);
-        scores(x, QUERIES, width, q, k_t, s);
+        int64_t reached = keys_reached(i0, n, j0);
+        scores(x, QUERIES, reached, width, q, k_t, s);
         for (int64_t r = 0; r < QUERIES; r++) {
             struct keys may = {0, 0};
             if (r < n)
@@ -135,7 +133,8 @@ static void queries(const struct sy_exec *x, const struct sy_attention *op, int6
             may = (struct keys){max64(may.lo - j0, 0), min64(may.hi - j0, n_k)};
             any[r] = softmax_row(x, op, may, s + r * KEYS, &state[r]);
         }
-        add_values(x, &(struct chain_args){QUERIES, dv_pad, k_pad, s, KEYS, v, dv_pad, o, dv_pad}, any, kept);
+        add_values(x, &(struct chain_args){QUERIES, dv_pad, k_pad, s, KEYS, v, dv_pad, o, dv_pad}, reached,
+                   any, kept);
     }
     for (int64_t r = 0; r < n; r++)
         finish(x, op, at, r, &state[r]);

@@ -47,25 +47,38 @@ static int changes_nothing(const struct product *p, int64_t depth) {
     return depth == 0 && (p->fold ? !p->acc : p->acc == p->c.data);
 }
 
-/* What an output costs beside its sum, in rows of it. */
-enum { STORING = 32 };
+/* What an output costs beside its sum, and a packed row or column beside its products, in rows that are summed. */
+enum { STORING = 32, PACKING = 32 };
 
-/* With d, what is the thread's of all outputs is computed; returns their work. */
+/* Columns that a thread takes together: both sides are packed, so its outputs are about as many rows; and equal
+ * pieces of them all. */
+static int64_t columns_of(const struct sy_dw *q, int64_t outputs, int n_threads) {
+    int64_t width = COLUMNS;
+    while (width < q->n && width * width * n_threads < outputs)
+        width += COLUMNS;
+    int64_t pieces = (q->n + width - 1) / width;
+    return pieces > 1 ? ((q->n + pieces - 1) / pieces + COLUMNS - 1) / COLUMNS * COLUMNS : q->n;
+}
+
+/* With d, what is the thread's of all outputs is computed; returns their work. Columns are packed by who begins
+ * with them, so at the first row of all, and once by every thread, which makes no difference between them. */
 static int64_t walk(const struct work *w, struct deal *d, int thread, int n_threads) {
-    int64_t all = 0, rows = 0;
+    int64_t all = 0, outputs = 0;
     for (int q = 0; q < w->op->n_problems; q++)
-        rows += w->op->problem[q].m * w->op->problem[q].rows.groups;
+        outputs += w->op->problem[q].m * w->op->problem[q].n * w->op->problem[q].rows.groups;
     for (int q = 0; q < w->op->n_problems; q++)
         for (int64_t g = 0; g < w->op->problem[q].rows.groups; g++) {
             const struct sy_dw *problem = &w->op->problem[q];
             struct product p = product_of(problem, g);
-            int64_t k = depth(problem, g), width = columns_together(rows, p.n, n_threads);
+            int64_t k = depth(problem, g), width = columns_of(problem, outputs, n_threads);
             for (int64_t j = 0; j < p.n && !changes_nothing(&p, k); j += width) {
                 struct outputs o = {.j = j, .n = least(p.n - j, width)};
-                all += p.m * o.n * (k + STORING);
+                int64_t columns = PACKING * k * o.n, row = o.n * (k + STORING) + PACKING * k;
+                all += columns + p.m * row;
                 if (!d)
                     continue;
-                deal_rows(d, p.m, o.n * (k + STORING), &o);
+                d->at += columns;
+                deal_rows(d, p.m, row, &o);
                 if (o.m > 0)
                     SY_FN(product_outputs)(w->x, &p, &o, sy_exec_scratch(w->x, thread));
             }

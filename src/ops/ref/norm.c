@@ -1,5 +1,6 @@
 /* RMSNorm (NUMERICS 3): ss = V64(x x); r = 1/sqrt(fma(ss, fp32(1/d), eps)); y = BF((x r) g). Backward: t = dy
- * g; c = V64(t x); k = ((c r) r) fp32(1/d); dx = BF(r fma(-k, x, t)). dg is a row_sum (reduce.c). */
+ * g; c = V64(t x); k = ((c r) r) fp32(1/d); dx = BF(r fma(-k, x, t)), or BF(residual + that). dg is a row_sum
+ * (reduce.c). */
 #include "ops/ref/protos.h"
 #include "ops/ref/rows.h"
 
@@ -19,6 +20,16 @@ void SY_FN(rmsnorm_fwd)(const struct sy_exec *x, const struct sy_rmsnorm_fwd *op
     run_rows(x, op, op->tokens * op->heads, op->d, fwd_row);
 }
 
+/* t = residual + BF(t), in fp32; as stored BF(t) lies in `rounded` for a while. */
+static void add_residual(const struct sy_exec *x, enum sy_dtype dtype, int64_t d, const struct sy_heads *from,
+                         const void *row, float *rounded, float *t) {
+    narrow(x, dtype, d, t, rounded);
+    widen(dtype, d, rounded, t);
+    widen(from->dtype, d, row, rounded);
+    for (int64_t i = 0; i < d; i++)
+        t[i] = rounded[i] + t[i];
+}
+
 static void bwd_row(const struct sy_exec *x, const void *arg, int64_t row, float *scratch) {
     const struct sy_rmsnorm_bwd *op = arg;
     int64_t token = row / op->heads, h = row % op->heads, d = op->d;
@@ -30,6 +41,8 @@ static void bwd_row(const struct sy_exec *x, const void *arg, int64_t row, float
     float k = v64_dot(d, t, v) * r * r * (float)(1.0 / (double)d);
     for (int64_t i = 0; i < d; i++)
         t[i] = r * fmaf(-k, v[i], t[i]);
+    if (op->residual.data)
+        add_residual(x, op->dx.dtype, d, &op->residual, heads_row(op->residual, token, h), v, t);
     narrow(x, op->dx.dtype, d, t, heads_row(op->dx, token, h));
 }
 

@@ -220,6 +220,9 @@ static void micro(int rows, const struct micro *t) {
         run.to = sums;
         run.to_row = NR;
     }
+    for (int i = 0; t->end == MICRO_FOLD && i < rows; i++) /* needed at the chains' end */
+        for (int j = 0; j < NR; j += 16)
+            _mm_prefetch((const char *)((const float *)t->to + i * t->to_row + j), _MM_HINT_T0);
     unsigned csr = flush ? _mm_getcsr() : 0;
     if (flush)
         _mm_setcsr(csr | 0x8040u); /* FTZ, DAZ: no compiler moves a call by pointer across it */

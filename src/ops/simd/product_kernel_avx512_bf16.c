@@ -13,22 +13,42 @@ const struct product_kernel *sy_product_kernel_avx512(enum sy_numeric_class cls)
 
 /* --- chains --------------------------------------------------------------------------------------------- */
 
-static inline __attribute__((always_inline)) void chains(const int rows, const struct micro *t) {
-    __m512 c[MR][2];
-    const uint32_t *a = t->a, *b = t->b;
-    const char *next = t->next;
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < 2; j++)
-            c[i][j] = t->from ? _mm512_loadu_ps(t->from + i * t->from_row + j * 16) : _mm512_setzero_ps();
-    for (int64_t p = t->steps; p > 0; p--, a += LANES, b += NR, next += 64) {
-        __m512bh b0 = (__m512bh)_mm512_loadu_si512(b), b1 = (__m512bh)_mm512_loadu_si512(b + 16);
-        _mm_prefetch(next, _MM_HINT_T1);
+#define INLINE static inline __attribute__((always_inline))
+
+struct operands {
+    const uint32_t *a, *b;
+    const char *next;
+};
+
+/* `steps` steps, and at each of them the line at `to` fetched, if any, then `apart` bytes behind it. */
+INLINE void chains(const int rows, __m512 c[MR][2], struct operands *o, int64_t steps, const char *to,
+                   int64_t apart) {
+    for (; steps > 0; steps--, o->a += LANES, o->b += NR, o->next += 64) {
+        __m512bh b0 = (__m512bh)_mm512_loadu_si512(o->b), b1 = (__m512bh)_mm512_loadu_si512(o->b + 16);
+        _mm_prefetch(o->next, _MM_HINT_T1);
+        if (to) {
+            _mm_prefetch(to, _MM_HINT_T0);
+            to += apart;
+        }
         for (int i = 0; i < rows; i++) {
-            __m512bh ai = (__m512bh)_mm512_set1_epi32((int)a[i]);
+            __m512bh ai = (__m512bh)_mm512_set1_epi32((int)o->a[i]);
             c[i][0] = _mm512_dpbf16_ps(c[i][0], ai, b0);
             c[i][1] = _mm512_dpbf16_ps(c[i][1], ai, b1);
         }
     }
+}
+
+/* What is to be added to is fetched while the chains go on: a line a step, of every row the first, then the second. */
+INLINE void tile(const int rows, const struct micro *t) {
+    __m512 c[MR][2];
+    struct operands o = {t->a, t->b, t->next};
+    int64_t apart = t->to_row * (int64_t)sizeof(float), left = t->steps;
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < 2; j++)
+            c[i][j] = t->from ? _mm512_loadu_ps(t->from + i * t->from_row + j * 16) : _mm512_setzero_ps();
+    for (int j = 0; t->end == MICRO_FOLD && j < 2 && left >= rows; j++, left -= rows)
+        chains(rows, c, &o, rows, (const char *)t->to + 64 * j, apart);
+    chains(rows, c, &o, left, NULL, 0);
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < 2; j++)
             end(t, i, j, t->end == MICRO_CUT ? c[i][j] : _mm512_add_ps(c[i][j], _mm512_setzero_ps()));
@@ -36,13 +56,13 @@ static inline __attribute__((always_inline)) void chains(const int rows, const s
 
 #define SY_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #define X(n) \
-    static void chains_##n(const struct micro *t) { chains(n, t); }
+    static void tile_##n(const struct micro *t) { tile(n, t); }
 SY_ROWS(X)
 #undef X
 
 static void micro(int rows, const struct micro *t) {
     static void (*const of[MR + 1])(const struct micro *) = {NULL,
-#define X(n) chains_##n,
+#define X(n) tile_##n,
                                                              SY_ROWS(X)
 #undef X
     };
