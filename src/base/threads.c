@@ -3,6 +3,10 @@
  * One generation counter starts a round, one countdown ends it. Both sides spin on the atomic for as long as a
  * short round takes, then sleep on it (Linux's futex). A sleeper counts itself before it looks again, and who
  * changes the word looks at that count afterwards, so that nobody is woken in vain, and none is left asleep.
+ *
+ * A share is taken by writing the round's number over the one before: by its own thread, or by the caller when
+ * that is done with its own first. So a thread that the system has put aside, or that still sleeps, holds nobody
+ * up; when it comes it finds its share of that round taken, perhaps of several, and waits for the next.
  */
 #include "base/threads.h"
 
@@ -39,6 +43,7 @@ struct sy_pool {
     void (*watch)(void *, int, const struct sy_pool_share *); /* changes between rounds alone */
     void *watcher;
     atomic_int stop;
+    atomic_uint *taken; /* [n] the last round whose share was */
     struct worker {
         struct sy_pool *pool;
         int index;
@@ -107,13 +112,22 @@ static void work(struct sy_pool *p, int index) {
     share->end = sy_clock();
 }
 
+/* Whether the caller has share i of a round now. All shares of the rounds before were taken. */
+static int take(struct sy_pool *p, int i, unsigned round) {
+    unsigned before = round - 1;
+    return atomic_compare_exchange_strong(&p->taken[i], &before, round);
+}
+
 static void *worker_main(void *arg) {
     struct worker *w = arg;
     struct sy_pool *p = w->pool;
-    for (unsigned seen = 0;; seen++) {
+    for (unsigned seen = 0;;) {
         wait_for(&p->generation, seen, 0, p->spins);
+        seen = atomic_load(&p->generation.value);
         if (atomic_load(&p->stop))
             return NULL;
+        if (!take(p, w->index, seen))
+            continue;
         work(p, w->index);
         if (atomic_fetch_sub(&p->pending.value, 1) == 1)
             wake(&p->pending);
@@ -135,6 +149,7 @@ void sy_pool_destroy(struct sy_pool *pool) {
     free(pool->threads);
     free(pool->workers);
     free(pool->shares);
+    free(pool->taken);
     free(pool);
 }
 
@@ -149,12 +164,14 @@ sy_status sy_pool_create(int n_threads, struct sy_pool **out) {
         p->threads = calloc((size_t)n, sizeof *p->threads);
         p->workers = calloc((size_t)n, sizeof *p->workers);
         p->shares = calloc((size_t)n, sizeof *p->shares);
+        p->taken = calloc((size_t)n, sizeof *p->taken);
     }
-    if (!p || !p->threads || !p->workers || !p->shares) {
+    if (!p || !p->threads || !p->workers || !p->shares || !p->taken) {
         if (p) {
             free(p->threads);
             free(p->workers);
             free(p->shares);
+            free(p->taken);
         }
         free(p);
         SY_FAIL(SY_ERR_MEMORY, "no memory for a pool of %d threads", n);
@@ -187,7 +204,14 @@ void sy_pool_run(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg) 
     pool->arg = arg;
     atomic_store(&pool->pending.value, (unsigned)pool->n - 1);
     begin_round(pool);
+    unsigned round = atomic_load(&pool->generation.value);
+    (void)take(pool, 0, round);
     work(pool, 0);
+    for (int i = 1; i < pool->n; i++)
+        if (take(pool, i, round)) {
+            work(pool, i);
+            atomic_fetch_sub(&pool->pending.value, 1);
+        }
     wait_for(&pool->pending, 0, 1, pool->spins);
     if (!pool->watch)
         return;

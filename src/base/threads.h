@@ -1,8 +1,9 @@
 /* A pool of pthreads with a fixed partition.
  *
- * sy_pool_run calls fn(arg, i, n) once for each i in 0..n-1, i = 0 on the calling thread, and returns when
- * all are done. What a thread does depends on (i, n) alone; results must not (NUMERICS 5: threads have no
- * effect on bits). Workers spin briefly, then sleep. One caller at a time.
+ * sy_pool_run calls fn(arg, i, n) once for each i in 0..n-1 and returns when all are done: i = 0 on the calling
+ * thread, which also takes the shares that nobody has begun when it is done with that one. No share may wait for
+ * another. What a share does depends on (i, n) alone; results must not (NUMERICS 5: threads have no effect on
+ * bits). Workers spin briefly, then sleep. One caller at a time.
  */
 #ifndef SY_BASE_THREADS_H
 #define SY_BASE_THREADS_H

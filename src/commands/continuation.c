@@ -146,7 +146,8 @@ static void hand_out(struct sy_continuation *w, size_t end) {
     w->written = end;
 }
 
-/* Its bytes to the text; those that no stop can change are settled, and handed out. A stop begins behind these. */
+/* Its bytes to the text; those that no stop can change are settled, and handed out. A stop begins behind
+ * these. */
 static sy_status add_token(struct sy_continuation *w, int32_t id) {
     int is_first = w->prompt->n == 0 && w->tokens.n == w->n_prompt;
     SY_TRY(sy_tokenizer_decode(w->o.tokenizer, &id, 1, is_first ? SY_DECODE_START : 0, &w->text));

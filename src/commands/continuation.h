@@ -1,8 +1,8 @@
-/* How a prompt goes on: tokens are sampled until the text's end, a stop, or max_tokens. One at a time, from logits
- * that others compute, so that several texts go on together.
+/* How a prompt goes on: tokens are sampled until the text's end, a stop, or max_tokens. One at a time, from
+ * logits that others compute, so that several texts go on together.
  *
- * Text is handed out as soon as no stop can begin in it, once it is this text's turn. With `json` it is one object,
- * at its end:
+ * Text is handed out as soon as no stop can begin in it, once it is this text's turn. With `json` it is one
+ * object, at its end:
  *
  *     {"prompt":"…","number":0,"sample":0,"prompt_tokens":5,"text":"…","tokens":[…],"end":"length"}
  *
@@ -29,12 +29,13 @@ struct sy_continuation_options {
 
 struct sy_continuation;
 
-/* Local. The prompt's tokens, behind the one that texts begin with. Errors: ERR_USAGE none at all; of the tokenizer. */
+/* Local. The prompt's tokens, behind the one that texts begin with. Errors: ERR_USAGE none at all; of the
+ * tokenizer. */
 sy_status sy_prompt_tokens(const struct sy_tokenizer *tokenizer, const struct sy_text *prompt,
                            struct sy_tokens *out);
 
-/* Local. Begins one; options and prompt outlive it. Errors: those of sy_prompt_tokens; ERR_MEMORY. Owned by the
- * caller. */
+/* Local. Begins one; options and prompt outlive it. Errors: those of sy_prompt_tokens; ERR_MEMORY. Owned by
+ * the caller. */
 sy_status sy_continuation_create(const struct sy_continuation_options *options, const struct sy_text *prompt,
                                  struct sy_continuation **out);
 void sy_continuation_destroy(struct sy_continuation *continuation);
@@ -52,8 +53,9 @@ void sy_continuation_stop(struct sy_continuation *continuation);
 /* Its turn: prompt and text until now are handed out, and from here on what comes. */
 void sy_continuation_show(struct sy_continuation *continuation);
 
-/* Local. Of one that has ended, after sy_continuation_show: what is left of it is handed out. *n_sampled grows by
- * the tokens that were sampled. Errors: ERR_NONFINITE a logit; STOPPED; of the tokenizer; ERR_MEMORY. */
+/* Local. Of one that has ended, after sy_continuation_show: what is left of it is handed out. *n_sampled
+ * grows by the tokens that were sampled. Errors: ERR_NONFINITE a logit; STOPPED; of the tokenizer;
+ * ERR_MEMORY. */
 sy_status sy_continuation_finish(struct sy_continuation *continuation, int64_t *n_sampled);
 
 #endif

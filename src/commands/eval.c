@@ -1,9 +1,9 @@
 /* switchyard eval: the likelihood of texts, document by document.
  *
- * A document is what it is in training, without its end: the token that a text begins with (sy_scorer_prefix)
- * is context, and each token of the text is scored once. A long one is cut into windows (struct sy_scored), short
- * ones are computed together.
- * Bits per byte are of the text's bytes, so that models with different tokenizers can be compared.
+ * A document is what it is in training, without its end: the token that a text begins with
+ * (sy_scorer_prefix) is context, and each token of the text is scored once. A long one is cut into windows
+ * (struct sy_scored), short ones are computed together. Bits per byte are of the text's bytes, so that
+ * models with different tokenizers can be compared.
  */
 #include "commands/eval.h"
 

@@ -1,8 +1,8 @@
 /* Sampling from a checkpoint: a function of model, prompt, seed and number of the sample alone (sampling.h).
  *
- * Texts are the samples of the prompts, in order. Some go on together, a token of each in one pass; what they have
- * in common is computed once (train/context.h). They are handed out in order: the first as it comes, another when
- * those before it have ended.
+ * Texts are the samples of the prompts, in order. Some go on together, a token of each in one pass; what
+ * they have in common is computed once (train/context.h). They are handed out in order: the first as it
+ * comes, another when those before it have ended.
  */
 #include <stdlib.h>
 
@@ -61,8 +61,8 @@ static sy_status longest(const struct sy_generate_options *o, const struct gener
 
 static int64_t samples_of(const struct sy_generate_options *o) { return o->samples > 0 ? o->samples : 1; }
 
-/* Keys and values of as many texts as there are, up to those that are computed together, and as long as they can
- * become. */
+/* Keys and values of as many texts as there are, up to those that are computed together, and as long as
+ * they can become. */
 static sy_status cache_size(const struct sy_config *config, const struct sy_generate_options *o,
                             const struct generator *g, struct sy_cache_size *out) {
     int64_t texts = g->prompts.n * samples_of(o), most = o->together > 0 ? o->together : TOGETHER, tokens = 1;

@@ -1,9 +1,9 @@
-/* A model that is read to say how likely texts are: loaded once, no gradients, several sequences side by side in a
- * pass.
+/* A model that is read to say how likely texts are: loaded once, no gradients, several sequences side by
+ * side in a pass.
  *
- * What is said of a sequence depends on model, tokens and numeric class alone: no bit depends on which rows are
- * computed together (NUMERICS 1), and losses are added as the integers of the step's tally (NUMERICS 3 "Cross
- * entropy"), so that no layout shows in any sum. */
+ * What is said of a sequence depends on model, tokens and numeric class alone: no bit depends on which rows
+ * are computed together (NUMERICS 1), and losses are added as the integers of the step's tally (NUMERICS 3
+ * "Cross entropy"), so that no layout shows in any sum. */
 #ifndef SY_COMMANDS_SCORER_H
 #define SY_COMMANDS_SCORER_H
 
@@ -36,8 +36,8 @@ struct sy_sequence {
     const int32_t *id;
     int64_t n;
 };
-/* Local. As many of the n sequences, from the first on, as a pass has room for: for what reads logits, rows of which
- * are those of the sequences one behind the other. Returns how many; n at least 1. */
+/* Local. As many of the n sequences, from the first on, as a pass has room for: for what reads logits, rows
+ * of which are those of the sequences one behind the other. Returns how many; n at least 1. */
 int64_t sy_scorer_together(const struct sy_scorer *scorer, int64_t n, const struct sy_sequence *sequences);
 struct sy_batch sy_scorer_batch(struct sy_scorer *scorer, int64_t n, const struct sy_sequence *sequences);
 
@@ -51,8 +51,8 @@ struct sy_scored {
     int64_t nats;   /* grows by -ln p of each of the tokens after those before it, in units of 2^-24 */
 };
 
-/* Local. The nats of n texts, which are read together. Errors: ERR_NONFINITE, of the first text that has one, names
- * the window's tokens, and *which the text; of the device, *which is 0. */
+/* Local. The nats of n texts, which are read together. Errors: ERR_NONFINITE, of the first text that has
+ * one, names the window's tokens, and *which the text; of the device, *which is 0. */
 sy_status sy_scorer_nats(struct sy_scorer *scorer, int64_t n, struct sy_scored *texts, int64_t *which);
 
 static inline double sy_scorer_real(int64_t nats) { return (double)nats * 0x1p-24; }

@@ -166,7 +166,8 @@ static sy_status check_ramp(struct sy_config *cfg) {
     struct sy_ramp_row r = {0, cells};
     for (int64_t i = 0; i < ramp->n; i++)
         NOTE(cfg, sy_ramp_parse(ramp->items[i], &r) == SY_OK && r.batch % cells == 0, "training.batch_ramp",
-             "row \"%.100s\": numerics.lanes times numerics.cell = %lld does not divide %lld: choose a multiple",
+             "row \"%.100s\": numerics.lanes times numerics.cell = %lld does not divide %lld: choose a "
+             "multiple",
              ramp->items[i], N(cells), N(r.batch));
     NOTE(cfg, !ramp->n || !(*cfg->moe.routes_in || *cfg->moe.routes_out), "training.batch_ramp",
          "a file of routes has as many sequences in each step: leave moe.routes_in and moe.routes_out out");

@@ -88,8 +88,8 @@ static sy_status apply_ramp(struct sy_config *cfg) {
     if (cfg->training.global_batch_size != most && layer > SY_LAYER_CHECKPOINT &&
         layer >= sy_config_layer_of(cfg, table))
         return sy_config_fail(cfg, key,
-                              "and training.batch_ramp, which has up to %lld sequences, are two batches: state one "
-                              "of the two (no table: training.batch_ramp = [])",
+                              "and training.batch_ramp, which has up to %lld sequences, are two batches: "
+                              "state one of the two (no table: training.batch_ramp = [])",
                               (long long)most);
     if (cfg->training.global_batch_size != most)
         choose_int(cfg, key, most);

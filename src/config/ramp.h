@@ -13,10 +13,12 @@ struct sy_ramp_row {
 /* Local. Errors: ERR_USAGE what is none. */
 sy_status sy_ramp_parse(const char *text, struct sy_ramp_row *out);
 
-/* Local. The rows together: the first is after 0 steps, each later one after more. Errors: ERR_USAGE names the row. */
+/* Local. The rows together: the first is after 0 steps, each later one after more. Errors: ERR_USAGE names
+ * the row. */
 sy_status sy_ramp_check(const struct sy_config_list *ramp);
 
-/* Of rows that sy_ramp_check lets pass, at least one: the most sequences of a step; what divides those of all. */
+/* Of rows that sy_ramp_check lets pass, at least one: the most sequences of a step; what divides those of
+ * all. */
 int64_t sy_ramp_most(const struct sy_config_list *ramp);
 int64_t sy_ramp_divisor(const struct sy_config_list *ramp);
 

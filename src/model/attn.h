@@ -19,7 +19,7 @@ struct sy_attn_views {
     float *lse;
 };
 struct sy_attn_cache {  /* cache.h */
-    struct sy_mat q, o; /* of one text, shared by all layers */
+    struct sy_mat q, o; /* [texts tokens, ...] of texts by their tokens, shared by all layers */
     float *lse;
     struct sy_mat k, v; /* of a layer: [texts, k_heads, tokens, k], [texts, v_heads, tokens, v] */
 };

@@ -7,9 +7,10 @@ static struct sy_mat take(const struct sy_layer_ctx *c, struct sy_arena *a, int6
 
 void sy_cache_take_shared(const struct sy_layer_ctx *c, struct sy_arena *a, const struct sy_attn_widths *w,
                           struct sy_attn_cache *cache) {
-    cache->q = take(c, a, c->cache.tokens, w->heads * w->q);
-    cache->o = take(c, a, c->cache.tokens, w->heads * w->o);
-    cache->lse = sy_take_f32(a, "keys and values", c->cache.tokens * w->heads);
+    int64_t tokens = c->cache.texts * c->cache.tokens;
+    cache->q = take(c, a, tokens, w->heads * w->q);
+    cache->o = take(c, a, tokens, w->heads * w->o);
+    cache->lse = sy_take_f32(a, "keys and values", tokens * w->heads);
 }
 
 void sy_cache_take_layer(const struct sy_layer_ctx *c, struct sy_arena *a, const struct sy_attn_widths *w,
@@ -40,9 +41,11 @@ static struct sy_heads slot_heads(const struct sy_layer_ctx *c, struct sy_mat m,
 
 static struct sy_attn_views slot_views(const struct sy_layer_ctx *c, const struct sy_attn_widths *w,
                                        const struct sy_attn_cache *m, int slot) {
-    return (struct sy_attn_views){sy_heads_of(m->q, 0, w->q), slot_heads(c, m->k, w->k_heads, w->k, slot),
-                                  slot_heads(c, m->v, w->v_heads, w->v, slot), sy_heads_of(m->o, 0, w->o),
-                                  m->lse};
+    int64_t first = slot * c->cache.tokens;
+    return (struct sy_attn_views){sy_heads_of(sy_mat_rows(m->q, first), 0, w->q),
+                                  slot_heads(c, m->k, w->k_heads, w->k, slot),
+                                  slot_heads(c, m->v, w->v_heads, w->v, slot),
+                                  sy_heads_of(sy_mat_rows(m->o, first), 0, w->o), m->lse + first * w->heads};
 }
 
 /* --- copies --------------------------------------------------------------------------------------------- */
@@ -84,11 +87,15 @@ void sy_cache_copy(const struct sy_layer_ctx *c, const struct sy_attn_widths *w,
 
 /* --- attention ------------------------------------------------------------------------------------------ */
 
-static void attend(const struct sy_layer_ctx *c, const struct sy_attend *what,
-                   const struct sy_text_rows *text) {
+enum { AT_ONCE = 32 };
+
+/* What a text's attention reads and writes; its new tokens are there. */
+static struct sy_attention begin(const struct sy_layer_ctx *c, const struct sy_attend *what,
+                                 const struct sy_text_rows *text) {
     const struct sy_attn_widths *w = &what->widths;
-    struct sy_attn_views own = views_from(&what->rows, w, text->row), views = own, there;
+    struct sy_attn_views views = views_from(&what->rows, w, text->row);
     if (c->cache.texts > 0) {
+        struct sy_attn_views own = views, there;
         views = slot_views(c, w, what->cache, text->slot);
         there = views_from(&views, w, text->cached);
         copy(c->x, (struct part){text->n, w->heads, w->q}, own.q, there.q);
@@ -98,12 +105,26 @@ static void attend(const struct sy_layer_ctx *c, const struct sy_attend *what,
     op.sequences = 1;
     op.seq_len = text->cached + text->n;
     op.first = text->cached;
-    c->x->ops->attention_fwd(c->x, &op);
+    return op;
+}
+
+static void end(const struct sy_layer_ctx *c, const struct sy_attend *what, const struct sy_text_rows *text,
+                const struct sy_attention *op) {
+    const struct sy_attn_widths *w = &what->widths;
     if (c->cache.texts > 0)
-        copy(c->x, (struct part){text->n, w->heads, w->o}, there.o, own.o);
+        copy(c->x, (struct part){text->n, w->heads, w->o}, from_token(op->o, text->cached),
+             from_token(what->rows.o, text->row));
 }
 
 void sy_attend_texts(const struct sy_layer_ctx *c, const struct sy_attend *what) {
-    for (int i = 0; i < what->batch->n_texts; i++)
-        attend(c, what, &what->batch->texts[i]);
+    const struct sy_text_rows *text = what->batch->texts;
+    struct sy_attention op[AT_ONCE];
+    for (int i = 0, n; i < what->batch->n_texts; i += n, text += n) {
+        n = what->batch->n_texts - i < AT_ONCE ? what->batch->n_texts - i : AT_ONCE;
+        for (int k = 0; k < n; k++)
+            op[k] = begin(c, what, &text[k]);
+        c->x->ops->attention_fwd(c->x, &(struct sy_attention){.texts = op, .n_texts = n});
+        for (int k = 0; k < n; k++)
+            end(c, what, &text[k], &op[k]);
+    }
 }

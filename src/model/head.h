@@ -1,6 +1,6 @@
-/* Final norm, head and loss in chunks of tokens: no [T, V] buffer exists beyond a planned size. Logits are made
- * of a chunk at a time; their gradients of a piece, some chunks, from which the products of the backward are
- * made. How many tokens both have is planned; no bit depends on it. */
+/* Final norm, head and loss in chunks of tokens: no [T, V] buffer exists beyond a planned size. Logits are
+ * made of a chunk at a time; their gradients of a piece, some chunks, from which the products of the
+ * backward are made. How many tokens both have is planned; no bit depends on it. */
 #ifndef SY_MODEL_HEAD_H
 #define SY_MODEL_HEAD_H
 

@@ -58,9 +58,13 @@ struct sy_attention {
     /* [T] index in its sequence of the first token of a token's document; NULL: 0 */
     const int32_t *doc_start;
     int64_t window; /* keys j with i - j < window; 0: all */
-    /* Forward, of one sequence: the first query row that is computed; what o and lse hold before it is nobody's
-     * then. */
+    /* Forward, of one sequence: the first query row that is computed; what o and lse hold before it is
+     * nobody's then. */
     int64_t first;
+    /* Forward, [n_texts]: instead of all of the above and below, these, each of one sequence, all of the same
+     * widths; they write to different memory. The host's, read before the call returns. n_texts 0: none. */
+    const struct sy_attention *texts;
+    int n_texts;
     struct sy_heads o;        /* [T, H, dv] stored: written forward, read backward */
     float *lse;               /* [T, H] in log2: written forward, read backward */
     struct sy_heads d_o, d_v; /* backward: in, out (stored) */

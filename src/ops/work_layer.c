@@ -64,7 +64,15 @@ static void attention(const struct sy_attention *o, int backward, struct sy_op_w
 
 OP(attention_fwd, sy_attention) {
     BEGIN;
-    attention(o, 0, w);
+    if (o->n_texts == 0)
+        attention(o, 0, w);
+    w->items = o->n_texts;
+    for (int i = 0; i < o->n_texts; i++) { /* operands of the last, work of all */
+        double flops = w->flops;
+        w->n = 0;
+        attention(&o->texts[i], 0, w);
+        w->flops += flops;
+    }
 }
 OP(attention_bwd, sy_attention) {
     BEGIN;

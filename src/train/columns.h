@@ -32,8 +32,8 @@ struct sy_figures {
     int64_t batch;          /* sequences of the step */
 };
 
-/* Local. For lines of at most `columns` (0: 79; more than 79 are not needed). what: BALANCE there are MoE layers,
- * BATCH it changes. */
+/* Local. For lines of at most `columns` (0: 79; more than 79 are not needed). what: BALANCE there are MoE
+ * layers, BATCH it changes. */
 enum { SY_COLUMNS_BALANCE = 1, SY_COLUMNS_BATCH = 2 };
 struct sy_columns sy_columns_choose(int64_t steps, int what, int columns);
 

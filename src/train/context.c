@@ -124,7 +124,7 @@ static void bring(struct sy_context *c, struct text *t) {
     own->n = t->known;
 }
 
-/* Whether a text that this pass computes leaves more of it than its slot has: then it comes in the next pass. */
+/* Whether a text of this pass leaves more of it than its slot has: then it comes in the next pass. */
 static int waits(const struct sy_context *c, const struct text *t, int n_taken) {
     if (by_place(c))
         return n_taken > 0;

@@ -1,10 +1,11 @@
 /* What comes after texts: the logits after contexts, whose keys and values are kept from call to call
  * (model/cache.h).
  *
- * Each text has a slot. What a slot holds of a context that begins as the one before began is used again; and what
- * another slot has of it is copied, so that samples of a prompt compute it once. All texts of a call are rows of
- * one pass, as many as it has room for; no bit depends on which. Of a context longer than seq_len the last seq_len
- * tokens are a sequence by themselves (NUMERICS 2): all of them move, and each token is then a pass over all.
+ * Each text has a slot. What a slot holds of a context that begins as the one before began is used again;
+ * and what another slot has of it is copied, so that samples of a prompt compute it once. All texts of a
+ * call are rows of one pass, as many as it has room for; no bit depends on which. Of a context longer than
+ * seq_len the last seq_len tokens are a sequence by themselves (NUMERICS 2): all of them move, and each
+ * token is then a pass over all.
  */
 #ifndef SY_TRAIN_CONTEXT_H
 #define SY_TRAIN_CONTEXT_H
@@ -17,16 +18,16 @@ struct sy_context;
 sy_status sy_context_create(struct sy_session *session, struct sy_context **out);
 void sy_context_destroy(struct sy_context *context);
 
-/* ids [n], n >= 1, at most the cache's tokens or, of a cache of seq_len tokens, any. slot: of the cache, another for
- * each text of a call. */
+/* ids [n], n >= 1, at most the cache's tokens or, of a cache of seq_len tokens, any. slot: of the cache,
+ * another for each text of a call. */
 struct sy_context_text {
     int slot;
     const int32_t *ids;
     int64_t n;
 };
 
-/* Local. logits[i] [vocab] after text i of n_texts, at most as many as the cache has: the host's, valid until the
- * next call. Errors: of the device. */
+/* Local. logits[i] [vocab] after text i of n_texts, at most as many as the cache has: the host's, valid
+ * until the next call. Errors: of the device. */
 sy_status sy_context_logits(struct sy_context *context, int n_texts, const struct sy_context_text *texts,
                             const float **logits);
 

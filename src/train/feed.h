@@ -20,8 +20,8 @@ sy_status sy_feed_fetch(struct sy_session *s, int64_t step);
 sy_status sy_feed_make_ahead(struct sy_session *s);
 void sy_feed_free_ahead(struct sy_session *s);
 
-/* Local. Between a step's last op and its wait: the sequences of step `next`, if the run has one, for the next
- * sy_feed_fetch. One that fails is fetched again there. */
+/* Local. Between a step's last op and its wait: the sequences of step `next`, if the run has one, for the
+ * next sy_feed_fetch. One that fails is fetched again there. */
 void sy_feed_fetch_ahead(struct sy_session *s, int64_t next);
 
 /* Local. n held-out sequences from `first` on, at the feed's beginning. */
@@ -39,8 +39,8 @@ struct sy_feed_text {
     int64_t n, cached;
     int slot;
 };
-/* The texts side by side, together no more than a pass has room for (sy_session_rows); enqueues their copy. rows
- * [n_texts], filled here, stays as long as the batch. */
+/* The texts side by side, together no more than a pass has room for (sy_session_rows); enqueues their copy.
+ * rows [n_texts], filled here, stays as long as the batch. */
 struct sy_batch sy_feed_texts(struct sy_session *s, const struct sy_feed_text *texts, int n_texts,
                               struct sy_text_rows *rows);
 

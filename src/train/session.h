@@ -149,12 +149,12 @@ sy_status sy_session_step(struct sy_session *session, int64_t s, struct sy_step_
  * the walk (place k holds sequence sy_walk_sequence(k)). */
 sy_status sy_session_step_filled(struct sy_session *session, int64_t s, struct sy_step_result *out);
 
-/* Collective. Everything is as a step of so many sequences needs it; what is of another batch is made anew, weights
- * and moments stay. sy_session_step does it (training.batch_ramp). Errors: ERR_MEMORY. */
+/* Collective. Everything is as a step of so many sequences needs it; what is of another batch is made anew,
+ * weights and moments stay. sy_session_step does it (training.batch_ramp). Errors: ERR_MEMORY. */
 sy_status sy_session_set_batch(struct sy_session *session, int64_t sequences);
 
-/* Collective. Mean loss over up to max_batches global batches, the largest of a batch_ramp, of held-out sequences
- * (negative: all), in nats per valid token. */
+/* Collective. Mean loss over up to max_batches global batches, the largest of a batch_ramp, of held-out
+ * sequences (negative: all), in nats per valid token. */
 sy_status sy_session_eval(struct sy_session *session, int64_t max_batches, double *loss, int64_t *n_valid);
 
 /* Collective. The digest of the weights as they are. Errors: of the device. */

@@ -1,7 +1,7 @@
-/* The law of a cache of keys and values (model/cache.h): logits after a context, of which only the new tokens
- * are computed, have the bits of a pass over all of it. For each attention and each numeric class, with the
- * context growing by one token, by several, going back to an earlier place, and beyond seq_len; of several texts at
- * once, whichever stand beside each other.
+/* The law of a cache of keys and values (model/cache.h): logits after a context, of which only the new
+ * tokens are computed, have the bits of a pass over all of it. For each attention and each numeric class,
+ * with the context growing by one token, by several, going back to an earlier place, and beyond seq_len; of
+ * several texts at once, whichever stand beside each other.
  */
 #include <string.h>
 

@@ -277,8 +277,8 @@ static void groups(void **state) {
         }
 }
 
-/* Rows so few that threads share their columns: panels side by side and those that are left, SwiGLU by columns of
- * both halves, depths that end between steps. */
+/* Rows so few that threads share their columns: panels side by side and those that are left, SwiGLU by
+ * columns of both halves, depths that end between steps. */
 static void few_rows(void **state) {
     (void)state;
     random_state = 15;
@@ -314,7 +314,8 @@ static void empty_sides(void **state) {
 
 /* --- laws and controls ---------------------------------------------------------------------------------- */
 
-/* Maps are padded by themselves: two maps of odd k are not one of their sum (x86, amx, sm90), and are in fp32. */
+/* Maps are padded by themselves: two maps of odd k are not one of their sum (x86, amx, sm90), and are in
+ * fp32. */
 static void maps_pad_by_themselves(void **state) {
     (void)state;
     enum { K = 33, N = 64 };

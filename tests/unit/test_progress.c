@@ -124,7 +124,9 @@ static void never_wider(void **state) {
             assert_true((int)strlen(head) <= columns && strlen(head) <= SY_LINE_COLUMNS);
             for (size_t i = 0; i < sizeof x / sizeof *x; i++) {
                 double y = x[i] == x[i] ? x[i] : 1e308;
-                struct sy_figures f = {steps[s], x[i], x[i], fmin(y, 1e3), y, y, y, y, y, 1, y, INT64_MAX, columns % 3 ? INT64_MAX : 99999};
+                int64_t batch = columns % 3 ? INT64_MAX : 99999;
+                struct sy_figures f = {steps[s], x[i], x[i], fmin(y, 1e3), y, y,
+                                       y,        y,    y,    1,            y, INT64_MAX, batch};
                 sy_columns_line(&c, &f, line);
                 assert_int_equal(strlen(line), strlen(head));
             }

@@ -8,6 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include <cmocka.h>
 
 #include "base/threads.h"
@@ -60,6 +63,34 @@ static void oversubscribed(void **state) {
     (void)state;
     rounds(17, 300);
     rounds(MOST, 100);
+}
+
+/* Shares of threads that still sleep are the caller's: of 64 threads on fewer processors it has more than
+ * its own in some round. */
+struct takers {
+    pthread_t caller;
+    atomic_int by_caller, by_others;
+};
+static void note_taker(void *arg, int thread, int n_threads) {
+    struct takers *t = arg;
+    (void)n_threads;
+    if (pthread_equal(pthread_self(), t->caller))
+        atomic_fetch_add(&t->by_caller, 1);
+    else if (thread > 0)
+        atomic_fetch_add(&t->by_others, 1);
+}
+
+static void sleepers_hold_nobody_up(void **state) {
+    (void)state;
+    enum { ROUNDS = 200 };
+    struct takers t = {.caller = pthread_self()};
+    struct sy_pool *pool;
+    assert_int_equal(sy_pool_create(MOST, &pool), SY_OK);
+    for (int i = 0; i < ROUNDS; i++)
+        sy_pool_run(pool, note_taker, &t);
+    sy_pool_destroy(pool);
+    assert_int_equal(t.by_caller + t.by_others, ROUNDS * MOST);
+    assert_true(t.by_caller > ROUNDS);
 }
 
 /* Longer than anybody spins: the caller is late, or one of the threads is, thread 0 among them. */
@@ -185,10 +216,15 @@ static void threads_do_not_change_bits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ten_thousand_rounds), cmocka_unit_test(oversubscribed),
-        cmocka_unit_test(sleepers_are_woken),  cmocka_unit_test(create_and_destroy),
-        cmocka_unit_test(without_a_pool),      cmocka_unit_test(sizes_out_of_range),
-        cmocka_unit_test(ranges_cover_once),   cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(sleepers_hold_nobody_up),
+        cmocka_unit_test(ten_thousand_rounds),
+        cmocka_unit_test(oversubscribed),
+        cmocka_unit_test(sleepers_are_woken),
+        cmocka_unit_test(create_and_destroy),
+        cmocka_unit_test(without_a_pool),
+        cmocka_unit_test(sizes_out_of_range),
+        cmocka_unit_test(ranges_cover_once),
+        cmocka_unit_test(threads_do_not_change_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,9 @@ static void attention_fwd_fast(const struct sy_exec *x, const struct sy_attentio
 }
 
 extern "C" void sy_cuda_attention_fwd(const struct sy_exec *x, const struct sy_attention *op) {
-    if (op->sequences * op->seq_len == 0)
+    for (int i = 0; i < op->n_texts; i++)
+        sy_cuda_attention_fwd(x, &op->texts[i]);
+    if (op->n_texts > 0 || op->sequences * op->seq_len == 0)
         return;
     switch (attention_fast(*op, 0)) {
     case 64:

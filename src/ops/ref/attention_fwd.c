@@ -159,5 +159,8 @@ void SY_FN(attention_fwd)(const struct sy_exec *x, const struct sy_attention *op
         return;
     }
 #endif
-    sy_pool_run(x->pool, run, &w);
+    for (int i = 0; i < op->n_texts; i++)
+        SY_FN(attention_fwd)(x, &op->texts[i]);
+    if (op->n_texts == 0)
+        sy_pool_run(x->pool, run, &w);
 }

@@ -1,5 +1,5 @@
-/* linear: y = BF(CHAIN(x, w) + bias) for the rows of each group; with SwiGLU behind it whole rows g | u, or, where
- * these are few, columns of g with those of u.
+/* linear: y = BF(CHAIN(x, w) + bias) for the rows of each group; with SwiGLU behind it whole rows g | u,
+ * or, where these are few, columns of g with those of u.
  */
 #include "ops/ref/product_kernel.h"
 #include "ops/ref/products.h"

@@ -174,8 +174,8 @@ static const char *fetched(const struct work *w, const struct tile *c, const str
 }
 
 /* The chains of a tile over a block: in one go where all of it was packed here, else piece by piece. left,
- * right: what was packed; as arguments, for two words just stored and loaded as one vector wait for all stores
- * before. */
+ * right: what was packed; as arguments, for two words just stored and loaded as one vector wait for all
+ * stores before. */
 static void run_tile(const struct work *w, const struct block *b, const struct tile *c, const uint32_t *left,
                      const uint32_t *right) {
     const struct product_kernel *t = w->t;

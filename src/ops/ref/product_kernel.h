@@ -7,8 +7,8 @@
  *     right    [steps][nr]        a panel, nr a multiple of lanes
  *
  * Rows of k of a slice are filled up with +0 to a multiple of KB, a step of the chain, by the slice itself.
- * A kernel packs rows in the order in which it takes them, and the words of a left-hand side's block of KB rows in
- * any.
+ * A kernel packs rows in the order in which it takes them, and the words of a left-hand side's block of KB
+ * rows in any.
  */
 #ifndef SY_OPS_REF_PRODUCT_KERNEL_H
 #define SY_OPS_REF_PRODUCT_KERNEL_H
@@ -35,8 +35,8 @@ struct micro {
     const char *next; /* 64 bytes a step that are read soon */
 };
 
-/* Rows of stored values as they lie, by panels side by side: each word of the right-hand side is read once, and
- * enough chains are under way to hide an instruction's latency where there are few rows. */
+/* Rows of stored values as they lie, by panels side by side: each word of the right-hand side is read once,
+ * and enough chains are under way to hide an instruction's latency where there are few rows. */
 enum { FEW_ROWS = 3, FEW_PANELS = 4 };
 struct few {
     int64_t steps;

@@ -99,8 +99,8 @@ static inline void deal_rows(struct deal *d, int64_t rows, int64_t work, struct 
     d->at += rows * work;
 }
 
-/* Columns of a row of outputs that a thread takes together: all, unless rows are too few for the threads; then so
- * that each has two pieces of a row. */
+/* Columns of a row of outputs that a thread takes together: all, unless rows are too few for the threads;
+ * then so that each has two pieces of a row. */
 static inline int64_t columns_together(int64_t rows, int64_t n, int n_threads) {
     enum { ENOUGH = 64, PIECES = 2 };
     int64_t each = (n / (PIECES * n_threads) + COLUMNS - 1) / COLUMNS * COLUMNS;
@@ -113,7 +113,7 @@ struct row_products {
     const struct sy_rows *rows;
     int64_t n;
     int whole; /* products have an `after` */
-    /* Instead, where a row is cut: columns j and half + j stay together, and what comes after has n of each. */
+    /* Instead, where a row is cut: columns j and half + j stay together, what comes after has n of each. */
     int64_t half;
     void (*after)(const struct sy_exec *x, const void *op, int64_t row, int64_t j, int64_t n, void *scratch);
     /* Of `rows` rows of a group, `row` the first of them. */

@@ -1,6 +1,7 @@
 /* Attention forward of class x86 by VDPBF16PS: ops/ref/attention_fwd.c has the equations, this the same
  * order of sums. A thread has whole tiles of 64 queries, those of one key-value head after another, whose
- * keys and values it packs once; a query by itself reads them where they lie. Classes fp32 and sm90 are the tier avx512's. */
+ * keys and values it packs once; a query by itself reads them where they lie. Classes fp32 and sm90 are the
+ * tier avx512's. */
 #include "ops/ref/protos.h"
 #include "ops/simd/attention_one_avx512_bf16.h"
 
@@ -36,15 +37,22 @@ static struct buffers carve(const struct sy_exec *x, const struct sy_attention *
 
 /* --- keys and values, packed once ----------------------------------------------------------------------- */
 
+/* Keys of a block, and their pairs: fewer in the last one. */
+static int64_t keys_in(const struct sy_attention *op, int64_t block) {
+    return min64(KEYS, op->seq_len - block * KEYS);
+}
+static int64_t pairs_in(const struct sy_attention *op, int64_t block) { return (keys_in(op, block) + 1) / 2; }
+
 static void pack_block(const struct sy_attention *op, struct buffers *u, int64_t block) {
     int64_t j0 = block * KEYS;
-    struct tokens at = {u->b * op->seq_len + j0, min64(KEYS, op->seq_len - j0), u->kv};
+    struct tokens at = {u->b * op->seq_len + j0, keys_in(op, block), u->kv};
+    int64_t panels = up_to(at.n, PANEL), pairs = pairs_in(op, block);
     struct stored keys = {u->rows.at, u->w.row}, values = {u->rows.at, u->w.value_row};
-    gather_parts(op, 1, at, KEYS, keys);
-    pack_along_rows(keys, KEYS, u->w.pairs, u->keys + j0 * u->w.pairs);
-    gather_values(op->v, at, op->dv, KEYS, values);
-    pack_down_rows(values, KEY_PAIRS, u->w.value_row, u->values + block * KEY_PAIRS * u->w.value_row);
-    u->finite[block] = all_stored_finite(values, KEYS);
+    gather_parts(op, 1, at, panels, keys);
+    pack_along_rows(keys, panels, u->w.pairs, u->keys + j0 * u->w.pairs);
+    gather_values(op->v, at, op->dv, 2 * pairs, values);
+    pack_down_rows(values, pairs, u->w.value_row, u->values + block * KEY_PAIRS * u->w.value_row);
+    u->finite[block] = all_stored_finite(values, 2 * pairs);
 }
 
 /* Blocks first .. last are packed. */
@@ -102,9 +110,9 @@ static inline __attribute__((always_inline)) void softmax_row(const struct sy_at
 }
 
 static void softmax(const struct sy_attention *op, const struct sight *sight, const struct buffers *u,
-                    struct row_state *state) {
+                    struct row_state *state, int64_t rows) {
     int half = vectors_seen(sight) == HALF;
-    for (int64_t r = 0; r < QUERIES; r++) {
+    for (int64_t r = 0; r < rows; r++) {
         const float *s = u->s + r * KEYS;
         uint16_t *p = u->p.at + r * KEYS;
         if (sees_none(sight->row[r]))
@@ -118,14 +126,15 @@ static void softmax(const struct sy_attention *op, const struct sight *sight, co
 
 /* O = CHAIN over the block's keys of (p, v). Where v is not finite, rows without an allowed key are put back:
  * the block changes nothing there. */
-static void add_values(const struct sight *sight, struct buffers *u, int64_t block, int64_t dv) {
+static void add_values(const struct sy_attention *op, const struct sight *sight, struct buffers *u,
+                       int64_t block, int64_t rows) {
     int64_t row = u->w.value_row;
     int whole = !u->finite[block];
     if (whole)
-        memcpy(u->kept, u->o, (size_t)(QUERIES * row) * sizeof(float));
-    add_products(&(struct chains){sight->group, GROUPS, KEY_PAIRS, dv, whole}, as_left(u->p, 0),
-                 u->values + block * KEY_PAIRS * row, (struct sums){u->o, row, 0});
-    for (int64_t r = 0; r < QUERIES && whole; r++)
+        memcpy(u->kept, u->o, (size_t)(rows * row) * sizeof(float));
+    add_products(&(struct chains){sight->group, rows / GROUP, pairs_in(op, block), op->dv, whole},
+                 as_left(u->p, 0), u->values + block * KEY_PAIRS * row, (struct sums){u->o, row, 0});
+    for (int64_t r = 0; r < rows && whole; r++)
         if (sees_none(sight->row[r]))
             memcpy(u->o + r * row, u->kept + r * row, (size_t)row * sizeof(float));
 }
@@ -149,19 +158,20 @@ static void fetch_next(const struct sy_attention *op, const struct queries *q) {
 static void tile(const struct sy_attention *op, const struct queries *q, struct buffers *u) {
     struct tokens at = {q->b * op->seq_len + q->i0, q->n, q->head};
     int64_t first = first_block(op, q->b, q->i0, q->n), last = (q->i0 + q->n - 1) / KEYS;
+    int64_t rows = up_to(q->n, GROUP); /* the groups behind them see nothing */
     struct row_state state[QUERIES];
     struct sight sight;
     need(op, u, q, first, last);
     for (int r = 0; r < QUERIES; r++)
         state[r] = (struct row_state){-INFINITY, 0.0f, 0, u->o + r * u->w.value_row};
-    memset(u->o, 0, (size_t)(QUERIES * u->w.value_row) * sizeof(float));
-    gather_parts(op, 0, at, QUERIES, u->q);
+    memset(u->o, 0, (size_t)(rows * u->w.value_row) * sizeof(float));
+    gather_parts(op, 0, at, rows, u->q);
     fetch_next(op, q);
     for (int64_t block = first; block <= last; block++) {
         see(op, q, block * KEYS, &sight);
         scores(u->w.pairs, u->q, u->keys + block * KEYS * u->w.pairs, &sight, u->s);
-        softmax(op, &sight, u, state);
-        add_values(&sight, u, block, op->dv);
+        softmax(op, &sight, u, state, rows);
+        add_values(op, &sight, u, block, rows);
     }
     for (int64_t r = 0; r < q->n; r++)
         finish(op, at, r, &state[r]);
@@ -187,12 +197,32 @@ static void one(const struct sy_attention *op, int64_t head) {
     finish(op, (struct tokens){op->first, 1, head}, 0, &state);
 }
 
-static void run_one(void *arg, int thread, int n_threads) {
-    const struct sy_attention *op = arg;
+/* Queries of several texts: a thread has some heads of each. */
+struct ones {
+    const struct sy_attention *op;
+    int n;
+};
+
+static void run_ones(void *arg, int thread, int n_threads) {
+    const struct ones *w = arg;
     int64_t lo, hi;
-    sy_range(op->heads, 1, thread, n_threads, &lo, &hi);
-    for (int64_t h = lo; h < hi; h++)
-        one(op, h);
+    sy_range(w->op->heads, 1, thread, n_threads, &lo, &hi);
+    for (int i = 0; i < w->n; i++)
+        for (int64_t h = lo; h < hi; h++)
+            one(&w->op[i], h);
+}
+
+/* Whether all are such queries; then they are done. */
+static int do_ones(const struct sy_exec *x, const struct sy_attention *op, int n) {
+    int64_t work = 0;
+    for (int i = 0; i < n; i++) {
+        int64_t d = op[i].slice[0].d + (op[i].n_slices > 1 ? op[i].slice[1].d : 0) + op[i].dv;
+        if (!is_one(&op[i]))
+            return 0;
+        work += op[i].heads * op[i].seq_len * d / 16;
+    }
+    sy_pool_run(pool_for(x, work), run_ones, &(struct ones){op, n});
+    return 1;
 }
 
 /* --- who does what -------------------------------------------------------------------------------------- */
@@ -233,11 +263,12 @@ void SY_FN(attention_fwd)(const struct sy_exec *x, const struct sy_attention *op
         sy_attention_fwd_avx512(x, op);
         return;
     }
-    if (is_one(op)) {
-        int64_t d = op->slice[0].d + (op->n_slices > 1 ? op->slice[1].d : 0) + op->dv;
-        sy_pool_run(pool_for(x, op->heads * op->seq_len * d / 16), run_one, (void *)(uintptr_t)op);
+    if (do_ones(x, op->n_texts ? op->texts : op, op->n_texts ? op->n_texts : 1))
         return;
-    }
+    for (int i = 0; i < op->n_texts; i++)
+        SY_FN(attention_fwd)(x, &op->texts[i]);
+    if (op->n_texts > 0)
+        return;
     w.blocks = tiles(&w, 0, 1, NULL);
     sy_pool_run(x->pool, run, &w);
 }

@@ -1,10 +1,10 @@
-/* Attention of one query, the last of its sequence, that sees all keys: what a text needs for its next token
- * (model/cache.h). The order of sums is that of attention_fwd_avx512_bf16.c; no key is masked, so that nothing
- * depends on whether values are finite.
+/* Attention of one query, the last of its sequence, that sees all keys: what a text needs for its next
+ * token (model/cache.h). The order of sums is that of attention_fwd_avx512_bf16.c; no key is masked, so
+ * that nothing depends on whether values are finite.
  *
- * Keys and values are read once, where they lie: 16 keys by 16 words are turned in registers, 16 chains side by
- * side; of two rows of values the words of a pair are made by unpacking, which leaves the columns of each 32 in the
- * order of `column`; they are put right at the end.
+ * Keys and values are read once, where they lie: 16 keys by 16 words are turned in registers, 16 chains
+ * side by side; of two rows of values the words of a pair are made by unpacking, which leaves the columns
+ * of each 32 in the order of `column`; they are put right at the end.
  */
 #ifndef SY_OPS_SIMD_ATTENTION_ONE_AVX512_BF16_H
 #define SY_OPS_SIMD_ATTENTION_ONE_AVX512_BF16_H
@@ -26,7 +26,8 @@ static inline const uint16_t *head_of(struct sy_heads v, int64_t token, int64_t 
     return (const uint16_t *)v.data + token * v.token + head * v.head;
 }
 
-/* s[n], up to KEYS of them: scores of the query with the keys from j0 on; behind the last key those of the last. */
+/* s[n], up to KEYS of them: scores of the query with the keys from j0 on; behind the last key those of the
+ * last. */
 static inline void one_scores(const struct sy_attention *op, int64_t head, int64_t kv, int64_t j0, int64_t n,
                               float *s) {
     for (int64_t j = 0; j < n; j += VECTOR) {

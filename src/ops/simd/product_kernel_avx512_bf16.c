@@ -1,9 +1,9 @@
 /* Micro-tiles of the tier avx512_bf16. Class x86 by VDPBF16PS, the instruction whose steps define it: a pair
  * of rows a word, the odd one first, subnormals flushed (NUMERICS 1). The others are the tier avx512's.
  *
- * 14 x 32 outputs: 28 of the 32 registers are accumulators; from 6 rows on they hide the instruction's latency
- * of 6 cycles. Fewer rows than that are three at most by 4 panels, where they lie. words_avx512_bf16.h has words
- * and packing.
+ * 14 x 32 outputs: 28 of the 32 registers are accumulators; from 6 rows on they hide the instruction's
+ * latency of 6 cycles. Fewer rows than that are three at most by 4 panels, where they lie.
+ * words_avx512_bf16.h has words and packing.
  */
 #include "ops/simd/words_avx512_bf16.h"
 
