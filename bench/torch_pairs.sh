@@ -11,7 +11,7 @@ for model in dsv3-debug gqa-debug; do
         ours=$("$bin" bench model $model --json --steps 5 --run.threads="$threads" --activation_checkpoint.mode=none \
             --training.global_batch_size=4 --training.local_batch_size=4 --numerics.lanes=4 |
             sed -n 's/.*"tokens_per_s":\([0-9.]*\).*/\1/p' | head -n 1)
-        theirs=$("$python" "$(dirname "$0")/torch_step.py" $model --threads "$threads" --steps 5 | tee /dev/stderr |
+        theirs=$("$python" "$(dirname "$0")/torch_step.py" $model --threads "$threads" --steps 5 | tee -a /dev/stderr |
             sed 's/.* \([0-9]*\) tokens.*/\1/' | sort -n | tail -n 1)
         ratio=$(echo "$ours $theirs" | awk '{ printf "%.3f", $1 / $2 }')
         echo "$model pair $pair: switchyard $ours, PyTorch $theirs tokens/s, ratio $ratio"
