@@ -193,7 +193,8 @@ int sy_pool_size(const struct sy_pool *pool) { return pool ? pool->n : 1; }
 
 int64_t sy_pool_runs(const struct sy_pool *pool) { return pool ? pool->runs : 0; }
 
-void sy_pool_run(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg) {
+/* takes: the caller does shares that nobody has begun. */
+static void run(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg, int takes) {
     if (pool)
         pool->runs++;
     if (!pool || pool->n == 1) {
@@ -207,7 +208,7 @@ void sy_pool_run(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg) 
     unsigned round = atomic_load(&pool->generation.value);
     (void)take(pool, 0, round);
     work(pool, 0);
-    for (int i = 1; i < pool->n; i++)
+    for (int i = 1; takes && i < pool->n; i++)
         if (take(pool, i, round)) {
             work(pool, i);
             atomic_fetch_sub(&pool->pending.value, 1);
@@ -218,6 +219,12 @@ void sy_pool_run(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg) 
     for (int i = 0; i < pool->n; i++)
         pool->shares[i] = pool->workers[i].share;
     pool->watch(pool->watcher, pool->n, pool->shares);
+}
+
+void sy_pool_run(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg) { run(pool, fn, arg, 1); }
+
+void sy_pool_run_each(struct sy_pool *pool, void (*fn)(void *, int, int), void *arg) {
+    run(pool, fn, arg, 0);
 }
 
 void sy_pool_watch(struct sy_pool *pool, void (*watch)(void *, int, const struct sy_pool_share *),

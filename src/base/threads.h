@@ -20,6 +20,9 @@ int sy_pool_size(const struct sy_pool *pool); /* 1 for NULL */
 
 /* Local. With pool NULL, fn runs once as (arg, 0, 1). */
 void sy_pool_run(struct sy_pool *pool, void (*fn)(void *arg, int thread, int n_threads), void *arg);
+/* Local. The same, each share by its own thread, whenever that comes: for what is to happen there, such as the first
+ * writing of memory. */
+void sy_pool_run_each(struct sy_pool *pool, void (*fn)(void *arg, int thread, int n_threads), void *arg);
 
 /* Local. How often sy_pool_run was called since creation; 0 for NULL. For the caller of sy_pool_run alone. */
 int64_t sy_pool_runs(const struct sy_pool *pool);

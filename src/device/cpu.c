@@ -29,7 +29,7 @@ static void zero_part(void *arg, int thread, int n_threads) {
 
 static void zero(const struct sy_device *d, void *block, size_t bytes) {
     struct block b = {block, (int64_t)bytes};
-    sy_pool_run(bytes >= 2 * PAGE ? d->state : NULL, zero_part, &b);
+    sy_pool_run_each(bytes >= 2 * PAGE ? d->state : NULL, zero_part, &b);
 }
 
 static void give(const struct sy_device *d, enum sy_place place, void *memory, size_t bytes) {

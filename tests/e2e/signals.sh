@@ -105,7 +105,7 @@ expect 143 "generate"
 says '^stopping after this token; again: quit now' "generate"
 
 # A step of seconds. What a signal does is said at once, with what a step takes.
-options="--training.steps=2 --training.global_batch_size=2048"
+options="--training.steps=2 --training.global_batch_size=16384"
 if [ -z "${QUICK-}" ]; then
     begin "$room/long"
     wait_for "$room/out" '^step .*loss'

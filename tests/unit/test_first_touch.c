@@ -38,9 +38,9 @@ static void pages_of(const struct sy_device *d, struct sy_pool *pool, long pages
     long before[THREADS];
     struct blocks b;
     struct sy_arena a;
-    sy_pool_run(pool, count, before);
+    sy_pool_run_each(pool, count, before);
     expect_ok(sy_arena_build(d, "a test", carve, &b, &a));
-    sy_pool_run(pool, count, pages);
+    sy_pool_run_each(pool, count, pages);
     for (int i = 0; i < THREADS; i++)
         pages[i] -= before[i];
     assert_true(is_zero(b.small, SMALL) && is_zero(b.large, BLOCK));

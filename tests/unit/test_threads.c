@@ -93,6 +93,20 @@ static void sleepers_hold_nobody_up(void **state) {
     assert_true(t.by_caller > ROUNDS);
 }
 
+/* run_each leaves every share but the first to its own thread, asleep or not. */
+static void each_by_its_own_thread(void **state) {
+    enum { ROUNDS = 50 };
+    struct takers t = {.caller = pthread_self()};
+    struct sy_pool *pool;
+    (void)state;
+    assert_int_equal(sy_pool_create(MOST, &pool), SY_OK);
+    for (int i = 0; i < ROUNDS; i++)
+        sy_pool_run_each(pool, note_taker, &t);
+    sy_pool_destroy(pool);
+    assert_int_equal(t.by_caller, ROUNDS);
+    assert_int_equal(t.by_others, ROUNDS * (MOST - 1));
+}
+
 /* Longer than anybody spins: the caller is late, or one of the threads is, thread 0 among them. */
 static void late(void *arg, int thread, int n_threads) {
     struct tally *t = arg;
@@ -217,6 +231,7 @@ static void threads_do_not_change_bits(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sleepers_hold_nobody_up),
+        cmocka_unit_test(each_by_its_own_thread),
         cmocka_unit_test(ten_thousand_rounds),
         cmocka_unit_test(oversubscribed),
         cmocka_unit_test(sleepers_are_woken),
