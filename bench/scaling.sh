@@ -9,9 +9,10 @@ bin=${1:-$here/build/switchyard}
 [ $# -eq 0 ] || shift
 out=$(mktemp "${TMPDIR:-/tmp}/scaling.XXXXXX")
 trap 'rm -f "$out"' EXIT
-lscpu | grep -E '^(Model name|CPU\(s\)|Thread\(s\) per core|Core\(s\) per socket|Socket\(s\)|NUMA node|L[123]|Hypervisor)'
+LC_ALL=C lscpu 2>&1 | grep -E '^(lscpu:|Model name|CPU\(s\)|Thread\(s\) per core|Core\(s\) per socket|Socket\(s\)|NUMA node|L[123]|Hypervisor)' ||
+    echo "lscpu: says nothing here"
 "$bin" --version
-uptime
+sed 's/^/load: /' /proc/loadavg
 case " $* " in *" --steps"*) ;; *) set -- --steps 3 "$@" ;; esac
 "$bin" bench scaling "$@" >"$out" || { cat "$out"; exit 1; }
 cat "$out"
