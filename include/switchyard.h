@@ -266,7 +266,7 @@ struct sy_generate_options {
     uint64_t seed;
     const char *const *stops; /* [n_stops] a text ends before the first of these that it has */
     int n_stops;
-    int json; /* an object a line, when its text has ended, in place of text as it is sampled */
+    int json;     /* an object a line, when its text has ended, in place of text as it is sampled */
     int together; /* texts that are computed together, which changes none of them; 0: 8 */
 };
 
@@ -322,7 +322,8 @@ sy_status sy_convert(const char *model_dir, const char *out, const struct sy_con
 struct sy_tokenize_options {
     size_t size;
     const char *tokenizer; /* as tokenizer.path: "byte", a tokenizer.json, or a folder with one */
-    /* one of these: a text; ids, to be made text; files or folders of text, or of tokens (or of lines of ids) */
+    /* one of these: a text; ids, to be made text; files or folders of text, or of tokens (or of lines of
+     * ids) */
     const char *text, *ids, *const *paths;
     int n_paths;
     int decode;           /* not 0: paths hold lines of ids, as are written without it */
@@ -452,13 +453,14 @@ struct sy_bench_options {
 
 /* Local. GFLOP/s of the products in every class and tier, beside the peak of the same moment: `what` is
  * "gemm"; an MoE layer, and its routing, permute and combine beside memcpy: "moe"; such layers of many sizes,
- * with the bound that memory sets: "layers". Reads json, threads, numeric_class and tier. Errors: also ERR_USAGE no such class or tier,
- * ERR_UNAVAILABLE a tier that this processor does not have. */
+ * with the bound that memory sets: "layers". Reads json, threads, numeric_class and tier. Errors: also
+ * ERR_USAGE no such class or tier, ERR_UNAVAILABLE a tier that this processor does not have. */
 sy_status sy_bench(const char *what, const struct sy_bench_options *options, const struct sy_io *io);
 
-/* Local. An op in every class and tier on one thread, on calls made up for it: microseconds, how many times as
- * fast as the reference, GFLOP/s, GB/s, and the share of the peak or of a copy's rate of the same moment: of
- * one op, or of all (NULL). Reads json, numeric_class and tier. Errors: as of sy_bench; ERR_USAGE no such op. */
+/* Local. An op in every class and tier on one thread, on calls made up for it: microseconds, how many times
+ * as fast as the reference, GFLOP/s, GB/s, and the share of the peak or of a copy's rate of the same
+ * moment: of one op, or of all (NULL). Reads json, numeric_class and tier. Errors: as of sy_bench;
+ * ERR_USAGE no such op. */
 sy_status sy_bench_ops(const char *op, const struct sy_bench_options *options, const struct sy_io *io);
 
 /* Local. Training steps of a config in parts, on made-up tokens (no data set is read): ms, medians over

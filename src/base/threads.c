@@ -1,12 +1,14 @@
 /* A pool of pthreads with a fixed partition: see threads.h.
  *
- * One generation counter starts a round, one countdown ends it. Both sides spin on the atomic for as long as a
- * short round takes, then sleep on it (Linux's futex). A sleeper counts itself before it looks again, and who
- * changes the word looks at that count afterwards, so that nobody is woken in vain, and none is left asleep.
+ * One generation counter starts a round, one countdown ends it. Both sides spin on the atomic for as long
+ * as a short round takes, then sleep on it (Linux's futex). A sleeper counts itself before it looks again,
+ * and who changes the word looks at that count afterwards, so that nobody is woken in vain, and none is
+ * left asleep.
  *
- * A share is taken by writing the round's number over the one before: by its own thread, or by the caller when
- * that is done with its own first. So a thread that the system has put aside, or that still sleeps, holds nobody
- * up; when it comes it finds its share of that round taken, perhaps of several, and waits for the next.
+ * A share is taken by writing the round's number over the one before: by its own thread, or by the caller
+ * when that is done with its own first. So a thread that the system has put aside, or that still sleeps,
+ * holds nobody up; when it comes it finds its share of that round taken, perhaps of several, and waits for
+ * the next.
  */
 #include "base/threads.h"
 

@@ -1,9 +1,9 @@
 /* A pool of pthreads with a fixed partition.
  *
- * sy_pool_run calls fn(arg, i, n) once for each i in 0..n-1 and returns when all are done: i = 0 on the calling
- * thread, which also takes the shares that nobody has begun when it is done with that one. No share may wait for
- * another. What a share does depends on (i, n) alone; results must not (NUMERICS 5: threads have no effect on
- * bits). Workers spin briefly, then sleep. One caller at a time.
+ * sy_pool_run calls fn(arg, i, n) once for each i in 0..n-1 and returns when all are done: i = 0 on the
+ * calling thread, which also takes the shares that nobody has begun when it is done with that one. No share
+ * may wait for another. What a share does depends on (i, n) alone; results must not (NUMERICS 5: threads
+ * have no effect on bits). Workers spin briefly, then sleep. One caller at a time.
  */
 #ifndef SY_BASE_THREADS_H
 #define SY_BASE_THREADS_H
@@ -20,8 +20,8 @@ int sy_pool_size(const struct sy_pool *pool); /* 1 for NULL */
 
 /* Local. With pool NULL, fn runs once as (arg, 0, 1). */
 void sy_pool_run(struct sy_pool *pool, void (*fn)(void *arg, int thread, int n_threads), void *arg);
-/* Local. The same, each share by its own thread, whenever that comes: for what is to happen there, such as the first
- * writing of memory. */
+/* Local. The same, each share by its own thread, whenever that comes: for what is to happen there, such as
+ * the first writing of memory. */
 void sy_pool_run_each(struct sy_pool *pool, void (*fn)(void *arg, int thread, int n_threads), void *arg);
 
 /* Local. How often sy_pool_run was called since creation; 0 for NULL. For the caller of sy_pool_run alone. */

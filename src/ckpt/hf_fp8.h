@@ -1,6 +1,7 @@
 /* Matrices of 8 bits in a Hugging Face folder, as DeepSeek-V3's and Qwen3's are published: a
- * quantization_config with quant_method "fp8" and a weight_block_size [bm, bn]. A matrix is F8_E4M3, and beside
- * it stands a tensor of scales, <name>_scale_inv [rows/bm, cols/bn], one a block of bm rows and bn columns:
+ * quantization_config with quant_method "fp8" and a weight_block_size [bm, bn]. A matrix is F8_E4M3, and
+ * beside it stands a tensor of scales, <name>_scale_inv [rows/bm, cols/bn], one a block of bm rows and bn
+ * columns:
  *
  *     w[i][j] = value[i][j] * scale[i / bm][j / bn]      one fp32 product
  */

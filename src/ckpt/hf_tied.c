@@ -1,5 +1,6 @@
 /* A Hugging Face folder of tied embeddings may hold the head's tensor beside the embedding's. transformers
- * ties them only if they are equal: a folder where they are not is another model than its config.json says. */
+ * ties them only if they are equal: a folder where they are not is another model than its config.json
+ * says. */
 #include "ckpt/internal.h"
 
 #include <stdlib.h>

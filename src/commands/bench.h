@@ -21,7 +21,8 @@ void sy_bench_copy(const struct sy_exec *x, void *to, const void *from, int64_t 
 enum { SY_BENCH_STEPS = 64 }; /* of a scaling, at most */
 enum { SY_BENCH_ROW = 2048 }; /* widest row of gemm and moe */
 
-/* Local. Errors: ERR_USAGE a class or tier that there is not, ERR_UNAVAILABLE a tier that does not run here. */
+/* Local. Errors: ERR_USAGE a class or tier that there is not, ERR_UNAVAILABLE a tier that does not run
+ * here. */
 sy_status sy_bench_check(const struct sy_bench_options *o);
 /* Whether a class and a tier are among those of the options. */
 int sy_bench_takes(const struct sy_bench_options *o, int cls, int tier);

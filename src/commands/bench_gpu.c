@@ -1,4 +1,5 @@
-/* What the benchmarks of a GPU's ops share: memory, random operands, time, rows, ceilings. See bench_gpu.h. */
+/* What the benchmarks of a GPU's ops share: memory, random operands, time, rows, ceilings. See
+ * bench_gpu.h. */
 #include "commands/bench_gpu.h"
 
 #include <stdlib.h>

@@ -137,8 +137,8 @@ void sy_gpu_bench_layers(struct sy_gpu_bench *b); /* MoE layers, forward and bac
 /* Local. ERR_USAGE a name that is no op's, or of one that has no row, and why. */
 sy_status sy_gpu_bench_check(const char *op);
 
-/* Local. "ops" (all sections of ops), "gemm", "attention" or "moe", ceilings first. Errors: ERR_MEMORY, ERR_RUNTIME of the
- * device. */
+/* Local. "ops" (all sections of ops), "gemm", "attention" or "moe", ceilings first. Errors: ERR_MEMORY,
+ * ERR_RUNTIME of the device. */
 sy_status sy_gpu_bench_run(struct sy_gpu_bench *b, const char *what);
 
 /* Local. Sets the exec: a GPU, with scratch. To be ended by sy_gpu_bench_close. Errors: those of

@@ -1,4 +1,5 @@
-/* switchyard bench ops|gemm|attention|moe --device cuda[:N]: which sections, in which sizes; see bench_gpu.h. */
+/* switchyard bench ops|gemm|attention|moe --device cuda[:N]: which sections, in which sizes; see
+ * bench_gpu.h. */
 #include <stdio.h>
 
 #include "base/machine.h"

@@ -1,6 +1,6 @@
-/* switchyard bench layers: an MoE layer, forward and backward, as in bench_layer.c, over T = 1k .. 64k at E 64 and
- * over E = 8 .. 512 at T 8k: GFLOP/s of each row, its share of the register-only peak, and the bound that memory
- * sets, since with many experts a layer has few rows for each gradient:
+/* switchyard bench layers: an MoE layer, forward and backward, as in bench_layer.c, over T = 1k .. 64k at E
+ * 64 and over E = 8 .. 512 at T 8k: GFLOP/s of each row, its share of the register-only peak, and the bound
+ * that memory sets, since with many experts a layer has few rows for each gradient:
  *
  *     bytes    fp32 gradients written once; bf16 weights read twice, forward and backward
  *     bound    FLOPs over the longer of FLOPs / peak and bytes / memcpy's rate, bytes read and written

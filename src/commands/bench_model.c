@@ -1,9 +1,9 @@
 /* switchyard bench model: training steps of a configuration in parts, medians over steps; calls of
  * ops and runs of the pool.
  *
- * Needs no data set: sequences are made up (bench_steps.h; --ids random). The digest is a function of configuration, ids and steps alone: two
- * programs that print different ones did not do the same work. Over ranks each does the steps, and
- * rank 0's times are shown.
+ * Needs no data set: sequences are made up (bench_steps.h; --ids random). The digest is a function of
+ * configuration, ids and steps alone: two programs that print different ones did not do the same work. Over
+ * ranks each does the steps, and rank 0's times are shown.
  *
  * On a GPU the steps are done twice: as they are, for the total, the time that the host needs and what
  * it launches; then with a wait behind every op, for the parts.

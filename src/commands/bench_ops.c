@@ -2,9 +2,9 @@
  * the tiers are compared with (ops/calls.h). Memory is made anew before each time that is taken, so that an
  * op in place always meets the same values.
  *
- * Before and after the times of an op stand the register-only peak of class and tier, and a copy of COPY bytes,
- * larger than caches. The share is that of the bound that takes longer: FLOPs at that peak, or bytes at the
- * copy's rate; above 1: the call fits into caches.
+ * Before and after the times of an op stand the register-only peak of class and tier, and a copy of COPY
+ * bytes, larger than caches. The share is that of the bound that takes longer: FLOPs at that peak, or bytes
+ * at the copy's rate; above 1: the call fits into caches.
  */
 #include <stdio.h>
 

@@ -4,14 +4,14 @@
  *     for each number of threads       a session of its own, whose memory its own threads touched first
  *     round by round, all in turn      the peak's loop, a step (bench_steps.h), the loop again
  *
- * A round's ratio is (tokens/s over those of the first number) / (peak over that of the first): 1 where a step
- * gains as much as pure arithmetic does; below, where its threads wait for memory or for each other, or one
- * works alone. Medians of the rounds. Of each op also the time in which one thread works alone, and the mean
- * time that a thread of a run of the pool is done before the last one.
+ * A round's ratio is (tokens/s over those of the first number) / (peak over that of the first): 1 where a
+ * step gains as much as pure arithmetic does; below, where its threads wait for memory or for each other,
+ * or one works alone. Medians of the rounds. Of each op also the time in which one thread works alone, and
+ * the mean time that a thread of a run of the pool is done before the last one.
  *
- * --cpu: as if each thread had a processor: a run of the pool takes as long as the processor time of its thread
- * with the most, so that a fixed partition can be judged on fewer processors than threads; the peak's gain is
- * then that of the threads' number.
+ * --cpu: as if each thread had a processor: a run of the pool takes as long as the processor time of its
+ * thread with the most, so that a fixed partition can be judged on fewer processors than threads; the
+ * peak's gain is then that of the threads' number.
  */
 #include <stdlib.h>
 

@@ -52,9 +52,9 @@ struct sy_device {
 /* The CPU: segments of any length. */
 const struct sy_device *sy_device_cpu(void);
 
-/* Local. The same, whose memory is first written by the threads of a pool, each its part of every block, as ops
- * deal rows to them: where memory is nearer to some processors than to others, a page lies with who writes it
- * first. Errors: ERR_MEMORY. Owned by the caller; the pool must outlive it. */
+/* Local. The same, whose memory is first written by the threads of a pool, each its part of every block, as
+ * ops deal rows to them: where memory is nearer to some processors than to others, a page lies with who
+ * writes it first. Errors: ERR_MEMORY. Owned by the caller; the pool must outlive it. */
 sy_status sy_device_cpu_create(struct sy_pool *pool, struct sy_device **out);
 int sy_device_is_cpu(const struct sy_device *device); /* one of these */
 

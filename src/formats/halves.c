@@ -25,8 +25,8 @@ static uint16_t to_bf16(uint32_t u) {
     return (uint16_t)((u + 0x7fffu + (u >> 16 & 1)) >> 16);
 }
 
-/* x / 2^-24 is exact for what becomes subnormal, and rounded to an integer by the addition of 2^23: to nearest
- * even. */
+/* x / 2^-24 is exact for what becomes subnormal, and rounded to an integer by the addition of 2^23: to
+ * nearest even. */
 static uint16_t to_f16(uint32_t u) {
     uint16_t sign = (uint16_t)(u >> 16 & 0x8000u);
     uint32_t a = u & 0x7fffffffu;

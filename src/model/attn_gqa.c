@@ -147,17 +147,6 @@ static struct sy_attention attention_of(const struct sy_layer_ctx *c, const stru
     return op;
 }
 
-static void attend(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
-                   const struct sy_attn_act *act) {
-    const struct sy_batch *b = call->batch;
-    struct sy_attention op = attention_of(c, b, act, NULL);
-    if (b->n_texts > 0)
-        sy_attend_texts(
-            c, &(struct sy_attend){b, widths(c->model), views_of(c->model, act), &act->cache, op_of});
-    else if (!call->saved)
-        c->x->ops->attention_fwd(c->x, &op);
-}
-
 static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, struct sy_mat n,
                 const struct sy_attn_act *act, struct sy_mat x, struct sy_mat y) {
     const struct sy_layer_weights *w = call->w;
@@ -172,7 +161,9 @@ static void fwd(const struct sy_layer_ctx *c, const struct sy_attn_call *call, s
     }
     rope(c, call->batch, c->model->n_heads, 0, act->q);
     rope(c, call->batch, c->model->n_kv_heads, 0, act->k);
-    attend(c, call, act);
+    struct sy_attention whole = attention_of(c, call->batch, act, NULL);
+    sy_attend(c, call, &whole,
+              &(struct sy_attend){widths(c->model), views_of(c->model, act), &act->cache, op_of});
     sy_linear_fwd_add(c->x, t, &w->wo, w->bo, act->o, (struct sy_added){x, y});
 }
 

@@ -116,15 +116,24 @@ static void end(const struct sy_layer_ctx *c, const struct sy_attend *what, cons
              from_token(what->rows.o, text->row));
 }
 
-void sy_attend_texts(const struct sy_layer_ctx *c, const struct sy_attend *what) {
-    const struct sy_text_rows *text = what->batch->texts;
+static void attend_texts(const struct sy_layer_ctx *c, const struct sy_batch *b,
+                         const struct sy_attend *what) {
+    const struct sy_text_rows *text = b->texts;
     struct sy_attention op[AT_ONCE];
-    for (int i = 0, n; i < what->batch->n_texts; i += n, text += n) {
-        n = what->batch->n_texts - i < AT_ONCE ? what->batch->n_texts - i : AT_ONCE;
+    for (int i = 0, n; i < b->n_texts; i += n, text += n) {
+        n = b->n_texts - i < AT_ONCE ? b->n_texts - i : AT_ONCE;
         for (int k = 0; k < n; k++)
             op[k] = begin(c, what, &text[k]);
         c->x->ops->attention_fwd(c->x, &(struct sy_attention){.texts = op, .n_texts = n});
         for (int k = 0; k < n; k++)
             end(c, what, &text[k], &op[k]);
     }
+}
+
+void sy_attend(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
+               const struct sy_attention *whole, const struct sy_attend *texts) {
+    if (call->batch->n_texts > 0)
+        attend_texts(c, call->batch, texts);
+    else if (!call->saved)
+        c->x->ops->attention_fwd(c->x, whole);
 }

@@ -25,16 +25,16 @@ void sy_cache_take_shared(const struct sy_layer_ctx *c, struct sy_arena *a, cons
 void sy_cache_take_layer(const struct sy_layer_ctx *c, struct sy_arena *a, const struct sy_attn_widths *w,
                          struct sy_attn_cache *cache);
 
-/* Attention of the batch's texts: rows are its own, `op` makes the op that reads and writes such views but
- * for sequences, seq_len and first. */
+/* Attention of a call's batch. Of texts: rows are its own, `op` makes the op that reads and writes such
+ * views but for sequences, seq_len and first. Without texts: `whole`, unless what it writes was saved. */
 struct sy_attend {
-    const struct sy_batch *batch;
     struct sy_attn_widths widths;
     struct sy_attn_views rows;
     const struct sy_attn_cache *cache;
     struct sy_attention (*op)(const struct sy_layer_ctx *c, const struct sy_attn_views *views);
 };
-void sy_attend_texts(const struct sy_layer_ctx *c, const struct sy_attend *what);
+void sy_attend(const struct sy_layer_ctx *c, const struct sy_attn_call *call,
+               const struct sy_attention *whole, const struct sy_attend *texts);
 
 /* The first n tokens of slot `from` of a layer are those of slot `to`, too. */
 void sy_cache_copy(const struct sy_layer_ctx *c, const struct sy_attn_widths *w,

@@ -1,6 +1,6 @@
 /* Which of some tiers is the fastest here: the same product and attention of a class in turn, on the calling
- * thread, of which attention has a fifth of the FLOPs, as in a step of dsv3-debug: a processor's products may be as
- * fast in two tiers whose attention is not.
+ * thread, of which attention has a fifth of the FLOPs, as in a step of dsv3-debug: a processor's products
+ * may be as fast in two tiers whose attention is not.
  *
  * A tier's time is its shortest, as what else the machine does only adds. One that is clearly behind after a
  * turn is out; when two go on to the end they are as good as equal, and either may be taken: all have the

@@ -16,7 +16,8 @@ struct sy_rmsnorm_fwd { /* r = 1/sqrt(fma(V64(x x), fp32(1/d), eps)); y = BF((x 
     float *r;          /* [tokens, heads] or NULL */
 };
 
-/* t = dy g; c = V64(t x); k = ((c r) r) fp32(1/d); dx = BF(r fma(-k, x, t)), with a residual BF(residual + that) */
+/* t = dy g; c = V64(t x); k = ((c r) r) fp32(1/d); dx = BF(r fma(-k, x, t)), with a residual BF(residual +
+ * that) */
 struct sy_rmsnorm_bwd {
     int64_t tokens, heads, d;
     struct sy_heads dy, x; /* stored */

@@ -1,5 +1,6 @@
 /* Who watches a training: progress line, metrics.jsonl, report, TensorBoard, alerts, Prometheus, traces and
- * snapshots of memory. What a rank alone has of them is the first one's; traces and snapshots are every rank's.
+ * snapshots of memory. What a rank alone has of them is the first one's; traces and snapshots are every
+ * rank's.
  */
 #ifndef SY_TRAIN_WATCHERS_H
 #define SY_TRAIN_WATCHERS_H

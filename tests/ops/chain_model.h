@@ -1,9 +1,9 @@
 /* CHAIN and BF (NUMERICS 1) by a second, scalar definition in integers; with it what the tests of products
  * share: random operands by regime, wrong orders as negative controls, stored values, an exec.
  *
- * A term is sign * m * 2^e, m an integer. x86, amx and fp32 add two terms exactly in 128 bits and round once; sm90
- * adds 17 truncated terms in 64 bits. Nothing here uses fmaf, doubles or a flushing flag. Include it first in
- * a test.
+ * A term is sign * m * 2^e, m an integer. x86, amx and fp32 add two terms exactly in 128 bits and round
+ * once; sm90 adds 17 truncated terms in 64 bits. Nothing here uses fmaf, doubles or a flushing flag.
+ * Include it first in a test.
  */
 #ifndef SY_TESTS_OPS_CHAIN_MODEL_H
 #define SY_TESTS_OPS_CHAIN_MODEL_H

@@ -1,5 +1,5 @@
-/* Which tiers and classes a run compares: all; with ONLY_TIER or ONLY_CLASS in the environment the one of that
- * name, as tools/amx.sh has it. A name that is none ends the test. Included after cmocka's headers.
+/* Which tiers and classes a run compares: all; with ONLY_TIER or ONLY_CLASS in the environment the one of
+ * that name, as tools/amx.sh has it. A name that is none ends the test. Included after cmocka's headers.
  */
 #ifndef SY_TESTS_OPS_ONLY_H
 #define SY_TESTS_OPS_ONLY_H

@@ -1,6 +1,7 @@
 /* The tier amx where there is no AMX: its kernel, its driver and its attention, compiled anew with tile
  * instructions in software (amx_on_cpu.h), TDPBF16PS by FMA. The made-up calls of
- * ops/calls.h in every class, each compared with the reference; a tile instruction with another order is seen.
+ * ops/calls.h in every class, each compared with the reference; a tile instruction with another order is
+ * seen.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -245,8 +245,8 @@ static void pairs(const struct call *c, int64_t b, int64_t h, const struct answe
     }
 }
 
-/* Goes on with acc[key, i] over this head's queries: rows from a block of every KB before the key on, the earlier are
- * zero. */
+/* Goes on with acc[key, i] over this head's queries: rows from a block of every KB before the key on, the
+ * earlier are zero. */
 static void over_queries(const struct call *c, int64_t b, int64_t h, const float *p, struct sy_heads x,
                          int64_t d, float *acc) {
     int64_t n = c->op.seq_len, t0 = b * n;

@@ -254,8 +254,8 @@ static void edges_by_hand(void **state) {
     assert_true(same(model_fma(-0x1p-76f, 0x1p-76f, t, 1), t));
     assert_true(same(model_fma(-0x1p-75f, 0x1p-75f, t, 1), 0.0f));
     assert_true(same(model_fma(-0x1p-75f, 0x1p-75f, t, 0), t));
-    /* amx: a chain from +0 for each parity; acc meets their sum alone. A last block may end after any row: its
-     * missing products change no bit but the sign of a zero, which + 0.0f takes away. */
+    /* amx: a chain from +0 for each parity; acc meets their sum alone. A last block may end after any row:
+     * its missing products change no bit but the sign of a zero, which + 0.0f takes away. */
     const float x[4] = {1.0f, 0x1p-24f, 0x1p-24f, 0x1p-24f}, one[4] = {1, 1, 1, 1};
     assert_true(same(model_amx(4, x, one, 0.0f, RIGHT), 0x1.000002p+0f)); /* 1 + 2^-24 + 2^-23: 1 + 2^-23 */
     assert_true(same(model_amx(4, x, one, 0.0f, EVEN_FIRST), 1.0f));

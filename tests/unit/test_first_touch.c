@@ -1,6 +1,6 @@
-/* Where memory lies with who writes it first, that is the thread that will use it: a block of a CPU's arena is
- * zeroed by all threads of its pool, each its part, also on pages that were used before; an arena without a pool
- * by its maker alone. The pages that a thread wrote first are its minor faults.
+/* Where memory lies with who writes it first, that is the thread that will use it: a block of a CPU's arena
+ * is zeroed by all threads of its pool, each its part, also on pages that were used before; an arena
+ * without a pool by its maker alone. The pages that a thread wrote first are its minor faults.
  */
 #include <stdlib.h>
 #include <sys/resource.h>

@@ -159,23 +159,12 @@ static void write_folder(struct folder *f, enum sy_safetensors_dtype dtype) {
     assert_int_equal(sy_safetensors_writer_finish(w, 0, NULL), SY_OK);
 }
 
-struct flat {
-    const struct sy_params *params;
-    float *x;
-};
-
-static sy_status put(void *self, const struct sy_ckpt_range *r, const float *from) {
-    const struct flat *f = self;
-    memcpy(f->x + flat_at(f->params, &f->params->tensor[r->tensor]) + r->first, from, 4 * (size_t)r->n);
-    return SY_OK;
-}
-
 /* What load gives; the digest is that of the model's tensors, one by one. */
 static sy_status load(const struct folder *f, float *got, char digest[SY_DIGEST_CHARS]) {
     struct sy_ckpt *ckpt = NULL;
     struct sy_config *config = NULL;
     struct flat flat = {f->params, got};
-    struct sy_ckpt_store store = {.self = &flat, .put = put};
+    struct sy_ckpt_store store = {.self = &flat, .put = flat_put};
     struct sy_ckpt_target target = {.params = f->params, .store = &store};
     assert_int_equal(sy_config_create(&config), SY_OK);
     if (sy_ckpt_open(f->path, 0, &ckpt) != SY_OK || sy_ckpt_config(ckpt, 0, config) != SY_OK)

@@ -21,12 +21,12 @@
 //
 // A chain may go on over several pairs of operands (maps), each padded to a block by itself.
 //
-// Epilogues: STORE BF of the chain, STORE_F32 the chain, NARROW at most 128 columns of it by half a tile; ADD BF of
-// the chain added to a residual; DIRECT any of them with a bias, or anywhere; SWIGLU, a tile holds 128 columns of
-// g = x W1^T and the same of u = x W3^T (two boxes, the weights are not interleaved) and stores g, u and
-// h = BF((g SIG(g)) u); SWIGLU_BACK gemm_swiglu_back.cuh; LEAF stores fp32, FOLD adds to fp32 (TN), from +0 or from
-// an accumulator. A warp owns 16 rows and sends them by its own TMA store or not at all; a warpgroup without rows
-// skips its products.
+// Epilogues: STORE BF of the chain, STORE_F32 the chain, NARROW at most 128 columns of it by half a tile;
+// ADD BF of the chain added to a residual; DIRECT any of them with a bias, or anywhere; SWIGLU, a tile
+// holds 128 columns of g = x W1^T and the same of u = x W3^T (two boxes, the weights are not interleaved)
+// and stores g, u and h = BF((g SIG(g)) u); SWIGLU_BACK gemm_swiglu_back.cuh; LEAF stores fp32, FOLD adds
+// to fp32 (TN), from +0 or from an accumulator. A warp owns 16 rows and sends them by its own TMA store or
+// not at all; a warpgroup without rows skips its products.
 #ifndef SY_OPS_CUDA_GEMM_CUH
 #define SY_OPS_CUDA_GEMM_CUH
 
@@ -128,8 +128,8 @@ SY_DEV void multiply(shared &s, int stage, int group, int step, float (&d)[128],
                                                         b + step * (LAYOUT == NT ? 2 : 128), go_on);
 }
 
-// The chain of one tile, from +0 or (on) from d: whole blocks, then the last one's `rest` steps of 16 (TN: what the
-// segment still has; else 0).
+// The chain of one tile, from +0 or (on) from d: whole blocks, then the last one's `rest` steps of 16 (TN:
+// what the segment still has; else 0).
 template <int LAYOUT, int EPI>
 SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase,
                   int on) {
@@ -165,7 +165,8 @@ SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], in
         release(s, before);
 }
 
-// Steps of one block from d, each waited for: products that are open may not follow values that were loaded (C7515).
+// Steps of one block from d, each waited for: products that are open may not follow values that were loaded
+// (C7515).
 template <int LAYOUT, int EPI>
 SY_DEV void block_on(shared &s, int steps, int group, float (&d)[128], int &stage, int &phase) {
     ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);

@@ -1,5 +1,5 @@
-// linear_dw by the TMA product: one problem with its groups, or dense ones as a list in one launch. 0: nothing
-// was done.
+// linear_dw by the TMA product: one problem with its groups, or dense ones as a list in one launch. 0:
+// nothing was done.
 #include "ops/cuda/gemm_launch.cuh"
 #include "ops/cuda/products.cuh"
 

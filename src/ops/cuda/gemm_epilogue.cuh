@@ -138,7 +138,8 @@ SY_DEV void store_swiglu(shared &s, const CUtensorMap *m, int warp, int &turn, c
     }
 }
 
-// y = BF(residual + BF(chain)): the residual lies in the tail's stages, 64 columns in each, and y takes its place.
+// y = BF(residual + BF(chain)): the residual lies in the tail's stages, 64 columns in each, and y takes its
+// place.
 SY_DEV uint32_t add_pair(uint32_t r, float a, float b) {
     uint32_t v = ptx::bf16_pair(a, b);
     return ptx::bf16_pair(__fadd_rn(ptx::bf16_low(r), ptx::bf16_low(v)),

@@ -33,8 +33,8 @@ SY_DEV back_value back_of(float g, float u, float sig, float aw) {
     return {__fmul_rn(__fmul_rn(aw, u), slope), __fmul_rn(aw, s), s};
 }
 
-// A box of 64 columns: g, u to dg, du in place, hw to its staging buffer; the lanes' sums go on with a' h. One
-// stretch of code without a branch, so that the values are computed side by side.
+// A box of 64 columns: g, u to dg, du in place, hw to its staging buffer; the lanes' sums go on with a' h.
+// One stretch of code without a branch, so that the values are computed side by side.
 template <int ORDINARY>
 SY_DEV void back_box(uint32_t at, uint32_t hw_at, const float (&w)[2], const float (&a)[128],
                      float (&sum)[32]) {

@@ -139,8 +139,8 @@ static SY_DEV void fetch(const float *work, int64_t d, int64_t b, int64_t n, flo
     }
 }
 
-/* A block: 32 columns of an item. The first warp adds 128 chains in their order while all fetch those behind the
- * next ones. */
+/* A block: 32 columns of an item. The first warp adds 128 chains in their order while all fetch those
+ * behind the next ones. */
 SY_KERNEL(SY_THREADS) add_chains(const struct sy_row_sum_item *items, struct piece p) {
     __shared__ float tile[2][SUM_ROWS][SUM_COLUMNS];
     const struct sy_row_sum_item q = items[blockIdx.y];

@@ -63,8 +63,8 @@ struct piece {
 };
 
 /* The pieces of all segments, sequence by sequence: the tokens of one are then read by all experts while the
- * caches have them. What is left of `most` has no rows. Every block counts all pieces and writes its share of those
- * of each ORDER_THREADS segments: a thread finds the segment of its piece. */
+ * caches have them. What is left of `most` has no rows. Every block counts all pieces and writes its share
+ * of those of each ORDER_THREADS segments: a thread finds the segment of its piece. */
 SY_KERNEL(ORDER_THREADS) order_pieces(struct sy_rows rows, struct piece *piece, int64_t most) {
     __shared__ int32_t before[ORDER_THREADS], start[ORDER_THREADS], end[ORDER_THREADS];
     int64_t segments = rows.groups * rows.sequences, at = 0, all;
@@ -128,8 +128,8 @@ static inline unsigned blocks_of_pieces(const struct sy_exec *x, int64_t most) {
     return blocks < all ? blocks : all;
 }
 
-/* The same where each route's row is known: a token's row is read once and written K times. The blocks behind those of
- * the tokens write the rows of padding, a warp those of 32 rows. */
+/* The same where each route's row is known: a token's row is read once and written K times. The blocks
+ * behind those of the tokens write the rows of padding, a warp those of 32 rows. */
 template <int fast> static SY_DEV void spread_token(const struct sy_permute &op, int64_t t, int whole) {
     const int32_t *row = op.row + t * op.top_k;
     const void *from = sy_row(op.x, t);

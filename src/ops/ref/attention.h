@@ -59,7 +59,8 @@ static inline void turn_square(const float *src, int64_t row, float *dst, int64_
 }
 #endif
 
-/* dst[c * cols + r] = src[r * row + c] for r < n, c < d; columns n..cols-1 are zero. In squares of a vector's width. */
+/* dst[c * cols + r] = src[r * row + c] for r < n, c < d; columns n..cols-1 are zero. In squares of a
+ * vector's width. */
 static inline void transpose(const float *src, int64_t row, int64_t n, int64_t d, float *dst, int64_t cols) {
     int64_t whole_n = n / SQUARE * SQUARE, whole_d = d / SQUARE * SQUARE;
     for (int64_t c = 0; c < whole_d; c += SQUARE)
@@ -84,8 +85,9 @@ static inline void pack_parts(const struct sy_exec *x, const struct sy_attention
     }
 }
 
-/* Of the keys from j0 on, how many of a block n queries from i0 on reach: with what chains want as their ends. What is
- * behind them is masked, p = +0: a step that changes no sum, as long as what it is multiplied by is finite. */
+/* Of the keys from j0 on, how many of a block n queries from i0 on reach: with what chains want as their
+ * ends. What is behind them is masked, p = +0: a step that changes no sum, as long as what it is multiplied
+ * by is finite. */
 static inline int64_t keys_reached(int64_t i0, int64_t n, int64_t j0) {
     return min64(KEYS, round_up(i0 + n - j0, CHAIN_N_PAD));
 }

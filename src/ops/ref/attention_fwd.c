@@ -75,9 +75,9 @@ static void finish(const struct sy_exec *x, const struct sy_attention *op, struc
     op->lse[(at.first + r) * op->heads + at.head] = lse;
 }
 
-/* O = CHAIN over the block's keys of (p, v), all n columns of each, or of the first `reached` of them: behind those
- * p = 0. Rows with no allowed key have it everywhere: nothing changes, unless v holds NaN or Inf; then they are
- * kept aside. */
+/* O = CHAIN over the block's keys of (p, v), all n columns of each, or of the first `reached` of them:
+ * behind those p = 0. Rows with no allowed key have it everywhere: nothing changes, unless v holds NaN or
+ * Inf; then they are kept aside. */
 static void add_values(const struct sy_exec *x, const struct chain_args *chain, int64_t reached,
                        const int *any, float *kept) {
     int64_t n = chain->n;

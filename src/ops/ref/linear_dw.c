@@ -47,11 +47,12 @@ static int changes_nothing(const struct product *p, int64_t depth) {
     return depth == 0 && (p->fold ? !p->acc : p->acc == p->c.data);
 }
 
-/* What an output costs beside its sum, and a packed row or column beside its products, in rows that are summed. */
+/* What an output costs beside its sum, and a packed row or column beside its products, in rows that are
+ * summed. */
 enum { STORING = 32, PACKING = 32 };
 
-/* Columns that a thread takes together: both sides are packed, so its outputs are about as many rows; and equal
- * pieces of them all. */
+/* Columns that a thread takes together: both sides are packed, so its outputs are about as many rows; and
+ * equal pieces of them all. */
 static int64_t columns_of(const struct sy_dw *q, int64_t outputs, int n_threads) {
     int64_t width = COLUMNS;
     while (width < q->n && width * width * n_threads < outputs)
@@ -60,8 +61,9 @@ static int64_t columns_of(const struct sy_dw *q, int64_t outputs, int n_threads)
     return pieces > 1 ? ((q->n + pieces - 1) / pieces + COLUMNS - 1) / COLUMNS * COLUMNS : q->n;
 }
 
-/* With d, what is the thread's of all outputs is computed; returns their work. Columns are packed by who begins
- * with them, so at the first row of all, and once by every thread, which makes no difference between them. */
+/* With d, what is the thread's of all outputs is computed; returns their work. Columns are packed by who
+ * begins with them, so at the first row of all, and once by every thread, which makes no difference between
+ * them. */
 static int64_t walk(const struct work *w, struct deal *d, int thread, int n_threads) {
     int64_t all = 0, outputs = 0;
     for (int q = 0; q < w->op->n_problems; q++)

@@ -209,7 +209,8 @@ static run_of *const blocks_of[MR + 1] = {NULL,
 #undef X
 };
 
-/* Where a class flushes, what is no chain, a fold or a rounding, is done with subnormals on; of no steps, all of it. */
+/* Where a class flushes, what is no chain, a fold or a rounding, is done with subnormals on; of no steps,
+ * all of it. */
 static void micro(int rows, const struct micro *t) {
     float sums[MR * NR];
     struct micro run = *t;

@@ -38,7 +38,8 @@ INLINE void chains(const int rows, __m512 c[MR][2], struct operands *o, int64_t 
     }
 }
 
-/* What is to be added to is fetched while the chains go on: a line a step, of every row the first, then the second. */
+/* What is to be added to is fetched while the chains go on: a line a step, of every row the first, then the
+ * second. */
 INLINE void tile(const int rows, const struct micro *t) {
     __m512 c[MR][2];
     struct operands o = {t->a, t->b, t->next};
