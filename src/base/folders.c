@@ -8,16 +8,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
+
 sy_status sy_folder_sync(const char *path) {
     int fd, rc;
-    do
-        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    while (fd < 0 && errno == EINTR);
+    SY_AGAIN(fd, open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (fd < 0)
         SY_FAIL(SY_ERR_IO, "%s: cannot open the folder: %s", path, strerror(errno));
-    do
-        rc = fsync(fd);
-    while (rc != 0 && errno == EINTR);
+    SY_AGAIN(rc, fsync(fd));
     sy_status status = SY_OK;
     if (rc != 0 && errno != EINVAL) /* EINVAL: a file system that syncs no folders */
         status = sy_fail(SY_ERR_IO, "%s: cannot fsync the folder: %s", path, strerror(errno));
@@ -30,9 +28,7 @@ static sy_status make_one(const char *path) {
     char parent[SY_PATH_BYTES + 4];
     struct stat st;
     int rc;
-    do
-        rc = mkdir(path, 0777);
-    while (rc != 0 && errno == EINTR);
+    SY_AGAIN(rc, mkdir(path, 0777));
     if (rc != 0) { /* one that is there is fine, also where nothing may be made */
         int error = errno, there = stat(path, &st) == 0;
         if (there && S_ISDIR(st.st_mode))

@@ -64,15 +64,13 @@ const struct sy_ckpt_file *sy_ckpt_files_find(const struct sy_ckpt_files *files,
 
 static int open_again(const char *path, int flags) {
     int fd;
-    do
-        fd = open(path, flags | O_CLOEXEC, 0666);
-    while (fd < 0 && errno == EINTR);
+    SY_AGAIN(fd, open(path, flags | O_CLOEXEC, 0666));
     return fd;
 }
 
 static int sync_again(int fd) {
     int rc;
-    SY_CKPT_AGAIN(rc, fsync(fd));
+    SY_AGAIN(rc, fsync(fd));
     return rc;
 }
 
@@ -86,20 +84,15 @@ DIR *sy_ckpt_open_folder(const char *path) {
 
 int sy_ckpt_rename(const char *from, const char *to) {
     int rc;
-    SY_CKPT_AGAIN(rc, rename(from, to));
+    SY_AGAIN(rc, rename(from, to));
     return rc;
 }
 
 static sy_status write_all(int fd, const char *path, const char *text, size_t bytes) {
-    while (bytes > 0) {
-        ssize_t n = write(fd, text, bytes);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            SY_FAIL(SY_ERR_IO, "%s: cannot write: %s", path, n < 0 ? strerror(errno) : "nothing was taken");
-        text += n;
-        bytes -= (size_t)n;
-    }
+    int64_t at = 0;
+    int wrote = sy_file_write(fd, &at, text, bytes);
+    if (wrote <= 0)
+        SY_FAIL(SY_ERR_IO, "%s: cannot write: %s", path, wrote < 0 ? strerror(errno) : "nothing was taken");
     if (sync_again(fd) != 0)
         SY_FAIL(SY_ERR_IO, "%s: cannot fsync: %s", path, strerror(errno));
     return SY_OK;
@@ -139,9 +132,7 @@ static int remove_inside(int parent, const char *name, int depth) {
     if (depth >= MAX_DEPTH)
         return ELOOP;
     int fd;
-    do
-        fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    while (fd < 0 && errno == EINTR);
+    SY_AGAIN(fd, openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (fd < 0)
         return errno;
     DIR *dir = fdopendir(fd);
@@ -192,23 +183,6 @@ static sy_status open_to_read(const char *path, int *fd, int64_t *bytes) {
     return SY_OK;
 }
 
-/* pread of exactly `bytes` bytes at `at`. */
-static sy_status read_piece(int fd, const char *path, int64_t at, size_t bytes, char *to) {
-    while (bytes > 0) {
-        ssize_t n = pread(fd, to, bytes, at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            SY_FAIL(SY_ERR_IO, "%s: cannot read at byte %" PRId64 ": %s", path, at, strerror(errno));
-        if (n == 0)
-            SY_FAIL(SY_ERR_DATA, "%s: ends at byte %" PRId64 ", %zu bytes early", path, at, bytes);
-        to += n;
-        at += n;
-        bytes -= (size_t)n;
-    }
-    return SY_OK;
-}
-
 sy_status sy_ckpt_file_size(const char *path, int64_t *bytes) {
     struct stat st;
     int error = stat(path, &st) == 0 ? 0 : errno;
@@ -234,7 +208,7 @@ sy_status sy_ckpt_read_file(const char *path, int64_t max_bytes, char **text, si
     else if (!(buffer = malloc((size_t)n + 1)))
         status = sy_fail(SY_ERR_MEMORY, "%s: out of memory for %" PRId64 " bytes", path, n);
     else
-        status = read_piece(fd, path, 0, (size_t)n, buffer);
+        status = sy_file_need(path, fd, 0, buffer, (size_t)n);
     close(fd);
     if (status != SY_OK) {
         free(buffer);
@@ -255,7 +229,7 @@ static sy_status hash_file(int fd, const char *path, int64_t bytes, char out[SY_
         XXH3_128bits_reset(state);
     for (int64_t at = 0; at < bytes && status == SY_OK; at += PIECE) {
         size_t n = bytes - at < PIECE ? (size_t)(bytes - at) : PIECE;
-        status = read_piece(fd, path, at, n, piece);
+        status = sy_file_need(path, fd, at, piece, n);
         if (status == SY_OK)
             XXH3_128bits_update(state, piece, n);
     }
@@ -271,7 +245,7 @@ static sy_status header_bytes(int fd, const char *path, int64_t bytes, int64_t *
     uint64_t length = 0;
     if (bytes < (int64_t)sizeof length)
         SY_FAIL(SY_ERR_DATA, "%s: %" PRId64 " bytes are too few for a safetensors file", path, bytes);
-    SY_TRY(read_piece(fd, path, 0, sizeof length, (char *)&length));
+    SY_TRY(sy_file_need(path, fd, 0, &length, sizeof length));
     if (length > (uint64_t)bytes - sizeof length)
         SY_FAIL(SY_ERR_DATA, "%s: damaged: a header of %" PRIu64 " bytes in a file of %" PRId64 " bytes",
                 path, length, bytes);

@@ -119,7 +119,7 @@ sy_status sy_ckpt_put_in_place(const char *folder, const char *tmp, const char *
         return sy_folder_sync(folder);
     }
     int rc;
-    SY_CKPT_AGAIN(rc, renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE));
+    SY_AGAIN(rc, renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE));
     if (rc != 0) {
         int error = errno;
         SY_TRY(sy_ckpt_join(old, folder, ".tmp-replaced")); /* a file system without exchange: two motions */

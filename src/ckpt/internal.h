@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <xxhash.h>
 
+#include "base/files.h"
 #include "base/folders.h"
 #include "ckpt/checkpoint.h"
 #include "formats/json.h"
@@ -36,12 +37,6 @@ struct sy_ckpt_files {
     struct sy_ckpt_file *item;
     int n, capacity;
 };
-
-/* Repeats a call that a signal interrupted: SY_CKPT_AGAIN(rc, rename(a, b)) leaves the last result in rc. */
-#define SY_CKPT_AGAIN(rc, call) \
-    do                          \
-        (rc) = (call);          \
-    while ((rc) != 0 && errno == EINTR)
 
 /* ---- files.c ---- */
 

@@ -178,7 +178,7 @@ static sy_status begin(struct saving *s, const struct names *n, const struct sy_
     int rc;
     SY_TRY(sy_folder_make(n->folder));
     sy_ckpt_leftovers_remove(n->folder, log);
-    SY_CKPT_AGAIN(rc, mkdir(s->folder, 0777));
+    SY_AGAIN(rc, mkdir(s->folder, 0777));
     if (rc != 0)
         SY_FAIL(SY_ERR_IO, "%s: cannot make the folder: %s", s->folder, strerror(errno));
     SY_TRY(write_config(s));

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "formats/xxh128.h"
 
 sy_status sy_cache_identify(const char *path, struct sy_text *identity) {
@@ -53,9 +54,7 @@ static sy_status wait_for_lock(const struct sy_cache_entry *e, const struct sy_l
     int rc = flock(e->fd, LOCK_EX | LOCK_NB);
     if (rc != 0 && errno == EWOULDBLOCK) {
         sy_log_info(log, "data: another process makes %s: waiting for it", e->path);
-        do
-            rc = flock(e->fd, LOCK_EX);
-        while (rc != 0 && errno == EINTR);
+        SY_AGAIN(rc, flock(e->fd, LOCK_EX));
     }
     if (rc != 0)
         SY_FAIL(SY_ERR_IO, "%s: cannot be locked: %s: choose a data.cache_dir on a disk of this machine",
@@ -64,9 +63,7 @@ static sy_status wait_for_lock(const struct sy_cache_entry *e, const struct sy_l
 }
 
 static sy_status open_part(struct sy_cache_entry *e, const struct sy_log *log) {
-    do
-        e->fd = open(e->part, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    while (e->fd < 0 && errno == EINTR);
+    SY_AGAIN(e->fd, open(e->part, O_RDWR | O_CREAT | O_CLOEXEC, 0666));
     if (e->fd < 0)
         SY_FAIL(SY_ERR_IO, "%s: cannot be made: %s", e->part, strerror(errno));
     return wait_for_lock(e, log);

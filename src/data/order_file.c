@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/files.h"
 #include "data/cache.h"
 
 struct head {
@@ -47,34 +48,6 @@ static struct head head_of(const struct sy_order_file *o, const int64_t *order, 
     return head;
 }
 
-static int read_whole(int fd, void *to, size_t bytes) {
-    char *at = to;
-    while (bytes > 0) {
-        ssize_t n = read(fd, at, bytes < 1 << 30 ? bytes : (size_t)1 << 30);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return 0;
-        at += n;
-        bytes -= (size_t)n;
-    }
-    return 1;
-}
-
-static int write_whole(int fd, const void *from, size_t bytes) {
-    const char *at = from;
-    while (bytes > 0) {
-        ssize_t n = write(fd, at, bytes < 1 << 30 ? bytes : (size_t)1 << 30);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return 0;
-        at += n;
-        bytes -= (size_t)n;
-    }
-    return 1;
-}
-
 int sy_order_file_read(const struct sy_order_file *o, int64_t *order, int64_t *start) {
     struct sy_cache_entry entry;
     struct head head, want;
@@ -83,8 +56,10 @@ int sy_order_file_read(const struct sy_order_file *o, int64_t *order, int64_t *s
     int fd = open(entry.path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return 0;
-    int ok = read_whole(fd, &head, sizeof head) && read_whole(fd, order, (size_t)o->n * sizeof *order) &&
-             read_whole(fd, start, (size_t)(o->n + 1) * sizeof *start);
+    int64_t at = 0;
+    int ok = sy_file_read(fd, &at, &head, sizeof head) > 0 &&
+             sy_file_read(fd, &at, order, (size_t)o->n * sizeof *order) > 0 &&
+             sy_file_read(fd, &at, start, (size_t)(o->n + 1) * sizeof *start) > 0;
     close(fd);
     want = head_of(o, order, start);
     if (ok && memcmp(&head, &want, sizeof head) == 0)
@@ -102,9 +77,11 @@ static sy_status write_entry(const struct sy_order_file *o, const int64_t *order
     if (is_there)
         return SY_OK;
     const struct head head = head_of(o, order, start);
-    int ok = write_whole(entry.fd, &head, sizeof head) &&
-             write_whole(entry.fd, order, (size_t)o->n * sizeof *order) &&
-             write_whole(entry.fd, start, (size_t)(o->n + 1) * sizeof *start) && fsync(entry.fd) == 0;
+    int64_t at = 0;
+    int ok = sy_file_write(entry.fd, &at, &head, sizeof head) > 0 &&
+             sy_file_write(entry.fd, &at, order, (size_t)o->n * sizeof *order) > 0 &&
+             sy_file_write(entry.fd, &at, start, (size_t)(o->n + 1) * sizeof *start) > 0 &&
+             fsync(entry.fd) == 0;
     SY_TRY(sy_cache_end(
         &entry, ok ? SY_OK : sy_fail(SY_ERR_IO, "%s: cannot be written: %s", entry.part, strerror(errno))));
     if (o->epoch >= 2 && name(o, o->epoch - 2, &old) == SY_OK)

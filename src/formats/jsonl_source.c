@@ -16,6 +16,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "base/files.h"
 #include "formats/xxh128.h"
 
 enum { INPUT_BYTES = 1 << 17 };
@@ -166,9 +167,7 @@ static sy_status refill(struct sy_source *source) {
         return SY_OK;
     ssize_t n;
     if (source->fd >= 0) {
-        do
-            n = read(source->fd, source->input, INPUT_BYTES);
-        while (n < 0 && errno == EINTR);
+        SY_AGAIN(n, read(source->fd, source->input, INPUT_BYTES));
         if (n < 0)
             SY_FAIL(SY_ERR_IO, "%s: cannot read at byte %" PRId64 ": %s", source->name, source->stored,
                     strerror(errno));

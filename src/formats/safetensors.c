@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
+
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "safetensors files are little-endian, this machine is not"
 #endif
@@ -36,25 +38,9 @@ void sy_safetensors_shape(const struct sy_safetensors_tensor *t, char *out, size
         snprintf(out + n, bytes - n, "]");
 }
 
-/* pread of exactly `bytes` bytes. Errors: ERR_IO, ERR_DATA at the end of the file. */
+/* Exactly `bytes` bytes. Errors: ERR_IO, ERR_DATA at the end of the file. */
 static sy_status read_at(const struct sy_safetensors *file, int64_t offset, int64_t bytes, void *dst) {
-    char *to = dst;
-    while (bytes > 0) {
-        size_t piece = bytes < (1 << 30) ? (size_t)bytes : (size_t)1 << 30;
-        ssize_t n = pread(file->fd, to, piece, offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            SY_FAIL(SY_ERR_IO, "%s: cannot read at byte %" PRId64 ": %s", file->path, offset,
-                    strerror(errno));
-        if (n == 0)
-            SY_FAIL(SY_ERR_DATA, "%s: ends at byte %" PRId64 ", %" PRId64 " bytes early", file->path, offset,
-                    bytes);
-        to += n;
-        offset += n;
-        bytes -= n;
-    }
-    return SY_OK;
+    return sy_file_need(file->path, file->fd, offset, dst, (size_t)bytes);
 }
 
 /* Length of the header and the first check of it. */
@@ -91,9 +77,7 @@ static sy_status new_file(const char *path, struct sy_safetensors **out) {
 
 static sy_status open_and_read(struct sy_safetensors *file) {
     /* O_NONBLOCK: a FIFO must not hang us; no effect on files */
-    do
-        file->fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    while (file->fd < 0 && errno == EINTR);
+    SY_AGAIN(file->fd, open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (file->fd < 0)
         SY_FAIL(SY_ERR_IO, "%s: cannot open: %s", file->path, strerror(errno));
     struct stat st;

@@ -7,6 +7,7 @@
  * The header's text is built while declaring: "metadata" and "tensors" each grow by one entry, so that its
  * length is known at any time. The header's bytes are hashed; what the data are, their owner digests.
  */
+#include "base/files.h"
 #include "base/text.h"
 #include "formats/json.h"
 #include "formats/safetensors.h"
@@ -96,9 +97,7 @@ static sy_status open_with(const char *path, int joined, struct sy_safetensors_w
         writer_free(w);
         SY_FAIL(SY_ERR_MEMORY, "%s: out of memory", path);
     }
-    do
-        w->fd = open(path, O_WRONLY | O_CLOEXEC | (joined ? 0 : O_CREAT | O_EXCL), 0666);
-    while (w->fd < 0 && errno == EINTR);
+    SY_AGAIN(w->fd, open(path, O_WRONLY | O_CLOEXEC | (joined ? 0 : O_CREAT | O_EXCL), 0666));
     if (w->fd < 0) {
         int error = errno;
         writer_free(w);
@@ -201,22 +200,14 @@ static size_t header_bytes(const struct sy_safetensors_writer *w) {
     return (n + 7) / 8 * 8;
 }
 
-/* pwrite(2) of everything at byte `at` of the file. `what` names it for the message. */
+/* Writes everything at byte `at` of the file. `what` names it for the message. */
 static sy_status put(struct sy_safetensors_writer *w, int64_t at, const void *data, size_t bytes,
                      const char *what) {
-    const char *from = data;
-    while (bytes > 0) {
-        ssize_t n = pwrite(w->fd, from, bytes < ((size_t)1 << 30) ? bytes : (size_t)1 << 30, at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            SY_FAIL(SY_ERR_IO, "%s: cannot write %s: %s", w->path, what, strerror(errno));
-        if (n == 0) /* no progress and no errno: the same as a full disk */
-            SY_FAIL(SY_ERR_IO, "%s: cannot write %s: nothing was written", w->path, what);
-        from += n;
-        at += n;
-        bytes -= (size_t)n;
-    }
+    int wrote = sy_file_write(w->fd, &at, data, bytes);
+    if (wrote < 0)
+        SY_FAIL(SY_ERR_IO, "%s: cannot write %s: %s", w->path, what, strerror(errno));
+    if (wrote == 0) /* no progress and no errno: the same as a full disk */
+        SY_FAIL(SY_ERR_IO, "%s: cannot write %s: nothing was written", w->path, what);
     return SY_OK;
 }
 
@@ -297,8 +288,7 @@ sy_status sy_safetensors_writer_write_at(struct sy_safetensors_writer *w, int64_
 static sy_status end_file(struct sy_safetensors_writer *w, int do_fsync) {
     int rc = 0;
     if (do_fsync)
-        while ((rc = fsync(w->fd)) != 0 && errno == EINTR)
-            continue;
+        SY_AGAIN(rc, fsync(w->fd));
     if (rc != 0)
         SY_FAIL(SY_ERR_IO, "%s: cannot fsync: %s", w->path, strerror(errno));
     rc = close(w->fd);
@@ -342,12 +332,10 @@ static sy_status reserve(struct sy_safetensors_writer *w) {
         SY_FAIL(SY_ERR_USAGE, "%s: laid out after data were written, or in a file that was joined", w->path);
     SY_TRY(w->header ? SY_OK : put_header(w));
     int rc;
-    do
-        rc = ftruncate(w->fd, w->header + w->data_bytes);
-    while (rc != 0 && errno == EINTR);
+    SY_AGAIN(rc, ftruncate(w->fd, w->header + w->data_bytes));
     if (rc != 0)
-        SY_FAIL(SY_ERR_IO, "%s: cannot write %" PRId64 " bytes: %s", w->path,
-                w->header + w->data_bytes, strerror(errno));
+        SY_FAIL(SY_ERR_IO, "%s: cannot write %" PRId64 " bytes: %s", w->path, w->header + w->data_bytes,
+                strerror(errno));
     return SY_OK;
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/files.h"
 #include "formats/json.h"
 #include "formats/token_parts.h"
 
@@ -147,7 +148,7 @@ static sy_status check_block(const struct sy_token_file *f, int64_t block) {
     int64_t size = sy_ids_bytes(f->ids), first = block * SY_TOKEN_BLOCK_BYTES / size;
     int64_t n = SY_TOKEN_BLOCK_BYTES / size < f->n - first ? SY_TOKEN_BLOCK_BYTES / size : f->n - first;
     const char *path = f->stored[0].path;
-    SY_TRY(sy_token_pread(path, f->fd, f->base + first * size, n * size, raw));
+    SY_TRY(sy_file_need(path, f->fd, f->base + first * size, raw, (size_t)(n * size)));
     if (XXH3_64bits(raw, (size_t)(n * size)) != f->sums[block])
         SY_FAIL(SY_ERR_DATA,
                 "%s: tokens %" PRId64 " to %" PRId64 " are not those that were written: the file is damaged",
@@ -187,7 +188,7 @@ sy_status sy_token_file_read(const struct sy_token_file *f, int64_t first, int64
     SY_TRY(check_blocks(f, first, n));
     for (int64_t i = 0; i < n; i += at_once) {
         int64_t m = n - i < at_once ? n - i : at_once;
-        SY_TRY(sy_token_pread(f->stored[0].path, f->fd, f->base + (first + i) * size, m * size, raw));
+        SY_TRY(sy_file_need(f->stored[0].path, f->fd, f->base + (first + i) * size, raw, (size_t)(m * size)));
         sy_ids_widen(f->ids, raw, m, out + i);
     }
     return SY_OK;

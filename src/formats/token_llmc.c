@@ -1,6 +1,7 @@
 /* llm.c's files of tokens: see token_file.h. */
 #include <inttypes.h>
 
+#include "base/files.h"
 #include "formats/token_parts.h"
 
 enum { HEAD_INTS = 256 };
@@ -35,7 +36,7 @@ sy_status sy_token_head_llmc(const char *path, struct sy_token_file *file) {
     int32_t head[HEAD_INTS];
     int64_t bytes;
     SY_TRY(sy_token_open_fd(path, &file->fd, &bytes));
-    SY_TRY(sy_token_pread(path, file->fd, 0, sizeof head, head));
+    SY_TRY(sy_file_need(path, file->fd, 0, head, sizeof head));
     SY_TRY(choose(path, head, &file->ids));
     file->base = sizeof head;
     file->n = head[2];

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "formats/token_parts.h"
 #include "formats/xxh128.h"
 
@@ -37,7 +38,7 @@ struct index {
 static sy_status next(const struct index *x, struct cursor *c, int64_t *out) {
     if (c->used == c->filled) {
         int64_t n = c->end - c->at < CURSOR_BYTES ? c->end - c->at : CURSOR_BYTES;
-        SY_TRY(sy_token_pread(x->path, x->fd, c->at, n, c->buffer));
+        SY_TRY(sy_file_need(x->path, x->fd, c->at, c->buffer, (size_t)n));
         c->at += n;
         c->filled = n;
         c->used = 0;
@@ -65,7 +66,7 @@ static sy_status read_head(const char *idx, int fd, int64_t bytes, struct sy_tok
                            struct sy_megatron_head *head) {
     char raw[HEAD_BYTES];
     uint64_t version, sequences, ends;
-    SY_TRY(sy_token_pread(idx, fd, 0, HEAD_BYTES, raw));
+    SY_TRY(sy_file_need(idx, fd, 0, raw, HEAD_BYTES));
     if (memcmp(raw, "MMIDIDX\0", MAGIC_BYTES) != 0)
         SY_FAIL(SY_ERR_DATA, "%s: does not begin with MMIDIDX: no index of Megatron's", idx);
     memcpy(&version, raw + MAGIC_BYTES, 8);
@@ -167,7 +168,7 @@ static sy_status hash_index(const struct index *x, int64_t bytes, char out[33]) 
     sy_status status = SY_OK;
     for (int64_t at = 0; at < bytes && status == SY_OK; at += CURSOR_BYTES) {
         int64_t n = bytes - at < CURSOR_BYTES ? bytes - at : CURSOR_BYTES;
-        status = sy_token_pread(x->path, x->fd, at, n, piece);
+        status = sy_file_need(x->path, x->fd, at, piece, (size_t)n);
         if (status == SY_OK)
             XXH3_128bits_update(state, piece, (size_t)n);
     }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "formats/xxh128.h"
 
 int sy_token_digest(int (*pair)(const void *arg, int64_t i, const char **key, const char **value),
@@ -32,29 +33,9 @@ int sy_token_digest(int (*pair)(const void *arg, int64_t i, const char **key, co
     return 1;
 }
 
-sy_status sy_token_pread(const char *path, int fd, int64_t offset, int64_t bytes, void *to) {
-    char *at = to;
-    while (bytes > 0) {
-        ssize_t n = pread(fd, at, bytes < 1 << 30 ? (size_t)bytes : (size_t)1 << 30, offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            SY_FAIL(SY_ERR_IO, "%s: cannot read at byte %" PRId64 ": %s", path, offset, strerror(errno));
-        if (n == 0)
-            SY_FAIL(SY_ERR_DATA, "%s: ends at byte %" PRId64 ", %" PRId64 " bytes early", path, offset,
-                    bytes);
-        at += n;
-        offset += n;
-        bytes -= n;
-    }
-    return SY_OK;
-}
-
 sy_status sy_token_open_fd(const char *path, int *fd, int64_t *bytes) {
     struct stat st;
-    do
-        *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hang us */
-    while (*fd < 0 && errno == EINTR);
+    SY_AGAIN(*fd, open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)); /* a FIFO must not hang us */
     if (*fd < 0)
         SY_FAIL(SY_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
     int failed = fstat(*fd, &st) != 0;

@@ -19,9 +19,6 @@ struct sy_token_part { /* of a file, that its digest is made of */
 int sy_token_digest(int (*pair)(const void *arg, int64_t i, const char **key, const char **value),
                     const void *arg, const struct sy_token_part parts[3], char out[33]);
 
-/* Local. Exactly `bytes` bytes at `offset`. Errors: ERR_IO, ERR_DATA the file ends before. */
-sy_status sy_token_pread(const char *path, int fd, int64_t offset, int64_t bytes, void *to);
-
 /* Local. Opens a regular file; its size. Errors: ERR_IO. */
 sy_status sy_token_open_fd(const char *path, int *fd, int64_t *bytes);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/files.h"
 #include "formats/token_parts.h"
 #include "formats/xxh128.h"
 
@@ -103,7 +104,7 @@ static sy_status check(const struct state *s, int64_t n) {
 static sy_status scan_piece(struct state *s, int64_t n) {
     struct sy_token_file *f = s->file;
     int64_t size = sy_ids_bytes(f->ids);
-    SY_TRY(sy_token_pread(f->stored[0].path, f->fd, f->base + s->at * size, n * size, s->raw));
+    SY_TRY(sy_file_need(f->stored[0].path, f->fd, f->base + s->at * size, s->raw, (size_t)(n * size)));
     XXH3_128bits_update(s->whole, s->raw, (size_t)(n * size));
     sy_ids_widen(f->ids, s->raw, n, s->id);
     SY_TRY(check(s, n));
@@ -115,7 +116,7 @@ static sy_status hash_head(struct state *s) {
     const struct sy_token_file *f = s->file;
     if (f->base == 0)
         return SY_OK;
-    SY_TRY(sy_token_pread(f->stored[0].path, f->fd, 0, f->base, s->raw));
+    SY_TRY(sy_file_need(f->stored[0].path, f->fd, 0, s->raw, (size_t)f->base));
     XXH3_128bits_update(s->whole, s->raw, (size_t)f->base);
     return SY_OK;
 }

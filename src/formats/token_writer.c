@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/files.h"
 #include "base/text.h"
 #include "formats/json.h"
 #include "formats/token_parts.h"
@@ -36,18 +37,10 @@ static sy_status out_of_memory(const struct sy_token_writer *w) {
 }
 
 static sy_status write_at(const struct sy_token_writer *w, int64_t offset, const void *data, size_t bytes) {
-    const char *from = data;
-    while (bytes > 0) {
-        ssize_t n = pwrite(w->file.fd, from, bytes < 1 << 30 ? bytes : (size_t)1 << 30, offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            SY_FAIL(SY_ERR_IO, "%s: cannot write at byte %" PRId64 ": %s", w->file.stored[0].path, offset,
-                    n < 0 ? strerror(errno) : "nothing was taken");
-        from += n;
-        offset += n;
-        bytes -= (size_t)n;
-    }
+    int wrote = sy_file_write(w->file.fd, &offset, data, bytes);
+    if (wrote <= 0)
+        SY_FAIL(SY_ERR_IO, "%s: cannot write at byte %" PRId64 ": %s", w->file.stored[0].path, offset,
+                wrote < 0 ? strerror(errno) : "nothing was taken");
     return SY_OK;
 }
 
@@ -88,11 +81,10 @@ sy_status sy_token_writer_open(const char *path, int fd, const struct sy_token_h
                                struct sy_token_writer **out) {
     struct sy_token_writer *w = NULL;
     int is_made = fd < 0;
-    while (fd < 0) {
-        fd = open(path, O_RDWR | O_CLOEXEC | O_CREAT | O_EXCL, 0666);
-        if (fd < 0 && errno != EINTR)
-            SY_FAIL(SY_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
-    }
+    if (is_made)
+        SY_AGAIN(fd, open(path, O_RDWR | O_CLOEXEC | O_CREAT | O_EXCL, 0666));
+    if (fd < 0)
+        SY_FAIL(SY_ERR_IO, "%s: cannot create: %s", path, strerror(errno));
     sy_status status = shell(path, fd, head, &w);
     if (status == SY_OK) {
         w->is_made = is_made;
