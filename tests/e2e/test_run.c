@@ -13,9 +13,9 @@
 #include <cmocka.h>
 
 #include "switchyard.h"
+#include "../lib/room.h"
 
 enum { STEPS = 4, MOST = 1 << 20 };
-static char room[128];
 static float a[MOST], b[MOST];
 
 static void must(sy_status status) {
@@ -202,20 +202,6 @@ static void what_is_refused(void **state) {
     refused(sy_tokenize(&o.known, &io), "size is 3");
 }
 
-static int make_room(void **state) {
-    (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(room, sizeof room, "%s/sy-run-XXXXXX", tmp && strlen(tmp) < 60 ? tmp : "/tmp");
-    return mkdtemp(room) ? 0 : 1;
-}
-
-static int remove_room(void **state) {
-    (void)state;
-    char command[200];
-    snprintf(command, sizeof command, "rm -rf '%s'", room);
-    return system(command);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_are_those_of_train),
@@ -223,5 +209,5 @@ int main(void) {
         cmocka_unit_test(weights),
         cmocka_unit_test(what_is_refused),
     };
-    return cmocka_run_group_tests(tests, make_room, remove_room);
+    return cmocka_run_group_tests(tests, open_room, close_room);
 }

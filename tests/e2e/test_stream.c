@@ -16,13 +16,12 @@
 
 #include <cmocka.h>
 
+#include "../lib/room.h"
 #include "../lib/session.h"
 
 struct stretch {
     int64_t seq_len, batch, steps;
 };
-
-static char room[256];
 
 static struct sy_config *configure(const struct stretch *s, int64_t last_step, const char *dir) {
     char seq_len[24], batch[24], steps[24];
@@ -225,12 +224,5 @@ static void far_away(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(stretches), cmocka_unit_test(damaged),
                                        cmocka_unit_test(far_away)};
-    const char *tmp = getenv("TMPDIR");
-    char command[300];
-    snprintf(room, sizeof room, "%s/switchyard.XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(room))
-        return 1;
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    snprintf(command, sizeof command, "rm -rf '%s'", room);
-    return system(command) != 0 || failed != 0;
+    return cmocka_run_group_tests(tests, open_room, close_room);
 }

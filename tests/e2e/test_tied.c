@@ -8,16 +8,11 @@
 #include "../lib/session.h"
 
 static struct sy_session *open_session(const char *flavor, const char *tied, const char *(*keys)[2]) {
-    const char *options[][2] = {{"model.flavor", flavor},
-                                {"model.tie_word_embeddings", tied},
-                                {"training.dataset_path", "tests/data/prose.jsonl"},
-                                {"training.global_batch_size", "16"},
-                                {"training.seq_len", "32"},
-                                {"training.steps", "10"},
-                                {"run.threads", "2"}};
-    struct sy_config *c = config_with(options, sizeof options / sizeof *options);
-    set_options(c, keys, 3);
-    return session_of(c, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT);
+    const char *all[][2] = {{"model.tie_word_embeddings", tied},
+                            {keys[0][0], keys[0][1]},
+                            {keys[1][0], keys[1][1]},
+                            {keys[2][0], keys[2][1]}};
+    return prose_session(flavor, all, sizeof all / sizeof *all);
 }
 
 static int find(const struct sy_session *s, const char *name) {

@@ -47,20 +47,6 @@ void *aligned_alloc(size_t align, size_t n) {
 #define COUNTED 1
 #endif
 
-/* --- sessions ------------------------------------------------------------------------------------------- */
-
-static struct sy_session *open_session(const char *flavor, const char *(*keys)[2], size_t n) {
-    const char *options[][2] = {{"model.flavor", flavor},
-                                {"training.dataset_path", "tests/data/prose.jsonl"},
-                                {"training.global_batch_size", "16"},
-                                {"training.seq_len", "32"},
-                                {"training.steps", "10"},
-                                {"run.threads", "2"}};
-    struct sy_config *c = config_with(options, sizeof options / sizeof *options);
-    set_options(c, keys, n);
-    return session_of(c, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT);
-}
-
 static struct sy_step_result step(struct sy_session *s, int64_t i) {
     struct sy_step_result r;
     if (sy_session_step(s, i, &r) != SY_OK)
@@ -82,7 +68,7 @@ static void allocates_nothing(void **state) {
     const char *cut[][2] = {
         {"numerics.lanes", "4"}, {"numerics.cell", "2"}, {"training.local_batch_size", "3"}};
     for (int variant = 0; variant < 2; variant++) {
-        struct sy_session *s = open_session(variant ? "micro_gqa" : "micro_mla", cut, variant ? 3 : 0);
+        struct sy_session *s = prose_session(variant ? "micro_gqa" : "micro_mla", cut, variant ? 3 : 0);
         step(s, 0);
         long before = n_allocations;
         for (int64_t i = 1; i < 5; i++)
@@ -102,7 +88,7 @@ static void allocates_nothing(void **state) {
 /* A poisoned weight: the step says what is wrong, and every weight stays as it was. */
 static void poisoned(const char *name, int64_t at, float value, const char *why) {
     const char *losses[][2] = {{"moe.z_loss_coeff", "0.001"}, {"moe.seq_aux_loss_coeff", "0.01"}};
-    struct sy_session *s = open_session("micro_mla", losses, 2);
+    struct sy_session *s = prose_session("micro_mla", losses, 2);
     step(s, 0);
     first_of(s, name)[at] = value;
     assert_int_equal(sy_session_weights_changed(s), SY_OK);
@@ -134,7 +120,7 @@ static void not_finite(void **state) {
 /* A non-finite gradient element is counted, and the norm says so. */
 static void bad_gradient(void **state) {
     (void)state;
-    struct sy_session *s = open_session("micro_gqa", NULL, 0);
+    struct sy_session *s = prose_session("micro_gqa", NULL, 0);
     step(s, 0);
     struct sy_tally *tally = s->step.tally;
     const struct sy_update_memory m = {s->step.scalars, tally, s->step.verdict};
@@ -159,7 +145,7 @@ static void bad_gradient(void **state) {
 /* A step without a label is damage, by its number, and leaves all as it was; one label is enough. */
 static void without_a_label(void **state) {
     (void)state;
-    struct sy_session *s = open_session("micro_gqa", NULL, 0);
+    struct sy_session *s = prose_session("micro_gqa", NULL, 0);
     struct sy_step_result r;
     char before[SY_DIGEST_CHARS], after[SY_DIGEST_CHARS];
     step(s, 0);
@@ -191,7 +177,7 @@ static void the_first_bad_token(void **state) {
                                      {"run.threads", layouts[i][1]},
                                      {"numerics.lanes", layouts[i][2]},
                                      {"numerics.cell", layouts[i][3]}};
-            struct sy_session *s = open_session("micro_gqa", keys, 4);
+            struct sy_session *s = prose_session("micro_gqa", keys, 4);
             int64_t at[2] = {5 * 32 + 9,
                              11 * 32 + 3}; /* two tokens that no other has, by sequence and position */
             for (int64_t k = 0; k < 16; k++)
@@ -223,7 +209,7 @@ static void counted_once(void **state) {
     for (int m = 0; m < 3; m++) {
         const char *keys[][2] = {{"activation_checkpoint.mode", modes[m]},
                                  {"activation_checkpoint.selective_ac_option", "1"}};
-        struct sy_session *s = open_session("micro_gqa", keys, 2);
+        struct sy_session *s = prose_session("micro_gqa", keys, 2);
         step(s, 0);
         int64_t sum = 0, n;
         double loss;
@@ -242,7 +228,7 @@ static void counted_once(void **state) {
 /* Evaluation between steps changes nothing. */
 static void evaluation_is_silent(void **state) {
     (void)state;
-    struct sy_session *a = open_session("micro_mla", NULL, 0), *b = open_session("micro_mla", NULL, 0);
+    struct sy_session *a = prose_session("micro_mla", NULL, 0), *b = prose_session("micro_mla", NULL, 0);
     for (int64_t i = 0; i < 3; i++) {
         double loss;
         int64_t n;
@@ -258,7 +244,7 @@ static void evaluation_is_silent(void **state) {
 static void forced_balance(void **state) {
     (void)state;
     const char *keys[][2] = {{"debug.moe_force_load_balance", "true"}};
-    struct sy_session *s = open_session("micro_mla", keys, 1);
+    struct sy_session *s = prose_session("micro_mla", keys, 1);
     step(s, 0);
     for (int e = 0; e < 8; e++)
         assert_int_equal(s->seen.counts[8 + e], 16 * 32 * 2 / 8);

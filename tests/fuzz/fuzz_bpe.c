@@ -7,13 +7,9 @@
 
 #include "base/utf8.h"
 #include "tokenizer/encode.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 static void encode_twice(const struct sy_bpe *bpe, const char *text, size_t n) {
     struct sy_encoding *e = NULL;

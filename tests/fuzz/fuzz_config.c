@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "config/config.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -13,11 +14,6 @@ struct buffer {
     char text[1 << 17];
     size_t n;
 };
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 static void collect(void *user, const char *text, size_t n) {
     struct buffer *b = user;

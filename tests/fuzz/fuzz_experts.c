@@ -12,15 +12,11 @@
 #include "placed.h"
 #include "switchyard.h"
 #include "commands/experts_load.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { PAGE = 1 << 18 };
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 static struct {
     char text[PAGE];

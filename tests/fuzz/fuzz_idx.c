@@ -8,15 +8,11 @@
 
 #include "formats/token_writer.h"
 #include "placed.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct sy_token_options options = {"byte", 259, 256, 257};
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 static void check(const struct sy_token_file *f) {
     int64_t end = 0, tokens = 0, counted = 0;

@@ -9,13 +9,9 @@
 #include "base/utf8.h"
 #include "formats/jsonl.h"
 #include "formats/jsonl_source.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 /* FNV-1a of the texts, their line numbers and the way it ended. */
 static uint64_t run(const uint8_t *data, size_t size, int replace) {

@@ -1,7 +1,7 @@
 /* Any bytes as metrics.jsonl, for `report` and `plot`. What is read has ascending columns, and values between
  * min and max; twice gives the same page; the page is well-formed and inert (tests/unit/page_checks.h) and no
- * larger than promised; no line of a plot is wider than it may be. A form feed cuts the input: what is behind it
- * is written after the first reading, and reading on gives what reading all at once does.
+ * larger than promised; no line of a plot is wider than it may be. A form feed cuts the input: what is behind
+ * it is written after the first reading, and reading on gives what reading all at once does.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -11,13 +11,9 @@
 #include "placed.h"
 #include "report/plot.h"
 #include "report/report.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 static void check_grid(const struct sy_grid *g) {
     require(g->n >= 0 && g->n <= g->capacity && (g->width >= 1 || g->n == 0));

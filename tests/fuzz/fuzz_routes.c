@@ -10,6 +10,7 @@
 #include "formats/safetensors.h"
 #include "placed.h"
 #include "routes/routes.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -19,11 +20,6 @@ static const struct sy_routes_options models[] = {
     {.sequences = 2, .seq_len = 3, .top_k = 2, .experts = 5, .layers = two_layers, .n_layers = 2},
     {.sequences = 1, .seq_len = 1, .top_k = 3, .experts = 4, .layers = one_layer, .n_layers = 1}};
 enum { MODELS = sizeof models / sizeof *models };
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 static int64_t raw_id(const struct sy_safetensors_tensor *t, int64_t at) {
     int32_t narrow;

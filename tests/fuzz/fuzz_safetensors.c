@@ -6,13 +6,9 @@
 #include <string.h>
 
 #include "formats/safetensors.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 static unsigned read_all(const struct sy_safetensors *file, const struct sy_safetensors_tensor *tensor) {
     unsigned char piece[64];

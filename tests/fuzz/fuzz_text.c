@@ -10,13 +10,9 @@
 #include "base/utf8.h"
 #include "formats/kinds.h"
 #include "formats/plain_text.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 /* At most a MiB of it, since a small input may unpack to very much. */
 static sy_status read_all(struct sy_source *source, int replace, struct sy_text *out, int64_t *replaced) {

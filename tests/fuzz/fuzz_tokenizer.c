@@ -6,13 +6,9 @@
 #include <string.h>
 
 #include "tokenizer/tokenizer.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 static void text_round_trip(const struct sy_tokenizer *t, const uint8_t *data, size_t size) {
     struct sy_tokens tokens = {0};

@@ -10,15 +10,11 @@
 #include "formats/safetensors.h"
 #include "formats/token_parts.h"
 #include "placed.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct sy_token_options options = {"byte", 259, 256, 257};
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 static void read_document(const struct sy_token_file *f, const struct sy_token_document *d) {
     int32_t id[256];

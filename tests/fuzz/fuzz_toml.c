@@ -7,13 +7,9 @@
 #include <string.h>
 
 #include "formats/toml.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 static uint64_t mix(uint64_t h, const void *bytes, size_t n) {
     const unsigned char *p = bytes;

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static char room[128];
@@ -11,7 +12,7 @@ static char room[128];
 static inline int open_room(void **state) {
     (void)state;
     const char *tmp = getenv("TMPDIR");
-    snprintf(room, sizeof room, "%s/switchyard.XXXXXX", tmp ? tmp : "/tmp");
+    snprintf(room, sizeof room, "%s/switchyard.XXXXXX", tmp && *tmp && strlen(tmp) < 100 ? tmp : "/tmp");
     return mkdtemp(room) ? 0 : -1;
 }
 

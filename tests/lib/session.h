@@ -39,6 +39,19 @@ static inline struct sy_session *session_of(struct sy_config *c, int parts) {
     return s;
 }
 
+/* A small training on the prose of tests/data, with first weights. */
+static inline struct sy_session *prose_session(const char *flavor, const char *(*keys)[2], size_t n) {
+    const char *options[][2] = {{"model.flavor", flavor},
+                                {"training.dataset_path", "tests/data/prose.jsonl"},
+                                {"training.global_batch_size", "16"},
+                                {"training.seq_len", "32"},
+                                {"training.steps", "10"},
+                                {"run.threads", "2"}};
+    struct sy_config *c = config_with(options, sizeof options / sizeof *options);
+    set_options(c, keys, n);
+    return session_of(c, SY_SESSION_TRAIN | SY_SESSION_DATA | SY_SESSION_INIT);
+}
+
 static inline void close_session(struct sy_session *s) {
     struct sy_config *c = s->config;
     sy_session_destroy(s);

@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "definitions.h"
+#include "execs.h"
 #include "only.h"
 #include "ops/ops.h"
 
@@ -330,19 +331,8 @@ static inline float random_acc(enum regime r) {
 
 static inline struct sy_exec exec_open(const struct sy_ops *ops, enum sy_numeric_class cls, int threads,
                                        int64_t head, int64_t seq_len) {
-    struct sy_exec x = {.device = sy_device_cpu(), .ops = ops};
-    sy_exec_set_class(&x, cls);
-    x.scratch_bytes = (sy_ops_scratch_bytes(64, head, seq_len) + 63) / 64 * 64;
-    assert_int_equal(sy_pool_create(threads, &x.pool), SY_OK);
-    x.scratch = aligned_alloc(64, x.scratch_bytes * (size_t)threads);
-    assert_non_null(x.scratch);
-    memset(x.scratch, 0xff, x.scratch_bytes * (size_t)threads); /* NaN: nothing may depend on old scratch */
-    return x;
-}
-
-static inline void exec_close(struct sy_exec *x) {
-    sy_pool_destroy(x->pool);
-    free(x->scratch);
+    return exec_with(ops, sy_device_cpu(), cls, threads,
+                     (sy_ops_scratch_bytes(64, head, seq_len) + 63) / 64 * 64);
 }
 
 /* The table of a tier, or NULL with a message. */

@@ -11,24 +11,13 @@
 
 #include <cmocka.h>
 
+#include "execs.h"
 #include "ops/calls.h"
 
 /* To be closed by exec_close. */
 static inline struct sy_exec exec_open(const struct sy_ops *ops, const struct sy_device *device,
                                        enum sy_numeric_class cls, int threads) {
-    struct sy_exec x = {.ops = ops, .device = device, .scratch_bytes = sy_calls_scratch_bytes()};
-    sy_exec_set_class(&x, cls);
-    assert_int_equal(sy_pool_create(threads, &x.pool), SY_OK);
-    x.scratch = aligned_alloc(64, x.scratch_bytes * (size_t)threads);
-    assert_non_null(x.scratch);
-    /* NaN: nothing may depend on what was there */
-    memset(x.scratch, 0xff, x.scratch_bytes * (size_t)threads);
-    return x;
-}
-
-static inline void exec_close(struct sy_exec *x) {
-    sy_pool_destroy(x->pool);
-    free(x->scratch);
+    return exec_with(ops, device, cls, threads, sy_calls_scratch_bytes());
 }
 
 static inline struct sy_call *done(const struct sy_exec *x, int op, enum sy_call_size size, uint64_t seed) {

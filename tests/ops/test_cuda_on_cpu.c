@@ -2,16 +2,7 @@
  * are (test_calls.c): the same made-up calls, word by word, with the threads of a block going up and going
  * down. What is left for a GPU to show are its own instructions, and races.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "ops/calls.h"
+#include "made_calls.h"
 
 /* So little workspace that a sum over rows takes several launches; for attention backward, that some calls
  * have none and others take theirs in parts. */
@@ -39,29 +30,6 @@ static int take_ops(struct sy_ops *ops) {
     SY_OPS_LIST(X)
 #undef X
     return n;
-}
-
-static struct sy_exec exec_open(const struct sy_ops *ops, const struct sy_device *device, size_t scratch) {
-    struct sy_exec x = {.ops = ops, .device = device, .scratch_bytes = scratch};
-    sy_exec_set_class(&x, SY_NUMERIC_SM90);
-    assert_int_equal(sy_pool_create(1, &x.pool), SY_OK);
-    x.scratch = aligned_alloc(64, x.scratch_bytes);
-    assert_non_null(x.scratch);
-    return x;
-}
-
-static void exec_close(struct sy_exec *x) {
-    sy_pool_destroy(x->pool);
-    free(x->scratch);
-}
-
-static struct sy_call *done(const struct sy_exec *x, int op, enum sy_call_size size, uint64_t seed) {
-    struct sy_call *c = NULL;
-    assert_int_equal(sy_call_create(x, op, size, seed, &c), SY_OK);
-    sy_call_reset(x, c);
-    sy_call_run(x, c);
-    assert_int_equal(sy_call_finish(x, c), SY_OK);
-    return c;
 }
 
 static int is_here(const char *op) {
@@ -93,8 +61,8 @@ static void ops_on_cpu(void **state) {
     device.segment = 16;
     struct sy_ops ops = *sy_ops_tier(0, &why);
     int n = take_ops(&ops);
-    struct sy_exec ref = exec_open(sy_ops_tier(0, &why), &device, sy_calls_scratch_bytes()),
-                   x = exec_open(&ops, &device, ATTENTION);
+    struct sy_exec ref = exec_open(sy_ops_tier(0, &why), &device, SY_NUMERIC_SM90, 1),
+                   x = exec_with(&ops, &device, SY_NUMERIC_SM90, 1, ATTENTION);
     if (!only && n < sy_calls_n_ops() - (int)(sizeof not_here / sizeof *not_here))
         fail_msg("%d ops of %d are here", n, sy_calls_n_ops());
     for (int op = 0; op < sy_calls_n_ops(); op++) {

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "execs.h"
 #include "only.h"
 #include "ops/ops.h"
 
@@ -36,20 +37,8 @@ static void fill(enum sy_dtype t, void *p, int64_t n) {
 
 static struct sy_exec exec_open(int tier, enum sy_numeric_class cls, int threads) {
     const char *why;
-    struct sy_exec x = {.ops = sy_ops_tier(tier, &why),
-                        .device = sy_device_cpu(),
-                        .scratch_bytes = sy_ops_scratch_bytes(1024, 64, 64)};
-    sy_exec_set_class(&x, cls);
-    assert_int_equal(sy_pool_create(threads, &x.pool), SY_OK);
-    x.scratch = aligned_alloc(64, x.scratch_bytes * (size_t)threads);
-    assert_non_null(x.scratch);
-    memset(x.scratch, 0xff, x.scratch_bytes * (size_t)threads);
-    return x;
-}
-
-static void exec_close(struct sy_exec *x) {
-    sy_pool_destroy(x->pool);
-    free(x->scratch);
+    return exec_with(sy_ops_tier(tier, &why), sy_device_cpu(), cls, threads,
+                     sy_ops_scratch_bytes(1024, 64, 64));
 }
 
 static void *memory(size_t bytes) {

@@ -68,6 +68,21 @@ static double real_at(const json_t *list, int64_t i) {
     return json_number_value(json_array_get(list, (size_t)i));
 }
 
+/* What a case says of the router; logits, bias and results are the caller's. */
+static struct sy_router_fwd fwd_of(const json_t *file, const json_t *q, int64_t tokens, int64_t seq_len) {
+    return (struct sy_router_fwd){.tokens = tokens,
+                                  .seq_len = seq_len,
+                                  .layers = 1,
+                                  .experts = E,
+                                  .top_k = K,
+                                  .score_func = score_func(q),
+                                  .groups = integer(q, "groups"),
+                                  .limited_groups = integer(q, "limited"),
+                                  .group_top2_sum = names(q, "group_score", "top2_sum"),
+                                  .route_norm = (int)integer(q, "route_norm"),
+                                  .route_scale = (float)real(file, "route_scale")};
+}
+
 static void router_case(struct lab *l, const json_t *file, const json_t *q) {
     float logits[ROUTER_T * E], bias[E], dw[ROUTER_T * K], s[ROUTER_T * E], w[ROUTER_T * K],
         dlogits[ROUTER_T * E];
@@ -77,23 +92,8 @@ static void router_case(struct lab *l, const json_t *file, const json_t *q) {
     operand("router.logits", ROUTER_T * E, 4.0f, logits);
     operand("router.bias", E, 0x1p-4f, bias);
     operand("router.dw", ROUTER_T * K, 1.0f, dw);
-    struct sy_router_fwd fwd = {.tokens = ROUTER_T,
-                                .seq_len = ROUTER_T,
-                                .layers = 1,
-                                .experts = E,
-                                .top_k = K,
-                                .score_func = score_func(q),
-                                .groups = integer(q, "groups"),
-                                .limited_groups = integer(q, "limited"),
-                                .group_top2_sum = names(q, "group_score", "top2_sum"),
-                                .route_norm = (int)integer(q, "route_norm"),
-                                .route_scale = (float)real(file, "route_scale"),
-                                .logits = logits,
-                                .bias = bias,
-                                .s = s,
-                                .ids = ids,
-                                .w = w,
-                                .bad_token = &bad};
+    struct sy_router_fwd fwd = fwd_of(file, q, ROUTER_T, ROUTER_T);
+    fwd.logits = logits, fwd.bias = bias, fwd.s = s, fwd.ids = ids, fwd.w = w, fwd.bad_token = &bad;
     l->x.ops->router_fwd(&l->x, &fwd);
     l->x.ops->router_bwd(&l->x, &(struct sy_router_bwd){ROUTER_T, E, K, fwd.score_func, fwd.route_norm,
                                                         fwd.route_scale, s, ids, dw, NULL,
@@ -171,23 +171,8 @@ static void losses_case(struct lab *l, const json_t *file, const json_t *q) {
     operand("router_losses.logits", T * E, 4.0f, logits);
     operand("router.bias", E, 0x1p-4f, bias);
     operand("router_losses.dw", T * K, 1.0f, dw);
-    struct sy_router_fwd fwd = {.tokens = T,
-                                .seq_len = S,
-                                .layers = 1,
-                                .experts = E,
-                                .top_k = K,
-                                .score_func = score_func(q),
-                                .groups = integer(q, "groups"),
-                                .limited_groups = integer(q, "limited"),
-                                .group_top2_sum = names(q, "group_score", "top2_sum"),
-                                .route_norm = (int)integer(q, "route_norm"),
-                                .route_scale = (float)real(file, "route_scale"),
-                                .logits = logits,
-                                .bias = bias,
-                                .s = s,
-                                .ids = ids,
-                                .w = w,
-                                .bad_token = &bad};
+    struct sy_router_fwd fwd = fwd_of(file, q, T, S);
+    fwd.logits = logits, fwd.bias = bias, fwd.s = s, fwd.ids = ids, fwd.w = w, fwd.bad_token = &bad;
     l->x.ops->router_fwd(&l->x, &fwd);
     for (int64_t b = 0; b < B;
          b++) { /* a sequence by itself: its losses; the gradients of all follow below */

@@ -19,8 +19,7 @@
 #include "ckpt/checkpoint.h"
 #include "ckpt/internal.h"
 #include "../lib/flat.h"
-
-static char folder[] = "/tmp/sy_ckpt_XXXXXX"; /* of a program's tests; see make_folder */
+#include "folder.h"
 
 struct model {
     struct sy_config *config;
@@ -249,6 +248,25 @@ static inline int64_t latest(const char *run) {
     return step;
 }
 
+/* The files of two folders are the same, byte for byte. How many there are. */
+static inline int same_files(const char *a, const char *b) {
+    char of_a[64][256], of_b[64][256], file[SY_CKPT_PATH_BYTES];
+    int n = list_files(a, of_a);
+    assert_int_equal(list_files(b, of_b), n);
+    for (int i = 0; i < n; i++) {
+        size_t na = 0, nb = 0;
+        assert_int_equal(sy_ckpt_join(file, a, of_a[i]), SY_OK);
+        char *ta = slurp(file, &na);
+        assert_int_equal(sy_ckpt_join(file, b, of_a[i]), SY_OK);
+        char *tb = slurp(file, &nb);
+        assert_true(ta && tb && na == nb);
+        assert_memory_equal(ta, tb, na);
+        free(ta);
+        free(tb);
+    }
+    return n;
+}
+
 /* Both ways in: choosing the newest, and loading this very folder. `file` must be named by both. */
 static inline void must_be_detected(const struct model *x, const char *path, const char *file,
                                     const char *how) {
@@ -303,16 +321,6 @@ static inline void corrupt_every_file(const struct model *y, const char *path) {
         spill(file, text, n);
         free(text);
     }
-}
-
-static inline int make_folder(void **unused) {
-    (void)unused;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static inline int remove_folder(void **unused) {
-    (void)unused;
-    return rmdir(folder); /* fails if a test left a file */
 }
 
 #endif

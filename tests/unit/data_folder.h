@@ -16,19 +16,10 @@
 #include <xxhash.h>
 
 #include "data/documents.h"
+#include "folder.h"
+#include "logged.h"
 
-static char folder[] = "/tmp/sy_documents_XXXXXX";
 static const char *const folder_list[] = {folder};
-
-static char logged[4096];
-
-static inline void note(void *user, enum sy_log_level level, const char *line) {
-    (void)user;
-    size_t n = strlen(logged);
-    snprintf(logged + n, sizeof logged - n, "%s%s\n", level == SY_LOG_WARN ? "warning: " : "", line);
-}
-
-static const struct sy_log logger = {note, NULL};
 
 /* Of the log since the last call: the part below `folder` of a line's path, then what it says, was
  * there. */
@@ -37,12 +28,6 @@ static inline void says(const char *level, const char *name, const char *what) {
     snprintf(want, sizeof want, "%s%s/%s%s", level, folder, name, what);
     if (!strstr(logged, want))
         fail_msg("no line \"%s\" in:\n%s", want, logged);
-}
-
-static inline const char *path_of(const char *name) {
-    static char path[256];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
 }
 
 static inline void put(const char *name, const char *text) {
@@ -79,16 +64,6 @@ static inline void is_text(const struct sy_documents *d, int64_t i, const char *
     assert_int_equal(d->document[i].bytes, strlen(want));
     assert_memory_equal(d->text + d->document[i].offset, want, strlen(want));
     assert_true(d->document[i].hash == XXH3_64bits(want, strlen(want)));
-}
-
-static inline int make_folder(void **state) {
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static inline int remove_folder(void **state) {
-    (void)state;
-    return rmdir(folder);
 }
 
 #endif

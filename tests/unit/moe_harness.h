@@ -223,17 +223,22 @@ static inline int64_t most_sequences(const struct layout *l) {
     return most;
 }
 
+/* A rank and its slot: slot_close, rank_close. */
+static inline void job_open(const struct job *j, const struct sy_comm *comm, struct rank *r, struct slot *s) {
+    int rounds = j->s->max_rounds > 0 ? j->s->max_rounds : j->l->rounds;
+    sy_status status = rank_open(r, comm, j->p, j->s, most_sequences(j->l), rounds, j->b->sequences);
+    if (status == SY_OK)
+        status = slot_open(s, r, j->b, j->l, j->out, j->keep, j->keep != KEEP_ALL);
+    if (status != SY_OK)
+        abort(); /* no memory: the others would wait for ever */
+}
+
 static inline sy_status job_rank(const struct sy_comm *comm, void *arg) {
     struct job *j = arg;
     struct rank r;
     struct slot s;
-    int rounds = j->s->max_rounds > 0 ? j->s->max_rounds : j->l->rounds;
-    sy_status status = rank_open(&r, comm, j->p, j->s, most_sequences(j->l), rounds, j->b->sequences);
-    if (status == SY_OK)
-        status = slot_open(&s, &r, j->b, j->l, j->out, j->keep, j->keep != KEEP_ALL);
-    if (status != SY_OK)
-        abort(); /* no memory: the others would wait for ever */
-    status = slot_fwd(&s, SY_PASS_TRAIN);
+    job_open(j, comm, &r, &s);
+    sy_status status = slot_fwd(&s, SY_PASS_TRAIN);
     if (status == SY_OK && j->keep != KEEP_ALL)
         status = slot_fwd(&s, SY_PASS_RECOMPUTE);
     if (status == SY_OK)

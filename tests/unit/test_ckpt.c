@@ -69,26 +69,13 @@ static void test_shard_size(void **unused) {
 static void test_equal_bytes(void **unused) {
     (void)unused;
     struct model x = make_model("micro_mla");
-    char a[SY_CKPT_PATH_BYTES], b[SY_CKPT_PATH_BYTES], names[64][256], one[SY_CKPT_PATH_BYTES];
+    char a[SY_CKPT_PATH_BYTES], b[SY_CKPT_PATH_BYTES];
     save(&x, "one", 5, 0, 100000, a);
     x.config->run.threads = 7;
     x.config->training.local_batch_size = 1;
     x.config->run.dir = "elsewhere";
     save(&x, "two", 5, 0, 100000, b);
-    int n = list_files(a, names);
-    assert_true(n > 10);
-    for (int i = 0; i < n; i++) {
-        size_t na = 0, nb = 0;
-        assert_int_equal(sy_ckpt_join(one, a, names[i]), SY_OK);
-        char *ta = slurp(one, &na);
-        assert_int_equal(sy_ckpt_join(one, b, names[i]), SY_OK);
-        char *tb = slurp(one, &nb);
-        assert_true(ta && tb);
-        assert_int_equal(na, nb);
-        assert_memory_equal(ta, tb, na);
-        free(ta);
-        free(tb);
-    }
+    assert_true(same_files(a, b) > 10);
     free_model(&x);
     remove_run("one");
     remove_run("two");

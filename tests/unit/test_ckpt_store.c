@@ -58,22 +58,6 @@ static sy_status load_recorded(struct recorder *r, const char *path) {
     return status;
 }
 
-static void same_files(const char *a, const char *b) {
-    char names[64][256], file[SY_CKPT_PATH_BYTES];
-    int n = list_files(a, names);
-    for (int i = 0; i < n; i++) {
-        size_t na = 0, nb = 0;
-        assert_int_equal(sy_ckpt_join(file, a, names[i]), SY_OK);
-        char *ta = slurp(file, &na);
-        assert_int_equal(sy_ckpt_join(file, b, names[i]), SY_OK);
-        char *tb = slurp(file, &nb);
-        assert_true(ta && tb && na == nb);
-        assert_memory_equal(ta, tb, na);
-        free(ta);
-        free(tb);
-    }
-}
-
 static void test_pieces(void **unused) {
     (void)unused;
     static const int64_t pieces[] = {1024, 2048, 5 * 1024, SY_CKPT_PIECE};

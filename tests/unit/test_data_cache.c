@@ -7,32 +7,17 @@
 #include <zlib.h>
 
 #include "data/cached.h"
-#include "data/loader.h"
 #include "data/order_file.h"
+#include "data_set.h"
+#include "logged.h"
 #include "token_files.h"
 
-enum { SEQ = 32, SEQUENCES = 100 };
-
-static char said[1 << 16];
-
-static void note(void *user, enum sy_log_level level, const char *line) {
-    (void)user;
-    size_t n = strlen(said);
-    snprintf(said + n, sizeof said - n, "%s%s\n", level == SY_LOG_WARN ? "warning: " : "", line);
-}
-
-static const struct sy_log logger = {note, NULL};
+enum { SEQUENCES = 100 };
 
 static void says(const char *what) {
-    if (!strstr(said, what))
-        fail_msg("no \"%s\" in:\n%s", what, said);
+    if (!strstr(logged, what))
+        fail_msg("no \"%s\" in:\n%s", what, logged);
 }
-
-struct data {
-    struct sy_documents *documents;
-    struct sy_corpus *corpus;
-    struct sy_loader *loader;
-};
 
 static struct sy_tokenizer *byte, *bpe;
 
@@ -47,35 +32,14 @@ static struct sy_data_options options_of(const char *const *path, const char *ca
                                     .log = &logger};
 }
 
-static struct data open_data(const struct sy_data_options *o) {
-    struct data d = {0};
-    said[0] = 0;
-    if (sy_documents_load(o, &d.documents) != SY_OK ||
-        sy_corpus_create(d.documents, o->tokenizer, NULL, &d.corpus) != SY_OK ||
-        sy_loader_create(d.corpus, o, SEQ, &d.loader) != SY_OK)
-        fail_msg("%s", sy_error_message());
-    return d;
-}
-
-static void close_data(struct data *d) {
-    sy_loader_destroy(d->loader);
-    sy_corpus_destroy(d->corpus);
-    sy_documents_destroy(d->documents);
+static struct data open_logged(const struct sy_data_options *o) {
+    logged[0] = 0;
+    return open_data(o);
 }
 
 static void same_sequences(const struct data *a, const struct data *b) {
-    int32_t x[3 * SEQ], y[3 * SEQ];
-    for (int64_t n = 0; n < SEQUENCES; n++) {
-        assert_int_equal(sy_loader_fetch(a->loader, n * 1001, x, x + SEQ, x + 2 * SEQ), SY_OK);
-        assert_int_equal(sy_loader_fetch(b->loader, n * 1001, y, y + SEQ, y + 2 * SEQ), SY_OK);
-        assert_memory_equal(x, y, sizeof x);
-    }
-    assert_int_equal(sy_loader_eval_count(a->loader), sy_loader_eval_count(b->loader));
-    for (int64_t n = 0; n < sy_loader_eval_count(a->loader); n++) {
-        assert_int_equal(sy_loader_eval_fetch(a->loader, n, x, x + SEQ, x + 2 * SEQ), SY_OK);
-        assert_int_equal(sy_loader_eval_fetch(b->loader, n, y, y + SEQ, y + 2 * SEQ), SY_OK);
-        assert_memory_equal(x, y, sizeof x);
-    }
+    same_training(a, b, SEQUENCES, 1001);
+    same_evaluation(a, b);
 }
 
 static void same(const struct data *a, const struct data *b) {
@@ -131,9 +95,9 @@ static void compare(const char *path, int64_t max_bytes, double holdout, const s
     plain.holdout = cached.holdout = holdout;
     plain.tokenizer = cached.tokenizer = t;
     plain.max_bad_lines = cached.max_bad_lines = 5;
-    struct data want = open_data(&plain);
+    struct data want = open_logged(&plain);
     for (int again = 0; again < 2; again++) {
-        struct data got = open_data(&cached);
+        struct data got = open_logged(&cached);
         same(&want, &got);
         says(again ? "data: of 1 of 1 files the tokens were in data.cache_dir = " : " kept as ");
         close_data(&got);
@@ -160,7 +124,7 @@ static void the_same(void **state) {
     o.holdout = 0;
     o.max_bad_lines = 5;
     for (int again = 0; again < 2; again++) {
-        struct data d = open_data(&o);
+        struct data d = open_logged(&o);
         assert_int_equal(d.documents->n_documents, 3);
         assert_int_equal(d.documents->n_empty, 2);
         close_data(&d);
@@ -210,7 +174,7 @@ static void damage(const char *entry, const struct bytes *whole, size_t at, cons
     whole->at[at] ^= 8;
     write_bytes(entry, whole->at, whole->n);
     whole->at[at] ^= 8;
-    struct data got = open_data(&o);
+    struct data got = open_logged(&o);
     says("warning: ");
     says("this entry of data.cache_dir is damaged and made anew (");
     says(" kept as ");
@@ -226,7 +190,7 @@ static void damaged(void **state) {
     (void)state;
     char entry[512];
     struct sy_data_options plain = options_of(&prose, NULL), o = options_of(&prose, cache_dir());
-    struct data want = open_data(&plain), got = open_data(&o);
+    struct data want = open_logged(&plain), got = open_logged(&o);
     close_data(&got);
     assert_int_equal(entries(entry), 1);
     struct bytes whole = read_bytes(entry);
@@ -235,13 +199,13 @@ static void damaged(void **state) {
     damage(entry, &whole, whole.n - 20, &want); /* the index */
     for (size_t n = 0; n < whole.n; n += whole.n / 3) {
         write_bytes(entry, whole.at, n);
-        got = open_data(&o);
+        got = open_logged(&o);
         says("damaged and made anew");
         same(&want, &got);
         close_data(&got);
     }
     /* cut while it is used: an error, and gone, so that the next start makes it */
-    got = open_data(&o);
+    got = open_logged(&o);
     int32_t out[3 * SEQ];
     assert_int_equal(truncate(entry, 4096), 0);
     assert_int_equal(sy_loader_fetch(got.loader, 0, out, out + SEQ, out + 2 * SEQ), SY_ERR_DATA);
@@ -273,23 +237,23 @@ static void keys(void **state) {
             assert_int_equal(fwrite("{\"text\":\"x", 1, 10, f), 10);
             fclose(f);
         }
-        struct data d = open_data(&o);
+        struct data d = open_logged(&o);
         says(" kept as ");
         assert_int_equal(entries(entry), i + 1);
         close_data(&d);
     }
     forget();
-    struct data d = open_data(&o);
+    struct data d = open_logged(&o);
     close_data(&d);
     assert_int_equal(entries(entry), 1);
     struct bytes b = read_bytes(entry);
     forget();
     o.text_key = "other";
-    d = open_data(&o);
+    d = open_logged(&o);
     close_data(&d);
     assert_int_equal(entries(entry), 1);
     write_bytes(entry, b.at, b.n); /* one that is right, under another's name */
-    d = open_data(&o);
+    d = open_logged(&o);
     says("it is not the entry of its name");
     close_data(&d);
     free(b.at);
@@ -303,7 +267,7 @@ static void several(void **state) {
     enum { PROCESSES = 6 };
     char entry[512], part[600];
     struct sy_data_options plain = options_of(&prose, NULL), o = options_of(&prose, cache_dir());
-    struct data want = open_data(&plain), got = open_data(&o);
+    struct data want = open_logged(&plain), got = open_logged(&o);
     close_data(&got);
     assert_int_equal(entries(entry), 1);
     assert_int_equal(unlink(entry), 0);
@@ -312,9 +276,9 @@ static void several(void **state) {
     int made = 0;
     for (int i = 0; i < PROCESSES; i++)
         if (fork() == 0) {
-            got = open_data(&o);
+            got = open_logged(&o);
             same(&want, &got);
-            _Exit(strstr(said, " kept as ") ? 1 : 0);
+            _Exit(strstr(logged, " kept as ") ? 1 : 0);
         }
     for (int i = 0; i < PROCESSES; i++) {
         int status;
@@ -344,7 +308,7 @@ static int orders(char path[512]) {
 }
 
 static void check_orders(const struct data *want, const struct sy_data_options *o, int n) {
-    struct data got = open_data(o);
+    struct data got = open_logged(o);
     char path[512];
     same_sequences(want, &got);
     assert_int_equal(orders(path), n);
@@ -365,7 +329,7 @@ static void order(void **state) {
     struct sy_data_options plain = options_of(&path, NULL), o = options_of(&path, cache_dir());
     plain.holdout = o.holdout = 0.01;
     plain.tokenizer = o.tokenizer = byte;
-    struct data want = open_data(&plain);
+    struct data want = open_logged(&plain);
     check_orders(&want, &o, 1);
     check_orders(&want, &o, 1);
     assert_int_equal(orders(entry), 1);
@@ -374,7 +338,7 @@ static void order(void **state) {
         b.at[at] ^= 1;
         write_bytes(entry, b.at, b.n);
         b.at[at] ^= 1;
-        struct data got = open_data(&o);
+        struct data got = open_logged(&o);
         same_sequences(&want, &got);
         says(".order: this entry of data.cache_dir is damaged");
         close_data(&got);
@@ -384,14 +348,14 @@ static void order(void **state) {
     free(b.at);
     close_data(&want);
     o.seed = plain.seed = 8;
-    want = open_data(&plain);
+    want = open_logged(&plain);
     check_orders(&want, &o, 2);
     o.shuffle = plain.shuffle = 0;
     close_data(&want);
-    want = open_data(&plain);
+    want = open_logged(&plain);
     check_orders(&want, &o, 3);
     /* of epochs 0 to 4 the last two stay */
-    struct data got = open_data(&o);
+    struct data got = open_logged(&o);
     int32_t out[3 * SEQ];
     int64_t epoch = 0;
     for (int64_t i = 0; i < got.documents->n_train; i++)
@@ -409,7 +373,7 @@ static void entropy(void **state) {
     (void)state;
     char entry[512];
     struct sy_data_options plain = options_of(&prose, NULL);
-    struct data d = open_data(&plain);
+    struct data d = open_logged(&plain);
     double want = sy_corpus_entropy(d.corpus, NULL);
     assert_true(want > 1 && sy_corpus_entropy(d.corpus, cache_dir()) == want);
     assert_int_equal(entries(entry), 1);

@@ -15,7 +15,7 @@
 #include "ckpt/hf_config.h"
 #include "formats/json.h"
 #include "formats/safetensors.h"
-#include "../lib/flat.h"
+#include "hf_load.h"
 
 enum { MAX_ENTRIES = 256 };
 
@@ -159,22 +159,6 @@ static void write_folder(struct folder *f, enum sy_safetensors_dtype dtype) {
     assert_int_equal(sy_safetensors_writer_finish(w, 0, NULL), SY_OK);
 }
 
-/* What load gives; the digest is that of the model's tensors, one by one. */
-static sy_status load(const struct folder *f, float *got, char digest[SY_DIGEST_CHARS]) {
-    struct sy_ckpt *ckpt = NULL;
-    struct sy_config *config = NULL;
-    struct flat flat = {f->params, got};
-    struct sy_ckpt_store store = {.self = &flat, .put = flat_put};
-    struct sy_ckpt_target target = {.params = f->params, .store = &store};
-    assert_int_equal(sy_config_create(&config), SY_OK);
-    if (sy_ckpt_open(f->path, 0, &ckpt) != SY_OK || sy_ckpt_config(ckpt, 0, config) != SY_OK)
-        fail_msg("%s", sy_error_message());
-    sy_config_destroy(config);
-    sy_status status = sy_ckpt_load(ckpt, &target, NULL, digest);
-    sy_ckpt_close(ckpt);
-    return status;
-}
-
 static void check_values(const struct folder *f, const float *got, const char *digest, const char *what) {
     struct sy_digest want = {{0, 0}};
     char hex[SY_DIGEST_CHARS];
@@ -203,7 +187,7 @@ static void check_fused(const char *flavor, const char *const *keys, const char 
     for (int d = 0; d < 3; d++) {
         write_folder(&f, dtypes[d]);
         memset(got, 0xff, 4 * (size_t)flat_size(f.params));
-        if (load(&f, got, digest) != SY_OK)
+        if (load_flat(f.path, f.params, got, digest) != SY_OK)
             fail_msg("%s, %s: %s", flavor, block, sy_error_message());
         check_values(&f, got, digest, flavor);
     }
@@ -249,7 +233,7 @@ static void expect_refused(struct folder *f, const char *word, const char *more)
     float *got = calloc((size_t)flat_size(f->params), sizeof *got);
     assert_non_null(got);
     write_folder(f, SY_SAFETENSORS_F32);
-    assert_int_equal(load(f, got, NULL), SY_ERR_DATA);
+    assert_int_equal(load_flat(f->path, f->params, got, NULL), SY_ERR_DATA);
     if (!strstr(sy_error_message(), word) || !strstr(sy_error_message(), more))
         fail_msg("%s, %s: %s", word, more, sy_error_message());
     free(got);
@@ -310,19 +294,19 @@ static void test_tied(void **state) {
     float *got = calloc((size_t)flat_size(f.params), sizeof *got);
     assert_non_null(got);
     write_folder(&f, SY_SAFETENSORS_BF16);
-    if (load(&f, got, digest) != SY_OK)
+    if (load_flat(f.path, f.params, got, digest) != SY_OK)
         fail_msg("without a head: %s", sy_error_message());
     check_values(&f, got, digest, "without a head");
     struct entry *head = &f.entry[f.n_entries++];
     *head = *find(&f, "embed_tokens");
     snprintf(head->name, sizeof head->name, "lm_head.weight");
     write_folder(&f, SY_SAFETENSORS_BF16);
-    if (load(&f, got, digest) != SY_OK)
+    if (load_flat(f.path, f.params, got, digest) != SY_OK)
         fail_msg("with the same head: %s", sy_error_message());
     check_values(&f, got, digest, "with the same head");
     head = find(&f, "lm_head");
     flip_in_first(&f, 2 * head->dims[0] * head->dims[1]);
-    assert_int_equal(load(&f, got, digest), SY_ERR_DATA);
+    assert_int_equal(load_flat(f.path, f.params, got, digest), SY_ERR_DATA);
     if (!strstr(sy_error_message(), "tensor \"lm_head.weight\" is not \"model.embed_tokens.weight\", but "
                                     "config.json has tie_word_embeddings = true"))
         fail_msg("%s", sy_error_message());

@@ -16,7 +16,7 @@
 #include "ckpt/hf_config.h"
 #include "formats/json.h"
 #include "formats/safetensors.h"
-#include "../lib/flat.h"
+#include "hf_load.h"
 
 enum { MOST = 400, BM = 24, BN = 20 }; /* blocks that no matrix's sides are multiples of */
 
@@ -188,25 +188,10 @@ static void write_file(const struct folder *f, const char *name, enum which whic
     assert_int_equal(sy_safetensors_writer_finish(w, 0, NULL), SY_OK);
 }
 
-static sy_status load(const struct folder *f, float *got) {
-    struct sy_ckpt *ckpt = NULL;
-    struct sy_config *config = NULL;
-    struct flat flat = {f->params, got};
-    struct sy_ckpt_store store = {.self = &flat, .put = flat_put};
-    struct sy_ckpt_target target = {.params = f->params, .store = &store};
-    assert_int_equal(sy_config_create(&config), SY_OK);
-    if (sy_ckpt_open(f->path, 0, &ckpt) != SY_OK || sy_ckpt_config(ckpt, 0, config) != SY_OK)
-        fail_msg("%s", sy_error_message());
-    sy_config_destroy(config);
-    sy_status status = sy_ckpt_load(ckpt, &target, NULL, NULL);
-    sy_ckpt_close(ckpt);
-    return status;
-}
-
 static void expect_all(const struct folder *f) {
     float *got = calloc((size_t)flat_size(f->params), sizeof *got);
     assert_non_null(got);
-    if (load(f, got) != SY_OK)
+    if (load_flat(f->path, f->params, got, NULL) != SY_OK)
         fail_msg("%s", sy_error_message());
     for (int i = 0; i < f->params->n_tensors; i++) {
         const struct sy_tensor *t = &f->params->tensor[i];
@@ -219,7 +204,7 @@ static void expect_all(const struct folder *f) {
 static void refuses(const struct folder *f, const char *word, const char *more) {
     float *got = calloc((size_t)flat_size(f->params), sizeof *got);
     assert_non_null(got);
-    assert_int_equal(load(f, got), SY_ERR_DATA);
+    assert_int_equal(load_flat(f->path, f->params, got, NULL), SY_ERR_DATA);
     if (!strstr(sy_error_message(), word) || !strstr(sy_error_message(), more))
         fail_msg("%s, %s: %s", word, more, sy_error_message());
     free(got);

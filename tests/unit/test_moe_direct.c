@@ -35,17 +35,12 @@ static sy_status trial_rank(const struct sy_comm *comm, void *arg) {
     struct rank r;
     struct slot s;
     int me = comm->rank;
-    sy_status status =
-        rank_open(&r, comm, q->j.p, q->j.s, most_sequences(q->j.l), q->j.l->rounds, q->j.b->sequences);
-    if (status == SY_OK)
-        status = slot_open(&s, &r, q->j.b, q->j.l, q->j.out, KEEP_ALL, 0);
-    if (status != SY_OK)
-        abort();
+    job_open(&q->j, comm, &r, &s);
     if (me == q->bad) {
         r.device.state = &q->fault;
         r.device.wait = faulty_wait;
     }
-    status = slot_fwd(&s, SY_PASS_TRAIN);
+    sy_status status = slot_fwd(&s, SY_PASS_TRAIN);
     q->overflow[me] = s.tally.overflow;
     q->rows[me] = *(s.exchange.received.offset + s.exchange.received.experts * s.exchange.received.sequences);
     if (status == SY_OK) /* a step goes on to its end */

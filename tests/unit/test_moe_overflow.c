@@ -22,19 +22,14 @@ static sy_status tight_rank(const struct sy_comm *comm, void *arg) {
     struct rank r;
     struct slot s;
     int me = comm->rank;
-    sy_status status =
-        rank_open(&r, comm, q->j.p, q->j.s, most_sequences(q->j.l), q->j.l->rounds, q->j.b->sequences);
-    if (status == SY_OK)
-        status = slot_open(&s, &r, q->j.b, q->j.l, q->j.out, KEEP_ALL, 0);
-    if (status != SY_OK)
-        abort();
+    job_open(&q->j, comm, &r, &s);
     q->status[me] = slot_fwd(&s, SY_PASS_TRAIN);
     snprintf(q->message[me], sizeof q->message[me], "%s", sy_error_message());
     q->needed[me] = s.exchange.most;
     q->told[me] = r.most_rows;
     q->received[me] = s.exchange.received.rows;
     q->bytes[me] = r.arena.used + s.act_arena.used;
-    status = q->status[me] == SY_OK ? slot_bwd(&s) : SY_OK;
+    sy_status status = q->status[me] == SY_OK ? slot_bwd(&s) : SY_OK;
     q->j.counters[me] = r.counters;
     slot_close(&s);
     rank_close(&r);

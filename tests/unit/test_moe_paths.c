@@ -239,13 +239,9 @@ static sy_status eval_rank(const struct sy_comm *comm, void *arg) {
     struct job *j = arg;
     struct rank r;
     struct slot s;
-    sy_status status = rank_open(&r, comm, j->p, j->s, most_sequences(j->l), j->l->rounds, j->b->sequences);
-    if (status == SY_OK)
-        status = slot_open(&s, &r, j->b, j->l, j->out, KEEP_ALL, 0);
-    if (status != SY_OK)
-        abort();
+    job_open(j, comm, &r, &s);
     rank_view(&r, 1, 1);
-    status = slot_fwd(&s, SY_PASS_EVAL);
+    sy_status status = slot_fwd(&s, SY_PASS_EVAL);
     if (status == SY_OK)
         status = slot_fwd(&s, SY_PASS_EVAL); /* by the cache */
     j->counters[comm->rank] = r.counters;

@@ -19,8 +19,7 @@
 #include "report/report.h"
 #include "switchyard.h"
 #include "page_checks.h"
-
-static char room[256];
+#include "../lib/room.h"
 
 static void page_is_sound(const char *page) {
     const char *fault = page_fault(page);
@@ -424,12 +423,5 @@ int main(void) {
                                        cmocka_unit_test(damaged_files_are_named),
                                        cmocka_unit_test(a_run_is_followed),
                                        cmocka_unit_test(a_training_writes_it_or_says_one_line)};
-    const char *tmp = getenv("TMPDIR");
-    char command[300];
-    snprintf(room, sizeof room, "%s/switchyard.XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(room))
-        return 1;
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    snprintf(command, sizeof command, "rm -rf '%s'", room);
-    return system(command) != 0 || failed != 0;
+    return cmocka_run_group_tests(tests, open_room, close_room);
 }

@@ -1,5 +1,5 @@
-/* Routes of many ranks in one file: however sequences and layers are dealt to ranks, its bytes are those of one
- * rank; what nobody has filled in, and what two have, is an error on every rank.
+/* Routes of many ranks in one file: however sequences and layers are dealt to ranks, its bytes are those of
+ * one rank; what nobody has filled in, and what two have, is an error on every rank.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,11 +13,10 @@
 
 #include "routes/routes.h"
 #include "switchyard.h"
+#include "../lib/room.h"
 
 enum { B = 5, S = 3, K = 3, E = 9, LAYERS = 3, MOST_BYTES = 1 << 14, NOBODY = 99 };
 static const int layers[LAYERS] = {1, 2, 10};
-
-static char room[64];
 
 struct dealt { /* to rank (a layer + b sequence) mod ranks */
     int ranks, a, b;
@@ -42,7 +41,7 @@ static int owner(const struct dealt *d, int layer, int64_t sequence) {
 static sy_status as_rank(const struct sy_comm *c, void *arg) {
     const struct dealt *d = arg;
     struct sy_routes_files *f;
-    char dir[128];
+    char dir[160];
     snprintf(dir, sizeof dir, "%s/%d", room, d->ranks);
     SY_TRY(sy_routes_open(&(struct sy_routes_options){.dir = dir,
                                                       .write = 1,
@@ -72,7 +71,7 @@ static sy_status as_rank(const struct sy_comm *c, void *arg) {
 }
 
 static size_t read_file(int ranks, int step, char *bytes) {
-    char path[160];
+    char path[200];
     snprintf(path, sizeof path, "%s/%d/step-%08d.safetensors", room, ranks, step);
     FILE *f = fopen(path, "rb");
     assert_non_null(f);
@@ -119,21 +118,7 @@ static void what_is_wrong(void **state) {
     }
 }
 
-static int make_room(void **state) {
-    (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(room, sizeof room, "%.40s/routes.XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(room) ? 0 : -1;
-}
-
-static int remove_room(void **state) {
-    (void)state;
-    char command[96];
-    snprintf(command, sizeof command, "rm -rf '%s'", room);
-    return system(command);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(bytes_of_one_rank), cmocka_unit_test(what_is_wrong)};
-    return cmocka_run_group_tests(tests, make_room, remove_room);
+    return cmocka_run_group_tests(tests, open_room, close_room);
 }

@@ -16,15 +16,9 @@
 #include <xxhash.h>
 
 #include "formats/safetensors.h"
+#include "folder.h"
 
 enum { ROOM = 4096 };
-static char folder[] = "/tmp/sy_safetensors_XXXXXX";
-
-static const char *path_of(const char *name) {
-    static char path[256];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
 
 /* A file in `to`: header text and n_data bytes 0, 1, 2 …; returns its size. */
 static size_t make(char *to, const char *header, size_t n_data) {
@@ -332,16 +326,6 @@ static void test_write_errors(void **state) {
         assert_int_not_equal(access(path_of("full"), F_OK), 0);
     }
     signal(SIGXFSZ, SIG_DFL);
-}
-
-static int make_folder(void **state) {
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    return rmdir(folder); /* fails if a test left a file */
 }
 
 int main(void) {

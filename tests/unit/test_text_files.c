@@ -17,19 +17,10 @@
 #include "data/documents.h"
 #include "formats/kinds.h"
 #include "formats/plain_text.h"
+#include "folder.h"
+#include "logged.h"
 
 #define U "\xef\xbf\xbd" /* U+FFFD */
-
-static char folder[] = "/tmp/sy_text_XXXXXX";
-static char logged[4096];
-
-static void note(void *user, enum sy_log_level level, const char *line) {
-    (void)user;
-    size_t n = strlen(logged);
-    snprintf(logged + n, sizeof logged - n, "%s%s\n", level == SY_LOG_WARN ? "warning: " : "", line);
-}
-
-static const struct sy_log logger = {note, NULL};
 
 /* --- UTF-8 against a slow definition: encode every code point and look ---------------------------------- */
 
@@ -196,12 +187,6 @@ static void test_long_text(void **state) {
 }
 
 /* --- files ---------------------------------------------------------------------------------------------- */
-
-static const char *path_of(const char *name) {
-    static char path[256];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
 
 static void put(const char *name, const char *bytes, size_t n) {
     FILE *f = fopen(path_of(name), "wb");
@@ -459,16 +444,6 @@ static void test_in_a_folder(void **state) {
     sy_documents_destroy(d);
     unlink(path_of("a.TXT"));
     unlink(path_of("b.png"));
-}
-
-static int make_folder(void **state) {
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    return rmdir(folder);
 }
 
 int main(void) {

@@ -1,16 +1,10 @@
 /* A data set is the same whether it is text, or a file of tokens made of that text: documents, what is held
  * out, every sequence. Files of other programs give the documents that their ids say.
  */
-#include "data/loader.h"
+#include "data_set.h"
 #include "token_files.h"
 
-enum { SEQ = 32, SEQUENCES = 200 };
-
-struct data {
-    struct sy_documents *documents;
-    struct sy_corpus *corpus;
-    struct sy_loader *loader;
-};
+enum { SEQUENCES = 200 };
 
 static struct sy_tokenizer *byte;
 
@@ -23,40 +17,12 @@ static struct sy_data_options options_of(const char *const *path) {
                                     .tokenizer = byte};
 }
 
-static struct data open_data(const struct sy_data_options *o) {
-    struct data d = {0};
-    if (sy_documents_load(o, &d.documents) != SY_OK ||
-        sy_corpus_create(d.documents, byte, NULL, &d.corpus) != SY_OK ||
-        sy_loader_create(d.corpus, o, SEQ, &d.loader) != SY_OK)
-        fail_msg("%s", sy_error_message());
-    return d;
-}
-
-static void close_data(struct data *d) {
-    sy_loader_destroy(d->loader);
-    sy_corpus_destroy(d->corpus);
-    sy_documents_destroy(d->documents);
-}
-
-static void same_sequences(const struct data *a, const struct data *b) {
-    int32_t x[3 * SEQ], y[3 * SEQ];
-    for (int64_t n = 0; n < SEQUENCES; n++) {
-        assert_int_equal(sy_loader_fetch(a->loader, n * 51, x, x + SEQ, x + 2 * SEQ), SY_OK);
-        assert_int_equal(sy_loader_fetch(b->loader, n * 51, y, y + SEQ, y + 2 * SEQ), SY_OK);
-        assert_memory_equal(x, y, sizeof x);
-    }
-}
+static void same_sequences(const struct data *a, const struct data *b) { same_training(a, b, SEQUENCES, 51); }
 
 static void same_held_out(const struct data *a, const struct data *b) {
-    int32_t x[3 * SEQ], y[3 * SEQ];
     assert_true(sy_loader_eval_count(a->loader) > 0);
-    assert_int_equal(sy_loader_eval_count(a->loader), sy_loader_eval_count(b->loader));
     assert_int_equal(sy_loader_eval_labels(a->loader), sy_loader_eval_labels(b->loader));
-    for (int64_t n = 0; n < sy_loader_eval_count(a->loader); n++) {
-        assert_int_equal(sy_loader_eval_fetch(a->loader, n, x, x + SEQ, x + 2 * SEQ), SY_OK);
-        assert_int_equal(sy_loader_eval_fetch(b->loader, n, y, y + SEQ, y + 2 * SEQ), SY_OK);
-        assert_memory_equal(x, y, sizeof x);
-    }
+    same_evaluation(a, b);
     assert_true(sy_corpus_entropy(a->corpus, NULL) == sy_corpus_entropy(b->corpus, NULL));
 }
 
