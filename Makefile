@@ -193,7 +193,7 @@ $(BUILD)/bench/plan_time: $(BUILD)/bench/plan_time.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LINK_LIBS) -o $@
 amx-chain: $(BUILD)/bench/amx_chain ## in which order TDPBF16PS sums (a processor with AMX; elsewhere it says so); VDPBF16PS first, as a check
 	$< --self 3 && { $< || [ $$? = 2 ]; }
-AMX_TESTS := $(patsubst %,$(BUILD)/tests/ops/test_%,chain products products_dw product_blocks parts attention peak tiers calls)
+AMX_TESTS := $(patsubst %,$(BUILD)/tests/ops/test_%,chain products products_dw product_blocks parts attention attention_laws attention_oracle peak tiers calls)
 amx-test: $(BIN) $(AMX_TESTS) ## the tier amx on a processor that has it: tests of products, goldens of class amx, speed beside the peak
 	sh tools/amx.sh $(BUILD) || [ $$? = 2 ]
 AMX_FLAGS = -O2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512bf16 $(AMX_ISA)

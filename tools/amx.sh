@@ -11,7 +11,7 @@ why=$("$bin" info | sed -n 's/^tiers .* amx (no: \(.*\))$/\1/p')
 [ -z "$why" ] || { echo "amx: not run here: $why"; exit 2; }
 room=$(mktemp -d "${TMPDIR:-/tmp}/switchyard.XXXXXX")
 trap 'rm -rf "$room"' EXIT
-for test in chain products products_dw product_blocks parts attention peak tiers calls; do
+for test in chain products products_dw product_blocks parts attention attention_laws attention_oracle peak tiers calls; do
     program=$build/tests/ops/test_$test
     [ -x "$program" ] || continue
     begin=$(date +%s)
