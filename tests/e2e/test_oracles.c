@@ -17,13 +17,8 @@
 
 #include "base/rng.h"
 
+#include "../lib/oracle_values.h"
 #include "../lib/session.h"
-
-static const uint64_t golden = 0x9e3779b97f4a7c15u, salt = 0x51ed2701u;
-
-static double unit(uint64_t key, uint64_t i) {
-    return (double)((int64_t)(sy_mix64(key + i * golden) >> 40) - (1 << 23)) * 0x1p-23;
-}
 
 static void fill_weights(struct sy_session *s, int64_t gate_salt) {
     for (int i = 0; i < s->params->n_tensors; i++) {

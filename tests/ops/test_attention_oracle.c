@@ -5,24 +5,7 @@
 
 #include <jansson.h>
 
-static const uint64_t golden = 0x9e3779b97f4a7c15u;
-
-static uint64_t mix(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static uint64_t name_key(const char *name) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *name; name++)
-        h = (h ^ (unsigned char)*name) * 0x100000001b3u;
-    return h;
-}
-
-static double unit(uint64_t key, uint64_t i) {
-    return ((double)(mix(key + i * golden) >> 40) - 0x1p23) * 0x1p-23;
-}
+#include "../lib/oracle_values.h"
 
 static void fill_formula(const struct call *c, struct sy_heads v, int64_t heads, int64_t d, const char *name,
                          double times) {
@@ -30,7 +13,7 @@ static void fill_formula(const struct call *c, struct sy_heads v, int64_t heads,
     for (int64_t t = 0; t < c->op.seq_len; t++)
         for (int64_t h = 0; h < heads; h++)
             for (int64_t i = 0; i < d; i++)
-                set(v, t, h, i, (float)(unit(name_key(name), n++) * times));
+                set(v, t, h, i, (float)(unit(key_of(name), n++) * times));
 }
 
 static double number(const json_t *list, size_t i) {
@@ -54,7 +37,7 @@ static void check_oracle(const struct call *c, const json_t *want, struct sy_hea
         double x = (double)value(v, n / (heads * d), n / d % heads, n % d);
         square += x * x;
         for (uint64_t p = 0; p < 3; p++)
-            projected[p] += x * unit(name_key(name) + (p + 1) * 0x51ed2701u, (uint64_t)n);
+            projected[p] += x * unit(key_of(name) + (p + 1) * salt, (uint64_t)n);
     }
     if (!(fabs(sqrt(square) - norm) <= 2e-5 * norm))
         fail_msg("%s: norm %.9g, oracle %.9g", name, sqrt(square), norm);
@@ -64,7 +47,7 @@ static void check_oracle(const struct call *c, const json_t *want, struct sy_hea
                      number(projections, p));
     assert_int_equal(json_array_size(samples), 64);
     for (size_t j = 0; j < 64; j++) {
-        int64_t n = (int64_t)(mix(name_key(name) + 4 * 0x51ed2701ull + j * golden) % (uint64_t)size);
+        int64_t n = (int64_t)(mix(key_of(name) + 4 * salt + j * golden) % (uint64_t)size);
         double got = (double)value(v, n / (heads * d), n / d % heads, n % d), exact = number(samples, j);
         if (!(fabs(got - exact) <= 2e-5 * (fabs(exact) + norm / sqrt((double)size))))
             fail_msg("%s: element %lld is %.9g, oracle %.9g", name, (long long)n, got, exact);

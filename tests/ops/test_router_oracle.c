@@ -6,32 +6,15 @@
 
 #include <jansson.h>
 
+#include "../lib/oracle_values.h"
+
 enum { E = 16, K = 4, ROUTER_T = 24, B = 2, S = 72, T = B * S };
 
 /* --- operands ------------------------------------------------------------------------------------------- */
 
-static const uint64_t golden = 0x9e3779b97f4a7c15u, salt = 0x51ed2701u;
-
-static uint64_t mix(uint64_t z) {
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-static uint64_t key_of(const char *name) {
-    uint64_t key = 0xcbf29ce484222325u;
-    for (; *name; name++)
-        key = (key ^ (unsigned char)*name) * 0x100000001b3u;
-    return key;
-}
-
-static float unit(uint64_t key, int64_t i) {
-    return (float)((int64_t)(mix(key + (uint64_t)i * golden) >> 40) - (1 << 23)) * 0x1p-23f;
-}
-
 static void operand(const char *name, int64_t n, float size, float *out) {
     for (int64_t i = 0; i < n; i++)
-        out[i] = size * unit(key_of(name), i);
+        out[i] = size * (float)unit(key_of(name), (uint64_t)i);
 }
 
 /* --- the router ----------------------------------------------------------------------------------------- */
@@ -143,7 +126,7 @@ static double tensor_error(const json_t *want, const float *x) {
     for (int64_t p = 1; p <= 3; p++) { /* a projection of a random error of size e has size e / sqrt(3) */
         double along = 0;
         for (int64_t i = 0; i < T * E; i++)
-            along += (double)x[i] * (double)unit(key + (uint64_t)p * salt, i);
+            along += (double)x[i] * unit(key + (uint64_t)p * salt, (uint64_t)i);
         error = fmax(error, fabs(along - real_at(json_object_get(want, "projections"), p - 1)) / norm);
     }
     int64_t count = (int64_t)json_array_size(samples);
