@@ -94,7 +94,8 @@ static void take_gradients(struct sy_gpu_bench *b, struct layer *l) {
     const struct sy_gpu_layer *s = l->s;
     int64_t d = s->d, f = s->f, shared = s->shared * f;
     struct sy_rows tokens = sy_rows_dense(1, l->env.max_tokens), rows = sy_dispatch_rows_of(&l->act.routes);
-    l->experts[0] = gradient(b, rows, l->grad.experts.dgu, 2 * f, l->act.x, d);
+    l->experts[0] =
+        gradient(b, rows, l->grad.experts.dgu, 2 * f, sy_moe_gathers(&l->env) ? l->grad.x : l->act.x, d);
     l->experts[1] = gradient(b, rows, l->grad.dy, d, l->grad.experts.h, f);
     l->dense[l->n_dense++] = gradient(b, tokens, l->grad.dlogits, s->experts, l->n, d);
     if (!shared)

@@ -55,6 +55,8 @@ struct moe {
     struct sy_mat x, y, gu, dgu, h, w13, w2;
     struct sy_mat a; /* fp32 */
     float *w, *dw, *c;
+    struct sy_mat tokens; /* [T, d], whose rows `names` names */
+    struct sy_named_rows names;
 };
 
 static const char *named(const struct moe *t, const char *what, char name[NAME]) {
@@ -65,15 +67,19 @@ static const char *named(const struct moe *t, const char *what, char name[NAME])
 static void forward(struct sy_gpu_bench *b, const struct moe *t) {
     int64_t d = t->s->d, f = t->s->f;
     char name[NAME];
-    SY_GPU_ROW(b, linear, sy_linear, named(t, "up with SwiGLU", name), flops, 2 * t->flops,
-               {.rows = t->rows,
-                .k = d,
-                .n = 2 * f,
-                .x = t->x,
-                .w = {.m = sy_mat_t(t->w13), .step = 2 * f * d},
-                .y = t->gu,
-                .epilogue = SY_EPILOGUE_SWIGLU,
-                .h = t->h});
+    for (int gathers = 0; gathers < 2; gathers++)
+        SY_GPU_ROW(b, linear, sy_linear,
+                   named(t, gathers ? "up with SwiGLU, gathered" : "up with SwiGLU", name), flops,
+                   2 * t->flops,
+                   {.rows = t->rows,
+                    .k = d,
+                    .n = 2 * f,
+                    .x = gathers ? t->tokens : t->x,
+                    .w = {.m = sy_mat_t(t->w13), .step = 2 * f * d},
+                    .y = t->gu,
+                    .epilogue = SY_EPILOGUE_SWIGLU,
+                    .h = t->h,
+                    .named = gathers ? t->names : (struct sy_named_rows){0}});
     SY_GPU_ROW(
         b, linear, sy_linear, named(t, "down", name), flops, t->flops,
         {.rows = t->rows, .k = f, .n = d, .x = t->h, .w = {.m = sy_mat_t(t->w2), .step = d * f}, .y = t->y});
@@ -136,7 +142,8 @@ static void leaves(struct sy_gpu_bench *b, const struct moe *t) {
 static void experts(struct sy_gpu_bench *b, const struct sy_gpu_experts *s) {
     int mark = b->n_memory;
     int64_t d = s->d, f = s->f;
-    struct sy_rows rows = sy_gpu_route(b, 1, s->tokens, s->experts, s->top_k).rows;
+    struct sy_gpu_routes routes = sy_gpu_route(b, 1, s->tokens, s->experts, s->top_k);
+    struct sy_rows rows = routes.rows;
     int64_t n = rows.max_rows;
     struct moe t = {.s = s,
                     .rows = rows,
@@ -151,7 +158,9 @@ static void experts(struct sy_gpu_bench *b, const struct sy_gpu_experts *s) {
                     .a = sy_mat_of(sy_gpu_take(b, n * f * 4), SY_F32, f),
                     .w = sy_gpu_floats(b, n, 1.0),
                     .dw = sy_gpu_take(b, n * 4),
-                    .c = sy_gpu_take(b, s->experts * 2 * f * d * 4)};
+                    .c = sy_gpu_take(b, s->experts * 2 * f * d * 4),
+                    .tokens = sy_gpu_stored(b, s->tokens, d, 1.0),
+                    .names = {routes.route, s->top_k}};
     forward(b, &t);
     inputs(b, &t);
     leaves(b, &t);

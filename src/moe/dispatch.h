@@ -65,6 +65,11 @@ static inline struct sy_rows sy_dispatch_rows_of(const struct sy_dispatch *d) {
                             .n_tiles = d->n_tiles};
 }
 
+/* The same rows by name, for products that gather: no copy of theirs is made. */
+static inline struct sy_named_rows sy_dispatch_names(const struct sy_dispatch *d) {
+    return (struct sy_named_rows){d->route, d->top_k};
+}
+
 /* rows[row] = x[token] or BF(w x[token]): [T, width] to [rows, width]. */
 void sy_dispatch_rows(const struct sy_exec *x, const struct sy_dispatch *d, int64_t width, const float *w,
                       struct sy_mat tokens, struct sy_mat rows);

@@ -62,7 +62,8 @@ static sy_status dispatch_begin(const struct sy_moe_env *env, const struct sy_mo
         env->counters->a2a_in_backward += is_direct(env) ? 1 : 1 + scalars;
     if (is_direct(env))
         return sy_direct_begin(env->x, act->exchange, &g->direct, &act->routes, &call->sequences, n, act->w);
-    sy_dispatch_rows(env->x, &act->routes, env->d, w, n, has_ranks(env) ? g->local : act->x);
+    if (!sy_moe_gathers(env))
+        sy_dispatch_rows(env->x, &act->routes, env->d, w, n, has_ranks(env) ? g->local : act->x);
     if (scalars)
         sy_dispatch_to_rows(env->x, &act->routes, act->w, has_ranks(env) ? g->local_w : act->row_w);
     if (!has_ranks(env))
@@ -174,19 +175,22 @@ static void count_cache(struct sy_packed *p, int64_t *hit, int64_t *miss) {
 }
 
 static void experts_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *w,
-                        const struct sy_moe_call *call, const struct sy_moe_act *act,
+                        const struct sy_moe_call *call, struct sy_mat n, const struct sy_moe_act *act,
                         struct sy_moe_scratch *g) {
     int again = call->pass == SY_PASS_RECOMPUTE;
+    int gathers = sy_moe_gathers(env);
     struct sy_moe_counters *c = env->counters;
     count_cache(w->experts.cache13, &c->cached_w13_hit, &c->cached_w13_miss);
     if (!again)
         count_cache(w->experts.cache2, &c->cached_w2t_hit, &c->cached_w2t_miss);
-    sy_mlp_fwd(env->x, &w->experts,
-               &(struct sy_mlp_fwd){.rows = sy_dispatch_rows_of(sy_moe_rows(env, act)),
-                                    .in = act->x,
-                                    .gu = act->gu,
-                                    .scratch = g->a,
-                                    .y = again ? (struct sy_mat){0} : g->rows});
+    sy_mlp_fwd(
+        env->x, &w->experts,
+        &(struct sy_mlp_fwd){.rows = sy_dispatch_rows_of(sy_moe_rows(env, act)),
+                             .in = gathers ? n : act->x,
+                             .named = gathers ? sy_dispatch_names(&act->routes) : (struct sy_named_rows){0},
+                             .gu = act->gu,
+                             .scratch = g->a,
+                             .y = again ? (struct sy_mat){0} : g->rows});
 }
 
 /* Routes are counted here: once a token in training; and whether all experts have as many, without
@@ -222,7 +226,7 @@ sy_status sy_moe_fwd(const struct sy_moe_env *env, const struct sy_moe_weights *
     if (dispatches)
         SY_TRY(dispatch_wait(env, call, act, g));
     count_routes(env, call, act);
-    experts_fwd(env, w, call, act, g);
+    experts_fwd(env, w, call, n, act, g);
     if (call->pass == SY_PASS_RECOMPUTE)
         return SY_OK;
     SY_TRY(bring_back(env, act, g, &sum.rows));
@@ -306,6 +310,8 @@ sy_status sy_moe_bwd(const struct sy_moe_env *env, const struct sy_moe_weights *
     struct sy_moe_scratch *g = memory->scratch;
     const struct sy_dispatch *d = &act->routes;
     struct sy_dispatch_sum sum = {.width = env->d, .w = before(env) ? act->w : NULL, .y = g->d_routed};
+    if (sy_moe_gathers(env))
+        sy_dispatch_rows(env->x, d, env->d, NULL, n, grad->x);
     SY_TRY(gradients_begin(env, memory, dy));
     shared_bwd(env, w, memory, dy);
     SY_TRY(gradients_wait(env, memory));

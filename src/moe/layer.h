@@ -79,7 +79,7 @@ struct sy_moe_act {
     struct sy_dispatch routes; /* of this rank's tokens */
     /* with more than one rank: the owner's, made before act is carved, which keeps it */
     struct sy_exchange *exchange;
-    struct sy_mat x; /* rows as the experts get them */
+    struct sy_mat x; /* rows as the experts get them, unless they gather */
     float *row_w;    /* weight of each of these rows, with scores after experts */
     /* what recompute is compared with; NULL: it is not */
     int32_t *first_ids;
@@ -88,6 +88,7 @@ struct sy_moe_act {
 
 struct sy_moe_grad {
     struct sy_mat dy; /* received rows [., D] */
+    struct sy_mat x;  /* those of act.x, if the experts gather */
     struct sy_mlp_grad experts;
     struct sy_mat dlogits; /* [T, E] */
     struct sy_mlp_grad shared;
@@ -112,6 +113,10 @@ struct sy_moe_scratch {
 /* What planned_rows may be for: balanced load times a factor; 0 on one rank, which cannot get more than it
  * has. */
 int64_t sy_moe_rows_for(const struct sy_moe_env *env, double factor);
+
+/* Whether the experts' first product gathers tokens' rows itself: on one rank, with weights behind the experts,
+ * where ops can. Then act.x is nowhere, and grad.x is. */
+int sy_moe_gathers(const struct sy_moe_env *env);
 
 /* Local. Whether a call's rows can be numbered. Errors: ERR_USAGE with the numbers. */
 sy_status sy_moe_check_rows(const struct sy_moe_env *env);

@@ -60,6 +60,10 @@ sy_status sy_moe_connect(const struct sy_moe_env *env, sy_status mine, struct sy
     return env->ep.size > 1 && env->direct ? sy_direct_connect(env->x, mine, &g->direct) : mine;
 }
 
+int sy_moe_gathers(const struct sy_moe_env *env) {
+    return env->ep.size == 1 && env->x->ops->gathers && !env->config->score_before_experts;
+}
+
 static struct sizes sizes_of(const struct sy_moe_env *env) {
     struct sizes s = {.t = env->max_tokens,
                       .e = env->config->num_experts,
@@ -102,7 +106,8 @@ void sy_moe_take_saved(const struct sy_moe_env *env, struct sy_arena *a, struct 
             sy_arena_take(a, "routes", (size_t)(s.e * env->max_sequences), sizeof *act->routes.count);
         sy_exchange_take(env->x, a, &env->ep, &shape, act->exchange);
     }
-    act->x = sy_take_mat(a, "dispatched rows", s.rows, s.d, s.dt);
+    if (!sy_moe_gathers(env))
+        act->x = sy_take_mat(a, "dispatched rows", s.rows, s.d, s.dt);
     act->row_w = env->config->score_before_experts ? NULL : sy_take_f32(a, "dispatched rows", s.rows);
 }
 
@@ -140,6 +145,8 @@ void sy_moe_take_grad(const struct sy_moe_env *env, struct sy_arena *a, struct s
     struct sizes s = sizes_of(env);
     *g = (struct sy_moe_grad){0};
     g->dy = sy_take_mat(a, gradients, s.rows, s.d, s.dt);
+    if (sy_moe_gathers(env))
+        g->x = sy_take_mat(a, gradients, s.rows, s.d, s.dt);
     sy_mlp_take_grad(a, s.dt, s.rows, s.f, &g->experts);
     g->dlogits = sy_take_mat(a, gradients, s.t, s.e, s.dt);
     if (env->config->num_shared_experts == 0)

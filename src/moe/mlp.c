@@ -48,7 +48,8 @@ void sy_mlp_take_grad(struct sy_arena *a, enum sy_dtype t, int64_t rows, int64_t
 
 void sy_mlp_fwd(const struct sy_exec *x, const struct sy_mlp_weights *w, const struct sy_mlp_fwd *c) {
     struct sy_mat h = sy_mat_of(c->scratch.data, x->dtype, w->f);
-    struct sy_linear up = {.rows = c->rows, .k = w->d, .n = 2 * w->f, .x = c->in, .w = w->w13_t, .y = c->gu};
+    struct sy_linear up = {
+        .rows = c->rows, .k = w->d, .n = 2 * w->f, .x = c->in, .w = w->w13_t, .y = c->gu, .named = c->named};
     if (c->y.data) {
         up.epilogue = SY_EPILOGUE_SWIGLU;
         up.h = h;

@@ -41,6 +41,7 @@ void sy_mlp_take_grad(struct sy_arena *a, enum sy_dtype t, int64_t rows, int64_t
 struct sy_mlp_fwd {
     struct sy_rows rows;
     struct sy_mat in, gu, scratch, residual, y;
+    struct sy_named_rows named; /* in's rows */
 };
 void sy_mlp_fwd(const struct sy_exec *x, const struct sy_mlp_weights *w, const struct sy_mlp_fwd *c);
 

@@ -99,6 +99,36 @@ void sy_make_operand(struct sy_make *m, int64_t groups, int64_t k, int64_t n, st
     c->operand[c->n_operands++].n = n;
 }
 
+/* Rows of x by name for half of the calls: ops that gather get what they name, in another order, and the names;
+ * the others, from the same numbers, the rows as they are. Rows of padding are nobody's. */
+static void name_rows(struct sy_make *m, const struct sy_make_rows *r, struct sy_linear *op) {
+    int64_t rows = r->rows.max_rows, top_k = 1 + sy_make_below(m, 3);
+    if (op->x.col != 1 || rows < 1 || sy_make_below(m, 2) == 0)
+        return;
+    int32_t *route = sy_make_i32(m, "route", rows, 1);
+    struct sy_mat there = sy_make_mat(m, "named", op->x.dtype, rows, op->k, SY_HOLDS_ANY);
+    sy_make_padding(m, r, op->x, op->k);
+    if (m->filling) {
+        int32_t *names = sy_make_host(m, route);
+        const char *from = sy_make_host(m, op->x.data);
+        char *to = sy_make_host(m, there.data);
+        size_t size = sy_dtype_bytes(op->x.dtype);
+        for (int64_t i = 0; i < rows; i++)
+            names[i] = -1;
+        for (int64_t b = 0; b < r->bins; b++)
+            for (int64_t i = r->start[b]; i < r->start[b] + r->count[b]; i++) {
+                int64_t token = rows - 1 - i; /* another order */
+                names[i] = (int32_t)(token * top_k + i % top_k);
+                memcpy(to + (size_t)(token * there.row) * size, from + (size_t)(i * op->x.row) * size,
+                       (size_t)op->k * size);
+            }
+    }
+    if (!m->x->ops->gathers)
+        return;
+    op->x = there;
+    op->named = (struct sy_named_rows){route, top_k};
+}
+
 /* --- products ------------------------------------------------------------------------------------------- */
 
 static int64_t depth(struct sy_make *m) { return sy_make_below(m, 8) == 0 ? 600 : sy_make_side(m, 256); }
@@ -127,6 +157,7 @@ void sy_make_linear(struct sy_make *m, struct sy_linear *op) {
         op->epilogue = SY_EPILOGUE_SWIGLU;
         op->h = sy_make_mat(m, "h", m->x->dtype, rows, n / 2, SY_HOLDS_ANY);
     }
+    name_rows(m, &r, op);
 }
 
 static void swiglu_back(struct sy_make *m, struct sy_linear_dx *op) {

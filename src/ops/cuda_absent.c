@@ -10,6 +10,6 @@ static size_t no_bytes(const struct sy_exec *x, struct sy_mat m, int64_t k, int6
     return 0;
 }
 
-static const struct sy_ops table = {.tier = "cuda", .pack_bytes = no_bytes};
+static const struct sy_ops table = {.tier = "cuda", .gathers = 1, .pack_bytes = no_bytes};
 
 const struct sy_ops *sy_ops_cuda(void) { return &table; }

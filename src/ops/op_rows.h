@@ -53,6 +53,13 @@ enum sy_epilogue {
     SY_EPILOGUE_SWIGLU_BACK /* linear_dx: below */
 };
 
+/* Rows by name: row i of a product is row route[i] / top_k of the matrix that is given, +0 where route[i] is
+ * negative, as permute would have copied it. route NULL: row i. For ops that gather (sy_ops.gathers). */
+struct sy_named_rows {
+    const int32_t *route; /* [rows] */
+    int64_t top_k;
+};
+
 struct sy_linear { /* y = BF(CHAIN over k of (x, w of the row's group) + bias) */
     struct sy_rows rows;
     int64_t k, n;
@@ -64,6 +71,7 @@ struct sy_linear { /* y = BF(CHAIN over k of (x, w of the row's group) + bias) *
     struct sy_mat h; /* SWIGLU: [rows, n / 2] stored */
     /* data NULL: none; else y = BF(residual + BF(chain + bias)); [rows, n] stored; may be y */
     struct sy_mat residual;
+    struct sy_named_rows named; /* x's */
 };
 
 enum { SY_DX_MAPS = 4 };

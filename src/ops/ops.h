@@ -127,6 +127,7 @@ struct sy_peak {
 struct sy_ops {
     const char *tier;
     const struct sy_ops *inner; /* of a table around another one (ops/wrapped.h) */
+    int gathers;                /* linear takes rows by name (sy_named_rows) */
     /* Bytes of one group's packed right-hand side m [k, n]; 0: this tier reads m as fast as it is. */
     size_t (*pack_bytes)(const struct sy_exec *x, struct sy_mat m, int64_t k, int64_t n);
     struct sy_peak (*peak)(enum sy_numeric_class cls, int64_t rounds); /* on the calling thread: FLOPs done */

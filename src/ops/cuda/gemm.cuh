@@ -19,6 +19,9 @@
 // own. Tiles run down at most BAND row tiles, then to the next columns, so that neighbours mostly share B
 // and a wave's operands stay in L2.
 //
+// SWIGLU takes rows of A by their names (a token's, for each of its routes) without a permuted copy: all of the
+// producers' group gathers them (gemm_gather.cuh), TMA brings B.
+//
 // A chain may go on over several pairs of operands (maps), each padded to a block by itself.
 //
 // Epilogues: STORE BF of the chain, STORE_F32 the chain, NARROW at most 128 columns of it by half a tile;
@@ -32,6 +35,7 @@
 
 #include "ops/cuda/gemm_epilogue.cuh"
 #include "ops/cuda/gemm_fp32.cuh"
+#include "ops/cuda/gemm_gather.cuh"
 #include "ops/cuda/gemm_swiglu_back.cuh"
 #include "ops/cuda/tensor_map.cuh"
 
@@ -85,13 +89,17 @@ SY_DEV void load_tail(const maps &map, shared &s, int column, int row, int group
     }
 }
 
-template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &p, shared &s) {
+// GATHER: by all threads of the group, A's rows by name; else by one thread.
+template <int LAYOUT, int EPI, int GATHER> SY_DEV void produce(const maps &map, const args &p, shared &s) {
     int rank = ptx::cluster_rank(), mine = 0, other = 0, stage = 0, phase = 0;
+    gathered rows;
     for (int t = blockIdx.x; t - rank < s.first[p.rows.groups]; t += gridDim.x) {
         tile a = tile_at<LAYOUT>(p, s, t, mine), b = tile_at<LAYOUT>(p, s, t ^ 1, other);
         const maps &from = maps_of<LAYOUT>(map, p, a.group);
         int share = a.group == b.group && a.n == b.n, start = s.offset[a.group];
         const int halves = is_narrow<EPI>() ? 1 : 2; // of B
+        if (GATHER)
+            rows.begin(p.by_name, start + a.m * BM, s.offset[a.group + 1]);
         for (int j = 0; j < (LAYOUT >= TN ? 1 : p.n_maps); j++) {
             int blocks = LAYOUT >= TN ? blocks_of<LAYOUT>(p, s, a.group) : p.blocks[j];
 #pragma unroll 1
@@ -99,11 +107,18 @@ template <int LAYOUT, int EPI> SY_DEV void produce(const maps &map, const args &
                 uint32_t full = ptx::shared(&s.full[stage]), at = ptx::shared(s.stage[stage]);
                 int k = i * BK + (LAYOUT >= TN ? start : 0);
                 ptx::mbar_wait(ptx::shared(&s.empty[stage]), phase ^ 1);
-                ptx::mbar_arrive_expect(full, A_BYTES + halves * HALF_BYTES);
-                load_a<LAYOUT>(&from.a[j], at, full, a.m * BM + (LAYOUT >= TN ? 0 : start), k);
-                for (int h = share ? rank : 0; h < (share ? rank + 1 : 2); h++)
-                    if (h < halves)
-                        load_b<LAYOUT, EPI>(from, j, at + A_BYTES, full, share, h, a, k);
+                if (!GATHER || threadIdx.x == 0) {
+                    ptx::mbar_arrive_expect(full, (GATHER ? 0 : A_BYTES) + halves * HALF_BYTES);
+                    if (!GATHER)
+                        load_a<LAYOUT>(&from.a[j], at, full, a.m * BM + (LAYOUT >= TN ? 0 : start), k);
+                    for (int h = share ? rank : 0; h < (share ? rank + 1 : 2); h++)
+                        if (h < halves)
+                            load_b<LAYOUT, EPI>(from, j, at + A_BYTES, full, share, h, a, k);
+                }
+                if (GATHER) {
+                    rows.copy(p.by_name, at, k);
+                    ptx::copies_arrive(full);
+                }
                 next_stage(stage, phase);
             }
         }
@@ -136,6 +151,8 @@ SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], in
     int before = -1;
     for (int i = 0; i < whole; i++) {
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
+        if (may_gather<EPI>()) // what threads copied is seen by wgmma
+            ptx::fence_proxy_async();
         ptx::wgmma_fence();
 #pragma unroll
         for (int step = 0; step < BK / 16; step++)
@@ -265,11 +282,12 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
     kernel(const __grid_constant__ maps map, const __grid_constant__ args p) {
     extern __shared__ __align__(1024) char raw[];
     shared &s = *(shared *)raw;
+    int gathers = may_gather<EPI>() && p.by_name.route;
     if (threadIdx.x < 32)
         count_tiles<LAYOUT>(p, s);
     if (threadIdx.x == 32) {
         for (int i = 0; i < STAGES; i++) {
-            ptx::mbar_init(ptx::shared(&s.full[i]), 1);
+            ptx::mbar_init(ptx::shared(&s.full[i]), gathers ? 1 + 128 : 1);
             ptx::mbar_init(ptx::shared(&s.empty[i]), 2 * 8); // warps of the consumers of both CTAs
         }
         ptx::mbar_init_done();
@@ -278,8 +296,10 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
     ptx::cluster_sync();
     if (threadIdx.x < 128) {
         ptx::registers_dec<40>();
-        if (threadIdx.x == 0)
-            produce<LAYOUT, EPI>(map, p, s);
+        if (gathers)
+            produce<LAYOUT, EPI, may_gather<EPI>()>(map, p, s);
+        else if (threadIdx.x == 0)
+            produce<LAYOUT, EPI, 0>(map, p, s);
         __syncwarp();
     } else {
         ptx::registers_inc<232>();

@@ -49,6 +49,7 @@ static int gated(const struct sy_exec *x, const struct sy_linear *op, maps &m) {
     m.c[2] = result(x, op->h, f, op->rows.max_rows);
     args p = args_of(op->rows, f, BN / 2);
     p.blocks[0] = gemm::blocks(op->k, BK);
+    p.by_name = {(const char *)op->x.data, op->named.route, op->x.row * 2, (int)op->named.top_k, (int)op->k};
     launch<NT, SWIGLU>(x, "linear", m, p, tiles_of(p));
     return 1;
 }
@@ -61,6 +62,8 @@ int sy_cuda_linear_gemm(const struct sy_exec *x, const struct sy_linear *op) {
     m.a[0] = operand(x, op->x, 0, op->k, op->rows.max_rows, 1, 0);
     if (op->epilogue == SY_EPILOGUE_SWIGLU)
         return gated(x, op, m);
+    if (op->named.route)
+        return 0;
     int plain = is_plain(op), added = layout == NT && is_added(op);
     if (!plain && !added && !is_direct(op))
         return 0;

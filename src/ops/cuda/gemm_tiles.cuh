@@ -25,6 +25,8 @@ enum epilogue {
 };
 
 template <int EPI> SY_DEV constexpr int is_narrow() { return EPI == STORE_F32_NARROW; }
+// Which epilogue's kernel takes rows by their names: the routed experts' first product.
+template <int EPI> SY_DEV constexpr int may_gather() { return EPI == SWIGLU; }
 template <int EPI> SY_DEV constexpr int is_on() { return EPI == LEAF_ON || EPI == FOLD_ON; }
 
 enum { BM = 128, BN = 256, BK = 64, STAGES = 4, BAND = 16, MAX_GROUPS = 256, THREADS = 384 };
@@ -32,6 +34,13 @@ enum { A_BYTES = BM * BK * 2, HALF_BYTES = BN / 2 * BK * 2, STAGE_BYTES = A_BYTE
 enum { STAGING_BYTES = 2048, STAGING = 2 }; // a warp's buffers: 16 rows of 64 bf16 columns
 
 struct problem;
+
+struct named { // A's rows (sy_named_rows); route NULL: as they stand
+    const char *base;
+    const int32_t *route;
+    int64_t row_bytes;
+    int top_k, columns;
+};
 
 struct args {
     struct sy_rows rows;
@@ -45,6 +54,7 @@ struct args {
     const float *acc;               // ON: [groups, m, n]
     float *c;                       // TN: [groups, m, n]
     int64_t acc_step, c_step;
+    named by_name;
     const problem *list; // TN_LIST: [rows.groups], in the device's memory
 
     const float *w; // SWIGLU_BACK: [rows] or NULL

@@ -13,9 +13,11 @@ namespace {
 
 enum { M = SY_TILE_ROWS, N = 64, K = 64, ROW = K + 8, THREADS = 128 }; /* + 8: no bank conflicts */
 
-struct slice { /* element (i, k) of a: i * a_row + k * a_k; (k, j) of b: j * b_col + k * b_k */
+/* Element (i, k) of a: i * a_row + k * a_k; (k, j) of b: j * b_col + k * b_k. */
+struct slice {
     const uint16_t *a, *b;
     int64_t a_row, a_k, b_col, b_k, k;
+    struct sy_named_rows named; /* a's rows i; route NULL: as they stand */
 };
 
 struct tiles {
@@ -24,10 +26,13 @@ struct tiles {
 
 /* to[i][k] = from(i, k) for i < n, k < k_n, else 0: neighbours in memory are read by neighbours. */
 __device__ __forceinline__ void fetch(uint16_t (*to)[ROW], const uint16_t *from, int64_t row, int64_t col,
-                                      int n, int64_t k_n) {
+                                      const struct sy_named_rows &named, int n, int64_t k_n) {
     for (int at = threadIdx.x; at < M * K; at += THREADS) {
-        int i = col == 1 ? at / K : at % M, k = col == 1 ? at % K : at / M;
-        to[i][k] = i < n && k < k_n ? from[i * row + k * col] : 0;
+        int i = col == 1 ? at / K : at % M, k = col == 1 ? at % K : at / M, there = i < n && k < k_n;
+        int64_t r = i;
+        if (there && named.route)
+            r = named.route[i] < 0 ? -1 : named.route[i] / named.top_k;
+        to[i][k] = there && r >= 0 ? from[r * row + k * col] : 0;
     }
 }
 
@@ -44,8 +49,8 @@ __device__ void chain(struct tiles &s, const struct slice &q, int m, int n, floa
     int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4, at = lane % 4 * 2;
     for (int64_t k0 = 0; k0 < q.k; k0 += K) {
         __syncthreads();
-        fetch(s.a, q.a + k0 * q.a_k, q.a_row, q.a_k, m, q.k - k0);
-        fetch(s.b, q.b + k0 * q.b_k, q.b_col, q.b_k, n, q.k - k0);
+        fetch(s.a, q.a + k0 * q.a_k, q.a_row, q.a_k, q.named, m, q.k - k0);
+        fetch(s.b, q.b + k0 * q.b_k, q.b_col, q.b_k, {}, n, q.k - k0);
         __syncthreads();
 #pragma unroll
         for (int k = 0; k < K; k += 16) {
@@ -84,7 +89,8 @@ __device__ __forceinline__ struct slice slice_of(const struct sy_mat &a, int64_t
             a.col,
             w.m.col,
             w.m.row,
-            k};
+            k,
+            {}};
 }
 
 /* --- linear --------------------------------------------------------------------------------------------- */
@@ -97,7 +103,10 @@ __global__ void __launch_bounds__(THREADS) linear(const struct sy_linear op) {
     int n = least(op.n - j0, N);
     if (t.rows <= 0)
         return;
-    chain(s, slice_of(op.x, t.first, op.w, t.group, j0, op.k), t.rows, n, acc);
+    struct slice q = slice_of(op.x, op.named.route ? 0 : t.first, op.w, t.group, j0, op.k);
+    if (op.named.route)
+        q.named = {op.named.route + t.first, op.named.top_k};
+    chain(s, q, t.rows, n, acc);
     each(acc, t.rows, n, [&](int i, int j, float v) {
         int64_t row = t.first + i, column = j0 + j;
         v = v + 0.0f;
@@ -173,8 +182,13 @@ __global__ void __launch_bounds__(THREADS) linear_dw(const struct problem *list,
         sy_cuda_segment(q.rows, group, q.first + g, lo, hi);
         chain(s,
               {(const uint16_t *)q.dy.data + lo * q.dy.row + i0 * q.dy.col,
-               (const uint16_t *)q.x.data + lo * q.x.row + j0 * q.x.col, q.dy.col, q.dy.row, q.x.col, q.x.row,
-               hi - lo},
+               (const uint16_t *)q.x.data + lo * q.x.row + j0 * q.x.col,
+               q.dy.col,
+               q.dy.row,
+               q.x.col,
+               q.x.row,
+               hi - lo,
+               {}},
               m, n, acc);
     }
     each(acc, m, n, [&](int i, int j, float v) {

@@ -158,6 +158,17 @@ template <int N> SY_DEV void tma_store_wait() {
 // Ordinary stores to shared memory before it are seen by TMA and wgmma after it.
 SY_DEV void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+// 16 bytes to shared memory, without a register on the way: of `bytes` 16 or 0 so many are read, the others are
+// zeros. The barrier counts one arrival of each thread, once its copies before it are there.
+SY_DEV void copy_16(uint32_t dst, const void *src, int bytes) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst),
+                 "l"(__cvta_generic_to_global(src)), "r"(bytes)
+                 : "memory");
+}
+SY_DEV void copies_arrive(uint32_t bar) {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(bar) : "memory");
+}
+
 SY_DEV void stmatrix_x4(uint32_t at, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a), "r"(b),
                  "r"(c), "r"(d)

@@ -17,6 +17,7 @@ static struct sy_peak no_peak(enum sy_numeric_class cls, int64_t rounds) {
 }
 
 static const struct sy_ops table = {.tier = "cuda",
+                                    .gathers = 1,
                                     .pack_bytes = no_bytes,
                                     .peak = no_peak,
 #define X(name, type) .name = sy_cuda_##name,
