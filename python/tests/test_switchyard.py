@@ -100,6 +100,11 @@ class Case(unittest.TestCase):
         texts = sy.generate(f"{self.room.name}/texts", ["a", "b"], samples=2, max_tokens=5)
         self.assertEqual([(t["prompt"], t["sample"]) for t in texts], [("a", 0), ("a", 1), ("b", 0), ("b", 1)])
         self.assertEqual(texts[0], sy.generate(f"{self.room.name}/texts", "a", max_tokens=5)[0])
+        for together in (1, 3):
+            more = sy.generate(f"{self.room.name}/texts", ["a", "b"], samples=2, max_tokens=5, together=together)
+            self.assertEqual(more, texts)
+        with self.assertRaisesRegex(sy.Error, "--together 1025: must be in 1..1024"):
+            sy.generate(f"{self.room.name}/texts", "a", together=1025)
 
     def test_logits_are_those_of_transformers(self):
         try:
