@@ -19,8 +19,8 @@
 // own. Tiles run down at most BAND row tiles, then to the next columns, so that neighbours mostly share B
 // and a wave's operands stay in L2.
 //
-// SWIGLU takes rows of A by their names (a token's, for each of its routes) without a permuted copy: all of the
-// producers' group gathers them (gemm_gather.cuh), TMA brings B.
+// NT with SWIGLU or STORE takes rows of A by their names (a token's, for each of its routes) without a permuted
+// copy: all of the producers' group gathers them (gemm_gather.cuh), TMA brings B.
 //
 // A chain may go on over several pairs of operands (maps), each padded to a block by itself.
 //
@@ -151,7 +151,7 @@ SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], in
     int before = -1;
     for (int i = 0; i < whole; i++) {
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
-        if (may_gather<EPI>()) // what threads copied is seen by wgmma
+        if (may_gather<LAYOUT, EPI>()) // what threads copied is seen by wgmma
             ptx::fence_proxy_async();
         ptx::wgmma_fence();
 #pragma unroll
@@ -282,7 +282,7 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
     kernel(const __grid_constant__ maps map, const __grid_constant__ args p) {
     extern __shared__ __align__(1024) char raw[];
     shared &s = *(shared *)raw;
-    int gathers = may_gather<EPI>() && p.by_name.route;
+    int gathers = may_gather<LAYOUT, EPI>() && p.by_name.route;
     if (threadIdx.x < 32)
         count_tiles<LAYOUT>(p, s);
     if (threadIdx.x == 32) {
@@ -297,7 +297,7 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
     if (threadIdx.x < 128) {
         ptx::registers_dec<40>();
         if (gathers)
-            produce<LAYOUT, EPI, may_gather<EPI>()>(map, p, s);
+            produce<LAYOUT, EPI, may_gather<LAYOUT, EPI>()>(map, p, s);
         else if (threadIdx.x == 0)
             produce<LAYOUT, EPI, 0>(map, p, s);
         __syncwarp();

@@ -35,6 +35,10 @@ static args args_of(const struct sy_rows &rows, int64_t n, int tile) {
     return p;
 }
 
+static named by_name(const struct sy_linear *op) {
+    return {(const char *)op->x.data, op->named.route, op->x.row * 2, (int)op->named.top_k, (int)op->k};
+}
+
 /* 128 columns of g and the same of u a tile. */
 static int gated(const struct sy_exec *x, const struct sy_linear *op, maps &m) {
     int64_t f = op->n / 2, groups = op->rows.groups;
@@ -49,7 +53,7 @@ static int gated(const struct sy_exec *x, const struct sy_linear *op, maps &m) {
     m.c[2] = result(x, op->h, f, op->rows.max_rows);
     args p = args_of(op->rows, f, BN / 2);
     p.blocks[0] = gemm::blocks(op->k, BK);
-    p.by_name = {(const char *)op->x.data, op->named.route, op->x.row * 2, (int)op->named.top_k, (int)op->k};
+    p.by_name = by_name(op);
     launch<NT, SWIGLU>(x, "linear", m, p, tiles_of(p));
     return 1;
 }
@@ -62,16 +66,15 @@ int sy_cuda_linear_gemm(const struct sy_exec *x, const struct sy_linear *op) {
     m.a[0] = operand(x, op->x, 0, op->k, op->rows.max_rows, 1, 0);
     if (op->epilogue == SY_EPILOGUE_SWIGLU)
         return gated(x, op, m);
-    if (op->named.route)
-        return 0;
     int plain = is_plain(op), added = layout == NT && is_added(op);
-    if (!plain && !added && !is_direct(op))
+    if ((!plain && !added && !is_direct(op)) || (op->named.route && (!plain || layout != NT)))
         return 0;
     m.b[0] = right(x, layout, op->w, op->k, op->n, op->rows.groups);
     if (plain || added)
         m.c[0] = result(x, op->y, op->n, op->rows.max_rows);
     args p = args_of(op->rows, op->n, BN);
     p.blocks[0] = gemm::blocks(op->k, BK);
+    p.by_name = by_name(op);
     p.y = op->y;
     p.bias = op->bias;
     p.residual = op->residual;

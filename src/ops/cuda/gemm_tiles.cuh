@@ -25,8 +25,10 @@ enum epilogue {
 };
 
 template <int EPI> SY_DEV constexpr int is_narrow() { return EPI == STORE_F32_NARROW; }
-// Which epilogue's kernel takes rows by their names: the routed experts' first product.
-template <int EPI> SY_DEV constexpr int may_gather() { return EPI == SWIGLU; }
+// Which kernels take rows by their names: those of the routed experts' first product, forward and recomputed.
+template <int LAYOUT, int EPI> SY_DEV constexpr int may_gather() {
+    return LAYOUT == NT && (EPI == SWIGLU || EPI == STORE);
+}
 template <int EPI> SY_DEV constexpr int is_on() { return EPI == LEAF_ON || EPI == FOLD_ON; }
 
 enum { BM = 128, BN = 256, BK = 64, STAGES = 4, BAND = 16, MAX_GROUPS = 256, THREADS = 384 };
