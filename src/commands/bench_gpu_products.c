@@ -67,7 +67,7 @@ static const char *named(const struct moe *t, const char *what, char name[NAME])
 static void forward(struct sy_gpu_bench *b, const struct moe *t) {
     int64_t d = t->s->d, f = t->s->f;
     char name[NAME];
-    for (int gathers = 0; gathers < 2; gathers++)
+    for (int gathers = 0; gathers <= b->x.ops->gathers; gathers++)
         SY_GPU_ROW(b, linear, sy_linear,
                    named(t, gathers ? "up with SwiGLU, gathered" : "up with SwiGLU", name), flops,
                    2 * t->flops,

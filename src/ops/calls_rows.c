@@ -6,8 +6,8 @@
 /* --- rows ----------------------------------------------------------------------------------------------- */
 
 static struct sy_make_rows grouped(struct sy_make *m, int64_t most) {
-    int typical = m->size == SY_CALL_TYPICAL;
-    int64_t groups = typical ? 8 : 1 + sy_make_below(m, 6), sequences = typical ? 2 : 1 + sy_make_below(m, 4);
+    int typical = m->size == SY_CALL_TYPICAL, large = m->size != SY_CALL_EDGE;
+    int64_t groups = large ? 8 : 1 + sy_make_below(m, 6), sequences = large ? 2 : 1 + sy_make_below(m, 4);
     int64_t multiple = m->x->device->segment, none = sy_make_below(m, 2 * groups);
     struct sy_make_rows r = {.bins = groups * sequences};
     assert(r.bins <= SY_CALL_BINS);
@@ -35,7 +35,7 @@ static struct sy_make_rows grouped(struct sy_make *m, int64_t most) {
 }
 
 struct sy_make_rows sy_make_some_rows(struct sy_make *m, int64_t most, int always_grouped) {
-    if (always_grouped || m->size == SY_CALL_TYPICAL || sy_make_below(m, 2))
+    if (always_grouped || m->size != SY_CALL_EDGE || sy_make_below(m, 2))
         return grouped(m, most);
     int64_t sequences = 1 + sy_make_below(m, 3), each = sy_make_below(m, most + 1);
     if (m->whole && sy_make_below(m, 2))
@@ -131,19 +131,34 @@ static void name_rows(struct sy_make *m, const struct sy_make_rows *r, struct sy
 
 /* --- products ------------------------------------------------------------------------------------------- */
 
-static int64_t depth(struct sy_make *m) { return sy_make_below(m, 8) == 0 ? 600 : sy_make_side(m, 256); }
+enum { MANY_SIDE = 768, MANY_ROWS = 900 };
+
+static int64_t many(struct sy_make *m) { return MANY_SIDE + 8 * sy_make_below(m, 64); }
+
+static int64_t depth(struct sy_make *m) {
+    if (m->size == SY_CALL_MANY)
+        return many(m);
+    return m->size == SY_CALL_TYPICAL ? 256 : sy_make_below(m, 8) == 0 ? 600 : sy_make_side(m, 256);
+}
+
+/* Rows of a segment: at most so many. */
+static int64_t most_rows(const struct sy_make *m) {
+    return m->size == SY_CALL_MANY ? MANY_ROWS : m->size == SY_CALL_TYPICAL ? 16 : 60;
+}
 
 /* Some calls have columns for several tiles. */
 static int64_t columns(struct sy_make *m) {
+    if (m->size == SY_CALL_MANY)
+        return many(m);
     int64_t n = sy_make_side(m, 128);
     return m->size == SY_CALL_EDGE && sy_make_below(m, 4) == 0 ? 4 * n + 8 : n;
 }
 
 void sy_make_linear(struct sy_make *m, struct sy_linear *op) {
-    m->whole = sy_make_coin(m);
-    struct sy_make_rows r = sy_make_some_rows(m, m->size == SY_CALL_TYPICAL ? 16 : 60, 0);
+    m->whole = m->size == SY_CALL_MANY || sy_make_coin(m);
+    struct sy_make_rows r = sy_make_some_rows(m, most_rows(m), 0);
     int epilogue = (int)sy_make_below(m, 3); /* none, residual, SwiGLU */
-    int64_t rows = r.rows.max_rows, n = columns(m), k = m->size == SY_CALL_TYPICAL ? 256 : depth(m);
+    int64_t rows = r.rows.max_rows, n = columns(m), k = depth(m);
     n += epilogue != 2 ? 0 : m->whole ? n % 16 : n % 2;
     *op = (struct sy_linear){.rows = r.rows, .k = k, .n = n, .x = turned(m, "x", rows, k, sy_make_coin(m))};
     sy_make_operand(m, r.rows.groups, k, n, &op->w);
@@ -174,15 +189,15 @@ static void swiglu_back(struct sy_make *m, struct sy_linear_dx *op) {
 }
 
 void sy_make_linear_dx(struct sy_make *m, struct sy_linear_dx *op) {
-    m->whole = sy_make_coin(m);
-    struct sy_make_rows r = sy_make_some_rows(m, m->size == SY_CALL_TYPICAL ? 16 : 60, 0);
+    m->whole = m->size == SY_CALL_MANY || sy_make_coin(m);
+    struct sy_make_rows r = sy_make_some_rows(m, most_rows(m), 0);
     int64_t rows = r.rows.max_rows;
     int back = (int)sy_make_below(m, 2);
     *op = (struct sy_linear_dx){.rows = r.rows, .n = columns(m), .n_maps = 1};
-    op->n_maps += m->size == SY_CALL_EDGE ? (int)sy_make_below(m, SY_DX_MAPS) : 0;
+    op->n_maps += m->size != SY_CALL_TYPICAL ? (int)sy_make_below(m, SY_DX_MAPS) : 0;
     for (int i = 0; i < op->n_maps; i++) {
         struct sy_dx_map *map = &op->map[i];
-        map->k = m->size == SY_CALL_TYPICAL ? 256 : i == 0 ? depth(m) : sy_make_below(m, 40);
+        map->k = i == 0 || m->size == SY_CALL_MANY ? depth(m) : sy_make_below(m, 40);
         map->k = m->whole ? (map->k + 7) / 8 * 8 : map->k;
         map->dy = turned(m, "dy", rows, map->k, sy_make_coin(m));
         sy_make_operand(m, r.rows.groups, map->k, op->n, &map->w);
@@ -194,13 +209,17 @@ void sy_make_linear_dx(struct sy_make *m, struct sy_linear_dx *op) {
 }
 
 void sy_make_linear_dw(struct sy_make *m, struct sy_linear_dw *op) {
-    m->whole = sy_make_coin(m);
+    m->whole = m->size == SY_CALL_MANY || sy_make_coin(m);
     struct sy_dw *list = m->c->list.dw;
     *op = (struct sy_linear_dw){.problem = list,
-                                .n_problems = m->size == SY_CALL_TYPICAL ? 1 : (int)sy_make_below(m, 4)};
+                                .n_problems = m->size != SY_CALL_EDGE ? 1 : (int)sy_make_below(m, 4)};
     for (int q = 0; q < op->n_problems; q++) {
-        struct sy_make_rows r = sy_make_some_rows(m, m->size == SY_CALL_TYPICAL ? 16 : 60, 0);
+        struct sy_make_rows r = sy_make_some_rows(m, most_rows(m), 0);
         struct sy_dw d = {.rows = r.rows, .m = sy_make_side(m, 128), .n = sy_make_side(m, 256)};
+        if (m->size == SY_CALL_MANY) {
+            d.m = many(m);
+            d.n = many(m);
+        }
         int acc = (int)sy_make_below(m, 3); /* none, its own, c itself */
         d.first = sy_make_coin(m) ? sy_make_below(m, r.rows.sequences) : 0;
         d.n_segments =

@@ -1,7 +1,7 @@
 /* Every op of the list on the GPU against the same call on this machine's CPU in class sm90, bit for bit:
  * made-up calls (ops/calls.h), random and adversarial, as tests/ops/test_calls.c has them for tiers.
  *
- *     test_ops [--calls N] [OP...]       N edge calls of each op (60), and typical ones
+ *     test_ops [--calls N] [OP...]       N edge calls of each op (60), and typical ones; of products large ones, too
  *
  * Prints a table, and for an op that differs its first calls that do. A child of this process holds the GPU:
  * if an op ends it (a fault, a kernel that never ends), the next child goes on with the next op. Exit 0
@@ -9,6 +9,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@
 #include "device/cuda.h"
 #include "ops/calls.h"
 
-enum { CALLS = 60, TYPICAL = 2, SAID = 4, SECONDS_AN_OP = 60, WORKSPACE = 64 << 20 };
+enum { CALLS = 60, TYPICAL = 2, MANY = 4, SAID = 4, SECONDS_AN_OP = 60, WORKSPACE = 64 << 20 };
 
 struct sides {
     struct sy_exec cpu, gpu;
@@ -84,7 +85,10 @@ static void compare(struct sides *s, int op, enum sy_call_size size, uint64_t se
         n->differ++;
     }
     if (text[0] && n->differ + n->failed <= SAID)
-        printf("    %s call %llu (kind %d): %s\n", size == SY_CALL_EDGE ? "edge" : "typical",
+        printf("    %s call %llu (kind %d): %s\n",
+               size == SY_CALL_EDGE   ? "edge"
+               : size == SY_CALL_MANY ? "large"
+                                      : "typical",
                (unsigned long long)seed, size == SY_CALL_EDGE ? (int)(seed % 6) : 0, text);
     sy_call_destroy(want);
     sy_call_destroy(got);
@@ -100,6 +104,8 @@ static int one_op(struct sides *s, int op, int calls) {
         compare(s, op, SY_CALL_EDGE, (uint64_t)i, &n);
     for (int i = 0; i < TYPICAL && !n.failed; i++)
         compare(s, op, SY_CALL_TYPICAL, (uint64_t)i, &n);
+    for (int i = 0; i < MANY && !n.failed && strncmp(sy_calls_op(op), "linear", 6) == 0; i++)
+        compare(s, op, SY_CALL_MANY, (uint64_t)i, &n);
     alarm(0);
     printf("%-18s %6d calls  %6d differ  %5.2f s%s\n", sy_calls_op(op), n.calls, n.differ, sy_clock() - begin,
            n.failed ? "  FAILED" : "");

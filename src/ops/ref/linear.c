@@ -59,7 +59,7 @@ static int is_cut(const struct sy_exec *x, const struct sy_linear *op) {
 void SY_FN(linear)(const struct sy_exec *x, const struct sy_linear *op) {
     int64_t rows = op->rows.max_rows < READING_ROWS ? READING_ROWS : op->rows.max_rows;
     int swiglu = op->epilogue == SY_EPILOGUE_SWIGLU, cut = swiglu && is_cut(x, op);
-    assert(op->y.col == 1 && op->epilogue != SY_EPILOGUE_SWIGLU_BACK);
+    assert(op->y.col == 1 && op->epilogue != SY_EPILOGUE_SWIGLU_BACK && !op->named.route);
     sy_pool_run(pool_for(x, rows * op->n * op->k / MADDS_A_UNIT), row_products_part,
                 &(struct row_products){.x = x,
                                        .rows = &op->rows,
