@@ -146,12 +146,12 @@ SY_DEV void multiply(shared &s, int stage, int group, int step, float (&d)[128],
 // The chain of one tile, from +0 or (on) from d: whole blocks, then the last one's `rest` steps of 16 (TN:
 // what the segment still has; else 0).
 template <int LAYOUT, int EPI>
-SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase,
-                  int on) {
+SY_DEV void chain(shared &s, int whole, int rest, int group, float (&d)[128], int &stage, int &phase, int on,
+                  int gathered) {
     int before = -1;
     for (int i = 0; i < whole; i++) {
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
-        if (may_gather<LAYOUT, EPI>()) // what threads copied is seen by wgmma
+        if (gathered) // what threads copied is seen by wgmma
             ptx::fence_proxy_async();
         ptx::wgmma_fence();
 #pragma unroll
@@ -243,9 +243,10 @@ template <int LAYOUT, int EPI> SY_DEV void consume(const maps &map, const args &
         if (is_on<EPI>() && blocks > 0)
             block_on<LAYOUT, EPI>(s, whole > 0 ? BK / 16 : rest, group, d, stage, phase);
         if (!is_on<EPI>())
-            chain<LAYOUT, EPI>(s, whole, rest, group, d, stage, phase, 0);
+            chain<LAYOUT, EPI>(s, whole, rest, group, d, stage, phase, 0,
+                               may_gather<LAYOUT, EPI>() && p.by_name.route);
         else if (blocks > 1)
-            chain<LAYOUT, EPI>(s, whole - 1, rest, group, d, stage, phase, 1);
+            chain<LAYOUT, EPI>(s, whole - 1, rest, group, d, stage, phase, 1, 0);
         row += warp % 4 * 16;
         if (row >= rows_end) {
             skip(s, tail_of<EPI>(blocks), stage, phase);
