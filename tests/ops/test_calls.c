@@ -15,6 +15,7 @@
 #include "made_calls.h"
 #include "only.h"
 #include "ops/wrapped.h"
+#include "../lib/by_name.h"
 
 enum { EDGES = 18, EDGES_GUARDED = 6, THREADS = 3, TIERS = 8 };
 
@@ -127,6 +128,30 @@ static void closed_device(void **state) {
     sy_device_destroy(guarded);
 }
 
+/* --- rows by name --------------------------------------------------------------------------------------- */
+
+/* What ops that gather get is what the others get, and some calls have names. */
+static void names_are_of_the_same_rows(void **state) {
+    (void)state;
+    const char *why;
+    const struct sy_ops *plain = sy_ops_tier(0, &why);
+    struct sy_ops named = ops_by_name(plain);
+    int op = 0;
+    while (strcmp(sy_calls_op(op), "linear") != 0)
+        op++;
+    struct sy_exec ref = exec_open(plain, sy_device_cpu(), SY_NUMERIC_SM90, 1);
+    struct sy_exec x = exec_open(&named, sy_device_cpu(), SY_NUMERIC_SM90, 1);
+    calls_by_name = 0;
+    for (uint64_t seed = 0; seed < EDGES; seed++) {
+        struct sy_call *want = done(&ref, op, SY_CALL_EDGE, seed);
+        equal(&x, want, op, SY_CALL_EDGE, seed);
+        sy_call_destroy(want);
+    }
+    assert_in_range(calls_by_name, EDGES / 8, EDGES * 3 / 4);
+    exec_close(&x);
+    exec_close(&ref);
+}
+
 /* --- controls ------------------------------------------------------------------------------------------- */
 
 #define X(name, type)                                                         \
@@ -218,10 +243,15 @@ static void calls_are_their_seed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_tier_x86),  cmocka_unit_test(every_tier_amx),
-        cmocka_unit_test(every_tier_sm90), cmocka_unit_test(every_tier_fp32),
-        cmocka_unit_test(closed_device),   cmocka_unit_test(idle_ops_are_seen),
-        cmocka_unit_test(one_bit_is_seen), cmocka_unit_test(calls_are_their_seed),
+        cmocka_unit_test(every_tier_x86),
+        cmocka_unit_test(every_tier_amx),
+        cmocka_unit_test(every_tier_sm90),
+        cmocka_unit_test(every_tier_fp32),
+        cmocka_unit_test(closed_device),
+        cmocka_unit_test(idle_ops_are_seen),
+        cmocka_unit_test(one_bit_is_seen),
+        cmocka_unit_test(calls_are_their_seed),
+        cmocka_unit_test(names_are_of_the_same_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #define SY_TESTS_UNIT_MOE_RANK_H
 
 #include "moe_case.h"
+#include "../lib/by_name.h"
 
 #if SY_ARENA_GUARD
 #include <sanitizer/asan_interface.h>
@@ -22,8 +23,7 @@ struct rank {
     const struct problem *p;
     struct sy_device device; /* the CPU, but for its segment */
     struct sy_exec x;
-    struct sy_ops gathering; /* the exec's, with `gathers` */
-    int n_gathered;          /* calls of its linear that had names */
+    struct sy_ops by_name; /* the exec's, with `gathers` */
     struct sy_config_moe config;
     struct sy_moe_counters counters;
     struct sy_moe_env env;
@@ -97,28 +97,6 @@ static inline void rank_store(struct rank *r, const struct problem *p) {
     r->stored[5] = stored_of(t, p->sg, d);
 }
 
-/* The ops' linear of rows by name: of their copies. */
-static inline void linear_by_name(const struct sy_exec *x, const struct sy_linear *op) {
-    struct rank *r = (struct rank *)((char *)(uintptr_t)x - offsetof(struct rank, x));
-    struct sy_linear plain = *op;
-    int64_t rows = op->rows.max_rows, top_k = op->named.top_k;
-    size_t size = sy_dtype_bytes(op->x.dtype), bytes = (size_t)op->k * size;
-    char *copies = op->named.route ? room(rows, bytes) : NULL;
-    for (int64_t i = 0; copies && i < op->rows.offset[op->rows.groups * op->rows.sequences]; i++) {
-        const char *from = (const char *)op->x.data + (size_t)(op->named.route[i] / top_k * op->x.row) * size;
-        if (op->named.route[i] < 0)
-            memset(copies + (size_t)i * bytes, 0, bytes);
-        else
-            memcpy(copies + (size_t)i * bytes, from, bytes);
-    }
-    if (copies)
-        plain.x = sy_mat_of(copies, op->x.dtype, op->k);
-    plain.named = (struct sy_named_rows){0};
-    r->n_gathered += copies != NULL;
-    x->ops->inner->linear(x, &plain);
-    free(copies);
-}
-
 static inline sy_status rank_exec(struct rank *r, const struct setup *s) {
     r->device = *sy_device_cpu();
     r->device.segment = s->segment > 0 ? s->segment : 1;
@@ -126,11 +104,8 @@ static inline sy_status rank_exec(struct rank *r, const struct setup *s) {
     sy_exec_set_class(&r->x, r->p->cls);
     SY_TRY(sy_ops_select(s->tier ? s->tier : "auto", &r->x.ops));
     if (s->gathers) {
-        r->gathering = *r->x.ops;
-        r->gathering.inner = r->x.ops;
-        r->gathering.gathers = 1;
-        r->gathering.linear = linear_by_name;
-        r->x.ops = &r->gathering;
+        r->by_name = ops_by_name(r->x.ops);
+        r->x.ops = &r->by_name;
     }
     SY_TRY(sy_pool_create(s->threads > 0 ? s->threads : 1, &r->x.pool));
     r->x.scratch_bytes = (sy_ops_scratch_bytes(640, 64, 64) + 63) / 64 * 64;
