@@ -114,8 +114,8 @@ struct sy_moe_scratch {
  * has. */
 int64_t sy_moe_rows_for(const struct sy_moe_env *env, double factor);
 
-/* Whether the experts' first product gathers tokens' rows itself: on one rank, with weights behind the experts,
- * where ops can. Then act.x is nowhere, and grad.x is. */
+/* Whether the experts' first product gathers tokens' rows itself: on one rank, with weights behind the
+ * experts, where ops can. Then act.x is nowhere, and grad.x is. */
 int sy_moe_gathers(const struct sy_moe_env *env);
 
 /* Local. Whether a call's rows can be numbered. Errors: ERR_USAGE with the numbers. */

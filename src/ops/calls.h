@@ -12,8 +12,9 @@
 #include "ops/ops.h"
 
 /* EDGE: sides that no tile divides, empty groups, values of one of six kinds, NaN among them, by seed.
- * TYPICAL: ordinary numbers, large enough for several threads and for a clock. MANY: of products; ragged groups of
- * so many rows and columns that each multiprocessor of a GPU has several tiles, chains longer than its pipeline. */
+ * TYPICAL: ordinary numbers, large enough for several threads and for a clock. MANY: of products; ragged
+ * groups of so many rows and columns that each multiprocessor of a GPU has several tiles, chains longer than
+ * its pipeline. */
 enum sy_call_size { SY_CALL_EDGE, SY_CALL_TYPICAL, SY_CALL_MANY };
 
 struct sy_call;

@@ -99,8 +99,8 @@ void sy_make_operand(struct sy_make *m, int64_t groups, int64_t k, int64_t n, st
     c->operand[c->n_operands++].n = n;
 }
 
-/* Rows of x by name for half of the calls: ops that gather get what they name, in another order, and the names;
- * the others, from the same numbers, the rows as they are. Rows of padding are nobody's. */
+/* Rows of x by name for half of the calls: ops that gather get what they name, in another order, and the
+ * names; the others, from the same numbers, the rows as they are. Rows of padding are nobody's. */
 static void name_rows(struct sy_make *m, const struct sy_make_rows *r, struct sy_linear *op) {
     int64_t rows = r->rows.max_rows, top_k = 1 + sy_make_below(m, 3);
     if (op->x.col != 1 || rows < 1 || sy_make_below(m, 2) == 0)

@@ -1,4 +1,4 @@
-/* Ops that take rows by name, as a GPU's do (sy_ops.gathers): another table's, whose linear gets the rows' copies. */
+/* Ops that take rows by name, as a GPU's do (sy_ops.gathers): those of a table, whose linear gets copies. */
 #ifndef SY_TESTS_LIB_BY_NAME_H
 #define SY_TESTS_LIB_BY_NAME_H
 

@@ -1,6 +1,6 @@
-/* The MoE layer with ops that take rows by name, as a GPU's do: the bits of the layer that copies them, kept and recomputed,
- * with padding between segments. On one rank with weights behind the experts no copy is made in forward; with weights
- * before them, and over ranks, rows are copied as ever.
+/* The MoE layer with ops that take rows by name, as a GPU's do: the bits of the layer that copies them, kept
+ * and recomputed, with padding between segments. On one rank with weights behind the experts no copy is made
+ * in forward; with weights before them, and over ranks, rows are copied as ever.
  */
 #include "moe_harness.h"
 #include "moe_routing.h"

@@ -19,8 +19,8 @@
 // own. Tiles run down at most BAND row tiles, then to the next columns, so that neighbours mostly share B
 // and a wave's operands stay in L2.
 //
-// NT with SWIGLU or STORE takes rows of A by their names (a token's, for each of its routes) without a permuted
-// copy: all of the producers' group gathers them (gemm_gather.cuh), TMA brings B.
+// NT with SWIGLU or STORE takes rows of A by their names (a token's, for each of its routes) without a
+// permuted copy: all of the producers' group gathers them (gemm_gather.cuh), TMA brings B.
 //
 // A chain may go on over several pairs of operands (maps), each padded to a block by itself.
 //

@@ -1,6 +1,6 @@
-// Rows of A by their names, for the producers of gemm.cuh, NT: a stage's 128 rows x 64 of k in the layout that TMA
-// would give them, 128 bytes a row under the swizzle. A thread copies 16 bytes of eight rows, which are a tile's: they
-// are looked up once, and a pointer to each goes on with k. Rows that are not there, and columns, are zeros.
+// Rows of A by their names, for the producers of gemm.cuh, NT: a stage's 128 rows x 64 of k in the layout
+// that TMA would give them, 128 bytes a row under the swizzle. A thread copies 16 bytes of eight rows,
+// which are a tile's: they are looked up once. Rows that are not there, and columns, are zeros.
 #ifndef SY_OPS_CUDA_GEMM_GATHER_CUH
 #define SY_OPS_CUDA_GEMM_GATHER_CUH
 
