@@ -1,8 +1,8 @@
 /* switchyard bench moe --device cuda: MoE layers as a training computes them, in the sizes of models:
  *
  *     forward     router, sort, gather, W13 with SwiGLU, W2, combine; the shared experts
- *     backward    gather dy, back through W2, SwiGLU and W13, router, combine; gradients of all weights, fp32,
- *                 written once
+ *     backward    gather dy, back through W2, SwiGLU and W13, router, combine; gradients of all weights,
+ *                 fp32, written once
  *
  * Routing is the router's own choice from normal numbers. 6 T (K + shared) D F FLOPs forward, 18 in all; the
  * router's and padding are not counted. 20 calls are queued, as the peers' are: no host stands between them.
@@ -94,8 +94,8 @@ static void take_gradients(struct sy_gpu_bench *b, struct layer *l) {
     const struct sy_gpu_layer *s = l->s;
     int64_t d = s->d, f = s->f, shared = s->shared * f;
     struct sy_rows tokens = sy_rows_dense(1, l->env.max_tokens), rows = sy_dispatch_rows_of(&l->act.routes);
-    l->experts[0] =
-        gradient(b, rows, l->grad.experts.dgu, 2 * f, sy_moe_gathers(&l->env) ? l->grad.x : l->act.x, d);
+    struct sy_mat inputs = sy_moe_inputs(&l->env, &l->act, &l->grad);
+    l->experts[0] = gradient(b, rows, l->grad.experts.dgu, 2 * f, inputs, d);
     l->experts[1] = gradient(b, rows, l->grad.dy, d, l->grad.experts.h, f);
     l->dense[l->n_dense++] = gradient(b, tokens, l->grad.dlogits, s->experts, l->n, d);
     if (!shared)

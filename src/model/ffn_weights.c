@@ -17,7 +17,7 @@ static void hand_experts(const struct sy_grad_sink *sink, const struct sy_span *
                                   .n_sources = h->n_sources,
                                   .rows = sy_dispatch_rows_of(sy_moe_rows(h->env, act)),
                                   .dgu = h->grad->experts.dgu,
-                                  .x = sy_moe_gathers(h->env) ? h->grad->x : act->x,
+                                  .x = sy_moe_inputs(h->env, act, h->grad),
                                   .dy = h->grad->dy,
                                   .h = h->grad->experts.h});
 }

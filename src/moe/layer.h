@@ -117,6 +117,11 @@ int64_t sy_moe_rows_for(const struct sy_moe_env *env, double factor);
 /* Whether the experts' first product gathers tokens' rows itself: on one rank, with weights behind the
  * experts, where ops can. Then act.x is nowhere, and grad.x is. */
 int sy_moe_gathers(const struct sy_moe_env *env);
+/* Behind backward: the experts' input rows, of which W13's gradient is a product. */
+static inline struct sy_mat sy_moe_inputs(const struct sy_moe_env *env, const struct sy_moe_act *act,
+                                          const struct sy_moe_grad *grad) {
+    return sy_moe_gathers(env) ? grad->x : act->x;
+}
 
 /* Local. Whether a call's rows can be numbered. Errors: ERR_USAGE with the numbers. */
 sy_status sy_moe_check_rows(const struct sy_moe_env *env);

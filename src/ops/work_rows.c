@@ -7,6 +7,7 @@ OP(linear, sy_linear) {
     BEGIN;
     int64_t rows = sy_work_rows(w, &o->rows);
     VIEW(w, "x", o->x, rows, o->k);
+    VALUES(w, "route", o->named.route, rows);
     VIEW(w, "w", o->w.m, o->rows.groups, o->k, o->n);
     VALUES(w, "bias", o->bias, o->n);
     VIEW(w, "residual", o->residual, rows, o->n);

@@ -1,7 +1,7 @@
 /* Every op of the list on the GPU against the same call on this machine's CPU in class sm90, bit for bit:
  * made-up calls (ops/calls.h), random and adversarial, as tests/ops/test_calls.c has them for tiers.
  *
- *     test_ops [--calls N] [OP...]       N edge calls of each op (60), and typical ones; of products large ones, too
+ *     test_ops [--calls N] [OP...]       N edge calls of each op (60), typical ones, of products large ones
  *
  * Prints a table, and for an op that differs its first calls that do. A child of this process holds the GPU:
  * if an op ends it (a fault, a kernel that never ends), the next child goes on with the next op. Exit 0

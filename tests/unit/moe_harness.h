@@ -193,7 +193,7 @@ static inline sy_status slot_bwd(struct slot *s) {
     rows_out(s, SY_F32, k, r->scratch.dw, s->out->v[DW]);
     rows_out(s, r->x.dtype, e, g->dlogits.data, s->out->v[DLOGITS]);
     leaves(s, e, d, g->dlogits, s->n, s->out->v[DWG]);
-    expert_leaves(s, 2 * f, d, g->experts.dgu, sy_moe_gathers(&r->env) ? g->x : s->act.x, s->out->v[DW13]);
+    expert_leaves(s, 2 * f, d, g->experts.dgu, sy_moe_inputs(&r->env, &s->act, g), s->out->v[DW13]);
     expert_leaves(s, d, f, g->dy, g->experts.h, s->out->v[DW2]);
     if (sf == 0)
         return SY_OK;

@@ -158,8 +158,8 @@ template <int N> SY_DEV void tma_store_wait() {
 // Ordinary stores to shared memory before it are seen by TMA and wgmma after it.
 SY_DEV void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-// 16 bytes to shared memory, without a register on the way: of `bytes` 16 or 0 so many are read, the others are
-// zeros. The barrier counts one arrival of each thread, once its copies before it are there.
+// 16 bytes to shared memory, without a register on the way: `bytes`, 16 or 0, are read, the others are zeros.
+// The barrier counts one arrival of each thread, once its copies before it are there.
 SY_DEV void copy_16(uint32_t dst, const void *src, int bytes) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst),
                  "l"(__cvta_generic_to_global(src)), "r"(bytes)
