@@ -2,6 +2,7 @@
  * bench ops [OP ...] [--class NAME] [--tier NAME] [--json];
  * bench [gemm|attention|moe|ops [OP ...]] --device cuda[:N] [--json];
  * bench model [CONFIG ...] [--steps N] [--cpu] [--ids random] [--json] [--section.key=value ...];
+ * bench tune [CONFIG ...] [--tiles FILE] [--section.key=value ...];
  * bench scaling [CONFIG ...] [--threads LIST] [--steps N] [--cpu] [--json] [--section.key=value ...]. */
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +10,9 @@
 #include "cli.h"
 
 /* A word that ends in .toml is a file, another a flavor with the batch of configs/dsv3_debug.toml.
- * Flags win over both. */
-static int config_of(const char *word, int argc, char **argv, struct sy_config **out) {
+ * Flags win over both,
+ * and over `device`, which wins over a file; NULL: the config's. */
+static int config_of(const char *word, const char *device, int argc, char **argv, struct sy_config **out) {
     size_t n = strlen(word);
     struct sy_config *c;
     sy_status status = sy_config_create(&c);
@@ -26,6 +28,8 @@ static int config_of(const char *word, int argc, char **argv, struct sy_config *
         for (size_t i = 0; i < sizeof keys / sizeof *keys && status == SY_OK; i++)
             status = sy_option_set(c, keys[i][0], keys[i][1]);
     }
+    if (status == SY_OK && device)
+        status = sy_option_set(c, "run.device", device);
     if (status == SY_OK)
         status = sy_config_flags(c, &argc, argv);
     if (status == SY_OK) {
@@ -57,13 +61,21 @@ static char **copy_of(int argc, char **argv) {
     return copy;
 }
 
-/* Of a config: one of the two. */
+/* Of a config: one of the three. */
 struct steps {
     const struct sy_bench_options *model;
     const struct sy_bench_scaling_options *scaling;
+    const struct sy_bench_tune_options *tune;
 };
 
-/* bench model, bench scaling. */
+static sy_status bench_of(const char *name, struct sy_config *c, const struct steps *o,
+                          const struct sy_io *io) {
+    return o->scaling ? sy_bench_scaling(name, c, o->scaling, io)
+           : o->tune  ? sy_bench_tune(name, c, o->tune, io)
+                      : sy_bench_model(name, c, o->model, io);
+}
+
+/* bench model, scaling, tune. */
 static int models(int argc, char **argv, const struct steps *o, const struct sy_io *io) {
     static const char *const both[] = {"dsv3-debug", "gqa-debug"};
     int n_words = argc, code = 1, n;
@@ -75,11 +87,10 @@ static int models(int argc, char **argv, const struct steps *o, const struct sy_
         const char *word = n_words > 2 ? words[2 + i] : both[i];
         struct sy_config *c = NULL;
         memcpy(flags, argv, ((size_t)argc + 1) * sizeof *flags);
-        code = config_of(word, argc, flags, &c);
+        code = config_of(word, o->tune ? "cuda" : NULL, argc, flags, &c);
         if (code)
             break;
-        code = sy_cli_finish_config(c, o->scaling ? sy_bench_scaling(word, c, o->scaling, io)
-                                                  : sy_bench_model(word, c, o->model, io));
+        code = sy_cli_finish_config(c, bench_of(word, c, o, io));
         sy_config_destroy(c);
     }
     free(words);
@@ -109,8 +120,8 @@ static int gpu(int argc, char **argv, const char *device, int json, const struct
 
 /* What stands before the choice of a benchmark. */
 struct words {
-    int json, cpu, has_steps, has_threads, has_ids, has_device, has_trace, has_class, has_tier;
-    const char *steps, *threads, *ids, *device, *trace, *numeric_class, *tier;
+    int json, cpu, has_steps, has_threads, has_ids, has_device, has_trace, has_class, has_tier, has_tiles;
+    const char *steps, *threads, *ids, *device, *trace, *numeric_class, *tier, *tiles;
 };
 
 static int is_one_of(const char *word, const char *list) {
@@ -121,7 +132,7 @@ static int is_one_of(const char *word, const char *list) {
 
 /* 0, or that of a usage error. what: the benchmark. */
 static int check_words(const struct words *w, const char *what) {
-    int of_config = is_one_of(what, "model scaling");
+    int timed = is_one_of(what, "model scaling"), of_config = timed || !strcmp(what, "tune");
     if (w->has_threads && !is_one_of(what, "gemm moe layers scaling"))
         return sy_cli_usage("bench", "--threads is for bench gemm, moe, layers and scaling");
     if (w->has_ids && (!w->ids || !is_one_of(w->ids, "random text")))
@@ -133,15 +144,20 @@ static int check_words(const struct words *w, const char *what) {
     if (w->has_device && (of_config || !strcmp(what, "layers")))
         return sy_cli_usage("bench",
                             "--device is for bench ops, gemm, attention and moe; of a training step: "
-                            "bench model --run.device=%s",
-                            w->device);
+                            "bench %s --run.device=%s",
+                            !strcmp(what, "tune") ? what : "model", w->device);
     if ((w->has_class || w->has_tier) && (!is_one_of(what, "gemm moe layers ops") || w->has_device))
         return sy_cli_usage("bench", "--%s is for bench gemm, moe, layers and ops of a CPU",
                             w->has_class ? "class" : "tier");
     if ((w->has_class && !w->numeric_class) || (w->has_tier && !w->tier))
         return sy_cli_usage("bench", "--%s needs a name; `switchyard info` lists them",
                             w->has_class && !w->numeric_class ? "class" : "tier");
-    if ((w->has_steps || w->cpu) && !of_config)
+    if (w->has_tiles && (!w->tiles || !w->tiles[0] || strcmp(what, "tune") != 0))
+        return sy_cli_usage("bench",
+                            w->tiles && w->tiles[0] ? "--tiles is for bench tune" : "--tiles needs a file");
+    if (w->json && !strcmp(what, "tune"))
+        return sy_cli_usage("bench", "--json is not for bench tune: --tiles FILE has rows to read");
+    if ((w->has_steps || w->cpu) && !timed)
         return sy_cli_usage("bench", "--%s is for bench model and scaling", w->cpu ? "cpu" : "steps");
     if ((w->has_ids || w->has_trace) && strcmp(what, "model") != 0)
         return sy_cli_usage("bench", "--%s is for bench model", w->has_ids ? "ids" : "trace");
@@ -180,6 +196,7 @@ int sy_cli_bench(int argc, char **argv) {
     w.has_trace = sy_cli_take(&argc, argv, "trace", &w.trace);
     w.has_class = sy_cli_take(&argc, argv, "class", &w.numeric_class);
     w.has_tier = sy_cli_take(&argc, argv, "tier", &w.tier);
+    w.has_tiles = sy_cli_take(&argc, argv, "tiles", &w.tiles);
     const char *what = argc > 1 ? argv[1] : "gemm";
     int scaling = !strcmp(what, "scaling"), numbers[MOST_NUMBERS] = {0}, n = 0;
     struct sy_io io = sy_cli_io();
@@ -203,8 +220,11 @@ int sy_cli_bench(int argc, char **argv) {
                                                   .n_threads = n,
                                                   .cpu = w.cpu,
                                                   .json = w.json};
-    if (scaling || !strcmp(what, "model"))
-        return models(argc, argv, &(struct steps){&options, scaling ? &of_scaling : NULL}, &io);
+    struct sy_bench_tune_options of_tune = {.size = sizeof of_tune, .tiles = w.tiles};
+    int tune = !strcmp(what, "tune");
+    if (scaling || tune || !strcmp(what, "model"))
+        return models(argc, argv,
+                      &(struct steps){&options, scaling ? &of_scaling : NULL, tune ? &of_tune : NULL}, &io);
     if (strcmp(w.device, "cpu") != 0)
         return gpu(argc, argv, w.device, w.json, &io);
     if (strcmp(what, "ops") == 0)

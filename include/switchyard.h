@@ -468,6 +468,17 @@ sy_status sy_bench_ops(const char *op, const struct sy_bench_options *options, c
 sy_status sy_bench_model(const char *name, struct sy_config *config, const struct sy_bench_options *options,
                          const struct sy_io *io);
 
+struct sy_bench_tune_options {
+    size_t size;
+    const char *tiles; /* a file that rows are appended to, as src/ops/tiles.def; NULL: none */
+};
+
+/* Local. Times every tile that a GPU's products can take, of each shape in a training step of the config; a
+ * row for each shape whose fastest is not the one that it takes. Numbers never depend on a tile. Errors: also
+ * ERR_USAGE run.device is no GPU, ERR_IO the file. */
+sy_status sy_bench_tune(const char *name, struct sy_config *config,
+                        const struct sy_bench_tune_options *options, const struct sy_io *io);
+
 struct sy_bench_scaling_options {
     size_t size;
     int64_t steps;      /* that are measured with each number of threads, after one that is not */

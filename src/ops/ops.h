@@ -25,6 +25,7 @@
 #include "ops/op_routing.h"
 #include "ops/op_rows.h"
 #include "ops/op_step.h"
+#include "ops/tiles.h"
 
 /* Numeric classes (NUMERICS 1). KB is the rows of one chain step. */
 #define SY_CLASS_LIST(X)       \
@@ -58,6 +59,7 @@ struct sy_exec {
     char *scratch; /* scratch_bytes for each thread of the pool, 64-byte aligned */
     size_t scratch_bytes;
     const struct sy_trace *trace; /* who looks at values (trace.h); NULL: nobody */
+    struct sy_tuning *tuning;     /* who measures a GPU's products (tiles.h); NULL: nobody */
 };
 
 /* Local. What was enqueued is done; then the host may read. Errors: ERR_RUNTIME of the device. */

@@ -1,5 +1,6 @@
 /* Every op of the list on the GPU against the same call on this machine's CPU in class sm90, bit for bit:
- * made-up calls (ops/calls.h), random and adversarial, as tests/ops/test_calls.c has them for tiers.
+ * made-up calls (ops/calls.h), random and adversarial, as tests/ops/test_calls.c has them for tiers; a
+ * product by every tile (ops/tiles.h).
  *
  *     test_ops [--calls N] [OP...]       N edge calls of each op (60), typical ones, of products large ones
  *
@@ -71,27 +72,48 @@ struct count {
     int calls, differ, failed;
 };
 
-/* One call on both sides; a line for one of the first that differ. */
-static void compare(struct sides *s, int op, enum sy_call_size size, uint64_t seed, struct count *n) {
+struct made {
+    int op;
+    enum sy_call_size size;
+    uint64_t seed;
+};
+
+/* A call on the GPU beside what the CPU made of it; a line for one of the first that differ. columns: of the
+ * tiles that a product is made to take; 0: its own. */
+static void compare_with(struct sides *s, const struct made *m, const struct sy_call *want, int columns,
+                         struct count *n) {
+    static const int bands[] = {SY_TILE_BAND, 1, 3};
+    struct sy_tuning tuning = {.forced = {columns, bands[m->seed % 3]}};
     char text[256] = "";
-    struct sy_call *want = done(&s->cpu, op, size, seed), *got;
+    struct sy_call *got;
     n->calls++;
-    if (!want)
-        fatal("the CPU");
-    if (!(got = done(&s->gpu, op, size, seed))) {
+    s->gpu.tuning = &tuning;
+    if (!(got = done(&s->gpu, m->op, m->size, m->seed))) {
         n->failed++;
         snprintf(text, sizeof text, "%.250s", sy_error_message());
     } else if (sy_call_differs(got, want, text, sizeof text)) {
         n->differ++;
     }
     if (text[0] && n->differ + n->failed <= SAID)
-        printf("    %s call %llu (kind %d): %s\n",
-               size == SY_CALL_EDGE   ? "edge"
-               : size == SY_CALL_MANY ? "large"
-                                      : "typical",
-               (unsigned long long)seed, size == SY_CALL_EDGE ? (int)(seed % 6) : 0, text);
-    sy_call_destroy(want);
+        printf("    %s call %llu (kind %d), tiles of %d columns: %s\n",
+               m->size == SY_CALL_EDGE   ? "edge"
+               : m->size == SY_CALL_MANY ? "large"
+                                         : "typical",
+               (unsigned long long)m->seed, m->size == SY_CALL_EDGE ? (int)(m->seed % 6) : 0, columns, text);
     sy_call_destroy(got);
+}
+
+static int is_product(int op) { return strncmp(sy_calls_op(op), "linear", 6) == 0; }
+
+/* One call on both sides, a product by each tile. */
+static void compare(struct sides *s, int op, enum sy_call_size size, uint64_t seed, struct count *n) {
+    static const int columns[] = {0, 256, 128, 64};
+    struct sy_call *want = done(&s->cpu, op, size, seed);
+    if (!want)
+        fatal("the CPU");
+    for (int i = 0; i < (is_product(op) ? 4 : 1) && !n->failed; i++)
+        compare_with(s, &(struct made){op, size, seed}, want, columns[i], n);
+    sy_call_destroy(want);
 }
 
 /* Whether all agree. A GPU that has failed for good ends the child: status 3. */
@@ -104,7 +126,7 @@ static int one_op(struct sides *s, int op, int calls) {
         compare(s, op, SY_CALL_EDGE, (uint64_t)i, &n);
     for (int i = 0; i < TYPICAL && !n.failed; i++)
         compare(s, op, SY_CALL_TYPICAL, (uint64_t)i, &n);
-    for (int i = 0; i < MANY && !n.failed && strncmp(sy_calls_op(op), "linear", 6) == 0; i++)
+    for (int i = 0; i < MANY && !n.failed && is_product(op); i++)
         compare(s, op, SY_CALL_MANY, (uint64_t)i, &n);
     alarm(0);
     printf("%-18s %6d calls  %6d differ  %5.2f s%s\n", sy_calls_op(op), n.calls, n.differ, sy_clock() - begin,

@@ -248,9 +248,6 @@ template <int B_MN, int K> SY_DEV void wgmma_ss(float (&d)[K], uint64_t a, uint6
     sy_on_cpu_together(128, &mine, [](factors **all) { multiply(all, 128, 2 * K, B_MN); });
 }
 template <int K> SY_DEV void wgmma_first(float (&d)[K], uint64_t a, uint64_t b) { wgmma_ss<0>(d, a, b, 0); }
-SY_DEV void wgmma_m64n128k16(float (&d)[64], uint64_t a, uint64_t b, int go_on) {
-    wgmma_ss<0>(d, a, b, go_on);
-}
 template <int K> SY_DEV void wgmma_rs(float (&d)[K], const uint32_t *a, uint64_t b) {
     factors mine = {d, a, NULL, 0, b, 1};
     sy_on_cpu_together(128, &mine, [](factors **all) { multiply(all, 128, 2 * K, 1); });

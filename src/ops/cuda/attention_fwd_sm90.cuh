@@ -89,8 +89,7 @@ SY_DEV void load(uint32_t dst, const CUtensorMap *parts, uint32_t full, const in
         ptx::tma_load_4d(dst + i * 128 * 128, &parts[i / 2], full, i % 2 * 64, head[i / 2], row, sequence);
 }
 
-template <int DK, int DV>
-SY_DEV void produce(const maps &map, const struct sy_attention &p, uint32_t base) {
+template <int DK, int DV> SY_DEV void produce(const maps &map, const struct sy_attention &p, uint32_t base) {
     typedef place<DK, DV> at;
     slot k = {0, 0}, v = {0, 0};
     int q_phase = 0;
@@ -103,12 +102,12 @@ SY_DEV void produce(const maps &map, const struct sy_attention &p, uint32_t base
 #pragma unroll 1
         for (int j = a.first; j <= a.last; j++) {
             ptx::mbar_wait(base + at::K_EMPTY + k.stage * 8, k.phase ^ 1);
-            load<DK>(base + at::K + k.stage * at::K_BYTES, map.k, base + at::K_FULL + k.stage * 8,
-                     k_head, j * KEYS, a.sequence);
+            load<DK>(base + at::K + k.stage * at::K_BYTES, map.k, base + at::K_FULL + k.stage * 8, k_head,
+                     j * KEYS, a.sequence);
             k.next();
             ptx::mbar_wait(base + at::V_EMPTY + v.stage * 8, v.phase ^ 1);
-            load<DV>(base + at::V + v.stage * at::V_BYTES, &map.v, base + at::V_FULL + v.stage * 8,
-                     v_head, j * KEYS, a.sequence);
+            load<DV>(base + at::V + v.stage * at::V_BYTES, &map.v, base + at::V_FULL + v.stage * 8, v_head,
+                     j * KEYS, a.sequence);
             v.next();
         }
         q_phase ^= 1;
@@ -122,7 +121,7 @@ template <int DK> SY_DEV void scores(float (&s)[64], uint32_t q, uint32_t k) {
 #pragma unroll
     for (int i = 0; i < DK / 16; i++) { // boxes of 64 values of k are 16384 bytes apart, 16 values 32 bytes
         int at = i / 4 * 1024 + i % 4 * 2;
-        ptx::wgmma_m64n128k16(s, a + at, b + at, i > 0);
+        ptx::wgmma_ss<0>(s, a + at, b + at, i > 0);
     }
 }
 

@@ -1,4 +1,4 @@
-// Epilogues of gemm.cuh, a warp's 16 x 256 outputs in d: group i of 8 columns is d[4 i..4 i + 3],
+// Epilogues of gemm.cuh, a warp's 16 x BN outputs in d: group i of 8 columns is d[4 i..4 i + 3],
 // the first two in row lane / 4, the others 8 rows below, columns 2 (lane % 4) and the next.
 #ifndef SY_OPS_CUDA_GEMM_EPILOGUE_CUH
 #define SY_OPS_CUDA_GEMM_EPILOGUE_CUH
@@ -9,7 +9,7 @@
 namespace gemm {
 
 // The next staging buffer of this warp, once the store before the last has read it.
-SY_DEV uint32_t staging(shared &s, int warp, int &turn) {
+template <int BN> SY_DEV uint32_t staging(shared<BN> &s, int warp, int &turn) {
     if (threadIdx.x % 32 == 0)
         ptx::tma_store_wait_read<STAGING - 1>();
     __syncwarp();
@@ -38,10 +38,11 @@ SY_DEV void send(uint32_t at, const CUtensorMap *m, int column, int row) {
     }
 }
 
-SY_DEV void store_bf16(shared &s, const CUtensorMap *m, int warp, int &turn, const float (&d)[128], int n0,
-                       int n, int row) {
+template <int BN>
+SY_DEV void store_bf16(shared<BN> &s, const CUtensorMap *m, int warp, int &turn, const float (&d)[BN / 2],
+                       int n0, int n, int row) {
 #pragma unroll
-    for (int box = 0; box < 4; box++) {
+    for (int box = 0; box < BN / 64; box++) {
         if (n0 + box * 64 >= n)
             break;
         uint32_t at = staging(s, warp, turn);
@@ -112,10 +113,11 @@ SY_DEV void put_box(uint32_t at, const uint32_t (&v)[16]) {
     }
 }
 
-SY_DEV void store_swiglu(shared &s, const CUtensorMap *m, int warp, int &turn, const float (&d)[128], int n0,
-                         int n, int row) {
+template <int BN>
+SY_DEV void store_swiglu(shared<BN> &s, const CUtensorMap *m, int warp, int &turn, const float (&d)[BN / 2],
+                         int n0, int n, int row) {
 #pragma unroll
-    for (int box = 0; box < 2; box++) {
+    for (int box = 0; box < BN / 128; box++) {
         int column = n0 + box * 64;
         if (column >= n)
             break;
@@ -123,7 +125,7 @@ SY_DEV void store_swiglu(shared &s, const CUtensorMap *m, int warp, int &turn, c
 #pragma unroll
         for (int i = 0; i < 16; i++) {
             g[i] = ptx::bf16_pair(d[box * 32 + 2 * i], d[box * 32 + 2 * i + 1]);
-            u[i] = ptx::bf16_pair(d[64 + box * 32 + 2 * i], d[64 + box * 32 + 2 * i + 1]);
+            u[i] = ptx::bf16_pair(d[BN / 4 + box * 32 + 2 * i], d[BN / 4 + box * 32 + 2 * i + 1]);
         }
         uint32_t at = staging(s, warp, turn);
         put_box(at, g);
@@ -146,11 +148,12 @@ SY_DEV uint32_t add_pair(uint32_t r, float a, float b) {
                           __fadd_rn(ptx::bf16_high(r), ptx::bf16_high(v)));
 }
 
-SY_DEV void store_added(shared &s, const CUtensorMap *m, int warp, const float (&d)[128], int n0, int n,
-                        int row, int &stage, int &phase) {
+template <int BN>
+SY_DEV void store_added(shared<BN> &s, const CUtensorMap *m, int warp, const float (&d)[BN / 2], int n0,
+                        int n, int row, int &stage, int &phase) {
     int before = 0;
 #pragma unroll
-    for (int box = 0; box < TAIL_STAGES; box++) {
+    for (int box = 0; box < tail_stages<BN>(); box++) {
         int column = n0 + box * 64;
         uint32_t at = ptx::shared(s.stage[stage]) + warp * STAGING_BYTES;
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);
@@ -210,12 +213,13 @@ SY_DEV void put_direct(const struct sy_mat &y, int64_t at, float a, float b, int
     }
 }
 
-SY_DEV void store_direct(const args &p, const float (&d)[128], int row, int rows_end, int column) {
+template <int N>
+SY_DEV void store_direct(const args &p, const float (&d)[N], int row, int rows_end, int column) {
     int lane = threadIdx.x % 32;
     row += lane / 4;
     column += lane % 4 * 2;
 #pragma unroll
-    for (int i = 0; i < 64; i++) {
+    for (int i = 0; i < N / 2; i++) {
         int r = row + i % 2 * 8, q = column + i / 2 * 8;
         if (r >= rows_end || q >= p.n)
             continue;
@@ -227,12 +231,12 @@ SY_DEV void store_direct(const args &p, const float (&d)[128], int row, int rows
 
 // fp32 outputs of a thread: two columns at a time; four threads write 32 bytes of a row. Streaming hints:
 // C must not push the operands out of L2 (with plain accesses FOLD took 1.7 times as long).
-SY_DEV void load_fp32(const float *c, int m, int n, float (&d)[128], int row, int column) {
+template <int N> SY_DEV void load_fp32(const float *c, int m, int n, float (&d)[N], int row, int column) {
     int lane = threadIdx.x % 32;
     row += lane / 4;
     column += lane % 4 * 2;
 #pragma unroll
-    for (int i = 0; i < 64; i++) {
+    for (int i = 0; i < N / 2; i++) {
         int r = row + i % 2 * 8, q = column + i / 2 * 8;
         float2 v = r < m && q < n ? __ldcs((const float2 *)(c + (size_t)r * n + q)) : make_float2(0.0f, 0.0f);
         d[2 * i] = v.x;
@@ -240,13 +244,14 @@ SY_DEV void load_fp32(const float *c, int m, int n, float (&d)[128], int row, in
     }
 }
 
-template <int EPI> SY_DEV void store_on(float *c, int m, int n, const float (&d)[128], int row, int column) {
+template <int EPI, int N>
+SY_DEV void store_on(float *c, int m, int n, const float (&d)[N], int row, int column) {
     int lane = threadIdx.x % 32;
     row += lane / 4;
     column += lane % 4 * 2;
     const int BATCH = EPI == FOLD_ON ? 4 : 16; // reads in flight: the compiler moves none before a store
 #pragma unroll
-    for (int first = 0; first < 64; first += BATCH) {
+    for (int first = 0; first < N / 2; first += BATCH) {
         float2 v[BATCH];
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {

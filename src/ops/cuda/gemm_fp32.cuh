@@ -36,8 +36,9 @@ template <int ADD> SY_DEV void put_fp32(uint32_t box, const float *q) {
         }
 }
 
-SY_DEV void store_fp32(shared &s, const CUtensorMap *m, int warp, int &turn, const float (&d)[128], int n0,
-                       int n, int group, int row) {
+template <int BN>
+SY_DEV void store_fp32(shared<BN> &s, const CUtensorMap *m, int warp, int &turn, const float (&d)[BN / 2],
+                       int n0, int n, int group, int row) {
 #pragma unroll
     for (int box = 0; box < BN / 32; box++) {
         int column = n0 + box * 32;
@@ -55,11 +56,12 @@ SY_DEV void store_fp32(shared &s, const CUtensorMap *m, int warp, int &turn, con
 }
 
 // row: of the group's C.
-SY_DEV void fold_fp32(shared &s, const CUtensorMap *m, int n, int warp, const float (&d)[128], int group,
-                      int n0, int row, int &stage, int &phase) {
+template <int BN>
+SY_DEV void fold_fp32(shared<BN> &s, const CUtensorMap *m, int n, int warp, const float (&d)[BN / 2],
+                      int group, int n0, int row, int &stage, int &phase) {
     int before = 0;
 #pragma unroll
-    for (int box = 0; box < TAIL_STAGES; box++) {
+    for (int box = 0; box < tail_stages<BN>(); box++) {
         int column = n0 + box * 64;
         uint32_t at = ptx::shared(s.stage[stage]) + warp * STAGING_BYTES;
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);

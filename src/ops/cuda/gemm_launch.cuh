@@ -4,6 +4,7 @@
 
 #include "ops/cuda/gemm.cuh"
 #include "ops/cuda/tensor_map.cuh"
+#include "ops/tiles.h"
 
 namespace gemm {
 
@@ -24,18 +25,20 @@ static inline int layout_of(const struct sy_operand &w, int64_t groups) {
     return addressable(sy_mat_t(w.m)) ? NT : addressable(w.m) ? NN : -1;
 }
 
-// Boxes: operands 64 values along a row of 128 bytes; K-major 128 rows, MN-major 64 values of k.
-static inline CUtensorMap operand(const struct sy_exec *x, const struct sy_mat &m, int mn_major,
-                                  int64_t inner, int64_t outer, int64_t groups, int64_t step) {
+// Boxes: operands 64 values along a row of 128 bytes, of so many rows; MN-major 64 values of k.
+enum { MN_MAJOR = 64 };
+static inline CUtensorMap operand(const struct sy_exec *x, const struct sy_mat &m, int rows, int64_t inner,
+                                  int64_t outer, int64_t groups, int64_t step) {
     struct sy_tensor t = {
-        m.data, 3, {inner, outer, groups}, {1, m.row, groups > 1 ? step : 8}, {64, mn_major ? 64 : 128, 1}};
+        m.data, 3, {inner, outer, groups}, {1, m.row, groups > 1 ? step : 8}, {64, rows, 1}};
     return sy_cuda_tensor_map(x, t);
 }
 
+// B for tiles of so many columns: its halves are boxes.
 static inline CUtensorMap right(const struct sy_exec *x, int layout, const struct sy_operand &w, int64_t k,
-                                int64_t n, int64_t groups) {
-    return layout == NT ? operand(x, sy_mat_t(w.m), 0, k, n, groups, w.step)
-                        : operand(x, w.m, 1, n, k, groups, w.step);
+                                int64_t n, int64_t groups, int columns) {
+    return layout == NT ? operand(x, sy_mat_t(w.m), columns / 2, k, n, groups, w.step)
+                        : operand(x, w.m, MN_MAJOR, n, k, groups, w.step);
 }
 
 static inline CUtensorMap result(const struct sy_exec *x, const struct sy_mat &m, int64_t columns,
@@ -58,30 +61,50 @@ static inline CUtensorMap fp32(const struct sy_exec *x, const float *p, int64_t 
 
 static inline int blocks(int64_t n, int64_t block) { return (int)((n + block - 1) / block); }
 
+static const sy_tile_size WHOLE = {256, SY_TILE_BAND}; // of a product that has no other
+static inline sy_tile_size tile_for(const struct sy_exec *x, enum sy_product product, int64_t m, int64_t n,
+                                    int64_t k, int64_t groups) {
+    struct sy_product_shape shape = {product, m, n, k, groups};
+    return sy_tile_choose(x->tuning, sy_cuda_multiprocessors(x), &shape);
+}
+
 // tiles: a bound.
-template <int LAYOUT, int EPI>
-static inline void launch(const struct sy_exec *x, const char *op, const maps &m, const args &p,
-                          int64_t tiles) {
+template <int LAYOUT, int EPI, int BN>
+static inline void launch_of(const struct sy_exec *x, const char *op, const maps &m, const args &p,
+                             int64_t tiles) {
     static int ready;
     int most = sy_cuda_multiprocessors(x) / 2 * 2;
     cudaStream_t stream = sy_cuda_stream(x);
     if (!ready)
-        cudaFuncSetAttribute(kernel<LAYOUT, EPI>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             (int)sizeof(shared));
+        cudaFuncSetAttribute(kernel<LAYOUT, EPI, BN>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             (int)sizeof(shared<BN>));
     ready = 1;
     int grid = tiles < most ? (int)(tiles + 1) / 2 * 2 : most;
-    kernel<LAYOUT, EPI><<<grid, THREADS, sizeof(shared), stream>>>(m, p);
+    kernel<LAYOUT, EPI, BN><<<grid, THREADS, sizeof(shared<BN>), stream>>>(m, p);
     sy_cuda_launched(x->device, op);
+}
+
+// By tiles of so many columns, LEAST at least.
+template <int LAYOUT, int EPI, int LEAST>
+static inline void launch(const struct sy_exec *x, const char *op, const maps &m, const args &p,
+                          int64_t tiles, int columns) {
+    if constexpr (LEAST < 256)
+        if (columns < 2 * LEAST)
+            return launch_of<LAYOUT, EPI, LEAST>(x, op, m, p, tiles);
+    if constexpr (LEAST < 128)
+        if (columns < 256)
+            return launch_of<LAYOUT, EPI, 128>(x, op, m, p, tiles);
+    launch_of<LAYOUT, EPI, 256>(x, op, m, p, tiles);
 }
 
 // A bound of the tiles of NT and NN.
 static inline int64_t tiles_of(const args &p) { return (p.rows.max_rows / BM + p.rows.groups) * p.n_tiles; }
 
 // The kernels that linear and linear_dx share, each in a file of its own.
-void nt_store(const struct sy_exec *x, const char *op, const maps &m, const args &p);
-void nn_store(const struct sy_exec *x, const char *op, const maps &m, const args &p);
-void nt_store_f32(const struct sy_exec *x, const char *op, const maps &m, const args &p); // of any columns
-void nt_add(const struct sy_exec *x, const char *op, const maps &m, const args &p);
+void nt_store(const struct sy_exec *x, const char *op, const maps &m, const args &p, int columns);
+void nn_store(const struct sy_exec *x, const char *op, const maps &m, const args &p, int columns);
+void nt_store_f32(const struct sy_exec *x, const char *op, const maps &m, const args &p, int columns);
+void nt_add(const struct sy_exec *x, const char *op, const maps &m, const args &p, int columns);
 void nt_direct(const struct sy_exec *x, const char *op, const maps &m, const args &p);
 void nn_direct(const struct sy_exec *x, const char *op, const maps &m, const args &p);
 

@@ -1,6 +1,6 @@
 // The products' kernel, NT STORE (gemm.cuh).
 #include "ops/cuda/gemm_launch.cuh"
 
-void gemm::nt_store(const struct sy_exec *x, const char *op, const maps &m, const args &p) {
-    launch<NT, STORE>(x, op, m, p, tiles_of(p));
+void gemm::nt_store(const struct sy_exec *x, const char *op, const maps &m, const args &p, int columns) {
+    launch<NT, STORE, 64>(x, op, m, p, tiles_of(p), columns);
 }

@@ -1,9 +1,6 @@
 // The products' kernel, NT STORE_F32 (gemm.cuh).
 #include "ops/cuda/gemm_launch.cuh"
 
-void gemm::nt_store_f32(const struct sy_exec *x, const char *op, const maps &m, const args &p) {
-    if (p.n <= BN / 2)
-        launch<NT, STORE_F32_NARROW>(x, op, m, p, tiles_of(p));
-    else
-        launch<NT, STORE_F32>(x, op, m, p, tiles_of(p));
+void gemm::nt_store_f32(const struct sy_exec *x, const char *op, const maps &m, const args &p, int columns) {
+    launch<NT, STORE_F32, 64>(x, op, m, p, tiles_of(p), columns);
 }

@@ -1,5 +1,5 @@
-// Epilogue of gemm.cuh, SWIGLU_BACK: d holds a' of 16 rows x 256 columns a warp, the gradient of h. Behind a
-// tile's blocks of k the producer sends g and u in four more stages, 128 rows x 64 columns of each, while
+// Epilogue of gemm.cuh, SWIGLU_BACK: d holds a' of 16 rows x BN columns a warp, the gradient of h. Behind a
+// tile's blocks of k the producer sends g and u in BN / 64 more stages, 128 rows x 64 columns of each, while
 // products still run:
 //
 //     stage   g box 16 KB | u box 16 KB    a warp reads its 16 rows of both, writes dg and du over them; they go
@@ -35,8 +35,8 @@ SY_DEV back_value back_of(float g, float u, float sig, float aw) {
 
 // A box of 64 columns: g, u to dg, du in place, hw to its staging buffer; the lanes' sums go on with a' h.
 // One stretch of code without a branch, so that the values are computed side by side.
-template <int ORDINARY>
-SY_DEV void back_box(uint32_t at, uint32_t hw_at, const float (&w)[2], const float (&a)[128],
+template <int ORDINARY, int N>
+SY_DEV void back_box(uint32_t at, uint32_t hw_at, const float (&w)[2], const float (&a)[N],
                      float (&sum)[32]) {
 #pragma unroll
     for (int j = 0; j < 4; j++) {
@@ -67,7 +67,8 @@ SY_DEV void back_box(uint32_t at, uint32_t hw_at, const float (&w)[2], const flo
     }
 }
 
-SY_DEV void back_columns(uint32_t at, uint32_t hw_at, const float (&w)[2], const float (&a)[128],
+template <int N>
+SY_DEV void back_columns(uint32_t at, uint32_t hw_at, const float (&w)[2], const float (&a)[N],
                          float (&sum)[32]) {
     uint32_t most = 0;
 #pragma unroll
@@ -93,7 +94,7 @@ SY_DEV void send_back(const maps &map, uint32_t at, uint32_t hw_at, int column, 
 }
 
 // Columns that are not there: no sum has them, whatever the chain was.
-SY_DEV void clear_columns(float (&d)[128], int column, int n) {
+template <int N> SY_DEV void clear_columns(float (&d)[N], int column, int n) {
     column += threadIdx.x % 4 * 2;
 #pragma unroll
     for (int i = 0; i < 32; i++)
@@ -125,14 +126,15 @@ SY_DEV void finish_block(float (&sum)[32], float *block, int row) {
 }
 
 // The box is always d's first: one code for all four, so that instructions are there when they are needed.
-SY_DEV void next_box(float (&d)[128]) {
+template <int N> SY_DEV void next_box(float (&d)[N]) {
 #pragma unroll
-    for (int i = 0; i < 96; i++)
+    for (int i = 0; i < N - 32; i++)
         d[i] = d[i + 32];
 }
 
-SY_DEV void store_swiglu_back(shared &s, const maps &map, const args &p, int warp, int &turn, float (&d)[128],
-                              int n0, int row, int &stage, int &phase) {
+template <int BN>
+SY_DEV void store_swiglu_back(shared<BN> &s, const maps &map, const args &p, int warp, int &turn,
+                              float (&d)[BN / 2], int n0, int row, int &stage, int &phase) {
     int lane = threadIdx.x % 32, before = 0;
     float w[2] = {1.0f, 1.0f}, sum[32] = {};
     if (p.w) {
@@ -140,7 +142,7 @@ SY_DEV void store_swiglu_back(shared &s, const maps &map, const args &p, int war
         w[1] = p.w[row + 8 + lane / 4];
     }
 #pragma unroll 1
-    for (int box = 0; box < TAIL_STAGES; box++, next_box(d)) {
+    for (int box = 0; box < tail_stages<BN>(); box++, next_box(d)) {
         int column = n0 + box * 64;
         uint32_t at = ptx::shared(s.stage[stage]) + warp * STAGING_BYTES;
         ptx::mbar_wait(ptx::shared(&s.full[stage]), phase);

@@ -13,7 +13,6 @@ enum layout { NT, NN, TN, TN_LIST };
 enum epilogue {
     STORE,
     STORE_F32,
-    STORE_F32_NARROW, // at most 128 columns
     SWIGLU,
     SWIGLU_BACK,
     ADD, // to a residual
@@ -24,16 +23,20 @@ enum epilogue {
     FOLD_ON
 };
 
-template <int EPI> SY_DEV constexpr int is_narrow() { return EPI == STORE_F32_NARROW; }
 // Which kernels take rows by their names: those of the routed experts' first product, forward and recomputed.
 template <int LAYOUT, int EPI> SY_DEV constexpr int may_gather() {
     return LAYOUT == NT && (EPI == SWIGLU || EPI == STORE);
 }
 template <int EPI> SY_DEV constexpr int is_on() { return EPI == LEAF_ON || EPI == FOLD_ON; }
 
-enum { BM = 128, BN = 256, BK = 64, STAGES = 4, BAND = 16, MAX_GROUPS = 256, THREADS = 384 };
-enum { A_BYTES = BM * BK * 2, HALF_BYTES = BN / 2 * BK * 2, STAGE_BYTES = A_BYTES + 2 * HALF_BYTES };
-enum { STAGING_BYTES = 2048, STAGING = 2 }; // a warp's buffers: 16 rows of 64 bf16 columns
+// A tile is BM rows and BN columns, a template parameter: 256, 128 or 64.
+enum { BM = 128, BK = 64, MAX_GROUPS = 256, THREADS = 384 };
+enum { A_BYTES = BM * BK * 2, BOX_BYTES = 64 * BK * 2 }; // a box: 64 columns of an MN-major operand
+enum { STAGING_BYTES = 2048, STAGING = 2 };              // a warp's buffers: 16 rows of 64 bf16 columns
+template <int BN> SY_DEV constexpr int half_bytes() { return BN / 2 * BK * 2; } // of a stage's B
+template <int BN> SY_DEV constexpr int stages() { return BN == 256 ? 4 : BN == 128 ? 6 : 8; } // 192 KB
+// Stages behind a tile's blocks of k, 64 columns each: what SWIGLU_BACK, ADD and FOLD store from.
+template <int BN> SY_DEV constexpr int tail_stages() { return BN / 64; }
 
 struct problem;
 
@@ -49,6 +52,7 @@ struct args {
     int64_t first, n_segments;      // TN: of each group
     int m_tiles;                    // TN: of one group; else each group's own
     int n_tiles;                    //
+    int band;                       // tiles run down so many row tiles, then to the next columns
     int n_maps, blocks[SY_DX_MAPS]; // NT, NN: blocks of k of each map; in TN each group's own
     int m, n;                       // TN: sizes of C; n also bounds the columns of the others
     struct sy_mat y, residual;      // DIRECT
@@ -74,38 +78,36 @@ struct problem { // of TN_LIST: C [m, n] over rows start .. end - 1
     int m, n, m_tiles, n_tiles, start, end;
 };
 
-struct shared {
-    alignas(1024) char stage[STAGES][STAGE_BYTES];
+template <int BN> struct shared {
+    alignas(1024) char stage[stages<BN>()][A_BYTES + 2 * half_bytes<BN>()];
     alignas(1024) char staging[8][STAGING][STAGING_BYTES];
-    uint64_t full[STAGES], empty[STAGES];
+    uint64_t full[stages<BN>()], empty[stages<BN>()];
     int offset[MAX_GROUPS + 1], first[MAX_GROUPS + 1]; // of a group: its first row, its first tile
     uint16_t pieces[MAX_GROUPS];                       // TN: its pieces of 16 rows
 };
 
 // --- stages -------------------------------------------------------------------------------------------
 
-SY_DEV void next_stage(int &stage, int &phase) {
-    if (++stage == STAGES) {
+template <int BN> SY_DEV void next_stage(int &stage, int &phase) {
+    if (++stage == stages<BN>()) {
         stage = 0;
         phase ^= 1;
     }
 }
 
-// Stages behind a tile's blocks of k, 64 columns each: what SWIGLU_BACK, ADD and FOLD store from.
-enum { TAIL_STAGES = BN / 64 };
-template <int EPI> SY_DEV int tail_of(int blocks) { // FOLD without rows: nothing changes
-    return EPI == SWIGLU_BACK || EPI == ADD || (EPI == FOLD && blocks > 0) ? TAIL_STAGES : 0;
+template <int EPI, int BN> SY_DEV int tail_of(int blocks) { // FOLD without rows: nothing changes
+    return EPI == SWIGLU_BACK || EPI == ADD || (EPI == FOLD && blocks > 0) ? tail_stages<BN>() : 0;
 }
 
 // A warp is done with a stage: both CTAs' producers may write it.
-SY_DEV void release(shared &s, int stage) {
+template <int BN> SY_DEV void release(shared<BN> &s, int stage) {
     int lane = threadIdx.x % 32;
     if (lane < 2)
         ptx::mbar_arrive_remote(ptx::shared(&s.empty[stage]), lane);
 }
 
 // The same once all but the last N groups of this warp's stores have read their memory.
-template <int N> SY_DEV void release_behind(shared &s, int stage) {
+template <int N, int BN> SY_DEV void release_behind(shared<BN> &s, int stage) {
     if (threadIdx.x % 32 == 0)
         ptx::tma_store_wait_read<N>();
     __syncwarp();
@@ -113,11 +115,11 @@ template <int N> SY_DEV void release_behind(shared &s, int stage) {
 }
 
 // Goes on to the tail's next stage, and releases the one before this.
-SY_DEV void leave_behind(shared &s, int box, int &before, int &stage, int &phase) {
+template <int BN> SY_DEV void leave_behind(shared<BN> &s, int box, int &before, int &stage, int &phase) {
     if (box > 0)
         release_behind<1>(s, before);
     before = stage;
-    next_stage(stage, phase);
+    next_stage<BN>(stage, phase);
 }
 
 // --- tiles --------------------------------------------------------------------------------------------
@@ -140,11 +142,11 @@ template <int LAYOUT> SY_DEV const maps &maps_of(const maps &map, const args &p,
     return LAYOUT == TN_LIST ? p.list[g].map : map;
 }
 
-template <int LAYOUT> SY_DEV int end_of(const shared &s, int g) {
+template <int LAYOUT, int BN> SY_DEV int end_of(const shared<BN> &s, int g) {
     return LAYOUT >= TN ? s.offset[g] + 16 * s.pieces[g] : s.offset[g + 1];
 }
 
-template <int LAYOUT> SY_DEV int group_tiles(const args &p, const shared &s, int g) {
+template <int LAYOUT, int BN> SY_DEV int group_tiles(const args &p, const shared<BN> &s, int g) {
     if (LAYOUT >= TN)
         return (m_tiles_of<LAYOUT>(p, g) * n_tiles_of<LAYOUT>(p, g) + 1) / 2 *
                2; // even: a pair has the same k
@@ -152,7 +154,7 @@ template <int LAYOUT> SY_DEV int group_tiles(const args &p, const shared &s, int
 }
 
 // Tile t; cursor: a group not after t's.
-template <int LAYOUT> SY_DEV tile tile_at(const args &p, const shared &s, int t, int &cursor) {
+template <int LAYOUT, int BN> SY_DEV tile tile_at(const args &p, const shared<BN> &s, int t, int &cursor) {
     int groups = (int)p.rows.groups;
     tile r = {0, 0, 0, t >= s.first[groups]};
     if (r.dead)
@@ -167,15 +169,15 @@ template <int LAYOUT> SY_DEV tile tile_at(const args &p, const shared &s, int t,
         r.dead = 1;
         u--;
     }
-    int band = u / (BAND * n_tiles), left = mt - band * BAND, rows = left < BAND ? left : BAND;
-    u -= band * BAND * n_tiles;
-    r.m = band * BAND + u % rows;
+    int band = u / (p.band * n_tiles), left = mt - band * p.band, rows = left < p.band ? left : p.band;
+    u -= band * p.band * n_tiles;
+    r.m = band * p.band + u % rows;
     r.n = u / rows;
     return r;
 }
 
 // Blocks of k of a group's tiles, over all maps.
-template <int LAYOUT> SY_DEV int blocks_of(const args &p, const shared &s, int g) {
+template <int LAYOUT, int BN> SY_DEV int blocks_of(const args &p, const shared<BN> &s, int g) {
     if (LAYOUT >= TN)
         return (16 * s.pieces[g] + BK - 1) / BK;
     return p.blocks[0] + p.blocks[1] + p.blocks[2] + p.blocks[3];
@@ -200,7 +202,7 @@ template <int LAYOUT> SY_DEV void rows_of(const args &p, int64_t g, int &start, 
 }
 
 // offset, end and first of the groups, by warp 0.
-template <int LAYOUT> SY_DEV void count_tiles(const args &p, shared &s) {
+template <int LAYOUT, int BN> SY_DEV void count_tiles(const args &p, shared<BN> &s) {
     int lane = threadIdx.x, sum = 0, groups = (int)p.rows.groups;
     for (int g = lane; g < groups; g += 32) {
         int start, end;

@@ -196,63 +196,6 @@ SY_DEV uint64_t descriptor(uint32_t at, uint32_t block_bytes) {
            (uint64_t)(1024 >> 4) << 32 | 1ull << 62;
 }
 
-#define SY_ACC8(d, i)                                                                           \
-    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
-        "+f"(d[i + 6]), "+f"(d[i + 7])
-#define SY_ACC32(d, i) SY_ACC8(d, i), SY_ACC8(d, i + 8), SY_ACC8(d, i + 16), SY_ACC8(d, i + 24)
-#define SY_ACC64(d, i) SY_ACC32(d, i), SY_ACC32(d, i + 32)
-#define SY_NAMES_0_63                                                                                      \
-    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
-    "%22, %23, "                                                                                           \
-    "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, " \
-    "%44, %45, "                                                                                           \
-    "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define SY_NAMES_64_127                                                                                    \
-    "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, " \
-    "%84, %85, "                                                                                           \
-    "%86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, " \
-    "%105, "                                                                                               \
-    "%106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, "     \
-    "%122, %123, "                                                                                         \
-    "%124, %125, %126, %127"
-
-// The wait that d's readers stand behind: without d named, the compiler may read it before (warning
-// C7514: all serialised).
-template <int N> SY_DEV void wgmma_wait_for(float (&d)[64]) {
-    asm volatile("wgmma.wait_group.sync.aligned %64;" : SY_ACC64(d, 0) : "n"(N) : "memory");
-}
-
-template <int N> SY_DEV void wgmma_wait_for(float (&d)[128]) {
-    asm volatile("wgmma.wait_group.sync.aligned %128;" : SY_ACC64(d, 0), SY_ACC64(d, 64) : "n"(N) : "memory");
-}
-
-// d = a b (go_on 0) or d + a b, 64 x 256, both operands in shared memory; A_MN, B_MN: 1 for MN-major.
-template <int A_MN, int B_MN>
-SY_DEV void wgmma_m64n256k16(float (&d)[128], uint64_t a, uint64_t b, int go_on) {
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" SY_NAMES_0_63 ", " SY_NAMES_64_127
-                 "}, "
-                 "%128, %129, p, 1, 1, %131, %132;\n}"
-                 : SY_ACC64(d, 0), SY_ACC64(d, 64)
-                 : "l"(a), "l"(b), "r"(go_on), "n"(A_MN), "n"(B_MN));
-}
-// 64 x 128, both operands in shared memory and K-major; of 128 accumulators the first 64.
-template <int N> SY_DEV void wgmma_m64n128k16(float (&d)[N], uint64_t a, uint64_t b, int go_on) {
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" SY_NAMES_0_63
-                 "}, %64, %65, p, 1, 1, 0, 0;\n}"
-                 : SY_ACC64(d, 0)
-                 : "l"(a), "l"(b), "r"(go_on));
-}
-// 64 x 128, a in registers, b in shared memory and MN-major: d + a b.
-SY_DEV void wgmma_m64n128k16_ra(float (&d)[64], const uint32_t *a, uint64_t b) {
-    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" SY_NAMES_0_63
-                 "}, {%64, %65, %66, %67}, %68, "
-                 "1, 1, 1, 1;"
-                 : SY_ACC64(d, 0)
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-
 // --- arithmetic of one instruction ----------------------------------------------------------------------
 
 SY_DEV float max_number(float a, float b) { // NaN loses
