@@ -11,6 +11,12 @@ static int64_t some_experts(struct sy_make *m, int64_t *top_k) {
     return e;
 }
 
+/* The same, or more than a warp's lanes can hold, than a block has threads for the experts of sequences. */
+static int64_t many_experts(struct sy_make *m, int64_t *top_k) {
+    int64_t e = some_experts(m, top_k);
+    return typical(m) || sy_make_below(m, 6) ? e : 300 * (1 + sy_make_below(m, 2));
+}
+
 /* --- the router ----------------------------------------------------------------------------------------- */
 
 static void limited(struct sy_make *m, struct sy_router_fwd *op) {
@@ -25,7 +31,7 @@ static void limited(struct sy_make *m, struct sy_router_fwd *op) {
 }
 
 void sy_make_router_fwd(struct sy_make *m, struct sy_router_fwd *op) {
-    int64_t k, e = some_experts(m, &k), seq_len = typical(m) ? 128 : 1 + sy_make_below(m, 20), tokens,
+    int64_t k, e = many_experts(m, &k), seq_len = typical(m) ? 128 : 1 + sy_make_below(m, 20), tokens,
                sequences;
     sequences = typical(m) ? 4 : 1 + sy_make_below(m, 4);
     tokens = sequences * seq_len;
@@ -155,10 +161,9 @@ static void take_places(struct sy_make *m, struct sy_route_sort *op) {
 }
 
 void sy_make_route_sort(struct sy_make *m, struct sy_route_sort *op) {
-    int64_t k, e = some_experts(m, &k);
-    *op = (struct sy_route_sort){
-        .sequences = typical(m) ? 4 : 1 + sy_make_below(m, 4), .experts = e, .top_k = k};
-    op->seq_len = typical(m) ? 512 : 1 + sy_make_below(m, 40);
+    int64_t k, e = many_experts(m, &k);
+    *op = (struct sy_route_sort){.sequences = typical(m) ? 4 : sy_make_below(m, 5), .experts = e, .top_k = k};
+    op->seq_len = typical(m) ? 512 : 1 + sy_make_below(m, op->sequences == 1 ? 5000 : 300);
     op->ids = sy_make_ids(m, op->sequences * op->seq_len, e, k);
     take_places(m, op);
 }
