@@ -125,6 +125,7 @@ static inline unsigned __reduce_max_sync(unsigned, unsigned v) {
         most = w[i] > most ? (unsigned)w[i] : most;
     return most;
 }
+static inline unsigned __reduce_min_sync(unsigned mask, unsigned v) { return ~__reduce_max_sync(mask, ~v); }
 
 /* --- the rest ------------------------------------------------------------------------------------------- */
 
