@@ -116,7 +116,7 @@ template <int per> static SY_DEV void limit(const struct sy_router_fwd &op, cons
     take_best<0>(group + w.lane, n, w.lane, (int)op.limited_groups);
     __syncwarp();
     FOR_MINE(j, i, w.lane, w.experts)
-        if (i < w.experts && group[i / size] != TAKEN)
+        if (group[(uint32_t)(i < w.experts ? i : 0) / (uint32_t)size] != TAKEN)
             w.key[place<per>(j)] = NEVER;
 }
 
