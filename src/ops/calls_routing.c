@@ -45,12 +45,16 @@ void sy_make_router_fwd(struct sy_make *m, struct sy_router_fwd *op) {
                                  .layer = sy_make_below(m, 3),
                                  .layers = 3};
     limited(m, op);
-    int way = typical(m) ? 0 : (int)sy_make_below(m, 4); /* chosen, chosen, forced, given */
+    int ties = !typical(m) && sy_make_coin(m);                       /* logits of three values alone */
+    int way = typical(m) || ties ? 0 : 1 + (int)sy_make_below(m, 3); /* chosen, chosen, forced, given */
     op->forced = way == 2;
     op->given = way == 3 ? sy_make_ids(m, tokens, e, op->top_k) : NULL;
     op->chosen_only = sy_make_coin(m);
-    op->logits = sy_make_f32(m, "logits", tokens * e, SY_HOLDS_LOGITS);
-    op->bias = sy_make_coin(m) ? NULL : sy_make_f32(m, "bias", e, SY_HOLDS_SHARES);
+    float *logits = sy_make_f32(m, "logits", tokens * e, SY_HOLDS_LOGITS), *host = sy_make_host(m, logits);
+    for (int64_t i = 0; ties && m->filling && i < tokens * e; i++)
+        host[i] = (float)sy_make_value_below(m, 3);
+    op->logits = logits;
+    op->bias = ties || sy_make_coin(m) ? NULL : sy_make_f32(m, "bias", e, SY_HOLDS_SHARES);
     op->s = sy_make_f32(m, "s", tokens * e, SY_HOLDS_ANY);
     op->ids = sy_make_i32(m, "chosen", tokens * op->top_k, 100);
     op->w = sy_make_f32(m, "w", tokens * op->top_k, SY_HOLDS_ANY);
