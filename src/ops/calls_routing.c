@@ -11,6 +11,12 @@ static int64_t some_experts(struct sy_make *m, int64_t *top_k) {
     return e;
 }
 
+/* The same, or more than a warp's lanes can hold, than a block has threads for the experts of sequences. */
+static int64_t many_experts(struct sy_make *m, int64_t *top_k) {
+    int64_t e = some_experts(m, top_k);
+    return typical(m) || sy_make_below(m, 6) ? e : 300 * (1 + sy_make_below(m, 2));
+}
+
 /* --- the router ----------------------------------------------------------------------------------------- */
 
 static void limited(struct sy_make *m, struct sy_router_fwd *op) {
@@ -25,7 +31,7 @@ static void limited(struct sy_make *m, struct sy_router_fwd *op) {
 }
 
 void sy_make_router_fwd(struct sy_make *m, struct sy_router_fwd *op) {
-    int64_t k, e = some_experts(m, &k), seq_len = typical(m) ? 128 : 1 + sy_make_below(m, 20), tokens,
+    int64_t k, e = many_experts(m, &k), seq_len = typical(m) ? 128 : 1 + sy_make_below(m, 20), tokens,
                sequences;
     sequences = typical(m) ? 4 : 1 + sy_make_below(m, 4);
     tokens = sequences * seq_len;
@@ -39,12 +45,16 @@ void sy_make_router_fwd(struct sy_make *m, struct sy_router_fwd *op) {
                                  .layer = sy_make_below(m, 3),
                                  .layers = 3};
     limited(m, op);
-    int way = typical(m) ? 0 : (int)sy_make_below(m, 4); /* chosen, chosen, forced, given */
+    int ties = !typical(m) && sy_make_coin(m);                       /* logits of three values alone */
+    int way = typical(m) || ties ? 0 : 1 + (int)sy_make_below(m, 3); /* chosen, chosen, forced, given */
     op->forced = way == 2;
     op->given = way == 3 ? sy_make_ids(m, tokens, e, op->top_k) : NULL;
     op->chosen_only = sy_make_coin(m);
-    op->logits = sy_make_f32(m, "logits", tokens * e, SY_HOLDS_LOGITS);
-    op->bias = sy_make_coin(m) ? NULL : sy_make_f32(m, "bias", e, SY_HOLDS_SHARES);
+    float *logits = sy_make_f32(m, "logits", tokens * e, SY_HOLDS_LOGITS), *host = sy_make_host(m, logits);
+    for (int64_t i = 0; ties && m->filling && i < tokens * e; i++)
+        host[i] = (float)sy_make_value_below(m, 3);
+    op->logits = logits;
+    op->bias = ties || sy_make_coin(m) ? NULL : sy_make_f32(m, "bias", e, SY_HOLDS_SHARES);
     op->s = sy_make_f32(m, "s", tokens * e, SY_HOLDS_ANY);
     op->ids = sy_make_i32(m, "chosen", tokens * op->top_k, 100);
     op->w = sy_make_f32(m, "w", tokens * op->top_k, SY_HOLDS_ANY);
@@ -155,10 +165,9 @@ static void take_places(struct sy_make *m, struct sy_route_sort *op) {
 }
 
 void sy_make_route_sort(struct sy_make *m, struct sy_route_sort *op) {
-    int64_t k, e = some_experts(m, &k);
-    *op = (struct sy_route_sort){
-        .sequences = typical(m) ? 4 : 1 + sy_make_below(m, 4), .experts = e, .top_k = k};
-    op->seq_len = typical(m) ? 512 : 1 + sy_make_below(m, 40);
+    int64_t k, e = many_experts(m, &k);
+    *op = (struct sy_route_sort){.sequences = typical(m) ? 4 : sy_make_below(m, 5), .experts = e, .top_k = k};
+    op->seq_len = typical(m) ? 512 : 1 + sy_make_below(m, op->sequences == 1 ? 5000 : 300);
     op->ids = sy_make_ids(m, op->sequences * op->seq_len, e, k);
     take_places(m, op);
 }

@@ -128,7 +128,9 @@ void sy_on_cpu_run(dim3 grid, dim3 threads, size_t shared, const std::function<v
         abort();
     }
     body = &kernel;
-    for (unsigned b = 0; b < grid.x * grid.y * grid.z; b++) {
+    unsigned blocks = grid.x * grid.y * grid.z;
+    for (unsigned turn = 0; turn < blocks; turn++) {
+        unsigned b = sy_on_cpu_order ? blocks - 1 - turn : turn;
         memset(shared_memory, 0xff, shared);
         votes[0] = votes[1] = 0;
         for (unsigned i = 0; i < n; i++) {

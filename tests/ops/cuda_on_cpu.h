@@ -2,10 +2,11 @@
  *
  * A CUDA thread is a fiber. The blocks of a grid run one after another; the warps of a block in turn, each as
  * far as it comes without the others; the threads of a warp in turn, each until a barrier or an exchange.
- * Threads go up in one run and down in the next (sy_on_cpu_order): what needs a barrier and has none gives
- * other bits in one of them. Shared memory whose size a launch gives is poisoned for each block. A thread
- * that leaves while its warp exchanges values, or any other deadlock, aborts. It is no model of a GPU's
- * memory: races between blocks do not show. Tensor cores, TMA and mbarriers: ptx_on_cpu.h.
+ * Blocks and threads go up in one run and down in the next (sy_on_cpu_order): what needs a barrier and has
+ * none, or a block that needs another before it, gives other bits in one of them. Shared memory whose size a
+ * launch gives is poisoned for each block. A thread that leaves while its warp exchanges values, or any other
+ * deadlock, aborts. It is no model of a GPU's memory: races between blocks that overlap do not show. Tensor
+ * cores, TMA and mbarriers: ptx_on_cpu.h.
  */
 #ifndef SY_TESTS_CUDA_ON_CPU_H
 #define SY_TESTS_CUDA_ON_CPU_H
@@ -125,6 +126,7 @@ static inline unsigned __reduce_max_sync(unsigned, unsigned v) {
         most = w[i] > most ? (unsigned)w[i] : most;
     return most;
 }
+static inline unsigned __reduce_min_sync(unsigned mask, unsigned v) { return ~__reduce_max_sync(mask, ~v); }
 
 /* --- the rest ------------------------------------------------------------------------------------------- */
 

@@ -77,65 +77,55 @@ extern "C" void sy_cuda_send_slots(const struct sy_exec *x, const struct sy_send
 /* --- arrival -------------------------------------------------------------------------------------------- */
 
 /* op's lists source and sequence are the device's here. */
-static SY_DEV struct sy_bits bits_of(const struct sy_route_arrived &op, uint32_t *shared, int64_t *base) {
-    int64_t s = blockIdx.y, e = (int64_t)blockIdx.x * SY_SORT_EXPERTS, left = op.experts - e;
-    const int64_t *first = op.first + op.source[s] * (op.max_sequences + 1) + op.sequence[s];
-    *base = (op.source[s] * op.max_tokens + first[0]) * op.top_k; /* the sequence's first route */
-    struct sy_bits m = {.ids = op.ids + *base, .n = (first[1] - first[0]) * op.top_k, .top_k = op.top_k};
-    m.first = op.first_expert + e;
-    m.experts = left < SY_SORT_EXPERTS ? left : (int64_t)SY_SORT_EXPERTS;
-    sy_bits_place(&m, shared, op.max_tokens);
-    return m;
+static SY_DEV struct sy_part part_of(const struct sy_route_arrived &op, const struct sy_sort &s,
+                                     int64_t *base) {
+    int64_t source = op.source[blockIdx.y];
+    const int64_t *first = op.first + source * (op.max_sequences + 1) + op.sequence[blockIdx.y];
+    *base = (source * op.max_tokens + first[0]) * op.top_k; /* the sequence's first route */
+    return sy_my_part(s, op.ids + *base, first[1] - first[0], op.top_k, op.first_expert);
 }
 
-SY_KERNEL(SY_SORT_THREADS) count_arrived(struct sy_route_arrived op) {
+SY_KERNEL(SY_SORT_THREADS) count_arrived(struct sy_route_arrived op, struct sy_sort s) {
     SY_SHARED(uint32_t, shared);
-    int64_t base, e = threadIdx.x / 32;
-    struct sy_bits m = bits_of(op, shared, &base);
-    uint32_t count = sy_bits_make(m);
-    if (e < m.experts && threadIdx.x % 32 == 0)
-        op.offset[(m.first - op.first_expert + e) * op.sequences + blockIdx.y] = count;
+    int64_t base;
+    sy_count_part(s, part_of(op, s, &base), shared);
 }
 
-SY_KERNEL(SY_SORT_THREADS) place_arrived(struct sy_route_arrived op) {
+SY_KERNEL(SY_SORT_THREADS) place_arrived(struct sy_route_arrived op, struct sy_sort s) {
     SY_SHARED(uint32_t, shared);
-    int64_t base, mine = threadIdx.x / 32;
+    int64_t base;
     if (op.offset[op.experts * op.sequences] == 0) /* none, or too many */
         return;
-    struct sy_bits m = bits_of(op, shared, &base);
-    uint32_t count = sy_bits_make(m);
-    int64_t first = m.first - op.first_expert, bin = (first + mine) * op.sequences + blockIdx.y;
-    if (mine < m.experts) /* padding */
-        for (int64_t r = op.offset[bin] + count + threadIdx.x % 32; r < op.offset[bin + 1]; r += 32)
-            op.route[r] = op.back[r] = -1;
-    __syncthreads();
-    sy_bits_routes(m, [&](int64_t i, int64_t e) {
-        int64_t row = op.offset[(first + e) * op.sequences + blockIdx.y] +
-                      sy_bits_rank(m, e, (uint32_t)i / (uint32_t)op.top_k);
-        op.route[row] = (int32_t)(base + i);
-        op.back[row] = op.home[base + i];
-    });
+    struct sy_part p = part_of(op, s, &base);
+    sy_place_part(
+        s, p, shared,
+        [&](uint32_t i, uint32_t row) {
+            op.route[row] = (int32_t)(base + i);
+            op.back[row] = op.home[base + i];
+        },
+        [&](uint32_t row) { op.route[row] = op.back[row] = -1; });
 }
 
 extern "C" void sy_cuda_route_arrived(const struct sy_exec *x, const struct sy_route_arrived *op) {
     struct sy_route_arrived d = *op;
-    dim3 grid(sy_cuda_blocks(op->experts, SY_SORT_EXPERTS), (unsigned)op->sequences);
-    struct sy_segments s = {.experts = op->experts,
-                            .sequences = op->sequences,
-                            .segment = x->device->segment,
-                            .offset = op->offset,
-                            .tile = op->tile,
-                            .n_tiles = op->n_tiles,
-                            .max_rows = op->max_rows,
-                            .overflow = op->overflow};
-    size_t bytes = sy_bits_bytes(op->max_tokens);
+    struct sy_sort s = {.experts = op->experts,
+                        .sequences = op->sequences,
+                        .segment = x->device->segment,
+                        .offset = op->offset,
+                        .tile = op->tile,
+                        .n_tiles = op->n_tiles,
+                        .max_rows = op->max_rows,
+                        .overflow = op->overflow};
+    int sorts = op->sequences > 0 && op->experts > 0;
+    if (!sy_sort_cut(x, op->max_tokens, &s))
+        return;
     d.source = sy_cuda_upload(x, op->source, (size_t)op->sequences);
     d.sequence = sy_cuda_upload(x, op->sequence, (size_t)op->sequences);
-    if (op->sequences > 0 && op->experts > 0)
-        SY_LAUNCH(x, count_arrived, grid, SY_SORT_THREADS, bytes, d);
+    if (sorts)
+        SY_LAUNCH(x, count_arrived, sy_sort_grid(s), SY_SORT_THREADS, sy_sort_count_bytes(s), d, s);
     SY_LAUNCH(x, sy_lay_out, 1, SY_SORT_THREADS, 0, s);
-    if (op->sequences > 0 && op->experts > 0)
-        SY_LAUNCH(x, place_arrived, grid, SY_SORT_THREADS, bytes, d);
+    if (sorts)
+        SY_LAUNCH(x, place_arrived, sy_sort_grid(s), SY_SORT_THREADS, sy_sort_place_bytes(s), d, s);
 }
 
 /* --- rows back: a warp a row ---------------------------------------------------------------------------- */

@@ -2,55 +2,42 @@
  * all. */
 #include "ops/cuda/counting_sort.cuh"
 
-static SY_DEV struct sy_bits bits_of(const struct sy_route_sort &op, uint32_t *shared) {
-    int64_t n = op.seq_len * op.top_k, first = (int64_t)blockIdx.x * SY_SORT_EXPERTS;
-    struct sy_bits m = {.ids = op.ids + blockIdx.y * n, .n = n, .top_k = op.top_k, .first = first};
-    m.experts = op.experts - first < SY_SORT_EXPERTS ? op.experts - first : (int64_t)SY_SORT_EXPERTS;
-    sy_bits_place(&m, shared, op.seq_len);
-    return m;
+static SY_DEV struct sy_part part_of(const struct sy_route_sort &op, const struct sy_sort &s) {
+    return sy_my_part(s, op.ids + blockIdx.y * op.seq_len * op.top_k, op.seq_len, op.top_k, 0);
 }
 
-SY_KERNEL(SY_SORT_THREADS) count_segments(struct sy_route_sort op) {
+SY_KERNEL(SY_SORT_THREADS) count_parts(struct sy_route_sort op, struct sy_sort s) {
     SY_SHARED(uint32_t, shared);
-    struct sy_bits m = bits_of(op, shared);
-    uint32_t count = sy_bits_make(m);
-    int64_t e = threadIdx.x / 32;
-    if (e < m.experts && threadIdx.x % 32 == 0)
-        op.offset[(m.first + e) * op.sequences + blockIdx.y] = count;
+    sy_count_part(s, part_of(op, s), shared);
 }
 
-SY_KERNEL(SY_SORT_THREADS) place_routes(struct sy_route_sort op) {
+SY_KERNEL(SY_SORT_THREADS) place_routes(struct sy_route_sort op, struct sy_sort s) {
     SY_SHARED(uint32_t, shared);
-    struct sy_bits m = bits_of(op, shared);
-    uint32_t count = sy_bits_make(m);
-    int64_t mine = threadIdx.x / 32, bin = (m.first + mine) * op.sequences + blockIdx.y,
-            base = blockIdx.y * m.n;
-    if (mine < m.experts) /* padding */
-        for (int64_t r = op.offset[bin] + count + threadIdx.x % 32; r < op.offset[bin + 1]; r += 32)
-            op.route[r] = -1;
-    __syncthreads();
-    sy_bits_routes(m, [&](int64_t i, int64_t e) {
-        int64_t row = op.offset[(m.first + e) * op.sequences + blockIdx.y] +
-                      sy_bits_rank(m, e, (uint32_t)i / (uint32_t)op.top_k);
-        op.row[base + i] = (int32_t)row;
-        op.route[row] = (int32_t)(base + i);
-    });
+    int64_t base = blockIdx.y * op.seq_len * op.top_k;
+    sy_place_part(
+        s, part_of(op, s), shared,
+        [&](uint32_t i, uint32_t row) {
+            op.row[base + i] = (int32_t)row;
+            op.route[row] = (int32_t)(base + i);
+        },
+        [&](uint32_t row) { op.route[row] = -1; });
 }
 
 extern "C" void sy_cuda_route_sort(const struct sy_exec *x, const struct sy_route_sort *op) {
-    dim3 grid(sy_cuda_blocks(op->experts, SY_SORT_EXPERTS), (unsigned)op->sequences);
-    struct sy_segments s = {.experts = op->experts,
-                            .sequences = op->sequences,
-                            .segment = x->device->segment,
-                            .offset = op->offset,
-                            .count = op->count,
-                            .tile = op->tile,
-                            .n_tiles = op->n_tiles};
+    struct sy_sort s = {.experts = op->experts,
+                        .sequences = op->sequences,
+                        .segment = x->device->segment,
+                        .offset = op->offset,
+                        .count = op->count,
+                        .tile = op->tile,
+                        .n_tiles = op->n_tiles};
+    if (!sy_sort_cut(x, op->seq_len, &s))
+        return;
     if (op->sequences > 0)
-        SY_LAUNCH(x, count_segments, grid, SY_SORT_THREADS, sy_bits_bytes(op->seq_len), *op);
+        SY_LAUNCH(x, count_parts, sy_sort_grid(s), SY_SORT_THREADS, sy_sort_count_bytes(s), *op, s);
     SY_LAUNCH(x, sy_lay_out, 1, SY_SORT_THREADS, 0, s);
     if (op->sequences > 0)
-        SY_LAUNCH(x, place_routes, grid, SY_SORT_THREADS, sy_bits_bytes(op->seq_len), *op);
+        SY_LAUNCH(x, place_routes, sy_sort_grid(s), SY_SORT_THREADS, sy_sort_place_bytes(s), *op, s);
 }
 
 /* --- forced balance: every segment has `each` rows ------------------------------------------------------ */

@@ -1,8 +1,8 @@
-/* Routes compared and counted: a route takes a word or two to read, and the answer is one of all of them. One block
- * does it where that answer needs all. */
+/* Routes compared and counted: a route takes a word or two to read, and the answer is one of all of them. One
+ * block does it where that answer needs all. */
 #include "ops/cuda/values.cuh"
 
-enum { THREADS = 1024, TOGETHER = 8 }; /* routes of a thread that are loaded together */
+enum { THREADS = 1024, COUNTERS = 256, TOGETHER = 8 }; /* routes of a thread that are loaded together */
 
 /* --- the lowest token whose recompute took other routes ------------------------------------------------- */
 
@@ -70,15 +70,23 @@ extern "C" void sy_cuda_routes_equal(const struct sy_exec *x, const struct sy_ro
 
 SY_KERNEL(THREADS) count_all(struct sy_count_routes op) {
     SY_SHARED(int, count);
-    int64_t n = op.tokens * op.top_k, step = (int64_t)gridDim.x * THREADS;
-    for (int64_t e = threadIdx.x; e < op.experts; e += THREADS)
+    int64_t n = op.tokens * op.top_k, each = TOGETHER * (int64_t)blockDim.x;
+    for (int64_t e = threadIdx.x; e < op.experts; e += blockDim.x)
         count[e] = 0;
     __syncthreads();
-    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += step)
-        atomicAdd(&count[op.ids[i]], 1);
+    for (int64_t at = blockIdx.x * each + threadIdx.x; at < n; at += gridDim.x * each) {
+        int32_t id[TOGETHER];
+#pragma unroll
+        for (int k = 0; k < TOGETHER; k++)
+            id[k] = at + k * blockDim.x < n ? op.ids[at + k * blockDim.x] : -1;
+#pragma unroll
+        for (int k = 0; k < TOGETHER; k++)
+            if (id[k] >= 0)
+                atomicAdd(&count[id[k]], 1);
+    }
     __syncthreads();
     int unequal = n == 0;
-    for (int64_t e = threadIdx.x; e < op.experts; e += THREADS) {
+    for (int64_t e = threadIdx.x; e < op.experts; e += blockDim.x) {
         unequal |= count[e] * op.experts != n;
         if (op.counts)
             sy_add_i64(&op.counts[e], count[e]);
@@ -88,8 +96,10 @@ SY_KERNEL(THREADS) count_all(struct sy_count_routes op) {
         *op.equal += !unequal;
 }
 
+/* Many small blocks, each of which reads its ids at once; one large block where all counts are compared. */
 extern "C" void sy_cuda_count_routes(const struct sy_exec *x, const struct sy_count_routes *op) {
     int64_t n = op->tokens * op->top_k;
-    unsigned blocks = op->equal || n <= THREADS ? 1 : sy_cuda_blocks(n, TOGETHER * THREADS);
-    SY_LAUNCH(x, count_all, blocks, THREADS, (size_t)op->experts * sizeof(int), *op);
+    unsigned threads = op->equal ? THREADS : COUNTERS,
+             blocks = op->equal || n == 0 ? 1 : sy_cuda_blocks(n, TOGETHER * COUNTERS);
+    SY_LAUNCH(x, count_all, blocks, threads, (size_t)op->experts * sizeof(int), *op);
 }

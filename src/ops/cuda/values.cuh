@@ -194,12 +194,13 @@ template <class T> SY_DEV T sy_sum_of_warp(T v) { /* of integers */
 
 /* --- order ---------------------------------------------------------------------------------------------- */
 
-/* Words in the order of the values: larger is better; -0 is +0; NaN 1, below all; never 0. */
+/* Words in the order of the values: larger is better; -0 is +0; NaN 2, below all; never 0 or 1. */
 SY_DEV uint32_t sy_order(float v) {
     uint32_t u = sy_f32_bits(v + 0.0f);
-    if ((u & 0x7fffffffu) > 0x7f800000u)
-        return 1;
-    return u >> 31 ? ~u : u | 0x80000000u;
+    return v != v ? 2 : u ^ ((uint32_t)((int32_t)u >> 31) | 0x80000000u);
+}
+SY_DEV float sy_of_order(uint32_t order) {
+    return sy_f32_from_bits(order >> 31 ? order ^ 0x80000000u : ~order);
 }
 
 /* The same with the index: equal values, the lower one first. Keys of a row are distinct. */
