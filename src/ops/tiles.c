@@ -63,6 +63,8 @@ static const struct { int columns, fixed; } widths[] = {{256, 4000}, {128, 2500}
 
 static int64_t blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
 
+/* A single round takes as long as a tile does; of many the last one costs a part, as multiprocessors that are
+ * done leave power to the others. */
 static double cost(int multiprocessors, const struct sy_product_shape *s, int i) {
     int tn = s->product >= SY_PRODUCT_tn_leaf, list = s->product >= SY_PRODUCT_list_leaf;
     int64_t columns = blocks(s->n, widths[i].columns), k = s->k, tiles;
@@ -72,8 +74,12 @@ static double cost(int multiprocessors, const struct sy_product_shape *s, int i)
     } else { /* half a tile is lost at the end of each group */
         tiles = (blocks(s->m, ROWS) + (s->groups > 1 ? s->groups / 2 : 0)) * columns;
     }
+    if (tiles == 0)
+        return 0;
+    double rounds = (double)blocks(tiles, multiprocessors), part = (double)tiles / multiprocessors;
+    rounds = part + (rounds - part) / rounds;
     double block = BLOCK * widths[i].columns / 256.0 * products[s->product].percent[i] / 100.0;
-    return (double)blocks(tiles, multiprocessors) * ((double)blocks(k, 64) * block + widths[i].fixed);
+    return rounds * ((double)blocks(k, 64) * block + widths[i].fixed);
 }
 
 struct sy_tile_size sy_tile_rule(int multiprocessors, const struct sy_product_shape *shape) {

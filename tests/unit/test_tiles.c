@@ -22,6 +22,7 @@ static void test_rule(void **state) {
     assert_int_equal(columns_of(SY_PRODUCT_nt, 8192, 8192, 8192, 1), 256);
     assert_int_equal(columns_of(SY_PRODUCT_nn, 16384, 2048, 2048, 1), 256);
     assert_int_equal(columns_of(SY_PRODUCT_tn_leaf, 2816, 2048, 98304, 64), 256);
+    assert_int_equal(columns_of(SY_PRODUCT_list_leaf, 10944, 2048, 16384, 1), 256); /* 5.2 rounds, or 10.4 */
     assert_int_equal(columns_of(SY_PRODUCT_nt_swiglu, 98304, 2816, 2048, 64), 256);
     assert_int_equal(columns_of(SY_PRODUCT_nt, 2048, 256, 256, 1), 64);
     assert_int_equal(columns_of(SY_PRODUCT_nn, 2048, 256, 256, 1), 128);
