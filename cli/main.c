@@ -56,8 +56,8 @@ static int wants_help(const char *command, int argc, char **argv) {
     return 0;
 }
 
-/* The option of a command whose value is empty and names nothing: "--out ''", "--out=". A text, and a key of a
- * config, may be empty. */
+/* The option of a command whose value is empty and names nothing: "--out ''", "--out=". A text may be empty,
+ * and so may a key of a config. */
 static const char *empty_value(const char *command, int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         for (int r = 0; r < sy_cli_n_rows; r++) {
