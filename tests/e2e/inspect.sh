@@ -142,9 +142,9 @@ both 3 "$room/more" 'tensor "model.layers.2' "a layer more"
 foreign llama
 sed -i 's/DeepseekV3ForCausalLM/LlamaForCausalLM/; s/deepseek_v3/llama/' "$room/llama/config.json"
 both 3 "$room/llama" 'LlamaForCausalLM' "another class"
-foreign cut
-echo '{' >"$room/cut/config.json"
-both 3 "$room/cut" 'config.json' "a broken config"
+foreign half
+echo '{' >"$room/half/config.json"
+both 3 "$room/half" 'config.json' "a broken config"
 
 # diff: values of the configuration first, then the step, then tensors; their number is that of both.
 train a --training.steps=2 --checkpoint.interval=1
