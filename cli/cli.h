@@ -67,6 +67,14 @@ extern const int sy_cli_n_rows;
 /* The i-th argument of a command is the value of the option before it, as TEXT is in `--prompt TEXT`. */
 int sy_cli_is_value(const char *command, char **argv, int i);
 
+/* The command's option that a name is or is taken for: '-' equals '_', then what begins so, then the nearest
+ * by edit distance; NULL: none is near. */
+const struct sy_cli_row *sy_cli_option_near(const char *command, const char *name);
+/* The command that a word is taken for; NULL: none is near. */
+const char *sy_cli_command_near(const char *word);
+/* The command takes --section.key=VALUE. */
+int sy_cli_takes_keys(const char *command);
+
 /* `switchyard help COMMAND`, to stdout. */
 void sy_cli_help_command(const struct sy_cli_command *command);
 
@@ -118,8 +126,11 @@ struct sy_cli_bounds {
     int64_t low, high;
 };
 int sy_cli_number(const char *text, struct sy_cli_bounds bounds, int64_t *out);
-/* Takes "--name N". *out stays where it is not there; 0: there, but no such number. */
-int sy_cli_take_number(int *argc, char **argv, const char *name, struct sy_cli_bounds bounds, int64_t *out);
+/* Takes "--name N". *out stays where it is not there; 2: there, but no such number, which was said. */
+int sy_cli_take_number(int *argc, char **argv, const char *name, const char *command,
+                       struct sy_cli_bounds bounds, int64_t *out);
+/* Says that the text (NULL: there is none) of "--name" is no whole number within bounds; 2. */
+int sy_cli_no_number(const char *command, const char *name, const char *text, struct sy_cli_bounds bounds);
 /* Takes the flag "--name" out of argv. */
 int sy_cli_take_flag(int *argc, char **argv, const char *name);
 

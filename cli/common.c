@@ -68,7 +68,12 @@ int sy_cli_not_understood(const char *command, const char *arg) {
     size_t n = strncmp(arg, "--", 2) == 0 ? strcspn(arg + 2, "=") : 0;
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)(n < sizeof name ? n : 0), arg + 2 * (n > 0));
-    const char *meant = *name ? sy_option_meant(name) : NULL;
+    const struct sy_cli_row *own = *name ? sy_cli_option_near(command, name) : NULL;
+    if (own && strcmp(own->name, name) == 0 && arg[2 + n] && !*own->arg)
+        return sy_cli_usage(command, "--%s takes no value", name);
+    if (own && strcmp(own->name, name) == 0)
+        return sy_cli_usage(command, "--%s is there twice", name);
+    const char *meant = own ? own->name : *name && sy_cli_takes_keys(command) ? sy_option_meant(name) : NULL;
     if (!meant)
         return sy_cli_usage(command, "'%s' is not understood", arg);
     return sy_cli_usage(command, "'%s' is not understood: did you mean --%s%s?", arg, meant, arg + 2 + n);
@@ -184,9 +189,23 @@ int sy_cli_number(const char *text, struct sy_cli_bounds bounds, int64_t *out) {
     return text && end != text && !*end && !errno && v >= bounds.low && v <= bounds.high;
 }
 
-int sy_cli_take_number(int *argc, char **argv, const char *name, struct sy_cli_bounds bounds, int64_t *out) {
+int sy_cli_take_number(int *argc, char **argv, const char *name, const char *command,
+                       struct sy_cli_bounds bounds, int64_t *out) {
     const char *text = NULL;
-    return !sy_cli_take(argc, argv, name, &text) || sy_cli_number(text, bounds, out);
+    if (!sy_cli_take(argc, argv, name, &text) || sy_cli_number(text, bounds, out))
+        return 0;
+    return sy_cli_no_number(command, name, text, bounds);
+}
+
+int sy_cli_no_number(const char *command, const char *name, const char *text, struct sy_cli_bounds bounds) {
+    char range[64] = "";
+    if (bounds.high < INT64_MAX)
+        snprintf(range, sizeof range, ", %lld to %lld", (long long)bounds.low, (long long)bounds.high);
+    else if (bounds.low > INT64_MIN)
+        snprintf(range, sizeof range, " from %lld", (long long)bounds.low);
+    if (!text)
+        return sy_cli_usage(command, "--%s needs a whole number%s", name, range);
+    return sy_cli_usage(command, "--%s %s: must be a whole number%s", name, text, range);
 }
 
 int sy_cli_is_utf8(void) { return setlocale(LC_CTYPE, "") && strcmp(nl_langinfo(CODESET), "UTF-8") == 0; }

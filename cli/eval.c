@@ -13,8 +13,8 @@ static int take_options(int *argc, char **argv, struct sy_eval_options *o) {
         return sy_cli_usage("eval", "--multiple-choice needs a file");
     if (sy_cli_take(argc, argv, "delimiter", &o->delimiter) && !o->delimiter)
         return sy_cli_usage("eval", "--delimiter needs a text");
-    if (!sy_cli_take_number(argc, argv, "stride", strides, &o->stride))
-        return sy_cli_usage("eval", "--stride needs a whole number from 1");
+    if (sy_cli_take_number(argc, argv, "stride", "eval", strides, &o->stride))
+        return 2;
     o->json = sy_cli_take_flag(argc, argv, "json");
     return 0;
 }

@@ -1,52 +1,60 @@
 /* switchyard generate MODEL --prompt TEXT: samples from a checkpoint. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 
-/* Takes --name NUMBER; *bad is set when it is no number. */
-static void take_number(int *argc, char **argv, const char *name, double *out, const char **bad) {
+/* Takes --name X; 0, or that of a usage error. A number too small for a double is the nearest. */
+static int take_real(int *argc, char **argv, const char *name, double *out) {
     const char *text = NULL;
-    if (!sy_cli_take(argc, argv, name, &text))
-        return;
     char *end = NULL;
-    errno = 0;
-    double v = text ? strtod(text, &end) : 0;
-    if (!text || end == text || *end || errno)
-        *bad = name;
-    else
-        *out = v;
+    if (!sy_cli_take(argc, argv, name, &text))
+        return 0;
+    if (text)
+        *out = strtod(text, &end);
+    if (!text)
+        return sy_cli_usage("generate", "--%s needs a number", name);
+    return end == text || *end ? sy_cli_usage("generate", "--%s %s: must be a number", name, text) : 0;
 }
 
-static int is_whole(double v, double below) { return v >= 0 && v < below && v == (double)(long long)v; }
+/* A whole number from 0, also as 1e3. */
+static int take_whole(int *argc, char **argv, const char *name, int64_t most, int64_t *out) {
+    const char *text = NULL;
+    char *end = NULL;
+    if (!sy_cli_take(argc, argv, name, &text))
+        return 0;
+    double v = text ? strtod(text, &end) : -1;
+    if (!text || end == text || *end || !(v >= 0 && v <= (double)most) || v != (double)(int64_t)v)
+        return sy_cli_no_number("generate", name, text, (struct sy_cli_bounds){0, most});
+    *out = (int64_t)v;
+    return 0;
+}
 
 /* The numbers, all checked; an exit code. */
 static int take_numbers(int *argc, char **argv, struct sy_generate_options *o) {
-    double max_tokens = 200, temperature = 0.8, top_k = 0, top_p = 1, seed = 42;
-    const char *bad = NULL, *samples = "1", *together = "8";
-    int64_t n_together = 0;
-    take_number(argc, argv, "max-tokens", &max_tokens, &bad);
-    take_number(argc, argv, "temperature", &temperature, &bad);
-    take_number(argc, argv, "top-k", &top_k, &bad);
-    take_number(argc, argv, "top-p", &top_p, &bad);
-    take_number(argc, argv, "seed", &seed, &bad);
-    if (bad)
-        return sy_cli_usage("generate", "--%s needs a number", bad);
-    if (!is_whole(seed, 0x1p53) || !is_whole(top_k, 0x1p31) || !is_whole(max_tokens, 0x1p31))
-        return sy_cli_usage("generate", "--seed, --top-k and --max-tokens must be whole numbers from 0");
-    if (!sy_cli_take(argc, argv, "samples", &samples))
-        sy_cli_take_short(argc, argv, 'n', &samples);
-    if (!sy_cli_number(samples, (struct sy_cli_bounds){1, 1 << 20}, &o->samples))
-        return sy_cli_usage("generate", "--samples (-n) needs a number, 1 to %d", 1 << 20);
-    sy_cli_take(argc, argv, "together", &together);
-    if (!sy_cli_number(together, (struct sy_cli_bounds){1, 1024}, &n_together))
-        return sy_cli_usage("generate", "--together needs a number, 1 to 1024");
-    o->together = (int)n_together;
-    o->max_tokens = (int64_t)max_tokens;
-    o->temperature = temperature;
-    o->top_k = (int64_t)top_k;
-    o->top_p = top_p;
+    const struct sy_cli_bounds counts = {1, 1 << 20};
+    const char *n = NULL;
+    int64_t together = 8, seed = 42;
+    o->max_tokens = 200;
+    o->temperature = 0.8;
+    o->top_p = 1;
+    o->samples = 1;
+    if (take_whole(argc, argv, "max-tokens", INT32_MAX, &o->max_tokens) ||
+        take_real(argc, argv, "temperature", &o->temperature) ||
+        take_whole(argc, argv, "top-k", INT32_MAX, &o->top_k) || take_real(argc, argv, "top-p", &o->top_p) ||
+        take_whole(argc, argv, "seed", ((int64_t)1 << 53) - 1, &seed))
+        return 2;
+    int words = *argc;
+    if (sy_cli_take_number(argc, argv, "samples", "generate", counts, &o->samples))
+        return 2;
+    int has_samples = *argc < words;
+    if (sy_cli_take_short(argc, argv, 'n', &n) && has_samples)
+        return sy_cli_usage("generate", "-n is --samples, which is there too: give one of them");
+    if (*argc < words && !has_samples && !sy_cli_number(n, counts, &o->samples))
+        return sy_cli_no_number("generate", "samples (-n)", n, counts);
+    if (sy_cli_take_number(argc, argv, "together", "generate", (struct sy_cli_bounds){1, 1024}, &together))
+        return 2;
+    o->together = (int)together;
     o->seed = (uint64_t)seed;
     return 0;
 }

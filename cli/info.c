@@ -24,7 +24,8 @@ int sy_cli_init(int argc, char **argv) {
     if (has_device && !o.device)
         return sy_cli_usage("init", "--device needs a name: cpu, cuda or cuda:N");
     if (has_memory && (!memory || end == memory || *end || !(o.memory_gib > 0 && o.memory_gib <= 1 << 20)))
-        return sy_cli_usage("init", "--memory needs a number of GiB, above 0 to %d", 1 << 20);
+        return sy_cli_usage("init", "--memory %s: must be a number of GiB, above 0 to %d",
+                            memory ? memory : "", 1 << 20);
     struct sy_config *config = NULL;
     struct sy_io io = sy_cli_io();
     sy_status status = sy_config_create(&config);

@@ -10,10 +10,10 @@ static const struct sy_cli_bounds from_0 = {0, 1000000}, from_1 = {1, 1000000};
 int sy_cli_inspect(int argc, char **argv) {
     struct sy_experts_options o = {.size = sizeof o, .layer = -1};
     int experts = sy_cli_take_flag(&argc, argv, "experts"), others = argc;
-    if (!sy_cli_take_number(&argc, argv, "layer", from_0, &o.layer))
-        return sy_cli_usage("inspect", "--layer needs a whole number from 0");
-    if (!sy_cli_take_number(&argc, argv, "rows", from_1, &o.rows))
-        return sy_cli_usage("inspect", "--rows needs a whole number from 1");
+    if (sy_cli_take_number(&argc, argv, "layer", "inspect", from_0, &o.layer))
+        return 2;
+    if (sy_cli_take_number(&argc, argv, "rows", "inspect", from_1, &o.rows))
+        return 2;
     o.json = sy_cli_take_flag(&argc, argv, "json");
     if (!experts && argc != others)
         return sy_cli_usage("inspect", "--layer, --rows and --json go with --experts");

@@ -56,6 +56,23 @@ static int wants_help(const char *command, int argc, char **argv) {
     return 0;
 }
 
+/* The option of a command whose value is empty and names nothing: "--out ''", "--out=". A text may be empty,
+ * and so may a key of a config. */
+static const char *empty_value(const char *command, int argc, char **argv) {
+    for (int i = 1; i < argc; i++)
+        for (int r = 0; r < sy_cli_n_rows; r++) {
+            const struct sy_cli_row *row = &sy_cli_rows[r];
+            size_t n = strlen(row->name);
+            if (row->kind != SY_CLI_OPTION || !*row->arg || strcmp(row->command, command) != 0 ||
+                strcmp(row->arg, "TEXT") == 0 || strcmp(row->arg, "IDS") == 0 ||
+                strncmp(argv[i], "--", 2) != 0 || strncmp(argv[i] + 2, row->name, n) != 0)
+                continue;
+            if (strcmp(argv[i] + 2 + n, "=") == 0 || (!argv[i][2 + n] && i + 1 < argc && !*argv[i + 1]))
+                return row->name;
+        }
+    return NULL;
+}
+
 static int has_empty(const char *command, int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (!*argv[i] && !sy_cli_is_value(command, argv, i))
@@ -88,14 +105,20 @@ int main(int argc, char **argv) {
         name = "version";
     const struct sy_cli_command *c = sy_cli_find(name);
     if (!c) {
-        fprintf(stderr, "switchyard: there is no command '%s'; `switchyard help` lists them\n", name);
+        const char *near = sy_cli_command_near(name);
+        fprintf(stderr, "switchyard: there is no command '%s'%s%s%s; `switchyard help` lists them\n", name,
+                near ? ": did you mean " : "", near ? near : "", near ? "?" : "");
         return 2;
     }
     int code = 0;
+    const char *empty = empty_value(c->name, argc - 1, argv + 1);
     if (wants_help(c->name, argc - 1, argv + 1))
         sy_cli_help_command(c);
     else if (has_empty(c->name, argc - 1, argv + 1))
         code = sy_cli_usage(c->name, "an argument is empty (a variable of the shell that is not set?)");
+    else if (empty)
+        code = sy_cli_usage(c->name, "--%s: its value is empty (a variable of the shell that is not set?)",
+                            empty);
     else
         code = c->run(argc - 1, argv + 1);
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0) {

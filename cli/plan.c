@@ -1,16 +1,12 @@
 /* switchyard plan CONFIG [--world N] [--gpu NAME]: what a run will hold, move and compute. */
-#include <stdlib.h>
-
 #include "cli.h"
 
 int sy_cli_plan(int argc, char **argv) {
     struct sy_config *config;
-    const char *world = "0", *gpu = NULL;
-    char *end = NULL;
-    int given = sy_cli_take(&argc, argv, "world", &world);
-    long ranks = world ? strtol(world, &end, 10) : 0;
-    if (given && (!end || end == world || *end || ranks < 1 || ranks > 1 << 20))
-        return sy_cli_usage("plan", "--world needs a number of ranks, 1 to %d", 1 << 20);
+    const char *gpu = NULL;
+    int64_t ranks = 0;
+    if (sy_cli_take_number(&argc, argv, "world", "plan", (struct sy_cli_bounds){1, 1 << 20}, &ranks))
+        return 2;
     if (sy_cli_take(&argc, argv, "gpu", &gpu) && !gpu)
         return sy_cli_usage("plan", "--gpu needs a name, such as h200");
     int code = sy_cli_config("plan", argc, argv, &config);

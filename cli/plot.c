@@ -16,12 +16,12 @@ static int terminal_columns(void) {
 int sy_cli_plot(int argc, char **argv) {
     int64_t width = terminal_columns();
     struct sy_plot_options o = {.size = sizeof o, .layer = -1};
-    if (!sy_cli_take_number(&argc, argv, "width", from_1, &width))
-        return sy_cli_usage("plot", "--width needs a whole number from 1");
-    if (!sy_cli_take_number(&argc, argv, "rows", from_1, &o.rows))
-        return sy_cli_usage("plot", "--rows needs a whole number from 1");
-    if (!sy_cli_take_number(&argc, argv, "layer", from_0, &o.layer))
-        return sy_cli_usage("plot", "--layer needs a whole number from 0");
+    if (sy_cli_take_number(&argc, argv, "width", "plot", from_1, &width))
+        return 2;
+    if (sy_cli_take_number(&argc, argv, "rows", "plot", from_1, &o.rows))
+        return 2;
+    if (sy_cli_take_number(&argc, argv, "layer", "plot", from_0, &o.layer))
+        return 2;
     o.follow = sy_cli_take_flag(&argc, argv, "follow");
     for (int i = 1; i < argc; i++)
         if (i > 1 || argv[i][0] == '-')

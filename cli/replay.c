@@ -3,11 +3,12 @@
 #include "cli.h"
 
 static int replay(int argc, char **argv) {
+    const struct sy_cli_bounds any = {INT64_MIN, INT64_MAX};
     const char *text = NULL;
     int64_t step;
     sy_cli_take(&argc, argv, "step", &text);
-    if (!sy_cli_number(text, (struct sy_cli_bounds){INT64_MIN, INT64_MAX}, &step))
-        return sy_cli_usage("replay", "--step needs a whole number");
+    if (!sy_cli_number(text, any, &step))
+        return sy_cli_no_number("replay", "step", text, any);
     struct sy_config *config = NULL;
     sy_status status = sy_config_create(&config);
     if (status == SY_OK)

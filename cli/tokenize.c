@@ -13,8 +13,8 @@ int sy_cli_tokenize(int argc, char **argv) {
         return sy_cli_usage("tokenize", "--out needs a path");
     if (sy_cli_take(&argc, argv, "text-key", &o.text_key) && !o.text_key)
         return sy_cli_usage("tokenize", "--text-key needs a key");
-    if (!sy_cli_take_number(&argc, argv, "threads", (struct sy_cli_bounds){0, 1024}, &threads))
-        return sy_cli_usage("tokenize", "--threads needs a number, 0 to 1024");
+    if (sy_cli_take_number(&argc, argv, "threads", "tokenize", (struct sy_cli_bounds){0, 1024}, &threads))
+        return 2;
     o.threads = (int)threads;
     o.decode = sy_cli_take_flag(&argc, argv, "decode");
     o.count = sy_cli_take_flag(&argc, argv, "count");

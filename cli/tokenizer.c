@@ -9,9 +9,9 @@ int sy_cli_tokenizer(int argc, char **argv) {
     static const char *special[MAX_SPECIAL];
     struct sy_tokenizer_train_options o = {.size = sizeof o, .min_frequency = 2, .special = special};
     const struct sy_cli_bounds from_1 = {1, INT64_MAX};
-    if (!sy_cli_take_number(&argc, argv, "vocab-size", from_1, &o.vocab_size) ||
-        !sy_cli_take_number(&argc, argv, "min-frequency", from_1, &o.min_frequency))
-        return sy_cli_usage("tokenizer", "--vocab-size and --min-frequency need whole numbers from 1");
+    if (sy_cli_take_number(&argc, argv, "vocab-size", "tokenizer", from_1, &o.vocab_size) ||
+        sy_cli_take_number(&argc, argv, "min-frequency", "tokenizer", from_1, &o.min_frequency))
+        return 2;
     while (o.n_special < MAX_SPECIAL && sy_cli_take(&argc, argv, "special", &special[o.n_special]))
         if (!special[o.n_special++])
             return sy_cli_usage("tokenizer", "--special needs a text");

@@ -11,10 +11,10 @@ static int verify(int argc, char **argv) {
     const char *plant = NULL, *only[MOST_ONLY];
     int n_only = 0;
     int64_t n = 3, most = 0;
-    if (!sy_cli_take_number(&argc, argv, "steps", any, &n))
-        return sy_cli_usage("verify", "--steps needs a whole number");
-    if (!sy_cli_take_number(&argc, argv, "layouts", any, &most))
-        return sy_cli_usage("verify", "--layouts needs a whole number");
+    if (sy_cli_take_number(&argc, argv, "steps", "verify", any, &n))
+        return 2;
+    if (sy_cli_take_number(&argc, argv, "layouts", "verify", any, &most))
+        return 2;
     while (sy_cli_take(&argc, argv, "only", &only[n_only])) {
         if (!only[n_only] || ++n_only == MOST_ONLY)
             return sy_cli_usage("verify", n_only == MOST_ONLY ? "--only is given too often"

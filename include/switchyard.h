@@ -396,8 +396,9 @@ sy_status sy_inspect_experts(const char *path, const struct sy_experts_options *
 
 /* Local. One page of HTML about runs: curves, the load of every expert, what happened, digests,
  * configurations. It asks for nothing else and is at most 2 MB. `out` NULL: report.html in the folder of the
- * first run. Errors: ERR_IO, ERR_DATA damaged metrics, ERR_RUNTIME no steps yet, ERR_USAGE more than 16
- * runs. */
+ * first run; an earlier page is replaced, another file is refused, what is no file (a pipe, a device) is
+ * written to. Errors: ERR_IO, ERR_DATA damaged metrics, ERR_RUNTIME no steps yet, ERR_USAGE more than 16
+ * runs, another file. */
 sy_status sy_report(const char *const *runs, int n_runs, const char *out, const struct sy_io *io);
 
 struct sy_plot_options {

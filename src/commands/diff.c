@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "train/io.h"
 
@@ -126,6 +127,9 @@ static sy_status diff(const char *a, const char *b, int locate, const struct sy_
     *equal = 1;
     if (strlen(a) >= SY_DIFF_PATH || strlen(b) >= SY_DIFF_PATH)
         SY_FAIL(SY_ERR_USAGE, "a path is longer than %d bytes", SY_DIFF_PATH - 1);
+    if (access(a, F_OK) != 0 || access(b, F_OK) != 0)
+        SY_FAIL(SY_ERR_USAGE, "%s: there is no such file or folder; give two runs or two checkpoints",
+                access(a, F_OK) != 0 ? a : b);
     if (is_run(a) != is_run(b))
         SY_FAIL(SY_ERR_USAGE, "%s is a run's folder and %s is not; give two runs or two checkpoints",
                 is_run(a) ? a : b, is_run(a) ? b : a);

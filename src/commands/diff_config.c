@@ -25,8 +25,10 @@ static sy_status read_checkpoint(const char *path, struct sy_config *c) {
 static sy_status read_config(const char *path, struct sy_config *c) {
     char file[SY_DIFF_PATH + 32];
     struct stat st;
+    snprintf(file, sizeof file, "%s/metrics.jsonl", path);
+    int is_run = stat(file, &st) == 0;
     snprintf(file, sizeof file, "%s/config.toml", path);
-    if (stat(file, &st) == 0)
+    if (is_run || stat(file, &st) == 0)
         return sy_config_load_file(c, file);
     return read_checkpoint(path, c);
 }

@@ -237,9 +237,13 @@ static sy_status print_distance(const struct job *j) {
 
 /* --- in their order ------------------------------------------------------------------------------------- */
 
-static sy_status open_other(struct job *j, struct sy_config *stated) {
+static int is_folder(const char *path) {
     struct stat st;
-    if (j->o->compare && stat(j->o->compare, &st) == 0 && S_ISDIR(st.st_mode))
+    return path && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static sy_status open_other(struct job *j, struct sy_config *stated) {
+    if (is_folder(j->o->compare))
         return open_folder(j, stated);
     if (!j->o->compare)
         return SY_OK;
@@ -289,6 +293,10 @@ sy_status sy_logits(struct sy_config *config, const char *model, const struct sy
         SY_FAIL(SY_ERR_USAGE, "logits: --text or --data, one of them");
     if (!o->text && !o->data && !o->compare)
         SY_FAIL(SY_ERR_USAGE, "logits: --text TEXT or --data FILE is needed");
+    if (!o->text && !o->data && is_folder(o->compare))
+        SY_FAIL(SY_ERR_USAGE,
+                "logits: %s is a folder, which has no sequences: --text TEXT or --data FILE is needed",
+                o->compare);
     SY_TRY(sy_config_create(&stated));
     sy_status status = run(&j, config, model, stated);
     sy_logits_file_close(j.file);

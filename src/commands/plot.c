@@ -83,9 +83,13 @@ static int has_metrics(const char *dir) {
     return stat(path, &st) == 0;
 }
 
-static void print_row(const struct sy_io *io, const char *name, const char *dir) {
+/* A name may have any characters: a row is a line all the same, and a terminal gets no escapes. */
+static void print_row(const struct sy_io *io, const char *file, const char *dir) {
     struct sy_run_state s;
-    char steps[48], loss[24];
+    char steps[48], loss[24], name[256];
+    snprintf(name, sizeof name, "%s", file);
+    for (char *c = name; *c; c++)
+        *c = (unsigned char)*c < 32 || *c == 127 ? '?' : *c;
     if (sy_run_state_read(dir, &s) != SY_OK) {
         sy_io_printf(io, "%-24.200s %s\n", name, sy_error_message());
         return;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "formats/jsonl.h"
 #include "formats/jsonl_source.h"
 
@@ -33,10 +34,10 @@ static sy_status read_file(const char *path, struct sy_text *out) {
         SY_FAIL(SY_ERR_IO, "%s: %s", path, strerror(errno));
     while ((n = fread(piece, 1, sizeof piece, f)) > 0 && out->n <= MOST_BYTES)
         sy_text_add(out, piece, n);
-    int bad = ferror(f);
+    int why = ferror(f) ? errno : 0;
     fclose(f);
-    if (bad)
-        SY_FAIL(SY_ERR_IO, "%s: cannot be read", path);
+    if (why)
+        SY_FAIL(SY_ERR_IO, "%s: cannot be read: %s", path, strerror(why));
     if (out->failed)
         SY_FAIL(SY_ERR_MEMORY, "no memory for %s", path);
     if (out->n > MOST_BYTES)
@@ -58,10 +59,12 @@ static sy_status unpack(struct sy_source *source, struct sy_text *out) {
     return SY_OK;
 }
 
+/* A mark (BOM) at the beginning is no part of the first prompt. */
 static sy_status add_lines(struct sy_source *source, struct sy_prompts *p) {
     struct sy_text text = {0};
     sy_status status = unpack(source, &text);
-    for (size_t at = 0; status == SY_OK && at < text.n;) {
+    size_t mark = text.n >= 3 && memcmp(text.s, SY_UTF8_BOM, 3) == 0 ? 3 : 0;
+    for (size_t at = mark; status == SY_OK && at < text.n;) {
         const char *line = text.s + at, *newline = memchr(line, '\n', text.n - at);
         size_t n = newline ? (size_t)(newline - line) : text.n - at;
         at += n + 1;

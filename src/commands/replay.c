@@ -43,9 +43,11 @@ static sy_status read_run(struct replay *r) {
     const struct sy_run_steps *s = &r->steps;
     if (s->n == 0)
         SY_FAIL(SY_ERR_USAGE, "%s/metrics.jsonl: has no steps", r->run);
+    int64_t first = s->step[0].step, last = s->step[s->n - 1].step;
     if (!find(s, r->last))
-        SY_FAIL(SY_ERR_USAGE, "--step %" PRId64 ": %s/metrics.jsonl has steps %" PRId64 " to %" PRId64,
-                r->last, r->run, s->step[0].step, s->step[s->n - 1].step);
+        SY_FAIL(SY_ERR_USAGE, "--step %" PRId64 ": %s/metrics.jsonl has steps %" PRId64 " to %" PRId64 "%s",
+                r->last, r->run, first, last,
+                r->last > first && r->last < last ? ", but no line of this one" : "");
     return SY_OK;
 }
 

@@ -255,6 +255,18 @@ static sy_status check_lists(struct sy_config *cfg) {
     return SY_OK;
 }
 
+/* A folder inside the run's: what another run wrote is not in the way. */
+static sy_status check_folder(struct sy_config *cfg, const char *key, const char *path) {
+    bool up = false;
+    for (const char *p = path; *p; p += *p == '/') {
+        size_t n = strcspn(p, "/");
+        up |= n == 2 && memcmp(p, "..", 2) == 0;
+        p += n;
+    }
+    NOTE(cfg, *path != '/' && !up, key, "is not inside run.dir: choose a relative path without ..");
+    return SY_OK;
+}
+
 static sy_status check_rest(struct sy_config *cfg) {
     bool byte = strcmp(cfg->tokenizer.path, "byte") == 0;
     NOTE(cfg, !byte || cfg->model.vocab_size >= 259, "model.vocab_size",
@@ -275,6 +287,9 @@ static sy_status check_rest(struct sy_config *cfg) {
          "a period has profiler_warmup + profiler_active = %lld + %lld steps at least: choose %lld, or fewer "
          "of those",
          N(p->profiler_warmup), N(p->profiler_active), N(p->profiler_warmup + p->profiler_active));
+    SY_TRY(check_folder(cfg, "metrics.save_tb_folder", cfg->metrics.save_tb_folder));
+    SY_TRY(check_folder(cfg, "profiling.save_traces_folder", p->save_traces_folder));
+    SY_TRY(check_folder(cfg, "profiling.save_memory_snapshot_folder", p->save_memory_snapshot_folder));
     NOTE(cfg, *cfg->data.text_key, "data.text_key", "a key is needed: choose the one that holds the text");
     return SY_OK;
 }

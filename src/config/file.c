@@ -59,6 +59,8 @@ sy_status sy_config_load_text(struct sy_config *cfg, const char *name, const cha
     cfg->priv->file_empty = !sy_toml_root(doc)->as.table.first;
     sy_status status = load_table(cfg, &place, "", sy_toml_root(doc));
     sy_toml_destroy(doc);
+    if (status == SY_OK && cfg->priv->n_problems > before)
+        status = sy_config_check_pending(cfg); /* a config that is not read is not finished, either */
     return status == SY_OK ? sy_config_noted(cfg, before) : status;
 }
 

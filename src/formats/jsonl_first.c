@@ -73,6 +73,10 @@ sy_status sy_jsonl_first_refuse(const struct sy_jsonl_first *first, const char *
                 "it one object a line",
                 name);
     char lines[32];
+    if (first->opening == '{' && first->n == 1)
+        SY_FAIL(SY_ERR_DATA,
+                "%s:%" PRId64 ": %s; this is the file's one line: mend it, or leave the file out", name,
+                first->line, first->why);
     if (first->opening == '{')
         SY_FAIL(SY_ERR_DATA,
                 "%s:%" PRId64 ": %s; no JSON object in %s, so this is one JSON value over several lines "

@@ -90,7 +90,7 @@ sy_status sy_report_page(const struct sy_report_run *run, int n_runs, struct sy_
     return status;
 }
 
-static sy_status put_file(const char *path, const struct sy_text *text) {
+static sy_status write_file(const char *path, const struct sy_text *text) {
     char tmp[4400];
     int n = snprintf(tmp, sizeof tmp, "%s.tmp", path);
     if (n < 0 || (size_t)n >= sizeof tmp)
@@ -107,6 +107,14 @@ static sy_status put_file(const char *path, const struct sy_text *text) {
         SY_FAIL(SY_ERR_IO, "%s: cannot be written: %s", path, strerror(why));
     }
     return SY_OK;
+}
+
+/* A link stays one: the file that it leads to is replaced. */
+static sy_status put_file(const char *path, const struct sy_text *text) {
+    char *real = realpath(path, NULL); /* NULL: there is none yet */
+    sy_status status = write_file(real ? real : path, text);
+    free(real);
+    return status;
 }
 
 sy_status sy_report_write(const struct sy_report_run *run, int n_runs, const char *path) {

@@ -120,9 +120,12 @@ void sy_step_routes_destroy(struct sy_step_routes *r) {
 }
 
 sy_status sy_step_routes_check(const struct sy_step_routes *r, int64_t first, int64_t last) {
-    for (int64_t step = first; r && r->in && step <= last; step++)
+    int skipped;
+    if (!r || !r->in || first > last)
+        return SY_OK;
+    for (int64_t step = first; step <= last; step++)
         SY_TRY(sy_routes_has(r->in, step));
-    return SY_OK;
+    return sy_routes_load(r->in, first, &skipped);
 }
 
 sy_status sy_step_routes_begin(struct sy_step_routes *r, int64_t step, int *skipped) {

@@ -22,8 +22,8 @@ sy_status sy_step_routes_create(const struct sy_config *config, const struct sy_
 sy_status sy_step_routes_measure(const struct sy_config *config, int64_t batch, struct sy_arena *arena);
 void sy_step_routes_destroy(struct sy_step_routes *routes);
 
-/* Local. Before the first step: whether a file to follow is there for each of them. ERR_DATA names the first
- * without. */
+/* Local. Before the first step: whether a file to follow is there for each of them, and the first one's
+ * routes are of this model and batch. ERR_DATA names the first without, and what the file has. */
 sy_status sy_step_routes_check(const struct sy_step_routes *routes, int64_t first, int64_t last);
 
 /* Local. Steps count from 1. Reads the step's file: *skipped 1 if the step is to be skipped. */

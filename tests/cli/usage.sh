@@ -33,7 +33,7 @@ for file in cli/*.c; do
         awk -v file="$(basename "$file" .c)" \
             '{ match($0, /sy_cli_[a-z_]*\(/); command = substr($0, RSTART + 7, RLENGTH - 8)
                if (command ~ /^take/) command = file # taken before the function of the command
-               while (match($0, /(sy_cli_take|sy_cli_take_flag|take_number)\(&?argc, argv, "[a-z-]*"/)) {
+               while (match($0, /(sy_cli_take|sy_cli_take_flag|take_number|take_whole|take_real)\(&?argc, argv, "[a-z-]*"/)) {
                    call = substr($0, RSTART, RLENGTH); $0 = substr($0, RSTART + RLENGTH)
                    sub(/^[^"]*"/, "", call); sub(/"/, "", call); print command, call } }'
 done | sort >"$room/taken"
@@ -66,6 +66,46 @@ for empty in "generate" "inspect" "plan" "diff x"; do
 done
 run generate "$room/none" --prompt ""
 expect 1 "an empty prompt"
+for empty in --out= "--compare " --data=; do
+    # shellcheck disable=SC2086
+    if [ "${empty% }" = "$empty" ]; then run logits x --text a $empty; else run logits x --text a $empty ""; fi
+    expect 2 "logits $empty"
+    says "${empty%[ =]}: its value is empty" "logits $empty"
+done
+
+# What is there twice, what takes no value, what was meant: of a command's own options and of the commands.
+wrong() { # PATTERN arguments...
+    pattern=$1
+    shift
+    run "$@"
+    expect 2 "$*"
+    says "$pattern" "$*"
+}
+wrong "--seed is there twice" generate x --seed 7 --seed 8
+wrong "--json is there twice" generate x --json --json
+wrong "-n is --samples, which is there too" generate x -n 2 --samples 3
+wrong "--json takes no value" generate x --json=1
+wrong "did you mean --max-tokens=3\\?" generate x --max_tokens=3
+wrong "did you mean --temperature\\?" generate x --temp 0
+wrong "did you mean --experts\\?" inspect --expert x
+wrong "did you mean --training.steps=3\\?" train x --steps=3
+wrong "'--steps' is not understood;" plot x --steps 3 # no key of a config: plot takes none
+wrong "did you mean train\\?" trian x
+wrong "did you mean tokenize\\?" tokenise x
+wrong "no command 'fly';" fly
+
+# A number says its bounds and what was given in its place.
+wrong "--max-tokens 99999999999999: must be a whole number, 0 to 2147483647;" generate x --max-tokens 99999999999999
+wrong "--seed -1: must be a whole number, 0 to 9007199254740991;" generate x --seed -1
+wrong "--samples 0: must be a whole number, 1 to 1048576;" generate x --samples 0
+wrong "--samples \\(-n\\) 2x: must be a whole number, 1 to" generate x -n 2x
+wrong "--temperature 1,5: must be a number;" generate x --temperature 1,5
+wrong "--width 0: must be a whole number, 1 to 1000000;" plot x --width 0
+wrong "--world needs a whole number, 1 to 1048576;" plan x --world
+wrong "--vocab-size 1e3: must be a whole number from 1;" tokenizer train x --vocab-size 1e3
+wrong "--step 1.5: must be a whole number;" replay x --step 1.5
+run generate "$room/none" --prompt x --temperature 1e-320 --max-tokens 1e1
+expect 1 "numbers near 0 and with an exponent"
 
 # The manual page and the completion.
 run manual

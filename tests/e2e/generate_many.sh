@@ -53,7 +53,9 @@ grep -aEq '^48 tokens in [0-9.]+ s: [0-9]+ tokens/s$' "$room/err" || fail "no li
 # Prompts of files: lines, JSON lines, packed, from a pipe.
 printf 'The \n\nmoon\r\n' >"$room/lines"
 printf '{"prompt":"The "}\n{"id":7,"prompt":"moon"}\n' >"$room/p.jsonl"
-for file in lines p.jsonl; do
+{ printf '\357\273\277' && cat "$room/lines"; } >"$room/marked" # a mark (BOM) is no part of a prompt
+{ printf '\357\273\277' && cat "$room/p.jsonl"; } >"$room/marked.jsonl"
+for file in lines p.jsonl marked marked.jsonl; do
     texts "$room/file" --prompt-file "$room/$file" -n 3
     cmp "$room/file" "$room/ab" || fail "prompts of $file"
     texts "$room/file" --prompt-file - -n 3 <"$room/$file"

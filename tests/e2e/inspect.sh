@@ -142,9 +142,9 @@ both 3 "$room/more" 'tensor "model.layers.2' "a layer more"
 foreign llama
 sed -i 's/DeepseekV3ForCausalLM/LlamaForCausalLM/; s/deepseek_v3/llama/' "$room/llama/config.json"
 both 3 "$room/llama" 'LlamaForCausalLM' "another class"
-foreign broken
-echo '{' >"$room/broken/config.json"
-both 3 "$room/broken" 'config.json' "a broken config"
+foreign half
+echo '{' >"$room/half/config.json"
+both 3 "$room/half" 'config.json' "a broken config"
 
 # diff: values of the configuration first, then the step, then tensors; their number is that of both.
 train a --training.steps=2 --checkpoint.interval=1
@@ -173,6 +173,10 @@ echo 'lr = [' >"$room/b/config.toml"
 run diff "$room/a" "$room/b"
 expect 1 "diff with a broken config.toml"
 says '^configurations are not compared: .*config.toml' "diff with a broken config.toml"
+rm "$room/b/config.toml"
+run diff "$room/a" "$room/b"
+expect 1 "diff without a config.toml"
+says '^configurations are not compared: .*b/config.toml: No such file' "diff without a config.toml"
 run diff "$(printf '%4096s' x)" "$room/a"
 expect 2 "diff of a path that is too long"
 run diff "$room/a" "$(printf '%4096s' x)"

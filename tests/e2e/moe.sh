@@ -51,6 +51,11 @@ head -c 500 "$room/ra/step-00000001.safetensors" >"$room/cut/step-00000001.safet
 train g --training.steps=1 $quiet "--moe.routes_in=$room/cut"
 expect 3 "a cut file"
 says 'step-00000001.safetensors' "a cut file"
+[ ! -e "$room/g" ] || fail "a cut file: the run has a folder"
+train i $steps $quiet "--moe.routes_in=$room/ra" --moe.top_k=1
+expect 3 "routes of another top_k"
+says 'top_k is [0-9]+, but 1 is needed' "routes of another top_k"
+[ ! -e "$room/i" ] || fail "routes of another top_k: the run has a folder"
 cp -r "$room/ra" "$room/late"
 head -c 500 "$room/ra/step-00000003.safetensors" >"$room/late/step-00000003.safetensors"
 train kept $steps "--moe.routes_in=$room/late"

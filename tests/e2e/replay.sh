@@ -77,6 +77,11 @@ done
 replay good 9
 expect 2 "a step that is not there"
 says 'has steps 1 to 8$' "a step that is not there"
+cp -R "$room/good" "$room/hole"
+sed -i '/"kind":"train","step":4,/d' "$room/hole/metrics.jsonl"
+replay hole 4
+expect 2 "a step whose line is gone"
+says 'has steps 1 to 8, but no line of this one$' "a step whose line is gone"
 replay good 0
 expect 2 "step 0"
 replay good x

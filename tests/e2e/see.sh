@@ -45,11 +45,44 @@ expect 0 "runs"
 [ "$(grep -c . "$room/out")" -eq 3 ] || fail "runs: not two rows below a head: $(cat "$room/out")"
 says "^whole +6/6 +$(printf %.4f "$last") +3072 done +$(sed -n 's/.*"step":6,.*"weights_digest":"\([0-9a-f]*\)".*/\1/p' "$room/runs/whole/metrics.jsonl")$" "runs: done"
 says '^half +3/6 .* stopped ' "runs: stopped"
+odd=$(printf 'a\nb\033[2J')
+cp -R "$room/runs/half" "$room/runs/$odd"
+run runs "$room/runs"
+[ "$(grep -c . "$room/out")" -eq 4 ] || fail "runs: a name of two lines: $(cat "$room/out")"
+says '^a\?b\?\[2J +3/6 ' "runs: a name with control characters"
+rm -r "$room/runs/$odd"
 run runs "$room/nothing"
 expect 1 "runs of nothing"
 run runs "$room/runs/whole/checkpoints"
 expect 0 "runs where there are none"
 says 'no folder in it has a metrics.jsonl' "runs where there are none"
+
+# A report takes the place of an earlier one alone: a file of another kind stays, a link stays a link, and what is no
+# file is written to.
+cp "$room/runs/whole/metrics.jsonl" "$room/kept"
+run report "$room/runs/whole" -o "$room/runs/whole/metrics.jsonl"
+expect 2 "a report in the place of another file"
+says 'metrics.jsonl: is there already and is no report' "a report in the place of another file"
+cmp "$room/kept" "$room/runs/whole/metrics.jsonl" || fail "a report in the place of another file"
+: >"$room/page"
+ln -s page "$room/link"
+for n in 1 2; do
+    run report "$room/runs/whole" -o "$room/link"
+    expect 0 "a report through a link, $n"
+done
+[ -L "$room/link" ] || fail "a report through a link: the link is gone"
+head -n 1 "$room/page" | grep -q '^<!doctype html>' || fail "a report through a link: the file has none"
+mkfifo "$room/pipe"
+"$BIN" report "$room/runs/whole" -o "$room/pipe" >"$room/out" 2>&1 &
+timeout 20 cat "$room/pipe" >"$room/piped"
+wait $! || fail "a report into a pipe: exit $?"
+[ -p "$room/pipe" ] || fail "a report into a pipe: the pipe is gone"
+tail -n 1 "$room/piped" | grep -q '^</html>' || fail "a report into a pipe: not whole"
+[ ! -s "$room/out" ] || fail "a report into a pipe: $(cat "$room/out")"
+ln -s /dev/full "$room/full"
+run report "$room/runs/whole" -o "$room/full"
+expect 1 "a report into a full device"
+says 'No space left' "a report into a full device"
 
 # Beside a training: followed to its end, and listed as running; the training has the digest of one that is not watched.
 "$BIN" train $config --run.dir="$room/runs/live" --run.threads=1 --training.steps=2000 >"$room/train" 2>&1 &

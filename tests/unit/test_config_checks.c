@@ -88,6 +88,16 @@ static void test_more_checks(void **state) {
     expect_finish(
         "micro_mla", "--model.vocab_size=100",
         "command line: model.vocab_size = 100: tokenizer.path = \"byte\" has 259 ids: choose at least that");
+    expect_finish("micro_mla", "--metrics.save_tb_folder=a/../../tb",
+                  "command line: metrics.save_tb_folder = \"a/../../tb\": is not inside run.dir: choose a "
+                  "relative path without ..");
+    expect_finish("micro_mla", "--profiling.save_traces_folder=/traces",
+                  "command line: profiling.save_traces_folder = \"/traces\": is not inside run.dir: choose a "
+                  "relative path without ..");
+    expect_finish(
+        "micro_mla", "--profiling.save_memory_snapshot_folder=..",
+        "command line: profiling.save_memory_snapshot_folder = \"..\": is not inside run.dir: choose "
+        "a relative path without ..");
     expect_finish("micro_mla", "--validation.enable --data.holdout=0",
                   "command line: validation.enable = true: data.holdout = 0 holds nothing out: choose false, "
                   "a share such "

@@ -119,6 +119,17 @@ static void test_problems(void **state) {
     assert_string_equal(sy_error_message(), checked[0]);
     sy_config_destroy(cfg);
     cfg = fresh();
+    assert_int_equal(load(cfg, "[model]\nname = \"deepseek_v3\"\nflavor = \"debugmodel\"\n[job]\n"
+                               "dump_folder = \"o\"\n[parallelism]\ntensor_parallel_degree = 1\n"),
+                     SY_ERR_USAGE);
+    static const char *const refused[] = {
+        "f.toml:3: model.flavor = \"debugmodel\": refused: use \"dsv3-debug\"",
+        "f.toml:5: job.dump_folder = \"o\": refused: use run.dir",
+        "f.toml:2: model.name = \"deepseek_v3\": refused: choose model.flavor, or state the dimensions"};
+    expect_problems(cfg, 3, refused);
+    assert_string_equal(sy_error_message(), refused[0]);
+    sy_config_destroy(cfg);
+    cfg = fresh();
     char text[1024] = "[training]\n";
     for (int i = 0; i < 12; i++)
         snprintf(text + strlen(text), sizeof text - strlen(text), "steps%c = 1\n", 'a' + i);

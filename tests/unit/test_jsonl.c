@@ -393,6 +393,7 @@ static void test_first_lines(void **state) {
           "keys there: \"a\", \"b\", \"c\"", "--data.text_key=a");
     STOPS("{\"text\":[1],\"n\":2}\n", "in its one line",
           "keys there: \"text\", \"n\"; none of them holds a string");
+    STOPS("{\"text\": \"\\ud800\"}\n", "m.jsonl:1: column ", "this is the file's one line: mend it");
     STOPS("{}\n{}\n", "in the first 2 lines; keys there: none; none of them");
     STOPS("[{\"text\":\"a\"},\n{\"text\":\"b\"}]\n",
           "m.jsonl: not JSON Lines but a JSON array (data.format): jq -c '.[]'");
