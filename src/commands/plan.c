@@ -96,16 +96,15 @@ static void print_machine(const struct sy_io *io, double bytes) {
                                               : "it does not fit");
 }
 
-static sy_status print_memory(const struct sy_io *io, const struct sy_config *c, const struct sy_params *p) {
+static sy_status print_memory(const struct sy_io *io, const struct sy_config *c, const struct sy_params *p,
+                              const struct sy_mesh *mesh) {
     struct sy_arena all = sy_arena_measure();
-    struct sy_mesh mesh;
-    SY_TRY(sy_mesh_create(c, (int)c->run.ranks, 0, &mesh));
-    SY_TRY(sy_session_measure(c, p, &mesh, &all));
-    int64_t batch = sy_mesh_lanes(&mesh, 0).n * (c->training.global_batch_size / c->numerics.lanes);
+    SY_TRY(sy_session_measure(c, p, mesh, &all));
+    int64_t batch = sy_mesh_lanes(mesh, 0).n * (c->training.global_batch_size / c->numerics.lanes);
     sy_io_printf(io, "memory of one rank, %lld sequences at a time, activation_checkpoint.mode %s\n",
                  (long long)(c->training.local_batch_size < batch ? c->training.local_batch_size : batch),
                  sy_config_word(c, "activation_checkpoint.mode"));
-    SY_TRY(tags(io, c, &mesh, &all));
+    SY_TRY(tags(io, c, mesh, &all));
     double bytes = (double)(all.used - all.guards);
     sy_print_bytes(io, "in all", bytes);
     int ordinal;
@@ -127,15 +126,18 @@ static int world_of(const struct sy_config *c) {
 sy_status sy_plan(struct sy_config *config, int world, const char *gpu, const struct sy_io *io) {
     struct sy_log log = sy_io_log(io);
     struct sy_params *p;
+    struct sy_mesh mesh;
     SY_TRY(sy_start_finish(config, &log));
     world = world ? world : world_of(config);
     if (world == 1 && gpu)
         SY_FAIL(SY_ERR_USAGE, "plan: figures of a %s are for a run over ranks: say --world N, N from 2", gpu);
     SY_TRY(sy_params_create(&config->model, &config->moe, &p));
     sy_status status = sy_groups_check(config, p);
+    if (status == SY_OK)
+        status = sy_mesh_create(config, world, 0, &mesh);
     if (status == SY_OK) {
         print_counts(io, config, p);
-        status = world > 1 ? sy_plan_world(config, p, world, gpu, io) : print_memory(io, config, p);
+        status = world > 1 ? sy_plan_world(config, p, world, gpu, io) : print_memory(io, config, p, &mesh);
     }
     sy_params_destroy(p);
     return status;

@@ -1,16 +1,10 @@
-/* switchyard plot and runs: a run in characters, and which runs there are. */
-#include <dirent.h>
-#include <errno.h>
-#include <math.h>
+/* switchyard plot: a run in characters. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "report/plot.h"
 #include "base/sized.h"
-#include "report/state.h"
 #include "train/io.h"
 
 enum { MAX_WIDTH = 4096, HEIGHT = 10, MAX_HEIGHT = 200 };
@@ -72,54 +66,4 @@ sy_status sy_plot(const char *dir, const struct sy_plot_options *given, const st
         status = draw(&run, o, io);
     sy_report_run_close(&run);
     return status;
-}
-
-/* --- runs --------------------------------------------------------------------------------------- */
-
-static int has_metrics(const char *dir) {
-    char path[4400];
-    struct stat st;
-    snprintf(path, sizeof path, "%s/metrics.jsonl", dir);
-    return stat(path, &st) == 0;
-}
-
-/* A name may have any characters: a row is a line all the same, and a terminal gets no escapes. */
-static void print_row(const struct sy_io *io, const char *file, const char *dir) {
-    struct sy_run_state s;
-    char steps[48], loss[24], name[256];
-    snprintf(name, sizeof name, "%s", file);
-    for (char *c = name; *c; c++)
-        *c = (unsigned char)*c < 32 || *c == 127 ? '?' : *c;
-    if (sy_run_state_read(dir, &s) != SY_OK) {
-        sy_io_printf(io, "%-24.200s %s\n", name, sy_error_message());
-        return;
-    }
-    snprintf(steps, sizeof steps, s.steps ? "%lld/%lld" : "%lld", (long long)s.step, (long long)s.steps);
-    snprintf(loss, sizeof loss, isfinite(s.loss) && fabs(s.loss) < 1e5 ? "%.4f" : "-", s.loss);
-    sy_io_printf(io, "%-24.200s %15s %9s %14lld %-7s %s\n", name, steps, loss, (long long)s.tokens,
-                 sy_run_state_word(&s), *s.digest ? s.digest : "-");
-}
-
-static int not_hidden(const struct dirent *e) { return e->d_name[0] != '.'; }
-
-sy_status sy_runs(const char *dir, const struct sy_io *io) {
-    struct dirent **entry;
-    int rows = 0, n = scandir(dir, &entry, not_hidden, alphasort);
-    if (n < 0)
-        SY_FAIL(SY_ERR_IO, "%s: cannot be read: %s; give the folder that runs are in", dir, strerror(errno));
-    for (int i = 0; i < n; i++) {
-        char path[4300];
-        int fits = snprintf(path, sizeof path, "%s/%s", dir, entry[i]->d_name) < (int)sizeof path;
-        if (fits && has_metrics(path)) {
-            if (rows++ == 0)
-                sy_io_printf(io, "%-24s %15s %9s %14s %-7s %s\n", "run", "step", "loss", "tokens", "state",
-                             "digest");
-            print_row(io, entry[i]->d_name, path);
-        }
-        free(entry[i]);
-    }
-    free(entry);
-    if (!rows)
-        sy_io_printf(io, "%s: no folder in it has a metrics.jsonl\n", dir);
-    return SY_OK;
 }

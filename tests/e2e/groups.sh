@@ -72,6 +72,9 @@ train wrong '--optimizer.groups=*gate_projj*: lr=0.5'
 says 'nearest are model.layers.[0-9].mlp.experts.[0-9].gate_proj.weight' "the nearest name"
 run plan "$config" '--optimizer.groups=*bogus*: lr=0.5'
 expect 2 "plan with a pattern that has no tensor"
+run plan "$config" --world 4 --parallelism.expert_parallel_degree=3
+expect 2 "plan of ranks that cannot be"
+same "$(grep -c parameters "$room/out")" 0 "plan of ranks that cannot be: nothing before it"
 train wrong '--optimizer.groups=*norm*' '--optimizer.groups=*: lr=fast' --training.skip_steps=3-2
 expect 2 "no groups"
 says 'optimizer.groups = .*has no colon' "no colon"

@@ -45,6 +45,8 @@ expect 0 "runs"
 [ "$(grep -c . "$room/out")" -eq 3 ] || fail "runs: not two rows below a head: $(cat "$room/out")"
 says "^whole +6/6 +$(printf %.4f "$last") +3072 done +$(sed -n 's/.*"step":6,.*"weights_digest":"\([0-9a-f]*\)".*/\1/p' "$room/runs/whole/metrics.jsonl")$" "runs: done"
 says '^half +3/6 .* stopped ' "runs: stopped"
+[ "$(awk '{ print length }' "$room/out" | sort -n | tail -1)" -le 79 ] || fail "runs: wider than a terminal: $(cat "$room/out")"
+same "$(awk '{ print index($0, $6) }' "$room/out" | sort -u | wc -l)" 1 "runs: digests in one column"
 odd=$(printf 'a\nb\033[2J')
 cp -R "$room/runs/half" "$room/runs/$odd"
 run runs "$room/runs"
