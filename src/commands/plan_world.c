@@ -64,9 +64,8 @@ static void print_stages(const struct sy_plan *p, const struct sy_io *io) {
     char text[128];
     if (m->pp == 1)
         return;
-    sy_io_printf(io, "stages       %d, %d a rank, %s; %d micro-batches of %lld at most\n",
-                 m->stages.n, m->stages.n / m->pp,
-                 sy_config_word(p->config, "parallelism.pipeline_parallel_schedule"),
+    sy_io_printf(io, "stages       %d, %d a rank, %s; %d micro-batches of %lld at most\n", m->stages.n,
+                 m->stages.n / m->pp, sy_config_word(p->config, "parallelism.pipeline_parallel_schedule"),
                  p->schedule->shape.micro_batches, (long long)p->batch);
     sy_io_printf(io, "  stage  rank  pending  forward ms  what\n");
     for (int s = 0; s < m->stages.n; s++) {

@@ -72,15 +72,10 @@ static inline sy_tile_size tile_for(const struct sy_exec *x, enum sy_product pro
 template <int LAYOUT, int EPI, int BN>
 static inline void launch_of(const struct sy_exec *x, const char *op, const maps &m, const args &p,
                              int64_t tiles) {
-    static int ready;
     int most = sy_cuda_multiprocessors(x) / 2 * 2;
-    cudaStream_t stream = sy_cuda_stream(x);
-    if (!ready)
-        cudaFuncSetAttribute(kernel<LAYOUT, EPI, BN>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             (int)sizeof(shared<BN>));
-    ready = 1;
     int grid = tiles < most ? (int)(tiles + 1) / 2 * 2 : most;
-    kernel<LAYOUT, EPI, BN><<<grid, THREADS, sizeof(shared<BN>), stream>>>(m, p);
+    sy_allow_shared(x, (const void *)kernel<LAYOUT, EPI, BN>, sizeof(shared<BN>));
+    kernel<LAYOUT, EPI, BN><<<grid, THREADS, sizeof(shared<BN>), sy_cuda_stream(x)>>>(m, p);
     sy_cuda_launched(x->device, op);
 }
 

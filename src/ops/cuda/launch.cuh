@@ -12,14 +12,16 @@
 #include "ops/cuda/cuda.cuh"
 #define SY_LAUNCH(x, kernel, grid, threads, shared, ...)                         \
     do {                                                                         \
-        sy_allow_shared((const void *)kernel, shared);                           \
+        sy_allow_shared(x, (const void *)kernel, shared);                        \
         kernel<<<(grid), (threads), (shared), sy_cuda_stream(x)>>>(__VA_ARGS__); \
         sy_cuda_check_launch(x);                                                 \
     } while (0)
-/* A block has more than 48 KB of shared memory where it is asked for. */
-static inline void sy_allow_shared(const void *kernel, size_t bytes) {
-    if (bytes > 48 * 1024)
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+/* A block has more than 48 KB of shared memory where it is asked for, on each GPU. */
+static inline void sy_allow_shared(const struct sy_exec *x, const void *kernel, size_t bytes) {
+    if (bytes <= 48 * 1024)
+        return;
+    sy_cuda_stream(x);
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
 }
 /* The block's shared memory whose size the launch gives. */
 #define SY_SHARED(type, name)                                        \
