@@ -120,6 +120,14 @@ struct sy_groups {
     struct sy_comm world, dp, ep, edp, shard, replicate, expert_shard, expert_replicate, pp;
 };
 
+/* Copies from one rank's memory to another's, and waits: where that is not the host's. Local. */
+typedef sy_status sy_comm_mover(void *to, const void *from, size_t bytes);
+
+/* sy_comm_threads_run, whose all-to-alls and messages are copied by `mover` (NULL: memcpy). The other
+ * collectives take the host's memory. */
+sy_status sy_comm_threads_run_moved(int ranks, sy_comm_mover *mover,
+                                    sy_status (*fn)(const struct sy_comm *comm, void *arg), void *arg);
+
 /* Local. One rank alone; each call makes another communicator, to which only its copies belong. */
 struct sy_comm sy_comm_self(void);
 struct sy_groups sy_groups_self(void);

@@ -108,8 +108,10 @@ static int carry(const struct sy_comm *c, const struct exchange *x, int from, in
     if (bytes > 0) {
         assert(target->recv_at[from + 1] - target->recv_at[from] >= bytes);
         sy_team_unlock(t);
-        memcpy(target->recv + target->recv_at[from], source->send + first, (size_t)bytes);
+        sy_status status =
+            sy_team_move(t, target->recv + target->recv_at[from], source->send + first, (size_t)bytes);
         sy_team_lock(t);
+        sy_team_moved(t, status);
     }
     sy_team_move_end(t);
     part_moves(t, x, from, -1);

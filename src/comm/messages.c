@@ -74,12 +74,14 @@ static int is_done(const struct sy_comm *c, void *arg) {
     struct sy_comm_request *r = arg, *mate = r->mate;
     struct sy_team *t = c->state;
     if (!r->done && mate && !r->moving && sy_team_move_begin(t)) {
+        sy_status status = SY_OK;
         r->moving = mate->moving = 1;
         sy_team_unlock(t);
         if (r->bytes)
-            memcpy(r->kind == SY_COMM_RECV ? r->data : mate->data,
-                   r->kind == SY_COMM_RECV ? mate->data : r->data, r->bytes);
+            status = sy_team_move(t, r->kind == SY_COMM_RECV ? r->data : mate->data,
+                                  r->kind == SY_COMM_RECV ? mate->data : r->data, r->bytes);
         sy_team_lock(t);
+        sy_team_moved(t, status);
         sy_team_move_end(t);
         r->done = mate->done = 1;
         sy_team_wake(t, r->kind == SY_COMM_RECV ? r->from : r->to);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "comm/flights.h"
@@ -78,6 +79,13 @@ void sy_team_move_end(struct sy_team *t) {
         sy_team_wake_all(t);
 }
 
+sy_status sy_team_move(const struct sy_team *t, void *to, const void *from, size_t bytes) {
+    if (t->seats->mover)
+        return t->seats->mover(to, from, bytes);
+    memcpy(to, from, bytes);
+    return SY_OK;
+}
+
 /* --- faults --------------------------------------------------------------------------------------- */
 
 sy_status sy_fault_status(const struct sy_comm *c, const struct sy_fault *fault) {
@@ -117,6 +125,11 @@ static void die(struct sy_team *t, sy_status status) {
     t->dead.status = status;
     snprintf(t->dead.message, sizeof t->dead.message, "%s", sy_error_message());
     sy_team_wake_all(t);
+}
+
+void sy_team_moved(struct sy_team *t, sy_status status) {
+    if (status != SY_OK && t->dead.status == SY_OK)
+        die(t, status);
 }
 
 /* Why the first of the missing that have left did so; one that left because of others is no cause if there

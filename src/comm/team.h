@@ -29,6 +29,7 @@ struct sy_seat {
 struct sy_seats {
     pthread_mutex_t mutex;
     int size;
+    sy_comm_mover *mover; /* between ranks' memory; NULL: memcpy */
     struct sy_seat *seat; /* [size] */
     struct sy_team *teams;
 };
@@ -89,6 +90,11 @@ void sy_team_wake_all(struct sy_team *t);
 /* A copy between ranks' memory begins: 0, and it must not, if the team is dead. */
 int sy_team_move_begin(struct sy_team *t);
 void sy_team_move_end(struct sy_team *t);
+
+/* The copy itself, without the mutex; its status is for sy_team_moved. */
+sy_status sy_team_move(const struct sy_team *t, void *to, const void *from, size_t bytes);
+/* With the mutex, ahead of sy_team_move_end: a copy that failed is the team's death. */
+void sy_team_moved(struct sy_team *t, sy_status status);
 
 /* The agreed status, with its message. */
 sy_status sy_fault_status(const struct sy_comm *c, const struct sy_fault *fault);

@@ -32,9 +32,9 @@ const struct sy_comm_ops sy_threads_ops = {.name = "threads",
 
 /* --- seats ---------------------------------------------------------------------------------------- */
 
-static sy_status open_seats(struct sy_seats *s, int ranks) {
+static sy_status open_seats(struct sy_seats *s, int ranks, sy_comm_mover *mover) {
     pthread_condattr_t monotonic;
-    *s = (struct sy_seats){.size = ranks, .seat = calloc((size_t)ranks, sizeof *s->seat)};
+    *s = (struct sy_seats){.size = ranks, .mover = mover, .seat = calloc((size_t)ranks, sizeof *s->seat)};
     if (!s->seat)
         SY_FAIL(SY_ERR_MEMORY, "no memory for %d ranks", ranks);
     pthread_mutex_init(&s->mutex, NULL);
@@ -164,10 +164,15 @@ static sy_status run_all(struct sy_seats *s, struct rank *ranks, int *seat,
 }
 
 sy_status sy_comm_threads_run(int n, sy_status (*fn)(const struct sy_comm *, void *), void *arg) {
+    return sy_comm_threads_run_moved(n, NULL, fn, arg);
+}
+
+sy_status sy_comm_threads_run_moved(int n, sy_comm_mover *mover,
+                                    sy_status (*fn)(const struct sy_comm *, void *), void *arg) {
     if (n < 1 || n > MAX_RANKS)
         SY_FAIL(SY_ERR_USAGE, "ranks = %d: must be in 1..%d", n, MAX_RANKS);
     struct sy_seats seats;
-    SY_TRY(open_seats(&seats, n));
+    SY_TRY(open_seats(&seats, n, mover));
     struct rank *ranks = calloc((size_t)n, sizeof *ranks);
     int *seat = calloc((size_t)n, sizeof *seat);
     sy_status status = ranks && seat ? run_all(&seats, ranks, seat, fn, arg)

@@ -2,12 +2,15 @@
 #include "comm/world.h"
 
 #include "base/cpus.h"
+#include "device/cuda.h"
 
 struct sy_world_options sy_world_options(const struct sy_config *config) {
+    int ordinal;
     return (struct sy_world_options){.ranks = (int)config->run.ranks,
                                      .launched = config->comm.launcher != SY_LAUNCHED_NONE,
                                      .init_limit = (double)config->comm.init_timeout_seconds,
-                                     .limit = (double)config->comm.train_timeout_seconds};
+                                     .limit = (double)config->comm.train_timeout_seconds,
+                                     .mover = sy_config_cuda(config, &ordinal) ? sy_device_cuda_move : NULL};
 }
 
 sy_status sy_world_size(const struct sy_world_options *options, int *ranks, struct sy_launch *place) {
@@ -60,7 +63,7 @@ sy_status sy_world_run(const struct sy_world_options *options,
     if (place.size > 1)
         return sy_comm_mpi_run(&place, options, fn, arg);
     if (ranks != 1)
-        return sy_comm_threads_run(ranks, with_limit, &limited);
+        return sy_comm_threads_run_moved(ranks, options->mover, with_limit, &limited);
     struct sy_comm self = sy_comm_self();
     return with_limit(&self, &limited);
 }

@@ -19,10 +19,11 @@
 #include "config/config.h"
 
 struct sy_world_options {
-    int ranks;         /* run.ranks: threads of this process */
-    int launched;      /* 0: a launcher's variables mean nothing (comm.launcher = none) */
-    double init_limit; /* seconds until all must have started: comm.init_timeout_seconds */
-    double limit;      /* of fn's communicator: comm.train_timeout_seconds; 0: none */
+    int ranks;            /* run.ranks: threads of this process */
+    int launched;         /* 0: a launcher's variables mean nothing (comm.launcher = none) */
+    double init_limit;    /* seconds until all must have started: comm.init_timeout_seconds */
+    double limit;         /* of fn's communicator: comm.train_timeout_seconds; 0: none */
+    sy_comm_mover *mover; /* of threads' exchanges and messages: that of GPUs, if ranks compute on some */
     /* Once it is not 0, no wait for another process lasts longer than two seconds: NULL: never. */
     const volatile int *stop;
 };

@@ -184,15 +184,35 @@ sy_status sy_device_cuda_about(int ordinal, struct sy_cuda_about *out) {
     return SY_OK;
 }
 
-int sy_device_cuda_first(void) {
+int sy_device_cuda_nth(int nth) {
     const char *why;
     int n = sy_device_cuda_count(&why), major, minor;
     for (int i = 0; i < n; i++)
         if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, i) == cudaSuccess &&
             cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, i) == cudaSuccess &&
-            major == MAJOR && minor == MINOR)
+            major == MAJOR && minor == MINOR && nth-- == 0)
             return i;
     return -1;
+}
+
+/* --- between GPUs --------------------------------------------------------------------------------------- */
+
+void sy_device_cuda_meet(const struct sy_device *d, int other) {
+    struct sy_cuda *g = sy_cuda_of(d);
+    int can = 0;
+    cudaSetDevice(g->ordinal);
+    if (other != g->ordinal && cudaDeviceCanAccessPeer(&can, g->ordinal, other) == cudaSuccess && can)
+        cudaDeviceEnablePeerAccess(other, 0);
+    cudaGetLastError(); /* it was before, or copies go through the host */
+}
+
+sy_status sy_device_cuda_move(void *to, const void *from, size_t bytes) {
+    cudaError_t e = cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, cudaStreamPerThread);
+    if (e == cudaSuccess)
+        e = cudaStreamSynchronize(cudaStreamPerThread);
+    if (e != cudaSuccess)
+        SY_FAIL(SY_ERR_RUNTIME, "a copy of %zu bytes between GPUs: %s", bytes, cudaGetErrorString(e));
+    return SY_OK;
 }
 
 /* --- creation ------------------------------------------------------------------------------------------- */

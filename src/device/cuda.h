@@ -29,13 +29,20 @@ int sy_device_cuda_count(const char **why);
 /* Local. Errors: ERR_UNAVAILABLE. */
 sy_status sy_device_cuda_about(int ordinal, struct sy_cuda_about *out);
 
-/* Local. The first GPU that this build has kernels for (compute capability 9.0), or -1. */
-int sy_device_cuda_first(void);
+/* Local. The n-th GPU, from 0, that this build has kernels for (compute capability 9.0), or -1; the first. */
+int sy_device_cuda_nth(int n);
+static inline int sy_device_cuda_first(void) { return sy_device_cuda_nth(0); }
 
 /* Local. GPU `ordinal`, or the first that this build has kernels for with -1; Errors:
  * ERR_UNAVAILABLE no CUDA in this build, no driver, no such GPU, another compute capability; ERR_MEMORY.
  * Owned by the caller: sy_device_destroy. */
 sy_status sy_device_cuda_create(int ordinal, struct sy_device **out);
+
+/* Local. This GPU copies from and to that one without the host, where the machine lets it. */
+void sy_device_cuda_meet(const struct sy_device *device, int other);
+
+/* Local. Copies bytes that nothing works on, each side of any GPU or the host, and waits. ERR_RUNTIME. */
+sy_status sy_device_cuda_move(void *to, const void *from, size_t bytes);
 
 /* Which GPU a device is; NULL: it is none. */
 const struct sy_cuda_about *sy_device_cuda_is(const struct sy_device *device);

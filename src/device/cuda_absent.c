@@ -13,7 +13,17 @@ sy_status sy_device_cuda_about(int ordinal, struct sy_cuda_about *out) {
     SY_FAIL(SY_ERR_UNAVAILABLE, "cuda:%d: %s", ordinal, how);
 }
 
-int sy_device_cuda_first(void) { return -1; }
+int sy_device_cuda_nth(int n) {
+    (void)n;
+    return -1;
+}
+
+void sy_device_cuda_meet(const struct sy_device *device, int other) { (void)device, (void)other; }
+
+sy_status sy_device_cuda_move(void *to, const void *from, size_t bytes) {
+    (void)to, (void)from, (void)bytes;
+    SY_FAIL(SY_ERR_UNAVAILABLE, "%s", how);
+}
 
 sy_status sy_device_cuda_create(int ordinal, struct sy_device **out) {
     (void)ordinal;

@@ -113,6 +113,7 @@ static sy_status expect(struct sy_pipeline *p, const struct sy_schedule_step *s,
     if (link->begun[at])
         return SY_OK;
     link->begun[at] = 1;
+    SY_TRY(sy_exec_wait(p->o.exec)); /* what was enqueued may read what is overwritten */
     return p->o.pp.ops->recv_begin(
         &p->o.pp, sy_schedule_rank_of(p->o.schedule, from), tag_of(s->stage, way),
         memory(p, s->stage, way == TO_NEXT ? SY_MODEL_IN : SY_MODEL_DOUT, s->micro_batch), bytes_of(p, b),

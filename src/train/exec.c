@@ -8,13 +8,31 @@
 #include "train/plant_ties.h"
 #include "train/plants.h"
 
+/* The GPU of a rank: of `cuda` the next usable one, of `cuda:N` the next number. */
+static int gpu_of(int ordinal, int rank) { return ordinal < 0 ? sy_device_cuda_nth(rank) : ordinal + rank; }
+
+/* A rank's own, which copies from and to the others' directly. */
+static sy_status open_gpu(int ordinal, const struct sy_mesh *m, struct sy_device **own) {
+    int mine = gpu_of(ordinal, m->rank);
+    if (m->world > 1 && mine < 0)
+        SY_FAIL(
+            SY_ERR_UNAVAILABLE,
+            "run.device = cuda: rank %d of %d has no GPU here that this build has kernels for: choose fewer "
+            "run.ranks, or run.device=cpu",
+            m->rank, m->world);
+    SY_TRY(sy_device_cuda_create(mine, own));
+    for (int r = 0; r < m->world; r++)
+        sy_device_cuda_meet(*own, gpu_of(ordinal, r));
+    return SY_OK;
+}
+
 /* pool: that ops run on, or NULL. *own: to be destroyed at the end, or NULL. */
-static sy_status open_device(const struct sy_config *c, struct sy_pool *pool, struct sy_device **own,
-                             const struct sy_device **out) {
+static sy_status open_device(const struct sy_config *c, const struct sy_mesh *m, struct sy_pool *pool,
+                             struct sy_device **own, const struct sy_device **out) {
     int ordinal;
     *own = NULL;
     if (sy_config_cuda(c, &ordinal))
-        SY_TRY(sy_device_cuda_create(ordinal, own));
+        SY_TRY(open_gpu(ordinal, m, own));
     else if (c->run.device == SY_DEVICE_GUARDED)
         SY_TRY(sy_device_guarded_create(own));
     else if (pool)
@@ -24,7 +42,7 @@ static sy_status open_device(const struct sy_config *c, struct sy_pool *pool, st
 }
 
 static sy_status make_device(struct sy_session *s) {
-    SY_TRY(open_device(s->config, s->pool, &s->own_device, &s->exec.device));
+    SY_TRY(open_device(s->config, &s->mesh, s->pool, &s->own_device, &s->exec.device));
     sy_exec_guard(&s->exec, &s->guarded);
     return SY_OK;
 }
@@ -101,7 +119,7 @@ sy_status sy_exec_plan(const struct sy_config *c, int64_t sequences, struct sy_d
     sy_exec_set_class(x, sy_config_numeric_class(c));
     SY_TRY(choose_ops(c, &x->ops));
     if (!sy_config_cuda(c, &ordinal))
-        return open_device(c, NULL, own, &x->device);
+        return open_device(c, NULL, NULL, own, &x->device);
     x->device = sy_device_cuda_planned();
     return SY_OK;
 }

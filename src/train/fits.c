@@ -32,22 +32,20 @@ sy_status sy_session_fits(const struct sy_session *s) {
     static const char *const names[] = {
         [SY_AC_NONE] = "none", [SY_AC_SELECTIVE] = "selective", [SY_AC_FULL] = "full"};
     const char *device = s->exec.device->name;
-    struct sy_cuda_about about;
+    const struct sy_cuda_about *gpu = sy_device_cuda_is(s->exec.device);
     struct sy_config other;
     size_t bytes, with;
-    int ordinal;
-    if (!sy_config_cuda(s->config, &ordinal))
+    if (!gpu)
         return SY_OK;
-    SY_TRY(sy_device_cuda_about(ordinal < 0 ? sy_device_cuda_first() : ordinal, &about));
     bytes = planned(s->config, s->params, &s->mesh);
-    if (bytes <= about.memory)
+    if (bytes <= gpu->memory)
         return SY_OK;
-    if (smaller(s, about.memory, &other, &with))
+    if (smaller(s, gpu->memory, &other, &with))
         SY_FAIL(SY_ERR_MEMORY,
                 "run.device = %s: the plan needs %.1f GiB and %s has %.1f; "
                 "training.local_batch_size = %lld with activation_checkpoint.mode = \"%s\" needs %.1f, the "
                 "same bits",
-                device, (double)bytes / GIB, about.name, (double)about.memory / GIB,
+                device, (double)bytes / GIB, gpu->name, (double)gpu->memory / GIB,
                 (long long)other.training.local_batch_size, names[other.activation_checkpoint.mode],
                 (double)with / GIB);
     SY_FAIL(SY_ERR_MEMORY,
@@ -55,6 +53,6 @@ sy_status sy_session_fits(const struct sy_session *s) {
             "all of it "
             "recomputed: choose fewer model.n_layers (now %lld) or another model; `switchyard plan` says "
             "what takes it",
-            device, (double)bytes / GIB, about.name, (double)about.memory / GIB,
+            device, (double)bytes / GIB, gpu->name, (double)gpu->memory / GIB,
             (long long)s->config->model.n_layers);
 }

@@ -7,14 +7,10 @@
 
 /* A GPU that is left alone is said; one that computes, too. */
 static void log_device(const struct sy_session *s, const struct sy_log *log) {
-    struct sy_cuda_about about;
-    int ordinal;
-    if (sy_config_cuda(s->config, &ordinal)) {
-        if (ordinal < 0)
-            ordinal = sy_device_cuda_first();
-        if (sy_device_cuda_about(ordinal, &about) == SY_OK)
-            sy_log_info(log, "%s: %s, %.1f GiB", s->exec.device->name, about.name,
-                        (double)about.memory / (1u << 30));
+    const struct sy_cuda_about *gpu = sy_device_cuda_is(s->exec.device);
+    if (gpu) {
+        sy_log_info(log, "%s: %s, %.1f GiB%s", s->exec.device->name, gpu->name,
+                    (double)gpu->memory / (1u << 30), s->mesh.world > 1 ? "; each rank has a GPU" : "");
     } else if (sy_config_layer_of(s->config, "run.device") == SY_LAYER_RULE && sy_hopper_here()) {
         sy_log_info(
             log,

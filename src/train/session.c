@@ -211,9 +211,16 @@ sy_status sy_session_create_cache(struct sy_config *config, const struct sy_log 
 /* What is not computed over ranks yet. */
 static sy_status check_axes(const struct sy_config *c, const struct sy_mesh *m, const struct sy_comm *world) {
     int ordinal;
-    if (m->world > 1 && sy_config_cuda(c, &ordinal))
+    if (m->world > 1 && sy_config_cuda(c, &ordinal) && !world->ops->windows)
+        return sy_config_fail(c, "run.device",
+                              "%d ranks that are processes compute on CPUs: choose \"cpu\", or ranks of one "
+                              "process, each with a GPU of this host (run.ranks)",
+                              m->world);
+    if (m->ep > 1 && c->parallelism.expert_parallel_comm_backend == SY_COMM_DIRECT &&
+        sy_config_cuda(c, &ordinal))
         return sy_config_fail(
-            c, "run.device", "%d ranks compute on CPUs in this build: choose \"cpu\", or one rank", m->world);
+            c, "parallelism.expert_parallel_comm_backend",
+            "direct writes into the memory of CPUs: choose \"auto\" or \"standard\" on GPUs");
     if (m->ep > 1 && c->parallelism.expert_parallel_comm_backend == SY_COMM_DIRECT && !world->ops->windows)
         return sy_config_fail(
             c, "parallelism.expert_parallel_comm_backend",

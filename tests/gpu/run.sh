@@ -12,4 +12,7 @@ done
 for script in commands train generate; do
     BIN=$build/switchyard sh tests/gpu/$script.sh || { echo "$script.sh failed"; bad=1; }
 done
+BIN=$build/switchyard sh tests/gpu/ranks.sh
+rc=$?
+[ $rc -eq 0 ] || [ $rc -eq 77 ] || { echo "ranks.sh failed"; bad=1; }
 exit $bad

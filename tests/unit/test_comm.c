@@ -335,6 +335,80 @@ static void no_thread(void **state) {
 #endif
 }
 
+/* --- memory that is not the host's ---------------------------------------------------------------- */
+
+static atomic_int n_moved, move_that_fails; /* from 1; 0: none */
+
+static sy_status mover(void *to, const void *from, size_t bytes) {
+    if (++n_moved == move_that_fails)
+        SY_FAIL(SY_ERR_RUNTIME, "no way for %zu bytes", bytes);
+    memcpy(to, from, bytes);
+    return SY_OK;
+}
+
+static sy_status ring(struct room *room, const struct sy_comm *c) {
+    struct sy_comm_request sends, comes;
+    int to = (c->rank + 1) % c->size, from = (c->rank + c->size - 1) % c->size, mine = 100 + c->rank, got = 0;
+    SY_TRY(c->ops->recv_begin(c, from, 7, &got, sizeof got, &comes));
+    SY_TRY(c->ops->send_begin(c, to, 7, &mine, sizeof mine, &sends));
+    SY_TRY(c->ops->wait(c, &sends));
+    SY_TRY(c->ops->wait(c, &comes));
+    check(room, c, got == 100 + from);
+    return SY_OK;
+}
+
+static sy_status exchanges_and_messages(const struct sy_comm *c, void *arg) {
+    struct room *room = arg;
+    room->ran[c->rank]++;
+    for (int round = 0; round < room->rounds; round++) {
+        exchange(room, c, round);
+        fly(room, c, round);
+        SY_TRY(ring(room, c));
+    }
+    return SY_OK;
+}
+
+/* Every byte of an exchange or message goes through the mover, each part once. */
+static void moved(void **state) {
+    (void)state;
+    if (!are_threads())
+        skip();
+    n_moved = move_that_fails = 0;
+    struct room room = {.rounds = 20};
+    assert_int_equal(sy_comm_threads_run_moved(3, mover, exchanges_and_messages, &room), SY_OK);
+    assert_all_right(&room, 3);
+    assert_true(n_moved > 20 * 3); /* messages alone */
+    int rings = n_moved;
+    room.rounds = 0;
+    assert_int_equal(sy_comm_threads_run_moved(3, mover, exchanges_and_messages, &room), SY_OK);
+    assert_int_equal(n_moved, rings);
+}
+
+/* Each rank gives each 4 bytes; 1: nothing came but a zero. */
+static sy_status four_bytes(const struct sy_comm *c, void *arg) {
+    int send[3] = {1, 1, 1}, recv[3] = {0};
+    const int64_t at[4] = {0, 4, 8, 12};
+    (void)arg;
+    sy_status status = c->ops->all_to_all(c, SY_OK, send, at, recv, at);
+    return status == SY_OK ? c->ops->agree(c, SY_OK) : status;
+}
+
+/* Whichever copy it is, all ranks are told, and none waits for ever. */
+static void a_move_that_fails(void **state) {
+    (void)state;
+    if (!are_threads())
+        skip();
+    for (int at = 1; at <= 9; at++) {
+        n_moved = 0;
+        move_that_fails = at;
+        assert_int_equal(sy_comm_threads_run_moved(3, mover, four_bytes, NULL), SY_ERR_RUNTIME);
+        assert_non_null(strstr(sy_error_message(), "no way for 4 bytes"));
+    }
+    n_moved = move_that_fails = 0;
+    assert_int_equal(sy_comm_threads_run_moved(3, mover, four_bytes, NULL), SY_OK);
+    assert_int_equal(n_moved, 9);
+}
+
 static int all_tests(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(self_is_a_transport),
@@ -342,6 +416,8 @@ static int all_tests(void) {
         cmocka_unit_test(thousand_rounds),
         cmocka_unit_test(agreement),
         cmocka_unit_test(bad_ranks),
+        cmocka_unit_test(moved),
+        cmocka_unit_test(a_move_that_fails),
         cmocka_unit_test(failing_without_a_collective),
         cmocka_unit_test(failures_are_agreed_on),
         cmocka_unit_test(nobody_waits_for_more_than_begins),
