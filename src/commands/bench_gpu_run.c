@@ -51,7 +51,8 @@ const struct sy_gpu_sizes sy_gpu_sizes = {
 
 /* --- ops without a row ---------------------------------------------------------------------------------- */
 
-static const char over_ranks[] = "it is of runs over ranks, which compute on CPUs";
+static const char over_ranks[] =
+    "it is of runs over ranks: `bench model --run.ranks=2 --run.device=cuda` times it";
 static const struct {
     const char *op, *why;
 } untimed[] = {

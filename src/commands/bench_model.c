@@ -175,12 +175,13 @@ static const double SHEET = 989e12;
 
 static void print_gpu(const struct run *r, double tokens_per_s, const struct sy_io *io) {
     double flops = tokens_per_s * r->session->flops_per_token;
+    int gpus = r->session->mesh.world;
     sy_io_printf(
         io,
-        "%.1f TFLOP/s, %.1f %% of the data sheet's 989 (MFU); host %.2f ms a step without its waits; "
+        "%.1f TFLOP/s%s, %.1f %% of the data sheet's 989 (MFU); host %.2f ms a step without its waits; "
         "%lld launches and %lld waits a step\n",
-        flops * 1e-12, 100 * flops / SHEET, r->host_ms, (long long)r->counts.launches,
-        (long long)r->counts.waits);
+        flops * 1e-12 / gpus, gpus > 1 ? " a GPU" : "", 100 * flops / gpus / SHEET, r->host_ms,
+        (long long)r->counts.launches, (long long)r->counts.waits);
 }
 
 static void print_text(struct run *r, const struct sy_io *io) {
@@ -270,8 +271,8 @@ static void print_json(struct run *r, const char *name, const struct sy_io *io) 
     if (r->gpu)
         sy_io_printf(io, ",\"tflops\":%.2f,\"mfu\":%.4f,\"host_ms\":%.3f,\"launches\":%lld,\"waits\":%lld",
                      n.tokens_per_s * r->session->flops_per_token * 1e-12,
-                     n.tokens_per_s * r->session->flops_per_token / SHEET, r->host_ms,
-                     (long long)r->counts.launches, (long long)r->counts.waits);
+                     n.tokens_per_s * r->session->flops_per_token / SHEET / r->session->mesh.world,
+                     r->host_ms, (long long)r->counts.launches, (long long)r->counts.waits);
     sy_io_printf(io, "}\n");
 }
 

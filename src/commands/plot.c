@@ -5,6 +5,7 @@
 
 #include "report/plot.h"
 #include "base/sized.h"
+#include "report/state.h"
 #include "train/io.h"
 
 enum { MAX_WIDTH = 4096, HEIGHT = 10, MAX_HEIGHT = 200 };

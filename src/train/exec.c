@@ -14,7 +14,7 @@ static int gpu_of(int ordinal, int rank) { return ordinal < 0 ? sy_device_cuda_n
 /* A rank's own, which copies from and to the others' directly. */
 static sy_status open_gpu(int ordinal, const struct sy_mesh *m, struct sy_device **own) {
     int mine = gpu_of(ordinal, m->rank);
-    if (m->world > 1 && mine < 0)
+    if (mine < 0 && sy_device_cuda_first() >= 0)
         SY_FAIL(
             SY_ERR_UNAVAILABLE,
             "run.device = cuda: rank %d of %d has no GPU here that this build has kernels for: choose fewer "
