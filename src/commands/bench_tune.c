@@ -83,7 +83,7 @@ static void measure(struct tune *t, const struct product_call *c, struct timed *
     for (int r = 0; r < ROUNDS; r++)
         for (int i = 0; i < n && t->status == SY_OK; i++)
             at[i].round[r] = queue(t, c, at[i].size, calls) / calls;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n && t->status == SY_OK; i++) {
         qsort(at[i].round, ROUNDS, sizeof(double), sy_bench_by_time);
         at[i].seconds = at[i].round[ROUNDS / 2];
     }
@@ -187,54 +187,6 @@ static void tune_each_dw(const struct sy_exec *x, const struct sy_linear_dw *op)
     }
 }
 
-/* --- a configuration ------------------------------------------------------------------------------------ */
-
-static void install(struct tune *t, struct sy_exec *x) {
-    t->inner = x->ops;
-    t->ops = *x->ops;
-    t->ops.inner = x->ops;
-    t->ops.linear = tune_linear;
-    t->ops.linear_dx = tune_linear_dx;
-    t->ops.linear_dw = tune_each_dw;
-    x->ops = &t->ops;
-    x->tuning = &t->tuning;
-}
-
-struct job {
-    const char *name;
-    struct sy_config *config;
-    const struct sy_io *io;
-    FILE *to;
-    int rows;
-};
-
-static sy_status run(const struct sy_comm *world, void *arg) {
-    struct job *job = arg;
-    struct sy_log log = sy_io_log(job->io);
-    struct sy_session *session = NULL;
-    struct sy_step_result result;
-    struct tune *t = calloc(1, sizeof *t);
-    if (!t)
-        SY_FAIL(SY_ERR_MEMORY, "bench tune: no memory for the shapes of a step");
-    t->io = job->io;
-    t->to = job->to;
-    sy_status status = sy_session_join(
-        &(struct sy_session_options){
-            .config = job->config, .log = &log, .parts = SY_SESSION_TRAIN | SY_SESSION_INIT, .world = world},
-        &session);
-    if (status == SY_OK) {
-        install(t, &session->exec);
-        print_head(job->name, job->io);
-        sy_bench_fill(session, 0, 1);
-        status = sy_session_step_filled(session, 0, &result);
-    }
-    status = status == SY_OK ? t->status : status;
-    job->rows = t->n_rows;
-    sy_session_destroy(session);
-    free(t);
-    return status;
-}
-
 /* --- the file of rows ----------------------------------------------------------------------------------- */
 
 static sy_status failed(const char *path) {
@@ -261,23 +213,75 @@ static sy_status close_rows(const char *path, FILE *to) {
     return SY_OK;
 }
 
+/* --- a configuration ------------------------------------------------------------------------------------ */
+
+static void install(struct tune *t, struct sy_exec *x) {
+    t->inner = x->ops;
+    t->ops = *x->ops;
+    t->ops.inner = x->ops;
+    t->ops.linear = tune_linear;
+    t->ops.linear_dx = tune_linear_dx;
+    t->ops.linear_dw = tune_each_dw;
+    x->ops = &t->ops;
+    x->tuning = &t->tuning;
+}
+
+struct job {
+    const char *name, *tiles; /* a file, or NULL */
+    struct sy_config *config;
+    const struct sy_io *io;
+    int rows;
+};
+
+static sy_status tune_step(struct tune *t, struct sy_session *session, const struct job *job) {
+    struct sy_step_result result;
+    SY_TRY(open_rows(job->tiles, &t->to));
+    install(t, &session->exec);
+    print_head(job->name, job->io);
+    sy_bench_fill(session, 0, 1);
+    sy_status status = sy_session_step_filled(session, 0, &result), closed = close_rows(job->tiles, t->to);
+    status = status == SY_OK ? t->status : status;
+    return status == SY_OK ? closed : status;
+}
+
+static sy_status run(const struct sy_comm *world, void *arg) {
+    struct job *job = arg;
+    struct sy_log log = sy_io_log(job->io);
+    struct sy_session *session = NULL;
+    struct tune *t = calloc(1, sizeof *t);
+    if (!t)
+        SY_FAIL(SY_ERR_MEMORY, "bench tune: no memory for the shapes of a step");
+    t->io = job->io;
+    sy_status status = sy_session_join(
+        &(struct sy_session_options){
+            .config = job->config, .log = &log, .parts = SY_SESSION_TRAIN | SY_SESSION_INIT, .world = world},
+        &session);
+    if (status == SY_OK)
+        status = tune_step(t, session, job);
+    job->rows = t->n_rows;
+    sy_session_destroy(session);
+    free(t);
+    return status;
+}
+
 sy_status sy_bench_tune(const char *name, struct sy_config *config, const struct sy_bench_tune_options *given,
                         const struct sy_io *io) {
     struct sy_bench_tune_options own;
     struct sy_log log = sy_io_log(io);
-    struct job job = {name, config, io, NULL, 0};
-    int ordinal;
+    int ordinal, ranks;
     SY_TRY(SY_OPTIONS(sy_bench_tune_options, given, &own));
+    struct job job = {name, own.tiles, config, io, 0};
     SY_TRY(sy_start_finish(config, &log));
     if (!sy_config_cuda(config, &ordinal))
         SY_FAIL(SY_ERR_USAGE, "bench tune %s: run.device = %s: tiles are a GPU's: --run.device=cuda", name,
                 sy_config_word(config, "run.device"));
-    SY_TRY(open_rows(own.tiles, &job.to));
     struct sy_world_options world = sy_world_options(config);
-    sy_status status = sy_world_run(&world, run, &job), closed = close_rows(own.tiles, job.to);
-    status = status == SY_OK ? closed : status;
-    if (status == SY_OK)
-        sy_io_printf(io, "%d rows%s%s\n", job.rows, own.tiles ? " in " : ": --tiles FILE keeps them",
-                     own.tiles ? own.tiles : "");
-    return status;
+    SY_TRY(sy_world_size(&world, &ranks, NULL));
+    if (ranks > 1)
+        SY_FAIL(SY_ERR_USAGE, "bench tune %s: %d ranks: one measures its GPU alone: choose run.ranks = 1",
+                name, ranks);
+    SY_TRY(sy_world_run(&world, run, &job));
+    sy_io_printf(io, "%d rows%s%s\n", job.rows, own.tiles ? " in " : ": --tiles FILE keeps them",
+                 own.tiles ? own.tiles : "");
+    return SY_OK;
 }

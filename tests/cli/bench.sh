@@ -73,7 +73,7 @@ expect 0 "bench ops --class --tier"
 same "$(wc -l <"$room/out")" 2 "bench ops of one class and tier"
 says '"op":"linear",.*"flops":[1-9][0-9]*,.*"peak_gflops":0.00,.*"share":null,"bound":null' "bench ops: tier ref has no peak"
 says '"op":"norm",.*"flops":0,.*"copy_gbytes_s":[1-9][0-9.]*,"share":0\.[0-9]+,"bound":"copy"' "bench ops: bytes"
-for words in "--device cuda" "--json" "--steps 3" "--tiles" "--tiles=" "--run.device=cpu"; do
+for words in "--device cuda" "--json" "--steps 3" "--tiles" "--tiles=" "--run.ranks=2 --numerics.class=sm90" "--run.device=cpu"; do
     # shellcheck disable=SC2086
     run bench tune micro_gqa $words
     expect 2 "bench tune $words"
