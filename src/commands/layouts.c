@@ -8,6 +8,7 @@
 #include "ops/ops.h"
 #include "parallel/mesh.h"
 #include "train/classes.h"
+#include "train/exec.h"
 
 /* The first value is the plainest. */
 static const char *const values[SY_N_LAYOUT_FACTORS][SY_LAYOUT_VALUES] = {
@@ -187,6 +188,15 @@ static int is_of_processes(const struct sy_layout *l, int processes) {
            (number(l, SY_LAYOUT_ranks) == processes && strcmp(word(l, SY_LAYOUT_exchange), "direct") != 0);
 }
 
+/* On GPUs each rank has one (why one alone has none, its session says), direct dispatch is not there, and
+ * threads and tiers of the CPU mean nothing. */
+static int is_of_gpus(const struct sy_config *c, const struct sy_layout *l) {
+    int ordinal, last = number(l, SY_LAYOUT_ranks) - 1;
+    return !sy_config_cuda(c, &ordinal) ||
+           ((last == 0 || sy_exec_gpu(c, last) >= 0) && l->of[SY_LAYOUT_threads] == 0 &&
+            l->of[SY_LAYOUT_tier] == 0 && strcmp(word(l, SY_LAYOUT_exchange), "direct") != 0);
+}
+
 static sy_status list_admissible(const struct sy_config *c, int processes,
                                  const struct sy_layouts_wanted *wanted, struct sy_layout **out, int *n) {
     size_t all = 1;
@@ -197,7 +207,8 @@ static sy_status list_admissible(const struct sy_config *c, int processes,
     if (!list)
         SY_FAIL(SY_ERR_MEMORY, "no memory for %zu layouts", all);
     do {
-        if (is_wanted(wanted, &l) && is_of_processes(&l, processes) && is_admissible(c, &l))
+        if (is_wanted(wanted, &l) && is_of_processes(&l, processes) && is_of_gpus(c, &l) &&
+            is_admissible(c, &l))
             list[(*n)++] = l;
     } while (next(&l));
     if (*n == 0) {

@@ -201,7 +201,8 @@ void sy_device_cuda_meet(const struct sy_device *d, int other) {
     struct sy_cuda *g = sy_cuda_of(d);
     int can = 0;
     cudaSetDevice(g->ordinal);
-    if (other != g->ordinal && cudaDeviceCanAccessPeer(&can, g->ordinal, other) == cudaSuccess && can)
+    if (other >= 0 && other != g->ordinal &&
+        cudaDeviceCanAccessPeer(&can, g->ordinal, other) == cudaSuccess && can)
         cudaDeviceEnablePeerAccess(other, 0);
     cudaGetLastError(); /* it was before, or copies go through the host */
 }

@@ -8,21 +8,28 @@
 #include "train/plant_ties.h"
 #include "train/plants.h"
 
-/* The GPU of a rank: of `cuda` the next usable one, of `cuda:N` the next number. */
-static int gpu_of(int ordinal, int rank) { return ordinal < 0 ? sy_device_cuda_nth(rank) : ordinal + rank; }
+int sy_exec_gpu(const struct sy_config *c, int rank) {
+    const char *why;
+    int ordinal;
+    if (!sy_config_cuda(c, &ordinal))
+        return -1;
+    if (ordinal < 0)
+        return sy_device_cuda_nth(rank);
+    return ordinal + rank < sy_device_cuda_count(&why) ? ordinal + rank : -1;
+}
 
-/* A rank's own, which copies from and to the others' directly. */
-static sy_status open_gpu(int ordinal, const struct sy_mesh *m, struct sy_device **own) {
-    int mine = gpu_of(ordinal, m->rank);
-    if (mine < 0 && sy_device_cuda_first() >= 0)
-        SY_FAIL(
-            SY_ERR_UNAVAILABLE,
-            "run.device = cuda: rank %d of %d has no GPU here that this build has kernels for: choose fewer "
-            "run.ranks, or run.device=cpu",
-            m->rank, m->world);
-    SY_TRY(sy_device_cuda_create(mine, own));
+/* A rank's own, which copies from and to the others' directly. Why rank 0 has none its device says. */
+static sy_status open_gpu(const struct sy_config *c, int ordinal, const struct sy_mesh *m,
+                          struct sy_device **own) {
+    int mine = sy_exec_gpu(c, m->rank);
+    if (mine < 0 && sy_exec_gpu(c, 0) >= 0)
+        SY_FAIL(SY_ERR_UNAVAILABLE,
+                "run.device = %s: rank %d of %d has no GPU here that this build has kernels for: choose "
+                "fewer run.ranks, or run.device=cpu",
+                sy_config_word(c, "run.device"), m->rank, m->world);
+    SY_TRY(sy_device_cuda_create(mine < 0 ? ordinal : mine, own));
     for (int r = 0; r < m->world; r++)
-        sy_device_cuda_meet(*own, gpu_of(ordinal, r));
+        sy_device_cuda_meet(*own, sy_exec_gpu(c, r));
     return SY_OK;
 }
 
@@ -32,7 +39,7 @@ static sy_status open_device(const struct sy_config *c, const struct sy_mesh *m,
     int ordinal;
     *own = NULL;
     if (sy_config_cuda(c, &ordinal))
-        SY_TRY(open_gpu(ordinal, m, own));
+        SY_TRY(open_gpu(c, ordinal, m, own));
     else if (c->run.device == SY_DEVICE_GUARDED)
         SY_TRY(sy_device_guarded_create(own));
     else if (pool)

@@ -7,6 +7,10 @@
 /* A rank's share of the process's threads, at least one. */
 int sy_exec_threads(const struct sy_config *config, const struct sy_mesh *mesh);
 
+/* The GPU of a rank: of run.device = cuda the next usable one, of cuda:N the next number. -1: there is none;
+ * of another device, too. */
+int sy_exec_gpu(const struct sy_config *config, int rank);
+
 /* A GPU's ops share one workspace; a CPU's have one a thread. */
 char *sy_exec_take_scratch(const struct sy_config *config, int threads, size_t bytes, struct sy_arena *arena);
 

@@ -37,4 +37,9 @@ for name in both alone; do
     done
 done
 same "$(history both)" "$(history alone)" "a checkpoint of $gpus of $device, gone on from on one"
+[ "${device#cuda}" = "$device" ] || {
+    run verify configs/micro_gqa.toml --run.device="$device" --numerics.class=sm90 --steps 2 --layouts 8
+    expect 0 "verify on $device"
+    says "^ +$gpus +[0-9]+ .* same$" "verify on $device: layouts of $gpus ranks"
+}
 finish
