@@ -85,10 +85,11 @@ static int is_over(const struct exchange *x, int rank) {
     return f->left == 0 || (x->slot->complete >= x->number && fault_of(x)->status != SY_OK && f->moving == 0);
 }
 
-static void part_moves(struct sy_team *t, const struct exchange *x, int rank, int by) {
+/* by: 1 on its way, -1 not any more; there: it has arrived. */
+static void part_moves(struct sy_team *t, const struct exchange *x, int rank, int by, int there) {
     struct flight *f = &x->slot->flight[rank];
     f->moving += by;
-    f->left += by < 0 ? by : 0;
+    f->left -= there;
     if (f->moving == 0 && is_over(x, rank))
         sy_team_wake(t, rank);
 }
@@ -101,21 +102,21 @@ static int carry(const struct sy_comm *c, const struct exchange *x, int from, in
     if (source->number != x->number || target->number != x->number || target->taken[from] ||
         fault_of(x)->status != SY_OK || !sy_team_move_begin(t))
         return 0;
+    sy_status status = SY_OK;
     target->taken[from] = 1;
-    part_moves(t, x, from, 1);
-    part_moves(t, x, to, 1);
+    part_moves(t, x, from, 1, 0);
+    part_moves(t, x, to, 1, 0);
     int64_t first = source->send_at[to], bytes = source->send_at[to + 1] - first;
     if (bytes > 0) {
         assert(target->recv_at[from + 1] - target->recv_at[from] >= bytes);
         sy_team_unlock(t);
-        sy_status status =
-            sy_team_move(t, target->recv + target->recv_at[from], source->send + first, (size_t)bytes);
+        status = sy_team_move(t, target->recv + target->recv_at[from], source->send + first, (size_t)bytes);
         sy_team_lock(t);
         sy_team_moved(t, status);
     }
     sy_team_move_end(t);
-    part_moves(t, x, from, -1);
-    part_moves(t, x, to, -1); /* from == to: twice the same */
+    part_moves(t, x, from, -1, status == SY_OK);
+    part_moves(t, x, to, -1, status == SY_OK); /* from == to: twice the same */
     return 1;
 }
 

@@ -83,7 +83,7 @@ static int is_done(const struct sy_comm *c, void *arg) {
         sy_team_lock(t);
         sy_team_moved(t, status);
         sy_team_move_end(t);
-        r->done = mate->done = 1;
+        r->done = mate->done = status == SY_OK;
         sy_team_wake(t, r->kind == SY_COMM_RECV ? r->from : r->to);
     }
     return r->done;

@@ -368,6 +368,8 @@ static sy_status exchanges_and_messages(const struct sy_comm *c, void *arg) {
     return SY_OK;
 }
 
+static sy_status only_messages(const struct sy_comm *c, void *arg) { return ring(arg, c); }
+
 /* Every byte of an exchange or message goes through the mover, each part once. */
 static void moved(void **state) {
     (void)state;
@@ -384,29 +386,36 @@ static void moved(void **state) {
     assert_int_equal(n_moved, rings);
 }
 
-/* Each rank gives each 4 bytes; 1: nothing came but a zero. */
+/* Each rank gives each 4 bytes: who is told that they came has them. */
 static sy_status four_bytes(const struct sy_comm *c, void *arg) {
     int send[3] = {1, 1, 1}, recv[3] = {0};
     const int64_t at[4] = {0, 4, 8, 12};
-    (void)arg;
+    struct room *room = arg;
     sy_status status = c->ops->all_to_all(c, SY_OK, send, at, recv, at);
+    check(room, c, status != SY_OK || (recv[0] == 1 && recv[1] == 1 && recv[2] == 1));
     return status == SY_OK ? c->ops->agree(c, SY_OK) : status;
 }
 
 /* Whichever copy it is, all ranks are told, and none waits for ever. */
 static void a_move_that_fails(void **state) {
     (void)state;
+    struct room room = {.rounds = 1};
     if (!are_threads())
         skip();
+    n_moved = 0;
+    move_that_fails = 1;
+    assert_int_equal(sy_comm_threads_run_moved(3, mover, only_messages, &room), SY_ERR_RUNTIME);
     for (int at = 1; at <= 9; at++) {
         n_moved = 0;
         move_that_fails = at;
-        assert_int_equal(sy_comm_threads_run_moved(3, mover, four_bytes, NULL), SY_ERR_RUNTIME);
+        assert_int_equal(sy_comm_threads_run_moved(3, mover, four_bytes, &room), SY_ERR_RUNTIME);
         assert_non_null(strstr(sy_error_message(), "no way for 4 bytes"));
     }
     n_moved = move_that_fails = 0;
-    assert_int_equal(sy_comm_threads_run_moved(3, mover, four_bytes, NULL), SY_OK);
+    assert_int_equal(sy_comm_threads_run_moved(3, mover, four_bytes, &room), SY_OK);
     assert_int_equal(n_moved, 9);
+    for (int r = 0; r < 3; r++)
+        assert_int_equal(room.wrong[r], 0);
 }
 
 static int all_tests(void) {
