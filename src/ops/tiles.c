@@ -10,7 +10,7 @@ static const struct {
     const char *name;
     int least, percent[3]; /* of tiles of 256, 128, 64 columns */
 } products[] = {
-#define X(name, least, of_128, of_64) {#name, least, {100, of_128, of_64}},
+#define X(name, of_128, of_64) {#name, SY_LEAST_##name, {100, of_128, of_64}},
     SY_PRODUCT_LIST(X)
 #undef X
 };

@@ -11,26 +11,33 @@
 
 #include <stdint.h>
 
-/* X(name, fewest columns of a tile, percent of a 256-column tile's time that an output takes in tiles of 128 and
- * of 64 columns; 0: no such tiles). nt: y = x W^T; nn: dx = dy W; tn: dW = dy^T x of groups; list: of dense
- * matrices in one launch. Measured on an H200, in large products (`switchyard bench tune`). */
-#define SY_PRODUCT_LIST(X)         \
-    X(nt, 64, 104, 166)            \
-    X(nt_f32, 64, 107, 167)        \
-    X(nt_add, 64, 105, 170)        \
-    X(nt_swiglu, 128, 128, 0)      \
-    X(nn, 128, 103, 0)             \
-    X(nn_swiglu_back, 128, 102, 0) \
-    X(tn_leaf, 128, 107, 0)        \
-    X(tn_fold, 128, 107, 0)        \
-    X(list_leaf, 128, 104, 0)      \
-    X(list_fold, 128, 104, 0)
+/* X(name, percent of a 256-column tile's time that an output takes in tiles of 128 and of 64 columns; 0: no
+ * such tiles). nt: y = x W^T; nn: dx = dy W; tn: dW = dy^T x of groups; list: of dense matrices in one launch.
+ * Measured on an H200, in large products (`switchyard bench tune`). */
+#define SY_PRODUCT_LIST(X)    \
+    X(nt, 104, 166)           \
+    X(nt_f32, 107, 167)       \
+    X(nt_add, 105, 170)       \
+    X(nt_swiglu, 128, 0)      \
+    X(nn, 103, 0)             \
+    X(nn_swiglu_back, 102, 0) \
+    X(tn_leaf, 107, 0)        \
+    X(tn_fold, 107, 0)        \
+    X(list_leaf, 104, 0)      \
+    X(list_fold, 104, 0)
 
 enum sy_product {
-#define X(name, least, of_128, of_64) SY_PRODUCT_##name,
+#define X(name, of_128, of_64) SY_PRODUCT_##name,
     SY_PRODUCT_LIST(X)
 #undef X
         SY_N_PRODUCTS
+};
+
+/* Fewest columns of a tile: those that kernels are built for. */
+enum {
+#define X(name, of_128, of_64) SY_LEAST_##name = (of_64) > 0 ? 64 : 128,
+    SY_PRODUCT_LIST(X)
+#undef X
 };
 
 /* C [m, n], chains of k. Bounds: nt, nn: m is that of the rows of all groups; tn: k is, and each group has a
@@ -67,8 +74,8 @@ const char *sy_product_name(enum sy_product product);
 int sy_product_least(enum sy_product product); /* columns */
 int sy_product_same(const struct sy_product_shape *a, const struct sy_product_shape *b);
 
-/* Local. By the row of the nearest shape: the same but for its rows, which are less than 1.5 times as many, or as
- * few; of several the last. columns 0: there is none. */
+/* Local. By the row of the nearest shape: the same but for its rows, which are less than 1.5 times as many, or
+ * as few; of several the last. columns 0: there is none. */
 struct sy_tile_size sy_tile_measured(const struct sy_tile_row *rows, int n, int multiprocessors,
                                      const struct sy_product_shape *shape);
 /* Local. By the table if it has the shape, else by the rule. tuning: NULL but where products are measured. */

@@ -57,7 +57,7 @@ int sy_cuda_linear_dx_back_gemm(const struct sy_exec *x, const struct sy_linear_
     m.c[2] = result(x, op->hw, f, rows);
     p.w = op->w;
     p.block = op->dw ? (float *)op->a.data : nullptr; // a' itself is nowhere
-    launch<NN, SWIGLU_BACK, 128>(x, "linear_dx", m, p, tiles_of(p), tile.columns);
+    launch<NN, SWIGLU_BACK, SY_LEAST_nn_swiglu_back>(x, "linear_dx", m, p, tiles_of(p), tile.columns);
     if (op->dw) {
         dw_of_blocks<<<sy_cuda_blocks(rows, DW_THREADS), DW_THREADS, 0, sy_cuda_stream(x)>>>(
             op->rows, p.block, gemm::blocks(f, 128), op->dw);

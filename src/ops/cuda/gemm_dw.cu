@@ -59,9 +59,9 @@ int sy_cuda_linear_dw_gemm(const struct sy_exec *x, const struct sy_dw *q) {
     if (q->acc)
         (q->fold ? tn_fold_on : tn_leaf_on)(x, m, p, tiles);
     else if (q->fold)
-        launch<TN, FOLD, 128>(x, "linear_dw", m, p, tiles, tile.columns);
+        launch<TN, FOLD, SY_LEAST_tn_fold>(x, "linear_dw", m, p, tiles, tile.columns);
     else
-        launch<TN, LEAF, 128>(x, "linear_dw", m, p, tiles, tile.columns);
+        launch<TN, LEAF, SY_LEAST_tn_leaf>(x, "linear_dw", m, p, tiles, tile.columns);
     return 1;
 }
 
@@ -89,9 +89,9 @@ static problem problem_of(const struct sy_exec *x, const struct sy_dw &q, int co
 static void launch_list(const struct sy_exec *x, const args &p, int fold, int64_t tiles, int columns) {
     const maps none = {};
     if (fold)
-        launch<TN_LIST, FOLD, 128>(x, "linear_dw", none, p, tiles, columns);
+        launch<TN_LIST, FOLD, SY_LEAST_list_fold>(x, "linear_dw", none, p, tiles, columns);
     else
-        launch<TN_LIST, LEAF, 128>(x, "linear_dw", none, p, tiles, columns);
+        launch<TN_LIST, LEAF, SY_LEAST_list_leaf>(x, "linear_dw", none, p, tiles, columns);
 }
 
 // One tile for all: their outputs together, as wide as the widest.

@@ -56,7 +56,7 @@ static int gated(const struct sy_exec *x, const struct sy_linear *op, maps &m) {
     args p = args_of(op->rows, f, tile.columns / 2, tile.band);
     p.blocks[0] = gemm::blocks(op->k, BK);
     p.by_name = by_name(op);
-    launch<NT, SWIGLU, 128>(x, "linear", m, p, tiles_of(p), tile.columns);
+    launch<NT, SWIGLU, SY_LEAST_nt_swiglu>(x, "linear", m, p, tiles_of(p), tile.columns);
     return 1;
 }
 

@@ -2,5 +2,5 @@
 #include "ops/cuda/gemm_launch.cuh"
 
 void gemm::nt_store(const struct sy_exec *x, const char *op, const maps &m, const args &p, int columns) {
-    launch<NT, STORE, 64>(x, op, m, p, tiles_of(p), columns);
+    launch<NT, STORE, SY_LEAST_nt>(x, op, m, p, tiles_of(p), columns);
 }
