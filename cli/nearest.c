@@ -1,37 +1,19 @@
 /* What was meant by a command or an option of one that there is not. */
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cli.h"
-
-enum { MOST_BYTES = 24 };
-
-/* Levenshtein's distance; '_' is '-'. Words longer than MOST_BYTES are far from all. */
-static int distance(const char *a, const char *b) {
-    int row[MOST_BYTES + 1], n = (int)strnlen(b, MOST_BYTES + 1), m = (int)strnlen(a, MOST_BYTES + 1);
-    if (n > MOST_BYTES || m > MOST_BYTES)
-        return INT32_MAX;
-    for (int j = 0; j <= n; j++)
-        row[j] = j;
-    for (int i = 1; i <= m; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= n; j++) {
-            int best = diagonal + ((a[i - 1] == '_' ? '-' : a[i - 1]) != b[j - 1]);
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
 
 /* How far a word is from a name: 0 the name, 1 its beginning (3 letters and more), then edits, at most one in
  * three letters (two in five, as two that changed places are); INT32_MAX: it is another. */
 static int far(const char *word, const char *name) {
     size_t n = strlen(word);
-    int edits = distance(word, name);
+    char dashed[64]; /* '_' is '-' */
+    snprintf(dashed, sizeof dashed, "%s", word);
+    for (char *c = dashed; *c; c++)
+        *c = *c == '_' ? '-' : *c;
+    int edits = sy_word_distance(dashed, name);
     if (edits && n >= 3 && strncmp(word, name, n) == 0)
         return 1;
     return edits <= ((int)(n < strlen(name) ? n : strlen(name)) + 1) / 3 ? edits : INT32_MAX;

@@ -91,6 +91,9 @@ const char *sy_config_problem(const struct sy_config *config, int i, int *n);
  * ("learning_rate"); NULL if nothing is. Static. */
 const char *sy_option_meant(const char *name);
 
+/* Local. Levenshtein's distance of two words, each cut to 128 bytes. */
+int sy_word_distance(const char *a, const char *b);
+
 /* Local. The i-th key, in the order of docs/CONFIG.md, and the i-th word that a key takes one of (true and
  * false; flavors); NULL past the last. Static. */
 const char *sy_option_key(int i);

@@ -18,8 +18,7 @@ static const struct {
 #include "config/aliases.def"
 };
 
-/* Levenshtein's distance; both are cut to SY_KEY_BYTES. */
-static int distance(const char *a, const char *b) {
+int sy_word_distance(const char *a, const char *b) {
     int row[SY_KEY_BYTES + 1], n = (int)strnlen(b, SY_KEY_BYTES), m = (int)strnlen(a, SY_KEY_BYTES);
     for (int j = 0; j <= n; j++)
         row[j] = j;
@@ -65,7 +64,8 @@ const char *sy_option_meant(const char *key) {
         return NULL;
     int best = -1;
     for (int i = -1; (i = sy_option_by_last_part(last_part(name), i)) >= 0;)
-        if (best < 0 || distance(name, sy_options[i].key) < distance(name, sy_options[best].key))
+        if (best < 0 ||
+            sy_word_distance(name, sy_options[i].key) < sy_word_distance(name, sy_options[best].key))
             best = i;
     return best >= 0 ? sy_options[best].key : alias_of(name);
 }
@@ -77,7 +77,8 @@ const char *sy_option_nearest(const char *key) {
         return meant;
     for (int i = 0; i < sy_n_options; i++) {
         /* the name weighs more than the section: people forget where a key lives */
-        int d = distance(key, sy_options[i].key) + 2 * distance(last_part(key), last_part(sy_options[i].key));
+        int d = sy_word_distance(key, sy_options[i].key) +
+                2 * sy_word_distance(last_part(key), last_part(sy_options[i].key));
         if (d < best_distance) {
             best = i;
             best_distance = d;
@@ -85,7 +86,7 @@ const char *sy_option_nearest(const char *key) {
     }
     const char *nearest = sy_options[best].key;
     for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++) {
-        int d = 3 * distance(last_part(key), aliases[i].theirs);
+        int d = 3 * sy_word_distance(last_part(key), aliases[i].theirs);
         if (d < best_distance) {
             nearest = aliases[i].ours;
             best_distance = d;
@@ -97,19 +98,19 @@ const char *sy_option_nearest(const char *key) {
 const char *sy_section_nearest(const char *name) {
     int best = 0;
     for (int i = 1; i < sy_n_sections; i++)
-        if (distance(name, sy_sections[i].name) < distance(name, sy_sections[best].name))
+        if (sy_word_distance(name, sy_sections[i].name) < sy_word_distance(name, sy_sections[best].name))
             best = i;
     return sy_sections[best].name;
 }
 
 const char *sy_word_nearest(const char *word) {
     const char *section = sy_section_nearest(word), *best = sy_option_meant(word);
-    int best_distance = distance(word, section);
+    int best_distance = sy_word_distance(word, section);
     if (best)
         return best;
     best = section;
     for (int i = 0; i < sy_n_options; i++) {
-        int d = distance(word, last_part(sy_options[i].key));
+        int d = sy_word_distance(word, last_part(sy_options[i].key));
         if (d < best_distance) {
             best = sy_options[i].key;
             best_distance = d;
@@ -155,7 +156,7 @@ void sy_flavor_meant(const char *name, char *out, size_t size) {
     for (int i = -1; (i = sy_flavor_like(name, i)) >= 0; n++)
         sy_putf(&to, "%s\"%s\"", n ? " or " : "", sy_flavors[i].name);
     for (int i = 1; i < sy_n_flavors; i++)
-        if (distance(name, sy_flavors[i].name) < distance(name, sy_flavors[best].name))
+        if (sy_word_distance(name, sy_flavors[i].name) < sy_word_distance(name, sy_flavors[best].name))
             best = i;
     if (!n)
         sy_putf(&to, "\"%s\"", sy_flavors[best].name);
