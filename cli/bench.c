@@ -10,8 +10,7 @@
 #include "cli.h"
 
 /* A word that ends in .toml is a file, another a flavor with the batch of configs/dsv3_debug.toml.
- * Flags win over both,
- * and over `device`, which wins over a file; NULL: the config's. */
+ * Flags win over both, and over `device`, which wins over a file; NULL: the config's. */
 static int config_of(const char *word, const char *device, int argc, char **argv, struct sy_config **out) {
     size_t n = strlen(word);
     struct sy_config *c;

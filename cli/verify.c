@@ -1,4 +1,5 @@
-/* switchyard verify CONFIG [--steps N] [--layouts N] [--only F=V] [--break NAME]: many layouts, one digest. */
+/* switchyard verify CONFIG [--steps N] [--layouts N] [--only F=V] [--break NAME]: many layouts, one
+ * digest. */
 #include <stdlib.h>
 #include <string.h>
 

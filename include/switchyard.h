@@ -488,7 +488,8 @@ struct sy_bench_scaling_options {
     int64_t steps;      /* that are measured with each number of threads, after one that is not */
     const int *threads; /* [n_threads]; n_threads 0: 1, 2, 4 and so on, and one per usable processor */
     int n_threads;
-    int cpu; /* as if each thread had a processor: a run of the threads takes the most processor time of one */
+    /* as if each thread had a processor: a run of the threads takes the most processor time of one */
+    int cpu;
     int json;
 };
 

@@ -127,9 +127,10 @@ static sy_status diff(const char *a, const char *b, int locate, const struct sy_
     *equal = 1;
     if (strlen(a) >= SY_DIFF_PATH || strlen(b) >= SY_DIFF_PATH)
         SY_FAIL(SY_ERR_USAGE, "a path is longer than %d bytes", SY_DIFF_PATH - 1);
-    if (access(a, F_OK) != 0 || access(b, F_OK) != 0)
+    const char *missing = access(a, F_OK) != 0 ? a : access(b, F_OK) != 0 ? b : NULL;
+    if (missing)
         SY_FAIL(SY_ERR_USAGE, "%s: there is no such file or folder; give two runs or two checkpoints",
-                access(a, F_OK) != 0 ? a : b);
+                missing);
     if (is_run(a) != is_run(b))
         SY_FAIL(SY_ERR_USAGE, "%s is a run's folder and %s is not; give two runs or two checkpoints",
                 is_run(a) ? a : b, is_run(a) ? b : a);

@@ -487,7 +487,8 @@ static void test_memory_runs_out(void **state) {
     assert_true(failures > 10);
 }
 
-/* What is taken without jansson is what jansson makes of it, and a line that is not taken is unchanged. 1: taken. */
+/* What is taken without jansson is what jansson makes of it, and a line that is not taken is unchanged. 1:
+ * taken. */
 static int plain_as_jansson(const char *line, size_t n) {
     char copy[256];
     const char *text = NULL;

@@ -26,6 +26,9 @@ static void test_rule(void **state) {
     assert_int_equal(columns_of(SY_PRODUCT_nt_swiglu, 98304, 2816, 2048, 64), 256);
     assert_int_equal(columns_of(SY_PRODUCT_nt, 2048, 256, 256, 1), 64);
     assert_int_equal(columns_of(SY_PRODUCT_nn, 2048, 256, 256, 1), 128);
+    assert_int_equal(columns_of(SY_PRODUCT_nt, 2048, 512, 512, 1), 64);
+    assert_int_equal(columns_of(SY_PRODUCT_nt, 2048, 512, 512, 16),
+                     128);                                             /* half a tile more for each group */
     assert_int_equal(columns_of(SY_PRODUCT_nt, 8, 2048, 2048, 1), 64); /* a few tokens of a text */
 }
 

@@ -2,8 +2,8 @@
 // swizzle).
 //
 //     STORE_F32, LEAF    from the warp's staging buffers
-//     FOLD               from stages: behind a tile's blocks the producer hands over four more, each of 128 rows x
-//                        64 columns of C, which came while products ran; C + chain takes its place
+//     FOLD               from stages: behind a tile's blocks the producer hands over BN / 64 more, each of 128
+//                        rows x 64 columns of C, which came while products ran; C + chain takes its place
 //
 // C is read and written past L2 (evict-first), where operands stay: with plain accesses FOLD took 1.7 times
 // as long.

@@ -2,8 +2,8 @@
 // tile's blocks of k the producer sends g and u in BN / 64 more stages, 128 rows x 64 columns of each, while
 // products still run:
 //
-//     stage   g box 16 KB | u box 16 KB    a warp reads its 16 rows of both, writes dg and du over them; they go
-//                                          out from there, hw from the warp's staging buffer
+//     stage   g box 16 KB | u box 16 KB    a warp reads its 16 rows of both, writes dg and du over them; they
+//                                          go out from there, hw from the warp's staging buffer
 //     sum     +0 -> fma(a', h, +0) at column c -> fma(a', h, that) at column c + 64: the V64 of 128 columns
 //
 // A stage is released when the stores behind it have read it, one box later. The V64 of each 128 columns goes
